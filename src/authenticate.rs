@@ -1,0 +1,253 @@
+//! The decision order, top to bottom. Everything a request goes through stands here, in the order
+//! in which it happens; the crate's documentation numbers the same steps.
+//!
+//! Most requests are decided by [`authenticate`] without waiting. One that has to wait for the
+//! store comes back through [`resume`], which goes on at the next step with the same code.
+
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
+
+use http::{Method, Request, header};
+
+use crate::{
+    AuthenticatedKey, KeyDigest, KeyRecord, Rejection, RejectionKind, RequestHead,
+    authenticated::Unauthenticated,
+    extract::{self, Credential, Place},
+    key,
+    layer::Config,
+    store::{Lookup, StoreError},
+};
+
+/// What became of a request.
+pub(crate) enum Outcome {
+    /// On to the inner service.
+    Admit(Admission),
+    /// Back to the caller.
+    Reject(Rejection),
+    /// The store must be waited for; then [`resume`].
+    Wait(Waiting),
+}
+
+/// How a request is let in.
+pub(crate) enum Admission {
+    /// Past the layer: nobody asked who it is.
+    PassBy,
+    /// Without a credential, where that is allowed.
+    Anonymous,
+    /// With a good key.
+    Authenticated { key: AuthenticatedKey, place: Place },
+}
+
+/// A request between steps 6 and 7.
+pub(crate) struct Waiting {
+    attempt: Attempt,
+    pub(crate) answer: LookupFuture,
+}
+
+pub(crate) type LookupFuture = Pin<Box<dyn Future<Output = LookupResult> + Send>>;
+pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
+
+/// What is known about a request whose key is being looked up. The key itself is not: it stays
+/// in the request.
+struct Attempt {
+    place: Place,
+    digest: KeyDigest,
+    /// How many retired peppers were tried; 0 while `digest` is made with the current one.
+    retired_tried: usize,
+}
+
+/// Steps 1 to 5, and the rest when the store answers without waiting.
+#[inline]
+pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcome {
+    // 1. Pass by.
+    if is_preflight(request) || config.bypass.as_ref().is_some_and(|bypass| bypass(request)) {
+        return Outcome::Admit(Admission::PassBy);
+    }
+    // 2. Transport.
+    if config.secure_transport.as_ref().is_some_and(|is_secure| !is_secure(request)) {
+        return reject(RejectionKind::InsecureTransport);
+    }
+    // 3. Extract.
+    let credential = match extract::find(&config.sources, config.precedence, request) {
+        Ok(Some(credential)) => credential,
+        Ok(None) if config.allow_anonymous => return Outcome::Admit(Admission::Anonymous),
+        Ok(None) => return reject(RejectionKind::Missing),
+        Err(kind) => return reject(kind),
+    };
+    // 4. Parse, 5. Digest.
+    match with_key(config, &credential, |key| config.hasher.digest(key)) {
+        Some(digest) => {
+            let attempt = Attempt { place: credential.place, digest, retired_tried: 0 };
+            look_up(config, request, attempt)
+        }
+        None => reject(RejectionKind::Malformed),
+    }
+}
+
+/// Steps 7 to 11, with the store's answer.
+pub(crate) fn resume(
+    config: &Config,
+    request: &RequestHead<'_>,
+    waiting: Waiting,
+    answer: LookupResult,
+) -> Outcome {
+    let attempt = waiting.attempt;
+    match answer {
+        Ok(Some(record)) => judge(config, request, attempt, record),
+        Ok(None) => match with_older_pepper(config, request, attempt) {
+            Some(attempt) => look_up(config, request, attempt),
+            None => reject(RejectionKind::Unknown),
+        },
+        Err(error) => Outcome::Reject(Rejection::from_store_error(error)),
+    }
+}
+
+/// A true CORS preflight (Fetch standard, "CORS-preflight request"): browsers send it without
+/// credentials, and it asks only whether the real request may be made. OPTIONS alone is not one.
+#[inline]
+fn is_preflight(request: &RequestHead<'_>) -> bool {
+    request.method == Method::OPTIONS
+        && request.headers.contains_key(header::ORIGIN)
+        && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// 4. Parse: gives the key to `digest` if it is one of an accepted format.
+#[inline]
+fn with_key<T>(
+    config: &Config,
+    credential: &Credential<'_>,
+    digest: impl FnOnce(&str) -> T,
+) -> Option<T> {
+    let presented = credential.key()?;
+    let key = key::parse_as_any(&config.formats, presented.as_bytes()).ok()?;
+    Some(digest(key))
+}
+
+/// 6. Look up.
+#[inline]
+fn look_up(config: &Config, request: &RequestHead<'_>, mut attempt: Attempt) -> Outcome {
+    loop {
+        match config.store.find_now(&attempt.digest) {
+            Some(Lookup::Found(record)) => return judge(config, request, attempt, record),
+            Some(Lookup::NotFound) => match with_older_pepper(config, request, attempt) {
+                Some(older) => attempt = older,
+                None => return reject(RejectionKind::Unknown),
+            },
+            None => {
+                let answer = ask_store(config, attempt.digest);
+                return Outcome::Wait(Waiting { attempt, answer });
+            }
+        }
+    }
+}
+
+fn ask_store(config: &Config, digest: KeyDigest) -> LookupFuture {
+    let store = config.store.clone();
+    let timeout = config.lookup_timeout;
+    Box::pin(async move {
+        match tokio::time::timeout(timeout, store.find(&digest)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(StoreError::timeout()),
+        }
+    })
+}
+
+/// A key that is not known under one pepper may be known under the one before it. The key is read
+/// from the request again, which costs less than keeping copies of it.
+fn with_older_pepper(
+    config: &Config,
+    request: &RequestHead<'_>,
+    attempt: Attempt,
+) -> Option<Attempt> {
+    let index = attempt.retired_tried;
+    if index >= config.hasher.retired_count() {
+        return None;
+    }
+    let credential = extract::find(&config.sources, config.precedence, request).ok()??;
+    let older = |key: &str| config.hasher.retired_digest(key, index);
+    let digest = with_key(config, &credential, older)??;
+    Some(Attempt { digest, retired_tried: index + 1, ..attempt })
+}
+
+/// Steps 7 to 10, which need the record.
+#[inline]
+fn judge(
+    config: &Config,
+    request: &RequestHead<'_>,
+    attempt: Attempt,
+    record: Arc<KeyRecord>,
+) -> Outcome {
+    // 7. Compare: whatever a store with a sloppy collation found, it must be this very key.
+    if record.digest != attempt.digest || record.deleted_at.is_some() {
+        return reject(RejectionKind::Unknown);
+    }
+    // 8. Status. Reading the clock costs more than all the rest of this, and most keys need none.
+    let now = if record.is_timed() { config.clock.now() } else { record.created_at };
+    if let Some(kind) = record.status(now).rejection() {
+        return reject_key(kind, &record);
+    }
+    // 9. Address.
+    if !record.allowed_addresses.is_empty() && !is_address_allowed(config, request, &record) {
+        return reject_key(RejectionKind::AddressNotAllowed, &record);
+    }
+    // 10. Limits have their place here: everything before them consumes nothing.
+
+    renew_digest(config, request, &attempt, &record);
+    let key = AuthenticatedKey::new(record);
+    Outcome::Admit(Admission::Authenticated { key, place: attempt.place })
+}
+
+/// Fails closed: an address that nobody can tell is not an allowed one.
+#[cold]
+fn is_address_allowed(config: &Config, request: &RequestHead<'_>, record: &KeyRecord) -> bool {
+    let address = config.client_address.as_ref().and_then(|address| address(request));
+    // A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`.
+    let address = address.as_ref().map(IpAddr::to_canonical);
+    address.is_some_and(|address| record.allowed_addresses.iter().any(|net| net.contains(&address)))
+}
+
+/// A key that was found under a retired pepper is stored anew under the current one.
+fn renew_digest(
+    config: &Config,
+    request: &RequestHead<'_>,
+    attempt: &Attempt,
+    record: &Arc<KeyRecord>,
+) {
+    if attempt.retired_tried == 0 {
+        return;
+    }
+    let Some(renewal) = &config.renewal else { return };
+    if let Ok(Some(credential)) = extract::find(&config.sources, config.precedence, request)
+        && let Some(renewed) = with_key(config, &credential, |key| config.hasher.digest(key))
+    {
+        renewal.start(record.clone(), renewed);
+    }
+}
+
+/// 11. Attach.
+#[inline]
+pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Admission) {
+    match admission {
+        Admission::PassBy | Admission::Anonymous => {
+            request.extensions_mut().insert(Unauthenticated);
+        }
+        Admission::Authenticated { key, place } => {
+            if config.hide_credentials {
+                let mut uri = request.uri().clone();
+                extract::hide(&place, &config.sources, request.headers_mut(), &mut uri);
+                *request.uri_mut() = uri;
+            } else {
+                extract::mark_sensitive(&place, &config.sources, request.headers_mut());
+            }
+            request.extensions_mut().insert(key);
+        }
+    }
+}
+
+#[inline]
+fn reject(kind: RejectionKind) -> Outcome {
+    Outcome::Reject(Rejection::new(kind))
+}
+
+fn reject_key(kind: RejectionKind, record: &KeyRecord) -> Outcome {
+    Outcome::Reject(Rejection::new(kind).with_key(record.id))
+}

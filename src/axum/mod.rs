@@ -1,0 +1,76 @@
+//! Extractors and responses for axum.
+
+use axum_core::{
+    body::Body,
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, request::Parts};
+
+use crate::{
+    AuthenticatedKey, Rejection,
+    authenticated::{self, Absence},
+    rejection::respond_like,
+};
+
+/// Gives the handler the caller's key.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use tower_api_key::{ApiKeyLayer, AuthenticatedKey, store::MemoryStore};
+///
+/// async fn whoami(key: AuthenticatedKey) -> String {
+///     format!("You are {}.", key.name())
+/// }
+///
+/// let app: Router = Router::new()
+///     .route("/whoami", get(whoami))
+///     .layer(ApiKeyLayer::new(MemoryStore::new()));
+/// # let _ = app;
+/// ```
+///
+/// A request that was let in without an identity is denied as `Missing`. Without an
+/// [`ApiKeyLayer`](crate::ApiKeyLayer) outside the route, the answer is 500 and says so.
+impl<S: Sync> FromRequestParts<S> for AuthenticatedKey {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        authenticated::require(&parts.extensions)
+            .cloned()
+            .map_err(|absence| absence.response(&parts.headers).map(Body::new))
+    }
+}
+
+/// `None` for a request that was let in without an identity; see
+/// [`allow_anonymous`](crate::ApiKeyLayer::allow_anonymous).
+impl<S: Sync> OptionalFromRequestParts<S> for AuthenticatedKey {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
+        match authenticated::require(&parts.extensions) {
+            Ok(key) => Ok(Some(key.clone())),
+            Err(Absence::Unauthenticated) => Ok(None),
+            Err(absence) => Err(absence.response(&parts.headers).map(Body::new)),
+        }
+    }
+}
+
+/// For handlers that deny by themselves. The [`ApiKeyLayer`](crate::ApiKeyLayer) outside adds its
+/// challenges and answers gRPC requests as gRPC.
+///
+/// ```
+/// use tower_api_key::{AuthenticatedKey, Rejection, RejectionKind};
+///
+/// async fn products(key: AuthenticatedKey) -> Result<&'static str, Rejection> {
+///     match key.owner() {
+///         Some(_) => Ok("products"),
+///         None => Err(Rejection::new(RejectionKind::InactiveOwner).with_key(key.id())),
+///     }
+/// }
+/// # let _ = products;
+/// ```
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        respond_like(self, &HeaderMap::new()).map(Body::new)
+    }
+}

@@ -1,0 +1,270 @@
+//! Where keys are looked for, and how several of them are told apart.
+
+mod cookie;
+mod header;
+mod hide;
+mod query;
+
+use std::{borrow::Cow, fmt, ops::Range};
+
+use http::{HeaderName, header::AUTHORIZATION};
+use zeroize::Zeroizing;
+
+use crate::{RequestHead, error::ConfigError, rejection::RejectionKind};
+
+pub(crate) use hide::{hide, mark_sensitive};
+
+/// A place in a request where a key may be.
+///
+/// ```
+/// use tower_api_key::KeySource;
+///
+/// let sources = [
+///     KeySource::header("x-api-key")?,
+///     KeySource::bearer(),
+///     KeySource::scheme("Token")?,
+///     KeySource::cookie("api_key")?,
+/// ];
+/// # let _ = sources;
+/// # Ok::<(), tower_api_key::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySource(SourceKind);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SourceKind {
+    /// The whole value of a header.
+    Header(HeaderName),
+    /// What follows this scheme in `Authorization`.
+    Authorization(Box<str>),
+    /// The value of a query parameter.
+    Query(Box<str>),
+    /// The value of a cookie.
+    Cookie(Box<str>),
+}
+
+impl KeySource {
+    /// The whole value of the header `name`, such as `X-API-Key`.
+    pub fn header(name: &str) -> Result<Self, ConfigError> {
+        HeaderName::from_bytes(name.as_bytes())
+            .map(|name| Self(SourceKind::Header(name)))
+            .map_err(|_| ConfigError::SourceName { family: "header" })
+    }
+
+    /// The whole value of `X-API-Key`, the name most services use.
+    pub fn x_api_key() -> Self {
+        Self(SourceKind::Header(HeaderName::from_static("x-api-key")))
+    }
+
+    /// `Authorization: Bearer <key>` (RFC 6750 §2.1). The scheme's case does not matter.
+    pub fn bearer() -> Self {
+        Self(SourceKind::Authorization("Bearer".into()))
+    }
+
+    /// `Authorization: <scheme> <key>` with another scheme.
+    pub fn scheme(scheme: &str) -> Result<Self, ConfigError> {
+        named(scheme, "scheme", is_token).map(|name| Self(SourceKind::Authorization(name)))
+    }
+
+    /// The query parameter `name`. Percent-encoding is undone, in its name too; `+` stays `+`.
+    ///
+    /// Keys in URLs end up in logs, histories and `Referer` headers. Offer this only where clients
+    /// can do no better, and consider [`hide_credentials`](crate::ApiKeyLayer::hide_credentials).
+    pub fn query(name: &str) -> Result<Self, ConfigError> {
+        named(name, "query", |name| !name.is_empty()).map(|name| Self(SourceKind::Query(name)))
+    }
+
+    /// The cookie `name`.
+    ///
+    /// Browsers send cookies along with requests that other sites make: a service that takes
+    /// keys from cookies needs protection against cross-site request forgery.
+    pub fn cookie(name: &str) -> Result<Self, ConfigError> {
+        named(name, "cookie", is_token).map(|name| Self(SourceKind::Cookie(name)))
+    }
+
+    pub(crate) fn kind(&self) -> &SourceKind {
+        &self.0
+    }
+
+    /// The words that OpenAPI has for places, and `authorization`.
+    pub(crate) fn family(&self) -> &'static str {
+        match &self.0 {
+            SourceKind::Header(_) => "header",
+            SourceKind::Authorization(_) => "authorization",
+            SourceKind::Query(_) => "query",
+            SourceKind::Cookie(_) => "cookie",
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.0 {
+            SourceKind::Header(name) => Some(name.as_str()),
+            SourceKind::Authorization(_) => None,
+            SourceKind::Query(name) | SourceKind::Cookie(name) => Some(name),
+        }
+    }
+
+    /// The header that responses vary on because of this source.
+    pub(crate) fn header_name(&self) -> Option<&HeaderName> {
+        match &self.0 {
+            SourceKind::Header(name) => Some(name),
+            SourceKind::Authorization(_) => Some(&AUTHORIZATION),
+            SourceKind::Cookie(_) => Some(&http::header::COOKIE),
+            SourceKind::Query(_) => None,
+        }
+    }
+
+    #[inline]
+    fn find<'r>(&self, head: &RequestHead<'r>) -> Found<'r> {
+        match &self.0 {
+            SourceKind::Header(name) => header::find(name, head.headers),
+            SourceKind::Authorization(scheme) => header::find_scheme(scheme, head.headers),
+            SourceKind::Query(name) => query::find(name, head.uri),
+            SourceKind::Cookie(name) => cookie::find(name, head.headers),
+        }
+    }
+}
+
+fn named(
+    name: &str,
+    family: &'static str,
+    good: impl Fn(&str) -> bool,
+) -> Result<Box<str>, ConfigError> {
+    if good(name) { Ok(name.into()) } else { Err(ConfigError::SourceName { family }) }
+}
+
+/// A token of RFC 9110 §5.6.2: what schemes and cookie names are made of.
+fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// What happens when a request holds more than one credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precedence {
+    /// It is refused as ambiguous. Two credentials mean that somebody is confused or that
+    /// somebody is trying to confuse: two components of the service could each act on another
+    /// one.
+    #[default]
+    RefuseSeveral,
+    /// The first configured source that has one decides alone, even when its key is not valid.
+    ///
+    /// Two credentials within one source are still refused: there is no order among them that
+    /// intermediaries keep.
+    FirstSource,
+}
+
+/// What one source holds.
+pub(crate) enum Found<'r> {
+    None,
+    One(Credential<'r>),
+    Several,
+}
+
+impl<'r> Found<'r> {
+    /// Adds another credential of the same source.
+    fn and(self, credential: Credential<'r>) -> Self {
+        match self {
+            Self::None => Self::One(credential),
+            Self::One(_) | Self::Several => Self::Several,
+        }
+    }
+}
+
+/// A credential as it was sent, and where.
+pub(crate) struct Credential<'r> {
+    raw: &'r [u8],
+    pub(crate) place: Place,
+}
+
+/// Where in a request a credential stands, exactly.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Index of the source among the configured ones; set by [`find`].
+    source: usize,
+    pub(crate) spot: Spot,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Spot {
+    /// The `index`th value of the source's header.
+    HeaderValue { index: usize },
+    /// These bytes of the query: the whole pair.
+    QueryPair(Range<usize>),
+    /// These bytes of the `index`th `Cookie` header: the whole pair.
+    CookiePair { index: usize, bytes: Range<usize> },
+}
+
+impl Place {
+    /// Every finder starts with source 0; [`find`] corrects it.
+    fn new(spot: Spot) -> Self {
+        Self { source: 0, spot }
+    }
+
+    pub(crate) fn source<'s>(&self, sources: &'s [KeySource]) -> Option<&'s KeySource> {
+        sources.get(self.source)
+    }
+}
+
+/// Looks for the one credential in all sources.
+#[inline]
+pub(crate) fn find<'r>(
+    sources: &[KeySource],
+    precedence: Precedence,
+    head: &RequestHead<'r>,
+) -> Result<Option<Credential<'r>>, RejectionKind> {
+    let mut only: Option<Credential<'r>> = None;
+    for (index, source) in sources.iter().enumerate() {
+        match source.find(head) {
+            Found::None => {}
+            Found::Several => return Err(RejectionKind::Ambiguous),
+            Found::One(_) if only.is_some() => return Err(RejectionKind::Ambiguous),
+            Found::One(mut credential) => {
+                credential.place.source = index;
+                only = Some(credential);
+                if precedence == Precedence::FirstSource {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(only)
+}
+
+impl<'r> Credential<'r> {
+    /// The presented key, with percent-encoding undone. Invalid escapes give `None`.
+    #[inline]
+    pub(crate) fn key(&self) -> Option<Presented<'r>> {
+        match self.place.spot {
+            Spot::QueryPair(_) if self.raw.contains(&b'%') => {
+                query::percent_decode(self.raw).map(|key| Presented(Cow::Owned(key)))
+            }
+            _ => Some(Presented(Cow::Borrowed(self.raw))),
+        }
+    }
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credential(.. at {:?})", self.place)
+    }
+}
+
+/// The bytes of a presented key; wiped when they are a copy.
+pub(crate) struct Presented<'r>(Cow<'r, [u8]>);
+
+impl Presented<'_> {
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Presented<'_> {
+    fn drop(&mut self) {
+        if let Cow::Owned(copy) = &mut self.0 {
+            drop(Zeroizing::new(std::mem::take(copy)));
+        }
+    }
+}

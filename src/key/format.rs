@@ -1,0 +1,263 @@
+//! [`KeyFormat`]: generate and recognise keys.
+
+use std::{fmt, sync::Arc};
+
+use zeroize::Zeroizing;
+
+use super::{
+    SecretKey,
+    checksum::{BASE62, CHECKSUM_LEN, checksum},
+};
+use crate::error::ConfigError;
+
+/// 43 base62 characters carry 256 bits.
+const SECRET_LEN: usize = 43;
+const MAX_PREFIX_LEN: usize = 24;
+/// Characters of the secret that [`KeyFormat::start`] shows.
+const START_SECRET_LEN: usize = 4;
+const OPAQUE_LEN: std::ops::RangeInclusive<usize> = 16..=512;
+
+/// How keys look.
+///
+/// A *prefixed* key is `<prefix>_<43 base62 characters><6 base62 characters>`:
+///
+/// - the prefix says whose key it is, to people and to secret scanners;
+/// - 43 characters drawn uniformly from the operating system's CSPRNG are 256 bits;
+/// - the last six are the CRC-32 of everything before them, so that a typo or noise is refused
+///   without hashing or looking anything up;
+/// - letters, digits and `_` only, so that a double-click selects the whole key.
+///
+/// Keep the prefix short: up to five characters make keys of at most 55 bytes, which is one
+/// SHA-256 block; a longer one costs a second block on every request.
+///
+/// An *opaque* key is any visible ASCII of 16 to 512 bytes: keys that other systems made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFormat(Kind);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The prefix with its closing `_`.
+    Prefixed(Arc<str>),
+    Opaque,
+}
+
+impl KeyFormat {
+    /// Keys of the form described above.
+    ///
+    /// The prefix is `[a-z][a-z0-9]*(_[a-z0-9]+)*`, at most 24 bytes, for example `acme` or
+    /// `acme_live`.
+    ///
+    /// ```
+    /// use tower_api_key::KeyFormat;
+    ///
+    /// let format = KeyFormat::new("acme")?;
+    /// let key = format.generate()?;
+    /// assert!(format.recognizes(key.expose()));
+    /// assert_eq!(key.expose().len(), "acme_".len() + 43 + 6);
+    /// assert_eq!(format.start(key.expose()).len(), "acme_".len() + 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(prefix: &str) -> Result<Self, ConfigError> {
+        let word = |w: &str| {
+            !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        let good = prefix.len() <= MAX_PREFIX_LEN
+            && prefix.starts_with(|c: char| c.is_ascii_lowercase())
+            && prefix.split('_').all(word);
+        if good {
+            Ok(Self(Kind::Prefixed(format!("{prefix}_").into())))
+        } else {
+            Err(ConfigError::Prefix)
+        }
+    }
+
+    /// Any visible ASCII (0x21–0x7E) of 16 to 512 bytes.
+    pub const fn opaque() -> Self {
+        Self(Kind::Opaque)
+    }
+
+    /// Makes a new key. An opaque key is the 43 random characters alone.
+    pub fn generate(&self) -> Result<SecretKey, GenerateError> {
+        let prefix = match &self.0 {
+            Kind::Prefixed(prefix) => prefix.as_ref(),
+            Kind::Opaque => "",
+        };
+        // The whole capacity at once: growing would leave copies of the secret behind.
+        let mut key =
+            Zeroizing::new(String::with_capacity(prefix.len() + SECRET_LEN + CHECKSUM_LEN));
+        key.push_str(prefix);
+        push_random_base62(&mut key, SECRET_LEN)?;
+        if matches!(self.0, Kind::Prefixed(_)) {
+            let digits = checksum(key.as_bytes());
+            key.extend(digits.map(char::from));
+        }
+        Ok(SecretKey::new(std::mem::take(&mut *key)))
+    }
+
+    /// Whether `key` has this format: length, characters, prefix and checksum.
+    pub fn recognizes(&self, key: &str) -> bool {
+        self.parse(key.as_bytes()).is_ok()
+    }
+
+    /// The beginning of a key, to show so that people can tell their keys apart: the prefix and
+    /// the first four characters of the secret.
+    ///
+    /// Of something that is not a key of this format, the first four characters.
+    pub fn start<'k>(&self, key: &'k str) -> &'k str {
+        let prefix = match &self.0 {
+            Kind::Prefixed(prefix) if key.starts_with(&**prefix) => prefix.len(),
+            _ => 0,
+        };
+        key.get(..prefix + START_SECRET_LEN).unwrap_or("")
+    }
+
+    fn claims(&self, key: &[u8]) -> bool {
+        match &self.0 {
+            Kind::Prefixed(prefix) => key.starts_with(prefix.as_bytes()),
+            Kind::Opaque => true,
+        }
+    }
+
+    #[inline]
+    fn parse<'k>(&self, key: &'k [u8]) -> Result<&'k str, ParseError> {
+        let good = match &self.0 {
+            Kind::Opaque => OPAQUE_LEN.contains(&key.len()) && key.iter().all(u8::is_ascii_graphic),
+            Kind::Prefixed(prefix) => {
+                key.len() == prefix.len() + SECRET_LEN + CHECKSUM_LEN
+                    && key.starts_with(prefix.as_bytes())
+                    && key[prefix.len()..].iter().all(u8::is_ascii_alphanumeric)
+                    && key.ends_with(&checksum(&key[..key.len() - CHECKSUM_LEN]))
+            }
+        };
+        if good {
+            // Every accepted byte is ASCII, so this cannot fail.
+            std::str::from_utf8(key).map_err(|_| ParseError)
+        } else {
+            Err(ParseError)
+        }
+    }
+}
+
+/// The presented bytes are not a key of any accepted format.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ParseError;
+
+/// Reads `key` as one of `formats`.
+///
+/// The first format that claims the key by its prefix decides alone, so that a mistyped prefixed
+/// key is not looked up merely because opaque keys are accepted as well.
+#[inline]
+pub(crate) fn parse_as_any<'k>(
+    formats: &[KeyFormat],
+    key: &'k [u8],
+) -> Result<&'k str, ParseError> {
+    formats
+        .iter()
+        .filter(|format| matches!(format.0, Kind::Prefixed(_)))
+        .find(|format| format.claims(key))
+        .or_else(|| formats.iter().find(|format| format.0 == Kind::Opaque))
+        .ok_or(ParseError)?
+        .parse(key)
+}
+
+/// Appends characters drawn uniformly: bytes that would favour some characters are thrown away.
+fn push_random_base62(text: &mut String, count: usize) -> Result<(), GenerateError> {
+    /// The largest multiple of 62 that a byte can hold.
+    const FAIR: u8 = 248;
+    let mut pool = Zeroizing::new([0_u8; 64]);
+    let mut missing = count;
+    while missing > 0 {
+        getrandom::fill(&mut *pool).map_err(GenerateError)?;
+        let fair = pool.iter().filter(|byte| **byte < FAIR).take(missing);
+        for byte in fair {
+            text.push(char::from(BASE62[usize::from(byte % 62)]));
+            missing -= 1;
+        }
+    }
+    Ok(())
+}
+
+/// The operating system gave no random bytes.
+#[derive(Clone, Debug)]
+pub struct GenerateError(pub(crate) getrandom::Error);
+
+impl fmt::Display for GenerateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the operating system gave no random bytes")
+    }
+}
+
+impl std::error::Error for GenerateError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn prefixes() {
+        for good in ["a", "acme", "acme_live", "a1_2b", "abcdefghijklmnopqrstuvwx"] {
+            assert!(KeyFormat::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "_a", "a_", "a__b", "A", "1a", "ä", "a-b", "abcdefghijklmnopqrstuvwxy"] {
+            assert_eq!(KeyFormat::new(bad), Err(ConfigError::Prefix), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_changed_character_is_noticed() {
+        let format = KeyFormat::new("acme_live").unwrap();
+        let key = format.generate().unwrap();
+        for position in 0..key.expose().len() {
+            let mut typo = key.expose().as_bytes().to_vec();
+            typo[position] = if typo[position] == b'x' { b'y' } else { b'x' };
+            assert!(format.parse(&typo).is_err(), "position {position}");
+        }
+    }
+
+    #[test]
+    fn characters_are_drawn_uniformly() {
+        let mut counts = [0_u32; 62];
+        let mut text = String::new();
+        push_random_base62(&mut text, 62_000).unwrap();
+        for byte in text.bytes() {
+            counts[BASE62.iter().position(|c| *c == byte).unwrap()] += 1;
+        }
+        // Expected 1000 each, standard deviation about 31: eight of them is out of reach of luck.
+        assert!(counts.iter().all(|count| (750..=1250).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_prefixed_format_decides_for_its_own_keys() {
+        let formats = [KeyFormat::opaque(), KeyFormat::new("acme").unwrap()];
+        let key = formats[1].generate().unwrap();
+        assert!(parse_as_any(&formats, key.expose().as_bytes()).is_ok());
+        assert!(parse_as_any(&formats, b"acme_not-a-valid-checksum").is_err());
+        assert!(parse_as_any(&formats, b"a-key-from-another-system").is_ok());
+        assert!(parse_as_any(&formats[1..], b"a-key-from-another-system").is_err());
+    }
+
+    #[test]
+    fn starts() {
+        let format = KeyFormat::new("acme").unwrap();
+        assert_eq!(format.start("acme_1234567"), "acme_1234");
+        assert_eq!(format.start("other_1234567"), "othe");
+        assert_eq!(format.start("äöü"), "äö");
+        assert_eq!(format.start("abc"), "");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            for format in [KeyFormat::opaque(), KeyFormat::new("acme").unwrap()] {
+                let accepted = format.parse(&bytes).is_ok();
+                prop_assert!(!accepted || bytes.iter().all(u8::is_ascii_graphic));
+            }
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! [`ApiKeyLayer`]: the configuration.
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use tower_layer::Layer;
+
+use crate::{
+    ApiKeyAuth, Clock, KeyFormat, KeyHasher, KeySource, Precedence, RejectionResponse, SystemClock,
+    authenticate::Admission,
+    cache_headers::{CacheCare, vary_on},
+    rejection::{Challenges, Renderer},
+    renewal::Renewal,
+    store::KeyStore,
+};
+
+/// Lets in requests that carry a good API key, with its identity in their extensions, and denies
+/// the others with the precise reason.
+///
+/// A new layer is safe and lenient: it looks in `X-API-Key` and in `Authorization: Bearer`, takes
+/// any visible ASCII of 16 to 512 bytes for a key, and looks up its SHA-256. Tables of
+/// `sha256(key)` that other systems made work as they are. The `with_…` methods change that.
+///
+/// [`KeyManager::layer`](crate::KeyManager::layer) makes a layer that also knows the format and
+/// the peppers of the keys that the manager issues.
+///
+/// ```
+/// use tower_api_key::{ApiKeyLayer, KeySource, store::FixedStore};
+///
+/// # temp_env(|| {
+/// let admin_only = ApiKeyLayer::new(FixedStore::from_env("ADMIN_API_KEY")?)
+///     .with_sources([KeySource::header("x-admin-key")?]);
+/// # let _ = admin_only;
+/// # Ok(()) });
+/// # fn temp_env(f: impl Fn() -> Result<(), tower_api_key::ConfigError>) { let _ = f(); }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ApiKeyLayer {
+    config: Arc<Config>,
+}
+
+/// What a layer and its services share.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) store: Arc<dyn KeyStore>,
+    pub(crate) sources: Vec<KeySource>,
+    pub(crate) precedence: Precedence,
+    pub(crate) formats: Vec<KeyFormat>,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) lookup_timeout: Duration,
+    pub(crate) bypass: Option<Hook<bool>>,
+    pub(crate) secure_transport: Option<Hook<bool>>,
+    pub(crate) client_address: Option<Hook<Option<IpAddr>>>,
+    pub(crate) allow_anonymous: bool,
+    pub(crate) hide_credentials: bool,
+    pub(crate) renewal: Option<Renewal>,
+    /// Off when the application looks after caches itself.
+    pub(crate) cache_headers: bool,
+    pub(crate) vary: Option<HeaderValue>,
+    pub(crate) renderer: Renderer,
+    realm: Box<str>,
+}
+
+/// A user's function of the request.
+pub(crate) type Hook<T> = Arc<dyn Fn(&RequestHead<'_>) -> T + Send + Sync>;
+
+/// A request without its body, as hooks see it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestHead<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The target.
+    pub uri: &'r Uri,
+    /// The protocol version.
+    pub version: Version,
+    /// The headers.
+    pub headers: &'r HeaderMap,
+    /// What outer layers and the server attached, such as the peer's address.
+    pub extensions: &'r Extensions,
+}
+
+impl<'r, B> From<&'r Request<B>> for RequestHead<'r> {
+    #[inline]
+    fn from(request: &'r Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+}
+
+/// Enough for a database that is busy, and short enough that callers do not pile up.
+const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl ApiKeyLayer {
+    /// A layer over `store` with the defaults described above.
+    pub fn new(store: impl KeyStore) -> Self {
+        Self::over(Arc::new(store))
+    }
+
+    pub(crate) fn over(store: Arc<dyn KeyStore>) -> Self {
+        let config = Config {
+            store,
+            sources: vec![KeySource::x_api_key(), KeySource::bearer()],
+            precedence: Precedence::default(),
+            formats: vec![KeyFormat::opaque()],
+            hasher: KeyHasher::default(),
+            clock: Arc::new(SystemClock),
+            lookup_timeout: DEFAULT_LOOKUP_TIMEOUT,
+            bypass: None,
+            secure_transport: None,
+            client_address: None,
+            allow_anonymous: false,
+            hide_credentials: false,
+            renewal: None,
+            cache_headers: true,
+            vary: None,
+            renderer: Renderer::default(),
+            realm: "api".into(),
+        };
+        Self { config: Arc::new(config) }.with_derived()
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(Arc::make_mut(&mut self.config));
+        self
+    }
+
+    /// Recomputes what follows from the sources and the realm.
+    fn with_derived(self) -> Self {
+        self.with(|config| {
+            config.renderer.challenges = Challenges::new(&config.realm, &config.sources);
+            config.vary = vary_on(&config.sources);
+        })
+    }
+
+    /// Looks for keys in these places and no others. Without any, every request is `Missing`.
+    pub fn with_sources(self, sources: impl IntoIterator<Item = KeySource>) -> Self {
+        self.with(|config| config.sources = sources.into_iter().collect()).with_derived()
+    }
+
+    /// Looks for keys in one more place.
+    pub fn with_source(self, source: KeySource) -> Self {
+        self.with(|config| config.sources.push(source)).with_derived()
+    }
+
+    /// Says what happens when a request holds several credentials. By default it is refused.
+    pub fn with_precedence(self, precedence: Precedence) -> Self {
+        self.with(|config| config.precedence = precedence)
+    }
+
+    /// Accepts keys of these formats and no others; without any, none.
+    ///
+    /// Say which keys you issue, and most noise is refused without hashing or a lookup.
+    pub fn with_formats(self, formats: impl IntoIterator<Item = KeyFormat>) -> Self {
+        self.with(|config| config.formats = formats.into_iter().collect())
+    }
+
+    /// Looks keys up by digests made this way: it must be how they were stored.
+    pub fn with_hasher(self, hasher: KeyHasher) -> Self {
+        self.with(|config| config.hasher = hasher)
+    }
+
+    /// Reads the time from this clock.
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        self.with(|config| config.clock = Arc::new(clock))
+    }
+
+    /// Waits this long for the store, 5 seconds by default, then answers `Unavailable`.
+    ///
+    /// The wait uses tokio's timer, so a store that has to be waited for needs a tokio runtime
+    /// with time enabled.
+    pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
+        self.with(|config| config.lookup_timeout = timeout)
+    }
+
+    /// Lets requests past the layer, unauthenticated and without an identity: health checks, an
+    /// OpenAPI document, a login page. True CORS preflights always pass.
+    ///
+    /// ```
+    /// use tower_api_key::{ApiKeyLayer, store::MemoryStore};
+    ///
+    /// let layer = ApiKeyLayer::new(MemoryStore::new())
+    ///     .with_bypass(|request| request.uri.path() == "/health");
+    /// # let _ = layer;
+    /// ```
+    pub fn with_bypass(
+        self,
+        bypass: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|config| config.bypass = Some(Arc::new(bypass)))
+    }
+
+    /// Lets requests without any credential in, without an identity. A credential that is sent
+    /// must be good all the same.
+    pub fn allow_anonymous(self) -> Self {
+        self.with(|config| config.allow_anonymous = true)
+    }
+
+    /// Refuses requests that did not come over TLS, whatever their key: their URI's scheme must
+    /// be `https`.
+    ///
+    /// Most servers see only a path, and a proxy in front takes the TLS off: then say how to
+    /// tell, with [`with_secure_transport_check`](Self::with_secure_transport_check).
+    pub fn require_secure_transport(self) -> Self {
+        self.with_secure_transport_check(|request| request.uri.scheme_str() == Some("https"))
+    }
+
+    /// Refuses requests for which `is_secure` is false, whatever their key.
+    ///
+    /// Trust a header such as `X-Forwarded-Proto` only if a proxy of yours always sets it.
+    ///
+    /// ```
+    /// use tower_api_key::{ApiKeyLayer, store::MemoryStore};
+    ///
+    /// let layer = ApiKeyLayer::new(MemoryStore::new()).with_secure_transport_check(|request| {
+    ///     request.headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https")
+    /// });
+    /// # let _ = layer;
+    /// ```
+    pub fn with_secure_transport_check(
+        self,
+        is_secure: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|config| config.secure_transport = Some(Arc::new(is_secure)))
+    }
+
+    /// Says how to tell the client's address, which keys with an allow-list need: without it, or
+    /// when it finds none, such keys are refused.
+    ///
+    /// With axum's `into_make_service_with_connect_info::<SocketAddr>()` and no proxy in front:
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use axum::extract::ConnectInfo;
+    /// use tower_api_key::{ApiKeyLayer, store::MemoryStore};
+    ///
+    /// let layer = ApiKeyLayer::new(MemoryStore::new()).with_client_address(|request| {
+    ///     let peer = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    ///     Some(peer.ip())
+    /// });
+    /// # let _ = layer;
+    /// ```
+    pub fn with_client_address(
+        self,
+        address: impl Fn(&RequestHead<'_>) -> Option<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.with(|config| config.client_address = Some(Arc::new(address)))
+    }
+
+    /// Takes the credential out of the request before the inner service sees it; every other
+    /// byte of the headers and the query stays as it was sent.
+    pub fn hide_credentials(self) -> Self {
+        self.with(|config| config.hide_credentials = true)
+    }
+
+    /// The realm named in challenges, `api` by default.
+    pub fn with_realm(self, realm: &str) -> Self {
+        self.with(|config| config.realm = realm.into()).with_derived()
+    }
+
+    /// Answers every denial for which RFC 6750 says `invalid_token` with the one code
+    /// `invalid_key`, so that nobody can learn which keys exist. The [`Rejection`] in the
+    /// response's extensions still says the truth, to you.
+    ///
+    /// [`Rejection`]: crate::Rejection
+    pub fn with_uniform_denials(self) -> Self {
+        self.with(|config| config.renderer.uniform = true)
+    }
+
+    /// Answers denials another way; see [`RejectionResponse`].
+    pub fn with_rejection_response(self, response: impl RejectionResponse) -> Self {
+        self.with(|config| config.renderer.hook = Some(Arc::new(response)))
+    }
+
+    /// Leaves `Vary` and `Cache-Control` to the application.
+    ///
+    /// By default responses vary on the headers that keys may be in, and are `private` unless
+    /// the application said something about caching: a shared cache protects `Authorization` by
+    /// itself, but it would hand one caller's answer to the next where keys come in a header of
+    /// our own (RFC 9111 §3.5).
+    pub fn insecure_without_cache_headers(self) -> Self {
+        self.with(|config| config.cache_headers = false)
+    }
+
+    pub(crate) fn with_renewal(self, renewal: Renewal) -> Self {
+        self.with(|config| config.renewal = Some(renewal))
+    }
+}
+
+impl<S> Layer<S> for ApiKeyLayer {
+    type Service = ApiKeyAuth<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ApiKeyAuth::new(inner, self.config.clone())
+    }
+}
+
+impl Config {
+    /// What the response to a request that is let in like this needs.
+    #[inline]
+    pub(crate) fn cache_care(&self, admission: &Admission) -> CacheCare {
+        if self.cache_headers { CacheCare::for_admission(admission) } else { CacheCare::None }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("sources", &self.sources)
+            .field("precedence", &self.precedence)
+            .field("formats", &self.formats)
+            .field("hasher", &self.hasher)
+            .field("lookup_timeout", &self.lookup_timeout)
+            .field("bypass", &self.bypass.is_some())
+            .field("secure_transport", &self.secure_transport.is_some())
+            .field("client_address", &self.client_address.is_some())
+            .field("allow_anonymous", &self.allow_anonymous)
+            .field("hide_credentials", &self.hide_credentials)
+            .field("cache_headers", &self.cache_headers)
+            .field("renderer", &self.renderer)
+            .field("realm", &self.realm)
+            .finish_non_exhaustive()
+    }
+}

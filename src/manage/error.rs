@@ -1,0 +1,92 @@
+//! [`ManageError`]: why a key was not created or changed.
+
+use std::{error::Error, fmt};
+
+use crate::{GenerateError, store::StoreError};
+
+/// Why a key was not created, found or changed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ManageError {
+    /// A field holds something it may not hold.
+    Invalid(InvalidField),
+    /// There is no such key.
+    NotFound,
+    /// The key was changed since its revision was read; nothing was written.
+    RevisionMismatch,
+    /// No random bytes for a new key.
+    Generate(GenerateError),
+    /// The repository failed. Whether a change was written is unknown.
+    Store(StoreError),
+}
+
+/// A field of a key holds something it may not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidField {
+    field: &'static str,
+    message: &'static str,
+}
+
+impl InvalidField {
+    pub(super) const fn new(field: &'static str, message: &'static str) -> Self {
+        Self { field, message }
+    }
+
+    /// The name of the field.
+    pub const fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// What it must be.
+    pub const fn message(&self) -> &'static str {
+        self.message
+    }
+}
+
+impl fmt::Display for InvalidField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.field, self.message)
+    }
+}
+
+impl Error for InvalidField {}
+
+impl fmt::Display for ManageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(invalid) => invalid.fmt(f),
+            Self::NotFound => f.write_str("there is no such key"),
+            Self::RevisionMismatch => f.write_str("the key was changed by somebody else meanwhile"),
+            Self::Generate(_) => f.write_str("no new key could be made"),
+            Self::Store(_) => f.write_str("the keys could not be read or written"),
+        }
+    }
+}
+
+impl Error for ManageError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Generate(error) => Some(error),
+            Self::Store(error) => Some(error),
+            Self::Invalid(_) | Self::NotFound | Self::RevisionMismatch => None,
+        }
+    }
+}
+
+impl From<InvalidField> for ManageError {
+    fn from(invalid: InvalidField) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl From<GenerateError> for ManageError {
+    fn from(error: GenerateError) -> Self {
+        Self::Generate(error)
+    }
+}
+
+impl From<StoreError> for ManageError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

@@ -1,0 +1,62 @@
+//! What a key's fields may hold. Bounds are on characters and not on bytes where people type.
+
+use super::InvalidField;
+use crate::KeyRecord;
+
+const MAX_METADATA: usize = 16 * 1024;
+
+/// Checks every field that a caller may choose.
+pub(super) fn record(record: &KeyRecord) -> Result<(), InvalidField> {
+    length("name", &record.name, 1, 100)?;
+    if let Some(description) = &record.description {
+        text("description", description)?;
+    }
+    if let Some(owner) = &record.owner {
+        length("owner", owner.as_str(), 1, 255)?;
+    }
+    if let Some(tier) = &record.tier {
+        length("tier", tier, 1, 100)?;
+    }
+    let at_most_100 = |field, count| {
+        if count > 100 {
+            Err(InvalidField::new(field, "must have at most 100 entries"))
+        } else {
+            Ok(())
+        }
+    };
+    at_most_100("scopes", record.scopes.len())?;
+    at_most_100("allowed_addresses", record.allowed_addresses.len())?;
+    let metadata = serde_json::to_vec(&record.metadata).map_or(0, |json| json.len());
+    if metadata > MAX_METADATA {
+        return Err(InvalidField::new("metadata", "must be at most 16 KiB as JSON"));
+    }
+    if let (Some(start), Some(end)) = (record.not_before, record.expires_at)
+        && start >= end
+    {
+        return Err(InvalidField::new("expires_at", "must be after not_before"));
+    }
+    Ok(())
+}
+
+/// A text of some sentences.
+pub(super) fn text(field: &'static str, text: &str) -> Result<(), InvalidField> {
+    length(field, text, 0, 1000)
+}
+
+fn length(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), InvalidField> {
+    // PostgreSQL keeps no NUL in text, and no name needs one.
+    if text.contains('\0') {
+        return Err(InvalidField::new(field, "must not contain NUL"));
+    }
+    if (min..=max).contains(&text.chars().count()) {
+        return Ok(());
+    }
+    Err(InvalidField::new(
+        field,
+        match (min, max) {
+            (1, 100) => "must have 1 to 100 characters",
+            (1, 255) => "must have 1 to 255 characters",
+            _ => "must have at most 1000 characters",
+        },
+    ))
+}

@@ -1,0 +1,170 @@
+//! Denials as responses: problem details (RFC 9457), or gRPC where the request was gRPC.
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body_util::Full;
+use serde_json::json;
+
+use super::{Challenges, Rejection, RejectionKind, Row, TABLE, UNIFORM, grpc};
+
+/// A hook that answers denials its own way.
+///
+/// Implemented for closures:
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::Response;
+/// use http_body_util::Full;
+/// use tower_api_key::{ApiKeyLayer, Rejection, store::MemoryStore};
+///
+/// let layer = ApiKeyLayer::new(MemoryStore::new()).with_rejection_response(
+///     |rejection: &Rejection, prepared: Response<Full<Bytes>>| {
+///         let body = format!("no entry: {}\n", rejection.kind().code());
+///         prepared.map(|_| Full::from(body))
+///     },
+/// );
+/// # let _ = layer;
+/// ```
+pub trait RejectionResponse: Send + Sync + 'static {
+    /// Makes the response. `prepared` is what would have been sent, with its status, challenges
+    /// and `Cache-Control: no-store`: change it, or start from another.
+    ///
+    /// gRPC requests are denied as the protocol asks and never come here.
+    fn respond(
+        &self,
+        rejection: &Rejection,
+        prepared: Response<Full<Bytes>>,
+    ) -> Response<Full<Bytes>>;
+}
+
+impl<F> RejectionResponse for F
+where
+    F: Fn(&Rejection, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+{
+    fn respond(
+        &self,
+        rejection: &Rejection,
+        prepared: Response<Full<Bytes>>,
+    ) -> Response<Full<Bytes>> {
+        self(rejection, prepared)
+    }
+}
+
+/// How a layer turns rejections into responses.
+#[derive(Clone, Default)]
+pub(crate) struct Renderer {
+    pub(crate) challenges: Challenges,
+    pub(crate) uniform: bool,
+    pub(crate) hook: Option<Arc<dyn RejectionResponse>>,
+}
+
+impl Renderer {
+    /// The response to a request (or in place of a response) with these headers.
+    pub(crate) fn respond(
+        &self,
+        mut rejection: Rejection,
+        like: &HeaderMap,
+    ) -> Response<Full<Bytes>> {
+        let row = self.row(rejection.kind);
+        let grpc = grpc::content_type(like).cloned();
+        let is_grpc = grpc.is_some();
+        let mut response = match grpc {
+            Some(content_type) => grpc::response(row, content_type),
+            None => problem(row, &rejection),
+        };
+        self.add_headers(&mut response, row, &rejection);
+        if let (Some(hook), false) = (&self.hook, is_grpc) {
+            response = hook.respond(&rejection, response);
+        }
+        rejection.rendered = true;
+        response.extensions_mut().insert(rejection);
+        response
+    }
+
+    /// A denial that was made further in, by [`respond_like`], and now passes this layer:
+    /// answered anew so that it gets this layer's challenges, hook and uniformity.
+    pub(crate) fn respond_anew<B>(&self, response: &Response<B>) -> Option<Response<Full<Bytes>>> {
+        let rejection = response.extensions().get::<Rejection>().filter(|r| !r.rendered)?;
+        Some(self.respond(rejection.clone(), response.headers()))
+    }
+
+    fn row(&self, kind: RejectionKind) -> &'static Row {
+        let row = kind.row();
+        let fold = self.uniform && row.challenge_error == UNIFORM.challenge_error;
+        if fold { UNIFORM } else { row }
+    }
+
+    fn add_headers(&self, response: &mut Response<Full<Bytes>>, row: &Row, rejection: &Rejection) {
+        let challenged =
+            row.status == http::StatusCode::UNAUTHORIZED || row.challenge_error.is_some();
+        let scope = rejection.missing_scopes().filter(|scopes| !scopes.is_empty()).map(|scopes| {
+            scopes.iter().map(super::super::Scope::as_str).collect::<Vec<_>>().join(" ")
+        });
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = rejection.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if challenged {
+            for challenge in self.challenges.values(row.challenge_error, scope.as_deref()) {
+                headers.append(header::WWW_AUTHENTICATE, challenge);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Renderer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Renderer")
+            .field("challenges", &self.challenges)
+            .field("uniform", &self.uniform)
+            .field("hook", &self.hook.is_some())
+            .finish()
+    }
+}
+
+/// The response of a layer further in, which knows no challenges: to a request with these
+/// headers. An [`ApiKeyLayer`](crate::ApiKeyLayer) outside completes it.
+pub(crate) fn respond_like(rejection: Rejection, request: &HeaderMap) -> Response<Full<Bytes>> {
+    let mut response = Renderer::default().respond(rejection, request);
+    if let Some(rejection) = response.extensions_mut().get_mut::<Rejection>() {
+        rejection.rendered = false;
+    }
+    response
+}
+
+/// Bodies without variable members, made once.
+static BODIES: LazyLock<Vec<Bytes>> =
+    LazyLock::new(|| TABLE.iter().map(|row| body(row, None)).collect());
+static UNIFORM_BODY: LazyLock<Bytes> = LazyLock::new(|| body(UNIFORM, None));
+
+fn problem(row: &'static Row, rejection: &Rejection) -> Response<Full<Bytes>> {
+    let body = match &rejection.missing_scopes {
+        Some(_) => body(row, Some(rejection)),
+        None if row.code == UNIFORM.code => UNIFORM_BODY.clone(),
+        None => BODIES[row.kind as usize].clone(),
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = row.status;
+    let json = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// RFC 9457 problem details. The type is `about:blank`, so the title is the status phrase
+/// (§4.2.1) and `code` tells the kinds apart.
+fn body(row: &Row, rejection: Option<&Rejection>) -> Bytes {
+    let mut problem = json!({
+        "type": "about:blank",
+        "title": row.status.canonical_reason(),
+        "status": row.status.as_u16(),
+        "detail": row.detail,
+        "code": row.code,
+    });
+    if let Some(missing) = rejection.and_then(Rejection::missing_scopes) {
+        problem["missing_scopes"] = json!(missing);
+    }
+    problem.to_string().into()
+}

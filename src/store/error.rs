@@ -1,0 +1,97 @@
+//! [`StoreError`]: a store that could not do what it was asked.
+
+use std::{error::Error, fmt};
+
+use crate::RejectionKind;
+
+type BoxError = Box<dyn Error + Send + Sync + 'static>;
+
+/// A store could not do what it was asked.
+///
+/// Says nothing about the key: a caller whose lookup fails is told to try again (503), never that
+/// its key is bad.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    source: Option<BoxError>,
+}
+
+/// What kept the store from answering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// It cannot be reached, or refuses to work: connection lost, database locked, read-only or
+    /// full.
+    Unavailable,
+    /// It did not answer in time.
+    Timeout,
+    /// It was not asked, because it has too much to do.
+    Overloaded,
+    /// The id or digest to insert exists already. Nothing was written.
+    Duplicate,
+    /// What it holds is not what this crate wrote: a row that does not read as a key, or a schema
+    /// that this version does not know.
+    Corrupt,
+}
+
+impl StoreErrorKind {
+    /// How a request is denied whose key could not be looked up for this reason.
+    pub(crate) const fn rejection(self) -> RejectionKind {
+        match self {
+            Self::Overloaded => RejectionKind::Overloaded,
+            _ => RejectionKind::Unavailable,
+        }
+    }
+}
+
+impl StoreError {
+    /// An error of this kind.
+    pub const fn new(kind: StoreErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// The store cannot be reached or refuses to work, and this is why.
+    pub fn unavailable(source: impl Into<BoxError>) -> Self {
+        Self::new(StoreErrorKind::Unavailable).with_source(source)
+    }
+
+    /// The store holds something that is not a key, and this is why.
+    pub fn corrupt(source: impl Into<BoxError>) -> Self {
+        Self::new(StoreErrorKind::Corrupt).with_source(source)
+    }
+
+    /// The store did not answer in time.
+    pub const fn timeout() -> Self {
+        Self::new(StoreErrorKind::Timeout)
+    }
+
+    /// Adds what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kept the store from answering.
+    pub const fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            StoreErrorKind::Unavailable => "the key store is unavailable",
+            StoreErrorKind::Timeout => "the key store did not answer in time",
+            StoreErrorKind::Overloaded => "the key store has too much to do",
+            StoreErrorKind::Duplicate => "a key with this id or digest exists already",
+            StoreErrorKind::Corrupt => "the key store holds something that is not a key",
+        })
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
