@@ -23,8 +23,8 @@ pub(crate) enum Outcome {
     Admit(Admission),
     /// Back to the caller.
     Reject(Rejection),
-    /// The store must be waited for; then [`resume`].
-    Wait(Waiting),
+    /// The store must be waited for; then [`resume`]. Boxed, to keep the others small.
+    Wait(Box<Waiting>),
 }
 
 /// How a request is let in.
@@ -39,7 +39,7 @@ pub(crate) enum Admission {
 
 /// A request between steps 6 and 7.
 pub(crate) struct Waiting {
-    attempt: Attempt,
+    pub(crate) attempt: Attempt,
     pub(crate) answer: LookupFuture,
 }
 
@@ -48,11 +48,12 @@ pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
 
 /// What is known about a request whose key is being looked up. The key itself is not: it stays
 /// in the request.
-struct Attempt {
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt {
     place: Place,
     digest: KeyDigest,
     /// How many retired peppers were tried; 0 while `digest` is made with the current one.
-    retired_tried: usize,
+    retired_tried: u32,
 }
 
 /// Steps 1 to 5, and the rest when the store answers without waiting.
@@ -87,10 +88,9 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
 pub(crate) fn resume(
     config: &Config,
     request: &RequestHead<'_>,
-    waiting: Waiting,
+    attempt: Attempt,
     answer: LookupResult,
 ) -> Outcome {
-    let attempt = waiting.attempt;
     match answer {
         Ok(Some(record)) => judge(config, request, attempt, record),
         Ok(None) => match with_older_pepper(config, request, attempt) {
@@ -115,11 +115,9 @@ fn is_preflight(request: &RequestHead<'_>) -> bool {
 fn with_key<T>(
     config: &Config,
     credential: &Credential<'_>,
-    digest: impl FnOnce(&str) -> T,
+    digest: impl Fn(&[u8]) -> T,
 ) -> Option<T> {
-    let presented = credential.key()?;
-    let key = key::parse_as_any(&config.formats, presented.as_bytes()).ok()?;
-    Some(digest(key))
+    credential.with_key(|key| key::is_accepted(&config.formats, key).then(|| digest(key)))?
 }
 
 /// 6. Look up.
@@ -134,7 +132,7 @@ fn look_up(config: &Config, request: &RequestHead<'_>, mut attempt: Attempt) -> 
             },
             None => {
                 let answer = ask_store(config, attempt.digest);
-                return Outcome::Wait(Waiting { attempt, answer });
+                return Outcome::Wait(Box::new(Waiting { attempt, answer }));
             }
         }
     }
@@ -158,14 +156,14 @@ fn with_older_pepper(
     request: &RequestHead<'_>,
     attempt: Attempt,
 ) -> Option<Attempt> {
-    let index = attempt.retired_tried;
+    let index = attempt.retired_tried as usize;
     if index >= config.hasher.retired_count() {
         return None;
     }
     let credential = extract::find(&config.sources, config.precedence, request).ok()??;
-    let older = |key: &str| config.hasher.retired_digest(key, index);
+    let older = |key: &[u8]| config.hasher.retired_digest(key, index);
     let digest = with_key(config, &credential, older)??;
-    Some(Attempt { digest, retired_tried: index + 1, ..attempt })
+    Some(Attempt { digest, retired_tried: attempt.retired_tried + 1, ..attempt })
 }
 
 /// Steps 7 to 10, which need the record.
@@ -191,7 +189,9 @@ fn judge(
     }
     // 10. Limits have their place here: everything before them consumes nothing.
 
-    renew_digest(config, request, &attempt, &record);
+    if attempt.retired_tried > 0 {
+        renew_digest(config, request, &record);
+    }
     let key = AuthenticatedKey::new(record);
     Outcome::Admit(Admission::Authenticated { key, place: attempt.place })
 }
@@ -206,15 +206,8 @@ fn is_address_allowed(config: &Config, request: &RequestHead<'_>, record: &KeyRe
 }
 
 /// A key that was found under a retired pepper is stored anew under the current one.
-fn renew_digest(
-    config: &Config,
-    request: &RequestHead<'_>,
-    attempt: &Attempt,
-    record: &Arc<KeyRecord>,
-) {
-    if attempt.retired_tried == 0 {
-        return;
-    }
+#[cold]
+fn renew_digest(config: &Config, request: &RequestHead<'_>, record: &Arc<KeyRecord>) {
     let Some(renewal) = &config.renewal else { return };
     if let Ok(Some(credential)) = extract::find(&config.sources, config.precedence, request)
         && let Some(renewed) = with_key(config, &credential, |key| config.hasher.digest(key))
@@ -233,10 +226,10 @@ pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
         Admission::Authenticated { key, place } => {
             if config.hide_credentials {
                 let mut uri = request.uri().clone();
-                extract::hide(&place, &config.sources, request.headers_mut(), &mut uri);
+                extract::hide(place, &config.sources, request.headers_mut(), &mut uri);
                 *request.uri_mut() = uri;
             } else {
-                extract::mark_sensitive(&place, &config.sources, request.headers_mut());
+                extract::mark_sensitive(place, &config.sources, request.headers_mut());
             }
             request.extensions_mut().insert(key);
         }

@@ -37,7 +37,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<S, B, F> {
         // Boxed: a request and a service are large, and few requests wait.
-        Waiting { waiting: Option<Box<Parked<S, B>>> },
+        Waiting { parked: Option<Box<Parked<S, B>>> },
         Inner { config: Arc<Config>, care: CacheCare, #[pin] future: F },
         Rejected { response: Option<Response<Full<Bytes>>> },
     }
@@ -48,7 +48,7 @@ struct Parked<S, B> {
     config: Arc<Config>,
     service: S,
     request: Request<B>,
-    waiting: Waiting,
+    waiting: Box<Waiting>,
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -64,10 +64,10 @@ where
         config: Arc<Config>,
         service: S,
         request: Request<B>,
-        waiting: Waiting,
+        waiting: Box<Waiting>,
     ) -> Self {
         let parked = Parked { config, service, request, waiting };
-        Self { state: State::Waiting { waiting: Some(Box::new(parked)) } }
+        Self { state: State::Waiting { parked: Some(Box::new(parked)) } }
     }
 
     pub(crate) fn rejected(config: &Config, rejection: Rejection, request: &Request<B>) -> Self {
@@ -83,6 +83,7 @@ where
 {
     type Output = Result<Response<Either<ResBody, Full<Bytes>>>, S::Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project().state.project() {
@@ -91,44 +92,44 @@ where
                     return Poll::Ready(Ok(finish(config, *care, response)));
                 }
                 StateProjection::Rejected { response } => {
-                    let response =
-                        response.take().expect("`ResponseFuture` polled after completion");
+                    let response = response.take().expect(POLLED_AFTER_COMPLETION);
                     return Poll::Ready(Ok(response.map(Either::Right)));
                 }
-                StateProjection::Waiting { waiting } => {
-                    let parked =
-                        waiting.as_mut().expect("`ResponseFuture` polled after completion");
-                    let answer = ready!(parked.waiting.answer.as_mut().poll(cx));
-                    let parked = waiting.take().expect("it was there a line ago");
-                    parked.resume(answer)
-                }
+                StateProjection::Waiting { parked } => ready!(resume(parked, cx)),
             };
             self.set(next);
         }
     }
 }
 
-impl<S, B> Parked<S, B>
+const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion";
+
+/// Goes on once the store has answered. Kept out of `poll`, which most requests pass through
+/// without ever having waited.
+#[cold]
+fn resume<S, B>(
+    slot: &mut Option<Box<Parked<S, B>>>,
+    cx: &mut Context<'_>,
+) -> Poll<ResponseFuture<S, B>>
 where
     S: Service<Request<B>>,
 {
-    /// Goes on with the store's answer.
-    fn resume(mut self, answer: authenticate::LookupResult) -> ResponseFuture<S, B> {
-        let head = RequestHead::from(&self.request);
-        match authenticate::resume(&self.config, &head, self.waiting, answer) {
-            Outcome::Admit(admission) => {
-                let care = self.config.cache_care(&admission);
-                authenticate::attach(&self.config, &mut self.request, admission);
-                ResponseFuture::admitted(self.config, care, self.service.call(self.request))
-            }
-            Outcome::Reject(rejection) => {
-                ResponseFuture::rejected(&self.config, rejection, &self.request)
-            }
-            Outcome::Wait(waiting) => {
-                ResponseFuture::waiting(self.config, self.service, self.request, waiting)
-            }
+    let mut parked = slot.take().expect(POLLED_AFTER_COMPLETION);
+    let Poll::Ready(answer) = parked.waiting.answer.as_mut().poll(cx) else {
+        *slot = Some(parked);
+        return Poll::Pending;
+    };
+    let Parked { config, mut service, mut request, waiting } = *parked;
+    let head = RequestHead::from(&request);
+    Poll::Ready(match authenticate::resume(&config, &head, waiting.attempt, answer) {
+        Outcome::Admit(admission) => {
+            let care = config.cache_care(&admission);
+            authenticate::attach(&config, &mut request, admission);
+            ResponseFuture::admitted(config, care, service.call(request))
         }
-    }
+        Outcome::Reject(rejection) => ResponseFuture::rejected(&config, rejection, &request),
+        Outcome::Wait(waiting) => ResponseFuture::waiting(config, service, request, waiting),
+    })
 }
 
 /// 12. What the layer does to the inner service's response.

@@ -141,12 +141,19 @@ impl ApiKeyLayer {
 
     /// Looks for keys in these places and no others. Without any, every request is `Missing`.
     pub fn with_sources(self, sources: impl IntoIterator<Item = KeySource>) -> Self {
-        self.with(|config| config.sources = sources.into_iter().collect()).with_derived()
+        let none = self.with(|config| config.sources.clear()).with_derived();
+        sources.into_iter().fold(none, Self::with_source)
     }
 
-    /// Looks for keys in one more place.
+    /// Looks for keys in one more place. One that is there already stays where it is: looked
+    /// into twice, it would hold every key twice.
     pub fn with_source(self, source: KeySource) -> Self {
-        self.with(|config| config.sources.push(source)).with_derived()
+        self.with(|config| {
+            if !config.sources.contains(&source) {
+                config.sources.push(source);
+            }
+        })
+        .with_derived()
     }
 
     /// Says what happens when a request holds several credentials. By default it is refused.

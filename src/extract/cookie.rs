@@ -3,7 +3,7 @@
 
 use http::{HeaderMap, header::COOKIE};
 
-use super::{Credential, Found, Place, Spot};
+use super::{Credential, Found, Place};
 
 pub(super) fn find<'r>(name: &str, headers: &'r HeaderMap) -> Found<'r> {
     let mut found = Found::None;
@@ -18,8 +18,11 @@ pub(super) fn find<'r>(name: &str, headers: &'r HeaderMap) -> Found<'r> {
             if let (Some(pair_name), Some(value)) = (halves.next(), halves.next())
                 && pair_name.trim_ascii_end() == name.as_bytes()
             {
-                let place = Place::new(Spot::CookiePair { index, bytes });
-                found = found.and(Credential { raw: unquoted(value.trim_ascii_start()), place });
+                found = found.and(Credential {
+                    raw: unquoted(value.trim_ascii_start()),
+                    percent_encoded: false,
+                    place: Place::value(index).with_bytes(&bytes),
+                });
             }
         }
     }

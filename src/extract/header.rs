@@ -5,7 +5,7 @@ use http::{
     header::{AUTHORIZATION, HeaderValue},
 };
 
-use super::{Credential, Found, Place, Spot};
+use super::{Credential, Found, Place};
 
 #[inline]
 pub(super) fn find<'r>(name: &HeaderName, headers: &'r HeaderMap) -> Found<'r> {
@@ -30,7 +30,7 @@ fn find_in<'r>(
     headers: &'r HeaderMap,
     read: impl Fn(&'r HeaderValue) -> Option<&'r [u8]>,
 ) -> Found<'r> {
-    let one = |index, raw| Credential { raw, place: Place::new(Spot::HeaderValue { index }) };
+    let one = |index, raw| Credential { raw, percent_encoded: false, place: Place::value(index) };
     // No name has two values in most requests: then the first value is the only one, and the
     // iterator over all of them is not needed.
     if headers.len() == headers.keys_len() {

@@ -4,16 +4,16 @@ use std::ops::Range;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
-    header::{COOKIE, Entry},
+    header::{AUTHORIZATION, COOKIE, Entry},
     uri::PathAndQuery,
 };
 
-use super::{KeySource, Place, Spot};
+use super::{KeySource, Place, SourceKind};
 
 /// Marks the header that holds the credential, so that `Debug` does not print it and HTTP/2
 /// does not put it into a compression table when the request is forwarded (RFC 7541 §7.1.3).
 #[inline]
-pub(crate) fn mark_sensitive(place: &Place, sources: &[KeySource], headers: &mut HeaderMap) {
+pub(crate) fn mark_sensitive(place: Place, sources: &[KeySource], headers: &mut HeaderMap) {
     let Some(name) = place.source(sources).and_then(KeySource::header_name) else {
         return;
     };
@@ -27,19 +27,17 @@ pub(crate) fn mark_sensitive(place: &Place, sources: &[KeySource], headers: &mut
 }
 
 /// Takes the credential out of the headers or the query.
-pub(crate) fn hide(place: &Place, sources: &[KeySource], headers: &mut HeaderMap, uri: &mut Uri) {
-    match &place.spot {
-        Spot::HeaderValue { index } => {
-            if let Some(name) = place.source(sources).and_then(KeySource::header_name) {
-                replace_value(headers, name, *index, None);
-            }
+pub(crate) fn hide(place: Place, sources: &[KeySource], headers: &mut HeaderMap, uri: &mut Uri) {
+    let Some(source) = place.source(sources) else { return };
+    match source.kind() {
+        SourceKind::Header(name) => replace_value(headers, name, place.index(), None),
+        SourceKind::Authorization(_) => replace_value(headers, &AUTHORIZATION, place.index(), None),
+        SourceKind::Cookie(_) => {
+            let line = headers.get_all(COOKIE).iter().nth(place.index());
+            let rest = line.and_then(|line| without_cookie(line, &place.bytes()));
+            replace_value(headers, &COOKIE, place.index(), rest);
         }
-        Spot::CookiePair { index, bytes } => {
-            let line = headers.get_all(COOKIE).iter().nth(*index);
-            let rest = line.and_then(|line| without_cookie(line, bytes));
-            replace_value(headers, &COOKIE, *index, rest);
-        }
-        Spot::QueryPair(bytes) => hide_query_pair(uri, bytes),
+        SourceKind::Query(_) => hide_query_pair(uri, &place.bytes()),
     }
 }
 

@@ -5,7 +5,7 @@ mod header;
 mod hide;
 mod query;
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{fmt, ops::Range};
 
 use http::{HeaderName, header::AUTHORIZATION};
 use zeroize::Zeroizing;
@@ -175,35 +175,46 @@ impl<'r> Found<'r> {
 /// A credential as it was sent, and where.
 pub(crate) struct Credential<'r> {
     raw: &'r [u8],
+    percent_encoded: bool,
     pub(crate) place: Place,
 }
 
-/// Where in a request a credential stands, exactly.
-#[derive(Clone, Debug)]
+/// Where in a request a credential stands, exactly. Small, because it is handed on from step to
+/// step; nothing here outgrows its field, since `http` bounds headers and URIs far below.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place {
     /// Index of the source among the configured ones; set by [`find`].
-    source: usize,
-    pub(crate) spot: Spot,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Spot {
-    /// The `index`th value of the source's header.
-    HeaderValue { index: usize },
-    /// These bytes of the query: the whole pair.
-    QueryPair(Range<usize>),
-    /// These bytes of the `index`th `Cookie` header: the whole pair.
-    CookiePair { index: usize, bytes: Range<usize> },
+    source: u16,
+    /// Of the header's values, or of the `Cookie` lines, which one it is.
+    value: u16,
+    /// The pair's bytes in the query or in that `Cookie` line.
+    start: u32,
+    end: u32,
 }
 
 impl Place {
-    /// Every finder starts with source 0; [`find`] corrects it.
-    fn new(spot: Spot) -> Self {
-        Self { source: 0, spot }
+    /// The `index`th value of the source's header.
+    #[inline]
+    fn value(index: usize) -> Self {
+        Self { value: u16::try_from(index).unwrap_or(u16::MAX), ..Self::default() }
     }
 
-    pub(crate) fn source<'s>(&self, sources: &'s [KeySource]) -> Option<&'s KeySource> {
-        sources.get(self.source)
+    /// The pair at these bytes.
+    fn with_bytes(self, bytes: &Range<usize>) -> Self {
+        let offset = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+        Self { start: offset(bytes.start), end: offset(bytes.end), ..self }
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.value)
+    }
+
+    fn bytes(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    fn source(self, sources: &[KeySource]) -> Option<&KeySource> {
+        sources.get(usize::from(self.source))
     }
 }
 
@@ -221,7 +232,7 @@ pub(crate) fn find<'r>(
             Found::Several => return Err(RejectionKind::Ambiguous),
             Found::One(_) if only.is_some() => return Err(RejectionKind::Ambiguous),
             Found::One(mut credential) => {
-                credential.place.source = index;
+                credential.place.source = u16::try_from(index).unwrap_or(u16::MAX);
                 only = Some(credential);
                 if precedence == Precedence::FirstSource {
                     break;
@@ -232,39 +243,20 @@ pub(crate) fn find<'r>(
     Ok(only)
 }
 
-impl<'r> Credential<'r> {
-    /// The presented key, with percent-encoding undone. Invalid escapes give `None`.
+impl Credential<'_> {
+    /// Gives the presented key to `judge`, with percent-encoding undone; the copy that takes is
+    /// wiped. `None` when an escape is not valid.
     #[inline]
-    pub(crate) fn key(&self) -> Option<Presented<'r>> {
-        match self.place.spot {
-            Spot::QueryPair(_) if self.raw.contains(&b'%') => {
-                query::percent_decode(self.raw).map(|key| Presented(Cow::Owned(key)))
-            }
-            _ => Some(Presented(Cow::Borrowed(self.raw))),
+    pub(crate) fn with_key<T>(&self, judge: impl Fn(&[u8]) -> T) -> Option<T> {
+        if self.percent_encoded {
+            return Some(judge(&Zeroizing::new(query::percent_decode(self.raw)?)));
         }
+        Some(judge(self.raw))
     }
 }
 
 impl fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credential(.. at {:?})", self.place)
-    }
-}
-
-/// The bytes of a presented key; wiped when they are a copy.
-pub(crate) struct Presented<'r>(Cow<'r, [u8]>);
-
-impl Presented<'_> {
-    #[inline]
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Drop for Presented<'_> {
-    fn drop(&mut self) {
-        if let Cow::Owned(copy) = &mut self.0 {
-            drop(Zeroizing::new(std::mem::take(copy)));
-        }
     }
 }

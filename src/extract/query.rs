@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use super::{Credential, Found, Place, Spot};
+use super::{Credential, Found, Place};
 
 pub(super) fn find<'r>(name: &str, uri: &'r Uri) -> Found<'r> {
     let query = uri.query().unwrap_or("").as_bytes();
@@ -14,7 +14,11 @@ pub(super) fn find<'r>(name: &str, uri: &'r Uri) -> Found<'r> {
         let pair_name = halves.next().unwrap_or_default();
         if is_named(pair_name, name) {
             let raw = halves.next().unwrap_or_default();
-            found = found.and(Credential { raw, place: Place::new(Spot::QueryPair(start..end)) });
+            found = found.and(Credential {
+                raw,
+                percent_encoded: raw.contains(&b'%'),
+                place: Place::default().with_bytes(&(start..end)),
+            });
         }
         start = end + 1;
     }

@@ -19,19 +19,46 @@ pub(super) fn checksum(text: &[u8]) -> [u8; CHECKSUM_LEN] {
     digits
 }
 
+/// Whether `digits`, which must be base62, are the checksum of `text`. Reads the digits instead
+/// of writing them, which needs no divisions.
+#[inline]
+pub(super) fn is_checksum(text: &[u8], digits: [u8; CHECKSUM_LEN]) -> bool {
+    let digits = digits.iter().map(|digit| u64::from(VALUES[usize::from(*digit)]));
+    digits.fold(0, |value, digit| value * 62 + digit) == u64::from(crc32fast::hash(text))
+}
+
+/// What each byte is worth as a base62 digit.
+const VALUES: [u8; 256] = {
+    let mut values = [0; 256];
+    let mut value = 0;
+    while value < 62 {
+        values[BASE62[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn known_values() {
-        // CRC-32 of the empty string is 0; of "123456789" it is 0xCBF43926 = 3_421_780_262.
+        // CRC-32 of the empty string is 0; of "123456789" it is 0xCBF43926, 3_421_780_262 in
+        // decimal and 3jZRME in base62.
         assert_eq!(&checksum(b""), b"000000");
-        let mut value: u64 = 0;
-        for digit in checksum(b"123456789") {
-            let position = BASE62.iter().position(|c| *c == digit).unwrap();
-            value = value * 62 + u64::try_from(position).unwrap();
+        assert_eq!(&checksum(b"123456789"), b"3jZRME");
+    }
+
+    proptest! {
+        #[test]
+        fn written_checksums_are_read_back(text: Vec<u8>, other in "[0-9A-Za-z]{6}") {
+            let digits = checksum(&text);
+            let other = other.as_bytes().try_into().unwrap();
+            prop_assert!(is_checksum(&text, digits));
+            prop_assert_eq!(is_checksum(&text, other), other == digits);
         }
-        assert_eq!(value, 0xCBF4_3926);
     }
 }

@@ -8,4 +8,4 @@ mod secret;
 pub use format::{GenerateError, KeyFormat};
 pub use secret::SecretKey;
 
-pub(crate) use format::parse_as_any;
+pub(crate) use format::is_accepted;

@@ -85,6 +85,7 @@ impl Renderer {
 
     /// A denial that was made further in, by [`respond_like`], and now passes this layer:
     /// answered anew so that it gets this layer's challenges, hook and uniformity.
+    #[inline]
     pub(crate) fn respond_anew<B>(&self, response: &Response<B>) -> Option<Response<Full<Bytes>>> {
         let rejection = response.extensions().get::<Rejection>().filter(|r| !r.rendered)?;
         Some(self.respond(rejection.clone(), response.headers()))

@@ -34,6 +34,7 @@ impl MemoryStore {
     }
 
     // No code that can panic runs under the lock, so a poisoned one still guards sound data.
+    #[inline]
     fn read(&self) -> RwLockReadGuard<'_, Keys> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }

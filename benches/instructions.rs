@@ -1,0 +1,68 @@
+//! Instructions per request, counted by callgrind: `scripts/instructions`.
+//!
+//! Runs one variant a given number of times. Callgrind counts only what happens inside
+//! [`measured`].
+
+mod support;
+
+use std::{cell::Cell, convert::Infallible, hint::black_box};
+
+use http::Request;
+use support::{NoOp, Setup, call, request};
+use tower_layer::Layer;
+use tower_service::Service;
+
+thread_local! {
+    /// The last admitted request, until it is freed outside of what is counted.
+    static KEPT: Cell<Option<Request<()>>> = const { Cell::new(None) };
+}
+
+fn keep(request: Request<()>) {
+    KEPT.set(Some(request));
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let (Some(variant), Some(times)) = (arguments.next(), arguments.next()) else {
+        return; // Started by `cargo bench` for all benches: there is nothing to time here.
+    };
+    let times: usize = times.parse().unwrap();
+
+    let setup = Setup::new();
+    let empty = NoOp { with_headers: false, dispose: keep };
+    let with_headers = NoOp { with_headers: true, dispose: keep };
+    let key = match variant.as_str() {
+        "unknown" => Some(setup.unknown.as_str()),
+        "malformed" => Some("key_this-is-not-one-of-our-keys"),
+        "missing" => None,
+        _ => Some(setup.valid.as_str()),
+    };
+    let requests: Vec<_> = (0..times).map(|_| request(key)).collect();
+    macro_rules! run {
+        ($service:expr) => {{
+            let mut service = $service;
+            for request in requests {
+                black_box(measured(&mut service, request));
+                KEPT.take();
+            }
+        }};
+    }
+    match variant.as_str() {
+        "bare" => run!(setup.bare(empty)),
+        "bare-with-headers" => run!(setup.bare(with_headers)),
+        "floor" => run!(setup.floor(empty)),
+        "lenient" => run!(setup.lenient(empty)),
+        "cache-headers" => run!(setup.layer().layer(empty)),
+        "cache-headers-with-headers" => run!(setup.layer().layer(with_headers)),
+        "valid" | "unknown" | "malformed" | "missing" => run!(setup.layered(empty)),
+        other => panic!("no variant {other}"),
+    }
+}
+
+#[inline(never)]
+fn measured<S>(service: &mut S, request: Request<()>) -> S::Response
+where
+    S: Service<Request<()>, Error = Infallible>,
+{
+    call(service, request)
+}

@@ -1,0 +1,248 @@
+//! What the benches compare: a service that does nothing, bare, behind a floor and behind the
+//! layer; and the requests they are given.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::{Ready, ready},
+    hash::{BuildHasherDefault, Hasher},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderName, Request, Response};
+use http_body_util::{Either, Full};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::runtime::Builder;
+use tower_api_key::{
+    ApiKeyLayer, KeyManager, KeyRecord, KeySource, NewKey, Timestamp, store::MemoryStore,
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Keys in the store.
+const KEYS: usize = 1_000;
+
+/// What every service here answers with, so that all of them move the same bytes.
+pub(crate) type Body = Either<Full<Bytes>, Full<Bytes>>;
+
+/// The inner service: a response at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoOp {
+    /// Whether the response has headers already, as most have.
+    pub(crate) with_headers: bool,
+    /// What becomes of the request. Freeing its memory costs more than everything measured here
+    /// and varies with the state of the heap, so instructions are counted without it.
+    pub(crate) dispose: fn(Request<()>),
+}
+
+impl Service<Request<()>> for NoOp {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        (self.dispose)(request);
+        let mut response = Response::new(Full::default());
+        if self.with_headers {
+            let json = http::HeaderValue::from_static("application/json");
+            response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+        }
+        ready(Ok(response))
+    }
+}
+
+/// The least that checking a key can cost: header lookup, SHA-256, map lookup, constant-time
+/// compare, extension insert. One source, no formats, no expiry, no denials.
+#[derive(Clone)]
+pub(crate) struct Floor {
+    inner: NoOp,
+    header: HeaderName,
+    keys: Arc<HashMap<[u8; 32], Arc<KeyRecord>, BuildHasherDefault<FirstWord>>>,
+}
+
+/// The first eight bytes of a digest as its hash.
+#[derive(Default)]
+pub(crate) struct FirstWord(u64);
+
+impl Hasher for FirstWord {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// What the floor attaches.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity(pub(crate) Arc<KeyRecord>);
+
+impl Service<Request<()>> for Floor {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Mapped;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<()>) -> Self::Future {
+        let key = request.headers().get(&self.header).map_or(&b""[..], |value| value.as_bytes());
+        let digest: [u8; 32] = Sha256::digest(key).into();
+        if let Some(record) = self.keys.get(&digest)
+            && bool::from(record.digest.as_bytes().ct_eq(&digest))
+        {
+            request.extensions_mut().insert(Identity(record.clone()));
+            return Mapped(Some(self.inner.call(request)));
+        }
+        Mapped(None)
+    }
+}
+
+/// The inner response with the body type of the layer, or an empty 401.
+pub(crate) struct Mapped(Option<<NoOp as Service<Request<()>>>::Future>);
+
+impl Future for Mapped {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(future) = &mut self.0 else {
+            let mut response = Response::new(Either::Right(Full::default()));
+            *response.status_mut() = http::StatusCode::UNAUTHORIZED;
+            return Poll::Ready(Ok(response));
+        };
+        Pin::new(future).poll(cx).map_ok(|response| response.map(Either::Left))
+    }
+}
+
+/// The inner service with nothing in front but the change of the body's type.
+#[derive(Clone)]
+pub(crate) struct PassThrough(NoOp);
+
+impl Service<Request<()>> for PassThrough {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Mapped;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        Mapped(Some(self.0.call(request)))
+    }
+}
+
+/// A store of keys and one of them.
+pub(crate) struct Setup {
+    store: MemoryStore,
+    manager: KeyManager,
+    floor_keys: Arc<HashMap<[u8; 32], Arc<KeyRecord>, BuildHasherDefault<FirstWord>>>,
+    /// A key that is in the store.
+    pub(crate) valid: String,
+    /// A well-formed key that is not.
+    pub(crate) unknown: String,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let store = MemoryStore::new();
+        let manager = KeyManager::new(store.clone());
+        let mut floor_keys = HashMap::default();
+        let mut valid = String::new();
+        for number in 0..KEYS {
+            let new = NewKey::named(format!("key {number}"));
+            let issued = runtime.block_on(manager.create(new)).unwrap();
+            floor_keys.insert(*issued.record.digest.as_bytes(), issued.record);
+            issued.secret.expose().clone_into(&mut valid);
+        }
+        let elsewhere = KeyManager::new(MemoryStore::new());
+        let unknown = runtime.block_on(elsewhere.create(NewKey::named("elsewhere"))).unwrap();
+        let unknown = unknown.secret.expose().to_owned();
+        Self { store, manager, floor_keys: Arc::new(floor_keys), valid, unknown }
+    }
+
+    pub(crate) fn bare(&self, inner: NoOp) -> PassThrough {
+        PassThrough(inner)
+    }
+
+    pub(crate) fn floor(&self, inner: NoOp) -> Floor {
+        let header = HeaderName::from_static("x-api-key");
+        Floor { inner, header, keys: self.floor_keys.clone() }
+    }
+
+    /// The layer as a manager makes it: both default sources, its own format.
+    pub(crate) fn layer(&self) -> ApiKeyLayer {
+        self.manager.layer()
+    }
+
+    /// [`layer`](Self::layer) without cache headers, to compare with the floor.
+    pub(crate) fn layered(&self, inner: NoOp) -> tower_api_key::ApiKeyAuth<NoOp> {
+        self.layer().insecure_without_cache_headers().layer(inner)
+    }
+
+    /// The lenient layer of `ApiKeyLayer::new`, with one source.
+    pub(crate) fn lenient(&self, inner: NoOp) -> tower_api_key::ApiKeyAuth<NoOp> {
+        ApiKeyLayer::new(self.store.clone())
+            .with_sources([KeySource::x_api_key()])
+            .insecure_without_cache_headers()
+            .layer(inner)
+    }
+}
+
+/// A request with 13 headers, one of them the key's, and one extension, as servers attach them.
+pub(crate) fn request(key: Option<&str>) -> Request<()> {
+    let mut builder = Request::get("https://api.example.com/v1/orders?page=2&sort=created");
+    for (name, value) in [
+        ("host", "api.example.com"),
+        ("user-agent", "example-client/1.4.2 (linux; x86_64)"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, br"),
+        ("accept-language", "en-GB,en;q=0.8"),
+        ("content-type", "application/json"),
+        ("content-length", "0"),
+        ("origin", "https://shop.example.com"),
+        ("referer", "https://shop.example.com/orders"),
+        ("x-request-id", "0198c0de-0000-7000-8000-000000000001"),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("x-forwarded-for", "203.0.113.7"),
+    ] {
+        builder = builder.header(name, value);
+    }
+    let mut request = builder.body(()).unwrap();
+    if let Some(key) = key {
+        let name = HeaderName::from_static("x-api-key");
+        request.headers_mut().insert(name, key.parse().unwrap());
+    }
+    request.extensions_mut().insert(Timestamp::UNIX_EPOCH);
+    request
+}
+
+/// Calls a service whose answer needs no waiting.
+#[inline]
+pub(crate) fn call<S>(service: &mut S, request: Request<()>) -> S::Response
+where
+    S: Service<Request<()>, Error = Infallible>,
+{
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let _ = service.poll_ready(&mut cx);
+    let future = std::pin::pin!(service.call(request));
+    match future.poll(&mut cx) {
+        Poll::Ready(Ok(response)) => response,
+        Poll::Pending => panic!("nothing here waits"),
+    }
+}

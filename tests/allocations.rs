@@ -1,0 +1,110 @@
+//! How many allocations the layer adds to a request, counted by a global allocator. A test binary
+//! of its own, because it has only one.
+
+use std::{convert::Infallible, future::Ready, task::Context};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
+use tower::{Layer, Service, service_fn};
+use tower_api_key::{ApiKeyLayer, KeyManager, NewKey, Rejection, store::MemoryStore};
+
+type Body = Either<Full<Bytes>, Full<Bytes>>;
+
+/// Allocations while `f` runs.
+fn allocations<T>(f: impl FnOnce() -> T) -> (u64, T) {
+    let mut result = None;
+    let info = allocation_counter::measure(|| result = Some(f()));
+    (info.count_total, result.unwrap())
+}
+
+async fn setup() -> (ApiKeyLayer, String) {
+    let manager = KeyManager::new(MemoryStore::new());
+    let issued = manager.create(NewKey::named("test")).await.unwrap();
+    let layer = manager.layer().insecure_without_cache_headers();
+    (layer, issued.secret.expose().to_owned())
+}
+
+/// A request as servers make them: some headers, and an extension.
+fn request(key: Option<&str>) -> Request<()> {
+    let mut builder = Request::get("/orders").header("host", "example.com").header("accept", "*/*");
+    if let Some(key) = key {
+        builder = builder.header("x-api-key", key);
+    }
+    builder.extension("from the server").body(()).unwrap()
+}
+
+fn inner()
+-> impl Service<Request<()>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send> + Clone
+{
+    service_fn(|_| -> Ready<Result<_, Infallible>> {
+        std::future::ready(Ok(Response::new(Full::default())))
+    })
+}
+
+/// Allocations of one call, after one that warms up whatever is made once.
+fn count<S, B>(mut service: S, key: Option<&str>) -> (u64, Response<B>)
+where
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>,
+{
+    let mut call = |request| {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(service.poll_ready(&mut cx).is_ready());
+        let future = std::pin::pin!(service.call(request));
+        match future.poll(&mut cx) {
+            std::task::Poll::Ready(Ok(response)) => response,
+            std::task::Poll::Pending => panic!("a memory store never waits"),
+        }
+    };
+    drop(call(request(key)));
+    let request = request(key);
+    allocations(|| call(request))
+}
+
+#[tokio::test]
+async fn a_valid_key_costs_the_one_that_the_extension_makes() {
+    let (layer, key) = setup().await;
+    let (bare, _) = count(inner(), Some(&key));
+    let (layered, response) = count(layer.layer(inner()), Some(&key));
+    assert_eq!(response.status(), StatusCode::OK);
+    println!("valid key: {layered} allocations, {bare} without the layer");
+    assert_eq!(layered - bare, 1);
+}
+
+#[tokio::test]
+async fn denials_allocate_nothing_before_their_response() {
+    let (layer, key) = setup().await;
+    let unknown = KeyManager::new(MemoryStore::new()).create(NewKey::named("elsewhere")).await;
+    let unknown = unknown.unwrap().secret;
+    let malformed = format!("{key}x");
+    for (name, key) in [
+        ("missing", None),
+        ("malformed", Some(malformed.as_str())),
+        ("unknown", Some(unknown.expose())),
+    ] {
+        let (denied, response) = count(layer.layer(inner()), key);
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{name}");
+        let (response_alone, _) = rebuild(&response);
+        println!("{name} key: {denied} allocations, {response_alone} for the response alone");
+        assert_eq!(denied, response_alone, "{name}");
+    }
+}
+
+/// Allocations for making such a response: its headers and its extension, one by one. The texts
+/// in it are static or shared.
+fn rebuild(like: &Response<Body>) -> (u64, Response<Body>) {
+    let rejection = like.extensions().get::<Rejection>().unwrap().clone();
+    allocations(|| {
+        let mut response = Response::new(Either::Right(Full::default()));
+        *response.status_mut() = like.status();
+        copy(like.headers(), response.headers_mut());
+        response.extensions_mut().insert(rejection);
+        response
+    })
+}
+
+fn copy(from: &HeaderMap, to: &mut HeaderMap) {
+    for (name, value) in from {
+        to.append(name, value.clone());
+    }
+}
