@@ -231,6 +231,9 @@ pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
             } else {
                 extract::mark_sensitive(place, &config.sources, request.headers_mut());
             }
+            if let Some(usage) = &config.usage {
+                usage.count(key.record());
+            }
             request.extensions_mut().insert(key);
         }
     }

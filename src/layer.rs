@@ -7,6 +7,7 @@ use tower_layer::Layer;
 
 use crate::{
     ApiKeyAuth, Clock, KeyFormat, KeyHasher, KeySource, Precedence, RejectionResponse, SystemClock,
+    UsageRecorder,
     authenticate::Admission,
     cache_headers::{CacheCare, vary_on},
     rejection::{Challenges, Renderer},
@@ -55,6 +56,7 @@ pub(crate) struct Config {
     pub(crate) allow_anonymous: bool,
     pub(crate) hide_credentials: bool,
     pub(crate) renewal: Option<Renewal>,
+    pub(crate) usage: Option<UsageRecorder>,
     /// Off when the application looks after caches itself.
     pub(crate) cache_headers: bool,
     pub(crate) vary: Option<HeaderValue>,
@@ -118,6 +120,7 @@ impl ApiKeyLayer {
             allow_anonymous: false,
             hide_credentials: false,
             renewal: None,
+            usage: None,
             cache_headers: true,
             vary: None,
             renderer: Renderer::default(),
@@ -212,8 +215,9 @@ impl ApiKeyLayer {
     /// Refuses requests that did not come over TLS, whatever their key: their URI's scheme must
     /// be `https`.
     ///
-    /// Most servers see only a path, and a proxy in front takes the TLS off: then say how to
-    /// tell, with [`with_secure_transport_check`](Self::with_secure_transport_check).
+    /// The scheme is the client's word, which keeps honest clients from sending keys in the clear
+    /// by mistake. Most servers see only a path, and a proxy in front takes the TLS off: then say
+    /// how to tell, with [`with_secure_transport_check`](Self::with_secure_transport_check).
     pub fn require_secure_transport(self) -> Self {
         self.with_secure_transport_check(|request| request.uri.scheme_str() == Some("https"))
     }
@@ -264,6 +268,11 @@ impl ApiKeyLayer {
     /// byte of the headers and the query stays as it was sent.
     pub fn hide_credentials(self) -> Self {
         self.with(|config| config.hide_credentials = true)
+    }
+
+    /// Counts the uses of keys, for `last_used_at` and `use_count`.
+    pub fn with_usage(self, usage: UsageRecorder) -> Self {
+        self.with(|config| config.usage = Some(usage))
     }
 
     /// The realm named in challenges, `api` by default.

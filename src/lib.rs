@@ -1,5 +1,83 @@
-//! API keys for any Tower service.
-
+//! API keys for any [Tower](https://docs.rs/tower) service: axum, tonic, hyper or your own.
+//!
+//! [`ApiKeyLayer`] wraps a service, finds the caller's key wherever you allow it, proves it
+//! against a [`KeyStore`](store::KeyStore) and puts an [`AuthenticatedKey`] into the request's
+//! extensions, or answers with the precise reason why not. [`KeyManager`] issues keys and looks
+//! after them.
+//!
+//! # Quick start
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use tower_api_key::{AuthenticatedKey, KeyManager, NewKey, store::MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Keys live in memory here; `SqliteStore::open("keys.db")` keeps them.
+//! let manager = KeyManager::new(MemoryStore::new());
+//! let issued = manager.create(NewKey::named("first key")).await?;
+//! println!("curl -H 'X-API-Key: {}' http://127.0.0.1:3000/", issued.secret.expose());
+//!
+//! let app: Router = Router::new()
+//! # ;
+//! # #[cfg(feature = "axum")]
+//! # let app: Router = Router::new()
+//!     .route("/", get(|key: AuthenticatedKey| async move { format!("Hello, {}!\n", key.name()) }))
+//!     .layer(manager.layer());
+//! # let _ = app;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What happens to a request
+//!
+//! Always in this order. `src/authenticate.rs` reads the same way, and the tests are named after
+//! it.
+//!
+//! 1. **Pass by.** True CORS preflights and whatever the
+//!    [bypass](ApiKeyLayer::with_bypass) matches go straight in, without an identity.
+//! 2. **Transport.** With [`require_secure_transport`](ApiKeyLayer::require_secure_transport), a
+//!    plaintext request is refused whatever its key.
+//! 3. **Extract.** Look in every configured [`KeySource`]. No credential is
+//!    [`Missing`](RejectionKind::Missing), or nobody where
+//!    [anonymous callers are allowed](ApiKeyLayer::allow_anonymous); several are
+//!    [`Ambiguous`](RejectionKind::Ambiguous), unless [`Precedence::FirstSource`] was chosen.
+//! 4. **Parse.** Length, characters, prefix and checksum of the accepted [`KeyFormat`]s, before
+//!    anything is hashed or looked up.
+//! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current and retired [`Peppers`].
+//! 6. **Look up.** An error or a timeout is [`Unavailable`](RejectionKind::Unavailable), never
+//!    "no such key".
+//! 7. **Compare** the stored digest, in constant time.
+//! 8. **Status.** Revoked, disabled, not valid yet, expired.
+//! 9. **Address.** The key's own list of allowed networks.
+//! 10. **Limits** will have their place here: a denial at any earlier step consumes nothing.
+//! 11. **Attach.** The [`AuthenticatedKey`] goes into the extensions; the header is marked
+//!     sensitive, or the credential [taken out](ApiKeyLayer::hide_credentials); the use is
+//!     [counted](ApiKeyLayer::with_usage).
+//! 12. **Inner service**, and on its response `Vary` and `Cache-Control: private`, so that shared
+//!     caches stay safe. Denials carry `no-store`.
+//!
+//! Scopes are asked for where routes are known: by [`RequireScopesLayer`], inside.
+//!
+//! A denial is a response, never an error: problem details with a stable `code`
+//! ([`RejectionKind`] lists them), or a native gRPC status if the request was gRPC.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds | what it costs |
+//! |---|---|---|---|
+//! | `default` | | `tracing` | |
+//! | `full` | | everything below | |
+//! | `axum` | no | extractors, and `Rejection` as a response | `axum-core` |
+//! | `sqlite` | no | `SqliteStore` | `sqlx`, and SQLite compiled from C |
+//! | `tracing` | yes | an event for each denial and store failure | `tracing`; nothing on the path of a good key |
+//!
+//! Features only add. The rest needs no feature: all sources and formats, scopes, denials,
+//! `MemoryStore`, `FixedStore` and `KeyManager`.
+//!
+//! # Why it is built like this
+//!
+#![cfg_attr(doc, doc = "See [the design document](_design).")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod authenticate;
@@ -23,6 +101,7 @@ mod scope;
 mod service;
 pub mod store;
 mod text;
+mod usage;
 
 pub use async_trait::async_trait;
 pub use authenticated::AuthenticatedKey;
@@ -40,3 +119,14 @@ pub use scope::{
     InvalidScope, RequireScopes, RequireScopesFuture, RequireScopesLayer, Scope, ScopeRule, Scopes,
 };
 pub use service::ApiKeyAuth;
+pub use usage::UsageRecorder;
+
+/// The questions that the design answers.
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/design.md")]
+pub mod _design {}
+
+// The README's programs are tests.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -31,6 +31,14 @@ pub(crate) fn renewal_failed(key: KeyId, error: &StoreError) {
     let _ = (key, error);
 }
 
+/// Counts of uses could not be written.
+pub(crate) fn uses_not_written(error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(cause = chain(Some(error)), "uses not written; they are kept and tried again");
+    #[cfg(not(feature = "tracing"))]
+    let _ = error;
+}
+
 /// An error and its sources in a line.
 #[cfg(feature = "tracing")]
 fn chain(mut error: Option<&(dyn Error + 'static)>) -> String {

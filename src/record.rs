@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::{GenerateError, KeyDigest, RejectionKind, Scopes, Timestamp};
+use crate::{GenerateError, KeyDigest, RejectionKind, Scopes, Timestamp, usage::UseCounter};
 
 /// The public name of a key: a UUID version 7, so that ids sort by time of creation.
 ///
@@ -177,6 +177,8 @@ pub struct KeyRecord {
     pub use_count: u64,
     /// How often the record was changed; what `update` compares so that no change is lost.
     pub revision: u64,
+    /// Uses that are not in `use_count` yet.
+    pub(crate) uses: UseCounter,
 }
 
 impl KeyRecord {
@@ -204,6 +206,7 @@ impl KeyRecord {
             last_used_at: None,
             use_count: 0,
             revision: 0,
+            uses: UseCounter::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, request::Parts};
 use crate::{
     AuthenticatedKey, Rejection,
     authenticated::{self, Absence},
+    observe,
     rejection::respond_like,
 };
 
@@ -55,8 +56,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for AuthenticatedKey {
     }
 }
 
-/// For handlers that deny by themselves. The [`ApiKeyLayer`](crate::ApiKeyLayer) outside adds its
-/// challenges and answers gRPC requests as gRPC.
+/// For handlers that deny by themselves: problem details. The [`ApiKeyLayer`](crate::ApiKeyLayer)
+/// outside adds its challenges and applies its hook.
 ///
 /// ```
 /// use tower_api_key::{AuthenticatedKey, Rejection, RejectionKind};
@@ -71,6 +72,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for AuthenticatedKey {
 /// ```
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
+        observe::denied(&self);
         respond_like(self, &HeaderMap::new()).map(Body::new)
     }
 }

@@ -31,7 +31,7 @@ pub(crate) use hide::{hide, mark_sensitive};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySource(SourceKind);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Eq)]
 pub(crate) enum SourceKind {
     /// The whole value of a header.
     Header(HeaderName),
@@ -43,8 +43,23 @@ pub(crate) enum SourceKind {
     Cookie(Box<str>),
 }
 
+impl PartialEq for SourceKind {
+    /// As requests are read: the case of a scheme does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(a), Self::Header(b)) => a == b,
+            (Self::Authorization(a), Self::Authorization(b)) => a.eq_ignore_ascii_case(b),
+            (Self::Query(a), Self::Query(b)) | (Self::Cookie(a), Self::Cookie(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
 impl KeySource {
     /// The whole value of the header `name`, such as `X-API-Key`.
+    ///
+    /// `Authorization` without a scheme can be read like this, but not beside
+    /// [`bearer`](Self::bearer): each of the two would find a credential in the same header.
     pub fn header(name: &str) -> Result<Self, ConfigError> {
         HeaderName::from_bytes(name.as_bytes())
             .map(|name| Self(SourceKind::Header(name)))
@@ -180,13 +195,13 @@ pub(crate) struct Credential<'r> {
 }
 
 /// Where in a request a credential stands, exactly. Small, because it is handed on from step to
-/// step; nothing here outgrows its field, since `http` bounds headers and URIs far below.
+/// step.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Place {
     /// Index of the source among the configured ones; set by [`find`].
     source: u16,
     /// Of the header's values, or of the `Cookie` lines, which one it is.
-    value: u16,
+    value: u32,
     /// The pair's bytes in the query or in that `Cookie` line.
     start: u32,
     end: u32,
@@ -196,17 +211,16 @@ impl Place {
     /// The `index`th value of the source's header.
     #[inline]
     fn value(index: usize) -> Self {
-        Self { value: u16::try_from(index).unwrap_or(u16::MAX), ..Self::default() }
+        Self { value: offset(index), ..Self::default() }
     }
 
     /// The pair at these bytes.
     fn with_bytes(self, bytes: &Range<usize>) -> Self {
-        let offset = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
         Self { start: offset(bytes.start), end: offset(bytes.end), ..self }
     }
 
     fn index(self) -> usize {
-        usize::from(self.value)
+        self.value as usize
     }
 
     fn bytes(self) -> Range<usize> {
@@ -216,6 +230,11 @@ impl Place {
     fn source(self, sources: &[KeySource]) -> Option<&KeySource> {
         sources.get(usize::from(self.source))
     }
+}
+
+/// No server reads four gigabytes of headers.
+fn offset(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
 }
 
 /// Looks for the one credential in all sources.

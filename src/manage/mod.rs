@@ -123,13 +123,18 @@ impl KeyManager {
                 record.revoked_at = Some(now);
                 record.revoked_reason = reason.map(Into::into);
             }
+            Ok(())
         })
         .await
     }
 
     /// Deletes a key: from now on nothing finds it. Its row stays for audit until it is purged.
     pub async fn delete(&self, id: KeyId) -> Result<(), ManageError> {
-        self.change(id, |record, now| record.deleted_at = Some(now)).await.map(drop)
+        let delete = |record: &mut KeyRecord, now| {
+            record.deleted_at = Some(now);
+            Ok(())
+        };
+        self.change(id, delete).await.map(drop)
     }
 
     /// Removes the rows of keys that were revoked or deleted before this moment, and returns how
@@ -141,7 +146,7 @@ impl KeyManager {
     async fn change(
         &self,
         id: KeyId,
-        change: impl Fn(&mut KeyRecord, Timestamp),
+        change: impl Fn(&mut KeyRecord, Timestamp) -> Result<(), InvalidField>,
     ) -> Result<Arc<KeyRecord>, ManageError> {
         self.change_revision(id, None, change).await
     }
@@ -152,7 +157,7 @@ impl KeyManager {
         &self,
         id: KeyId,
         expected: Option<u64>,
-        change: impl Fn(&mut KeyRecord, Timestamp),
+        change: impl Fn(&mut KeyRecord, Timestamp) -> Result<(), InvalidField>,
     ) -> Result<Arc<KeyRecord>, ManageError> {
         loop {
             let old = self.get(id).await?;
@@ -160,7 +165,7 @@ impl KeyManager {
                 return Err(ManageError::RevisionMismatch);
             }
             let mut new = KeyRecord::clone(&old);
-            change(&mut new, self.clock.now());
+            change(&mut new, self.clock.now())?;
             if new == *old {
                 return Ok(old);
             }

@@ -45,11 +45,11 @@ pub struct KeyPatch {
 impl KeyManager {
     /// Changes a key and returns it as it is now.
     pub async fn update(&self, id: KeyId, patch: KeyPatch) -> Result<Arc<KeyRecord>, ManageError> {
-        // Bad values are refused whether or not the key exists.
-        let mut probe = KeyRecord::clone(&*self.get(id).await?);
-        patch.apply(&mut probe);
-        validate::record(&probe)?;
-        self.change_revision(id, patch.if_revision, |record, _| patch.apply(record)).await
+        self.change_revision(id, patch.if_revision, |record, _| {
+            patch.apply(record);
+            validate::record(record)
+        })
+        .await
     }
 }
 

@@ -16,6 +16,29 @@ pub use response::RejectionResponse;
 pub(crate) use response::{Renderer, respond_like};
 
 /// Why a request was denied.
+///
+/// | kind | HTTP | gRPC | code | error in the challenge |
+/// |---|---|---|---|---|
+/// | `Missing` | 401 | 16 | `missing_key` | – |
+/// | `Ambiguous` | 400 | 3 | `ambiguous_key` | `invalid_request` |
+/// | `Malformed` | 401 | 16 | `malformed_key` | `invalid_token` |
+/// | `Unknown` | 401 | 16 | `unknown_key` | `invalid_token` |
+/// | `Revoked` | 401 | 16 | `revoked_key` | `invalid_token` |
+/// | `Disabled` | 401 | 16 | `disabled_key` | `invalid_token` |
+/// | `NotYetValid` | 401 | 16 | `not_yet_valid_key` | `invalid_token` |
+/// | `Expired` | 401 | 16 | `expired_key` | `invalid_token` |
+/// | `InactiveOwner` | 401 | 16 | `inactive_owner` | `invalid_token` |
+/// | `InsecureTransport` | 403 | 7 | `insecure_transport` | – |
+/// | `AddressNotAllowed` | 403 | 7 | `address_not_allowed` | – |
+/// | `InsufficientScope` | 403 | 7 | `insufficient_scope` | `insufficient_scope` |
+/// | `RateLimited` | 429 | 8 | `rate_limited` | – |
+/// | `CreditsExhausted` | 429 | 8 | `credits_exhausted` | – |
+/// | `TooManyFailures` | 429 | 8 | `too_many_failures` | – |
+/// | `Unavailable` | 503 | 14 | `store_unavailable` | – |
+/// | `Overloaded` | 503 | 14 | `lookup_overloaded` | – |
+///
+/// Every 401 and `insufficient_scope` carries a `WWW-Authenticate` challenge for each family of
+/// sources; `Ambiguous` too, with `invalid_request` (RFC 6750 §3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RejectionKind {
@@ -277,5 +300,31 @@ impl fmt::Display for Rejection {
 impl Error for Rejection {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|error| error as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_repeats_the_table() {
+        let rows = TABLE.iter().map(|row| {
+            let error = row.challenge_error.map(|error| format!("`{}`", error.as_str()));
+            let error = error.as_deref().unwrap_or("–");
+            let Row { kind, status, grpc, code, .. } = row;
+            format!("/// | `{kind:?}` | {} | {grpc} | `{code}` | {error} |", status.as_u16())
+        });
+        let documented = include_str!("mod.rs").lines().filter(|line| line.starts_with("/// | `"));
+        assert_eq!(documented.collect::<Vec<_>>(), rows.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn waits_are_rounded_up_and_never_zero() {
+        for (wait, seconds) in [(0, 1), (1, 1), (999, 1), (1_000, 1), (1_001, 2)] {
+            let rejection = Rejection::new(RejectionKind::RateLimited)
+                .with_retry_after(Duration::from_millis(wait));
+            assert_eq!(rejection.retry_after_seconds(), Some(seconds), "{wait} ms");
+        }
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body_util::Full;
-use serde_json::json;
+use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{Challenges, Rejection, RejectionKind, Row, TABLE, UNIFORM, grpc};
+use crate::{Scope, Scopes};
 
 /// A hook that answers denials its own way.
 ///
@@ -86,9 +87,29 @@ impl Renderer {
     /// A denial that was made further in, by [`respond_like`], and now passes this layer:
     /// answered anew so that it gets this layer's challenges, hook and uniformity.
     #[inline]
-    pub(crate) fn respond_anew<B>(&self, response: &Response<B>) -> Option<Response<Full<Bytes>>> {
-        let rejection = response.extensions().get::<Rejection>().filter(|r| !r.rendered)?;
-        Some(self.respond(rejection.clone(), response.headers()))
+    pub(crate) fn respond_anew<B>(&self, inner: &Response<B>) -> Option<Response<Full<Bytes>>> {
+        let rejection = inner.extensions().get::<Rejection>().filter(|r| !r.rendered)?;
+        Some(self.respond_in_place_of(inner.headers(), rejection.clone()))
+    }
+
+    #[cold]
+    fn respond_in_place_of(
+        &self,
+        inner: &HeaderMap,
+        rejection: Rejection,
+    ) -> Response<Full<Bytes>> {
+        let mut response = self.respond(rejection, inner);
+        let headers = response.headers_mut();
+        // What layers between added stays, such as CORS headers, without which a browser could
+        // not read the denial. What the denial says itself, and what was about the body that it
+        // replaces, does not.
+        let ours: Vec<HeaderName> = headers.keys().cloned().collect();
+        for (name, value) in inner {
+            if !ours.contains(name) && !DESCRIBES_BODY.contains(name) {
+                headers.append(name, value.clone());
+            }
+        }
+        response
     }
 
     fn row(&self, kind: RejectionKind) -> &'static Row {
@@ -100,9 +121,10 @@ impl Renderer {
     fn add_headers(&self, response: &mut Response<Full<Bytes>>, row: &Row, rejection: &Rejection) {
         let challenged =
             row.status == http::StatusCode::UNAUTHORIZED || row.challenge_error.is_some();
-        let scope = rejection.missing_scopes().filter(|scopes| !scopes.is_empty()).map(|scopes| {
-            scopes.iter().map(super::super::Scope::as_str).collect::<Vec<_>>().join(" ")
-        });
+        let scope = rejection
+            .missing_scopes()
+            .filter(|scopes| !scopes.is_empty())
+            .map(|scopes| scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" "));
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = rejection.retry_after_seconds() {
@@ -115,6 +137,17 @@ impl Renderer {
         }
     }
 }
+
+/// Headers that are about a body and not about the response.
+const DESCRIBES_BODY: [HeaderName; 7] = [
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::TRANSFER_ENCODING,
+];
 
 impl std::fmt::Debug for Renderer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -154,18 +187,30 @@ fn problem(row: &'static Row, rejection: &Rejection) -> Response<Full<Bytes>> {
     response
 }
 
+fn body(row: &Row, rejection: Option<&Rejection>) -> Bytes {
+    let problem = Problem { row, missing_scopes: rejection.and_then(Rejection::missing_scopes) };
+    // Texts and numbers always serialise.
+    serde_json::to_vec(&problem).unwrap_or_default().into()
+}
+
 /// RFC 9457 problem details. The type is `about:blank`, so the title is the status phrase
 /// (§4.2.1) and `code` tells the kinds apart.
-fn body(row: &Row, rejection: Option<&Rejection>) -> Bytes {
-    let mut problem = json!({
-        "type": "about:blank",
-        "title": row.status.canonical_reason(),
-        "status": row.status.as_u16(),
-        "detail": row.detail,
-        "code": row.code,
-    });
-    if let Some(missing) = rejection.and_then(Rejection::missing_scopes) {
-        problem["missing_scopes"] = json!(missing);
+struct Problem<'r> {
+    row: &'r Row,
+    missing_scopes: Option<&'r Scopes>,
+}
+
+impl Serialize for Problem<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("type", "about:blank")?;
+        members.serialize_entry("title", &self.row.status.canonical_reason())?;
+        members.serialize_entry("status", &self.row.status.as_u16())?;
+        members.serialize_entry("detail", self.row.detail)?;
+        members.serialize_entry("code", self.row.code)?;
+        if let Some(missing) = self.missing_scopes {
+            members.serialize_entry("missing_scopes", missing)?;
+        }
+        members.end()
     }
-    problem.to_string().into()
 }

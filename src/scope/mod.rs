@@ -212,8 +212,7 @@ mod tests {
         let (mut granted, mut required) = (granted.split(':'), required.split(':'));
         loop {
             match (granted.next(), required.next()) {
-                (Some("*"), Some(_)) => return true,
-                (None, None) => return true,
+                (Some("*"), Some(_)) | (None, None) => return true,
                 (Some(a), Some(b)) if a == b => {}
                 _ => return false,
             }

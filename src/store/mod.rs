@@ -11,6 +11,10 @@ mod digest_map;
 mod error;
 mod fixed;
 mod memory;
+#[cfg(feature = "sqlite")]
+mod row;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::sync::Arc;
 
@@ -21,6 +25,9 @@ use crate::{KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
 pub use error::{StoreError, StoreErrorKind};
 pub use fixed::FixedStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use sqlite::SqliteStore;
 
 /// Finds keys by digest: all that a layer needs.
 ///

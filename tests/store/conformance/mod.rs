@@ -1,0 +1,136 @@
+//! What every store must do: the contracts of `KeyStore` and `KeyRepository`, clause by clause.
+//!
+//! A store takes part with one line, which names it and says how to make an empty one:
+//!
+//! ```ignore
+//! conformance!(memory, async { (MemoryStore::new(), ()) });
+//! ```
+//!
+//! The second part of the pair is kept until the test is over: a directory, a container. Stores
+//! that live in one database must each get a table of their own.
+
+pub(crate) mod inserts;
+pub(crate) mod lists;
+pub(crate) mod lookups;
+pub(crate) mod purges;
+pub(crate) mod random;
+pub(crate) mod updates;
+pub(crate) mod uses;
+
+use ipnet::IpNet;
+use serde_json::json;
+use tower_api_key::{
+    KeyDigest, KeyId, KeyRecord, Scopes, Timestamp,
+    store::{KeyRepository, StoreError, StoreErrorKind},
+};
+
+/// Makes a test of every case, in a module with the name of the store.
+macro_rules! conformance {
+    ($store:ident, $open:expr) => {
+        mod $store {
+            #[allow(unused_imports, reason = "what `open` needs differs from store to store")]
+            use super::*;
+
+            conformance! { @cases $open;
+                inserts: written_records_read_back_equal
+                inserts: ids_are_unique
+                inserts: digests_are_unique
+                inserts: a_deleted_key_keeps_its_id_and_digest
+                inserts: one_of_many_concurrent_inserts_is_done
+                random: random_records_read_back_equal
+                lookups: an_empty_store_finds_nothing
+                lookups: digests_match_exactly
+                lookups: deleted_keys_are_got_but_not_found
+                lookups: unusable_keys_are_found
+                lookups: clones_share_the_keys
+                updates: updates_write_every_field_but_the_fixed_ones
+                updates: updates_can_take_fields_away
+                updates: stale_updates_write_nothing
+                updates: updates_of_unknown_keys_write_nothing
+                updates: one_of_many_concurrent_updates_is_done
+                updates: a_new_digest_replaces_the_old_one
+                updates: a_taken_digest_is_refused
+                lists: the_youngest_come_first
+                lists: pages_follow_one_another
+                lists: pages_hold_while_keys_come_and_go
+                lists: owners_are_told_apart
+                lists: deleted_keys_are_not_listed
+                uses: uses_add_up
+                uses: the_last_use_never_moves_back
+                uses: unknown_keys_are_passed_over
+                uses: concurrent_uses_all_count
+                uses: updates_do_not_undo_uses
+                purges: old_revoked_and_deleted_keys_are_removed
+                purges: live_keys_stay
+                purges: a_purged_digest_is_free_again
+            }
+        }
+    };
+    (@cases $open:expr; $($file:ident: $case:ident)*) => { $(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $case() {
+            let (store, _guard) = $open.await;
+            crate::conformance::$file::$case(store).await;
+        }
+    )* };
+}
+
+pub(crate) fn at(millis: i64) -> Timestamp {
+    Timestamp::from_unix_millis(millis)
+}
+
+/// The `number`th key: its id sorts by the number, its digest is like no other.
+pub(crate) fn record(number: u64) -> KeyRecord {
+    let mut id = [0; 16];
+    id[8..].copy_from_slice(&number.to_be_bytes());
+    KeyRecord::new(KeyId::from_bytes(id), digest(number), format!("key {number}"), at(1_000))
+}
+
+pub(crate) fn digest(number: u64) -> KeyDigest {
+    let mut digest = [0xa5; 32];
+    digest[..8].copy_from_slice(&number.to_le_bytes());
+    KeyDigest::from_bytes(digest)
+}
+
+/// A key with every field set, and with values that stores get wrong.
+pub(crate) fn full(number: u64) -> KeyRecord {
+    let mut record = record(number);
+    record.start = "acme_live_Ab3x".into();
+    record.name = "Zoë's “shop” — 日本語 🦀 e\u{301}; DROP TABLE api_keys; --".into();
+    record.description = Some("two\nlines,\ttabs, 'quotes', \"more\", \\ and %_".into());
+    record.owner = Some("user:Ω/1@example.com ".into());
+    record.scopes = Scopes::parse(["orders:read", "stock:*", "a/b.c-d_e"]).unwrap();
+    record.tier = Some("gold".into());
+    let metadata = json!({
+        "": null,
+        "numbers": [0, -1, i64::MIN, u64::MAX, 0.1, -0.0, 1e300, 5e-324, 123_456_789.123_456_79],
+        "texts": ["", "日本語 🦀", "\u{0}\u{1f}\u{7f}", "\\u0041", "' \" \\ %_"],
+        "nested": {"b": {"a": [[], {}, [true, false]]}},
+    });
+    record.metadata.clone_from(metadata.as_object().unwrap());
+    record.allowed_addresses = networks(&["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "::/0"]);
+    record.disabled = true;
+    record.created_at = at(-1);
+    record.updated_at = at(1_795_000_000_123);
+    record.not_before = Some(at(0));
+    record.expires_at = Some(at(i64::MAX));
+    record.revoked_at = Some(at(i64::MIN));
+    record.revoked_reason = Some(String::new().into());
+    record.last_used_at = Some(at(1_795_000_000_999));
+    record.use_count = i64::MAX as u64;
+    record.revision = (1 << 53) + 1;
+    record
+}
+
+pub(crate) fn networks(networks: &[&str]) -> Box<[IpNet]> {
+    networks.iter().map(|network| network.parse().unwrap()).collect()
+}
+
+/// The record as the store has it now.
+pub(crate) async fn stored(store: &impl KeyRepository, id: KeyId) -> KeyRecord {
+    KeyRecord::clone(&*store.get(id).await.unwrap().expect("the key is there"))
+}
+
+pub(crate) fn assert_duplicate<T: std::fmt::Debug>(result: Result<T, StoreError>) {
+    assert_eq!(result.unwrap_err().kind(), StoreErrorKind::Duplicate);
+}

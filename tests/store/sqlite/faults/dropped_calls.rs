@@ -1,0 +1,37 @@
+//! Callers who go away: a request that is cancelled, a lookup that took too long.
+
+use std::{future::poll_fn, task::Poll};
+
+use tower_api_key::store::{KeyRepository, KeyStore, ListQuery, SqliteStore};
+
+use crate::{
+    conformance::{full, record, stored},
+    sqlite::File,
+};
+
+/// They leave nothing open and nothing half-done, and do not take a database in memory along.
+#[tokio::test]
+async fn calls_that_are_dropped_do_no_harm() {
+    let file = File::new();
+    for store in [file.open().await, SqliteStore::in_memory().await.unwrap()] {
+        for number in 0..100 {
+            let record = record(number);
+            let mut insert = store.insert(&record);
+            let mut find = store.find(&record.digest);
+            // Polled once: the statement may be on its way, and nobody waits for it.
+            poll_fn(|context| {
+                let _ = insert.as_mut().poll(context);
+                let _ = find.as_mut().poll(context);
+                Poll::Ready(())
+            })
+            .await;
+            drop((insert, find));
+        }
+        store.insert(&full(1_000)).await.unwrap();
+        assert_eq!(stored(&store, full(1_000).id).await, full(1_000));
+        let page = store.list(&ListQuery::new(1_000)).await.unwrap();
+        for listed in &page.items {
+            assert_eq!(store.find(&listed.digest).await.unwrap().as_ref(), Some(listed));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Rows that this crate did not write.
+
+use tower_api_key::store::{
+    KeyRepository, KeyStore, KeyUse, ListQuery, SqliteStore, StoreErrorKind,
+};
+
+use super::{File, run, texts};
+use crate::conformance::{at, digest, full, record};
+
+#[tokio::test]
+async fn a_row_that_does_not_read_as_a_key_is_an_error() {
+    let file = File::new();
+    let store = file.open().await;
+    let mut connection = file.connect().await;
+    for (number, (column, value)) in (1..).zip([
+        ("metadata", "'{'"),
+        ("metadata", "'[1]'"),
+        ("scopes", "'[\"not a scope\"]'"),
+        ("scopes", "'null'"),
+        ("allowed_addresses", "'[\"10.0.0.0/33\"]'"),
+        ("use_count", "-1"),
+        ("revision", "-1"),
+    ]) {
+        store.insert(&record(number)).await.unwrap();
+        let sql = format!("UPDATE api_keys SET {column} = {value} WHERE name = 'key {number}'");
+        run(&mut connection, &sql).await;
+        // Never a key with less, or more, than was written.
+        let error = store.find(&digest(number)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{column} = {value}");
+        assert!(texts(&error).contains(column), "{error:?}");
+        assert_eq!(store.get(record(number).id).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
+    }
+    let listed = store.list(&ListQuery::new(100)).await;
+    assert_eq!(listed.unwrap_err().kind(), StoreErrorKind::Corrupt);
+
+    // The others are not affected.
+    store.insert(&full(99)).await.unwrap();
+    assert_eq!(store.find(&digest(99)).await.unwrap().as_deref(), Some(&full(99)));
+}
+
+/// The table itself refuses digests in hex, which nothing would ever find.
+#[tokio::test]
+async fn digests_in_hex_are_refused_when_written() {
+    let file = File::new();
+    let _store = file.open().await;
+    let mut connection = file.connect().await;
+    for digest in ["'48e4389f'", "x'48e4389f'"] {
+        let sql = format!(
+            "INSERT INTO api_keys (id, digest, name, created_at, updated_at)
+             VALUES (randomblob(16), {digest}, 'partner', 0, 0)"
+        );
+        assert!(sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn counts_stop_at_the_greatest() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let mut record = record(1);
+    record.use_count = i64::MAX as u64 - 5;
+    store.insert(&record).await.unwrap();
+    for count in [3, 9, u64::MAX] {
+        let key_use = KeyUse { id: record.id, count, last_used_at: at(1) };
+        store.record_uses(&[key_use, key_use]).await.unwrap();
+    }
+    assert_eq!(store.get(record.id).await.unwrap().unwrap().use_count, i64::MAX as u64);
+}
