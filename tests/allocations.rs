@@ -1,13 +1,17 @@
 //! How many allocations the layer adds to a request, counted by a global allocator. A test binary
 //! of its own, because it has only one.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 use std::{convert::Infallible, future::Ready, task::Context};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use tower::{Layer, Service, service_fn};
-use tower_api_key::{ApiKeyLayer, KeyManager, NewKey, Rejection, store::MemoryStore};
+use tower_api_key::{
+    ApiKeyLayer, KeyManager, NewKey, Rejection, UsageRecorder, store::MemoryStore,
+};
 
 type Body = Either<Full<Bytes>, Full<Bytes>>;
 
@@ -107,4 +111,17 @@ fn copy(from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
         to.append(name, value.clone());
     }
+}
+
+#[tokio::test]
+async fn counting_uses_allocates_nothing() {
+    let store = MemoryStore::new();
+    let manager = KeyManager::new(store.clone());
+    let key = manager.create(NewKey::named("test")).await.unwrap().secret;
+    let layer = manager.layer().insecure_without_cache_headers();
+    let counting = layer.clone().with_usage(UsageRecorder::new(store));
+    let (without, _) = count(layer.layer(inner()), Some(key.expose()));
+    let (with, response) = count(counting.layer(inner()), Some(key.expose()));
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(with, without);
 }

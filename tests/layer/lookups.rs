@@ -1,0 +1,166 @@
+//! Lookups that fail, hang, take long, happen at once, or go through peppers.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use http::{Request, Response};
+use tokio::{sync::Barrier, time::Instant};
+use tower::{ServiceBuilder, service_fn};
+use tower_api_key::{
+    ApiKeyLayer, AuthenticatedKey, KeyDigest, KeyHasher, KeyRecord, Peppers, async_trait,
+    store::{KeyStore, StoreError, StoreErrorKind},
+};
+
+use crate::{
+    stores::TestStore,
+    support::{
+        KEY, OTHER_KEY, record, record_hashed, record_with, respond, send_waiting, with_key,
+    },
+};
+
+#[tokio::test]
+async fn a_store_that_fails_is_a_503_whatever_failed() {
+    for (kind, code) in [
+        (StoreErrorKind::Unavailable, "store_unavailable"),
+        (StoreErrorKind::Timeout, "store_unavailable"),
+        (StoreErrorKind::Corrupt, "store_unavailable"),
+        (StoreErrorKind::Duplicate, "store_unavailable"),
+        (StoreErrorKind::Overloaded, "lookup_overloaded"),
+    ] {
+        let layer = ApiKeyLayer::new(TestStore::failing(kind));
+        // Anonymous requests may come in, and yet nobody becomes anonymous by an outage.
+        let answer = send_waiting(&layer.allow_anonymous(), with_key(KEY)).await;
+        assert_eq!(answer.response.status(), 503);
+        assert_eq!(answer.outcome(), code, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_went_wrong_is_kept_for_the_service_and_not_told_to_the_caller() {
+    struct Down;
+    #[async_trait]
+    impl KeyStore for Down {
+        async fn find(&self, _: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            Err(StoreError::unavailable("connection to db-7 refused"))
+        }
+    }
+    let answer = send_waiting(&ApiKeyLayer::new(Down), with_key(KEY)).await;
+    let error = std::error::Error::source(answer.rejection()).unwrap();
+    assert_eq!(error.to_string(), "the key store is unavailable");
+    assert_eq!(error.source().unwrap().to_string(), "connection to db-7 refused");
+    let told = format!("{:?} {:?}", answer.response.headers(), answer.response.body());
+    assert!(!told.contains("db-7"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_given_up_in_time() {
+    for (layer, store, timeout) in [
+        {
+            let store = TestStore::stuck();
+            (ApiKeyLayer::new(store.clone()), store, Duration::from_secs(5))
+        },
+        {
+            let store = TestStore::stuck();
+            let timeout = Duration::from_millis(250);
+            (ApiKeyLayer::new(store.clone()).with_lookup_timeout(timeout), store, timeout)
+        },
+    ] {
+        let start = Instant::now();
+        let answer = send_waiting(&layer, with_key(KEY)).await;
+        assert_eq!(answer.outcome(), "store_unavailable");
+        assert_eq!(answer.response.headers()["retry-after"], "1");
+        // The paused clock moves in whole milliseconds.
+        let waited = start.elapsed();
+        assert!(waited >= timeout && waited <= timeout + Duration::from_millis(1), "{waited:?}");
+        assert_eq!(store.given_up(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_is_waited_for() {
+    struct Slow(TestStore, Duration);
+    #[async_trait]
+    impl KeyStore for Slow {
+        async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            tokio::time::sleep(self.1).await;
+            self.0.find(digest).await
+        }
+    }
+    for (millis, outcome) in [(4_900, "admitted"), (5_100, "store_unavailable")] {
+        let store = Slow(TestStore::new([record(KEY)]), Duration::from_millis(millis));
+        let answer = send_waiting(&ApiKeyLayer::new(store), with_key(KEY)).await;
+        assert_eq!(answer.outcome(), outcome, "{millis} ms");
+    }
+}
+
+#[tokio::test]
+async fn keys_under_retired_peppers_are_found() {
+    let (new, old, older, foreign) = ([1; 32], [2; 32], [3; 32], [4; 32]);
+    let under = |pepper: &[u8]| KeyHasher::hmac_sha256(Peppers::new(pepper).unwrap());
+    let peppers = Peppers::new(&new).unwrap().with_retired(&old).unwrap();
+    let hasher = KeyHasher::hmac_sha256(peppers.with_retired(&older).unwrap());
+    for (pepper, outcome, lookups) in [
+        (new, "admitted", 1),
+        (old, "admitted", 2),
+        (older, "admitted", 3),
+        (foreign, "unknown_key", 3),
+    ] {
+        let stored = record_hashed(&under(&pepper), KEY);
+        let now = TestStore::new([stored.clone()]);
+        let layer = ApiKeyLayer::new(now.clone()).with_hasher(hasher.clone());
+        assert_eq!(send_waiting(&layer, with_key(KEY)).await.outcome(), outcome);
+        assert_eq!((now.asked_now(), now.asked()), (lookups, 0), "pepper {}", pepper[0]);
+
+        let slow = TestStore::waiting([stored]);
+        let layer = ApiKeyLayer::new(slow.clone()).with_hasher(hasher.clone());
+        assert_eq!(send_waiting(&layer, with_key(KEY)).await.outcome(), outcome);
+        assert_eq!((slow.asked_now(), slow.asked()), (lookups, lookups), "pepper {}", pepper[0]);
+    }
+    // Rows without a pepper are no rows of this layer.
+    let plain = ApiKeyLayer::new(TestStore::new([record(KEY)])).with_hasher(hasher);
+    assert_eq!(send_waiting(&plain, with_key(KEY)).await.outcome(), "unknown_key");
+}
+
+#[tokio::test]
+async fn rows_of_another_system_authenticate_unchanged() {
+    // `printf %s "$KEY" | sha256sum`, for a key from Python's `secrets.token_urlsafe(32)`.
+    let key = "Zx3vT0mB-q8_Lr5YpWc2NhKd7JfSgUa1EiOo4RtVu9A";
+    let stored = "78700517af4544322632654964506ce45b6ef0231f9832a9906bd92d5388a10a";
+    assert_eq!(key.len(), 43);
+    let row = record_with(OTHER_KEY, |row| row.digest = KeyDigest::from_hex(stored).unwrap());
+    let layer = ApiKeyLayer::new(TestStore::new([row]));
+    assert_eq!(send_waiting(&layer, with_key(key)).await.outcome(), "admitted");
+}
+
+/// Answers only once so many lookups are under way.
+struct Together(TestStore, Barrier);
+
+#[async_trait]
+impl KeyStore for Together {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.1.wait().await;
+        self.0.find(digest).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_at_once_each_get_their_own_identity() {
+    const REQUESTS: usize = 90;
+    let keys: Vec<String> = (0..30).map(|n| format!("key-number-{n:02}-of-these-tests")).collect();
+    let records: Vec<_> = keys.iter().map(|key| record(key)).collect();
+    let ids: Vec<_> = records.iter().map(|record| record.id.to_string()).collect();
+    let store = Together(TestStore::new(records), Barrier::new(REQUESTS));
+    let inner = service_fn(async |request: Request<()>| {
+        let key: &AuthenticatedKey = request.extensions().get().unwrap();
+        Ok::<_, Infallible>(Response::new(key.id().to_string()))
+    });
+    let service = ServiceBuilder::new().layer(ApiKeyLayer::new(store)).service(inner);
+    let answers = join_all(
+        (0..REQUESTS)
+            .map(|n| tokio::spawn(respond(service.clone(), with_key(&keys[n % keys.len()])))),
+    )
+    .await;
+    for (n, answer) in answers.into_iter().enumerate() {
+        assert_eq!(answer.unwrap().body(), &*ids[n % ids.len()]);
+    }
+}
