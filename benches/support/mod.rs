@@ -86,10 +86,6 @@ impl Hasher for FirstWord {
     }
 }
 
-/// What the floor attaches.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity(pub(crate) Arc<KeyRecord>);
-
 impl Service<Request<()>> for Floor {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -105,7 +101,7 @@ impl Service<Request<()>> for Floor {
         if let Some(record) = self.keys.get(&digest)
             && bool::from(record.digest.as_bytes().ct_eq(&digest))
         {
-            request.extensions_mut().insert(Identity(record.clone()));
+            request.extensions_mut().insert(record.clone());
             return Mapped(Some(self.inner.call(request)));
         }
         Mapped(None)
@@ -130,7 +126,7 @@ impl Future for Mapped {
 
 /// The inner service with nothing in front but the change of the body's type.
 #[derive(Clone)]
-pub(crate) struct PassThrough(NoOp);
+pub(crate) struct PassThrough(pub(crate) NoOp);
 
 impl Service<Request<()>> for PassThrough {
     type Response = Response<Body>;
@@ -174,10 +170,6 @@ impl Setup {
         let unknown = runtime.block_on(elsewhere.create(NewKey::named("elsewhere"))).unwrap();
         let unknown = unknown.secret.expose().to_owned();
         Self { store, manager, floor_keys: Arc::new(floor_keys), valid, unknown }
-    }
-
-    pub(crate) fn bare(&self, inner: NoOp) -> PassThrough {
-        PassThrough(inner)
     }
 
     pub(crate) fn floor(&self, inner: NoOp) -> Floor {
