@@ -1,0 +1,130 @@
+//! The reference server: a small API behind API keys, and the management of those keys.
+//!
+//! ```text
+//! cargo run --example server --all-features
+//! ```
+//!
+//! It prints the `curl` lines to try it with. Configuration comes from the environment:
+//!
+//! | variable | default | |
+//! |---|---|---|
+//! | `ADDR` | `127.0.0.1:3000` | where to listen; port 0 takes a free one |
+//! | `DATABASE_URL` | `sqlite://api-keys.db` | a SQLite file, or `memory:` |
+//! | `ADMIN_API_KEY` | made at start and printed | guards `/admin`, in `X-Admin-Key` |
+//! | `RUST_LOG` | `info` | what to log to stderr |
+
+mod admin;
+mod app;
+mod banner;
+mod body;
+mod business;
+mod config;
+mod database;
+mod logs;
+mod me;
+mod problem;
+mod shutdown;
+mod users;
+mod view;
+
+use std::{
+    error::Error,
+    future::IntoFuture,
+    io::{self, Write},
+    net::SocketAddr,
+    process::ExitCode,
+    time::Duration,
+};
+
+use axum::Router;
+use tokio::{net::TcpListener, sync::oneshot};
+use tower_api_key::{KeyManager, UsageRecorder};
+
+use config::Config;
+use database::Database;
+use shutdown::Signals;
+
+/// How long requests that are being answered may take once the server was told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A server that did not start, so that scripts can tell it from one that failed later.
+const NOT_STARTED: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    logs::init();
+    let server = match Server::start().await {
+        Ok(server) => server,
+        Err(error) => return failed(&*error, NOT_STARTED),
+    };
+    match server.run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error, 1),
+    }
+}
+
+/// A server that is ready to serve.
+struct Server {
+    listener: TcpListener,
+    router: Router,
+    usage: UsageRecorder,
+    database: Database,
+    signals: Signals,
+}
+
+impl Server {
+    async fn start() -> Result<Self, Box<dyn Error>> {
+        let config = Config::from_env()?;
+        // Before the banner: whoever has read it may send a signal.
+        let signals = Signals::new()?;
+        // Before the database: a second server by mistake should not touch the first one's.
+        let listener = TcpListener::bind(&config.address)
+            .await
+            .map_err(|error| format!("cannot listen on ADDR={}: {error}", config.address))?;
+        let database = Database::open(&config.database).await.map_err(|error| {
+            format!("cannot open the {}: {}", config.database, logs::causes(&error))
+        })?;
+        let repository = database.repository();
+        let usage = UsageRecorder::new(repository.clone());
+        let keys = KeyManager::new(repository);
+        let router = app::router(keys, usage.clone(), config.admin.clone())?;
+        banner::print(listener.local_addr()?, &config)?;
+        Ok(Self { listener, router, usage, database, signals })
+    }
+
+    /// Serves until a signal comes, then finishes what was begun.
+    async fn run(self) -> io::Result<()> {
+        let Self { listener, router, usage, database, signals } = self;
+        let (stop, stopping) = oneshot::channel();
+        let signal = async move {
+            signals.received().await;
+            tracing::info!("shutting down");
+            // Nobody waits for it any more when serving has failed.
+            let _ = stop.send(());
+        };
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let serve = axum::serve(listener, service).with_graceful_shutdown(signal);
+        let out_of_patience = async {
+            let _ = stopping.await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let served = tokio::select! {
+            served = serve.into_future() => served,
+            () = out_of_patience => {
+                tracing::warn!("some requests took too long to finish");
+                Ok(())
+            }
+        };
+        if let Err(error) = usage.flush().await {
+            tracing::warn!(cause = logs::causes(&error), "the last uses of keys were not counted");
+        }
+        database.close().await;
+        served
+    }
+}
+
+fn failed(error: &dyn Error, code: u8) -> ExitCode {
+    // Nobody is left to tell when stderr is gone too.
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::from(code)
+}

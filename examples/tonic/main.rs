@@ -1,0 +1,85 @@
+//! The layer on a tonic server: handlers, unary and streaming, know the caller, and denials are
+//! gRPC statuses.
+//!
+//! ```sh
+//! cargo run --example tonic
+//! ```
+//!
+//! The code for `greeter.proto` was made by `scripts/generate-proto`, which needs no `protoc`.
+
+#![expect(clippy::print_stdout, reason = "it tells who runs it what to try")]
+
+use std::{env, error::Error, pin::Pin};
+
+use futures_util::{Stream, stream};
+use tokio::net::TcpListener;
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, server::TcpIncoming},
+};
+use tower_api_key::{AuthenticatedKey, KeyManager, NewKey, store::MemoryStore};
+
+use crate::greeter::{
+    GreetOftenRequest, GreetRequest, Greeting,
+    greeter_server::{Greeter, GreeterServer},
+};
+
+#[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
+mod greeter {
+    include!("generated/greeter.rs");
+}
+
+struct MyGreeter;
+
+/// More greetings than anybody needs.
+const MAX_TIMES: u32 = 1000;
+
+#[tonic::async_trait]
+impl Greeter for MyGreeter {
+    async fn greet(&self, request: Request<GreetRequest>) -> Result<Response<Greeting>, Status> {
+        let key = caller(&request)?;
+        Ok(Response::new(Greeting { text: format!("Hello, {}.", key.name()) }))
+    }
+
+    type GreetOftenStream = Pin<Box<dyn Stream<Item = Result<Greeting, Status>> + Send>>;
+
+    async fn greet_often(
+        &self,
+        request: Request<GreetOftenRequest>,
+    ) -> Result<Response<Self::GreetOftenStream>, Status> {
+        // A stream outlives the request, so it takes the key along: a cheap clone.
+        let key = caller(&request)?.clone();
+        let times = request.get_ref().times.min(MAX_TIMES);
+        let greetings = (1..=times)
+            .map(move |count| Ok(Greeting { text: format!("Hello, {}, {count}.", key.name()) }));
+        Ok(Response::new(Box::pin(stream::iter(greetings))))
+    }
+}
+
+/// The key that the layer attached.
+fn caller<T>(request: &Request<T>) -> Result<&AuthenticatedKey, Status> {
+    let key = request.extensions().get::<AuthenticatedKey>();
+    key.ok_or_else(|| Status::internal("no `ApiKeyLayer` outside this service"))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let keys = KeyManager::new(MemoryStore::new());
+    let issued = keys.create(NewKey::named("the first caller")).await?;
+
+    let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(addr).await?;
+    let url = format!("http://{}/greeter.Greeter/Greet", listener.local_addr()?);
+    // An empty message is five zero bytes, so even curl is a gRPC client for this method.
+    println!(
+        r"printf '\0\0\0\0\0' | curl -i --http2-prior-knowledge -H 'content-type: application/grpc' -H 'te: trailers' -H 'X-API-Key: {}' --data-binary @- --output - {url}",
+        issued.secret.expose(),
+    );
+
+    Server::builder()
+        .layer(keys.layer())
+        .add_service(GreeterServer::new(MyGreeter))
+        .serve_with_incoming(TcpIncoming::from(listener))
+        .await?;
+    Ok(())
+}

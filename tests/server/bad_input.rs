@@ -1,0 +1,195 @@
+//! Bodies that are wrong, and the answers that say why.
+
+use serde_json::{Value, json};
+
+use crate::{
+    process::{Reply, curl},
+    support::{ADMIN_KEY, Ask, Running, assert_problem, directory, shared},
+};
+
+fn create(server: &Running, body: &str) -> Reply {
+    server.admin_sends("POST", "/admin/api-keys", body, &[])
+}
+
+#[track_caller]
+fn assert_invalid(reply: &Reply, field: &str) {
+    assert_problem(reply, 422, "invalid_field");
+    assert_eq!(reply.json()["field"], field, "{reply:?}");
+}
+
+#[test]
+fn what_is_no_json_is_400() {
+    let server = shared();
+    let created = server.create(&json!({ "name": "x" }));
+    let path = format!("/admin/api-keys/{}", created.id);
+    let nested = "[".repeat(60_000);
+    for body in ["{", "name", r#"{"name":"x"}}"#, r#"{"name":"\ud800"}"#, "[1,]", &nested] {
+        assert_problem(&create(&server, body), 400, "malformed_json");
+        assert_problem(&server.admin_sends("PATCH", &path, body, &[]), 400, "malformed_json");
+        let revoke = format!("{path}/revoke");
+        assert_problem(&server.admin_sends("POST", &revoke, body, &[]), 400, "malformed_json");
+    }
+    for (method, path) in [("POST", "/admin/api-keys"), ("PATCH", &path)] {
+        assert_problem(&server.admin_sends(method, path, "", &[]), 400, "malformed_json");
+    }
+    assert_eq!(server.ask_as(&created.key, "GET", "/articles").status, 200);
+}
+
+#[test]
+fn what_is_no_object_is_422() {
+    let server = shared();
+    for body in ["[]", r#"["a name"]"#, "null", "7", "\"x\""] {
+        assert_invalid(&create(&server, body), "body");
+    }
+}
+
+#[test]
+fn wrong_types_are_422_and_named() {
+    let server = shared();
+    for (field, value, path) in [
+        ("name", json!(7), "name"),
+        ("name", json!(null), "name"),
+        ("name", json!(["x"]), "name"),
+        ("description", json!({}), "description"),
+        ("owner", json!(1), "owner"),
+        ("scopes", json!("orders:read"), "scopes"),
+        ("scopes", json!(["a", 1]), "scopes[1]"),
+        ("expires_at", json!(1_900_000_000), "expires_at"),
+        ("not_before", json!(true), "not_before"),
+        ("tier", json!(1), "tier"),
+        ("allowed_addresses", json!("10.0.0.0/8"), "allowed_addresses"),
+        ("allowed_addresses", json!([null]), "allowed_addresses[0]"),
+        ("metadata", json!([]), "metadata"),
+        ("metadata", json!("x"), "metadata"),
+    ] {
+        let mut body = json!({ "name": "x" });
+        body[field] = value;
+        assert_invalid(&create(&server, &body.to_string()), path);
+    }
+}
+
+#[test]
+fn values_out_of_range_are_422_and_named() {
+    let server = shared();
+    let a = |count: usize| "a".repeat(count);
+    let ä = |count: usize| "ä".repeat(count);
+    let scopes = |count: usize| (0..count).map(|i| format!("s{i}")).collect::<Vec<_>>();
+    let networks = |count: usize| vec!["10.0.0.0/8"; count];
+    let metadata = |bytes: usize| json!({ "x": a(bytes - r#"{"x":""}"#.len()) });
+    for (field, good, bad, path) in [
+        ("name", json!(ä(100)), json!(ä(101)), "name"),
+        ("name", json!("a"), json!(""), "name"),
+        ("name", json!("\n"), json!("nul\0"), "name"),
+        ("description", json!(ä(1000)), json!(ä(1001)), "description"),
+        ("owner", json!(a(255)), json!(a(256)), "owner"),
+        ("owner", json!("o"), json!(""), "owner"),
+        ("tier", json!(a(100)), json!(a(101)), "tier"),
+        ("tier", json!("t"), json!(""), "tier"),
+        ("scopes", json!(scopes(100)), json!(scopes(101)), "scopes"),
+        ("scopes", json!([a(128)]), json!(["ok", a(129)]), "scopes[1]"),
+        ("scopes", json!(["a:*"]), json!(["a*"]), "scopes[0]"),
+        ("scopes", json!(["*"]), json!([""]), "scopes[0]"),
+        ("metadata", metadata(16 * 1024), metadata(16 * 1024 + 1), "metadata"),
+        ("allowed_addresses", json!(networks(100)), json!(networks(101)), "allowed_addresses"),
+        (
+            "allowed_addresses",
+            json!(["::/0"]),
+            json!(["10.0.0.0/8", "10.0.0.0/33"]),
+            "allowed_addresses[1]",
+        ),
+        ("expires_at", json!("2030-01-31T12:00:00Z"), json!("2030-01-31"), "expires_at"),
+        ("expires_at", json!("2030-01-31T12:00:00-08:00"), json!("tomorrow"), "expires_at"),
+        ("not_before", json!("2030-01-31t12:00:00z"), json!("2030-02-31T12:00:00Z"), "not_before"),
+    ] {
+        let with = |value: Value| {
+            let mut body = json!({ "name": "x" });
+            body[field] = value;
+            create(&server, &body.to_string())
+        };
+        let accepted = with(good);
+        assert_eq!(accepted.status, 201, "{field}: {accepted:?}");
+        assert_invalid(&with(bad), path);
+    }
+    let body =
+        r#"{"name":"x","not_before":"2030-01-01T00:00:00Z","expires_at":"2030-01-01T00:00:00Z"}"#;
+    assert_invalid(&create(&server, body), "expires_at");
+}
+
+#[test]
+fn missing_and_unknown_fields_are_422_and_named() {
+    let server = shared();
+    assert_invalid(&create(&server, "{}"), "name");
+    for field in ["colour", "key", "id", "disabled", "Name", "revoked_at"] {
+        let body = json!({ "name": "x", field: 1 }).to_string();
+        assert_invalid(&create(&server, &body), field);
+    }
+    let created = server.create(&json!({ "name": "x" }));
+    let revoke = format!("/admin/api-keys/{}/revoke", created.id);
+    for (body, field) in [
+        (json!({ "because": "x" }), "because"),
+        (json!({ "reason": 1 }), "reason"),
+        (json!({ "reason": "a".repeat(1001) }), "reason"),
+    ] {
+        assert_invalid(&server.admin_sends("POST", &revoke, &body.to_string(), &[]), field);
+    }
+    assert_eq!(server.ask_as(&created.key, "GET", "/articles").status, 200);
+}
+
+#[test]
+fn bodies_over_64_kib_are_413_however_they_are_framed() {
+    let server = shared();
+    let key = server.create(&json!({ "name": "large" })).key;
+    let directory = directory();
+    let admin = format!("X-Admin-Key: {ADMIN_KEY}");
+    let key = format!("X-API-Key: {key}");
+    let chunked = ["-H", "Transfer-Encoding: chunked"];
+    let json = ["-H", "Content-Type: application/json"];
+    for (size, framing, status) in [
+        (64 * 1024, &[][..], 200),
+        (64 * 1024, &chunked, 200),
+        (64 * 1024 + 1, &[], 413),
+        (64 * 1024 + 1, &chunked, 413),
+        (900 * 1024, &[], 413),
+        (900 * 1024, &chunked, 413),
+        (5_000_000, &[], 413),
+    ] {
+        let file = directory.path().join("body");
+        let quotes = 2;
+        std::fs::write(&file, format!("\"{}\"", "a".repeat(size - quotes))).unwrap();
+        let body = format!("@{}", file.display());
+        let send = |path: &str, header: &str| {
+            let args = ["-X", "POST", "--data-binary", &body, "-H", header];
+            curl([&args, &json[..], framing, &[&*server.server.url(path)]].concat())
+        };
+        let received = send("/webhook/orders", &key);
+        assert_eq!(received.status, status, "{size} {framing:?} {received:?}");
+        if status == 413 {
+            assert_problem(&received, 413, "body_too_large");
+            assert_problem(&send("/admin/api-keys", &admin), 413, "body_too_large");
+        }
+    }
+}
+
+#[test]
+fn bodies_of_another_type_are_415() {
+    let server = shared();
+    let admin = format!("X-Admin-Key: {ADMIN_KEY}");
+    let send = |content_type: &str| {
+        let body = r#"{"name":"typed"}"#;
+        server.ask("POST", "/admin/api-keys", &["-H", &admin, "-H", content_type, "-d", body])
+    };
+    for good in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON",
+        "application/merge-patch+json",
+        // `curl` reads this as "do not send that header".
+        "",
+    ] {
+        let reply = send(&format!("Content-Type: {good}"));
+        assert_eq!(reply.status, 201, "{good:?}: {reply:?}");
+    }
+    for bad in ["text/plain", "application/x-www-form-urlencoded", "text/json", "jsonx", "json"] {
+        assert_problem(&send(&format!("Content-Type: {bad}")), 415, "unsupported_media_type");
+    }
+}

@@ -1,0 +1,19 @@
+//! The reference server as a process of its own, asked by the real `curl`: its HTTP contract, and
+//! what happens to it and its keys when it is treated badly.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod admin;
+mod bad_input;
+mod changes;
+mod credentials;
+mod hostile;
+mod leaks;
+mod lists;
+#[path = "../support/process.rs"]
+mod process;
+mod restarts;
+mod routes;
+mod shutdown;
+mod start;
+mod support;

@@ -1,0 +1,214 @@
+//! What happens at start: the banner, its commands, and configuration that cannot be used.
+
+use std::{fs, net::TcpListener, process::Command};
+
+use serde_json::json;
+
+use crate::{
+    process::{Finished, Server, run},
+    support::{ADMIN_KEY, Ask, assert_problem, command, command_on, directory},
+};
+
+/// The commands that a banner shows: its indented lines.
+fn commands(banner: &str) -> String {
+    let lines = banner.lines().filter(|line| line.starts_with("    "));
+    lines.fold(String::new(), |all, line| all + line + "\n")
+}
+
+fn sh(script: &str) -> Command {
+    let mut sh = Command::new("sh");
+    sh.args(["-c", script]).env_remove("ADMIN_API_KEY").env("NO_PROXY", "*");
+    sh
+}
+
+/// Answers as the banner's commands print them: the body, and the status behind an arrow.
+#[track_caller]
+fn assert_tour(finished: &Finished) {
+    assert!(finished.status.success(), "{finished:?}");
+    assert_eq!(finished.stderr, "");
+    let expected = [
+        (r#""count":"#, "200"),
+        (r#""count":"#, "200"),
+        (r#""count":"#, "200"),
+        (r#""count":"#, "200"),
+        ("missing_key", "401"),
+        ("malformed_key", "401"),
+        (r#""missing_scopes":["inventory:write"]"#, "403"),
+        (r#""status":"active""#, "200"),
+        (r#""status":"revoked""#, "200"),
+        ("revoked_key", "401"),
+    ];
+    let answers: Vec<_> = finished.stdout.lines().collect();
+    assert_eq!(answers.len(), expected.len(), "{finished:?}");
+    for (answer, (body, status)) in answers.into_iter().zip(expected) {
+        let good = answer.contains(body) && answer.ends_with(&format!("-> {status}"));
+        assert!(good, "{body} {status}: {answer}");
+    }
+}
+
+fn started(command: &mut Command) -> (Server, String) {
+    let server = Server::start(command);
+    // The last line.
+    server.wait_for_stdout(|line| line.starts_with("Ctrl-C").then_some(()));
+    let banner = server.stdout();
+    (server, banner)
+}
+
+#[test]
+fn the_banners_commands_work_as_they_are() {
+    let directory = directory();
+    let (server, banner) =
+        started(command_on(&directory.path().join("keys.db")).env_remove("ADMIN_API_KEY"));
+    assert!(banner.contains(&server.url("")), "{banner}");
+    assert!(banner.contains("keys.db"), "{banner}");
+    assert!(banner.contains("ADMIN_API_KEY=admin_"), "{banner}");
+    assert_tour(&run(&mut sh(&commands(&banner))));
+}
+
+#[test]
+fn a_chosen_admin_key_is_not_printed_and_the_commands_use_it() {
+    let (server, banner) = started(
+        command()
+            .env("ADDR", "127.0.0.1:0")
+            .env("DATABASE_URL", "memory:")
+            .env("ADMIN_API_KEY", ADMIN_KEY),
+    );
+    assert!(!banner.contains(ADMIN_KEY), "{banner}");
+    assert_tour(&run(sh(&commands(&banner)).env("ADMIN_API_KEY", ADMIN_KEY)));
+    assert!(!server.stderr().contains(ADMIN_KEY));
+}
+
+#[test]
+fn a_new_admin_key_is_made_at_each_start() {
+    let generated = || {
+        let server =
+            Server::start(command().env("ADDR", "127.0.0.1:0").env("DATABASE_URL", "memory://"));
+        let key = server.wait_for_stdout(|line| {
+            line.trim().strip_prefix("ADMIN_API_KEY=").map(ToOwned::to_owned)
+        });
+        assert_eq!(key.len(), "admin_".len() + 43 + 6);
+        let list = |key: &str| {
+            server.ask("GET", "/admin/api-keys", &["-H", &format!("X-Admin-Key: {key}")])
+        };
+        assert_eq!(list(&key).status, 200);
+        assert_problem(&list(ADMIN_KEY), 401, "unknown_key");
+        assert!(!server.stderr().contains(&key));
+        key
+    };
+    assert_ne!(generated(), generated());
+}
+
+#[test]
+fn an_address_for_all_interfaces_is_shown_as_one_that_can_be_reached() {
+    let (_server, banner) =
+        started(command().env("ADDR", "0.0.0.0:0").env("DATABASE_URL", "memory:"));
+    assert!(banner.contains("http://127.0.0.1:") && !banner.contains("0.0.0.0"), "{banner}");
+    assert_tour(&run(&mut sh(&commands(&banner))));
+}
+
+#[test]
+fn keys_are_kept_in_the_current_directory_by_default() {
+    let directory = directory();
+    let server = Server::start(
+        command()
+            .env("ADDR", "127.0.0.1:0")
+            .env("ADMIN_API_KEY", ADMIN_KEY)
+            .current_dir(directory.path()),
+    );
+    server.create(&json!({ "name": "x" }));
+    let file = fs::read(directory.path().join("api-keys.db")).unwrap();
+    assert!(file.starts_with(b"SQLite format 3\0"));
+}
+
+#[test]
+fn both_forms_of_sqlite_urls_name_a_file() {
+    let directory = directory();
+    let absolute = directory.path().join("absolute.db").display().to_string();
+    for (url, file) in [
+        ("sqlite:relative.db".to_owned(), "relative.db"),
+        ("sqlite://relative-too.db".to_owned(), "relative-too.db"),
+        (format!("sqlite://{absolute}"), "absolute.db"),
+    ] {
+        let command = &mut command();
+        let command = command.env("ADDR", "127.0.0.1:0").env("DATABASE_URL", url);
+        let _server = Server::start(command.current_dir(directory.path()));
+        assert!(directory.path().join(file).exists(), "{file}");
+    }
+}
+
+/// Runs a server that must not start, and returns what it says.
+#[track_caller]
+fn refused(command: &mut Command) -> String {
+    let finished = run(command);
+    assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+    assert_eq!(finished.stdout, "");
+    finished.stderr
+}
+
+#[test]
+fn a_bad_admin_key_is_refused_by_name() {
+    let directory = directory();
+    for bad in
+        ["", "short", "fifteen-bytes-x", "with spaces but long enough", "ümlauts-but-long-enough"]
+    {
+        let database = directory.path().join("keys.db");
+        let error = refused(command_on(&database).env("ADMIN_API_KEY", bad));
+        assert!(error.contains("ADMIN_API_KEY"), "{error}");
+        assert!(bad.is_empty() || !error.contains(bad), "{error}");
+        assert!(!database.exists(), "made a database before it had its configuration");
+    }
+    Server::start(
+        command_on(&directory.path().join("keys.db")).env("ADMIN_API_KEY", "sixteen-bytes-xx"),
+    );
+}
+
+#[test]
+fn unsupported_databases_are_refused_with_what_is_supported() {
+    for url in [
+        "postgres://user:hunter2@localhost/keys",
+        "mysql://user:hunter2@localhost/keys",
+        "redis://:hunter2@localhost",
+        "hunter2.db",
+        "sqlite:",
+        "sqlite://",
+        "sqlite://keys.db?hunter2=1",
+        "memory:hunter2",
+        "",
+    ] {
+        let error = refused(command().env("ADDR", "127.0.0.1:0").env("DATABASE_URL", url));
+        for word in ["DATABASE_URL", "sqlite:", "memory:"] {
+            assert!(error.contains(word), "{url}: {error}");
+        }
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_opened_is_named() {
+    let directory = directory();
+    let missing = directory.path().join("no/such/directory/keys.db");
+    let garbage = directory.path().join("garbage.db");
+    fs::write(&garbage, "no database at all, but quite long. ".repeat(100)).unwrap();
+    for file in [missing, garbage] {
+        let error = refused(&mut command_on(&file));
+        assert!(error.contains(&file.display().to_string()), "{error}");
+    }
+}
+
+#[test]
+fn addresses_that_cannot_be_listened_on_are_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for address in [&*taken, "nonsense", "127.0.0.1", "127.0.0.1:99999"] {
+        let error = refused(command().env("ADDR", address).env("DATABASE_URL", "memory:"));
+        assert!(error.contains("ADDR") && error.contains(address), "{error}");
+    }
+}
+
+#[test]
+fn port_3000_is_the_default() {
+    // Whether this succeeds or somebody else has it: it is taken now.
+    let _taken = TcpListener::bind("127.0.0.1:3000");
+    let error = refused(command().env("DATABASE_URL", "memory:"));
+    assert!(error.contains("127.0.0.1:3000"), "{error}");
+}
