@@ -55,7 +55,7 @@ impl fmt::Display for ConfigError {
                 write!(f, "the name of a {family} source is empty or has a character that cannot be there")
             }
             Self::EnvironmentUnset { variable } => {
-                write!(f, "the environment variable {variable} is not set")
+                write!(f, "the environment variable {variable} is not set, or not Unicode")
             }
             Self::EnvironmentValue { variable, expected } => {
                 write!(f, "the environment variable {variable} must hold {expected}")
