@@ -7,13 +7,14 @@
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use http::{Method, Request, header};
+use tokio::time::Instant;
 
 use crate::{
     AuthenticatedKey, KeyDigest, KeyRecord, Rejection, RejectionKind, RequestHead,
     authenticated::Unauthenticated,
+    config::Config,
     extract::{self, Credential, Place},
     key,
-    layer::Config,
     store::{Lookup, StoreError},
 };
 
@@ -54,6 +55,9 @@ pub(crate) struct Attempt {
     digest: KeyDigest,
     /// How many retired peppers were tried; 0 while `digest` is made with the current one.
     retired_tried: u32,
+    /// Until when the store is waited for, however often it has to be asked. Set by the first
+    /// wait.
+    deadline: Option<Instant>,
 }
 
 /// Steps 1 to 5, and the rest when the store answers without waiting.
@@ -77,7 +81,8 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
     // 4. Parse, 5. Digest.
     match with_key(config, &credential, |key| config.hasher.digest(key)) {
         Some(digest) => {
-            let attempt = Attempt { place: credential.place, digest, retired_tried: 0 };
+            let attempt =
+                Attempt { place: credential.place, digest, retired_tried: 0, deadline: None };
             look_up(config, request, attempt)
         }
         None => reject(RejectionKind::Malformed),
@@ -131,21 +136,20 @@ fn look_up(config: &Config, request: &RequestHead<'_>, mut attempt: Attempt) -> 
                 None => return reject(RejectionKind::Unknown),
             },
             None => {
-                let answer = ask_store(config, attempt.digest);
+                let deadline = Instant::now() + config.lookup_timeout;
+                let deadline = *attempt.deadline.get_or_insert(deadline);
+                let answer = ask_store(config, attempt.digest, deadline);
                 return Outcome::Wait(Box::new(Waiting { attempt, answer }));
             }
         }
     }
 }
 
-fn ask_store(config: &Config, digest: KeyDigest) -> LookupFuture {
+fn ask_store(config: &Config, digest: KeyDigest, deadline: Instant) -> LookupFuture {
     let store = config.store.clone();
-    let timeout = config.lookup_timeout;
     Box::pin(async move {
-        match tokio::time::timeout(timeout, store.find(&digest)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(StoreError::timeout()),
-        }
+        let answer = tokio::time::timeout_at(deadline, store.find(&digest)).await;
+        answer.unwrap_or_else(|_| Err(StoreError::timeout()))
     })
 }
 

@@ -18,7 +18,7 @@ use crate::{
     Rejection, RequestHead,
     authenticate::{self, Outcome, Waiting},
     cache_headers::CacheCare,
-    layer::Config,
+    config::Config,
     observe,
 };
 

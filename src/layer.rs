@@ -1,15 +1,14 @@
 //! [`ApiKeyLayer`]: the configuration.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use tower_layer::Layer;
 
 use crate::{
-    ApiKeyAuth, Clock, KeyFormat, KeyHasher, KeySource, Precedence, RejectionResponse, SystemClock,
-    UsageRecorder,
-    authenticate::Admission,
-    cache_headers::{CacheCare, vary_on},
+    ApiKeyAuth, Clock, KeyFormat, KeyHasher, KeySource, Precedence, RejectionResponse, RequestHead,
+    SystemClock, UsageRecorder,
+    cache_headers::vary_on,
+    config::Config,
     rejection::{Challenges, Renderer},
     renewal::Renewal,
     store::KeyStore,
@@ -40,64 +39,10 @@ pub struct ApiKeyLayer {
     config: Arc<Config>,
 }
 
-/// What a layer and its services share.
-#[derive(Clone)]
-pub(crate) struct Config {
-    pub(crate) store: Arc<dyn KeyStore>,
-    pub(crate) sources: Vec<KeySource>,
-    pub(crate) precedence: Precedence,
-    pub(crate) formats: Vec<KeyFormat>,
-    pub(crate) hasher: KeyHasher,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) lookup_timeout: Duration,
-    pub(crate) bypass: Option<Hook<bool>>,
-    pub(crate) secure_transport: Option<Hook<bool>>,
-    pub(crate) client_address: Option<Hook<Option<IpAddr>>>,
-    pub(crate) allow_anonymous: bool,
-    pub(crate) hide_credentials: bool,
-    pub(crate) renewal: Option<Renewal>,
-    pub(crate) usage: Option<UsageRecorder>,
-    /// Off when the application looks after caches itself.
-    pub(crate) cache_headers: bool,
-    pub(crate) vary: Option<HeaderValue>,
-    pub(crate) renderer: Renderer,
-    realm: Box<str>,
-}
-
-/// A user's function of the request.
-pub(crate) type Hook<T> = Arc<dyn Fn(&RequestHead<'_>) -> T + Send + Sync>;
-
-/// A request without its body, as hooks see it.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct RequestHead<'r> {
-    /// The method.
-    pub method: &'r Method,
-    /// The target.
-    pub uri: &'r Uri,
-    /// The protocol version.
-    pub version: Version,
-    /// The headers.
-    pub headers: &'r HeaderMap,
-    /// What outer layers and the server attached, such as the peer's address.
-    pub extensions: &'r Extensions,
-}
-
-impl<'r, B> From<&'r Request<B>> for RequestHead<'r> {
-    #[inline]
-    fn from(request: &'r Request<B>) -> Self {
-        Self {
-            method: request.method(),
-            uri: request.uri(),
-            version: request.version(),
-            headers: request.headers(),
-            extensions: request.extensions(),
-        }
-    }
-}
-
 /// Enough for a database that is busy, and short enough that callers do not pile up.
 const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+const A_DAY: Duration = Duration::from_hours(24);
 
 impl ApiKeyLayer {
     /// A layer over `store` with the defaults described above.
@@ -181,12 +126,13 @@ impl ApiKeyLayer {
         self.with(|config| config.clock = Arc::new(clock))
     }
 
-    /// Waits this long for the store, 5 seconds by default, then answers `Unavailable`.
+    /// Waits this long for the store, 5 seconds by default and at most a day, then answers
+    /// `Unavailable`. With retired peppers the store may be asked several times within it.
     ///
     /// The wait uses tokio's timer, so a store that has to be waited for needs a tokio runtime
     /// with time enabled.
     pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
-        self.with(|config| config.lookup_timeout = timeout)
+        self.with(|config| config.lookup_timeout = timeout.min(A_DAY))
     }
 
     /// Lets requests past the layer, unauthenticated and without an identity: health checks, an
@@ -314,33 +260,5 @@ impl<S> Layer<S> for ApiKeyLayer {
 
     fn layer(&self, inner: S) -> Self::Service {
         ApiKeyAuth::new(inner, self.config.clone())
-    }
-}
-
-impl Config {
-    /// What the response to a request that is let in like this needs.
-    #[inline]
-    pub(crate) fn cache_care(&self, admission: &Admission) -> CacheCare {
-        if self.cache_headers { CacheCare::for_admission(admission) } else { CacheCare::None }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("sources", &self.sources)
-            .field("precedence", &self.precedence)
-            .field("formats", &self.formats)
-            .field("hasher", &self.hasher)
-            .field("lookup_timeout", &self.lookup_timeout)
-            .field("bypass", &self.bypass.is_some())
-            .field("secure_transport", &self.secure_transport.is_some())
-            .field("client_address", &self.client_address.is_some())
-            .field("allow_anonymous", &self.allow_anonymous)
-            .field("hide_credentials", &self.hide_credentials)
-            .field("cache_headers", &self.cache_headers)
-            .field("renderer", &self.renderer)
-            .field("realm", &self.realm)
-            .finish_non_exhaustive()
     }
 }

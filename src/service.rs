@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::{
     RequestHead, ResponseFuture,
     authenticate::{self, Outcome},
-    layer::Config,
+    config::Config,
 };
 
 /// The middleware that [`ApiKeyLayer`](crate::ApiKeyLayer) puts around a service.

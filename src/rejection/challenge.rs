@@ -28,7 +28,7 @@ impl Challenges {
     }
 
     /// The challenges for a denial with this error. `scope` lists the scopes that are missing.
-    pub(crate) fn values(
+    pub(super) fn values(
         &self,
         error: Option<ChallengeError>,
         scope: Option<&str>,

@@ -76,21 +76,46 @@ async fn a_store_that_hangs_is_given_up_in_time() {
     }
 }
 
+/// A store that takes its time for every answer.
+struct Slow(TestStore, Duration);
+
+#[async_trait]
+impl KeyStore for Slow {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        tokio::time::sleep(self.1).await;
+        self.0.find(digest).await
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_store_is_waited_for() {
-    struct Slow(TestStore, Duration);
-    #[async_trait]
-    impl KeyStore for Slow {
-        async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-            tokio::time::sleep(self.1).await;
-            self.0.find(digest).await
-        }
-    }
     for (millis, outcome) in [(4_900, "admitted"), (5_100, "store_unavailable")] {
         let store = Slow(TestStore::new([record(KEY)]), Duration::from_millis(millis));
         let answer = send_waiting(&ApiKeyLayer::new(store), with_key(KEY)).await;
         assert_eq!(answer.outcome(), outcome, "{millis} ms");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_is_for_all_lookups_of_a_request_together() {
+    let (new, old) = ([1; 32], [2; 32]);
+    let stored = record_hashed(&KeyHasher::hmac_sha256(Peppers::new(&old).unwrap()), KEY);
+    let peppers = Peppers::new(&new).unwrap().with_retired(&old).unwrap();
+    for (millis, outcome) in [(2_400, "admitted"), (2_600, "store_unavailable")] {
+        let store = Slow(TestStore::new([stored.clone()]), Duration::from_millis(millis));
+        let layer = ApiKeyLayer::new(store).with_hasher(KeyHasher::hmac_sha256(peppers.clone()));
+        let start = Instant::now();
+        let answer = send_waiting(&layer, with_key(KEY)).await;
+        assert_eq!(answer.outcome(), outcome, "two lookups of {millis} ms");
+        assert!(start.elapsed() <= Duration::from_millis(5_001), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_time_without_end_does_not_overflow() {
+    let layer = ApiKeyLayer::new(TestStore::waiting([record(KEY)]));
+    let layer = layer.with_lookup_timeout(Duration::MAX);
+    assert_eq!(send_waiting(&layer, with_key(KEY)).await.outcome(), "admitted");
 }
 
 #[tokio::test]

@@ -1,0 +1,94 @@
+//! [`Config`]: what a layer and its services share, and [`RequestHead`], what hooks see.
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version};
+
+use crate::{
+    Clock, KeyFormat, KeyHasher, KeySource, Precedence, UsageRecorder, authenticate::Admission,
+    cache_headers::CacheCare, rejection::Renderer, renewal::Renewal, store::KeyStore,
+};
+
+/// What a layer and its services share.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) store: Arc<dyn KeyStore>,
+    pub(crate) sources: Vec<KeySource>,
+    pub(crate) precedence: Precedence,
+    pub(crate) formats: Vec<KeyFormat>,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) lookup_timeout: Duration,
+    pub(crate) bypass: Option<Hook<bool>>,
+    pub(crate) secure_transport: Option<Hook<bool>>,
+    pub(crate) client_address: Option<Hook<Option<IpAddr>>>,
+    pub(crate) allow_anonymous: bool,
+    pub(crate) hide_credentials: bool,
+    pub(crate) renewal: Option<Renewal>,
+    pub(crate) usage: Option<UsageRecorder>,
+    /// Off when the application looks after caches itself.
+    pub(crate) cache_headers: bool,
+    pub(crate) vary: Option<HeaderValue>,
+    pub(crate) renderer: Renderer,
+    pub(crate) realm: Box<str>,
+}
+
+/// A user's function of the request.
+pub(crate) type Hook<T> = Arc<dyn Fn(&RequestHead<'_>) -> T + Send + Sync>;
+
+/// A request without its body, as hooks see it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestHead<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The target.
+    pub uri: &'r Uri,
+    /// The protocol version.
+    pub version: Version,
+    /// The headers.
+    pub headers: &'r HeaderMap,
+    /// What outer layers and the server attached, such as the peer's address.
+    pub extensions: &'r Extensions,
+}
+
+impl<'r, B> From<&'r Request<B>> for RequestHead<'r> {
+    #[inline]
+    fn from(request: &'r Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+}
+
+impl Config {
+    /// What the response to a request that is let in like this needs.
+    #[inline]
+    pub(crate) fn cache_care(&self, admission: &Admission) -> CacheCare {
+        if self.cache_headers { CacheCare::for_admission(admission) } else { CacheCare::None }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("sources", &self.sources)
+            .field("precedence", &self.precedence)
+            .field("formats", &self.formats)
+            .field("hasher", &self.hasher)
+            .field("lookup_timeout", &self.lookup_timeout)
+            .field("bypass", &self.bypass.is_some())
+            .field("secure_transport", &self.secure_transport.is_some())
+            .field("client_address", &self.client_address.is_some())
+            .field("allow_anonymous", &self.allow_anonymous)
+            .field("hide_credentials", &self.hide_credentials)
+            .field("cache_headers", &self.cache_headers)
+            .field("renderer", &self.renderer)
+            .field("realm", &self.realm)
+            .finish_non_exhaustive()
+    }
+}
