@@ -53,8 +53,9 @@ pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
 pub(crate) struct Attempt {
     place: Place,
     digest: KeyDigest,
-    /// How many retired peppers were tried; 0 while `digest` is made with the current one.
-    retired_tried: u32,
+    /// Which pepper's turn it is: 0 is the current one's, then come the retired ones', and then
+    /// the current one's again.
+    turn: u32,
     /// Until when the store is waited for, however often it has to be asked. Set by the first
     /// wait.
     deadline: Option<Instant>,
@@ -81,8 +82,7 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
     // 4. Parse, 5. Digest.
     match with_key(config, &credential, |key| config.hasher.digest(key)) {
         Some(digest) => {
-            let attempt =
-                Attempt { place: credential.place, digest, retired_tried: 0, deadline: None };
+            let attempt = Attempt { place: credential.place, digest, turn: 0, deadline: None };
             look_up(config, request, attempt)
         }
         None => reject(RejectionKind::Malformed),
@@ -98,7 +98,7 @@ pub(crate) fn resume(
 ) -> Outcome {
     match answer {
         Ok(Some(record)) => judge(config, request, attempt, record),
-        Ok(None) => match with_older_pepper(config, request, attempt) {
+        Ok(None) => match with_next_pepper(config, request, attempt) {
             Some(attempt) => look_up(config, request, attempt),
             None => reject(RejectionKind::Unknown),
         },
@@ -131,8 +131,8 @@ fn look_up(config: &Config, request: &RequestHead<'_>, mut attempt: Attempt) -> 
     loop {
         match config.store.find_now(&attempt.digest) {
             Some(Lookup::Found(record)) => return judge(config, request, attempt, record),
-            Some(Lookup::NotFound) => match with_older_pepper(config, request, attempt) {
-                Some(older) => attempt = older,
+            Some(Lookup::NotFound) => match with_next_pepper(config, request, attempt) {
+                Some(next) => attempt = next,
                 None => return reject(RejectionKind::Unknown),
             },
             None => {
@@ -153,21 +153,28 @@ fn ask_store(config: &Config, digest: KeyDigest, deadline: Instant) -> LookupFut
     })
 }
 
-/// A key that is not known under one pepper may be known under the one before it. The key is read
-/// from the request again, which costs less than keeping copies of it.
-fn with_older_pepper(
+/// A key that is not known under one pepper may be known under the one before it. After the last,
+/// the current one has another turn: meanwhile another request may have renewed the digest, and a
+/// good key must not be called unknown for that.
+///
+/// The key is read from the request again, which costs less than keeping copies of it.
+fn with_next_pepper(
     config: &Config,
     request: &RequestHead<'_>,
     attempt: Attempt,
 ) -> Option<Attempt> {
-    let index = attempt.retired_tried as usize;
-    if index >= config.hasher.retired_count() {
+    let retired = config.hasher.retired_count();
+    let turn = attempt.turn as usize;
+    if retired == 0 || turn > retired {
         return None;
     }
     let credential = extract::find(&config.sources, config.precedence, request).ok()??;
-    let older = |key: &[u8]| config.hasher.retired_digest(key, index);
-    let digest = with_key(config, &credential, older)??;
-    Some(Attempt { digest, retired_tried: attempt.retired_tried + 1, ..attempt })
+    let next = |key: &[u8]| match config.hasher.retired_digest(key, turn) {
+        Some(retired) => retired,
+        None => config.hasher.digest(key),
+    };
+    let digest = with_key(config, &credential, next)?;
+    Some(Attempt { digest, turn: attempt.turn + 1, ..attempt })
 }
 
 /// Steps 7 to 10, which need the record.
@@ -193,7 +200,7 @@ fn judge(
     }
     // 10. Limits have their place here: everything before them consumes nothing.
 
-    if attempt.retired_tried > 0 {
+    if attempt.turn > 0 {
         renew_digest(config, request, &record);
     }
     let key = AuthenticatedKey::new(record);
@@ -215,6 +222,7 @@ fn renew_digest(config: &Config, request: &RequestHead<'_>, record: &Arc<KeyReco
     let Some(renewal) = &config.renewal else { return };
     if let Ok(Some(credential)) = extract::find(&config.sources, config.precedence, request)
         && let Some(renewed) = with_key(config, &credential, |key| config.hasher.digest(key))
+        && record.digest != renewed
     {
         renewal.start(record.clone(), renewed);
     }

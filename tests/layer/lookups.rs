@@ -128,7 +128,8 @@ async fn keys_under_retired_peppers_are_found() {
         (new, "admitted", 1),
         (old, "admitted", 2),
         (older, "admitted", 3),
-        (foreign, "unknown_key", 3),
+        // And the current one once more.
+        (foreign, "unknown_key", 4),
     ] {
         let stored = record_hashed(&under(&pepper), KEY);
         let now = TestStore::new([stored.clone()]);
@@ -144,6 +145,33 @@ async fn keys_under_retired_peppers_are_found() {
     // Rows without a pepper are no rows of this layer.
     let plain = ApiKeyLayer::new(TestStore::new([record(KEY)])).with_hasher(hasher);
     assert_eq!(send_waiting(&plain, with_key(KEY)).await.outcome(), "unknown_key");
+}
+
+/// A store in which another request renews the digest between two lookups of this one.
+struct Renewing {
+    before: TestStore,
+    after: TestStore,
+}
+
+#[async_trait]
+impl KeyStore for Renewing {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let store = if self.before.asked() == 0 { &self.before } else { &self.after };
+        store.find(digest).await
+    }
+}
+
+#[tokio::test]
+async fn a_digest_that_is_renewed_meanwhile_is_found() {
+    let (new, old) = ([1; 32], [2; 32]);
+    let under = |pepper: &[u8]| KeyHasher::hmac_sha256(Peppers::new(pepper).unwrap());
+    let store = Renewing {
+        before: TestStore::waiting([record_hashed(&under(&old), KEY)]),
+        after: TestStore::waiting([record_hashed(&under(&new), KEY)]),
+    };
+    let peppers = Peppers::new(&new).unwrap().with_retired(&old).unwrap();
+    let layer = ApiKeyLayer::new(store).with_hasher(KeyHasher::hmac_sha256(peppers));
+    assert_eq!(send_waiting(&layer, with_key(KEY)).await.outcome(), "admitted");
 }
 
 #[tokio::test]
