@@ -7,21 +7,12 @@
 
 mod support;
 
-use std::{cell::Cell, convert::Infallible, hint::black_box};
+use std::{convert::Infallible, hint::black_box};
 
 use http::Request;
 use support::{NoOp, PassThrough, Setup, call, request};
 use tower_layer::Layer;
 use tower_service::Service;
-
-thread_local! {
-    /// The last admitted request, until it is freed outside of what is counted.
-    static KEPT: Cell<Option<Request<()>>> = const { Cell::new(None) };
-}
-
-fn keep(request: Request<()>) {
-    KEPT.set(Some(request));
-}
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
@@ -31,10 +22,10 @@ fn main() {
     let times: usize = times.parse().unwrap();
 
     let setup = Setup::new();
-    let empty = NoOp { with_headers: false, dispose: keep };
-    let with_headers = NoOp { with_headers: true, dispose: keep };
+    let empty = NoOp { with_headers: false, dispose: support::keep };
+    let with_headers = NoOp { with_headers: true, dispose: support::keep };
     let key = match variant.as_str() {
-        "unknown" => Some(setup.unknown.as_str()),
+        "unknown" | "unknown-cached" => Some(setup.unknown.as_str()),
         "malformed" => Some("key_this-is-not-one-of-our-keys"),
         "missing" => None,
         _ => Some(setup.valid.as_str()),
@@ -45,7 +36,7 @@ fn main() {
             let mut service = $service;
             for request in requests {
                 black_box(measured(&mut service, request));
-                KEPT.take();
+                support::take_kept();
             }
         }};
     }
@@ -57,6 +48,7 @@ fn main() {
         "cache-headers" => run!(setup.layer().layer(empty)),
         "cache-headers-with-headers" => run!(setup.layer().layer(with_headers)),
         "valid" | "unknown" | "malformed" | "missing" => run!(setup.layered(empty)),
+        "cached" | "unknown-cached" => run!(setup.cached(empty)),
         other => panic!("no variant {other}"),
     }
 }

@@ -76,8 +76,13 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
+    #[inline]
     fn from(time: SystemTime) -> Self {
-        let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        // Every lookup in a cache comes by here: no 128-bit arithmetic.
+        let millis = |d: Duration| {
+            let seconds = i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+            seconds.saturating_mul(1_000).saturating_add(d.subsec_millis().into())
+        };
         Self::from_unix_millis(match time.duration_since(UNIX_EPOCH) {
             Ok(after) => millis(after),
             Err(before) => -millis(before.duration()),

@@ -42,6 +42,27 @@ pub enum ConfigError {
     PepperTooShort,
     /// A table name is not a plain identifier of at most 48 characters.
     TableName,
+    /// A store was asked for by a URL that cannot be used.
+    StoreUrl {
+        /// What a good one looks like.
+        expected: &'static str,
+    },
+    /// A store was asked for by the URL of something that is not a store.
+    StoreScheme {
+        /// What the URL begins with.
+        scheme: String,
+    },
+    /// A store was asked for that this program was built without.
+    StoreFeature {
+        /// The feature of this crate that it needs.
+        feature: &'static str,
+    },
+    /// The name of a channel for invalidations has other characters than it may have, or too many.
+    ChannelName,
+    /// A Redis URL cannot be used.
+    RedisUrl,
+    /// A prefix for the keys in Redis has other characters than it may have, or too many.
+    RedisPrefix,
 }
 
 impl fmt::Display for ConfigError {
@@ -70,6 +91,27 @@ impl fmt::Display for ConfigError {
             Self::TableName => f.write_str(
                 "the table name must be an ASCII letter or `_` followed by letters, digits and `_`, \
                  at most 48 characters",
+            ),
+            Self::StoreUrl { expected } => {
+                write!(f, "the store's URL cannot be used: it must be {expected}")
+            }
+            Self::StoreScheme { scheme } => write!(
+                f,
+                "there is no store for {scheme}://; there are memory:, sqlite:, postgres://, \
+                 mysql:// and redis://"
+            ),
+            Self::StoreFeature { feature } => {
+                write!(f, "this store needs the feature `{feature}` of tower-api-key")
+            }
+            Self::ChannelName => f.write_str(
+                "the name of a channel must be 1 to 63 ASCII letters, digits and `_-.:`",
+            ),
+            Self::RedisUrl => f.write_str(
+                "the Redis URL must be like redis://user:password@host:port/database; rediss:// \
+                 needs a TLS feature of the crate redis",
+            ),
+            Self::RedisPrefix => f.write_str(
+                "the prefix of keys in Redis must be 1 to 64 ASCII letters, digits and `_-.:/`",
             ),
         }
     }

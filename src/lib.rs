@@ -69,7 +69,13 @@
 //! | `default` | | `tracing` | |
 //! | `full` | | everything below | |
 //! | `axum` | no | extractors, and `Rejection` as a response | `axum-core` |
+//! | `cache` | no | `CachedStore` | `quick_cache` |
+//! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
+//! | `postgres` | no | `PostgresStore` | `sqlx` |
+//! | `redis` | no | `RedisStore` | `redis` |
+//! | `redis-cluster` | no | `RedisStore` on a cluster | a few more parts of `redis` |
 //! | `sqlite` | no | `SqliteStore` | `sqlx`, and SQLite compiled from C |
+//! | `metrics` | no | counters for denials, failed lookups, lost subscriptions | `metrics`; nothing on the path of a good key |
 //! | `tracing` | yes | an event for each denial and store failure | `tracing`; nothing on the path of a good key |
 //!
 //! Features only add. The rest needs no feature: all sources and formats, scopes, denials,
@@ -131,6 +137,6 @@ pub use usage::UsageRecorder;
 pub mod _design {}
 
 // The README's programs are tests.
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "cache", feature = "postgres"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

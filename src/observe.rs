@@ -1,4 +1,10 @@
-//! What the crate tells `tracing`. Without that feature, nothing. Never a key and never a digest.
+//! What the crate tells `tracing` and `metrics`. Without those features, nothing. Never a key and
+//! never a digest.
+
+#![cfg_attr(
+    not(all(feature = "tracing", feature = "metrics")),
+    allow(unused_variables, reason = "what nobody listens for is not used")
+)]
 
 #[cfg(feature = "tracing")]
 use std::error::Error;
@@ -7,36 +13,85 @@ use crate::{KeyId, Rejection, store::StoreError};
 
 /// A request was denied. The service's own trouble is a warning; a caller's is for debugging.
 pub(crate) fn denied(rejection: &Rejection) {
+    let code = rejection.kind().code();
     #[cfg(feature = "tracing")]
-    {
-        let code = rejection.kind().code();
-        if rejection.kind().status().is_server_error() {
-            let cause = chain(rejection.source());
-            tracing::warn!(code, cause, "request denied");
-        } else if let Some(key) = rejection.key() {
-            tracing::debug!(code, %key, "request denied");
-        } else {
-            tracing::debug!(code, "request denied");
-        }
+    if rejection.kind().status().is_server_error() {
+        let cause = chain(std::error::Error::source(rejection));
+        tracing::warn!(code, cause, "request denied");
+    } else if let Some(key) = rejection.key() {
+        tracing::debug!(code, %key, "request denied");
+    } else {
+        tracing::debug!(code, "request denied");
     }
-    #[cfg(not(feature = "tracing"))]
-    let _ = rejection;
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_denied_total", "code" => code).increment(1);
 }
 
 /// A key could not be stored under the current pepper.
 pub(crate) fn renewal_failed(key: KeyId, error: &StoreError) {
     #[cfg(feature = "tracing")]
     tracing::warn!(%key, cause = chain(Some(error)), "digest not renewed; its next use tries again");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (key, error);
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_renewals_failed_total").increment(1);
+}
+
+/// A change could not be announced to other nodes.
+pub(crate) fn not_announced(error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        cause = chain(Some(error)),
+        "change not announced; other nodes learn of it when their cache expires"
+    );
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_announcements_failed_total").increment(1);
+}
+
+/// A cache's lookup failed.
+#[cfg(feature = "cache")]
+pub(crate) fn lookup_failed(error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(cause = chain(Some(error)), "lookup failed; known keys go on for a while");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_lookups_failed_total").increment(1);
+}
+
+/// A store that was down has answered a cache.
+#[cfg(feature = "cache")]
+pub(crate) fn store_is_back() {
+    #[cfg(feature = "tracing")]
+    tracing::info!("the key store answers again");
+}
+
+/// A cache hears what other nodes change.
+#[cfg(feature = "cache")]
+pub(crate) fn listening() {
+    #[cfg(feature = "tracing")]
+    tracing::info!("listening for changed keys; what is cached is looked up anew");
+    #[cfg(feature = "metrics")]
+    metrics::gauge!("tower_api_key_listening").set(1.0);
+}
+
+/// A cache does not hear what other nodes change.
+#[cfg(feature = "cache")]
+pub(crate) fn not_listening(error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        cause = chain(Some(error)),
+        "not listening for changed keys; until then they live as long as their time to live says"
+    );
+    #[cfg(feature = "metrics")]
+    {
+        metrics::gauge!("tower_api_key_listening").set(0.0);
+        metrics::counter!("tower_api_key_subscriptions_lost_total").increment(1);
+    }
 }
 
 /// Counts of uses could not be written.
 pub(crate) fn uses_not_written(error: &StoreError) {
     #[cfg(feature = "tracing")]
     tracing::warn!(cause = chain(Some(error)), "uses not written; they are kept and tried again");
-    #[cfg(not(feature = "tracing"))]
-    let _ = error;
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_use_flushes_failed_total").increment(1);
 }
 
 /// An error and its sources in a line.

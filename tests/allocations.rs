@@ -113,6 +113,34 @@ fn copy(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
+/// A key in a cache costs what a key in memory costs, and one that is known not to exist no more
+/// than its denial.
+#[cfg(feature = "cache")]
+#[tokio::test]
+async fn a_hit_in_a_cache_allocates_nothing() {
+    use tower_api_key::store::{CachedStore, KeyStore, Lookup};
+
+    let cache = CachedStore::new(MemoryStore::new());
+    let manager = KeyManager::new(cache.clone());
+    let issued = manager.create(NewKey::named("test")).await.unwrap();
+    let unknown = KeyManager::new(MemoryStore::new()).create(NewKey::named("elsewhere")).await;
+    let unknown = unknown.unwrap().record.digest;
+    cache.find(&issued.record.digest).await.unwrap().unwrap();
+    assert!(cache.find(&unknown).await.unwrap().is_none());
+
+    let (found, lookup) = allocations(|| cache.find_now(&issued.record.digest));
+    assert!(matches!(lookup, Some(Lookup::Found(_))));
+    let (not_found, lookup) = allocations(|| cache.find_now(&unknown));
+    assert!(matches!(lookup, Some(Lookup::NotFound)));
+    assert_eq!((found, not_found), (0, 0));
+
+    let layer = manager.layer().insecure_without_cache_headers();
+    let (bare, _) = count(inner(), Some(issued.secret.expose()));
+    let (layered, response) = count(layer.layer(inner()), Some(issued.secret.expose()));
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(layered - bare, 1);
+}
+
 #[tokio::test]
 async fn counting_uses_allocates_nothing() {
     let store = MemoryStore::new();

@@ -2,6 +2,7 @@
 //! layer; and the requests they are given.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     convert::Infallible,
     future::{Ready, ready},
@@ -9,6 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,9 +18,10 @@ use http::{HeaderName, Request, Response};
 use http_body_util::{Either, Full};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tower_api_key::{
-    ApiKeyLayer, KeyManager, KeyRecord, KeySource, NewKey, Timestamp, store::MemoryStore,
+    ApiKeyLayer, AuthenticatedKey, KeyDigest, KeyManager, KeyRecord, KeySource, NewKey, Timestamp,
+    store::{CachedStore, KeyStore, MemoryStore},
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -35,7 +38,7 @@ pub(crate) struct NoOp {
     /// Whether the response has headers already, as most have.
     pub(crate) with_headers: bool,
     /// What becomes of the request. Freeing its memory costs more than everything measured here
-    /// and varies with the state of the heap, so instructions are counted without it.
+    /// and varies with the state of the heap: where requests are admitted, [`keep`] them.
     pub(crate) dispose: fn(Request<()>),
 }
 
@@ -57,6 +60,23 @@ impl Service<Request<()>> for NoOp {
         }
         ready(Ok(response))
     }
+}
+
+thread_local! {
+    static KEPT: Cell<Option<Request<()>>> = const { Cell::new(None) };
+}
+
+/// Keeps a request until [`take_kept`].
+pub(crate) fn keep(request: Request<()>) {
+    KEPT.set(Some(request));
+}
+
+/// The last request that was kept, without the identity that it was given.
+pub(crate) fn take_kept() -> Option<Request<()>> {
+    let mut request = KEPT.take()?;
+    request.extensions_mut().remove::<AuthenticatedKey>();
+    request.extensions_mut().remove::<Arc<KeyRecord>>();
+    Some(request)
 }
 
 /// The least that checking a key can cost: header lookup, SHA-256, map lookup, constant-time
@@ -144,8 +164,11 @@ impl Service<Request<()>> for PassThrough {
 
 /// A store of keys and one of them.
 pub(crate) struct Setup {
+    runtime: Runtime,
     store: MemoryStore,
     manager: KeyManager,
+    /// Of the same keys, behind a cache.
+    cached: KeyManager,
     floor_keys: Arc<HashMap<[u8; 32], Arc<KeyRecord>, BuildHasherDefault<FirstWord>>>,
     /// A key that is in the store.
     pub(crate) valid: String,
@@ -155,7 +178,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        let runtime = Builder::new_current_thread().build().unwrap();
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let store = MemoryStore::new();
         let manager = KeyManager::new(store.clone());
         let mut floor_keys = HashMap::default();
@@ -169,7 +192,15 @@ impl Setup {
         let elsewhere = KeyManager::new(MemoryStore::new());
         let unknown = runtime.block_on(elsewhere.create(NewKey::named("elsewhere"))).unwrap();
         let unknown = unknown.secret.expose().to_owned();
-        Self { store, manager, floor_keys: Arc::new(floor_keys), valid, unknown }
+        let long = Duration::from_hours(24);
+        let cache = CachedStore::new(store.clone()).with_ttl(long).with_not_found_ttl(long);
+        for digest in floor_keys.keys() {
+            let digest = KeyDigest::from_bytes(*digest);
+            assert!(runtime.block_on(cache.find(&digest)).unwrap().is_some());
+        }
+        let cached = KeyManager::new(cache);
+        let floor_keys = Arc::new(floor_keys);
+        Self { runtime, store, manager, cached, floor_keys, valid, unknown }
     }
 
     pub(crate) fn floor(&self, inner: NoOp) -> Floor {
@@ -185,6 +216,17 @@ impl Setup {
     /// [`layer`](Self::layer) without cache headers, to compare with the floor.
     pub(crate) fn layered(&self, inner: NoOp) -> tower_api_key::ApiKeyAuth<NoOp> {
         self.layer().insecure_without_cache_headers().layer(inner)
+    }
+
+    /// [`layered`](Self::layered) with a cache in front of the store, that knows of both keys.
+    pub(crate) fn cached(&self, inner: NoOp) -> tower_api_key::ApiKeyAuth<NoOp> {
+        let mut service = self.cached.layer().insecure_without_cache_headers().layer(inner);
+        for key in [&self.valid, &self.unknown] {
+            let answered = self.runtime.block_on(service.call(request(Some(key))));
+            assert!(answered.is_ok());
+            take_kept();
+        }
+        service
     }
 
     /// The lenient layer of `ApiKeyLayer::new`, with one source.

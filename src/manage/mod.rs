@@ -14,7 +14,7 @@ pub use update::KeyPatch;
 use crate::{
     ApiKeyLayer, Clock, KeyFormat, KeyHasher, KeyId, KeyRecord, SystemClock, Timestamp,
     renewal::Renewal,
-    store::{KeyRepository, ListQuery, Page, Update},
+    store::{Announced, Invalidations, KeyRepository, ListQuery, Page, Update},
 };
 
 /// Issues keys and looks after them.
@@ -76,6 +76,12 @@ impl KeyManager {
     /// Stores digests made this way.
     pub fn with_hasher(mut self, hasher: KeyHasher) -> Self {
         self.hasher = hasher;
+        self
+    }
+
+    /// Announces every change, so that caches on other nodes forget the key at once.
+    pub fn with_invalidations(mut self, invalidations: impl Invalidations) -> Self {
+        self.repository = Arc::new(Announced::new(self.repository, Arc::new(invalidations)));
         self
     }
 

@@ -24,6 +24,15 @@ impl From<&KeyDigest> for MapDigest {
     }
 }
 
+#[cfg(feature = "cache")]
+impl MapDigest {
+    /// Eight of its bits.
+    #[inline]
+    pub(super) fn first_byte(self) -> u8 {
+        self.0[0].to_ne_bytes()[0]
+    }
+}
+
 impl Hash for MapDigest {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {

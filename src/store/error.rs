@@ -1,6 +1,6 @@
 //! [`StoreError`]: a store that could not do what it was asked.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, sync::Arc};
 
 use crate::RejectionKind;
 
@@ -10,10 +10,11 @@ type BoxError = Box<dyn Error + Send + Sync + 'static>;
 ///
 /// Says nothing about the key: a caller whose lookup fails is told to try again (503), never that
 /// its key is bad.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
-    source: Option<BoxError>,
+    // Shared: a lookup that several callers wait for fails for all of them.
+    source: Option<Arc<dyn Error + Send + Sync + 'static>>,
 }
 
 /// What kept the store from answering.
@@ -65,10 +66,17 @@ impl StoreError {
         Self::new(StoreErrorKind::Timeout)
     }
 
+    /// The same cause, understood better.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    pub(super) const fn with_kind(mut self, kind: StoreErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Adds what caused it.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 

@@ -5,16 +5,36 @@
 //! |---|---|---|
 //! | [`MemoryStore`] | – | tests, and keys that need not outlive the process |
 //! | [`FixedStore`] | – | a handful of keys from the environment or configuration |
+//! | [`MySqlStore`] | `mysql` | several machines, in MySQL or MariaDB |
+//! | [`PostgresStore`] | `postgres` | several machines, in PostgreSQL |
+//! | [`RedisStore`] | `redis` | several machines, in Redis or Valkey |
 //! | [`SqliteStore`] | `sqlite` | one machine, in a file |
+//!
+//! [`connect`] opens any of them by URL.
 
+#[cfg(feature = "cache")]
+mod cached;
+mod connect;
 mod digest_map;
 mod error;
 mod fixed;
+mod invalidation;
 mod memory;
-#[cfg(feature = "sqlite")]
-mod row;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+
+/// What the unit tests of statements run against.
+#[cfg(all(test, any(feature = "mysql", feature = "postgres")))]
+#[path = "../../tests/support/servers.rs"]
+mod servers;
 
 use std::sync::Arc;
 
@@ -22,9 +42,30 @@ use async_trait::async_trait;
 
 use crate::{KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
 
+#[cfg(feature = "cache")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+pub use cached::{CacheStats, CachedStore};
+pub use connect::{ConnectError, connect};
 pub use error::{StoreError, StoreErrorKind};
 pub use fixed::FixedStore;
+pub(crate) use invalidation::Announced;
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use invalidation::PostgresInvalidations;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use invalidation::RedisInvalidations;
+pub use invalidation::{Invalidations, LocalInvalidations, Subscription};
 pub use memory::MemoryStore;
+#[cfg(feature = "mysql")]
+#[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
+pub use mysql::MySqlStore;
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use postgres::PostgresStore;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use redis::RedisStore;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::SqliteStore;
@@ -132,6 +173,10 @@ pub trait KeyRepository: KeyStore {
     /// Removes the rows of keys that were revoked or deleted before this moment, and returns how
     /// many there were.
     async fn purge(&self, before: Timestamp) -> Result<u64, StoreError>;
+
+    /// Lets go of connections in good order, before the program ends. Afterwards every method of
+    /// this store and its clones may be an error. Does nothing for a store that has none.
+    async fn close(&self) {}
 }
 
 /// Which keys to list.
@@ -246,5 +291,9 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
 
     async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
         (**self).purge(before).await
+    }
+
+    async fn close(&self) {
+        (**self).close().await;
     }
 }

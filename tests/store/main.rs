@@ -1,11 +1,27 @@
-//! The stores from outside. [`conformance`] is what every store must do, [`sqlite`] what is
-//! special about SQLite, [`pepper`] a change of peppers from end to end.
+//! The stores from outside. [`conformance`] is what every store must do, and [`remote`] what those
+//! must do whose database is a server. What is special about each has a module of its own.
+//! [`connect`] opens them by URL, [`pepper`] is a change of peppers from end to end.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 #[macro_use]
 mod conformance;
+mod connect;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[macro_use]
+mod remote;
+
+#[cfg(feature = "mysql")]
+mod mysql;
 mod pepper;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[cfg(feature = "redis")]
+mod redis;
+#[path = "../support/servers.rs"]
+mod servers;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod support;
@@ -13,6 +29,11 @@ mod support;
 use tower_api_key::store::MemoryStore;
 
 conformance!(memory, async { (MemoryStore::new(), ()) });
+
+#[cfg(feature = "cache")]
+conformance!(cached_memory, async {
+    (tower_api_key::store::CachedStore::new(MemoryStore::new()), ())
+});
 
 #[cfg(feature = "sqlite")]
 conformance!(sqlite_in_memory, async {
@@ -24,3 +45,12 @@ conformance!(sqlite_file, async {
     let file = sqlite::File::new();
     (file.open().await, file)
 });
+
+#[cfg(feature = "postgres")]
+conformance!(postgres_server, postgres::open());
+
+#[cfg(feature = "mysql")]
+conformance!(mysql_server, mysql::open());
+
+#[cfg(feature = "redis")]
+conformance!(redis_server, redis::open());

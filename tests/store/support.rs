@@ -1,6 +1,6 @@
-//! Requests through a layer.
+//! Requests through a layer, and what errors say.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, error::Error};
 
 use http::{Request, Response, StatusCode, header};
 use tower::{ServiceBuilder, ServiceExt};
@@ -28,4 +28,15 @@ pub(crate) async fn ask(layer: &ApiKeyLayer, key: &str) -> Result<KeyId, Rejecti
     }
     assert_eq!(response.status(), StatusCode::OK);
     Ok(*response.extensions().get::<KeyId>().unwrap())
+}
+
+/// An error and all that caused it, as a log would have it.
+pub(crate) fn texts(error: &dyn Error) -> String {
+    let mut text = format!("{error}: {error:?}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }

@@ -3,7 +3,7 @@
 mod schema;
 mod statements;
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -12,8 +12,11 @@ use sqlx::{
 };
 use tokio::time::{Instant, sleep};
 
-use self::statements::Statements;
-use super::{KeyRepository, KeyStore, KeyUse, ListQuery, Page, StoreError, Update, row};
+use self::statements::statements;
+use super::{
+    KeyRepository, KeyStore, KeyUse, ListQuery, Page, StoreError, Update,
+    sql::{DEFAULT_TABLE, Statements, row, table_name},
+};
 use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, Timestamp};
 
 /// Keys in a SQLite database: on one machine, in a file that needs no server.
@@ -49,8 +52,6 @@ pub struct SqliteStore {
     writer: SqlitePool,
     statements: Arc<Statements>,
 }
-
-const DEFAULT_TABLE: &str = "api_keys";
 
 /// How long a connection waits for another program's lock, and a caller for a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -106,7 +107,7 @@ impl SqliteStore {
     /// # }
     /// ```
     pub fn from_pool(pool: SqlitePool) -> Self {
-        let statements = Arc::new(Statements::new(DEFAULT_TABLE));
+        let statements = Arc::new(statements(DEFAULT_TABLE));
         Self { readers: pool.clone(), writer: pool, statements }
     }
 
@@ -116,7 +117,7 @@ impl SqliteStore {
     /// [`open`](Self::open) has made a table `api_keys` by then; with
     /// [`from_pool`](Self::from_pool) there is none but this.
     pub fn with_table(mut self, name: &str) -> Result<Self, ConfigError> {
-        self.statements = Arc::new(Statements::new(row::table_name(name)?));
+        self.statements = Arc::new(statements(table_name(name)?));
         Ok(self)
     }
 
@@ -237,16 +238,8 @@ impl KeyRepository for SqliteStore {
     }
 
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        // An `UPDATE … FROM` applies one use to a key, whichever, so those of a key are added up.
-        let mut sums = BTreeMap::<KeyId, (u64, Timestamp)>::new();
-        for key_use in uses {
-            let (count, last) = sums.entry(key_use.id).or_insert((0, key_use.last_used_at));
-            *count = count.saturating_add(key_use.count);
-            *last = key_use.last_used_at.max(*last);
-        }
-        let sums = sums.iter().map(|(id, (count, last))| {
-            (hex::encode(id.as_bytes()), row::count(*count), last.as_unix_millis())
-        });
+        let sums = row::sums(uses);
+        let sums = sums.map(|(id, count, last)| (hex::encode(id.as_bytes()), count, last));
         let json = serde_json::to_string(&sums.collect::<Vec<_>>());
         let json = json.map_err(StoreError::corrupt)?;
         let query = sqlx::query(self.statements.record_uses.clone()).bind(json);
@@ -256,6 +249,10 @@ impl KeyRepository for SqliteStore {
     async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
         let query = sqlx::query(self.statements.purge.clone()).bind(before.as_unix_millis());
         Ok(query.execute(&self.writer).await.map_err(store_error)?.rows_affected())
+    }
+
+    async fn close(&self) {
+        Self::close(self).await;
     }
 }
 

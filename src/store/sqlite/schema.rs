@@ -8,7 +8,10 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection, SqlitePool};
 use super::store_error;
 use crate::{
     Clock, SystemClock,
-    store::{StoreError, StoreErrorKind},
+    store::{
+        StoreError, StoreErrorKind,
+        sql::schema::{self, foreign_table},
+    },
 };
 
 /// What leads from one version to the next, with the default table name.
@@ -35,10 +38,7 @@ async fn upgrade(connection: &mut SqliteConnection, table: &str) -> Result<(), S
     let mut transaction = begun.map_err(store_error)?;
     let version = version(&mut transaction, table).await?;
     if version == 0 && exists(&mut transaction, table).await? {
-        return Err(StoreError::corrupt(format!(
-            "there is a table {table} already that tower-api-key did not make; \
-             give the store another table name"
-        )));
+        return Err(foreign_table(table));
     }
     for (number, migration) in (1_i64..).zip(MIGRATIONS).skip(version) {
         let sql = migration.replace("api_keys", table);
@@ -55,15 +55,7 @@ async fn version(connection: &mut SqliteConnection, table: &str) -> Result<usize
     }
     let sql = format!("SELECT coalesce(max(version), 0) FROM \"{table}_schema\"");
     let found = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).fetch_one(connection).await;
-    let found = found.map_err(store_error)?;
-    let known = usize::try_from(found).ok().filter(|version| *version <= MIGRATIONS.len());
-    known.ok_or_else(|| {
-        StoreError::corrupt(format!(
-            "the table {table} has schema version {found}; this version of tower-api-key knows \
-             versions up to {}",
-            MIGRATIONS.len()
-        ))
-    })
+    schema::version(table, found.map_err(store_error)?, MIGRATIONS.len())
 }
 
 async fn record_version(

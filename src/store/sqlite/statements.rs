@@ -1,77 +1,55 @@
-//! The SQL of [`SqliteStore`](super::SqliteStore), written once for its table.
+//! The SQL of [`SqliteStore`](super::SqliteStore).
 
-use std::sync::Arc;
+use crate::store::sql::{
+    Statements,
+    row::{CHANGING, FIXED, columns},
+    statement,
+};
 
-use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
-
-use crate::store::row::{CHANGING, FIXED, columns};
-
-/// Every statement is a transaction of its own: it happens wholly or not at all, a caller that
-/// goes away leaves nothing open, and a writer never starts from a snapshot that is out of date.
-pub(super) struct Statements {
-    pub(super) table: Box<str>,
-    pub(super) find: SqlStr,
-    pub(super) get: SqlStr,
-    pub(super) list: SqlStr,
-    pub(super) list_of_owner: SqlStr,
-    pub(super) insert: SqlStr,
-    pub(super) update: SqlStr,
-    pub(super) record_uses: SqlStr,
-    pub(super) purge: SqlStr,
-}
-
-impl Statements {
-    /// For a table with this name, which was checked.
-    pub(super) fn new(table: &str) -> Self {
-        let columns = columns();
-        let values = vec!["?"; CHANGING.len() + FIXED.len()].join(", ");
-        let changes = CHANGING.map(|column| format!("{column} = ?")).join(", ");
-        Self {
-            table: table.into(),
-            find: statement(format!(
-                "SELECT {columns} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
-            )),
-            get: statement(format!("SELECT {columns} FROM \"{table}\" WHERE id = ?")),
-            list: statement(format!(
-                "SELECT {columns} FROM \"{table}\" WHERE id < ? AND deleted_at IS NULL \
+/// For a table with this name, which was checked.
+pub(super) fn statements(table: &str) -> Statements {
+    let columns = columns();
+    let values = vec!["?"; CHANGING.len() + FIXED.len()].join(", ");
+    let changes = CHANGING.map(|column| format!("{column} = ?")).join(", ");
+    Statements {
+        table: table.into(),
+        find: statement(format!(
+            "SELECT {columns} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
+        )),
+        get: statement(format!("SELECT {columns} FROM \"{table}\" WHERE id = ?")),
+        list: statement(format!(
+            "SELECT {columns} FROM \"{table}\" WHERE id < ? AND deleted_at IS NULL \
                  ORDER BY id DESC LIMIT ?"
-            )),
-            list_of_owner: statement(format!(
-                "SELECT {columns} FROM \"{table}\" WHERE owner = ? AND id < ? AND deleted_at IS NULL \
+        )),
+        list_of_owner: statement(format!(
+            "SELECT {columns} FROM \"{table}\" WHERE owner = ? AND id < ? AND deleted_at IS NULL \
                  ORDER BY id DESC LIMIT ?"
-            )),
-            insert: statement(format!("INSERT INTO \"{table}\" ({columns}) VALUES ({values})")),
-            update: statement(format!(
-                "UPDATE \"{table}\" SET {changes} WHERE id = ? AND revision = ?"
-            )),
-            // Takes `[["<id in hex>", count, time], …]`, each id once. An integer that overflows
-            // becomes a real number, so the count stops at the greatest.
-            record_uses: statement(format!(
-                "UPDATE \"{table}\" SET \
+        )),
+        insert: statement(format!("INSERT INTO \"{table}\" ({columns}) VALUES ({values})")),
+        update: statement(format!(
+            "UPDATE \"{table}\" SET {changes} WHERE id = ? AND revision = ?"
+        )),
+        // Takes `[["<id in hex>", count, time], …]`, each id once. An integer that overflows
+        // becomes a real number, so the count stops at the greatest.
+        record_uses: statement(format!(
+            "UPDATE \"{table}\" SET \
                  use_count = use_count + min(uses.count, 9223372036854775807 - use_count), \
                  last_used_at = max(uses.at, coalesce(last_used_at, uses.at)) \
                  FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS count, value ->> 2 AS at \
                        FROM json_each(?)) AS uses \
                  WHERE \"{table}\".id = uses.id"
-            )),
-            purge: statement(format!(
-                "DELETE FROM \"{table}\" WHERE revoked_at < ?1 OR deleted_at < ?1"
-            )),
-        }
+        )),
+        purge: statement(format!(
+            "DELETE FROM \"{table}\" WHERE revoked_at < ?1 OR deleted_at < ?1"
+        )),
     }
-}
-
-/// Shared, so that a call does not copy the text. Nothing but the checked table name is set into
-/// it; values are bound.
-fn statement(sql: String) -> SqlStr {
-    AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::store::SqliteStore;
+    use sqlx::{AssertSqlSafe, SqlStr};
 
-    use super::*;
+    use crate::store::SqliteStore;
 
     const BY_ID: &str = "SEARCH api_keys USING INDEX sqlite_autoindex_api_keys_1";
 

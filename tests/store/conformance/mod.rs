@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The second part of the pair is kept until the test is over: a directory, a container. Stores
-//! that live in one database must each get a table of their own.
+//! that live in one database must each get a table of their own. `None` instead of the pair leaves
+//! the store out.
 
 pub(crate) mod inserts;
 pub(crate) mod lists;
@@ -69,7 +70,8 @@ macro_rules! conformance {
     (@cases $open:expr; $($file:ident: $case:ident)*) => { $(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $case() {
-            let (store, _guard) = $open.await;
+            let opened: Option<_> = $open.await.into();
+            let Some((store, _guard)) = opened else { return };
             crate::conformance::$file::$case(store).await;
         }
     )* };

@@ -7,7 +7,7 @@ mod migrations;
 mod rows;
 mod secrets;
 
-use std::{error::Error, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, Connection, SqliteConnection, SqlitePool,
@@ -15,6 +15,8 @@ use sqlx::{
 };
 use tempfile::TempDir;
 use tower_api_key::store::SqliteStore;
+
+use crate::support::texts;
 
 /// A database file, removed with its directory when dropped.
 pub(crate) struct File {
@@ -71,15 +73,4 @@ async fn schema(connection: &mut SqliteConnection) -> Vec<String> {
     let sql =
         "SELECT type || ' ' || name || ': ' || coalesce(sql, '') FROM sqlite_schema ORDER BY name";
     sqlx::query_scalar(sql).fetch_all(connection).await.unwrap()
-}
-
-/// An error and all that caused it, as a log would have it.
-fn texts(error: &dyn Error) -> String {
-    let mut text = format!("{error}: {error:?}");
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -1,16 +1,18 @@
-//! Keys as rows: what the SQL stores have in common. Their statements differ and stay with them.
+//! Keys as rows.
 
-use std::error::Error;
+use std::{collections::BTreeMap, error::Error, io};
 
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use sqlx::{ColumnIndex, Database, Decode, Encode, Row, Type, query::Query};
 
-use super::{StoreError, StoreErrorKind};
-use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
+use crate::{
+    KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp,
+    store::{KeyUse, StoreError, StoreErrorKind},
+};
 
 /// The columns that an update writes, in the order of [`bind_changing`].
-pub(super) const CHANGING: [&str; 17] = [
+pub(in crate::store) const CHANGING: [&str; 17] = [
     "digest",
     "start",
     "name",
@@ -31,24 +33,15 @@ pub(super) const CHANGING: [&str; 17] = [
 ];
 
 /// The columns that only an insert writes, in the order of [`bind_fixed`].
-pub(super) const FIXED: [&str; 4] = ["id", "created_at", "last_used_at", "use_count"];
+pub(in crate::store) const FIXED: [&str; 4] = ["id", "created_at", "last_used_at", "use_count"];
 
 /// Every column of a key, for an insert or a select.
-pub(super) fn columns() -> String {
+pub(in crate::store) fn columns() -> String {
     [&CHANGING[..], &FIXED[..]].concat().join(", ")
 }
 
-/// A table name that can be set into statements: it cannot break out of its quotes, and names
-/// made from it stay below the 63 bytes that PostgreSQL has for one.
-pub(super) fn table_name(name: &str) -> Result<&str, ConfigError> {
-    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
-    let other = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let good = name.len() <= 48 && name.starts_with(first) && name.chars().all(other);
-    if good { Ok(name) } else { Err(ConfigError::TableName) }
-}
-
 /// Binds [`CHANGING`].
-pub(super) fn bind_changing<'q, DB>(
+pub(in crate::store) fn bind_changing<'q, DB>(
     query: Query<'q, DB, DB::Arguments>,
     record: &'q KeyRecord,
 ) -> Query<'q, DB, DB::Arguments>
@@ -84,7 +77,7 @@ where
 }
 
 /// Binds [`FIXED`].
-pub(super) fn bind_fixed<'q, DB>(
+pub(in crate::store) fn bind_fixed<'q, DB>(
     query: Query<'q, DB, DB::Arguments>,
     record: &'q KeyRecord,
 ) -> Query<'q, DB, DB::Arguments>
@@ -102,8 +95,20 @@ where
 }
 
 /// As databases count, with a sign. No key is used or changed 2⁶³ times.
-pub(super) fn count(count: u64) -> i64 {
+pub(in crate::store) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The uses with each key once, in the order of ids. A statement that updates by joining applies
+/// one row to a key, whichever; and writers that take keys in one order do not deadlock.
+pub(in crate::store) fn sums(uses: &[KeyUse]) -> impl Iterator<Item = (KeyId, i64, i64)> {
+    let mut sums = BTreeMap::<KeyId, (u64, Timestamp)>::new();
+    for key_use in uses {
+        let (sum, last) = sums.entry(key_use.id).or_insert((0, key_use.last_used_at));
+        *sum = sum.saturating_add(key_use.count);
+        *last = key_use.last_used_at.max(*last);
+    }
+    sums.into_iter().map(|(id, (sum, last))| (id, count(sum), last.as_unix_millis()))
 }
 
 fn millis(time: Option<Timestamp>) -> Option<i64> {
@@ -116,7 +121,7 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 /// Reads a key from a row with all [`columns`].
-pub(super) fn read<'r, R>(row: &'r R) -> sqlx::Result<KeyRecord>
+pub(in crate::store) fn read<'r, R>(row: &'r R) -> sqlx::Result<KeyRecord>
 where
     R: Row,
     &'static str: ColumnIndex<R>,
@@ -180,11 +185,12 @@ fn unreadable(column: &str, source: impl Error + Send + Sync + 'static) -> sqlx:
 }
 
 /// What an error of the database means to the caller of a store.
-pub(super) fn store_error(error: sqlx::Error) -> StoreError {
+pub(in crate::store) fn store_error(error: sqlx::Error) -> StoreError {
     use sqlx::Error as E;
     let kind = match &error {
         E::Database(database) if database.is_unique_violation() => StoreErrorKind::Duplicate,
         E::PoolTimedOut => StoreErrorKind::Timeout,
+        E::Io(error) if error.kind() == io::ErrorKind::TimedOut => StoreErrorKind::Timeout,
         E::ColumnDecode { .. }
         | E::ColumnIndexOutOfBounds { .. }
         | E::ColumnNotFound(_)

@@ -1,0 +1,69 @@
+//! Memory of a cache that holds a million keys, as a database would have made their records.
+//!
+//! `cargo bench --all-features --bench cache_memory`. On Linux, which says how much memory a
+//! process has.
+
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
+#![allow(clippy::print_stdout, reason = "that is what it is for")]
+
+use std::{fs, num::NonZeroU32, sync::Arc};
+
+use tokio::runtime::Builder;
+use tower_api_key::{
+    KeyDigest, KeyHasher, KeyId, KeyRecord, OwnerId, Scopes, Timestamp, async_trait,
+    store::{CachedStore, KeyStore, StoreError},
+};
+
+const KEYS: u32 = 1_000_000;
+
+/// Makes a record whenever it is asked, as a database client does.
+struct Database;
+
+const NOW: Timestamp = Timestamp::from_unix_millis(1_795_392_000_000);
+
+#[async_trait]
+impl KeyStore for Database {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let number = u32::from_be_bytes(*digest.as_bytes().last_chunk().unwrap());
+        let id = KeyId::generate(NOW).unwrap();
+        let mut record = KeyRecord::new(id, *digest, format!("deployment {number:09}"), NOW);
+        assert_eq!(record.name.len(), 20);
+        record.start = "key_A1b2".into();
+        record.owner = Some(OwnerId::new(format!("user-{number:07}")));
+        record.scopes = Scopes::parse(["orders:read", "stock:write"]).unwrap();
+        Ok(Some(Arc::new(record)))
+    }
+}
+
+fn main() {
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let cache = CachedStore::new(Database)
+        .with_capacity(KEYS as usize * 11 / 10)
+        .with_lookup_budget(NonZeroU32::MAX);
+    let hasher = KeyHasher::sha256();
+    let digest = |number: u32| {
+        let mut bytes = *hasher.digest(number.to_string()).as_bytes();
+        bytes[28..].copy_from_slice(&number.to_be_bytes());
+        KeyDigest::from_bytes(bytes)
+    };
+    runtime.block_on(async {
+        // What the process needs anyway.
+        for number in 0..1_000 {
+            cache.find(&digest(number)).await.unwrap().unwrap();
+        }
+        let (before, already) = (resident(), cache.stats().entries);
+        for number in 0..KEYS {
+            cache.find(&digest(number)).await.unwrap().unwrap();
+        }
+        let entries = cache.stats().entries - already;
+        let bytes = resident() - before;
+        println!("{} bytes each for {entries} keys in memory", bytes / entries);
+    });
+}
+
+/// The memory of this process that is really there, in bytes.
+fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1_024
+}

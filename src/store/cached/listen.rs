@@ -1,0 +1,124 @@
+//! Forgetting what other nodes have changed.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, task::AbortHandle};
+
+use super::{CachedStore, Inner};
+use crate::{
+    observe,
+    store::{Invalidations, KeyStore, StoreError, Subscription},
+};
+
+/// Between two attempts to subscribe, doubled each time up to the second.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Those who listen for a cache.
+pub(super) struct Listeners(Vec<Listener>);
+
+struct Listener {
+    invalidations: Arc<dyn Invalidations>,
+    is_running: AtomicBool,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+impl Listeners {
+    pub(super) fn new(invalidations: &[Arc<dyn Invalidations>]) -> Self {
+        let listener = |invalidations: &Arc<dyn Invalidations>| Listener {
+            invalidations: invalidations.clone(),
+            is_running: AtomicBool::new(false),
+            task: Mutex::default(),
+        };
+        Self(invalidations.iter().map(listener).collect())
+    }
+}
+
+impl<S: KeyStore> CachedStore<S> {
+    /// Starts to listen, if that is not so already. A store that is made outside of a runtime
+    /// starts with its first lookup, before which there is nothing to forget; one whose runtime
+    /// was shut down starts again with the next.
+    pub(super) fn start_listening(&self, runtime: &Handle) {
+        for (index, listener) in self.inner.listeners.0.iter().enumerate() {
+            if !listener.is_running.swap(true, Ordering::Relaxed) {
+                // Weak, so that the task ends with the last clone of the store.
+                let running = Running { cache: Arc::downgrade(&self.inner), index };
+                let invalidations = listener.invalidations.clone();
+                let task = runtime.spawn(async move { running.listen(&*invalidations).await });
+                *lock(&listener.task) = Some(task.abort_handle());
+            }
+        }
+    }
+}
+
+// No code that can panic runs under the lock, so a poisoned one still guards sound data.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+    }
+}
+
+/// The task of a listener.
+struct Running<S> {
+    cache: Weak<Inner<S>>,
+    index: usize,
+}
+
+impl<S: KeyStore> Running<S> {
+    async fn listen(&self, invalidations: &dyn Invalidations) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match invalidations.subscribe().await {
+                Ok(subscription) => {
+                    pause = FIRST_PAUSE;
+                    // What was said before the subscription, nobody heard.
+                    let Some(cache) = self.cache.upgrade() else { return };
+                    cache.distrust();
+                    drop(cache);
+                    observe::listening();
+                    let Some(error) = self.hear(subscription).await else { return };
+                    // Nor what was said between its end and now.
+                    let Some(cache) = self.cache.upgrade() else { return };
+                    cache.distrust();
+                    error
+                }
+                Err(error) => error,
+            };
+            observe::not_listening(&error);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Forgets what is announced, until the subscription fails or the cache is gone.
+    async fn hear(&self, mut subscription: Box<dyn Subscription>) -> Option<StoreError> {
+        loop {
+            match subscription.next().await {
+                Ok(digests) => self.cache.upgrade()?.forget(&digests),
+                Err(error) => return Some(error),
+            }
+        }
+    }
+}
+
+impl<S> Drop for Running<S> {
+    fn drop(&mut self) {
+        // The runtime was shut down, or the task has panicked.
+        if let Some(cache) = self.cache.upgrade() {
+            cache.distrust();
+            cache.listeners.0[self.index].is_running.store(false, Ordering::Relaxed);
+        }
+    }
+}

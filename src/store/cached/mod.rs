@@ -1,0 +1,206 @@
+//! [`CachedStore`]: a bounded cache in front of a store.
+
+mod budget;
+mod flight;
+mod listen;
+mod memory;
+mod outage;
+mod repository;
+mod settings;
+mod stats;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+
+use self::{
+    budget::Budget,
+    flight::Flights,
+    listen::Listeners,
+    memory::{Memory, Recalled},
+    outage::Outage,
+    settings::Settings,
+    stats::Counters,
+};
+use super::{KeyStore, Lookup, StoreError, digest_map::MapDigest};
+use crate::{KeyDigest, KeyRecord, Timestamp};
+
+pub use stats::CacheStats;
+
+/// A bounded cache in front of a store, for as many keys as are in use.
+///
+/// - **A hit never waits**: one lookup in memory, no allocation.
+/// - **Concurrent misses of one key are one lookup**, which goes on when a caller goes away.
+/// - **Unknown keys are remembered too**, apart from the others, so that a flood of them displaces
+///   no good key, for a shorter time, and with a budget: beyond so many lookups a second they are
+///   denied as [`Overloaded`](crate::RejectionKind::Overloaded). Keys that are known go on.
+/// - **Keys in use are looked up again before their time is up**, in the background.
+/// - **When the store fails, known keys go on** for a while, with what was last known about them,
+///   and without waiting for it. Unknown keys are told to try again, never let in and never
+///   called bad.
+/// - **A change made through this store is forgotten at once**, and one made elsewhere when it is
+///   announced on [`Invalidations`](super::Invalidations), or else when its time is up. A key that
+///   expires by its own `expires_at` is refused on time in any case.
+///
+/// # What is guaranteed
+///
+/// A key that was revoked is refused on every node
+///
+/// - with [invalidations](Self::with_invalidations), as soon as the message arrives;
+/// - without, or while they are disconnected, within the [time to live](Self::with_ttl);
+/// - if the store fails as well, or takes longer than [`patience`](Self::with_patience), within
+///   [`stale_if_error`](Self::with_stale_if_error) after that.
+///
+/// # Use
+///
+/// Clones share the same cache. Lookups need a tokio runtime with time enabled.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_api_key::{KeyManager, store::{CachedStore, LocalInvalidations, MemoryStore}};
+///
+/// let changes = LocalInvalidations::new();
+/// let store = CachedStore::new(MemoryStore::new())
+///     .with_ttl(Duration::from_secs(10))
+///     .with_invalidations(changes.clone());
+/// let layer = KeyManager::new(store.clone()).with_invalidations(changes).layer();
+/// assert_eq!(store.stats().hits, 0);
+/// # let _ = layer;
+/// ```
+pub struct CachedStore<S> {
+    inner: Arc<Inner<S>>,
+}
+
+struct Inner<S> {
+    store: Arc<S>,
+    settings: Settings,
+    memory: Memory,
+    flights: Flights,
+    budget: Budget,
+    outage: Outage,
+    counters: Counters,
+    listeners: Listeners,
+}
+
+impl<S: KeyStore> CachedStore<S> {
+    /// A cache with room for 100,000 keys, in front of `store`. What is found lives 30 seconds,
+    /// what is not 5; known keys go on for 5 minutes when the store fails; 1,000 unknown keys are
+    /// looked up a second.
+    pub fn new(store: S) -> Self {
+        Self::with_settings(Arc::new(store), Settings::default())
+    }
+
+    fn with_settings(store: Arc<S>, settings: Settings) -> Self {
+        let inner = Inner {
+            store,
+            memory: Memory::new(&settings),
+            flights: Flights::default(),
+            budget: Budget::new(settings.lookups_per_second),
+            outage: Outage::default(),
+            counters: Counters::default(),
+            listeners: Listeners::new(&settings.invalidations),
+            settings,
+        };
+        let this = Self { inner: Arc::new(inner) };
+        if let Ok(runtime) = Handle::try_current() {
+            this.start_listening(&runtime);
+        }
+        this
+    }
+
+    /// Forgets what is known about these keys: the next request with one asks the store.
+    pub fn forget(&self, digests: &[KeyDigest]) {
+        self.inner.forget(digests);
+    }
+
+    /// Forgets every key, and that there was one.
+    pub fn clear(&self) {
+        let mut flights = self.inner.flights.lock();
+        flights.abandon_all();
+        self.inner.memory.clear();
+    }
+
+    /// What the cache has done so far.
+    pub fn stats(&self) -> CacheStats {
+        self.inner.counters.read(self.inner.memory.len())
+    }
+}
+
+impl<S> Inner<S> {
+    /// What can be said without asking the store.
+    #[inline]
+    fn recall(&self, key: MapDigest, now: Timestamp) -> Option<Recalled> {
+        self.memory.recall(key, now, || self.outage.is_on(now))
+    }
+
+    /// What was last known about a key, if that may be used when the store fails.
+    fn last_known(&self, key: MapDigest) -> Option<Arc<KeyRecord>> {
+        self.memory.last_known(key, self.settings.clock.now())
+    }
+
+    /// The same, when the store has failed.
+    fn go_on_with_last_known(&self, key: MapDigest) -> Option<Arc<KeyRecord>> {
+        let record = self.last_known(key)?;
+        Counters::count(&self.counters.stale);
+        Some(record)
+    }
+
+    fn forget(&self, digests: &[KeyDigest]) {
+        for key in digests.iter().map(MapDigest::from) {
+            let mut flights = self.flights.lock();
+            flights.abandon(key);
+            self.memory.forget(key);
+        }
+    }
+
+    /// Changes may have been missed: every key is looked up again before it is trusted.
+    fn distrust(&self) {
+        let mut flights = self.flights.lock();
+        flights.abandon_all();
+        self.memory.distrust();
+        Counters::count(&self.counters.resets);
+    }
+}
+
+#[async_trait]
+impl<S: KeyStore> KeyStore for CachedStore<S> {
+    #[inline]
+    fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
+        let inner = &*self.inner;
+        let key = MapDigest::from(digest);
+        let recalled = inner.recall(key, inner.settings.clock.now())?;
+        if recalled.is_due {
+            self.refresh(digest);
+        }
+        if recalled.is_stale {
+            Counters::count(&inner.counters.stale);
+        } else {
+            inner.counters.count_hit(key);
+        }
+        Some(recalled.lookup)
+    }
+
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        match self.find_now(digest) {
+            Some(Lookup::Found(record)) => Ok(Some(record)),
+            Some(Lookup::NotFound) => Ok(None),
+            None => self.look_up(digest).await,
+        }
+    }
+}
+
+impl<S> Clone for CachedStore<S> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for CachedStore<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedStore")
+            .field("store", &self.inner.store)
+            .field("settings", &self.inner.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! What a cache has done.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::store::digest_map::MapDigest;
+
+/// What a [`CachedStore`](super::CachedStore) has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// Answers from memory within their time, of keys that exist and keys that do not.
+    pub hits: u64,
+    /// Lookups in the store.
+    pub misses: u64,
+    /// Requests that waited for somebody else's lookup.
+    pub coalesced: u64,
+    /// Lookups in the background that nobody waited for, before a key's time was up or while the
+    /// store was down. Part of `misses`.
+    pub refreshes: u64,
+    /// Answers from memory after their time, because the store failed.
+    pub stale: u64,
+    /// Requests that were refused because the budget for lookups was spent.
+    pub shed: u64,
+    /// How often changes may have been missed, so that everything cached was looked up anew.
+    pub resets: u64,
+    /// Keys in memory now, those that do not exist included.
+    pub entries: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Counters {
+    hits: [Line; LINES],
+    pub(super) misses: AtomicU64,
+    pub(super) coalesced: AtomicU64,
+    pub(super) refreshes: AtomicU64,
+    pub(super) stale: AtomicU64,
+    pub(super) shed: AtomicU64,
+    pub(super) resets: AtomicU64,
+}
+
+/// On a cache line of its own: hits of different keys on different threads would otherwise wait
+/// for each other, and for nothing but statistics.
+#[derive(Default)]
+#[repr(align(64))]
+struct Line(AtomicU64);
+
+const LINES: usize = 16;
+
+impl Counters {
+    #[inline]
+    pub(super) fn count_hit(&self, key: MapDigest) {
+        Self::count(&self.hits[usize::from(key.first_byte()) % LINES].0);
+    }
+
+    #[inline]
+    pub(super) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self, entries: usize) -> CacheStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        CacheStats {
+            hits: self.hits.iter().map(|line| read(&line.0)).sum(),
+            misses: read(&self.misses),
+            coalesced: read(&self.coalesced),
+            refreshes: read(&self.refreshes),
+            stale: read(&self.stale),
+            shed: read(&self.shed),
+            resets: read(&self.resets),
+            entries,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! [`RedisInvalidations`]: publish and subscribe.
+
+use std::{fmt, future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_core::Stream;
+use redis::{
+    AsyncConnectionConfig, Client, RedisResult, Value,
+    aio::{MultiplexedConnection, PubSubSink, PubSubStream},
+};
+use tokio::{sync::Mutex, time::timeout};
+
+use super::{
+    Invalidations, Subscription,
+    message::{self, KeepAlive, PATIENCE},
+};
+use crate::{ConfigError, KeyDigest, store::StoreError};
+
+/// Carries invalidations with Redis' or Valkey's publish and subscribe, whatever store the keys
+/// are in.
+///
+/// One connection of its own to publish, made anew when it breaks, and one for each subscription.
+/// In a cluster, any node will do; of a server with replicas, name the primary: what is published
+/// to a replica stays there. TLS is as for [`RedisStore`](crate::store::RedisStore).
+///
+/// Channels do not belong to a numbered database: applications that share a server hear each other
+/// unless they have [channels](Self::with_channel) of their own. It does no harm but work.
+///
+/// A peer that vanished without closing the connection is noticed when a keep-alive question has no
+/// answer, by default within 7 seconds; until then, what is cached lives as long as its time to
+/// live says. Publishing gives up after 2 seconds.
+///
+/// Clones are the same bus.
+///
+/// ```no_run
+/// use tower_api_key::{KeyManager, store::{CachedStore, MemoryStore, RedisInvalidations}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let store = MemoryStore::new();
+/// let bus = RedisInvalidations::connect("redis://127.0.0.1:6379").await?;
+/// let cache = CachedStore::new(store).with_invalidations(bus.clone());
+/// let manager = KeyManager::new(cache).with_invalidations(bus);
+/// # let _ = manager;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RedisInvalidations {
+    client: Client,
+    publisher: Arc<Mutex<Option<MultiplexedConnection>>>,
+    channel: Box<str>,
+    keep_alive: KeepAlive,
+}
+
+impl RedisInvalidations {
+    /// Connects to a server.
+    ///
+    /// The URL has the form `redis://user:password@host:port`, or `unix:///path`.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let bus = Self::new(url).map_err(StoreError::unavailable)?;
+        let connected = timeout(PATIENCE, bus.publisher()).await;
+        connected.map_err(|_| StoreError::timeout())?.map_err(StoreError::unavailable)?;
+        Ok(bus)
+    }
+
+    /// Will connect when it is first used, and does not mind if there is no server yet.
+    pub fn new(url: &str) -> Result<Self, ConfigError> {
+        // The error would tell no more than its kind does, and might quote a password.
+        let client = Client::open(url).map_err(|_| ConfigError::RedisUrl)?;
+        Ok(Self {
+            client,
+            publisher: Arc::default(),
+            channel: message::DEFAULT_CHANNEL.into(),
+            keep_alive: KeepAlive::default(),
+        })
+    }
+
+    /// Uses the channel `name` instead of `tower_api_key`: 1 to 63 ASCII letters, digits, `_`,
+    /// `-`, `.` and `:`. Nodes hear each other if they share a server and a channel.
+    pub fn with_channel(mut self, name: &str) -> Result<Self, ConfigError> {
+        self.channel = message::channel(name)?;
+        Ok(self)
+    }
+
+    /// Asks the server whether it is still there after so long without a message, and takes a
+    /// subscription for lost when there is no answer within `patience`. By default 5 and 2 seconds.
+    pub fn with_keep_alive(mut self, every: Duration, patience: Duration) -> Self {
+        self.keep_alive = KeepAlive { every, patience };
+        self
+    }
+
+    async fn attempt(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
+        let result = match timeout(PATIENCE / 2, self.send(digests)).await {
+            Ok(result) => result.map_err(StoreError::unavailable),
+            Err(_) => Err(StoreError::timeout()),
+        };
+        if result.is_err() {
+            // A connection that is silent would stay so until TCP gives up.
+            *self.publisher.lock().await = None;
+        }
+        result
+    }
+
+    async fn send(&self, digests: &[KeyDigest]) -> RedisResult<()> {
+        let mut pipeline = redis::pipe();
+        for message in message::encode(digests) {
+            pipeline.publish(&*self.channel, message).ignore();
+        }
+        pipeline.query_async(&mut self.publisher().await?).await
+    }
+
+    /// The connection to publish over, or a new one.
+    async fn publisher(&self) -> RedisResult<MultiplexedConnection> {
+        let mut publisher = self.publisher.lock().await;
+        if let Some(connection) = &*publisher {
+            return Ok(connection.clone());
+        }
+        // The timeouts are ours.
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(publisher.insert(connection).clone())
+    }
+
+    /// A connection for nothing but messages: it ends when it breaks, and does not come back by
+    /// itself without a word of what it had missed.
+    async fn listen(&self) -> RedisResult<(PubSubSink, PubSubStream)> {
+        let mut connection = self.client.get_async_pubsub().await?;
+        connection.subscribe(&*self.channel).await?;
+        Ok(connection.split())
+    }
+}
+
+#[async_trait]
+impl Invalidations for RedisInvalidations {
+    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
+        if digests.is_empty() {
+            return Ok(());
+        }
+        match self.attempt(digests).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.attempt(digests).await,
+        }
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
+        let connection =
+            timeout(PATIENCE, self.listen()).await.map_err(|_| StoreError::timeout())?;
+        let connection = Some(connection.map_err(StoreError::unavailable)?);
+        Ok(Box::new(Listening { connection, keep_alive: self.keep_alive }))
+    }
+}
+
+struct Listening {
+    /// None once it is over.
+    connection: Option<(PubSubSink, PubSubStream)>,
+    keep_alive: KeepAlive,
+}
+
+#[async_trait]
+impl Subscription for Listening {
+    async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError> {
+        let (mut sink, mut stream) = self.connection.take().ok_or_else(message::lost)?;
+        let message = next(&mut sink, &mut stream, self.keep_alive).await?;
+        self.connection = Some((sink, stream));
+        Ok(message)
+    }
+}
+
+async fn next(
+    sink: &mut PubSubSink,
+    stream: &mut PubSubStream,
+    keep_alive: KeepAlive,
+) -> Result<Vec<KeyDigest>, StoreError> {
+    loop {
+        let message = poll_fn(|context| Pin::new(&mut *stream).poll_next(context));
+        match timeout(keep_alive.every, message).await {
+            Ok(Some(message)) => return message::decode(message.get_payload_bytes()),
+            Ok(None) => return Err(message::lost()),
+            Err(_) => {
+                // Messages that come before the answer are kept in the stream.
+                let answer = timeout(keep_alive.patience, sink.ping::<Value>()).await;
+                answer.map_err(|_| StoreError::timeout())?.map_err(StoreError::unavailable)?;
+            }
+        }
+    }
+}
+
+/// Without the address of the server, and so without its password.
+impl fmt::Debug for RedisInvalidations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisInvalidations")
+            .field("channel", &self.channel)
+            .field("keep_alive", &self.keep_alive)
+            .finish_non_exhaustive()
+    }
+}

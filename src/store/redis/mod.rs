@@ -1,0 +1,295 @@
+//! [`RedisStore`]: keys in Redis or Valkey.
+
+mod link;
+mod record;
+mod script;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use self::{
+    link::{Client, Link},
+    script::{Keys, Scripts},
+};
+use super::{KeyRepository, KeyStore, KeyUse, ListQuery, Page, StoreError, StoreErrorKind, Update};
+use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, Timestamp};
+
+/// Keys in Redis 6.2 or later, or Valkey: for a service of several nodes that has no database.
+///
+/// A lookup is one round trip. Redis is waited for two seconds at most; a server that is lost,
+/// loading, full or a replica is an error, and is used again as soon as it can be.
+///
+/// Clones share the same connection, which carries any number of calls at once.
+///
+/// ```no_run
+/// use tower_api_key::{KeyManager, NewKey, store::RedisStore};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::connect("redis://127.0.0.1:6379").await?;
+/// let issued = KeyManager::new(store).create(NewKey::named("CI of the shop")).await?;
+/// # drop(issued);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What Redis has to be told
+///
+/// - **Persistence.** As it comes, Redis forgets the last minutes when it is killed. With
+///   `appendonly yes` and `appendfsync always`, what a method has written when it returned `Ok`
+///   survives that and the loss of power; `appendfsync everysec` may lose two seconds. A replica
+///   that takes over may lack the last writes, since Redis does not wait for replicas.
+/// - **Eviction.** `maxmemory-policy noeviction`, or a `volatile-` policy: keys have no time to
+///   live. Then a full Redis refuses new keys, while lookups and revoking go on. An `allkeys-`
+///   policy removes keys of any age. The store notices and calls itself
+///   [`Corrupt`](StoreErrorKind::Corrupt), so that callers are told to try again and not that
+///   their keys are unknown; what was evicted is lost all the same.
+/// - **TLS** (`rediss://`) takes a feature of the crate `redis`, such as `tokio-rustls-comp`, and
+///   a root store to go with it. This crate turns on none: which one is the application's choice.
+///
+/// # How keys are kept
+///
+/// As JSON in the hash `{api_keys}:keys`, with seven more keys to find them by; the head of
+/// `src/store/redis/common.lua` lists them. All have the prefix in braces, which puts them on one
+/// node of a cluster: a change is one script, and a script needs its keys in one place. A store
+/// hence has the memory of one node, about 1 KB for each key.
+#[derive(Clone)]
+pub struct RedisStore {
+    link: Arc<Link>,
+    scripts: Arc<Scripts>,
+    keys: Arc<Keys>,
+}
+
+const DEFAULT_PREFIX: &str = "api_keys";
+
+/// Keys that one run of a script reads or removes: Redis does nothing else meanwhile.
+const BATCH: usize = 250;
+
+impl RedisStore {
+    /// Connects to a server, and [migrates](Self::migrate) it.
+    ///
+    /// The URL has the form `redis://user:password@host:port/database`, or `unix:///path`.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let store = Self::new(url).map_err(StoreError::unavailable)?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    /// Will connect when it is first used, and does not mind if there is no server yet.
+    ///
+    /// Call [`migrate`](Self::migrate) before anything else.
+    ///
+    /// ```no_run
+    /// # use tower_api_key::store::RedisStore;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = RedisStore::new("redis://127.0.0.1:6379")?.with_prefix("partner_keys")?;
+    /// store.migrate().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new(url: &str) -> Result<Self, ConfigError> {
+        // The error would tell no more than its kind does, and might quote a password.
+        let client = redis::Client::open(url).map_err(|_| ConfigError::RedisUrl)?;
+        Ok(Self::from_client(Client::Server(Box::new(client))))
+    }
+
+    /// Like [`new`](Self::new), for a cluster.
+    ///
+    /// Any node leads to the others; name several, so that one may be down. While the cluster
+    /// moves the slot with the keys to another node, the store is unavailable.
+    #[cfg(feature = "redis-cluster")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
+    pub fn new_cluster<'u>(urls: impl IntoIterator<Item = &'u str>) -> Result<Self, ConfigError> {
+        let client = redis::cluster::ClusterClient::builder(urls)
+            // The client would also repeat what may have been done already.
+            .retries(0)
+            .connection_timeout(link::PATIENCE)
+            .response_timeout(link::PATIENCE)
+            .build();
+        let client = client.map_err(|_| ConfigError::RedisUrl)?;
+        Ok(Self::from_client(Client::Cluster(Box::new(client))))
+    }
+
+    /// Like [`connect`](Self::connect), for a [cluster](Self::new_cluster).
+    #[cfg(feature = "redis-cluster")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
+    pub async fn connect_cluster<'u>(
+        urls: impl IntoIterator<Item = &'u str>,
+    ) -> Result<Self, StoreError> {
+        let store = Self::new_cluster(urls).map_err(StoreError::unavailable)?;
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    fn from_client(client: Client) -> Self {
+        Self {
+            link: Link::new(client),
+            scripts: Arc::new(Scripts::new()),
+            keys: Arc::new(Keys::new(DEFAULT_PREFIX)),
+        }
+    }
+
+    /// Keeps everything under `{name}:` instead of `{api_keys}:`. Call [`migrate`](Self::migrate)
+    /// afterwards.
+    pub fn with_prefix(mut self, name: &str) -> Result<Self, ConfigError> {
+        let good = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
+        if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+            return Err(ConfigError::RedisPrefix);
+        }
+        self.keys = Arc::new(Keys::new(name));
+        Ok(self)
+    }
+
+    /// Begins an empty store, or checks the version of the one that is there.
+    ///
+    /// Doing it again changes nothing, and several processes may do it at once.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let answer: String = self.link.run(&self.scripts.migrate, &self.keys, &[]).await?;
+        match answer.as_str() {
+            "done" => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// The keys that `script` finds.
+    async fn rows(
+        &self,
+        script: &script::Script,
+        args: &[&str],
+    ) -> Result<Vec<Arc<KeyRecord>>, StoreError> {
+        type Column = Vec<Option<String>>;
+        let (keys, uses, last_used): (Column, Column, Column) =
+            self.link.run(script, &self.keys, args).await?;
+        let rows = keys.iter().zip(&uses).zip(&last_used).map(|((json, uses), last_used)| {
+            let json = json.as_deref().ok_or_else(|| StoreError::corrupt(MISSING))?;
+            let record = record::read(json, uses.as_deref(), last_used.as_deref());
+            record.map(Arc::new).map_err(StoreError::corrupt)
+        });
+        rows.collect()
+    }
+}
+
+const MISSING: &str = "a key is missing: evicted, or removed by another program";
+
+fn unexpected() -> StoreError {
+    StoreError::corrupt("a script returned what it never returns")
+}
+
+/// As Redis counts, with a sign. No key is used 2⁶³ times.
+fn count(count: u64) -> String {
+    count.min(i64::MAX.unsigned_abs()).to_string()
+}
+
+fn millis(time: Timestamp) -> String {
+    time.as_unix_millis().to_string()
+}
+
+#[async_trait]
+impl KeyStore for RedisStore {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let found = self.rows(&self.scripts.find, &[&digest.to_hex()]).await?.pop();
+        if found.as_ref().is_some_and(|record| record.digest != *digest) {
+            return Err(StoreError::corrupt("a digest leads to another key"));
+        }
+        Ok(found.filter(|record| record.deleted_at.is_none()))
+    }
+}
+
+#[async_trait]
+impl KeyRepository for RedisStore {
+    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        let args = [
+            &record.id.to_string(),
+            &record::write(record),
+            &millis(record.created_at),
+            &count(record.use_count),
+            &record.last_used_at.map(millis).unwrap_or_default(),
+        ];
+        let args = args.map(String::as_str);
+        let answer: String = self.link.run(&self.scripts.insert, &self.keys, &args).await?;
+        match answer.as_str() {
+            "done" => Ok(()),
+            "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        Ok(self.rows(&self.scripts.get, &[&id.to_string()]).await?.pop())
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        let one_more = query.limit.saturating_add(1);
+        // `;` comes right after `:`, so the range ends where the owner's ids do.
+        let owner = query.owner.as_ref().map(|owner| hex::encode(owner.as_str()));
+        let (set, start, end) = match &owner {
+            None => ("ids", "-".to_owned(), "+".to_owned()),
+            Some(owner) => ("owners", format!("[{owner}:"), format!("({owner};")),
+        };
+        let before = |id: KeyId| match &owner {
+            None => format!("({id}"),
+            Some(owner) => format!("({owner}:{id}"),
+        };
+
+        let mut end = query.after.map_or(end, before);
+        let mut items = Vec::new();
+        loop {
+            let wanted = BATCH.min(one_more - items.len());
+            let args = [set, &end, &start, &wanted.to_string()];
+            let rows = self.rows(&self.scripts.list, &args).await?;
+            let all = rows.len() < wanted;
+            items.extend(rows);
+            match items.last() {
+                Some(last) if !all && items.len() < one_more => end = before(last.id),
+                _ => return Ok(Page::from_one_more(items, query.limit)),
+            }
+        }
+    }
+
+    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
+        let args = [&record.id.to_string(), &expected.to_string(), &record::write(record)];
+        let args = args.map(String::as_str);
+        let answer: String = self.link.run(&self.scripts.update, &self.keys, &args).await?;
+        match answer.as_str() {
+            "done" => Ok(Update::Done),
+            "stale" => Ok(Update::Stale),
+            "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        let lines = uses.iter().map(|key_use| {
+            let (count, at) = (count(key_use.count), millis(key_use.last_used_at));
+            format!("{} {count} {at}\n", key_use.id)
+        });
+        let lines: String = lines.collect();
+        let answer: String =
+            self.link.run(&self.scripts.record_uses, &self.keys, &[&lines]).await?;
+        match answer.as_str() {
+            "done" => Ok(()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let (before, batch) = (millis(before), BATCH.to_string());
+        let mut purged = 0;
+        loop {
+            let args = [&*before, &*batch];
+            let count: u64 = self.link.run(&self.scripts.purge, &self.keys, &args).await?;
+            purged += count;
+            if count < BATCH as u64 {
+                return Ok(purged);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisStore({})", self.keys.prefix)
+    }
+}

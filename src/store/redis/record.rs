@@ -1,0 +1,138 @@
+//! A key as JSON.
+//!
+//! Without what an update leaves alone: the scripts add `created_at`, and keep `use_count` and
+//! `last_used_at` elsewhere. `revision` is text, because Lua's numbers are doubles; times are
+//! small enough to be exact.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use serde_json::{Map, Value};
+
+use crate::{KeyDigest, KeyId, KeyRecord, OwnerId, Scopes, Timestamp};
+
+/// Fields that are not set are left out.
+pub(super) fn write(record: &KeyRecord) -> String {
+    let text = |text: &str| Some(Value::from(text));
+    let optional = |text: Option<&str>| text.map(Value::from);
+    let time = |time: Option<Timestamp>| time.map(|time| Value::from(time.as_unix_millis()));
+    let addresses = record.allowed_addresses.iter().map(ToString::to_string);
+    let scopes = record.scopes.iter().map(ToString::to_string);
+    let fields = [
+        ("id", text(&record.id.to_string())),
+        ("digest", text(&record.digest.to_hex())),
+        ("start", text(&record.start)),
+        ("name", text(&record.name)),
+        ("description", optional(record.description.as_deref())),
+        ("owner", optional(record.owner.as_ref().map(OwnerId::as_str))),
+        ("scopes", Some(scopes.collect())),
+        ("tier", optional(record.tier.as_deref())),
+        ("metadata", Some(Value::Object(record.metadata.clone()))),
+        ("allowed_addresses", Some(addresses.collect())),
+        ("disabled", Some(Value::from(record.disabled))),
+        ("updated_at", time(Some(record.updated_at))),
+        ("not_before", time(record.not_before)),
+        ("expires_at", time(record.expires_at)),
+        ("revoked_at", time(record.revoked_at)),
+        ("revoked_reason", optional(record.revoked_reason.as_deref())),
+        ("deleted_at", time(record.deleted_at)),
+        ("revision", text(&record.revision.to_string())),
+    ];
+    let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(fields.collect()).to_string()
+}
+
+/// The record of a key, from what the scripts return of it.
+pub(super) fn read(
+    json: &str,
+    uses: Option<&str>,
+    last_used: Option<&str>,
+) -> Result<KeyRecord, Unreadable> {
+    let mut fields = Fields(serde_json::from_str(json).map_err(|_| Unreadable("JSON"))?);
+    let id = fields.parsed("id", |text| text.parse::<KeyId>().ok())?;
+    let digest = fields.parsed("digest", KeyDigest::from_hex)?;
+    let created_at = fields.time("created_at")?.ok_or(Unreadable("created_at"))?;
+    let name = fields.text("name")?.ok_or(Unreadable("name"))?;
+    let mut record = KeyRecord::new(id, digest, name, created_at);
+    record.start = fields.text("start")?.ok_or(Unreadable("start"))?;
+    record.description = fields.text("description")?;
+    record.owner = fields.text("owner")?.map(|owner| OwnerId::new(String::from(owner)));
+    record.scopes = Scopes::parse(fields.texts("scopes")?).map_err(|_| Unreadable("scopes"))?;
+    record.tier = fields.text("tier")?;
+    record.metadata = fields.required("metadata", |value| match value {
+        Value::Object(metadata) => Some(metadata),
+        _ => None,
+    })?;
+    let addresses = fields.texts("allowed_addresses")?;
+    let addresses = addresses.iter().map(|network| network.parse::<IpNet>());
+    record.allowed_addresses =
+        addresses.collect::<Result<_, _>>().map_err(|_| Unreadable("allowed_addresses"))?;
+    record.disabled = fields.required("disabled", |value| value.as_bool())?;
+    record.updated_at = fields.time("updated_at")?.ok_or(Unreadable("updated_at"))?;
+    record.not_before = fields.time("not_before")?;
+    record.expires_at = fields.time("expires_at")?;
+    record.revoked_at = fields.time("revoked_at")?;
+    record.revoked_reason = fields.text("revoked_reason")?;
+    record.deleted_at = fields.time("deleted_at")?;
+    record.revision = fields.parsed("revision", |text| text.parse().ok())?;
+    record.use_count = uses.map_or(Ok(0), str::parse).map_err(|_| Unreadable("use_count"))?;
+    let last_used = last_used.map(str::parse).transpose();
+    let last_used = last_used.map_err(|_| Unreadable("last_used_at"))?;
+    record.last_used_at = last_used.map(Timestamp::from_unix_millis);
+    Ok(record)
+}
+
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn optional<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(Value) -> Option<T>,
+    ) -> Result<Option<T>, Unreadable> {
+        self.0.remove(name).map(|value| read(value).ok_or(Unreadable(name))).transpose()
+    }
+
+    fn required<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(Value) -> Option<T>,
+    ) -> Result<T, Unreadable> {
+        self.optional(name, read)?.ok_or(Unreadable(name))
+    }
+
+    fn text(&mut self, name: &'static str) -> Result<Option<Box<str>>, Unreadable> {
+        self.optional(name, |value| match value {
+            Value::String(text) => Some(text.into()),
+            _ => None,
+        })
+    }
+
+    fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<T, Unreadable> {
+        self.required(name, |value| parse(value.as_str()?))
+    }
+
+    fn time(&mut self, name: &'static str) -> Result<Option<Timestamp>, Unreadable> {
+        self.optional(name, |value| value.as_i64().map(Timestamp::from_unix_millis))
+    }
+
+    fn texts(&mut self, name: &'static str) -> Result<Vec<String>, Unreadable> {
+        self.required(name, |value| serde_json::from_value(value).ok())
+    }
+}
+
+/// The part of a key that cannot be read. Not what stands there: it may be a digest.
+#[derive(Debug)]
+pub(super) struct Unreadable(&'static str);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} of a key in Redis is missing or cannot be read", self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}

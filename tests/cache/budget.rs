@@ -1,0 +1,112 @@
+//! How many unknown keys are looked up, and who is not counted among them.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use tower_api_key::store::StoreErrorKind;
+
+use crate::support::{
+    Answer::{Good, Revoked, Unknown},
+    Fixture, Mode, NOT_FOUND_TTL, STALE_IF_ERROR, TTL, digest, find, until,
+};
+
+/// A cache that looks up ten unknown keys a second.
+fn fixture() -> Fixture {
+    Fixture::with(|cache| cache.with_lookup_budget(NonZeroU32::new(10).unwrap()))
+}
+
+/// How many of these keys were looked up. The others must have been refused for want of budget.
+async fn looked_up(fixture: &Fixture, keys: std::ops::Range<u64>) -> usize {
+    let before = fixture.store.lookups();
+    let count = keys.end - keys.start;
+    let mut shed = 0;
+    for number in keys {
+        match fixture.find(&digest(number)).await {
+            Ok(Unknown) => {}
+            Err(StoreErrorKind::Overloaded) => shed += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    let asked = fixture.store.lookups() - before;
+    assert_eq!(asked + shed, usize::try_from(count).unwrap());
+    asked
+}
+
+#[tokio::test]
+async fn it_is_exact() {
+    let fixture = fixture();
+    assert_eq!(looked_up(&fixture, 0..100).await, 10);
+    fixture.at(Duration::from_millis(99));
+    assert_eq!(looked_up(&fixture, 100..200).await, 0);
+    fixture.at(Duration::from_millis(100));
+    assert_eq!(looked_up(&fixture, 200..300).await, 1);
+    fixture.at(Duration::from_millis(600));
+    assert_eq!(looked_up(&fixture, 300..400).await, 5);
+    fixture.at(Duration::from_mins(1));
+    assert_eq!(looked_up(&fixture, 400..500).await, 10);
+    let stats = fixture.cache.stats();
+    assert_eq!((stats.misses, stats.shed, stats.hits), (26, 474, 0));
+}
+
+#[tokio::test]
+async fn keys_that_are_known_spend_nothing() {
+    let fixture = fixture();
+    let known: Vec<_> = (1_000..1_008).map(digest).collect();
+    fixture.know(&known).await;
+    let exhaust = |start| looked_up(&fixture, start..start + 50);
+    exhaust(0).await;
+    for key in &known {
+        assert_eq!(fixture.find(key).await, Ok(Good), "fresh");
+    }
+    for (start, after, when) in [
+        (100, TTL, "out of their time"),
+        (200, 2 * TTL + STALE_IF_ERROR, "long forgotten, but for their being there"),
+    ] {
+        fixture.at(after);
+        assert_eq!(exhaust(start).await, 10);
+        for key in &known {
+            assert_eq!(fixture.find(key).await, Ok(Good), "{when}");
+        }
+    }
+    for key in &known {
+        fixture.store.revoke(key).await;
+    }
+    fixture.cache.forget(&known);
+    for key in &known {
+        assert_eq!(fixture.find(key).await, Ok(Revoked), "changed");
+    }
+    assert_eq!(exhaust(300).await, 0, "all that time there was nothing left");
+}
+
+#[tokio::test]
+async fn nor_do_unknown_keys_that_are_remembered() {
+    let fixture = fixture();
+    assert_eq!(looked_up(&fixture, 0..10).await, 10);
+    for _ in 0..100 {
+        for number in 0..10 {
+            assert_eq!(fixture.find(&digest(number)).await, Ok(Unknown));
+        }
+    }
+    assert_eq!(fixture.store.lookups(), 10);
+    assert_eq!(fixture.cache.stats().hits, 1_000);
+    fixture.at(NOT_FOUND_TTL);
+    assert_eq!(looked_up(&fixture, 0..10).await, 10);
+}
+
+#[tokio::test]
+async fn nor_does_waiting_for_somebody_elses_lookup() {
+    let fixture = fixture();
+    fixture.store.set(Mode::Wait);
+    let callers: Vec<_> = (0..100)
+        .map(|_| {
+            let cache = fixture.cache.clone();
+            tokio::spawn(async move { find(&cache, &digest(1)).await })
+        })
+        .collect();
+    until(|| fixture.cache.stats().coalesced == 99).await;
+    fixture.store.release(0);
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Ok(Unknown));
+    }
+    fixture.store.set(Mode::Answer);
+    assert_eq!(looked_up(&fixture, 10..110).await, 9);
+}

@@ -1,0 +1,287 @@
+//! Hearing of changes that others make. Tokio's clock is paused: it moves to the next timer when
+//! nothing else is left to do.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
+use tower_api_key::{
+    KeyDigest, KeyManager, NewKey, async_trait,
+    store::{
+        CachedStore, Invalidations, LocalInvalidations, MemoryStore, StoreError, StoreErrorKind,
+        Subscription,
+    },
+};
+
+use crate::support::{
+    Answer::{Good, Revoked, Unknown},
+    Fixture, MILLISECOND, Mode, TTL, digest, find, until,
+};
+
+/// A bus that the tests cut.
+#[derive(Clone, Default)]
+struct Bus(Arc<State>);
+
+type Message = Result<Vec<KeyDigest>, StoreError>;
+
+#[derive(Default)]
+struct State {
+    is_down: AtomicBool,
+    attempts: Mutex<Vec<Instant>>,
+    subscriptions: Mutex<Vec<UnboundedSender<Message>>>,
+}
+
+impl Bus {
+    /// Waits until there were so many subscriptions.
+    async fn subscribed(&self, times: usize) {
+        wait_until(|| self.0.subscriptions.lock().unwrap().len() >= times).await;
+    }
+
+    fn attempts(&self) -> usize {
+        self.0.attempts.lock().unwrap().len()
+    }
+
+    fn say(&self, message: Message) {
+        self.last().send(message).unwrap();
+    }
+
+    fn cut(&self) {
+        self.0.is_down.store(true, SeqCst);
+        self.say(Err(StoreError::unavailable("connection reset")));
+    }
+
+    fn mend(&self) {
+        self.0.is_down.store(false, SeqCst);
+    }
+
+    /// The last subscription.
+    fn last(&self) -> UnboundedSender<Message> {
+        self.0.subscriptions.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Invalidations for Bus {
+    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
+        self.say(Ok(digests.to_vec()));
+        Ok(())
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
+        self.0.attempts.lock().unwrap().push(Instant::now());
+        if self.0.is_down.load(SeqCst) {
+            return Err(StoreError::unavailable("connection refused"));
+        }
+        let (sender, receiver) = unbounded_channel();
+        self.0.subscriptions.lock().unwrap().push(sender);
+        Ok(Box::new(Subscriber(receiver)))
+    }
+}
+
+struct Subscriber(UnboundedReceiver<Message>);
+
+#[async_trait]
+impl Subscription for Subscriber {
+    async fn next(&mut self) -> Message {
+        self.0.recv().await.unwrap()
+    }
+}
+
+/// A cache that listens to a bus, and knows these keys.
+async fn listening(keys: &[KeyDigest]) -> (Fixture, Bus) {
+    let bus = Bus::default();
+    let fixture = Fixture::with(|cache| cache.with_invalidations(bus.clone()));
+    bus.subscribed(1).await;
+    until(|| fixture.cache.stats().resets == 1).await;
+    fixture.know(keys).await;
+    (fixture, bus)
+}
+
+/// Waits until everything cached was distrusted so often.
+async fn reset(fixture: &Fixture, times: u64) {
+    wait_until(|| fixture.cache.stats().resets >= times).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_announced_is_looked_up_again() {
+    let (fixture, bus) = listening(&[digest(1), digest(2), digest(3)]).await;
+    for number in 1..=3 {
+        fixture.store.revoke(&digest(number)).await;
+    }
+    bus.publish(&[digest(1), digest(2), digest(9)]).await.unwrap();
+    until(|| fixture.find_now(&digest(2)).is_none()).await;
+    assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
+    assert_eq!(fixture.find(&digest(2)).await, Ok(Revoked));
+    assert_eq!(fixture.find(&digest(3)).await, Ok(Good), "nobody said so");
+    // A key that others were told does not exist.
+    assert_eq!(fixture.find(&digest(4)).await, Ok(Unknown));
+    bus.publish(&[digest(4)]).await.unwrap();
+    until(|| fixture.find_now(&digest(4)).is_none()).await;
+}
+
+#[tokio::test]
+async fn nodes_tell_each_other() {
+    let (store, bus) = (MemoryStore::new(), LocalInvalidations::new());
+    let node = || {
+        let cache = CachedStore::new(store.clone()).with_invalidations(bus.clone());
+        (KeyManager::new(cache.clone()).with_invalidations(bus.clone()), cache)
+    };
+    let ((here, near), (_, far)) = (node(), node());
+    until(|| far.stats().resets == 1).await;
+    let issued = here.create(NewKey::named("test")).await.unwrap();
+    let digest = issued.record.digest;
+    assert_eq!(find(&far, &digest).await, Ok(Good));
+    here.revoke(issued.record.id, None).await.unwrap();
+    assert_eq!(find(&near, &digest).await, Ok(Revoked));
+    let asked = far.stats().misses;
+    // The message is on its way: this ends with it, long before the time to live.
+    while find(&far, &digest).await == Ok(Good) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(far.stats().misses, asked + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_subscription_is_lost_everything_is_looked_up_again() {
+    let (fixture, bus) = listening(&[digest(1), digest(2)]).await;
+    let misses = fixture.store.lookups();
+    bus.cut();
+    reset(&fixture, 2).await;
+    assert_eq!(fixture.find_now(&digest(1)), None);
+    assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
+    // Until there is a new one, the time to live holds.
+    fixture.at(TTL - MILLISECOND);
+    assert_eq!(fixture.find_now(&digest(1)), Some(Good));
+    assert_eq!(fixture.store.lookups(), misses + 1);
+    fixture.at(Duration::ZERO);
+    bus.mend();
+    bus.subscribed(2).await;
+    reset(&fixture, 3).await;
+    assert_eq!(fixture.find_now(&digest(1)), None, "it may have changed before the subscription");
+    assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
+    assert_eq!(fixture.find_now(&digest(1)), Some(Good));
+    // And the new one is heard.
+    bus.publish(&[digest(1)]).await.unwrap();
+    until(|| fixture.find_now(&digest(1)).is_none()).await;
+}
+
+/// The bus and the store may be one database, and go together.
+#[tokio::test(start_paused = true)]
+async fn that_takes_nothing_from_known_keys_while_the_store_fails() {
+    let (fixture, bus) = listening(&[digest(1)]).await;
+    fixture.store.set(Mode::Fail(StoreErrorKind::Unavailable));
+    bus.cut();
+    reset(&fixture, 2).await;
+    assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
+    fixture.store.revoke(&digest(1)).await;
+    fixture.store.set(Mode::Answer);
+    bus.mend();
+    fixture.at(Duration::from_secs(3));
+    assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_spaced_out() {
+    let (_fixture, bus) = listening(&[]).await;
+    let start = Instant::now();
+    bus.cut();
+    wait_until(|| bus.attempts() >= 11).await;
+    let attempts = bus.0.attempts.lock().unwrap().clone();
+    let pauses: Vec<_> = std::iter::once(start)
+        .chain(attempts[1..].iter().copied())
+        .collect::<Vec<_>>()
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_millis())
+        .collect();
+    assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000, 10_000]);
+    // From the beginning after a success.
+    bus.mend();
+    bus.subscribed(2).await;
+    let start = Instant::now();
+    let before = bus.attempts();
+    bus.cut();
+    wait_until(|| bus.attempts() > before).await;
+    let attempt = bus.0.attempts.lock().unwrap()[before];
+    assert_eq!(attempt - start, Duration::from_millis(100));
+}
+
+/// Sleeps and not only yields, so that the paused clock moves on.
+async fn wait_until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(MILLISECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_with_the_last_clone() {
+    let (fixture, bus) = listening(&[digest(1)]).await;
+    let clone = fixture.cache.clone();
+    drop(fixture);
+    tokio::task::yield_now().await;
+    assert!(!bus.last().is_closed());
+    drop(clone);
+    bus.last().closed().await;
+
+    // Also between two attempts.
+    let (fixture, bus) = listening(&[]).await;
+    bus.cut();
+    wait_until(|| bus.attempts() >= 2).await;
+    drop(fixture);
+    let attempts = bus.attempts();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(bus.attempts(), attempts);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_come_later_change_nothing_about_it() {
+    let bus = Bus::default();
+    let fixture = Fixture::with(|cache| {
+        cache.with_invalidations(bus.clone()).with_capacity(100).with_ttl(TTL / 2)
+    });
+    reset(&fixture, 1).await;
+    fixture.know(&[digest(1)]).await;
+    bus.publish(&[digest(1)]).await.unwrap();
+    until(|| fixture.find_now(&digest(1)).is_none()).await;
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+#[test]
+fn a_store_that_is_made_outside_of_a_runtime_starts_with_the_first_lookup() {
+    let bus = Bus::default();
+    let fixture = Fixture::with(|cache| cache.with_invalidations(bus.clone()));
+    assert_eq!(bus.attempts(), 0);
+    runtime().block_on(async {
+        assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown));
+        bus.subscribed(1).await;
+    });
+}
+
+#[test]
+fn one_whose_runtime_was_shut_down_starts_again() {
+    let bus = Bus::default();
+    let fixture = Fixture::with(|cache| cache.with_invalidations(bus.clone()));
+    runtime().block_on(async {
+        fixture.find(&digest(0)).await.unwrap();
+        reset(&fixture, 1).await;
+        fixture.know(&[digest(1)]).await;
+        assert_eq!(fixture.find_now(&digest(1)), Some(Good));
+    });
+    assert_eq!(fixture.find_now(&digest(1)), None, "nobody listens");
+    runtime().block_on(async {
+        fixture.store.revoke(&digest(1)).await;
+        assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
+        bus.subscribed(2).await;
+    });
+}

@@ -1,0 +1,16 @@
+//! `CachedStore` from outside: what it answers, and how often it asks the store behind it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![allow(clippy::unchecked_time_subtraction, reason = "of times that stand in the tests")]
+
+mod bounds;
+mod budget;
+mod changes;
+mod expiry;
+mod flights;
+mod flood;
+mod listening;
+mod outage;
+mod refresh;
+mod slow;
+mod support;

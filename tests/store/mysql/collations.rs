@@ -1,0 +1,75 @@
+//! Databases and servers to which letters, spaces and even the ends of texts do not matter.
+
+use tower_api_key::{
+    KeyDigest,
+    store::{KeyRepository, KeyStore, ListQuery, MySqlStore, StoreErrorKind},
+};
+
+use super::MySql;
+use crate::{
+    conformance::{assert_duplicate, record},
+    remote::{Remote, Session},
+    servers::{Database, Server},
+};
+
+#[tokio::test]
+async fn capitals_and_spaces_matter_whatever_the_default() {
+    let Some(database) = Database::new(Server::MySql).await else { return };
+    let mut session = MySql::session(database.url()).await;
+    // What this database does with texts of its own.
+    session.run("CREATE TABLE sloppy (owner VARCHAR(255))").await.unwrap();
+    session.run("INSERT INTO sloppy VALUES ('anna'), ('ANNA '), ('ánna')").await.unwrap();
+    assert_eq!(session.rows("SELECT count(*) FROM sloppy WHERE owner = 'anna'").await, ["3"]);
+
+    let store = MySqlStore::connect(database.url()).await.unwrap();
+    let owners = ["anna", "ANNA", "anna ", "anna  ", "ánna", "a\u{301}nna", ""];
+    for (number, owner) in (0..).zip(owners) {
+        let mut record = record(number);
+        record.owner = Some(owner.into());
+        store.insert(&record).await.unwrap();
+    }
+    for (number, owner) in (0..).zip(owners) {
+        let page = store.list(&ListQuery::new(10).with_owner(owner)).await.unwrap();
+        let ids: Vec<_> = page.items.iter().map(|record| record.id).collect();
+        assert_eq!(ids, [record(number).id], "{owner:?}");
+    }
+
+    // Digests that are texts, and the same to such a collation.
+    let digests = [
+        *b"a digest that happens to be text",
+        *b"A digest that happens to be text",
+        *b"a digest that happens to be tex ",
+        *b"a digest that happens to be tex\0",
+    ];
+    for (number, digest) in (100..).zip(digests) {
+        let mut record = record(number);
+        record.digest = KeyDigest::from_bytes(digest);
+        assert!(store.find(&record.digest).await.unwrap().is_none());
+        store.insert(&record).await.unwrap();
+        assert_eq!(store.find(&record.digest).await.unwrap().as_deref(), Some(&record));
+        assert_duplicate(store.insert(&record).await);
+    }
+}
+
+/// A server that is not in strict mode cuts off what has no room, and says nothing.
+#[tokio::test]
+async fn no_owner_is_cut_short() {
+    let Some((_, database)) = super::open().await else { return };
+    let options = sqlx::mysql::MySqlPoolOptions::new().after_connect(|connection, _| {
+        Box::pin(async { connection.run("SET sql_mode = ''").await.map_err(sqlx::Error::Protocol) })
+    });
+    let store = MySqlStore::from_pool(options.connect(database.url()).await.unwrap());
+    let mut long = record(1);
+    long.owner = Some("é".repeat(255).into());
+    store.insert(&long).await.unwrap();
+    assert_eq!(*store.get(long.id).await.unwrap().unwrap(), long);
+
+    let mut longer = record(2);
+    longer.owner = Some("é".repeat(256).into());
+    let error = store.insert(&longer).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(store.get(longer.id).await.unwrap().is_none());
+    (longer.id, longer.revision) = (long.id, 1);
+    assert!(store.update(&longer, 0).await.is_err());
+    assert_eq!(*store.get(long.id).await.unwrap().unwrap(), long);
+}

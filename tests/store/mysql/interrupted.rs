@@ -1,0 +1,71 @@
+//! MySQL cannot take back the making of a table, so a migration that was interrupted is finished.
+
+use tower_api_key::store::{KeyRepository, MySqlStore, StoreErrorKind};
+
+use super::MySql;
+use crate::{
+    conformance::{full, stored},
+    remote::{Remote, Session},
+    servers::{Database, Server},
+    support::texts,
+};
+
+const BEGUN: &str = "
+    CREATE TABLE api_keys_schema (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT);
+    INSERT INTO api_keys_schema (version) VALUES (1)";
+
+async fn is_finished(database: &Database, session: &mut impl Session) {
+    let store = MySqlStore::connect(database.url()).await.unwrap();
+    store.insert(&full(1)).await.unwrap();
+    assert_eq!(stored(&store, full(1).id).await, full(1));
+    let applied = "SELECT count(*) FROM api_keys_schema WHERE applied_at > 0";
+    assert_eq!(session.rows(applied).await, ["1"]);
+}
+
+#[tokio::test]
+async fn before_the_table_was_made() {
+    let Some(database) = Database::new(Server::MySql).await else { return };
+    let mut session = MySql::session(database.url()).await;
+    session.run(BEGUN).await.unwrap();
+    is_finished(&database, &mut session).await;
+}
+
+#[tokio::test]
+async fn after_the_table_was_made() {
+    let Some(database) = Database::new(Server::MySql).await else { return };
+    let mut session = MySql::session(database.url()).await;
+    session.run(BEGUN).await.unwrap();
+    session.run(include_str!("../../../src/store/mysql/1_keys.sql")).await.unwrap();
+    is_finished(&database, &mut session).await;
+}
+
+/// Before anything was begun but the bookkeeping: then a table of that name is not ours.
+#[tokio::test]
+async fn before_anything_was_begun() {
+    let Some(database) = Database::new(Server::MySql).await else { return };
+    let mut session = MySql::session(database.url()).await;
+    session.run(BEGUN).await.unwrap();
+    session.run("DELETE FROM api_keys_schema; CREATE TABLE api_keys (id INT)").await.unwrap();
+    let error = MySqlStore::connect(database.url()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    assert!(texts(&error).contains("a table api_keys already"), "{error:?}");
+    session.run("DROP TABLE api_keys").await.unwrap();
+    is_finished(&database, &mut session).await;
+}
+
+/// The lock is the server's, so it must not be held by a connection that lives on.
+#[tokio::test]
+async fn no_lock_is_left_behind() {
+    let Some((store, database)) = super::open().await else { return };
+    let tables = ["keys_1", "keys_2", "keys_1"];
+    for table in tables {
+        store.clone().with_table(table).unwrap().migrate().await.unwrap();
+    }
+    let mut session = MySql::session(database.url()).await;
+    for table in tables {
+        let sql = format!(
+            "SELECT is_free_lock(concat('tower-api-key ', sha1(concat(database(), '.', '{table}'))))"
+        );
+        assert_eq!(session.rows(&sql).await, ["1"]);
+    }
+}

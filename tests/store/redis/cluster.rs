@@ -1,0 +1,121 @@
+//! Clusters: several servers, each with a part of the keys.
+
+use tower_api_key::{
+    KeyDigest, KeyId,
+    store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreErrorKind, Update},
+};
+
+use super::{
+    run,
+    server::{OwnServer, wait_until},
+    texts,
+};
+use crate::conformance::{at, digest, full, record, stored};
+
+/// Every script, on keys with all there is to them. A script that used keys on two nodes would be
+/// an error (`CROSSSLOT`), even on a cluster of one.
+async fn use_everything(store: &RedisStore) {
+    store.migrate().await.unwrap();
+    store.insert(&full(1)).await.unwrap();
+    store.insert(&record(2)).await.unwrap();
+    let duplicate = store.insert(&full(1)).await.unwrap_err();
+    assert_eq!(duplicate.kind(), StoreErrorKind::Duplicate);
+    assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&full(1)));
+    assert!(store.find(&KeyDigest::from_bytes([9; 32])).await.unwrap().is_none());
+    assert!(store.get(KeyId::from_bytes([9; 16])).await.unwrap().is_none());
+
+    let mut changed = full(1);
+    (changed.digest, changed.owner) = (digest(3), Some("bert".into()));
+    changed.revision += 1;
+    assert_eq!(store.update(&changed, full(1).revision).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&changed, 0).await.unwrap(), Update::Stale);
+    assert_eq!(store.find(&digest(3)).await.unwrap().as_deref(), Some(&changed));
+    for query in [ListQuery::new(1), ListQuery::new(1).with_owner("bert")] {
+        assert_eq!(store.list(&query).await.unwrap().items.len(), 1);
+    }
+    let uses = [1, 2].map(|number| KeyUse { id: record(number).id, count: 1, last_used_at: at(9) });
+    store.record_uses(&uses).await.unwrap();
+    assert_eq!(stored(store, record(2).id).await.use_count, 1);
+    assert_eq!(store.purge(at(i64::MAX)).await.unwrap(), 1);
+}
+
+fn start_node(slots: &[&str]) -> Option<OwnServer> {
+    let server = OwnServer::start(&["--cluster-enabled", "yes"])?;
+    let _: () = run(&mut server.connect(), &[&["CLUSTER", "ADDSLOTSRANGE"][..], slots].concat());
+    Some(server)
+}
+
+/// Until all of the cluster answers.
+fn wait_for(nodes: &[&OwnServer], size: &str) {
+    for node in nodes {
+        wait_until(|| {
+            node.info(&["CLUSTER", "INFO"], "cluster_state") == "ok"
+                && node.info(&["CLUSTER", "INFO"], "cluster_size") == size
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_of_one_node_takes_every_script() {
+    let Some(node) = start_node(&["0", "16383"]) else { return };
+    wait_for(&[&node], "1");
+    use_everything(&RedisStore::new(&node.url()).unwrap()).await;
+    #[cfg(feature = "redis-cluster")]
+    {
+        let store = RedisStore::new_cluster([&*node.url()]).unwrap();
+        use_everything(&store.with_prefix("by_cluster").unwrap()).await;
+    }
+}
+
+/// Two nodes, and a prefix on each of them.
+#[cfg(feature = "redis-cluster")]
+#[tokio::test]
+async fn the_node_with_the_keys_is_found() {
+    let Some(one) = start_node(&["0", "8191"]) else { return };
+    let mut two = start_node(&["8192", "16383"]).unwrap();
+    let nodes: String = run(&mut two.connect(), &["CLUSTER", "NODES"]);
+    let bus = nodes.split([' ', ',']).nth(1).unwrap().split_once('@').unwrap().1.to_owned();
+    let port = two.port().to_string();
+    let _: () = run(&mut one.connect(), &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+    wait_for(&[&one, &two], "2");
+
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let is_on_one = |name: &str| {
+        let slot: u16 = run(&mut one.connect(), &["CLUSTER", "KEYSLOT", name]);
+        slot < 8192
+    };
+    let on_one = names.into_iter().find(|name| is_on_one(name)).unwrap();
+    let on_two = names.into_iter().find(|name| !is_on_one(name)).unwrap();
+    let urls = [one.url(), two.url()];
+    for name in [on_one, on_two] {
+        let store = RedisStore::new_cluster(urls.iter().map(|url| &**url)).unwrap();
+        use_everything(&store.with_prefix(name).unwrap()).await;
+    }
+
+    // One node leads to the other. A store that knows of no cluster says what is wrong.
+    let store = RedisStore::new_cluster([&*one.url()]).unwrap().with_prefix(on_two).unwrap();
+    assert_eq!(stored(&store, record(2).id).await.use_count, 1);
+    let plain = RedisStore::new(&one.url()).unwrap().with_prefix(on_two).unwrap();
+    let error = plain.find(&digest(2)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(texts(&error).contains("connect_cluster"), "{error:?}");
+
+    // Keys move, and the store does not know yet.
+    let store_of_moved = |name| store.clone().with_prefix(name).unwrap();
+    let moved = names.into_iter().filter(|name| is_on_one(name)).find(|name| *name != on_one);
+    let slot: u16 = run(&mut one.connect(), &["CLUSTER", "KEYSLOT", moved.unwrap()]);
+    let new_home: String = run(&mut two.connect(), &["CLUSTER", "MYID"]);
+    for node in [&two, &one] {
+        let command = ["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &new_home];
+        let _: () = run(&mut node.connect(), &command);
+    }
+    use_everything(&store_of_moved(moved.unwrap())).await;
+
+    // A node ends and comes back.
+    two.kill();
+    let error = store.find(&digest(2)).await.unwrap_err();
+    assert!(super::is_outage(&error), "{error:?}");
+    two.start_again();
+    wait_for(&[&one, &two], "2");
+    assert_eq!(stored(&store, record(2).id).await.use_count, 1);
+}

@@ -1,0 +1,133 @@
+//! What is in Redis, and what is no longer.
+
+use tower_api_key::{
+    KeyRecord, OwnerId,
+    store::{KeyRepository, KeyUse, ListQuery, RedisStore, Update},
+};
+
+use super::{Prefix, run};
+use crate::conformance::{at, digest, full, record, stored};
+
+async fn change(store: &RedisStore, change: impl FnOnce(&mut KeyRecord)) {
+    let mut record = stored(store, record(1).id).await;
+    change(&mut record);
+    record.revision += 1;
+    assert_eq!(store.update(&record, record.revision - 1).await.unwrap(), Update::Done);
+}
+
+/// How many of `owner`'s keys a list has.
+async fn listed(store: &RedisStore, owner: &str) -> usize {
+    store.list(&ListQuery::new(10).with_owner(owner)).await.unwrap().items.len()
+}
+
+#[tokio::test]
+async fn a_key_is_listed_under_its_owner_of_today() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    store.insert(&record(1)).await.unwrap();
+    for owner in [Some("anna"), Some("anna\0:"), Some(""), None, Some("bert")] {
+        change(&store, |record| record.owner = owner.map(OwnerId::from)).await;
+        for other in ["anna", "anna\0:", "", "bert"] {
+            let expected = usize::from(owner == Some(other));
+            assert_eq!(listed(&store, other).await, expected, "{owner:?}, {other:?}");
+        }
+        assert_eq!(store.list(&ListQuery::new(10)).await.unwrap().items.len(), 1);
+    }
+    // The application's own way to take a deletion back.
+    change(&store, |record| record.deleted_at = Some(at(5))).await;
+    assert_eq!(listed(&store, "bert").await, 0);
+    change(&store, |record| record.deleted_at = None).await;
+    assert_eq!(listed(&store, "bert").await, 1);
+    assert_eq!(store.purge(at(i64::MAX)).await.unwrap(), 0);
+}
+
+/// A key that is purged leaves nothing behind, whatever it has been through.
+#[tokio::test]
+async fn nothing_stays_of_a_purged_key() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    assert_eq!(prefix.keys(), [prefix.key("schema")]);
+    store.insert(&full(1)).await.unwrap();
+    store.insert(&record(2)).await.unwrap();
+    let uses = [1, 2].map(|number| KeyUse { id: record(number).id, count: 1, last_used_at: at(9) });
+    store.record_uses(&uses).await.unwrap();
+    change(&store, |record| record.digest = digest(3)).await;
+    change(&store, |record| record.owner = Some("anna".into())).await;
+    change(&store, |record| record.deleted_at = Some(at(7))).await;
+    let mut second = stored(&store, record(2).id).await;
+    second.revoked_at = Some(at(7));
+    second.revision = 1;
+    store.update(&second, 0).await.unwrap();
+    assert!(prefix.keys().len() > 5, "{:?}", prefix.keys());
+
+    assert_eq!(store.purge(at(8)).await.unwrap(), 2);
+    assert_eq!(prefix.keys(), [prefix.key("schema")]);
+    let count: u64 = run(&mut prefix.connect(), &["HGET", &prefix.key("schema"), "keys"]);
+    assert_eq!(count, 0);
+}
+
+/// More than Redis is asked for at once.
+#[tokio::test]
+async fn long_lists_and_purges_go_in_steps() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    let total = 600;
+    for number in 0..total {
+        let mut record = record(number);
+        record.owner = Some("anna".into());
+        record.revoked_at = Some(at(1));
+        store.insert(&record).await.unwrap();
+    }
+    for query in [ListQuery::new(550), ListQuery::new(550).with_owner("anna")] {
+        let page = store.list(&query).await.unwrap();
+        let ids: Vec<_> = page.items.iter().map(|record| record.id).collect();
+        let expected: Vec<_> = (50..total).rev().map(|number| record(number).id).collect();
+        assert_eq!(ids, expected);
+        let rest = store.list(&query.after(page.next.unwrap())).await.unwrap();
+        assert_eq!((rest.items.len(), rest.next), (50, None));
+    }
+    // A whole number of steps, and what is left of one.
+    let uses = (0..total).map(|number| KeyUse {
+        id: record(number).id,
+        count: number,
+        last_used_at: at(i64::try_from(number).unwrap()),
+    });
+    store.record_uses(&uses.collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(stored(&store, record(599).id).await.use_count, 599);
+    assert_eq!(store.purge(at(2)).await.unwrap(), total);
+    assert_eq!(prefix.keys(), [prefix.key("schema")]);
+}
+
+/// Redis counts no further than 2⁶³ - 1, and stays there.
+#[tokio::test]
+async fn counts_do_not_overflow() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    let mut record = record(1);
+    record.use_count = u64::MAX;
+    store.insert(&record).await.unwrap();
+    let most = i64::MAX.unsigned_abs();
+    assert_eq!(stored(&store, record.id).await.use_count, most);
+    for count in [0, 1, u64::MAX] {
+        let key_use = KeyUse { id: record.id, count, last_used_at: at(1) };
+        store.record_uses(&[key_use]).await.unwrap();
+        let stored = stored(&store, record.id).await;
+        assert_eq!((stored.use_count, stored.last_used_at), (most, Some(at(1))));
+    }
+}
+
+/// Numbers that a double cannot tell apart.
+#[tokio::test]
+async fn revisions_are_exact() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    let mut record = record(1);
+    record.revision = u64::MAX - 1;
+    store.insert(&record).await.unwrap();
+    record.revision = u64::MAX;
+    for stale in [u64::MAX - 3, u64::MAX - 2, u64::MAX, 0] {
+        assert_eq!(store.update(&record, stale).await.unwrap(), Update::Stale);
+    }
+    assert_eq!(store.update(&record, u64::MAX - 1).await.unwrap(), Update::Done);
+    assert_eq!(stored(&store, record.id).await.revision, u64::MAX);
+}

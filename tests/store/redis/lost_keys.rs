@@ -1,0 +1,86 @@
+//! What an eviction policy, or somebody with `redis-cli`, does to a store.
+
+use tower_api_key::store::{KeyRepository, KeyStore, KeyUse, RedisStore, StoreErrorKind};
+
+use super::{PARTS, Prefix, run, texts};
+use crate::conformance::{at, digest, full, record};
+
+async fn store_with_keys(prefix: &Prefix) -> RedisStore {
+    let store = prefix.open().await;
+    for number in 1..=3 {
+        store.insert(&full(number)).await.unwrap();
+    }
+    store
+}
+
+/// A key that is there is found or not to be judged. It is never unknown.
+#[tokio::test]
+async fn no_eviction_makes_a_key_unknown() {
+    for first in PARTS {
+        for second in PARTS {
+            let Some(prefix) = Prefix::new() else { return };
+            let store = store_with_keys(&prefix).await;
+            let _: u64 =
+                run(&mut prefix.connect(), &["DEL", &prefix.key(first), &prefix.key(second)]);
+            match store.find(&digest(1)).await {
+                Ok(found) => assert_eq!(found.unwrap().id, full(1).id, "{first}, {second}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{first}, {second}");
+                    assert!(texts(&error).contains("evicted"), "{error:?}");
+                }
+            }
+            let essential = ["schema", "keys", "digests"];
+            if essential.contains(&first) || essential.contains(&second) {
+                store.find(&digest(1)).await.unwrap_err();
+                // Nor is it made worse.
+                let error = store.insert(&record(9)).await.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{first}, {second}");
+                let error = store.find(&digest(9)).await.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{first}, {second}");
+            }
+        }
+    }
+}
+
+/// Everything is gone, as after the restart of a Redis without persistence. The store says so
+/// until somebody decides to begin anew.
+#[tokio::test]
+async fn a_flushed_store_is_corrupt_until_it_is_migrated() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = store_with_keys(&prefix).await;
+    for part in PARTS {
+        let _: u64 = run(&mut prefix.connect(), &["DEL", &prefix.key(part)]);
+    }
+    let id = full(1).id;
+    let key_use = KeyUse { id, count: 1, last_used_at: at(1) };
+    for error in [
+        store.find(&digest(1)).await.unwrap_err(),
+        store.get(id).await.unwrap_err(),
+        store.insert(&record(1)).await.unwrap_err(),
+        store.update(&full(1), 0).await.unwrap_err(),
+        store.record_uses(&[key_use]).await.unwrap_err(),
+        store.purge(at(0)).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    }
+    assert_eq!(prefix.keys(), [""; 0]);
+    store.migrate().await.unwrap();
+    assert!(store.find(&digest(1)).await.unwrap().is_none());
+    store.insert(&record(1)).await.unwrap();
+}
+
+/// One row of a hash, which only a person can remove.
+#[tokio::test]
+async fn half_a_key_is_corrupt() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = store_with_keys(&prefix).await;
+    let mut other = prefix.connect();
+    let _: u64 = run(&mut other, &["HDEL", &prefix.key("keys"), &full(1).id.to_string()]);
+    let _: u64 = run(&mut other, &["HDEL", &prefix.key("digests"), &digest(2).to_hex()]);
+    for number in [1, 2] {
+        let error = store.find(&digest(number)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    }
+    // The others are as good as before.
+    assert_eq!(store.find(&digest(3)).await.unwrap().as_deref(), Some(&full(3)));
+}

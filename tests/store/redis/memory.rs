@@ -1,0 +1,102 @@
+//! A server whose memory is full.
+
+use serde_json::Value;
+use tower_api_key::{
+    KeyManager, KeyRecord, RejectionKind,
+    store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreErrorKind, Update},
+};
+
+use super::{run, server::OwnServer, texts};
+use crate::{
+    conformance::{at, digest, full, record, stored},
+    support::ask,
+};
+
+/// A key that takes some memory.
+fn large(number: u64) -> KeyRecord {
+    let mut record = full(number);
+    record.metadata.insert("filler".to_owned(), Value::from("x".repeat(64 * 1024)));
+    (record.revoked_at, record.deleted_at) = (None, None);
+    record
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_new_keys_and_loses_none() {
+    let Some(server) = OwnServer::start(&["--maxmemory-policy", "noeviction"]) else { return };
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let issued = KeyManager::new(store.clone()).create(tower_api_key::NewKey::named("shop")).await;
+    let issued = issued.unwrap();
+    let layer = KeyManager::new(store.clone()).layer();
+    let used: u64 = server.info(&["INFO", "memory"], "used_memory").parse().unwrap();
+    let limit = (used + 2_000_000).to_string();
+    let mut other = server.connect();
+    let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", &limit]);
+
+    let mut written = 0;
+    let error = loop {
+        match store.insert(&large(written)).await {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(written > 0);
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert!(texts(&error).contains("OOM"), "{error:?}");
+    // Nothing of it was written, and what was acknowledged is all there.
+    assert!(store.get(record(written).id).await.unwrap().is_none());
+    assert!(store.find(&digest(written)).await.unwrap().is_none());
+    let page = store.list(&ListQuery::new(10_000)).await.unwrap();
+    assert_eq!(page.items.len() as u64, written + 1);
+    for number in 0..written {
+        assert_eq!(store.find(&digest(number)).await.unwrap().as_deref(), Some(&large(number)));
+    }
+
+    // What is too much for one may be enough for less, so now not a byte is left.
+    let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "1"]);
+    let key_use = KeyUse { id: record(0).id, count: 1, last_used_at: at(i64::MAX) };
+    let error = store.record_uses(&[key_use]).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert_eq!(stored(&store, record(0).id).await, large(0));
+
+    // A key that must stop working does so all the same, and room can be made.
+    let id = issued.record.id;
+    assert_eq!(ask(&layer, issued.secret.expose()).await.unwrap(), id);
+    KeyManager::new(store.clone()).revoke(id, Some("stolen")).await.unwrap();
+    let refused = ask(&layer, issued.secret.expose()).await.unwrap_err();
+    assert_eq!(refused.kind(), RejectionKind::Revoked);
+    let mut deleted = large(0);
+    deleted.deleted_at = Some(at(5));
+    deleted.revision += 1;
+    assert_eq!(store.update(&deleted, large(0).revision).await.unwrap(), Update::Done);
+    assert_eq!(store.purge(at(6)).await.unwrap(), 1);
+
+    let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "0"]);
+    store.insert(&large(written)).await.unwrap();
+    assert_eq!(stored(&store, record(written).id).await, large(written));
+}
+
+/// Under a policy that takes anything, a key is found or not judged, never unknown.
+#[tokio::test]
+async fn evicted_keys_are_not_unknown() {
+    let Some(server) = OwnServer::start(&["--maxmemory-policy", "allkeys-random"]) else { return };
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    store.insert(&full(1)).await.unwrap();
+    let mut other = server.connect();
+    // Far below what a server needs for itself: everything is evicted, one key after the other.
+    let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "1"]);
+    loop {
+        match store.find(&digest(1)).await {
+            Ok(found) => assert_eq!(found.as_deref(), Some(&full(1))),
+            Err(error) => {
+                assert!(
+                    matches!(error.kind(), StoreErrorKind::Corrupt | StoreErrorKind::Unavailable),
+                    "{error:?}"
+                );
+                let left: u64 = run(&mut other, &["DBSIZE"]);
+                if left == 0 {
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What is special about Redis: other people's keys, eviction, clusters, and every kind of trouble
+//! that a server can be in.
+
+mod authenticate;
+mod cluster;
+mod layout;
+mod lost_keys;
+mod memory;
+mod replicas;
+mod rows;
+mod schema;
+mod secrets;
+mod server;
+mod silence;
+mod stops;
+
+use std::error::Error;
+
+use ::redis::{Client, Connection, FromRedisValue, RedisResult};
+use tower_api_key::{
+    RejectionKind,
+    store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreError, StoreErrorKind},
+};
+
+use crate::{
+    conformance::{at, full, record},
+    servers::{Server, unique_name},
+};
+
+/// A store under a prefix of its own.
+pub(crate) async fn open() -> Option<(RedisStore, Prefix)> {
+    let prefix = Prefix::new()?;
+    Some((prefix.open().await, prefix))
+}
+
+/// What the names of the keys in Redis end with.
+const PARTS: [&str; 8] =
+    ["schema", "keys", "digests", "uses", "last_used", "ids", "owners", "ended"];
+
+/// The part of a server under one prefix, removed when dropped.
+pub(crate) struct Prefix {
+    url: String,
+    name: String,
+}
+
+impl Prefix {
+    /// On the server that all tests share. `None` when its tests are left out.
+    fn new() -> Option<Self> {
+        let url = Server::Redis.url()?;
+        if let Err(error) = Client::open(&*url).and_then(|client| client.get_connection()) {
+            Server::Redis.missing(error);
+        }
+        Some(Self { url, name: unique_name() })
+    }
+
+    /// A store, which is still to be migrated.
+    fn store(&self) -> RedisStore {
+        RedisStore::new(&self.url).unwrap().with_prefix(&self.name).unwrap()
+    }
+
+    async fn open(&self) -> RedisStore {
+        let store = self.store();
+        store.migrate().await.unwrap();
+        store
+    }
+
+    /// As another program would connect.
+    fn connect(&self) -> Connection {
+        connect(&self.url)
+    }
+
+    /// The name of one of the keys.
+    fn key(&self, part: &str) -> String {
+        format!("{{{}}}:{part}", self.name)
+    }
+
+    /// The names of all keys with the prefix, in order.
+    fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> =
+            run(&mut self.connect(), &["KEYS", &format!("*{}*", self.name)]);
+        keys.sort();
+        keys
+    }
+}
+
+impl Drop for Prefix {
+    fn drop(&mut self) {
+        // A server of the test's own may be gone already.
+        let Ok(mut connection) = Client::open(&*self.url).unwrap().get_connection() else { return };
+        for part in PARTS {
+            let _: RedisResult<()> = ::redis::cmd("DEL").arg(self.key(part)).query(&mut connection);
+        }
+    }
+}
+
+fn connect(url: &str) -> Connection {
+    Client::open(url).unwrap().get_connection().unwrap()
+}
+
+/// Runs one command.
+fn run<T: FromRedisValue>(connection: &mut Connection, command: &[&str]) -> T {
+    ::redis::cmd(command[0]).arg(&command[1..]).query(connection).unwrap()
+}
+
+/// An error and all that caused it, as a log would have it.
+fn texts(error: &dyn Error) -> String {
+    let mut text = format!("{error}: {error:?}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn is_outage(error: &StoreError) -> bool {
+    matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Timeout)
+        && error.source().is_some()
+}
+
+/// Calls every method, and asserts that each says that it could not do it.
+async fn assert_outage(store: &RedisStore) {
+    let uses = [KeyUse { id: record(1).id, count: 1, last_used_at: at(1) }];
+    let (small, large, one) = (record(1), full(1), ListQuery::new(1));
+    // At once, so that a silent server is waited for once.
+    let (readings, writings) = tokio::join!(
+        async {
+            tokio::join!(store.find(&small.digest), store.get(record(1).id), store.list(&one))
+        },
+        async {
+            tokio::join!(
+                store.insert(&small),
+                store.update(&large, 0),
+                store.record_uses(&uses),
+                store.purge(at(0)),
+                store.migrate(),
+            )
+        },
+    );
+    let (find, get, list) = readings;
+    let (insert, update, record_uses, purge, migrate) = writings;
+    for error in [
+        find.unwrap_err(),
+        get.unwrap_err(),
+        list.unwrap_err(),
+        insert.unwrap_err(),
+        update.unwrap_err(),
+        record_uses.unwrap_err(),
+        purge.unwrap_err(),
+        migrate.unwrap_err(),
+    ] {
+        assert!(is_outage(&error), "{error:?}");
+    }
+}
+
+/// A key was not judged, whatever it is: a 503, which `ask` has looked at more closely.
+fn assert_unavailable<T: std::fmt::Debug>(denied: Result<T, tower_api_key::Rejection>) {
+    let rejection = denied.unwrap_err();
+    assert_eq!(rejection.kind(), RejectionKind::Unavailable);
+    assert_eq!(rejection.kind().code(), "store_unavailable");
+}

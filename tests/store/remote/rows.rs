@@ -1,0 +1,107 @@
+//! Rows that this crate did not write, and people who read those that it did.
+
+use tower_api_key::{
+    ApiKeyLayer, RejectionKind,
+    store::{KeyRepository, KeyStore, KeyUse, ListQuery, StoreErrorKind},
+};
+
+use super::{Remote, Session, open, session};
+use crate::{
+    conformance::{at, digest, full, record},
+    servers::Database,
+    support::{ask, texts},
+};
+
+pub(crate) async fn a_row_that_does_not_read_as_a_key_is_an_error<R: Remote>(database: &Database) {
+    let store = open::<R>(database).await;
+    let mut session = session::<R>(database).await;
+    for (number, (column, value)) in (1..).zip([
+        ("metadata", "'{'"),
+        ("metadata", "'[1]'"),
+        ("scopes", "'[\"not a scope\"]'"),
+        ("scopes", "'null'"),
+        ("allowed_addresses", "'[\"10.0.0.0/33\"]'"),
+        ("use_count", "-1"),
+        ("revision", "-1"),
+    ]) {
+        store.insert(&record(number)).await.unwrap();
+        let sql = format!("UPDATE api_keys SET {column} = {value} WHERE name = 'key {number}'");
+        session.run(&sql).await.unwrap();
+        // Never a key with less, or more, than was written.
+        let error = store.find(&digest(number)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{column} = {value}");
+        assert!(texts(&error).contains(column), "{error:?}");
+        assert_eq!(store.get(record(number).id).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
+    }
+    let listed = store.list(&ListQuery::new(100)).await;
+    assert_eq!(listed.unwrap_err().kind(), StoreErrorKind::Corrupt);
+
+    // The others are not affected.
+    store.insert(&full(99)).await.unwrap();
+    assert_eq!(store.find(&digest(99)).await.unwrap().as_deref(), Some(&full(99)));
+}
+
+/// Keys that another system made: `secrets.token_urlsafe(32)` in Python, of which it keeps
+/// `sha256(key).hexdigest()`.
+pub(crate) async fn rows_of_other_systems_work_as_they_are<R: Remote>(database: &Database) {
+    let key = "Vd3-kq_0mZ1xYtR7bW5sLhJ9cE2uG8oPnA4iQfT6vXy";
+    let sql = R::FOREIGN_ROW
+        .replace("{id}", "0190163d8694739aaea5966c26f8ad91")
+        .replace("{digest}", "9455997ff03c35be3299e42e402b82da9d6575b5c3ee5880fa646ed4e2c4149a");
+
+    let store = open::<R>(database).await;
+    session::<R>(database).await.run(&sql).await.unwrap();
+    let layer = ApiKeyLayer::new(store);
+    let id = ask(&layer, key).await.unwrap();
+    assert_eq!(id.to_string(), "0190163d-8694-739a-aea5-966c26f8ad91");
+    let other = ask(&layer, &key.replace('V', "v")).await;
+    assert_eq!(other.unwrap_err().kind(), RejectionKind::Unknown);
+}
+
+pub(crate) async fn counts_stop_at_the_greatest<R: Remote>(database: &Database) {
+    let store = open::<R>(database).await;
+    let mut record = record(1);
+    record.use_count = i64::MAX as u64 - 5;
+    store.insert(&record).await.unwrap();
+    for count in [3, 9, u64::MAX] {
+        let key_use = KeyUse { id: record.id, count, last_used_at: at(1) };
+        store.record_uses(&[key_use, key_use]).await.unwrap();
+    }
+    assert_eq!(store.get(record.id).await.unwrap().unwrap().use_count, i64::MAX as u64);
+}
+
+/// "A key with this id or digest exists" would be a lie.
+pub(crate) async fn another_unique_index_makes_no_duplicate<R: Remote>(database: &Database) {
+    let store = open::<R>(database).await;
+    session::<R>(database).await.run(R::UNIQUE_NAMES).await.unwrap();
+    let mut taken = record(2);
+    taken.name = record(1).name;
+    store.insert(&record(1)).await.unwrap();
+    let error = store.insert(&taken).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+    assert!(store.get(taken.id).await.unwrap().is_none());
+    assert_eq!(store.insert(&record(1)).await.unwrap_err().kind(), StoreErrorKind::Duplicate);
+}
+
+/// The view that the documentation shows.
+pub(crate) async fn times_can_be_read_by_people<R: Remote>(database: &Database) {
+    let store = open::<R>(database).await;
+    let mut record = record(1);
+    record.id = "0190163d-8694-739a-aea5-966c26f8ad91".parse().unwrap();
+    record.created_at = at(1_795_402_831_250);
+    record.expires_at = Some(at(-86_400_000));
+    store.insert(&record).await.unwrap();
+
+    let mut session = session::<R>(database).await;
+    session.run(R::READABLE).await.unwrap();
+    let shown = async |session: &mut R::Session, column: &str| {
+        let sql = format!("SELECT {column} FROM api_keys_readable");
+        session.rows(&sql).await.remove(0)
+    };
+    assert_eq!(shown(&mut session, "id").await, record.id.to_string());
+    let created_at = shown(&mut session, "created_at").await;
+    assert!(created_at.starts_with("2026-11-23 03:00:31.25"), "{created_at}");
+    let expires_at = shown(&mut session, "expires_at").await;
+    assert!(expires_at.starts_with("1969-12-31 00:00:00"), "{expires_at}");
+    assert_eq!(shown(&mut session, "coalesce(revoked_at, created_at)").await, created_at);
+}
