@@ -44,7 +44,7 @@ pub(crate) fn print(address: SocketAddr, config: &Config) -> io::Result<()> {
     let url = format!("http://{}", reachable(address));
     let mut out = io::stdout().lock();
     writeln!(out, "Listening on {url}")?;
-    writeln!(out, "Keys are in the {}", config.database)?;
+    writeln!(out, "Keys are in {}", config.database)?;
     writeln!(out, "\nTry it in another terminal.\n")?;
     match &config.generated_admin_key {
         Some(key) => {

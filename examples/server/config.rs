@@ -1,6 +1,6 @@
 //! What the environment says.
 
-use std::{env, error::Error, fmt, path::PathBuf};
+use std::{env, error::Error, fmt, time::Duration};
 
 use tower_api_key::{KeyFormat, SecretKey, store::FixedStore};
 
@@ -9,7 +9,11 @@ pub(crate) const ADMIN_VARIABLE: &str = "ADMIN_API_KEY";
 
 pub(crate) struct Config {
     pub(crate) address: String,
-    pub(crate) database: DatabaseUrl,
+    pub(crate) database: StoreUrl,
+    /// Carries changes to other nodes.
+    pub(crate) redis: Option<StoreUrl>,
+    /// How long a key is cached; zero for not at all.
+    pub(crate) cache_ttl: Duration,
     /// Holds the administrator's key, as a digest.
     pub(crate) admin: FixedStore,
     /// The administrator's key, if it was made for this run and has to be shown.
@@ -19,9 +23,18 @@ pub(crate) struct Config {
 impl Config {
     pub(crate) fn from_env() -> Result<Self, Box<dyn Error>> {
         let (admin, generated_admin_key) = admin_key()?;
+        let cache_ttl = variable("CACHE_TTL", "30")?;
+        let cache_ttl = cache_ttl.parse().map_err(|_| "CACHE_TTL is not a number of seconds")?;
+        let redis = variable("REDIS_URL", "")?;
+        let redis = (!redis.is_empty()).then_some(StoreUrl(redis));
+        if redis.as_ref().is_some_and(|url| !url.is_redis()) {
+            return Err("REDIS_URL is not a URL like `redis://host`".into());
+        }
         Ok(Self {
             address: variable("ADDR", "127.0.0.1:3000")?,
-            database: DatabaseUrl::parse(&variable("DATABASE_URL", "sqlite://api-keys.db")?)?,
+            database: StoreUrl(variable("DATABASE_URL", "sqlite://api-keys.db")?),
+            redis,
+            cache_ttl: Duration::from_secs(cache_ttl),
             admin,
             generated_admin_key,
         })
@@ -47,40 +60,45 @@ fn variable(name: &str, default: &str) -> Result<String, String> {
     }
 }
 
-/// Where the keys are kept.
-pub(crate) enum DatabaseUrl {
-    Memory,
-    Sqlite(PathBuf),
-}
+/// Schemes of databases that are reached over a network.
+const SERVERS: [&str; 8] =
+    ["postgres", "postgresql", "mysql", "mariadb", "redis", "rediss", "valkey", "valkeys"];
 
-impl DatabaseUrl {
-    /// The error does not repeat the text, which may hold a password.
-    fn parse(url: &str) -> Result<Self, String> {
-        let unsupported = |what: &str| {
-            Err(format!(
-                "DATABASE_URL: {what}; supported are `sqlite://path/to/file.db` (or \
-                 `sqlite:path/to/file.db`) and `memory:`"
-            ))
-        };
-        let Some((scheme, rest)) = url.split_once(':') else {
-            return unsupported("this is not a URL");
-        };
-        let path = rest.strip_prefix("//").unwrap_or(rest);
-        match scheme {
-            "memory" if path.is_empty() => Ok(Self::Memory),
-            "sqlite" if path.is_empty() => unsupported("the name of the file is missing"),
-            "sqlite" if path.contains('?') => unsupported("options after `?` are not understood"),
-            "sqlite" => Ok(Self::Sqlite(path.into())),
-            _ => unsupported(&format!("there is no store for `{scheme}:`")),
-        }
+/// Where something is kept. Shows no password.
+pub(crate) struct StoreUrl(String);
+
+impl StoreUrl {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Before the first colon; empty if there is none.
+    pub(crate) fn scheme(&self) -> &str {
+        self.0.split_once(':').map_or("", |(scheme, _)| scheme)
+    }
+
+    fn is_redis(&self) -> bool {
+        matches!(self.scheme(), "redis" | "rediss" | "valkey" | "valkeys")
     }
 }
 
-impl fmt::Display for DatabaseUrl {
+impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Memory => f.write_str("memory of this process (gone when it ends)"),
-            Self::Sqlite(path) => write!(f, "SQLite database {}", path.display()),
+        let location = |rest: &'_ str| rest.strip_prefix("//").unwrap_or(rest).to_owned();
+        match self.0.split_once(':') {
+            Some(("memory", _)) => f.write_str("memory of this process (gone when it ends)"),
+            Some(("sqlite", path)) => {
+                let path = location(path);
+                let file = path.split('?').next().unwrap_or_default();
+                write!(f, "SQLite database {file}")
+            }
+            // A user and a password stand before the last `@`, and more may in the options.
+            Some((scheme, rest)) if SERVERS.contains(&scheme) => {
+                let rest = location(rest);
+                let public = rest.rsplit('@').next().unwrap_or_default();
+                write!(f, "{scheme}://{}", public.split('?').next().unwrap_or_default())
+            }
+            _ => f.write_str("this"),
         }
     }
 }

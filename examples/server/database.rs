@@ -1,37 +1,75 @@
-//! The store behind `DATABASE_URL`.
+//! The store behind `DATABASE_URL`, the cache in front of it, and the bus between nodes.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc, time::Duration};
 
-use tower_api_key::store::{KeyRepository, MemoryStore, SqliteStore, StoreError};
+use tower_api_key::{
+    KeyManager,
+    store::{
+        self, CachedStore, Invalidations, KeyRepository, PostgresInvalidations, RedisInvalidations,
+    },
+};
 
-use crate::config::DatabaseUrl;
+use crate::{config::Config, logs::causes};
 
 /// An open store.
-pub(crate) enum Database {
-    Memory(MemoryStore),
-    Sqlite(SqliteStore),
+pub(crate) struct Database {
+    pub(crate) repository: Arc<dyn KeyRepository>,
+    bus: Option<Arc<dyn Invalidations>>,
 }
 
 impl Database {
-    pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        Ok(match url {
-            DatabaseUrl::Memory => Self::Memory(MemoryStore::new()),
-            DatabaseUrl::Sqlite(path) => Self::Sqlite(SqliteStore::open(path).await?),
-        })
+    pub(crate) async fn open(config: &Config) -> Result<Self, Box<dyn Error>> {
+        let store = store::connect(config.database.as_str()).await.map_err(|error| {
+            format!("DATABASE_URL: cannot use {}: {}", config.database, causes(&error))
+        })?;
+        let bus = bus(config).await?;
+        let repository = match (config.cache_ttl, &bus) {
+            (Duration::ZERO, _) => {
+                tracing::info!("keys are not cached");
+                store
+            }
+            (ttl, None) => {
+                tracing::info!(
+                    "keys are cached for {} s; what another node changes is noticed by then",
+                    ttl.as_secs()
+                );
+                Arc::new(CachedStore::new(store).with_ttl(ttl))
+            }
+            (ttl, Some(bus)) => {
+                tracing::info!(
+                    "keys are cached for {} s; what another node changes is noticed at once",
+                    ttl.as_secs()
+                );
+                Arc::new(CachedStore::new(store).with_ttl(ttl).with_invalidations(bus.clone()))
+            }
+        };
+        Ok(Self { repository, bus })
     }
 
-    pub(crate) fn repository(&self) -> Arc<dyn KeyRepository> {
-        match self {
-            Self::Memory(store) => Arc::new(store.clone()),
-            Self::Sqlite(store) => Arc::new(store.clone()),
+    pub(crate) fn manager(&self) -> KeyManager {
+        let manager = KeyManager::new(self.repository.clone());
+        match &self.bus {
+            Some(bus) => manager.with_invalidations(bus.clone()),
+            None => manager,
         }
     }
+}
 
-    /// Lets go of it in good order: what is in a write-ahead log goes to the file.
-    pub(crate) async fn close(self) {
-        match self {
-            Self::Memory(_) => {}
-            Self::Sqlite(store) => store.close().await,
+/// What carries invalidations: what `REDIS_URL` names, or else the database if it can.
+async fn bus(config: &Config) -> Result<Option<Arc<dyn Invalidations>>, String> {
+    let url = config.redis.as_ref().unwrap_or(&config.database);
+    let variable = if config.redis.is_some() { "REDIS_URL" } else { "DATABASE_URL" };
+    let failed =
+        |error| format!("{variable}: cannot announce changes through {url}: {}", causes(&error));
+    Ok(match url.scheme() {
+        "redis" | "rediss" | "valkey" | "valkeys" => {
+            let bus = RedisInvalidations::connect(url.as_str()).await;
+            Some(Arc::new(bus.map_err(failed)?))
         }
-    }
+        "postgres" | "postgresql" => {
+            let bus = PostgresInvalidations::connect(url.as_str()).await;
+            Some(Arc::new(bus.map_err(failed)?))
+        }
+        _ => None,
+    })
 }

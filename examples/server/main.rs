@@ -9,7 +9,9 @@
 //! | variable | default | |
 //! |---|---|---|
 //! | `ADDR` | `127.0.0.1:3000` | where to listen; port 0 takes a free one |
-//! | `DATABASE_URL` | `sqlite://api-keys.db` | a SQLite file, or `memory:` |
+//! | `DATABASE_URL` | `sqlite://api-keys.db` | where keys are kept: `sqlite:`, `postgres:`, `mysql:`, `redis:` or `memory:` |
+//! | `CACHE_TTL` | `30` | seconds that a key is cached, 0 for not at all |
+//! | `REDIS_URL` | | carries changes to other nodes at once; PostgreSQL and Redis do so without |
 //! | `ADMIN_API_KEY` | made at start and printed | guards `/admin`, in `X-Admin-Key` |
 //! | `RUST_LOG` | `info` | what to log to stderr |
 
@@ -38,7 +40,7 @@ use std::{
 
 use axum::Router;
 use tokio::{net::TcpListener, sync::oneshot};
-use tower_api_key::{KeyManager, UsageRecorder};
+use tower_api_key::UsageRecorder;
 
 use config::Config;
 use database::Database;
@@ -81,13 +83,9 @@ impl Server {
         let listener = TcpListener::bind(&config.address)
             .await
             .map_err(|error| format!("cannot listen on ADDR={}: {error}", config.address))?;
-        let database = Database::open(&config.database).await.map_err(|error| {
-            format!("cannot open the {}: {}", config.database, logs::causes(&error))
-        })?;
-        let repository = database.repository();
-        let usage = UsageRecorder::new(repository.clone());
-        let keys = KeyManager::new(repository);
-        let router = app::router(keys, usage.clone(), config.admin.clone())?;
+        let database = Database::open(&config).await?;
+        let usage = UsageRecorder::new(database.repository.clone());
+        let router = app::router(database.manager(), usage.clone(), config.admin.clone())?;
         banner::print(listener.local_addr()?, &config)?;
         Ok(Self { listener, router, usage, database, signals })
     }
@@ -118,7 +116,7 @@ impl Server {
         if let Err(error) = usage.flush().await {
             tracing::warn!(cause = logs::causes(&error), "the last uses of keys were not counted");
         }
-        database.close().await;
+        database.repository.close().await;
         served
     }
 }

@@ -7,6 +7,7 @@ mod admin;
 mod bad_input;
 mod changes;
 mod credentials;
+mod databases;
 mod hostile;
 mod leaks;
 mod lists;
@@ -14,6 +15,8 @@ mod lists;
 mod process;
 mod restarts;
 mod routes;
+#[path = "../support/servers.rs"]
+mod servers;
 mod shutdown;
 mod start;
 mod support;
