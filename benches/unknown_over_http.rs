@@ -3,6 +3,7 @@
 //!
 //! `cargo bench --all-features --bench unknown_over_http`. Compare lines of one run.
 
+#![allow(clippy::print_stdout, reason = "that is what a bench is for")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
 use std::{
