@@ -24,7 +24,30 @@ pub(crate) fn denied(rejection: &Rejection) {
         tracing::debug!(code, "request denied");
     }
     #[cfg(feature = "metrics")]
-    metrics::counter!("tower_api_key_denied_total", "code" => code).increment(1);
+    count_denial(rejection.kind());
+}
+
+/// With keys that are made once: `counter!` would allocate one for each denial.
+#[cfg(feature = "metrics")]
+fn count_denial(kind: crate::RejectionKind) {
+    use std::sync::LazyLock;
+
+    use metrics::{Key, Label, Level, Metadata, with_recorder};
+
+    static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+        let key = |kind: crate::RejectionKind| {
+            let code = Label::from_static_parts("code", kind.code());
+            Key::from_parts("tower_api_key_denied_total", vec![code])
+        };
+        crate::RejectionKind::all().map(key).collect()
+    });
+    static METADATA: Metadata<'static> =
+        Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+    // `RejectionKind::all` is in the order of the discriminants.
+    if let Some(key) = KEYS.get(kind as usize) {
+        with_recorder(|recorder| recorder.register_counter(key, &METADATA)).increment(1);
+    }
 }
 
 /// A key could not be stored under the current pepper.
