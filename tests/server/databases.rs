@@ -74,7 +74,7 @@ fn the_tour_works_on(kind: Kind) {
     let Some(database) = Empty::new(kind) else { return };
     let (server, banner) =
         started(command().env("ADDR", "127.0.0.1:0").env("DATABASE_URL", database.url()));
-    assert!(server.stderr().contains("keys are cached for 30 s"), "{}", server.stderr());
+    server.wait_for_stderr("keys are cached for 30 s");
     assert_tour(&run(&mut sh(&commands(&banner))));
 }
 

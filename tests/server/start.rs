@@ -206,7 +206,7 @@ fn the_cache_can_be_turned_off() {
     let mut command = command();
     command.env("ADDR", "127.0.0.1:0").env("DATABASE_URL", "memory:").env("CACHE_TTL", "0");
     let (server, banner) = started(&mut command);
-    assert!(server.stderr().contains("keys are not cached"), "{}", server.stderr());
+    server.wait_for_stderr("keys are not cached");
     assert_tour(&run(&mut sh(&commands(&banner))));
 }
 
