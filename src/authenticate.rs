@@ -7,6 +7,7 @@
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use http::{Method, Request, header};
+use ipnet::IpNet;
 use tokio::time::Instant;
 
 use crate::{
@@ -186,7 +187,7 @@ fn judge(
     record: Arc<KeyRecord>,
 ) -> Outcome {
     // 7. Compare: whatever a store with a sloppy collation found, it must be this very key.
-    if record.digest != attempt.digest || record.deleted_at.is_some() {
+    if record.digest != attempt.digest || record.is_deleted() {
         return reject(RejectionKind::Unknown);
     }
     // 8. Status. Reading the clock costs more than all the rest of this, and most keys need none.
@@ -195,7 +196,10 @@ fn judge(
         return reject_key(kind, &record);
     }
     // 9. Address.
-    if !record.allowed_addresses.is_empty() && !is_address_allowed(config, request, &record) {
+    if let Some(details) = record.details.get()
+        && !details.allowed_addresses.is_empty()
+        && !is_address_allowed(config, request, &details.allowed_addresses)
+    {
         return reject_key(RejectionKind::AddressNotAllowed, &record);
     }
     // 10. Limits have their place here: everything before them consumes nothing.
@@ -209,11 +213,11 @@ fn judge(
 
 /// Fails closed: an address that nobody can tell is not an allowed one.
 #[cold]
-fn is_address_allowed(config: &Config, request: &RequestHead<'_>, record: &KeyRecord) -> bool {
+fn is_address_allowed(config: &Config, request: &RequestHead<'_>, allowed: &[IpNet]) -> bool {
     let address = config.client_address.as_ref().and_then(|address| address(request));
     // A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`.
     let address = address.as_ref().map(IpAddr::to_canonical);
-    address.is_some_and(|address| record.allowed_addresses.iter().any(|net| net.contains(&address)))
+    address.is_some_and(|address| allowed.iter().any(|net| net.contains(&address)))
 }
 
 /// A key that was found under a retired pepper is stored anew under the current one.

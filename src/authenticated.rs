@@ -58,7 +58,7 @@ impl AuthenticatedKey {
 
     /// The application's own data about the key.
     pub fn metadata(&self) -> &Metadata {
-        &self.0.metadata
+        &self.0.details.metadata
     }
 
     /// When the key expires.

@@ -1,10 +1,10 @@
 //! The names of keys and of their owners.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
 use uuid::Uuid;
 
-use crate::{GenerateError, KeyDigest, Timestamp};
+use crate::{GenerateError, KeyDigest, Text, Timestamp};
 
 /// The public name of a key: a UUID version 7, so that ids sort by time of creation.
 ///
@@ -78,11 +78,11 @@ crate::text::serde_as_text!(KeyId, "a key id (a UUID)");
 
 /// Who a key belongs to, in the words of the application: a user id, a tenant, an e-mail address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OwnerId(Arc<str>);
+pub struct OwnerId(Text);
 
 impl OwnerId {
     /// Any text. [`KeyManager`](crate::KeyManager) accepts 1 to 255 characters.
-    pub fn new(id: impl Into<Arc<str>>) -> Self {
+    pub fn new(id: impl Into<Text>) -> Self {
         Self(id.into())
     }
 

@@ -123,12 +123,13 @@ pub use id::{KeyId, OwnerId, ParseKeyIdError};
 pub use key::{GenerateError, KeyFormat, SecretKey};
 pub use layer::ApiKeyLayer;
 pub use manage::{InvalidField, IssuedKey, KeyManager, KeyPatch, ManageError, NewKey};
-pub use record::{KeyRecord, KeyStatus, Metadata};
+pub use record::{Details, KeyDetails, KeyRecord, KeyStatus, LegacyHash, Metadata, Rotation};
 pub use rejection::{Rejection, RejectionKind, RejectionResponse};
 pub use scope::{
     InvalidScope, RequireScopes, RequireScopesFuture, RequireScopesLayer, Scope, ScopeRule, Scopes,
 };
 pub use service::ApiKeyAuth;
+pub use text::Text;
 pub use usage::UsageRecorder;
 
 /// The questions that the design answers.

@@ -39,14 +39,19 @@ impl<'r> From<&'r KeyRecord> for KeyView<'r> {
             id: record.id,
             name: &record.name,
             start: &record.start,
-            description: record.description.as_deref(),
+            description: record.details.description.as_deref(),
             owner: record.owner.as_ref(),
             scopes: &record.scopes,
             status: record.status(SystemClock.now()).as_str(),
             disabled: record.disabled,
-            tier: record.tier.as_deref(),
-            metadata: &record.metadata,
-            allowed_addresses: record.allowed_addresses.iter().map(ToString::to_string).collect(),
+            tier: record.details.tier.as_deref(),
+            metadata: &record.details.metadata,
+            allowed_addresses: record
+                .details
+                .allowed_addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             created_at: record.created_at,
             updated_at: record.updated_at,
             not_before: record.not_before,
@@ -54,7 +59,7 @@ impl<'r> From<&'r KeyRecord> for KeyView<'r> {
             last_used_at: record.last_used_at,
             use_count: record.use_count,
             revoked_at: record.revoked_at,
-            revoked_reason: record.revoked_reason.as_deref(),
+            revoked_reason: record.details.revoked_reason.as_deref(),
         }
     }
 }

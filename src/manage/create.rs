@@ -5,7 +5,9 @@ use std::{fmt, sync::Arc};
 use ipnet::IpNet;
 
 use super::{KeyManager, ManageError, validate};
-use crate::{KeyId, KeyRecord, Metadata, OwnerId, Scopes, SecretKey, Timestamp};
+use crate::{
+    Details, KeyDetails, KeyId, KeyRecord, Metadata, OwnerId, Scopes, SecretKey, Timestamp,
+};
 
 /// What a new key is to be.
 ///
@@ -70,14 +72,17 @@ impl KeyManager {
             now,
         );
         record.start = self.format.start(secret.expose()).into();
-        record.description = new.description.map(Into::into);
         record.owner = new.owner;
         record.scopes = new.scopes;
-        record.tier = new.tier.map(Into::into);
-        record.metadata = new.metadata;
-        record.allowed_addresses = new.allowed_addresses.into();
         record.not_before = new.not_before;
         record.expires_at = new.expires_at;
+        record.details = Details::from(KeyDetails {
+            description: new.description.map(Into::into),
+            tier: new.tier.map(Into::into),
+            metadata: new.metadata,
+            allowed_addresses: new.allowed_addresses.into(),
+            ..KeyDetails::default()
+        });
         validate::record(&record)?;
         self.repository.insert(&record).await?;
         Ok(IssuedKey { secret, record: Arc::new(record) })

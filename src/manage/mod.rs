@@ -105,7 +105,7 @@ impl KeyManager {
     /// The key with this id.
     pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         let record = self.repository.get(id).await?;
-        record.filter(|record| record.deleted_at.is_none()).ok_or(ManageError::NotFound)
+        record.filter(|record| record.details.deleted_at.is_none()).ok_or(ManageError::NotFound)
     }
 
     /// A page of keys, the youngest first. The limit is 1 to 1000.
@@ -127,7 +127,7 @@ impl KeyManager {
         self.change(id, |record, now| {
             if record.revoked_at.is_none() {
                 record.revoked_at = Some(now);
-                record.revoked_reason = reason.map(Into::into);
+                record.details.revoked_reason = reason.map(Into::into);
             }
             Ok(())
         })
@@ -137,7 +137,7 @@ impl KeyManager {
     /// Deletes a key: from now on nothing finds it. Its row stays for audit until it is purged.
     pub async fn delete(&self, id: KeyId) -> Result<(), ManageError> {
         let delete = |record: &mut KeyRecord, now| {
-            record.deleted_at = Some(now);
+            record.details.deleted_at = Some(now);
             Ok(())
         };
         self.change(id, delete).await.map(drop)

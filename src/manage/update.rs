@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{KeyManager, ManageError, validate};
-use crate::{KeyId, KeyRecord, Metadata, Scopes, Timestamp};
+use crate::{KeyId, KeyRecord, Metadata, Scopes, Text, Timestamp};
 
 /// What to change about a key. `None` leaves a field as it is; for fields that a key may lack,
 /// `Some(None)` takes it away.
@@ -60,17 +60,17 @@ impl KeyPatch {
                 *field = value.clone().into();
             }
         }
-        fn set_text(field: &mut Option<Box<str>>, value: Option<&Option<String>>) {
+        fn set_text(field: &mut Option<Text>, value: Option<&Option<String>>) {
             if let Some(value) = value {
                 *field = value.as_deref().map(Into::into);
             }
         }
         set(&mut record.name, self.name.as_ref());
-        set_text(&mut record.description, self.description.as_ref());
+        set_text(&mut record.details.description, self.description.as_ref());
         set(&mut record.scopes, self.scopes.as_ref());
-        set_text(&mut record.tier, self.tier.as_ref());
-        set(&mut record.metadata, self.metadata.as_ref());
-        set(&mut record.allowed_addresses, self.allowed_addresses.as_ref());
+        set_text(&mut record.details.tier, self.tier.as_ref());
+        set(&mut record.details.metadata, self.metadata.as_ref());
+        set(&mut record.details.allowed_addresses, self.allowed_addresses.as_ref());
         set(&mut record.not_before, self.not_before.as_ref());
         set(&mut record.expires_at, self.expires_at.as_ref());
         set(&mut record.disabled, self.disabled.as_ref());

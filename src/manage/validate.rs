@@ -8,13 +8,13 @@ const MAX_METADATA: usize = 16 * 1024;
 /// Checks every field that a caller may choose.
 pub(super) fn record(record: &KeyRecord) -> Result<(), InvalidField> {
     length("name", &record.name, 1, 100)?;
-    if let Some(description) = &record.description {
+    if let Some(description) = &record.details.description {
         text("description", description)?;
     }
     if let Some(owner) = &record.owner {
         length("owner", owner.as_str(), 1, 255)?;
     }
-    if let Some(tier) = &record.tier {
+    if let Some(tier) = &record.details.tier {
         length("tier", tier, 1, 100)?;
     }
     let at_most_100 = |field, count| {
@@ -25,8 +25,8 @@ pub(super) fn record(record: &KeyRecord) -> Result<(), InvalidField> {
         }
     };
     at_most_100("scopes", record.scopes.len())?;
-    at_most_100("allowed_addresses", record.allowed_addresses.len())?;
-    let metadata = serde_json::to_vec(&record.metadata).map_or(0, |json| json.len());
+    at_most_100("allowed_addresses", record.details.allowed_addresses.len())?;
+    let metadata = serde_json::to_vec(&record.details.metadata).map_or(0, |json| json.len());
     if metadata > MAX_METADATA {
         return Err(InvalidField::new("metadata", "must be at most 16 KiB as JSON"));
     }

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{Challenges, Rejection, RejectionKind, Row, TABLE, UNIFORM, grpc};
-use crate::{Scope, Scopes};
+use crate::Scopes;
 
 /// A hook that answers denials its own way.
 ///
@@ -121,17 +121,16 @@ impl Renderer {
     fn add_headers(&self, response: &mut Response<Full<Bytes>>, row: &Row, rejection: &Rejection) {
         let challenged =
             row.status == http::StatusCode::UNAUTHORIZED || row.challenge_error.is_some();
-        let scope = rejection
-            .missing_scopes()
-            .filter(|scopes| !scopes.is_empty())
-            .map(|scopes| scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" "));
+        let missing = rejection.missing_scopes().filter(|scopes| !scopes.is_empty());
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = rejection.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if challenged {
-            for challenge in self.challenges.values(row.challenge_error, scope.as_deref()) {
+            for challenge in
+                self.challenges.values(row.challenge_error, missing.map(Scopes::as_str))
+            {
                 headers.append(header::WWW_AUTHENTICATE, challenge);
             }
         }

@@ -9,6 +9,8 @@ use std::{fmt, str::FromStr};
 pub use layer::{RequireScopes, RequireScopesFuture, RequireScopesLayer};
 pub use rule::ScopeRule;
 
+use crate::Text;
+
 /// Longest accepted scope, in bytes.
 const MAX_LEN: usize = 128;
 
@@ -44,11 +46,16 @@ impl Scope {
 
     /// Whether a key that was granted `self` may do what `required` names.
     pub fn covers(&self, required: &Self) -> bool {
-        match self.0.strip_suffix('*') {
-            // What is left is empty or ends in `:`, so half a segment never matches.
-            Some(stem) => required.0.len() > stem.len() && required.0.starts_with(stem),
-            None => self == required,
-        }
+        covers(&self.0, &required.0)
+    }
+}
+
+#[inline]
+fn covers(granted: &str, required: &str) -> bool {
+    match granted.strip_suffix('*') {
+        // What is left is empty or ends in `:`, so half a segment never matches.
+        Some(stem) => required.len() > stem.len() && required.starts_with(stem),
+        None => granted == required,
     }
 }
 
@@ -108,7 +115,9 @@ impl std::error::Error for InvalidScope {}
 
 /// A set of granted scopes, sorted and without duplicates. Empty grants nothing.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Scopes(Box<[Scope]>);
+// One text, as in OAuth: in alphabetical order, with spaces between them. A box for each would
+// take most of the memory of a cached key.
+pub struct Scopes(Text);
 
 impl Scopes {
     /// Reads scopes from text.
@@ -126,17 +135,37 @@ impl Scopes {
 
     /// Whether any of them covers `required`.
     pub fn allow(&self, required: &Scope) -> bool {
-        self.0.iter().any(|granted| granted.covers(required))
+        self.iter().any(|granted| covers(granted, &required.0))
     }
 
-    /// In alphabetical order.
-    pub fn iter(&self) -> std::slice::Iter<'_, Scope> {
-        self.0.iter()
+    /// Whether each of `others` is covered by one of these.
+    ///
+    /// ```
+    /// use tower_api_key::Scopes;
+    ///
+    /// let ceiling = Scopes::parse(["orders:*"])?;
+    /// assert!(ceiling.allow_all(&Scopes::parse(["orders:read", "orders:items:*"])?));
+    /// assert!(!ceiling.allow_all(&Scopes::parse(["*"])?));
+    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// ```
+    pub fn allow_all(&self, others: &Self) -> bool {
+        others.iter().all(|other| self.iter().any(|granted| covers(granted, other)))
+    }
+
+    /// The scopes in alphabetical order with a space between them, as OAuth writes them
+    /// (RFC 6749 §3.3).
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// In alphabetical order, as text.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split_ascii_whitespace()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.iter().count()
     }
 
     /// Whether nothing is granted.
@@ -147,31 +176,22 @@ impl Scopes {
 
 impl FromIterator<Scope> for Scopes {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        let mut scopes: Vec<_> = scopes.into_iter().collect();
+        let mut scopes: Vec<_> = scopes.into_iter().map(|scope| scope.0).collect();
         scopes.sort_unstable();
         scopes.dedup();
-        Self(scopes.into())
-    }
-}
-
-impl<'a> IntoIterator for &'a Scopes {
-    type Item = &'a Scope;
-    type IntoIter = std::slice::Iter<'a, Scope>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
+        Self(scopes.join(" ").into())
     }
 }
 
 impl fmt::Debug for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self).finish()
+        f.debug_set().entries(self.iter()).finish()
     }
 }
 
 impl serde::Serialize for Scopes {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self)
+        serializer.collect_seq(self.iter())
     }
 }
 

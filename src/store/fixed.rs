@@ -85,7 +85,7 @@ impl FixedStore {
     pub fn with_record(mut self, record: KeyRecord) -> Result<Self, ConfigError> {
         let digest = MapDigest::from(&record.digest);
         if self.keys.contains_key(&digest) {
-            return Err(ConfigError::DuplicateStaticKey { name: record.name.into() });
+            return Err(ConfigError::DuplicateStaticKey { name: record.name.as_str().to_owned() });
         }
         self.keys.insert(digest, Arc::new(record));
         Ok(self)

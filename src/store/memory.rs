@@ -46,10 +46,7 @@ impl MemoryStore {
     #[inline]
     fn lookup(&self, digest: &KeyDigest) -> Option<Arc<KeyRecord>> {
         let keys = self.read();
-        keys.by_digest
-            .get(&MapDigest::from(digest))
-            .filter(|record| record.deleted_at.is_none())
-            .cloned()
+        keys.by_digest.get(&MapDigest::from(digest)).filter(|record| !record.is_deleted()).cloned()
     }
 }
 
@@ -92,7 +89,7 @@ impl KeyRepository for MemoryStore {
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let keys = self.read();
         let wanted = |record: &&Arc<KeyRecord>| {
-            record.deleted_at.is_none()
+            !record.is_deleted()
                 && (query.owner.is_none() || record.owner == query.owner)
                 && query.after.is_none_or(|after| record.id < after)
         };
@@ -140,7 +137,7 @@ impl KeyRepository for MemoryStore {
     async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
         let mut keys = self.write();
         let old = |time: Option<Timestamp>| time.is_some_and(|time| time < before);
-        let gone = |record: &KeyRecord| old(record.revoked_at) || old(record.deleted_at);
+        let gone = |record: &KeyRecord| old(record.revoked_at) || old(record.details.deleted_at);
         let count = keys.by_id.len();
         keys.by_id.retain(|_, record| !gone(record));
         keys.by_digest.retain(|_, record| !gone(record));

@@ -34,7 +34,7 @@ fn ruined(key: &str) -> KeyRecord {
         record.disabled = true;
         record.not_before = Some(at(1));
         record.expires_at = Some(at(-1));
-        record.allowed_addresses = ["192.0.2.0/24".parse().unwrap()].into();
+        record.details.allowed_addresses = ["192.0.2.0/24".parse().unwrap()].into();
     })
 }
 
@@ -156,7 +156,7 @@ async fn step_7_comparison_wins_over_status() {
 #[test]
 fn step_7_a_deleted_key_is_unknown_whatever_the_store_says() {
     let deleted = record_with(KEY, |record| {
-        record.deleted_at = Some(at(-1));
+        record.details.deleted_at = Some(at(-1));
         record.revoked_at = Some(at(-1));
     });
     assert_eq!(send(&strict(&TestStore::new([deleted])), secure(KEY)).outcome(), "unknown_key");
@@ -209,7 +209,7 @@ fn step_8_times_are_exact_to_the_millisecond() {
 #[test]
 fn step_9_only_allowed_addresses_are_let_in() {
     let key = record_with(KEY, |record| {
-        record.allowed_addresses =
+        record.details.allowed_addresses =
             ["192.0.2.0/24", "2001:db8::/32"].map(|net| net.parse().unwrap()).into();
     });
     let store = TestStore::new([key]);
@@ -240,7 +240,7 @@ fn step_11_the_inner_service_sees_the_identity() {
     let key = record_with(KEY, |record| {
         record.owner = Some("user-1".into());
         record.expires_at = Some(at(1));
-        record.metadata.insert("plan".into(), "pro".into());
+        record.details.metadata.insert("plan".into(), "pro".into());
     });
     let answer = send(&strict(&TestStore::new([key.clone()])), secure(KEY));
     let seen = answer.key();

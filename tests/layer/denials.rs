@@ -57,7 +57,7 @@ pub(crate) fn denied() -> Vec<(RejectionKind, ApiKeyLayer, Request<()>)> {
         (RejectionKind::InsecureTransport, good().require_secure_transport(), with_key(KEY)),
         (
             RejectionKind::AddressNotAllowed,
-            stored(|key| key.allowed_addresses = ["192.0.2.1/32".parse().unwrap()].into()),
+            stored(|key| key.details.allowed_addresses = ["192.0.2.1/32".parse().unwrap()].into()),
             with_key(KEY),
         ),
         (RejectionKind::Unavailable, failing(StoreErrorKind::Unavailable), with_key(KEY)),

@@ -27,8 +27,8 @@ async fn what_is_named_changes_and_the_rest_stays() {
     };
     let changed = manager.update(id, patch).await.unwrap();
     assert_eq!(&*changed.name, "after");
-    assert_eq!(changed.description.as_deref(), Some("described"));
-    assert_eq!(changed.tier.as_deref(), Some("gold"));
+    assert_eq!(changed.details.description.as_deref(), Some("described"));
+    assert_eq!(changed.details.tier.as_deref(), Some("gold"));
     assert_eq!(changed.expires_at, Some(at(1000)));
     assert_eq!(changed.updated_at, at(1));
     assert_eq!(changed.revision, issued.record.revision + 1);
@@ -39,7 +39,7 @@ async fn what_is_named_changes_and_the_rest_stays() {
     clock.set(at(2));
     let patch = KeyPatch { description: Some(None), tier: Some(None), ..KeyPatch::default() };
     let cleared = manager.update(id, patch).await.unwrap();
-    assert_eq!((&cleared.description, &cleared.tier), (&None, &None));
+    assert_eq!((&cleared.details.description, &cleared.details.tier), (&None, &None));
     assert_eq!(&*cleared.name, "after");
     assert_eq!(cleared.scopes, changed.scopes);
 }
@@ -154,8 +154,8 @@ async fn changes_at_once_are_all_kept() {
         }
         let after = manager.get(id).await.unwrap();
         assert_eq!(&*after.name, "renamed");
-        assert_eq!(after.description.as_deref(), Some("described"));
-        assert_eq!(after.tier.as_deref(), Some("gold"));
+        assert_eq!(after.details.description.as_deref(), Some("described"));
+        assert_eq!(after.details.tier.as_deref(), Some("gold"));
         assert!(after.disabled);
         assert_eq!(after.revision, before.revision + 4);
     }

@@ -87,7 +87,7 @@ async fn a_lookup_while_the_key_is_created() {
     });
     gate.arrival().await;
     let mut again = place.store().await.get(record.id).await.unwrap().unwrap().as_ref().clone();
-    (again.deleted_at, again.revision) = (None, again.revision + 1);
+    (again.details.deleted_at, again.revision) = (None, again.revision + 1);
     place.store().await.update(&again, again.revision - 1).await.unwrap();
     node.hears(async { bus.publish(&[record.digest]).await.unwrap() }).await;
     gate.open();

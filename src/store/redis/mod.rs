@@ -193,7 +193,7 @@ impl KeyStore for RedisStore {
         if found.as_ref().is_some_and(|record| record.digest != *digest) {
             return Err(StoreError::corrupt("a digest leads to another key"));
         }
-        Ok(found.filter(|record| record.deleted_at.is_none()))
+        Ok(found.filter(|record| record.details.deleted_at.is_none()))
     }
 }
 

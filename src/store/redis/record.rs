@@ -9,33 +9,33 @@ use std::fmt;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use crate::{KeyDigest, KeyId, KeyRecord, OwnerId, Scopes, Timestamp};
+use crate::{Details, KeyDetails, KeyDigest, KeyId, KeyRecord, OwnerId, Scopes, Text, Timestamp};
 
 /// Fields that are not set are left out.
 pub(super) fn write(record: &KeyRecord) -> String {
     let text = |text: &str| Some(Value::from(text));
     let optional = |text: Option<&str>| text.map(Value::from);
     let time = |time: Option<Timestamp>| time.map(|time| Value::from(time.as_unix_millis()));
-    let addresses = record.allowed_addresses.iter().map(ToString::to_string);
+    let addresses = record.details.allowed_addresses.iter().map(ToString::to_string);
     let scopes = record.scopes.iter().map(ToString::to_string);
     let fields = [
         ("id", text(&record.id.to_string())),
         ("digest", text(&record.digest.to_hex())),
         ("start", text(&record.start)),
         ("name", text(&record.name)),
-        ("description", optional(record.description.as_deref())),
+        ("description", optional(record.details.description.as_deref())),
         ("owner", optional(record.owner.as_ref().map(OwnerId::as_str))),
         ("scopes", Some(scopes.collect())),
-        ("tier", optional(record.tier.as_deref())),
-        ("metadata", Some(Value::Object(record.metadata.clone()))),
+        ("tier", optional(record.details.tier.as_deref())),
+        ("metadata", Some(Value::Object(record.details.metadata.clone()))),
         ("allowed_addresses", Some(addresses.collect())),
         ("disabled", Some(Value::from(record.disabled))),
         ("updated_at", time(Some(record.updated_at))),
         ("not_before", time(record.not_before)),
         ("expires_at", time(record.expires_at)),
         ("revoked_at", time(record.revoked_at)),
-        ("revoked_reason", optional(record.revoked_reason.as_deref())),
-        ("deleted_at", time(record.deleted_at)),
+        ("revoked_reason", optional(record.details.revoked_reason.as_deref())),
+        ("deleted_at", time(record.details.deleted_at)),
         ("revision", text(&record.revision.to_string())),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -55,25 +55,29 @@ pub(super) fn read(
     let name = fields.text("name")?.ok_or(Unreadable("name"))?;
     let mut record = KeyRecord::new(id, digest, name, created_at);
     record.start = fields.text("start")?.ok_or(Unreadable("start"))?;
-    record.description = fields.text("description")?;
-    record.owner = fields.text("owner")?.map(|owner| OwnerId::new(String::from(owner)));
+    record.owner = fields.text("owner")?.map(|owner| OwnerId::new(owner));
     record.scopes = Scopes::parse(fields.texts("scopes")?).map_err(|_| Unreadable("scopes"))?;
-    record.tier = fields.text("tier")?;
-    record.metadata = fields.required("metadata", |value| match value {
+    let metadata = fields.required("metadata", |value| match value {
         Value::Object(metadata) => Some(metadata),
         _ => None,
     })?;
     let addresses = fields.texts("allowed_addresses")?;
     let addresses = addresses.iter().map(|network| network.parse::<IpNet>());
-    record.allowed_addresses =
-        addresses.collect::<Result<_, _>>().map_err(|_| Unreadable("allowed_addresses"))?;
+    let addresses = addresses.collect::<Result<_, _>>();
     record.disabled = fields.required("disabled", |value| value.as_bool())?;
     record.updated_at = fields.time("updated_at")?.ok_or(Unreadable("updated_at"))?;
     record.not_before = fields.time("not_before")?;
     record.expires_at = fields.time("expires_at")?;
     record.revoked_at = fields.time("revoked_at")?;
-    record.revoked_reason = fields.text("revoked_reason")?;
-    record.deleted_at = fields.time("deleted_at")?;
+    record.details = Details::from(KeyDetails {
+        description: fields.text("description")?,
+        tier: fields.text("tier")?,
+        metadata,
+        allowed_addresses: addresses.map_err(|_| Unreadable("allowed_addresses"))?,
+        revoked_reason: fields.text("revoked_reason")?,
+        deleted_at: fields.time("deleted_at")?,
+        ..KeyDetails::default()
+    });
     record.revision = fields.parsed("revision", |text| text.parse().ok())?;
     record.use_count = uses.map_or(Ok(0), str::parse).map_err(|_| Unreadable("use_count"))?;
     let last_used = last_used.map(str::parse).transpose();
@@ -101,7 +105,7 @@ impl Fields {
         self.optional(name, read)?.ok_or(Unreadable(name))
     }
 
-    fn text(&mut self, name: &'static str) -> Result<Option<Box<str>>, Unreadable> {
+    fn text(&mut self, name: &'static str) -> Result<Option<Text>, Unreadable> {
         self.optional(name, |value| match value {
             Value::String(text) => Some(text.into()),
             _ => None,

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use sqlx::{ColumnIndex, Database, Decode, Encode, Row, Type, query::Query};
 
 use crate::{
-    KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp,
+    Details, KeyDetails, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp,
     store::{KeyUse, StoreError, StoreErrorKind},
 };
 
@@ -55,24 +55,25 @@ where
     i64: Encode<'q, DB> + Type<DB>,
     Option<i64>: Encode<'q, DB>,
 {
-    let addresses: Vec<_> = record.allowed_addresses.iter().map(ToString::to_string).collect();
+    let addresses: Vec<_> =
+        record.details.allowed_addresses.iter().map(ToString::to_string).collect();
     query
         .bind(&record.digest.as_bytes()[..])
         .bind(&*record.start)
         .bind(&*record.name)
-        .bind(record.description.as_deref())
+        .bind(record.details.description.as_deref())
         .bind(record.owner.as_ref().map(OwnerId::as_str))
         .bind(json(&record.scopes))
-        .bind(record.tier.as_deref())
-        .bind(json(&record.metadata))
+        .bind(record.details.tier.as_deref())
+        .bind(json(&record.details.metadata))
         .bind(json(&addresses))
         .bind(record.disabled)
         .bind(record.updated_at.as_unix_millis())
         .bind(millis(record.not_before))
         .bind(millis(record.expires_at))
         .bind(millis(record.revoked_at))
-        .bind(record.revoked_reason.as_deref())
-        .bind(millis(record.deleted_at))
+        .bind(record.details.revoked_reason.as_deref())
+        .bind(millis(record.details.deleted_at))
         .bind(count(record.revision))
 }
 
@@ -142,22 +143,25 @@ where
     let digest = KeyDigest::from_bytes(array("digest", row.try_get("digest")?)?);
     let mut record = KeyRecord::new(id, digest, text("name")?, time("created_at")?);
     record.start = text("start")?.into();
-    record.description = optional("description")?.map(Into::into);
     record.owner = optional("owner")?.map(Into::into);
     record.scopes = from_json("scopes", text("scopes")?)?;
-    record.tier = optional("tier")?.map(Into::into);
-    record.metadata = from_json("metadata", text("metadata")?)?;
-    record.allowed_addresses = networks(text("allowed_addresses")?)?;
     record.disabled = row.try_get("disabled")?;
     record.updated_at = time("updated_at")?;
     record.not_before = optional_time("not_before")?;
     record.expires_at = optional_time("expires_at")?;
     record.revoked_at = optional_time("revoked_at")?;
-    record.revoked_reason = optional("revoked_reason")?.map(Into::into);
-    record.deleted_at = optional_time("deleted_at")?;
     record.last_used_at = optional_time("last_used_at")?;
     record.use_count = unsigned("use_count", number("use_count")?)?;
     record.revision = unsigned("revision", number("revision")?)?;
+    record.details = Details::from(KeyDetails {
+        description: optional("description")?.map(Into::into),
+        tier: optional("tier")?.map(Into::into),
+        metadata: from_json("metadata", text("metadata")?)?,
+        allowed_addresses: networks(text("allowed_addresses")?)?,
+        revoked_reason: optional("revoked_reason")?.map(Into::into),
+        deleted_at: optional_time("deleted_at")?,
+        ..KeyDetails::default()
+    });
     Ok(record)
 }
 

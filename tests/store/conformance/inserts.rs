@@ -11,13 +11,13 @@ use super::{assert_duplicate, digest, full, record, stored};
 
 pub(crate) async fn written_records_read_back_equal(store: impl KeyRepository) {
     let mut large = record(3);
-    large.metadata = (0..100)
+    large.details.metadata = (0..100)
         .map(|number| (format!("field {number}"), Value::from("🦀".repeat(500))))
         .collect::<Map<_, _>>();
     let mut extreme = record(4);
     extreme.digest = KeyDigest::from_bytes([0; 32]);
     extreme.name = "".into();
-    extreme.description = Some("".into());
+    extreme.details.description = Some("".into());
     extreme.owner = Some("".into());
 
     for record in [record(1), full(2), large, extreme] {
@@ -49,7 +49,7 @@ pub(crate) async fn digests_are_unique(store: impl KeyRepository) {
 
 pub(crate) async fn a_deleted_key_keeps_its_id_and_digest(store: impl KeyRepository) {
     let mut deleted = record(1);
-    deleted.deleted_at = Some(deleted.created_at);
+    deleted.details.deleted_at = Some(deleted.created_at);
     store.insert(&deleted).await.unwrap();
 
     let mut same_id = record(1);

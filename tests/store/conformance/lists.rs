@@ -36,7 +36,7 @@ async fn insert(store: &impl KeyRepository, numbers: impl IntoIterator<Item = u6
 
 async fn delete(store: &impl KeyRepository, number: u64) {
     let mut deleted = stored(store, id(number)).await;
-    deleted.deleted_at = Some(at(2_000));
+    deleted.details.deleted_at = Some(at(2_000));
     deleted.revision += 1;
     assert_eq!(store.update(&deleted, deleted.revision - 1).await.unwrap(), Update::Done);
 }
@@ -116,7 +116,7 @@ pub(crate) async fn owners_are_told_apart(store: impl KeyRepository) {
 pub(crate) async fn deleted_keys_are_not_listed(store: impl KeyRepository) {
     for number in 1..=6 {
         let mut record = full(number);
-        record.deleted_at = (number % 2 == 0).then(|| at(1));
+        record.details.deleted_at = (number % 2 == 0).then(|| at(1));
         store.insert(&record).await.unwrap();
     }
     let owner = full(1).owner.unwrap();

@@ -38,7 +38,7 @@ pub(crate) async fn deleted_keys_are_got_but_not_found(store: impl KeyRepository
     let live = full(1);
     store.insert(&live).await.unwrap();
     let mut deleted = live.clone();
-    deleted.deleted_at = Some(at(5_000));
+    deleted.details.deleted_at = Some(at(5_000));
     deleted.revision += 1;
     assert_eq!(store.update(&deleted, live.revision).await.unwrap(), Update::Done);
 

@@ -99,25 +99,26 @@ pub(crate) fn full(number: u64) -> KeyRecord {
     let mut record = record(number);
     record.start = "acme_live_Ab3x".into();
     record.name = "Zoë's “shop” — 日本語 🦀 e\u{301}; DROP TABLE api_keys; --".into();
-    record.description = Some("two\nlines,\ttabs, 'quotes', \"more\", \\ and %_".into());
+    record.details.description = Some("two\nlines,\ttabs, 'quotes', \"more\", \\ and %_".into());
     record.owner = Some("user:Ω/1@example.com ".into());
     record.scopes = Scopes::parse(["orders:read", "stock:*", "a/b.c-d_e"]).unwrap();
-    record.tier = Some("gold".into());
+    record.details.tier = Some("gold".into());
     let metadata = json!({
         "": null,
         "numbers": [0, -1, i64::MIN, u64::MAX, 0.1, -0.0, 1e300, 5e-324, 123_456_789.123_456_79],
         "texts": ["", "日本語 🦀", "\u{0}\u{1f}\u{7f}", "\\u0041", "' \" \\ %_"],
         "nested": {"b": {"a": [[], {}, [true, false]]}},
     });
-    record.metadata.clone_from(metadata.as_object().unwrap());
-    record.allowed_addresses = networks(&["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "::/0"]);
+    record.details.metadata.clone_from(metadata.as_object().unwrap());
+    record.details.allowed_addresses =
+        networks(&["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "::/0"]);
     record.disabled = true;
     record.created_at = at(-1);
     record.updated_at = at(1_795_000_000_123);
     record.not_before = Some(at(0));
     record.expires_at = Some(at(i64::MAX));
     record.revoked_at = Some(at(i64::MIN));
-    record.revoked_reason = Some(String::new().into());
+    record.details.revoked_reason = Some(String::new().into());
     record.last_used_at = Some(at(1_795_000_000_999));
     record.use_count = i64::MAX as u64;
     record.revision = (1 << 53) + 1;

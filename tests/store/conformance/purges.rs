@@ -9,7 +9,7 @@ use super::{at, digest, record, stored};
 
 fn ended(number: u64, revoked: Option<i64>, deleted: Option<i64>) -> KeyRecord {
     let mut record = record(number);
-    (record.revoked_at, record.deleted_at) = (revoked.map(at), deleted.map(at));
+    (record.revoked_at, record.details.deleted_at) = (revoked.map(at), deleted.map(at));
     record
 }
 

@@ -16,7 +16,7 @@ pub(crate) async fn updates_write_every_field_but_the_fixed_ones(store: impl Key
 
     let mut new = full(1);
     new.digest = digest(2);
-    new.deleted_at = Some(at(9));
+    new.details.deleted_at = Some(at(9));
     assert_eq!(store.update(&new, old.revision).await.unwrap(), Update::Done);
 
     let (created_at, last_used_at, use_count) = (old.created_at, old.last_used_at, old.use_count);
@@ -103,7 +103,7 @@ pub(crate) async fn a_new_digest_replaces_the_old_one(store: impl KeyRepository)
 
 pub(crate) async fn a_taken_digest_is_refused(store: impl KeyRepository) {
     let mut deleted = record(3);
-    deleted.deleted_at = Some(at(1));
+    deleted.details.deleted_at = Some(at(1));
     for record in [record(1), record(2), deleted] {
         store.insert(&record).await.unwrap();
     }

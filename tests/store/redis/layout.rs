@@ -34,9 +34,9 @@ async fn a_key_is_listed_under_its_owner_of_today() {
         assert_eq!(store.list(&ListQuery::new(10)).await.unwrap().items.len(), 1);
     }
     // The application's own way to take a deletion back.
-    change(&store, |record| record.deleted_at = Some(at(5))).await;
+    change(&store, |record| record.details.deleted_at = Some(at(5))).await;
     assert_eq!(listed(&store, "bert").await, 0);
-    change(&store, |record| record.deleted_at = None).await;
+    change(&store, |record| record.details.deleted_at = None).await;
     assert_eq!(listed(&store, "bert").await, 1);
     assert_eq!(store.purge(at(i64::MAX)).await.unwrap(), 0);
 }
@@ -53,7 +53,7 @@ async fn nothing_stays_of_a_purged_key() {
     store.record_uses(&uses).await.unwrap();
     change(&store, |record| record.digest = digest(3)).await;
     change(&store, |record| record.owner = Some("anna".into())).await;
-    change(&store, |record| record.deleted_at = Some(at(7))).await;
+    change(&store, |record| record.details.deleted_at = Some(at(7))).await;
     let mut second = stored(&store, record(2).id).await;
     second.revoked_at = Some(at(7));
     second.revision = 1;

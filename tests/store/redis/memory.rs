@@ -15,8 +15,8 @@ use crate::{
 /// A key that takes some memory.
 fn large(number: u64) -> KeyRecord {
     let mut record = full(number);
-    record.metadata.insert("filler".to_owned(), Value::from("x".repeat(64 * 1024)));
-    (record.revoked_at, record.deleted_at) = (None, None);
+    record.details.metadata.insert("filler".to_owned(), Value::from("x".repeat(64 * 1024)));
+    (record.revoked_at, record.details.deleted_at) = (None, None);
     record
 }
 
@@ -65,7 +65,7 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
     let refused = ask(&layer, issued.secret.expose()).await.unwrap_err();
     assert_eq!(refused.kind(), RejectionKind::Revoked);
     let mut deleted = large(0);
-    deleted.deleted_at = Some(at(5));
+    deleted.details.deleted_at = Some(at(5));
     deleted.revision += 1;
     assert_eq!(store.update(&deleted, large(0).revision).await.unwrap(), Update::Done);
     assert_eq!(store.purge(at(6)).await.unwrap(), 1);

@@ -15,7 +15,7 @@ use crate::{
 /// A key that takes some pages.
 fn large(number: u64) -> KeyRecord {
     let mut record = record(number);
-    record.metadata.insert("filler".to_owned(), Value::from("x".repeat(64 * 1024)));
+    record.details.metadata.insert("filler".to_owned(), Value::from("x".repeat(64 * 1024)));
     record
 }
 
@@ -50,7 +50,7 @@ async fn a_full_disk_loses_nothing() {
 
     // A key that no longer fits is as it was before.
     let mut grown = large(0);
-    grown.metadata.insert("more".to_owned(), Value::from("y".repeat(256 * 1024)));
+    grown.details.metadata.insert("more".to_owned(), Value::from("y".repeat(256 * 1024)));
     grown.digest = digest(1_000);
     grown.revision = 1;
     let error = store.update(&grown, 0).await.unwrap_err();

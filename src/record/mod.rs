@@ -1,11 +1,13 @@
 //! [`KeyRecord`]: a key as stored, and whether it may be used.
 
+mod details;
+
 use std::fmt;
 
-use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use crate::{KeyDigest, KeyId, OwnerId, RejectionKind, Scopes, Timestamp, usage::UseCounter};
+pub use self::details::{Details, KeyDetails, LegacyHash, Rotation};
+use crate::{KeyDigest, KeyId, OwnerId, RejectionKind, Scopes, Text, Timestamp, usage::UseCounter};
 
 /// The application's own data about a key: a JSON object.
 pub type Metadata = Map<String, Value>;
@@ -18,28 +20,19 @@ pub type Metadata = Map<String, Value>;
 /// else by [`update`](crate::store::KeyRepository::update), which raises `revision`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-// Texts are `Box<str>` and not `String`: a cache holds records by the million.
 pub struct KeyRecord {
     /// The public name of the key.
     pub id: KeyId,
     /// What the key is looked up by.
     pub digest: KeyDigest,
     /// The first characters of the key, shown so that people can recognise it.
-    pub start: Box<str>,
+    pub start: Text,
     /// What the key is for, in its owner's words.
-    pub name: Box<str>,
-    /// A longer explanation.
-    pub description: Option<Box<str>>,
+    pub name: Text,
     /// Who the key belongs to.
     pub owner: Option<OwnerId>,
     /// What the key may do. None is nothing, not everything.
     pub scopes: Scopes,
-    /// The name of a set of limits, resolved by configuration.
-    pub tier: Option<Box<str>>,
-    /// The application's own data.
-    pub metadata: Metadata,
-    /// Networks the key may be used from. Empty: from anywhere.
-    pub allowed_addresses: Box<[IpNet]>,
     /// Switched off for now. Can be switched on again, unlike a revoked key.
     pub disabled: bool,
     /// When the key was issued.
@@ -52,46 +45,62 @@ pub struct KeyRecord {
     pub expires_at: Option<Timestamp>,
     /// When the key was revoked, for good.
     pub revoked_at: Option<Timestamp>,
-    /// Why it was revoked.
-    pub revoked_reason: Option<Box<str>>,
-    /// When the key was deleted. Its row is kept for audit until it is purged; nothing finds it.
-    pub deleted_at: Option<Timestamp>,
     /// When the key last let a request in, give or take the time between two flushes.
     pub last_used_at: Option<Timestamp>,
     /// How many requests the key has let in.
     pub use_count: u64,
     /// How often the record was changed; what `update` compares so that no change is lost.
     pub revision: u64,
+    /// What most keys do not have: a description, a list of addresses, a part in a rotation.
+    pub details: Details,
     /// Uses that are not in `use_count` yet.
     pub(crate) uses: UseCounter,
 }
 
 impl KeyRecord {
     /// A record with no owner, no scopes, no end and no restrictions.
-    pub fn new(id: KeyId, digest: KeyDigest, name: impl Into<Box<str>>, now: Timestamp) -> Self {
+    pub fn new(id: KeyId, digest: KeyDigest, name: impl Into<Text>, now: Timestamp) -> Self {
         Self {
             id,
             digest,
-            start: Box::default(),
+            start: Text::default(),
             name: name.into(),
-            description: None,
             owner: None,
             scopes: Scopes::default(),
-            tier: None,
-            metadata: Metadata::new(),
-            allowed_addresses: Box::default(),
             disabled: false,
             created_at: now,
             updated_at: now,
             not_before: None,
             expires_at: None,
             revoked_at: None,
-            revoked_reason: None,
-            deleted_at: None,
             last_used_at: None,
             use_count: 0,
             revision: 0,
+            details: Details::default(),
             uses: UseCounter::default(),
+        }
+    }
+
+    /// The first key of the line of rotations that this key is in: its own id, if it was never
+    /// rotated. Limits and usage belong to the line.
+    #[inline]
+    pub fn lineage(&self) -> KeyId {
+        self.details.get().and_then(|details| details.rotation.lineage).unwrap_or(self.id)
+    }
+
+    /// Whether the key was deleted and is only kept for audit.
+    #[inline]
+    pub fn is_deleted(&self) -> bool {
+        self.details.get().is_some_and(|details| details.deleted_at.is_some())
+    }
+
+    /// The moment from which on the key is refused: its end, or the end of its grace after a
+    /// rotation, whichever comes first.
+    #[inline]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match (self.expires_at, self.details.get().and_then(|d| d.rotation.retires_at)) {
+            (Some(expires), Some(retires)) => Some(expires.min(retires)),
+            (expires, retires) => expires.or(retires),
         }
     }
 
@@ -103,7 +112,7 @@ impl KeyRecord {
             KeyStatus::Disabled
         } else if self.not_before.is_some_and(|start| now < start) {
             KeyStatus::NotYetValid
-        } else if self.expires_at.is_some_and(|end| now >= end) {
+        } else if self.ends_at().is_some_and(|end| now >= end) {
             KeyStatus::Expired
         } else {
             KeyStatus::Active
@@ -113,7 +122,7 @@ impl KeyRecord {
     /// Whether [`status`](Self::status) depends on the time at all.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {
-        self.not_before.is_some() || self.expires_at.is_some()
+        self.not_before.is_some() || self.ends_at().is_some()
     }
 }
 
@@ -127,7 +136,7 @@ pub enum KeyStatus {
     Disabled,
     /// Its `not_before` is still to come.
     NotYetValid,
-    /// Its `expires_at` has come.
+    /// Its [`ends_at`](KeyRecord::ends_at) has come.
     Expired,
     /// Usable.
     Active,

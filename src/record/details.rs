@@ -1,0 +1,144 @@
+//! [`Details`]: what most keys do not have.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::LazyLock,
+};
+
+use ipnet::IpNet;
+
+use super::Metadata;
+use crate::{KeyDigest, KeyId, Text, Timestamp};
+
+/// The fields that most keys leave empty. Reads and writes like [`KeyDetails`].
+///
+/// A cache holds records by the million, so these take up memory only once one of them is
+/// written. Where none was, reading gives the defaults.
+///
+/// ```
+/// use tower_api_key::{KeyDigest, KeyId, KeyRecord, Timestamp};
+///
+/// let now = Timestamp::from(std::time::SystemTime::now());
+/// let id = KeyId::generate(now)?;
+/// let mut record = KeyRecord::new(id, KeyDigest::from_bytes([0; 32]), "CI of the shop", now);
+/// assert_eq!(record.details.description, None);
+/// record.details.description = Some("builds and tests".into());
+/// # Ok::<(), tower_api_key::GenerateError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Details(Option<Box<KeyDetails>>);
+
+/// What [`Details`] holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct KeyDetails {
+    /// A longer explanation.
+    pub description: Option<Text>,
+    /// The name of a set of limits, resolved by configuration.
+    pub tier: Option<Text>,
+    /// The application's own data.
+    pub metadata: Metadata,
+    /// Networks the key may be used from. Empty: from anywhere.
+    pub allowed_addresses: Box<[IpNet]>,
+    /// Why the key was revoked.
+    pub revoked_reason: Option<Text>,
+    /// When the key was deleted. Its row is kept for audit until it is purged; nothing finds it.
+    pub deleted_at: Option<Timestamp>,
+    /// How the key takes part in a rotation, if it does.
+    pub rotation: Rotation,
+    /// What the caller's id of the request that created the key hashes to; unique.
+    pub request: Option<KeyDigest>,
+    /// The slow hash of a key that was imported with one and was not used since. Until then its
+    /// `digest` is nobody's.
+    pub legacy_hash: Option<LegacyHash>,
+}
+
+/// How a key takes part in a rotation: as the one that is replaced, as the one that replaces it,
+/// or as both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rotation {
+    /// The first key of the line, which limits and usage belong to. `None`: this key itself.
+    pub lineage: Option<KeyId>,
+    /// The key that this one replaces.
+    pub from: Option<KeyId>,
+    /// The key that replaces this one.
+    pub to: Option<KeyId>,
+    /// When this key was replaced.
+    pub rotated_at: Option<Timestamp>,
+    /// This key is refused from this moment on, because it was replaced.
+    pub retires_at: Option<Timestamp>,
+    /// How many milliseconds this key lives on once its replacement is first used. `None` when it
+    /// was not replaced, or when [`retires_at`](Self::retires_at) is already known.
+    pub grace_after_use: Option<u64>,
+    /// Whether keys before this one wait for its first use.
+    pub is_awaited: bool,
+}
+
+impl Details {
+    /// What there is, if there is anything.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<&KeyDetails> {
+        self.0.as_deref()
+    }
+}
+
+impl Deref for Details {
+    type Target = KeyDetails;
+
+    #[inline]
+    fn deref(&self) -> &KeyDetails {
+        static NONE: LazyLock<KeyDetails> = LazyLock::new(KeyDetails::default);
+        self.get().unwrap_or_else(|| &NONE)
+    }
+}
+
+impl DerefMut for Details {
+    fn deref_mut(&mut self) -> &mut KeyDetails {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl From<KeyDetails> for Details {
+    /// Takes up no memory when all fields are empty.
+    fn from(details: KeyDetails) -> Self {
+        Self(Some(details).filter(|details| *details != KeyDetails::default()).map(Box::new))
+    }
+}
+
+impl PartialEq for Details {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for Details {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+/// A slow hash of a key, bcrypt or argon2, in the modular crypt or PHC format.
+///
+/// `Debug` shows nothing: such a hash does not belong in a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LegacyHash(Text);
+
+impl LegacyHash {
+    /// From the text that the other system kept.
+    pub fn new(hash: impl Into<Text>) -> Self {
+        Self(hash.into())
+    }
+
+    /// The text, for a store to keep.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LegacyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LegacyHash(..)")
+    }
+}
