@@ -1,4 +1,4 @@
-//! The names of keys and of their owners.
+//! The names of keys, of events and of owners.
 
 use std::{fmt, str::FromStr};
 
@@ -6,31 +6,70 @@ use uuid::Uuid;
 
 use crate::{GenerateError, KeyDigest, Text, Timestamp};
 
-/// The public name of a key: a UUID version 7, so that ids sort by time of creation.
-///
-/// Safe to log. Prints and parses as a hyphenated UUID.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(Uuid);
+/// A UUID version 7, so that ids sort by time of creation.
+macro_rules! time_ordered_id {
+    ($(#[$docs:meta])* $name:ident) => {
+        $(#[$docs])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id for something created at `now`.
+            pub fn generate(now: Timestamp) -> Result<Self, GenerateError> {
+                let mut random = [0; 10];
+                getrandom::fill(&mut random).map_err(GenerateError)?;
+                let millis = u64::try_from(now.as_unix_millis()).unwrap_or(0);
+                Ok(Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()))
+            }
+
+            /// From the 16 bytes that stores keep.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+
+            /// The 16 bytes that stores keep.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self).map_err(|_| ParseIdError(()))
+            }
+        }
+
+        crate::text::serde_as_text!($name, "an id (a UUID)");
+    };
+}
+
+time_ordered_id! {
+    /// The public name of a key: a UUID version 7, so that ids sort by time of creation.
+    ///
+    /// Safe to log. Prints and parses as a hyphenated UUID.
+    KeyId
+}
+
+time_ordered_id! {
+    /// The name of a [`KeyEvent`](crate::KeyEvent): a UUID version 7, so that events sort by time.
+    EventId
+}
 
 impl KeyId {
-    /// A new id for a key created at `now`.
-    pub fn generate(now: Timestamp) -> Result<Self, GenerateError> {
-        let mut random = [0; 10];
-        getrandom::fill(&mut random).map_err(GenerateError)?;
-        let millis = u64::try_from(now.as_unix_millis()).unwrap_or(0);
-        Ok(Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()))
-    }
-
-    /// From the 16 bytes that stores keep.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(Uuid::from_bytes(bytes))
-    }
-
-    /// The 16 bytes that stores keep.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        self.0.as_bytes()
-    }
-
     /// An id made from a digest, for keys that nobody issued: the same key has the same id after
     /// every start. Version 8 (RFC 9562 §5.8); the digest cannot be told from it.
     pub(crate) fn from_digest(digest: &KeyDigest) -> Self {
@@ -42,39 +81,17 @@ impl KeyId {
     }
 }
 
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for KeyId {
-    type Err = ParseKeyIdError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self).map_err(|_| ParseKeyIdError(()))
-    }
-}
-
 /// The text is not a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ParseKeyIdError(());
+pub struct ParseIdError(());
 
-impl fmt::Display for ParseKeyIdError {
+impl fmt::Display for ParseIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a key id (a UUID)")
+        f.write_str("not an id (a UUID)")
     }
 }
 
-impl std::error::Error for ParseKeyIdError {}
-
-crate::text::serde_as_text!(KeyId, "a key id (a UUID)");
+impl std::error::Error for ParseIdError {}
 
 /// Who a key belongs to, in the words of the application: a user id, a tenant, an e-mail address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

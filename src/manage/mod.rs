@@ -146,7 +146,7 @@ impl KeyManager {
     /// Removes the rows of keys that were revoked or deleted before this moment, and returns how
     /// many there were.
     pub async fn purge(&self, before: Timestamp) -> Result<u64, ManageError> {
-        Ok(self.repository.purge(before).await?)
+        Ok(self.repository.purge(before, None).await?)
     }
 
     async fn change(

@@ -28,8 +28,10 @@ pub enum StoreErrorKind {
     Timeout,
     /// It was not asked, because it has too much to do.
     Overloaded,
-    /// The id or digest to insert exists already. Nothing was written.
+    /// The id, digest or request to insert exists already. Nothing was written.
     Duplicate,
+    /// It cannot do this at all.
+    Unsupported,
     /// What it holds is not what this crate wrote: a row that does not read as a key, or a schema
     /// that this version does not know.
     Corrupt,
@@ -92,7 +94,8 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => "the key store is unavailable",
             StoreErrorKind::Timeout => "the key store did not answer in time",
             StoreErrorKind::Overloaded => "the key store has too much to do",
-            StoreErrorKind::Duplicate => "a key with this id or digest exists already",
+            StoreErrorKind::Duplicate => "a key with this id, digest or request exists already",
+            StoreErrorKind::Unsupported => "the key store cannot do this",
             StoreErrorKind::Corrupt => "the key store holds something that is not a key",
         })
     }

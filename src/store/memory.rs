@@ -1,7 +1,7 @@
 //! [`MemoryStore`]: keys in the process's memory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fmt,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -9,10 +9,13 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    KeyRepository, KeyStore, KeyUse, ListQuery, Lookup, Page, StoreError, StoreErrorKind, Update,
+    Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Lookup, Page, StoreError,
+    StoreErrorKind, Update,
     digest_map::{DigestMap, MapDigest},
 };
-use crate::{KeyDigest, KeyId, KeyRecord, Timestamp};
+use crate::{
+    EventId, EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId, Timestamp,
+};
 
 /// Keys in the process's memory: for tests, and for keys that need not outlive the process.
 ///
@@ -25,6 +28,9 @@ struct Keys {
     by_id: BTreeMap<KeyId, Arc<KeyRecord>>,
     /// Every key, deleted ones included, since digests stay taken.
     by_digest: DigestMap<Arc<KeyRecord>>,
+    /// The keys that were created by a request with an id.
+    requests: DigestMap<KeyId>,
+    events: BTreeMap<EventId, KeyEvent>,
 }
 
 impl MemoryStore {
@@ -51,9 +57,51 @@ impl MemoryStore {
 }
 
 impl Keys {
+    /// Whether ids, digests and requests are unique after these changes.
+    fn check(&self, changes: &Changes) -> Result<(), StoreError> {
+        let (mut ids, mut digests) = (HashSet::new(), HashSet::new());
+        let mut requests = HashSet::new();
+        let inserts = changes.inserts.iter().map(|record| (record, None));
+        let updates = changes.updates.iter();
+        let updates = updates.map(|update| (&update.record, self.by_id.get(&update.record.id)));
+        for (record, old) in inserts.chain(updates) {
+            let taken_by = |id: &KeyId| old.is_none_or(|old| old.id != *id);
+            let digest = MapDigest::from(&record.digest);
+            let request = record.details.request.as_ref().map(MapDigest::from);
+            let known = (old.is_none() && self.by_id.contains_key(&record.id))
+                || self.by_digest.get(&digest).is_some_and(|other| taken_by(&other.id))
+                || request.is_some_and(|request| self.requests.get(&request).is_some_and(taken_by));
+            let twice = !ids.insert(record.id)
+                || !digests.insert(digest)
+                || request.is_some_and(|request| !requests.insert(request));
+            if known || twice {
+                return Err(StoreError::new(StoreErrorKind::Duplicate));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_stale(&self, update: &KeyUpdate) -> bool {
+        self.by_id.get(&update.record.id).is_none_or(|old| old.revision != update.expected)
+    }
+
     fn put(&mut self, record: Arc<KeyRecord>) {
+        if let Some(request) = &record.details.request {
+            self.requests.insert(MapDigest::from(request), record.id);
+        }
         self.by_digest.insert(MapDigest::from(&record.digest), record.clone());
         self.by_id.insert(record.id, record);
+    }
+
+    fn replace(&mut self, record: &KeyRecord) {
+        let Some(old) = self.by_id.get(&record.id).cloned() else { return };
+        self.by_digest.remove(&MapDigest::from(&old.digest));
+        self.put(Arc::new(KeyRecord {
+            created_at: old.created_at,
+            last_used_at: old.last_used_at,
+            use_count: old.use_count,
+            ..record.clone()
+        }));
     }
 }
 
@@ -71,15 +119,20 @@ impl KeyStore for MemoryStore {
 
 #[async_trait]
 impl KeyRepository for MemoryStore {
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
         let mut keys = self.write();
-        let taken = keys.by_id.contains_key(&record.id)
-            || keys.by_digest.contains_key(&MapDigest::from(&record.digest));
-        if taken {
-            return Err(StoreError::new(StoreErrorKind::Duplicate));
+        keys.check(changes)?;
+        if changes.updates.iter().any(|update| keys.is_stale(update)) {
+            return Ok(Update::Stale);
         }
-        keys.put(Arc::new(record.clone()));
-        Ok(())
+        for record in &changes.inserts {
+            keys.put(Arc::new(record.clone()));
+        }
+        for KeyUpdate { record, .. } in &changes.updates {
+            keys.replace(record);
+        }
+        keys.events.extend(changes.events.iter().map(|event| (event.id, event.clone())));
+        Ok(Update::Done)
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -88,37 +141,15 @@ impl KeyRepository for MemoryStore {
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let keys = self.read();
-        let wanted = |record: &&Arc<KeyRecord>| {
-            !record.is_deleted()
-                && (query.owner.is_none() || record.owner == query.owner)
-                && query.after.is_none_or(|after| record.id < after)
-        };
         // Starts at the cursor and not at the end, so that every page costs the same.
         let up_to = query.after.unwrap_or(KeyId::from_bytes([0xff; 16]));
         let records = keys.by_id.range(..=up_to).rev().map(|(_, record)| record);
-        let items = records.filter(wanted).take(query.limit.saturating_add(1)).cloned().collect();
+        let items = records
+            .filter(|record| query.matches(record))
+            .take(query.limit.saturating_add(1))
+            .cloned()
+            .collect();
         Ok(Page::from_one_more(items, query.limit))
-    }
-
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        let mut keys = self.write();
-        let Some(old) = keys.by_id.get(&record.id).cloned() else { return Ok(Update::Stale) };
-        if old.revision != expected {
-            return Ok(Update::Stale);
-        }
-        if old.digest != record.digest {
-            if keys.by_digest.contains_key(&MapDigest::from(&record.digest)) {
-                return Err(StoreError::new(StoreErrorKind::Duplicate));
-            }
-            keys.by_digest.remove(&MapDigest::from(&old.digest));
-        }
-        keys.put(Arc::new(KeyRecord {
-            created_at: old.created_at,
-            last_used_at: old.last_used_at,
-            use_count: old.use_count,
-            ..record.clone()
-        }));
-        Ok(Update::Done)
     }
 
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
@@ -134,14 +165,27 @@ impl KeyRepository for MemoryStore {
         Ok(())
     }
 
-    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
         let mut keys = self.write();
         let old = |time: Option<Timestamp>| time.is_some_and(|time| time < before);
-        let gone = |record: &KeyRecord| old(record.revoked_at) || old(record.details.deleted_at);
+        let gone = |record: &KeyRecord| {
+            (old(record.revoked_at) || old(record.details.deleted_at))
+                && owner.is_none_or(|owner| record.owner.as_ref() == Some(owner))
+        };
         let count = keys.by_id.len();
         keys.by_id.retain(|_, record| !gone(record));
         keys.by_digest.retain(|_, record| !gone(record));
+        let Keys { by_id, requests, .. } = &mut *keys;
+        requests.retain(|_, id| by_id.contains_key(id));
         Ok((count - keys.by_id.len()) as u64)
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        let keys = self.read();
+        let latest_first = keys.events.values().rev();
+        let items = latest_first.filter(|event| query.matches(event));
+        let items = items.take(query.limit.saturating_add(1)).cloned().collect();
+        Ok(EventPage::from_one_more(items, query.limit))
     }
 }
 

@@ -19,6 +19,7 @@ mod digest_map;
 mod error;
 mod fixed;
 mod invalidation;
+mod list;
 mod memory;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
+use crate::{EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId, Timestamp};
 
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
@@ -56,6 +57,7 @@ pub use invalidation::PostgresInvalidations;
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use invalidation::RedisInvalidations;
 pub use invalidation::{Invalidations, LocalInvalidations, Subscription};
+pub use list::{ListQuery, Page};
 pub use memory::MemoryStore;
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
@@ -149,9 +151,31 @@ impl From<Option<Arc<KeyRecord>>> for Lookup {
 /// - A change is visible to `find` through the same store as soon as it returned.
 #[async_trait]
 pub trait KeyRepository: KeyStore {
-    /// Adds a key. An id or digest that exists already is a
-    /// [`Duplicate`](StoreErrorKind::Duplicate).
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError>;
+    /// Makes all of these changes, or none: the new keys, then the updates, then the events.
+    ///
+    /// A new key whose id, digest or [`request`](crate::KeyDetails::request) exists already is a
+    /// [`Duplicate`](StoreErrorKind::Duplicate). An update whose key has another revision than
+    /// expected, or does not exist, makes everything [`Stale`](Update::Stale). Of several
+    /// concurrent updates that expect the same revision, exactly one is [`Done`](Update::Done).
+    ///
+    /// An update writes every field of its record but `id`, `created_at`, `last_used_at` and
+    /// `use_count`; the new revision is the record's, which must be greater than the expected one.
+    ///
+    /// Events are kept for [`events`](Self::events). A store without an audit log passes them
+    /// over.
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError>;
+
+    /// [Applies](Self::apply) one new key.
+    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        let changes = Changes { inserts: vec![record.clone()], ..Changes::default() };
+        self.apply(&changes).await.map(drop)
+    }
+
+    /// [Applies](Self::apply) one update.
+    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
+        let update = KeyUpdate { record: record.clone(), expected };
+        self.apply(&Changes { updates: vec![update], ..Changes::default() }).await
+    }
 
     /// The key with this id. Deleted keys are found here, with `deleted_at` set.
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError>;
@@ -159,89 +183,52 @@ pub trait KeyRepository: KeyStore {
     /// A page of the keys that are not deleted, the youngest (greatest) id first.
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
 
-    /// Replaces the key with `record.id`, if its revision is `expected`.
-    ///
-    /// Writes every field of `record` but `id`, `created_at`, `last_used_at` and `use_count`; the
-    /// new revision is `record.revision`, which must be greater than `expected`. Of several
-    /// concurrent updates that expect the same revision, exactly one is [`Update::Done`].
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError>;
-
     /// Adds to the use counts of keys, and moves `last_used_at` forward, never back. Ids that do
     /// not exist are passed over. Leaves the revision as it is.
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
 
-    /// Removes the rows of keys that were revoked or deleted before this moment, and returns how
-    /// many there were.
-    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError>;
+    /// Removes the rows of keys that were revoked or deleted before this moment, of this owner or
+    /// of all, and returns how many there were.
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError>;
+
+    /// A page of the audit log, the latest event first. A store that keeps none is
+    /// [`Unsupported`](StoreErrorKind::Unsupported).
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        let _ = query;
+        Err(StoreError::new(StoreErrorKind::Unsupported))
+    }
 
     /// Lets go of connections in good order, before the program ends. Afterwards every method of
     /// this store and its clones may be an error. Does nothing for a store that has none.
     async fn close(&self) {}
 }
 
-/// Which keys to list.
+/// What a repository is to write, all of it or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Keys to add.
+    pub inserts: Vec<KeyRecord>,
+    /// Keys to replace.
+    pub updates: Vec<KeyUpdate>,
+    /// What to write into the audit log.
+    pub events: Vec<KeyEvent>,
+}
+
+/// A key as it is to be, if it still has the revision it was read with.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ListQuery {
-    /// Only keys of this owner.
-    pub owner: Option<OwnerId>,
-    /// Only keys with ids smaller than this one: those that come after it in the list.
-    pub after: Option<KeyId>,
-    /// At most this many keys.
-    pub limit: usize,
+pub struct KeyUpdate {
+    /// The key. Its revision is greater than the expected one.
+    pub record: KeyRecord,
+    /// The revision that it must have in the store.
+    pub expected: u64,
 }
 
-impl ListQuery {
-    /// The first `limit` keys of all owners.
-    pub const fn new(limit: usize) -> Self {
-        Self { owner: None, after: None, limit }
-    }
-
-    /// Only keys of this owner.
-    #[must_use]
-    pub fn with_owner(mut self, owner: impl Into<OwnerId>) -> Self {
-        self.owner = Some(owner.into());
-        self
-    }
-
-    /// Goes on after this key: [`Page::next`] of the page before.
-    #[must_use]
-    pub const fn after(mut self, id: KeyId) -> Self {
-        self.after = Some(id);
-        self
-    }
-}
-
-/// Some keys of a list.
-///
-/// Pages are counted by key and not by number: keys that are added or removed meanwhile make no
-/// other key appear twice or not at all.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Page {
-    /// The keys.
-    pub items: Vec<Arc<KeyRecord>>,
-    /// Where the next page begins; `None` when this is the last.
-    pub next: Option<KeyId>,
-}
-
-impl Page {
-    /// A page of `limit` keys, from `limit + 1` records that were read: the one too many says
-    /// that there is another page.
-    pub fn from_one_more(mut items: Vec<Arc<KeyRecord>>, limit: usize) -> Self {
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|record| record.id);
-        Self { items, next }
-    }
-}
-
-/// What became of an update.
+/// What became of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Update {
-    /// It was written.
+    /// They were written.
     Done,
-    /// The key has another revision, or does not exist: nothing was written.
+    /// A key has another revision, or does not exist: nothing was written.
     Stale,
 }
 
@@ -269,8 +256,8 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
 #[async_trait]
 impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        (**self).insert(record).await
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        (**self).apply(changes).await
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -281,16 +268,16 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
         (**self).list(query).await
     }
 
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        (**self).update(record, expected).await
-    }
-
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         (**self).record_uses(uses).await
     }
 
-    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
-        (**self).purge(before).await
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
+        (**self).purge(before, owner).await
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        (**self).events(query).await
     }
 
     async fn close(&self) {

@@ -32,7 +32,7 @@ async fn they_are_forgotten_at_once() {
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
     assert_eq!(fixture.cache.update(&revoked(&record), 0).await.unwrap(), Update::Done);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
-    assert_eq!(fixture.cache.purge(NOW.saturating_add(TTL)).await.unwrap(), 1);
+    assert_eq!(fixture.cache.purge(NOW.saturating_add(TTL), None).await.unwrap(), 1);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown));
 }
 
@@ -80,7 +80,7 @@ async fn and_those_whose_caller_went_away() {
 async fn a_purge_leaves_the_others_to_be_looked_up() {
     let fixture = Fixture::knowing(&[digest(1)]).await;
     let lookups = fixture.store.lookups();
-    assert_eq!(fixture.cache.purge(NOW).await.unwrap(), 0);
+    assert_eq!(fixture.cache.purge(NOW, None).await.unwrap(), 0);
     fixture.store.set(Mode::Fail(StoreErrorKind::Unavailable));
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good), "the store fails");
     assert_eq!(fixture.store.lookups(), lookups + 1, "but it was asked");

@@ -58,7 +58,7 @@ async fn a_deleted_key_is_refused_in_time() {
     fixture.store.revoke(&digest(1)).await;
     fixture.at(TTL);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
-    tower_api_key::store::KeyRepository::purge(&fixture.store, NOW.saturating_add(TTL))
+    tower_api_key::store::KeyRepository::purge(&fixture.store, NOW.saturating_add(TTL), None)
         .await
         .unwrap();
     fixture.at(2 * TTL);

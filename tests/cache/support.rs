@@ -11,10 +11,10 @@ use std::{
 
 use tokio::sync::oneshot;
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, SettableClock, Timestamp, async_trait,
+    KeyDigest, KeyId, KeyRecord, OwnerId, SettableClock, Timestamp, async_trait,
     store::{
-        CachedStore, KeyRepository, KeyStore, KeyUse, ListQuery, Lookup, MemoryStore, Page,
-        StoreError, StoreErrorKind, Update,
+        CachedStore, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Lookup, MemoryStore,
+        Page, StoreError, StoreErrorKind, Update,
     },
 };
 
@@ -140,8 +140,16 @@ impl KeyStore for Backend {
 
 #[async_trait]
 impl KeyRepository for Backend {
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        self.0.keys.insert(record).await
+    /// Writes; then fails or hangs if the mode of an updated key says so, as a connection may be
+    /// lost before the answer.
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        let applied = self.0.keys.apply(changes).await;
+        let updated = changes.updates.first();
+        match updated.map_or(Mode::Answer, |update| self.mode(&update.record.digest)) {
+            Mode::Fail(kind) => Err(StoreError::new(kind)),
+            Mode::Hang => std::future::pending().await,
+            _ => applied,
+        }
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -152,23 +160,12 @@ impl KeyRepository for Backend {
         self.0.keys.list(query).await
     }
 
-    /// Writes; then fails or hangs if the mode says so, as a connection may be lost before the
-    /// answer.
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        let updated = self.0.keys.update(record, expected).await;
-        match self.mode(&record.digest) {
-            Mode::Fail(kind) => Err(StoreError::new(kind)),
-            Mode::Hang => std::future::pending().await,
-            _ => updated,
-        }
-    }
-
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         self.0.keys.record_uses(uses).await
     }
 
-    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.0.keys.purge(before).await
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
+        self.0.keys.purge(before, owner).await
     }
 }
 

@@ -9,10 +9,10 @@ use std::{
 };
 
 use tower_api_key::{
-    ApiKeyLayer, KeyDigest, KeyId, KeyRecord, Timestamp, UsageRecorder, async_trait,
+    ApiKeyLayer, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp, UsageRecorder, async_trait,
     store::{
-        KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page, StoreError, StoreErrorKind,
-        Update,
+        Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page, StoreError,
+        StoreErrorKind, Update,
     },
 };
 
@@ -120,8 +120,8 @@ impl KeyStore for Moody {
 
 #[async_trait]
 impl KeyRepository for Moody {
-    async fn insert(&self, _: &KeyRecord) -> Result<(), StoreError> {
-        Ok(())
+    async fn apply(&self, _: &Changes) -> Result<Update, StoreError> {
+        Ok(Update::Stale)
     }
 
     async fn get(&self, _: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -130,10 +130,6 @@ impl KeyRepository for Moody {
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         Ok(Page::from_one_more(Vec::new(), query.limit))
-    }
-
-    async fn update(&self, _: &KeyRecord, _: u64) -> Result<Update, StoreError> {
-        Ok(Update::Stale)
     }
 
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
@@ -147,7 +143,7 @@ impl KeyRepository for Moody {
         Ok(())
     }
 
-    async fn purge(&self, _: Timestamp) -> Result<u64, StoreError> {
+    async fn purge(&self, _: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {
         Ok(0)
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc};
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, Timestamp,
-    store::{KeyRepository, KeyStore, KeyUse, ListQuery, Page, StoreError, Update},
+    KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp,
+    store::{Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Page, StoreError, Update},
 };
 
 /// Which calls a gate holds.
@@ -79,9 +79,15 @@ impl KeyStore for Gated {
 
 #[async_trait]
 impl KeyRepository for Gated {
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        self.wait(Hold::Insert, &record.digest).await;
-        self.store.insert(record).await
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        for record in &changes.inserts {
+            self.wait(Hold::Insert, &record.digest).await;
+        }
+        let applied = self.store.apply(changes).await;
+        for update in &changes.updates {
+            self.wait(Hold::Update, &update.record.digest).await;
+        }
+        applied
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -92,17 +98,11 @@ impl KeyRepository for Gated {
         self.store.list(query).await
     }
 
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        let update = self.store.update(record, expected).await;
-        self.wait(Hold::Update, &record.digest).await;
-        update
-    }
-
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         self.store.record_uses(uses).await
     }
 
-    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.store.purge(before).await
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
+        self.store.purge(before, owner).await
     }
 }

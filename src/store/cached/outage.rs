@@ -32,7 +32,10 @@ const MEMORY: Duration = Duration::from_secs(3);
 pub(super) fn is_outage(kind: StoreErrorKind) -> bool {
     match kind {
         StoreErrorKind::Unavailable | StoreErrorKind::Timeout => true,
-        StoreErrorKind::Overloaded | StoreErrorKind::Duplicate | StoreErrorKind::Corrupt => false,
+        StoreErrorKind::Overloaded
+        | StoreErrorKind::Duplicate
+        | StoreErrorKind::Unsupported
+        | StoreErrorKind::Corrupt => false,
     }
 }
 

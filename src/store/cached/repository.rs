@@ -6,17 +6,23 @@ use async_trait::async_trait;
 
 use super::{CachedStore, Inner};
 use crate::{
-    KeyDigest, KeyId, KeyRecord, Timestamp,
-    store::{KeyRepository, KeyUse, ListQuery, Page, StoreError, Update},
+    EventPage, EventQuery, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp,
+    store::{Changes, KeyRepository, KeyUpdate, KeyUse, ListQuery, Page, StoreError, Update},
 };
 
 /// Reads by id and lists are not cached. What `find` says about uses may be as old as the cache.
 #[async_trait]
 impl<S: KeyRepository> KeyRepository for CachedStore<S> {
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        // Somebody may have tried the key before it existed.
-        let _change = Change::of(&self.inner, [record.digest]);
-        self.inner.store.insert(record).await
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        // Somebody may have tried a new key before it existed.
+        let mut digests: Vec<_> = changes.inserts.iter().map(|record| record.digest).collect();
+        for KeyUpdate { record, .. } in &changes.updates {
+            // An update may give a key another digest: then the old one is to be forgotten.
+            let old = self.inner.store.get(record.id).await?;
+            digests.extend(old.map(|old| old.digest).into_iter().chain([record.digest]));
+        }
+        let _change = Change { cache: &self.inner, digests };
+        self.inner.store.apply(changes).await
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -27,21 +33,17 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
         self.inner.store.list(query).await
     }
 
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        // The update may give the key another digest: then the old one is to be forgotten.
-        let old = self.inner.store.get(record.id).await?;
-        let digests = old.map(|old| old.digest).into_iter().chain([record.digest]);
-        let _change = Change::of(&self.inner, digests);
-        self.inner.store.update(record, expected).await
-    }
-
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         self.inner.store.record_uses(uses).await
     }
 
-    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
         let _purge = Purge(&self.inner);
-        self.inner.store.purge(before).await
+        self.inner.store.purge(before, owner).await
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        self.inner.store.events(query).await
     }
 
     async fn close(&self) {
@@ -54,12 +56,6 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
 struct Change<'c, S> {
     cache: &'c Inner<S>,
     digests: Vec<KeyDigest>,
-}
-
-impl<'c, S> Change<'c, S> {
-    fn of(cache: &'c Inner<S>, digests: impl IntoIterator<Item = KeyDigest>) -> Self {
-        Self { cache, digests: digests.into_iter().collect() }
-    }
 }
 
 impl<S> Drop for Change<'_, S> {

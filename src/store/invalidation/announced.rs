@@ -7,8 +7,11 @@ use tokio::runtime::Handle;
 
 use super::Invalidations;
 use crate::{
-    KeyDigest, KeyId, KeyRecord, Timestamp, observe,
-    store::{KeyRepository, KeyStore, KeyUse, ListQuery, Lookup, Page, StoreError, Update},
+    EventPage, EventQuery, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp, observe,
+    store::{
+        Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Lookup, Page, StoreError,
+        Update,
+    },
 };
 
 /// Publishes every key that it changes, after the change.
@@ -35,27 +38,17 @@ impl Announced {
         }
     }
 
-    async fn insert_and_announce(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        let result = self.repository.insert(record).await;
-        // Some node may have been asked for the key before it existed. Also after an error, which
-        // does not say that nothing was written.
-        self.announce(&[record.digest]).await;
-        result
-    }
-
-    async fn update_and_announce(
-        &self,
-        record: &KeyRecord,
-        expected: u64,
-    ) -> Result<Update, StoreError> {
-        let old = self.repository.get(record.id).await?;
-        let result = self.repository.update(record, expected).await;
-        match old {
-            Some(old) if old.digest != record.digest => {
-                self.announce(&[old.digest, record.digest]).await;
-            }
-            _ => self.announce(&[record.digest]).await,
+    async fn apply_and_announce(&self, changes: &Changes) -> Result<Update, StoreError> {
+        // Some node may have been asked for a new key before it existed.
+        let mut digests: Vec<_> = changes.inserts.iter().map(|record| record.digest).collect();
+        for KeyUpdate { record, .. } in &changes.updates {
+            digests.push(record.digest);
+            let old = self.repository.get(record.id).await?;
+            digests.extend(old.map(|old| old.digest).filter(|old| *old != record.digest));
         }
+        let result = self.repository.apply(changes).await;
+        // Also after an error, which does not say that nothing was written.
+        self.announce(&digests).await;
         result
     }
 }
@@ -84,9 +77,9 @@ impl KeyStore for Announced {
 
 #[async_trait]
 impl KeyRepository for Announced {
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        let (this, record) = (self.clone(), record.clone());
-        to_the_end(async move { this.insert_and_announce(&record).await }).await
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        let (this, changes) = (self.clone(), changes.clone());
+        to_the_end(async move { this.apply_and_announce(&changes).await }).await
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -97,18 +90,17 @@ impl KeyRepository for Announced {
         self.repository.list(query).await
     }
 
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        let (this, record) = (self.clone(), record.clone());
-        to_the_end(async move { this.update_and_announce(&record, expected).await }).await
-    }
-
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         self.repository.record_uses(uses).await
     }
 
-    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
         // Purged keys were refused before, and still are.
-        self.repository.purge(before).await
+        self.repository.purge(before, owner).await
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        self.repository.events(query).await
     }
 
     async fn close(&self) {

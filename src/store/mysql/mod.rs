@@ -18,14 +18,14 @@ use self::{
     statements::statements,
 };
 use super::{
-    KeyRepository, KeyStore, KeyUse, ListQuery, Page, StoreError, Update,
+    Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Page, StoreError, Update,
     sql::{
         DEFAULT_TABLE, Statements,
         remote::{self, ANSWER, Loan, PATIENCE, answer, first_of_page, within},
         row, table_name,
     },
 };
-use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, Timestamp};
+use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
 
 /// Keys in a MySQL (8.0 or later) or MariaDB (10.6 or later) database: one that the application has
 /// already, or one of their own. Any number of nodes can share it.
@@ -187,6 +187,27 @@ fn read(row: &MySqlRow) -> Result<Arc<KeyRecord>, StoreError> {
     row::read(row).map(Arc::new).map_err(store_error)
 }
 
+impl MySqlStore {
+    async fn insert_one(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        check_owner(record)?;
+        let query = || {
+            let query = row::bind_changing(sqlx::query(self.statements.insert.clone()), record);
+            row::bind_fixed(query, record)
+        };
+        self.execute(Some(ANSWER), query).await.map(drop)
+    }
+
+    async fn update_one(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
+        check_owner(record)?;
+        let query = || {
+            let query = row::bind_changing(sqlx::query(self.statements.update.clone()), record);
+            query.bind(&record.id.as_bytes()[..]).bind(row::count(expected))
+        };
+        let changed = self.execute(Some(ANSWER), query).await?;
+        Ok(if changed == 0 { Update::Stale } else { Update::Done })
+    }
+}
+
 #[async_trait]
 impl KeyStore for MySqlStore {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -197,13 +218,16 @@ impl KeyStore for MySqlStore {
 
 #[async_trait]
 impl KeyRepository for MySqlStore {
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        check_owner(record)?;
-        let query = || {
-            let query = row::bind_changing(sqlx::query(self.statements.insert.clone()), record);
-            row::bind_fixed(query, record)
-        };
-        self.execute(Some(ANSWER), query).await.map(drop)
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        for record in &changes.inserts {
+            self.insert_one(record).await?;
+        }
+        for KeyUpdate { record, expected } in &changes.updates {
+            if self.update_one(record, *expected).await? == Update::Stale {
+                return Ok(Update::Stale);
+            }
+        }
+        Ok(Update::Done)
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -229,16 +253,6 @@ impl KeyRepository for MySqlStore {
         Ok(Page::from_one_more(items, query.limit))
     }
 
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        check_owner(record)?;
-        let query = || {
-            let query = row::bind_changing(sqlx::query(self.statements.update.clone()), record);
-            query.bind(&record.id.as_bytes()[..]).bind(row::count(expected))
-        };
-        let changed = self.execute(Some(ANSWER), query).await?;
-        Ok(if changed == 0 { Update::Stale } else { Update::Done })
-    }
-
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         let sums = row::sums(uses);
         let sums = sums.map(|(id, count, last)| (hex::encode(id.as_bytes()), count, last));
@@ -248,7 +262,7 @@ impl KeyRepository for MySqlStore {
         self.execute(Some(ANSWER), query).await.map(drop)
     }
 
-    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn purge(&self, before: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {
         let before = before.as_unix_millis();
         let query = || sqlx::query(self.statements.purge.clone()).bind(before).bind(before);
         // Reads the whole table, which takes as long as it takes.

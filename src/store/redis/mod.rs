@@ -12,8 +12,11 @@ use self::{
     link::{Client, Link},
     script::{Keys, Scripts},
 };
-use super::{KeyRepository, KeyStore, KeyUse, ListQuery, Page, StoreError, StoreErrorKind, Update};
-use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, Timestamp};
+use super::{
+    Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Page, StoreError,
+    StoreErrorKind, Update,
+};
+use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
 
 /// Keys in Redis 6.2 or later, or Valkey: for a service of several nodes that has no database.
 ///
@@ -186,20 +189,8 @@ fn millis(time: Timestamp) -> String {
     time.as_unix_millis().to_string()
 }
 
-#[async_trait]
-impl KeyStore for RedisStore {
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let found = self.rows(&self.scripts.find, &[&digest.to_hex()]).await?.pop();
-        if found.as_ref().is_some_and(|record| record.digest != *digest) {
-            return Err(StoreError::corrupt("a digest leads to another key"));
-        }
-        Ok(found.filter(|record| record.details.deleted_at.is_none()))
-    }
-}
-
-#[async_trait]
-impl KeyRepository for RedisStore {
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
+impl RedisStore {
+    async fn insert_one(&self, record: &KeyRecord) -> Result<(), StoreError> {
         let args = [
             &record.id.to_string(),
             &record::write(record),
@@ -214,6 +205,44 @@ impl KeyRepository for RedisStore {
             "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
             _ => Err(unexpected()),
         }
+    }
+
+    async fn update_one(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
+        let args = [&record.id.to_string(), &expected.to_string(), &record::write(record)];
+        let args = args.map(String::as_str);
+        let answer: String = self.link.run(&self.scripts.update, &self.keys, &args).await?;
+        match answer.as_str() {
+            "done" => Ok(Update::Done),
+            "stale" => Ok(Update::Stale),
+            "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+#[async_trait]
+impl KeyStore for RedisStore {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let found = self.rows(&self.scripts.find, &[&digest.to_hex()]).await?.pop();
+        if found.as_ref().is_some_and(|record| record.digest != *digest) {
+            return Err(StoreError::corrupt("a digest leads to another key"));
+        }
+        Ok(found.filter(|record| record.details.deleted_at.is_none()))
+    }
+}
+
+#[async_trait]
+impl KeyRepository for RedisStore {
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        for record in &changes.inserts {
+            self.insert_one(record).await?;
+        }
+        for KeyUpdate { record, expected } in &changes.updates {
+            if self.update_one(record, *expected).await? == Update::Stale {
+                return Ok(Update::Stale);
+            }
+        }
+        Ok(Update::Done)
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -248,18 +277,6 @@ impl KeyRepository for RedisStore {
         }
     }
 
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        let args = [&record.id.to_string(), &expected.to_string(), &record::write(record)];
-        let args = args.map(String::as_str);
-        let answer: String = self.link.run(&self.scripts.update, &self.keys, &args).await?;
-        match answer.as_str() {
-            "done" => Ok(Update::Done),
-            "stale" => Ok(Update::Stale),
-            "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
-            _ => Err(unexpected()),
-        }
-    }
-
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         let lines = uses.iter().map(|key_use| {
             let (count, at) = (count(key_use.count), millis(key_use.last_used_at));
@@ -274,7 +291,7 @@ impl KeyRepository for RedisStore {
         }
     }
 
-    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn purge(&self, before: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {
         let (before, batch) = (millis(before), BATCH.to_string());
         let mut purged = 0;
         loop {

@@ -55,7 +55,7 @@ pub(super) fn read(
     let name = fields.text("name")?.ok_or(Unreadable("name"))?;
     let mut record = KeyRecord::new(id, digest, name, created_at);
     record.start = fields.text("start")?.ok_or(Unreadable("start"))?;
-    record.owner = fields.text("owner")?.map(|owner| OwnerId::new(owner));
+    record.owner = fields.text("owner")?.map(OwnerId::new);
     record.scopes = Scopes::parse(fields.texts("scopes")?).map_err(|_| Unreadable("scopes"))?;
     let metadata = fields.required("metadata", |value| match value {
         Value::Object(metadata) => Some(metadata),

@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep};
 
 use self::statements::statements;
 use super::{
-    KeyRepository, KeyStore, KeyUse, ListQuery, Page, StoreError, Update,
+    Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Page, StoreError, Update,
     sql::{DEFAULT_TABLE, Statements, row, table_name},
 };
-use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, Timestamp};
+use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
 
 /// Keys in a SQLite database: on one machine, in a file that needs no server.
 ///
@@ -194,6 +194,21 @@ fn read(row: &SqliteRow) -> Result<Arc<KeyRecord>, StoreError> {
     row::read(row).map(Arc::new).map_err(store_error)
 }
 
+impl SqliteStore {
+    async fn insert_one(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        let query = row::bind_changing(sqlx::query(self.statements.insert.clone()), record);
+        let query = row::bind_fixed(query, record);
+        query.execute(&self.writer).await.map(drop).map_err(store_error)
+    }
+
+    async fn update_one(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
+        let query = row::bind_changing(sqlx::query(self.statements.update.clone()), record);
+        let query = query.bind(&record.id.as_bytes()[..]).bind(row::count(expected));
+        let done = query.execute(&self.writer).await.map_err(store_error)?;
+        Ok(if done.rows_affected() == 0 { Update::Stale } else { Update::Done })
+    }
+}
+
 #[async_trait]
 impl KeyStore for SqliteStore {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -205,10 +220,16 @@ impl KeyStore for SqliteStore {
 
 #[async_trait]
 impl KeyRepository for SqliteStore {
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        let query = row::bind_changing(sqlx::query(self.statements.insert.clone()), record);
-        let query = row::bind_fixed(query, record);
-        query.execute(&self.writer).await.map(drop).map_err(store_error)
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        for record in &changes.inserts {
+            self.insert_one(record).await?;
+        }
+        for KeyUpdate { record, expected } in &changes.updates {
+            if self.update_one(record, *expected).await? == Update::Stale {
+                return Ok(Update::Stale);
+            }
+        }
+        Ok(Update::Done)
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -230,13 +251,6 @@ impl KeyRepository for SqliteStore {
         Ok(Page::from_one_more(items, query.limit))
     }
 
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        let query = row::bind_changing(sqlx::query(self.statements.update.clone()), record);
-        let query = query.bind(&record.id.as_bytes()[..]).bind(row::count(expected));
-        let done = query.execute(&self.writer).await.map_err(store_error)?;
-        Ok(if done.rows_affected() == 0 { Update::Stale } else { Update::Done })
-    }
-
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         let sums = row::sums(uses);
         let sums = sums.map(|(id, count, last)| (hex::encode(id.as_bytes()), count, last));
@@ -246,7 +260,7 @@ impl KeyRepository for SqliteStore {
         query.execute(&self.writer).await.map(drop).map_err(store_error)
     }
 
-    async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {
+    async fn purge(&self, before: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {
         let query = sqlx::query(self.statements.purge.clone()).bind(before.as_unix_millis());
         Ok(query.execute(&self.writer).await.map_err(store_error)?.rows_affected())
     }

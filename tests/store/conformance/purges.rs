@@ -26,9 +26,9 @@ pub(crate) async fn old_revoked_and_deleted_keys_are_removed(store: impl KeyRepo
         store.insert(record).await.unwrap();
     }
 
-    assert_eq!(store.purge(at(-5)).await.unwrap(), 0);
-    assert_eq!(store.purge(at(100)).await.unwrap(), 4);
-    assert_eq!(store.purge(at(100)).await.unwrap(), 0);
+    assert_eq!(store.purge(at(-5), None).await.unwrap(), 0);
+    assert_eq!(store.purge(at(100), None).await.unwrap(), 4);
+    assert_eq!(store.purge(at(100), None).await.unwrap(), 0);
     for record in &old {
         assert!(store.get(record.id).await.unwrap().is_none(), "{}", record.name);
         assert!(store.find(&record.digest).await.unwrap().is_none(), "{}", record.name);
@@ -45,14 +45,14 @@ pub(crate) async fn live_keys_stay(store: impl KeyRepository) {
     record.disabled = true;
     record.expires_at = Some(at(0));
     store.insert(&record).await.unwrap();
-    assert_eq!(store.purge(at(i64::MAX)).await.unwrap(), 0);
+    assert_eq!(store.purge(at(i64::MAX), None).await.unwrap(), 0);
     assert_eq!(stored(&store, record.id).await, record);
     assert_eq!(store.list(&ListQuery::new(10)).await.unwrap().items.len(), 1);
 }
 
 pub(crate) async fn a_purged_digest_is_free_again(store: impl KeyRepository) {
     store.insert(&ended(1, Some(1), Some(1))).await.unwrap();
-    assert_eq!(store.purge(at(2)).await.unwrap(), 1);
+    assert_eq!(store.purge(at(2), None).await.unwrap(), 1);
     store.insert(&record(1)).await.unwrap();
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&record(1)));
 }

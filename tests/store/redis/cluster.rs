@@ -36,7 +36,7 @@ async fn use_everything(store: &RedisStore) {
     let uses = [1, 2].map(|number| KeyUse { id: record(number).id, count: 1, last_used_at: at(9) });
     store.record_uses(&uses).await.unwrap();
     assert_eq!(stored(store, record(2).id).await.use_count, 1);
-    assert_eq!(store.purge(at(i64::MAX)).await.unwrap(), 1);
+    assert_eq!(store.purge(at(i64::MAX), None).await.unwrap(), 1);
 }
 
 fn start_node(slots: &[&str]) -> Option<OwnServer> {

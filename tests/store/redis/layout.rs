@@ -38,7 +38,7 @@ async fn a_key_is_listed_under_its_owner_of_today() {
     assert_eq!(listed(&store, "bert").await, 0);
     change(&store, |record| record.details.deleted_at = None).await;
     assert_eq!(listed(&store, "bert").await, 1);
-    assert_eq!(store.purge(at(i64::MAX)).await.unwrap(), 0);
+    assert_eq!(store.purge(at(i64::MAX), None).await.unwrap(), 0);
 }
 
 /// A key that is purged leaves nothing behind, whatever it has been through.
@@ -60,7 +60,7 @@ async fn nothing_stays_of_a_purged_key() {
     store.update(&second, 0).await.unwrap();
     assert!(prefix.keys().len() > 5, "{:?}", prefix.keys());
 
-    assert_eq!(store.purge(at(8)).await.unwrap(), 2);
+    assert_eq!(store.purge(at(8), None).await.unwrap(), 2);
     assert_eq!(prefix.keys(), [prefix.key("schema")]);
     let count: u64 = run(&mut prefix.connect(), &["HGET", &prefix.key("schema"), "keys"]);
     assert_eq!(count, 0);
@@ -94,7 +94,7 @@ async fn long_lists_and_purges_go_in_steps() {
     });
     store.record_uses(&uses.collect::<Vec<_>>()).await.unwrap();
     assert_eq!(stored(&store, record(599).id).await.use_count, 599);
-    assert_eq!(store.purge(at(2)).await.unwrap(), total);
+    assert_eq!(store.purge(at(2), None).await.unwrap(), total);
     assert_eq!(prefix.keys(), [prefix.key("schema")]);
 }
 

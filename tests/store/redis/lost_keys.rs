@@ -59,7 +59,7 @@ async fn a_flushed_store_is_corrupt_until_it_is_migrated() {
         store.insert(&record(1)).await.unwrap_err(),
         store.update(&full(1), 0).await.unwrap_err(),
         store.record_uses(&[key_use]).await.unwrap_err(),
-        store.purge(at(0)).await.unwrap_err(),
+        store.purge(at(0), None).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     }

@@ -68,7 +68,7 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
     deleted.details.deleted_at = Some(at(5));
     deleted.revision += 1;
     assert_eq!(store.update(&deleted, large(0).revision).await.unwrap(), Update::Done);
-    assert_eq!(store.purge(at(6)).await.unwrap(), 1);
+    assert_eq!(store.purge(at(6), None).await.unwrap(), 1);
 
     let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "0"]);
     store.insert(&large(written)).await.unwrap();

@@ -132,7 +132,7 @@ async fn assert_outage(store: &RedisStore) {
                 store.insert(&small),
                 store.update(&large, 0),
                 store.record_uses(&uses),
-                store.purge(at(0)),
+                store.purge(at(0), None),
                 store.migrate(),
             )
         },

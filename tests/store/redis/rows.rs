@@ -69,7 +69,7 @@ async fn rows_that_are_not_keys_are_corrupt() {
         assert_corrupt(&prefix, text, text).await;
         let error = store.update(&full(1), full(1).revision).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{text:?}");
-        let error = store.purge(at(i64::MAX)).await.unwrap_err();
+        let error = store.purge(at(i64::MAX), None).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{text:?}");
     }
     let _: u64 =

@@ -69,7 +69,7 @@ async fn a_lock_on_reading_is_an_outage() {
         assert!(is_outage(&store.insert(&record(1)).await.unwrap_err()));
         let key_use = KeyUse { id, count: 1, last_used_at: at(1) };
         assert!(is_outage(&store.record_uses(&[key_use]).await.unwrap_err()));
-        assert!(is_outage(&store.purge(at(0)).await.unwrap_err()));
+        assert!(is_outage(&store.purge(at(0), None).await.unwrap_err()));
 
         run(&mut other, "COMMIT").await;
         assert_eq!(ask(&layer, key).await.unwrap(), id);

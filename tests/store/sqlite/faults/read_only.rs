@@ -55,7 +55,7 @@ async fn refuses_to_write(store: &SqliteStore) {
         store.insert(&record(2)).await.unwrap_err(),
         store.update(&changed, full(1).revision).await.map(drop).unwrap_err(),
         store.record_uses(&[key_use]).await.unwrap_err(),
-        store.purge(at(i64::MAX)).await.map(drop).unwrap_err(),
+        store.purge(at(i64::MAX), None).await.map(drop).unwrap_err(),
     ] {
         assert_eq!(error.kind(), StoreErrorKind::Unavailable);
         assert!(texts(&error).contains("readonly"), "{error:?}");

@@ -1,0 +1,127 @@
+//! Lists of keys, page by page.
+
+use std::sync::Arc;
+
+use crate::{KeyDigest, KeyId, KeyRecord, KeyStatus, OwnerId, Scope, Text, Timestamp};
+
+/// Which keys to list. Every filter that is set must be met.
+///
+/// ```
+/// use tower_api_key::store::ListQuery;
+///
+/// let query = ListQuery::new(50).with_owner("user-1").with_scope("orders:read".parse()?);
+/// # let _ = query;
+/// # Ok::<(), tower_api_key::InvalidScope>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ListQuery {
+    /// Only keys of this owner.
+    pub owner: Option<OwnerId>,
+    /// Only keys that have this status at this moment.
+    pub status: Option<(KeyStatus, Timestamp)>,
+    /// Only keys that were granted this very scope, whatever their wildcards cover.
+    pub scope: Option<Scope>,
+    /// Only keys whose name or start begins with this, capitals and all.
+    pub prefix: Option<Text>,
+    /// Only the key that was created by this [`request`](crate::KeyDetails::request).
+    pub request: Option<KeyDigest>,
+    /// Only keys with a [`legacy_hash`](crate::KeyDetails::legacy_hash).
+    pub legacy: bool,
+    /// Only keys with ids smaller than this one: those that come after it in the list.
+    pub after: Option<KeyId>,
+    /// At most this many keys.
+    pub limit: usize,
+}
+
+impl ListQuery {
+    /// The first `limit` keys of all owners.
+    pub const fn new(limit: usize) -> Self {
+        Self {
+            owner: None,
+            status: None,
+            scope: None,
+            prefix: None,
+            request: None,
+            legacy: false,
+            after: None,
+            limit,
+        }
+    }
+
+    /// Only keys of this owner.
+    #[must_use]
+    pub fn with_owner(mut self, owner: impl Into<OwnerId>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// Only keys that have this status at `now`.
+    #[must_use]
+    pub fn with_status(mut self, status: KeyStatus, now: Timestamp) -> Self {
+        self.status = Some((status, now));
+        self
+    }
+
+    /// Only keys that were granted this very scope.
+    #[must_use]
+    pub fn with_scope(mut self, scope: Scope) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// Only keys whose name or start begins with this.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<Text>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// Goes on after this key: [`Page::next`] of the page before.
+    #[must_use]
+    pub const fn after(mut self, id: KeyId) -> Self {
+        self.after = Some(id);
+        self
+    }
+
+    /// Whether the list contains this key, its length aside. What a store cannot ask its database
+    /// it can ask here.
+    pub fn matches(&self, record: &KeyRecord) -> bool {
+        let is_granted = |scope: &Scope| record.scopes.iter().any(|own| own == scope.as_str());
+        let begins = |prefix: &Text| {
+            record.name.starts_with(prefix.as_str()) || record.start.starts_with(prefix.as_str())
+        };
+        !record.is_deleted()
+            && self.after.is_none_or(|after| record.id < after)
+            && self.owner.as_ref().is_none_or(|owner| record.owner.as_ref() == Some(owner))
+            && self.status.is_none_or(|(status, now)| record.status(now) == status)
+            && self.scope.as_ref().is_none_or(is_granted)
+            && self.prefix.as_ref().is_none_or(begins)
+            && self.request.is_none_or(|request| record.details.request == Some(request))
+            && (!self.legacy || record.details.legacy_hash.is_some())
+    }
+}
+
+/// Some keys of a list.
+///
+/// Pages are counted by key and not by number: keys that are added or removed meanwhile make no
+/// other key appear twice or not at all.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Page {
+    /// The keys.
+    pub items: Vec<Arc<KeyRecord>>,
+    /// Where the next page begins; `None` when this is the last.
+    pub next: Option<KeyId>,
+}
+
+impl Page {
+    /// A page of `limit` keys, from `limit + 1` records that were read: the one too many says
+    /// that there is another page.
+    pub fn from_one_more(mut items: Vec<Arc<KeyRecord>>, limit: usize) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|record| record.id);
+        Self { items, next }
+    }
+}
