@@ -196,7 +196,8 @@ fn judge(
         return reject_key(kind, &record);
     }
     // 9. Address.
-    if let Some(details) = record.details.get()
+    let details = record.details.get();
+    if let Some(details) = details
         && !details.allowed_addresses.is_empty()
         && !is_address_allowed(config, request, &details.allowed_addresses)
     {
@@ -206,6 +207,11 @@ fn judge(
 
     if attempt.turn > 0 {
         renew_digest(config, request, &record);
+    }
+    if details.is_some_and(|details| details.rotation.is_awaited)
+        && let Some(upkeep) = &config.upkeep
+    {
+        upkeep.start_grace(record.id, config.clock.now());
     }
     let key = AuthenticatedKey::new(record);
     Outcome::Admit(Admission::Authenticated { key, place: attempt.place })
@@ -223,12 +229,12 @@ fn is_address_allowed(config: &Config, request: &RequestHead<'_>, allowed: &[IpN
 /// A key that was found under a retired pepper is stored anew under the current one.
 #[cold]
 fn renew_digest(config: &Config, request: &RequestHead<'_>, record: &Arc<KeyRecord>) {
-    let Some(renewal) = &config.renewal else { return };
+    let Some(upkeep) = &config.upkeep else { return };
     if let Ok(Some(credential)) = extract::find(&config.sources, config.precedence, request)
         && let Some(renewed) = with_key(config, &credential, |key| config.hasher.digest(key))
         && record.digest != renewed
     {
-        renewal.start(record.clone(), renewed);
+        upkeep.renew_digest(record.clone(), renewed);
     }
 }
 

@@ -5,8 +5,9 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 use crate::{
-    Clock, KeyFormat, KeyHasher, KeySource, Precedence, UsageRecorder, authenticate::Admission,
-    cache_headers::CacheCare, rejection::Renderer, renewal::Renewal, store::KeyStore,
+    Clock, EventId, KeyAction, KeyEvent, KeyFormat, KeyHasher, KeySource, Precedence, Rejection,
+    UsageRecorder, authenticate::Admission, cache_headers::CacheCare, event::EventHook,
+    rejection::Renderer, retirement::Retirement, store::KeyStore, upkeep::Upkeep,
 };
 
 /// What a layer and its services share.
@@ -24,13 +25,21 @@ pub(crate) struct Config {
     pub(crate) client_address: Option<Hook<Option<IpAddr>>>,
     pub(crate) allow_anonymous: bool,
     pub(crate) hide_credentials: bool,
-    pub(crate) renewal: Option<Renewal>,
+    pub(crate) upkeep: Option<Upkeep>,
+    pub(crate) events: Option<EventHook>,
     pub(crate) usage: Option<UsageRecorder>,
     /// Off when the application looks after caches itself.
     pub(crate) cache_headers: bool,
     pub(crate) vary: Option<HeaderValue>,
     pub(crate) renderer: Renderer,
     pub(crate) realm: Box<str>,
+}
+
+/// What is done to the response of a request that was let in.
+pub(crate) struct Aftercare {
+    pub(crate) cache: CacheCare,
+    /// Boxed, since few keys are in their grace and every request carries this.
+    pub(crate) retirement: Option<Box<Retirement>>,
 }
 
 /// A user's function of the request.
@@ -68,8 +77,41 @@ impl<'r, B> From<&'r Request<B>> for RequestHead<'r> {
 impl Config {
     /// What the response to a request that is let in like this needs.
     #[inline]
-    pub(crate) fn cache_care(&self, admission: &Admission) -> CacheCare {
-        if self.cache_headers { CacheCare::for_admission(admission) } else { CacheCare::None }
+    pub(crate) fn aftercare(&self, admission: &Admission) -> Aftercare {
+        let cache =
+            if self.cache_headers { CacheCare::for_admission(admission) } else { CacheCare::None };
+        let retirement = match admission {
+            Admission::Authenticated { key, .. } => Retirement::of(key.record()),
+            Admission::PassBy | Admission::Anonymous => None,
+        };
+        Aftercare { cache, retirement }
+    }
+}
+
+impl Config {
+    /// Tells the hook about a denial, if there is one. Of a denial that was made inside, the
+    /// request is gone.
+    #[inline]
+    pub(crate) fn tell(&self, rejection: &Rejection, request: Option<&RequestHead<'_>>) {
+        if let Some(hook) = &self.events {
+            self.tell_hook(hook, rejection, request);
+        }
+    }
+
+    #[cold]
+    fn tell_hook(
+        &self,
+        hook: &EventHook,
+        rejection: &Rejection,
+        request: Option<&RequestHead<'_>>,
+    ) {
+        let now = self.clock.now();
+        // Without random bytes there is no name for the event; the denial is in the log.
+        let Ok(id) = EventId::generate(now) else { return };
+        let mut event = KeyEvent::new(id, now, KeyAction::Denied(rejection.kind()));
+        event.key = rejection.key();
+        event.address = self.client_address.as_ref().zip(request).and_then(|(find, r)| find(r));
+        hook(&event);
     }
 }
 

@@ -108,7 +108,6 @@ impl fmt::Display for KeyAction {
 }
 
 /// Who listens to events.
-#[allow(dead_code)]
 pub(crate) type EventHook = Arc<dyn Fn(&KeyEvent) + Send + Sync>;
 
 /// Which events to list.

@@ -17,8 +17,7 @@ use tower_service::Service;
 use crate::{
     Rejection, RequestHead,
     authenticate::{self, Outcome, Waiting},
-    cache_headers::CacheCare,
-    config::Config,
+    config::{Aftercare, Config},
     observe,
 };
 
@@ -38,7 +37,7 @@ pin_project! {
     enum State<S, B, F> {
         // Boxed: a request and a service are large, and few requests wait.
         Waiting { parked: Option<Box<Parked<S, B>>> },
-        Inner { config: Arc<Config>, care: CacheCare, #[pin] future: F },
+        Inner { config: Arc<Config>, after: Aftercare, #[pin] future: F },
         Rejected { response: Option<Response<Full<Bytes>>> },
     }
 }
@@ -56,8 +55,8 @@ where
     S: Service<Request<B>>,
 {
     #[inline]
-    pub(crate) fn admitted(config: Arc<Config>, care: CacheCare, future: S::Future) -> Self {
-        Self { state: State::Inner { config, care, future } }
+    pub(crate) fn admitted(config: Arc<Config>, after: Aftercare, future: S::Future) -> Self {
+        Self { state: State::Inner { config, after, future } }
     }
 
     pub(crate) fn waiting(
@@ -72,6 +71,7 @@ where
 
     pub(crate) fn rejected(config: &Config, rejection: Rejection, request: &Request<B>) -> Self {
         observe::denied(&rejection);
+        config.tell(&rejection, Some(&RequestHead::from(request)));
         let response = config.renderer.respond(rejection, request.headers());
         Self { state: State::Rejected { response: Some(response) } }
     }
@@ -87,9 +87,9 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project().state.project() {
-                StateProjection::Inner { config, care, future } => {
+                StateProjection::Inner { config, after, future } => {
                     let response = ready!(future.poll(cx))?;
-                    return Poll::Ready(Ok(finish(config, *care, response)));
+                    return Poll::Ready(Ok(finish(config, after, response)));
                 }
                 StateProjection::Rejected { response } => {
                     let response = response.take().expect(POLLED_AFTER_COMPLETION);
@@ -123,9 +123,9 @@ where
     let head = RequestHead::from(&request);
     Poll::Ready(match authenticate::resume(&config, &head, waiting.attempt, answer) {
         Outcome::Admit(admission) => {
-            let care = config.cache_care(&admission);
+            let after = config.aftercare(&admission);
             authenticate::attach(&config, &mut request, admission);
-            ResponseFuture::admitted(config, care, service.call(request))
+            ResponseFuture::admitted(config, after, service.call(request))
         }
         Outcome::Reject(rejection) => ResponseFuture::rejected(&config, rejection, &request),
         Outcome::Wait(waiting) => ResponseFuture::waiting(config, service, request, waiting),
@@ -136,13 +136,17 @@ where
 #[inline]
 fn finish<ResBody>(
     config: &Config,
-    care: CacheCare,
+    after: &Aftercare,
     mut response: Response<ResBody>,
 ) -> Response<Either<ResBody, Full<Bytes>>> {
-    if let Some(denial) = config.renderer.respond_anew(&response) {
+    if let Some((rejection, denial)) = config.renderer.respond_anew(&response) {
+        config.tell(rejection, None);
         return denial.map(Either::Right);
     }
-    care.apply(config.vary.as_ref(), response.headers_mut());
+    after.cache.apply(config.vary.as_ref(), response.headers_mut());
+    if let Some(retirement) = &after.retirement {
+        retirement.apply(response.headers_mut());
+    }
     response.map(Either::Left)
 }
 

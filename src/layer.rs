@@ -5,13 +5,14 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use crate::{
-    ApiKeyAuth, Clock, KeyFormat, KeyHasher, KeySource, Precedence, RejectionResponse, RequestHead,
-    SystemClock, UsageRecorder,
+    ApiKeyAuth, Clock, KeyEvent, KeyFormat, KeyHasher, KeySource, Precedence, RejectionResponse,
+    RequestHead, SystemClock, UsageRecorder,
     cache_headers::vary_on,
     config::Config,
+    event::EventHook,
     rejection::{Challenges, Renderer},
-    renewal::Renewal,
     store::KeyStore,
+    upkeep::Upkeep,
 };
 
 /// Lets in requests that carry a good API key, with its identity in their extensions, and denies
@@ -64,7 +65,8 @@ impl ApiKeyLayer {
             client_address: None,
             allow_anonymous: false,
             hide_credentials: false,
-            renewal: None,
+            upkeep: None,
+            events: None,
             usage: None,
             cache_headers: true,
             vary: None,
@@ -250,8 +252,19 @@ impl ApiKeyLayer {
         self.with(|config| config.cache_headers = false)
     }
 
-    pub(crate) fn with_renewal(self, renewal: Renewal) -> Self {
-        self.with(|config| config.renewal = Some(renewal))
+    /// Calls `hook` on every denial, with a [`KeyEvent`] of action
+    /// [`Denied`](crate::KeyAction::Denied), which holds the key's id and the client's address
+    /// where they are known. It must not block.
+    pub fn with_events(self, hook: impl Fn(&KeyEvent) + Send + Sync + 'static) -> Self {
+        self.with_event_hook(Some(Arc::new(hook)))
+    }
+
+    pub(crate) fn with_event_hook(self, hook: Option<EventHook>) -> Self {
+        self.with(|config| config.events = hook)
+    }
+
+    pub(crate) fn with_upkeep(self, upkeep: Upkeep) -> Self {
+        self.with(|config| config.upkeep = Some(upkeep))
     }
 }
 

@@ -105,11 +105,12 @@ mod manage;
 mod observe;
 mod record;
 mod rejection;
-mod renewal;
+mod retirement;
 mod scope;
 mod service;
 pub mod store;
 mod text;
+mod upkeep;
 mod usage;
 
 pub use async_trait::async_trait;
@@ -124,7 +125,10 @@ pub use future::ResponseFuture;
 pub use id::{EventId, KeyId, OwnerId, ParseIdError};
 pub use key::{GenerateError, KeyFormat, SecretKey};
 pub use layer::ApiKeyLayer;
-pub use manage::{InvalidField, IssuedKey, KeyManager, KeyPatch, ManageError, NewKey};
+pub use manage::{
+    Grace, ImportKey, ImportReport, InvalidField, IssuedKey, KeyManager, KeyPatch, ManageError,
+    NewKey,
+};
 pub use record::{Details, KeyDetails, KeyRecord, KeyStatus, LegacyHash, Metadata, Rotation};
 pub use rejection::{Rejection, RejectionKind, RejectionResponse};
 pub use scope::{

@@ -50,12 +50,12 @@ fn count_denial(kind: crate::RejectionKind) {
     }
 }
 
-/// A key could not be stored under the current pepper.
-pub(crate) fn renewal_failed(key: KeyId, error: &StoreError) {
+/// What the use of a key changed about it could not be written.
+pub(crate) fn upkeep_failed(key: KeyId, error: &StoreError) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(%key, cause = chain(Some(error)), "digest not renewed; its next use tries again");
+    tracing::warn!(%key, cause = chain(Some(error)), "what a use changed was not written; the next use tries again");
     #[cfg(feature = "metrics")]
-    metrics::counter!("tower_api_key_renewals_failed_total").increment(1);
+    metrics::counter!("tower_api_key_upkeep_failed_total").increment(1);
 }
 
 /// A change could not be announced to other nodes.

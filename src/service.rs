@@ -66,9 +66,9 @@ where
         let config = &self.config;
         match authenticate::authenticate(config, &RequestHead::from(&request)) {
             Outcome::Admit(admission) => {
-                let care = config.cache_care(&admission);
+                let after = config.aftercare(&admission);
                 authenticate::attach(config, &mut request, admission);
-                ResponseFuture::admitted(config.clone(), care, self.inner.call(request))
+                ResponseFuture::admitted(config.clone(), after, self.inner.call(request))
             }
             Outcome::Reject(rejection) => ResponseFuture::rejected(config, rejection, &request),
             Outcome::Wait(waiting) => {

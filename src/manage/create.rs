@@ -3,10 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
-use super::{KeyManager, ManageError, validate};
+use super::{InvalidField, KeyManager, ManageError, validate};
 use crate::{
-    Details, KeyDetails, KeyId, KeyRecord, Metadata, OwnerId, Scopes, SecretKey, Timestamp,
+    Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Metadata, OwnerId, Scopes,
+    SecretKey, Timestamp,
+    store::{Changes, ListQuery, StoreErrorKind},
 };
 
 /// What a new key is to be.
@@ -37,6 +40,9 @@ pub struct NewKey {
     pub not_before: Option<Timestamp>,
     /// The key is refused from this moment on.
     pub expires_at: Option<Timestamp>,
+    /// The caller's name for the request that creates the key, so that a repeated request makes no
+    /// second one: 1 to 255 visible ASCII characters. Each handle's owner has names of their own.
+    pub request_id: Option<String>,
 }
 
 impl NewKey {
@@ -62,17 +68,52 @@ impl fmt::Debug for IssuedKey {
 
 impl KeyManager {
     /// Creates a key. Once this returned, the key is stored.
+    ///
+    /// With a [`request_id`](NewKey::request_id), doing it again makes no second key: it is
+    /// [`AlreadyCreated`](ManageError::AlreadyCreated). Whoever lost the first answer, and the
+    /// secret with it, rotates that key.
     pub async fn create(&self, new: NewKey) -> Result<IssuedKey, ManageError> {
         let now = self.clock.now();
         let secret = self.format.generate()?;
-        let mut record = KeyRecord::new(
-            KeyId::generate(now)?,
-            self.hasher.digest(secret.expose()),
-            new.name,
-            now,
-        );
+        let digest = self.hasher.digest(secret.expose());
+        let mut record = self.record(new, digest, KeyId::generate(now)?)?;
         record.start = self.format.start(secret.expose()).into();
-        record.owner = new.owner;
+        let changes = Changes {
+            inserts: vec![record.clone()],
+            events: vec![self.event(now, KeyAction::Created, Some(&record))?],
+            ..Changes::default()
+        };
+        match (self.apply(&changes).await, record.details.request) {
+            (Err(ManageError::Store(error)), Some(request))
+                if error.kind() == StoreErrorKind::Duplicate =>
+            {
+                Err(self.already_created(request).await?)
+            }
+            (result, _) => result.map(|_| IssuedKey { secret, record: Arc::new(record) }),
+        }
+    }
+
+    /// The record of a new key that may be made like this.
+    pub(super) fn record(
+        &self,
+        new: NewKey,
+        digest: KeyDigest,
+        id: KeyId,
+    ) -> Result<KeyRecord, ManageError> {
+        let owner = match (&self.access.owner, new.owner) {
+            (Some(own), Some(other)) if *own != other => {
+                return Err(InvalidField::new("owner", "is another than this handle's").into());
+            }
+            (Some(own), _) => Some(own.clone()),
+            (None, owner) => owner,
+        };
+        self.access.check_scopes(&new.scopes)?;
+        let request = new.request_id.as_deref().map(|request_id| {
+            validate::request_id(request_id)?;
+            Ok::<_, InvalidField>(request_digest(self.access.owner.as_ref(), request_id))
+        });
+        let mut record = KeyRecord::new(id, digest, new.name, self.clock.now());
+        record.owner = owner;
         record.scopes = new.scopes;
         record.not_before = new.not_before;
         record.expires_at = new.expires_at;
@@ -81,10 +122,28 @@ impl KeyManager {
             tier: new.tier.map(Into::into),
             metadata: new.metadata,
             allowed_addresses: new.allowed_addresses.into(),
+            request: request.transpose()?,
             ..KeyDetails::default()
         });
         validate::record(&record)?;
-        self.repository.insert(&record).await?;
-        Ok(IssuedKey { secret, record: Arc::new(record) })
+        Ok(record)
     }
+
+    async fn already_created(&self, request: KeyDigest) -> Result<ManageError, ManageError> {
+        let query = ListQuery { request: Some(request), ..ListQuery::new(1) };
+        let page = self.repository.list(&query).await?;
+        let key = page.items.first().filter(|record| self.access.sees(record));
+        Ok(ManageError::AlreadyCreated { key: key.map(|record| record.id) })
+    }
+}
+
+/// What a request id is stored as. One owner's ids are not another's.
+fn request_digest(owner: Option<&OwnerId>, request_id: &str) -> KeyDigest {
+    let mut hash = Sha256::new().chain_update(b"tower-api-key request\0");
+    if let Some(owner) = owner {
+        hash.update(owner.as_str());
+        // No id holds this byte.
+        hash.update(b"\0");
+    }
+    KeyDigest::from_bytes(hash.chain_update(request_id).finalize().into())
 }

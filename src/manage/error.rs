@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use crate::{GenerateError, store::StoreError};
+use crate::{GenerateError, KeyId, KeyStatus, store::StoreError};
 
 /// Why a key was not created, found or changed.
 #[derive(Debug)]
@@ -14,6 +14,21 @@ pub enum ManageError {
     NotFound,
     /// The key was changed since its revision was read; nothing was written.
     RevisionMismatch,
+    /// A request with this id has created a key already: this one, unless it was deleted since.
+    /// Its secret was shown once; rotate the key to get another.
+    AlreadyCreated {
+        /// The key.
+        key: Option<KeyId>,
+    },
+    /// The key was replaced already.
+    AlreadyRotated {
+        /// By this one.
+        to: KeyId,
+    },
+    /// The key has come to its end, revoked or expired, and cannot do this any more.
+    Ended(KeyStatus),
+    /// The scopes are more than this handle may grant.
+    BeyondCeiling,
     /// No random bytes for a new key.
     Generate(GenerateError),
     /// The repository failed. Whether a change was written is unknown.
@@ -57,6 +72,18 @@ impl fmt::Display for ManageError {
             Self::Invalid(invalid) => invalid.fmt(f),
             Self::NotFound => f.write_str("there is no such key"),
             Self::RevisionMismatch => f.write_str("the key was changed by somebody else meanwhile"),
+            Self::AlreadyCreated { key: Some(key) } => {
+                write!(
+                    f,
+                    "this request has created the key {key} already; rotate it for a new secret"
+                )
+            }
+            Self::AlreadyCreated { key: None } => {
+                f.write_str("this request has created a key already, which was deleted since")
+            }
+            Self::AlreadyRotated { to } => write!(f, "the key was replaced already, by {to}"),
+            Self::Ended(status) => write!(f, "the key is {status}"),
+            Self::BeyondCeiling => f.write_str("the scopes are more than may be granted here"),
             Self::Generate(_) => f.write_str("no new key could be made"),
             Self::Store(_) => f.write_str("the keys could not be read or written"),
         }
@@ -68,7 +95,7 @@ impl Error for ManageError {
         match self {
             Self::Generate(error) => Some(error),
             Self::Store(error) => Some(error),
-            Self::Invalid(_) | Self::NotFound | Self::RevisionMismatch => None,
+            _ => None,
         }
     }
 }

@@ -1,25 +1,39 @@
 //! [`KeyManager`]: issuing keys and looking after them.
 
+mod access;
+mod change;
 mod create;
+mod end;
 mod error;
+mod import;
+mod rotate;
 mod update;
 mod validate;
 
 use std::{fmt, sync::Arc};
 
-pub use create::{IssuedKey, NewKey};
-pub use error::{InvalidField, ManageError};
-pub use update::KeyPatch;
-
+use self::access::Access;
+pub(crate) use self::change::revised;
+pub use self::{
+    create::{IssuedKey, NewKey},
+    error::{InvalidField, ManageError},
+    import::{ImportKey, ImportReport},
+    rotate::Grace,
+    update::KeyPatch,
+};
 use crate::{
-    ApiKeyLayer, Clock, KeyFormat, KeyHasher, KeyId, KeyRecord, SystemClock, Timestamp,
-    renewal::Renewal,
-    store::{Announced, Invalidations, KeyRepository, ListQuery, Page, Update},
+    ApiKeyLayer, Clock, EventPage, EventQuery, KeyEvent, KeyFormat, KeyHasher, KeyId, KeyRecord,
+    SystemClock,
+    event::EventHook,
+    store::{Announced, Invalidations, KeyRepository, ListQuery, Page},
+    upkeep::Upkeep,
 };
 
 /// Issues keys and looks after them.
 ///
-/// A clone shares the same repository.
+/// A clone shares the same repository. Handles that may do less, or that say who is acting, are
+/// made with [`for_owner`](Self::for_owner), [`with_scope_ceiling`](Self::with_scope_ceiling),
+/// [`with_actor`](Self::with_actor) and [`with_client_address`](Self::with_client_address).
 ///
 /// ```
 /// use tower_api_key::{KeyFormat, KeyManager, NewKey, Scopes, store::MemoryStore};
@@ -48,12 +62,14 @@ pub struct KeyManager {
     format: KeyFormat,
     hasher: KeyHasher,
     clock: Arc<dyn Clock>,
+    access: Access,
+    hook: Option<EventHook>,
 }
 
 /// Short, so that a key fits one SHA-256 block; see [`KeyFormat`].
 const DEFAULT_PREFIX: &str = "key";
 
-/// The most keys that [`KeyManager::list`] gives at once.
+/// The most keys or events that a page has.
 const MAX_PAGE: usize = 1000;
 
 impl KeyManager {
@@ -64,6 +80,8 @@ impl KeyManager {
             format: KeyFormat::new(DEFAULT_PREFIX).unwrap_or(KeyFormat::opaque()),
             hasher: KeyHasher::default(),
             clock: Arc::new(SystemClock),
+            access: Access::default(),
+            hook: None,
         }
     }
 
@@ -91,98 +109,74 @@ impl KeyManager {
         self
     }
 
+    /// Calls `hook` after every change, and from the [`layer`](Self::layer) on every denial. It
+    /// must not block.
+    ///
+    /// ```
+    /// use tower_api_key::{KeyManager, store::MemoryStore};
+    ///
+    /// let manager = KeyManager::new(MemoryStore::new()).with_events(|event| {
+    ///     println!("{} {:?} by {:?}", event.action, event.key, event.actor);
+    /// });
+    /// # let _ = manager;
+    /// ```
+    pub fn with_events(mut self, hook: impl Fn(&KeyEvent) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
     /// A layer that lets in the keys of this manager: it reads the same repository and knows the
     /// same format, hasher and clock. Keys found under a retired pepper are stored anew under the
-    /// current one.
+    /// current one, and the first use of a key ends the wait of those that it replaces.
     pub fn layer(&self) -> ApiKeyLayer {
         ApiKeyLayer::over(self.repository.clone())
             .with_formats([self.format.clone()])
             .with_hasher(self.hasher.clone())
             .with_clock(self.clock.clone())
-            .with_renewal(Renewal::new(self.repository.clone()))
+            .with_upkeep(Upkeep::new(self.repository.clone()))
+            .with_event_hook(self.hook.clone())
     }
 
     /// The key with this id.
     pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         let record = self.repository.get(id).await?;
-        record.filter(|record| record.details.deleted_at.is_none()).ok_or(ManageError::NotFound)
+        let visible = |record: &Arc<KeyRecord>| !record.is_deleted() && self.access.sees(record);
+        record.filter(visible).ok_or(ManageError::NotFound)
     }
 
     /// A page of keys, the youngest first. The limit is 1 to 1000.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, ManageError> {
-        if !(1..=MAX_PAGE).contains(&query.limit) {
-            return Err(InvalidField::new("limit", "must be from 1 to 1000").into());
-        }
-        Ok(self.repository.list(query).await?)
-    }
-
-    /// Withdraws a key for good. Revoking it again changes nothing: the first time and reason
-    /// stay.
-    pub async fn revoke(
-        &self,
-        id: KeyId,
-        reason: Option<&str>,
-    ) -> Result<Arc<KeyRecord>, ManageError> {
-        reason.map_or(Ok(()), |reason| validate::text("reason", reason))?;
-        self.change(id, |record, now| {
-            if record.revoked_at.is_none() {
-                record.revoked_at = Some(now);
-                record.details.revoked_reason = reason.map(Into::into);
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Deletes a key: from now on nothing finds it. Its row stays for audit until it is purged.
-    pub async fn delete(&self, id: KeyId) -> Result<(), ManageError> {
-        let delete = |record: &mut KeyRecord, now| {
-            record.details.deleted_at = Some(now);
-            Ok(())
+        check_limit(query.limit)?;
+        let Some(owner) = &self.access.owner else {
+            return Ok(self.repository.list(query).await?);
         };
-        self.change(id, delete).await.map(drop)
-    }
-
-    /// Removes the rows of keys that were revoked or deleted before this moment, and returns how
-    /// many there were.
-    pub async fn purge(&self, before: Timestamp) -> Result<u64, ManageError> {
-        Ok(self.repository.purge(before, None).await?)
-    }
-
-    async fn change(
-        &self,
-        id: KeyId,
-        change: impl Fn(&mut KeyRecord, Timestamp) -> Result<(), InvalidField>,
-    ) -> Result<Arc<KeyRecord>, ManageError> {
-        self.change_revision(id, None, change).await
-    }
-
-    /// Reads a key, changes it and writes it back, again if somebody else changed it meanwhile;
-    /// but only from the `expected` revision, if there is one.
-    async fn change_revision(
-        &self,
-        id: KeyId,
-        expected: Option<u64>,
-        change: impl Fn(&mut KeyRecord, Timestamp) -> Result<(), InvalidField>,
-    ) -> Result<Arc<KeyRecord>, ManageError> {
-        loop {
-            let old = self.get(id).await?;
-            if expected.is_some_and(|expected| expected != old.revision) {
-                return Err(ManageError::RevisionMismatch);
-            }
-            let mut new = KeyRecord::clone(&old);
-            change(&mut new, self.clock.now())?;
-            if new == *old {
-                return Ok(old);
-            }
-            new.updated_at = self.clock.now().max(old.updated_at);
-            new.revision = old.revision + 1;
-            // Each `Stale` means that somebody else got on, so this cannot go round for ever.
-            if self.repository.update(&new, old.revision).await? == Update::Done {
-                return Ok(Arc::new(new));
-            }
+        if query.owner.as_ref().is_some_and(|wanted| wanted != owner) {
+            return Ok(Page::from_one_more(Vec::new(), query.limit));
         }
+        Ok(self.repository.list(&query.clone().with_owner(owner.clone())).await?)
     }
+
+    /// A page of the audit log, the latest event first. The limit is 1 to 1000. A repository
+    /// without an audit log is a [`Store`](ManageError::Store) error of kind
+    /// [`Unsupported`](crate::store::StoreErrorKind::Unsupported).
+    pub async fn events(&self, query: &EventQuery) -> Result<EventPage, ManageError> {
+        check_limit(query.limit)?;
+        let mut query = query.clone();
+        if let Some(owner) = &self.access.owner {
+            if query.owner.as_ref().is_some_and(|wanted| wanted != owner) {
+                return Ok(EventPage::from_one_more(Vec::new(), query.limit));
+            }
+            query.owner = Some(owner.clone());
+        }
+        Ok(self.repository.events(&query).await?)
+    }
+}
+
+fn check_limit(limit: usize) -> Result<(), InvalidField> {
+    if (1..=MAX_PAGE).contains(&limit) {
+        return Ok(());
+    }
+    Err(InvalidField::new("limit", "must be from 1 to 1000"))
 }
 
 impl fmt::Debug for KeyManager {
@@ -190,6 +184,7 @@ impl fmt::Debug for KeyManager {
         f.debug_struct("KeyManager")
             .field("format", &self.format)
             .field("hasher", &self.hasher)
+            .field("access", &self.access)
             .finish_non_exhaustive()
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{KeyManager, ManageError, validate};
-use crate::{KeyId, KeyRecord, Metadata, Scopes, Text, Timestamp};
+use super::{KeyManager, ManageError, change::Done, validate};
+use crate::{KeyAction, KeyId, KeyRecord, KeyStatus, Metadata, Scopes, Text, Timestamp};
 
 /// What to change about a key. `None` leaves a field as it is; for fields that a key may lack,
 /// `Some(None)` takes it away.
@@ -45,12 +45,57 @@ pub struct KeyPatch {
 impl KeyManager {
     /// Changes a key and returns it as it is now.
     pub async fn update(&self, id: KeyId, patch: KeyPatch) -> Result<Arc<KeyRecord>, ManageError> {
-        self.change_revision(id, patch.if_revision, |record, _| {
+        self.change(id, patch.if_revision, |record, _| {
+            let old = record.clone();
             patch.apply(record);
-            validate::record(record)
+            validate::record(record)?;
+            if record.scopes != old.scopes {
+                self.access.check_scopes(&record.scopes)?;
+            }
+            Ok(done(&old, record))
         })
         .await
     }
+
+    /// Switches a key off for now.
+    pub async fn disable(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        self.update(id, KeyPatch { disabled: Some(true), ..KeyPatch::default() }).await
+    }
+
+    /// Switches a key on again. A revoked one never returns:
+    /// [`Ended`](ManageError::Ended).
+    pub async fn enable(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        self.change(id, None, |record, _| {
+            if record.revoked_at.is_some() {
+                return Err(ManageError::Ended(KeyStatus::Revoked));
+            }
+            record.disabled = false;
+            Ok(KeyAction::Enabled.into())
+        })
+        .await
+    }
+}
+
+/// What happened, and to which fields.
+fn done(old: &KeyRecord, new: &KeyRecord) -> Done {
+    let action = match (old.disabled, new.disabled) {
+        (false, true) => KeyAction::Disabled,
+        (true, false) => KeyAction::Enabled,
+        _ => KeyAction::Updated,
+    };
+    let changed = [
+        ("name", old.name != new.name),
+        ("description", old.details.description != new.details.description),
+        ("scopes", old.scopes != new.scopes),
+        ("tier", old.details.tier != new.details.tier),
+        ("metadata", old.details.metadata != new.details.metadata),
+        ("allowed_addresses", old.details.allowed_addresses != new.details.allowed_addresses),
+        ("not_before", old.not_before != new.not_before),
+        ("expires_at", old.expires_at != new.expires_at),
+    ];
+    let names: Vec<_> = changed.iter().filter(|(_, changed)| *changed).map(|(f, _)| *f).collect();
+    let detail = Some(names.join(", ").into()).filter(|names: &Text| !names.is_empty());
+    Done { action, detail }
 }
 
 impl KeyPatch {

@@ -38,6 +38,22 @@ pub(super) fn record(record: &KeyRecord) -> Result<(), InvalidField> {
     Ok(())
 }
 
+/// What a caller names a request by.
+pub(super) fn request_id(id: &str) -> Result<(), InvalidField> {
+    if (1..=255).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(InvalidField::new("request_id", "must have 1 to 255 visible ASCII characters"))
+}
+
+/// How an imported key begins.
+pub(super) fn start(start: &str) -> Result<(), InvalidField> {
+    if start.len() <= 64 && start.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(InvalidField::new("start", "must have at most 64 visible ASCII characters"))
+}
+
 /// A text of some sentences.
 pub(super) fn text(field: &'static str, text: &str) -> Result<(), InvalidField> {
     length(field, text, 0, 1000)

@@ -7,6 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
 use super::Metadata;
 use crate::{KeyDigest, KeyId, Text, Timestamp};
@@ -129,6 +130,13 @@ impl LegacyHash {
     /// From the text that the other system kept.
     pub fn new(hash: impl Into<Text>) -> Self {
         Self(hash.into())
+    }
+
+    /// A digest for the record of such a key, until its own is known. No key hashes to it, and the
+    /// same hash always has the same, so that nothing is imported twice.
+    pub(crate) fn stand_in(&self) -> KeyDigest {
+        let hash = Sha256::new().chain_update(b"tower-api-key legacy hash\0");
+        KeyDigest::from_bytes(hash.chain_update(self.expose()).finalize().into())
     }
 
     /// The text, for a store to keep.

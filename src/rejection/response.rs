@@ -87,9 +87,12 @@ impl Renderer {
     /// A denial that was made further in, by [`respond_like`], and now passes this layer:
     /// answered anew so that it gets this layer's challenges, hook and uniformity.
     #[inline]
-    pub(crate) fn respond_anew<B>(&self, inner: &Response<B>) -> Option<Response<Full<Bytes>>> {
+    pub(crate) fn respond_anew<'r, B>(
+        &self,
+        inner: &'r Response<B>,
+    ) -> Option<(&'r Rejection, Response<Full<Bytes>>)> {
         let rejection = inner.extensions().get::<Rejection>().filter(|r| !r.rendered)?;
-        Some(self.respond_in_place_of(inner.headers(), rejection.clone()))
+        Some((rejection, self.respond_in_place_of(inner.headers(), rejection.clone())))
     }
 
     #[cold]

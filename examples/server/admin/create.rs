@@ -35,6 +35,7 @@ impl From<Creation> for NewKey {
             allowed_addresses: networks(body.allowed_addresses.unwrap_or_default()),
             not_before: body.not_before,
             expires_at: body.expires_at,
+            request_id: None,
         }
     }
 }

@@ -1,0 +1,89 @@
+//! How the manager writes: changes and the events that tell of them, in one.
+
+use std::sync::Arc;
+
+use super::{KeyManager, ManageError};
+use crate::{
+    EventId, KeyAction, KeyEvent, KeyId, KeyRecord, Text, Timestamp,
+    store::{Changes, KeyUpdate, Update},
+};
+
+/// What a change did to a key, for its event.
+pub(super) struct Done {
+    pub(super) action: KeyAction,
+    pub(super) detail: Option<Text>,
+}
+
+impl From<KeyAction> for Done {
+    fn from(action: KeyAction) -> Self {
+        Self { action, detail: None }
+    }
+}
+
+impl KeyManager {
+    /// Reads a key, changes it and writes it back, again if somebody else changed it meanwhile;
+    /// but only from the `expected` revision, if there is one.
+    pub(super) async fn change(
+        &self,
+        id: KeyId,
+        expected: Option<u64>,
+        change: impl Fn(&mut KeyRecord, Timestamp) -> Result<Done, ManageError>,
+    ) -> Result<Arc<KeyRecord>, ManageError> {
+        loop {
+            let old = self.get(id).await?;
+            if expected.is_some_and(|expected| expected != old.revision) {
+                return Err(ManageError::RevisionMismatch);
+            }
+            let now = self.clock.now();
+            let mut new = KeyRecord::clone(&old);
+            let done = change(&mut new, now)?;
+            if new == *old {
+                return Ok(old);
+            }
+            let changes = Changes {
+                updates: vec![revised(&old, new.clone(), now)],
+                events: vec![self.event(now, done, Some(&old))?],
+                ..Changes::default()
+            };
+            // Each `Stale` means that somebody else got on, so this cannot go round for ever.
+            if self.apply(&changes).await? == Update::Done {
+                let written = changes.updates.into_iter().next().map(|update| update.record);
+                return Ok(Arc::new(written.unwrap_or(new)));
+            }
+        }
+    }
+
+    /// Writes changes, and tells the hook when they are done.
+    pub(super) async fn apply(&self, changes: &Changes) -> Result<Update, ManageError> {
+        let update = self.repository.apply(changes).await?;
+        if let (Update::Done, Some(hook)) = (update, &self.hook) {
+            changes.events.iter().for_each(|event| hook(event));
+        }
+        Ok(update)
+    }
+
+    /// An event of now, in the name of who holds this handle.
+    pub(super) fn event(
+        &self,
+        now: Timestamp,
+        done: impl Into<Done>,
+        record: Option<&KeyRecord>,
+    ) -> Result<KeyEvent, ManageError> {
+        let Done { action, detail } = done.into();
+        Ok(KeyEvent {
+            key: record.map(|record| record.id),
+            owner: record.map_or_else(|| self.access.owner.clone(), |record| record.owner.clone()),
+            actor: self.access.actor.clone(),
+            address: self.access.address,
+            detail,
+            ..KeyEvent::new(EventId::generate(now)?, now, action)
+        })
+    }
+}
+
+/// The update that makes `old` into `new`.
+pub(crate) fn revised(old: &KeyRecord, mut new: KeyRecord, now: Timestamp) -> KeyUpdate {
+    new.updated_at = now.max(old.updated_at);
+    new.revision = old.revision + 1;
+    KeyUpdate { record: new, expected: old.revision }
+}

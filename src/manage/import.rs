@@ -1,0 +1,122 @@
+//! Taking over keys that another system has issued.
+
+use super::{KeyManager, ManageError, NewKey, change::Done, validate};
+use crate::{
+    Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Text, Timestamp,
+    store::{Changes, StoreErrorKind},
+};
+
+/// A key that another system has issued. Nobody here knows the key itself.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ImportKey {
+    /// The key's digest, as the layer's hasher makes it: by default SHA-256.
+    pub digest: KeyDigest,
+    /// A slow hash, where that is all there is. The digest is then nobody's.
+    pub legacy_hash: Option<LegacyHash>,
+    /// The first characters of the key, as the other system kept them.
+    pub start: Text,
+    /// What it is to be here.
+    pub new: NewKey,
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// When the other system issued it; `None`: now.
+    pub created_at: Option<Timestamp>,
+    /// When it was last used there.
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl ImportKey {
+    /// A key of which the digest is known.
+    pub fn from_digest(digest: KeyDigest, new: NewKey) -> Self {
+        Self {
+            digest,
+            legacy_hash: None,
+            start: Text::default(),
+            new,
+            disabled: false,
+            created_at: None,
+            last_used_at: None,
+        }
+    }
+
+    /// A key of which only a slow hash is known, and how it begins. It is let in by a layer that
+    /// checks such hashes, and gets a digest when it is first used.
+    pub fn from_legacy_hash(hash: LegacyHash, start: impl Into<Text>, new: NewKey) -> Self {
+        let stand_in = Self::from_digest(hash.stand_in(), new);
+        Self { legacy_hash: Some(hash), start: start.into(), ..stand_in }
+    }
+}
+
+/// What became of an import.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportReport {
+    /// The keys that were written, in the order in which they were given.
+    pub imported: Vec<KeyId>,
+    /// The places, counted from 0, of those that were there already. Nothing of them was written.
+    pub duplicates: Vec<usize>,
+}
+
+impl KeyManager {
+    /// Takes over keys that another system has issued: all of them, but for those that are there
+    /// already, or none.
+    ///
+    /// Doing it again finds only duplicates, so an import that was interrupted can be repeated
+    /// from its beginning. Some hundreds of keys at a time are a good measure. Every key is
+    /// checked like a [new one](Self::create) before any is written.
+    pub async fn import(&self, keys: &[ImportKey]) -> Result<ImportReport, ManageError> {
+        let now = self.clock.now();
+        let records = keys.iter().map(|key| self.imported(key, now));
+        let records = records.collect::<Result<Vec<_>, _>>()?;
+        let mut report = ImportReport::default();
+        if records.is_empty() {
+            return Ok(report);
+        }
+        match self.insert_all(&records, now).await {
+            Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Duplicate => {}
+            Err(error) => return Err(error),
+            Ok(()) => {
+                report.imported = records.iter().map(|record| record.id).collect();
+                return Ok(report);
+            }
+        }
+        // Some are there already, and only one by one says which.
+        for (place, record) in records.iter().enumerate() {
+            match self.insert_all(std::slice::from_ref(record), now).await {
+                Ok(()) => report.imported.push(record.id),
+                Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Duplicate => {
+                    report.duplicates.push(place);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(report)
+    }
+
+    fn imported(&self, key: &ImportKey, now: Timestamp) -> Result<KeyRecord, ManageError> {
+        let created_at = key.created_at.unwrap_or(now);
+        let mut record = self.record(key.new.clone(), key.digest, KeyId::generate(created_at)?)?;
+        record.created_at = created_at;
+        record.updated_at = now.max(created_at);
+        record.start = key.start.clone();
+        record.disabled = key.disabled;
+        record.last_used_at = key.last_used_at;
+        if key.legacy_hash.is_some() {
+            record.details = Details::from(KeyDetails {
+                legacy_hash: key.legacy_hash.clone(),
+                ..KeyDetails::clone(&record.details)
+            });
+        }
+        validate::start(&record.start)?;
+        Ok(record)
+    }
+
+    async fn insert_all(&self, records: &[KeyRecord], now: Timestamp) -> Result<(), ManageError> {
+        let done = || Done { action: KeyAction::Imported, detail: None };
+        let events = records.iter().map(|record| self.event(now, done(), Some(record)));
+        let events = events.collect::<Result<_, _>>()?;
+        let changes = Changes { inserts: records.to_vec(), events, ..Changes::default() };
+        self.apply(&changes).await.map(drop)
+    }
+}

@@ -1,0 +1,131 @@
+//! Rotation: a new key takes the place of an old one, which lives on for a while.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{IssuedKey, KeyManager, ManageError, change::revised};
+use crate::{
+    Details, KeyAction, KeyDetails, KeyId, KeyRecord, KeyStatus, Rotation, Timestamp,
+    store::{Changes, Update},
+};
+
+/// How long a key lives on after it was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grace {
+    /// This long from now. None at all refuses the old key at once, which is what a compromised
+    /// one calls for.
+    FromNow(Duration),
+    /// Until this long after the new key is first used, by any node, through a
+    /// [layer](KeyManager::layer) of a manager. Until then the old key has no end but its own.
+    FromFirstUse(Duration),
+}
+
+impl Grace {
+    /// The old key is refused at once.
+    pub const NONE: Self = Self::FromNow(Duration::ZERO);
+}
+
+impl KeyManager {
+    /// Issues a key that takes the place of an old one.
+    ///
+    /// The new key inherits everything but the secret: owner, scopes, limits, addresses, even
+    /// when it expires. It continues the old key's [line](KeyRecord::lineage), to which limits
+    /// and usage belong. The old key lives on through its grace, never beyond its own end, and
+    /// its responses say so (`Deprecation`, RFC 9745; `Sunset`, RFC 8594).
+    ///
+    /// A key is replaced once: doing it again is [`AlreadyRotated`](ManageError::AlreadyRotated),
+    /// which names the new key. That one can be rotated in turn, also within the grace of the
+    /// old one, which stays as it was chosen. Where the old key waits for the first use of a new
+    /// one that is itself replaced before it was ever used, it waits for the first use of either.
+    ///
+    /// A revoked or expired key is [`Ended`](ManageError::Ended).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_api_key::{Grace, KeyManager, NewKey, store::MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = KeyManager::new(MemoryStore::new());
+    /// let old = manager.create(NewKey::named("CI of the shop")).await?;
+    /// let new = manager.rotate(old.record.id, Grace::FromNow(Duration::from_hours(24))).await?;
+    /// assert_eq!(new.record.lineage(), old.record.id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn rotate(&self, id: KeyId, grace: Grace) -> Result<IssuedKey, ManageError> {
+        let secret = self.format.generate()?;
+        loop {
+            let old = self.get(id).await?;
+            let now = self.clock.now();
+            if let Some(to) = old.details.rotation.to {
+                return Err(ManageError::AlreadyRotated { to });
+            }
+            match old.status(now) {
+                status @ (KeyStatus::Revoked | KeyStatus::Expired) => {
+                    return Err(ManageError::Ended(status));
+                }
+                KeyStatus::Active | KeyStatus::Disabled | KeyStatus::NotYetValid => {}
+            }
+            self.access.check_scopes(&old.scopes)?;
+
+            let mut new = successor(&old, KeyId::generate(now)?, grace, now);
+            new.digest = self.hasher.digest(secret.expose());
+            new.start = self.format.start(secret.expose()).into();
+            let mut event = self.event(now, KeyAction::Rotated, Some(&old))?;
+            event.detail = Some(format!("replaced by {}", new.id).into());
+            let changes = Changes {
+                updates: vec![revised(&old, replaced(&old, new.id, grace, now), now)],
+                inserts: vec![new.clone()],
+                events: vec![event],
+            };
+            // Each `Stale` means that somebody else got on, so this cannot go round for ever.
+            if self.apply(&changes).await? == Update::Done {
+                return Ok(IssuedKey { secret, record: Arc::new(new) });
+            }
+        }
+    }
+}
+
+/// The new key, but for its secret.
+fn successor(old: &KeyRecord, id: KeyId, grace: Grace, now: Timestamp) -> KeyRecord {
+    // Keys before an old one that was never used wait for this one as well.
+    let is_awaited = matches!(grace, Grace::FromFirstUse(_)) || old.details.rotation.is_awaited;
+    KeyRecord {
+        id,
+        created_at: now,
+        updated_at: now,
+        last_used_at: None,
+        use_count: 0,
+        revision: 0,
+        details: Details::from(KeyDetails {
+            rotation: Rotation {
+                lineage: Some(old.lineage()),
+                from: Some(old.id),
+                is_awaited,
+                ..Rotation::default()
+            },
+            request: None,
+            legacy_hash: None,
+            ..KeyDetails::clone(&old.details)
+        }),
+        ..old.clone()
+    }
+}
+
+/// The old key, once it is replaced.
+fn replaced(old: &KeyRecord, by: KeyId, grace: Grace, now: Timestamp) -> KeyRecord {
+    let mut replaced = old.clone();
+    let rotation = &mut replaced.details.rotation;
+    rotation.to = Some(by);
+    rotation.rotated_at = Some(now);
+    match grace {
+        Grace::FromNow(grace) => rotation.retires_at = Some(now.saturating_add(grace)),
+        Grace::FromFirstUse(grace) => {
+            // As stores keep it, signed. No grace lasts for millions of years.
+            let longest = i64::MAX.unsigned_abs();
+            let millis = u64::try_from(grace.as_millis()).unwrap_or(longest).min(longest);
+            rotation.grace_after_use = Some(millis);
+        }
+    }
+    replaced
+}
