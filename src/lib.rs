@@ -90,6 +90,8 @@ mod authenticate;
 mod authenticated;
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "cache")]
+mod cache;
 mod cache_headers;
 mod clock;
 mod config;
