@@ -78,6 +78,10 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         }
     }
 
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// What can be said without waiting. What is due is looked up with `ask`, in the background.
     #[inline]
     pub(crate) fn find_now<F>(

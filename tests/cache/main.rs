@@ -11,6 +11,7 @@ mod flights;
 mod flood;
 mod listening;
 mod outage;
+mod owners;
 mod refresh;
 mod slow;
 mod support;
