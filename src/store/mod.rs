@@ -130,9 +130,9 @@ pub trait KeyStore: Send + Sync + 'static {
 /// [owner](crate::OwnerResolver).
 #[derive(Clone, Debug)]
 pub enum Lookup<T = Arc<KeyRecord>> {
-    /// The key.
+    /// The key, or the active owner.
     Found(T),
-    /// There is no such key.
+    /// There is no such key, or owner.
     NotFound,
 }
 
