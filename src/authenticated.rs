@@ -95,6 +95,9 @@ pub(crate) enum Absence {
     Unauthenticated,
     /// There is no layer outside. A mistake in the program, so it is answered with what to do.
     NoLayer,
+    /// The same of the layer that resolves owners.
+    #[cfg(feature = "axum")]
+    NoOwnerLayer,
 }
 
 /// The identity that a layer attached.
@@ -115,14 +118,22 @@ impl Absence {
                 observe::denied(&rejection);
                 respond_like(rejection, request)
             }
-            Self::NoLayer => {
-                let mut response = Response::new(Full::from(
-                    "No identity in this request: add `tower_api_key::ApiKeyLayer` outside this \
-                     route, with `Router::layer` or `ServiceBuilder::layer`.\n",
-                ));
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                response
-            }
+            Self::NoLayer => mistake(
+                "No identity in this request: add `tower_api_key::ApiKeyLayer` outside this \
+                 route, with `Router::layer` or `ServiceBuilder::layer`.\n",
+            ),
+            #[cfg(feature = "axum")]
+            Self::NoOwnerLayer => mistake(
+                "No owner of this type in this request: add `tower_api_key::OwnerLayer` outside \
+                 this route and inside `ApiKeyLayer`, with `Router::layer` or \
+                 `ServiceBuilder::layer`.\n",
+            ),
         }
     }
+}
+
+fn mistake(what_to_do: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(what_to_do));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
 }

@@ -57,7 +57,8 @@
 //! 12. **Inner service**, and on its response `Vary` and `Cache-Control: private`, so that shared
 //!     caches stay safe. Denials carry `no-store`.
 //!
-//! Scopes are asked for where routes are known: by [`RequireScopesLayer`], inside.
+//! Scopes are asked for where routes are known: by [`RequireScopesLayer`], inside. So are owners:
+//! [`OwnerLayer`] resolves whose key it is, and refuses who is not active.
 //!
 //! A denial is a response, never an error: problem details with a stable `code`
 //! ([`RejectionKind`] lists them), or a native gRPC status if the request was gRPC.
@@ -69,16 +70,16 @@
 //! | `default` | | `tracing` | |
 //! | `full` | | everything below | |
 //! | `axum` | no | extractors, and `Rejection` as a response | `axum-core` |
-//! | `cache` | no | `CachedStore` | `quick_cache` |
+//! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache` |
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
 //! | `redis` | no | `RedisStore` | `redis` |
 //! | `redis-cluster` | no | `RedisStore` on a cluster | a few more parts of `redis` |
 //! | `sqlite` | no | `SqliteStore` | `sqlx`, and SQLite compiled from C |
-//! | `metrics` | no | counters for denials, failed lookups, lost subscriptions | `metrics`; nothing on the path of a good key |
+//! | `metrics` | no | counters for denials, failed lookups of keys and owners, lost subscriptions | `metrics`; nothing on the path of a good key |
 //! | `tracing` | yes | an event for each denial and store failure | `tracing`; nothing on the path of a good key |
 //!
-//! Features only add. The rest needs no feature: all sources and formats, scopes, denials,
+//! Features only add. The rest needs no feature: all sources and formats, scopes, owners, denials,
 //! `MemoryStore`, `FixedStore` and `KeyManager`.
 //!
 //! # Why it is built like this
@@ -90,6 +91,8 @@ mod authenticate;
 mod authenticated;
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "cache")]
+mod cache;
 mod cache_headers;
 mod clock;
 mod config;
@@ -103,6 +106,7 @@ mod key;
 mod layer;
 mod manage;
 mod observe;
+mod owner;
 mod record;
 mod rejection;
 mod retirement;
@@ -129,6 +133,10 @@ pub use manage::{
     Grace, ImportKey, ImportReport, InvalidField, IssuedKey, KeyManager, KeyPatch, ManageError,
     NewKey,
 };
+#[cfg(feature = "cache")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+pub use owner::CachedOwners;
+pub use owner::{Owner, OwnerError, OwnerLayer, OwnerResolver, ResolveOwner, ResolveOwnerFuture};
 pub use record::{Details, KeyDetails, KeyRecord, KeyStatus, LegacyHash, Metadata, Rotation};
 pub use rejection::{Rejection, RejectionKind, RejectionResponse};
 pub use scope::{

@@ -9,6 +9,8 @@
 #[cfg(feature = "tracing")]
 use std::error::Error;
 
+#[cfg(feature = "cache")]
+use crate::OwnerError;
 use crate::{KeyId, Rejection, store::StoreError};
 
 /// A request was denied. The service's own trouble is a warning; a caller's is for debugging.
@@ -83,6 +85,31 @@ pub(crate) fn lookup_failed(error: &StoreError) {
 pub(crate) fn store_is_back() {
     #[cfg(feature = "tracing")]
     tracing::info!("the key store answers again");
+}
+
+/// A request's owner was not resolved. The denial says why.
+pub(crate) fn owner_not_resolved() {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_owners_not_resolved_total").increment(1);
+}
+
+/// A cache's call of the resolver of owners failed.
+#[cfg(feature = "cache")]
+pub(crate) fn owner_lookup_failed(error: &OwnerError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        cause = chain(Some(error)),
+        "owner not resolved; known owners go on for a while"
+    );
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_owner_lookups_failed_total").increment(1);
+}
+
+/// A resolver of owners that was down has answered a cache.
+#[cfg(feature = "cache")]
+pub(crate) fn owners_are_back() {
+    #[cfg(feature = "tracing")]
+    tracing::info!("the resolver of owners answers again");
 }
 
 /// A cache hears what other nodes change.

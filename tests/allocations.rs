@@ -141,6 +141,27 @@ async fn a_hit_in_a_cache_allocates_nothing() {
     assert_eq!(layered - bare, 1);
 }
 
+/// What the extension needs, and nothing else.
+#[cfg(feature = "cache")]
+#[tokio::test]
+async fn an_owner_in_a_cache_costs_the_one_that_the_extension_makes() {
+    use tower_api_key::{CachedOwners, OwnerId, OwnerLayer, OwnerResolver};
+
+    let manager = KeyManager::new(MemoryStore::new());
+    let new = NewKey { owner: Some("user-1".into()), ..NewKey::named("test") };
+    let issued = manager.create(new).await.unwrap();
+    let owners = CachedOwners::new(async |id: OwnerId| Ok::<_, Infallible>(Some(id)));
+    owners.resolve(&"user-1".into()).await.unwrap().unwrap();
+
+    let layer = manager.layer().insecure_without_cache_headers();
+    let key = Some(issued.secret.expose());
+    let (without, _) = count(layer.layer(inner()), key);
+    let (with, response) = count(layer.layer(OwnerLayer::new(owners).layer(inner())), key);
+    assert_eq!(response.status(), StatusCode::OK);
+    println!("owner: {} allocations", with - without);
+    assert_eq!(with - without, 1);
+}
+
 #[tokio::test]
 async fn counting_uses_allocates_nothing() {
     let store = MemoryStore::new();

@@ -6,20 +6,26 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tower_api_key::{
-    AuthenticatedKey, InvalidScope, KeyManager, Rejection, RejectionKind, RequireScopesLayer,
+    AuthenticatedKey, CachedOwners, InvalidScope, KeyManager, Owner, OwnerLayer, RequireScopesLayer,
 };
 
-use crate::{body::AnyJson, users};
+use crate::{
+    body::AnyJson,
+    users::{self, User},
+};
 
 pub(crate) fn routes() -> Result<Router<KeyManager>, InvalidScope> {
     let inventory = Router::new()
         .route("/webhook/inventory", post(receive))
         .route_layer(RequireScopesLayer::all(["inventory:write"])?);
+    let external = Router::new()
+        .route("/external/products", get(products))
+        .route_layer(OwnerLayer::new(CachedOwners::new(users::find)));
     Ok(Router::new()
         .route("/articles", get(articles))
         .route("/webhook/orders", post(receive))
         .route("/data/export", get(export))
-        .route("/external/products", get(products))
+        .merge(external)
         .merge(inventory))
 }
 
@@ -42,9 +48,6 @@ async fn export(key: AuthenticatedKey) -> Json<Value> {
 }
 
 /// Not the key alone decides here, but also whose it is.
-async fn products(key: AuthenticatedKey) -> Result<Json<Value>, Rejection> {
-    match key.owner().filter(|owner| users::is_active(owner)) {
-        Some(user) => Ok(Json(json!({ "user_id": user, "products": [] }))),
-        None => Err(Rejection::new(RejectionKind::InactiveOwner).with_key(key.id())),
-    }
+async fn products(user: Owner<User>) -> Json<Value> {
+    Json(json!({ "user_id": user.id, "products": [] }))
 }

@@ -1,10 +1,18 @@
 //! The users that keys belong to. In a real service this is a table, or another service.
 
+use std::convert::Infallible;
+
 use tower_api_key::OwnerId;
 
-/// Whether this is a user, and one who may use the service.
-pub(crate) fn is_active(owner: &OwnerId) -> bool {
+/// Somebody who may use the service.
+pub(crate) struct User {
+    pub(crate) id: OwnerId,
+}
+
+/// The active user with this id.
+pub(crate) async fn find(id: OwnerId) -> Result<Option<User>, Infallible> {
     /// Id, and whether active.
     const USERS: [(&str, bool); 3] = [("user-1", true), ("user-2", true), ("user-3", false)];
-    USERS.iter().any(|(id, active)| *active && *id == owner.as_str())
+    let is_active = USERS.contains(&(id.as_str(), true));
+    Ok(is_active.then_some(User { id }))
 }

@@ -5,10 +5,10 @@ use axum_core::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, request::Parts};
+use http::{Extensions, HeaderMap, request::Parts};
 
 use crate::{
-    AuthenticatedKey, Rejection,
+    AuthenticatedKey, Owner, Rejection,
     authenticated::{self, Absence},
     observe,
     rejection::respond_like,
@@ -53,6 +53,67 @@ impl<S: Sync> OptionalFromRequestParts<S> for AuthenticatedKey {
             Err(Absence::Unauthenticated) => Ok(None),
             Err(absence) => Err(absence.response(&parts.headers).map(Body::new)),
         }
+    }
+}
+
+/// Gives the handler the owner of the caller's key.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use tower_api_key::{ApiKeyLayer, Owner, OwnerId, OwnerLayer, store::MemoryStore};
+///
+/// struct User {
+///     name: String,
+/// }
+///
+/// async fn find_user(id: OwnerId) -> Result<Option<User>, std::io::Error> {
+///     Ok(Some(User { name: id.to_string() }))
+/// }
+///
+/// async fn hello(user: Owner<User>) -> String {
+///     format!("Hello, {}!", user.name)
+/// }
+///
+/// let app: Router = Router::new()
+///     .route("/hello", get(hello))
+///     .layer(OwnerLayer::new(find_user))
+///     .layer(ApiKeyLayer::new(MemoryStore::new()));
+/// # let _ = app;
+/// ```
+///
+/// A request that was let in without an identity is denied as `Missing`. Without an
+/// [`OwnerLayer`](crate::OwnerLayer) for this type outside the route, the answer is 500 and says
+/// so.
+impl<S: Sync, T: Send + Sync + 'static> FromRequestParts<S> for Owner<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        require_owner(&parts.extensions)
+            .map_err(|absence| absence.response(&parts.headers).map(Body::new))
+    }
+}
+
+/// `None` for a request that was let in without an identity; see
+/// [`OwnerLayer::allow_anonymous`](crate::OwnerLayer::allow_anonymous).
+impl<S: Sync, T: Send + Sync + 'static> OptionalFromRequestParts<S> for Owner<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
+        match require_owner(&parts.extensions) {
+            Ok(owner) => Ok(Some(owner)),
+            Err(Absence::Unauthenticated) => Ok(None),
+            Err(absence) => Err(absence.response(&parts.headers).map(Body::new)),
+        }
+    }
+}
+
+fn require_owner<T: Send + Sync + 'static>(extensions: &Extensions) -> Result<Owner<T>, Absence> {
+    if let Some(owner) = extensions.get::<Owner<T>>() {
+        return Ok(owner.clone());
+    }
+    match authenticated::require(extensions) {
+        Err(Absence::Unauthenticated) => Err(Absence::Unauthenticated),
+        _ => Err(Absence::NoOwnerLayer),
     }
 }
 

@@ -60,7 +60,7 @@ pub enum RejectionKind {
     CreditsExhausted,
     /// Too many failed attempts from this client.
     TooManyFailures,
-    /// The store could not tell.
+    /// The store could not tell, or the resolver of owners.
     Unavailable,
     /// The store was not asked, because it has too much to do.
     Overloaded,

@@ -7,7 +7,7 @@ mod response;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{KeyId, Scopes, store::StoreError};
+use crate::{KeyId, OwnerError, Scopes, store::StoreError};
 
 pub(crate) use challenge::Challenges;
 pub use kind::RejectionKind;
@@ -27,7 +27,7 @@ pub struct Rejection {
     key: Option<KeyId>,
     retry_after: Option<Duration>,
     missing_scopes: Option<Arc<Scopes>>,
-    source: Option<Arc<StoreError>>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
     /// Set once a layer has answered with it, so that a layer further out leaves it alone.
     rendered: bool,
 }
@@ -57,6 +57,12 @@ impl Rejection {
     pub(crate) fn from_store_error(error: StoreError) -> Self {
         let kind = error.kind().rejection();
         Self { source: Some(Arc::new(error)), ..Self::new(kind) }
+            .with_retry_after(RETRY_STORE_AFTER)
+    }
+
+    /// A denial because the resolver of owners could not tell.
+    pub(crate) fn from_owner_error(error: OwnerError) -> Self {
+        Self { source: Some(Arc::new(error)), ..Self::new(RejectionKind::Unavailable) }
             .with_retry_after(RETRY_STORE_AFTER)
     }
 
@@ -96,7 +102,7 @@ impl Rejection {
     }
 }
 
-/// A store that fails now is worth another try soon; long enough not to make its trouble worse.
+/// A store (or resolver) that fails now is worth another try soon; long enough not to make its trouble worse.
 const RETRY_STORE_AFTER: Duration = Duration::from_secs(1);
 
 impl From<RejectionKind> for Rejection {

@@ -45,8 +45,13 @@ use crate::{EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerI
 
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
-pub use cached::{CacheStats, CachedStore};
+pub use crate::cache::CacheStats;
+#[cfg(feature = "cache")]
+#[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+pub use cached::CachedStore;
 pub use connect::{ConnectError, connect};
+#[cfg(feature = "cache")]
+pub(crate) use digest_map::DigestHash;
 pub use error::{StoreError, StoreErrorKind};
 pub use fixed::FixedStore;
 pub(crate) use invalidation::Announced;
@@ -123,18 +128,19 @@ pub trait KeyStore: Send + Sync + 'static {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError>;
 }
 
-/// A store's answer without waiting.
+/// An answer without waiting: a store's about a key, or a resolver's about its
+/// [owner](crate::OwnerResolver).
 #[derive(Clone, Debug)]
-pub enum Lookup {
-    /// The key.
-    Found(Arc<KeyRecord>),
-    /// There is no such key.
+pub enum Lookup<T = Arc<KeyRecord>> {
+    /// The key, or the active owner.
+    Found(T),
+    /// There is no such key, or owner.
     NotFound,
 }
 
-impl From<Option<Arc<KeyRecord>>> for Lookup {
-    fn from(record: Option<Arc<KeyRecord>>) -> Self {
-        record.map_or(Self::NotFound, Self::Found)
+impl<T> From<Option<T>> for Lookup<T> {
+    fn from(found: Option<T>) -> Self {
+        found.map_or(Self::NotFound, Self::Found)
     }
 }
 

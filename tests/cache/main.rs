@@ -1,4 +1,5 @@
-//! `CachedStore` from outside: what it answers, and how often it asks the store behind it.
+//! `CachedStore` and `CachedOwners` from outside: what they answer, and how often they ask what is
+//! behind them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![allow(clippy::unchecked_time_subtraction, reason = "of times that stand in the tests")]
@@ -11,6 +12,7 @@ mod flights;
 mod flood;
 mod listening;
 mod outage;
+mod owners;
 mod refresh;
 mod slow;
 mod support;

@@ -18,6 +18,7 @@ mod lookups;
 mod manager;
 mod marker_traits;
 mod nested;
+mod owner;
 mod pass_by;
 mod readiness;
 mod renewal;

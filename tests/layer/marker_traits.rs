@@ -6,11 +6,13 @@ use http::{Request, Response};
 use tower::{Layer, service_fn, util::BoxCloneSyncService, util::ServiceFn};
 use tower_api_key::{
     ApiKeyAuth, ApiKeyLayer, AuthenticatedKey, ConfigError, KeyHasher, KeyManager, KeyRecord,
-    ManageError, Peppers, Rejection, RequireScopes, RequireScopesLayer, ResponseFuture, SecretKey,
+    ManageError, Owner, OwnerError, OwnerLayer, Peppers, Rejection, RequireScopes,
+    RequireScopesLayer, ResolveOwner, ResolveOwnerFuture, ResponseFuture, SecretKey,
     store::{FixedStore, MemoryStore, StoreError},
 };
 
 type Answer = std::future::Ready<Result<Response<String>, Infallible>>;
+struct NotClone;
 type Inner = ServiceFn<fn(Request<()>) -> Answer>;
 
 #[test]
@@ -20,6 +22,10 @@ fn what_servers_share_can_be_shared() {
     shared::<ApiKeyAuth<Inner>>();
     shared::<RequireScopesLayer>();
     shared::<RequireScopes<Inner>>();
+    // An owner need not be cloned.
+    shared::<OwnerLayer<NotClone>>();
+    shared::<ResolveOwner<Inner, NotClone>>();
+    shared::<Owner<NotClone>>();
     shared::<MemoryStore>();
     shared::<FixedStore>();
     shared::<KeyManager>();
@@ -36,10 +42,12 @@ fn futures_and_errors_cross_threads() {
     fn error<T: std::error::Error + Send + Sync + 'static>() {}
 
     send::<ResponseFuture<Inner, ()>>();
+    send::<ResolveOwnerFuture<Inner, (), NotClone>>();
     send::<SecretKey>();
     error::<Rejection>();
     error::<ConfigError>();
     error::<ManageError>();
+    error::<OwnerError>();
     error::<StoreError>();
 }
 

@@ -33,12 +33,12 @@ fn waiting() -> ApiKeyLayer {
 
 /// A service whose clones are not ready, and which panics when it is called unready.
 #[derive(Default)]
-struct Strict {
+pub(crate) struct Strict {
     ready: bool,
     /// How many clones lie between this one and the original.
     generation: usize,
     /// The generations that were called.
-    called: Arc<std::sync::Mutex<Vec<usize>>>,
+    pub(crate) called: Arc<std::sync::Mutex<Vec<usize>>>,
 }
 
 impl Clone for Strict {

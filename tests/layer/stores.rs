@@ -105,7 +105,7 @@ impl KeyStore for TestStore {
 }
 
 /// Counts when it is dropped rather than forgotten.
-struct CountDrop<'c>(&'c AtomicUsize);
+pub(crate) struct CountDrop<'c>(pub(crate) &'c AtomicUsize);
 
 impl Drop for CountDrop<'_> {
     fn drop(&mut self) {

@@ -85,13 +85,13 @@ impl<S: KeyStore> Running<S> {
                     pause = FIRST_PAUSE;
                     // What was said before the subscription, nobody heard.
                     let Some(cache) = self.cache.upgrade() else { return };
-                    cache.distrust();
+                    cache.cache.distrust();
                     drop(cache);
                     observe::listening();
                     let Some(error) = self.hear(subscription).await else { return };
                     // Nor what was said between its end and now.
                     let Some(cache) = self.cache.upgrade() else { return };
-                    cache.distrust();
+                    cache.cache.distrust();
                     error
                 }
                 Err(error) => error,
@@ -117,7 +117,7 @@ impl<S> Drop for Running<S> {
     fn drop(&mut self) {
         // The runtime was shut down, or the task has panicked.
         if let Some(cache) = self.cache.upgrade() {
-            cache.distrust();
+            cache.cache.distrust();
             cache.listeners.0[self.index].is_running.store(false, Ordering::Relaxed);
         }
     }

@@ -1,32 +1,21 @@
 //! [`CachedStore`]: a bounded cache in front of a store.
 
-mod budget;
-mod flight;
 mod listen;
-mod memory;
-mod outage;
 mod repository;
 mod settings;
-mod stats;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::Future, sync::Arc};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
-use self::{
-    budget::Budget,
-    flight::Flights,
-    listen::Listeners,
-    memory::{Memory, Recalled},
-    outage::Outage,
-    settings::Settings,
-    stats::Counters,
+use self::{listen::Listeners, settings::Settings};
+use super::{KeyStore, Lookup, StoreError, StoreErrorKind, digest_map::MapDigest};
+use crate::{
+    KeyDigest, KeyRecord,
+    cache::{Answer, Cache, CacheKey, CacheStats, Failure},
+    observe,
 };
-use super::{KeyStore, Lookup, StoreError, digest_map::MapDigest};
-use crate::{KeyDigest, KeyRecord, Timestamp};
-
-pub use stats::CacheStats;
 
 /// A bounded cache in front of a store, for as many keys as are in use.
 ///
@@ -74,14 +63,12 @@ pub struct CachedStore<S> {
 
 struct Inner<S> {
     store: Arc<S>,
+    cache: Arc<KeyCache>,
     settings: Settings,
-    memory: Memory,
-    flights: Flights,
-    budget: Budget,
-    outage: Outage,
-    counters: Counters,
     listeners: Listeners,
 }
+
+type KeyCache = Cache<MapDigest, Arc<KeyRecord>, StoreError>;
 
 impl<S: KeyStore> CachedStore<S> {
     /// A cache with room for 100,000 keys, in front of `store`. What is found lives 30 seconds,
@@ -94,11 +81,7 @@ impl<S: KeyStore> CachedStore<S> {
     fn with_settings(store: Arc<S>, settings: Settings) -> Self {
         let inner = Inner {
             store,
-            memory: Memory::new(&settings),
-            flights: Flights::default(),
-            budget: Budget::new(settings.lookups_per_second),
-            outage: Outage::default(),
-            counters: Counters::default(),
+            cache: Arc::new(Cache::new(settings.cache.clone())),
             listeners: Listeners::new(&settings.invalidations),
             settings,
         };
@@ -116,50 +99,32 @@ impl<S: KeyStore> CachedStore<S> {
 
     /// Forgets every key, and that there was one.
     pub fn clear(&self) {
-        let mut flights = self.inner.flights.lock();
-        flights.abandon_all();
-        self.inner.memory.clear();
+        self.inner.cache.clear();
     }
 
     /// What the cache has done so far.
     pub fn stats(&self) -> CacheStats {
-        self.inner.counters.read(self.inner.memory.len())
+        self.inner.cache.stats()
+    }
+
+    /// A lookup in the store.
+    fn ask(
+        &self,
+        digest: &KeyDigest,
+    ) -> impl Future<Output = Answer<Arc<KeyRecord>, StoreError>> + Send + use<S> {
+        if let Ok(runtime) = Handle::try_current() {
+            self.start_listening(&runtime);
+        }
+        let (store, digest) = (self.inner.store.clone(), *digest);
+        async move { store.find(&digest).await }
     }
 }
 
 impl<S> Inner<S> {
-    /// What can be said without asking the store.
-    #[inline]
-    fn recall(&self, key: MapDigest, now: Timestamp) -> Option<Recalled> {
-        self.memory.recall(key, now, || self.outage.is_on(now))
-    }
-
-    /// What was last known about a key, if that may be used when the store fails.
-    fn last_known(&self, key: MapDigest) -> Option<Arc<KeyRecord>> {
-        self.memory.last_known(key, self.settings.clock.now())
-    }
-
-    /// The same, when the store has failed.
-    fn go_on_with_last_known(&self, key: MapDigest) -> Option<Arc<KeyRecord>> {
-        let record = self.last_known(key)?;
-        Counters::count(&self.counters.stale);
-        Some(record)
-    }
-
     fn forget(&self, digests: &[KeyDigest]) {
-        for key in digests.iter().map(MapDigest::from) {
-            let mut flights = self.flights.lock();
-            flights.abandon(key);
-            self.memory.forget(key);
+        for digest in digests {
+            self.cache.forget(&MapDigest::from(digest));
         }
-    }
-
-    /// Changes may have been missed: every key is looked up again before it is trusted.
-    fn distrust(&self) {
-        let mut flights = self.flights.lock();
-        flights.abandon_all();
-        self.memory.distrust();
-        Counters::count(&self.counters.resets);
     }
 }
 
@@ -167,26 +132,58 @@ impl<S> Inner<S> {
 impl<S: KeyStore> KeyStore for CachedStore<S> {
     #[inline]
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
-        let inner = &*self.inner;
-        let key = MapDigest::from(digest);
-        let recalled = inner.recall(key, inner.settings.clock.now())?;
-        if recalled.is_due {
-            self.refresh(digest);
-        }
-        if recalled.is_stale {
-            Counters::count(&inner.counters.stale);
-        } else {
-            inner.counters.count_hit(key);
-        }
-        Some(recalled.lookup)
+        self.inner.cache.find_now(&MapDigest::from(digest), || self.ask(digest))
     }
 
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         match self.find_now(digest) {
             Some(Lookup::Found(record)) => Ok(Some(record)),
             Some(Lookup::NotFound) => Ok(None),
-            None => self.look_up(digest).await,
+            None => self.inner.cache.look_up(&MapDigest::from(digest), || self.ask(digest)).await,
         }
+    }
+}
+
+impl CacheKey for MapDigest {
+    /// A key whose digest is renewed.
+    const MOVES: bool = true;
+
+    #[inline]
+    fn jitter(&self) -> u8 {
+        self.first_byte()
+    }
+}
+
+impl Failure for StoreError {
+    fn timeout() -> Self {
+        Self::timeout()
+    }
+
+    fn overloaded() -> Self {
+        Self::new(StoreErrorKind::Overloaded)
+    }
+
+    fn given_up(reason: &'static str) -> Self {
+        Self::unavailable(reason)
+    }
+
+    /// A store that is too busy for one key is not gone.
+    fn is_outage(&self) -> bool {
+        match self.kind() {
+            StoreErrorKind::Unavailable | StoreErrorKind::Timeout => true,
+            StoreErrorKind::Overloaded
+            | StoreErrorKind::Duplicate
+            | StoreErrorKind::Unsupported
+            | StoreErrorKind::Corrupt => false,
+        }
+    }
+
+    fn report(&self) {
+        observe::lookup_failed(self);
+    }
+
+    fn report_end() {
+        observe::store_is_back();
     }
 }
 

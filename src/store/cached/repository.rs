@@ -69,6 +69,6 @@ struct Purge<'c, S>(&'c Inner<S>);
 
 impl<S> Drop for Purge<'_, S> {
     fn drop(&mut self) {
-        self.0.distrust();
+        self.0.cache.distrust();
     }
 }

@@ -4,34 +4,21 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::CachedStore;
 use crate::{
-    Clock, SystemClock,
+    Clock, cache,
     store::{Invalidations, KeyStore},
 };
 
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) capacity: usize,
-    pub(super) ttl: Duration,
-    pub(super) not_found_ttl: Duration,
-    pub(super) stale_if_error: Duration,
-    pub(super) lookups_per_second: NonZeroU32,
-    pub(super) lookup_timeout: Duration,
-    pub(super) patience: Duration,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) cache: cache::Settings,
     pub(super) invalidations: Vec<Arc<dyn Invalidations>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
+        let lookups_per_second = Some(NonZeroU32::MIN.saturating_add(999));
         Self {
-            capacity: 100_000,
-            ttl: Duration::from_secs(30),
-            not_found_ttl: Duration::from_secs(5),
-            stale_if_error: Duration::from_mins(5),
-            lookups_per_second: NonZeroU32::MIN.saturating_add(999),
-            lookup_timeout: Duration::from_secs(5),
-            patience: Duration::from_millis(500),
-            clock: Arc::new(SystemClock),
+            cache: cache::Settings { lookups_per_second, ..Default::default() },
             invalidations: Vec::new(),
         }
     }
@@ -48,43 +35,43 @@ impl<S: KeyStore> CachedStore<S> {
     /// Room for so many keys that exist, and as many that do not; 100,000 by default. The least
     /// used make way.
     pub fn with_capacity(self, keys: usize) -> Self {
-        self.with(|settings| settings.capacity = keys)
+        self.with(|settings| settings.cache.capacity = keys)
     }
 
     /// How long a key that was found is used without asking again, at most; 30 seconds by
     /// default. Up to a tenth less, differently for each key.
     pub fn with_ttl(self, ttl: Duration) -> Self {
-        self.with(|settings| settings.ttl = ttl)
+        self.with(|settings| settings.cache.ttl = ttl)
     }
 
     /// How long a key that was not found is refused without asking again, at most; 5 seconds by
     /// default. Up to a tenth less, differently for each key.
     pub fn with_not_found_ttl(self, ttl: Duration) -> Self {
-        self.with(|settings| settings.not_found_ttl = ttl)
+        self.with(|settings| settings.cache.not_found_ttl = ttl)
     }
 
     /// How long after its time a known key still goes on while the store fails; 5 minutes by
     /// default. Zero: not at all.
     pub fn with_stale_if_error(self, duration: Duration) -> Self {
-        self.with(|settings| settings.stale_if_error = duration)
+        self.with(|settings| settings.cache.stale_if_error = duration)
     }
 
     /// How many keys that are not known are looked up in a second, on average; 1,000 by default.
     /// A second's worth may come at once.
     pub fn with_lookup_budget(self, per_second: NonZeroU32) -> Self {
-        self.with(|settings| settings.lookups_per_second = per_second)
+        self.with(|settings| settings.cache.lookups_per_second = Some(per_second))
     }
 
     /// How long a lookup may take, whoever waits for it; 5 seconds by default.
     pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
-        self.with(|settings| settings.lookup_timeout = timeout)
+        self.with(|settings| settings.cache.lookup_timeout = timeout)
     }
 
     /// How long a known key waits for the store before it goes on with what was last known, as if
     /// the store had failed; half a second by default. It should be shorter than the layer's own
     /// [lookup timeout](crate::ApiKeyLayer::with_lookup_timeout), which knows nothing of that.
     pub fn with_patience(self, patience: Duration) -> Self {
-        self.with(|settings| settings.patience = patience)
+        self.with(|settings| settings.cache.patience = patience)
     }
 
     /// Forgets keys when other nodes say that they have changed.
@@ -103,21 +90,15 @@ impl<S: KeyStore> CachedStore<S> {
 
     /// Reads the time from this clock.
     pub fn with_clock(self, clock: impl Clock) -> Self {
-        self.with(|settings| settings.clock = Arc::new(clock))
+        self.with(|settings| settings.cache.clock = Arc::new(clock))
     }
 }
 
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("capacity", &self.capacity)
-            .field("ttl", &self.ttl)
-            .field("not_found_ttl", &self.not_found_ttl)
-            .field("stale_if_error", &self.stale_if_error)
-            .field("lookups_per_second", &self.lookups_per_second)
-            .field("lookup_timeout", &self.lookup_timeout)
-            .field("patience", &self.patience)
+            .field("cache", &self.cache)
             .field("invalidations", &self.invalidations.len())
-            .finish_non_exhaustive()
+            .finish()
     }
 }

@@ -2,13 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::store::digest_map::MapDigest;
-
-/// What a [`CachedStore`](super::CachedStore) has done since it was made.
+/// What a [`CachedStore`](crate::store::CachedStore), or another cache of this crate, has done since it was
+/// made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Answers from memory within their time, of keys that exist and keys that do not.
+    /// Answers from memory within their time, of keys (or owners) that exist and that do not.
     pub hits: u64,
     /// Lookups in the store.
     pub misses: u64,
@@ -48,8 +47,8 @@ const LINES: usize = 16;
 
 impl Counters {
     #[inline]
-    pub(super) fn count_hit(&self, key: MapDigest) {
-        Self::count(&self.hits[usize::from(key.first_byte()) % LINES].0);
+    pub(super) fn count_hit(&self, spread: u8) {
+        Self::count(&self.hits[usize::from(spread) % LINES].0);
     }
 
     #[inline]

@@ -1,14 +1,15 @@
-//! Whether the store is known to be down.
+//! Whether those who are asked are known to be down.
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
     time::Duration,
 };
 
-use crate::{Timestamp, store::StoreErrorKind};
+use crate::Timestamp;
 
-/// While the store is down, known keys are answered from memory at once, and one lookup a second,
-/// in the background, asks whether it is back: nobody waits for a store that does not answer.
+/// While the store (or whoever is asked) is down, what is known is answered from memory at once,
+/// and one lookup a second, in the background, asks whether it is back: nobody waits for a store
+/// that does not answer.
 ///
 /// Times are in Unix milliseconds.
 #[derive(Default)]
@@ -26,18 +27,6 @@ pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where there was no failure for so long, because nobody has asked, nobody knows any more.
 const MEMORY: Duration = Duration::from_secs(3);
-
-/// Whether an error says that the store as a whole is down. One row that cannot be read says
-/// nothing about the others, and a store that is too busy for one key is not gone.
-pub(super) fn is_outage(kind: StoreErrorKind) -> bool {
-    match kind {
-        StoreErrorKind::Unavailable | StoreErrorKind::Timeout => true,
-        StoreErrorKind::Overloaded
-        | StoreErrorKind::Duplicate
-        | StoreErrorKind::Unsupported
-        | StoreErrorKind::Corrupt => false,
-    }
-}
 
 impl Outage {
     /// Whether the store is down, as far as is known.

@@ -1,4 +1,4 @@
-//! How many unknown keys may be looked up.
+//! How many unknown things may be looked up.
 
 use std::{
     num::NonZeroU32,
