@@ -69,7 +69,7 @@
 //! | `default` | | `tracing` | |
 //! | `full` | | everything below | |
 //! | `axum` | no | extractors, and `Rejection` as a response | `axum-core` |
-//! | `cache` | no | `CachedStore` | `quick_cache` |
+//! | `cache` | no | `CachedStore` | `quick_cache`, and on Linux `nix` |
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
 //! | `redis` | no | `RedisStore` | `redis` |

@@ -1,6 +1,7 @@
 //! [`CachedStore`]: a bounded cache in front of a store.
 
 mod budget;
+mod clock;
 mod flight;
 mod listen;
 mod memory;
