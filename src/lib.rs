@@ -81,6 +81,20 @@
 //! Features only add. The rest needs no feature: all sources and formats, scopes, denials,
 //! `MemoryStore`, `FixedStore` and `KeyManager`.
 //!
+//! # Metrics
+//!
+//! With feature `metrics`. No label holds anything of a key.
+//!
+//! | name | | |
+//! |---|---|---|
+//! | `tower_api_key_denied_total` | counter | denials, by `code` |
+//! | `tower_api_key_lookups_failed_total` | counter | a cache's lookups that the store did not answer |
+//! | `tower_api_key_listening` | gauge | 1 while a cache hears what other nodes change, 0 while it does not |
+//! | `tower_api_key_subscriptions_lost_total` | counter | how often that ended |
+//! | `tower_api_key_announcements_failed_total` | counter | changes that could not be announced to other nodes |
+//! | `tower_api_key_renewals_failed_total` | counter | digests that could not be stored under the current pepper |
+//! | `tower_api_key_use_flushes_failed_total` | counter | attempts to write counts of uses that failed |
+//!
 //! # Why it is built like this
 //!
 #![cfg_attr(doc, doc = "See [the design document](_design).")]
