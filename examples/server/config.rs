@@ -75,8 +75,9 @@ fn seconds(name: &str, default: &str) -> Result<Duration, String> {
 }
 
 /// Schemes of databases that are reached over a network.
-const SERVERS: [&str; 8] =
-    ["postgres", "postgresql", "mysql", "mariadb", "redis", "rediss", "valkey", "valkeys"];
+const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
+const MYSQL: [&str; 2] = ["mysql", "mariadb"];
+const REDIS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 
 /// Where something is kept. Shows no password.
 pub(crate) struct StoreUrl(String);
@@ -87,12 +88,20 @@ impl StoreUrl {
     }
 
     /// Before the first colon; empty if there is none.
-    pub(crate) fn scheme(&self) -> &str {
+    fn scheme(&self) -> &str {
         self.0.split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
-    fn is_redis(&self) -> bool {
-        matches!(self.scheme(), "redis" | "rediss" | "valkey" | "valkeys")
+    pub(crate) fn is_postgres(&self) -> bool {
+        POSTGRES.contains(&self.scheme())
+    }
+
+    pub(crate) fn is_redis(&self) -> bool {
+        REDIS.contains(&self.scheme())
+    }
+
+    fn is_server(&self) -> bool {
+        self.is_postgres() || self.is_redis() || MYSQL.contains(&self.scheme())
     }
 }
 
@@ -107,7 +116,7 @@ impl fmt::Display for StoreUrl {
                 write!(f, "SQLite database {file}")
             }
             // A user and a password stand before the last `@`, and more may in the options.
-            Some((scheme, rest)) if SERVERS.contains(&scheme) => {
+            Some((scheme, rest)) if self.is_server() => {
                 let rest = location(rest);
                 let public = rest.rsplit('@').next().unwrap_or_default();
                 write!(f, "{scheme}://{}", public.split('?').next().unwrap_or_default())
