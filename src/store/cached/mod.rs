@@ -49,7 +49,8 @@ pub use stats::CacheStats;
 /// A key that was revoked is refused on every node
 ///
 /// - with [invalidations](Self::with_invalidations), as soon as the message arrives;
-/// - without, or while they are disconnected, within the [time to live](Self::with_ttl);
+/// - without, or while they are disconnected, within the [time to live](Self::with_ttl): keys in
+///   MySQL rely on that, or take Redis to carry invalidations;
 /// - if the store fails as well, or takes longer than [`patience`](Self::with_patience), within
 ///   [`stale_if_error`](Self::with_stale_if_error) after that.
 ///
