@@ -130,10 +130,14 @@ pub(crate) fn not_listening(error: &StoreError) {
         "not listening for changed keys; until then they live as long as their time to live says"
     );
     #[cfg(feature = "metrics")]
-    {
-        metrics::gauge!("tower_api_key_listening").set(0.0);
-        metrics::counter!("tower_api_key_subscriptions_lost_total").increment(1);
-    }
+    metrics::gauge!("tower_api_key_listening").set(0.0);
+}
+
+/// It did before.
+#[cfg(feature = "cache")]
+pub(crate) fn subscription_lost() {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_subscriptions_lost_total").increment(1);
 }
 
 /// Counts of uses could not be written.

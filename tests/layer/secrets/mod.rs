@@ -1,5 +1,6 @@
 //! A key shows nowhere: not in `Debug` or `Display`, not in errors, not in events.
 
+#[path = "../../support/child.rs"]
 mod child;
 mod env;
 #[cfg(feature = "tracing")]
