@@ -70,6 +70,8 @@
 //! | `full` | | everything below | |
 //! | `axum` | no | extractors, and `Rejection` as a response | `axum-core` |
 //! | `cache` | no | `CachedStore` | `quick_cache` |
+//! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
+//! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
 //! | `redis` | no | `RedisStore` | `redis` |

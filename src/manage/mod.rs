@@ -3,7 +3,7 @@
 mod create;
 mod error;
 mod update;
-mod validate;
+pub(crate) mod validate;
 
 use std::{fmt, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! A key shows nowhere: not in `Debug` or `Display`, not in errors, not in events.
 
-mod child;
+pub(crate) mod child;
 mod env;
 #[cfg(feature = "tracing")]
 mod events;
