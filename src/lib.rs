@@ -71,6 +71,8 @@
 //! | `full` | | everything below | |
 //! | `axum` | no | extractors, and `Rejection` as a response | `axum-core` |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
+//! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
+//! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
 //! | `redis` | no | `RedisStore` | `redis` |
@@ -90,6 +92,8 @@
 //! |---|---|---|
 //! | `tower_api_key_denied_total` | counter | denials, by `code` |
 //! | `tower_api_key_lookups_failed_total` | counter | a cache's lookups that the store did not answer |
+//! | `tower_api_key_file_current` | gauge | 1 while a file of keys is in use as it is, 0 while its last good content is, by `path` |
+//! | `tower_api_key_file_loads_failed_total` | counter | files of keys that could not be used, by `path` |
 //! | `tower_api_key_listening` | gauge | 1 while a cache hears what other nodes change, 0 while it does not |
 //! | `tower_api_key_subscriptions_lost_total` | counter | how often that ended |
 //! | `tower_api_key_announcements_failed_total` | counter | changes that could not be announced to other nodes |

@@ -24,6 +24,8 @@ mod readiness;
 mod renewal;
 mod scopes;
 mod secrets;
+#[cfg(feature = "file-yaml")]
+mod static_file;
 mod stores;
 mod support;
 mod update;

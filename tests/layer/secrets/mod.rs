@@ -1,7 +1,7 @@
 //! A key shows nowhere: not in `Debug` or `Display`, not in errors, not in events.
 
 #[path = "../../support/child.rs"]
-mod child;
+pub(crate) mod child;
 mod env;
 #[cfg(feature = "tracing")]
 mod events;
