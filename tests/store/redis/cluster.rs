@@ -94,6 +94,16 @@ async fn the_node_with_the_keys_is_found() {
         use_everything(&store.with_prefix(name).unwrap()).await;
     }
 
+    // By one URL, under the usual prefix, wherever that is. The first node need not be there.
+    let nodes = format!("127.0.0.1:{}", one.port());
+    for url in [
+        format!("redis+cluster://{nodes}"),
+        format!("valkey+cluster://127.0.0.1:{},{nodes}", super::server::free_port()),
+    ] {
+        let store = tower_api_key::store::connect(&url).await.unwrap();
+        assert!(store.get(record(1).id).await.unwrap().is_none(), "{url}");
+    }
+
     // One node leads to the other. A store that knows of no cluster says what is wrong.
     let store = RedisStore::new_cluster([&*one.url()]).unwrap().with_prefix(on_two).unwrap();
     assert_eq!(stored(&store, record(2).id).await.use_count, 1);
