@@ -1,7 +1,7 @@
 -- Goes before every script. They all get the same keys in the same order, whether they need them
 -- or not: all of them share a hash tag, so a cluster has them on one node.
 --
---   schema     hash: `version` of this layout, and how many there are in `keys`, `requests`, `legacy`
+--   schema     hash: `version` of this layout, and the sizes of `keys`, `requests` and `legacy`
 --   keys       hash: id -> the key as JSON, as src/store/redis/record.rs writes it
 --   digests    hash: digest in hex -> id
 --   uses       hash: id -> use count, where there is one
