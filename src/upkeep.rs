@@ -130,7 +130,8 @@ async fn first_use(
         && let Some(old) = repository.get(id).await?
     {
         let rotation = &old.details.rotation;
-        if updates.is_empty() && !rotation.is_awaited {
+        let is_used = updates.is_empty();
+        if is_used && !rotation.is_awaited {
             break;
         }
         // Further back, somebody waits only if this key was never used either.
@@ -138,7 +139,8 @@ async fn first_use(
         let mut new = KeyRecord::clone(&old);
         let rotation = &mut new.details.rotation;
         rotation.is_awaited = false;
-        if let Some(grace) = rotation.grace_after_use.take() {
+        // The key itself may wait in turn, for the one that replaces it.
+        if !is_used && let Some(grace) = rotation.grace_after_use.take() {
             rotation.retires_at = Some(used_at.saturating_add(Duration::from_millis(grace)));
         }
         if new != *old {
