@@ -110,7 +110,9 @@ impl Config {
         let Ok(id) = EventId::generate(now) else { return };
         let mut event = KeyEvent::new(id, now, KeyAction::Denied(rejection.kind()));
         event.key = rejection.key();
-        event.address = self.client_address.as_ref().zip(request).and_then(|(find, r)| find(r));
+        let address = self.client_address.as_ref().zip(request).and_then(|(find, r)| find(r));
+        // A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`.
+        event.address = address.map(|address| address.to_canonical());
         hook(&event);
     }
 }

@@ -1,22 +1,27 @@
 //! [`Upkeep`]: what using a key changes about it, written off the request's path. What could not be
 //! written is made up for when the key is next used.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::runtime::Handle;
 
 use crate::{
     KeyDigest, KeyId, KeyRecord, Timestamp,
     manage::revised,
     observe,
-    store::{Changes, KeyRepository, StoreError, Update},
+    store::{Changes, KeyRepository, KeyUpdate, StoreError, Update},
 };
 
 /// Writes back what was learned about keys when they were used.
 #[derive(Clone)]
 pub(crate) struct Upkeep {
     repository: Arc<dyn KeyRepository>,
-    places: Arc<Semaphore>,
+    /// The keys that are being written.
+    busy: Arc<Mutex<HashSet<KeyId>>>,
 }
 
 /// Keys at a time. One that finds no place has its turn when it is next used.
@@ -25,12 +30,12 @@ const PLACES: usize = 8;
 /// How often the start of a grace is tried while others change the same keys.
 const TRIES: u32 = 8;
 
-/// No line of keys has so many that wait for one first use.
-const LONGEST_WAIT: usize = 32;
+/// Keys in one write, of those that wait for one first use.
+const BATCH: usize = 32;
 
 impl Upkeep {
     pub(crate) fn new(repository: Arc<dyn KeyRepository>) -> Self {
-        Self { repository, places: Arc::new(Semaphore::new(PLACES)) }
+        Self { repository, busy: Arc::default() }
     }
 
     /// A key that was found under a retired pepper: stores `renewed` as its digest, unless the
@@ -59,7 +64,7 @@ impl Upkeep {
         work: impl Future<Output = Result<(), StoreError>> + Send + 'static,
     ) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let Ok(place) = self.places.clone().try_acquire_owned() else { return };
+        let Some(place) = Place::take(&self.busy, id) else { return };
         runtime.spawn(async move {
             let _place = place;
             if let Err(error) = work.await {
@@ -69,40 +74,78 @@ impl Upkeep {
     }
 }
 
+/// A place for a key, until it is dropped. Each key has one at most: a busy one, whose change is
+/// not in some cache yet, neither takes all of them nor asks the store on every request.
+struct Place {
+    busy: Arc<Mutex<HashSet<KeyId>>>,
+    key: KeyId,
+}
+
+impl Place {
+    fn take(busy: &Arc<Mutex<HashSet<KeyId>>>, key: KeyId) -> Option<Self> {
+        let mut keys = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = keys.len() < PLACES && keys.insert(key);
+        is_free.then(|| Self { busy: busy.clone(), key })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
 async fn start_grace(
     repository: &dyn KeyRepository,
     id: KeyId,
     used_at: Timestamp,
 ) -> Result<(), StoreError> {
-    for _ in 0..TRIES {
-        let Some(used) = repository.get(id).await? else { return Ok(()) };
-        if !used.details.rotation.is_awaited {
-            return Ok(());
-        }
-        let mut changes = Changes::default();
-        let mut before = used.details.rotation.from;
-        let mut in_use = KeyRecord::clone(&used);
-        in_use.details.rotation.is_awaited = false;
-        changes.updates.push(revised(&used, in_use, used_at));
-        while let Some(old) = before.take()
-            && changes.updates.len() < LONGEST_WAIT
-            && let Some(old) = repository.get(old).await?
-        {
-            // Further back, somebody waits only if this key was never used either.
-            before = old.details.rotation.from.filter(|_| old.details.rotation.is_awaited);
-            let mut ending = KeyRecord::clone(&old);
-            let rotation = &mut ending.details.rotation;
-            rotation.is_awaited = false;
-            if let Some(grace) = rotation.grace_after_use.take() {
-                rotation.retires_at = Some(used_at.saturating_add(Duration::from_millis(grace)));
-            }
-            if ending != *old {
-                changes.updates.push(revised(&old, ending, used_at));
+    'tries: for _ in 0..TRIES {
+        let mut updates = first_use(repository, id, used_at).await?;
+        // The oldest first. The key itself is awaited until all is written, so that what is
+        // interrupted goes on when it is next used.
+        updates.reverse();
+        for batch in updates.chunks(BATCH) {
+            let changes = Changes { updates: batch.to_vec(), ..Changes::default() };
+            if repository.apply(&changes).await? == Update::Stale {
+                continue 'tries;
             }
         }
-        if repository.apply(&changes).await? == Update::Done {
-            return Ok(());
-        }
+        return Ok(());
     }
     Ok(())
+}
+
+/// What the first use of this key changes: the key itself, and then those before it, back to the
+/// first that waits for it. Nothing, if somebody else was faster.
+async fn first_use(
+    repository: &dyn KeyRepository,
+    id: KeyId,
+    used_at: Timestamp,
+) -> Result<Vec<KeyUpdate>, StoreError> {
+    let (mut updates, mut seen) = (Vec::new(), HashSet::new());
+    let mut next = Some(id);
+    while let Some(id) = next
+        && seen.insert(id)
+        && let Some(old) = repository.get(id).await?
+    {
+        let rotation = &old.details.rotation;
+        let is_used = updates.is_empty();
+        if is_used && !rotation.is_awaited {
+            break;
+        }
+        // Further back, somebody waits only if this key was never used either.
+        next = rotation.from.filter(|_| rotation.is_awaited);
+        let mut new = KeyRecord::clone(&old);
+        let rotation = &mut new.details.rotation;
+        rotation.is_awaited = false;
+        // The key itself may wait in turn, for the one that replaces it.
+        if !is_used && let Some(grace) = rotation.grace_after_use.take() {
+            rotation.retires_at = Some(used_at.saturating_add(Duration::from_millis(grace)));
+        }
+        if new != *old {
+            updates.push(revised(&old, new, used_at));
+        }
+    }
+    Ok(updates)
 }

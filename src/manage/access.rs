@@ -8,18 +8,28 @@ use crate::{KeyRecord, OwnerId, Scopes, Text};
 /// What a handle may do, and who holds it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Access {
-    /// Only this owner's keys exist.
-    pub(super) owner: Option<OwnerId>,
-    /// No key gets more than this.
-    ceiling: Option<Scopes>,
+    /// Only keys that belong to each of these exist: all keys if there is none, no key if two
+    /// differ.
+    owners: Vec<OwnerId>,
+    /// No key gets more than each of these allows.
+    ceilings: Vec<Scopes>,
     pub(super) actor: Option<Text>,
     pub(super) address: Option<IpAddr>,
+}
+
+/// Whose keys somebody may see who asks for some owner's.
+pub(super) enum Whose<'a> {
+    Everybodys,
+    Owners(&'a OwnerId),
+    Nobodys,
 }
 
 impl KeyManager {
     /// A handle on the keys of one owner. Other owners' keys are
     /// [`NotFound`](ManageError::NotFound), whatever is done with them, and new keys belong to
     /// this owner.
+    ///
+    /// A handle of a handle sees what both see. If their owners differ, that is nothing.
     ///
     /// ```
     /// use tower_api_key::{KeyManager, ManageError, NewKey, store::MemoryStore};
@@ -36,23 +46,16 @@ impl KeyManager {
     /// # }
     /// ```
     pub fn for_owner(&self, owner: impl Into<crate::OwnerId>) -> Self {
-        let owner = owner.into();
-        // A handle of a handle sees what both see: nothing, if they differ.
-        let sees_nothing = self.access.owner.as_ref().is_some_and(|own| *own != owner);
-        let owner = if sees_nothing { self.access.owner.clone() } else { Some(owner) };
-        self.handle(|access| access.owner = owner)
+        self.handle(|access| access.owners.push(owner.into()))
     }
 
     /// A handle that cannot grant a key more than these scopes: creating, rotating or giving
-    /// scopes beyond them is [`BeyondCeiling`](ManageError::BeyondCeiling).
+    /// scopes beyond them is [`BeyondCeiling`](ManageError::BeyondCeiling). Scopes that a key has
+    /// already stay.
+    ///
+    /// A ceiling under a ceiling lifts nothing: what is granted must be within both.
     pub fn with_scope_ceiling(&self, ceiling: Scopes) -> Self {
-        self.handle(|access| {
-            // Never higher than it was.
-            let higher = access.ceiling.as_ref().is_some_and(|own| !own.allow_all(&ceiling));
-            if !higher {
-                access.ceiling = Some(ceiling);
-            }
-        })
+        self.handle(|access| access.ceilings.push(ceiling))
     }
 
     /// A handle whose changes are done in this name: an administrator's, a service's. At most 255
@@ -76,13 +79,26 @@ impl KeyManager {
 
 impl Access {
     pub(super) fn sees(&self, record: &KeyRecord) -> bool {
-        self.owner.as_ref().is_none_or(|owner| record.owner.as_ref() == Some(owner))
+        self.owners.iter().all(|owner| record.owner.as_ref() == Some(owner))
+    }
+
+    /// Whose keys are meant, where those of `wanted` are asked for, or all that there are here.
+    pub(super) fn whose<'a>(&'a self, wanted: Option<&'a OwnerId>) -> Whose<'a> {
+        let mut owners = self.owners.iter().chain(wanted);
+        match owners.next() {
+            None => Whose::Everybodys,
+            Some(owner) if owners.all(|other| other == owner) => Whose::Owners(owner),
+            Some(_) => Whose::Nobodys,
+        }
+    }
+
+    /// The owner whose handle this is.
+    pub(super) fn owner(&self) -> Option<&OwnerId> {
+        self.owners.first()
     }
 
     pub(super) fn check_scopes(&self, scopes: &Scopes) -> Result<(), ManageError> {
-        match &self.ceiling {
-            Some(ceiling) if !ceiling.allow_all(scopes) => Err(ManageError::BeyondCeiling),
-            _ => Ok(()),
-        }
+        let within = self.ceilings.iter().all(|ceiling| ceiling.allow_all(scopes));
+        if within { Ok(()) } else { Err(ManageError::BeyondCeiling) }
     }
 }

@@ -72,7 +72,7 @@ impl KeyManager {
         let Done { action, detail } = done.into();
         Ok(KeyEvent {
             key: record.map(|record| record.id),
-            owner: record.map_or_else(|| self.access.owner.clone(), |record| record.owner.clone()),
+            owner: record.map_or(self.access.owner(), |record| record.owner.as_ref()).cloned(),
             actor: self.access.actor.clone(),
             address: self.access.address,
             detail,
@@ -85,5 +85,6 @@ impl KeyManager {
 pub(crate) fn revised(old: &KeyRecord, mut new: KeyRecord, now: Timestamp) -> KeyUpdate {
     new.updated_at = now.max(old.updated_at);
     new.revision = old.revision + 1;
+    new.details.shrink();
     KeyUpdate { record: new, expected: old.revision }
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::{InvalidField, KeyManager, ManageError, validate};
+use super::{InvalidField, KeyManager, ManageError, access::Whose, validate};
 use crate::{
     Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Metadata, OwnerId, Scopes,
     SecretKey, Timestamp,
@@ -100,17 +100,17 @@ impl KeyManager {
         digest: KeyDigest,
         id: KeyId,
     ) -> Result<KeyRecord, ManageError> {
-        let owner = match (&self.access.owner, new.owner) {
-            (Some(own), Some(other)) if *own != other => {
+        let owner = match self.access.whose(new.owner.as_ref()) {
+            Whose::Everybodys => None,
+            Whose::Owners(owner) => Some(owner.clone()),
+            Whose::Nobodys => {
                 return Err(InvalidField::new("owner", "is another than this handle's").into());
             }
-            (Some(own), _) => Some(own.clone()),
-            (None, owner) => owner,
         };
         self.access.check_scopes(&new.scopes)?;
         let request = new.request_id.as_deref().map(|request_id| {
             validate::request_id(request_id)?;
-            Ok::<_, InvalidField>(request_digest(self.access.owner.as_ref(), request_id))
+            Ok::<_, InvalidField>(request_digest(self.access.owner(), request_id))
         });
         let mut record = KeyRecord::new(id, digest, new.name, self.clock.now());
         record.owner = owner;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{KeyManager, ManageError, change::Done, validate};
+use super::{KeyManager, ManageError, access::Whose, change::Done, validate};
 use crate::{KeyAction, KeyId, KeyRecord, Timestamp, store::Changes};
 
 impl KeyManager {
@@ -39,7 +39,12 @@ impl KeyManager {
     /// Removes the rows of keys that were revoked or deleted before this moment, and returns how
     /// many there were.
     pub async fn purge(&self, before: Timestamp) -> Result<u64, ManageError> {
-        let count = self.repository.purge(before, self.access.owner.as_ref()).await?;
+        let owner = match self.access.whose(None) {
+            Whose::Everybodys => None,
+            Whose::Owners(owner) => Some(owner),
+            Whose::Nobodys => return Ok(0),
+        };
+        let count = self.repository.purge(before, owner).await?;
         if count > 0 {
             let detail = Some(format!("{count} keys that had ended before {before}").into());
             let done = Done { action: KeyAction::Purged, detail };

@@ -12,9 +12,10 @@ use crate::{
 pub struct ImportKey {
     /// The key's digest, as the layer's hasher makes it: by default SHA-256.
     pub digest: KeyDigest,
-    /// A slow hash, where that is all there is. The digest is then nobody's.
+    /// A slow hash, where that is all there is: 1 to 255 visible ASCII characters. The digest is
+    /// then passed over.
     pub legacy_hash: Option<LegacyHash>,
-    /// The first characters of the key, as the other system kept them.
+    /// The first characters of the key, as the other system kept them: at most 64, visible ASCII.
     pub start: Text,
     /// What it is to be here.
     pub new: NewKey,
@@ -59,12 +60,14 @@ pub struct ImportReport {
 }
 
 impl KeyManager {
-    /// Takes over keys that another system has issued: all of them, but for those that are there
-    /// already, or none.
+    /// Takes over keys that another system has issued, but for those that are there already: keys
+    /// with the same digest, slow hash or [`request_id`](NewKey::request_id).
     ///
-    /// Doing it again finds only duplicates, so an import that was interrupted can be repeated
-    /// from its beginning. Some hundreds of keys at a time are a good measure. Every key is
-    /// checked like a [new one](Self::create) before any is written.
+    /// Every key is checked like a [new one](Self::create) before any is written: if one is
+    /// invalid, none is. When all are new, they are written at once; otherwise one by one, and an
+    /// error may come after some of them. Doing it again finds those as duplicates, so an import
+    /// that was interrupted can be repeated from its beginning. Some hundreds of keys at a time are
+    /// a good measure.
     pub async fn import(&self, keys: &[ImportKey]) -> Result<ImportReport, ManageError> {
         let now = self.clock.now();
         let records = keys.iter().map(|key| self.imported(key, now));
@@ -96,7 +99,9 @@ impl KeyManager {
 
     fn imported(&self, key: &ImportKey, now: Timestamp) -> Result<KeyRecord, ManageError> {
         let created_at = key.created_at.unwrap_or(now);
-        let mut record = self.record(key.new.clone(), key.digest, KeyId::generate(created_at)?)?;
+        key.legacy_hash.as_ref().map_or(Ok(()), validate::legacy_hash)?;
+        let digest = key.legacy_hash.as_ref().map_or(key.digest, LegacyHash::stand_in);
+        let mut record = self.record(key.new.clone(), digest, KeyId::generate(created_at)?)?;
         record.created_at = created_at;
         record.updated_at = now.max(created_at);
         record.start = key.start.clone();

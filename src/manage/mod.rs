@@ -12,7 +12,7 @@ pub(crate) mod validate;
 
 use std::{fmt, sync::Arc};
 
-use self::access::Access;
+use self::access::{Access, Whose};
 pub(crate) use self::change::revised;
 pub use self::{
     create::{IssuedKey, NewKey},
@@ -23,7 +23,7 @@ pub use self::{
 };
 use crate::{
     ApiKeyLayer, Clock, EventPage, EventQuery, KeyEvent, KeyFormat, KeyHasher, KeyId, KeyRecord,
-    SystemClock,
+    OwnerId, SystemClock,
     event::EventHook,
     store::{Announced, Invalidations, KeyRepository, ListQuery, Page},
     upkeep::Upkeep,
@@ -112,6 +112,10 @@ impl KeyManager {
     /// Calls `hook` after every change, and from the [`layer`](Self::layer) on every denial. It
     /// must not block.
     ///
+    /// It hears of changes that are known to be done. One whose caller went away in the middle of
+    /// it, or that failed without saying how far it came, is told by the [audit log](Self::events)
+    /// alone, if it was written.
+    ///
     /// ```
     /// use tower_api_key::{KeyManager, store::MemoryStore};
     ///
@@ -147,13 +151,17 @@ impl KeyManager {
     /// A page of keys, the youngest first. The limit is 1 to 1000.
     pub async fn list(&self, query: &ListQuery) -> Result<Page, ManageError> {
         check_limit(query.limit)?;
-        let Some(owner) = &self.access.owner else {
-            return Ok(self.repository.list(query).await?);
-        };
-        if query.owner.as_ref().is_some_and(|wanted| wanted != owner) {
-            return Ok(Page::from_one_more(Vec::new(), query.limit));
+        if let Some(prefix) = &query.prefix {
+            validate::no_nul("prefix", prefix)?;
         }
-        Ok(self.repository.list(&query.clone().with_owner(owner.clone())).await?)
+        let mut query = query.clone();
+        query.owner = match self.access.whose(query.owner.as_ref()) {
+            Whose::Everybodys => None,
+            Whose::Owners(owner) => Some(owner.clone()),
+            Whose::Nobodys => return Ok(Page::from_one_more(Vec::new(), query.limit)),
+        };
+        check_owner(query.owner.as_ref())?;
+        Ok(self.repository.list(&query).await?)
     }
 
     /// A page of the audit log, the latest event first. The limit is 1 to 1000. A repository
@@ -162,12 +170,12 @@ impl KeyManager {
     pub async fn events(&self, query: &EventQuery) -> Result<EventPage, ManageError> {
         check_limit(query.limit)?;
         let mut query = query.clone();
-        if let Some(owner) = &self.access.owner {
-            if query.owner.as_ref().is_some_and(|wanted| wanted != owner) {
-                return Ok(EventPage::from_one_more(Vec::new(), query.limit));
-            }
-            query.owner = Some(owner.clone());
-        }
+        query.owner = match self.access.whose(query.owner.as_ref()) {
+            Whose::Everybodys => None,
+            Whose::Owners(owner) => Some(owner.clone()),
+            Whose::Nobodys => return Ok(EventPage::from_one_more(Vec::new(), query.limit)),
+        };
+        check_owner(query.owner.as_ref())?;
         Ok(self.repository.events(&query).await?)
     }
 }
@@ -177,6 +185,11 @@ fn check_limit(limit: usize) -> Result<(), InvalidField> {
         return Ok(());
     }
     Err(InvalidField::new("limit", "must be from 1 to 1000"))
+}
+
+/// No key has such an owner, and some databases take such a question for their own trouble.
+fn check_owner(owner: Option<&OwnerId>) -> Result<(), InvalidField> {
+    owner.map_or(Ok(()), |owner| validate::no_nul("owner", owner.as_str()))
 }
 
 impl fmt::Debug for KeyManager {

@@ -60,11 +60,12 @@ impl KeyManager {
             if let Some(to) = old.details.rotation.to {
                 return Err(ManageError::AlreadyRotated { to });
             }
-            match old.status(now) {
-                status @ (KeyStatus::Revoked | KeyStatus::Expired) => {
-                    return Err(ManageError::Ended(status));
-                }
-                KeyStatus::Active | KeyStatus::Disabled | KeyStatus::NotYetValid => {}
+            if old.revoked_at.is_some() {
+                return Err(ManageError::Ended(KeyStatus::Revoked));
+            }
+            // Also of one that is disabled: the new key would inherit this end.
+            if old.ends_at().is_some_and(|end| now >= end) {
+                return Err(ManageError::Ended(KeyStatus::Expired));
             }
             self.access.check_scopes(&old.scopes)?;
 

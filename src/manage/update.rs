@@ -57,9 +57,14 @@ impl KeyManager {
         .await
     }
 
-    /// Switches a key off for now.
+    /// Switches a key off for now. Does not ask whether its other fields are valid, which those of
+    /// a key that something else has written need not be.
     pub async fn disable(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
-        self.update(id, KeyPatch { disabled: Some(true), ..KeyPatch::default() }).await
+        self.change(id, None, |record, _| {
+            record.disabled = true;
+            Ok(KeyAction::Disabled.into())
+        })
+        .await
     }
 
     /// Switches a key on again. A revoked one never returns:

@@ -1,7 +1,7 @@
 //! What a key's fields may hold. Bounds are on characters and not on bytes where people type.
 
 use super::InvalidField;
-use crate::KeyRecord;
+use crate::{KeyRecord, LegacyHash, Metadata};
 
 const MAX_METADATA: usize = 16 * 1024;
 
@@ -26,14 +26,26 @@ pub(crate) fn record(record: &KeyRecord) -> Result<(), InvalidField> {
     };
     at_most_100("scopes", record.scopes.len())?;
     at_most_100("allowed_addresses", record.details.allowed_addresses.len())?;
-    let metadata = serde_json::to_vec(&record.details.metadata).map_or(0, |json| json.len());
-    if metadata > MAX_METADATA {
-        return Err(InvalidField::new("metadata", "must be at most 16 KiB as JSON"));
-    }
+    metadata(&record.details.metadata)?;
     if let (Some(start), Some(end)) = (record.not_before, record.expires_at)
         && start >= end
     {
         return Err(InvalidField::new("expires_at", "must be after not_before"));
+    }
+    Ok(())
+}
+
+fn metadata(metadata: &Metadata) -> Result<(), InvalidField> {
+    if metadata.is_empty() {
+        return Ok(());
+    }
+    let json = serde_json::to_vec(metadata).unwrap_or_default();
+    if json.len() > MAX_METADATA {
+        return Err(InvalidField::new("metadata", "must be at most 16 KiB as JSON"));
+    }
+    // Stores keep text, and what is nested too deeply could not be read back.
+    if serde_json::from_slice::<Metadata>(&json).is_err() {
+        return Err(InvalidField::new("metadata", "must be nested at most 127 deep"));
     }
     Ok(())
 }
@@ -54,16 +66,30 @@ pub(super) fn start(start: &str) -> Result<(), InvalidField> {
     Err(InvalidField::new("start", "must have at most 64 visible ASCII characters"))
 }
 
+/// What another system kept instead of a key.
+pub(super) fn legacy_hash(hash: &LegacyHash) -> Result<(), InvalidField> {
+    let hash = hash.expose();
+    if (1..=255).contains(&hash.len()) && hash.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(InvalidField::new("legacy_hash", "must have 1 to 255 visible ASCII characters"))
+}
+
 /// A text of some sentences.
 pub(super) fn text(field: &'static str, text: &str) -> Result<(), InvalidField> {
     length(field, text, 0, 1000)
 }
 
-fn length(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), InvalidField> {
-    // PostgreSQL keeps no NUL in text, and no name needs one.
+/// PostgreSQL keeps no NUL in text, and no name needs one.
+pub(super) fn no_nul(field: &'static str, text: &str) -> Result<(), InvalidField> {
     if text.contains('\0') {
         return Err(InvalidField::new(field, "must not contain NUL"));
     }
+    Ok(())
+}
+
+fn length(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), InvalidField> {
+    no_nul(field, text)?;
     if (min..=max).contains(&text.chars().count()) {
         return Ok(());
     }

@@ -78,6 +78,13 @@ pub struct Rotation {
 }
 
 impl Details {
+    /// Gives the memory back if nothing is in it any more.
+    pub(crate) fn shrink(&mut self) {
+        if self.get().is_some_and(|details| *details == KeyDetails::default()) {
+            self.0 = None;
+        }
+    }
+
     /// What there is, if there is anything.
     #[inline]
     pub(crate) fn get(&self) -> Option<&KeyDetails> {
