@@ -80,6 +80,7 @@ struct Connection {
 impl Connection {
     async fn serve(self, http: auto::Builder<TokioExecutor>, watcher: Watcher) {
         let Self { stream, peer, router, patience } = self;
+        tracing::trace!(%peer, "connection accepted");
         let has_asked = Arc::new(AtomicBool::new(false));
         let asks = has_asked.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {

@@ -168,7 +168,8 @@ pub trait KeyRepository: KeyStore {
     /// A new key whose id, digest or [`request`](crate::KeyDetails::request) exists already is a
     /// [`Duplicate`](StoreErrorKind::Duplicate). An update whose key has another revision than
     /// expected, or does not exist, makes everything [`Stale`](Update::Stale). Of several
-    /// concurrent updates that expect the same revision, exactly one is [`Done`](Update::Done).
+    /// concurrent updates that expect the same revision, exactly one is [`Done`](Update::Done). Of
+    /// several reasons not to write, a duplicate among the new keys comes first.
     ///
     /// An update writes every field of its record but `id`, `created_at`, `last_used_at` and
     /// `use_count`; the new revision is the record's, which must be greater than the expected one.

@@ -133,7 +133,7 @@ metadata = { since = 2026-01-31, at = [{ deep = 2026-01-31T08:00:00+01:00 }] }
     let store = open(&folder, "keys.toml", text).await;
     let expected =
         json!({ "since": "2026-01-31", "at": [{ "deep": "2026-01-31T08:00:00+01:00" }] });
-    assert_eq!(serde_json::Value::from(find(&store, KEY).metadata.clone()), expected);
+    assert_eq!(serde_json::Value::from(find(&store, KEY).details.metadata.clone()), expected);
 }
 
 #[tokio::test]
