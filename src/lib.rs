@@ -69,7 +69,7 @@
 //! |---|---|---|---|
 //! | `default` | | `tracing` | |
 //! | `full` | | everything below | |
-//! | `axum` | no | extractors, and `Rejection` as a response | `axum-core` |
+//! | `axum` | no | extractors, denials as responses, `management_router` | `axum` without its server, `serde_path_to_error`, `serde_derive` |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache` |
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
@@ -117,6 +117,9 @@ mod text;
 mod upkeep;
 mod usage;
 
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use self::axum::{Caller, Guard, KeyView, management_router};
 pub use async_trait::async_trait;
 pub use authenticated::AuthenticatedKey;
 pub use clock::{Clock, ParseTimestampError, SettableClock, SystemClock, Timestamp};

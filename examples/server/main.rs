@@ -15,7 +15,6 @@
 //! | `ADMIN_API_KEY` | made at start and printed | guards `/admin`, in `X-Admin-Key` |
 //! | `RUST_LOG` | `info` | what to log to stderr |
 
-mod admin;
 mod app;
 mod banner;
 mod body;
@@ -27,7 +26,6 @@ mod me;
 mod problem;
 mod shutdown;
 mod users;
-mod view;
 
 use std::{
     error::Error,
