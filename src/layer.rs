@@ -259,6 +259,12 @@ impl ApiKeyLayer {
         self.with_event_hook(Some(Arc::new(hook)))
     }
 
+    /// The client's address, if this layer was told how to find it.
+    #[cfg(feature = "axum")]
+    pub(crate) fn client_address(&self, request: &RequestHead<'_>) -> Option<IpAddr> {
+        self.config.client_address.as_ref().and_then(|find| find(request))
+    }
+
     pub(crate) fn with_event_hook(self, hook: Option<EventHook>) -> Self {
         self.with(|config| config.events = hook)
     }

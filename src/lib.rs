@@ -69,7 +69,7 @@
 //! |---|---|---|---|
 //! | `default` | | `tracing` | |
 //! | `full` | | everything below | |
-//! | `axum` | no | extractors, and `Rejection` as a response | `axum-core` |
+//! | `axum` | no | extractors, denials as responses, `management_router` | `axum` without its server, `serde_path_to_error`, `serde_derive` |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
 //! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
 //! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
@@ -137,6 +137,9 @@ mod text;
 mod upkeep;
 mod usage;
 
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use self::axum::{Caller, Guard, KeyView, management_router};
 pub use async_trait::async_trait;
 pub use authenticated::AuthenticatedKey;
 pub use clock::{Clock, ParseTimestampError, SettableClock, SystemClock, Timestamp};

@@ -56,6 +56,15 @@ fn count_denial(kind: crate::RejectionKind) {
     }
 }
 
+/// Keys could not be read or written for a caller who manages them.
+#[cfg(feature = "axum")]
+pub(crate) fn management_failed(error: &crate::ManageError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(cause = chain(Some(error)), "managing keys failed");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_management_failed_total").increment(1);
+}
+
 /// What the use of a key changed about it could not be written.
 pub(crate) fn upkeep_failed(key: KeyId, error: &StoreError) {
     #[cfg(feature = "tracing")]

@@ -1,17 +1,21 @@
 //! Which routes there are, and what guards them.
 
-use std::{error::Error, net::SocketAddr};
+use std::{
+    error::Error,
+    net::{IpAddr, SocketAddr},
+};
 
 use axum::{Json, Router, extract::ConnectInfo, routing::get};
 use serde_json::{Value, json};
 use tower_api_key::{
-    ApiKeyLayer, ConfigError, KeyManager, KeySource, UsageRecorder, store::FixedStore,
+    ApiKeyLayer, ConfigError, Guard, KeyManager, KeySource, RequestHead, UsageRecorder,
+    management_router, store::FixedStore,
 };
 
-use crate::{admin, business, me, problem};
+use crate::{business, me, problem};
 
-/// Routes are added to one of the guarded groups. Only what stands in `open` needs no key, and
-/// outside the groups there is only the answer that there is nothing.
+/// Routes are added to one of the groups. Only what stands in `open` needs no key, and outside the
+/// groups there is only the answer that there is nothing.
 pub(crate) fn router(
     keys: KeyManager,
     usage: UsageRecorder,
@@ -19,11 +23,11 @@ pub(crate) fn router(
 ) -> Result<Router, Box<dyn Error>> {
     let open = Router::new().route("/health", get(health));
     let with_key = business::routes()?.merge(me::routes());
-    let with_admin_key = admin::routes();
+    let management = management_router(keys.clone(), Guard::keys(admin_layer(admin)?));
 
     Ok(finished(open)
         .merge(finished(with_key).layer(key_layer(&keys, usage)?))
-        .merge(finished(with_admin_key).layer(admin_layer(admin)?))
+        .nest("/admin/api-keys", management)
         .fallback(problem::no_such_path)
         .with_state(keys))
 }
@@ -43,10 +47,7 @@ fn key_layer(keys: &KeyManager, usage: UsageRecorder) -> Result<ApiKeyLayer, Con
             KeySource::query("api_key")?,
             KeySource::cookie("api_key")?,
         ])
-        // Right as long as no proxy stands in front.
-        .with_client_address(|request| {
-            request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
-        })
+        .with_client_address(peer)
         .with_usage(usage)
         .hide_credentials())
 }
@@ -56,7 +57,13 @@ fn admin_layer(admin: FixedStore) -> Result<ApiKeyLayer, ConfigError> {
     Ok(ApiKeyLayer::new(admin)
         .with_sources([KeySource::header("x-admin-key")?])
         .with_realm("admin")
+        .with_client_address(peer)
         .hide_credentials())
+}
+
+/// The client's address, as long as no proxy stands in front.
+fn peer(request: &RequestHead<'_>) -> Option<IpAddr> {
+    request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
 }
 
 async fn health() -> Json<Value> {

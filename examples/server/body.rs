@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
 };
 use http_body_util::BodyExt;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout_at;
 
@@ -19,22 +19,11 @@ const LIMIT: usize = 64 * 1024;
 /// is busy sending comes to read why it was refused. Whoever has more is cut off.
 const DISCARD: usize = 1024 * 1024;
 
-/// A JSON object that holds a `T`.
-pub(crate) struct JsonObject<T>(pub(crate) T);
-
 /// A JSON object that holds a `T`, or nothing at all.
 pub(crate) struct OptionalJsonObject<T>(pub(crate) T);
 
 /// Any JSON, or nothing at all. What it says does not matter here.
 pub(crate) struct AnyJson;
-
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonObject<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        object(&read(request).await?).map(Self)
-    }
-}
 
 impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for OptionalJsonObject<T> {
     type Rejection = Problem;
@@ -129,14 +118,4 @@ fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 fn malformed(error: &serde_json::Error) -> Problem {
     let detail = format!("The body is not JSON: {error}.");
     Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
-}
-
-/// For fields in which "left out" and `null` are different things: without this, serde reads both
-/// as `None`. Goes with `#[serde(default)]`.
-pub(crate) fn sent<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    T::deserialize(deserializer).map(Some)
 }

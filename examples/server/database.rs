@@ -3,7 +3,7 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use tower_api_key::{
-    KeyManager,
+    KeyAction, KeyEvent, KeyManager,
     store::{
         self, CachedStore, Invalidations, KeyRepository, PostgresInvalidations, RedisInvalidations,
     },
@@ -47,11 +47,19 @@ impl Database {
     }
 
     pub(crate) fn manager(&self) -> KeyManager {
-        let manager = KeyManager::new(self.repository.clone());
+        let manager = KeyManager::new(self.repository.clone()).with_events(log);
         match &self.bus {
             Some(bus) => manager.with_invalidations(bus.clone()),
             None => manager,
         }
+    }
+}
+
+/// What was done to keys, by their ids. Denials are in the log already, at DEBUG.
+fn log(event: &KeyEvent) {
+    if let (Some(key), false) = (event.key, matches!(event.action, KeyAction::Denied(_))) {
+        let actor = event.actor.as_deref();
+        tracing::info!(%key, actor, "key {}", event.action);
     }
 }
 

@@ -16,7 +16,6 @@
 //! | `ADMIN_API_KEY` | made at start and printed | guards `/admin`, in `X-Admin-Key` |
 //! | `RUST_LOG` | `info` | what to log to stderr |
 
-mod admin;
 mod app;
 mod banner;
 mod body;
@@ -29,7 +28,6 @@ mod problem;
 mod serve;
 mod shutdown;
 mod users;
-mod view;
 
 use std::{
     error::Error,

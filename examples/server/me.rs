@@ -3,23 +3,27 @@
 use axum::{
     Router,
     extract::State,
-    middleware::map_response,
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
-use tower_api_key::{AuthenticatedKey, KeyManager};
+use serde::Deserialize;
+use tower_api_key::{AuthenticatedKey, Clock, KeyManager, KeyView, ManageError, SystemClock};
 
-use crate::{admin::Revocation, body::OptionalJsonObject, problem::Problem, view};
+use crate::body::OptionalJsonObject;
 
 pub(crate) fn routes() -> Router<KeyManager> {
-    Router::new()
-        .route("/me/key", get(show))
-        .route("/me/key/revoke", post(revoke))
-        .layer(map_response(view::no_store))
+    Router::new().route("/me/key", get(show)).route("/me/key/revoke", post(revoke))
 }
 
 async fn show(key: AuthenticatedKey) -> Response {
-    view::key(key.record())
+    KeyView::new(key.record(), SystemClock.now()).into_response()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revocation {
+    /// Why, for the record.
+    reason: Option<String>,
 }
 
 /// Whoever finds a leaked key can stop it with the key itself.
@@ -27,8 +31,8 @@ async fn revoke(
     State(keys): State<KeyManager>,
     key: AuthenticatedKey,
     OptionalJsonObject(revocation): OptionalJsonObject<Revocation>,
-) -> Result<Response, Problem> {
+) -> Result<Response, ManageError> {
+    let keys = keys.with_actor(&format!("key {} ({})", key.id(), key.name()));
     let record = keys.revoke(key.id(), revocation.reason.as_deref()).await?;
-    tracing::info!(key = %record.id, "key revoked by its holder");
-    Ok(view::key(&record))
+    Ok(KeyView::new(&record, SystemClock.now()).into_response())
 }

@@ -8,9 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tower_api_key::ManageError;
-
-use crate::logs::causes;
 
 /// An error to answer with.
 #[derive(Debug)]
@@ -38,18 +35,6 @@ impl Problem {
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", detail);
         Self { field: Some(field.into()), ..problem }
     }
-
-    pub(crate) fn invalid_parameter(
-        parameter: impl Into<String>,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        let problem = Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail);
-        Self { field: Some(parameter.into()), ..problem }
-    }
-
-    pub(crate) fn no_such_key() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "There is no API key with this id.")
-    }
 }
 
 /// For paths that nothing is at.
@@ -64,39 +49,6 @@ pub(crate) async fn no_such_method() -> Problem {
         "method_not_allowed",
         "This path does not take this method; see the Allow header for those it takes.",
     )
-}
-
-impl From<ManageError> for Problem {
-    fn from(error: ManageError) -> Self {
-        match &error {
-            ManageError::Invalid(invalid) => {
-                Self::invalid_field(invalid.field(), format!("{invalid}."))
-            }
-            ManageError::NotFound => Self::no_such_key(),
-            ManageError::RevisionMismatch => Self::new(
-                StatusCode::PRECONDITION_FAILED,
-                "revision_mismatch",
-                "The API key was changed since; read it again and see whether the change still \
-                 makes sense.",
-            ),
-            ManageError::Store(_) => {
-                tracing::warn!(cause = causes(&error), "the store failed");
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "store_unavailable",
-                    "The API keys cannot be read or written right now. Try again later.",
-                )
-            }
-            _ => {
-                tracing::error!(cause = causes(&error), "internal error");
-                Self::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "internal_error",
-                    "This is the server's fault. It was logged.",
-                )
-            }
-        }
-    }
 }
 
 impl IntoResponse for Problem {
@@ -125,9 +77,6 @@ impl IntoResponse for Problem {
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
         response
     }
 }

@@ -1,12 +1,15 @@
-//! Extractors and responses for axum.
+//! For axum: extractors, responses, and the routes to manage keys with.
 
-use axum_core::{
+mod manage;
+
+use axum::{
     body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
 use http::{Extensions, HeaderMap, request::Parts};
 
+pub use self::manage::{Caller, Guard, KeyView, management_router};
 use crate::{
     AuthenticatedKey, Owner, Rejection,
     authenticated::{self, Absence},

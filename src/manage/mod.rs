@@ -141,6 +141,12 @@ impl KeyManager {
             .with_event_hook(self.hook.clone())
     }
 
+    /// The time by this manager's clock.
+    #[cfg(feature = "axum")]
+    pub(crate) fn now(&self) -> crate::Timestamp {
+        self.clock.now()
+    }
+
     /// The key with this id.
     pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         let record = self.repository.get(id).await?;

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Every field of a key's view, in its order.
-const VIEW: [&str; 19] = [
+const VIEW: [&str; 22] = [
     "id",
     "name",
     "start",
@@ -28,6 +28,9 @@ const VIEW: [&str; 19] = [
     "use_count",
     "revoked_at",
     "revoked_reason",
+    "replaces",
+    "rotated_to",
+    "retires_at",
 ];
 
 fn fields(view: &Value) -> Vec<&str> {
@@ -90,6 +93,9 @@ fn a_name_is_enough_for_a_key() {
         "last_used_at",
         "revoked_at",
         "revoked_reason",
+        "replaces",
+        "rotated_to",
+        "retires_at",
     ] {
         assert_eq!(created[absent], Value::Null, "{absent}");
     }
@@ -223,7 +229,7 @@ fn changes_are_logged_by_id() {
     server.change(&created, &json!({ "name": "renamed" }));
     server.admin("POST", &format!("{path}/revoke"));
     server.admin("DELETE", &path);
-    for what in ["key created", "key changed", "key revoked", "key deleted"] {
+    for what in ["key created", "key updated", "key revoked", "key deleted"] {
         server.server.wait_for_stderr(&format!("{what} key={}", created.id));
     }
 }

@@ -1,0 +1,108 @@
+//! `PATCH /{id}`
+
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use serde::Deserialize;
+
+use super::{
+    body::JsonBody,
+    fields::{Id, Network, networks, sent},
+    guard::Admitted,
+    precondition,
+    problem::Problem,
+    view::KeyView,
+};
+use crate::{KeyPatch, Metadata, Scopes, Timestamp};
+
+/// What an administrator may change. What was left out stays. `null` takes away what a key may
+/// lack, and is refused elsewhere. A key's owner never changes: what the old owner may see would
+/// become the new one's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
+pub(super) struct Change {
+    #[serde(default, deserialize_with = "sent")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "sent")]
+    description: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    scopes: Option<Scopes>,
+    #[serde(default, deserialize_with = "sent")]
+    expires_at: Option<Option<Timestamp>>,
+    #[serde(default, deserialize_with = "sent")]
+    not_before: Option<Option<Timestamp>>,
+    #[serde(default, deserialize_with = "sent")]
+    tier: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    allowed_addresses: Option<Vec<Network>>,
+    #[serde(default, deserialize_with = "sent")]
+    metadata: Option<Metadata>,
+    #[serde(default, deserialize_with = "sent")]
+    disabled: Option<bool>,
+}
+
+/// What an owner may change. What is the provider's is not here, so it is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
+pub(super) struct OwnChange {
+    #[serde(default, deserialize_with = "sent")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "sent")]
+    description: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    scopes: Option<Scopes>,
+    #[serde(default, deserialize_with = "sent")]
+    expires_at: Option<Option<Timestamp>>,
+    #[serde(default, deserialize_with = "sent")]
+    not_before: Option<Option<Timestamp>>,
+    #[serde(default, deserialize_with = "sent")]
+    allowed_addresses: Option<Vec<Network>>,
+    #[serde(default, deserialize_with = "sent")]
+    disabled: Option<bool>,
+}
+
+impl From<Change> for KeyPatch {
+    fn from(body: Change) -> Self {
+        Self {
+            if_revision: None,
+            name: body.name,
+            description: body.description,
+            scopes: body.scopes,
+            tier: body.tier,
+            metadata: body.metadata,
+            allowed_addresses: body.allowed_addresses.map(networks),
+            not_before: body.not_before,
+            expires_at: body.expires_at,
+            disabled: body.disabled,
+        }
+    }
+}
+
+impl From<OwnChange> for KeyPatch {
+    fn from(body: OwnChange) -> Self {
+        Self {
+            name: body.name,
+            description: body.description,
+            scopes: body.scopes,
+            allowed_addresses: body.allowed_addresses.map(networks),
+            not_before: body.not_before,
+            expires_at: body.expires_at,
+            disabled: body.disabled,
+            ..Self::default()
+        }
+    }
+}
+
+pub(super) async fn change(
+    Admitted { keys, is_owner }: Admitted,
+    Id(id): Id,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let mut patch: KeyPatch =
+        if is_owner { body.object::<OwnChange>()?.into() } else { body.object::<Change>()?.into() };
+    patch.if_revision = precondition::check(&headers, &keys, id).await?;
+    let record = keys.update(id, patch).await?;
+    Ok(KeyView::new(&record, keys.now()).into_response())
+}

@@ -1,0 +1,241 @@
+//! [`Guard`]: who may manage keys, and which.
+
+use std::{convert::Infallible, fmt, net::IpAddr, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{FromRequestParts, Request},
+    response::{IntoResponse, Response},
+    routing::Route,
+};
+use http::request::Parts;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    ApiKeyLayer, AuthenticatedKey, KeyManager, OwnerId, Rejection, RejectionKind, RequestHead,
+    Scopes, authenticated,
+};
+
+/// What stands before a [`management_router`](crate::management_router): who may use it, and whose
+/// keys each caller manages.
+#[must_use]
+pub struct Guard {
+    identify: Arc<Identify>,
+    /// The outermost first.
+    layers: Vec<Box<Around>>,
+}
+
+type Identify = dyn Fn(&RequestHead<'_>) -> Result<Caller, Box<Response>> + Send + Sync;
+type Around = dyn FnOnce(Router) -> Router + Send + Sync;
+
+impl Guard {
+    /// Whoever this layer lets in is an administrator, and manages everybody's keys.
+    ///
+    /// Give it a layer of its own, such as one over a
+    /// [`FixedStore`](crate::store::FixedStore) with a header of its own: with the layer of the
+    /// keys that are managed, everybody who has any key would be an administrator. Where it is
+    /// meant that some of them are, say which, with [`with_layer`](Self::with_layer).
+    ///
+    /// In the audit log, the actor is the id and the name of the administrator's key, and the
+    /// address is what [`with_client_address`](ApiKeyLayer::with_client_address) tells.
+    pub fn keys(layer: ApiKeyLayer) -> Self {
+        Self::by_key(layer, |_| Ok(Caller::administrator()))
+    }
+
+    /// Whoever this layer lets in manages the keys of the owner of the key that was sent, and
+    /// grants no scopes that this very key does not have. A key without an owner manages nothing:
+    /// it is denied as [`InactiveOwner`](RejectionKind::InactiveOwner).
+    ///
+    /// Any key of an owner opens all of this owner's keys. To ask for more than that, such as a
+    /// scope, or that the owner is active, see [`with_layer`](Self::with_layer).
+    pub fn owner(layer: ApiKeyLayer) -> Self {
+        Self::by_key(layer, |key| match key.owner() {
+            Some(owner) => Ok(Caller::owner(owner.clone(), key.scopes().clone())),
+            None => Err(Rejection::new(RejectionKind::InactiveOwner).with_key(key.id())),
+        })
+    }
+
+    /// The application says who calls: for users that have logged in and have a session, or for
+    /// administrators behind a proxy that knows them.
+    ///
+    /// `identify` sees every request before its body is read, and answers who it is from, or what
+    /// to answer instead, such as a [`Rejection`]. It cannot wait: a layer outside does that, and
+    /// leaves what it has found in the request's extensions.
+    ///
+    /// ```
+    /// use tower_api_key::{Caller, Guard, Rejection, RejectionKind, Scopes};
+    ///
+    /// /// What the application's session layer attaches.
+    /// #[derive(Clone)]
+    /// struct Session {
+    ///     user: String,
+    /// }
+    ///
+    /// let scopes = Scopes::parse(["orders:*"])?;
+    /// let guard = Guard::custom(move |request| match request.extensions.get::<Session>() {
+    ///     Some(session) => {
+    ///         let user = &session.user;
+    ///         Ok(Caller::owner(user.as_str(), scopes.clone()).with_actor(user))
+    ///     }
+    ///     None => Err(Rejection::new(RejectionKind::Missing)),
+    /// });
+    /// # let _ = guard;
+    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// ```
+    ///
+    /// Where a browser sends the session along by itself, in a cookie, other sites can have it
+    /// send requests: protect these routes against that like the application's others.
+    pub fn custom<R: IntoResponse>(
+        identify: impl Fn(&RequestHead<'_>) -> Result<Caller, R> + Send + Sync + 'static,
+    ) -> Self {
+        let identify = move |request: &RequestHead<'_>| {
+            identify(request).map_err(|answer| Box::new(answer.into_response()))
+        };
+        Self { identify: Arc::new(identify), layers: Vec::new() }
+    }
+
+    /// Everybody is an administrator. Right only where nobody else can send a request, such as
+    /// behind a layer or a proxy that does the guarding.
+    pub fn insecure_unguarded() -> Self {
+        Self::custom(|_| Ok::<_, Infallible>(Caller::administrator()))
+    }
+
+    /// Another layer to go through, inside those that are there already: a
+    /// [`RequireScopesLayer`](crate::RequireScopesLayer), or an
+    /// [`OwnerLayer`](crate::OwnerLayer) that refuses owners who are not active.
+    ///
+    /// ```
+    /// use tower_api_key::{Guard, KeyManager, RequireScopesLayer, store::MemoryStore};
+    ///
+    /// let keys = KeyManager::new(MemoryStore::new());
+    /// let guard = Guard::owner(keys.layer()).with_layer(RequireScopesLayer::all(["keys:manage"])?);
+    /// # let _ = guard;
+    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// ```
+    pub fn with_layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
+        <L::Service as Service<Request>>::Error: Into<Infallible> + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        self.layers.push(Box::new(move |routes| routes.layer(layer)));
+        self
+    }
+
+    fn by_key(
+        layer: ApiKeyLayer,
+        caller: impl Fn(&AuthenticatedKey) -> Result<Caller, Rejection> + Send + Sync + 'static,
+    ) -> Self {
+        let known = layer.clone();
+        // A layer may let requests in without a key (`allow_anonymous`, a bypass); not so here.
+        let identify = move |request: &RequestHead<'_>| {
+            let key = authenticated::require(request.extensions)
+                .map_err(|absence| Box::new(absence.response(request.headers).map(Body::new)))?;
+            let mut caller = caller(key).map_err(|denied| Box::new(denied.into_response()))?;
+            // The id first: the name is for its owner to choose.
+            caller.actor.get_or_insert_with(|| format!("key {} ({})", key.id(), key.name()));
+            caller.address = known.client_address(request);
+            Ok(caller)
+        };
+        Self { identify: Arc::new(identify), layers: Vec::new() }.with_layer(layer)
+    }
+
+    /// The routes behind this guard.
+    pub(super) fn protect(self, routes: Router<Management>, manager: KeyManager) -> Router {
+        let routes = routes.with_state(Management { manager, identify: self.identify });
+        self.layers.into_iter().rev().fold(routes, |routes, layer| layer(routes))
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+/// Whose keys a request manages, and in whose name; see [`Guard::custom`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Caller {
+    owner: Option<OwnerId>,
+    ceiling: Option<Scopes>,
+    actor: Option<String>,
+    address: Option<IpAddr>,
+}
+
+impl Caller {
+    /// Somebody who manages everybody's keys.
+    pub const fn administrator() -> Self {
+        Self { owner: None, ceiling: None, actor: None, address: None }
+    }
+
+    /// Somebody who manages the keys of this owner, and may give them these scopes and no others.
+    pub fn owner(owner: impl Into<OwnerId>, scopes: Scopes) -> Self {
+        Self { owner: Some(owner.into()), ..Self::administrator() }.with_scope_ceiling(scopes)
+    }
+
+    /// May give keys these scopes and no others.
+    pub fn with_scope_ceiling(mut self, scopes: Scopes) -> Self {
+        self.ceiling = Some(scopes);
+        self
+    }
+
+    /// Who it is, for the audit log; at most 255 characters are kept.
+    pub fn with_actor(mut self, actor: &str) -> Self {
+        self.actor = Some(actor.to_owned());
+        self
+    }
+
+    /// The client's address, for the audit log.
+    pub const fn with_client_address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    fn handle(&self, manager: &KeyManager) -> KeyManager {
+        let mut handle = manager.clone();
+        if let Some(owner) = &self.owner {
+            handle = handle.for_owner(owner.clone());
+        }
+        if let Some(ceiling) = &self.ceiling {
+            handle = handle.with_scope_ceiling(ceiling.clone());
+        }
+        if let Some(actor) = &self.actor {
+            handle = handle.with_actor(actor);
+        }
+        if let Some(address) = self.address {
+            handle = handle.with_client_address(address);
+        }
+        handle
+    }
+}
+
+/// The state of the routes. The manager is private here: handlers come to keys through
+/// [`Admitted`] alone.
+#[derive(Clone)]
+pub(super) struct Management {
+    manager: KeyManager,
+    identify: Arc<Identify>,
+}
+
+/// A request that may manage keys. The first argument of every handler, so that nothing else of a
+/// request is read before.
+pub(super) struct Admitted {
+    /// A handle on the keys that the caller may manage.
+    pub(super) keys: KeyManager,
+    /// Whether the caller is an owner, and not an administrator.
+    pub(super) is_owner: bool,
+}
+
+impl FromRequestParts<Management> for Admitted {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
+        let caller = (state.identify)(&RequestHead::from(&*parts)).map_err(|answer| *answer)?;
+        Ok(Self { keys: caller.handle(&state.manager), is_owner: caller.owner.is_some() })
+    }
+}

@@ -1,0 +1,67 @@
+//! `GET /?owner=&status=&scope=&prefix=&cursor=&limit=`
+
+use axum::response::Response;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    body,
+    fields::{Parameters, limit, parsed},
+    guard::Admitted,
+    problem::Problem,
+    view::KeyView,
+};
+use crate::{KeyId, KeyStatus, Timestamp, store::ListQuery};
+
+/// As text: the answers to bad ones are ours.
+#[derive(Deserialize)]
+pub(super) struct Filters {
+    /// An owner that was sent empty owns nothing: a client's empty variable must not list
+    /// everybody's keys.
+    owner: Option<String>,
+    status: Option<String>,
+    scope: Option<String>,
+    prefix: Option<String>,
+    cursor: Option<String>,
+    limit: Option<String>,
+}
+
+impl Filters {
+    fn query(self, now: Timestamp) -> Result<ListQuery, Problem> {
+        let mut query = ListQuery::new(limit(self.limit.as_deref())?);
+        query.owner = self.owner.map(Into::into);
+        query.status = self.status.as_deref().map(status).transpose()?.map(|status| (status, now));
+        let expected = "scope must be a scope such as orders:read.";
+        query.scope = parsed("scope", self.scope.as_deref(), expected)?;
+        query.prefix = self.prefix.map(Into::into);
+        let expected = "cursor must be the next_cursor of an earlier page.";
+        query.after = parsed("cursor", self.cursor.as_deref(), expected)?;
+        Ok(query)
+    }
+}
+
+fn status(text: &str) -> Result<KeyStatus, Problem> {
+    use KeyStatus::{Active, Disabled, Expired, NotYetValid, Revoked};
+    let all = [Active, NotYetValid, Expired, Disabled, Revoked];
+    all.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+        let detail = "status must be active, not_yet_valid, expired, disabled or revoked.";
+        Problem::invalid_parameter("status", detail)
+    })
+}
+
+#[derive(Serialize)]
+pub(super) struct Listing<'r> {
+    items: Vec<KeyView<'r>>,
+    /// The `cursor` of the next page.
+    next_cursor: Option<KeyId>,
+}
+
+pub(super) async fn list(
+    Admitted { keys, .. }: Admitted,
+    Parameters(filters): Parameters<Filters>,
+) -> Result<Response, Problem> {
+    let now = keys.now();
+    let page = keys.list(&filters.query(now)?).await?;
+    let items = page.items.iter().map(|record| KeyView::new(record, now)).collect();
+    Ok(body::json(StatusCode::OK, &Listing { items, next_cursor: page.next }))
+}

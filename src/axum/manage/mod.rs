@@ -1,0 +1,126 @@
+//! [`management_router`]: keys managed over HTTP.
+
+mod body;
+mod change;
+mod create;
+mod end;
+mod events;
+mod fields;
+mod guard;
+mod list;
+mod precondition;
+mod problem;
+mod rotate;
+mod view;
+
+use axum::{
+    Router,
+    middleware::map_response,
+    response::Response,
+    routing::{get, post},
+};
+use http::{HeaderValue, header};
+
+use self::problem::Problem;
+pub use self::{
+    guard::{Caller, Guard},
+    view::KeyView,
+};
+use crate::KeyManager;
+
+/// Routes to manage keys with, for [`Router::nest`] under a path of your choice. The guard says
+/// who may use them, and there is no router without one.
+///
+/// ```
+/// use axum::Router;
+/// use tower_api_key::{
+///     ApiKeyLayer, Guard, KeyManager, KeySource, management_router,
+///     store::{FixedStore, MemoryStore},
+/// };
+///
+/// # fn app() -> Result<(), Box<dyn std::error::Error>> {
+/// let keys = KeyManager::new(MemoryStore::new());
+/// // Administrators, who know the key in this variable, manage everybody's keys.
+/// let administrators = ApiKeyLayer::new(FixedStore::from_env("ADMIN_API_KEY")?)
+///     .with_sources([KeySource::header("x-admin-key")?]);
+/// // The holders of a key manage those of the same owner.
+/// let holders = keys.layer();
+///
+/// let app: Router = Router::new()
+///     .nest("/admin/api-keys", management_router(keys.clone(), Guard::keys(administrators)))
+///     .nest("/me/api-keys", management_router(keys, Guard::owner(holders)));
+/// # let _ = app;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// | route | body | answer |
+/// |---|---|---|
+/// | `POST /` | a new key's fields, see [`NewKey`] | 201: the key's [view](KeyView) and `key`, the key itself |
+/// | `GET /?owner=&status=&scope=&prefix=&cursor=&limit=` | | `{items, next_cursor}` |
+/// | `GET /{id}` | | the view |
+/// | `PATCH /{id}` | the fields to change, see [`KeyPatch`]; `null` takes one away | the view |
+/// | `DELETE /{id}` | | 204 |
+/// | `POST /{id}/revoke` | `{reason?}` or nothing | the view |
+/// | `POST /{id}/rotate` | `{grace_seconds?, grace_from?: "now" or "first_use"}` or nothing | 201, as for a new key |
+/// | `GET /{id}/events?since=&until=&cursor=&limit=` | | `{items, next_cursor}` |
+/// | `GET /events?owner=&since=&until=&cursor=&limit=` | | `{items, next_cursor}` |
+///
+/// `limit` is 1 to 100, 20 by default. Times are RFC 3339, and those that are sent may have any
+/// offset.
+///
+/// A key itself is in the answers to its creation and its rotation, and nowhere else. A creation
+/// with an `Idempotency-Key` (1 to 255 visible ASCII characters) makes one key however often it is
+/// sent: again, it is 409 and names the key, which can be rotated by whoever lost the answer.
+///
+/// Views carry an `ETag`. A change, revocation, rotation or deletion with `If-Match` is 412 once
+/// the key is another: of two administrators who change a key at once, one learns of the other.
+///
+/// Errors are problem details (RFC 9457) with a stable `code`, also for unknown paths and methods.
+/// Nothing may be cached. Bodies have at most 64 KiB.
+///
+/// # Who may do what
+///
+/// Owners ([`Guard::owner`], [`Caller::owner`]) manage keys of their own; other owners' are 404,
+/// whatever is asked of them. Who the owner is, the guard says, and no body. Owners grant no scope
+/// beyond those that the guard says they have, and what is the provider's to decide, `owner`,
+/// `tier` and `metadata`, no owner can send. In the audit log they see what was done, and not by
+/// which administrator.
+///
+/// Without a guard this is no program:
+///
+/// ```compile_fail
+/// use tower_api_key::{KeyManager, management_router, store::MemoryStore};
+///
+/// let keys = KeyManager::new(MemoryStore::new());
+/// let routes: axum::Router = management_router(keys);
+/// ```
+///
+/// [`NewKey`]: crate::NewKey
+/// [`KeyPatch`]: crate::KeyPatch
+pub fn management_router<S>(manager: KeyManager, guard: Guard) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let key = get(end::show).patch(change::change).delete(end::delete);
+    let routes = Router::new()
+        .route("/", get(list::list).post(create::create))
+        .route("/events", get(events::of_all))
+        .route("/{id}", key)
+        .route("/{id}/revoke", post(end::revoke))
+        .route("/{id}/rotate", post(rotate::rotate))
+        .route("/{id}/events", get(events::of_one))
+        // Inside the guard: who may not call a route does not learn its methods either.
+        .method_not_allowed_fallback(async || Problem::no_such_method());
+    guard
+        .protect(routes, manager)
+        .fallback(async || Problem::no_such_path())
+        .layer(map_response(no_store))
+        .with_state(())
+}
+
+/// Nothing about keys belongs in a cache, least of all a new one.
+async fn no_store(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
