@@ -121,10 +121,10 @@ impl KeyStore for MemoryStore {
 impl KeyRepository for MemoryStore {
     async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
         let mut keys = self.write();
-        keys.check(changes)?;
         if changes.updates.iter().any(|update| keys.is_stale(update)) {
             return Ok(Update::Stale);
         }
+        keys.check(changes)?;
         for record in &changes.inserts {
             keys.put(Arc::new(record.clone()));
         }
