@@ -8,8 +8,11 @@
 //!
 //! The second part of the pair is kept until the test is over: a directory, a container. Stores
 //! that live in one database must each get a table of their own. `None` instead of the pair leaves
-//! the store out.
+//! the store out. `without_events` after them is for a store that keeps no audit log.
 
+pub(crate) mod changes;
+pub(crate) mod events;
+pub(crate) mod filters;
 pub(crate) mod inserts;
 pub(crate) mod lists;
 pub(crate) mod lookups;
@@ -27,7 +30,7 @@ use tower_api_key::{
 
 /// Makes a test of every case, in a module with the name of the store.
 macro_rules! conformance {
-    ($store:ident, $open:expr) => {
+    ($store:ident, $open:expr $(, $without:ident)?) => {
         mod $store {
             #[allow(unused_imports, reason = "what `open` needs differs from store to store")]
             use super::*;
@@ -64,7 +67,32 @@ macro_rules! conformance {
                 purges: old_revoked_and_deleted_keys_are_removed
                 purges: live_keys_stay
                 purges: a_purged_digest_is_free_again
+                purges: an_owners_keys_are_removed_alone
+                changes: no_changes_are_done
+                changes: many_keys_are_added_at_once
+                changes: a_duplicate_undoes_everything
+                changes: duplicates_among_the_changes_undo_everything
+                changes: a_stale_update_undoes_everything
+                changes: requests_are_unique
+                changes: one_of_many_with_the_same_request_is_done
+                changes: one_of_many_concurrent_changes_is_done
+                changes: rotations_read_back_equal
+                filters: lists_are_what_was_asked_for
             }
+            conformance! { @events $($without)?; $open }
+        }
+    };
+    (@events ; $open:expr) => {
+        conformance! { @cases $open;
+            events: events_read_back_equal
+            events: events_share_the_fate_of_their_changes
+            events: events_are_listed_as_asked
+            events: events_outlive_their_keys
+        }
+    };
+    (@events without_events; $open:expr) => {
+        conformance! { @cases $open;
+            events: events_are_passed_over
         }
     };
     (@cases $open:expr; $($file:ident: $case:ident)*) => { $(
