@@ -53,4 +53,4 @@ conformance!(postgres_server, postgres::open());
 conformance!(mysql_server, mysql::open());
 
 #[cfg(feature = "redis")]
-conformance!(redis_server, redis::open());
+conformance!(redis_server, redis::open(), without_events);

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     ConfigError, KeyDigest,
-    store::{StoreError, sql::remote},
+    store::{
+        StoreError,
+        sql::{Loan, remote},
+    },
 };
 
 /// Carries invalidations with PostgreSQL's `LISTEN` and `NOTIFY`, through the database that the
@@ -86,7 +89,7 @@ impl PostgresInvalidations {
         let sql = "SELECT pg_notify($1, message) FROM unnest($2::text[]) AS message";
         let query = sqlx::query(sql).bind(&*self.channel).bind(messages);
         let notify = async {
-            let mut connection = remote::Loan::of(&self.pool).await?;
+            let mut connection = Loan::of(&self.pool).await?;
             query.execute(&mut *connection).await
         };
         match timeout(PATIENCE / 2, notify).await {

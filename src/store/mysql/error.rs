@@ -20,7 +20,9 @@ pub(super) fn number(error: &sqlx::Error) -> Option<u16> {
 }
 
 // https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html
+const CHECKREAD: u16 = 1020;
 const BAD_FIELD_ERROR: u16 = 1054;
+pub(super) const DUP_FIELDNAME: u16 = 1060;
 pub(super) const NO_SUCH_TABLE: u16 = 1146;
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 const LOCK_DEADLOCK: u16 = 1213;
@@ -31,7 +33,8 @@ const STATEMENT_TIMEOUT: u16 = 1969;
 
 /// The server gave this transaction up in favour of another.
 pub(super) fn collided(error: &sqlx::Error) -> bool {
-    number(error) == Some(LOCK_DEADLOCK)
+    // The second is what MariaDB says with `innodb_snapshot_isolation`.
+    matches!(number(error), Some(LOCK_DEADLOCK | CHECKREAD))
 }
 
 /// What an error means, without the parts of it that may quote rows.
@@ -64,7 +67,7 @@ pub(super) fn write_error(error: sqlx::Error, table: &str) -> StoreError {
     // `Duplicate entry '…' for key 'api_keys.api_keys_digest'`, without the table in MariaDB.
     let key = database.message().rsplit('\'').nth(1).unwrap_or_default();
     let key = key.rsplit('.').next().unwrap_or_default();
-    let ours = key == "PRIMARY" || key.strip_prefix(table) == Some("_digest");
+    let ours = key == "PRIMARY" || matches!(key.strip_prefix(table), Some("_digest" | "_request"));
     let error = store_error(error);
     if ours { error.with_kind(StoreErrorKind::Duplicate) } else { error }
 }

@@ -1,24 +1,56 @@
-//! The tables and how they come to be.
+//! How MySQL keeps the schema.
 //!
-//! The version is kept in a table beside the keys, `api_keys_schema`, and not where an
-//! application's own migrations keep theirs (`_sqlx_migrations`).
-//!
-//! MySQL cannot take back the making of a table. So a migration is written down before it is made,
-//! without a time, and again when it is done: one that was interrupted is made again.
+//! It cannot take back the making of a table. So a migration is written down before it is made,
+//! without a time, and again when it is done: one that was interrupted is made again. Its
+//! statements bear that, but for a last one that adds columns: MySQL does that wholly or not at
+//! all, and a column that is there already says that it was done.
 
-use sqlx::{AssertSqlSafe, MySqlConnection};
+use sqlx::{MySql, MySqlConnection};
 
-use super::error::{NO_SUCH_TABLE, number, store_error};
-use crate::{
-    Clock, SystemClock,
-    store::{
-        StoreError,
-        sql::schema::{self, foreign_table},
+use super::error::{DUP_FIELDNAME, NO_SUCH_TABLE, number, store_error};
+use crate::store::{
+    StoreError,
+    sql::{
+        Call, Calls,
+        schema::{Migration, Schema, bookkeeping_call, now, refuse_foreign, version},
+        statement,
     },
 };
 
-/// What leads from one version to the next, with the default table name.
-const MIGRATIONS: [&str; 1] = [include_str!("1_keys.sql")];
+impl Schema for MySql {
+    const MIGRATIONS: [Migration; 2] = [
+        Migration { makes: "", sql: include_str!("1_keys.sql") },
+        Migration { makes: "_events", sql: include_str!("2_management.sql") },
+    ];
+
+    const BOOKKEEPING: &'static str = "CREATE TABLE IF NOT EXISTS `api_keys_schema` \
+        (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT) ENGINE = InnoDB";
+
+    const QUOTE: char = '`';
+
+    /// These locks are the server's, not the database's, and their names have at most 64
+    /// characters.
+    async fn lock(connection: &mut MySqlConnection, table: &str) -> Result<(), StoreError> {
+        let sql = "SELECT coalesce(get_lock( \
+                   concat('tower-api-key ', sha1(concat(database(), '.', ?))), 60), 0)";
+        let call = Call::new(&statement(sql.to_owned())).with(table);
+        match Self::fetch_number(connection, call).await.map_err(store_error)? {
+            1 => Ok(()),
+            _ => {
+                Err(StoreError::timeout().with_source("another node does not finish its migration"))
+            }
+        }
+    }
+
+    /// Asks the server itself, which alone knows whether capitals matter to it.
+    async fn exists(connection: &mut MySqlConnection, name: &str) -> Result<bool, StoreError> {
+        match Self::run(connection, format!("SELECT 1 FROM `{name}` LIMIT 0")).await {
+            Ok(()) => Ok(true),
+            Err(error) if number(&error) == Some(NO_SUCH_TABLE) => Ok(false),
+            Err(error) => Err(store_error(error)),
+        }
+    }
+}
 
 /// Brings the tables up to date. Safe when several nodes do it at once.
 ///
@@ -28,88 +60,48 @@ pub(super) async fn migrate(
     table: &str,
 ) -> Result<(), StoreError> {
     // A table that is up to date needs no lock, nor the right to change it.
-    if version(connection, table).await? == Some(MIGRATIONS.len()) {
+    if version::<MySql>(connection, table).await? == MySql::MIGRATIONS.len() {
         return Ok(());
     }
-    lock(connection, table).await?;
-    let version = version(connection, table).await?;
-    let ours = version.is_some_and(|version| version > 0) || is_begun(connection, table).await?;
-    if !ours && exists(connection, table).await? {
-        return Err(foreign_table(table));
+    MySql::lock(connection, table).await?;
+    let version = version::<MySql>(connection, table).await?;
+    let missing = || (1..).zip(&MySql::MIGRATIONS).skip(version);
+    for (number, migration) in missing() {
+        if !is_begun(connection, table, number).await? {
+            refuse_foreign::<MySql>(connection, table, migration).await?;
+        }
     }
-    create_bookkeeping(connection, table).await.map_err(store_error)?;
-    for (number, migration) in (1_i64..).zip(MIGRATIONS).skip(version.unwrap_or(0)) {
-        begin(connection, table, number).await.map_err(store_error)?;
-        let sql = migration.replace("api_keys", table);
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await.map_err(store_error)?;
-        finish(connection, table, number).await.map_err(store_error)?;
+    let bookkeeping = MySql::BOOKKEEPING.replace("api_keys", table);
+    MySql::run(connection, bookkeeping).await.map_err(store_error)?;
+    for (number, migration) in missing() {
+        let begin = "INSERT IGNORE INTO api_keys_schema (version) VALUES (?)";
+        let begin = bookkeeping_call::<MySql>(begin, table).with(number);
+        MySql::execute(connection, begin).await.map_err(store_error)?;
+        make(connection, &migration.sql(table)).await?;
+        let finish = "UPDATE api_keys_schema SET applied_at = ? WHERE version = ?";
+        let finish = bookkeeping_call::<MySql>(finish, table).with(now()).with(number);
+        MySql::execute(connection, finish).await.map_err(store_error)?;
     }
     Ok(())
 }
 
-/// Lets one node after the other pass, until its connection ends. These locks are the server's, not
-/// the database's, and their names have at most 64 characters.
-async fn lock(connection: &mut MySqlConnection, table: &str) -> Result<(), StoreError> {
-    let sql = "SELECT get_lock(concat('tower-api-key ', sha1(concat(database(), '.', ?))), 60)";
-    let locked = sqlx::query_scalar::<_, Option<i64>>(sql).bind(table).fetch_one(connection).await;
-    match locked.map_err(store_error)? {
-        Some(1) => Ok(()),
-        _ => Err(StoreError::timeout().with_source("another node does not finish its migration")),
+async fn make(connection: &mut MySqlConnection, sql: &str) -> Result<(), StoreError> {
+    match MySql::run(connection, sql.to_owned()).await {
+        Err(error) if self::number(&error) == Some(DUP_FIELDNAME) => Ok(()),
+        result => result.map_err(store_error),
     }
-}
-
-/// How many migrations were made. More than this crate knows are an error. `None` when there is
-/// no bookkeeping.
-async fn version(
-    connection: &mut MySqlConnection,
-    table: &str,
-) -> Result<Option<usize>, StoreError> {
-    if !exists(connection, &format!("{table}_schema")).await? {
-        return Ok(None);
-    }
-    let sql = format!(
-        "SELECT coalesce(max(version), 0) FROM `{table}_schema` WHERE applied_at IS NOT NULL"
-    );
-    let found = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await;
-    schema::version(table, found.map_err(store_error)?, MIGRATIONS.len()).map(Some)
-}
-
-async fn create_bookkeeping(connection: &mut MySqlConnection, table: &str) -> sqlx::Result<()> {
-    let sql = format!(
-        "CREATE TABLE IF NOT EXISTS `{table}_schema` \
-         (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT) ENGINE = InnoDB"
-    );
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop)
 }
 
 /// Whether a migration was interrupted.
-async fn is_begun(connection: &mut MySqlConnection, table: &str) -> Result<bool, StoreError> {
-    if !exists(connection, &format!("{table}_schema")).await? {
+async fn is_begun(
+    connection: &mut MySqlConnection,
+    table: &str,
+    number: i64,
+) -> Result<bool, StoreError> {
+    if !MySql::exists(connection, &format!("{table}_schema")).await? {
         return Ok(false);
     }
-    let sql = format!("SELECT count(*) > 0 FROM `{table}_schema` WHERE applied_at IS NULL");
-    let begun = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await;
-    begun.map_err(store_error)
-}
-
-async fn begin(connection: &mut MySqlConnection, table: &str, version: i64) -> sqlx::Result<()> {
-    let sql = format!("INSERT IGNORE INTO `{table}_schema` (version) VALUES (?)");
-    sqlx::query(AssertSqlSafe(sql)).bind(version).execute(connection).await.map(drop)
-}
-
-async fn finish(connection: &mut MySqlConnection, table: &str, version: i64) -> sqlx::Result<()> {
-    let sql = format!("UPDATE `{table}_schema` SET applied_at = ? WHERE version = ?");
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(SystemClock.now().as_unix_millis());
-    query.bind(version).execute(connection).await.map(drop)
-}
-
-/// Whether the name is taken, by a table or a view: to the server itself, which alone knows
-/// whether capitals matter to it.
-async fn exists(connection: &mut MySqlConnection, name: &str) -> Result<bool, StoreError> {
-    let sql = AssertSqlSafe(format!("SELECT 1 FROM `{name}` LIMIT 0"));
-    match sqlx::raw_sql(sql).execute(connection).await {
-        Ok(_) => Ok(true),
-        Err(error) if number(&error) == Some(NO_SUCH_TABLE) => Ok(false),
-        Err(error) => Err(store_error(error)),
-    }
+    let sql = "SELECT count(*) FROM api_keys_schema WHERE version = ?";
+    let call = bookkeeping_call::<MySql>(sql, table).with(number);
+    Ok(MySql::fetch_number(connection, call).await.map_err(store_error)? > 0)
 }

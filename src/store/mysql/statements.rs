@@ -1,34 +1,26 @@
 //! The SQL of [`MySqlStore`](super::MySqlStore), for MySQL and MariaDB alike.
 
 use crate::store::sql::{
-    Statements,
-    row::{CHANGING, FIXED, columns},
-    statement,
+    CHANGING, EVENT, Filters, Inserts, Statements, columns, placeholders, statement,
 };
 
 /// For a table with this name, which was checked.
 pub(super) fn statements(table: &str) -> Statements {
-    let columns = columns();
-    let values = vec!["?"; CHANGING.len() + FIXED.len()].join(", ");
+    let names = columns().join(", ");
+    let values = placeholders(columns().len());
     let changes = CHANGING.map(|column| format!("{column} = ?")).join(", ");
+    let (event, event_values) = (EVENT.join(", "), placeholders(EVENT.len()));
     Statements {
         table: table.into(),
         find: statement(format!(
-            "SELECT {columns} FROM `{table}` WHERE digest = ? AND deleted_at IS NULL"
+            "SELECT {names} FROM `{table}` WHERE digest = ? AND deleted_at IS NULL"
         )),
-        get: statement(format!("SELECT {columns} FROM `{table}` WHERE id = ?")),
-        list: statement(format!(
-            "SELECT {columns} FROM `{table}` WHERE id <= ? AND deleted_at IS NULL \
-             ORDER BY id DESC LIMIT ?"
-        )),
-        // To the collation, spaces at the end are nothing. None of those that tell them apart is
-        // known to both MySQL and MariaDB.
-        list_of_owner: statement(format!(
-            "SELECT {columns} FROM `{table}` WHERE id <= ? AND owner = ? \
-             AND octet_length(owner) = octet_length(?) AND deleted_at IS NULL \
-             ORDER BY id DESC LIMIT ?"
-        )),
-        insert: statement(format!("INSERT INTO `{table}` ({columns}) VALUES ({values})")),
+        get: statement(format!("SELECT {names} FROM `{table}` WHERE id = ?")),
+        insert: Inserts::new(
+            &format!("INSERT INTO `{table}` ({names}) VALUES"),
+            &format!("({values})"),
+            statement,
+        ),
         update: statement(format!("UPDATE `{table}` SET {changes} WHERE id = ? AND revision = ?")),
         // Takes `[["<id in hex>", count, time], …]`, each id once. The rows are locked in this
         // order, so that two nodes that write at once do not wait for each other. A count stops
@@ -42,17 +34,41 @@ pub(super) fn statements(table: &str) -> Statements {
                  all_keys.last_used_at = \
                      greatest(uses.used_at, coalesce(all_keys.last_used_at, uses.used_at))"
         )),
-        purge: statement(format!("DELETE FROM `{table}` WHERE revoked_at < ? OR deleted_at < ?")),
+        insert_event: Inserts::new(
+            &format!("INSERT INTO `{table}_events` ({event}) VALUES"),
+            &format!("({event_values})"),
+            statement,
+        ),
+        filters: Filters {
+            purge: format!("DELETE FROM `{table}` WHERE (revoked_at < ? OR deleted_at < ?)"),
+            keys: format!("SELECT {names} FROM `{table}` WHERE id <= ? AND deleted_at IS NULL"),
+            end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
+            events: format!("SELECT {event} FROM `{table}_events` WHERE id <= ?"),
+            end_of_events: " ORDER BY id DESC LIMIT ?".to_owned(),
+            // To the collation, spaces at the end are nothing. None of those that tell them apart
+            // is known to both MySQL and MariaDB.
+            owner: "owner = ? AND octet_length(owner) = octet_length(?)",
+            scope: "JSON_CONTAINS(scopes, JSON_QUOTE(?))",
+            // Bytes, for the same reason.
+            prefix: "(locate(CAST(? AS BINARY), CAST(name AS BINARY)) = 1 \
+                 OR locate(CAST(? AS BINARY), CAST(start AS BINARY)) = 1)",
+            legacy: "is_legacy = TRUE",
+            key: "key_id = ?",
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{AssertSqlSafe, MySqlConnection, Row};
+    use sqlx::{AssertSqlSafe, MySql, MySqlConnection, Row};
 
-    use crate::store::{
-        MySqlStore,
-        servers::{Database, Server},
+    use super::*;
+    use crate::{
+        EventQuery, KeyDigest, KeyId, Timestamp,
+        store::{
+            ListQuery, MySqlStore,
+            servers::{Database, Server},
+        },
     };
 
     /// How each table is read: its name, the kind of access, and the index.
@@ -79,33 +95,69 @@ mod tests {
     async fn no_statement_reads_the_whole_table() {
         let Some(database) = Database::new(Server::MySql).await else { return };
         let store = MySqlStore::connect(database.url()).await.unwrap();
-        let rows = "INSERT INTO api_keys (id, digest, name, owner, created_at, updated_at) \
+        let rows = "INSERT INTO api_keys \
+             (id, digest, name, owner, created_at, updated_at, request, legacy_hash) \
              WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000), \
                  m (j) AS (SELECT 1 UNION ALL SELECT j + 1 FROM m WHERE j < 10) \
              SELECT unhex(md5(10 * i + j)), unhex(sha2(10 * i + j, 256)), 'key', \
-                 concat('owner ', i % 100), i, i FROM n, m";
-        let mut connection = store.pool.acquire().await.unwrap();
-        for sql in [rows, "ANALYZE TABLE api_keys"] {
+                 concat('owner ', i % 100), i, i, unhex(sha2(-10 * i - j, 256)), \
+                 if(i % 50, NULL, 'hash') FROM n, m";
+        let events = "INSERT INTO api_keys_events (id, at, action, key_id, owner) \
+             SELECT id, created_at, 'created', id, owner FROM api_keys";
+        let mut connection = store.0.writer.acquire().await.unwrap();
+        for sql in [rows, events, "ANALYZE TABLE api_keys, api_keys_events"] {
             sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
         }
-        let all = &store.statements;
+        let all = &store.0.statements;
         let (id, digest) = ("unhex(md5(7777))", "unhex(sha2(7777, 256))");
         let single = |kind, key| vec![step("api_keys", kind, Some(key))];
+        let event = |kind, key| vec![step("api_keys_events", kind, Some(key))];
+
+        let keys = ListQuery::new(10);
+        let (mut by_request, mut legacy) = (keys.clone(), keys.clone());
+        by_request.request = Some(KeyDigest::from_bytes([0; 32]));
+        legacy.legacy = true;
+        let list = |query: &ListQuery| all.filters.list::<MySql>(query).unwrap().sql;
+        let log = EventQuery::new(10);
+        let (mut by_key, mut by_owner, mut by_time) = (log.clone(), log.clone(), log.clone());
+        by_key.key = Some(KeyId::from_bytes([0; 16]));
+        by_owner.owner = Some("owner 7".into());
+        by_time.since = Some(Timestamp::from_unix_millis(1));
+        by_time.until = Some(Timestamp::from_unix_millis(2));
+        let events = |query: &EventQuery| all.filters.events::<MySql>(query).unwrap().sql;
         for (statement, values, expected) in [
             (&all.find, vec![digest], single("const", "api_keys_digest")),
             (&all.get, vec![id], single("const", "PRIMARY")),
-            (&all.update, [&["NULL"; 17][..], &[id, "7"]].concat(), single("range", "PRIMARY")),
-            (&all.list, vec![id, "10"], single("range", "PRIMARY")),
             (
-                &all.list_of_owner,
-                vec![id, "'owner 7'", "'owner 7'", "10"],
-                single("range", "api_keys_owner"),
+                &all.update,
+                [&["NULL"; CHANGING.len()][..], &[id, "7"]].concat(),
+                single("range", "PRIMARY"),
             ),
             (
                 &all.record_uses,
                 vec!["'[]'"],
                 vec![step("uses", "ALL", None), step("all_keys", "eq_ref", Some("PRIMARY"))],
             ),
+            (&list(&keys), vec![id, "10"], single("range", "PRIMARY")),
+            (
+                &list(&keys.with_owner("owner 7")),
+                vec![id, "'owner 7'", "'owner 7'", "10"],
+                single("range", "api_keys_owner"),
+            ),
+            (
+                &list(&by_request),
+                vec![id, "unhex(sha2(-7777, 256))", "10"],
+                single("const", "api_keys_request"),
+            ),
+            (&list(&legacy), vec![id, "10"], single("range", "api_keys_legacy")),
+            (&events(&log), vec![id, "10"], event("range", "PRIMARY")),
+            (&events(&by_key), vec![id, id, "10"], event("range", "api_keys_events_key")),
+            (
+                &events(&by_owner),
+                vec![id, "'owner 7'", "'owner 7'", "10"],
+                event("range", "api_keys_events_owner"),
+            ),
+            (&events(&by_time), vec![id, "7", "9", "10"], event("range", "api_keys_events_at")),
         ] {
             let plan = plan(&mut connection, statement.as_str(), &values).await;
             assert_eq!(plan, expected, "{}", statement.as_str());

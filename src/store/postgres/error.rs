@@ -43,7 +43,9 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
 pub(super) fn write_error(error: sqlx::Error, table: &str) -> StoreError {
     let violated = database_error(&error).and_then(PgDatabaseError::constraint);
     match violated.and_then(|name| name.strip_prefix(table)) {
-        Some("_id" | "_digest") => store_error(error).with_kind(StoreErrorKind::Duplicate),
+        Some("_id" | "_digest" | "_request") => {
+            store_error(error).with_kind(StoreErrorKind::Duplicate)
+        }
         _ => store_error(error),
     }
 }

@@ -4,28 +4,20 @@ mod error;
 mod schema;
 mod statements;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::time::Duration;
 
-use async_trait::async_trait;
-use sqlx::{
-    ConnectOptions, Connection, PgPool, Postgres,
-    postgres::{PgArguments, PgConnectOptions, PgRow},
-    query::Query,
-};
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgQueryResult};
 
-use self::{
-    error::{collided, store_error, write_error},
-    statements::statements,
-};
+use self::error::{collided, store_error, write_error};
 use super::{
-    Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Page, StoreError, Update,
+    StoreError, sql,
     sql::{
-        DEFAULT_TABLE, Statements,
-        remote::{self, ANSWER, Loan, PATIENCE, answer, first_of_page, within},
-        row, table_name,
+        Dialect, SqlStore, Statements, remote,
+        remote::{ANSWER, Server},
+        repository,
     },
 };
-use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
+use crate::ConfigError;
 
 /// Keys in a PostgreSQL database, version 13 or later: one that the application has already, or
 /// one of their own. Any number of nodes can share it.
@@ -60,20 +52,7 @@ use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
 #[doc = include_str!("readable.sql")]
 /// ```
 #[derive(Clone)]
-pub struct PostgresStore {
-    pool: PgPool,
-    statements: Arc<Statements>,
-}
-
-/// How connections of our own differ from what the server or the database says.
-///
-/// A caller who gives up leaves a statement behind that waits for its lock. A server that ends it
-/// keeps connections from piling up behind somebody's `ALTER TABLE`.
-///
-/// A statement that sees the latest rows collides with nobody. Whoever wants more of transactions
-/// wants it of several statements, and here each is one.
-const SESSION: &str = "SET lock_timeout = '5s'; \
-    SET default_transaction_isolation = 'read committed'";
+pub struct PostgresStore(SqlStore<Postgres>);
 
 impl PostgresStore {
     /// Connects to the database of a URL like `postgres://user:password@host/database`, and
@@ -82,17 +61,7 @@ impl PostgresStore {
     /// What the URL leaves out comes from the environment, from `PGHOST`, `PGPASSWORD` and their
     /// kind. At most ten connections are open at a time.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = remote::options(url).map_err(store_error)?;
-        let options = options.disable_statement_logging();
-        // A pool would try for as long as it may, and then not say what kept it from connecting.
-        let mut connection = within(PATIENCE, options.connect()).await.map_err(store_error)?;
-        schema::migrate(&mut connection, DEFAULT_TABLE).await?;
-        // The connection has done its work, whatever becomes of the farewell.
-        let _ = within(PATIENCE, connection.close()).await;
-        let pool = remote::pool::<Postgres>().after_connect(|connection, _| {
-            Box::pin(async { sqlx::raw_sql(SESSION).execute(connection).await.map(drop) })
-        });
-        Ok(Self::from_pool(pool.connect_lazy_with(options)))
+        SqlStore::connect(url).await.map(Self)
     }
 
     /// Keeps keys in a database that the application has connected to, beside its own tables.
@@ -112,7 +81,7 @@ impl PostgresStore {
     /// # }
     /// ```
     pub fn from_pool(pool: PgPool) -> Self {
-        Self { pool, statements: Arc::new(statements(DEFAULT_TABLE)) }
+        Self(SqlStore::new(pool))
     }
 
     /// Keeps the keys in the table `name` instead of `api_keys`. Call [`migrate`](Self::migrate)
@@ -120,151 +89,74 @@ impl PostgresStore {
     ///
     /// [`connect`](Self::connect) has made a table `api_keys` by then; with
     /// [`from_pool`](Self::from_pool) there is none but this.
-    pub fn with_table(mut self, name: &str) -> Result<Self, ConfigError> {
-        self.statements = Arc::new(statements(table_name(name)?));
-        Ok(self)
+    pub fn with_table(self, name: &str) -> Result<Self, ConfigError> {
+        self.0.with_table(name).map(Self)
     }
 
     /// Makes the tables, or brings those of an older version up to date.
     ///
-    /// They are the key table and one named after it with `_schema`, where their version is kept;
-    /// no other table is touched. Doing it again changes nothing, and several nodes may do it at
+    /// They are the key table and two named after it: `_events` is the audit log, and in `_schema`
+    /// their version is kept. No other table is touched. Doing it again changes nothing, and several nodes may do it at
     /// once. An error has changed nothing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        // Not one that goes back: a caller who goes away must not leave a transaction open.
-        let connection = self.pool.acquire().await.map_err(store_error)?;
-        let mut connection = connection.detach();
-        schema::migrate(&mut connection, &self.statements.table).await?;
-        let _ = within(PATIENCE, connection.close()).await;
-        Ok(())
+        self.0.migrate().await
     }
 
     /// Waits for what is being read and written, and closes the connections. Afterwards, every
     /// method of this store and its clones is an error.
     pub async fn close(&self) {
-        self.pool.close().await;
-    }
-
-    async fn connection(&self) -> Result<Loan<Postgres>, StoreError> {
-        Loan::of(&self.pool).await.map_err(store_error)
-    }
-
-    async fn fetch_optional(
-        &self,
-        query: Query<'_, Postgres, PgArguments>,
-    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let mut connection = self.connection().await?;
-        let row = answer(query.fetch_optional(&mut *connection)).await.map_err(store_error)?;
-        row.as_ref().map(read).transpose()
-    }
-
-    /// Runs a statement that writes, and returns how many rows it wrote.
-    async fn execute<'q>(
-        &self,
-        limit: Option<Duration>,
-        query: impl Fn() -> Query<'q, Postgres, PgArguments> + Send + Sync,
-    ) -> Result<u64, StoreError> {
-        let result = remote::execute(&self.pool, limit, collided, query).await;
-        result
-            .map(|done| done.rows_affected())
-            .map_err(|error| write_error(error, &self.statements.table))
+        self.0.writer.close().await;
     }
 }
 
-fn read(row: &PgRow) -> Result<Arc<KeyRecord>, StoreError> {
-    row::read(row).map(Arc::new).map_err(store_error)
-}
+repository!(PostgresStore);
 
-impl PostgresStore {
-    async fn insert_one(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        let query = || {
-            let query = row::bind_changing(sqlx::query(self.statements.insert.clone()), record);
-            row::bind_fixed(query, record)
-        };
-        self.execute(Some(ANSWER), query).await.map(drop)
+impl Dialect for Postgres {
+    // Every statement sees the latest rows, so that an update that came too late is stale. With
+    // more, it would be an error, and be tried again.
+    const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+    const ANSWER: Option<Duration> = Some(ANSWER);
+
+    fn statements(table: &str) -> Statements {
+        statements::statements(table)
     }
 
-    async fn update_one(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        let query = || {
-            let query = row::bind_changing(sqlx::query(self.statements.update.clone()), record);
-            query.bind(&record.id.as_bytes()[..]).bind(row::count(expected))
-        };
-        let changed = self.execute(Some(ANSWER), query).await?;
-        Ok(if changed == 0 { Update::Stale } else { Update::Done })
-    }
-}
-
-#[async_trait]
-impl KeyStore for PostgresStore {
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let query = sqlx::query(self.statements.find.clone()).bind(&digest.as_bytes()[..]);
-        self.fetch_optional(query).await
-    }
-}
-
-#[async_trait]
-impl KeyRepository for PostgresStore {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
-        for record in &changes.inserts {
-            self.insert_one(record).await?;
-        }
-        for KeyUpdate { record, expected } in &changes.updates {
-            if self.update_one(record, *expected).await? == Update::Stale {
-                return Ok(Update::Stale);
-            }
-        }
-        Ok(Update::Done)
+    fn with_placeholders(sql: String) -> String {
+        statements::numbered(&sql)
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let query = sqlx::query(self.statements.get.clone()).bind(&id.as_bytes()[..]);
-        self.fetch_optional(query).await
+    async fn migrate(connection: &mut PgConnection, table: &str) -> Result<(), StoreError> {
+        sql::schema::migrate::<Self>(connection, table).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        let Some(first) = first_of_page(query.after) else {
-            return Ok(Page::from_one_more(Vec::new(), query.limit));
-        };
-        let select = match &query.owner {
-            None => sqlx::query(self.statements.list.clone()).bind(&first[..]),
-            Some(owner) => sqlx::query(self.statements.list_of_owner.clone())
-                .bind(&first[..])
-                .bind(owner.as_str()),
-        };
-        let select = select.bind(row::count(query.limit.saturating_add(1) as u64));
-        let mut connection = self.connection().await?;
-        let rows = answer(select.fetch_all(&mut *connection)).await.map_err(store_error)?;
-        let items = rows.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Page::from_one_more(items, query.limit))
+    fn affected(done: &PgQueryResult) -> u64 {
+        done.rows_affected()
     }
 
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        let (mut ids, mut counts, mut times) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, count, last) in row::sums(uses) {
-            ids.push(*id.as_bytes());
-            counts.push(count);
-            times.push(last);
-        }
-        let query = || {
-            let query = sqlx::query(self.statements.record_uses.clone());
-            query.bind(&ids).bind(&counts).bind(&times)
-        };
-        self.execute(Some(ANSWER), query).await.map(drop)
+    fn store_error(error: sqlx::Error) -> StoreError {
+        store_error(error)
     }
 
-    async fn purge(&self, before: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {
-        let query = || sqlx::query(self.statements.purge.clone()).bind(before.as_unix_millis());
-        // Reads the whole table, which takes as long as it takes.
-        self.execute(None, query).await
+    fn write_error(error: sqlx::Error, table: &str) -> StoreError {
+        write_error(error, table)
     }
 
-    async fn close(&self) {
-        Self::close(self).await;
+    fn collided(error: &sqlx::Error) -> bool {
+        collided(error)
+    }
+
+    fn give_back(connection: PoolConnection<Self>, is_open: bool) {
+        remote::give_back(connection, is_open);
     }
 }
 
-impl fmt::Debug for PostgresStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PostgresStore({})", self.statements.table)
-    }
+impl Server for Postgres {
+    /// A caller who gives up leaves a statement behind that waits for its lock. A server that ends it
+    /// keeps connections from piling up behind somebody's `ALTER TABLE`.
+    ///
+    /// A statement that sees the latest rows collides with nobody. Whoever wants more of transactions
+    /// wants it of several statements, and here each is one.
+    const SESSION: &'static str = "SET lock_timeout = '5s'; \
+        SET default_transaction_isolation = 'read committed'";
 }

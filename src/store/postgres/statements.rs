@@ -1,52 +1,67 @@
 //! The SQL of [`PostgresStore`](super::PostgresStore).
 
-use crate::store::sql::{
-    Statements,
-    row::{CHANGING, FIXED, columns},
-    statement,
-};
+use crate::store::sql::{CHANGING, EVENT, Filters, Inserts, Statements, columns, statement};
+
+/// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
+/// there and back.
+const IDS: [&str; 5] = ["id", "lineage", "rotated_from", "rotated_to", "key_id"];
+
+/// A value for a column.
+fn value(column: &str) -> &str {
+    if IDS.contains(&column) { "encode(?, 'hex')::uuid" } else { "?" }
+}
+
+/// How a column is selected.
+fn selected(column: &str) -> String {
+    if IDS.contains(&column) { format!("uuid_send({column}) AS {column}") } else { column.into() }
+}
+
+/// For each column, with commas in between.
+fn each<S: AsRef<str>>(columns: &[&'static str], part: impl Fn(&'static str) -> S) -> String {
+    let parts: Vec<S> = columns.iter().copied().map(part).collect();
+    parts.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}
+
+/// Replaces question marks with `$1`, `$2` and so on.
+pub(super) fn numbered(sql: &str) -> String {
+    let mut parts = sql.split('?');
+    let first = parts.next().unwrap_or_default().to_owned();
+    (1..).zip(parts).fold(first, |sql, (number, part)| format!("{sql}${number}{part}"))
+}
 
 /// For a table with this name, which was checked.
-///
-/// Ids are of the type `uuid`, for people who look at the table, and 16 bytes on the way there and
-/// back.
 pub(super) fn statements(table: &str) -> Statements {
-    let id = |number: usize| format!("encode(${number}, 'hex')::uuid");
+    let statement = |sql: String| statement(numbered(&sql));
     let columns = columns();
-    let selected = [&CHANGING[..], &["uuid_send(id) AS id"], &FIXED[1..]].concat().join(", ");
-    let values = (1..=CHANGING.len() + FIXED.len()).map(|number| match number {
-        number if number == CHANGING.len() + 1 => id(number),
-        number => format!("${number}"),
-    });
-    let values = values.collect::<Vec<_>>().join(", ");
-    let changes = (1..).zip(CHANGING).map(|(number, column)| format!("{column} = ${number}"));
-    let changes = changes.collect::<Vec<_>>().join(", ");
-    let (first, last, revision) = (id(1), id(CHANGING.len() + 1), CHANGING.len() + 2);
+    let (names, values) = (columns.join(", "), each(&columns, value));
+    let selected_key = each(&columns, selected);
+    let changes = each(&CHANGING, |column| format!("{column} = {}", value(column)));
+    let (event, event_values) = (EVENT.join(", "), each(&EVENT, value));
+    let selected_event = each(&EVENT, selected);
     Statements {
         table: table.into(),
         find: statement(format!(
-            "SELECT {selected} FROM \"{table}\" WHERE digest = $1 AND deleted_at IS NULL"
+            "SELECT {selected_key} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
         )),
-        get: statement(format!("SELECT {selected} FROM \"{table}\" WHERE id = {first}")),
-        // A bare `id` would be the one that is selected, which no index has.
-        list: statement(format!(
-            "SELECT {selected} FROM \"{table}\" WHERE id <= {first} AND deleted_at IS NULL \
-             ORDER BY \"{table}\".id DESC LIMIT $2"
+        get: statement(format!(
+            "SELECT {selected_key} FROM \"{table}\" WHERE id = encode(?, 'hex')::uuid"
         )),
-        list_of_owner: statement(format!(
-            "SELECT {selected} FROM \"{table}\" WHERE owner = $2 AND id <= {first} \
-             AND deleted_at IS NULL ORDER BY \"{table}\".id DESC LIMIT $3"
-        )),
-        insert: statement(format!("INSERT INTO \"{table}\" ({columns}) VALUES ({values})")),
+        insert: Inserts::new(
+            &format!("INSERT INTO \"{table}\" ({names}) VALUES"),
+            &format!("({values})"),
+            statement,
+        ),
         update: statement(format!(
-            "UPDATE \"{table}\" SET {changes} WHERE id = {last} AND revision = ${revision}"
+            "UPDATE \"{table}\" SET {changes} WHERE id = encode(?, 'hex')::uuid AND revision = ?"
         )),
-        // Takes ids, counts and times. The rows are locked in the order of ids, so that two nodes
-        // that write at once do not wait for each other. A count stops at the greatest.
+        // Takes `[["<id in hex>", count, time], …]`, each id once. The rows are locked in the
+        // order of ids, so that two nodes that write at once do not wait for each other. A count
+        // stops at the greatest. Of an array, the server expects few rows, and uses the index.
         record_uses: statement(format!(
             "WITH uses AS ( \
-                 SELECT encode(id, 'hex')::uuid AS id, added, used_at \
-                 FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) AS uses (id, added, used_at) \
+                 SELECT (item ->> 0)::uuid AS id, (item ->> 1)::bigint AS added, \
+                     (item ->> 2)::bigint AS used_at \
+                 FROM unnest(ARRAY(SELECT json_array_elements(?::text::json))) AS items (item) \
              ), locked AS ( \
                  SELECT id FROM \"{table}\" WHERE id IN (SELECT id FROM uses) \
                  ORDER BY id FOR NO KEY UPDATE \
@@ -57,19 +72,43 @@ pub(super) fn statements(table: &str) -> Statements {
                  last_used_at = greatest(keys.last_used_at, uses.used_at) \
              FROM locked JOIN uses USING (id) WHERE keys.id = locked.id"
         )),
-        purge: statement(format!(
-            "DELETE FROM \"{table}\" WHERE revoked_at < $1 OR deleted_at < $1"
-        )),
+        insert_event: Inserts::new(
+            &format!("INSERT INTO \"{table}_events\" ({event}) VALUES"),
+            &format!("({event_values})"),
+            statement,
+        ),
+        filters: Filters {
+            purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
+            keys: format!(
+                "SELECT {selected_key} FROM \"{table}\" WHERE id <= encode(?, 'hex')::uuid \
+                 AND deleted_at IS NULL"
+            ),
+            // A bare `id` would be the one that is selected, which no index has.
+            end_of_keys: format!(" ORDER BY \"{table}\".id DESC LIMIT ?"),
+            events: format!(
+                "SELECT {selected_event} FROM \"{table}_events\" \
+                 WHERE id <= encode(?, 'hex')::uuid"
+            ),
+            end_of_events: format!(" ORDER BY \"{table}_events\".id DESC LIMIT ?"),
+            owner: "owner = ?",
+            scope: "scopes::jsonb @> jsonb_build_array(?::text)",
+            prefix: "(starts_with(name, ?) OR starts_with(start, ?))",
+            legacy: "legacy_hash IS NOT NULL",
+            key: "key_id = encode(?, 'hex')::uuid",
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{AssertSqlSafe, PgConnection, SqlStr};
+    use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlStr};
 
-    use crate::store::{
-        PostgresStore,
-        servers::{Database, Server},
+    use crate::{
+        EventQuery, KeyDigest, KeyId, Timestamp,
+        store::{
+            ListQuery, PostgresStore,
+            servers::{Database, Server},
+        },
     };
 
     /// The generic plan, which is the one of a prepared statement that is used a lot: what the
@@ -90,21 +129,43 @@ mod tests {
     async fn no_statement_reads_the_whole_table() {
         let Some(database) = Database::new(Server::Postgres).await else { return };
         let store = PostgresStore::connect(database.url()).await.unwrap();
-        let rows = "INSERT INTO api_keys (id, digest, name, owner, created_at, updated_at) \
-             SELECT gen_random_uuid(), sha256(i::text::bytea), 'key', 'owner ' || (i % 100), i, i \
+        let rows = "INSERT INTO api_keys (id, digest, name, owner, created_at, updated_at, \
+             request, legacy_hash) \
+             SELECT gen_random_uuid(), sha256(i::text::bytea), 'key', 'owner ' || (i % 100), i, i, \
+             sha256((-i)::text::bytea), CASE WHEN i % 50 = 0 THEN 'hash' END \
              FROM generate_series(1, 10000) AS i";
-        let mut connection = store.pool.acquire().await.unwrap();
-        for sql in ["SET plan_cache_mode = force_generic_plan", rows, "ANALYZE api_keys"] {
+        let events = "INSERT INTO api_keys_events (id, at, action, key_id, owner) \
+             SELECT gen_random_uuid(), created_at, 'created', id, owner FROM api_keys";
+        let mut connection = store.0.writer.acquire().await.unwrap();
+        for sql in ["SET plan_cache_mode = force_generic_plan", rows, events, "ANALYZE"] {
             sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
         }
-        let all = &store.statements;
+        let all = &store.0.statements;
+        let keys = ListQuery::new(10);
+        let (mut by_request, mut legacy) = (keys.clone(), keys.clone());
+        by_request.request = Some(KeyDigest::from_bytes([0; 32]));
+        legacy.legacy = true;
+        let list = |query: &ListQuery| all.filters.list::<Postgres>(query).unwrap().sql;
+        let log = EventQuery::new(10);
+        let (mut by_key, mut by_owner, mut by_time) = (log.clone(), log.clone(), log.clone());
+        by_key.key = Some(KeyId::from_bytes([0; 16]));
+        by_owner.owner = Some("owner 7".into());
+        by_time.since = Some(Timestamp::from_unix_millis(1));
+        by_time.until = Some(Timestamp::from_unix_millis(2));
+        let events = |query: &EventQuery| all.filters.events::<Postgres>(query).unwrap().sql;
         for (statement, index) in [
             (&all.find, "Index Scan using api_keys_digest"),
             (&all.get, "Index Scan using api_keys_id"),
             (&all.update, "Index Scan using api_keys_id"),
-            (&all.list, "Index Scan Backward using api_keys_id"),
-            (&all.list_of_owner, "Index Scan Backward using api_keys_owner"),
             (&all.record_uses, "Index Scan using api_keys_id"),
+            (&list(&keys), "Index Scan Backward using api_keys_id"),
+            (&list(&keys.with_owner("owner 7")), "Index Scan Backward using api_keys_owner"),
+            (&list(&by_request), "Index Scan using api_keys_request"),
+            (&list(&legacy), "Index Scan Backward using api_keys_legacy"),
+            (&events(&log), "Index Scan Backward using api_keys_events_id"),
+            (&events(&by_key), "using api_keys_events_key"),
+            (&events(&by_owner), "Index Scan Backward using api_keys_events_owner"),
+            (&events(&by_time), "api_keys_events_at"),
         ] {
             let plan = plan(&mut connection, statement).await;
             assert!(plan.contains(index), "{}\n{plan}", statement.as_str());

@@ -1,27 +1,19 @@
 //! What the stores have in common whose database is a server: connections that break or fall
-//! silent, and transactions that collide.
+//! silent.
 
-use std::{
-    fmt, io,
-    ops::{Deref, DerefMut},
-    str::FromStr,
-    time::Duration,
-};
+use std::{fmt, str::FromStr, time::Duration};
 
 use sqlx::{
-    Connection, Database, Executor, IntoArguments, Pool,
+    ConnectOptions, Connection,
     pool::{PoolConnection, PoolOptions},
-    query::Query,
 };
-use tokio::{
-    runtime::Handle,
-    time::{sleep, timeout},
-};
+use tokio::{runtime::Handle, time::timeout};
 
-use crate::KeyId;
+use super::{DEFAULT_TABLE, Dialect, SqlStore, loan::within};
+use crate::store::StoreError;
 
 /// How long a caller waits for a connection.
-pub(in crate::store) const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a statement may take that reads or writes by an index. Longer than the database itself
 /// waits for locks, so that it is the database that ends the statement if it can.
@@ -34,19 +26,52 @@ const CONNECTIONS: u32 = 10;
 /// restarted meanwhile. Under load none does, and a lookup is one round trip.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How often a transaction is tried that the database gave up in favour of another.
-const TRIES: u32 = 10;
+/// A database that is a server.
+pub(in crate::store) trait Server: Dialect {
+    /// How connections of our own differ from what the server says.
+    const SESSION: &'static str;
+}
 
-/// By chance, or those that collided would collide again.
-fn pause(tries: u32) -> Duration {
-    let longest = (5 << tries).min(500);
-    let chance = getrandom::u32().unwrap_or(longest / 2);
-    Duration::from_millis(u64::from(chance % longest))
+impl<DB: Server> SqlStore<DB> {
+    /// Connects to the database of a URL and migrates it.
+    pub(in crate::store) async fn connect(url: &str) -> Result<Self, StoreError>
+    where
+        <DB::Connection as Connection>::Options: ConnectOptions<Connection = DB::Connection>,
+    {
+        let options: <DB::Connection as Connection>::Options =
+            options(url).map_err(DB::store_error)?;
+        let options = options.disable_statement_logging();
+        // A pool would try for as long as it may, and then not say what kept it from connecting.
+        let connection = within(PATIENCE, options.connect()).await.map_err(DB::store_error)?;
+        migrate::<DB>(connection, DEFAULT_TABLE).await?;
+        let pool = pool::<DB>().after_connect(|connection, _| {
+            Box::pin(async { DB::run(connection, DB::SESSION.to_owned()).await })
+        });
+        Ok(Self::new(pool.connect_lazy_with(options)))
+    }
+
+    /// Brings the tables up to date.
+    pub(in crate::store) async fn migrate(&self) -> Result<(), StoreError> {
+        // Not one that goes back: it may be left with a transaction or a lock.
+        let connection = self.writer.acquire().await.map_err(DB::store_error)?;
+        migrate::<DB>(connection.detach(), &self.statements.table).await
+    }
+}
+
+/// Brings the tables up to date, and closes the connection.
+async fn migrate<DB: Server>(
+    mut connection: DB::Connection,
+    table: &str,
+) -> Result<(), StoreError> {
+    let result = DB::migrate(&mut connection, table).await;
+    // The connection has done its work, whatever becomes of the farewell.
+    let _ = within(PATIENCE, connection.close()).await;
+    result
 }
 
 /// The options that a URL stands for. Without `//`, sqlx would take user and password for the name
 /// of a database, which servers repeat in their errors.
-pub(in crate::store) fn options<O: FromStr<Err = sqlx::Error>>(url: &str) -> sqlx::Result<O> {
+fn options<O: FromStr<Err = sqlx::Error>>(url: &str) -> sqlx::Result<O> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     if scheme.is_none_or(|scheme| scheme.contains(':')) {
         return Err(sqlx::Error::Configuration(
@@ -57,7 +82,7 @@ pub(in crate::store) fn options<O: FromStr<Err = sqlx::Error>>(url: &str) -> sql
 }
 
 /// A pool that connects when it is first asked to.
-pub(in crate::store) fn pool<DB: Database>() -> PoolOptions<DB> {
+pub(in crate::store) fn pool<DB: Dialect>() -> PoolOptions<DB> {
     PoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(PATIENCE)
@@ -73,97 +98,22 @@ pub(in crate::store) fn pool<DB: Database>() -> PoolOptions<DB> {
         })
 }
 
-/// Waits no longer than this: a server that is cut off does not say so.
-pub(in crate::store) async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = sqlx::Result<T>>,
-) -> sqlx::Result<T> {
-    let silence = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {limit:?}"));
-    timeout(limit, call).await.unwrap_or_else(|_| Err(silence().into()))
-}
-
-/// Waits for the answer to a statement that reads or writes by an index.
-pub(in crate::store) async fn answer<T>(
-    call: impl Future<Output = sqlx::Result<T>>,
-) -> sqlx::Result<T> {
-    within(ANSWER, call).await
-}
-
-/// A connection on loan.
+/// Gives a connection back to its pool, or gives it up, in bounded time.
 ///
 /// A pool tests connections that come back, and waits for the answer as long as TCP does: a
 /// quarter of an hour, if the server is gone without a word. Until then they count, and when all
-/// of them wait, the pool is stuck. A loaned one is given back or given up in bounded time.
-pub(in crate::store) struct Loan<DB: Database>(PoolConnection<DB>);
-
-impl<DB: Database> Loan<DB> {
-    pub(in crate::store) async fn of(pool: &Pool<DB>) -> sqlx::Result<Self> {
-        pool.acquire().await.map(Self)
+/// of them wait, the pool is stuck.
+pub(in crate::store) fn give_back<DB: Dialect>(mut connection: PoolConnection<DB>, is_open: bool) {
+    if is_open {
+        // Its caller went away, or the server did not answer. The server rolls back what is open
+        // on a connection that is closed.
+        connection.close_on_drop();
+    } else if let Ok(runtime) = Handle::try_current() {
+        // What sqlx itself does here, but for the limit. When that is reached, the future is
+        // dropped, and the connection and its place in the pool with it. The method is not
+        // documented; `a_silent_server_does_not_block_the_pool` fails without it.
+        runtime.spawn(timeout(ANSWER, connection.return_to_pool()));
     }
-}
-
-impl<DB: Database> Deref for Loan<DB> {
-    type Target = DB::Connection;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl<DB: Database> DerefMut for Loan<DB> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
-    }
-}
-
-impl<DB: Database> Drop for Loan<DB> {
-    fn drop(&mut self) {
-        if let Ok(runtime) = Handle::try_current() {
-            // What sqlx itself does here, but for the limit. When that is reached, the future is
-            // dropped, and the connection and its place in the pool with it. The method is not
-            // documented; `a_silent_server_does_not_block_the_pool` fails without it.
-            runtime.spawn(timeout(ANSWER, self.0.return_to_pool()));
-        }
-    }
-}
-
-/// Runs a statement that writes. One that collided with another transaction has written nothing
-/// and is tried again.
-pub(in crate::store) async fn execute<'q, DB>(
-    pool: &Pool<DB>,
-    limit: Option<Duration>,
-    collided: impl Fn(&sqlx::Error) -> bool + Send,
-    query: impl Fn() -> Query<'q, DB, DB::Arguments> + Send + Sync,
-) -> sqlx::Result<DB::QueryResult>
-where
-    DB: Database,
-    DB::Arguments: IntoArguments<DB> + 'q,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-{
-    let mut tries = 1;
-    loop {
-        let mut connection = Loan::of(pool).await?;
-        let call = query().execute(&mut *connection);
-        let result = match limit {
-            Some(limit) => within(limit, call).await,
-            None => call.await,
-        };
-        match result {
-            Err(error) if collided(&error) && tries < TRIES => {
-                drop(connection);
-                sleep(pause(tries)).await;
-                tries += 1;
-            }
-            result => return result,
-        }
-    }
-}
-
-/// The greatest id that comes after `after` in a list, which begins with the greatest. `None` when
-/// none can.
-pub(in crate::store) fn first_of_page(after: Option<KeyId>) -> Option<[u8; 16]> {
-    let Some(after) = after else { return Some([0xff; 16]) };
-    Some(u128::from_be_bytes(*after.as_bytes()).checked_sub(1)?.to_be_bytes())
 }
 
 /// What a database said, without the parts that may quote rows: those hold digests.

@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, error::Error, io};
 
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
-use sqlx::{ColumnIndex, Database, Decode, Encode, Row, Type, query::Query};
+use sqlx::{ColumnIndex, Decode, Row, Type};
 
+use super::Value;
 use crate::{
-    Details, KeyDetails, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp,
+    Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, OwnerId, Rotation, Timestamp,
     store::{KeyUse, StoreError, StoreErrorKind},
 };
 
-/// The columns that an update writes, in the order of [`bind_changing`].
-pub(in crate::store) const CHANGING: [&str; 17] = [
+/// The columns that an update writes, in the order of [`changing`].
+pub(in crate::store) const CHANGING: [&str; 26] = [
     "digest",
     "start",
     "name",
@@ -30,90 +31,93 @@ pub(in crate::store) const CHANGING: [&str; 17] = [
     "revoked_reason",
     "deleted_at",
     "revision",
+    "lineage",
+    "rotated_from",
+    "rotated_to",
+    "rotated_at",
+    "retires_at",
+    "grace_after_use",
+    "is_awaited",
+    "request",
+    "legacy_hash",
 ];
 
-/// The columns that only an insert writes, in the order of [`bind_fixed`].
+/// The columns that only an insert writes, in the order of [`fixed`].
 pub(in crate::store) const FIXED: [&str; 4] = ["id", "created_at", "last_used_at", "use_count"];
 
 /// Every column of a key, for an insert or a select.
-pub(in crate::store) fn columns() -> String {
-    [&CHANGING[..], &FIXED[..]].concat().join(", ")
+pub(in crate::store) fn columns() -> Vec<&'static str> {
+    [&CHANGING[..], &FIXED[..]].concat()
 }
 
-/// Binds [`CHANGING`].
-pub(in crate::store) fn bind_changing<'q, DB>(
-    query: Query<'q, DB, DB::Arguments>,
-    record: &'q KeyRecord,
-) -> Query<'q, DB, DB::Arguments>
-where
-    DB: Database,
-    &'q [u8]: Encode<'q, DB> + Type<DB>,
-    &'q str: Encode<'q, DB> + Type<DB>,
-    Option<&'q str>: Encode<'q, DB>,
-    String: Encode<'q, DB> + Type<DB>,
-    bool: Encode<'q, DB> + Type<DB>,
-    i64: Encode<'q, DB> + Type<DB>,
-    Option<i64>: Encode<'q, DB>,
-{
-    let addresses: Vec<_> =
-        record.details.allowed_addresses.iter().map(ToString::to_string).collect();
-    query
-        .bind(&record.digest.as_bytes()[..])
-        .bind(&*record.start)
-        .bind(&*record.name)
-        .bind(record.details.description.as_deref())
-        .bind(record.owner.as_ref().map(OwnerId::as_str))
-        .bind(json(&record.scopes))
-        .bind(record.details.tier.as_deref())
-        .bind(json(&record.details.metadata))
-        .bind(json(&addresses))
-        .bind(record.disabled)
-        .bind(record.updated_at.as_unix_millis())
-        .bind(millis(record.not_before))
-        .bind(millis(record.expires_at))
-        .bind(millis(record.revoked_at))
-        .bind(record.details.revoked_reason.as_deref())
-        .bind(millis(record.details.deleted_at))
-        .bind(count(record.revision))
+/// The values of [`CHANGING`].
+pub(super) fn changing(record: &KeyRecord) -> [Value<'_>; CHANGING.len()] {
+    let details = &*record.details;
+    let rotation = &details.rotation;
+    let addresses: Vec<_> = details.allowed_addresses.iter().map(ToString::to_string).collect();
+    [
+        Value::from(&record.digest.as_bytes()[..]),
+        Value::from(&*record.start),
+        Value::from(&*record.name),
+        Value::Text(details.description.as_deref()),
+        Value::Text(record.owner.as_ref().map(OwnerId::as_str)),
+        Value::Made(json(&record.scopes)),
+        Value::Text(details.tier.as_deref()),
+        Value::Made(json(&details.metadata)),
+        Value::Made(json(&addresses)),
+        Value::Flag(record.disabled),
+        Value::from(record.updated_at),
+        Value::from(record.not_before),
+        Value::from(record.expires_at),
+        Value::from(record.revoked_at),
+        Value::Text(details.revoked_reason.as_deref()),
+        Value::from(details.deleted_at),
+        Value::from(count(record.revision)),
+        id(rotation.lineage.as_ref()),
+        id(rotation.from.as_ref()),
+        id(rotation.to.as_ref()),
+        Value::from(rotation.rotated_at),
+        Value::from(rotation.retires_at),
+        Value::Number(rotation.grace_after_use.map(count)),
+        Value::Flag(rotation.is_awaited),
+        Value::Bytes(details.request.as_ref().map(|request| &request.as_bytes()[..])),
+        Value::Text(details.legacy_hash.as_ref().map(LegacyHash::expose)),
+    ]
 }
 
-/// Binds [`FIXED`].
-pub(in crate::store) fn bind_fixed<'q, DB>(
-    query: Query<'q, DB, DB::Arguments>,
-    record: &'q KeyRecord,
-) -> Query<'q, DB, DB::Arguments>
-where
-    DB: Database,
-    &'q [u8]: Encode<'q, DB> + Type<DB>,
-    i64: Encode<'q, DB> + Type<DB>,
-    Option<i64>: Encode<'q, DB>,
-{
-    query
-        .bind(&record.id.as_bytes()[..])
-        .bind(record.created_at.as_unix_millis())
-        .bind(millis(record.last_used_at))
-        .bind(count(record.use_count))
+/// The values of [`FIXED`].
+pub(super) fn fixed(record: &KeyRecord) -> [Value<'_>; FIXED.len()] {
+    [
+        Value::from(&record.id.as_bytes()[..]),
+        Value::from(record.created_at),
+        Value::from(record.last_used_at),
+        Value::from(count(record.use_count)),
+    ]
+}
+
+pub(super) fn id(id: Option<&KeyId>) -> Value<'_> {
+    Value::Bytes(id.map(|id| &id.as_bytes()[..]))
 }
 
 /// As databases count, with a sign. No key is used or changed 2⁶³ times.
-pub(in crate::store) fn count(count: u64) -> i64 {
+pub(super) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// The uses with each key once, in the order of ids. A statement that updates by joining applies
-/// one row to a key, whichever; and writers that take keys in one order do not deadlock.
-pub(in crate::store) fn sums(uses: &[KeyUse]) -> impl Iterator<Item = (KeyId, i64, i64)> {
+/// The uses as `[["<id in hex>", count, time], …]`, each key once, in the order of ids. A statement
+/// that updates by joining applies one row to a key, whichever; and writers that take keys in one
+/// order do not deadlock.
+pub(super) fn uses(uses: &[KeyUse]) -> String {
     let mut sums = BTreeMap::<KeyId, (u64, Timestamp)>::new();
     for key_use in uses {
         let (sum, last) = sums.entry(key_use.id).or_insert((0, key_use.last_used_at));
         *sum = sum.saturating_add(key_use.count);
         *last = key_use.last_used_at.max(*last);
     }
-    sums.into_iter().map(|(id, (sum, last))| (id, count(sum), last.as_unix_millis()))
-}
-
-fn millis(time: Option<Timestamp>) -> Option<i64> {
-    time.map(Timestamp::as_unix_millis)
+    let rows = sums
+        .into_iter()
+        .map(|(id, (sum, last))| (hex::encode(id.as_bytes()), count(sum), last.as_unix_millis()));
+    json(&rows.collect::<Vec<_>>())
 }
 
 fn json(value: &impl serde::Serialize) -> String {
@@ -122,10 +126,10 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 /// Reads a key from a row with all [`columns`].
-pub(in crate::store) fn read<'r, R>(row: &'r R) -> sqlx::Result<KeyRecord>
+pub(super) fn read<'r, R>(row: &'r R) -> sqlx::Result<KeyRecord>
 where
     R: Row,
-    &'static str: ColumnIndex<R>,
+    for<'n> &'n str: ColumnIndex<R>,
     &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
     &'r str: Decode<'r, R::Database> + Type<R::Database>,
     bool: Decode<'r, R::Database> + Type<R::Database>,
@@ -137,6 +141,11 @@ where
     let time = |column| number(column).map(Timestamp::from_unix_millis);
     let optional_time = |column| {
         row.try_get::<Option<i64>, _>(column).map(|time| time.map(Timestamp::from_unix_millis))
+    };
+
+    let optional_id = |column| {
+        let bytes = row.try_get::<Option<&[u8]>, _>(column)?;
+        bytes.map(|bytes| array(column, bytes).map(KeyId::from_bytes)).transpose()
     };
 
     let id = KeyId::from_bytes(array("id", row.try_get("id")?)?);
@@ -153,6 +162,8 @@ where
     record.last_used_at = optional_time("last_used_at")?;
     record.use_count = unsigned("use_count", number("use_count")?)?;
     record.revision = unsigned("revision", number("revision")?)?;
+    let grace_after_use = row.try_get::<Option<i64>, _>("grace_after_use")?;
+    let request = row.try_get::<Option<&[u8]>, _>("request")?;
     record.details = Details::from(KeyDetails {
         description: optional("description")?.map(Into::into),
         tier: optional("tier")?.map(Into::into),
@@ -160,12 +171,26 @@ where
         allowed_addresses: networks(text("allowed_addresses")?)?,
         revoked_reason: optional("revoked_reason")?.map(Into::into),
         deleted_at: optional_time("deleted_at")?,
-        ..KeyDetails::default()
+        rotation: Rotation {
+            lineage: optional_id("lineage")?,
+            from: optional_id("rotated_from")?,
+            to: optional_id("rotated_to")?,
+            rotated_at: optional_time("rotated_at")?,
+            retires_at: optional_time("retires_at")?,
+            grace_after_use: grace_after_use
+                .map(|millis| unsigned("grace_after_use", millis))
+                .transpose()?,
+            is_awaited: row.try_get("is_awaited")?,
+        },
+        request: request
+            .map(|bytes| array("request", bytes).map(KeyDigest::from_bytes))
+            .transpose()?,
+        legacy_hash: optional("legacy_hash")?.map(LegacyHash::new),
     });
     Ok(record)
 }
 
-fn array<const N: usize>(column: &str, bytes: &[u8]) -> sqlx::Result<[u8; N]> {
+pub(super) fn array<const N: usize>(column: &str, bytes: &[u8]) -> sqlx::Result<[u8; N]> {
     bytes.try_into().map_err(|error| unreadable(column, error))
 }
 
@@ -184,7 +209,7 @@ fn networks(text: &str) -> sqlx::Result<Box<[IpNet]>> {
     networks.collect::<Result<_, _>>().map_err(|error| unreadable(column, error))
 }
 
-fn unreadable(column: &str, source: impl Error + Send + Sync + 'static) -> sqlx::Error {
+pub(super) fn unreadable(column: &str, source: impl Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(source) }
 }
 
@@ -192,7 +217,6 @@ fn unreadable(column: &str, source: impl Error + Send + Sync + 'static) -> sqlx:
 pub(in crate::store) fn store_error(error: sqlx::Error) -> StoreError {
     use sqlx::Error as E;
     let kind = match &error {
-        E::Database(database) if database.is_unique_violation() => StoreErrorKind::Duplicate,
         E::PoolTimedOut => StoreErrorKind::Timeout,
         E::Io(error) if error.kind() == io::ErrorKind::TimedOut => StoreErrorKind::Timeout,
         E::ColumnDecode { .. }

@@ -3,21 +3,23 @@
 mod schema;
 mod statements;
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
-use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+    ConnectOptions, Sqlite, SqliteConnection, SqlitePool,
+    pool::PoolConnection,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteQueryResult, SqliteSynchronous},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
 
-use self::statements::statements;
 use super::{
-    Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Page, StoreError, Update,
-    sql::{DEFAULT_TABLE, Statements, row, table_name},
+    StoreError, StoreErrorKind, sql,
+    sql::{Calls, Dialect, Loan, SqlStore, Statements, repository, row},
 };
-use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
+use crate::ConfigError;
 
 /// Keys in a SQLite database: on one machine, in a file that needs no server.
 ///
@@ -45,13 +47,7 @@ use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct SqliteStore {
-    readers: SqlitePool,
-    /// One connection, so that writers queue up here and not in SQLite, which lets them sleep and
-    /// try again. The same as `readers` when there is but one pool.
-    writer: SqlitePool,
-    statements: Arc<Statements>,
-}
+pub struct SqliteStore(SqlStore<Sqlite>);
 
 /// How long a connection waits for another program's lock, and a caller for a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -75,7 +71,9 @@ impl SqliteStore {
         let writer = pool(1).connect_with(options.clone()).await.map_err(store_error)?;
         enter_wal(&writer).await.map_err(store_error)?;
         let readers = pool(READERS).connect_lazy_with(options.create_if_missing(false));
-        let store = Self { readers, ..Self::from_pool(writer) };
+        // One connection writes, so that writers queue up here and not in SQLite, which lets them
+        // sleep and try again.
+        let store = Self(SqlStore { readers, ..SqlStore::new(writer) });
         store.migrate().await?;
         Ok(store)
     }
@@ -107,8 +105,7 @@ impl SqliteStore {
     /// # }
     /// ```
     pub fn from_pool(pool: SqlitePool) -> Self {
-        let statements = Arc::new(statements(DEFAULT_TABLE));
-        Self { readers: pool.clone(), writer: pool, statements }
+        Self(SqlStore::new(pool))
     }
 
     /// Keeps the keys in the table `name` instead of `api_keys`. Call [`migrate`](Self::migrate)
@@ -116,25 +113,29 @@ impl SqliteStore {
     ///
     /// [`open`](Self::open) has made a table `api_keys` by then; with
     /// [`from_pool`](Self::from_pool) there is none but this.
-    pub fn with_table(mut self, name: &str) -> Result<Self, ConfigError> {
-        self.statements = Arc::new(statements(table_name(name)?));
-        Ok(self)
+    pub fn with_table(self, name: &str) -> Result<Self, ConfigError> {
+        self.0.with_table(name).map(Self)
     }
 
     /// Makes the tables, or brings those of an older version up to date.
     ///
-    /// They are the key table and one named after it with `_schema`, where their version is kept;
-    /// no other table is touched. Doing it again changes nothing, and several processes may do it
+    /// They are the key table and two named after it: `_events` is the audit log, and in `_schema`
+    /// their version is kept. No other table is touched. Doing it again changes nothing, and several processes may do it
     /// at once. An error has changed nothing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        schema::migrate(&self.writer, &self.statements.table).await
+        let mut connection = Loan::of(&self.0.writer).await.map_err(store_error)?;
+        connection.may_be_open();
+        let result = Sqlite::migrate(&mut connection, &self.0.statements.table).await;
+        // Before the caller tries again. After success there is nothing to roll back.
+        connection.roll_back().await;
+        result
     }
 
     /// Waits for what is being read and written, and closes the database. Afterwards, every
     /// method of this store and its clones is an error.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        self.0.readers.close().await;
+        self.0.writer.close().await;
     }
 }
 
@@ -190,88 +191,57 @@ fn store_error(error: sqlx::Error) -> StoreError {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Arc<KeyRecord>, StoreError> {
-    row::read(row).map(Arc::new).map_err(store_error)
+/// What an error means that came of writing to `table`. Of the unique indexes that an application
+/// may have added, ours alone tell of a duplicate.
+fn write_error(error: sqlx::Error, table: &str) -> StoreError {
+    // `UNIQUE constraint failed: api_keys.digest`, with all columns of the index.
+    let message = error.as_database_error().map(|database| database.message().to_owned());
+    let columns = message.as_deref().and_then(|message| message.rsplit(": ").next());
+    let column = columns.and_then(|columns| columns.strip_prefix(table)?.strip_prefix('.'));
+    let is_ours = matches!(column, Some("id" | "digest" | "request"));
+    if is_ours && error.as_database_error().is_some_and(|database| database.is_unique_violation()) {
+        return StoreError::new(StoreErrorKind::Duplicate).with_source(error);
+    }
+    store_error(error)
 }
 
-impl SqliteStore {
-    async fn insert_one(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        let query = row::bind_changing(sqlx::query(self.statements.insert.clone()), record);
-        let query = row::bind_fixed(query, record);
-        query.execute(&self.writer).await.map(drop).map_err(store_error)
+repository!(SqliteStore);
+
+impl Dialect for Sqlite {
+    /// With the write lock from the start: a transaction that asks for it later, when another one
+    /// has written since, would have to begin again.
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+
+    const ANSWER: Option<Duration> = None;
+
+    fn statements(table: &str) -> Statements {
+        statements::statements(table)
     }
 
-    async fn update_one(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
-        let query = row::bind_changing(sqlx::query(self.statements.update.clone()), record);
-        let query = query.bind(&record.id.as_bytes()[..]).bind(row::count(expected));
-        let done = query.execute(&self.writer).await.map_err(store_error)?;
-        Ok(if done.rows_affected() == 0 { Update::Stale } else { Update::Done })
+    async fn migrate(connection: &mut SqliteConnection, table: &str) -> Result<(), StoreError> {
+        sql::schema::migrate::<Self>(connection, table).await
     }
-}
 
-#[async_trait]
-impl KeyStore for SqliteStore {
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let query = sqlx::query(self.statements.find.clone()).bind(&digest.as_bytes()[..]);
-        let row = query.fetch_optional(&self.readers).await.map_err(store_error)?;
-        row.as_ref().map(read).transpose()
+    fn affected(done: &SqliteQueryResult) -> u64 {
+        done.rows_affected()
     }
-}
 
-#[async_trait]
-impl KeyRepository for SqliteStore {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
-        for record in &changes.inserts {
-            self.insert_one(record).await?;
+    fn store_error(error: sqlx::Error) -> StoreError {
+        store_error(error)
+    }
+
+    fn write_error(error: sqlx::Error, table: &str) -> StoreError {
+        write_error(error, table)
+    }
+
+    /// The connection is not closed, which would end a database in memory. What it is told comes
+    /// after what it was told before, so this ends the transaction wherever its caller left it. An
+    /// error says that there is none any more.
+    fn give_back(mut connection: PoolConnection<Self>, is_open: bool) {
+        if let (true, Ok(runtime)) = (is_open, Handle::try_current()) {
+            runtime.spawn(async move {
+                let _ = Self::run(&mut connection, "ROLLBACK".to_owned()).await;
+            });
         }
-        for KeyUpdate { record, expected } in &changes.updates {
-            if self.update_one(record, *expected).await? == Update::Stale {
-                return Ok(Update::Stale);
-            }
-        }
-        Ok(Update::Done)
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let query = sqlx::query(self.statements.get.clone()).bind(&id.as_bytes()[..]);
-        let row = query.fetch_optional(&self.readers).await.map_err(store_error)?;
-        row.as_ref().map(read).transpose()
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        // Longer than an id and hence greater than every one.
-        let before = query.after.as_ref().map_or(&[0xff; 17][..], |after| after.as_bytes());
-        let one_more = row::count(query.limit.saturating_add(1) as u64);
-        let select = match &query.owner {
-            None => sqlx::query(self.statements.list.clone()),
-            Some(owner) => sqlx::query(self.statements.list_of_owner.clone()).bind(owner.as_str()),
-        };
-        let rows = select.bind(before).bind(one_more).fetch_all(&self.readers).await;
-        let items = rows.map_err(store_error)?.iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Page::from_one_more(items, query.limit))
-    }
-
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        let sums = row::sums(uses);
-        let sums = sums.map(|(id, count, last)| (hex::encode(id.as_bytes()), count, last));
-        let json = serde_json::to_string(&sums.collect::<Vec<_>>());
-        let json = json.map_err(StoreError::corrupt)?;
-        let query = sqlx::query(self.statements.record_uses.clone()).bind(json);
-        query.execute(&self.writer).await.map(drop).map_err(store_error)
-    }
-
-    async fn purge(&self, before: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {
-        let query = sqlx::query(self.statements.purge.clone()).bind(before.as_unix_millis());
-        Ok(query.execute(&self.writer).await.map_err(store_error)?.rows_affected())
-    }
-
-    async fn close(&self) {
-        Self::close(self).await;
-    }
-}
-
-impl fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SqliteStore({})", self.statements.table)
     }
 }

@@ -1,31 +1,26 @@
 //! The SQL of [`SqliteStore`](super::SqliteStore).
 
 use crate::store::sql::{
-    Statements,
-    row::{CHANGING, FIXED, columns},
-    statement,
+    CHANGING, EVENT, Filters, Inserts, Statements, columns, placeholders, statement,
 };
 
 /// For a table with this name, which was checked.
 pub(super) fn statements(table: &str) -> Statements {
-    let columns = columns();
-    let values = vec!["?"; CHANGING.len() + FIXED.len()].join(", ");
+    let names = columns().join(", ");
+    let values = placeholders(columns().len());
     let changes = CHANGING.map(|column| format!("{column} = ?")).join(", ");
+    let (event, event_values) = (EVENT.join(", "), placeholders(EVENT.len()));
     Statements {
         table: table.into(),
         find: statement(format!(
-            "SELECT {columns} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
+            "SELECT {names} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
         )),
-        get: statement(format!("SELECT {columns} FROM \"{table}\" WHERE id = ?")),
-        list: statement(format!(
-            "SELECT {columns} FROM \"{table}\" WHERE id < ? AND deleted_at IS NULL \
-                 ORDER BY id DESC LIMIT ?"
-        )),
-        list_of_owner: statement(format!(
-            "SELECT {columns} FROM \"{table}\" WHERE owner = ? AND id < ? AND deleted_at IS NULL \
-                 ORDER BY id DESC LIMIT ?"
-        )),
-        insert: statement(format!("INSERT INTO \"{table}\" ({columns}) VALUES ({values})")),
+        get: statement(format!("SELECT {names} FROM \"{table}\" WHERE id = ?")),
+        insert: Inserts::new(
+            &format!("INSERT INTO \"{table}\" ({names}) VALUES"),
+            &format!("({values})"),
+            statement,
+        ),
         update: statement(format!(
             "UPDATE \"{table}\" SET {changes} WHERE id = ? AND revision = ?"
         )),
@@ -39,17 +34,35 @@ pub(super) fn statements(table: &str) -> Statements {
                        FROM json_each(?)) AS uses \
                  WHERE \"{table}\".id = uses.id"
         )),
-        purge: statement(format!(
-            "DELETE FROM \"{table}\" WHERE revoked_at < ?1 OR deleted_at < ?1"
-        )),
+        insert_event: Inserts::new(
+            &format!("INSERT INTO \"{table}_events\" ({event}) VALUES"),
+            &format!("({event_values})"),
+            statement,
+        ),
+        filters: Filters {
+            purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
+            keys: format!("SELECT {names} FROM \"{table}\" WHERE id <= ? AND deleted_at IS NULL"),
+            end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
+            events: format!("SELECT {event} FROM \"{table}_events\" WHERE id <= ?"),
+            end_of_events: " ORDER BY id DESC LIMIT ?".to_owned(),
+            owner: "owner = ?",
+            scope: "EXISTS (SELECT 1 FROM json_each(scopes) WHERE value = ?)",
+            // Bytes, unlike `LIKE`.
+            prefix: "(instr(name, ?) = 1 OR instr(start, ?) = 1)",
+            legacy: "legacy_hash IS NOT NULL",
+            key: "key_id = ?",
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::{AssertSqlSafe, SqlStr};
+    use sqlx::{AssertSqlSafe, SqlStr, Sqlite};
 
-    use crate::store::SqliteStore;
+    use crate::{
+        EventQuery, KeyDigest, KeyId,
+        store::{ListQuery, SqliteStore},
+    };
 
     const BY_ID: &str = "SEARCH api_keys USING INDEX sqlite_autoindex_api_keys_1";
 
@@ -57,21 +70,33 @@ mod tests {
     async fn plan(store: &SqliteStore, statement: &SqlStr) -> String {
         let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.as_str()));
         let steps: Vec<(i64, i64, i64, String)> =
-            sqlx::query_as(sql).fetch_all(&store.writer).await.unwrap();
+            sqlx::query_as(sql).fetch_all(&store.0.writer).await.unwrap();
         steps.into_iter().map(|(_, _, _, step)| step).collect::<Vec<_>>().join("\n")
+    }
+
+    async fn store() -> SqliteStore {
+        let store = SqliteStore::in_memory().await.unwrap();
+        let rows = "INSERT INTO api_keys (id, digest, name, owner, created_at, updated_at, \
+             request, legacy_hash) \
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) \
+             SELECT randomblob(16), randomblob(32), 'key', 'owner ' || (i % 100), i, i, \
+             iif(i % 2, randomblob(32), NULL), iif(i % 50, NULL, 'hash') FROM n";
+        let events = "INSERT INTO api_keys_events (id, at, action, key_id, owner) \
+             SELECT randomblob(16), created_at, 'created', id, owner FROM api_keys";
+        for sql in [rows, events] {
+            sqlx::query(sql).execute(&store.0.writer).await.unwrap();
+        }
+        store
     }
 
     /// A lookup is one search of one index, however many keys there are and whatever SQLite has
     /// learnt about them. So is everything else but a purge.
     #[tokio::test]
     async fn no_statement_reads_the_whole_table() {
-        let store = SqliteStore::in_memory().await.unwrap();
-        let rows = "INSERT INTO api_keys (id, digest, name, owner, created_at, updated_at) \
-             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) \
-             SELECT randomblob(16), randomblob(32), 'key', 'owner ' || (i % 100), i, i FROM n";
-        for sql in ["SELECT 1", rows, "ANALYZE"] {
-            sqlx::query(sql).execute(&store.writer).await.unwrap();
-            let statements = &store.statements;
+        let store = store().await;
+        for sql in ["SELECT 1", "ANALYZE"] {
+            sqlx::query(sql).execute(&store.0.writer).await.unwrap();
+            let statements = &store.0.statements;
             let plan_of = async |statement| plan(&store, statement).await;
             assert_eq!(
                 plan_of(&statements.find).await,
@@ -79,15 +104,55 @@ mod tests {
             );
             assert_eq!(plan_of(&statements.get).await, format!("{BY_ID} (id=?)"));
             assert_eq!(plan_of(&statements.update).await, format!("{BY_ID} (id=?)"));
-            assert_eq!(plan_of(&statements.list).await, format!("{BY_ID} (id<?)"));
-            assert_eq!(
-                plan_of(&statements.list_of_owner).await,
-                "SEARCH api_keys USING INDEX api_keys_owner (owner=? AND id<?)"
-            );
             assert_eq!(
                 plan_of(&statements.record_uses).await,
                 format!("SCAN json_each VIRTUAL TABLE INDEX 1:\n{BY_ID} (id=?)")
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn no_list_reads_the_whole_table() {
+        let store = store().await;
+        let filters = &store.0.statements.filters;
+        let all = ListQuery::new(10);
+        let (mut by_request, mut legacy) = (all.clone(), all.clone());
+        by_request.request = Some(KeyDigest::from_bytes([0; 32]));
+        legacy.legacy = true;
+        for sql in ["SELECT 1", "ANALYZE"] {
+            sqlx::query(sql).execute(&store.0.writer).await.unwrap();
+            for (query, expected) in [
+                (&all, format!("{BY_ID} (id<?)")),
+                (
+                    &all.clone().with_owner("owner 7"),
+                    "SEARCH api_keys USING INDEX api_keys_owner (owner=? AND id<?)".to_owned(),
+                ),
+                (
+                    &by_request,
+                    "SEARCH api_keys USING INDEX api_keys_request (request=?)".to_owned(),
+                ),
+                (&legacy, "SEARCH api_keys USING INDEX api_keys_legacy (id<?)".to_owned()),
+            ] {
+                let call = filters.list::<Sqlite>(query).unwrap();
+                assert_eq!(plan(&store, &call.sql).await, expected);
+            }
+
+            let all = EventQuery::new(10);
+            let (mut by_key, mut by_owner, mut by_time) = (all.clone(), all.clone(), all.clone());
+            by_key.key = Some(KeyId::from_bytes([0; 16]));
+            by_owner.owner = Some("owner 7".into());
+            by_time.since = Some(crate::Timestamp::from_unix_millis(1));
+            by_time.until = Some(crate::Timestamp::from_unix_millis(2));
+            for (query, expected) in [
+                (all, "INDEX sqlite_autoindex_api_keys_events_1 (id<?)"),
+                (by_key, "INDEX api_keys_events_key (key_id=? AND id<?)"),
+                (by_owner, "INDEX api_keys_events_owner (owner=? AND id<?)"),
+                (by_time, "INDEX api_keys_events_at (at>? AND at<?)"),
+            ] {
+                let call = filters.events::<Sqlite>(&query).unwrap();
+                let plan = plan(&store, &call.sql).await;
+                assert!(plan.contains(expected), "{plan}");
+            }
         }
     }
 }

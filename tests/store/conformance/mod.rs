@@ -8,8 +8,11 @@
 //!
 //! The second part of the pair is kept until the test is over: a directory, a container. Stores
 //! that live in one database must each get a table of their own. `None` instead of the pair leaves
-//! the store out.
+//! the store out. `without_events` after them is for a store that keeps no audit log.
 
+pub(crate) mod changes;
+pub(crate) mod events;
+pub(crate) mod filters;
 pub(crate) mod inserts;
 pub(crate) mod lists;
 pub(crate) mod lookups;
@@ -27,7 +30,7 @@ use tower_api_key::{
 
 /// Makes a test of every case, in a module with the name of the store.
 macro_rules! conformance {
-    ($store:ident, $open:expr) => {
+    ($store:ident, $open:expr $(, $without:ident)?) => {
         mod $store {
             #[allow(unused_imports, reason = "what `open` needs differs from store to store")]
             use super::*;
@@ -64,7 +67,32 @@ macro_rules! conformance {
                 purges: old_revoked_and_deleted_keys_are_removed
                 purges: live_keys_stay
                 purges: a_purged_digest_is_free_again
+                purges: an_owners_keys_are_removed_alone
+                changes: no_changes_are_done
+                changes: many_keys_are_added_at_once
+                changes: a_duplicate_undoes_everything
+                changes: duplicates_among_the_changes_undo_everything
+                changes: a_stale_update_undoes_everything
+                changes: requests_are_unique
+                changes: one_of_many_with_the_same_request_is_done
+                changes: one_of_many_concurrent_changes_is_done
+                changes: rotations_read_back_equal
+                filters: lists_are_what_was_asked_for
             }
+            conformance! { @events $($without)?; $open }
+        }
+    };
+    (@events ; $open:expr) => {
+        conformance! { @cases $open;
+            events: events_read_back_equal
+            events: events_share_the_fate_of_their_changes
+            events: events_are_listed_as_asked
+            events: events_outlive_their_keys
+        }
+    };
+    (@events without_events; $open:expr) => {
+        conformance! { @cases $open;
+            events: events_are_passed_over
         }
     };
     (@cases $open:expr; $($file:ident: $case:ident)*) => { $(
@@ -136,4 +164,36 @@ pub(crate) async fn stored(store: &impl KeyRepository, id: KeyId) -> KeyRecord {
 
 pub(crate) fn assert_duplicate<T: std::fmt::Debug>(result: Result<T, StoreError>) {
     assert_eq!(result.unwrap_err().kind(), StoreErrorKind::Duplicate);
+}
+
+/// What a key of the first schema had, as SQL for its row, and as it is read.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub(crate) fn of_first_version(number: u64) -> (&'static str, KeyRecord) {
+    let mut record = record(number);
+    record.start = "acme_live_Ab3x".into();
+    record.name = "Zoë’s shop".into();
+    record.details.description = Some("all of it".into());
+    record.owner = Some("anna ".into());
+    record.scopes = Scopes::parse(["orders:read", "stock:*"]).unwrap();
+    record.details.tier = Some("gold".into());
+    record.details.metadata.insert("n".to_owned(), json!(1));
+    record.details.allowed_addresses = networks(&["10.0.0.0/8"]);
+    record.disabled = true;
+    (record.created_at, record.updated_at) = (at(1), at(2));
+    (record.not_before, record.expires_at) = (Some(at(3)), Some(at(4)));
+    (record.revoked_at, record.details.revoked_reason) = (Some(at(5)), Some("lost".into()));
+    record.details.deleted_at = Some(at(6));
+    (record.last_used_at, record.use_count, record.revision) = (Some(at(7)), 8, 9);
+    let sql = "start = 'acme_live_Ab3x', name = 'Zoë’s shop', description = 'all of it', \
+        owner = 'anna ', scopes = '[\"orders:read\",\"stock:*\"]', tier = 'gold', \
+        metadata = '{\"n\":1}', allowed_addresses = '[\"10.0.0.0/8\"]', disabled = TRUE, \
+        created_at = 1, updated_at = 2, not_before = 3, expires_at = 4, revoked_at = 5, \
+        revoked_reason = 'lost', deleted_at = 6, last_used_at = 7, use_count = 8, revision = 9";
+    (sql, record)
+}
+
+/// The 32 hex digits of the key's id, and the 64 of its digest.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub(crate) fn hex_of(record: &KeyRecord) -> (String, String) {
+    (record.id.to_string().replace('-', ""), record.digest.to_hex())
 }

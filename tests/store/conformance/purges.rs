@@ -56,3 +56,27 @@ pub(crate) async fn a_purged_digest_is_free_again(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&record(1)));
 }
+
+/// Old ones of theirs, and nobody else's, whatever the owners look like to a sloppy collation.
+pub(crate) async fn an_owners_keys_are_removed_alone(store: impl KeyRepository) {
+    let owners = [None, Some("anna"), Some("Anna"), Some("anna "), Some("änna"), Some("")];
+    let of = |owner: Option<&str>, number| {
+        let mut record = ended(number, Some(1), None);
+        record.owner = owner.map(Into::into);
+        record
+    };
+    for (number, owner) in (1..).zip(owners) {
+        store.insert(&of(owner, number)).await.unwrap();
+        let mut young = of(owner, number + 100);
+        young.revoked_at = Some(at(50));
+        store.insert(&young).await.unwrap();
+    }
+    assert_eq!(store.purge(at(50), Some(&"nobody".into())).await.unwrap(), 0);
+    for (number, owner) in (1..).zip(owners).skip(1) {
+        assert_eq!(store.purge(at(50), Some(&owner.unwrap().into())).await.unwrap(), 1);
+        assert!(store.get(record(number).id).await.unwrap().is_none(), "{owner:?}");
+    }
+    assert_eq!(store.list(&ListQuery::new(100)).await.unwrap().items.len(), 7);
+    assert_eq!(store.purge(at(50), None).await.unwrap(), 1);
+    assert_eq!(store.list(&ListQuery::new(100)).await.unwrap().items.len(), 6);
+}

@@ -18,8 +18,8 @@ async fn is_finished(database: &Database, session: &mut impl Session) {
     let store = MySqlStore::connect(database.url()).await.unwrap();
     store.insert(&full(1)).await.unwrap();
     assert_eq!(stored(&store, full(1).id).await, full(1));
-    let applied = "SELECT count(*) FROM api_keys_schema WHERE applied_at > 0";
-    assert_eq!(session.rows(applied).await, ["1"]);
+    let applied = "SELECT version FROM api_keys_schema WHERE applied_at > 0 ORDER BY version";
+    assert_eq!(session.rows(applied).await, ["1", "2"]);
 }
 
 #[tokio::test]
@@ -35,8 +35,29 @@ async fn after_the_table_was_made() {
     let Some(database) = Database::new(Server::MySql).await else { return };
     let mut session = MySql::session(database.url()).await;
     session.run(BEGUN).await.unwrap();
-    session.run(include_str!("../../../src/store/mysql/1_keys.sql")).await.unwrap();
+    session.run(FIRST).await.unwrap();
     is_finished(&database, &mut session).await;
+}
+
+const FIRST: &str = include_str!("../../../src/store/mysql/1_keys.sql");
+const SECOND: &str = include_str!("../../../src/store/mysql/2_management.sql");
+
+/// The second migration is begun, and its statements were made up to one or another.
+#[tokio::test]
+async fn between_the_statements_of_an_upgrade() {
+    let (events, columns) = SECOND.split_once("\n\n").unwrap();
+    for made in [&[][..], &[events], &[events, columns]] {
+        let Some(database) = Database::new(Server::MySql).await else { return };
+        let mut session = MySql::session(database.url()).await;
+        session.run(BEGUN).await.unwrap();
+        session.run(FIRST).await.unwrap();
+        session.run("UPDATE api_keys_schema SET applied_at = 1").await.unwrap();
+        session.run("INSERT INTO api_keys_schema (version) VALUES (2)").await.unwrap();
+        for statement in made {
+            session.run(statement).await.unwrap();
+        }
+        is_finished(&database, &mut session).await;
+    }
 }
 
 /// Before anything was begun but the bookkeeping: then a table of that name is not ours.

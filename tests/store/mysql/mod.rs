@@ -83,6 +83,7 @@ impl Remote for MySql {
         INSERT INTO api_keys (id, digest, name, created_at, updated_at)
         VALUES (x'{id}', x'{digest}', 'partner', 0, 0)";
     const NO_TABLE: &str = "api_keys' doesn't exist";
+    const FIRST_VERSION: &str = include_str!("../../../src/store/mysql/1_keys.sql");
     const READABLE: &str = include_str!("../../../src/store/mysql/readable.sql");
 
     fn id(hex: &str) -> String {

@@ -77,6 +77,7 @@ impl Remote for Postgres {
         INSERT INTO api_keys (id, digest, name, created_at, updated_at)
         VALUES ('{id}', '\\x{digest}', 'partner', 0, 0)";
     const NO_TABLE: &str = "relation \"api_keys\" does not exist";
+    const FIRST_VERSION: &str = include_str!("../../../src/store/postgres/1_keys.sql");
     const READABLE: &str = include_str!("../../../src/store/postgres/readable.sql");
 
     fn id(hex: &str) -> String {

@@ -23,7 +23,7 @@ use crate::{
     conformance::{digest, full, record, stored},
     proxy::Proxy,
     servers::Database,
-    support::{ask, texts},
+    support::{ask, give_changes_up, texts},
 };
 
 /// Enough to open every connection that a store may have.
@@ -238,4 +238,11 @@ pub(crate) async fn calls_that_are_dropped_do_no_harm<R: Remote>(database: &Data
     for listed in &page.items {
         assert_eq!(store.find(&listed.digest).await.unwrap().as_ref(), Some(listed));
     }
+}
+
+pub(crate) async fn changes_that_are_dropped_are_made_wholly_or_not_at_all<R: Remote>(
+    database: &Database,
+) {
+    let store = open::<R>(database).await;
+    give_changes_up(&store, 150, 25).await;
 }

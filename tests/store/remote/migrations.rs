@@ -8,7 +8,7 @@ use tower_api_key::{
 
 use super::{Remote, Session, open, schema, session};
 use crate::{
-    conformance::{digest, full, record},
+    conformance::{at, digest, full, hex_of, of_first_version, record, stored},
     servers::Database,
     support::texts,
 };
@@ -47,9 +47,9 @@ pub(crate) async fn a_second_migration_changes_nothing<R: Remote>(database: &Dat
     let store = open::<R>(database).await;
     store.insert(&full(1)).await.unwrap();
     let mut session = session::<R>(database).await;
-    let applied = "SELECT applied_at FROM api_keys_schema";
+    let applied = "SELECT applied_at FROM api_keys_schema ORDER BY version";
     let before = (schema::<R>(&mut session).await, session.rows(applied).await);
-    assert_eq!(before.1.len(), 1);
+    assert_eq!(before.1.len(), 2);
 
     R::migrate(&store).await.unwrap();
     R::migrate(&R::from_pool(database.url()).await).await.unwrap();
@@ -78,9 +78,52 @@ pub(crate) async fn many_nodes_can_start_at_once<R: Remote>(database: &Database)
             }
             R::close(&store).await;
         }
-        let versions = format!("SELECT version FROM {table}_schema");
-        assert_eq!(session::<R>(database).await.rows(&versions).await, ["1"]);
+        let versions = format!("SELECT version FROM {table}_schema ORDER BY version");
+        assert_eq!(session::<R>(database).await.rows(&versions).await, ["1", "2"]);
     }
+}
+
+/// Also when several nodes of the new version start at once, while there are keys.
+pub(crate) async fn the_keys_of_an_older_schema_are_kept<R: Remote>(database: &Database) {
+    let mut session = session::<R>(database).await;
+    session.run(R::FIRST_VERSION).await.unwrap();
+    let bookkeeping = "
+        CREATE TABLE api_keys_schema (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT);
+        INSERT INTO api_keys_schema VALUES (1, 1)";
+    session.run(bookkeeping).await.unwrap();
+    let (values, first) = of_first_version(1);
+    let mut second = record(2);
+    (second.name, second.created_at, second.updated_at) = ("partner".into(), at(0), at(0));
+    for record in [&first, &second] {
+        let (id, digest) = hex_of(record);
+        let row = R::FOREIGN_ROW.replace("{id}", &id).replace("{digest}", &digest);
+        session.run(&row).await.unwrap();
+    }
+    let id = R::id(&hex_of(&first).0);
+    session.run(&format!("UPDATE api_keys SET {values} WHERE id = {id}")).await.unwrap();
+
+    let mut nodes = JoinSet::new();
+    for _ in 0..4 {
+        let url = database.url().to_owned();
+        nodes.spawn(async move { R::connect(&url).await.unwrap() });
+    }
+    for store in nodes.join_all().await {
+        assert_eq!(stored(&store, first.id).await, first);
+        assert_eq!(stored(&store, second.id).await, second);
+    }
+    let versions = "SELECT version FROM api_keys_schema ORDER BY version";
+    assert_eq!(session.rows(versions).await, ["1", "2"]);
+
+    // What an older node writes, meanwhile, is a key as well.
+    let mut third = second.clone();
+    (third.id, third.digest) = (record(3).id, digest(3));
+    let (id, hex) = hex_of(&third);
+    let row = R::FOREIGN_ROW.replace("{id}", &id).replace("{digest}", &hex);
+    session.run(&row).await.unwrap();
+    let store = open::<R>(database).await;
+    assert_eq!(stored(&store, third.id).await, third);
+    store.insert(&full(4)).await.unwrap();
+    assert_eq!(stored(&store, full(4).id).await, full(4));
 }
 
 pub(crate) async fn a_newer_schema_is_refused<R: Remote>(database: &Database) {
@@ -122,6 +165,19 @@ pub(crate) async fn somebody_elses_bookkeeping_is_refused<R: Remote>(database: &
     let error = R::connect(database.url()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     assert_eq!(schema::<R>(&mut session).await, before);
+}
+
+/// Nothing is made beside it, and an upgrade changes nothing either.
+pub(crate) async fn somebody_elses_audit_log_is_refused<R: Remote>(database: &Database) {
+    let mut session = session::<R>(database).await;
+    let theirs = "CREATE TABLE api_keys_events (id BIGINT PRIMARY KEY, name VARCHAR(40))";
+    session.run(theirs).await.unwrap();
+    let error = R::connect(database.url()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    assert!(texts(&error).contains("a table api_keys_events already"), "{error:?}");
+    assert_eq!(session.rows("SELECT id FROM api_keys_events").await, [""; 0]);
+    session.run("DROP TABLE api_keys_events").await.unwrap();
+    open::<R>(database).await.insert(&record(1)).await.unwrap();
 }
 
 pub(crate) async fn stores_with_different_tables_are_separate<R: Remote>(database: &Database) {

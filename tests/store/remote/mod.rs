@@ -59,6 +59,8 @@ pub(crate) trait Remote: 'static {
 
     /// What the server says when there is no table `api_keys`.
     const NO_TABLE: &str;
+    /// What made the key table of schema version 1.
+    const FIRST_VERSION: &str;
     /// What makes the view with readable times.
     const READABLE: &str;
 }
@@ -80,9 +82,11 @@ macro_rules! remote {
                 migrations: the_applications_own_tables_are_left_alone
                 migrations: a_second_migration_changes_nothing
                 migrations: many_nodes_can_start_at_once
+                migrations: the_keys_of_an_older_schema_are_kept
                 migrations: a_newer_schema_is_refused
                 migrations: somebody_elses_table_of_that_name_is_refused
                 migrations: somebody_elses_bookkeeping_is_refused
+                migrations: somebody_elses_audit_log_is_refused
                 migrations: stores_with_different_tables_are_separate
                 migrations: bad_table_names_are_refused
                 migrations: a_store_that_was_not_migrated_says_so
@@ -90,6 +94,7 @@ macro_rules! remote {
                 rows: rows_of_other_systems_work_as_they_are
                 rows: counts_stop_at_the_greatest
                 rows: another_unique_index_makes_no_duplicate
+                rows: a_row_that_does_not_read_as_an_event_is_an_error
                 rows: times_can_be_read_by_people
                 collisions: flushes_in_opposite_orders_lose_nothing
                 collisions: a_deadlock_is_tried_again
@@ -102,6 +107,7 @@ macro_rules! remote {
                 faults: an_exhausted_pool_is_a_timeout
                 faults: a_closed_store_is_an_error
                 faults: calls_that_are_dropped_do_no_harm
+                faults: changes_that_are_dropped_are_made_wholly_or_not_at_all
                 secrets: errors_and_debug_tell_no_digest
                 secrets: errors_and_debug_tell_no_password
             }

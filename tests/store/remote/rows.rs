@@ -1,8 +1,8 @@
 //! Rows that this crate did not write, and people who read those that it did.
 
 use tower_api_key::{
-    ApiKeyLayer, RejectionKind,
-    store::{KeyRepository, KeyStore, KeyUse, ListQuery, StoreErrorKind},
+    ApiKeyLayer, EventQuery, KeyAction, KeyEvent, RejectionKind,
+    store::{Changes, KeyRepository, KeyStore, KeyUse, ListQuery, StoreErrorKind},
 };
 
 use super::{Remote, Session, open, session};
@@ -23,6 +23,7 @@ pub(crate) async fn a_row_that_does_not_read_as_a_key_is_an_error<R: Remote>(dat
         ("allowed_addresses", "'[\"10.0.0.0/33\"]'"),
         ("use_count", "-1"),
         ("revision", "-1"),
+        ("grace_after_use", "-1"),
     ]) {
         store.insert(&record(number)).await.unwrap();
         let sql = format!("UPDATE api_keys SET {column} = {value} WHERE name = 'key {number}'");
@@ -39,6 +40,40 @@ pub(crate) async fn a_row_that_does_not_read_as_a_key_is_an_error<R: Remote>(dat
     // The others are not affected.
     store.insert(&full(99)).await.unwrap();
     assert_eq!(store.find(&digest(99)).await.unwrap().as_deref(), Some(&full(99)));
+}
+
+pub(crate) async fn a_row_that_does_not_read_as_an_event_is_an_error<R: Remote>(
+    database: &Database,
+) {
+    let store = open::<R>(database).await;
+    let mut session = session::<R>(database).await;
+    let id = R::id("0190163d8694739aaea5966c26f8ad91");
+    let row = format!("INSERT INTO api_keys_events (id, at, action) VALUES ({id}, 1, 'created')");
+    session.run(&row).await.unwrap();
+    let log = EventQuery::new(1);
+    assert_eq!(store.events(&log).await.unwrap().items[0].action, KeyAction::Created);
+    for (column, value, good) in [("action", "'burnt'", "'created'"), ("address", "'here'", "NULL")]
+    {
+        for (value, is_good) in [(value, false), (good, true)] {
+            session.run(&format!("UPDATE api_keys_events SET {column} = {value}")).await.unwrap();
+            match store.events(&log).await {
+                Ok(_) => assert!(is_good, "{column} = {value}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{column} = {value}");
+                    assert!(texts(&error).contains(column) && !is_good, "{error:?}");
+                }
+            }
+        }
+    }
+    // An event that is there already is no key that is.
+    let event = KeyEvent::new(
+        "0190163d-8694-739a-aea5-966c26f8ad91".parse().unwrap(),
+        at(1),
+        KeyAction::Created,
+    );
+    let changes = Changes { events: vec![event], ..Changes::default() };
+    let error = store.apply(&changes).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
 }
 
 /// Keys that another system made: `secrets.token_urlsafe(32)` in Python, of which it keeps

@@ -8,7 +8,7 @@ use tower_api_key::{
 };
 
 use super::{File, number, run, schema, texts};
-use crate::conformance::{digest, full, record};
+use crate::conformance::{at, digest, full, hex_of, of_first_version, record, stored};
 
 /// What an application has in the same file: its tables, its migrations, its version number.
 const APPLICATION: &str = "
@@ -56,15 +56,16 @@ async fn a_second_migration_changes_nothing() {
     let mut connection = file.connect().await;
     let (before, applied) = (
         schema(&mut connection).await,
-        number(&mut connection, "SELECT applied_at FROM api_keys_schema").await,
+        number(&mut connection, "SELECT sum(applied_at) FROM api_keys_schema").await,
     );
 
     store.migrate().await.unwrap();
     SqliteStore::from_pool(file.pool().await).migrate().await.unwrap();
 
     assert_eq!(schema(&mut connection).await, before);
-    assert_eq!(number(&mut connection, "SELECT count(*) FROM api_keys_schema").await, 1);
-    assert_eq!(number(&mut connection, "SELECT applied_at FROM api_keys_schema").await, applied);
+    assert_eq!(number(&mut connection, "SELECT count(*) FROM api_keys_schema").await, 2);
+    let sum = "SELECT sum(applied_at) FROM api_keys_schema";
+    assert_eq!(number(&mut connection, sum).await, applied);
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&full(1)));
 }
 
@@ -89,8 +90,52 @@ async fn many_can_open_one_new_file_at_once() {
             store.close().await;
         }
         let mut connection = file.connect().await;
-        assert_eq!(number(&mut connection, "SELECT count(*) FROM api_keys_schema").await, 1);
+        assert_eq!(number(&mut connection, "SELECT count(*) FROM api_keys_schema").await, 2);
     }
+}
+
+#[tokio::test]
+async fn the_keys_of_an_older_schema_are_kept() {
+    let file = File::new();
+    let mut connection = file.connect().await;
+    run(&mut connection, include_str!("../../../src/store/sqlite/1_keys.sql")).await;
+    let bookkeeping = "
+        CREATE TABLE api_keys_schema
+            (version INTEGER NOT NULL PRIMARY KEY, applied_at INTEGER NOT NULL) STRICT;
+        INSERT INTO api_keys_schema VALUES (1, 1)";
+    run(&mut connection, bookkeeping).await;
+    let (values, first) = of_first_version(1);
+    let mut second = record(2);
+    (second.name, second.created_at, second.updated_at) = ("partner".into(), at(0), at(0));
+    for record in [&first, &second] {
+        let (id, digest) = hex_of(record);
+        let row = format!(
+            "INSERT INTO api_keys (id, digest, name, created_at, updated_at)
+             VALUES (x'{id}', x'{digest}', 'partner', 0, 0)"
+        );
+        run(&mut connection, &row).await;
+    }
+    let id = hex_of(&first).0;
+    run(&mut connection, &format!("UPDATE api_keys SET {values} WHERE id = x'{id}'")).await;
+
+    let store = file.open().await;
+    assert_eq!(stored(&store, first.id).await, first);
+    assert_eq!(stored(&store, second.id).await, second);
+    store.insert(&full(3)).await.unwrap();
+    assert_eq!(stored(&store, full(3).id).await, full(3));
+    assert_eq!(number(&mut connection, "SELECT max(version) FROM api_keys_schema").await, 2);
+}
+
+#[tokio::test]
+async fn somebody_elses_audit_log_is_refused() {
+    let file = File::new();
+    let mut connection = file.connect().await;
+    run(&mut connection, "CREATE TABLE api_keys_events (name TEXT)").await;
+    let before = schema(&mut connection).await;
+    let error = SqliteStore::open(&file.path).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+    assert!(texts(&error).contains("a table api_keys_events already"), "{error:?}");
+    assert_eq!(schema(&mut connection).await, before);
 }
 
 #[tokio::test]

@@ -65,3 +65,24 @@ async fn counts_stop_at_the_greatest() {
     }
     assert_eq!(store.get(record.id).await.unwrap().unwrap().use_count, i64::MAX as u64);
 }
+
+/// "A key with this id, digest or request exists" would be a lie.
+#[tokio::test]
+async fn another_unique_index_makes_no_duplicate() {
+    let file = File::new();
+    let store = file.open().await;
+    let mut connection = file.connect().await;
+    store.insert(&record(1)).await.unwrap();
+    for index in ["name", "name, tier", "upper(name)"] {
+        let sql = format!("CREATE UNIQUE INDEX api_keys_names ON api_keys ({index})");
+        run(&mut connection, "UPDATE api_keys SET tier = 'gold'").await;
+        run(&mut connection, &sql).await;
+        let mut taken = record(2);
+        (taken.name, taken.details.tier) = (record(1).name, Some("gold".into()));
+        let error = store.insert(&taken).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{index}: {error:?}");
+        assert!(store.get(taken.id).await.unwrap().is_none());
+        run(&mut connection, "DROP INDEX api_keys_names").await;
+    }
+    assert_eq!(store.insert(&record(1)).await.unwrap_err().kind(), StoreErrorKind::Duplicate);
+}

@@ -7,6 +7,7 @@ use tower_api_key::store::{KeyRepository, KeyStore, ListQuery, SqliteStore};
 use crate::{
     conformance::{full, record, stored},
     sqlite::File,
+    support::give_changes_up,
 };
 
 /// They leave nothing open and nothing half-done, and do not take a database in memory along.
@@ -33,5 +34,15 @@ async fn calls_that_are_dropped_do_no_harm() {
         for listed in &page.items {
             assert_eq!(store.find(&listed.digest).await.unwrap().as_ref(), Some(listed));
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_that_are_dropped_are_made_wholly_or_not_at_all() {
+    let file = File::new();
+    let shared = SqliteStore::from_pool(file.pool().await).with_table("shared").unwrap();
+    shared.migrate().await.unwrap();
+    for store in [file.open().await, SqliteStore::in_memory().await.unwrap(), shared] {
+        give_changes_up(&store, 100, 20).await;
     }
 }

@@ -91,22 +91,34 @@ async fn a_migration_on_a_full_disk_changes_nothing() {
     }
 }
 
-/// A disk that is full only when the migration is committed makes SQLite roll back by itself.
-/// sqlx does not notice, and its connection would refuse every transaction from then on. A hook
+/// A disk that is full only when something is committed makes SQLite roll back by itself. A hook
 /// that refuses the commit does the same to it.
 #[tokio::test]
-async fn a_migration_that_cannot_be_committed_can_be_made_up_for() {
+async fn what_cannot_be_committed_can_be_made_up_for() {
     let file = File::new();
     let pool = file.pool().await;
-    let mut connection = pool.acquire().await.unwrap();
-    connection.lock_handle().await.unwrap().set_commit_hook(|| false);
-    drop(connection);
-
-    let store = SqliteStore::from_pool(pool);
+    let refuse = async |refuse: bool| {
+        let mut connection = pool.acquire().await.unwrap();
+        let mut handle = connection.lock_handle().await.unwrap();
+        handle.remove_commit_hook();
+        if refuse {
+            handle.set_commit_hook(|| false);
+        }
+    };
+    let store = SqliteStore::from_pool(pool.clone());
+    refuse(true).await;
     assert_eq!(store.migrate().await.unwrap_err().kind(), StoreErrorKind::Unavailable);
     let mut connection = file.connect().await;
     assert_eq!(schema(&mut connection).await, [""; 0]);
-
+    refuse(false).await;
     store.migrate().await.unwrap();
-    store.insert(&record(1)).await.unwrap();
+
+    for number in 1..=3 {
+        refuse(true).await;
+        let error = store.insert(&record(number)).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error:?}");
+        refuse(false).await;
+        assert!(store.get(record(number).id).await.unwrap().is_none());
+        store.insert(&record(number)).await.unwrap();
+    }
 }

@@ -1,0 +1,196 @@
+//! Statements with their values, and how they are sent to any of the databases.
+
+use sqlx::{
+    AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Row, SqlStr,
+    Type, query::Query,
+};
+
+use super::{event, row};
+use crate::{KeyEvent, KeyRecord, Timestamp};
+
+/// A value to bind.
+#[derive(Clone)]
+pub(in crate::store) enum Value<'v> {
+    Bytes(Option<&'v [u8]>),
+    Id([u8; 16]),
+    Text(Option<&'v str>),
+    Made(String),
+    Number(Option<i64>),
+    Flag(bool),
+}
+
+impl<'v> From<&'v [u8]> for Value<'v> {
+    fn from(bytes: &'v [u8]) -> Self {
+        Self::Bytes(Some(bytes))
+    }
+}
+
+impl<'v> From<&'v str> for Value<'v> {
+    fn from(text: &'v str) -> Self {
+        Self::Text(Some(text))
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(number: i64) -> Self {
+        Self::Number(Some(number))
+    }
+}
+
+impl From<Timestamp> for Value<'_> {
+    fn from(time: Timestamp) -> Self {
+        Self::Number(Some(time.as_unix_millis()))
+    }
+}
+
+impl From<Option<Timestamp>> for Value<'_> {
+    fn from(time: Option<Timestamp>) -> Self {
+        Self::Number(time.map(Timestamp::as_unix_millis))
+    }
+}
+
+/// A statement with its values.
+#[derive(Clone)]
+pub(in crate::store) struct Call<'v> {
+    pub(in crate::store) sql: SqlStr,
+    pub(in crate::store) values: Vec<Value<'v>>,
+}
+
+impl<'v> Call<'v> {
+    pub(in crate::store) fn new(sql: &SqlStr) -> Self {
+        Self { sql: sql.clone(), values: Vec::new() }
+    }
+
+    pub(in crate::store) fn with(mut self, value: impl Into<Value<'v>>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    pub(in crate::store) fn with_all(
+        mut self,
+        values: impl IntoIterator<Item = Value<'v>>,
+    ) -> Self {
+        self.values.extend(values);
+        self
+    }
+
+    fn query<DB: Calls>(self) -> Query<'static, DB, DB::Arguments> {
+        self.values.into_iter().fold(sqlx::query(self.sql), DB::bind)
+    }
+}
+
+/// What every database of sqlx can do. Whoever asks for this need not repeat what sqlx asks for.
+pub(in crate::store) trait Calls: Database {
+    fn bind<'q>(
+        query: Query<'q, Self, Self::Arguments>,
+        value: Value<'_>,
+    ) -> Query<'q, Self, Self::Arguments>;
+
+    fn execute(
+        connection: &mut Self::Connection,
+        call: Call<'_>,
+    ) -> impl Future<Output = sqlx::Result<Self::QueryResult>> + Send;
+
+    fn fetch_optional(
+        connection: &mut Self::Connection,
+        call: Call<'_>,
+    ) -> impl Future<Output = sqlx::Result<Option<Self::Row>>> + Send;
+
+    fn fetch_all(
+        connection: &mut Self::Connection,
+        call: Call<'_>,
+    ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send;
+
+    /// The first column of the only row.
+    fn fetch_number(
+        connection: &mut Self::Connection,
+        call: Call<'_>,
+    ) -> impl Future<Output = sqlx::Result<i64>> + Send;
+
+    /// Runs statements as they are, without preparing them.
+    fn run(
+        connection: &mut Self::Connection,
+        sql: String,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Reads a row with all columns of a key.
+    fn key(row: &Self::Row) -> sqlx::Result<KeyRecord>;
+
+    /// Reads a row with all columns of an event.
+    fn event(row: &Self::Row) -> sqlx::Result<KeyEvent>;
+}
+
+impl<DB: Database> Calls for DB
+where
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'v> &'v [u8]: Encode<'v, DB> + Decode<'v, DB> + Type<DB>,
+    for<'v> &'v str: Encode<'v, DB> + Decode<'v, DB> + Type<DB>,
+    for<'v> Option<&'v [u8]>: Encode<'v, DB>,
+    for<'v> Option<&'v str>: Encode<'v, DB>,
+    for<'v> Option<i64>: Encode<'v, DB>,
+    for<'v> String: Encode<'v, DB> + Type<DB>,
+    for<'v> bool: Encode<'v, DB> + Decode<'v, DB> + Type<DB>,
+    for<'v> i64: Decode<'v, DB> + Type<DB>,
+    for<'n> &'n str: ColumnIndex<DB::Row>,
+    usize: ColumnIndex<DB::Row>,
+{
+    fn bind<'q>(
+        query: Query<'q, Self, Self::Arguments>,
+        value: Value<'_>,
+    ) -> Query<'q, Self, Self::Arguments> {
+        match value {
+            Value::Bytes(bytes) => query.bind(bytes),
+            Value::Id(id) => query.bind(&id[..]),
+            Value::Text(text) => query.bind(text),
+            Value::Made(text) => query.bind(text),
+            Value::Number(number) => query.bind(number),
+            Value::Flag(flag) => query.bind(flag),
+        }
+    }
+
+    fn execute(
+        connection: &mut Self::Connection,
+        call: Call<'_>,
+    ) -> impl Future<Output = sqlx::Result<Self::QueryResult>> + Send {
+        Executor::execute(connection, call.query())
+    }
+
+    fn fetch_optional(
+        connection: &mut Self::Connection,
+        call: Call<'_>,
+    ) -> impl Future<Output = sqlx::Result<Option<Self::Row>>> + Send {
+        Executor::fetch_optional(connection, call.query())
+    }
+
+    fn fetch_all(
+        connection: &mut Self::Connection,
+        call: Call<'_>,
+    ) -> impl Future<Output = sqlx::Result<Vec<Self::Row>>> + Send {
+        Executor::fetch_all(connection, call.query())
+    }
+
+    fn fetch_number(
+        connection: &mut Self::Connection,
+        call: Call<'_>,
+    ) -> impl Future<Output = sqlx::Result<i64>> + Send {
+        let row = Executor::fetch_one(connection, call.query());
+        async { row.await?.try_get(0) }
+    }
+
+    fn run(
+        connection: &mut Self::Connection,
+        sql: String,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send {
+        let done = Executor::execute(connection, sqlx::raw_sql(AssertSqlSafe(sql)));
+        async { done.await.map(drop) }
+    }
+
+    fn key(row: &Self::Row) -> sqlx::Result<KeyRecord> {
+        row::read(row)
+    }
+
+    fn event(row: &Self::Row) -> sqlx::Result<KeyEvent> {
+        event::read(row)
+    }
+}

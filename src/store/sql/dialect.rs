@@ -1,0 +1,59 @@
+//! [`Dialect`]: how databases differ.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+
+use super::{Calls, Statements};
+use crate::{OwnerId, store::StoreError};
+
+/// How a database differs from the others.
+pub(in crate::store) trait Dialect: Calls {
+    /// Begins a transaction that writes.
+    const BEGIN: &'static str;
+
+    /// How long a statement may take that reads or writes by an index, if there is a limit.
+    const ANSWER: Option<Duration>;
+
+    /// The statements for a table with this name, which was checked.
+    fn statements(table: &str) -> Statements;
+
+    /// Replaces the question marks that stand for values, where the database has something else.
+    fn with_placeholders(sql: String) -> String {
+        sql
+    }
+
+    /// Brings the tables up to date. Unless it is `Ok`, the connection may be left with an open
+    /// transaction.
+    fn migrate(
+        connection: &mut Self::Connection,
+        table: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// How many rows were written.
+    fn affected(done: &Self::QueryResult) -> u64;
+
+    /// What an error means to the caller of a store.
+    fn store_error(error: sqlx::Error) -> StoreError;
+
+    /// What an error means that came of writing a key to `table`. Of the unique indexes that an
+    /// application may have added, ours alone tell of a duplicate.
+    fn write_error(error: sqlx::Error, table: &str) -> StoreError;
+
+    /// Whether the database gave this transaction up in favour of another: it has written nothing
+    /// and may be tried again.
+    fn collided(error: &sqlx::Error) -> bool {
+        let _ = error;
+        false
+    }
+
+    /// Whether there is room for an owner.
+    fn check(owner: Option<&OwnerId>) -> Result<(), StoreError> {
+        let _ = owner;
+        Ok(())
+    }
+
+    /// Gives a connection back to its pool when its user is done, or has gone away. An open
+    /// transaction must come to nothing.
+    fn give_back(connection: PoolConnection<Self>, is_open: bool);
+}

@@ -1,0 +1,140 @@
+//! Lists of keys and of events: statements that are put together from what is asked for.
+
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+use super::{Call, Dialect, Value, row};
+use crate::{EventQuery, KeyStatus, OwnerId, Timestamp, store::ListQuery};
+
+/// The parts of statements. All question marks in a part stand for the same value.
+pub(in crate::store) struct Filters {
+    /// The rows of keys that were revoked or deleted before a time, to be removed.
+    pub(in crate::store) purge: String,
+    /// Keys up to an id that are not deleted.
+    pub(in crate::store) keys: String,
+    /// Events up to an id.
+    pub(in crate::store) events: String,
+    /// How keys end that are asked for in the order of their ids.
+    pub(in crate::store) end_of_keys: String,
+    /// The same for events.
+    pub(in crate::store) end_of_events: String,
+    /// Keys and events of an owner.
+    pub(in crate::store) owner: &'static str,
+    /// Keys with exactly this scope.
+    pub(in crate::store) scope: &'static str,
+    /// Keys whose name or start begins so.
+    pub(in crate::store) prefix: &'static str,
+    /// Keys with a slow hash.
+    pub(in crate::store) legacy: &'static str,
+    /// Events about a key.
+    pub(in crate::store) key: &'static str,
+}
+
+const REQUEST: &str = "request = ?";
+const SINCE: &str = "at >= ?";
+const UNTIL: &str = "at < ?";
+
+/// The greatest id, which comes first.
+const FIRST: [u8; 16] = [0xff; 16];
+
+/// Keys of a status at a time: [`KeyRecord::status`](crate::KeyRecord::status) in SQL.
+fn status(status: KeyStatus) -> &'static str {
+    match status {
+        KeyStatus::Revoked => "revoked_at IS NOT NULL",
+        KeyStatus::Disabled => "revoked_at IS NULL AND disabled",
+        KeyStatus::NotYetValid => "revoked_at IS NULL AND NOT disabled AND not_before > ?",
+        KeyStatus::Expired => {
+            "revoked_at IS NULL AND NOT disabled AND (not_before IS NULL OR not_before <= ?) \
+             AND (expires_at <= ? OR retires_at <= ?)"
+        }
+        KeyStatus::Active => {
+            "revoked_at IS NULL AND NOT disabled AND (not_before IS NULL OR not_before <= ?) \
+             AND (expires_at IS NULL OR expires_at > ?) AND (retires_at IS NULL OR retires_at > ?)"
+        }
+    }
+}
+
+/// The greatest id that comes after `after` in a list, which begins with the greatest. `None` when
+/// none can.
+fn first(after: Option<&[u8; 16]>) -> Option<[u8; 16]> {
+    let Some(after) = after else { return Some(FIRST) };
+    Some(u128::from_be_bytes(*after).checked_sub(1)?.to_be_bytes())
+}
+
+/// A statement on its way. A value is bound for every question mark that comes with it.
+struct Select<'v> {
+    sql: String,
+    values: Vec<Value<'v>>,
+}
+
+impl<'v> Select<'v> {
+    fn new(sql: &str, value: impl Into<Value<'v>>) -> Self {
+        Self { sql: String::new(), values: Vec::new() }.push(sql, value)
+    }
+
+    fn push(mut self, sql: &str, value: impl Into<Value<'v>>) -> Self {
+        let value = value.into();
+        self.values.extend(sql.matches('?').map(|_| value.clone()));
+        self.sql.push_str(sql);
+        self
+    }
+
+    /// Those rows that meet a condition, if one is asked for.
+    fn and(mut self, condition: &str, value: Option<impl Into<Value<'v>>>) -> Self {
+        let Some(value) = value else { return self };
+        self.sql.push_str(" AND ");
+        self.push(condition, value)
+    }
+
+    /// One row more than asked for: it says whether there is another page.
+    fn end(self, end: &str, limit: usize) -> Self {
+        self.push(end, row::count(limit.saturating_add(1) as u64))
+    }
+
+    fn call<DB: Dialect>(self) -> Call<'v> {
+        // Nothing but the conditions above is in it; values are bound.
+        let sql = AssertSqlSafe(DB::with_placeholders(self.sql)).into_sql_str();
+        Call { sql, values: self.values }
+    }
+}
+
+impl Filters {
+    /// The statement for a page of keys. `None` when there can be none on it.
+    pub(in crate::store) fn list<'q, DB: Dialect>(&self, query: &'q ListQuery) -> Option<Call<'q>> {
+        let first = first(query.after.as_ref().map(|id| id.as_bytes()))?;
+        let (status, now) =
+            query.status.map_or(("", None), |(asked, now)| (status(asked), Some(now)));
+        let request = query.request.as_ref().map(|request| &request.as_bytes()[..]);
+        let select = Select::new(&self.keys, Value::Id(first))
+            .and(self.owner, query.owner.as_ref().map(OwnerId::as_str))
+            .and(status, now)
+            .and(self.scope, query.scope.as_ref().map(|scope| scope.as_str()))
+            .and(self.prefix, query.prefix.as_deref())
+            .and(REQUEST, request)
+            .and(self.legacy, query.legacy.then_some(Value::Flag(true)));
+        Some(select.end(&self.end_of_keys, query.limit).call::<DB>())
+    }
+
+    /// The statement that removes the rows of keys that ended before this time.
+    pub(in crate::store) fn purge<'q, DB: Dialect>(
+        &self,
+        before: Timestamp,
+        owner: Option<&'q OwnerId>,
+    ) -> Call<'q> {
+        let delete = Select::new(&self.purge, before);
+        delete.and(self.owner, owner.map(OwnerId::as_str)).call::<DB>()
+    }
+
+    /// The statement for a page of events. `None` when there can be none on it.
+    pub(in crate::store) fn events<'q, DB: Dialect>(
+        &self,
+        query: &'q EventQuery,
+    ) -> Option<Call<'q>> {
+        let first = first(query.after.as_ref().map(|id| id.as_bytes()))?;
+        let select = Select::new(&self.events, Value::Id(first))
+            .and(self.key, query.key.as_ref().map(|key| &key.as_bytes()[..]))
+            .and(self.owner, query.owner.as_ref().map(OwnerId::as_str))
+            .and(SINCE, query.since)
+            .and(UNTIL, query.until);
+        Some(select.end(&self.end_of_events, query.limit).call::<DB>())
+    }
+}

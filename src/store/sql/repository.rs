@@ -1,0 +1,74 @@
+//! The traits of stores, for those around a [`SqlStore`](super::SqlStore).
+
+/// Implements them for a tuple struct whose only field is one.
+macro_rules! repository {
+    ($store:ident) => {
+        #[async_trait::async_trait]
+        impl crate::store::KeyStore for $store {
+            async fn find(
+                &self,
+                digest: &crate::KeyDigest,
+            ) -> Result<Option<std::sync::Arc<crate::KeyRecord>>, crate::store::StoreError> {
+                self.0.find(digest).await
+            }
+        }
+
+        #[async_trait::async_trait]
+        impl crate::store::KeyRepository for $store {
+            async fn apply(
+                &self,
+                changes: &crate::store::Changes,
+            ) -> Result<crate::store::Update, crate::store::StoreError> {
+                self.0.apply(changes).await
+            }
+
+            async fn get(
+                &self,
+                id: crate::KeyId,
+            ) -> Result<Option<std::sync::Arc<crate::KeyRecord>>, crate::store::StoreError> {
+                self.0.get(id).await
+            }
+
+            async fn list(
+                &self,
+                query: &crate::store::ListQuery,
+            ) -> Result<crate::store::Page, crate::store::StoreError> {
+                self.0.list(query).await
+            }
+
+            async fn record_uses(
+                &self,
+                uses: &[crate::store::KeyUse],
+            ) -> Result<(), crate::store::StoreError> {
+                self.0.record_uses(uses).await
+            }
+
+            async fn purge(
+                &self,
+                before: crate::Timestamp,
+                owner: Option<&crate::OwnerId>,
+            ) -> Result<u64, crate::store::StoreError> {
+                self.0.purge(before, owner).await
+            }
+
+            async fn events(
+                &self,
+                query: &crate::EventQuery,
+            ) -> Result<crate::EventPage, crate::store::StoreError> {
+                self.0.events(query).await
+            }
+
+            async fn close(&self) {
+                Self::close(self).await;
+            }
+        }
+
+        impl std::fmt::Debug for $store {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, concat!(stringify!($store), "({})"), self.0.statements.table)
+            }
+        }
+    };
+}
+
+pub(in crate::store) use repository;

@@ -1,0 +1,68 @@
+//! What a store says to its database.
+
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use super::Filters;
+use crate::ConfigError;
+
+pub(in crate::store) const DEFAULT_TABLE: &str = "api_keys";
+
+/// What a store says to its database, written once for its table.
+///
+/// Each statement happens wholly or not at all; several that belong together are made one
+/// transaction by [`SqlStore::apply`](super::SqlStore::apply).
+pub(in crate::store) struct Statements {
+    pub(in crate::store) table: Box<str>,
+    pub(in crate::store) find: SqlStr,
+    pub(in crate::store) get: SqlStr,
+    pub(in crate::store) insert: Inserts,
+    pub(in crate::store) update: SqlStr,
+    pub(in crate::store) record_uses: SqlStr,
+    pub(in crate::store) insert_event: Inserts,
+    /// From which lists of keys and of events are made, and purges.
+    pub(in crate::store) filters: Filters,
+}
+
+/// A statement that adds one row, and one that adds many.
+pub(in crate::store) struct Inserts {
+    pub(in crate::store) one: SqlStr,
+    pub(in crate::store) many: SqlStr,
+}
+
+impl Inserts {
+    /// How many rows are added by `many`: enough for the way to the database and back not to
+    /// matter, few enough for its limits on the values and the size of a statement.
+    pub(in crate::store) const MANY: usize = 50;
+
+    /// From `INSERT INTO "table" (column, …) VALUES` and `(?, …)`.
+    pub(in crate::store) fn new(
+        into: &str,
+        row: &str,
+        statement: impl Fn(String) -> SqlStr,
+    ) -> Self {
+        let rows = vec![row; Self::MANY].join(", ");
+        Self { one: statement(format!("{into} {row}")), many: statement(format!("{into} {rows}")) }
+    }
+}
+
+/// Shared, so that a call does not copy the text. Nothing but the checked table name is set into
+/// it; values are bound.
+pub(in crate::store) fn statement(sql: String) -> SqlStr {
+    AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
+}
+
+/// So many values of a row: `?, ?, ?`.
+pub(in crate::store) fn placeholders(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+/// A table name that can be set into statements: it cannot break out of its quotes, and names
+/// made from it stay below the 63 bytes that PostgreSQL has for one.
+pub(in crate::store) fn table_name(name: &str) -> Result<&str, ConfigError> {
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let other = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let good = name.len() <= 48 && name.starts_with(first) && name.chars().all(other);
+    if good { Ok(name) } else { Err(ConfigError::TableName) }
+}

@@ -1,0 +1,235 @@
+//! [`SqlStore`]: what every SQL store does, whatever its database.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::Pool;
+use tokio::time::sleep;
+
+use super::{
+    Call, DEFAULT_TABLE, Dialect, Inserts, Loan, Statements, Value, event,
+    loan::{answer, within},
+    row, table_name,
+};
+use crate::{
+    ConfigError, EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId, Timestamp,
+    store::{Changes, KeyUpdate, KeyUse, ListQuery, Page, StoreError, Update},
+};
+
+/// Keys in a table, and a connection to it.
+pub(in crate::store) struct SqlStore<DB: Dialect> {
+    pub(in crate::store) readers: Pool<DB>,
+    /// The same as `readers`, but for a database that lets only one write at a time.
+    pub(in crate::store) writer: Pool<DB>,
+    pub(in crate::store) statements: Arc<Statements>,
+}
+
+impl<DB: Dialect> Clone for SqlStore<DB> {
+    fn clone(&self) -> Self {
+        let Self { readers, writer, statements } = self;
+        Self {
+            readers: readers.clone(),
+            writer: writer.clone(),
+            statements: Arc::clone(statements),
+        }
+    }
+}
+
+/// How often a transaction is tried that the database gave up in favour of another.
+const TRIES: u32 = 10;
+
+/// Waits before the next try, by chance, or those that collided would collide again.
+async fn pause(tries: u32) {
+    let longest = (5 << tries).min(500);
+    let chance = getrandom::u32().unwrap_or(longest / 2);
+    sleep(Duration::from_millis(u64::from(chance % longest))).await;
+}
+
+/// Why changes were not made.
+struct Failed {
+    error: sqlx::Error,
+    /// Whether it came of writing a key, which may be a duplicate.
+    is_of_key: bool,
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self { error, is_of_key: false }
+    }
+}
+
+impl Failed {
+    fn of_key(error: sqlx::Error) -> Self {
+        Self { error, is_of_key: true }
+    }
+}
+
+impl<DB: Dialect> SqlStore<DB> {
+    /// With the default table.
+    pub(in crate::store) fn new(pool: Pool<DB>) -> Self {
+        let statements = Arc::new(DB::statements(DEFAULT_TABLE));
+        Self { readers: pool.clone(), writer: pool, statements }
+    }
+
+    pub(in crate::store) fn with_table(mut self, name: &str) -> Result<Self, ConfigError> {
+        self.statements = Arc::new(DB::statements(table_name(name)?));
+        Ok(self)
+    }
+
+    pub(in crate::store) async fn find(
+        &self,
+        digest: &KeyDigest,
+    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.key(Call::new(&self.statements.find).with(&digest.as_bytes()[..])).await
+    }
+
+    pub(in crate::store) async fn get(
+        &self,
+        id: KeyId,
+    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.key(Call::new(&self.statements.get).with(&id.as_bytes()[..])).await
+    }
+
+    async fn key(&self, call: Call<'_>) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let mut connection = Loan::of(&self.readers).await.map_err(DB::store_error)?;
+        let row = answer::<DB, _>(DB::fetch_optional(&mut connection, call)).await;
+        let row = row.map_err(DB::store_error)?;
+        row.as_ref().map(DB::key).transpose().map(|key| key.map(Arc::new)).map_err(DB::store_error)
+    }
+
+    pub(in crate::store) async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        let call = self.statements.filters.list::<DB>(query);
+        let read = |row: &_| DB::key(row).map(Arc::new);
+        Ok(Page::from_one_more(self.rows(call, read).await?, query.limit))
+    }
+
+    pub(in crate::store) async fn events(
+        &self,
+        query: &EventQuery,
+    ) -> Result<EventPage, StoreError> {
+        let call = self.statements.filters.events::<DB>(query);
+        Ok(EventPage::from_one_more(self.rows(call, DB::event).await?, query.limit))
+    }
+
+    async fn rows<T>(
+        &self,
+        call: Option<Call<'_>>,
+        read: impl Fn(&DB::Row) -> sqlx::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let Some(call) = call else { return Ok(Vec::new()) };
+        let mut connection = Loan::of(&self.readers).await.map_err(DB::store_error)?;
+        let rows = answer::<DB, _>(DB::fetch_all(&mut connection, call)).await;
+        let rows = rows.map_err(DB::store_error)?;
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(DB::store_error)
+    }
+
+    pub(in crate::store) async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        let call = Call::new(&self.statements.record_uses).with_all([Value::Made(row::uses(uses))]);
+        self.write(DB::ANSWER, call).await.map(drop)
+    }
+
+    pub(in crate::store) async fn purge(
+        &self,
+        before: Timestamp,
+        owner: Option<&OwnerId>,
+    ) -> Result<u64, StoreError> {
+        let call = self.statements.filters.purge::<DB>(before, owner);
+        // Reads the whole table, which takes as long as it takes.
+        self.write(None, call).await
+    }
+
+    /// Runs a statement that writes, and returns how many rows it wrote.
+    async fn write(&self, limit: Option<Duration>, call: Call<'_>) -> Result<u64, StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.try_write(limit, call.clone()).await {
+                Err(error) if DB::collided(&error) && tries < TRIES => pause(tries).await,
+                result => return result.map_err(DB::store_error),
+            }
+            tries += 1;
+        }
+    }
+
+    async fn try_write(&self, limit: Option<Duration>, call: Call<'_>) -> sqlx::Result<u64> {
+        let mut connection = Loan::of(&self.writer).await?;
+        let done = DB::execute(&mut connection, call);
+        let done = match limit {
+            Some(limit) => within(limit, done).await,
+            None => done.await,
+        };
+        done.map(|done| DB::affected(&done))
+    }
+
+    pub(in crate::store) async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        let updated = changes.updates.iter().map(|update| &update.record);
+        let keys = changes.inserts.iter().chain(updated);
+        let events = changes.events.iter().map(|event| event.owner.as_ref());
+        for owner in keys.map(|record| record.owner.as_ref()).chain(events) {
+            DB::check(owner)?;
+        }
+        let mut tries = 1;
+        loop {
+            match self.try_apply(changes).await {
+                Err(failed) if DB::collided(&failed.error) && tries < TRIES => pause(tries).await,
+                Err(Failed { error, is_of_key: true }) => {
+                    return Err(DB::write_error(error, &self.statements.table));
+                }
+                result => return result.map_err(|failed| DB::store_error(failed.error)),
+            }
+            tries += 1;
+        }
+    }
+
+    async fn try_apply(&self, changes: &Changes) -> Result<Update, Failed> {
+        let mut transaction = Loan::begin(&self.writer).await?;
+        match self.make(&mut transaction, changes).await {
+            Ok(Update::Done) => {
+                transaction.commit().await?;
+                Ok(Update::Done)
+            }
+            result => {
+                transaction.roll_back().await;
+                result
+            }
+        }
+    }
+
+    /// Makes all changes, up to the first that cannot be made.
+    async fn make(&self, transaction: &mut Loan<DB>, changes: &Changes) -> Result<Update, Failed> {
+        let Statements { insert, update, insert_event, .. } = &*self.statements;
+        let values = |record| row::changing(record).into_iter().chain(row::fixed(record));
+        insert_all(transaction, insert, &changes.inserts.iter().collect::<Vec<_>>(), values)
+            .await
+            .map_err(Failed::of_key)?;
+        for KeyUpdate { record, expected } in &changes.updates {
+            let call = Call::new(update).with_all(row::changing(record));
+            let call = call.with(&record.id.as_bytes()[..]).with(row::count(*expected));
+            let done = answer::<DB, _>(DB::execute(transaction, call)).await;
+            if DB::affected(&done.map_err(Failed::of_key)?) == 0 {
+                return Ok(Update::Stale);
+            }
+        }
+        let kept: Vec<&KeyEvent> = changes.events.iter().filter(|e| event::is_kept(e)).collect();
+        insert_all(transaction, insert_event, &kept, |event| event::values(event).into_iter())
+            .await?;
+        Ok(Update::Done)
+    }
+}
+
+/// Adds rows, many at a time while there are as many.
+async fn insert_all<'v, DB: Dialect, T, V: Iterator<Item = Value<'v>>>(
+    transaction: &mut Loan<DB>,
+    insert: &Inserts,
+    rows: &[&'v T],
+    values: impl Fn(&'v T) -> V,
+) -> sqlx::Result<()> {
+    let (chunks, rest) = rows.as_chunks::<{ Inserts::MANY }>();
+    for chunk in chunks {
+        let call = Call::new(&insert.many).with_all(chunk.iter().flat_map(|row| values(row)));
+        answer::<DB, _>(DB::execute(transaction, call)).await?;
+    }
+    for row in rest {
+        let call = Call::new(&insert.one).with_all(values(row));
+        answer::<DB, _>(DB::execute(transaction, call)).await?;
+    }
+    Ok(())
+}

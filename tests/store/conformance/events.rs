@@ -1,0 +1,142 @@
+//! The audit log, of those stores that keep one.
+
+use tower_api_key::{
+    EventId, EventQuery, KeyAction, KeyEvent,
+    store::{Changes, KeyRepository, KeyUpdate, StoreErrorKind, Update},
+};
+
+use super::{assert_duplicate, at, record};
+
+const ACTIONS: [KeyAction; 9] = [
+    KeyAction::Created,
+    KeyAction::Imported,
+    KeyAction::Updated,
+    KeyAction::Disabled,
+    KeyAction::Enabled,
+    KeyAction::Revoked,
+    KeyAction::Rotated,
+    KeyAction::Deleted,
+    KeyAction::Purged,
+];
+
+/// The `number`th event: its id sorts by the number, its time does not.
+fn event(number: u64) -> KeyEvent {
+    let mut id = [0; 16];
+    id[8..].copy_from_slice(&number.to_be_bytes());
+    let place = usize::try_from(number).unwrap() % ACTIONS.len();
+    KeyEvent::new(EventId::from_bytes(id), at((number as i64 * 7) % 20), ACTIONS[place])
+}
+
+fn events(events: impl IntoIterator<Item = KeyEvent>) -> Changes {
+    Changes { events: events.into_iter().collect(), ..Changes::default() }
+}
+
+async fn all(store: &impl KeyRepository) -> Vec<KeyEvent> {
+    store.events(&EventQuery::new(1_000)).await.unwrap().items
+}
+
+pub(crate) async fn events_read_back_equal(store: impl KeyRepository) {
+    let addresses = ["192.0.2.7", "::1", "::ffff:192.0.2.7", "2001:db8::ffff:0:1"];
+    let times = [i64::MIN, -1, 0, 1_795_000_000_123, i64::MAX];
+    let mut written = Vec::new();
+    for number in 0..130 {
+        let mut event = event(number);
+        if number % 2 == 0 {
+            let place = usize::try_from(number).unwrap();
+            event.at = at(times[place % times.len()]);
+            event.key = Some(record(number).id);
+            event.owner = Some("user:Ω/1@example.com ".into());
+            event.actor = Some("Zoë's “admin” 🦀; DROP TABLE api_keys_events; --".into());
+            event.address = Some(addresses[place % addresses.len()].parse().unwrap());
+            event.detail = Some("two\nlines, 'quotes', \\ and %_".into());
+        }
+        written.push(event);
+    }
+    assert_eq!(store.apply(&events(written.clone())).await.unwrap(), Update::Done);
+    let mut alone = event(130);
+    (alone.actor, alone.detail) = (Some("".into()), Some("".into()));
+    store.apply(&events([alone.clone()])).await.unwrap();
+    written.push(alone);
+    written.reverse();
+    assert_eq!(all(&store).await, written);
+}
+
+/// They are there if the change is.
+pub(crate) async fn events_share_the_fate_of_their_changes(store: impl KeyRepository) {
+    let created = Changes { inserts: vec![record(1)], ..events([event(1)]) };
+    assert_eq!(store.apply(&created).await.unwrap(), Update::Done);
+    let again = Changes { inserts: vec![record(2), record(1)], ..events([event(2)]) };
+    assert_duplicate(store.apply(&again).await);
+    let mut renamed = record(1);
+    renamed.revision = 1;
+    let renamed = |expected| {
+        let update = KeyUpdate { record: renamed.clone(), expected };
+        Changes { updates: vec![update], ..events([event(3)]) }
+    };
+    assert_eq!(store.apply(&renamed(9)).await.unwrap(), Update::Stale);
+    assert_eq!(all(&store).await, [event(1)]);
+    assert_eq!(store.apply(&renamed(0)).await.unwrap(), Update::Done);
+    assert_eq!(all(&store).await, [event(3), event(1)]);
+}
+
+/// Any filters together, page by page, find what [`EventQuery::matches`] says.
+pub(crate) async fn events_are_listed_as_asked(store: impl KeyRepository) {
+    // As a sloppy collation would not tell them apart.
+    let owners = [None, Some("anna"), Some("Anna"), Some("anna "), Some("änna"), Some("")];
+    let written: Vec<_> = (0..60_u64)
+        .map(|number| {
+            let mut event = event(number);
+            event.owner = owners[usize::try_from(number).unwrap() % owners.len()].map(Into::into);
+            event.key = (number % 4 > 0).then(|| record(number % 4).id);
+            event
+        })
+        .collect();
+    store.apply(&events(written.clone())).await.unwrap();
+    let keys = [None, Some(record(1).id), Some(record(9).id)];
+    let bounds = [(None, None), (Some(3), None), (None, Some(12)), (Some(3), Some(12))];
+    for owner in owners {
+        for key in keys {
+            for (since, until) in bounds {
+                let mut query = EventQuery::new(3);
+                query.owner = owner.map(Into::into);
+                (query.key, query.since, query.until) = (key, since.map(at), until.map(at));
+                let expected: Vec<_> =
+                    written.iter().rev().filter(|event| query.matches(event)).cloned().collect();
+                let asked = format!("{query:?}");
+                let mut found = Vec::new();
+                loop {
+                    let page = store.events(&query).await.unwrap();
+                    assert!(page.items.len() <= 3);
+                    found.extend(page.items);
+                    let Some(next) = page.next else { break };
+                    query.after = Some(next);
+                }
+                assert_eq!(found, expected, "{asked}");
+            }
+        }
+    }
+    let mut last = EventQuery::new(usize::MAX);
+    last.after = Some(EventId::from_bytes([0; 16]));
+    let end = store.events(&last).await.unwrap();
+    assert_eq!((end.items.len(), end.next), (0, None));
+}
+
+pub(crate) async fn events_outlive_their_keys(store: impl KeyRepository) {
+    let mut deleted = record(1);
+    deleted.details.deleted_at = Some(at(1));
+    let mut event = event(1);
+    event.key = Some(deleted.id);
+    let changes = Changes { inserts: vec![deleted], ..events([event.clone()]) };
+    store.apply(&changes).await.unwrap();
+    assert_eq!(store.purge(at(2), None).await.unwrap(), 1);
+    assert_eq!(all(&store).await, [event]);
+}
+
+/// A store without an audit log says so, and makes the changes all the same.
+pub(crate) async fn events_are_passed_over(store: impl KeyRepository) {
+    let changes = Changes { inserts: vec![record(1)], ..events([event(1)]) };
+    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    assert!(store.get(record(1).id).await.unwrap().is_some());
+    let error = store.events(&EventQuery::new(1)).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unsupported);
+}

@@ -1,0 +1,125 @@
+//! Lists of some of the keys: whatever is asked for, they are those of [`ListQuery::matches`].
+
+use proptest::{
+    collection::vec, option, prelude::*, sample::select, strategy::ValueTree,
+    test_runner::TestRunner,
+};
+use tokio::{runtime::Handle, task::block_in_place};
+use tower_api_key::{
+    KeyId, KeyRecord, KeyStatus, LegacyHash, Scopes,
+    store::{Changes, KeyRepository, ListQuery, MemoryStore},
+};
+
+use super::{at, digest, record};
+
+/// Texts that are the same, or begin the same, to databases that are not exact.
+const TEXTS: [&str; 16] = [
+    "",
+    " ",
+    "anna",
+    "Anna",
+    "anna ",
+    "anna  b",
+    "ann",
+    "änna",
+    "a\u{308}nna",
+    "a%",
+    "a_",
+    "%",
+    "a\\",
+    "日本語",
+    "日本",
+    "ANNA",
+];
+const SCOPES: [&str; 8] = ["a", "A", "a:b", "a:*", "a/b", "a:b:c", "\u{25}", "ab"];
+const RECORDS: u64 = 120;
+
+async fn ids(store: &impl KeyRepository, mut query: ListQuery) -> Vec<KeyId> {
+    let mut ids = Vec::new();
+    loop {
+        let page = store.list(&query).await.unwrap();
+        ids.extend(page.items.iter().map(|record| record.id));
+        let Some(next) = page.next else { return ids };
+        query = query.after(next);
+    }
+}
+
+pub(crate) async fn lists_are_what_was_asked_for(store: impl KeyRepository) {
+    let memory = MemoryStore::new();
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..Default::default()
+    });
+    let mut changes = Changes::default();
+    for number in 1..=RECORDS {
+        let mut record = any_record().new_tree(&mut runner).unwrap().current();
+        (record.id, record.digest) = (super::record(number).id, digest(number));
+        record.details.request = (number % 3 == 0).then(|| digest(number));
+        changes.inserts.push(record);
+    }
+    store.apply(&changes).await.unwrap();
+    memory.apply(&changes).await.unwrap();
+    block_in_place(|| {
+        let outcome = runner.run(&any_query(), |query| {
+            let (found, expected) = Handle::current()
+                .block_on(async { (ids(&store, query.clone()).await, ids(&memory, query).await) });
+            prop_assert_eq!(found, expected);
+            Ok(())
+        });
+        outcome.unwrap();
+    });
+}
+
+fn any_record() -> impl Strategy<Value = KeyRecord> {
+    let texts = (select(&TEXTS[..]), select(&TEXTS[..]), option::of(select(&TEXTS[..])));
+    let scopes = vec(select(&SCOPES[..]), 0..4);
+    let time = || option::of((0_i64..6).prop_map(at));
+    let flags = (any::<[bool; 2]>(), prop::bool::weighted(0.2), prop::bool::weighted(0.1));
+    let rare = prop::bool::weighted(0.2);
+    let times = (time(), time(), time());
+    (texts, scopes, times, flags, rare).prop_map(|(texts, scopes, times, flags, legacy)| {
+        let mut record = record(0);
+        (record.name, record.start) = (texts.0.into(), texts.1.into());
+        record.owner = texts.2.map(Into::into);
+        record.scopes = Scopes::parse(scopes).unwrap();
+        (record.not_before, record.expires_at, record.details.rotation.retires_at) = times;
+        record.disabled = flags.0 == [true; 2];
+        record.revoked_at = flags.1.then(|| at(1));
+        record.details.deleted_at = flags.2.then(|| at(1));
+        record.details.legacy_hash = legacy.then(|| LegacyHash::new("$2b$12$"));
+        record
+    })
+}
+
+fn any_query() -> impl Strategy<Value = ListQuery> {
+    let status = select(vec![
+        KeyStatus::Revoked,
+        KeyStatus::Disabled,
+        KeyStatus::NotYetValid,
+        KeyStatus::Expired,
+        KeyStatus::Active,
+    ]);
+    let rarely = || prop::bool::weighted(0.2);
+    (
+        1_usize..40,
+        option::of(select(&TEXTS[..])),
+        option::of((status, (-1_i64..7).prop_map(at))),
+        option::of(select(&SCOPES[..])),
+        option::of(select(&TEXTS[..])),
+        (rarely(), 1..=RECORDS),
+        rarely(),
+        option::of(0..RECORDS + 2),
+    )
+        .prop_map(|(limit, owner, status, scope, prefix, request, legacy, after)| {
+            let mut query = ListQuery::new(limit);
+            query.owner = owner.map(Into::into);
+            query.status = status;
+            query.scope = scope.map(|scope| scope.parse().unwrap());
+            query.prefix = prefix.map(Into::into);
+            query.request = request.0.then(|| digest(request.1));
+            query.legacy = legacy;
+            query.after = after.map(|number| record(number).id);
+            query
+        })
+}
