@@ -25,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) allow_anonymous: bool,
     pub(crate) hide_credentials: bool,
     pub(crate) renewal: Option<Renewal>,
+    #[cfg(feature = "legacy-hashes")]
+    pub(crate) legacy: Option<crate::LegacyHashes>,
     pub(crate) usage: Option<UsageRecorder>,
     /// Off when the application looks after caches itself.
     pub(crate) cache_headers: bool,

@@ -70,6 +70,7 @@
 //! | `full` | | everything below | |
 //! | `axum` | no | extractors, and `Rejection` as a response | `axum-core` |
 //! | `cache` | no | `CachedStore` | `quick_cache` |
+//! | `legacy-hashes` | no | `LegacyHashes`: keys that another system stored as bcrypt or argon2 hashes | `argon2`, `bcrypt`; nothing on the path of a good key |
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
 //! | `redis` | no | `RedisStore` | `redis` |
@@ -101,6 +102,8 @@ mod future;
 mod id;
 mod key;
 mod layer;
+#[cfg(feature = "legacy-hashes")]
+mod legacy;
 mod manage;
 mod observe;
 mod record;
@@ -124,6 +127,9 @@ pub use future::ResponseFuture;
 pub use id::{EventId, KeyId, OwnerId, ParseIdError};
 pub use key::{GenerateError, KeyFormat, SecretKey};
 pub use layer::ApiKeyLayer;
+#[cfg(feature = "legacy-hashes")]
+#[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
+pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
 pub use manage::{InvalidField, IssuedKey, KeyManager, KeyPatch, ManageError, NewKey};
 pub use record::{Details, KeyDetails, KeyRecord, KeyStatus, LegacyHash, Metadata, Rotation};
 pub use rejection::{Rejection, RejectionKind, RejectionResponse};

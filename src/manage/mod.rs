@@ -102,6 +102,14 @@ impl KeyManager {
             .with_renewal(Renewal::new(self.repository.clone()))
     }
 
+    /// The keys in the manager's repository that another system stored as slow hashes, for
+    /// [`ApiKeyLayer::with_legacy_hashes`].
+    #[cfg(feature = "legacy-hashes")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
+    pub fn legacy_hashes(&self) -> crate::LegacyHashes {
+        crate::LegacyHashes::over(self.repository.clone(), self.clock.clone())
+    }
+
     /// The key with this id.
     pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         let record = self.repository.get(id).await?;

@@ -15,7 +15,7 @@
 #[cfg(feature = "cache")]
 mod cached;
 mod connect;
-mod digest_map;
+pub(crate) mod digest_map;
 mod error;
 mod fixed;
 mod invalidation;
