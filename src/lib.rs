@@ -46,7 +46,8 @@
 //!    anything is hashed or looked up.
 //! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current and retired [`Peppers`].
 //! 6. **Look up.** An error or a timeout is [`Unavailable`](RejectionKind::Unavailable), never
-//!    "no such key".
+//!    "no such key". A key that the store does not know is looked for among those that another
+//!    system stored as slow hashes, with `LegacyHashes`.
 //! 7. **Compare** the stored digest, in constant time.
 //! 8. **Status.** Revoked, disabled, not valid yet, expired.
 //! 9. **Address.** The key's own list of allowed networks.

@@ -71,8 +71,8 @@ impl LegacyHashes {
         let flight = Flight { inner: inner.clone(), digest, key: Arc::new(key), generation };
         work.start(&runtime, async move {
             match proven {
-                Some(candidate) => flight.is(candidate).await,
-                None => flight.is_one_of(candidates).await,
+                Some(candidate) => flight.store(candidate).await,
+                None => flight.prove(candidates).await,
             }
         });
         Ok(Some(waiter))
@@ -95,12 +95,12 @@ impl Drop for Flight {
 
 impl Flight {
     /// Tries one hash after the other.
-    async fn is_one_of(self, candidates: Vec<Arc<Candidate>>) -> Answer {
+    async fn prove(self, candidates: Vec<Arc<Candidate>>) -> Answer {
         let mut trouble = None;
         for candidate in candidates {
             match self.verify(&candidate).await {
                 Ok(false) => {}
-                Ok(true) => return self.is(candidate).await,
+                Ok(true) => return self.store(candidate).await,
                 Err(error) => trouble = Some(error),
             }
         }
@@ -124,7 +124,7 @@ impl Flight {
     }
 
     /// The key is proven: its digest is stored.
-    async fn is(self, candidate: Arc<Candidate>) -> Answer {
+    async fn store(self, candidate: Arc<Candidate>) -> Answer {
         self.remember(Verdict::Proven(candidate.clone()));
         let repository = &self.inner.settings.repository;
         // Each `Stale` means that somebody else got on, so this cannot go round for ever.
@@ -132,7 +132,7 @@ impl Flight {
             // What happened to the key since the index was read decides about it.
             let current = in_time(repository.get(candidate.id)).await?;
             let Some(current) = current.filter(|record| !record.is_deleted()) else {
-                self.is_gone(&candidate);
+                self.forget(&candidate);
                 return Ok(None);
             };
             if current.digest == self.digest {
@@ -143,7 +143,7 @@ impl Flight {
             if current.details.legacy_hash.as_ref() != Some(&candidate.hash) {
                 // Changed under our hands: by an import, or by a node whose current pepper is
                 // another. Whoever asks again is told.
-                self.is_gone(&candidate);
+                self.forget(&candidate);
                 return Err(StoreError::unavailable("the key is being changed"));
             }
             let upgraded = upgraded(&current, self.digest);
@@ -161,7 +161,7 @@ impl Flight {
         }
     }
 
-    fn is_gone(&self, candidate: &Candidate) {
+    fn forget(&self, candidate: &Candidate) {
         self.inner.flights.lock().forget(&self.digest);
         self.forget_candidate(candidate);
     }

@@ -9,7 +9,7 @@ use tower_api_key::{
 };
 
 use super::{argon2_of, bcrypt_of, import, imported, key, let_others_run, store::Watched};
-use crate::support::{clock, send, send_waiting, with_key};
+use crate::support::{Answer, clock, send, send_waiting, with_key};
 
 /// A layer over a store with one imported key, and an index that was read.
 async fn ready() -> (Watched, LegacyHashes, ApiKeyLayer) {
@@ -101,7 +101,7 @@ async fn too_many_different_keys_are_told_to_come_again() {
     let order = [0, 1, 0, 2, 1, 3];
     let answers = order.map(|n| send_waiting(&layer, with_key(&keys[n])));
     let answers = join_all(answers).await;
-    let outcomes: Vec<_> = answers.iter().map(super::super::support::Answer::outcome).collect();
+    let outcomes: Vec<_> = answers.iter().map(Answer::outcome).collect();
     let (good, busy) = ("admitted", "lookup_overloaded");
     assert_eq!(outcomes, [good, good, good, busy, good, busy]);
     for answer in answers.iter().filter(|answer| answer.seen.is_none()) {

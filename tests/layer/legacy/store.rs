@@ -64,10 +64,8 @@ impl<R> Watched<R> {
 }
 
 fn check(trouble: &AtomicBool) -> Result<(), StoreError> {
-    match trouble.load(SeqCst) {
-        true => Err(StoreError::new(StoreErrorKind::Unavailable)),
-        false => Ok(()),
-    }
+    let error = || StoreError::new(StoreErrorKind::Unavailable);
+    if trouble.load(SeqCst) { Err(error()) } else { Ok(()) }
 }
 
 #[async_trait]
