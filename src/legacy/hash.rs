@@ -93,10 +93,12 @@ fn bcrypt_hash(hash: &str) -> Result<Scheme, InvalidLegacyHash> {
 fn argon2_hash(hash: &str) -> Result<Scheme, InvalidLegacyHash> {
     let mut hash = PasswordHash::new(hash).map_err(|_| InvalidLegacyHash::Malformed)?;
     let params = Params::try_from(&hash).map_err(|_| InvalidLegacyHash::Malformed)?;
-    // With an id of a key, the hash was made with a secret that is not in it.
-    let is_whole = hash.salt.is_some() && hash.hash.is_some() && params.keyid().is_empty();
+    let says_costs = ["m", "t", "p"].into_iter().all(|name| hash.params.get(name).is_some());
+    let is_whole = says_costs && hash.salt.is_some() && hash.hash.is_some();
+    // The id of a secret that the hash was made with, and that is not in it.
+    let is_peppered = !params.keyid().is_empty();
     let version = *hash.version.get_or_insert(ARGON2_UNVERSIONED);
-    if !is_whole || argon2::Version::try_from(version).is_err() {
+    if !is_whole || is_peppered || argon2::Version::try_from(version).is_err() {
         return Err(InvalidLegacyHash::Malformed);
     }
     let work = u64::from(params.m_cost()) * u64::from(params.t_cost());

@@ -27,8 +27,6 @@ pub(super) struct Index {
     lengths: Vec<usize>,
     /// When it began to be loaded.
     as_of: Timestamp,
-    /// Counts the loads, in the order in which they began.
-    number: u64,
     /// Keys that cannot be found: their start is too short, or their hash cannot be used.
     unusable: Vec<KeyId>,
 }
@@ -48,10 +46,9 @@ impl Index {
     pub(super) async fn load(
         repository: &dyn KeyRepository,
         as_of: Timestamp,
-        number: u64,
     ) -> Result<Self, StoreError> {
         let by_start = HashMap::new();
-        let mut index = Self { by_start, lengths: Vec::new(), as_of, number, unusable: Vec::new() };
+        let mut index = Self { by_start, lengths: Vec::new(), as_of, unusable: Vec::new() };
         let mut query = ListQuery::new(PAGE);
         query.legacy = true;
         loop {
@@ -99,10 +96,6 @@ impl Index {
     /// How long ago it was loaded.
     pub(super) fn age(&self, now: Timestamp) -> Duration {
         now.saturating_since(self.as_of)
-    }
-
-    pub(super) fn is_newer_than(&self, other: &Self) -> bool {
-        self.number > other.number
     }
 
     /// Whether there is a key, or a hash of one, that the other does not have.

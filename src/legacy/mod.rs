@@ -3,6 +3,7 @@
 mod flights;
 mod hash;
 mod index;
+mod loading;
 mod prove;
 mod shared;
 
@@ -16,16 +17,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::sync::Mutex as AsyncMutex;
 
 pub use self::hash::InvalidLegacyHash;
 use self::{
     flights::{Flights, Verdict},
     index::Index,
-    shared::{Waiter, Work, Workers},
+    loading::Loading,
+    shared::Workers,
 };
 use crate::{
-    Clock, KeyDigest, SystemClock, Timestamp, observe,
+    Clock, KeyDigest, SystemClock,
     store::{KeyRepository, StoreError},
 };
 
@@ -103,8 +105,9 @@ struct Inner {
     workers: Workers,
     index: RwLock<Option<Index>>,
     loading: Mutex<Loading>,
+    /// Held while the index is read: whoever asks for it then gets what was written before.
+    turn: AsyncMutex<()>,
     flights: Flights,
-    loads: AtomicU64,
     verifications: AtomicU64,
     upgrades: AtomicU64,
     shed: AtomicU64,
@@ -119,20 +122,10 @@ struct Settings {
     max_waiting: usize,
 }
 
-/// Reading the index, which several may wait for.
-#[derive(Default)]
-struct Loading {
-    running: Option<Waiter<Result<(), StoreError>>>,
-    failed: Option<(Timestamp, StoreError)>,
-}
-
 const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How long an index is trusted that should have been read anew.
 const GRACE: Duration = Duration::from_mins(5);
-
-/// After a failure, the index is not read again for so long.
-const PAUSE: Duration = Duration::from_secs(1);
 
 const DEFAULT_MAX_WAITING: usize = 64;
 
@@ -163,8 +156,8 @@ impl LegacyHashes {
             settings,
             index: RwLock::default(),
             loading: Mutex::default(),
+            turn: AsyncMutex::default(),
             flights: Flights::default(),
-            loads: AtomicU64::new(0),
             verifications: AtomicU64::new(0),
             upgrades: AtomicU64::new(0),
             shed: AtomicU64::new(0),
@@ -199,7 +192,7 @@ impl LegacyHashes {
         self.with(|settings| settings.max_waiting = keys.max(1))
     }
 
-    /// Reads the index now: at start, so that no request waits for it, and after an import, so
+    /// Reads the index anew: at start, so that no request waits for it, and after an import, so
     /// that the new keys are known on this node at once.
     pub async fn refresh(&self) -> Result<(), StoreError> {
         self.0.load().await
@@ -220,48 +213,22 @@ impl LegacyHashes {
     pub(crate) fn may_hold(&self, digest: &KeyDigest, key: &str) -> bool {
         let inner = &*self.0;
         let now = inner.settings.clock.now();
-        let age = inner.with_index(|index| index.map(|index| index.age(now)));
-        let Some(age) = age.filter(|age| inner.is_usable(*age)) else { return true };
+        let known = inner.with_index(|index| {
+            index.map(|index| (index.age(now), index.candidates(key).next().is_some()))
+        });
+        let Some((age, has_candidates)) = known.filter(|(age, _)| inner.is_usable(*age)) else {
+            return true;
+        };
         if age >= inner.settings.refresh_interval {
             // The one that there is will do. If this fails, the next unknown key tries again.
             drop(self.start_loading(now));
         }
         match inner.flights.lock().verdict(digest, now) {
             Some(Verdict::Refused) => false,
+            // Also once it is no candidate any more: a cache may not know of it yet.
             Some(Verdict::Proven(_)) => true,
-            None => inner.with_index(|i| i.is_some_and(|i| i.candidates(key).next().is_some())),
+            None => has_candidates,
         }
-    }
-
-    /// Sees to it that there is an index.
-    async fn ready(&self) -> Result<(), StoreError> {
-        let now = self.0.settings.clock.now();
-        let age = self.0.with_index(|index| index.map(|index| index.age(now)));
-        if age.is_some_and(|age| self.0.is_usable(age)) {
-            return Ok(());
-        }
-        let given_up = || Err(StoreError::unavailable("reading the index was given up"));
-        self.start_loading(now)?.answer().await.unwrap_or_else(given_up)
-    }
-
-    /// Starts to read the index, unless somebody does so already.
-    fn start_loading(&self, now: Timestamp) -> Result<Waiter<Result<(), StoreError>>, StoreError> {
-        let runtime = Handle::try_current().map_err(StoreError::unavailable)?;
-        let mut loading = self.0.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = loading.running.as_ref().filter(|running| !running.is_done()) {
-            return Ok(running.clone());
-        }
-        if let Some((at, error)) = &loading.failed
-            && now.saturating_since(*at) < PAUSE
-        {
-            return Err(error.clone());
-        }
-        let (work, waiter) = Work::new();
-        loading.running = Some(waiter.clone());
-        drop(loading);
-        let inner = self.0.clone();
-        work.start(&runtime, async move { inner.load().await });
-        Ok(waiter)
     }
 }
 
@@ -277,39 +244,6 @@ impl Inner {
 
     fn is_usable(&self, age: Duration) -> bool {
         age < self.settings.refresh_interval.saturating_add(GRACE)
-    }
-
-    async fn load(&self) -> Result<(), StoreError> {
-        let now = self.settings.clock.now();
-        let number = self.loads.fetch_add(1, Relaxed);
-        let loaded = Index::load(&*self.settings.repository, now, number).await;
-        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        loading.failed = loaded.as_ref().err().map(|error| (now, error.clone()));
-        drop(loading);
-        match loaded {
-            Ok(index) => self.keep(index),
-            Err(error) => {
-                observe::legacy_not_loaded(&error);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn keep(&self, new: Index) {
-        let adds = self.with_index_mut(|index| {
-            if index.as_ref().is_some_and(|old| !new.is_newer_than(old)) {
-                return false;
-            }
-            new.report(index.as_ref());
-            let adds = index.as_ref().is_none_or(|old| new.adds_to(old));
-            *index = Some(new);
-            adds
-        });
-        // After the index: whoever begins in between is among the old generation.
-        if adds {
-            self.flights.lock().begin_generation();
-        }
     }
 }
 

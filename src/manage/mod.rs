@@ -103,7 +103,8 @@ impl KeyManager {
     }
 
     /// The keys in the manager's repository that another system stored as slow hashes, for
-    /// [`ApiKeyLayer::with_legacy_hashes`].
+    /// [`ApiKeyLayer::with_legacy_hashes`]. Each has an index of its own: give clones of one to
+    /// several layers.
     #[cfg(feature = "legacy-hashes")]
     #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
     pub fn legacy_hashes(&self) -> crate::LegacyHashes {

@@ -55,6 +55,27 @@ async fn a_hundred_of_each_pay_once() {
 }
 
 #[tokio::test]
+async fn the_index_is_read_page_by_page() {
+    const KEYS: usize = 2001;
+    let store = Watched::new(MemoryStore::new());
+    let (oldest, youngest) = (0, KEYS - 1);
+    let hash = bcrypt_of("nobody's");
+    for n in 0..KEYS {
+        let is_used = [oldest, youngest].contains(&n);
+        let hash = if is_used { bcrypt_of(&key(n)) } else { hash.clone() };
+        store.insert(&imported(&key(n), &hash)).await.unwrap();
+    }
+    let legacy = LegacyHashes::new(store.clone());
+    legacy.refresh().await.unwrap();
+    assert_eq!((legacy.stats().left, store.lists()), (KEYS, 3));
+    let layer = ApiKeyLayer::new(store).with_legacy_hashes(legacy.clone());
+    for n in [oldest, youngest] {
+        assert_eq!(send_waiting(&layer, with_key(&key(n))).await.outcome(), "admitted");
+    }
+    assert_eq!((legacy.stats().left, legacy.stats().verifications), (KEYS - 2, 2));
+}
+
+#[tokio::test]
 async fn the_second_use_does_not_wait() {
     let store = MemoryStore::new();
     import(&store, [1]).await;
