@@ -18,6 +18,8 @@ use crate::{
     key,
     store::{Lookup, StoreError},
 };
+#[cfg(feature = "legacy-hashes")]
+use crate::{LegacyHashes, SecretKey};
 
 /// What became of a request.
 pub(crate) enum Outcome {
@@ -55,12 +57,16 @@ pub(crate) struct Attempt {
     place: Place,
     digest: KeyDigest,
     /// Which pepper's turn it is: 0 is the current one's, then come the retired ones', and then
-    /// the current one's again.
+    /// the current one's again. And last, slow hashes'.
     turn: u32,
     /// Until when the store is waited for, however often it has to be asked. Set by the first
     /// wait.
     deadline: Option<Instant>,
 }
+
+/// The turn of hashes that another system kept: nobody else knows the key.
+#[cfg(feature = "legacy-hashes")]
+const LEGACY_TURN: u32 = u32::MAX;
 
 /// Steps 1 to 5, and the rest when the store answers without waiting.
 #[inline]
@@ -101,7 +107,7 @@ pub(crate) fn resume(
         Ok(Some(record)) => judge(config, request, attempt, record),
         Ok(None) => match with_next_pepper(config, request, attempt) {
             Some(attempt) => look_up(config, request, attempt),
-            None => reject(RejectionKind::Unknown),
+            None => unknown(config, request, attempt),
         },
         Err(error) => Outcome::Reject(Rejection::from_store_error(error)),
     }
@@ -134,24 +140,28 @@ fn look_up(config: &Config, request: &RequestHead<'_>, mut attempt: Attempt) -> 
             Some(Lookup::Found(record)) => return judge(config, request, attempt, record),
             Some(Lookup::NotFound) => match with_next_pepper(config, request, attempt) {
                 Some(next) => attempt = next,
-                None => return reject(RejectionKind::Unknown),
+                None => return unknown(config, request, attempt),
             },
             None => {
-                let deadline = Instant::now() + config.lookup_timeout;
-                let deadline = *attempt.deadline.get_or_insert(deadline);
-                let answer = ask_store(config, attempt.digest, deadline);
-                return Outcome::Wait(Box::new(Waiting { attempt, answer }));
+                let (store, digest) = (config.store.clone(), attempt.digest);
+                return wait(config, attempt, async move { store.find(&digest).await });
             }
         }
     }
 }
 
-fn ask_store(config: &Config, digest: KeyDigest, deadline: Instant) -> LookupFuture {
-    let store = config.store.clone();
-    Box::pin(async move {
-        let answer = tokio::time::timeout_at(deadline, store.find(&digest)).await;
+fn wait(
+    config: &Config,
+    mut attempt: Attempt,
+    answer: impl Future<Output = LookupResult> + Send + 'static,
+) -> Outcome {
+    let deadline = Instant::now() + config.lookup_timeout;
+    let deadline = *attempt.deadline.get_or_insert(deadline);
+    let answer = Box::pin(async move {
+        let answer = tokio::time::timeout_at(deadline, answer).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
-    })
+    });
+    Outcome::Wait(Box::new(Waiting { attempt, answer }))
 }
 
 /// A key that is not known under one pepper may be known under the one before it. After the last,
@@ -176,6 +186,41 @@ fn with_next_pepper(
     };
     let digest = with_key(config, &credential, next)?;
     Some(Attempt { digest, turn: attempt.turn + 1, ..attempt })
+}
+
+/// No store knows the key. It may be another system's, which kept a slow hash of it.
+#[cold]
+#[cfg_attr(
+    not(feature = "legacy-hashes"),
+    allow(unused_variables, reason = "without slow hashes there is nothing to find out")
+)]
+fn unknown(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
+    #[cfg(feature = "legacy-hashes")]
+    if let Some(legacy) = &config.legacy
+        && attempt.turn != LEGACY_TURN
+        && let Some(key) = legacy_key(config, request, legacy, &attempt)
+    {
+        // The last turn was the current pepper's: the digest is the one to be stored.
+        let find = legacy.clone().find(attempt.digest, key);
+        return wait(config, Attempt { turn: LEGACY_TURN, ..attempt }, find);
+    }
+    reject(RejectionKind::Unknown)
+}
+
+/// A copy of the key, for other threads to hash; none if it need not be hashed.
+#[cfg(feature = "legacy-hashes")]
+fn legacy_key(
+    config: &Config,
+    request: &RequestHead<'_>,
+    legacy: &LegacyHashes,
+    attempt: &Attempt,
+) -> Option<SecretKey> {
+    let credential = extract::find(&config.sources, config.precedence, request).ok()??;
+    let copy = |key: &[u8]| {
+        let key = str::from_utf8(key).ok()?;
+        legacy.may_hold(&attempt.digest, key).then(|| SecretKey::new(key))
+    };
+    with_key(config, &credential, copy)?
 }
 
 /// Steps 7 to 10, which need the record.

@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) hide_credentials: bool,
     pub(crate) upkeep: Option<Upkeep>,
     pub(crate) events: Option<EventHook>,
+    #[cfg(feature = "legacy-hashes")]
+    pub(crate) legacy: Option<crate::LegacyHashes>,
     pub(crate) usage: Option<UsageRecorder>,
     /// Off when the application looks after caches itself.
     pub(crate) cache_headers: bool,

@@ -67,6 +67,8 @@ impl ApiKeyLayer {
             hide_credentials: false,
             upkeep: None,
             events: None,
+            #[cfg(feature = "legacy-hashes")]
+            legacy: None,
             usage: None,
             cache_headers: true,
             vary: None,
@@ -216,6 +218,22 @@ impl ApiKeyLayer {
     /// byte of the headers and the query stays as it was sent.
     pub fn hide_credentials(self) -> Self {
         self.with(|config| config.hide_credentials = true)
+    }
+
+    /// Lets in keys that another system stored as slow hashes; see
+    /// [`LegacyHashes`](crate::LegacyHashes).
+    ///
+    /// Such keys do not look like yours, so [opaque](KeyFormat::opaque) keys are accepted from now
+    /// on, beside the formats that were. Keep accepting them when this is taken away.
+    #[cfg(feature = "legacy-hashes")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
+    pub fn with_legacy_hashes(self, legacy: crate::LegacyHashes) -> Self {
+        self.with(|config| {
+            config.legacy = Some(legacy);
+            if !config.formats.contains(&KeyFormat::opaque()) {
+                config.formats.push(KeyFormat::opaque());
+            }
+        })
     }
 
     /// Counts the uses of keys, for `last_used_at` and `use_count`.

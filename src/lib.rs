@@ -46,7 +46,8 @@
 //!    anything is hashed or looked up.
 //! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current and retired [`Peppers`].
 //! 6. **Look up.** An error or a timeout is [`Unavailable`](RejectionKind::Unavailable), never
-//!    "no such key".
+//!    "no such key". A key that the store does not know is looked for among those that another
+//!    system stored as slow hashes, with `LegacyHashes`.
 //! 7. **Compare** the stored digest, in constant time.
 //! 8. **Status.** Revoked, disabled, not valid yet, expired.
 //! 9. **Address.** The key's own list of allowed networks.
@@ -73,6 +74,7 @@
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
 //! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
 //! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
+//! | `legacy-hashes` | no | `LegacyHashes`: keys that another system stored as bcrypt or argon2 hashes | `argon2`, `bcrypt`; nothing on the path of a good key |
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
 //! | `redis` | no | `RedisStore` | `redis` |
@@ -124,6 +126,8 @@ mod future;
 mod id;
 mod key;
 mod layer;
+#[cfg(feature = "legacy-hashes")]
+mod legacy;
 mod manage;
 mod observe;
 mod owner;
@@ -152,6 +156,9 @@ pub use future::ResponseFuture;
 pub use id::{EventId, KeyId, OwnerId, ParseIdError};
 pub use key::{GenerateError, KeyFormat, SecretKey};
 pub use layer::ApiKeyLayer;
+#[cfg(feature = "legacy-hashes")]
+#[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
+pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
 pub use manage::{
     Grace, ImportKey, ImportReport, InvalidField, IssuedKey, KeyManager, KeyPatch, ManageError,
     NewKey,

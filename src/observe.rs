@@ -73,6 +73,63 @@ pub(crate) fn upkeep_failed(key: KeyId, error: &StoreError) {
     metrics::counter!("tower_api_key_upkeep_failed_total").increment(1);
 }
 
+/// A slow hash is computed.
+#[cfg(feature = "legacy-hashes")]
+pub(crate) fn legacy_verification() {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_legacy_verifications_total").increment(1);
+}
+
+/// A key of another system was used for the first time, and is one like all others from now on.
+#[cfg(feature = "legacy-hashes")]
+pub(crate) fn legacy_upgraded(key: KeyId) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(%key, "key of another system stored under its digest");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_legacy_upgrades_total").increment(1);
+}
+
+/// A key of another system was let in, but its digest could not be stored.
+#[cfg(feature = "legacy-hashes")]
+pub(crate) fn legacy_not_upgraded(key: KeyId, error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%key, cause = chain(Some(error)), "digest not stored; its next use tries again");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_legacy_upgrades_failed_total").increment(1);
+}
+
+/// The index of keys of another system could not be read.
+#[cfg(feature = "legacy-hashes")]
+pub(crate) fn legacy_not_loaded(error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(cause = chain(Some(error)), "keys of another system could not be listed");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_legacy_loads_failed_total").increment(1);
+}
+
+/// Some keys of another system can never be found.
+#[cfg(feature = "legacy-hashes")]
+pub(crate) fn legacy_unusable(keys: usize, one: KeyId) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        keys,
+        key = %one,
+        "keys of another system cannot be used: a start of less than 4 characters, or a hash that \
+         is unknown or costs too much"
+    );
+}
+
+/// Keys of another system begin alike.
+#[cfg(feature = "legacy-hashes")]
+pub(crate) fn legacy_alike(keys: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        keys,
+        "keys of another system have the same start: an unknown key that begins like them is \
+         hashed as often"
+    );
+}
+
 /// A change could not be announced to other nodes.
 pub(crate) fn not_announced(error: &StoreError) {
     #[cfg(feature = "tracing")]

@@ -113,6 +113,41 @@ fn copy(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
+/// A key that another system stored as a slow hash is one like all others after its first use,
+/// and looking for such keys costs an unknown one nothing.
+#[cfg(feature = "legacy-hashes")]
+#[tokio::test]
+async fn a_key_of_another_system_costs_what_any_key_costs() {
+    use tower_api_key::{KeyHasher, LegacyHash, LegacyHashes, store::KeyRepository};
+
+    let (key, unknown) = ("a-key-of-another-system", "no-key-of-another-system");
+    let store = MemoryStore::new();
+    let manager = KeyManager::new(store.clone());
+    let issued = manager.create(NewKey::named("imported")).await.unwrap();
+    let mut imported = tower_api_key::KeyRecord::clone(&issued.record);
+    imported.digest = KeyHasher::sha256().digest("not a key");
+    imported.start = key[..8].into();
+    imported.details.legacy_hash = Some(LegacyHash::parse(&bcrypt::hash(key, 4).unwrap()).unwrap());
+    imported.revision += 1;
+    store.update(&imported, issued.record.revision).await.unwrap();
+    let legacy = LegacyHashes::new(store);
+    let layer = manager.layer().with_legacy_hashes(legacy.clone());
+    let layer = layer.insecure_without_cache_headers();
+
+    // The first use, which is not counted.
+    let mut service = layer.layer(inner());
+    assert_eq!(service.call(request(Some(key))).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(legacy.stats().upgrades, 1);
+
+    let (bare, _) = count(inner(), Some(key));
+    let (layered, response) = count(layer.layer(inner()), Some(key));
+    assert_eq!((response.status(), layered - bare), (StatusCode::OK, 1));
+    let (denied, response) = count(layer.layer(inner()), Some(unknown));
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(denied, rebuild(&response).0);
+    assert_eq!(legacy.stats().verifications, 1);
+}
+
 /// A key in a cache costs what a key in memory costs, and one that is known not to exist no more
 /// than its denial.
 #[cfg(feature = "cache")]

@@ -134,7 +134,7 @@ impl fmt::Debug for Details {
 pub struct LegacyHash(Text);
 
 impl LegacyHash {
-    /// From the text that the other system kept.
+    /// From the text that the other system kept, as it is.
     pub fn new(hash: impl Into<Text>) -> Self {
         Self(hash.into())
     }

@@ -16,7 +16,7 @@
 #[cfg(feature = "cache")]
 mod cached;
 mod connect;
-mod digest_map;
+pub(crate) mod digest_map;
 mod error;
 #[cfg(feature = "file")]
 mod file;

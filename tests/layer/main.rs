@@ -14,6 +14,8 @@ mod grpc;
 mod hide;
 mod hook;
 mod hostile;
+#[cfg(feature = "legacy-hashes")]
+mod legacy;
 mod lookups;
 mod managed;
 mod manager;

@@ -9,9 +9,14 @@ use tower_api_key::{
     ApiKeyLayer, KeyHasher, KeyManager, KeyPatch, KeySource, NewKey, Peppers,
     store::{ListQuery, MemoryStore, StoreErrorKind},
 };
+#[cfg(feature = "legacy-hashes")]
+use tower_api_key::{LegacyHash, LegacyHashes, store::KeyRepository};
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, util::SubscriberInitExt};
 
 use super::child;
+#[cfg(feature = "legacy-hashes")]
+use crate::support::{NOW, OTHER_KEY, at, record, record_with};
 use crate::{
     stores::TestStore,
     support::{KEY, get, request, request_to, send_waiting, with_key},
@@ -24,6 +29,25 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// For this thread, which must be the only one of its runtime.
+    fn listen(&self) -> DefaultGuard {
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(LevelFilter::TRACE)
+            .with_ansi(false)
+            .with_writer(self.clone())
+            .finish();
+        subscriber.set_default()
+    }
+
+    /// There is nothing of this key, nor a part of it that would be worth having.
+    fn assert_holds_nothing_of(&self, secret: &str) {
+        let log = self.text();
+        assert!(!log.contains(secret), "{secret} in {log}");
+        assert!(!log.contains(&secret[secret.len() - 12..]), "{secret} in {log}");
+        let digest = KeyHasher::sha256().digest(secret).to_hex();
+        assert!(!log.contains(&digest), "{digest} in {log}");
     }
 }
 
@@ -55,13 +79,7 @@ async fn no_event_holds_a_key() {
         return;
     }
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .finish();
-    // For this thread, which is the only one of this runtime.
-    let _guard = subscriber.set_default();
+    let _guard = log.listen();
 
     let store = MemoryStore::new();
     let old = KeyHasher::hmac_sha256(Peppers::new(&[1; 32]).unwrap());
@@ -109,19 +127,65 @@ async fn no_event_holds_a_key() {
     manager.delete(id).await.unwrap();
     codes.push(send_waiting(&layer, with_key(&key)).await.outcome());
 
-    let log = log.text();
+    let text = log.text();
     // The log is there at all: a line for each denial, with its code.
-    assert_eq!(log.matches("request denied").count(), codes.len(), "{log}");
+    assert_eq!(text.matches("request denied").count(), codes.len(), "{text}");
     for code in &codes {
-        assert!(log.contains(&format!("code=\"{code}\"")), "{code} in {log}");
+        assert!(text.contains(&format!("code=\"{code}\"")), "{code} in {text}");
     }
-    assert!(log.contains(&id.to_string()), "{log}");
+    assert!(text.contains(&id.to_string()), "{text}");
     for secret in [&key, &unknown, &malformed, KEY] {
-        assert!(!log.contains(secret), "{secret} in {log}");
-        // Nor a part that would be worth having.
-        assert!(!log.contains(&secret[secret.len() - 12..]), "{secret} in {log}");
-        let digest = KeyHasher::sha256().digest(secret).to_hex();
-        assert!(!log.contains(&digest), "{digest} in {log}");
+        log.assert_holds_nothing_of(secret);
+    }
+}
+
+/// A key that another system stored as a slow hash, through all that may happen to it.
+#[cfg(feature = "legacy-hashes")]
+#[tokio::test]
+async fn no_event_holds_a_key_of_another_system() {
+    if !child::is_child() {
+        child::run("secrets::events::no_event_holds_a_key_of_another_system", None);
+        return;
+    }
+    let log = Log::default();
+    let _guard = log.listen();
+
+    let store = MemoryStore::new();
+    let hash = bcrypt::hash(KEY, 4).unwrap();
+    let mut good = record(OTHER_KEY);
+    good.start = KEY[..8].into();
+    good.details.legacy_hash = Some(LegacyHash::parse(&hash).unwrap());
+    store.insert(&good).await.unwrap();
+    // Its digest stays taken, so that of the good one cannot be stored at first.
+    let taken = record_with(KEY, |record| record.details.deleted_at = Some(NOW));
+    store.insert(&taken).await.unwrap();
+    let mut unusable = record("placeholder-of-an-unusable-key");
+    let endless = hash.replace("$04$", "$31$");
+    unusable.details.legacy_hash = Some(LegacyHash::new(endless.as_str()));
+    store.insert(&unusable).await.unwrap();
+
+    let legacy = LegacyHashes::new(store.clone());
+    let layer = ApiKeyLayer::new(store.clone()).with_legacy_hashes(legacy.clone());
+    let wrong = format!("{KEY}-and-more");
+    for (key, expected) in [(&*wrong, "unknown_key"), (KEY, "admitted")] {
+        assert_eq!(send_waiting(&layer, with_key(key)).await.outcome(), expected);
+    }
+    let shown = format!("{legacy:?} {layer:?} {:?} {good:?}", legacy.stats());
+    store.purge(at(1), None).await.unwrap();
+    assert_eq!(send_waiting(&layer, with_key(KEY)).await.outcome(), "admitted");
+
+    let text = log.text();
+    for event in [
+        "keys of another system cannot be used",
+        "digest not stored; its next use tries again",
+        "key of another system stored under its digest",
+        "request denied",
+    ] {
+        assert_eq!(text.matches(event).count(), 1, "{event} in {text}");
+    }
+    for secret in [KEY, &*wrong, &*hash, &*endless] {
+        log.assert_holds_nothing_of(secret);
+        assert!(!shown.contains(&secret[8..]), "{shown}");
     }
 }
 

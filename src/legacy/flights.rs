@@ -1,0 +1,161 @@
+//! [`Flights`]: one verification for all who send the same key, and what came of earlier ones.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::{index::Candidate, shared::Waiter};
+use crate::{
+    KeyDigest, KeyRecord, Timestamp,
+    store::{
+        StoreError,
+        digest_map::{DigestMap, MapDigest},
+    },
+};
+
+/// What came of a verification, for everybody who waited for it.
+pub(super) type Answer = Result<Option<Arc<KeyRecord>>, StoreError>;
+
+/// How long it is remembered what came of a key.
+const MEMORY: Duration = Duration::from_mins(5);
+
+/// Wrong keys that are remembered. To fill this, somebody has to wait for as many slow hashes.
+const MAX_REMEMBERED: usize = 10_000;
+
+#[derive(Default)]
+pub(super) struct Flights(Mutex<State>);
+
+#[derive(Default)]
+pub(super) struct State {
+    flying: DigestMap<Waiter<Answer>>,
+    remembered: DigestMap<(Verdict, Timestamp)>,
+    /// Counts how often keys were added to those that may match.
+    generation: u64,
+}
+
+/// What came of a key.
+#[derive(Clone)]
+pub(super) enum Verdict {
+    /// It matched no hash.
+    Refused,
+    /// It is this one.
+    Proven(Arc<Candidate>),
+}
+
+impl Flights {
+    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(super) fn flying(&self, digest: &KeyDigest) -> Option<&Waiter<Answer>> {
+        self.flying.get(&MapDigest::from(digest))
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.flying.len()
+    }
+
+    /// Notes a verification that begins.
+    pub(super) fn take_off(&mut self, digest: &KeyDigest, waiter: Waiter<Answer>) {
+        self.flying.insert(MapDigest::from(digest), waiter);
+    }
+
+    pub(super) fn land(&mut self, digest: &KeyDigest) {
+        self.flying.remove(&MapDigest::from(digest));
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// There are more keys than before: one that was refused may be among them.
+    pub(super) fn begin_generation(&mut self) {
+        self.generation += 1;
+        self.remembered.retain(|_, (verdict, _)| matches!(verdict, Verdict::Proven(_)));
+    }
+
+    /// What came of the key lately.
+    pub(super) fn verdict(&self, digest: &KeyDigest, now: Timestamp) -> Option<&Verdict> {
+        let (verdict, until) = self.remembered.get(&MapDigest::from(digest))?;
+        (now < *until).then_some(verdict)
+    }
+
+    /// Remembers what came of a key among the keys of this generation.
+    pub(super) fn remember(
+        &mut self,
+        digest: &KeyDigest,
+        verdict: Verdict,
+        generation: u64,
+        now: Timestamp,
+    ) {
+        if generation != self.generation && matches!(verdict, Verdict::Refused) {
+            return;
+        }
+        if self.remembered.len() >= MAX_REMEMBERED {
+            self.remembered.retain(|_, (_, until)| now < *until);
+        }
+        if self.remembered.len() >= MAX_REMEMBERED {
+            // There are no more proven keys than keys to prove.
+            self.remembered.retain(|_, (verdict, _)| matches!(verdict, Verdict::Proven(_)));
+        }
+        let until = now.saturating_add(MEMORY);
+        self.remembered.insert(MapDigest::from(digest), (verdict, until));
+    }
+
+    pub(super) fn forget(&mut self, digest: &KeyDigest) {
+        self.remembered.remove(&MapDigest::from(digest));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(n: usize) -> KeyDigest {
+        crate::KeyHasher::sha256().digest(n.to_string())
+    }
+
+    fn is_refused(state: &State, n: usize, millis: i64) -> bool {
+        let verdict = state.verdict(&digest(n), Timestamp::from_unix_millis(millis));
+        matches!(verdict, Some(Verdict::Refused))
+    }
+
+    #[test]
+    fn wrong_keys_are_remembered_for_five_minutes_and_within_bounds() {
+        let mut state = State::default();
+        let refuse = |state: &mut State, n: usize, millis: i64| {
+            let now = Timestamp::from_unix_millis(millis);
+            state.remember(&digest(n), Verdict::Refused, state.generation(), now);
+        };
+        refuse(&mut state, 0, 0);
+        assert!(is_refused(&state, 0, 299_999) && !is_refused(&state, 0, 300_000));
+        for n in 0..MAX_REMEMBERED {
+            refuse(&mut state, n, 1);
+        }
+        assert_eq!(state.remembered.len(), MAX_REMEMBERED);
+        // What is too old goes first, and then everything.
+        refuse(&mut state, MAX_REMEMBERED, 300_001);
+        assert_eq!(state.remembered.len(), 1);
+        for n in 0..=MAX_REMEMBERED {
+            refuse(&mut state, n, 300_001);
+            assert!(state.remembered.len() <= MAX_REMEMBERED);
+            assert!(is_refused(&state, n, 300_002));
+        }
+    }
+
+    #[test]
+    fn what_was_refused_among_fewer_keys_is_forgotten() {
+        let mut state = State::default();
+        let (now, before) = (Timestamp::from_unix_millis(0), state.generation());
+        state.remember(&digest(1), Verdict::Refused, before, now);
+        state.begin_generation();
+        state.remember(&digest(2), Verdict::Refused, before, now);
+        assert!(!is_refused(&state, 1, 0) && !is_refused(&state, 2, 0));
+        state.remember(&digest(2), Verdict::Refused, state.generation(), now);
+        assert!(is_refused(&state, 2, 0));
+    }
+}

@@ -1,0 +1,259 @@
+//! [`LegacyHashes`]: keys that another system stored as slow hashes, until they are first used.
+
+mod flights;
+mod hash;
+mod index;
+mod loading;
+mod prove;
+mod shared;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::Mutex as AsyncMutex;
+
+pub use self::hash::InvalidLegacyHash;
+use self::{
+    flights::{Flights, Verdict},
+    index::Index,
+    loading::Loading,
+    shared::Workers,
+};
+use crate::{
+    Clock, KeyDigest, SystemClock,
+    store::{KeyRepository, StoreError},
+};
+
+/// Lets in keys that another system stored as bcrypt or argon2 hashes, and stores their fast
+/// digest when they are first used: the slow hash is paid for once.
+///
+/// Import each key as a [`KeyRecord`](crate::KeyRecord) with its
+/// [`legacy_hash`](crate::KeyDetails::legacy_hash), and with at least the first four characters
+/// of the key as its `start`. Only keys that the store does not know come here, and only those
+/// whose first characters belong to such a record are hashed; all others are refused without a
+/// hash and without a lookup, by an index in memory.
+///
+/// ```
+/// use tower_api_key::{KeyManager, store::MemoryStore};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let manager = KeyManager::new(MemoryStore::new());
+/// let legacy = manager.legacy_hashes();
+/// legacy.refresh().await?; // At start, so that no request has to wait for it.
+/// let layer = manager.layer().with_legacy_hashes(legacy);
+/// # let _ = layer;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Which keys
+///
+/// - The hash is one of the plain key. Systems that hash something else, such as the hexadecimal
+///   SHA-256 of it, are not understood.
+/// - 16 to 512 bytes of visible ASCII; of at most 72 bytes if the hash is bcrypt's, which reads no
+///   more.
+/// - No key may begin with the prefix of your own [`KeyFormat`](crate::KeyFormat): it would lack
+///   the checksum, and be refused as malformed.
+/// - The starts should tell keys apart. Where many share one, such as `sk_live_`, every unknown
+///   key that begins like it pays for all of their hashes.
+///
+/// # What it costs
+///
+/// Hashes are computed on tokio's threads for blocking work, a few at once, and a bounded number
+/// of keys wait for their turn; what is beyond that is
+/// [`Overloaded`](crate::RejectionKind::Overloaded). Whoever knows how a legacy key begins can
+/// keep these threads busy, but no others. A wrong key is remembered for five minutes and not
+/// hashed again. It takes longer to refuse than one that begins like no legacy key, which tells
+/// a caller how legacy keys begin.
+///
+/// An index that cannot be read makes such requests
+/// [`Unavailable`](crate::RejectionKind::Unavailable), never unknown. It is read anew every minute
+/// while unknown keys come by, so a key that is imported on another node is known after that.
+///
+/// # When it is over
+///
+/// [`stats`](Self::stats) says how many keys are left. When this is taken away, keep accepting
+/// keys of other systems, since `KeyManager::layer` alone accepts its own:
+/// `manager.layer().with_formats([own_format, KeyFormat::opaque()])`.
+#[derive(Clone)]
+pub struct LegacyHashes(Arc<Inner>);
+
+/// What [`LegacyHashes`] did since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LegacyStats {
+    /// Keys that were not used yet and can still be; 0 before the index is first read.
+    pub left: usize,
+    /// Slow hashes that were computed.
+    pub verifications: u64,
+    /// Keys whose digest was stored.
+    pub upgrades: u64,
+    /// Requests that were refused because too many keys were waiting.
+    pub shed: u64,
+}
+
+struct Inner {
+    settings: Settings,
+    workers: Workers,
+    index: RwLock<Option<Index>>,
+    loading: Mutex<Loading>,
+    /// Held while the index is read: whoever asks for it then gets what was written before.
+    turn: AsyncMutex<()>,
+    flights: Flights,
+    verifications: AtomicU64,
+    upgrades: AtomicU64,
+    shed: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Settings {
+    repository: Arc<dyn KeyRepository>,
+    clock: Arc<dyn Clock>,
+    refresh_interval: Duration,
+    max_at_once: usize,
+    max_waiting: usize,
+}
+
+const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How long an index is trusted that should have been read anew.
+const GRACE: Duration = Duration::from_mins(5);
+
+const DEFAULT_MAX_WAITING: usize = 64;
+
+impl LegacyHashes {
+    /// Of the keys in `repository`, which should be what the layer looks keys up in: if that is a
+    /// cache, it must learn of upgrades. [`KeyManager::legacy_hashes`] sees to it.
+    ///
+    /// [`KeyManager::legacy_hashes`]: crate::KeyManager::legacy_hashes
+    pub fn new(repository: impl KeyRepository) -> Self {
+        Self::over(Arc::new(repository), Arc::new(SystemClock))
+    }
+
+    pub(crate) fn over(repository: Arc<dyn KeyRepository>, clock: Arc<dyn Clock>) -> Self {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        Self::build(Settings {
+            repository,
+            clock,
+            refresh_interval: DEFAULT_REFRESH_INTERVAL,
+            // Half of them stay free for what else blocks.
+            max_at_once: (processors / 2).max(1),
+            max_waiting: DEFAULT_MAX_WAITING,
+        })
+    }
+
+    fn build(settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            workers: Workers::new(settings.max_at_once),
+            settings,
+            index: RwLock::default(),
+            loading: Mutex::default(),
+            turn: AsyncMutex::default(),
+            flights: Flights::default(),
+            verifications: AtomicU64::new(0),
+            upgrades: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+        }))
+    }
+
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.0.settings.clone();
+        change(&mut settings);
+        Self::build(settings)
+    }
+
+    /// Reads the time from this clock. Set it, like everything here, before giving this to a
+    /// layer.
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        self.with(|settings| settings.clock = Arc::new(clock))
+    }
+
+    /// Reads the index anew this often, every minute by default.
+    pub fn with_refresh_interval(self, interval: Duration) -> Self {
+        self.with(|settings| settings.refresh_interval = interval)
+    }
+
+    /// Computes at most so many slow hashes at once, by default half as many as there are
+    /// processors; at least one. Each may take up to 256 MiB.
+    pub fn with_max_at_once(self, hashes: usize) -> Self {
+        self.with(|settings| settings.max_at_once = hashes)
+    }
+
+    /// Lets at most so many different keys wait for their hash, 64 by default; at least one.
+    pub fn with_max_waiting(self, keys: usize) -> Self {
+        self.with(|settings| settings.max_waiting = keys.max(1))
+    }
+
+    /// Reads the index anew: at start, so that no request waits for it, and after an import, so
+    /// that the new keys are known on this node at once.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        self.0.load().await
+    }
+
+    /// What was done until now.
+    pub fn stats(&self) -> LegacyStats {
+        let inner = &*self.0;
+        LegacyStats {
+            left: inner.with_index(|index| index.map_or(0, Index::len)),
+            verifications: inner.verifications.load(Relaxed),
+            upgrades: inner.upgrades.load(Relaxed),
+            shed: inner.shed.load(Relaxed),
+        }
+    }
+
+    /// Whether an unknown key has to be [looked for](Self::find). Never waits.
+    pub(crate) fn may_hold(&self, digest: &KeyDigest, key: &str) -> bool {
+        let inner = &*self.0;
+        let now = inner.settings.clock.now();
+        let known = inner.with_index(|index| {
+            index.map(|index| (index.age(now), index.candidates(key).next().is_some()))
+        });
+        let Some((age, has_candidates)) = known.filter(|(age, _)| inner.is_usable(*age)) else {
+            return true;
+        };
+        if age >= inner.settings.refresh_interval {
+            // The one that there is will do. If this fails, the next unknown key tries again.
+            drop(self.start_loading(now));
+        }
+        match inner.flights.lock().verdict(digest, now) {
+            Some(Verdict::Refused) => false,
+            // Also once it is no candidate any more: a cache may not know of it yet.
+            Some(Verdict::Proven(_)) => true,
+            None => has_candidates,
+        }
+    }
+}
+
+impl Inner {
+    // No code that can panic runs under the locks, so a poisoned one still guards sound data.
+    fn with_index<T>(&self, read: impl FnOnce(Option<&Index>) -> T) -> T {
+        read(self.index.read().unwrap_or_else(PoisonError::into_inner).as_ref())
+    }
+
+    fn with_index_mut<T>(&self, change: impl FnOnce(&mut Option<Index>) -> T) -> T {
+        change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn is_usable(&self, age: Duration) -> bool {
+        age < self.settings.refresh_interval.saturating_add(GRACE)
+    }
+}
+
+impl fmt::Debug for LegacyHashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { refresh_interval, max_at_once, max_waiting, .. } = &self.0.settings;
+        f.debug_struct("LegacyHashes")
+            .field("refresh_interval", refresh_interval)
+            .field("max_at_once", max_at_once)
+            .field("max_waiting", max_waiting)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,116 @@
+//! Work that several wait for, and work that keeps a processor busy.
+
+use std::{future::Future, sync::Arc};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+};
+
+use crate::store::StoreError;
+
+/// Somebody who waits for work that was started in a task of its own: a caller who goes away takes
+/// nobody's answer along.
+#[derive(Clone)]
+pub(super) struct Waiter<T>(watch::Receiver<Option<T>>);
+
+/// Work that is waited for, to be started.
+pub(super) struct Work<T>(watch::Sender<Option<T>>);
+
+impl<T: Send + Sync + 'static> Work<T> {
+    pub(super) fn new() -> (Self, Waiter<T>) {
+        let (answer, waiter) = watch::channel(None);
+        (Self(answer), Waiter(waiter))
+    }
+
+    /// Starts it. A runtime that ends drops the work within this call: hold no lock that it takes.
+    pub(super) fn start(self, runtime: &Handle, work: impl Future<Output = T> + Send + 'static) {
+        runtime.spawn(async move {
+            let done = work.await;
+            self.0.send_replace(Some(done));
+        });
+    }
+}
+
+impl<T: Clone> Waiter<T> {
+    /// The answer; none if the work was given up, by a panic or because the runtime ends.
+    pub(super) async fn answer(mut self) -> Option<T> {
+        self.0.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.0.borrow().is_some() || self.0.has_changed().is_err()
+    }
+}
+
+/// Threads for slow hashes, a bounded number at once: the others wait their turn.
+pub(super) struct Workers(Arc<Semaphore>);
+
+impl Workers {
+    pub(super) fn new(at_once: usize) -> Self {
+        Self(Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS))))
+    }
+
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // What a panic said is not passed on: it may have been about the key.
+        let given_up = || StoreError::unavailable("a slow hash was given up");
+        let place = self.0.clone().acquire_owned().await.map_err(|_| given_up())?;
+        let work = move || {
+            // Until the work is done, even if nobody waits for it any more.
+            let _place = place;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| given_up())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_at_once_is_bounded() {
+        const AT_ONCE: usize = 3;
+        let workers = Workers::new(AT_ONCE);
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        // Every piece of work waits for two others: with fewer places this would never end.
+        let together = Arc::new(Barrier::new(AT_ONCE));
+        let work = || {
+            let (running, most, together) = (running.clone(), most.clone(), together.clone());
+            workers.run(move || {
+                most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+                together.wait();
+                running.fetch_sub(1, SeqCst);
+            })
+        };
+        for done in futures_util::future::join_all((0..8 * AT_ONCE).map(|_| work())).await {
+            done.unwrap();
+        }
+        assert_eq!(most.load(SeqCst), AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn a_panic_keeps_no_place_and_tells_nothing() {
+        let workers = Workers::new(0);
+        let error = workers.run(|| panic!("about the key")).await.map(|(): ()| ()).unwrap_err();
+        assert!(!format!("{error:?}").contains("about the key"), "{error:?}");
+        assert_eq!(workers.run(|| 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_done_without_an_answer() {
+        let (work, waiter) = Work::<()>::new();
+        work.start(&Handle::current(), async { panic!("in the test") });
+        assert!(!waiter.is_done());
+        assert_eq!(waiter.clone().answer().await, None);
+        assert!(waiter.is_done());
+    }
+}
