@@ -9,6 +9,8 @@ mod axum;
 mod cache_headers;
 mod decision_order;
 mod denials;
+mod events;
+mod events_denied;
 mod extraction;
 mod grpc;
 mod hide;
