@@ -21,6 +21,7 @@ mod managed;
 mod manager;
 mod manager_ceilings;
 mod manager_import;
+mod manager_lists;
 mod manager_owners;
 mod manager_requests;
 mod marker_traits;
