@@ -70,7 +70,9 @@
 //! | `default` | | `tracing` | |
 //! | `full` | | everything below | |
 //! | `axum` | no | extractors, and `Rejection` as a response | `axum-core` |
-//! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache` |
+//! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
+//! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
+//! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
 //! | `redis` | no | `RedisStore` | `redis` |
@@ -81,6 +83,24 @@
 //!
 //! Features only add. The rest needs no feature: all sources and formats, scopes, owners, denials,
 //! `MemoryStore`, `FixedStore` and `KeyManager`.
+//!
+//! # Metrics
+//!
+//! With feature `metrics`. No label holds anything of a key.
+//!
+//! | name | | |
+//! |---|---|---|
+//! | `tower_api_key_denied_total` | counter | denials, by `code` |
+//! | `tower_api_key_lookups_failed_total` | counter | a cache's lookups that the store did not answer |
+//! | `tower_api_key_file_current` | gauge | 1 while a file of keys is in use as it is, 0 while its last good content is, by `path` |
+//! | `tower_api_key_file_loads_failed_total` | counter | files of keys that could not be used, by `path` |
+//! | `tower_api_key_listening` | gauge | 1 while a cache hears what other nodes change, 0 while it does not |
+//! | `tower_api_key_subscriptions_lost_total` | counter | how often that ended |
+//! | `tower_api_key_announcements_failed_total` | counter | changes that could not be announced to other nodes |
+//! | `tower_api_key_owners_not_resolved_total` | counter | requests whose key's owner could not be resolved |
+//! | `tower_api_key_owner_lookups_failed_total` | counter | a cache's lookups of owners that the resolver did not answer |
+//! | `tower_api_key_upkeep_failed_total` | counter | digests that could not be stored under the current pepper, and graces that could not be started |
+//! | `tower_api_key_use_flushes_failed_total` | counter | attempts to write counts of uses that failed |
 //!
 //! # Why it is built like this
 //!

@@ -8,9 +8,13 @@
 
 #[cfg(feature = "tracing")]
 use std::error::Error;
+#[cfg(feature = "file")]
+use std::path::Path;
 
 #[cfg(feature = "cache")]
 use crate::OwnerError;
+#[cfg(feature = "file")]
+use crate::store::FileError;
 use crate::{KeyId, Rejection, store::StoreError};
 
 /// A request was denied. The service's own trouble is a warning; a caller's is for debugging.
@@ -130,9 +134,35 @@ pub(crate) fn not_listening(error: &StoreError) {
         "not listening for changed keys; until then they live as long as their time to live says"
     );
     #[cfg(feature = "metrics")]
+    metrics::gauge!("tower_api_key_listening").set(0.0);
+}
+
+/// It did before.
+#[cfg(feature = "cache")]
+pub(crate) fn subscription_lost() {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_subscriptions_lost_total").increment(1);
+}
+
+/// A file of keys was loaded.
+#[cfg(feature = "file")]
+pub(crate) fn file_loaded(path: &Path, keys: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(path = %path.display(), keys, "keys loaded from their file");
+    #[cfg(feature = "metrics")]
+    metrics::gauge!("tower_api_key_file_current", "path" => path.display().to_string()).set(1.0);
+}
+
+/// A file of keys has changed and cannot be used.
+#[cfg(feature = "file")]
+pub(crate) fn file_not_loaded(error: &FileError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%error, "keys not loaded from their file; those of the last good one stay");
+    #[cfg(feature = "metrics")]
     {
-        metrics::gauge!("tower_api_key_listening").set(0.0);
-        metrics::counter!("tower_api_key_subscriptions_lost_total").increment(1);
+        let path = error.path().display().to_string();
+        metrics::gauge!("tower_api_key_file_current", "path" => path.clone()).set(0.0);
+        metrics::counter!("tower_api_key_file_loads_failed_total", "path" => path).increment(1);
     }
 }
 

@@ -8,8 +8,9 @@ use axum::{
 use http_body_util::BodyExt;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::time::timeout_at;
 
-use crate::problem::Problem;
+use crate::{problem::Problem, serve::Deadline};
 
 /// The largest body that is read as JSON.
 const LIMIT: usize = 64 * 1024;
@@ -56,8 +57,17 @@ impl<S: Sync> FromRequest<S> for AnyJson {
     }
 }
 
-/// The whole body, however it is framed.
+/// The whole body, if it comes in time.
 async fn read(request: Request) -> Result<Bytes, Problem> {
+    let deadline = Deadline::of(request.extensions());
+    timeout_at(deadline, read_patiently(request)).await.unwrap_or_else(|_| {
+        let detail = "The body took too long to arrive.";
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail))
+    })
+}
+
+/// The whole body, however it is framed.
+async fn read_patiently(request: Request) -> Result<Bytes, Problem> {
     let (head, mut body) = request.into_parts();
     let too_large = || {
         let detail = format!("The body must be at most {} KiB.", LIMIT / 1024);

@@ -14,6 +14,8 @@ pub(crate) struct Config {
     pub(crate) redis: Option<StoreUrl>,
     /// How long a key is cached; zero for not at all.
     pub(crate) cache_ttl: Duration,
+    /// How long a client may take to send a request's head, and again for its body.
+    pub(crate) client_timeout: Duration,
     /// Holds the administrator's key, as a digest.
     pub(crate) admin: FixedStore,
     /// The administrator's key, if it was made for this run and has to be shown.
@@ -23,8 +25,11 @@ pub(crate) struct Config {
 impl Config {
     pub(crate) fn from_env() -> Result<Self, Box<dyn Error>> {
         let (admin, generated_admin_key) = admin_key()?;
-        let cache_ttl = variable("CACHE_TTL", "30")?;
-        let cache_ttl = cache_ttl.parse().map_err(|_| "CACHE_TTL is not a number of seconds")?;
+        let cache_ttl = seconds("CACHE_TTL", "30")?;
+        let client_timeout = seconds("CLIENT_TIMEOUT", "10")?;
+        if client_timeout.is_zero() {
+            return Err("CLIENT_TIMEOUT is no time at all".into());
+        }
         let redis = variable("REDIS_URL", "")?;
         let redis = (!redis.is_empty()).then_some(StoreUrl(redis));
         if redis.as_ref().is_some_and(|url| !url.is_redis()) {
@@ -34,7 +39,8 @@ impl Config {
             address: variable("ADDR", "127.0.0.1:3000")?,
             database: StoreUrl(variable("DATABASE_URL", "sqlite://api-keys.db")?),
             redis,
-            cache_ttl: Duration::from_secs(cache_ttl),
+            cache_ttl,
+            client_timeout,
             admin,
             generated_admin_key,
         })
@@ -60,9 +66,18 @@ fn variable(name: &str, default: &str) -> Result<String, String> {
     }
 }
 
+fn seconds(name: &str, default: &str) -> Result<Duration, String> {
+    // At most some 136 years: times are added to others.
+    let seconds: u32 = variable(name, default)?
+        .parse()
+        .map_err(|_| format!("{name} is not a number of seconds"))?;
+    Ok(Duration::from_secs(seconds.into()))
+}
+
 /// Schemes of databases that are reached over a network.
-const SERVERS: [&str; 8] =
-    ["postgres", "postgresql", "mysql", "mariadb", "redis", "rediss", "valkey", "valkeys"];
+const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
+const MYSQL: [&str; 2] = ["mysql", "mariadb"];
+const REDIS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 
 /// Where something is kept. Shows no password.
 pub(crate) struct StoreUrl(String);
@@ -73,12 +88,20 @@ impl StoreUrl {
     }
 
     /// Before the first colon; empty if there is none.
-    pub(crate) fn scheme(&self) -> &str {
+    fn scheme(&self) -> &str {
         self.0.split_once(':').map_or("", |(scheme, _)| scheme)
     }
 
-    fn is_redis(&self) -> bool {
-        matches!(self.scheme(), "redis" | "rediss" | "valkey" | "valkeys")
+    pub(crate) fn is_postgres(&self) -> bool {
+        POSTGRES.contains(&self.scheme())
+    }
+
+    pub(crate) fn is_redis(&self) -> bool {
+        REDIS.contains(&self.scheme())
+    }
+
+    fn is_server(&self) -> bool {
+        self.is_postgres() || self.is_redis() || MYSQL.contains(&self.scheme())
     }
 }
 
@@ -93,7 +116,7 @@ impl fmt::Display for StoreUrl {
                 write!(f, "SQLite database {file}")
             }
             // A user and a password stand before the last `@`, and more may in the options.
-            Some((scheme, rest)) if SERVERS.contains(&scheme) => {
+            Some((scheme, rest)) if self.is_server() => {
                 let rest = location(rest);
                 let public = rest.rsplit('@').next().unwrap_or_default();
                 write!(f, "{scheme}://{}", public.split('?').next().unwrap_or_default())

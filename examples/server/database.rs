@@ -61,15 +61,13 @@ async fn bus(config: &Config) -> Result<Option<Arc<dyn Invalidations>>, String> 
     let variable = if config.redis.is_some() { "REDIS_URL" } else { "DATABASE_URL" };
     let failed =
         |error| format!("{variable}: cannot announce changes through {url}: {}", causes(&error));
-    Ok(match url.scheme() {
-        "redis" | "rediss" | "valkey" | "valkeys" => {
-            let bus = RedisInvalidations::connect(url.as_str()).await;
-            Some(Arc::new(bus.map_err(failed)?))
-        }
-        "postgres" | "postgresql" => {
-            let bus = PostgresInvalidations::connect(url.as_str()).await;
-            Some(Arc::new(bus.map_err(failed)?))
-        }
-        _ => None,
+    Ok(if url.is_redis() {
+        let bus = RedisInvalidations::connect(url.as_str()).await;
+        Some(Arc::new(bus.map_err(failed)?))
+    } else if url.is_postgres() {
+        let bus = PostgresInvalidations::connect(url.as_str()).await;
+        Some(Arc::new(bus.map_err(failed)?))
+    } else {
+        None
     })
 }

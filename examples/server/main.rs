@@ -12,6 +12,7 @@
 //! | `DATABASE_URL` | `sqlite://api-keys.db` | where keys are kept: `sqlite:`, `postgres:`, `mysql:`, `redis:` or `memory:` |
 //! | `CACHE_TTL` | `30` | seconds that a key is cached, 0 for not at all |
 //! | `REDIS_URL` | | carries changes to other nodes at once; PostgreSQL and Redis do so without |
+//! | `CLIENT_TIMEOUT` | `10` | seconds that a client may take to send a request's head, and again for its body |
 //! | `ADMIN_API_KEY` | made at start and printed | guards `/admin`, in `X-Admin-Key` |
 //! | `RUST_LOG` | `info` | what to log to stderr |
 
@@ -25,15 +26,14 @@ mod database;
 mod logs;
 mod me;
 mod problem;
+mod serve;
 mod shutdown;
 mod users;
 mod view;
 
 use std::{
     error::Error,
-    future::IntoFuture,
     io::{self, Write},
-    net::SocketAddr,
     process::ExitCode,
     time::Duration,
 };
@@ -57,18 +57,17 @@ async fn main() -> ExitCode {
     logs::init();
     let server = match Server::start().await {
         Ok(server) => server,
-        Err(error) => return failed(&*error, NOT_STARTED),
+        Err(error) => return failed(&*error),
     };
-    match server.run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error, 1),
-    }
+    server.run().await;
+    ExitCode::SUCCESS
 }
 
 /// A server that is ready to serve.
 struct Server {
     listener: TcpListener,
     router: Router,
+    client_timeout: Duration,
     usage: UsageRecorder,
     database: Database,
     signals: Signals,
@@ -87,42 +86,37 @@ impl Server {
         let usage = UsageRecorder::new(database.repository.clone());
         let router = app::router(database.manager(), usage.clone(), config.admin.clone())?;
         banner::print(listener.local_addr()?, &config)?;
-        Ok(Self { listener, router, usage, database, signals })
+        let client_timeout = config.client_timeout;
+        Ok(Self { listener, router, client_timeout, usage, database, signals })
     }
 
     /// Serves until a signal comes, then finishes what was begun.
-    async fn run(self) -> io::Result<()> {
-        let Self { listener, router, usage, database, signals } = self;
+    async fn run(self) {
+        let Self { listener, router, client_timeout, usage, database, signals } = self;
         let (stop, stopping) = oneshot::channel();
         let signal = async move {
             signals.received().await;
             tracing::info!("shutting down");
-            // Nobody waits for it any more when serving has failed.
+            // Nobody waits for it any more when everything is finished.
             let _ = stop.send(());
         };
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let serve = axum::serve(listener, service).with_graceful_shutdown(signal);
         let out_of_patience = async {
             let _ = stopping.await;
             tokio::time::sleep(GRACE).await;
         };
-        let served = tokio::select! {
-            served = serve.into_future() => served,
-            () = out_of_patience => {
-                tracing::warn!("some requests took too long to finish");
-                Ok(())
-            }
-        };
+        tokio::select! {
+            () = serve::serve(listener, router, client_timeout, signal) => {}
+            () = out_of_patience => tracing::warn!("some requests took too long to finish"),
+        }
         if let Err(error) = usage.flush().await {
             tracing::warn!(cause = logs::causes(&error), "the last uses of keys were not counted");
         }
         database.repository.close().await;
-        served
     }
 }
 
-fn failed(error: &dyn Error, code: u8) -> ExitCode {
+fn failed(error: &dyn Error) -> ExitCode {
     // Nobody is left to tell when stderr is gone too.
     let _ = writeln!(io::stderr(), "error: {error}");
-    ExitCode::from(code)
+    ExitCode::from(NOT_STARTED)
 }

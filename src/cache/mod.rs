@@ -3,6 +3,7 @@
 //! [`CachedOwners`](crate::CachedOwners) their owners.
 
 mod budget;
+mod clock;
 mod flight;
 mod memory;
 mod outage;

@@ -2,7 +2,8 @@
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
-use crate::{Clock, SystemClock};
+use super::clock::CoarseClock;
+use crate::Clock;
 
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -27,7 +28,7 @@ impl Default for Settings {
             lookups_per_second: None,
             lookup_timeout: Duration::from_secs(5),
             patience: Duration::from_millis(500),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(CoarseClock),
         }
     }
 }

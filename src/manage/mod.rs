@@ -8,7 +8,7 @@ mod error;
 mod import;
 mod rotate;
 mod update;
-mod validate;
+pub(crate) mod validate;
 
 use std::{fmt, sync::Arc};
 

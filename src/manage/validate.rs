@@ -6,7 +6,7 @@ use crate::{KeyRecord, LegacyHash, Metadata};
 const MAX_METADATA: usize = 16 * 1024;
 
 /// Checks every field that a caller may choose.
-pub(super) fn record(record: &KeyRecord) -> Result<(), InvalidField> {
+pub(crate) fn record(record: &KeyRecord) -> Result<(), InvalidField> {
     length("name", &record.name, 1, 100)?;
     if let Some(description) = &record.details.description {
         text("description", description)?;

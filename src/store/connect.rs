@@ -15,10 +15,15 @@ use crate::ConfigError;
 /// | `postgres://user:password@host/database`, `postgresql://…` | `PostgresStore` | `postgres` |
 /// | `mysql://user:password@host/database`, `mariadb://…` | `MySqlStore` | `mysql` |
 /// | `redis://host`, `rediss://…`, `valkey://…`, `valkeys://…` | `RedisStore` | `redis` |
+/// | `redis+cluster://user:password@host:port,host:port`, `rediss+cluster://…`, `valkey…` | `RedisStore` on a cluster | `redis-cluster` |
 ///
 /// What follows the database's name is the driver's: for the SQL stores, the options of sqlx, such
 /// as `?sslmode=verify-full`. SQLite takes no options but `?mode=rwc`, which is what happens
 /// anyway: a file that is not there is made.
+///
+/// A cluster is known by any of its nodes; name several, so that one may be down. User and password
+/// are the same for all, as is what follows the last node. Characters that mean something in a URL,
+/// commas included, are written in percent in a password.
 ///
 /// No error shows the URL, which may hold a password.
 ///
@@ -66,6 +71,17 @@ pub async fn connect(url: &str) -> Result<Arc<dyn KeyRepository>, ConnectError> 
         #[cfg(not(feature = "redis"))]
         "redis" | "rediss" | "valkey" | "valkeys" => Err(needs("redis")),
 
+        #[cfg(feature = "redis-cluster")]
+        "redis+cluster" | "rediss+cluster" | "valkey+cluster" | "valkeys+cluster" => {
+            let nodes = cluster_nodes(scheme, rest);
+            let nodes = nodes.iter().map(String::as_str);
+            Ok(Arc::new(super::RedisStore::connect_cluster(nodes).await?))
+        }
+        #[cfg(not(feature = "redis-cluster"))]
+        "redis+cluster" | "rediss+cluster" | "valkey+cluster" | "valkeys+cluster" => {
+            Err(needs("redis-cluster"))
+        }
+
         scheme if is_scheme(scheme) => {
             Err(ConfigError::StoreScheme { scheme: scheme.to_owned() }.into())
         }
@@ -101,6 +117,17 @@ fn sqlite_file(url: &str, rest: &str) -> Result<std::path::PathBuf, ConfigError>
         _ => {}
     }
     Err(ConfigError::StoreUrl { expected: "a URL like `sqlite:keys.db`" })
+}
+
+/// The URL of each node of a cluster. There is no standard for one of all of them; this is the form
+/// of several other programs, with the `+` of redis-rs's own `redis+unix`.
+#[cfg(feature = "redis-cluster")]
+fn cluster_nodes(scheme: &str, rest: &str) -> Vec<String> {
+    let scheme = scheme.trim_end_matches("+cluster");
+    let rest = rest.trim_start_matches("//");
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    hosts.split(',').map(|host| format!("{scheme}://{user}{host}{tail}")).collect()
 }
 
 /// Why [`connect`] gave no store.
@@ -139,6 +166,32 @@ impl Error for ConnectError {
         match self {
             Self::Config(error) => error.source(),
             Self::Store(error) => error.source(),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "redis-cluster"))]
+mod tests {
+    use super::cluster_nodes;
+
+    #[test]
+    fn a_cluster_has_the_urls_of_its_nodes() {
+        for (scheme, rest, nodes) in [
+            ("redis", "//one", &["redis://one"][..]),
+            ("valkey", "//one:1,two:2", &["valkey://one:1", "valkey://two:2"]),
+            (
+                "rediss",
+                "//u:p%2C@one,[::1]:7/0?a=b,c",
+                &["rediss://u:p%2C@one/0?a=b,c", "rediss://u:p%2C@[::1]:7/0?a=b,c"],
+            ),
+            (
+                "redis",
+                "//:p@ss@one,two#insecure",
+                &["redis://:p@ss@one#insecure", "redis://:p@ss@two#insecure"],
+            ),
+            ("redis", "//one,", &["redis://one", "redis://"]),
+        ] {
+            assert_eq!(cluster_nodes(&format!("{scheme}+cluster"), rest), nodes);
         }
     }
 }

@@ -58,19 +58,20 @@ impl MemoryStore {
 
 impl Keys {
     /// Whether ids, digests and requests are unique after these changes.
-    fn check(&self, changes: &Changes) -> Result<(), StoreError> {
+    fn check(&self, inserts: &[KeyRecord], updates: &[KeyUpdate]) -> Result<(), StoreError> {
         let (mut ids, mut digests) = (HashSet::new(), HashSet::new());
         let mut requests = HashSet::new();
-        let inserts = changes.inserts.iter().map(|record| (record, None));
-        let updates = changes.updates.iter();
-        let updates = updates.map(|update| (&update.record, self.by_id.get(&update.record.id)));
+        let inserts = inserts.iter().map(|record| (record, None));
+        let updates =
+            updates.iter().map(|update| (&update.record, self.by_id.get(&update.record.id)));
         for (record, old) in inserts.chain(updates) {
-            let taken_by = |id: &KeyId| old.is_none_or(|old| old.id != *id);
+            let is_anothers = |id: &KeyId| old.is_none_or(|old| old.id != *id);
             let digest = MapDigest::from(&record.digest);
             let request = record.details.request.as_ref().map(MapDigest::from);
             let known = (old.is_none() && self.by_id.contains_key(&record.id))
-                || self.by_digest.get(&digest).is_some_and(|other| taken_by(&other.id))
-                || request.is_some_and(|request| self.requests.get(&request).is_some_and(taken_by));
+                || self.by_digest.get(&digest).is_some_and(|other| is_anothers(&other.id))
+                || request
+                    .is_some_and(|request| self.requests.get(&request).is_some_and(is_anothers));
             let twice = !ids.insert(record.id)
                 || !digests.insert(digest)
                 || request.is_some_and(|request| !requests.insert(request));
@@ -96,6 +97,9 @@ impl Keys {
     fn replace(&mut self, record: &KeyRecord) {
         let Some(old) = self.by_id.get(&record.id).cloned() else { return };
         self.by_digest.remove(&MapDigest::from(&old.digest));
+        if let Some(request) = &old.details.request {
+            self.requests.remove(&MapDigest::from(request));
+        }
         self.put(Arc::new(KeyRecord {
             created_at: old.created_at,
             last_used_at: old.last_used_at,
@@ -121,10 +125,11 @@ impl KeyStore for MemoryStore {
 impl KeyRepository for MemoryStore {
     async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
         let mut keys = self.write();
-        keys.check(changes)?;
+        keys.check(&changes.inserts, &[])?;
         if changes.updates.iter().any(|update| keys.is_stale(update)) {
             return Ok(Update::Stale);
         }
+        keys.check(&changes.inserts, &changes.updates)?;
         for record in &changes.inserts {
             keys.put(Arc::new(record.clone()));
         }

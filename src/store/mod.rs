@@ -4,19 +4,22 @@
 //! | store | feature | for |
 //! |---|---|---|
 //! | [`MemoryStore`] | – | tests, and keys that need not outlive the process |
+//! | [`FileStore`] | `file` | a handful of keys in a file, which may change |
 //! | [`FixedStore`] | – | a handful of keys from the environment or configuration |
 //! | [`MySqlStore`] | `mysql` | several machines, in MySQL or MariaDB |
 //! | [`PostgresStore`] | `postgres` | several machines, in PostgreSQL |
 //! | [`RedisStore`] | `redis` | several machines, in Redis or Valkey |
 //! | [`SqliteStore`] | `sqlite` | one machine, in a file |
 //!
-//! [`connect`] opens any of them by URL.
+//! [`connect`] opens those that a manager can write to, by URL.
 
 #[cfg(feature = "cache")]
 mod cached;
 mod connect;
 mod digest_map;
 mod error;
+#[cfg(feature = "file")]
+mod file;
 mod fixed;
 mod invalidation;
 mod list;
@@ -53,6 +56,9 @@ pub use connect::{ConnectError, connect};
 #[cfg(feature = "cache")]
 pub(crate) use digest_map::DigestHash;
 pub use error::{StoreError, StoreErrorKind};
+#[cfg(feature = "file")]
+#[cfg_attr(docsrs, doc(cfg(feature = "file")))]
+pub use file::{FileError, FileErrorKind, FileStatus, FileStore};
 pub use fixed::FixedStore;
 pub(crate) use invalidation::Announced;
 #[cfg(feature = "postgres")]
@@ -162,7 +168,8 @@ pub trait KeyRepository: KeyStore {
     /// A new key whose id, digest or [`request`](crate::KeyDetails::request) exists already is a
     /// [`Duplicate`](StoreErrorKind::Duplicate). An update whose key has another revision than
     /// expected, or does not exist, makes everything [`Stale`](Update::Stale). Of several
-    /// concurrent updates that expect the same revision, exactly one is [`Done`](Update::Done).
+    /// concurrent updates that expect the same revision, exactly one is [`Done`](Update::Done). Of
+    /// several reasons not to write, a duplicate among the new keys comes first.
     ///
     /// An update writes every field of its record but `id`, `created_at`, `last_used_at` and
     /// `use_count`; the new revision is the record's, which must be greater than the expected one.

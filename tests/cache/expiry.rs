@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_api_key::{ApiKeyLayer, KeyHasher};
+use tower_api_key::{ApiKeyLayer, KeyHasher, SettableClock};
 
 use crate::{
     flood::ask,
@@ -122,6 +122,22 @@ async fn a_key_that_expires_by_itself_is_refused_on_time() {
     fixture.at(Duration::from_secs(10) - MILLISECOND);
     assert_eq!(ask(&layer, KEY).await, "admitted");
     fixture.at(Duration::from_secs(10));
+    assert_eq!(ask(&layer, KEY).await, "expired_key");
+    assert_eq!(fixture.store.lookups(), 1);
+}
+
+/// A cache may go by a clock that is late, and does so by default.
+#[tokio::test]
+async fn the_layer_goes_by_a_clock_of_its_own() {
+    const KEY: &str = "a-key-that-expires-before-the-cache-thinks-so";
+    let fixture = Fixture::new();
+    let mut record = record(KeyHasher::sha256().digest(KEY));
+    record.expires_at = Some(NOW.saturating_add(MILLISECOND));
+    fixture.store.insert(&record).await;
+    let exact = SettableClock::new(NOW);
+    let layer = ApiKeyLayer::new(fixture.cache.clone()).with_clock(exact.clone());
+    assert_eq!(ask(&layer, KEY).await, "admitted");
+    exact.advance(MILLISECOND);
     assert_eq!(ask(&layer, KEY).await, "expired_key");
     assert_eq!(fixture.store.lookups(), 1);
 }

@@ -29,7 +29,7 @@ use crate::support::{
 
 /// A bus that the tests cut.
 #[derive(Clone, Default)]
-struct Bus(Arc<State>);
+pub(crate) struct Bus(Arc<State>);
 
 type Message = Result<Vec<KeyDigest>, StoreError>;
 
@@ -46,7 +46,7 @@ impl Bus {
         wait_until(|| self.0.subscriptions.lock().unwrap().len() >= times).await;
     }
 
-    fn attempts(&self) -> usize {
+    pub(crate) fn attempts(&self) -> usize {
         self.0.attempts.lock().unwrap().len()
     }
 
@@ -54,12 +54,12 @@ impl Bus {
         self.last().send(message).unwrap();
     }
 
-    fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.0.is_down.store(true, SeqCst);
         self.say(Err(StoreError::unavailable("connection reset")));
     }
 
-    fn mend(&self) {
+    pub(crate) fn mend(&self) {
         self.0.is_down.store(false, SeqCst);
     }
 
@@ -97,7 +97,7 @@ impl Subscription for Subscriber {
 }
 
 /// A cache that listens to a bus, and knows these keys.
-async fn listening(keys: &[KeyDigest]) -> (Fixture, Bus) {
+pub(crate) async fn listening(keys: &[KeyDigest]) -> (Fixture, Bus) {
     let bus = Bus::default();
     let fixture = Fixture::with(|cache| cache.with_invalidations(bus.clone()));
     bus.subscribed(1).await;
@@ -107,7 +107,7 @@ async fn listening(keys: &[KeyDigest]) -> (Fixture, Bus) {
 }
 
 /// Waits until everything cached was distrusted so often.
-async fn reset(fixture: &Fixture, times: u64) {
+pub(crate) async fn reset(fixture: &Fixture, times: u64) {
     wait_until(|| fixture.cache.stats().resets >= times).await;
 }
 
@@ -215,7 +215,7 @@ async fn attempts_are_spaced_out() {
 }
 
 /// Sleeps and not only yields, so that the paused clock moves on.
-async fn wait_until(is_so: impl Fn() -> bool) {
+pub(crate) async fn wait_until(is_so: impl Fn() -> bool) {
     while !is_so() {
         tokio::time::sleep(MILLISECOND).await;
     }

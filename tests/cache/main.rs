@@ -7,10 +7,15 @@
 mod bounds;
 mod budget;
 mod changes;
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+#[path = "../support/child.rs"]
+mod child;
 mod expiry;
 mod flights;
 mod flood;
 mod listening;
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+mod observed;
 mod outage;
 mod owners;
 mod refresh;

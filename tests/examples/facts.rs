@@ -44,6 +44,20 @@ fn the_crate_documentation_lists_every_feature() {
     assert_lists_features(&docs.join("\n"));
 }
 
+#[test]
+fn the_crate_documentation_lists_every_metric() {
+    fn names(text: &str, start: &str) -> BTreeSet<String> {
+        let of_name = |c: &char| c.is_ascii_lowercase() || *c == '_';
+        text.split(&format!("{start}tower_api_key_"))
+            .skip(1)
+            .map(|rest| rest.chars().take_while(of_name).collect())
+            .collect()
+    }
+    let made = names(&read("src/observe.rs"), "\"");
+    assert!(made.contains("listening"), "{made:?}");
+    assert_eq!(names(&read("src/lib.rs"), "| `"), made);
+}
+
 /// The Rust version and our own, wherever people read them.
 #[test]
 fn repeated_versions_are_the_declared_ones() {

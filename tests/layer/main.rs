@@ -34,6 +34,8 @@ mod rotation;
 mod rotation_first_use;
 mod scopes;
 mod secrets;
+#[cfg(feature = "file-yaml")]
+mod static_file;
 mod stores;
 mod support;
 mod update;

@@ -18,5 +18,6 @@ mod routes;
 #[path = "../support/servers.rs"]
 mod servers;
 mod shutdown;
+mod slow;
 mod start;
 mod support;

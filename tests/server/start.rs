@@ -185,10 +185,12 @@ fn databases_that_cannot_be_used_are_refused_and_passwords_not_shown() {
 }
 
 #[test]
-fn what_cannot_be_used_for_the_cache_is_refused_by_name() {
+fn what_else_cannot_be_used_is_refused_by_name() {
     for (variable, value) in [
         ("CACHE_TTL", "half a minute"),
         ("CACHE_TTL", "-1"),
+        ("CLIENT_TIMEOUT", "soon"),
+        ("CLIENT_TIMEOUT", "0"),
         ("REDIS_URL", "hunter2"),
         ("REDIS_URL", "postgres://user:hunter2@localhost/keys"),
         ("REDIS_URL", "redis://:hunter2@localhost:1"),

@@ -21,8 +21,15 @@ pub(crate) const ADMIN_KEY: &str = "an-administrators-key-for-tests";
 /// The server's command with nothing of the environment that it would read.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(example("server"));
-    for variable in ["ADDR", "DATABASE_URL", "REDIS_URL", "CACHE_TTL", "ADMIN_API_KEY", "RUST_LOG"]
-    {
+    for variable in [
+        "ADDR",
+        "DATABASE_URL",
+        "REDIS_URL",
+        "CACHE_TTL",
+        "CLIENT_TIMEOUT",
+        "ADMIN_API_KEY",
+        "RUST_LOG",
+    ] {
         command.env_remove(variable);
     }
     command

@@ -80,19 +80,16 @@ async fn mysql() {
     assert_eq!(stored(&again, full(1).id).await, full(1));
 }
 
-/// Reads only: the prefix is the one that an application has that does not choose another.
+/// On a server of its own: the prefix is the one that an application has that does not choose
+/// another.
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn redis() {
-    let Some(url) = crate::servers::Server::Redis.url() else { return };
-    let (_, rest) = url.split_once("://").unwrap();
-    for scheme in ["redis", "valkey"] {
-        let store = connect(&format!("{scheme}://{rest}")).await.unwrap();
-        assert!(
-            store.get(crate::conformance::record(u64::MAX).id).await.unwrap().is_none(),
-            "{scheme}"
-        );
-    }
+    use crate::redis::server::OwnServer;
+    let Some(server) = OwnServer::start(&[]) else { return };
+    works(&server.url()).await;
+    let again = connect(&server.url().replace("redis:", "valkey:")).await.unwrap();
+    assert_eq!(stored(&again, full(1).id).await, full(1));
 }
 
 #[tokio::test]
@@ -126,6 +123,8 @@ async fn no_error_shows_a_password() {
         "redis",
         "rediss",
         "valkey",
+        "redis+cluster",
+        "valkeys+cluster",
         "mssql",
         "",
         " ",

@@ -92,6 +92,7 @@ impl<S: KeyStore> Running<S> {
                     // Nor what was said between its end and now.
                     let Some(cache) = self.cache.upgrade() else { return };
                     cache.cache.distrust();
+                    observe::subscription_lost();
                     error
                 }
                 Err(error) => error,

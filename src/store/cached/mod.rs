@@ -4,7 +4,7 @@ mod listen;
 mod repository;
 mod settings;
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
@@ -37,7 +37,8 @@ use crate::{
 /// A key that was revoked is refused on every node
 ///
 /// - with [invalidations](Self::with_invalidations), as soon as the message arrives;
-/// - without, or while they are disconnected, within the [time to live](Self::with_ttl);
+/// - without, or while they are disconnected, within the [time to live](Self::with_ttl): keys in
+///   MySQL rely on that, or take Redis to carry invalidations;
 /// - if the store fails as well, or takes longer than [`patience`](Self::with_patience), within
 ///   [`stale_if_error`](Self::with_stale_if_error) after that.
 ///

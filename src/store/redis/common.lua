@@ -1,7 +1,7 @@
 -- Goes before every script. They all get the same keys in the same order, whether they need them
 -- or not: all of them share a hash tag, so a cluster has them on one node.
 --
---   schema     hash: `version` of this layout, and `keys`, how many there are
+--   schema     hash: `version` of this layout, and the sizes of `keys`, `requests` and `legacy`
 --   keys       hash: id -> the key as JSON, as src/store/redis/record.rs writes it
 --   digests    hash: digest in hex -> id
 --   uses       hash: id -> use count, where there is one
@@ -9,9 +9,15 @@
 --   ids        sorted set: the ids of keys that are not deleted, in lexicographic order
 --   owners     sorted set: the same for keys with an owner, as `<owner in hex>:<id>`
 --   ended      sorted set: ids of revoked and deleted keys, by the time when they first were
+--   requests   hash: request in hex -> id
+--   legacy     sorted set: the same as `ids` for keys with a legacy hash
+--
+-- Version 1 had neither `requests` nor `legacy`, nor their numbers in `schema`.
 --
 -- Redis undoes nothing when a script fails: whatever can be wrong is found before the first write.
-local schema, keys, digests, uses, last_used, ids, owners, ended = unpack(KEYS)
+local schema, keys, digests, uses, last_used, ids, owners, ended, requests, legacy = unpack(KEYS)
+
+local VERSION = '2'
 
 local function corrupt(what)
   return {err = 'CORRUPT ' .. what}
@@ -22,17 +28,25 @@ local function unusable()
   local version = redis.call('HGET', schema, 'version')
   if not version then
     return corrupt('there is no schema: the keys were never migrated, or evicted or flushed since')
-  elseif version ~= '1' then
-    return corrupt('the schema has version ' .. version .. '; this version of tower-api-key knows version 1')
+  elseif version ~= VERSION then
+    local known = '; this version of tower-api-key knows version ' .. VERSION
+    local remedy = version == '1' and ', and `migrate` makes it that' or ''
+    return corrupt('the schema has version ' .. version .. known .. remedy)
   end
 end
 
 -- Says what was lost, if anything was. Eviction takes a whole hash and tells nobody; without this
--- check, every key would be unknown all of a sudden.
+-- check, every key would be unknown all of a sudden, and every request new.
 local function lost()
-  local count = tonumber(redis.call('HGET', schema, 'keys'))
-  if redis.call('HLEN', keys) ~= count or redis.call('HLEN', digests) ~= count then
-    return corrupt('keys are missing: evicted, or removed by another program')
+  local counts = redis.call('HMGET', schema, 'keys', 'keys', 'requests', 'legacy')
+  local there = {
+    redis.call('HLEN', keys), redis.call('HLEN', digests), redis.call('HLEN', requests),
+    redis.call('ZCARD', legacy),
+  }
+  for place, count in ipairs(there) do
+    if count ~= tonumber(counts[place]) then
+      return corrupt('keys are missing: evicted, or removed by another program')
+    end
   end
 end
 
@@ -47,13 +61,25 @@ local function rows(wanted)
   return {column(keys), column(uses), column(last_used)}
 end
 
+-- What the scripts read of a key, where it is there.
+local TYPES = {
+  digest = 'string', revision = 'string', owner = 'string', request = 'string',
+  legacy_hash = 'string', created_at = 'number', revoked_at = 'number', deleted_at = 'number',
+}
+
 -- A key from its JSON, or nil. Lua's numbers are doubles, which times fit into exactly; counts and
 -- revisions stay text.
 local function decode(json)
   local good, key = pcall(cjson.decode, json)
-  if good and type(key) == 'table' and key.digest and key.created_at then
-    return key
+  if not good or type(key) ~= 'table' or not key.digest or not key.created_at then
+    return nil
   end
+  for field, kind in pairs(TYPES) do
+    if key[field] ~= nil and type(key[field]) ~= kind then
+      return nil
+    end
+  end
+  return key
 end
 
 -- Text from a time in milliseconds.
@@ -77,6 +103,10 @@ end
 -- Adds a key to whatever it must be found by.
 local function index(id, key)
   redis.call('HSET', digests, key.digest, id)
+  if key.request then
+    redis.call('HSET', requests, key.request, id)
+    redis.call('HINCRBY', schema, 'requests', 1)
+  end
   local ended_at = key.revoked_at
   if key.deleted_at and (not ended_at or key.deleted_at < ended_at) then
     ended_at = key.deleted_at
@@ -84,16 +114,21 @@ local function index(id, key)
   if ended_at then
     redis.call('ZADD', ended, millis(ended_at), id)
   end
-  if not key.deleted_at then
-    redis.call('ZADD', ids, 0, id)
-    if key.owner then
-      redis.call('ZADD', owners, 0, owned(id, key))
-    end
+  if key.deleted_at then
+    return
+  end
+  redis.call('ZADD', ids, 0, id)
+  if key.owner then
+    redis.call('ZADD', owners, 0, owned(id, key))
+  end
+  if key.legacy_hash then
+    redis.call('ZADD', legacy, 0, id)
+    redis.call('HINCRBY', schema, 'legacy', 1)
   end
 end
 
--- Undoes `index`. Its commands are allowed when memory is full, and so is what a script does after
--- them: revoking works to the last.
+-- Undoes `index`. Its first command is allowed when memory is full, and so is what a script does
+-- after it: revoking works to the last.
 local function unindex(id, key)
   redis.call('HDEL', digests, key.digest)
   redis.call('ZREM', ended, id)
@@ -101,5 +136,12 @@ local function unindex(id, key)
   if key.owner then
     redis.call('ZREM', owners, owned(id, key))
   end
+  if key.request then
+    redis.call('HDEL', requests, key.request)
+    redis.call('HINCRBY', schema, 'requests', -1)
+  end
+  if key.legacy_hash and not key.deleted_at then
+    redis.call('ZREM', legacy, id)
+    redis.call('HINCRBY', schema, 'legacy', -1)
+  end
 end
-

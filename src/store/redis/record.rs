@@ -9,33 +9,48 @@ use std::fmt;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use crate::{Details, KeyDetails, KeyDigest, KeyId, KeyRecord, OwnerId, Scopes, Text, Timestamp};
+use crate::{
+    Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, OwnerId, Rotation, Scopes, Text,
+    Timestamp,
+};
 
 /// Fields that are not set are left out.
 pub(super) fn write(record: &KeyRecord) -> String {
     let text = |text: &str| Some(Value::from(text));
     let optional = |text: Option<&str>| text.map(Value::from);
     let time = |time: Option<Timestamp>| time.map(|time| Value::from(time.as_unix_millis()));
-    let addresses = record.details.allowed_addresses.iter().map(ToString::to_string);
+    let id = |id: Option<KeyId>| id.map(|id| Value::from(id.to_string()));
+    let details = &*record.details;
+    let rotation = &details.rotation;
+    let addresses = details.allowed_addresses.iter().map(ToString::to_string);
     let scopes = record.scopes.iter().map(ToString::to_string);
     let fields = [
-        ("id", text(&record.id.to_string())),
+        ("id", id(Some(record.id))),
         ("digest", text(&record.digest.to_hex())),
         ("start", text(&record.start)),
         ("name", text(&record.name)),
-        ("description", optional(record.details.description.as_deref())),
+        ("description", optional(details.description.as_deref())),
         ("owner", optional(record.owner.as_ref().map(OwnerId::as_str))),
         ("scopes", Some(scopes.collect())),
-        ("tier", optional(record.details.tier.as_deref())),
-        ("metadata", Some(Value::Object(record.details.metadata.clone()))),
+        ("tier", optional(details.tier.as_deref())),
+        ("metadata", Some(Value::Object(details.metadata.clone()))),
         ("allowed_addresses", Some(addresses.collect())),
         ("disabled", Some(Value::from(record.disabled))),
         ("updated_at", time(Some(record.updated_at))),
         ("not_before", time(record.not_before)),
         ("expires_at", time(record.expires_at)),
         ("revoked_at", time(record.revoked_at)),
-        ("revoked_reason", optional(record.details.revoked_reason.as_deref())),
-        ("deleted_at", time(record.details.deleted_at)),
+        ("revoked_reason", optional(details.revoked_reason.as_deref())),
+        ("deleted_at", time(details.deleted_at)),
+        ("lineage", id(rotation.lineage)),
+        ("rotated_from", id(rotation.from)),
+        ("rotated_to", id(rotation.to)),
+        ("rotated_at", time(rotation.rotated_at)),
+        ("retires_at", time(rotation.retires_at)),
+        ("grace_after_use", rotation.grace_after_use.map(Value::from)),
+        ("is_awaited", rotation.is_awaited.then_some(Value::Bool(true))),
+        ("request", details.request.map(|request| Value::from(request.to_hex()))),
+        ("legacy_hash", optional(details.legacy_hash.as_ref().map(LegacyHash::expose))),
         ("revision", text(&record.revision.to_string())),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -49,7 +64,7 @@ pub(super) fn read(
     last_used: Option<&str>,
 ) -> Result<KeyRecord, Unreadable> {
     let mut fields = Fields(serde_json::from_str(json).map_err(|_| Unreadable("JSON"))?);
-    let id = fields.parsed("id", |text| text.parse::<KeyId>().ok())?;
+    let id = fields.id("id")?.ok_or(Unreadable("id"))?;
     let digest = fields.parsed("digest", KeyDigest::from_hex)?;
     let created_at = fields.time("created_at")?.ok_or(Unreadable("created_at"))?;
     let name = fields.text("name")?.ok_or(Unreadable("name"))?;
@@ -76,7 +91,17 @@ pub(super) fn read(
         allowed_addresses: addresses.map_err(|_| Unreadable("allowed_addresses"))?,
         revoked_reason: fields.text("revoked_reason")?,
         deleted_at: fields.time("deleted_at")?,
-        ..KeyDetails::default()
+        rotation: Rotation {
+            lineage: fields.id("lineage")?,
+            from: fields.id("rotated_from")?,
+            to: fields.id("rotated_to")?,
+            rotated_at: fields.time("rotated_at")?,
+            retires_at: fields.time("retires_at")?,
+            grace_after_use: fields.optional("grace_after_use", |value| value.as_u64())?,
+            is_awaited: fields.optional("is_awaited", |value| value.as_bool())?.unwrap_or(false),
+        },
+        request: fields.optional("request", |value| KeyDigest::from_hex(value.as_str()?))?,
+        legacy_hash: fields.text("legacy_hash")?.map(LegacyHash::new),
     });
     record.revision = fields.parsed("revision", |text| text.parse().ok())?;
     record.use_count = uses.map_or(Ok(0), str::parse).map_err(|_| Unreadable("use_count"))?;
@@ -118,6 +143,10 @@ impl Fields {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<T, Unreadable> {
         self.required(name, |value| parse(value.as_str()?))
+    }
+
+    fn id(&mut self, name: &'static str) -> Result<Option<KeyId>, Unreadable> {
+        self.optional(name, |value| value.as_str()?.parse().ok())
     }
 
     fn time(&mut self, name: &'static str) -> Result<Option<Timestamp>, Unreadable> {

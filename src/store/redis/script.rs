@@ -38,8 +38,7 @@ pub(super) struct Scripts {
     pub(super) find: Script,
     pub(super) get: Script,
     pub(super) list: Script,
-    pub(super) insert: Script,
-    pub(super) update: Script,
+    pub(super) apply: Script,
     pub(super) record_uses: Script,
     pub(super) purge: Script,
 }
@@ -61,8 +60,7 @@ impl Scripts {
             find: script!(repeatable "find.lua"),
             get: script!(repeatable "get.lua"),
             list: script!(repeatable "list.lua"),
-            insert: script!("insert.lua"),
-            update: script!("update.lua"),
+            apply: script!("apply.lua"),
             record_uses: script!("record_uses.lua"),
             purge: script!("purge.lua"),
         }
@@ -72,14 +70,25 @@ impl Scripts {
 /// The keys in Redis, in the order in which `common.lua` takes them.
 pub(super) struct Keys {
     pub(super) prefix: Box<str>,
-    names: [String; 8],
+    names: [String; 10],
 }
 
 impl Keys {
     /// For a prefix, which was checked. In braces it decides alone which node of a cluster a key
     /// is on (the "hash tag" of the cluster specification).
     pub(super) fn new(prefix: &str) -> Self {
-        let parts = ["schema", "keys", "digests", "uses", "last_used", "ids", "owners", "ended"];
+        let parts = [
+            "schema",
+            "keys",
+            "digests",
+            "uses",
+            "last_used",
+            "ids",
+            "owners",
+            "ended",
+            "requests",
+            "legacy",
+        ];
         Self { prefix: prefix.into(), names: parts.map(|part| format!("{{{prefix}}}:{part}")) }
     }
 }

@@ -1,6 +1,7 @@
 //! A key shows nowhere: not in `Debug` or `Display`, not in errors, not in events.
 
-mod child;
+#[path = "../../support/child.rs"]
+pub(crate) mod child;
 mod env;
 #[cfg(feature = "tracing")]
 mod events;

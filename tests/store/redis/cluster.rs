@@ -2,40 +2,42 @@
 
 use tower_api_key::{
     KeyDigest, KeyId,
-    store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreErrorKind, Update},
+    store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, Update},
 };
 
 use super::{
-    run,
+    indexed, request, run,
     server::{OwnServer, wait_until},
     texts,
 };
-use crate::conformance::{at, digest, full, record, stored};
+use crate::conformance::{assert_duplicate, at, digest, record, stored};
 
 /// Every script, on keys with all there is to them. A script that used keys on two nodes would be
 /// an error (`CROSSSLOT`), even on a cluster of one.
 async fn use_everything(store: &RedisStore) {
     store.migrate().await.unwrap();
-    store.insert(&full(1)).await.unwrap();
+    store.insert(&indexed(1)).await.unwrap();
     store.insert(&record(2)).await.unwrap();
-    let duplicate = store.insert(&full(1)).await.unwrap_err();
-    assert_eq!(duplicate.kind(), StoreErrorKind::Duplicate);
-    assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&full(1)));
+    assert_duplicate(store.insert(&indexed(1)).await);
+    assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&indexed(1)));
     assert!(store.find(&KeyDigest::from_bytes([9; 32])).await.unwrap().is_none());
     assert!(store.get(KeyId::from_bytes([9; 16])).await.unwrap().is_none());
 
-    let mut changed = full(1);
+    let mut changed = indexed(1);
     (changed.digest, changed.owner) = (digest(3), Some("bert".into()));
     changed.revision += 1;
-    assert_eq!(store.update(&changed, full(1).revision).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&changed, indexed(1).revision).await.unwrap(), Update::Done);
     assert_eq!(store.update(&changed, 0).await.unwrap(), Update::Stale);
     assert_eq!(store.find(&digest(3)).await.unwrap().as_deref(), Some(&changed));
-    for query in [ListQuery::new(1), ListQuery::new(1).with_owner("bert")] {
+    let (mut by_request, mut legacy) = (ListQuery::new(1), ListQuery::new(1));
+    (by_request.request, legacy.legacy) = (Some(request(1)), true);
+    for query in [ListQuery::new(1), ListQuery::new(1).with_owner("bert"), by_request, legacy] {
         assert_eq!(store.list(&query).await.unwrap().items.len(), 1);
     }
     let uses = [1, 2].map(|number| KeyUse { id: record(number).id, count: 1, last_used_at: at(9) });
     store.record_uses(&uses).await.unwrap();
     assert_eq!(stored(store, record(2).id).await.use_count, 1);
+    assert_eq!(store.purge(at(i64::MAX), Some(&"anna".into())).await.unwrap(), 0);
     assert_eq!(store.purge(at(i64::MAX), None).await.unwrap(), 1);
 }
 
@@ -92,12 +94,22 @@ async fn the_node_with_the_keys_is_found() {
         use_everything(&store.with_prefix(name).unwrap()).await;
     }
 
+    // By one URL, under the usual prefix, wherever that is. The first node need not be there.
+    let nodes = format!("127.0.0.1:{}", one.port());
+    for url in [
+        format!("redis+cluster://{nodes}"),
+        format!("valkey+cluster://127.0.0.1:{},{nodes}", super::server::free_port()),
+    ] {
+        let store = tower_api_key::store::connect(&url).await.unwrap();
+        assert!(store.get(record(1).id).await.unwrap().is_none(), "{url}");
+    }
+
     // One node leads to the other. A store that knows of no cluster says what is wrong.
     let store = RedisStore::new_cluster([&*one.url()]).unwrap().with_prefix(on_two).unwrap();
     assert_eq!(stored(&store, record(2).id).await.use_count, 1);
     let plain = RedisStore::new(&one.url()).unwrap().with_prefix(on_two).unwrap();
     let error = plain.find(&digest(2)).await.unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    assert_eq!(error.kind(), tower_api_key::store::StoreErrorKind::Unavailable);
     assert!(texts(&error).contains("connect_cluster"), "{error:?}");
 
     // Keys move, and the store does not know yet.

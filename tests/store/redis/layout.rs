@@ -2,11 +2,11 @@
 
 use tower_api_key::{
     KeyRecord, OwnerId,
-    store::{KeyRepository, KeyUse, ListQuery, RedisStore, Update},
+    store::{Changes, KeyRepository, KeyUse, ListQuery, RedisStore, Update},
 };
 
-use super::{Prefix, run};
-use crate::conformance::{at, digest, full, record, stored};
+use super::{Prefix, indexed, request, run};
+use crate::conformance::{assert_duplicate, at, digest, record, stored};
 
 async fn change(store: &RedisStore, change: impl FnOnce(&mut KeyRecord)) {
     let mut record = stored(store, record(1).id).await;
@@ -47,11 +47,12 @@ async fn nothing_stays_of_a_purged_key() {
     let Some(prefix) = Prefix::new() else { return };
     let store = prefix.open().await;
     assert_eq!(prefix.keys(), [prefix.key("schema")]);
-    store.insert(&full(1)).await.unwrap();
+    store.insert(&indexed(1)).await.unwrap();
     store.insert(&record(2)).await.unwrap();
     let uses = [1, 2].map(|number| KeyUse { id: record(number).id, count: 1, last_used_at: at(9) });
     store.record_uses(&uses).await.unwrap();
     change(&store, |record| record.digest = digest(3)).await;
+    change(&store, |record| record.details.request = Some(request(3))).await;
     change(&store, |record| record.owner = Some("anna".into())).await;
     change(&store, |record| record.details.deleted_at = Some(at(7))).await;
     let mut second = stored(&store, record(2).id).await;
@@ -62,8 +63,78 @@ async fn nothing_stays_of_a_purged_key() {
 
     assert_eq!(store.purge(at(8), None).await.unwrap(), 2);
     assert_eq!(prefix.keys(), [prefix.key("schema")]);
-    let count: u64 = run(&mut prefix.connect(), &["HGET", &prefix.key("schema"), "keys"]);
-    assert_eq!(count, 0);
+    let counts: Vec<u64> =
+        run(&mut prefix.connect(), &["HMGET", &prefix.key("schema"), "keys", "requests", "legacy"]);
+    assert_eq!(counts, [0, 0, 0]);
+    // What belonged to the purged key can be had again.
+    store.insert(&indexed(1)).await.unwrap();
+}
+
+/// What a key no longer is, it is not found by.
+#[tokio::test]
+async fn a_key_is_found_by_what_it_is_today() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    store.insert(&indexed(1)).await.unwrap();
+    let all = prefix.contents();
+    let (mut by_request, mut legacy) = (ListQuery::new(10), ListQuery::new(10));
+    (by_request.request, legacy.legacy) = (Some(request(1)), true);
+    for (request, hash, listed) in [
+        (None, None, [0, 0]),
+        (indexed(1).details.request, None, [1, 0]),
+        (None, indexed(1).details.legacy_hash.clone(), [0, 1]),
+        (indexed(1).details.request, indexed(1).details.legacy_hash.clone(), [1, 1]),
+    ] {
+        change(&store, |record| {
+            (record.details.request, record.details.legacy_hash) = (request, hash);
+        })
+        .await;
+        for (query, expected) in [&by_request, &legacy].into_iter().zip(listed) {
+            assert_eq!(store.list(query).await.unwrap().items.len(), expected, "{query:?}");
+        }
+    }
+    // A deleted key keeps its request.
+    change(&store, |record| record.details.deleted_at = Some(at(5))).await;
+    assert!(store.list(&by_request).await.unwrap().items.is_empty());
+    assert!(store.list(&legacy).await.unwrap().items.is_empty());
+    let mut again = record(2);
+    again.details.request = Some(request(1));
+    assert_duplicate(store.insert(&again).await);
+    change(&store, |record| record.details.deleted_at = None).await;
+
+    // Once it is as it was, so is everything else.
+    let mut now = prefix.contents();
+    now.insert(prefix.key("keys"), all[&prefix.key("keys")].clone());
+    assert_eq!(now, all);
+}
+
+/// More than is looked at in one step, among others' keys that end in the same moment.
+#[tokio::test]
+async fn purges_for_one_owner_leave_others_alone() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    let owners = [None, Some("anna"), Some(""), Some("bert")];
+    let total = 1_000;
+    let inserts = (0..total).map(|number| {
+        let mut record = record(number);
+        record.owner = owners[usize::try_from(number).unwrap() % 4].map(OwnerId::from);
+        record.revoked_at = (number >= 8).then(|| at(i64::try_from(number / 300).unwrap()));
+        record
+    });
+    let changes = Changes { inserts: inserts.collect(), ..Changes::default() };
+    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    assert_eq!(store.purge(at(3), Some(&"nobody".into())).await.unwrap(), 0);
+    assert_eq!(store.purge(at(0), Some(&"anna".into())).await.unwrap(), 0);
+    // 0..900 ended before 3, without the first eight.
+    assert_eq!(store.purge(at(3), Some(&"anna".into())).await.unwrap(), 223);
+    assert_eq!(store.purge(at(3), Some(&"anna".into())).await.unwrap(), 0);
+    let annas = ListQuery::new(1_000).with_owner("anna");
+    assert_eq!(store.list(&annas).await.unwrap().items.len(), 250 - 223);
+    assert_eq!(store.purge(at(3), Some(&"".into())).await.unwrap(), 223);
+    let all = store.list(&ListQuery::new(10_000)).await.unwrap();
+    assert_eq!(all.items.len(), 1_000 - 2 * 223);
+    assert_eq!(store.purge(at(4), None).await.unwrap(), 2 * 223 + 100);
+    assert_eq!(store.list(&ListQuery::new(10_000)).await.unwrap().items.len(), 8);
 }
 
 /// More than Redis is asked for at once.

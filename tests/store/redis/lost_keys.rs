@@ -1,16 +1,51 @@
 //! What an eviction policy, or somebody with `redis-cli`, does to a store.
 
-use tower_api_key::store::{KeyRepository, KeyStore, KeyUse, RedisStore, StoreErrorKind};
+use tower_api_key::store::{
+    KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreErrorKind, Update,
+};
 
-use super::{PARTS, Prefix, run, texts};
-use crate::conformance::{at, digest, full, record};
+use super::{PARTS, Prefix, indexed, request, run, texts};
+use crate::conformance::{assert_duplicate, at, digest, full, record, stored};
 
 async fn store_with_keys(prefix: &Prefix) -> RedisStore {
     let store = prefix.open().await;
     for number in 1..=3 {
-        store.insert(&full(number)).await.unwrap();
+        store.insert(&indexed(number)).await.unwrap();
     }
     store
+}
+
+/// A request that is answered already must not be new, nor a legacy key nobody's.
+#[tokio::test]
+async fn no_eviction_makes_a_request_new() {
+    for part in ["requests", "legacy"] {
+        let Some(prefix) = Prefix::new() else { return };
+        let store = store_with_keys(&prefix).await;
+        let _: u64 = run(&mut prefix.connect(), &["DEL", &prefix.key(part)]);
+        let mut again = record(4);
+        again.details.request = Some(request(1));
+        assert_eq!(store.insert(&again).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
+        let mut query = ListQuery::new(10);
+        match part {
+            "requests" => query.request = Some(request(1)),
+            _ => query.legacy = true,
+        }
+        let error = store.list(&query).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{part}");
+        assert!(texts(&error).contains("evicted"), "{error:?}");
+
+        // Keys go on being found, and can be revoked: what is written anew is found again.
+        for number in 1..=3 {
+            let mut revoked = stored(&store, record(number).id).await;
+            revoked.revoked_at = Some(at(1));
+            revoked.revision += 1;
+            let update = store.update(&revoked, revoked.revision - 1).await.unwrap();
+            assert_eq!(update, Update::Done);
+            assert_eq!(store.find(&digest(number)).await.unwrap().as_deref(), Some(&revoked));
+        }
+        assert!(!store.list(&query).await.unwrap().items.is_empty());
+        assert_duplicate(store.insert(&again).await);
+    }
 }
 
 /// A key that is there is found or not to be judged. It is never unknown.
@@ -82,5 +117,5 @@ async fn half_a_key_is_corrupt() {
         assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     }
     // The others are as good as before.
-    assert_eq!(store.find(&digest(3)).await.unwrap().as_deref(), Some(&full(3)));
+    assert_eq!(store.find(&digest(3)).await.unwrap().as_deref(), Some(&indexed(3)));
 }

@@ -3,7 +3,10 @@
 use serde_json::Value;
 use tower_api_key::{
     KeyManager, KeyRecord, RejectionKind,
-    store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreErrorKind, Update},
+    store::{
+        Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, RedisStore, StoreErrorKind,
+        Update,
+    },
 };
 
 use super::{run, server::OwnServer, texts};
@@ -58,6 +61,21 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert_eq!(stored(&store, record(0).id).await, large(0));
 
+    // Nor is a part of a batch written: a key is not replaced by one that there is no room for.
+    let mut replaced = large(0);
+    replaced.details.rotation.to = Some(record(written).id);
+    replaced.revision += 1;
+    let update = KeyUpdate { record: replaced, expected: large(0).revision };
+    let inserts = vec![record(written)];
+    let batch = Changes { inserts, updates: vec![update], ..Changes::default() };
+    let error = store.apply(&batch).await.unwrap_err();
+    assert!(texts(&error).contains("OOM"), "{error:?}");
+    assert_eq!(stored(&store, record(0).id).await, large(0));
+    assert!(store.get(record(written).id).await.unwrap().is_none());
+    let rotated = Changes { inserts: Vec::new(), ..batch };
+    assert_eq!(store.apply(&rotated).await.unwrap(), Update::Done);
+    assert_eq!(store.purge(at(i64::MIN), None).await.unwrap(), 0);
+
     // A key that must stop working does so all the same, and room can be made.
     let id = issued.record.id;
     assert_eq!(ask(&layer, issued.secret.expose()).await.unwrap(), id);
@@ -66,13 +84,31 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
     assert_eq!(refused.kind(), RejectionKind::Revoked);
     let mut deleted = large(0);
     deleted.details.deleted_at = Some(at(5));
-    deleted.revision += 1;
-    assert_eq!(store.update(&deleted, large(0).revision).await.unwrap(), Update::Done);
+    deleted.revision += 2;
+    assert_eq!(store.update(&deleted, large(0).revision + 1).await.unwrap(), Update::Done);
     assert_eq!(store.purge(at(6), None).await.unwrap(), 1);
 
     let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "0"]);
     store.insert(&large(written)).await.unwrap();
     assert_eq!(stored(&store, record(written).id).await, large(written));
+}
+
+/// A program that is brought up to date must be able to revoke keys of a store that is full.
+#[tokio::test]
+async fn a_full_server_is_brought_up_to_date() {
+    let Some(server) = OwnServer::start(&["--maxmemory-policy", "noeviction"]) else { return };
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    store.insert(&record(1)).await.unwrap();
+    let mut other = server.connect();
+    let schema = "{api_keys}:schema";
+    let _: u64 = run(&mut other, &["HSET", schema, "version", "1"]);
+    let _: u64 = run(&mut other, &["HDEL", schema, "requests", "legacy"]);
+    let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "1"]);
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    let mut revoked = record(1);
+    (revoked.revoked_at, revoked.revision) = (Some(at(5)), 1);
+    assert_eq!(store.update(&revoked, 0).await.unwrap(), Update::Done);
+    assert_eq!(stored(&store, record(1).id).await, revoked);
 }
 
 /// Under a policy that takes anything, a key is found or not judged, never unknown.

@@ -1,24 +1,26 @@
 //! What is special about Redis: other people's keys, eviction, clusters, and every kind of trouble
 //! that a server can be in.
 
+mod apply;
 mod authenticate;
 mod cluster;
 mod layout;
+mod lists;
 mod lost_keys;
 mod memory;
 mod replicas;
 mod rows;
 mod schema;
 mod secrets;
-mod server;
+pub(crate) mod server;
 mod silence;
 mod stops;
 
-use std::error::Error;
+use std::{collections::BTreeMap, error::Error};
 
 use ::redis::{Client, Connection, FromRedisValue, RedisResult};
 use tower_api_key::{
-    RejectionKind,
+    KeyDigest, KeyRecord, LegacyHash, RejectionKind,
     store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreError, StoreErrorKind},
 };
 
@@ -34,8 +36,40 @@ pub(crate) async fn open() -> Option<(RedisStore, Prefix)> {
 }
 
 /// What the names of the keys in Redis end with.
-const PARTS: [&str; 8] =
-    ["schema", "keys", "digests", "uses", "last_used", "ids", "owners", "ended"];
+const PARTS: [&str; 10] = [
+    "schema",
+    "keys",
+    "digests",
+    "uses",
+    "last_used",
+    "ids",
+    "owners",
+    "ended",
+    "requests",
+    "legacy",
+];
+
+/// A key that is in every index there is.
+fn indexed(number: u64) -> KeyRecord {
+    let mut record = full(number);
+    let rotation = &mut record.details.rotation;
+    rotation.lineage = Some(crate::conformance::record(7).id);
+    rotation.from = Some(crate::conformance::record(8).id);
+    rotation.to = Some(crate::conformance::record(9).id);
+    rotation.rotated_at = Some(at(-2));
+    rotation.retires_at = Some(at(i64::MAX));
+    rotation.grace_after_use = Some(u64::MAX);
+    rotation.is_awaited = true;
+    record.details.request = Some(request(number));
+    record.details.legacy_hash = Some(LegacyHash::new("$2b$04$legacy/hash.of+\"a\" \\ key"));
+    record
+}
+
+fn request(number: u64) -> KeyDigest {
+    let mut bytes = [0x5a; 32];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    KeyDigest::from_bytes(bytes)
+}
 
 /// The part of a server under one prefix, removed when dropped.
 pub(crate) struct Prefix {
@@ -80,6 +114,21 @@ impl Prefix {
             run(&mut self.connect(), &["KEYS", &format!("*{}*", self.name)]);
         keys.sort();
         keys
+    }
+
+    /// Everything there is.
+    fn contents(&self) -> BTreeMap<String, BTreeMap<String, String>> {
+        let mut other = self.connect();
+        let read = |key: String| {
+            let kind: String = run(&mut other, &["TYPE", &key]);
+            let contents = match kind.as_str() {
+                "hash" => run(&mut other, &["HGETALL", &key]),
+                "zset" => run(&mut other, &["ZRANGE", &key, "0", "-1", "WITHSCORES"]),
+                _ => BTreeMap::new(),
+            };
+            (key, contents)
+        };
+        self.keys().into_iter().map(read).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use super::{connect, run};
 use crate::servers::Server;
 
 /// A server that writes down every change at once. Ended when dropped.
-pub(super) struct OwnServer {
+pub(crate) struct OwnServer {
     directory: TempDir,
     port: u16,
     options: Vec<String>,
@@ -24,7 +24,7 @@ pub(super) struct OwnServer {
 
 impl OwnServer {
     /// Starts one on a port that is free. `None` when tests with Redis are left out.
-    pub(super) fn start(options: &[&str]) -> Option<Self> {
+    pub(crate) fn start(options: &[&str]) -> Option<Self> {
         Server::Redis.url()?;
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let directory = tempfile::tempdir().unwrap();
@@ -88,7 +88,7 @@ impl OwnServer {
         self.port
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 

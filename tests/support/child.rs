@@ -10,15 +10,15 @@ use std::{
 const CHILD: &str = "TOWER_API_KEY_TEST_CHILD";
 
 /// The variable that [`run`] sets.
-pub(super) const VARIABLE: &str = "TOWER_API_KEY_TEST_SECRET";
+pub(crate) const VARIABLE: &str = "TOWER_API_KEY_TEST_SECRET";
 
-pub(super) fn is_child() -> bool {
+pub(crate) fn is_child() -> bool {
     env::var_os(CHILD).is_some()
 }
 
 /// Runs the test of this name, and no other, in a child with [`VARIABLE`] set (or not), and
 /// returns everything it printed. The test must pass there.
-pub(super) fn run(test: &str, value: Option<&OsStr>) -> String {
+pub(crate) fn run(test: &str, value: Option<&OsStr>) -> String {
     let mut child = Command::new(env::current_exe().unwrap());
     child.args(["--exact", test, "--nocapture"]).env(CHILD, "1").env_remove(VARIABLE);
     if let Some(value) = value {

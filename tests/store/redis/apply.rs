@@ -1,0 +1,143 @@
+//! Several changes at once.
+
+use tower_api_key::{
+    KeyRecord,
+    store::{Changes, KeyRepository, KeyStore, KeyUpdate, RedisStore, StoreErrorKind, Update},
+};
+
+use super::{Prefix, indexed, request, run};
+use crate::conformance::{at, digest, record, stored};
+
+/// A key as it is to be, one revision on.
+fn update(mut record: KeyRecord, change: impl FnOnce(&mut KeyRecord)) -> KeyUpdate {
+    let expected = record.revision;
+    record.revision += 1;
+    change(&mut record);
+    KeyUpdate { record, expected }
+}
+
+fn revoke(number: u64) -> KeyUpdate {
+    update(record(number), |record| record.revoked_at = Some(at(5)))
+}
+
+/// The keys 1 to 4; the first is in every index.
+async fn store_with_keys(prefix: &Prefix) -> RedisStore {
+    let store = prefix.open().await;
+    let inserts = vec![indexed(1), record(2), record(3), record(4)];
+    let changes = Changes { inserts, ..Changes::default() };
+    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    store
+}
+
+/// What is wrong is the last of it, and nothing before it was written.
+#[tokio::test]
+async fn a_refused_batch_leaves_no_trace() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = store_with_keys(&prefix).await;
+    let before = prefix.contents();
+    let insert = |change: fn(&mut KeyRecord)| {
+        let mut last = record(19);
+        change(&mut last);
+        Changes { inserts: vec![indexed(10), record(11), last], ..Changes::default() }
+    };
+    let updates = |last: KeyUpdate| {
+        let updates = vec![revoke(2), update(indexed(1), |record| record.owner = None), last];
+        Changes { inserts: vec![indexed(10), record(11)], updates, ..Changes::default() }
+    };
+    let duplicates = [
+        insert(|last| last.id = record(1).id),
+        insert(|last| last.digest = digest(2)),
+        insert(|last| last.details.request = Some(request(1))),
+        insert(|last| last.id = record(11).id),
+        insert(|last| last.digest = digest(11)),
+        insert(|last| last.details.request = Some(request(10))),
+        updates(update(record(3), |last| last.digest = digest(4))),
+        updates(update(record(3), |last| last.digest = digest(11))),
+        updates(update(record(3), |last| last.details.request = Some(request(1)))),
+        updates(update(record(3), |last| last.details.request = Some(request(10)))),
+        updates(revoke(2)),
+    ];
+    for (place, changes) in duplicates.iter().enumerate() {
+        let error = store.apply(changes).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Duplicate, "{place}");
+        assert_eq!(prefix.contents(), before, "{place}");
+    }
+    let stale = [
+        KeyUpdate { record: revoke(3).record, expected: 1 },
+        revoke(9),
+        update(record(9), |last| last.digest = digest(4)),
+    ];
+    for (place, last) in stale.into_iter().enumerate() {
+        assert_eq!(store.apply(&updates(last)).await.unwrap(), Update::Stale, "{place}");
+        assert_eq!(prefix.contents(), before, "{place}");
+    }
+
+    assert_eq!(store.apply(&Changes::default()).await.unwrap(), Update::Done);
+    assert_eq!(prefix.contents(), before);
+    assert_eq!(store.apply(&updates(revoke(3))).await.unwrap(), Update::Done);
+    assert_eq!(stored(&store, record(10).id).await, indexed(10));
+    assert_eq!(stored(&store, record(1).id).await.owner, None);
+    assert_eq!(stored(&store, record(3).id).await, revoke(3).record);
+}
+
+/// What Redis would refuse in the middle of the batch.
+#[tokio::test]
+async fn broken_data_is_found_before_the_first_write() {
+    let changes =
+        Changes { inserts: vec![indexed(10)], updates: vec![revoke(2)], ..Changes::default() };
+    for part in super::PARTS {
+        let Some(prefix) = Prefix::new() else { return };
+        let store = store_with_keys(&prefix).await;
+        let _: () = run(&mut prefix.connect(), &["SET", &prefix.key(part), "theirs"]);
+        let before = prefix.contents();
+        let error = store.apply(&changes).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{part}: {error:?}");
+        assert_eq!(prefix.contents(), before, "{part}");
+    }
+
+    let Some(prefix) = Prefix::new() else { return };
+    let store = store_with_keys(&prefix).await;
+    let mut other = prefix.connect();
+    let (keys, id) = (prefix.key("keys"), record(2).id.to_string());
+    let good: String = run(&mut other, &["HGET", &keys, &id]);
+    let revision = "\"revision\":\"0\"";
+    for bad in [
+        "{".to_owned(),
+        good.replace(revision, "\"revision\":\"0\",\"owner\":[]"),
+        good.replace(revision, "\"revision\":\"0\",\"request\":{}"),
+        good.replace(revision, "\"revision\":\"0\",\"deleted_at\":\"today\""),
+        good.replace(revision, "\"revision\":0"),
+    ] {
+        assert_ne!(bad, good);
+        let _: u64 = run(&mut other, &["HSET", &keys, &id, &bad]);
+        let before = prefix.contents();
+        let error = store.apply(&changes).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{bad}: {error:?}");
+        assert_eq!(prefix.contents(), before, "{bad}");
+    }
+    let _: u64 = run(&mut other, &["HSET", &keys, &id, &good]);
+    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+}
+
+/// More than Lua's stack holds, and than one command takes from it.
+#[tokio::test]
+async fn large_batches_are_one_change() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    let total = 3_000;
+    let inserts: Vec<_> = (0..total).map(indexed).collect();
+    let mut changes = Changes { inserts, ..Changes::default() };
+    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    assert_eq!(store.find(&digest(total - 1)).await.unwrap().unwrap().id, record(total - 1).id);
+
+    changes.updates = changes
+        .inserts
+        .drain(..)
+        .zip(total..)
+        .map(|(record, number)| update(record, |record| record.digest = digest(number)))
+        .collect();
+    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&changes).await.unwrap(), Update::Stale);
+    assert!(store.find(&digest(total - 1)).await.unwrap().is_none());
+    assert_eq!(store.find(&digest(total)).await.unwrap().unwrap().id, record(0).id);
+}
