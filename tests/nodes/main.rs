@@ -17,6 +17,7 @@ mod promptly;
 mod proxy;
 mod race;
 mod redis_user;
+mod rotation;
 #[path = "../support/servers.rs"]
 mod servers;
 mod silence;
