@@ -44,7 +44,8 @@ impl KeyManager {
     }
 
     /// A handle that cannot grant a key more than these scopes: creating, rotating or giving
-    /// scopes beyond them is [`BeyondCeiling`](ManageError::BeyondCeiling).
+    /// scopes beyond them is [`BeyondCeiling`](ManageError::BeyondCeiling). So is enabling a key
+    /// that has more, and changing when or from where it may be used.
     pub fn with_scope_ceiling(&self, ceiling: Scopes) -> Self {
         self.handle(|access| {
             // Never higher than it was.

@@ -15,6 +15,8 @@ mod hide;
 mod hook;
 mod hostile;
 mod lookups;
+#[cfg(feature = "axum")]
+mod manage_http;
 mod manager;
 mod marker_traits;
 mod nested;
