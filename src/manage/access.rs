@@ -10,8 +10,8 @@ use crate::{KeyRecord, OwnerId, Scopes, Text};
 pub(super) struct Access {
     /// Only this owner's keys exist.
     pub(super) owner: Option<OwnerId>,
-    /// No key gets more than this.
-    ceiling: Option<Scopes>,
+    /// No key gets more than each of these.
+    ceilings: Vec<Scopes>,
     pub(super) actor: Option<Text>,
     pub(super) address: Option<IpAddr>,
 }
@@ -45,15 +45,10 @@ impl KeyManager {
 
     /// A handle that cannot grant a key more than these scopes: creating, rotating or giving
     /// scopes beyond them is [`BeyondCeiling`](ManageError::BeyondCeiling). So is enabling a key
-    /// that has more, and changing when or from where it may be used.
+    /// that has more, and changing when or from where it may be used. A handle of a handle grants
+    /// what both may.
     pub fn with_scope_ceiling(&self, ceiling: Scopes) -> Self {
-        self.handle(|access| {
-            // Never higher than it was.
-            let higher = access.ceiling.as_ref().is_some_and(|own| !own.allow_all(&ceiling));
-            if !higher {
-                access.ceiling = Some(ceiling);
-            }
-        })
+        self.handle(|access| access.ceilings.push(ceiling))
     }
 
     /// A handle whose changes are done in this name: an administrator's, a service's. At most 255
@@ -81,9 +76,9 @@ impl Access {
     }
 
     pub(super) fn check_scopes(&self, scopes: &Scopes) -> Result<(), ManageError> {
-        match &self.ceiling {
-            Some(ceiling) if !ceiling.allow_all(scopes) => Err(ManageError::BeyondCeiling),
-            _ => Ok(()),
+        if self.ceilings.iter().all(|ceiling| ceiling.allow_all(scopes)) {
+            return Ok(());
         }
+        Err(ManageError::BeyondCeiling)
     }
 }
