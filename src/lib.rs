@@ -3,7 +3,7 @@
 //! [`ApiKeyLayer`] wraps a service, finds the caller's key wherever you allow it, proves it
 //! against a [`KeyStore`](store::KeyStore) and puts an [`AuthenticatedKey`] into the request's
 //! extensions, or answers with the precise reason why not. [`KeyManager`] issues keys and looks
-//! after them.
+//! after them, and `management_router` lets administrators and owners do so over HTTP.
 //!
 //! # Quick start
 //!

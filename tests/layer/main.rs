@@ -19,6 +19,8 @@ mod hostile;
 #[cfg(feature = "legacy-hashes")]
 mod legacy;
 mod lookups;
+#[cfg(feature = "axum")]
+mod manage_http;
 mod managed;
 mod manager;
 mod manager_ceilings;

@@ -11,6 +11,7 @@ mod databases;
 mod hostile;
 mod leaks;
 mod lists;
+mod managed;
 #[path = "../support/process.rs"]
 mod process;
 mod restarts;

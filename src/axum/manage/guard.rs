@@ -86,7 +86,8 @@ impl Guard {
     /// ```
     ///
     /// Where a browser sends the session along by itself, in a cookie, other sites can have it
-    /// send requests: protect these routes against that like the application's others.
+    /// send requests: protect these routes against that like the application's others, with a
+    /// layer outside or [`with_layer`](Self::with_layer). The same goes for keys in cookies.
     pub fn custom<R: IntoResponse>(
         identify: impl Fn(&RequestHead<'_>) -> Result<Caller, R> + Send + Sync + 'static,
     ) -> Self {
