@@ -18,7 +18,7 @@ use crate::{
     watched::PATIENCE,
 };
 
-at!(local: rotation_under_load, the_first_use_on_one_node_starts_the_grace_on_all);
+everywhere!(rotation_under_load, the_first_use_on_one_node_starts_the_grace_on_all);
 
 const GRACE: Duration = Duration::from_hours(1);
 /// Tasks for each node and key.
