@@ -10,8 +10,8 @@ use crate::{KeyRecord, OwnerId, Scopes, Text};
 pub(super) struct Access {
     /// Only this owner's keys exist.
     pub(super) owner: Option<OwnerId>,
-    /// No key gets more than each of these.
-    ceilings: Vec<Scopes>,
+    /// No key gets more than this.
+    ceiling: Option<Scopes>,
     pub(super) actor: Option<Text>,
     pub(super) address: Option<IpAddr>,
 }
@@ -44,11 +44,15 @@ impl KeyManager {
     }
 
     /// A handle that cannot grant a key more than these scopes: creating, rotating or giving
-    /// scopes beyond them is [`BeyondCeiling`](ManageError::BeyondCeiling). So is enabling a key
-    /// that has more, and changing when or from where it may be used. A handle of a handle grants
-    /// what both may.
+    /// scopes beyond them is [`BeyondCeiling`](ManageError::BeyondCeiling).
     pub fn with_scope_ceiling(&self, ceiling: Scopes) -> Self {
-        self.handle(|access| access.ceilings.push(ceiling))
+        self.handle(|access| {
+            // Never higher than it was.
+            let higher = access.ceiling.as_ref().is_some_and(|own| !own.allow_all(&ceiling));
+            if !higher {
+                access.ceiling = Some(ceiling);
+            }
+        })
     }
 
     /// A handle whose changes are done in this name: an administrator's, a service's. At most 255
@@ -76,9 +80,9 @@ impl Access {
     }
 
     pub(super) fn check_scopes(&self, scopes: &Scopes) -> Result<(), ManageError> {
-        if self.ceilings.iter().all(|ceiling| ceiling.allow_all(scopes)) {
-            return Ok(());
+        match &self.ceiling {
+            Some(ceiling) if !ceiling.allow_all(scopes) => Err(ManageError::BeyondCeiling),
+            _ => Ok(()),
         }
-        Err(ManageError::BeyondCeiling)
     }
 }
