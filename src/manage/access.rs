@@ -50,8 +50,7 @@ impl KeyManager {
     }
 
     /// A handle that cannot grant a key more than these scopes: creating, rotating or giving
-    /// scopes beyond them is [`BeyondCeiling`](ManageError::BeyondCeiling). So is enabling a key
-    /// that has more, and changing when or from where it may be used. Scopes that a key has
+    /// scopes beyond them is [`BeyondCeiling`](ManageError::BeyondCeiling). Scopes that a key has
     /// already stay.
     ///
     /// A ceiling under a ceiling lifts nothing: what is granted must be within both.

@@ -49,7 +49,7 @@ impl KeyManager {
             let old = record.clone();
             patch.apply(record);
             validate::record(record)?;
-            if grants(&old, record) {
+            if record.scopes != old.scopes {
                 self.access.check_scopes(&record.scopes)?;
             }
             Ok(done(&old, record))
@@ -74,23 +74,11 @@ impl KeyManager {
             if record.revoked_at.is_some() {
                 return Err(ManageError::Ended(KeyStatus::Revoked));
             }
-            if record.disabled {
-                self.access.check_scopes(&record.scopes)?;
-            }
             record.disabled = false;
             Ok(KeyAction::Enabled.into())
         })
         .await
     }
-}
-
-/// Whether the change says anew what the key may do, when, or from where: also by these, scopes
-/// come to work that did not.
-fn grants(old: &KeyRecord, new: &KeyRecord) -> bool {
-    new.scopes != old.scopes
-        || (old.disabled && !new.disabled)
-        || (new.not_before, new.expires_at) != (old.not_before, old.expires_at)
-        || new.details.allowed_addresses != old.details.allowed_addresses
 }
 
 /// What happened, and to which fields.

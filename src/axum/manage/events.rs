@@ -83,14 +83,14 @@ fn listing(page: &EventPage, is_owner: bool) -> Response {
 }
 
 pub(super) async fn of_all(
-    Admitted { keys, is_owner }: Admitted,
+    Admitted { keys, is_owner, .. }: Admitted,
     Parameters(filters): Parameters<Filters>,
 ) -> Result<Response, Problem> {
     Ok(listing(&keys.events(&filters.try_into()?).await?, is_owner))
 }
 
 pub(super) async fn of_one(
-    Admitted { keys, is_owner }: Admitted,
+    Admitted { keys, is_owner, .. }: Admitted,
     Id(id): Id,
     Parameters(filters): Parameters<Filters>,
 ) -> Result<Response, Problem> {

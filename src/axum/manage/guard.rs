@@ -230,6 +230,8 @@ pub(super) struct Admitted {
     pub(super) keys: KeyManager,
     /// Whether the caller is an owner, and not an administrator.
     pub(super) is_owner: bool,
+    /// What the caller may grant; everything, if there is none.
+    pub(super) ceiling: Option<Scopes>,
 }
 
 impl FromRequestParts<Management> for Admitted {
@@ -237,6 +239,10 @@ impl FromRequestParts<Management> for Admitted {
 
     async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
         let caller = (state.identify)(&RequestHead::from(&*parts)).map_err(|answer| *answer)?;
-        Ok(Self { keys: caller.handle(&state.manager), is_owner: caller.owner.is_some() })
+        Ok(Self {
+            keys: caller.handle(&state.manager),
+            is_owner: caller.owner.is_some(),
+            ceiling: caller.ceiling,
+        })
     }
 }

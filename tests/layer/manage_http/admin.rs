@@ -296,19 +296,3 @@ async fn a_handle_with_a_ceiling_stays_below_it() {
     }
     assert_eq!(api.keys.list(&ListQuery::new(10)).await.unwrap().items.len(), 1);
 }
-
-#[tokio::test]
-async fn of_two_ceilings_both_hold() {
-    let api = Api::new();
-    let keys = api.keys.with_scope_ceiling(Scopes::parse(["orders:*"]).unwrap());
-    let me = api.issue("user-1", &["orders:read", "stock:read"]).await;
-    let app: Router = management_router(keys, Guard::owner(api.keys.layer()));
-    let headers = [("x-api-key", me.secret.expose())];
-    for (scope, status) in
-        [("orders:read", 201), ("orders:write", 403), ("stock:read", 403), ("*", 403)]
-    {
-        let body = json!({ "name": "x", "scopes": [scope] }).to_string();
-        let answer = send(&app, "POST", "/", &headers, &body).await;
-        assert_eq!(answer.status(), status, "{scope}: {answer:?}");
-    }
-}
