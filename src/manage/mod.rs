@@ -141,6 +141,21 @@ impl KeyManager {
             .with_event_hook(self.hook.clone())
     }
 
+    /// The time by this manager's clock.
+    #[cfg(feature = "axum")]
+    pub(crate) fn now(&self) -> crate::Timestamp {
+        self.clock.now()
+    }
+
+    /// The keys in the manager's repository that another system stored as slow hashes, for
+    /// [`ApiKeyLayer::with_legacy_hashes`]. Each has an index of its own: give clones of one to
+    /// several layers.
+    #[cfg(feature = "legacy-hashes")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
+    pub fn legacy_hashes(&self) -> crate::LegacyHashes {
+        crate::LegacyHashes::over(self.repository.clone(), self.clock.clone())
+    }
+
     /// The key with this id.
     pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         let record = self.repository.get(id).await?;
