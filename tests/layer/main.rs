@@ -16,6 +16,7 @@ mod grpc;
 mod hide;
 mod hook;
 mod hostile;
+mod list_cursors;
 mod lookups;
 mod managed;
 mod manager;
