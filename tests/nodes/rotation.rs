@@ -18,7 +18,9 @@ use crate::{
     watched::PATIENCE,
 };
 
-everywhere!(rotation_under_load, the_first_use_on_one_node_starts_the_grace_on_all);
+// `everywhere!` as soon as the store in PostgreSQL keeps what a rotation writes.
+at!(local: rotation_under_load, the_first_use_on_one_node_starts_the_grace_on_all);
+at!(redis: rotation_under_load, the_first_use_on_one_node_starts_the_grace_on_all);
 
 const GRACE: Duration = Duration::from_hours(1);
 /// Tasks for each node and key.
