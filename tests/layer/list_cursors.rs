@@ -79,7 +79,9 @@ proptest! {
         limit in 1_usize..6,
     ) {
         let mut shelf = Shelf::default();
-        before.iter().for_each(|event| shelf.apply(event));
+        for event in &before {
+            shelf.apply(event);
+        }
         shelf.steady = shelf.there.keys().copied().collect();
         let (mut query, mut listed) = (ListQuery::new(limit), Vec::new());
         let mut meanwhile = meanwhile.iter();
@@ -93,7 +95,9 @@ proptest! {
             }
             let Some(next) = page.next else { break };
             query = query.after(next);
-            meanwhile.next().into_iter().flatten().for_each(|event| shelf.apply(event));
+            for event in meanwhile.next().into_iter().flatten() {
+                shelf.apply(event);
+            }
         }
         prop_assert!(listed.is_sorted_by(|a, b| a > b), "twice, or out of order");
         let listed: BTreeSet<_> = listed.into_iter().collect();
