@@ -271,7 +271,10 @@ tower-api-key: with TOWER_API_KEY_PEPPER, plain digests find no key: unset it, o
 #[test]
 fn a_slow_hash_is_imported_once() {
     let shell = Shell::on_sqlite();
-    shell.write("slow.csv", "key_hash,key_prefix\n$2b$12$U2dpLERQlLrZy.Wg7VvHCeHhbuIoW1.ZFOdww3KJ.FdSAj0eIjuUe,abcd\n");
+    shell.write(
+        "slow.csv",
+        "key_hash,key_prefix\n$2b$12$U2dpLERQlLrZy.Wg7VvHCeHhbuIoW1.ZFOdww3KJ.FdSAj0eIjuUe,abcd\n",
+    );
     shell.session(
         r"
 $ tower-api-key import slow.csv

@@ -8,8 +8,8 @@ use std::fmt;
 use ipnet::IpNet;
 use serde_json::Value;
 use tower_api_key::{
-    ImportKey, InvalidLegacyHash, KeyDigest, KeyFormat, KeyHasher, KeyManager, LegacyHash, ManageError, Metadata,
-    NewKey, Scopes, Timestamp, store::MemoryStore,
+    ImportKey, InvalidLegacyHash, KeyDigest, KeyFormat, KeyHasher, KeyManager, LegacyHash,
+    ManageError, Metadata, NewKey, Scopes, Timestamp, store::MemoryStore,
 };
 
 use super::columns::{Fields, KEY_HASH};
