@@ -103,6 +103,11 @@
 //! | `tower_api_key_owners_not_resolved_total` | counter | requests whose key's owner could not be resolved |
 //! | `tower_api_key_owner_lookups_failed_total` | counter | a cache's lookups of owners that the resolver did not answer |
 //! | `tower_api_key_upkeep_failed_total` | counter | digests that could not be stored under the current pepper, and graces that could not be started |
+//! | `tower_api_key_management_failed_total` | counter | requests to the management routes that failed for the service's own trouble |
+//! | `tower_api_key_legacy_verifications_total` | counter | slow hashes that were computed |
+//! | `tower_api_key_legacy_upgrades_total` | counter | keys with a slow hash that got their digest |
+//! | `tower_api_key_legacy_upgrades_failed_total` | counter | digests of such keys that could not be stored |
+//! | `tower_api_key_legacy_loads_failed_total` | counter | attempts to read which keys have a slow hash that failed |
 //! | `tower_api_key_use_flushes_failed_total` | counter | attempts to write counts of uses that failed |
 //!
 //! # Why it is built like this
