@@ -81,7 +81,7 @@ pub(super) fn text(field: &'static str, text: &str) -> Result<(), InvalidField> 
 }
 
 /// PostgreSQL keeps no NUL in text, and no name needs one.
-pub(super) fn no_nul(field: &'static str, text: &str) -> Result<(), InvalidField> {
+fn no_nul(field: &'static str, text: &str) -> Result<(), InvalidField> {
     if text.contains('\0') {
         return Err(InvalidField::new(field, "must not contain NUL"));
     }
