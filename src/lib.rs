@@ -130,6 +130,9 @@ mod layer;
 mod legacy;
 mod manage;
 mod observe;
+#[cfg(feature = "openapi")]
+#[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
+pub mod openapi;
 mod owner;
 mod record;
 mod rejection;

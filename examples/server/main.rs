@@ -22,6 +22,7 @@ mod body;
 mod business;
 mod config;
 mod database;
+mod docs;
 mod logs;
 mod me;
 mod problem;

@@ -1,32 +1,51 @@
 //! What the holder of a key may do with it: look at it, and give it up.
 
 use axum::{
-    Router,
     extract::State,
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use serde::Deserialize;
 use tower_api_key::{AuthenticatedKey, Clock, KeyManager, KeyView, ManageError, SystemClock};
 
-use crate::body::OptionalJsonObject;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) fn routes() -> Router<KeyManager> {
-    Router::new().route("/me/key", get(show)).route("/me/key/revoke", post(revoke))
+use crate::{body::OptionalJsonObject, docs::ObjectProblems};
+
+pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
+    OpenApiRouter::new().routes(routes!(show)).routes(routes!(revoke))
 }
 
+/// Show the key that was sent
+#[utoipa::path(
+    get,
+    path = "/me/key",
+    responses((status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey"))),
+)]
 async fn show(key: AuthenticatedKey) -> Response {
     KeyView::new(key.record(), SystemClock.now()).into_response()
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Revocation {
     /// Why, for the record.
+    #[schema(max_length = 1000, pattern = r"^[^\u0000]*$")]
     reason: Option<String>,
 }
 
+/// Withdraw the key that was sent for good
+///
 /// Whoever finds a leaked key can stop it with the key itself.
+#[utoipa::path(
+    post,
+    path = "/me/key/revoke",
+    request_body(content = Option<Revocation>),
+    responses(
+        (status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey")),
+        ObjectProblems,
+    ),
+)]
 async fn revoke(
     State(keys): State<KeyManager>,
     key: AuthenticatedKey,

@@ -41,9 +41,7 @@ impl Filters {
 }
 
 fn status(text: &str) -> Result<KeyStatus, Problem> {
-    use KeyStatus::{Active, Disabled, Expired, NotYetValid, Revoked};
-    let all = [Active, NotYetValid, Expired, Disabled, Revoked];
-    all.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+    KeyStatus::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
         let detail = "status must be active, not_yet_valid, expired, disabled or revoked.";
         Problem::invalid_parameter("status", detail)
     })
