@@ -89,7 +89,7 @@ struct Health {
 }
 
 /// Whether the server is there
-#[utoipa::path(get, path = "/health", security(()), responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", security(()), responses((status = 200, description = "It is.", body = Health)))]
 async fn health() -> Json<Health> {
     Json(Health { status: "ok" })
 }

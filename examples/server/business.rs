@@ -45,7 +45,7 @@ struct Article {
 }
 
 /// List articles
-#[utoipa::path(get, path = "/articles", responses((status = 200, body = Articles)))]
+#[utoipa::path(get, path = "/articles", responses((status = 200, description = "The articles.", body = Articles)))]
 async fn articles() -> Json<Articles> {
     let articles = vec![
         Article { id: 1, title: "Why API keys are stored as hashes" },
@@ -64,7 +64,7 @@ struct Received {
     post,
     path = "/webhook/orders",
     request_body(content = Option<Value>),
-    responses((status = 200, body = Received), BodyProblems),
+    responses((status = 200, description = "Received.", body = Received), BodyProblems),
 )]
 async fn receive_order(_: AnyJson) -> Json<Received> {
     Json(Received { status: "received" })
@@ -75,7 +75,7 @@ async fn receive_order(_: AnyJson) -> Json<Received> {
     post,
     path = "/webhook/inventory",
     request_body(content = Option<Value>),
-    responses((status = 200, body = Received), BodyProblems),
+    responses((status = 200, description = "Received.", body = Received), BodyProblems),
 )]
 async fn receive_inventory(_: AnyJson) -> Json<Received> {
     Json(Received { status: "received" })
@@ -89,7 +89,7 @@ struct Export {
 }
 
 /// Export the data of the key's owner
-#[utoipa::path(get, path = "/data/export", responses((status = 200, body = Export)))]
+#[utoipa::path(get, path = "/data/export", responses((status = 200, description = "The data.", body = Export)))]
 async fn export(key: AuthenticatedKey) -> Json<Export> {
     Json(Export { owner: key.owner().cloned(), data: Vec::new() })
 }
@@ -103,7 +103,7 @@ struct Products {
 
 // Not the key alone decides here, but also whose it is.
 /// List the products of the key's owner, who must be active
-#[utoipa::path(get, path = "/external/products", responses((status = 200, body = Products)))]
+#[utoipa::path(get, path = "/external/products", responses((status = 200, description = "The products.", body = Products)))]
 async fn products(user: Owner<User>) -> Json<Products> {
     Json(Products { user_id: user.id.clone(), products: Vec::new() })
 }

@@ -3,7 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, Router, routing::get};
+use axum::{
+    Json, Router,
+    http::{HeaderValue, header},
+    middleware::map_response,
+    response::Response as HttpResponse,
+    routing::get,
+};
 use utoipa::{
     IntoResponses,
     openapi::{Content, Info, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder},
@@ -24,10 +30,18 @@ pub(crate) fn document(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
 /// The page's assets are in the program: it works where there is no internet, and no other host
 /// learns who reads it.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(document: OpenApi) -> Router<S> {
-    // Kept until the page is left, so that it is sent with what is tried.
-    let config = Config::from(DOCUMENT).persist_authorization(true);
+    // The page would ask a host on the internet whether the document is good.
+    let config = Config::from(DOCUMENT).validator_url("none");
     let page: Router<S> = SwaggerUi::new("/docs").config(config).into();
-    page.route(DOCUMENT, get(async move || Json(document)))
+    page.layer(map_response(from_here_alone)).route(DOCUMENT, get(async || Json(document)))
+}
+
+/// The browser sees to it that the page talks to this server and nobody else.
+async fn from_here_alone(mut response: HttpResponse) -> HttpResponse {
+    let policy = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
 }
 
 const DOCUMENT: &str = "/openapi.json";

@@ -7,20 +7,32 @@ use axum::{
 use serde::Deserialize;
 use tower_api_key::{AuthenticatedKey, Clock, KeyManager, KeyView, ManageError, SystemClock};
 
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, Required},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{body::OptionalJsonObject, docs::ObjectProblems};
 
 pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
-    OpenApiRouter::new().routes(routes!(show)).routes(routes!(revoke))
+    let mut routes = OpenApiRouter::new().routes(routes!(show)).routes(routes!(revoke));
+    // `Option` in the macro would mean a body that may be `null`.
+    let paths = &mut routes.get_openapi_mut().paths.paths;
+    let revoke = paths.get_mut("/me/key/revoke").and_then(|path| path.post.as_mut());
+    if let Some(RefOr::T(body)) = revoke.and_then(|operation| operation.request_body.as_mut()) {
+        body.required = Some(Required::False);
+    }
+    routes
 }
 
 /// Show the key that was sent
 #[utoipa::path(
     get,
     path = "/me/key",
-    responses((status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey"))),
+    responses(
+        (status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey"), headers(("ETag" = String))),
+    ),
 )]
 async fn show(key: AuthenticatedKey) -> Response {
     KeyView::new(key.record(), SystemClock.now()).into_response()
@@ -40,9 +52,9 @@ struct Revocation {
 #[utoipa::path(
     post,
     path = "/me/key/revoke",
-    request_body(content = Option<Revocation>),
+    request_body(content = Revocation),
     responses(
-        (status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey")),
+        (status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey"), headers(("ETag" = String))),
         ObjectProblems,
     ),
 )]

@@ -226,6 +226,10 @@ fn nullable_text(description: &str) -> ObjectBuilder {
 }
 
 /// PostgreSQL keeps no NUL in text.
+pub(super) fn no_nul(text: ObjectBuilder) -> ObjectBuilder {
+    text.pattern(Some(r"^[^\u0000]*$"))
+}
+
 fn bounded(
     description: &str,
     schema_type: impl Into<SchemaType>,
@@ -234,7 +238,7 @@ fn bounded(
 ) -> ObjectBuilder {
     let text = described(description, schema_type).max_length(Some(max));
     let text = if min > 0 { text.min_length(Some(min)) } else { text };
-    text.pattern(Some(r"^[^\u0000]*$"))
+    no_nul(text)
 }
 
 pub(super) fn integer(description: &str) -> ObjectBuilder {
@@ -304,7 +308,7 @@ fn networks() -> ArrayBuilder {
 }
 
 /// Roughly: how addresses are abbreviated does not fit a pattern that anybody can read.
-const V6_NETWORK: &str = "^[0-9A-Fa-f:.]{2,45}/([1-9]?[0-9]|1[01][0-9]|12[0-8])$";
+const V6_NETWORK: &str = "^[0-9A-Fa-f]*(:[0-9A-Fa-f]*){2,7}/([1-9]?[0-9]|1[01][0-9]|12[0-8])$";
 
 fn v4_network() -> String {
     let octet = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";

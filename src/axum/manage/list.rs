@@ -59,7 +59,7 @@ pub(super) async fn list(
     Parameters(filters): Parameters<Filters>,
 ) -> Result<Response, Problem> {
     let now = keys.now();
-    let page = keys.list(&filters.query(now)?).await?;
+    let page = keys.list(&filters.query(now)?).await.map_err(Problem::of_query)?;
     let items = page.items.iter().map(|record| KeyView::new(record, now)).collect();
     Ok(body::json(StatusCode::OK, &Listing { items, next_cursor: page.next }))
 }
