@@ -230,7 +230,8 @@ fn header(name: &str, schema: ObjectBuilder) -> Parameter {
 }
 
 fn if_match() -> Parameter {
-    header("If-Match", text("Only if the API key still has this `ETag`, or one of several."))
+    let tags = text("Only if the API key still has this `ETag`, or one of several.");
+    header("If-Match", tags.pattern(Some(r#"^(\*|"[0-9]+"(, *"[0-9]+")*)$"#)))
 }
 
 fn key_id() -> Parameter {
