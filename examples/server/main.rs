@@ -4,7 +4,8 @@
 //! cargo run --example server --all-features
 //! ```
 //!
-//! It prints the `curl` lines to try it with. Configuration comes from the environment:
+//! It prints the `curl` lines to try it with, and has a page for that at `/docs`. Configuration
+//! comes from the environment:
 //!
 //! | variable | default | |
 //! |---|---|---|

@@ -1,6 +1,6 @@
 //! [`Security`]: what a layer asks of requests.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use utoipa::openapi::{
     OpenApi, RefOr, Response,
@@ -185,7 +185,10 @@ fn name(source: &KeySource) -> String {
     for byte in own.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => name.push(byte.into()),
-            _ => name.push_str(&format!(".{byte:02x}")),
+            // Writing to a `String` cannot fail.
+            _ => {
+                let _ = write!(name, ".{byte:02x}");
+            }
         }
     }
     name
