@@ -236,8 +236,7 @@ fn judge(
         return reject(RejectionKind::Unknown);
     }
     // 8. Status. Reading the clock costs more than all the rest of this, and most keys need none.
-    let now = if record.is_timed() { config.clock.now() } else { record.created_at };
-    if let Some(kind) = record.status(now).rejection() {
+    if let Some(kind) = record.status_by(|| config.clock.now()).rejection() {
         return reject_key(kind, &record);
     }
     // 9. Address.

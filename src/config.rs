@@ -38,10 +38,11 @@ pub(crate) struct Config {
 }
 
 /// What is done to the response of a request that was let in.
+// Every request carries this, so it is small, and nothing needs to be done to drop it.
+#[derive(Clone, Copy)]
 pub(crate) struct Aftercare {
     pub(crate) cache: CacheCare,
-    /// Boxed, since few keys are in their grace and every request carries this.
-    pub(crate) retirement: Option<Box<Retirement>>,
+    pub(crate) retirement: Option<Retirement>,
 }
 
 /// A user's function of the request.

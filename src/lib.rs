@@ -3,7 +3,7 @@
 //! [`ApiKeyLayer`] wraps a service, finds the caller's key wherever you allow it, proves it
 //! against a [`KeyStore`](store::KeyStore) and puts an [`AuthenticatedKey`] into the request's
 //! extensions, or answers with the precise reason why not. [`KeyManager`] issues keys and looks
-//! after them.
+//! after them, and `management_router` lets administrators and owners do so over HTTP.
 //!
 //! # Quick start
 //!
@@ -69,9 +69,10 @@
 //! | feature | default | what it adds | what it costs |
 //! |---|---|---|---|
 //! | `default` | | `tracing` | |
-//! | `full` | | everything below | |
+//! | `full` | | everything below but `cli` | |
 //! | `axum` | no | extractors, denials as responses, `management_router` | `axum` without its server, `serde_path_to_error`, `serde_derive` |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
+//! | `cli` | no | the command line `tower-api-key`; not in `full` | `clap`, `clap_complete`, `comfy-table`, `csv`, `indicatif`, `tempfile`, and the stores |
 //! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
 //! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
 //! | `legacy-hashes` | no | `LegacyHashes`: keys that another system stored as bcrypt or argon2 hashes | `argon2`, `bcrypt`; nothing on the path of a good key |
@@ -103,6 +104,11 @@
 //! | `tower_api_key_owners_not_resolved_total` | counter | requests whose key's owner could not be resolved |
 //! | `tower_api_key_owner_lookups_failed_total` | counter | a cache's lookups of owners that the resolver did not answer |
 //! | `tower_api_key_upkeep_failed_total` | counter | digests that could not be stored under the current pepper, and graces that could not be started |
+//! | `tower_api_key_management_failed_total` | counter | requests to the management routes that failed for the service's own trouble |
+//! | `tower_api_key_legacy_verifications_total` | counter | slow hashes that were computed |
+//! | `tower_api_key_legacy_upgrades_total` | counter | keys with a slow hash that got their digest |
+//! | `tower_api_key_legacy_upgrades_failed_total` | counter | digests of such keys that could not be stored |
+//! | `tower_api_key_legacy_loads_failed_total` | counter | attempts to read which keys have a slow hash that failed |
 //! | `tower_api_key_use_flushes_failed_total` | counter | attempts to write counts of uses that failed |
 //!
 //! # Why it is built like this

@@ -12,7 +12,7 @@ const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 const SUNSET: HeaderName = HeaderName::from_static("sunset");
 
 /// What there is to say about a key in its grace.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Retirement {
     rotated_at: Timestamp,
     ends_at: Option<Timestamp>,
@@ -21,9 +21,9 @@ pub(crate) struct Retirement {
 impl Retirement {
     /// `None` for the many keys that were not replaced.
     #[inline]
-    pub(crate) fn of(record: &KeyRecord) -> Option<Box<Self>> {
+    pub(crate) fn of(record: &KeyRecord) -> Option<Self> {
         let rotated_at = record.details.get()?.rotation.rotated_at?;
-        Some(Box::new(Self { rotated_at, ends_at: record.ends_at() }))
+        Some(Self { rotated_at, ends_at: record.ends_at() })
     }
 
     /// What the application says about its own resource comes first.

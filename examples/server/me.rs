@@ -1,12 +1,13 @@
 //! What the holder of a key may do with it: look at it, and give it up.
 
+use std::net::SocketAddr;
+
 use axum::{
-    extract::State,
+    extract::{ConnectInfo, State},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use tower_api_key::{AuthenticatedKey, Clock, KeyManager, KeyView, ManageError, SystemClock};
-
 use utoipa::{
     ToSchema,
     openapi::{RefOr, Required},
@@ -60,10 +61,12 @@ struct Revocation {
 )]
 async fn revoke(
     State(keys): State<KeyManager>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     key: AuthenticatedKey,
     OptionalJsonObject(revocation): OptionalJsonObject<Revocation>,
 ) -> Result<Response, ManageError> {
-    let keys = keys.with_actor(&format!("key {} ({})", key.id(), key.name()));
+    let actor = format!("key {} ({})", key.id(), key.name());
+    let keys = keys.with_actor(&actor).with_client_address(peer.ip());
     let record = keys.revoke(key.id(), revocation.reason.as_deref()).await?;
     Ok(KeyView::new(&record, SystemClock.now()).into_response())
 }

@@ -106,23 +106,30 @@ impl KeyRecord {
 
     /// Whether the key may be used at `now`, and if not, why.
     pub fn status(&self, now: Timestamp) -> KeyStatus {
+        self.status_by(|| now)
+    }
+
+    /// The [status](Self::status), by a clock that is read only if the time matters.
+    #[inline]
+    pub(crate) fn status_by(&self, now: impl FnOnce() -> Timestamp) -> KeyStatus {
         if self.revoked_at.is_some() {
-            KeyStatus::Revoked
-        } else if self.disabled {
-            KeyStatus::Disabled
-        } else if self.not_before.is_some_and(|start| now < start) {
+            return KeyStatus::Revoked;
+        }
+        if self.disabled {
+            return KeyStatus::Disabled;
+        }
+        let (start, end) = (self.not_before, self.ends_at());
+        if start.is_none() && end.is_none() {
+            return KeyStatus::Active;
+        }
+        let now = now();
+        if start.is_some_and(|start| now < start) {
             KeyStatus::NotYetValid
-        } else if self.ends_at().is_some_and(|end| now >= end) {
+        } else if end.is_some_and(|end| now >= end) {
             KeyStatus::Expired
         } else {
             KeyStatus::Active
         }
-    }
-
-    /// Whether [`status`](Self::status) depends on the time at all.
-    #[inline]
-    pub(crate) fn is_timed(&self) -> bool {
-        self.not_before.is_some() || self.ends_at().is_some()
     }
 }
 

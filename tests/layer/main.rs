@@ -3,6 +3,7 @@
 //! numbers; the other modules look at one matter each.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![allow(clippy::similar_names, reason = "a manager, and what is managed")]
 
 #[cfg(feature = "axum")]
 mod axum;
@@ -18,7 +19,10 @@ mod hook;
 mod hostile;
 #[cfg(feature = "legacy-hashes")]
 mod legacy;
+mod list_cursors;
 mod lookups;
+#[cfg(feature = "axum")]
+mod manage_http;
 mod managed;
 mod manager;
 mod manager_ceilings;

@@ -105,7 +105,7 @@ async fn one_that_is_invalid_keeps_all_out() {
 async fn what_is_there_already_is_named_by_its_place() {
     let managed = Managed::new();
     let manager = &managed.manager;
-    assert_eq!(manager.import(&[]).await.unwrap(), Default::default());
+    assert_eq!(manager.import(&[]).await.unwrap(), tower_api_key::ImportReport::default());
     let first = manager.import(&[key(1), key(3)]).await.unwrap();
     assert_eq!(first.imported.len(), 2);
     let before = managed.rows().await;

@@ -18,7 +18,7 @@ use crate::{
     watched::PATIENCE,
 };
 
-at!(local: rotation_under_load, the_first_use_on_one_node_starts_the_grace_on_all);
+everywhere!(rotation_under_load, the_first_use_on_one_node_starts_the_grace_on_all);
 
 const GRACE: Duration = Duration::from_hours(1);
 /// Tasks for each node and key.
@@ -113,7 +113,7 @@ async fn rotation_under_load(place: &Place) {
         node.until(|progress| progress.heard > heard).await;
     }
     with_old.more(REQUESTS).await;
-    clock.advance(GRACE - Duration::from_millis(1));
+    clock.advance(GRACE.saturating_sub(Duration::from_millis(1)));
     with_old.more(REQUESTS).await;
     with_new.more(REQUESTS).await;
     assert_eq!((with_old.counts().1, with_new.counts().1), (0, 0));
@@ -147,7 +147,7 @@ async fn the_first_use_on_one_node_starts_the_grace_on_all(place: &Place) {
     for (node, heard) in nodes.iter().zip(heard) {
         node.until(|progress| progress.heard > heard).await;
     }
-    clock.advance(GRACE - Duration::from_millis(1));
+    clock.advance(GRACE.saturating_sub(Duration::from_millis(1)));
     for layer in &layers {
         ask(layer, old.secret.expose()).await.unwrap();
     }

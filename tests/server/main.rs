@@ -12,6 +12,7 @@ mod docs;
 mod hostile;
 mod leaks;
 mod lists;
+mod managed;
 #[path = "../support/process.rs"]
 mod process;
 mod restarts;

@@ -14,13 +14,16 @@ const WITH_KEY: [(&str, &str); 7] = [
     ("POST", "/me/key/revoke"),
 ];
 
-const WITH_ADMIN_KEY: [(&str, &str); 6] = [
+const WITH_ADMIN_KEY: [(&str, &str); 9] = [
     ("POST", "/admin/api-keys"),
     ("GET", "/admin/api-keys"),
     ("GET", "/admin/api-keys/01890000-0000-7000-8000-000000000000"),
     ("PATCH", "/admin/api-keys/01890000-0000-7000-8000-000000000000"),
     ("DELETE", "/admin/api-keys/01890000-0000-7000-8000-000000000000"),
     ("POST", "/admin/api-keys/01890000-0000-7000-8000-000000000000/revoke"),
+    ("POST", "/admin/api-keys/01890000-0000-7000-8000-000000000000/rotate"),
+    ("GET", "/admin/api-keys/01890000-0000-7000-8000-000000000000/events"),
+    ("GET", "/admin/api-keys/events"),
 ];
 
 #[test]
@@ -190,6 +193,9 @@ fn wrong_methods_are_405_and_name_the_right_ones() {
         (by_admin("PUT", "/admin/api-keys"), "GET,HEAD,POST"),
         (by_admin("POST", "/admin/api-keys/x"), "GET,HEAD,PATCH,DELETE"),
         (by_admin("GET", "/admin/api-keys/x/revoke"), "POST"),
+        (by_admin("GET", "/admin/api-keys/x/rotate"), "POST"),
+        (by_admin("POST", "/admin/api-keys/x/events"), "GET,HEAD"),
+        (by_admin("POST", "/admin/api-keys/events"), "GET,HEAD"),
     ] {
         assert_problem(&reply, 405, "method_not_allowed");
         assert_eq!(reply.header("allow"), Some(allow), "{reply:?}");

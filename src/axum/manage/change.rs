@@ -12,7 +12,7 @@ use super::{
     problem::Problem,
     view::KeyView,
 };
-use crate::{KeyPatch, Metadata, Scopes, Timestamp};
+use crate::{KeyPatch, KeyRecord, ManageError, Metadata, Scopes, Timestamp};
 
 /// What an administrator may change. What was left out stays. `null` takes away what a key may
 /// lack, and is refused elsewhere. A key's owner never changes: what the old owner may see would
@@ -95,14 +95,38 @@ impl From<OwnChange> for KeyPatch {
 }
 
 pub(super) async fn change(
-    Admitted { keys, is_owner }: Admitted,
+    Admitted { keys, is_owner, ceiling }: Admitted,
     Id(id): Id,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let mut patch: KeyPatch =
         if is_owner { body.object::<OwnChange>()?.into() } else { body.object::<Change>()?.into() };
-    patch.if_revision = precondition::check(&headers, &keys, id).await?;
-    let record = keys.update(id, patch).await?;
-    Ok(KeyView::new(&record, keys.now()).into_response())
+    let expected = precondition::check(&headers, &keys, id).await?;
+    patch.if_revision = expected;
+    loop {
+        if let Some(ceiling) = &ceiling {
+            let record = keys.get(id).await?;
+            if grants(&patch, &record) && !ceiling.allow_all(&record.scopes) {
+                return Err(ManageError::BeyondCeiling.into());
+            }
+            // What was looked at is what is changed.
+            patch.if_revision = expected.or(Some(record.revision));
+        }
+        match keys.update(id, patch.clone()).await {
+            // Somebody else got on meanwhile, so this cannot go round for ever.
+            Err(ManageError::RevisionMismatch) if expected.is_none() => {}
+            result => return Ok(KeyView::new(&*result?, keys.now()).into_response()),
+        }
+    }
+}
+
+/// Whether the scopes that the key has come to work when or where they did not. (Other scopes are
+/// the manager's to refuse.)
+fn grants(patch: &KeyPatch, record: &KeyRecord) -> bool {
+    let addresses = &record.details.allowed_addresses;
+    (record.disabled && patch.disabled == Some(false))
+        || patch.not_before.is_some_and(|start| start != record.not_before)
+        || patch.expires_at.is_some_and(|end| end != record.expires_at)
+        || patch.allowed_addresses.as_ref().is_some_and(|new| new[..] != addresses[..])
 }

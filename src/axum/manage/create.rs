@@ -74,7 +74,7 @@ impl From<OwnCreation> for NewKey {
 }
 
 pub(super) async fn create(
-    Admitted { keys, is_owner }: Admitted,
+    Admitted { keys, is_owner, .. }: Admitted,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: JsonBody,

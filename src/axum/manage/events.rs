@@ -83,7 +83,7 @@ fn listing(page: &EventPage, is_owner: bool) -> Response {
 }
 
 pub(super) async fn of_all(
-    Admitted { keys, is_owner }: Admitted,
+    Admitted { keys, is_owner, .. }: Admitted,
     Parameters(filters): Parameters<Filters>,
 ) -> Result<Response, Problem> {
     let page = keys.events(&filters.try_into()?).await.map_err(Problem::of_query)?;
@@ -91,7 +91,7 @@ pub(super) async fn of_all(
 }
 
 pub(super) async fn of_one(
-    Admitted { keys, is_owner }: Admitted,
+    Admitted { keys, is_owner, .. }: Admitted,
     Id(id): Id,
     Parameters(filters): Parameters<Filters>,
 ) -> Result<Response, Problem> {

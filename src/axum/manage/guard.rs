@@ -86,7 +86,8 @@ impl Guard {
     /// ```
     ///
     /// Where a browser sends the session along by itself, in a cookie, other sites can have it
-    /// send requests: protect these routes against that like the application's others.
+    /// send requests: protect these routes against that like the application's others, with a
+    /// layer outside or [`with_layer`](Self::with_layer). The same goes for keys in cookies.
     pub fn custom<R: IntoResponse>(
         identify: impl Fn(&RequestHead<'_>) -> Result<Caller, R> + Send + Sync + 'static,
     ) -> Self {
@@ -229,6 +230,8 @@ pub(super) struct Admitted {
     pub(super) keys: KeyManager,
     /// Whether the caller is an owner, and not an administrator.
     pub(super) is_owner: bool,
+    /// What the caller may grant; everything, if there is none.
+    pub(super) ceiling: Option<Scopes>,
 }
 
 impl FromRequestParts<Management> for Admitted {
@@ -236,6 +239,10 @@ impl FromRequestParts<Management> for Admitted {
 
     async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
         let caller = (state.identify)(&RequestHead::from(&*parts)).map_err(|answer| *answer)?;
-        Ok(Self { keys: caller.handle(&state.manager), is_owner: caller.owner.is_some() })
+        Ok(Self {
+            keys: caller.handle(&state.manager),
+            is_owner: caller.owner.is_some(),
+            ceiling: caller.ceiling,
+        })
     }
 }

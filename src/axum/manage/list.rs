@@ -33,11 +33,19 @@ impl Filters {
         query.status = self.status.as_deref().map(status).transpose()?.map(|status| (status, now));
         let expected = "scope must be a scope such as orders:read.";
         query.scope = parsed("scope", self.scope.as_deref(), expected)?;
-        query.prefix = self.prefix.map(Into::into);
+        query.prefix = self.prefix.map(without_nul).transpose()?.map(Into::into);
         let expected = "cursor must be the next_cursor of an earlier page.";
         query.after = parsed("cursor", self.cursor.as_deref(), expected)?;
         Ok(query)
     }
+}
+
+/// No name has one, and not every database takes it in a text.
+fn without_nul(prefix: String) -> Result<String, Problem> {
+    if prefix.contains('\0') {
+        return Err(Problem::invalid_parameter("prefix", "prefix must not contain NUL."));
+    }
+    Ok(prefix)
 }
 
 fn status(text: &str) -> Result<KeyStatus, Problem> {

@@ -89,7 +89,7 @@ use crate::KeyManager;
 ///
 /// Without a guard this is no program:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0061
 /// use tower_api_key::{KeyManager, management_router, store::MemoryStore};
 ///
 /// let keys = KeyManager::new(MemoryStore::new());

@@ -1,30 +1,23 @@
 //! [`MySqlStore`]: keys in a MySQL database.
 
-mod error;
+mod dialect;
 mod schema;
 mod statements;
 
-use std::time::Duration;
+use sqlx::{MySql, MySqlPool};
 
-use sqlx::{MySql, MySqlConnection, MySqlPool, mysql::MySqlQueryResult, pool::PoolConnection};
-
-use self::error::{collided, store_error, write_error};
 use super::{
     StoreError,
-    sql::{
-        Dialect, SqlStore, Statements, remote,
-        remote::{ANSWER, Server},
-        repository,
-    },
+    sql::{SqlStore, repository},
 };
-use crate::{ConfigError, OwnerId};
+use crate::ConfigError;
 
 /// Keys in a MySQL (8.0 or later) or MariaDB (10.6 or later) database: one that the application has
 /// already, or one of their own. Any number of nodes can share it.
 ///
 /// A caller waits two seconds for a connection and ten for an answer; what takes longer is a
 /// [`Timeout`](super::StoreErrorKind::Timeout). A server that was restarted, or that fell silent
-/// and was replaced, is used again as soon as it can be. A [`purge`](KeyRepository::purge) reads
+/// and was replaced, is used again as soon as it can be. A [`purge`](super::KeyRepository::purge) reads
 /// the whole table and holds up writers meanwhile, but no lookups.
 ///
 /// An owner has at most 255 characters here, as many as [`KeyManager`](crate::KeyManager) takes.
@@ -116,55 +109,3 @@ impl MySqlStore {
 }
 
 repository!(MySqlStore);
-
-impl Dialect for MySql {
-    const BEGIN: &'static str = "BEGIN";
-
-    const ANSWER: Option<Duration> = Some(ANSWER);
-
-    fn statements(table: &str) -> Statements {
-        statements::statements(table)
-    }
-
-    async fn migrate(connection: &mut MySqlConnection, table: &str) -> Result<(), StoreError> {
-        schema::migrate(connection, table).await
-    }
-
-    fn affected(done: &MySqlQueryResult) -> u64 {
-        done.rows_affected()
-    }
-
-    fn store_error(error: sqlx::Error) -> StoreError {
-        store_error(error)
-    }
-
-    fn write_error(error: sqlx::Error, table: &str) -> StoreError {
-        write_error(error, table)
-    }
-
-    fn collided(error: &sqlx::Error) -> bool {
-        collided(error)
-    }
-
-    /// A server that is not in strict mode would cut off the rest, and give the key to somebody
-    /// else.
-    fn check(owner: Option<&OwnerId>) -> Result<(), StoreError> {
-        let length = owner.map_or(0, |owner| owner.as_str().chars().count());
-        if length <= 255 {
-            return Ok(());
-        }
-        Err(StoreError::unavailable(format!(
-            "the owner has {length} characters, and 255 have room"
-        )))
-    }
-
-    fn give_back(connection: PoolConnection<Self>, is_open: bool) {
-        remote::give_back(connection, is_open);
-    }
-}
-
-impl Server for MySql {
-    /// A caller who gives up leaves a statement behind that waits for its lock. A server that ends it
-    /// keeps connections from piling up behind somebody's `ALTER TABLE`.
-    const SESSION: &'static str = "SET innodb_lock_wait_timeout = 5, lock_wait_timeout = 5";
-}

@@ -4,6 +4,7 @@ SELECT lower(concat_ws('-', substr(hex(id), 1, 8), substr(hex(id), 9, 4), substr
     start, name, owner, scopes, tier, disabled, use_count,
     timestampadd(MICROSECOND, created_at * 1000, '1970-01-01') AS created_at,
     timestampadd(MICROSECOND, expires_at * 1000, '1970-01-01') AS expires_at,
+    timestampadd(MICROSECOND, retires_at * 1000, '1970-01-01') AS retires_at,
     timestampadd(MICROSECOND, revoked_at * 1000, '1970-01-01') AS revoked_at,
     timestampadd(MICROSECOND, deleted_at * 1000, '1970-01-01') AS deleted_at,
     timestampadd(MICROSECOND, last_used_at * 1000, '1970-01-01') AS last_used_at

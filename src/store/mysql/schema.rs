@@ -7,11 +7,11 @@
 
 use sqlx::{MySql, MySqlConnection};
 
-use super::error::{DUP_FIELDNAME, NO_SUCH_TABLE, number, store_error};
+use super::dialect::{DUP_FIELDNAME, NO_SUCH_TABLE, number};
 use crate::store::{
     StoreError,
     sql::{
-        Call, Calls,
+        Call, Calls, Dialect,
         schema::{Migration, Schema, bookkeeping_call, now, refuse_foreign, version},
         statement,
     },
@@ -34,7 +34,7 @@ impl Schema for MySql {
         let sql = "SELECT coalesce(get_lock( \
                    concat('tower-api-key ', sha1(concat(database(), '.', ?))), 60), 0)";
         let call = Call::new(&statement(sql.to_owned())).with(table);
-        match Self::fetch_number(connection, call).await.map_err(store_error)? {
+        match Self::fetch_number(connection, call).await.map_err(Self::store_error)? {
             1 => Ok(()),
             _ => {
                 Err(StoreError::timeout().with_source("another node does not finish its migration"))
@@ -47,7 +47,7 @@ impl Schema for MySql {
         match Self::run(connection, format!("SELECT 1 FROM `{name}` LIMIT 0")).await {
             Ok(()) => Ok(true),
             Err(error) if number(&error) == Some(NO_SUCH_TABLE) => Ok(false),
-            Err(error) => Err(store_error(error)),
+            Err(error) => Err(Self::store_error(error)),
         }
     }
 }
@@ -72,15 +72,15 @@ pub(super) async fn migrate(
         }
     }
     let bookkeeping = MySql::BOOKKEEPING.replace("api_keys", table);
-    MySql::run(connection, bookkeeping).await.map_err(store_error)?;
+    MySql::run(connection, bookkeeping).await.map_err(MySql::store_error)?;
     for (number, migration) in missing() {
         let begin = "INSERT IGNORE INTO api_keys_schema (version) VALUES (?)";
         let begin = bookkeeping_call::<MySql>(begin, table).with(number);
-        MySql::execute(connection, begin).await.map_err(store_error)?;
+        MySql::execute(connection, begin).await.map_err(MySql::store_error)?;
         make(connection, &migration.sql(table)).await?;
         let finish = "UPDATE api_keys_schema SET applied_at = ? WHERE version = ?";
         let finish = bookkeeping_call::<MySql>(finish, table).with(now()).with(number);
-        MySql::execute(connection, finish).await.map_err(store_error)?;
+        MySql::execute(connection, finish).await.map_err(MySql::store_error)?;
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ pub(super) async fn migrate(
 async fn make(connection: &mut MySqlConnection, sql: &str) -> Result<(), StoreError> {
     match MySql::run(connection, sql.to_owned()).await {
         Err(error) if self::number(&error) == Some(DUP_FIELDNAME) => Ok(()),
-        result => result.map_err(store_error),
+        result => result.map_err(MySql::store_error),
     }
 }
 
@@ -103,5 +103,5 @@ async fn is_begun(
     }
     let sql = "SELECT count(*) FROM api_keys_schema WHERE version = ?";
     let call = bookkeeping_call::<MySql>(sql, table).with(number);
-    Ok(MySql::fetch_number(connection, call).await.map_err(store_error)? > 0)
+    Ok(MySql::fetch_number(connection, call).await.map_err(MySql::store_error)? > 0)
 }

@@ -1,15 +1,12 @@
 //! The SQL of [`MySqlStore`](super::MySqlStore), for MySQL and MariaDB alike.
 
-use crate::store::sql::{
-    CHANGING, EVENT, Filters, Inserts, Statements, columns, placeholders, statement,
-};
+use crate::store::sql::{CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement};
 
 /// For a table with this name, which was checked.
 pub(super) fn statements(table: &str) -> Statements {
-    let names = columns().join(", ");
-    let values = placeholders(columns().len());
-    let changes = CHANGING.map(|column| format!("{column} = ?")).join(", ");
-    let (event, event_values) = (EVENT.join(", "), placeholders(EVENT.len()));
+    let (names, values) = (columns().join(", "), each(&columns(), |_| "?"));
+    let changes = each(&CHANGING, |column| format!("{column} = ?"));
+    let (event, event_values) = (EVENT.join(", "), each(&EVENT, |_| "?"));
     Statements {
         table: table.into(),
         find: statement(format!(
@@ -63,12 +60,10 @@ mod tests {
     use sqlx::{AssertSqlSafe, MySql, MySqlConnection, Row};
 
     use super::*;
-    use crate::{
-        EventQuery, KeyDigest, KeyId, Timestamp,
-        store::{
-            ListQuery, MySqlStore,
-            servers::{Database, Server},
-        },
+    use crate::store::{
+        MySqlStore,
+        servers::{Database, Server},
+        sql::queries,
     };
 
     /// How each table is read: its name, the kind of access, and the index.
@@ -113,18 +108,10 @@ mod tests {
         let single = |kind, key| vec![step("api_keys", kind, Some(key))];
         let event = |kind, key| vec![step("api_keys_events", kind, Some(key))];
 
-        let keys = ListQuery::new(10);
-        let (mut by_request, mut legacy) = (keys.clone(), keys.clone());
-        by_request.request = Some(KeyDigest::from_bytes([0; 32]));
-        legacy.legacy = true;
-        let list = |query: &ListQuery| all.filters.list::<MySql>(query).unwrap().sql;
-        let log = EventQuery::new(10);
-        let (mut by_key, mut by_owner, mut by_time) = (log.clone(), log.clone(), log.clone());
-        by_key.key = Some(KeyId::from_bytes([0; 16]));
-        by_owner.owner = Some("owner 7".into());
-        by_time.since = Some(Timestamp::from_unix_millis(1));
-        by_time.until = Some(Timestamp::from_unix_millis(2));
-        let events = |query: &EventQuery| all.filters.events::<MySql>(query).unwrap().sql;
+        let lists = queries::of_keys();
+        let lists = lists.each_ref().map(|q| all.filters.list::<MySql>(q).unwrap().sql);
+        let events = queries::of_events();
+        let events = events.each_ref().map(|q| all.filters.events::<MySql>(q).unwrap().sql);
         for (statement, values, expected) in [
             (&all.find, vec![digest], single("const", "api_keys_digest")),
             (&all.get, vec![id], single("const", "PRIMARY")),
@@ -138,26 +125,26 @@ mod tests {
                 vec!["'[]'"],
                 vec![step("uses", "ALL", None), step("all_keys", "eq_ref", Some("PRIMARY"))],
             ),
-            (&list(&keys), vec![id, "10"], single("range", "PRIMARY")),
+            (&lists[0], vec![id, "10"], single("range", "PRIMARY")),
             (
-                &list(&keys.with_owner("owner 7")),
+                &lists[1],
                 vec![id, "'owner 7'", "'owner 7'", "10"],
                 single("range", "api_keys_owner"),
             ),
             (
-                &list(&by_request),
+                &lists[2],
                 vec![id, "unhex(sha2(-7777, 256))", "10"],
                 single("const", "api_keys_request"),
             ),
-            (&list(&legacy), vec![id, "10"], single("range", "api_keys_legacy")),
-            (&events(&log), vec![id, "10"], event("range", "PRIMARY")),
-            (&events(&by_key), vec![id, id, "10"], event("range", "api_keys_events_key")),
+            (&lists[3], vec![id, "10"], single("range", "api_keys_legacy")),
+            (&events[0], vec![id, "10"], event("range", "PRIMARY")),
+            (&events[1], vec![id, id, "10"], event("range", "api_keys_events_key")),
             (
-                &events(&by_owner),
+                &events[2],
                 vec![id, "'owner 7'", "'owner 7'", "10"],
                 event("range", "api_keys_events_owner"),
             ),
-            (&events(&by_time), vec![id, "7", "9", "10"], event("range", "api_keys_events_at")),
+            (&events[3], vec![id, "7", "9", "10"], event("range", "api_keys_events_at")),
         ] {
             let plan = plan(&mut connection, statement.as_str(), &values).await;
             assert_eq!(plan, expected, "{}", statement.as_str());

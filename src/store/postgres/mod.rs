@@ -1,21 +1,14 @@
 //! [`PostgresStore`]: keys in a PostgreSQL database.
 
-mod error;
+mod dialect;
 mod schema;
 mod statements;
 
-use std::time::Duration;
+use sqlx::{PgPool, Postgres};
 
-use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgQueryResult};
-
-use self::error::{collided, store_error, write_error};
 use super::{
-    StoreError, sql,
-    sql::{
-        Dialect, SqlStore, Statements, remote,
-        remote::{ANSWER, Server},
-        repository,
-    },
+    StoreError,
+    sql::{SqlStore, repository},
 };
 use crate::ConfigError;
 
@@ -110,53 +103,3 @@ impl PostgresStore {
 }
 
 repository!(PostgresStore);
-
-impl Dialect for Postgres {
-    // Every statement sees the latest rows, so that an update that came too late is stale. With
-    // more, it would be an error, and be tried again.
-    const BEGIN: &'static str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-
-    const ANSWER: Option<Duration> = Some(ANSWER);
-
-    fn statements(table: &str) -> Statements {
-        statements::statements(table)
-    }
-
-    fn with_placeholders(sql: String) -> String {
-        statements::numbered(&sql)
-    }
-
-    async fn migrate(connection: &mut PgConnection, table: &str) -> Result<(), StoreError> {
-        sql::schema::migrate::<Self>(connection, table).await
-    }
-
-    fn affected(done: &PgQueryResult) -> u64 {
-        done.rows_affected()
-    }
-
-    fn store_error(error: sqlx::Error) -> StoreError {
-        store_error(error)
-    }
-
-    fn write_error(error: sqlx::Error, table: &str) -> StoreError {
-        write_error(error, table)
-    }
-
-    fn collided(error: &sqlx::Error) -> bool {
-        collided(error)
-    }
-
-    fn give_back(connection: PoolConnection<Self>, is_open: bool) {
-        remote::give_back(connection, is_open);
-    }
-}
-
-impl Server for Postgres {
-    /// A caller who gives up leaves a statement behind that waits for its lock. A server that ends it
-    /// keeps connections from piling up behind somebody's `ALTER TABLE`.
-    ///
-    /// A statement that sees the latest rows collides with nobody. Whoever wants more of transactions
-    /// wants it of several statements, and here each is one.
-    const SESSION: &'static str = "SET lock_timeout = '5s'; \
-        SET default_transaction_isolation = 'read committed'";
-}

@@ -2,11 +2,10 @@
 
 use sqlx::{PgConnection, Postgres};
 
-use super::error::store_error;
 use crate::store::{
     StoreError,
     sql::{
-        Call, Calls,
+        Call, Calls, Dialect,
         schema::{Migration, Schema},
         statement,
     },
@@ -25,13 +24,13 @@ impl Schema for Postgres {
         let sql = "SELECT pg_advisory_xact_lock( \
                    hashtextextended('tower-api-key ' || current_schema() || '.' || $1, 0))";
         let call = Call::new(&statement(sql.to_owned())).with(table);
-        Self::execute(connection, call).await.map(drop).map_err(store_error)
+        Self::execute(connection, call).await.map(drop).map_err(Self::store_error)
     }
 
     async fn exists(connection: &mut PgConnection, name: &str) -> Result<bool, StoreError> {
         let sql = "SELECT count(*) FROM pg_catalog.pg_class \
                    WHERE relname = $1 AND relnamespace = current_schema()::regnamespace";
         let call = Call::new(&statement(sql.to_owned())).with(name);
-        Ok(Self::fetch_number(connection, call).await.map_err(store_error)? > 0)
+        Ok(Self::fetch_number(connection, call).await.map_err(Self::store_error)? > 0)
     }
 }

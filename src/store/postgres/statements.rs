@@ -1,6 +1,6 @@
 //! The SQL of [`PostgresStore`](super::PostgresStore).
 
-use crate::store::sql::{CHANGING, EVENT, Filters, Inserts, Statements, columns, statement};
+use crate::store::sql::{CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement};
 
 /// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
 /// there and back.
@@ -14,12 +14,6 @@ fn value(column: &str) -> &str {
 /// How a column is selected.
 fn selected(column: &str) -> String {
     if IDS.contains(&column) { format!("uuid_send({column}) AS {column}") } else { column.into() }
-}
-
-/// For each column, with commas in between.
-fn each<S: AsRef<str>>(columns: &[&'static str], part: impl Fn(&'static str) -> S) -> String {
-    let parts: Vec<S> = columns.iter().copied().map(part).collect();
-    parts.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
 }
 
 /// Replaces question marks with `$1`, `$2` and so on.
@@ -103,12 +97,10 @@ pub(super) fn statements(table: &str) -> Statements {
 mod tests {
     use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlStr};
 
-    use crate::{
-        EventQuery, KeyDigest, KeyId, Timestamp,
-        store::{
-            ListQuery, PostgresStore,
-            servers::{Database, Server},
-        },
+    use crate::store::{
+        PostgresStore,
+        servers::{Database, Server},
+        sql::queries,
     };
 
     /// The generic plan, which is the one of a prepared statement that is used a lot: what the
@@ -141,31 +133,23 @@ mod tests {
             sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
         }
         let all = &store.0.statements;
-        let keys = ListQuery::new(10);
-        let (mut by_request, mut legacy) = (keys.clone(), keys.clone());
-        by_request.request = Some(KeyDigest::from_bytes([0; 32]));
-        legacy.legacy = true;
-        let list = |query: &ListQuery| all.filters.list::<Postgres>(query).unwrap().sql;
-        let log = EventQuery::new(10);
-        let (mut by_key, mut by_owner, mut by_time) = (log.clone(), log.clone(), log.clone());
-        by_key.key = Some(KeyId::from_bytes([0; 16]));
-        by_owner.owner = Some("owner 7".into());
-        by_time.since = Some(Timestamp::from_unix_millis(1));
-        by_time.until = Some(Timestamp::from_unix_millis(2));
-        let events = |query: &EventQuery| all.filters.events::<Postgres>(query).unwrap().sql;
+        let lists = queries::of_keys();
+        let lists = lists.each_ref().map(|q| all.filters.list::<Postgres>(q).unwrap().sql);
+        let events = queries::of_events();
+        let events = events.each_ref().map(|q| all.filters.events::<Postgres>(q).unwrap().sql);
         for (statement, index) in [
             (&all.find, "Index Scan using api_keys_digest"),
             (&all.get, "Index Scan using api_keys_id"),
             (&all.update, "Index Scan using api_keys_id"),
             (&all.record_uses, "Index Scan using api_keys_id"),
-            (&list(&keys), "Index Scan Backward using api_keys_id"),
-            (&list(&keys.with_owner("owner 7")), "Index Scan Backward using api_keys_owner"),
-            (&list(&by_request), "Index Scan using api_keys_request"),
-            (&list(&legacy), "Index Scan Backward using api_keys_legacy"),
-            (&events(&log), "Index Scan Backward using api_keys_events_id"),
-            (&events(&by_key), "using api_keys_events_key"),
-            (&events(&by_owner), "Index Scan Backward using api_keys_events_owner"),
-            (&events(&by_time), "api_keys_events_at"),
+            (&lists[0], "Index Scan Backward using api_keys_id"),
+            (&lists[1], "Index Scan Backward using api_keys_owner"),
+            (&lists[2], "Index Scan using api_keys_request"),
+            (&lists[3], "Index Scan Backward using api_keys_legacy"),
+            (&events[0], "Index Scan Backward using api_keys_events_id"),
+            (&events[1], "using api_keys_events_key"),
+            (&events[2], "Index Scan Backward using api_keys_events_owner"),
+            (&events[3], "api_keys_events_at"),
         ] {
             let plan = plan(&mut connection, statement).await;
             assert!(plan.contains(index), "{}\n{plan}", statement.as_str());

@@ -15,6 +15,10 @@ pub(in crate::store) trait Dialect: Calls {
     /// How long a statement may take that reads or writes by an index, if there is a limit.
     const ANSWER: Option<Duration>;
 
+    /// Whether a text may have the character NUL in it. Where it may not, asking for one is an
+    /// error.
+    const HOLDS_NUL: bool = true;
+
     /// The statements for a table with this name, which was checked.
     fn statements(table: &str) -> Statements;
 

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::{Call, Dialect, Value, row};
-use crate::{EventQuery, KeyStatus, OwnerId, Timestamp, store::ListQuery};
+use crate::{EventId, EventQuery, KeyId, KeyStatus, OwnerId, Scope, Timestamp, store::ListQuery};
 
 /// The parts of statements. All question marks in a part stand for the same value.
 pub(in crate::store) struct Filters {
@@ -60,6 +60,11 @@ fn first(after: Option<&[u8; 16]>) -> Option<[u8; 16]> {
     Some(u128::from_be_bytes(*after).checked_sub(1)?.to_be_bytes())
 }
 
+/// Whether rows may have this text at all, if one is asked for.
+fn can_be<DB: Dialect>(text: Option<&str>) -> bool {
+    DB::HOLDS_NUL || text.is_none_or(|text| !text.contains('\0'))
+}
+
 /// A statement on its way. A value is bound for every question mark that comes with it.
 struct Select<'v> {
     sql: String,
@@ -100,15 +105,19 @@ impl<'v> Select<'v> {
 impl Filters {
     /// The statement for a page of keys. `None` when there can be none on it.
     pub(in crate::store) fn list<'q, DB: Dialect>(&self, query: &'q ListQuery) -> Option<Call<'q>> {
-        let first = first(query.after.as_ref().map(|id| id.as_bytes()))?;
+        let first = first(query.after.as_ref().map(KeyId::as_bytes))?;
+        let (owner, prefix) = (query.owner.as_ref().map(OwnerId::as_str), query.prefix.as_deref());
+        if !can_be::<DB>(owner) || !can_be::<DB>(prefix) {
+            return None;
+        }
         let (status, now) =
             query.status.map_or(("", None), |(asked, now)| (status(asked), Some(now)));
         let request = query.request.as_ref().map(|request| &request.as_bytes()[..]);
         let select = Select::new(&self.keys, Value::Id(first))
-            .and(self.owner, query.owner.as_ref().map(OwnerId::as_str))
+            .and(self.owner, owner)
             .and(status, now)
-            .and(self.scope, query.scope.as_ref().map(|scope| scope.as_str()))
-            .and(self.prefix, query.prefix.as_deref())
+            .and(self.scope, query.scope.as_ref().map(Scope::as_str))
+            .and(self.prefix, prefix)
             .and(REQUEST, request)
             .and(self.legacy, query.legacy.then_some(Value::Flag(true)));
         Some(select.end(&self.end_of_keys, query.limit).call::<DB>())
@@ -129,12 +138,43 @@ impl Filters {
         &self,
         query: &'q EventQuery,
     ) -> Option<Call<'q>> {
-        let first = first(query.after.as_ref().map(|id| id.as_bytes()))?;
+        let first = first(query.after.as_ref().map(EventId::as_bytes))?;
+        let owner = query.owner.as_ref().map(OwnerId::as_str);
+        if !can_be::<DB>(owner) {
+            return None;
+        }
         let select = Select::new(&self.events, Value::Id(first))
             .and(self.key, query.key.as_ref().map(|key| &key.as_bytes()[..]))
-            .and(self.owner, query.owner.as_ref().map(OwnerId::as_str))
+            .and(self.owner, owner)
             .and(SINCE, query.since)
             .and(UNTIL, query.until);
         Some(select.end(&self.end_of_events, query.limit).call::<DB>())
+    }
+}
+
+/// What the plans of statements are tested with.
+#[cfg(test)]
+pub(in crate::store) mod queries {
+    use super::*;
+    use crate::KeyDigest;
+
+    /// All keys, those of an owner, by request, and those with a slow hash.
+    pub(in crate::store) fn of_keys() -> [ListQuery; 4] {
+        let all = ListQuery::new(10);
+        let (mut by_request, mut legacy) = (all.clone(), all.clone());
+        by_request.request = Some(KeyDigest::from_bytes([0; 32]));
+        legacy.legacy = true;
+        [all.clone(), all.with_owner("owner 7"), by_request, legacy]
+    }
+
+    /// All events, those about a key, those of an owner, and those of a time.
+    pub(in crate::store) fn of_events() -> [EventQuery; 4] {
+        let all = EventQuery::new(10);
+        let (mut by_key, mut of_owner, mut of_time) = (all.clone(), all.clone(), all.clone());
+        by_key.key = Some(KeyId::from_bytes([0; 16]));
+        of_owner.owner = Some("owner 7".into());
+        of_time.since = Some(Timestamp::from_unix_millis(1));
+        of_time.until = Some(Timestamp::from_unix_millis(2));
+        [all, by_key, of_owner, of_time]
     }
 }

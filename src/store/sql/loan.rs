@@ -40,6 +40,7 @@ impl<DB: Dialect> Loan<DB> {
     }
 
     /// For what begins a transaction by itself.
+    #[cfg(feature = "sqlite")]
     pub(in crate::store) fn may_be_open(&mut self) {
         self.is_open = true;
     }

@@ -21,6 +21,9 @@ pub(super) use self::{
     loan::Loan,
     repository::repository,
     row::{CHANGING, columns},
-    statements::{DEFAULT_TABLE, Inserts, Statements, placeholders, statement, table_name},
+    statements::{DEFAULT_TABLE, Inserts, Statements, each, statement, table_name},
     store::SqlStore,
 };
+
+#[cfg(test)]
+pub(super) use self::filter::queries;

@@ -48,6 +48,7 @@ pub(in crate::store) trait Schema: Dialect {
 }
 
 /// Brings the tables up to date, in a transaction. Safe when several nodes do it at once.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(in crate::store) async fn migrate<DB: Schema>(
     connection: &mut DB::Connection,
     table: &str,

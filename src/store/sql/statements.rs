@@ -53,9 +53,13 @@ pub(in crate::store) fn statement(sql: String) -> SqlStr {
     AssertSqlSafe(Arc::<str>::from(sql)).into_sql_str()
 }
 
-/// So many values of a row: `?, ?, ?`.
-pub(in crate::store) fn placeholders(count: usize) -> String {
-    vec!["?"; count].join(", ")
+/// For each column, with commas in between.
+pub(in crate::store) fn each<S: AsRef<str>>(
+    columns: &[&'static str],
+    part: impl Fn(&'static str) -> S,
+) -> String {
+    let parts: Vec<S> = columns.iter().copied().map(part).collect();
+    parts.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
 }
 
 /// A table name that can be set into statements: it cannot break out of its quotes, and names

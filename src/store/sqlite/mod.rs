@@ -195,14 +195,14 @@ fn store_error(error: sqlx::Error) -> StoreError {
 /// may have added, ours alone tell of a duplicate.
 fn write_error(error: sqlx::Error, table: &str) -> StoreError {
     // `UNIQUE constraint failed: api_keys.digest`, with all columns of the index.
-    let message = error.as_database_error().map(|database| database.message().to_owned());
-    let columns = message.as_deref().and_then(|message| message.rsplit(": ").next());
-    let column = columns.and_then(|columns| columns.strip_prefix(table)?.strip_prefix('.'));
-    let is_ours = matches!(column, Some("id" | "digest" | "request"));
-    if is_ours && error.as_database_error().is_some_and(|database| database.is_unique_violation()) {
-        return StoreError::new(StoreErrorKind::Duplicate).with_source(error);
+    let violation = error.as_database_error().filter(|error| error.is_unique_violation());
+    let columns = violation.and_then(|error| error.message().rsplit(": ").next());
+    match columns.and_then(|columns| columns.strip_prefix(table)?.strip_prefix('.')) {
+        Some("id" | "digest" | "request") => {
+            StoreError::new(StoreErrorKind::Duplicate).with_source(error)
+        }
+        _ => store_error(error),
     }
-    store_error(error)
 }
 
 repository!(SqliteStore);

@@ -54,6 +54,12 @@ async fn a_hundred_of_each_pay_once() {
     each_pays_once(MemoryStore::new()).await;
 }
 
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn so_they_do_in_a_database() {
+    each_pays_once(tower_api_key::store::SqliteStore::in_memory().await.unwrap()).await;
+}
+
 #[tokio::test]
 async fn the_index_is_read_page_by_page() {
     const KEYS: usize = 2001;

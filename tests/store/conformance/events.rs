@@ -24,7 +24,7 @@ fn event(number: u64) -> KeyEvent {
     let mut id = [0; 16];
     id[8..].copy_from_slice(&number.to_be_bytes());
     let place = usize::try_from(number).unwrap() % ACTIONS.len();
-    KeyEvent::new(EventId::from_bytes(id), at((number as i64 * 7) % 20), ACTIONS[place])
+    KeyEvent::new(EventId::from_bytes(id), at((number * 7 % 20).cast_signed()), ACTIONS[place])
 }
 
 fn events(events: impl IntoIterator<Item = KeyEvent>) -> Changes {

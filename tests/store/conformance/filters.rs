@@ -71,6 +71,18 @@ pub(crate) async fn lists_are_what_was_asked_for(store: impl KeyRepository) {
     });
 }
 
+/// No key has a NUL in it, which is no reason to fail.
+pub(crate) async fn a_nul_is_found_nowhere(store: impl KeyRepository) {
+    store.insert(&record(1)).await.unwrap();
+    for query in [
+        ListQuery::new(1).with_owner("anna\0"),
+        ListQuery::new(1).with_prefix("key\0"),
+        ListQuery::new(1).with_prefix("\0"),
+    ] {
+        assert_eq!(ids(&store, query).await, []);
+    }
+}
+
 fn any_record() -> impl Strategy<Value = KeyRecord> {
     let texts = (select(&TEXTS[..]), select(&TEXTS[..]), option::of(select(&TEXTS[..])));
     let scopes = vec(select(&SCOPES[..]), 0..4);

@@ -78,6 +78,7 @@ macro_rules! conformance {
                 changes: one_of_many_concurrent_changes_is_done
                 changes: rotations_read_back_equal
                 filters: lists_are_what_was_asked_for
+                filters: a_nul_is_found_nowhere
             }
             conformance! { @events $($without)?; $open }
         }

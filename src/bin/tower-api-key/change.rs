@@ -1,0 +1,121 @@
+//! `update`, `revoke` and `delete`.
+
+use ipnet::IpNet;
+use tower_api_key::{KeyId, KeyPatch, Metadata, Scope, Timestamp};
+
+use crate::{
+    create,
+    database::Database,
+    failure::Failure,
+    list::{self, One},
+    output::Output,
+    when,
+};
+
+/// What is not given stays as it is.
+#[derive(clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct Update {
+    /// The key
+    id: KeyId,
+    /// What the key is for
+    #[arg(long)]
+    name: Option<String>,
+    /// A longer explanation; an empty one takes it away
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Everything that the key may do, in place of what it might before
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+    scope: Option<Vec<Scope>>,
+    /// The key may do nothing
+    #[arg(long, conflicts_with = "scope")]
+    no_scopes: bool,
+    /// The name of a set of limits; an empty one takes it away
+    #[arg(long)]
+    tier: Option<String>,
+    /// The application's own data, in place of all that was there: a JSON object
+    #[arg(long, value_name = "JSON", value_parser = create::metadata)]
+    metadata: Option<Metadata>,
+    /// A network that the key may be used from, in place of those before; may be given again
+    #[arg(long, value_name = "NETWORK", value_parser = create::network)]
+    allow: Option<Vec<IpNet>>,
+    /// The key may be used from anywhere
+    #[arg(long, conflicts_with = "allow")]
+    allow_anywhere: bool,
+    /// When the key begins to work: a moment, a duration from now, or `never` for no such moment
+    #[arg(long, value_name = "WHEN", value_parser = when::or_never)]
+    not_before: Option<when::OrNever>,
+    /// When the key ends: a moment, a duration from now, or `never`
+    #[arg(long, value_name = "WHEN", value_parser = when::or_never)]
+    expires: Option<when::OrNever>,
+    /// Switches the key off
+    #[arg(long)]
+    disable: bool,
+    /// Switches the key on again
+    #[arg(long, conflicts_with = "disable")]
+    enable: bool,
+    /// Only if the key still has this revision, as `show --json` has it
+    #[arg(long, value_name = "NUMBER")]
+    if_revision: Option<u64>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Revoke {
+    /// The key
+    id: KeyId,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+pub(crate) async fn update(
+    args: Update,
+    database: &Database,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let patch = KeyPatch {
+        if_revision: args.if_revision,
+        name: args.name,
+        description: args.description.map(none_if_empty),
+        scopes: match args.scope {
+            Some(scopes) => Some(scopes.into_iter().collect()),
+            None => args.no_scopes.then(Default::default),
+        },
+        tier: args.tier.map(none_if_empty),
+        metadata: args.metadata,
+        allowed_addresses: args.allow.or(args.allow_anywhere.then(Vec::new)),
+        not_before: args.not_before.map(Option::<Timestamp>::from),
+        expires_at: args.expires.map(Option::<Timestamp>::from),
+        disabled: if args.enable { Some(false) } else { args.disable.then_some(true) },
+    };
+    if patch == (KeyPatch { if_revision: patch.if_revision, ..KeyPatch::default() }) {
+        return Err(Failure::Usage("say what to change; `update --help` lists it".to_owned()));
+    }
+    let record = database.manager.update(args.id, patch).await?;
+    list::tell(&record, out)
+}
+
+fn none_if_empty(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+pub(crate) async fn revoke(
+    args: &Revoke,
+    database: &Database,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let record = database.manager.revoke(args.id, args.reason.as_deref()).await?;
+    if out.is_json() {
+        return list::tell(&record, out);
+    }
+    out.say(&format!("Revoked the key {}.", record.id))
+}
+
+pub(crate) async fn delete(
+    args: &One,
+    database: &Database,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    database.manager.delete(args.id).await?;
+    out.say(&format!("Deleted the key {}.", args.id))
+}

@@ -1,0 +1,79 @@
+//! `create`.
+
+use ipnet::IpNet;
+use tower_api_key::{Metadata, NewKey, OwnerId, Scope, Timestamp};
+
+use crate::{
+    database::Database,
+    failure::Failure,
+    issuing::{self, Format, Show},
+    output::Output,
+    when,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What the key is for: 1 to 100 characters
+    #[arg(long)]
+    name: String,
+    /// A longer explanation
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Who the key belongs to
+    #[arg(long)]
+    owner: Option<OwnerId>,
+    /// What the key may do, such as orders:read; more than one with commas between them, or again
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+    scope: Vec<Scope>,
+    /// The name of a set of limits
+    #[arg(long)]
+    tier: Option<String>,
+    /// The application's own data: a JSON object
+    #[arg(long, value_name = "JSON", value_parser = metadata)]
+    metadata: Option<Metadata>,
+    /// A network that the key may be used from, such as 10.0.0.0/8; may be given again
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    allow: Vec<IpNet>,
+    /// When the key begins to work: a moment, or a duration from now
+    #[arg(long, value_name = "WHEN", value_parser = when::ahead)]
+    not_before: Option<Timestamp>,
+    /// When the key ends: a moment such as 2030-01-31T12:00:00Z, or a duration such as 30d
+    #[arg(long, value_name = "WHEN", value_parser = when::ahead)]
+    expires: Option<Timestamp>,
+    /// Your name for this request: doing it again creates no second key
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    show: Show,
+}
+
+pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
+    let new = NewKey {
+        name: args.name,
+        description: args.description,
+        owner: args.owner,
+        scopes: args.scope.into_iter().collect(),
+        tier: args.tier,
+        metadata: args.metadata.unwrap_or_default(),
+        allowed_addresses: args.allow,
+        not_before: args.not_before,
+        expires_at: args.expires,
+        request_id: args.request_id,
+    };
+    let manager = database.manager.clone().with_format(args.format.get()?);
+    let issued = manager.create(new).await?;
+    let remark = format!("Created the key {}.", issued.record.id);
+    issuing::show(&issued, &args.show, out, &remark)
+}
+
+pub(crate) fn metadata(text: &str) -> Result<Metadata, String> {
+    serde_json::from_str(text).map_err(|error| format!("must be a JSON object: {error}"))
+}
+
+/// A network, or one address.
+pub(crate) fn network(text: &str) -> Result<IpNet, String> {
+    let net = text.parse().ok().or_else(|| text.parse().ok().map(std::net::IpAddr::into));
+    net.ok_or_else(|| "must be a network such as 10.0.0.0/8, or an address".to_owned())
+}

@@ -1,0 +1,171 @@
+//! The store behind `DATABASE_URL`, and the manager of its keys.
+
+use std::{env, sync::Arc, time::Duration};
+
+use sqlx::{
+    ConnectOptions, MySqlPool, PgPool,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+};
+use tower_api_key::{
+    KeyHasher, KeyManager, Peppers,
+    store::{
+        self, ConnectError, Invalidations, KeyRepository, MySqlStore, PostgresInvalidations,
+        PostgresStore, RedisInvalidations, SqliteStore, StoreError,
+    },
+};
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+#[derive(clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Args {
+    /// The table with the keys, in a SQL database; `api_keys` if none is given
+    #[arg(long, global = true, env = "TOWER_API_KEY_TABLE", value_name = "NAME")]
+    table: Option<String>,
+    /// In whose name the audit log has changes; your user name if none is given
+    #[arg(long, global = true, env = "TOWER_API_KEY_ACTOR", value_name = "NAME")]
+    actor: Option<String>,
+}
+
+/// What a command does to the keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    /// Running services are told.
+    Change,
+    /// The same, and a SQLite file that is not there is made. For other commands it would be a
+    /// mistyped name.
+    Make,
+}
+
+/// An open store.
+pub(crate) struct Database {
+    pub(crate) repository: Arc<dyn KeyRepository>,
+    pub(crate) manager: KeyManager,
+    pub(crate) hasher: KeyHasher,
+    /// Whether digests are made with a pepper.
+    pub(crate) is_peppered: bool,
+}
+
+impl Database {
+    pub(crate) async fn open(args: &Args, access: Access) -> Result<Self, Failure> {
+        let url = env::var("DATABASE_URL").map(Zeroizing::new).map_err(|_| {
+            Failure::Usage("DATABASE_URL is not set; it says where the keys are".to_owned())
+        })?;
+        let peppers = peppers()?;
+        let is_peppered = peppers.is_some();
+        let hasher = peppers.map_or_else(KeyHasher::sha256, KeyHasher::hmac_sha256);
+        match scheme(&url) {
+            "memory" => {
+                let text = "DATABASE_URL: `memory:` keeps nothing after this command";
+                return Err(Failure::Usage(text.to_owned()));
+            }
+            "sqlite" if access != Access::Make => check_file(&url)?,
+            _ => {}
+        }
+        let repository = match &args.table {
+            None => store::connect(&url).await?,
+            Some(table) => connect_to_table(&url, table).await?,
+        };
+        let actor = args.actor.clone().or_else(|| env::var("USER").ok());
+        let mut manager = KeyManager::new(repository.clone())
+            .with_hasher(hasher.clone())
+            .with_actor(actor.as_deref().unwrap_or("tower-api-key"));
+        if access != Access::Read
+            && let Some(bus) = bus(&url).await?
+        {
+            manager = manager.with_invalidations(bus);
+        }
+        Ok(Self { repository, manager, hasher, is_peppered })
+    }
+
+    pub(crate) async fn close(&self) {
+        self.repository.close().await;
+    }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
+}
+
+fn check_file(url: &str) -> Result<(), Failure> {
+    // What cannot be read is for `connect` to refuse.
+    let Ok(options) = url.parse::<SqliteConnectOptions>() else { return Ok(()) };
+    let file = options.get_filename();
+    if file.exists() {
+        return Ok(());
+    }
+    let text = format!("DATABASE_URL: there is no file {}; `migrate` makes one", file.display());
+    Err(Failure::Usage(text))
+}
+
+/// The pepper of the service, if it has one. Without it, its keys would be unknown here.
+pub(crate) fn peppers() -> Result<Option<Peppers>, Failure> {
+    const CURRENT: &str = "TOWER_API_KEY_PEPPER";
+    const RETIRED: &str = "TOWER_API_KEY_PEPPER_RETIRED";
+    let retired = env::var(RETIRED).map(Zeroizing::new);
+    if env::var_os(CURRENT).is_none() {
+        return match retired {
+            Ok(_) => Err(Failure::Usage(format!("{RETIRED} is set, but {CURRENT} is not"))),
+            Err(_) => Ok(None),
+        };
+    }
+    let mut peppers = Peppers::from_env(CURRENT)?;
+    for pepper in retired.iter().flat_map(|all| all.lines()).filter(|line| !line.is_empty()) {
+        let added = peppers.with_retired(pepper.as_bytes());
+        peppers = added.map_err(|error| Failure::Usage(format!("{RETIRED}: {error}")))?;
+    }
+    Ok(Some(peppers))
+}
+
+/// Like `store::connect`, which knows only the default table.
+async fn connect_to_table(url: &str, table: &str) -> Result<Arc<dyn KeyRepository>, Failure> {
+    let failed = |error: sqlx::Error| ConnectError::Store(StoreError::unavailable(error));
+    let migrated = |result: Result<(), StoreError>| result.map_err(ConnectError::Store);
+    Ok(match scheme(url) {
+        "sqlite" => {
+            // As `SqliteStore::open` has it, but for the journal: the file is an application's.
+            let options = url.parse::<SqliteConnectOptions>().map_err(failed)?;
+            let options = options
+                .create_if_missing(true)
+                .busy_timeout(Duration::from_secs(2))
+                .synchronous(SqliteSynchronous::Full)
+                .disable_statement_logging();
+            let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
+            let store = SqliteStore::from_pool(pool.map_err(failed)?).with_table(table)?;
+            migrated(store.migrate().await)?;
+            Arc::new(store)
+        }
+        "postgres" | "postgresql" => {
+            let pool = PgPool::connect(url).await.map_err(failed)?;
+            let store = PostgresStore::from_pool(pool).with_table(table)?;
+            migrated(store.migrate().await)?;
+            Arc::new(store)
+        }
+        "mysql" | "mariadb" => {
+            let pool = MySqlPool::connect(url).await.map_err(failed)?;
+            let store = MySqlStore::from_pool(pool).with_table(table)?;
+            migrated(store.migrate().await)?;
+            Arc::new(store)
+        }
+        _ => return Err(Failure::Usage("--table is for SQL databases".to_owned())),
+    })
+}
+
+/// What tells running services to forget what they have cached: what `REDIS_URL` names, or else
+/// the database if it can.
+async fn bus(database_url: &str) -> Result<Option<Arc<dyn Invalidations>>, Failure> {
+    let redis_url = env::var("REDIS_URL").ok().map(Zeroizing::new);
+    let url = redis_url.as_ref().map_or(database_url, |url| url.as_str());
+    let failed = |error: StoreError| Failure::unavailable("cannot announce changes", &error);
+    Ok(match scheme(url) {
+        "redis" | "rediss" | "valkey" | "valkeys" => {
+            Some(Arc::new(RedisInvalidations::connect(url).await.map_err(failed)?))
+        }
+        "postgres" | "postgresql" => {
+            Some(Arc::new(PostgresInvalidations::connect(url).await.map_err(failed)?))
+        }
+        _ => None,
+    })
+}

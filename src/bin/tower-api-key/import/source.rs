@@ -1,0 +1,85 @@
+//! Where rows come from: a file, standard input, or a table.
+
+use std::{
+    env,
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use super::{columns::Fields, files, row::Bad, table};
+use crate::failure::Failure;
+
+/// What a source gives: first the names of its columns, where it knows them, then its rows.
+pub(super) enum Item {
+    Header(Vec<String>),
+    Row(Row),
+}
+
+pub(super) struct Row {
+    /// Where it is, for people.
+    pub(super) place: String,
+    pub(super) fields: Result<Fields, Bad>,
+}
+
+pub(super) type Items = mpsc::Receiver<Result<Item, Failure>>;
+
+/// How a source hands over what it reads. `false` when nobody wants more.
+pub(super) type Send<'s> = &'s dyn Fn(Result<Item, Failure>) -> bool;
+
+/// So many rows may be read ahead.
+pub(super) const AHEAD: usize = 256;
+
+/// How a SQLite file begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
+
+/// Opens a source. `-` is standard input; none is the database of `SOURCE_DATABASE_URL`.
+pub(super) async fn open(path: Option<&Path>, table: table::Wanted) -> Result<Items, Failure> {
+    let Some(path) = path else {
+        let url = env::var("SOURCE_DATABASE_URL").map(Zeroizing::new).map_err(|_| {
+            let text = "name a file, or `-` for standard input, or set SOURCE_DATABASE_URL";
+            Failure::Usage(text.to_owned())
+        })?;
+        return table::from_url(&url, table).await;
+    };
+    if path == Path::new("-") {
+        return Ok(read(io::stdin()));
+    }
+    let cannot_read = |error: io::Error| Failure::Usage(format!("{}: {error}", path.display()));
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(cannot_read)?;
+    file.take(SQLITE.len() as u64).read_to_end(&mut start).map_err(cannot_read)?;
+    if start == SQLITE {
+        return table::from_sqlite_file(PathBuf::from(path), table).await;
+    }
+    Ok(read(File::open(path).map_err(cannot_read)?))
+}
+
+/// Reads in a thread of its own, and waits when it is too far ahead.
+fn read(input: impl Read + std::marker::Send + 'static) -> Items {
+    let (sender, items) = mpsc::channel(AHEAD);
+    thread::spawn(move || {
+        let send = |item| sender.blocking_send(item).is_ok();
+        if let Err(error) = parse(BufReader::new(input), &send) {
+            send(Err(Failure::Usage(format!("the rows cannot be read: {error}"))));
+        }
+    });
+    items
+}
+
+/// JSON lines begin with `{`, which no header of a CSV file does.
+fn parse(mut input: impl BufRead, send: Send<'_>) -> io::Result<()> {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    if input.fill_buf()?.starts_with(MARK) {
+        input.consume(MARK.len());
+    }
+    match input.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => files::json_lines(input, send),
+        Some(b'[') => Err(io::Error::other("JSON must be an object on each line, not an array")),
+        _ => files::csv(input, send),
+    }
+}

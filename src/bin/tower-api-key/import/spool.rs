@@ -1,0 +1,46 @@
+//! What was read and found good, kept until all of it is: then it can be written, and nobody can
+//! have changed it meanwhile. In a file without a name, so that memory stays bounded.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Seek, Write},
+};
+
+use super::columns::Fields;
+use crate::failure::Failure;
+
+pub(super) struct Spool {
+    file: BufWriter<File>,
+    pub(super) count: u64,
+}
+
+impl Spool {
+    pub(super) fn new() -> Result<Self, Failure> {
+        let file = tempfile::tempfile().map_err(failed)?;
+        Ok(Self { file: BufWriter::new(file), count: 0 })
+    }
+
+    pub(super) fn push(&mut self, place: &str, fields: &Fields) -> Result<(), Failure> {
+        serde_json::to_writer(&mut self.file, &(place, fields)).map_err(|e| failed(e.into()))?;
+        self.file.write_all(b"\n").map_err(failed)?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// All of it again, in the same order.
+    pub(super) fn rows(
+        self,
+    ) -> Result<impl Iterator<Item = Result<(String, Fields), Failure>>, Failure> {
+        let mut file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
+        file.rewind().map_err(failed)?;
+        Ok(BufReader::new(file).lines().map(|line| {
+            let row = line.and_then(|line| Ok(serde_json::from_str(&line)?));
+            row.map_err(failed)
+        }))
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+fn failed(error: io::Error) -> Failure {
+    Failure::unavailable("the rows cannot be kept in a temporary file", &error)
+}

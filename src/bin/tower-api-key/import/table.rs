@@ -1,0 +1,150 @@
+//! Rows straight from a table in SQLite or PostgreSQL.
+//!
+//! The databases write each row as JSON: then there is one way to read their types, which are
+//! any that a system may have chosen.
+
+use std::{future::poll_fn, path::PathBuf, pin::pin};
+
+use futures_core::Stream;
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqliteConnection,
+    postgres::PgConnectOptions, sqlite::SqliteConnectOptions,
+};
+use tokio::sync::mpsc::{self, Sender};
+
+use super::{
+    columns::{Columns, Fields},
+    row::Bad,
+    source::{AHEAD, Item, Items, Row},
+};
+use crate::failure::{Failure, causes};
+
+/// Which rows are wanted.
+pub(super) struct Wanted {
+    pub(super) table: String,
+    pub(super) columns: Columns,
+}
+
+pub(super) async fn from_url(url: &str, wanted: Wanted) -> Result<Items, Failure> {
+    let unusable = |_| Failure::Usage("SOURCE_DATABASE_URL cannot be used".to_owned());
+    match url.split_once(':') {
+        Some(("sqlite", _)) => from_sqlite(url.parse().map_err(unusable)?, wanted).await,
+        Some(("postgres" | "postgresql", _)) => {
+            from_postgres(url.parse().map_err(unusable)?, wanted).await
+        }
+        _ => {
+            let text = "SOURCE_DATABASE_URL must be like sqlite:old.db or postgres://host/database";
+            Err(Failure::Usage(text.to_owned()))
+        }
+    }
+}
+
+pub(super) async fn from_sqlite_file(path: PathBuf, wanted: Wanted) -> Result<Items, Failure> {
+    from_sqlite(SqliteConnectOptions::new().filename(path), wanted).await
+}
+
+async fn from_sqlite(options: SqliteConnectOptions, wanted: Wanted) -> Result<Items, Failure> {
+    let options = options.read_only(true).disable_statement_logging();
+    let mut connection = options.connect().await.map_err(|error| failed(&error))?;
+    let header: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info(?)")
+        .bind(&wanted.table)
+        .fetch_all(&mut connection)
+        .await
+        .map_err(|error| failed(&error))?;
+    let pairs: Vec<_> = selected(&header, &wanted)?
+        .into_iter()
+        .map(|name| {
+            let column = quoted(name);
+            let value =
+                format!("CASE typeof({column}) WHEN 'blob' THEN hex({column}) ELSE {column} END");
+            format!("'{}', {value}", name.replace('\'', "''"))
+        })
+        .collect();
+    let sql = format!("SELECT json_object({}) FROM {}", pairs.join(", "), quoted(&wanted.table));
+    let (sender, items) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        send_header(header, &sender).await;
+        let rows = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch(&mut connection);
+        send(rows, &sender).await;
+        let _ = SqliteConnection::close(connection).await;
+    });
+    Ok(items)
+}
+
+async fn from_postgres(options: PgConnectOptions, wanted: Wanted) -> Result<Items, Failure> {
+    let options = options.disable_statement_logging();
+    let mut connection = options.connect().await.map_err(|error| failed(&error))?;
+    // Times without a zone are taken for UTC, so those with one are to be told in it.
+    let settings = "SET TIME ZONE 'UTC'; SET default_transaction_read_only = on";
+    sqlx::raw_sql(settings).execute(&mut connection).await.map_err(|error| failed(&error))?;
+    // `schema.table` is two names.
+    let table: Vec<_> = wanted.table.split('.').map(quoted).collect();
+    let table = table.join(".");
+    let columns = "SELECT attname::text FROM pg_attribute \
+        WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped";
+    let header: Vec<String> = sqlx::query_scalar(columns)
+        .bind(&table)
+        .fetch_all(&mut connection)
+        .await
+        .map_err(|error| failed(&error))?;
+    let columns: Vec<_> = selected(&header, &wanted)?.into_iter().map(quoted).collect();
+    let columns = columns.join(", ");
+    let sql = format!("SELECT row_to_json(r)::text FROM (SELECT {columns} FROM {table}) r");
+    let (sender, items) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        send_header(header, &sender).await;
+        let rows = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch(&mut connection);
+        send(rows, &sender).await;
+        let _ = PgConnection::close(connection).await;
+    });
+    Ok(items)
+}
+
+/// The columns to select: those that can be imported, and the id, to name a row by.
+fn selected<'h>(header: &'h [String], wanted: &Wanted) -> Result<Vec<&'h str>, Failure> {
+    if header.is_empty() {
+        let text = format!("there is no table {:?}; name it with --from-table", wanted.table);
+        return Err(Failure::Usage(text));
+    }
+    wanted.columns.check(header)?;
+    let mut columns = wanted.columns.wanted(header);
+    let id = header.iter().map(String::as_str).find(|column| *column == ID);
+    columns.extend(id.filter(|id| !columns.contains(id)));
+    Ok(columns)
+}
+
+const ID: &str = "id";
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+async fn send_header(header: Vec<String>, sender: &Sender<Result<Item, Failure>>) {
+    // Whoever wants no more takes no rows either.
+    let _ = sender.send(Ok(Item::Header(header))).await;
+}
+
+async fn send(
+    rows: impl Stream<Item = sqlx::Result<String>>,
+    sender: &Sender<Result<Item, Failure>>,
+) {
+    let mut rows = pin!(rows);
+    let mut number = 0_u64;
+    while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
+        number += 1;
+        let item = row.map_err(|error| failed(&error)).map(|json| {
+            let fields: Result<Fields, _> = serde_json::from_str(&json);
+            let id = fields.as_ref().ok().and_then(|fields| fields.get(ID));
+            let id = id.map(|id| format!(" (id {id})")).unwrap_or_default();
+            let fields = fields.map_err(|_| Bad::new("cannot be read"));
+            Item::Row(Row { place: format!("row {number}{id}"), fields })
+        });
+        if sender.send(item).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn failed(error: &sqlx::Error) -> Failure {
+    Failure::Unavailable(format!("the table cannot be read: {}", causes(error)))
+}

@@ -1,0 +1,65 @@
+//! What `create`, `rotate` and `generate` have in common: new secrets, shown once.
+
+use serde::Serialize;
+use tower_api_key::{IssuedKey, KeyFormat};
+
+use crate::{
+    failure::Failure,
+    output::{Output, note},
+    view::KeyView,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Format {
+    /// How keys begin: lower-case letters and digits in words joined by `_`
+    #[arg(long, env = "TOWER_API_KEY_PREFIX", value_name = "WORD", default_value = "key")]
+    #[arg(value_parser = |text: &str| KeyFormat::new(text).map(|_| text.to_owned()))]
+    pub(crate) prefix: String,
+}
+
+impl Format {
+    pub(crate) fn get(&self) -> Result<KeyFormat, Failure> {
+        Ok(KeyFormat::new(&self.prefix)?)
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Show {
+    /// Prints the key as a header, for `curl -H @-`; `X-API-Key` if no other is given
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "X-API-Key")]
+    #[arg(conflicts_with = "json", require_equals = true)]
+    header: Option<String>,
+}
+
+/// Prints the key: alone on stdout, so that `KEY=$(tower-api-key create …)` works. `remark` is for
+/// people.
+pub(crate) fn show(
+    issued: &IssuedKey,
+    show: &Show,
+    out: &mut Output,
+    remark: &str,
+) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Issued<'r> {
+        #[serde(flatten)]
+        view: KeyView<'r>,
+        key: &'r str,
+    }
+    let key = issued.secret.expose();
+    let shown = match &show.header {
+        _ if out.is_json() => out.object(&Issued { view: KeyView::from(&*issued.record), key }),
+        Some(name) => out.line(&format!("{name}: {key}")),
+        None => out.line(key),
+    };
+    let id = issued.record.id;
+    shown.map_err(|_| {
+        // Nobody has it, and nobody ever will.
+        Failure::Refused(format!(
+            "the key {id} was made, but could not be shown; `rotate` it for another secret"
+        ))
+    })?;
+    if !out.is_json() {
+        note(&format!("{remark} This is the only time that it is shown."));
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! `list`, `show` and `usage`.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tower_api_key::{
+    Clock, KeyId, KeyRecord, KeyStatus, OwnerId, Scope, SystemClock, Timestamp, store::ListQuery,
+};
+
+use crate::{
+    database::Database,
+    failure::Failure,
+    output::{Output, plain, table},
+    view::{self, KeyView, time_or_never},
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    filter: Filter,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Filter {
+    /// Only keys of this owner
+    #[arg(long)]
+    owner: Option<OwnerId>,
+    /// Only keys with this status
+    #[arg(long, value_enum)]
+    status: Option<Status>,
+    /// Only keys that were granted this very scope
+    #[arg(long)]
+    scope: Option<Scope>,
+    /// Only keys whose name or first characters begin with this
+    #[arg(long, value_name = "TEXT")]
+    begins_with: Option<String>,
+    /// Only keys that come after this one in the list: the last one of a list that was cut off
+    #[arg(long, value_name = "ID")]
+    after: Option<KeyId>,
+    /// At most this many keys; all of them, if not given
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Status {
+    Active,
+    Expired,
+    NotYetValid,
+    Disabled,
+    Revoked,
+}
+
+impl From<Status> for KeyStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Active => Self::Active,
+            Status::Expired => Self::Expired,
+            Status::NotYetValid => Self::NotYetValid,
+            Status::Disabled => Self::Disabled,
+            Status::Revoked => Self::Revoked,
+        }
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct One {
+    /// The key
+    pub(crate) id: KeyId,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Usage {
+    /// The key; all of them, if not given
+    id: Option<KeyId>,
+    /// Only keys of this owner
+    #[arg(long, conflicts_with = "id")]
+    owner: Option<OwnerId>,
+}
+
+/// As many as a page may have: fewer questions.
+const PAGE: usize = 1000;
+
+/// The keys of a list, page by page, so that a million of them need no more memory than a page.
+pub(crate) struct Pages {
+    query: ListQuery,
+    left: usize,
+    done: bool,
+}
+
+impl Pages {
+    pub(crate) fn all(owner: Option<OwnerId>) -> Self {
+        let mut query = ListQuery::new(PAGE);
+        query.owner = owner;
+        Self { query, left: usize::MAX, done: false }
+    }
+
+    fn new(filter: Filter) -> Self {
+        let mut pages = Self::all(filter.owner);
+        pages.query.status = filter.status.map(|status| (status.into(), SystemClock.now()));
+        pages.query.scope = filter.scope;
+        pages.query.prefix = filter.begins_with.map(Into::into);
+        pages.query.after = filter.after;
+        pages.left = filter.limit.unwrap_or(usize::MAX);
+        pages
+    }
+
+    pub(crate) async fn next(
+        &mut self,
+        database: &Database,
+    ) -> Result<Option<Vec<Arc<KeyRecord>>>, Failure> {
+        if self.done || self.left == 0 {
+            return Ok(None);
+        }
+        self.query.limit = self.left.min(PAGE);
+        let page = database.manager.list(&self.query).await?;
+        self.left -= page.items.len().min(self.left);
+        self.query.after = page.next;
+        self.done = page.next.is_none();
+        Ok(Some(page.items))
+    }
+}
+
+pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
+    let mut pages = Pages::new(args.filter);
+    let mut header: &[&str] =
+        &["ID", "NAME", "START", "OWNER", "SCOPES", "STATUS", "EXPIRES", "LAST USED"];
+    while let Some(records) = pages.next(database).await? {
+        if out.is_json() {
+            records.iter().try_for_each(|record| out.object(&KeyView::from(&**record)))?;
+            continue;
+        }
+        if records.is_empty() && !header.is_empty() {
+            return out.say("There are no such keys.");
+        }
+        out.table(&table(header, records.iter().map(|record| row(record))))?;
+        header = &[];
+    }
+    Ok(())
+}
+
+fn row(record: &KeyRecord) -> [String; 8] {
+    [
+        record.id.to_string(),
+        plain(&record.name),
+        plain(&record.start),
+        record.owner.as_ref().map_or_else(|| "-".to_owned(), |owner| plain(owner.as_str())),
+        if record.scopes.is_empty() { "-" } else { record.scopes.as_str() }.to_owned(),
+        view::status(record).to_owned(),
+        time_or_never(record.ends_at()),
+        time_or_never(record.last_used_at),
+    ]
+}
+
+pub(crate) async fn show(args: &One, database: &Database, out: &mut Output) -> Result<(), Failure> {
+    let record = database.manager.get(args.id).await?;
+    tell(&record, out)
+}
+
+/// Everything about a key.
+pub(crate) fn tell(record: &KeyRecord, out: &mut Output) -> Result<(), Failure> {
+    if out.is_json() {
+        return out.object(&KeyView::from(record));
+    }
+    out.table(&view::fields(record))
+}
+
+pub(crate) async fn usage(
+    args: Usage,
+    database: &Database,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    if let Some(id) = args.id {
+        let record = database.manager.get(id).await?;
+        return tell_usage(&[record], &USAGE_HEADER, out);
+    }
+    let mut pages = Pages::all(args.owner);
+    let mut header: &[&str] = &USAGE_HEADER;
+    while let Some(records) = pages.next(database).await? {
+        tell_usage(&records, header, out)?;
+        header = &[];
+    }
+    Ok(())
+}
+
+const USAGE_HEADER: [&str; 4] = ["ID", "NAME", "USES", "LAST USED"];
+
+fn tell_usage(
+    records: &[Arc<KeyRecord>],
+    header: &[&str],
+    out: &mut Output,
+) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Used<'r> {
+        id: KeyId,
+        name: &'r str,
+        use_count: u64,
+        last_used_at: Option<Timestamp>,
+    }
+    if !out.is_json() {
+        let rows = records.iter().map(|record| {
+            let last = time_or_never(record.last_used_at);
+            [record.id.to_string(), plain(&record.name), record.use_count.to_string(), last]
+        });
+        return out.table(&table(header, rows));
+    }
+    records.iter().try_for_each(|record| {
+        out.object(&Used {
+            id: record.id,
+            name: &record.name,
+            use_count: record.use_count,
+            last_used_at: record.last_used_at,
+        })
+    })
+}

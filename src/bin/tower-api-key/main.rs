@@ -1,0 +1,200 @@
+//! `tower-api-key`: issues API keys and looks after them, from a shell or a script.
+//!
+//! What a command does is in the module of its name. What they have in common: `database` opens
+//! the store, `failure` says how a command can fail and what it exits with, `output` prints.
+
+#![allow(clippy::doc_markdown, reason = "what documents arguments is printed as it is")]
+
+mod change;
+mod create;
+mod database;
+mod export;
+mod failure;
+mod generate;
+mod import;
+mod issuing;
+mod list;
+mod output;
+mod purge;
+mod rotate;
+mod verify;
+mod view;
+mod when;
+
+use std::{io, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{
+    database::{Access, Database},
+    failure::Failure,
+    output::Output,
+};
+
+/// Issues API keys and looks after them.
+///
+/// Works on the keys of the service whose DATABASE_URL is in the environment: SQLite, PostgreSQL,
+/// MySQL, MariaDB, Redis or Valkey. Secrets are read from the environment or from standard input,
+/// never from arguments, which every user of a machine can see.
+#[derive(Parser)]
+#[command(version, after_long_help = ENVIRONMENT, after_help = failure::EXIT_CODES)]
+struct Cli {
+    /// Prints JSON for programs: an object, or for lists one on each line
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+    #[command(flatten)]
+    database: database::Args,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const ENVIRONMENT: &str = "\
+Environment:
+  DATABASE_URL                  Where the keys are, such as sqlite:keys.db or
+                                postgres://user:password@host/database
+  REDIS_URL                     What carries changes to the caches of running services, where
+                                that is not the database itself
+  TOWER_API_KEY_PEPPER          The pepper of the service, if it has one: at least 32 bytes
+  TOWER_API_KEY_PEPPER_RETIRED  Its retired peppers, the latest first, one on each line
+  API_KEY                       The key for `verify`, instead of standard input
+  SOURCE_DATABASE_URL           The database for `import --from-table`
+
+Exit codes:
+  0  Done; `verify`: the key is good
+  1  Refused: the key is not good, there is no such key, or rows to import are invalid
+  2  The arguments, the environment or the input cannot be used
+  3  The store cannot be reached or did not answer; it is unknown whether a key is good";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Creates a key and prints it, this once
+    Create(create::Args),
+    /// Lists keys, the youngest first
+    List(list::Args),
+    /// Shows everything about a key but its secret
+    Show(list::One),
+    /// Changes a key
+    Update(change::Update),
+    /// Issues a key that takes the place of another, and prints it, this once
+    Rotate(rotate::Args),
+    /// Withdraws a key for good
+    Revoke(change::Revoke),
+    /// Deletes a key; its row is kept for audit until it is purged
+    Delete(list::One),
+    /// Removes the rows of keys that were revoked or deleted
+    Purge(purge::Args),
+    /// Says whether a key is good, and why not
+    ///
+    /// Reads the key from API_KEY in the environment, or else from standard input.
+    ///
+    /// Nothing is written: it does not count as a use of the key. What only the service knows, such
+    /// as whether the owner is active, is not asked.
+    Verify(verify::Args),
+    /// Takes over the keys of another system
+    ///
+    /// They go on working as they are.
+    ///
+    /// Reads CSV with a header, a JSON object on each line, or a table in SQLite or PostgreSQL. These
+    /// columns are read: key_hash (required), key_prefix, name, user_id, scopes, is_active,
+    /// expires_at, last_used_at, created_at, description, tier, not_before, allowed_addresses,
+    /// metadata. Keys with a revoked_at or a deleted_at are left out.
+    ///
+    /// key_hash is the SHA-256 of the key in hexadecimal, or its bcrypt or argon2 hash. Times are RFC
+    /// 3339, or in UTC without an offset, or seconds since 1970. An empty is_active means inactive.
+    ///
+    /// All rows are checked before the first is written: an invalid one stops the import, and nothing
+    /// was imported. Keys that are there already are reported and stay as they are, so an import that
+    /// was interrupted can be repeated.
+    Import(import::Args),
+    /// Prints all keys, in the form that `import` reads
+    ///
+    /// As CSV, or with --json as a JSON object on each line.
+    ///
+    /// Without digests, it is a list for people and other programs: it cannot be imported. Digests
+    /// are not keys, and no key can be had from them; but whoever has them and a key can tell whose it
+    /// is, and whoever can write them into a service's database has its keys work there.
+    Export(export::Args),
+    /// Shows how often keys were used, and when last
+    Usage(list::Usage),
+    /// Makes the tables in the database, or brings them up to date
+    Migrate,
+    /// Makes a key and its digest for a configuration file; needs no database
+    Generate(generate::Args),
+    /// Prints a script that completes commands in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+impl Command {
+    fn access(&self) -> Access {
+        match self {
+            Self::List(_)
+            | Self::Show(_)
+            | Self::Verify(_)
+            | Self::Export(_)
+            | Self::Usage(_)
+            | Self::Generate(_)
+            | Self::Completions { .. } => Access::Read,
+            Self::Update(_)
+            | Self::Rotate(_)
+            | Self::Revoke(_)
+            | Self::Delete(_)
+            | Self::Purge(_) => Access::Change,
+            Self::Create(_) | Self::Import(_) | Self::Migrate => Access::Make,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    // Ends the process by itself when the arguments cannot be used (2), or ask for help (0).
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(Failure::unavailable("cannot start", &error)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let mut out = Output::new(cli.json);
+    match cli.command {
+        Command::Generate(args) => return generate::run(&args, &mut out),
+        Command::Completions { shell } => return complete(shell),
+        _ => {}
+    }
+    let database = Database::open(&cli.database, cli.command.access()).await?;
+    let result = match cli.command {
+        Command::Create(args) => create::run(args, &database, &mut out).await,
+        Command::List(args) => list::run(args, &database, &mut out).await,
+        Command::Show(args) => list::show(&args, &database, &mut out).await,
+        Command::Update(args) => change::update(args, &database, &mut out).await,
+        Command::Rotate(args) => rotate::run(&args, &database, &mut out).await,
+        Command::Revoke(args) => change::revoke(&args, &database, &mut out).await,
+        Command::Delete(args) => change::delete(&args, &database, &mut out).await,
+        Command::Purge(args) => purge::run(&args, &database, &mut out).await,
+        Command::Verify(args) => verify::run(args, &database, &mut out).await,
+        Command::Import(args) => import::run(args, &database, &mut out).await,
+        Command::Export(args) => export::run(&args, &database, &mut out).await,
+        Command::Usage(args) => list::usage(args, &database, &mut out).await,
+        // Opening it has done the work.
+        Command::Migrate => out.say("The tables are up to date."),
+        Command::Generate(_) | Command::Completions { .. } => Ok(()),
+    };
+    database.close().await;
+    result
+}
+
+fn complete(shell: Shell) -> Result<(), Failure> {
+    // Into memory first: the generator would panic where nobody reads on.
+    let mut script = Vec::new();
+    let mut command = Cli::command();
+    clap_complete::generate(shell, &mut command, env!("CARGO_BIN_NAME"), &mut script);
+    io::Write::write_all(&mut io::stdout().lock(), &script).map_err(Failure::from)
+}

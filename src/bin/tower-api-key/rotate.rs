@@ -1,0 +1,47 @@
+//! `rotate`.
+
+use std::time::Duration;
+
+use tower_api_key::{Grace, KeyId};
+
+use crate::{
+    database::Database,
+    failure::Failure,
+    issuing::{self, Format, Show},
+    output::Output,
+    when,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The key to replace
+    id: KeyId,
+    /// How long the old key lives on, such as 24h; without it, it is refused at once
+    #[arg(long, value_name = "DURATION", value_parser = when::duration)]
+    grace: Option<Duration>,
+    /// The grace begins when the new key is first used, instead of now
+    #[arg(long, requires = "grace")]
+    from_first_use: bool,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    show: Show,
+}
+
+pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
+    let grace = match args.grace {
+        None => Grace::NONE,
+        Some(grace) if args.from_first_use => Grace::FromFirstUse(grace),
+        Some(grace) => Grace::FromNow(grace),
+    };
+    let manager = database.manager.clone().with_format(args.format.get()?);
+    let issued = manager.rotate(args.id, grace).await?;
+    let end = match grace {
+        Grace::NONE => "is refused from now on",
+        Grace::FromNow(_) => "lives on through its grace",
+        Grace::FromFirstUse(_) => "lives on until its grace after the first use of the new one",
+    };
+    let remark =
+        format!("Created the key {} in place of {}, which {end}.", issued.record.id, args.id);
+    issuing::show(&issued, &args.show, out, &remark)
+}

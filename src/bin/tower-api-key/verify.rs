@@ -1,0 +1,201 @@
+//! `verify`: a request with the key goes through a real layer.
+
+use std::{
+    convert::Infallible,
+    env,
+    future::{Ready, poll_fn, ready},
+    io::{self, IsTerminal, Read},
+    net::IpAddr,
+    task::{Context, Poll},
+};
+
+use http::{HeaderValue, Request, Response};
+use serde::Serialize;
+use tower_api_key::{
+    ApiKeyLayer, AuthenticatedKey, KeyFormat, KeyId, KeySource, Rejection, RejectionKind,
+    RequireScopesLayer, Scope, SecretKey, store::ListQuery,
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::{
+    database::Database,
+    failure::{Failure, causes},
+    issuing::Format,
+    list,
+    output::{Output, note},
+    view::KeyView,
+};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A scope that the key must be allowed; more than one with commas between them
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
+    scope: Vec<Scope>,
+    /// The address that the key is used from
+    #[arg(long)]
+    address: Option<IpAddr>,
+    #[command(flatten)]
+    format: Format,
+    /// Accepts keys with the prefix only, and none that other systems made
+    #[arg(long)]
+    only_prefix: bool,
+    // Only so that a key given here by mistake is not repeated in an error.
+    #[arg(hide = true)]
+    key: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
+    if !args.key.is_empty() {
+        let text = "a key does not belong on a command line, where every user of this machine \
+                    sees it: set API_KEY, or send it to standard input";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let key = read_key()?;
+    let rejection = match ask(&args, database, &key).await? {
+        Ok(key) => return good(&key, out),
+        Err(rejection) => rejection,
+    };
+    let kind = rejection.kind();
+    if matches!(kind, RejectionKind::Unavailable | RejectionKind::Overloaded) {
+        return Err(Failure::Unavailable(causes(&rejection)));
+    }
+    refused(&rejection, out)?;
+    if kind == RejectionKind::AddressNotAllowed && args.address.is_none() {
+        note("The key may be used from some networks only: say which with --address.");
+    }
+    if kind == RejectionKind::Unknown && has_slow_hashes(database).await? {
+        note("Keys that were imported with a slow hash and not used since are not looked for.");
+    }
+    Err(Failure::Answered)
+}
+
+/// Proving one would store its digest, and looking is to change nothing.
+async fn has_slow_hashes(database: &Database) -> Result<bool, Failure> {
+    let mut query = ListQuery::new(1);
+    query.legacy = true;
+    Ok(!database.manager.list(&query).await?.items.is_empty())
+}
+
+fn read_key() -> Result<SecretKey, Failure> {
+    /// Far longer than any key: the layer is to judge those that are too long.
+    const MOST: u64 = 4096;
+    if let Ok(key) = env::var("API_KEY") {
+        return Ok(SecretKey::new(key));
+    }
+    if io::stdin().is_terminal() {
+        note("The key, please:");
+    }
+    // The whole capacity at once: growing would leave copies of the secret behind.
+    let mut text = String::with_capacity(8192);
+    let read = io::stdin().take(MOST).read_to_string(&mut text);
+    let unreadable = |_| Failure::Usage("the key on standard input is not text".to_owned());
+    read.map_err(unreadable)?;
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    Ok(SecretKey::new(text))
+}
+
+/// What the layer answers.
+async fn ask(
+    args: &Args,
+    database: &Database,
+    key: &SecretKey,
+) -> Result<Result<AuthenticatedKey, Rejection>, Failure> {
+    let mut request = Request::new(());
+    if !key.expose().is_empty() {
+        let Ok(mut value) = HeaderValue::from_str(key.expose()) else {
+            // No request can hold it.
+            return Ok(Err(Rejection::new(RejectionKind::Malformed)));
+        };
+        value.set_sensitive(true);
+        request.headers_mut().insert("x-api-key", value);
+    }
+    let mut formats = vec![args.format.get()?];
+    if !args.only_prefix {
+        formats.push(KeyFormat::opaque());
+    }
+    let address = args.address;
+    // Not the manager's layer, which stores digests anew and starts graces: looking is no use.
+    let layer = ApiKeyLayer::new(database.repository.clone())
+        .with_sources([KeySource::x_api_key()])
+        .with_formats(formats)
+        .with_hasher(database.hasher.clone())
+        .with_client_address(move |_| address);
+    let scopes = RequireScopesLayer::all(args.scope.iter().map(Scope::as_str));
+    let scopes = scopes.map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut service = layer.layer(scopes.layer(LetIn));
+    let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await;
+    let Ok(mut response) = service.call(request).await;
+    let extensions = response.extensions_mut();
+    match (extensions.remove::<Rejection>(), extensions.remove::<AuthenticatedKey>()) {
+        (None, Some(key)) => Ok(Ok(key)),
+        (Some(rejection), _) => Ok(Err(rejection)),
+        (None, None) => Err(Failure::Unavailable("the layer gave no answer".to_owned())),
+    }
+}
+
+/// What is behind the layer: it hands back whose key it was.
+#[derive(Clone)]
+struct LetIn;
+
+impl Service<Request<()>> for LetIn {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        let mut response = Response::new(());
+        if let Some(key) = request.extensions().get::<AuthenticatedKey>() {
+            response.extensions_mut().insert(key.clone());
+        }
+        ready(Ok(response))
+    }
+}
+
+fn good(key: &AuthenticatedKey, out: &mut Output) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Good<'r> {
+        good: bool,
+        #[serde(flatten)]
+        key: KeyView<'r>,
+    }
+    if out.is_json() {
+        return out.object(&Good { good: true, key: KeyView::from(&**key.record()) });
+    }
+    out.say("The key is good.")?;
+    list::tell(key.record(), out)
+}
+
+fn refused(rejection: &Rejection, out: &mut Output) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Refused<'r> {
+        good: bool,
+        code: &'r str,
+        detail: &'r str,
+        id: Option<KeyId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        missing_scopes: Option<&'r tower_api_key::Scopes>,
+    }
+    let kind = rejection.kind();
+    if out.is_json() {
+        return out.object(&Refused {
+            good: false,
+            code: kind.code(),
+            detail: kind.detail(),
+            id: rejection.key(),
+            missing_scopes: rejection.missing_scopes(),
+        });
+    }
+    let mut text = format!("The key is refused: {}. {}", kind.code(), kind.detail());
+    if let Some(scopes) = rejection.missing_scopes() {
+        text = format!("{text} It lacks {}.", scopes.as_str());
+    }
+    if let Some(id) = rejection.key() {
+        text = format!("{text} It is the key {id}.");
+    }
+    out.say(&text)
+}

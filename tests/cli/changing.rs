@@ -1,0 +1,190 @@
+//! Keys from their creation to their end.
+
+use crate::session::Shell;
+
+#[tokio::test]
+async fn create_list_and_show() {
+    for shell in Shell::on_each().await {
+        shell.session(
+            r#"
+$ tower-api-key migrate
+The tables are up to date.
+$ tower-api-key list
+There are no such keys.
+$ tower-api-key list --json
+$ tower-api-key create --name 'CI of the shop' --owner user-1 --scope 'orders:read,stock:*' --expires 2040-01-31T12:00:00Z
+<key-1>
+Created the key <id-1>. This is the only time that it is shown.
+$ KEY=$(tower-api-key create --name second --description 'for the weekend' --tier basic --metadata '{"a":1}' --allow 10.0.0.0/8 --allow ::1 --not-before 2040-01-01)
+Created the key <id-2>. This is the only time that it is shown.
+$ echo $KEY
+<key-2>
+$ tower-api-key create --name third --header
+X-API-Key: <key-3>
+Created the key <id-3>. This is the only time that it is shown.
+$ tower-api-key list
+ID  NAME  START  OWNER  SCOPES  STATUS  EXPIRES  LAST USED
+<id-3>  third  <start>  -  -  active  never  never
+<id-2>  second  <start>  -  -  not_yet_valid  never  never
+<id-1>  CI of the shop  <start>  user-1  orders:read stock:*  active  2040-01-31T12:00:00Z  never
+$ tower-api-key list --owner user-1 --limit 5
+ID  NAME  START  OWNER  SCOPES  STATUS  EXPIRES  LAST USED
+<id-1>  CI of the shop  <start>  user-1  orders:read stock:*  active  2040-01-31T12:00:00Z  never
+$ ID=$(tower-api-key list --limit 2 --json | tail -n 1 | cut -d '"' -f 4)
+$ tower-api-key show $ID
+id  <id-2>
+name  second
+start  <start>
+status  not_yet_valid
+description  for the weekend
+tier  basic
+metadata  {"a":1}
+allowed addresses  10.0.0.0/8 ::1/128
+created at  <time>
+not before  2040-01-01T00:00:00Z
+uses  0
+$ tower-api-key list --after $ID --json
+{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"tier":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"rotated_from":null,"rotated_to":null,"retires_at":null,"revision":0}
+$ tower-api-key usage $ID
+ID  NAME  USES  LAST USED
+<id-2>  second  0  never
+$ tower-api-key usage --owner user-1 --json
+{"id":"<id-1>","name":"CI of the shop","use_count":0,"last_used_at":null}
+$ tower-api-key show $(echo $ID | tr 0-8 1-9)
+tower-api-key: there is no such key
+=> 1
+"#,
+        );
+    }
+}
+
+#[tokio::test]
+async fn any_other_store() {
+    let Some(shell) = Shell::on_mysql().await else { return };
+    shell.session(
+        r"
+$ KEY=$(tower-api-key create --name first --scope a:b 2>/dev/null)
+$ echo $KEY | tower-api-key verify --scope a:b | head -n 1
+The key is good.
+$ tower-api-key list --scope a:b --status active --begins-with fi
+ID  NAME  START  OWNER  SCOPES  STATUS  EXPIRES  LAST USED
+<id-1>  first  <start>  -  a:b  active  never  never
+",
+    );
+}
+
+#[tokio::test]
+async fn update() {
+    for shell in Shell::on_each().await {
+        shell.session(
+            r#"
+$ ID=$(tower-api-key create --name first --description text --scope a:b --json | cut -d '"' -f 4)
+$ tower-api-key update $ID --name renamed --description '' --scope 'c:d,e:*' --expires 2040-01-31T12:00:00Z
+id  <id-1>
+name  renamed
+start  <start>
+status  active
+scopes  c:d e:*
+created at  <time>
+expires at  2040-01-31T12:00:00Z
+uses  0
+$ tower-api-key update $ID --disable --no-scopes --expires never
+id  <id-1>
+name  renamed
+start  <start>
+status  disabled
+created at  <time>
+uses  0
+$ tower-api-key update $ID --enable --if-revision 1
+tower-api-key: the key was changed by somebody else meanwhile
+=> 1
+$ tower-api-key update $ID --enable --if-revision 2 --json | grep -o '"status":"[a-z]*"'
+"status":"active"
+$ tower-api-key update $ID
+tower-api-key: say what to change; `update --help` lists it
+=> 2
+$ tower-api-key update $ID --name ''
+tower-api-key: name must have 1 to 100 characters
+=> 2
+"#,
+        );
+    }
+}
+
+#[tokio::test]
+async fn revoke_delete_and_purge() {
+    for shell in Shell::on_each().await {
+        shell.session(
+            r#"
+$ ID=$(tower-api-key create --name stolen --json | cut -d '"' -f 4)
+$ OTHER=$(tower-api-key create --name unused --json | cut -d '"' -f 4)
+$ tower-api-key revoke $ID --reason 'laptop stolen'
+Revoked the key <id-1>.
+$ tower-api-key show $ID
+id  <id-1>
+name  stolen
+start  <start>
+status  revoked
+created at  <time>
+uses  0
+revoked at  <time>
+revoked because  laptop stolen
+$ tower-api-key delete $OTHER
+Deleted the key <id-2>.
+$ tower-api-key delete $OTHER
+tower-api-key: there is no such key
+=> 1
+$ tower-api-key purge --before 90d --yes
+Removed 0 keys.
+$ tower-api-key purge --before 0d
+tower-api-key: say --yes where nobody can be asked
+=> 2
+$ tower-api-key purge --before 2040-01-01T00:00:00Z --yes --json
+{"purged":2}
+$ tower-api-key list
+There are no such keys.
+"#,
+        );
+    }
+}
+
+#[tokio::test]
+async fn rotate() {
+    for shell in Shell::on_each().await {
+        shell.session(
+            r#"
+$ tower-api-key create --name ci --json --request-id today > old.json
+$ ID=$(cut -d '"' -f 4 old.json)
+$ OLD=$(sed 's/.*"key":"\([^"]*\)".*/\1/' old.json)
+$ tower-api-key create --name ci --request-id today
+tower-api-key: this request has created the key <id-1> already; rotate it for a new secret
+=> 1
+$ NEW=$(tower-api-key rotate $ID --grace 24h --from-first-use)
+Created the key <id-2> in place of <id-1>, which lives on until its grace after the first use of the new one. This is the only time that it is shown.
+$ echo $NEW | tower-api-key verify | head -n 1
+The key is good.
+$ tower-api-key rotate $ID
+tower-api-key: the key was replaced already, by <id-2>
+=> 1
+$ echo $OLD | tower-api-key verify | grep -v at
+The key is good.
+id  <id-1>
+name  ci
+start  <start>
+uses  0
+replaced by  <id-2>
+$ NEXT=$(tower-api-key list --limit 1 --json | cut -d '"' -f 4)
+$ tower-api-key rotate $NEXT --json | grep -o '"rotated_from":"[^"]*"'
+"rotated_from":"<id-2>"
+$ echo $NEW | tower-api-key verify
+The key is refused: expired_key. This API key has expired. Use a new one. It is the key <id-2>.
+=> 1
+$ tower-api-key list --status expired
+ID  NAME  START  OWNER  SCOPES  STATUS  EXPIRES  LAST USED
+<id-2>  ci  <start>  -  -  expired  <time>  never
+$ tower-api-key list --begins-with nothing
+There are no such keys.
+"#,
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! The command line as people use it: as a process, from a shell, against real databases.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod changing;
+mod curl;
+mod files;
+mod misuse;
+#[path = "../support/other_system.rs"]
+mod other_system;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/servers.rs"]
+mod servers;
+mod session;
+mod tables;
+mod ten_thousand;
+mod verifying;

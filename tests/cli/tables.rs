@@ -1,0 +1,104 @@
+//! Import straight from the tables of other systems.
+
+use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+
+use crate::{
+    servers::{Database, Server},
+    session::Shell,
+};
+
+/// What was `sha256(key)` of the keys `…-one-one-one-one`, `two-…`, and so on.
+fn hash(key: &str) -> String {
+    tower_api_key::KeyHasher::sha256().digest(key).to_hex()
+}
+
+/// The types that PostgreSQL has for them.
+#[tokio::test]
+async fn postgres() {
+    let Some(source) = Database::new(Server::Postgres).await else { return };
+    let rows = [
+        format!(
+            "(1, '{}', 'one-one-', 'first', '00000000-0000-0000-0000-000000000007', ARRAY['a:b','c:d'], true, '2040-01-01 12:00:00+02', NULL, '2001-02-03 04:05:06', NULL)",
+            hash("one-one-one-one-one")
+        ),
+        format!(
+            "(2, '{}', 'two-two-', 'second', NULL, '{{}}', false, NULL, '2019-06-01 00:00:00+00', '2001-02-03 04:05:06', NULL)",
+            hash("two-two-two-two-two")
+        ),
+        format!(
+            "(3, '{}', 'three-th', 'third', NULL, NULL, true, NULL, NULL, '2001-02-03 04:05:06', '2019-06-01')",
+            hash("three-three-three-three")
+        ),
+    ];
+    source
+        .run(&format!(
+            "CREATE SCHEMA old; CREATE TABLE old.\"Keys\" (id int PRIMARY KEY, key_hash varchar(255) NOT NULL UNIQUE, \
+             key_prefix varchar(8), name varchar(100), owner uuid, scopes varchar[], is_active boolean, \
+             expires_at timestamptz, last_used_at timestamptz, created_at timestamp, deleted_at timestamptz); \
+             INSERT INTO old.\"Keys\" VALUES {}",
+            rows.join(", ")
+        ))
+        .await;
+    let shell = Shell::on_sqlite();
+    shell.write("url", source.url());
+    shell.session(
+        r"
+$ export SOURCE_DATABASE_URL=$(cat url)
+$ tower-api-key import
+tower-api-key: there is no table `api_keys`; name it with --from-table
+=> 2
+$ tower-api-key import --from-table old.Keys --column user_id=owner
+Imported: 2
+Left out, revoked or deleted: 1
+$ echo one-one-one-one-one | tower-api-key verify
+The key is good.
+id  <id-1>
+name  first
+start  one-one-
+status  active
+owner  00000000-0000-0000-0000-000000000007
+scopes  a:b c:d
+created at  2001-02-03T04:05:06Z
+expires at  2040-01-01T10:00:00Z
+uses  0
+$ echo two-two-two-two-two | tower-api-key verify | cut -d ' ' -f 1-5
+The key is refused: disabled_key.
+$ tower-api-key import --from-table old.Keys --column user_id=owner
+Imported: 0
+There already: 2 (row 1 (id 1), row 2 (id 2))
+Left out, revoked or deleted: 1
+"
+        .replace("`api_keys`", "\"api_keys\"")
+        .replace("00000000-0000-0000-0000-000000000007", "<id-2>")
+        .as_str(),
+    );
+}
+
+/// The same database, where the name of our table is taken by theirs.
+#[tokio::test]
+async fn beside_the_other_table() {
+    let shell = Shell::on_sqlite();
+    let options: SqliteConnectOptions = shell.url.parse().unwrap();
+    let mut connection = options.create_if_missing(true).connect().await.unwrap();
+    // Bytes instead of text, and a time in seconds.
+    let sql = format!(
+        "CREATE TABLE api_keys (key_hash BLOB, \"the name\" TEXT, expires_at REAL); \
+         INSERT INTO api_keys VALUES (x'{}', 'first', 2208988800.5)",
+        hash("one-one-one-one-one"),
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    shell.session(
+        r"
+$ tower-api-key list 2>&1 | grep -o 'the key store holds something that is not a key'
+the key store holds something that is not a key
+$ export TOWER_API_KEY_TABLE=service_keys
+$ tower-api-key import keys.db --column 'name=the name'
+Imported: 1
+$ echo one-one-one-one-one | tower-api-key verify | tail -n 3
+created at  <time>
+expires at  2040-01-01T00:00:00Z
+uses  0
+",
+    );
+}

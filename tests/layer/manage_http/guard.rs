@@ -1,0 +1,160 @@
+//! Who gets in, and as whom.
+
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use http::{StatusCode, header};
+use tower_api_key::{
+    ApiKeyLayer, Caller, Guard, KeyManager, NewKey, OwnerId, OwnerLayer, Rejection, RejectionKind,
+    RequireScopesLayer, Scopes, management_router, store::MemoryStore,
+};
+
+use super::{Api, admin_layer, items, path, send};
+
+/// Every route.
+const ROUTES: [(&str, &str); 9] = [
+    ("GET", "/"),
+    ("POST", "/"),
+    ("GET", "/events"),
+    ("GET", "/01890000-0000-7000-8000-000000000000"),
+    ("PATCH", "/01890000-0000-7000-8000-000000000000"),
+    ("DELETE", "/01890000-0000-7000-8000-000000000000"),
+    ("POST", "/01890000-0000-7000-8000-000000000000/revoke"),
+    ("POST", "/01890000-0000-7000-8000-000000000000/rotate"),
+    ("GET", "/01890000-0000-7000-8000-000000000000/events"),
+];
+
+#[tokio::test]
+async fn no_route_is_open() {
+    let keys = KeyManager::new(MemoryStore::new());
+    let nobodys = keys.create(NewKey::named("nobody's")).await.unwrap();
+    let nobody = || Err::<Caller, _>((StatusCode::IM_A_TEAPOT, "log in"));
+    for (method, path) in ROUTES {
+        let ask = async |guard: Guard, headers: &[(&str, &str)]| {
+            let app: Router = management_router(keys.clone(), guard);
+            send(&app, method, path, headers, "").await
+        };
+        let by_admin = || Guard::keys(admin_layer());
+        ask(by_admin(), &[]).await.problem(401, "missing_key");
+        ask(by_admin(), &[("x-admin-key", "some-other-key-of-good-length")])
+            .await
+            .problem(401, "unknown_key");
+        let by_owner = || Guard::owner(keys.layer());
+        let challenged = ask(by_owner(), &[]).await;
+        challenged.problem(401, "missing_key");
+        assert!(challenged.0.headers().contains_key(header::WWW_AUTHENTICATE));
+        let ownerless = ask(by_owner(), &[("x-api-key", nobodys.secret.expose())]).await;
+        ownerless.problem(401, "inactive_owner");
+        assert!(ownerless.0.headers().contains_key(header::WWW_AUTHENTICATE));
+
+        // Layers that let requests in without a key do not open these routes.
+        for lenient in [keys.layer().allow_anonymous(), keys.layer().with_bypass(|_| true)] {
+            ask(Guard::keys(lenient.clone()), &[]).await.problem(401, "missing_key");
+            ask(Guard::owner(lenient), &[]).await.problem(401, "missing_key");
+        }
+        let answer = ask(Guard::custom(move |_| nobody()), &[]).await;
+        assert_eq!((answer.status(), &answer.0.body()[..]), (418, &b"log in"[..]));
+        let denied = Guard::custom(|_| Err(Rejection::new(RejectionKind::Missing)));
+        ask(denied, &[]).await.problem(401, "missing_key");
+    }
+    let preflight = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
+    let app: Router = management_router(keys, Guard::keys(admin_layer()));
+    send(&app, "OPTIONS", "/", &preflight, "").await.problem(405, "method_not_allowed");
+}
+
+#[tokio::test]
+async fn a_guard_may_have_more_layers() {
+    let api = Api::new();
+    let find_active = async |id: OwnerId| {
+        Ok::<_, std::convert::Infallible>((id.as_str() == "user-1").then_some(()))
+    };
+    let guard = Guard::owner(api.keys.layer())
+        .with_layer(RequireScopesLayer::all(["keys:manage"]).unwrap())
+        .with_layer(OwnerLayer::new(find_active));
+    let app: Router = management_router(api.keys.clone(), guard);
+    for (owner, scopes, outcome) in [
+        ("user-1", &["keys:manage"][..], None),
+        ("user-1", &["orders:read"], Some((403, "insufficient_scope"))),
+        ("user-2", &["keys:manage"], Some((401, "inactive_owner"))),
+        ("user-2", &[], Some((403, "insufficient_scope"))),
+    ] {
+        let key = api.issue(owner, scopes).await;
+        let answer = send(&app, "GET", "/", &[("x-api-key", key.secret.expose())], "").await;
+        match outcome {
+            None => drop(answer.json(200)),
+            Some((status, code)) => drop(answer.problem(status, code)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_application_says_who_its_users_are() {
+    #[derive(Clone)]
+    struct Session(&'static str);
+    let api = Api::new();
+    let theirs = path(api.issue("user-2", &[]).await.record.id);
+    let guard = || {
+        Guard::custom(|request| match request.extensions.get::<Session>() {
+            Some(Session(user)) => Ok(Caller::owner(*user, Scopes::parse(["a"]).unwrap())
+                .with_actor(user)
+                .with_client_address([192, 0, 2, 9].into())),
+            None => Err(Rejection::new(RejectionKind::Missing)),
+        })
+    };
+    let outside: Router =
+        management_router(api.keys.clone(), guard()).layer(Extension(Session("user-1")));
+    let inside: Router =
+        management_router(api.keys.clone(), guard().with_layer(Extension(Session("user-1"))));
+    for app in [outside, inside] {
+        // The next event is the latest.
+        api.clock.advance(Duration::from_secs(1));
+        let create = async |body: &str| send(&app, "POST", "/", &[], body).await;
+        let created = create(r#"{"name":"x","scopes":["a"]}"#).await.json(201);
+        assert_eq!(created["owner"], "user-1");
+        create(r#"{"name":"x","scopes":["b"]}"#).await.problem(403, "scope_ceiling");
+        create(r#"{"name":"x","owner":"user-2"}"#).await.problem(422, "invalid_field");
+        send(&app, "GET", &theirs, &[], "").await.problem(404, "not_found");
+        let events = api.admin("GET", "/events?limit=1", "").await.json(200);
+        assert_eq!(items(&events, "actor"), ["user-1"]);
+        assert_eq!(items(&events, "address"), ["192.0.2.9"]);
+    }
+}
+
+#[tokio::test]
+async fn administrators_may_be_the_applications_too() {
+    let api = Api::new();
+    let guard = Guard::custom(|_| {
+        Ok::<_, Rejection>(
+            Caller::administrator()
+                .with_actor("alice")
+                .with_scope_ceiling(Scopes::parse(["a"]).unwrap()),
+        )
+    });
+    let app: Router = management_router(api.keys.clone(), guard);
+    let body = r#"{"name":"x","owner":"user-7","tier":"gold","scopes":["a"]}"#;
+    assert_eq!(send(&app, "POST", "/", &[], body).await.json(201)["owner"], "user-7");
+    let beyond = r#"{"name":"x","scopes":["*"]}"#;
+    send(&app, "POST", "/", &[], beyond).await.problem(403, "scope_ceiling");
+    let events = api.admin("GET", "/events", "").await.json(200);
+    assert_eq!(items(&events, "actor"), ["alice"]);
+}
+
+#[tokio::test]
+async fn without_a_guard_only_in_so_many_words() {
+    let api = Api::new();
+    let app: Router = management_router(api.keys.clone(), Guard::insecure_unguarded());
+    assert_eq!(send(&app, "POST", "/", &[], r#"{"name":"x"}"#).await.status(), 201);
+    // A request of no one: it is in the log as that.
+    let events = send(&app, "GET", "/events", &[], "").await.json(200);
+    assert_eq!(items(&events, "actor"), ["null"]);
+}
+
+#[tokio::test]
+async fn denials_are_as_the_layer_says() {
+    let api = Api::new();
+    let ownerless = api.keys.create(NewKey::named("x")).await.unwrap();
+    let layer: ApiKeyLayer = api.keys.layer().with_uniform_denials();
+    let app: Router = management_router(api.keys.clone(), Guard::owner(layer));
+    let headers = [("x-api-key", ownerless.secret.expose())];
+    send(&app, "GET", "/", &headers, "").await.problem(401, "invalid_key");
+}

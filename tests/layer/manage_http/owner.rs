@@ -1,0 +1,210 @@
+//! What owners do with their own keys, and cannot do to others'.
+
+use serde_json::{Value, json};
+use tower_api_key::KeyPatch;
+
+use super::{Api, items, path, send};
+
+/// Every operation on a key, with a body that would change something.
+const OPERATIONS: [(&str, &str, &str); 6] = [
+    ("GET", "", ""),
+    ("PATCH", "", r#"{"name":"taken over","disabled":true}"#),
+    ("DELETE", "", ""),
+    ("POST", "/revoke", r#"{"reason":"malice"}"#),
+    ("POST", "/rotate", r#"{"grace_seconds":1}"#),
+    ("GET", "/events", ""),
+];
+
+#[tokio::test]
+async fn another_owners_key_is_not_there_and_stays_as_it_is() {
+    let api = Api::new();
+    let me = api.issue("user-1", &["*"]).await;
+    for other in ["user-2", "USER-1", "user-1 ", "user"] {
+        let theirs = api.issue(other, &["a"]).await.record.id;
+        let nobodys = api.keys.create(tower_api_key::NewKey::named("x")).await.unwrap().record.id;
+        let before = api.everything().await;
+        for id in [theirs, nobodys] {
+            for (method, rest, body) in OPERATIONS {
+                let path = format!("/{id}{rest}");
+                let refused = api.holder(&me, method, &path, body).await;
+                refused.problem(404, "not_found");
+                // And nobody learns whether it exists.
+                let path = format!("/01890000-0000-7000-8000-000000000000{rest}");
+                let unknown = api.holder(&me, method, &path, body).await;
+                assert_eq!(refused.0.body(), unknown.0.body());
+                assert_eq!(refused.0.headers(), unknown.0.headers());
+            }
+        }
+        for query in [String::new(), format!("?owner={}", other.replace(' ', "%20"))] {
+            let list = api.holder(&me, "GET", &query, "").await.json(200);
+            assert!(items(&list, "owner").iter().all(|owner| owner == "user-1"), "{list}");
+            let events = api.holder(&me, "GET", &format!("/events{query}"), "").await.json(200);
+            assert!(items(&events, "owner").iter().all(|owner| owner == "user-1"), "{events}");
+        }
+        assert_eq!(api.everything().await, before);
+    }
+    // The same operations do something to a key of one's own.
+    for (method, rest, body) in OPERATIONS {
+        let mine = api.issue("user-1", &["a"]).await.record.id;
+        let answer = api.holder(&me, method, &format!("/{mine}{rest}"), body).await;
+        assert!(answer.0.status().is_success(), "{method} {rest}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_the_owner_is_no_request_says() {
+    let api = Api::new();
+    let me = api.issue("user-1", &["a"]).await;
+    let headers = [
+        ("x-api-key", me.secret.expose()),
+        ("x-owner", "user-2"),
+        ("x-forwarded-user", "user-2"),
+        ("x-admin-key", super::ADMIN_KEY),
+    ];
+    let created =
+        send(&api.app, "POST", "/me/api-keys?owner=user-2", &headers, r#"{"name":"x"}"#).await;
+    assert_eq!(created.json(201)["owner"], "user-1");
+}
+
+#[tokio::test]
+async fn what_is_the_providers_no_owner_sends() {
+    let api = Api::new();
+    let me = api.issue("user-1", &["a"]).await;
+    let mine = path(me.record.id);
+    let before = api.everything().await;
+    for (field, value) in [
+        ("owner", json!("user-2")),
+        ("owner", json!("user-1")),
+        ("owner", Value::Null),
+        ("tier", json!("gold")),
+        ("tier", Value::Null),
+        ("limits", json!([])),
+        ("credits", json!(1_000_000)),
+        ("metadata", json!({ "admin": true })),
+        ("id", json!("01890000-0000-7000-8000-000000000000")),
+        ("key", json!("key_chosen")),
+        ("digest", json!("00")),
+        ("request_id", json!("r")),
+        ("revision", json!(7)),
+        ("use_count", json!(0)),
+        ("created_at", json!("2020-01-01T00:00:00Z")),
+        ("revoked_at", Value::Null),
+        ("replaces", Value::Null),
+        ("rotation", json!({})),
+        ("details", json!({})),
+        ("ceiling", json!(["*"])),
+        ("actor", json!("root")),
+        ("Owner", json!("user-2")),
+        ("owner\0", json!("user-2")),
+        ("", json!("user-2")),
+    ] {
+        let body = json!({ "name": "x", field: value }).to_string();
+        for (method, path) in [("POST", ""), ("PATCH", &mine)] {
+            let answer = api.holder(&me, method, path, &body).await;
+            assert_eq!(answer.field(422, "invalid_field"), field, "{answer:?}");
+        }
+        for rest in ["revoke", "rotate"] {
+            let answer = api.holder(&me, "POST", &format!("{mine}/{rest}"), &body).await;
+            answer.problem(422, "invalid_field");
+        }
+    }
+    assert_eq!(api.everything().await, before);
+}
+
+#[tokio::test]
+async fn nobody_grants_more_than_the_own_scopes() {
+    let api = Api::new();
+    let me = api.issue("user-1", &["orders:*", "stock:read"]).await;
+    let mine = path(me.record.id);
+    for within in [json!([]), json!(["orders:read"]), json!(["orders:*", "stock:read"])] {
+        let body = json!({ "name": "x", "scopes": within }).to_string();
+        let created = api.holder(&me, "POST", "", &body).await.json(201);
+        assert_eq!((&created["scopes"], &created["owner"]), (&within, &json!("user-1")));
+    }
+    let before = api.everything().await;
+    for beyond in [
+        json!(["*"]),
+        json!(["orders"]),
+        json!(["stock:*"]),
+        json!(["stock:write"]),
+        json!(["orders:read", "admin"]),
+    ] {
+        let body = json!({ "name": "x", "scopes": beyond }).to_string();
+        api.holder(&me, "POST", "", &body).await.problem(403, "scope_ceiling");
+        api.holder(&me, "PATCH", &mine, &body).await.problem(403, "scope_ceiling");
+    }
+    assert_eq!(api.everything().await, before);
+}
+
+/// A key that may do little does not come by what one that may do much is for.
+#[tokio::test]
+async fn a_key_of_greater_scopes_can_be_stopped_and_not_used() {
+    let api = Api::new();
+    let small = api.issue("user-1", &["a"]).await;
+    let great = api.issue("user-1", &["a", "b"]).await;
+    let id = great.record.id;
+    let patch = KeyPatch {
+        disabled: Some(true),
+        allowed_addresses: Some(vec!["192.0.2.0/24".parse().unwrap()]),
+        ..KeyPatch::default()
+    };
+    api.keys.update(id, patch).await.unwrap();
+    let before = api.everything().await;
+    let great = path(id);
+    api.holder(&small, "POST", &format!("{great}/rotate"), "").await.problem(403, "scope_ceiling");
+    for body in [
+        r#"{"disabled":false}"#,
+        r#"{"allowed_addresses":[]}"#,
+        r#"{"expires_at":"2030-01-01T00:00:00Z"}"#,
+        r#"{"not_before":"2020-01-01T00:00:00Z"}"#,
+        r#"{"scopes":["b"]}"#,
+    ] {
+        api.holder(&small, "PATCH", &great, body).await.problem(403, "scope_ceiling");
+    }
+    // A form that sends every field changes only the name.
+    let form = r#"{"name":"of a test","disabled":true,"allowed_addresses":["192.0.2.0/24"],"expires_at":null,"not_before":null}"#;
+    api.holder(&small, "PATCH", &great, form).await.json(200);
+    assert_eq!(api.everything().await, before);
+
+    let fewer = api.holder(&small, "PATCH", &great, r#"{"name":"known","scopes":["a"]}"#).await;
+    assert_eq!(fewer.json(200)["name"], "known");
+    let another = path(api.issue("user-1", &["b"]).await.record.id);
+    api.holder(&small, "PATCH", &another, r#"{"disabled":true}"#).await.json(200);
+    api.holder(&small, "POST", &format!("{another}/revoke"), "").await.json(200);
+    assert_eq!(api.holder(&small, "DELETE", &another, "").await.status(), 204);
+}
+
+#[tokio::test]
+async fn owners_manage_their_own_keys() {
+    let api = Api::new();
+    let me = api.issue("user-1", &["a"]).await;
+    let body = json!({
+        "name": "mine", "description": "d", "scopes": ["a"], "allowed_addresses": ["10.0.0.0/8"],
+        "not_before": "2020-01-01T00:00:00Z", "expires_at": "2030-01-01T00:00:00Z",
+    });
+    let created = api.holder(&me, "POST", "", &body.to_string()).await.json(201);
+    for (field, value) in body.as_object().unwrap() {
+        assert_eq!(created[field], *value, "{field}");
+    }
+    let mine = format!("/{}", created["id"].as_str().unwrap());
+    let change = json!({
+        "name": "changed", "description": null, "scopes": [], "allowed_addresses": [],
+        "not_before": null, "expires_at": null, "disabled": true,
+    });
+    let changed = api.holder(&me, "PATCH", &mine, &change.to_string()).await.json(200);
+    for (field, value) in change.as_object().unwrap() {
+        assert_eq!(changed[field], *value, "{field}");
+    }
+    // Owners' names for their requests are their own.
+    let key = [("x-api-key", me.secret.expose()), ("idempotency-key", "1")];
+    let other = api.issue("user-2", &[]).await;
+    let other = [("x-api-key", other.secret.expose()), ("idempotency-key", "1")];
+    for (headers, status) in [(key, 201), (key, 409), (other, 201), (other, 409)] {
+        let body = r#"{"name":"once"}"#;
+        let answer = send(&api.app, "POST", "/me/api-keys", &headers, body).await;
+        assert_eq!(answer.status(), status, "{answer:?}");
+    }
+    // A key that ends itself is gone at once.
+    api.holder(&me, "DELETE", &path(me.record.id), "").await;
+    api.holder(&me, "GET", "", "").await.problem(401, "unknown_key");
+}
