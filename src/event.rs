@@ -66,7 +66,7 @@ pub enum KeyAction {
 
 impl KeyAction {
     /// Everything that the audit log may hold.
-    const AUDITED: [Self; 9] = [
+    pub(crate) const AUDITED: [Self; 9] = [
         Self::Created,
         Self::Imported,
         Self::Updated,

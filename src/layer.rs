@@ -283,6 +283,11 @@ impl ApiKeyLayer {
         self.config.client_address.as_ref().and_then(|find| find(request))
     }
 
+    #[cfg(feature = "openapi")]
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
     pub(crate) fn with_event_hook(self, hook: Option<EventHook>) -> Self {
         self.with(|config| config.events = hook)
     }

@@ -77,6 +77,7 @@
 //! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
 //! | `legacy-hashes` | no | `LegacyHashes`: keys that another system stored as bcrypt or argon2 hashes | `argon2`, `bcrypt`; nothing on the path of a good key |
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
+//! | `openapi` | no | `openapi`: documents of the management routes and of what a layer asks for | `axum`, and `utoipa` without its macros (4 packages) |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
 //! | `redis` | no | `RedisStore` | `redis` |
 //! | `redis-cluster` | no | `RedisStore` on a cluster | a few more parts of `redis` |
@@ -136,6 +137,9 @@ mod layer;
 mod legacy;
 mod manage;
 mod observe;
+#[cfg(feature = "openapi")]
+#[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
+pub mod openapi;
 mod owner;
 mod record;
 mod rejection;
@@ -188,6 +192,6 @@ pub use usage::UsageRecorder;
 pub mod _design {}
 
 // The README's programs are tests.
-#[cfg(all(doctest, feature = "axum", feature = "cache", feature = "postgres"))]
+#[cfg(all(doctest, feature = "cache", feature = "openapi", feature = "postgres"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -5,32 +5,49 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use axum::{Json, Router, extract::ConnectInfo, routing::get};
-use serde_json::{Value, json};
+use axum::{Json, Router, extract::ConnectInfo};
+use serde::Serialize;
 use tower_api_key::{
-    ApiKeyLayer, ConfigError, Guard, KeyManager, KeySource, RequestHead, UsageRecorder,
-    management_router, store::FixedStore,
+    ApiKeyLayer, ConfigError, Guard, KeyManager, KeySource, RequestHead, RequireScopesLayer,
+    UsageRecorder, management_router, openapi, store::FixedStore,
 };
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{business, me, problem};
+use crate::{business, docs, me, problem};
 
 /// Routes are added to one of the groups. Only what stands in `open` needs no key, and outside the
-/// groups there is only the answer that there is nothing.
+/// groups there is only the answer that there is nothing. Each group says in the document what its
+/// layer asks for.
 pub(crate) fn router(
     keys: KeyManager,
     usage: UsageRecorder,
     admin: FixedStore,
 ) -> Result<Router, Box<dyn Error>> {
-    let open = Router::new().route("/health", get(health));
-    let with_key = business::routes()?.merge(me::routes());
-    let management = management_router(keys.clone(), Guard::keys(admin_layer(admin)?));
+    let key_layer = key_layer(&keys, usage)?;
+    let admin_layer = admin_layer(admin)?;
 
-    Ok(finished(open)
-        .merge(finished(with_key).layer(key_layer(&keys, usage)?))
-        .nest("/admin/api-keys", management)
+    let (open, open_document) = OpenApiRouter::new().routes(routes!(health)).split_for_parts();
+    let (with_key, mut with_key_document) =
+        business::routes().merge(me::routes()).split_for_parts();
+    let (inventory, mut inventory_document) = business::inventory().split_for_parts();
+    let inventory = inventory.route_layer(RequireScopesLayer::all([business::INVENTORY])?);
+    let mut management_document = openapi::management(MANAGEMENT);
+
+    key_layer.security().secure(&mut with_key_document);
+    key_layer.security().with_scopes([business::INVENTORY]).secure(&mut inventory_document);
+    admin_layer.security().secure(&mut management_document);
+    let document =
+        docs::document([open_document, with_key_document, inventory_document, management_document]);
+
+    Ok(finished(open.merge(docs::routes(document)))
+        .merge(finished(with_key.merge(inventory)).layer(key_layer))
+        .nest(MANAGEMENT, management_router(keys.clone(), Guard::keys(admin_layer)))
         .fallback(problem::no_such_path)
         .with_state(keys))
 }
+
+const MANAGEMENT: &str = "/admin/api-keys";
 
 /// Before the guard, so that who may not call a route does not learn its methods either.
 fn finished(group: Router<KeyManager>) -> Router<KeyManager> {
@@ -66,6 +83,13 @@ fn peer(request: &RequestHead<'_>) -> Option<IpAddr> {
     request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
 }
 
-async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+#[derive(Serialize, ToSchema)]
+struct Health {
+    status: &'static str,
+}
+
+/// Whether the server is there
+#[utoipa::path(get, path = "/health", security(()), responses((status = 200, description = "It is.", body = Health)))]
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok" })
 }

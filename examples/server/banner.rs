@@ -34,6 +34,8 @@ List the owner's keys, revoke this one, and be refused.
     curl -sS {show} -X POST {url}/admin/api-keys/$ID/revoke -H "X-Admin-Key: $ADMIN_API_KEY"
     curl -sS {show} {url}/articles -H "X-API-Key: $KEY"
 
+Or try it in a browser: {url}/docs
+
 Ctrl-C stops the server.
 "#;
 

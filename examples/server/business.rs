@@ -1,53 +1,109 @@
 //! What the keys are for.
 
-use axum::{
-    Json, Router,
-    routing::{get, post},
-};
-use serde_json::{Value, json};
-use tower_api_key::{
-    AuthenticatedKey, CachedOwners, InvalidScope, KeyManager, Owner, OwnerLayer, RequireScopesLayer,
-};
+use axum::Json;
+use serde::Serialize;
+use serde_json::Value;
+use tower_api_key::{AuthenticatedKey, CachedOwners, KeyManager, Owner, OwnerId, OwnerLayer};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     body::AnyJson,
+    docs::BodyProblems,
     users::{self, User},
 };
 
-pub(crate) fn routes() -> Result<Router<KeyManager>, InvalidScope> {
-    let inventory = Router::new()
-        .route("/webhook/inventory", post(receive))
-        .route_layer(RequireScopesLayer::all(["inventory:write"])?);
-    let external = Router::new()
-        .route("/external/products", get(products))
+/// For any key.
+pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
+    let external = OpenApiRouter::new()
+        .routes(routes!(products))
         .route_layer(OwnerLayer::new(CachedOwners::new(users::find)));
-    Ok(Router::new()
-        .route("/articles", get(articles))
-        .route("/webhook/orders", post(receive))
-        .route("/data/export", get(export))
+    OpenApiRouter::new()
+        .routes(routes!(articles))
+        .routes(routes!(receive_order))
+        .routes(routes!(export))
         .merge(external)
-        .merge(inventory))
 }
 
-async fn articles() -> Json<Value> {
-    let articles = json!([
-        { "id": 1, "title": "Why API keys are stored as hashes" },
-        { "id": 2, "title": "Naming scopes" },
-    ]);
-    let count = articles.as_array().map_or(0, Vec::len);
-    Json(json!({ "articles": articles, "count": count }))
+/// For keys with the scope [`INVENTORY`].
+pub(crate) fn inventory() -> OpenApiRouter<KeyManager> {
+    OpenApiRouter::new().routes(routes!(receive_inventory))
 }
 
-/// A webhook: another service tells us something.
-async fn receive(_: AnyJson) -> Json<Value> {
-    Json(json!({ "status": "received" }))
+pub(crate) const INVENTORY: &str = "inventory:write";
+
+#[derive(Serialize, ToSchema)]
+struct Articles {
+    articles: Vec<Article>,
+    count: usize,
 }
 
-async fn export(key: AuthenticatedKey) -> Json<Value> {
-    Json(json!({ "owner": key.owner(), "data": [] }))
+#[derive(Serialize, ToSchema)]
+struct Article {
+    id: u32,
+    title: &'static str,
 }
 
-/// Not the key alone decides here, but also whose it is.
-async fn products(user: Owner<User>) -> Json<Value> {
-    Json(json!({ "user_id": user.id, "products": [] }))
+/// List articles
+#[utoipa::path(get, path = "/articles", responses((status = 200, description = "The articles.", body = Articles)))]
+async fn articles() -> Json<Articles> {
+    let articles = vec![
+        Article { id: 1, title: "Why API keys are stored as hashes" },
+        Article { id: 2, title: "Naming scopes" },
+    ];
+    Json(Articles { count: articles.len(), articles })
+}
+
+#[derive(Serialize, ToSchema)]
+struct Received {
+    status: &'static str,
+}
+
+/// Another service tells us of an order
+#[utoipa::path(
+    post,
+    path = "/webhook/orders",
+    request_body(content = Option<Value>),
+    responses((status = 200, description = "Received.", body = Received), BodyProblems),
+)]
+async fn receive_order(_: AnyJson) -> Json<Received> {
+    Json(Received { status: "received" })
+}
+
+/// Another service tells us of its inventory
+#[utoipa::path(
+    post,
+    path = "/webhook/inventory",
+    request_body(content = Option<Value>),
+    responses((status = 200, description = "Received.", body = Received), BodyProblems),
+)]
+async fn receive_inventory(_: AnyJson) -> Json<Received> {
+    Json(Received { status: "received" })
+}
+
+#[derive(Serialize, ToSchema)]
+struct Export {
+    #[schema(value_type = Option<String>)]
+    owner: Option<OwnerId>,
+    data: Vec<Value>,
+}
+
+/// Export the data of the key's owner
+#[utoipa::path(get, path = "/data/export", responses((status = 200, description = "The data.", body = Export)))]
+async fn export(key: AuthenticatedKey) -> Json<Export> {
+    Json(Export { owner: key.owner().cloned(), data: Vec::new() })
+}
+
+#[derive(Serialize, ToSchema)]
+struct Products {
+    #[schema(value_type = String)]
+    user_id: OwnerId,
+    products: Vec<Value>,
+}
+
+// Not the key alone decides here, but also whose it is.
+/// List the products of the key's owner, who must be active
+#[utoipa::path(get, path = "/external/products", responses((status = 200, description = "The products.", body = Products)))]
+async fn products(user: Owner<User>) -> Json<Products> {
+    Json(Products { user_id: user.id.clone(), products: Vec::new() })
 }

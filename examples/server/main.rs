@@ -4,7 +4,8 @@
 //! cargo run --example server --all-features
 //! ```
 //!
-//! It prints the `curl` lines to try it with. Configuration comes from the environment:
+//! It prints the `curl` lines to try it with, and has a page for that at `/docs`. Configuration
+//! comes from the environment:
 //!
 //! | variable | default | |
 //! |---|---|---|
@@ -22,6 +23,7 @@ mod body;
 mod business;
 mod config;
 mod database;
+mod docs;
 mod logs;
 mod me;
 mod problem;

@@ -3,32 +3,62 @@
 use std::net::SocketAddr;
 
 use axum::{
-    Router,
     extract::{ConnectInfo, State},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use serde::Deserialize;
 use tower_api_key::{AuthenticatedKey, Clock, KeyManager, KeyView, ManageError, SystemClock};
+use utoipa::{
+    ToSchema,
+    openapi::{RefOr, Required},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::body::OptionalJsonObject;
+use crate::{body::OptionalJsonObject, docs::ObjectProblems};
 
-pub(crate) fn routes() -> Router<KeyManager> {
-    Router::new().route("/me/key", get(show)).route("/me/key/revoke", post(revoke))
+pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
+    let mut routes = OpenApiRouter::new().routes(routes!(show)).routes(routes!(revoke));
+    // `Option` in the macro would mean a body that may be `null`.
+    let paths = &mut routes.get_openapi_mut().paths.paths;
+    let revoke = paths.get_mut("/me/key/revoke").and_then(|path| path.post.as_mut());
+    if let Some(RefOr::T(body)) = revoke.and_then(|operation| operation.request_body.as_mut()) {
+        body.required = Some(Required::False);
+    }
+    routes
 }
 
+/// Show the key that was sent
+#[utoipa::path(
+    get,
+    path = "/me/key",
+    responses(
+        (status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey"), headers(("ETag" = String))),
+    ),
+)]
 async fn show(key: AuthenticatedKey) -> Response {
     KeyView::new(key.record(), SystemClock.now()).into_response()
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Revocation {
     /// Why, for the record.
+    #[schema(max_length = 1000, pattern = r"^[^\u0000]*$")]
     reason: Option<String>,
 }
 
+/// Withdraw the key that was sent for good
+///
 /// Whoever finds a leaked key can stop it with the key itself.
+#[utoipa::path(
+    post,
+    path = "/me/key/revoke",
+    request_body(content = Revocation),
+    responses(
+        (status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey"), headers(("ETag" = String))),
+        ObjectProblems,
+    ),
+)]
 async fn revoke(
     State(keys): State<KeyManager>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,

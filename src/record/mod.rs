@@ -150,6 +150,11 @@ pub enum KeyStatus {
 }
 
 impl KeyStatus {
+    /// Every status.
+    #[cfg(feature = "axum")]
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Active, Self::NotYetValid, Self::Expired, Self::Disabled, Self::Revoked];
+
     /// `revoked`, `disabled`, `not_yet_valid`, `expired` or `active`.
     pub const fn as_str(self) -> &'static str {
         match self {

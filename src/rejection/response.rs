@@ -115,6 +115,13 @@ impl Renderer {
         response
     }
 
+    /// What is answered for this kind: the `code`, and what the caller can do about it.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn words(&self, kind: RejectionKind) -> (&'static str, &'static str) {
+        let row = self.row(kind);
+        (row.code, row.detail)
+    }
+
     fn row(&self, kind: RejectionKind) -> &'static Row {
         let row = kind.row();
         let fold = self.uniform && row.challenge_error == UNIFORM.challenge_error;

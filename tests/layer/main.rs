@@ -32,6 +32,8 @@ mod manager_owners;
 mod manager_requests;
 mod marker_traits;
 mod nested;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod owner;
 mod pass_by;
 mod readiness;

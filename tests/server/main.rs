@@ -8,6 +8,7 @@ mod bad_input;
 mod changes;
 mod credentials;
 mod databases;
+mod docs;
 mod hostile;
 mod leaks;
 mod lists;

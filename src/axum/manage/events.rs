@@ -86,7 +86,8 @@ pub(super) async fn of_all(
     Admitted { keys, is_owner, .. }: Admitted,
     Parameters(filters): Parameters<Filters>,
 ) -> Result<Response, Problem> {
-    Ok(listing(&keys.events(&filters.try_into()?).await?, is_owner))
+    let page = keys.events(&filters.try_into()?).await.map_err(Problem::of_query)?;
+    Ok(listing(&page, is_owner))
 }
 
 pub(super) async fn of_one(
@@ -96,7 +97,7 @@ pub(super) async fn of_one(
 ) -> Result<Response, Problem> {
     let mut query = EventQuery::try_from(filters)?;
     query.key = Some(id);
-    let page = keys.events(&query).await?;
+    let page = keys.events(&query).await.map_err(Problem::of_query)?;
     // A deleted key has a history and no more. Where there is neither, there is no such key.
     if page.items.is_empty() {
         keys.get(id).await?;

@@ -49,9 +49,7 @@ fn without_nul(prefix: String) -> Result<String, Problem> {
 }
 
 fn status(text: &str) -> Result<KeyStatus, Problem> {
-    use KeyStatus::{Active, Disabled, Expired, NotYetValid, Revoked};
-    let all = [Active, NotYetValid, Expired, Disabled, Revoked];
-    all.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+    KeyStatus::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
         let detail = "status must be active, not_yet_valid, expired, disabled or revoked.";
         Problem::invalid_parameter("status", detail)
     })
@@ -69,7 +67,7 @@ pub(super) async fn list(
     Parameters(filters): Parameters<Filters>,
 ) -> Result<Response, Problem> {
     let now = keys.now();
-    let page = keys.list(&filters.query(now)?).await?;
+    let page = keys.list(&filters.query(now)?).await.map_err(Problem::of_query)?;
     let items = page.items.iter().map(|record| KeyView::new(record, now)).collect();
     Ok(body::json(StatusCode::OK, &Listing { items, next_cursor: page.next }))
 }

@@ -68,6 +68,16 @@ impl Problem {
         Self { field: Some(parameter.into()), ..problem }
     }
 
+    /// An error of something that was asked for in the query.
+    pub(super) fn of_query(error: ManageError) -> Self {
+        match error {
+            ManageError::Invalid(invalid) => {
+                Self::invalid_parameter(invalid.field(), format!("{invalid}."))
+            }
+            error => error.into(),
+        }
+    }
+
     pub(super) fn no_such_key() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is no API key with this id.")
     }

@@ -1,0 +1,35 @@
+//! The errors of the routes: each `code` and what it means. They are those of
+//! `src/axum/manage/problem.rs`, where they are made.
+
+use utoipa::openapi::Response;
+
+use super::responses::{problem, retry_after};
+
+type Error = (&'static str, &'static str);
+
+pub(super) const BODY: Error = ("incomplete_body", "The body ended early.");
+pub(super) const BAD_JSON: Error = ("malformed_json", "The body is not JSON.");
+pub(super) const BAD_PARAMETER: Error =
+    ("invalid_parameter", "A parameter or header is wrong, see `field`.");
+pub(super) const CEILING: Error =
+    ("scope_ceiling", "The API key has, or would get, scopes that you may not grant.");
+pub(super) const NO_KEY: Error = ("not_found", "There is no API key with this id.");
+pub(super) const CREATED: Error =
+    ("already_created", "This `Idempotency-Key` has created an API key already, see `key`.");
+pub(super) const ROTATED: Error =
+    ("already_rotated", "The API key was replaced already, see `rotated_to`.");
+pub(super) const ENDED: Error = ("key_ended", "The API key is revoked or has expired.");
+pub(super) const CHANGED: Error =
+    ("revision_mismatch", "The API key does not have the `ETag` in `If-Match`.");
+pub(super) const TOO_LARGE: Error = ("body_too_large", "The body has more than 64 KiB.");
+pub(super) const NOT_JSON: Error =
+    ("unsupported_media_type", "The body's `Content-Type` is not JSON.");
+pub(super) const BAD_FIELD: Error = ("invalid_field", "A field of the body is wrong, see `field`.");
+pub(super) const INTERNAL: Error = ("internal_error", "The server's fault.");
+pub(super) const UNSUPPORTED: Error =
+    ("not_supported", "The store that API keys are kept in has no audit log.");
+
+pub(super) fn unavailable() -> Response {
+    let meaning = "API keys cannot be read or written right now.";
+    retry_after(problem(&[("store_unavailable", meaning)]))
+}

@@ -1,0 +1,263 @@
+//! The document of [`management_router`](crate::management_router).
+
+use serde_json::json;
+use utoipa::openapi::{
+    Content, HttpMethod, Info, OpenApi, OpenApiBuilder, Paths, Ref, Required,
+    path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
+    request_body::{RequestBody, RequestBodyBuilder},
+    schema::{ObjectBuilder, Type},
+};
+
+use super::{
+    errors,
+    responses::{self, problem},
+    schemas::{self, id, integer, no_nul, scope, text, time},
+};
+use crate::KeyStatus;
+
+/// The document of a [`management_router`](crate::management_router) for administrators that is
+/// nested under this path, such as `/admin/api-keys`.
+///
+/// It says nothing about who may use the routes: [`Security::secure`](super::Security::secure) adds
+/// that.
+pub fn management(path: &str) -> OpenApi {
+    document(path, Caller::Administrator)
+}
+
+/// The same for a router whose callers are owners, who choose less of a key.
+pub fn own_management(path: &str) -> OpenApi {
+    document(path, Caller::Owner)
+}
+
+/// Who manages keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    Administrator,
+    Owner,
+}
+
+impl Caller {
+    /// The schema of what is said about a new key.
+    pub(super) const fn new_key(self) -> &'static str {
+        match self {
+            Self::Administrator => "NewApiKey",
+            Self::Owner => "NewOwnApiKey",
+        }
+    }
+
+    /// The schema of what is changed about a key.
+    pub(super) const fn changes(self) -> &'static str {
+        match self {
+            Self::Administrator => "ApiKeyChanges",
+            Self::Owner => "OwnApiKeyChanges",
+        }
+    }
+
+    /// Names of operations are those of the whole document.
+    fn operation(self, name: &str) -> String {
+        match self {
+            Self::Administrator => name.to_owned(),
+            Self::Owner => format!("own_{name}"),
+        }
+    }
+}
+
+fn document(path: &str, caller: Caller) -> OpenApi {
+    let path = path.trim_end_matches('/');
+    let mut paths = Paths::new();
+    for (method, below, name, operation) in operations(caller) {
+        let operation = operation
+            .operation_id(Some(caller.operation(name)))
+            .tag("API keys")
+            // Those of the path that the router is nested under, then its own.
+            .parameters(Some(parameters_of(path).chain(below.contains("{id}").then(key_id))));
+        let whole = format!("{path}{below}");
+        let whole = if whole.is_empty() { "/" } else { &whole };
+        paths.add_path_operation(whole, vec![method], operation);
+    }
+    OpenApiBuilder::new()
+        .info(Info::new("API keys", env!("CARGO_PKG_VERSION")))
+        .paths(paths)
+        .components(Some(schemas::components(caller)))
+        .build()
+}
+
+type Documented = (HttpMethod, &'static str, &'static str, OperationBuilder);
+
+fn operations(caller: Caller) -> [Documented; 9] {
+    [
+        (HttpMethod::Post, "", "create_api_key", create(caller)),
+        (HttpMethod::Get, "", "list_api_keys", list()),
+        (HttpMethod::Get, "/{id}", "get_api_key", show()),
+        (HttpMethod::Patch, "/{id}", "change_api_key", change(caller)),
+        (HttpMethod::Delete, "/{id}", "delete_api_key", delete()),
+        (HttpMethod::Post, "/{id}/revoke", "revoke_api_key", revoke()),
+        (HttpMethod::Post, "/{id}/rotate", "rotate_api_key", rotate()),
+        (HttpMethod::Get, "/{id}/events", "list_events_of_api_key", events_of_one()),
+        (HttpMethod::Get, "/events", "list_events_of_api_keys", events()),
+    ]
+}
+
+fn create(caller: Caller) -> OperationBuilder {
+    let once = text("Makes one API key however often the request is sent.");
+    let once = once.min_length(Some(1)).max_length(Some(255)).pattern(Some("^[!-~]+$"));
+    operation("Create an API key")
+        .parameter(header("Idempotency-Key", once))
+        .request_body(Some(body(caller.new_key(), Required::True)))
+        .response("201", responses::issued("The new API key. It is shown this once."))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
+        .response("403", problem(&[errors::CEILING]))
+        .response("409", problem(&[errors::CREATED]))
+        .response("413", problem(&[errors::TOO_LARGE]))
+        .response("415", problem(&[errors::NOT_JSON]))
+        .response("422", problem(&[errors::BAD_FIELD]))
+        .response("500", problem(&[errors::INTERNAL]))
+        .response("503", errors::unavailable())
+}
+
+fn list() -> OperationBuilder {
+    let statuses = KeyStatus::ALL.map(KeyStatus::as_str);
+    paged("List API keys, the latest first")
+        .parameter(query("owner", no_nul(text("Only those of this owner."))))
+        .parameter(query("status", text("Only those of this status.").enum_values(Some(statuses))))
+        .parameter(query("scope", scope().description(Some("Only those with this very scope."))))
+        .parameter(query("prefix", no_nul(text("Only those that begin like this."))))
+        .response("200", responses::json("A page of API keys.", schemas::KEYS))
+        .response("400", problem(&[errors::BAD_PARAMETER]))
+        .response("503", errors::unavailable())
+}
+
+fn show() -> OperationBuilder {
+    operation("Show an API key")
+        .response("200", responses::key("The API key.", schemas::KEY))
+        .response("404", problem(&[errors::NO_KEY]))
+        .response("503", errors::unavailable())
+}
+
+fn change(caller: Caller) -> OperationBuilder {
+    operation("Change an API key")
+        .parameter(if_match())
+        .request_body(Some(body(caller.changes(), Required::True)))
+        .response("200", responses::key("The API key as it is now.", schemas::KEY))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
+        .response("403", problem(&[errors::CEILING]))
+        .response("404", problem(&[errors::NO_KEY]))
+        .response("412", problem(&[errors::CHANGED]))
+        .response("413", problem(&[errors::TOO_LARGE]))
+        .response("415", problem(&[errors::NOT_JSON]))
+        .response("422", problem(&[errors::BAD_FIELD]))
+        .response("503", errors::unavailable())
+}
+
+fn delete() -> OperationBuilder {
+    operation("Delete an API key")
+        .parameter(if_match())
+        .response("204", responses::empty("It is gone."))
+        .response("404", problem(&[errors::NO_KEY]))
+        .response("412", problem(&[errors::CHANGED]))
+        .response("503", errors::unavailable())
+}
+
+fn revoke() -> OperationBuilder {
+    operation("Withdraw an API key for good")
+        .parameter(if_match())
+        .request_body(Some(body(schemas::REVOCATION, Required::False)))
+        .response("200", responses::key("The API key as it is now.", schemas::KEY))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
+        .response("404", problem(&[errors::NO_KEY]))
+        .response("412", problem(&[errors::CHANGED]))
+        .response("413", problem(&[errors::TOO_LARGE]))
+        .response("415", problem(&[errors::NOT_JSON]))
+        .response("422", problem(&[errors::BAD_FIELD]))
+        .response("503", errors::unavailable())
+}
+
+fn rotate() -> OperationBuilder {
+    operation("Replace an API key by a new one")
+        .parameter(if_match())
+        .request_body(Some(body(schemas::ROTATION, Required::False)))
+        .response("201", responses::issued("The new API key. It is shown this once."))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
+        .response("403", problem(&[errors::CEILING]))
+        .response("404", problem(&[errors::NO_KEY]))
+        .response("409", problem(&[errors::ROTATED, errors::ENDED]))
+        .response("412", problem(&[errors::CHANGED]))
+        .response("413", problem(&[errors::TOO_LARGE]))
+        .response("415", problem(&[errors::NOT_JSON]))
+        .response("422", problem(&[errors::BAD_FIELD]))
+        .response("500", problem(&[errors::INTERNAL]))
+        .response("503", errors::unavailable())
+}
+
+fn events_of_one() -> OperationBuilder {
+    log("List what was done to an API key, the latest first")
+        .response("404", problem(&[errors::NO_KEY]))
+}
+
+fn events() -> OperationBuilder {
+    log("List what was done to API keys, the latest first")
+}
+
+fn log(summary: &str) -> OperationBuilder {
+    paged(summary)
+        .parameter(query("owner", no_nul(text("Only about API keys of this owner."))))
+        .parameter(query("since", time("Only what was done then or later.")))
+        .parameter(query("until", time("Only what was done before.")))
+        .response("200", responses::json("A page of events.", schemas::EVENTS))
+        .response("400", problem(&[errors::BAD_PARAMETER]))
+        .response("501", problem(&[errors::UNSUPPORTED]))
+        .response("503", errors::unavailable())
+}
+
+fn operation(summary: &str) -> OperationBuilder {
+    OperationBuilder::new().summary(Some(summary))
+}
+
+fn paged(summary: &str) -> OperationBuilder {
+    let limit = integer("How many a page has at most.");
+    let limit = limit.minimum(Some(1)).maximum(Some(100)).default(Some(json!(20)));
+    operation(summary)
+        .parameter(query("cursor", id("The `next_cursor` of the page before.")))
+        .parameter(query("limit", limit))
+}
+
+fn query(name: &str, schema: ObjectBuilder) -> Parameter {
+    parameter(ParameterIn::Query, name, schema)
+}
+
+fn header(name: &str, schema: ObjectBuilder) -> Parameter {
+    parameter(ParameterIn::Header, name, schema)
+}
+
+fn if_match() -> Parameter {
+    let tags = text("Only if the API key still has this `ETag`, or one of several.");
+    header("If-Match", tags.pattern(Some(r#"^(\*|"[0-9]+"(, *"[0-9]+")*)$"#)))
+}
+
+fn key_id() -> Parameter {
+    parameter(ParameterIn::Path, "id", id("The id of the API key."))
+}
+
+fn parameters_of(path: &str) -> impl Iterator<Item = Parameter> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    names.map(|name| {
+        parameter(ParameterIn::Path, name, ObjectBuilder::new().schema_type(Type::String))
+    })
+}
+
+fn parameter(place: ParameterIn, name: &str, schema: ObjectBuilder) -> Parameter {
+    let required = if place == ParameterIn::Path { Required::True } else { Required::False };
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .required(required)
+        .schema(Some(schema))
+        .build()
+}
+
+fn body(schema: &str, required: Required) -> RequestBody {
+    RequestBodyBuilder::new()
+        .content("application/json", Content::new(Some(Ref::from_schema_name(schema))))
+        .required(Some(required))
+        .build()
+}

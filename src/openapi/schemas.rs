@@ -1,0 +1,316 @@
+//! What is sent and answered, as schemas. `tests/layer/openapi` compares them with the types that
+//! are read and written.
+
+use serde_json::json;
+use utoipa::openapi::{
+    Components, ComponentsBuilder, KnownFormat, Ref, RefOr, Schema, SchemaFormat,
+    schema::{
+        AdditionalProperties, AllOfBuilder, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType,
+        Type,
+    },
+};
+
+use super::management::Caller;
+use crate::{KeyAction, KeyStatus};
+
+pub(super) const PROBLEM: &str = "ApiKeyProblem";
+pub(super) const KEY: &str = "ApiKey";
+pub(super) const ISSUED_KEY: &str = "IssuedApiKey";
+pub(super) const KEYS: &str = "ApiKeys";
+pub(super) const EVENTS: &str = "ApiKeyEvents";
+pub(super) const REVOCATION: &str = "ApiKeyRevocation";
+pub(super) const ROTATION: &str = "ApiKeyRotation";
+
+/// Everything that the routes speak of.
+pub(super) fn components(caller: Caller) -> Components {
+    let mut components = ComponentsBuilder::new()
+        .schema(KEY, key())
+        .schema(ISSUED_KEY, issued_key())
+        .schema(KEYS, page(KEY, "The `cursor` of the next page; null on the last one."))
+        .schema(EVENT, event())
+        .schema(EVENTS, page(EVENT, "The `cursor` of the next page; null on the last one."))
+        .schema(caller.new_key(), new_key(caller))
+        .schema(caller.changes(), changes(caller))
+        .schema(REVOCATION, revocation())
+        .schema(ROTATION, rotation())
+        .build();
+    add_problem(&mut components);
+    components
+}
+
+/// A field of another name is refused.
+const NOTHING_ELSE: AdditionalProperties<Schema> = AdditionalProperties::FreeForm(false);
+
+const EVENT: &str = "ApiKeyEvent";
+
+pub(super) fn add_problem(components: &mut Components) {
+    components.schemas.entry(PROBLEM.to_owned()).or_insert_with(|| problem().into());
+}
+
+/// The layer's denials, and the errors of the routes.
+fn problem() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .description(Some("Problem details (RFC 9457)."))
+        .property("type", text("`about:blank`: `code` says what is wrong."))
+        .property("title", text("The status in words."))
+        .property("status", integer("The status.").minimum(Some(400)).maximum(Some(599)))
+        .property("detail", text("What is wrong, in a sentence."))
+        .property("code", text("What is wrong, for programs."))
+        .property("field", text("The field, parameter or header that is wrong."))
+        .property("key", id("The API key that there is already."))
+        .property("rotated_to", id("The API key that has replaced this one."))
+        .property("missing_scopes", scopes("The scopes that the API key lacks."))
+        .required("type")
+        .required("title")
+        .required("status")
+        .required("detail")
+        .required("code")
+        .examples([json!({
+            "type": "about:blank",
+            "title": "Unauthorized",
+            "status": 401,
+            "detail": "Send an API key with the request.",
+            "code": "missing_key",
+        })])
+}
+
+/// [`KeyView`](crate::KeyView).
+fn key() -> ObjectBuilder {
+    let statuses = KeyStatus::ALL.map(KeyStatus::as_str);
+    all_required([
+        ("id", id("The name of the API key, which is no secret.").into()),
+        ("name", text("What it is for.").into()),
+        ("start", text("How the API key begins, to recognise it by.").into()),
+        ("description", nullable_text("More about it.").into()),
+        ("owner", nullable_text("Whose it is.").into()),
+        ("scopes", scopes("What it may do.").into()),
+        ("status", text("Whether it can be used.").enum_values(Some(statuses)).into()),
+        ("disabled", boolean("Whether it is switched off.").into()),
+        ("tier", nullable_text("The plan that it belongs to.").into()),
+        ("metadata", metadata().into()),
+        (
+            "allowed_addresses",
+            strings("From where it may be used; from everywhere if empty.").into(),
+        ),
+        ("created_at", time("When it was created.").into()),
+        ("updated_at", time("When it was last changed.").into()),
+        ("not_before", nullable_time("From when it can be used.").into()),
+        ("expires_at", nullable_time("Until when it can be used.").into()),
+        ("last_used_at", nullable_time("When it was last used.").into()),
+        ("use_count", integer("How often it was used.").minimum(Some(0)).into()),
+        ("revoked_at", nullable_time("When it was withdrawn for good.").into()),
+        ("revoked_reason", nullable_text("Why.").into()),
+        ("replaces", nullable_id("The API key that this one has replaced.").into()),
+        ("rotated_to", nullable_id("The API key that has replaced this one.").into()),
+        ("retires_at", nullable_time("When it is refused because it was replaced.").into()),
+    ])
+    .description(Some("An API key without its secret."))
+}
+
+fn issued_key() -> Schema {
+    let secret = ObjectBuilder::new()
+        .property("key", text("The API key itself, shown this once."))
+        .required("key");
+    AllOfBuilder::new().item(Ref::from_schema_name(KEY)).item(secret).into()
+}
+
+/// What a page is of.
+fn page(item: &str, next: &str) -> ObjectBuilder {
+    let items = ArrayBuilder::new().items(Ref::from_schema_name(item));
+    all_required([("items", items.into()), ("next_cursor", nullable_id(next).into())])
+}
+
+fn event() -> ObjectBuilder {
+    let actions = KeyAction::AUDITED.map(KeyAction::as_str);
+    all_required([
+        ("id", id("The name of the event.").into()),
+        ("at", time("When it happened.").into()),
+        ("action", text("What happened.").enum_values(Some(actions)).into()),
+        ("key", nullable_id("The API key that it happened to.").into()),
+        ("owner", nullable_text("Whose it is.").into()),
+        ("actor", nullable_text("Who did it; not shown to owners.").into()),
+        ("address", nullable_text("From which address; not shown to owners.").into()),
+        ("detail", nullable_text("More about it.").into()),
+    ])
+    .description(Some("Something that was done to an API key."))
+}
+
+fn new_key(caller: Caller) -> ObjectBuilder {
+    let example = json!({ "name": "the shop", "scopes": ["orders:read"] });
+    fields(caller, true).required("name").examples([example])
+}
+
+fn changes(caller: Caller) -> ObjectBuilder {
+    fields(caller, false)
+        .description(Some("What is left out stays as it is; `null` takes away."))
+        .property("disabled", boolean("Switches the API key off, or on again."))
+        .examples([json!({ "description": null, "disabled": true })])
+}
+
+/// The fields of a key that may be chosen. For a new key, `null` is like nothing; of one that there
+/// is, it takes away what a key may lack.
+fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
+    // What a key always has, if only an empty one, has no `null` to take it away.
+    let list = |builder: ArrayBuilder| {
+        if is_new { builder.schema_type(or_null(Type::Array)) } else { builder }
+    };
+    let object = ObjectBuilder::new()
+        .property("name", bounded("What it is for.", Type::String, 1, 100))
+        .property("description", bounded("More about it.", or_null(Type::String), 0, 1000))
+        .property("scopes", list(scopes("What it may do.").max_items(Some(100))))
+        .property("expires_at", nullable_time("Until when it can be used."))
+        .property("not_before", nullable_time("From when it can be used."))
+        .property("allowed_addresses", list(networks()))
+        .additional_properties(Some(NOTHING_ELSE));
+    if caller == Caller::Owner {
+        return object;
+    }
+    let metadata = if is_new { metadata().schema_type(or_null(Type::Object)) } else { metadata() };
+    let object = object
+        .property("tier", bounded("The plan that it belongs to.", or_null(Type::String), 1, 100))
+        .property("metadata", metadata);
+    // A key's owner never changes.
+    if is_new {
+        object.property("owner", bounded("Whose it is.", or_null(Type::String), 1, 255))
+    } else {
+        object
+    }
+}
+
+fn revocation() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .property("reason", bounded("Why, for the record.", or_null(Type::String), 0, 1000))
+        .additional_properties(Some(NOTHING_ELSE))
+        .examples([json!({ "reason": "found in a public repository" })])
+}
+
+fn rotation() -> ObjectBuilder {
+    let seconds = "For how many seconds the old API key can still be used.";
+    let from = text("When these seconds begin: now, or when the new API key is first used.");
+    ObjectBuilder::new()
+        .property(
+            "grace_seconds",
+            integer(seconds)
+                .minimum(Some(0))
+                .maximum(Some(f64::from(u32::MAX)))
+                .default(Some(json!(0))),
+        )
+        .property(
+            "grace_from",
+            from.enum_values(Some(["now", "first_use"])).default(Some(json!("now"))),
+        )
+        .additional_properties(Some(NOTHING_ELSE))
+        .examples([json!({ "grace_seconds": 3600 })])
+}
+
+fn all_required<const N: usize>(properties: [(&str, RefOr<Schema>); N]) -> ObjectBuilder {
+    properties.into_iter().fold(ObjectBuilder::new(), |object, (name, schema)| {
+        object.property(name, schema).required(name)
+    })
+}
+
+fn or_null(other: Type) -> SchemaType {
+    SchemaType::from_iter([other, Type::Null])
+}
+
+fn described(description: &str, schema_type: impl Into<SchemaType>) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(schema_type).description(Some(description))
+}
+
+pub(super) fn text(description: &str) -> ObjectBuilder {
+    described(description, Type::String)
+}
+
+fn nullable_text(description: &str) -> ObjectBuilder {
+    described(description, or_null(Type::String))
+}
+
+/// PostgreSQL keeps no NUL in text.
+pub(super) fn no_nul(text: ObjectBuilder) -> ObjectBuilder {
+    text.pattern(Some(r"^[^\u0000]*$"))
+}
+
+fn bounded(
+    description: &str,
+    schema_type: impl Into<SchemaType>,
+    min: usize,
+    max: usize,
+) -> ObjectBuilder {
+    let text = described(description, schema_type).max_length(Some(max));
+    let text = if min > 0 { text.min_length(Some(min)) } else { text };
+    no_nul(text)
+}
+
+pub(super) fn integer(description: &str) -> ObjectBuilder {
+    described(description, Type::Integer)
+}
+
+fn boolean(description: &str) -> ObjectBuilder {
+    described(description, Type::Boolean)
+}
+
+pub(super) fn time(description: &str) -> ObjectBuilder {
+    text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+}
+
+fn nullable_time(description: &str) -> ObjectBuilder {
+    time(description).schema_type(or_null(Type::String))
+}
+
+pub(super) fn id(description: &str) -> ObjectBuilder {
+    text(description).format(Some(SchemaFormat::Custom("uuid".to_owned())))
+}
+
+fn nullable_id(description: &str) -> ObjectBuilder {
+    id(description).schema_type(or_null(Type::String))
+}
+
+fn strings(description: &str) -> ArrayBuilder {
+    ArrayBuilder::new()
+        .items(ObjectBuilder::new().schema_type(Type::String))
+        .description(Some(description))
+}
+
+fn scopes(description: &str) -> ArrayBuilder {
+    ArrayBuilder::new().items(scope()).description(Some(description))
+}
+
+/// See [`Scope`](crate::Scope).
+pub(super) fn scope() -> ObjectBuilder {
+    const SEGMENT: &str = r"[!#-)+-9;-\[\]-~]+";
+    text("Such as `orders:read` or `orders:*`.")
+        .max_length(Some(128))
+        .pattern(Some(format!(r"^({SEGMENT}(:{SEGMENT})*(:\*)?|\*)$")))
+}
+
+fn metadata() -> ObjectBuilder {
+    described("Anything else to remember about it, at most 16 KiB.", Type::Object)
+        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+}
+
+fn networks() -> ArrayBuilder {
+    let of_form = |format: &str| {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        text.format(Some(SchemaFormat::Custom(format.to_owned())))
+    };
+    let of_pattern =
+        |pattern: &str| ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    let network = AnyOfBuilder::new()
+        .item(of_form("ipv4"))
+        .item(of_form("ipv6"))
+        .item(of_pattern(&v4_network()))
+        .item(of_pattern(V6_NETWORK))
+        .description(Some("An address, or a network such as `10.0.0.0/8`."));
+    ArrayBuilder::new()
+        .items(network)
+        .max_items(Some(100))
+        .description(Some("From where it may be used; from everywhere if empty."))
+}
+
+/// Roughly: how addresses are abbreviated does not fit a pattern that anybody can read.
+const V6_NETWORK: &str = "^[0-9A-Fa-f]*(:[0-9A-Fa-f]*){2,7}/([1-9]?[0-9]|1[01][0-9]|12[0-8])$";
+
+fn v4_network() -> String {
+    let octet = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+    format!(r"^({octet}\.){{3}}{octet}/([12]?[0-9]|3[0-2])$")
+}

@@ -1,0 +1,296 @@
+//! The document says what the layer and the routes do.
+
+use std::collections::BTreeSet;
+
+use axum::{Router, body::Body, routing::get};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use serde_json::{Value, json};
+use tower_api_key::{
+    ApiKeyLayer, Guard, KeyManager, KeySource, KeyView, NewKey, management_router,
+    openapi::{self, Security},
+    store::MemoryStore,
+};
+use utoipa::openapi::{Info, OpenApi, Paths};
+
+use crate::{
+    stores::TestStore,
+    support::{KEY, record, respond},
+};
+
+fn layer(sources: impl IntoIterator<Item = KeySource>) -> ApiKeyLayer {
+    ApiKeyLayer::new(TestStore::waiting([record(KEY)])).with_sources(sources)
+}
+
+/// One of every kind, and names that are hard to write down.
+fn sources() -> Vec<KeySource> {
+    vec![
+        KeySource::x_api_key(),
+        KeySource::header("x.odd~name").unwrap(),
+        KeySource::bearer(),
+        KeySource::scheme("Token").unwrap(),
+        KeySource::scheme("Basic").unwrap(),
+        KeySource::query("api_key").unwrap(),
+        KeySource::query("api.2ekey&=ключ").unwrap(),
+        KeySource::cookie("api_key").unwrap(),
+        KeySource::cookie("api.key").unwrap(),
+    ]
+}
+
+/// The schemes as a reader of the document sees them.
+fn schemes(security: &Security) -> Value {
+    let mut document = openapi::management("/keys");
+    security.secure(&mut document);
+    value(&document)["components"]["securitySchemes"].clone()
+}
+
+fn value(document: &OpenApi) -> Value {
+    serde_json::from_str(&document.to_json().unwrap()).unwrap()
+}
+
+/// A request with the key where the scheme says.
+fn request_by(scheme: &Value) -> Request<Body> {
+    let request = Request::builder();
+    let text = |field: &str| scheme[field].as_str().unwrap();
+    let request = match text("type") {
+        "http" => {
+            assert_eq!(text("scheme"), "bearer");
+            request.uri("/").header(header::AUTHORIZATION, format!("Bearer {KEY}"))
+        }
+        "apiKey" => match text("in") {
+            "header" => {
+                let before = scheme["x-scheme"].as_str().map(|scheme| format!("{scheme} "));
+                let value = before.unwrap_or_default() + KEY;
+                request.uri("/").header(text("name"), value)
+            }
+            "query" => {
+                let escaped = |byte| format!("%{byte:02X}");
+                let name: String = text("name").bytes().map(escaped).collect();
+                request.uri(format!("/?{name}={KEY}"))
+            }
+            "cookie" => {
+                let cookie = format!("{}={KEY}", text("name"));
+                request.uri("/").header(header::COOKIE, cookie)
+            }
+            other => panic!("{other}"),
+        },
+        other => panic!("{other}"),
+    };
+    request.body(Body::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_made_from_the_document_is_let_in() {
+    for source in sources() {
+        let layer = layer([source.clone()]);
+        let schemes = schemes(&layer.security());
+        let schemes = schemes.as_object().unwrap();
+        assert_eq!(schemes.len(), 1, "{source:?}");
+        let app = Router::new().route("/", get(async || "in")).layer(layer);
+        for (name, scheme) in schemes {
+            let answer = respond(app.clone(), request_by(scheme)).await;
+            assert_eq!(answer.status(), 200, "{name}: {scheme}");
+        }
+        let without = Request::get("/").body(Body::empty()).unwrap();
+        assert_eq!(respond(app, without).await.status(), 401);
+    }
+}
+
+#[test]
+fn every_source_is_an_alternative_of_its_own() {
+    let security = layer(sources()).security();
+    let names: BTreeSet<&str> = security.schemes().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), sources().len(), "{names:?}");
+    let component = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    assert!(names.iter().all(|name| name.chars().all(component)), "{names:?}");
+
+    let required = serde_json::to_value(security.requirements()).unwrap();
+    let expected: Vec<_> = security.schemes().map(|(name, _)| json!({ name: [] })).collect();
+    assert_eq!(required, json!(expected));
+}
+
+#[test]
+fn scopes_and_anonymous_callers_are_in_the_requirement() {
+    let layer = layer([KeySource::bearer()]);
+    let required = |security: Security| serde_json::to_value(security.requirements()).unwrap();
+    let scoped = layer.security().with_scopes(["orders:read"]);
+    assert_eq!(required(scoped), json!([{ "authorization.bearer": ["orders:read"] }]));
+    let anonymous = layer.allow_anonymous().security();
+    assert_eq!(required(anonymous), json!([{ "authorization.bearer": [] }, {}]));
+}
+
+/// The codes that an operation's answers with this status speak of.
+fn codes(document: &Value, status: &str) -> BTreeSet<String> {
+    let answer = &document["paths"]["/keys/{id}"]["get"]["responses"][status];
+    let lines = answer["description"].as_str().unwrap_or_default().lines();
+    lines.filter_map(|line| Some(line.strip_prefix("- `")?.split_once('`')?.0.to_owned())).collect()
+}
+
+#[test]
+fn denials_are_those_of_the_layer() {
+    let secured = |layer: ApiKeyLayer| {
+        let mut document = openapi::management("/keys");
+        layer.security().secure(&mut document);
+        value(&document)
+    };
+    let document = secured(layer([KeySource::bearer()]));
+    assert!(codes(&document, "401").contains("expired_key"));
+    assert!(!codes(&document, "403").contains("insecure_transport"));
+    // What the operation answers itself, and what the layer does.
+    let unavailable = ["lookup_overloaded", "store_unavailable"].map(str::to_owned);
+    assert_eq!(codes(&document, "503"), BTreeSet::from(unavailable));
+
+    let strict = layer([KeySource::bearer()]).require_secure_transport().with_uniform_denials();
+    let document = secured(strict);
+    assert!(codes(&document, "403").contains("insecure_transport"));
+    let uniform = ["invalid_key", "missing_key"].map(str::to_owned);
+    assert_eq!(codes(&document, "401"), BTreeSet::from(uniform));
+}
+
+#[test]
+fn what_says_its_own_security_keeps_it() {
+    let mut document = openapi::management("/keys");
+    layer([KeySource::bearer()]).security().secure(&mut document);
+    let once = value(&document);
+    layer([KeySource::x_api_key()]).security().secure(&mut document);
+    assert_eq!(value(&document)["paths"], once["paths"]);
+}
+
+#[test]
+fn two_documents_make_one() {
+    let document = OpenApi::new(Info::new("both", "1"), Paths::new())
+        .merge_from(openapi::management("/admin/{tenant}/keys/"))
+        .merge_from(openapi::own_management("/me/keys"));
+    let document = value(&document);
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut names = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        assert!(names.insert(operation["operationId"].to_string()), "{method} {path}");
+        for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+            let parameters = operation["parameters"].as_array().unwrap();
+            let named = parameters.iter().filter(|p| p["in"] == "path" && p["name"] == name);
+            assert_eq!(named.count(), 1, "{method} {path}");
+        }
+    }
+    assert_eq!(names.len(), 18);
+}
+
+fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    paths.iter().flat_map(|(path, item)| {
+        let operations = item.as_object().unwrap().iter();
+        operations.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
+    })
+}
+
+/// A router, and the document for its callers.
+fn managed() -> [(Router, Value); 2] {
+    let keys = || KeyManager::new(MemoryStore::new());
+    let own = Guard::custom(|_| {
+        let scopes = tower_api_key::Scopes::parse(["*"]).unwrap();
+        Ok::<_, StatusCode>(tower_api_key::Caller::owner("user-1", scopes))
+    });
+    [
+        (Guard::insecure_unguarded(), openapi::management("/keys")),
+        (own, openapi::own_management("/keys")),
+    ]
+    .map(|(guard, document)| {
+        (Router::new().nest("/keys", management_router(keys(), guard)), value(&document))
+    })
+}
+
+async fn send(app: &Router, method: &str, path: &str, body: Option<&Value>) -> Response<Bytes> {
+    let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+    let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
+    respond(app.clone(), Request::builder().method(method).uri(path).body(body).unwrap()).await
+}
+
+fn json_of(answer: &Response<Bytes>) -> Value {
+    serde_json::from_slice(answer.body()).unwrap()
+}
+
+#[tokio::test]
+async fn every_route_is_in_the_document_and_nothing_else() {
+    for (app, document) in managed() {
+        let documented: BTreeSet<String> =
+            document["paths"].as_object().unwrap().keys().cloned().collect();
+        // A router does not tell its routes otherwise.
+        let shown = format!("{app:?}");
+        let routed: BTreeSet<String> = shown
+            .split('"')
+            .filter(|text| text.starts_with("/keys") && !text.contains("__private"))
+            // axum's own way to say "with a slash at the end".
+            .map(|path| path.trim_end_matches('/').to_owned())
+            .collect();
+        assert_eq!(routed, documented, "{shown}");
+
+        for path in documented {
+            let item = &document["paths"][&path];
+            for method in ["get", "put", "post", "delete", "patch"] {
+                let concrete = path.replace("{id}", "01890000-0000-7000-8000-000000000000");
+                let status = send(&app, method, &concrete, None).await.status();
+                let is_routed = status != StatusCode::METHOD_NOT_ALLOWED;
+                assert_eq!(is_routed, item.get(method).is_some(), "{method} {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_have_the_documented_fields() {
+    fn names<'v>(value: &'v Value, documented: &'v Value) -> [BTreeSet<&'v str>; 3] {
+        let keys = |value: &'v Value| -> BTreeSet<&'v str> {
+            value.as_object().unwrap().keys().map(String::as_str).collect()
+        };
+        let required = documented["required"].as_array().unwrap();
+        let required = required.iter().map(|name| name.as_str().unwrap());
+        [keys(value), keys(&documented["properties"]), required.collect()]
+    }
+    let (app, document) = managed().into_iter().next().unwrap();
+    let schemas = &document["components"]["schemas"];
+
+    let keys = KeyManager::new(MemoryStore::new());
+    let issued = keys.create(NewKey::named("any")).await.unwrap();
+    let view =
+        serde_json::to_value(KeyView::new(&issued.record, issued.record.created_at)).unwrap();
+    let [sent, documented, required] = names(&view, &schemas["ApiKey"]);
+    assert_eq!(sent, documented);
+    assert_eq!(sent, required);
+
+    send(&app, "post", "/keys", Some(&json!({ "name": "any" }))).await;
+    let page = json_of(&send(&app, "get", "/keys/events", None).await);
+    let [sent, documented, _] = names(&page, &schemas["ApiKeyEvents"]);
+    assert_eq!(sent, documented);
+    let [sent, documented, required] = names(&page["items"][0], &schemas["ApiKeyEvent"]);
+    assert_eq!(sent, documented);
+    assert_eq!(sent, required);
+}
+
+/// A field that nobody knows is refused, and the answer lists those that there are.
+#[tokio::test]
+async fn bodies_have_the_documented_fields() {
+    for (app, document) in managed() {
+        for (path, method, operation) in operations(&document) {
+            let reference = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let Some(reference) = reference["$ref"].as_str() else { continue };
+            let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
+            let properties = schema["properties"].as_object().unwrap().keys();
+
+            let created = send(&app, "post", "/keys", Some(&json!({ "name": "any" }))).await;
+            let path = path.replace("{id}", json_of(&created)["id"].as_str().unwrap());
+            let refused = send(&app, method, &path, Some(&json!({ "nobody's": 1 }))).await;
+            let refused = json_of(&refused);
+            let detail = refused["detail"].as_str().unwrap();
+            let listed: BTreeSet<&str> = detail.split('`').skip(3).step_by(2).collect();
+            assert_eq!(listed, properties.map(String::as_str).collect(), "{refused}");
+
+            // The example works, and has an answer that is documented.
+            for example in schema["examples"].as_array().unwrap() {
+                let answer = send(&app, method, &path, Some(example)).await;
+                assert!(answer.status().is_success(), "{method} {path} {example}: {answer:?}");
+                let documented = &operation["responses"][answer.status().as_str()];
+                assert!(documented.is_object(), "{method} {path}: {}", answer.status());
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `/openapi.json`, and the page at `/docs`.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::support::{Ask, shared};
+
+fn document() -> Value {
+    let reply = shared().ask("GET", "/openapi.json", &[]);
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(reply.header("content-type"), Some("application/json"), "{reply:?}");
+    reply.json()
+}
+
+fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    paths.iter().flat_map(|(path, item)| {
+        let operations = item.as_object().unwrap().iter();
+        operations.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
+    })
+}
+
+#[test]
+fn the_document_is_of_openapi_3_1_and_names_what_the_server_accepts() {
+    let document = document();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(
+        document["components"]["securitySchemes"],
+        json!({
+            "authorization.bearer": { "type": "http", "scheme": "bearer" },
+            "cookie.api_key": { "type": "apiKey", "in": "cookie", "name": "api_key" },
+            "header.x-admin-key": { "type": "apiKey", "in": "header", "name": "x-admin-key" },
+            "header.x-api-key": { "type": "apiKey", "in": "header", "name": "x-api-key" },
+            "query.api_key": { "type": "apiKey", "in": "query", "name": "api_key" },
+        })
+    );
+}
+
+/// What needs a key says so, and what says so needs one.
+#[test]
+fn every_operation_needs_the_key_that_it_says() {
+    let document = document();
+    for (path, method, operation) in operations(&document) {
+        let path = path.replace("{id}", "01890000-0000-7000-8000-000000000000");
+        let reply = shared().ask(&method.to_uppercase(), &path, &[]);
+        let security = operation["security"].as_array().unwrap();
+        if path == "/health" {
+            assert_eq!((security, reply.status), (&vec![json!({})], 200));
+            continue;
+        }
+        assert_eq!(reply.status, 401, "{method} {path}: {reply:?}");
+        let is_admins = security.iter().all(|one| one.get("header.x-admin-key").is_some());
+        assert_eq!(is_admins, path.starts_with("/admin/"), "{method} {path}");
+        let challenge = reply.header("www-authenticate").unwrap();
+        assert_eq!(challenge.contains("x-admin-key"), is_admins, "{method} {path}");
+    }
+    let inventory = &document["paths"]["/webhook/inventory"]["post"]["security"][0];
+    assert_eq!(inventory["header.x-api-key"], json!(["inventory:write"]));
+}
+
+/// Routes are added together with what the document says of them, but for the document itself.
+#[test]
+fn no_route_is_added_without_being_described() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/server");
+    let mut described = 0;
+    for file in fs::read_dir(sources).unwrap() {
+        let path = file.unwrap().path();
+        let source = fs::read_to_string(&path).unwrap();
+        described += source.matches("routes!(").count();
+        let plain = source.matches(".route(").count();
+        assert_eq!(plain, usize::from(path.ends_with("docs.rs")), "{}", path.display());
+    }
+    // Nine more operations are the library's, which tests them.
+    assert_eq!(operations(&document()).count(), described + 9);
+}
+
+/// The addresses in these attributes.
+fn links(html: &str) -> Vec<&str> {
+    let after = |attribute| html.split(attribute).skip(1);
+    let values = after("href=\"").chain(after("src=\""));
+    values.filter_map(|rest| rest.split('"').next()).collect()
+}
+
+#[test]
+fn the_page_comes_from_this_server_alone() {
+    let server = shared();
+    // With the slash, the page's links are below it.
+    let without_slash = server.ask("GET", "/docs", &[]);
+    assert_eq!(without_slash.status, 303, "{without_slash:?}");
+    assert_eq!(without_slash.header("location"), Some("/docs/"), "{without_slash:?}");
+    let page = server.ask("GET", "/docs/", &[]);
+    assert_eq!(page.status, 200, "{page:?}");
+    assert_eq!(page.header("content-type"), Some("text/html"), "{page:?}");
+    // So the browser keeps it to that, whatever is in the scripts.
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'self'") && !policy.contains("//"), "{policy}");
+
+    let links = links(&page.body);
+    assert!(links.len() >= 5, "{links:?}");
+    for link in links {
+        assert!(!link.contains("//"), "{link}");
+        let asset = server.ask("GET", &format!("/docs/{link}"), &[]);
+        assert_eq!(asset.status, 200, "{link}");
+        if Path::new(link).extension().is_some_and(|extension| extension == "css") {
+            assert!(!asset.body.contains("url(http") && !asset.body.contains("@import"), "{link}");
+        }
+    }
+    let settings = server.ask("GET", "/docs/swagger-initializer.js", &[]).body;
+    assert!(settings.contains("/openapi.json"), "{settings}");
+    // Otherwise it asks a host on the internet for a badge.
+    assert!(settings.contains(r#""validatorUrl": "none""#), "{settings}");
+    assert!(!settings.contains("http"), "{settings}");
+}
