@@ -77,7 +77,7 @@
 //! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
 //! | `legacy-hashes` | no | `LegacyHashes`: keys that another system stored as bcrypt or argon2 hashes | `argon2`, `bcrypt`; nothing on the path of a good key |
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
-//! | `openapi` | no | `openapi`: documents of the management routes and of what a layer asks for | `axum`, and `utoipa` without its macros (4 packages) |
+//! | `openapi` | no | `openapi`: documents of the management routes and of what a layer asks for | `axum`, and `utoipa` (5 packages) |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
 //! | `redis` | no | `RedisStore` | `redis` |
 //! | `redis-cluster` | no | `RedisStore` on a cluster | a few more parts of `redis` |
