@@ -44,7 +44,7 @@ created at  <time>
 not before  2040-01-01T00:00:00Z
 uses  0
 $ tower-api-key list --after $ID --json
-{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"tier":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"rotated_from":null,"rotated_to":null,"retires_at":null,"revision":0}
+{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"tier":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"replaces":null,"rotated_to":null,"retires_at":null,"revision":0}
 $ tower-api-key usage $ID
 ID  NAME  USES  LAST USED
 <id-2>  second  0  never
@@ -174,8 +174,8 @@ start  <start>
 uses  0
 replaced by  <id-2>
 $ NEXT=$(tower-api-key list --limit 1 --json | cut -d '"' -f 4)
-$ tower-api-key rotate $NEXT --json | grep -o '"rotated_from":"[^"]*"'
-"rotated_from":"<id-2>"
+$ tower-api-key rotate $NEXT --json | grep -o '"replaces":"[^"]*"'
+"replaces":"<id-2>"
 $ echo $NEW | tower-api-key verify
 The key is refused: expired_key. This API key has expired. Use a new one. It is the key <id-2>.
 => 1

@@ -28,7 +28,7 @@ pub(crate) struct KeyView<'r> {
     revoked_at: Option<Timestamp>,
     revoked_reason: Option<&'r str>,
     /// The key that this one replaces.
-    rotated_from: Option<KeyId>,
+    replaces: Option<KeyId>,
     /// The key that replaces this one.
     rotated_to: Option<KeyId>,
     /// When this key is refused because it was replaced.
@@ -59,7 +59,7 @@ impl<'r> From<&'r KeyRecord> for KeyView<'r> {
             use_count: record.use_count,
             revoked_at: record.revoked_at,
             revoked_reason: details.revoked_reason.as_deref(),
-            rotated_from: details.rotation.from,
+            replaces: details.rotation.from,
             rotated_to: details.rotation.to,
             retires_at: details.rotation.retires_at,
             revision: record.revision,
@@ -96,7 +96,7 @@ pub(crate) fn fields(record: &KeyRecord) -> Table {
     add("uses", Some(view.use_count.to_string()));
     add("revoked at", view.revoked_at.map(time));
     add("revoked because", view.revoked_reason.map(plain));
-    add("replaces", view.rotated_from.map(|id| id.to_string()));
+    add("replaces", view.replaces.map(|id| id.to_string()));
     add("replaced by", view.rotated_to.map(|id| id.to_string()));
     add("retires at", view.retires_at.map(time));
     table(&[], fields.into_iter().map(|(field, value)| [field.to_owned(), value]))
