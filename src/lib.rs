@@ -153,7 +153,7 @@ mod usage;
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use self::axum::{Caller, Guard, KeyView, management_router};
+pub use self::axum::{Caller, Guard, management_router};
 pub use async_trait::async_trait;
 pub use authenticated::AuthenticatedKey;
 pub use clock::{Clock, ParseTimestampError, SettableClock, SystemClock, Timestamp};
@@ -169,6 +169,9 @@ pub use layer::ApiKeyLayer;
 #[cfg(feature = "legacy-hashes")]
 #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
 pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
+#[cfg(any(feature = "axum", feature = "cli"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]
+pub use manage::KeyView;
 pub use manage::{
     Grace, ImportKey, ImportReport, InvalidField, IssuedKey, KeyManager, KeyPatch, ManageError,
     NewKey,

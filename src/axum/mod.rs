@@ -9,7 +9,7 @@ use axum::{
 };
 use http::{Extensions, HeaderMap, request::Parts};
 
-pub use self::manage::{Caller, Guard, KeyView, management_router};
+pub use self::manage::{Caller, Guard, management_router};
 use crate::{
     AuthenticatedKey, Owner, Rejection,
     authenticated::{self, Absence},

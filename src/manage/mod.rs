@@ -9,11 +9,15 @@ mod import;
 mod rotate;
 mod update;
 pub(crate) mod validate;
+#[cfg(any(feature = "axum", feature = "cli"))]
+mod view;
 
 use std::{fmt, sync::Arc};
 
 use self::access::{Access, Whose};
 pub(crate) use self::change::revised;
+#[cfg(any(feature = "axum", feature = "cli"))]
+pub use self::view::KeyView;
 pub use self::{
     create::{IssuedKey, NewKey},
     error::{InvalidField, ManageError},

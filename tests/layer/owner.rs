@@ -29,8 +29,8 @@ use crate::{
     readiness::Strict,
     stores::{CountDrop, TestStore},
     support::{
-        KEY, OTHER_KEY, code, get, header_values, record, record_with, request, respond,
-        respond_now, with_key,
+        KEY, OTHER_KEY, code, get, header_values, record_with, request, respond, respond_now,
+        with_key,
     },
 };
 
@@ -524,7 +524,7 @@ mod in_axum {
         let app = Router::new()
             .route("/required", route(required).layer(guarded))
             .route("/open", route(|| async { "open" }))
-            .layer(ApiKeyLayer::new(TestStore::new([record(KEY)])));
+            .layer(ApiKeyLayer::new(TestStore::new([crate::support::record(KEY)])));
         assert_eq!(code(&ask(app.clone(), "/required", Some(KEY)).await), "inactive_owner");
         assert_eq!(ask(app, "/open", Some(KEY)).await.body(), "open");
     }

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod abandoned;
 #[macro_use]
 mod conformance;
 mod connect;

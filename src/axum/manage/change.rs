@@ -10,9 +10,8 @@ use super::{
     guard::Admitted,
     precondition,
     problem::Problem,
-    view::KeyView,
 };
-use crate::{KeyPatch, KeyRecord, ManageError, Metadata, Scopes, Timestamp};
+use crate::{KeyPatch, KeyRecord, KeyView, ManageError, Metadata, Scopes, Timestamp};
 
 /// What an administrator may change. What was left out stays. `null` takes away what a key may
 /// lack, and is refused elsewhere. A key's owner never changes: what the old owner may see would

@@ -4,9 +4,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::{
-    body::JsonBody, fields::Id, guard::Admitted, precondition, problem::Problem, view::KeyView,
-};
+use super::{body::JsonBody, fields::Id, guard::Admitted, precondition, problem::Problem};
+use crate::KeyView;
 
 pub(super) async fn show(Admitted { keys, .. }: Admitted, Id(id): Id) -> Result<Response, Problem> {
     Ok(KeyView::new(&*keys.get(id).await?, keys.now()).into_response())

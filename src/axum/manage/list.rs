@@ -9,9 +9,8 @@ use super::{
     fields::{Parameters, limit, parsed},
     guard::Admitted,
     problem::Problem,
-    view::KeyView,
 };
-use crate::{KeyId, KeyStatus, Timestamp, store::ListQuery};
+use crate::{KeyId, KeyStatus, KeyView, Timestamp, store::ListQuery};
 
 /// As text: the answers to bad ones are ours.
 #[derive(Deserialize)]

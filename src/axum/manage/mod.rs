@@ -21,11 +21,8 @@ use axum::{
 };
 use http::{HeaderValue, header};
 
+pub use self::guard::{Caller, Guard};
 use self::problem::Problem;
-pub use self::{
-    guard::{Caller, Guard},
-    view::KeyView,
-};
 use crate::KeyManager;
 
 /// Routes to manage keys with, for [`Router::nest`] under a path of your choice. The guard says
@@ -56,7 +53,7 @@ use crate::KeyManager;
 ///
 /// | route | body | answer |
 /// |---|---|---|
-/// | `POST /` | a new key's fields, see [`NewKey`] | 201: the key's [view](KeyView) and `key`, the key itself |
+/// | `POST /` | a new key's fields, see [`NewKey`] | 201: the key's [view](crate::KeyView) and `key`, the key itself |
 /// | `GET /?owner=&status=&scope=&prefix=&cursor=&limit=` | | `{items, next_cursor}` |
 /// | `GET /{id}` | | the view |
 /// | `PATCH /{id}` | the fields to change, see [`KeyPatch`]; `null` takes one away | the view |

@@ -6,7 +6,7 @@ use tower_api_key::{IssuedKey, KeyFormat};
 use crate::{
     failure::Failure,
     output::{Output, note},
-    view::KeyView,
+    view::Shown,
 };
 
 #[derive(clap::Args)]
@@ -42,12 +42,12 @@ pub(crate) fn show(
     #[derive(Serialize)]
     struct Issued<'r> {
         #[serde(flatten)]
-        view: KeyView<'r>,
+        view: Shown<'r>,
         key: &'r str,
     }
     let key = issued.secret.expose();
     let shown = match &show.header {
-        _ if out.is_json() => out.object(&Issued { view: KeyView::from(&*issued.record), key }),
+        _ if out.is_json() => out.object(&Issued { view: Shown::from(&*issued.record), key }),
         Some(name) => out.line(&format!("{name}: {key}")),
         None => out.line(key),
     };

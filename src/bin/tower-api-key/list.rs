@@ -11,7 +11,7 @@ use crate::{
     database::Database,
     failure::Failure,
     output::{Output, plain, table},
-    view::{self, KeyView, time_or_never},
+    view::{self, Shown, time_or_never},
 };
 
 #[derive(clap::Args)]
@@ -128,7 +128,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         &["ID", "NAME", "START", "OWNER", "SCOPES", "STATUS", "EXPIRES", "LAST USED"];
     while let Some(records) = pages.next(database).await? {
         if out.is_json() {
-            records.iter().try_for_each(|record| out.object(&KeyView::from(&**record)))?;
+            records.iter().try_for_each(|record| out.object(&Shown::from(&**record)))?;
             continue;
         }
         if records.is_empty() && !header.is_empty() {
@@ -161,7 +161,7 @@ pub(crate) async fn show(args: &One, database: &Database, out: &mut Output) -> R
 /// Everything about a key.
 pub(crate) fn tell(record: &KeyRecord, out: &mut Output) -> Result<(), Failure> {
     if out.is_json() {
-        return out.object(&KeyView::from(record));
+        return out.object(&Shown::from(record));
     }
     out.table(&view::fields(record))
 }

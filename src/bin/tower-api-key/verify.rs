@@ -24,7 +24,7 @@ use crate::{
     issuing::Format,
     list,
     output::{Output, note},
-    view::KeyView,
+    view::Shown,
 };
 
 #[derive(clap::Args)]
@@ -161,10 +161,10 @@ fn good(key: &AuthenticatedKey, out: &mut Output) -> Result<(), Failure> {
     struct Good<'r> {
         good: bool,
         #[serde(flatten)]
-        key: KeyView<'r>,
+        key: Shown<'r>,
     }
     if out.is_json() {
-        return out.object(&Good { good: true, key: KeyView::from(&**key.record()) });
+        return out.object(&Good { good: true, key: Shown::from(&**key.record()) });
     }
     out.say("The key is good.")?;
     list::tell(key.record(), out)

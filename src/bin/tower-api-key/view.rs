@@ -2,68 +2,22 @@
 
 use comfy_table::Table;
 use serde::Serialize;
-use tower_api_key::{Clock, KeyId, KeyRecord, Metadata, OwnerId, Scopes, SystemClock, Timestamp};
+use tower_api_key::{Clock, KeyRecord, KeyView, SystemClock, Timestamp};
 
 use crate::output::{plain, table};
 
+/// A key as programs get it.
 #[derive(Serialize)]
-pub(crate) struct KeyView<'r> {
-    id: KeyId,
-    name: &'r str,
-    start: &'r str,
-    description: Option<&'r str>,
-    owner: Option<&'r OwnerId>,
-    scopes: &'r Scopes,
-    status: &'static str,
-    disabled: bool,
-    tier: Option<&'r str>,
-    metadata: &'r Metadata,
-    allowed_addresses: Vec<String>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    not_before: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-    last_used_at: Option<Timestamp>,
-    use_count: u64,
-    revoked_at: Option<Timestamp>,
-    revoked_reason: Option<&'r str>,
-    /// The key that this one replaces.
-    replaces: Option<KeyId>,
-    /// The key that replaces this one.
-    rotated_to: Option<KeyId>,
-    /// When this key is refused because it was replaced.
-    retires_at: Option<Timestamp>,
+pub(crate) struct Shown<'r> {
+    #[serde(flatten)]
+    view: KeyView<'r>,
+    /// For `update --if-revision`.
     revision: u64,
 }
 
-impl<'r> From<&'r KeyRecord> for KeyView<'r> {
+impl<'r> From<&'r KeyRecord> for Shown<'r> {
     fn from(record: &'r KeyRecord) -> Self {
-        let details = &*record.details;
-        Self {
-            id: record.id,
-            name: &record.name,
-            start: &record.start,
-            description: details.description.as_deref(),
-            owner: record.owner.as_ref(),
-            scopes: &record.scopes,
-            status: status(record),
-            disabled: record.disabled,
-            tier: details.tier.as_deref(),
-            metadata: &details.metadata,
-            allowed_addresses: details.allowed_addresses.iter().map(ToString::to_string).collect(),
-            created_at: record.created_at,
-            updated_at: record.updated_at,
-            not_before: record.not_before,
-            expires_at: record.expires_at,
-            last_used_at: record.last_used_at,
-            use_count: record.use_count,
-            revoked_at: record.revoked_at,
-            revoked_reason: details.revoked_reason.as_deref(),
-            replaces: details.rotation.from,
-            rotated_to: details.rotation.to,
-            retires_at: details.rotation.retires_at,
-            revision: record.revision,
-        }
+        Self { view: KeyView::new(record, SystemClock.now()), revision: record.revision }
     }
 }
 
@@ -73,32 +27,33 @@ pub(crate) fn status(record: &KeyRecord) -> &'static str {
 
 /// A field on each line. Those that the key lacks are left out.
 pub(crate) fn fields(record: &KeyRecord) -> Table {
-    let view = KeyView::from(record);
+    let details = &*record.details;
     let mut fields = vec![
-        ("id", view.id.to_string()),
-        ("name", plain(view.name)),
-        ("start", plain(view.start)),
-        ("status", view.status.to_owned()),
+        ("id", record.id.to_string()),
+        ("name", plain(&record.name)),
+        ("start", plain(&record.start)),
+        ("status", status(record).to_owned()),
     ];
     let mut add = |field, value: Option<String>| fields.extend(value.map(|value| (field, value)));
-    add("description", view.description.map(plain));
-    add("owner", view.owner.map(|owner| plain(owner.as_str())));
-    add("scopes", Some(view.scopes.as_str().to_owned()).filter(|scopes| !scopes.is_empty()));
-    add("tier", view.tier.map(plain));
-    let metadata = serde_json::to_string(view.metadata).ok();
-    add("metadata", metadata.filter(|_| !view.metadata.is_empty()).as_deref().map(plain));
-    let addresses = view.allowed_addresses.join(" ");
+    add("description", details.description.as_deref().map(plain));
+    add("owner", record.owner.as_ref().map(|owner| plain(owner.as_str())));
+    add("scopes", Some(record.scopes.as_str().to_owned()).filter(|scopes| !scopes.is_empty()));
+    add("tier", details.tier.as_deref().map(plain));
+    let metadata = serde_json::to_string(&details.metadata).ok();
+    add("metadata", metadata.filter(|_| !details.metadata.is_empty()).as_deref().map(plain));
+    let addresses: Vec<_> = details.allowed_addresses.iter().map(ToString::to_string).collect();
+    let addresses = addresses.join(" ");
     add("allowed addresses", Some(addresses).filter(|addresses| !addresses.is_empty()));
-    add("created at", Some(time(view.created_at)));
-    add("not before", view.not_before.map(time));
-    add("expires at", view.expires_at.map(time));
-    add("last used at", view.last_used_at.map(time));
-    add("uses", Some(view.use_count.to_string()));
-    add("revoked at", view.revoked_at.map(time));
-    add("revoked because", view.revoked_reason.map(plain));
-    add("replaces", view.replaces.map(|id| id.to_string()));
-    add("replaced by", view.rotated_to.map(|id| id.to_string()));
-    add("retires at", view.retires_at.map(time));
+    add("created at", Some(time(record.created_at)));
+    add("not before", record.not_before.map(time));
+    add("expires at", record.expires_at.map(time));
+    add("last used at", record.last_used_at.map(time));
+    add("uses", Some(record.use_count.to_string()));
+    add("revoked at", record.revoked_at.map(time));
+    add("revoked because", details.revoked_reason.as_deref().map(plain));
+    add("replaces", details.rotation.from.map(|id| id.to_string()));
+    add("replaced by", details.rotation.to.map(|id| id.to_string()));
+    add("retires at", details.rotation.retires_at.map(time));
     table(&[], fields.into_iter().map(|(field, value)| [field.to_owned(), value]))
 }
 

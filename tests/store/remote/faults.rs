@@ -20,10 +20,11 @@ use tower_api_key::{
 
 use super::{Remote, Session, eventually, open, session};
 use crate::{
+    abandoned::give_changes_up,
     conformance::{digest, full, record, stored},
     proxy::Proxy,
     servers::Database,
-    support::{ask, give_changes_up, texts},
+    support::{ask, texts},
 };
 
 /// Enough to open every connection that a store may have.

@@ -5,9 +5,9 @@ use std::{future::poll_fn, task::Poll};
 use tower_api_key::store::{KeyRepository, KeyStore, ListQuery, SqliteStore};
 
 use crate::{
+    abandoned::give_changes_up,
     conformance::{full, record, stored},
     sqlite::File,
-    support::give_changes_up,
 };
 
 /// They leave nothing open and nothing half-done, and do not take a database in memory along.

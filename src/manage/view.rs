@@ -1,0 +1,91 @@
+//! [`KeyView`]: a key as the outside sees it.
+
+use serde::Serialize;
+
+use crate::{KeyId, KeyRecord, Metadata, OwnerId, Scopes, Timestamp};
+
+/// A key as the outside sees it: everything but its digest. What the management routes answer with
+/// and the command line prints, for programs of your own.
+///
+/// As JSON: `id`, `name`, `start`, `description`, `owner`, `scopes`, `status`, `disabled`, `tier`,
+/// `metadata`, `allowed_addresses`, `created_at`, `updated_at`, `not_before`, `expires_at`,
+/// `last_used_at`, `use_count`, `revoked_at`, `revoked_reason`, `replaces`, `rotated_to`,
+/// `retires_at`. What a key does not have is `null`.
+///
+/// With feature `axum` it is a response: that, with the key's `ETag`, and not to be cached.
+///
+#[cfg_attr(feature = "axum", doc = "```")]
+#[cfg_attr(not(feature = "axum"), doc = "```ignore")]
+/// use axum::response::{IntoResponse, Response};
+/// use tower_api_key::{AuthenticatedKey, Clock, KeyView, SystemClock};
+///
+/// async fn my_key(key: AuthenticatedKey) -> Response {
+///     KeyView::new(key.record(), SystemClock.now()).into_response()
+/// }
+/// # let _ = my_key;
+/// ```
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyView<'r> {
+    id: KeyId,
+    name: &'r str,
+    start: &'r str,
+    description: Option<&'r str>,
+    owner: Option<&'r OwnerId>,
+    scopes: &'r Scopes,
+    status: &'static str,
+    disabled: bool,
+    tier: Option<&'r str>,
+    metadata: &'r Metadata,
+    allowed_addresses: Vec<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    not_before: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    last_used_at: Option<Timestamp>,
+    use_count: u64,
+    revoked_at: Option<Timestamp>,
+    revoked_reason: Option<&'r str>,
+    /// The key that this one has replaced.
+    replaces: Option<KeyId>,
+    /// The key that has replaced this one.
+    rotated_to: Option<KeyId>,
+    /// When this key is refused because it was replaced; not known while it waits for the first
+    /// use of the other.
+    retires_at: Option<Timestamp>,
+    /// In the `ETag`.
+    #[serde(skip)]
+    #[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "nothing else has an `ETag`"))]
+    pub(crate) revision: u64,
+}
+
+impl<'r> KeyView<'r> {
+    /// The key as it is at `now`.
+    pub fn new(record: &'r KeyRecord, now: Timestamp) -> Self {
+        let details = &*record.details;
+        Self {
+            id: record.id,
+            name: &record.name,
+            start: &record.start,
+            description: details.description.as_deref(),
+            owner: record.owner.as_ref(),
+            scopes: &record.scopes,
+            status: record.status(now).as_str(),
+            disabled: record.disabled,
+            tier: details.tier.as_deref(),
+            metadata: &details.metadata,
+            allowed_addresses: details.allowed_addresses.iter().map(ToString::to_string).collect(),
+            created_at: record.created_at,
+            updated_at: record.updated_at,
+            not_before: record.not_before,
+            expires_at: record.expires_at,
+            last_used_at: record.last_used_at,
+            use_count: record.use_count,
+            revoked_at: record.revoked_at,
+            revoked_reason: details.revoked_reason.as_deref(),
+            replaces: details.rotation.from,
+            rotated_to: details.rotation.to,
+            retires_at: details.rotation.retires_at,
+            revision: record.revision,
+        }
+    }
+}
