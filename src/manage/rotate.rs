@@ -37,6 +37,10 @@ impl KeyManager {
     /// old one, which stays as it was chosen. Where the old key waits for the first use of a new
     /// one that is itself replaced before it was ever used, it waits for the first use of either.
     ///
+    /// A new key that was revoked, deleted or has expired replaces nothing any more: the old one,
+    /// if it still works, can be rotated again. A second grace never makes it live longer than the
+    /// first.
+    ///
     /// A revoked or expired key is [`Ended`](ManageError::Ended).
     ///
     /// ```
@@ -57,7 +61,9 @@ impl KeyManager {
         loop {
             let old = self.get(id).await?;
             let now = self.clock.now();
-            if let Some(to) = old.details.rotation.to {
+            if let Some(to) = old.details.rotation.to
+                && self.is_in_force(to, now).await?
+            {
                 return Err(ManageError::AlreadyRotated { to });
             }
             if old.revoked_at.is_some() {
@@ -84,6 +90,13 @@ impl KeyManager {
                 return Ok(IssuedKey { secret, record: Arc::new(new) });
             }
         }
+    }
+
+    /// Whether a key is there that can still be used one day.
+    async fn is_in_force(&self, id: KeyId, now: Timestamp) -> Result<bool, ManageError> {
+        let Some(record) = self.repository.get(id).await? else { return Ok(false) };
+        let has_ended = record.ends_at().is_some_and(|end| now >= end);
+        Ok(!record.is_deleted() && record.revoked_at.is_none() && !has_ended)
     }
 }
 
@@ -120,7 +133,13 @@ fn replaced(old: &KeyRecord, by: KeyId, grace: Grace, now: Timestamp) -> KeyReco
     rotation.to = Some(by);
     rotation.rotated_at = Some(now);
     match grace {
-        Grace::FromNow(grace) => rotation.retires_at = Some(now.saturating_add(grace)),
+        Grace::FromNow(grace) => {
+            let end = now.saturating_add(grace);
+            rotation.retires_at = Some(rotation.retires_at.map_or(end, |first| first.min(end)));
+            rotation.grace_after_use = None;
+        }
+        // An end that is known already stays.
+        Grace::FromFirstUse(_) if rotation.retires_at.is_some() => {}
         Grace::FromFirstUse(grace) => {
             // As stores keep it, signed. No grace lasts for millions of years.
             let longest = i64::MAX.unsigned_abs();

@@ -39,6 +39,7 @@ mod pass_by;
 mod readiness;
 mod renewal;
 mod rotation;
+mod rotation_again;
 mod rotation_first_use;
 mod scopes;
 mod secrets;

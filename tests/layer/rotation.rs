@@ -1,11 +1,10 @@
 //! Rotation: what the new key inherits, how long the old one lives on, and what is refused.
 
-use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
-use futures_util::future::join_all;
 use http::{Request, Response};
 use tower::{ServiceBuilder, service_fn};
-use tower_api_key::{Grace, IssuedKey, KeyId, KeyPatch, KeyRecord, ManageError, NewKey};
+use tower_api_key::{Grace, KeyId, KeyPatch, KeyRecord, NewKey};
 
 use crate::{
     managed::{Managed, now_in_seconds, retirement, scopes, why},
@@ -179,58 +178,6 @@ async fn what_the_application_says_about_itself_comes_first() {
 }
 
 /// Whoever lost the answer to the first request learns which key there is, and may replace that.
-#[tokio::test]
-async fn a_key_is_replaced_once() {
-    let managed = Managed::new();
-    let old = managed.issue().await;
-    let id = old.record.id;
-    let new = managed.manager.rotate(id, Grace::FromNow(hours(1))).await.unwrap();
-    let before = managed.rows().await;
-    for now in [at(1), at(HOUR), at(9 * HOUR)] {
-        managed.set(now);
-        let refused = managed.manager.rotate(id, Grace::NONE).await;
-        assert_eq!(why(refused), format!("already rotated to {}", new.record.id));
-    }
-    assert_eq!(managed.rows().await, before);
-
-    managed.set(at(1));
-    let newest = managed.manager.rotate(new.record.id, Grace::NONE).await.unwrap();
-    // The first key's grace is as it was chosen.
-    assert_eq!(managed.outcome(&old), "admitted");
-    assert_eq!(managed.outcome(&new), "expired_key");
-    assert_eq!(managed.outcome(&newest), "admitted");
-    managed.set(at(HOUR));
-    assert_eq!(managed.outcome(&old), "expired_key");
-    assert_eq!(managed.outcome(&newest), "admitted");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_who_replace_a_key_one_does() {
-    for _ in 0..20 {
-        let managed = Managed::new();
-        let id = managed.issue().await.record.id;
-        let rotations = (0..32).map(|_| {
-            let manager = managed.manager.clone();
-            tokio::spawn(async move { manager.rotate(id, Grace::FromNow(hours(1))).await })
-        });
-        let (mut issued, mut named): (Vec<IssuedKey>, BTreeSet<KeyId>) = Default::default();
-        for result in join_all(rotations).await {
-            match result.unwrap() {
-                Ok(key) => issued.push(key),
-                Err(ManageError::AlreadyRotated { to }) => drop(named.insert(to)),
-                Err(other) => panic!("{other:?}"),
-            }
-        }
-        assert_eq!(issued.len(), 1);
-        let new = issued[0].record.id;
-        assert_eq!(Vec::from_iter(named), [new]);
-        // No key that nobody holds the secret of.
-        let rows = managed.rows().await;
-        assert_eq!(rows.iter().map(|row| row.id).collect::<BTreeSet<_>>(), [id, new].into());
-        assert_eq!(managed.outcome(&issued[0]), "admitted");
-    }
-}
-
 #[tokio::test]
 async fn a_key_that_has_ended_is_not_replaced() {
     let managed = Managed::new();
