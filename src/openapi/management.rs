@@ -118,7 +118,7 @@ fn create(caller: Caller) -> OperationBuilder {
 fn list() -> OperationBuilder {
     let statuses = KeyStatus::ALL.map(KeyStatus::as_str);
     paged("List API keys, the latest first")
-        .parameter(query("owner", no_nul(text("Only those of this owner."))))
+        .parameter(query("owner", text("Only those of this owner.")))
         .parameter(query("status", text("Only those of this status.").enum_values(Some(statuses))))
         .parameter(query("scope", scope().description(Some("Only those with this very scope."))))
         .parameter(query("prefix", no_nul(text("Only those that begin like this."))))
@@ -200,7 +200,7 @@ fn events() -> OperationBuilder {
 
 fn log(summary: &str) -> OperationBuilder {
     paged(summary)
-        .parameter(query("owner", no_nul(text("Only about API keys of this owner."))))
+        .parameter(query("owner", text("Only about API keys of this owner.")))
         .parameter(query("since", time("Only what was done then or later.")))
         .parameter(query("until", time("Only what was done before.")))
         .response("200", responses::json("A page of events.", schemas::EVENTS))

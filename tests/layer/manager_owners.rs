@@ -164,15 +164,15 @@ async fn only_ones_own_keys_are_purged() {
 
 /// Some databases take a NUL for an error of their own.
 #[tokio::test]
-async fn an_owner_that_no_key_may_have_is_said_to_be_none() {
+async fn an_owner_that_no_key_may_have_has_none() {
     let managed = Managed::new();
     let strange = managed.manager.for_owner("a\0b");
     assert_eq!(why(strange.create(NewKey::named("n")).await), "invalid owner");
-    assert_eq!(why(strange.list(&ListQuery::new(1)).await), "invalid owner");
-    assert_eq!(why(strange.events(&EventQuery::new(1)).await), "invalid owner");
-    let query = ListQuery::new(1).with_owner("a\0b");
-    assert_eq!(why(managed.manager.list(&query).await), "invalid owner");
-    let query = ListQuery::new(1).with_prefix("a\0b");
-    assert_eq!(why(managed.manager.list(&query).await), "invalid prefix");
+    managed.issue().await;
+    assert!(strange.list(&ListQuery::new(1)).await.unwrap().items.is_empty());
+    assert!(strange.events(&EventQuery::new(1)).await.unwrap().items.is_empty());
+    for query in [ListQuery::new(1).with_owner("a\0b"), ListQuery::new(1).with_prefix("a\0b")] {
+        assert!(managed.manager.list(&query).await.unwrap().items.is_empty());
+    }
     assert_eq!(strange.purge(at(0)).await.unwrap(), 0);
 }
