@@ -66,12 +66,8 @@ impl KeyManager {
             {
                 return Err(ManageError::AlreadyRotated { to });
             }
-            if old.revoked_at.is_some() {
-                return Err(ManageError::Ended(KeyStatus::Revoked));
-            }
-            // Also of one that is disabled: the new key would inherit this end.
-            if old.ends_at().is_some_and(|end| now >= end) {
-                return Err(ManageError::Ended(KeyStatus::Expired));
+            if let Some(status) = end_of(&old, now) {
+                return Err(ManageError::Ended(status));
             }
             self.access.check_scopes(&old.scopes)?;
 
@@ -94,10 +90,18 @@ impl KeyManager {
 
     /// Whether a key is there that can still be used one day.
     async fn is_in_force(&self, id: KeyId, now: Timestamp) -> Result<bool, ManageError> {
-        let Some(record) = self.repository.get(id).await? else { return Ok(false) };
-        let has_ended = record.ends_at().is_some_and(|end| now >= end);
-        Ok(!record.is_deleted() && record.revoked_at.is_none() && !has_ended)
+        let record = self.repository.get(id).await?;
+        Ok(record.is_some_and(|record| !record.is_deleted() && end_of(&record, now).is_none()))
     }
+}
+
+/// How a key has come to its end, if it has. Also one that is disabled, which its status is first:
+/// a new key would inherit the end.
+fn end_of(record: &KeyRecord, now: Timestamp) -> Option<KeyStatus> {
+    if record.revoked_at.is_some() {
+        return Some(KeyStatus::Revoked);
+    }
+    record.ends_at().is_some_and(|end| now >= end).then_some(KeyStatus::Expired)
 }
 
 /// The new key, but for its secret.

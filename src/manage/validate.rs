@@ -80,16 +80,11 @@ pub(super) fn text(field: &'static str, text: &str) -> Result<(), InvalidField> 
     length(field, text, 0, 1000)
 }
 
-/// PostgreSQL keeps no NUL in text, and no name needs one.
-fn no_nul(field: &'static str, text: &str) -> Result<(), InvalidField> {
+fn length(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), InvalidField> {
+    // PostgreSQL keeps no NUL in text, and no name needs one.
     if text.contains('\0') {
         return Err(InvalidField::new(field, "must not contain NUL"));
     }
-    Ok(())
-}
-
-fn length(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), InvalidField> {
-    no_nul(field, text)?;
     if (min..=max).contains(&text.chars().count()) {
         return Ok(());
     }
