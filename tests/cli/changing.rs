@@ -166,7 +166,7 @@ The key is good.
 $ tower-api-key rotate $ID
 tower-api-key: the key was replaced already, by <id-2>
 => 1
-$ echo $OLD | tower-api-key verify | grep -v at
+$ echo $OLD | tower-api-key verify | grep -v ' at '
 The key is good.
 id  <id-1>
 name  ci
