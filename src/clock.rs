@@ -28,6 +28,9 @@ impl Timestamp {
     /// The Unix epoch.
     pub const UNIX_EPOCH: Self = Self::from_unix_millis(0);
 
+    /// The last moment that there is here.
+    pub(crate) const LAST: Self = Self::from_unix_millis(i64::MAX);
+
     /// 0000-01-01T00:00:00Z, the first moment of RFC 3339.
     const MIN_MILLIS: i64 = -62_167_219_200_000;
     /// 9999-12-30T22:00:00Z, the last that still has a local time everywhere in year 9999.

@@ -59,6 +59,14 @@ pub enum ConfigError {
     },
     /// The name of a channel for invalidations has other characters than it may have, or too many.
     ChannelName,
+    /// The window of a quota is none, not of whole milliseconds, or longer than 31 days.
+    QuotaWindow,
+    /// The name of a limit is not 1 to 32 ASCII letters, digits and `_-.`.
+    LimitName,
+    /// Two limits of a key have the same name.
+    DuplicateLimit,
+    /// A key has more than eight limits.
+    TooManyLimits,
     /// A Redis URL cannot be used.
     RedisUrl,
     /// A prefix for the keys in Redis has other characters than it may have, or too many.
@@ -106,6 +114,14 @@ impl fmt::Display for ConfigError {
             Self::ChannelName => f.write_str(
                 "the name of a channel must be 1 to 63 ASCII letters, digits and `_-.:`",
             ),
+            Self::QuotaWindow => f.write_str(
+                "the window of a quota must be of whole milliseconds, and at most 31 days",
+            ),
+            Self::LimitName => f.write_str(
+                "the name of a limit must be 1 to 32 ASCII letters, digits and `_-.`",
+            ),
+            Self::DuplicateLimit => f.write_str("two limits of a key have the same name"),
+            Self::TooManyLimits => f.write_str("a key has at most 8 limits"),
             Self::RedisUrl => f.write_str(
                 "the Redis URL must be like redis://user:password@host:port/database; rediss:// \
                  needs a TLS feature of the crate redis",

@@ -135,6 +135,7 @@ mod key;
 mod layer;
 #[cfg(feature = "legacy-hashes")]
 mod legacy;
+mod limit;
 mod manage;
 mod observe;
 #[cfg(feature = "openapi")]
@@ -169,12 +170,16 @@ pub use layer::ApiKeyLayer;
 #[cfg(feature = "legacy-hashes")]
 #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
 pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
+pub use limit::{
+    Balance, Bucket, Decision, Limit, LimitCheck, Limits, Quota, RateLimiter, Refill,
+    RefillInterval, Standing, Tiers,
+};
 #[cfg(any(feature = "axum", feature = "cli"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]
 pub use manage::KeyView;
 pub use manage::{
     Grace, ImportKey, ImportReport, InvalidField, IssuedKey, KeyManager, KeyPatch, ManageError,
-    NewKey,
+    NewCredits, NewKey,
 };
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
@@ -187,7 +192,7 @@ pub use scope::{
 };
 pub use service::ApiKeyAuth;
 pub use text::Text;
-pub use usage::UsageRecorder;
+pub use usage::{HourlyUsage, LineUsage, UsageCount, UsageOutcome, UsageQuery, UsageRecorder};
 
 /// The questions that the design answers.
 #[cfg(any(doc, doctest))]

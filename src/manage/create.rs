@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::{InvalidField, KeyManager, ManageError, access::Whose, validate};
 use crate::{
-    Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Metadata, OwnerId, Scopes,
-    SecretKey, Timestamp,
-    store::{Changes, ListQuery, StoreErrorKind},
+    Balance, Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Limits, Metadata,
+    OwnerId, Refill, Scopes, SecretKey, Timestamp,
+    store::{BalanceUpdate, Changes, ListQuery, StoreErrorKind},
 };
 
 /// What a new key is to be.
@@ -30,8 +30,12 @@ pub struct NewKey {
     pub owner: Option<OwnerId>,
     /// What the key may do: at most 100 scopes. None is nothing.
     pub scopes: Scopes,
-    /// The name of a set of limits: 1 to 100 characters.
+    /// The name of a set of limits: 1 to 100 characters; see [`Tiers`](crate::Tiers).
     pub tier: Option<String>,
+    /// Rate limits of the key's own, in place of those of its tier.
+    pub limits: Limits,
+    /// The credits that the key spends; `None`: it spends none.
+    pub credits: Option<NewCredits>,
     /// The application's own data: at most 16 KiB as JSON.
     pub metadata: Metadata,
     /// Networks the key may be used from, at most 100. Empty: from anywhere.
@@ -43,6 +47,17 @@ pub struct NewKey {
     /// The caller's name for the request that creates the key, so that a repeated request makes no
     /// second one: 1 to 255 visible ASCII characters. Each handle's owner has names of their own.
     pub request_id: Option<String>,
+}
+
+/// The credits that a key is given.
+///
+/// Requests spend them where a layer [says so](crate::ApiKeyLayer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewCredits {
+    /// How many there are: at most 2⁶³ − 1.
+    pub remaining: u64,
+    /// How they come back, if they do.
+    pub refill: Option<Refill>,
 }
 
 impl NewKey {
@@ -76,10 +91,12 @@ impl KeyManager {
         let now = self.clock.now();
         let secret = self.format.generate()?;
         let digest = self.hasher.digest(secret.expose());
+        let credits = new.credits;
         let mut record = self.record(new, digest, KeyId::generate(now)?)?;
         record.start = self.format.start(secret.expose()).into();
         let changes = Changes {
             inserts: vec![record.clone()],
+            balances: credits.map(|credits| first_balance(&record, credits)).into_iter().collect(),
             events: vec![self.event(now, KeyAction::Created, Some(&record))?],
             ..Changes::default()
         };
@@ -120,6 +137,8 @@ impl KeyManager {
         record.details = Details::from(KeyDetails {
             description: new.description.map(Into::into),
             tier: new.tier.map(Into::into),
+            limits: new.limits,
+            credits: new.credits.map(|_| 0),
             metadata: new.metadata,
             allowed_addresses: new.allowed_addresses.into(),
             request: request.transpose()?,
@@ -135,6 +154,12 @@ impl KeyManager {
         let key = page.items.first().filter(|record| self.access.sees(record));
         Ok(ManageError::AlreadyCreated { key: key.map(|record| record.id) })
     }
+}
+
+/// The balance of a line that begins with this key.
+pub(super) fn first_balance(record: &KeyRecord, credits: NewCredits) -> BalanceUpdate {
+    let balance = Balance::new(credits.remaining, credits.refill, record.updated_at);
+    BalanceUpdate { line: record.lineage(), balance, expected: None }
 }
 
 /// What a request id is stored as. One owner's ids are not another's.

@@ -8,6 +8,7 @@ mod error;
 mod import;
 mod rotate;
 mod update;
+mod usage;
 pub(crate) mod validate;
 #[cfg(any(feature = "axum", feature = "cli"))]
 mod view;
@@ -19,7 +20,7 @@ pub(crate) use self::change::revised;
 #[cfg(any(feature = "axum", feature = "cli"))]
 pub use self::view::KeyView;
 pub use self::{
-    create::{IssuedKey, NewKey},
+    create::{IssuedKey, NewCredits, NewKey},
     error::{InvalidField, ManageError},
     import::{ImportKey, ImportReport},
     rotate::Grace,

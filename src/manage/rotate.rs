@@ -80,6 +80,7 @@ impl KeyManager {
                 updates: vec![revised(&old, replaced(&old, new.id, grace, now), now)],
                 inserts: vec![new.clone()],
                 events: vec![event],
+                ..Changes::default()
             };
             // Each `Stale` means that somebody else got on, so this cannot go round for ever.
             if self.apply(&changes).await? == Update::Done {
@@ -122,6 +123,7 @@ fn successor(old: &KeyRecord, id: KeyId, grace: Grace, now: Timestamp) -> KeyRec
                 is_awaited,
                 ..Rotation::default()
             },
+            last_used_from: None,
             request: None,
             legacy_hash: None,
             ..KeyDetails::clone(&old.details)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{KeyManager, ManageError, change::Done, validate};
-use crate::{KeyAction, KeyId, KeyRecord, KeyStatus, Metadata, Scopes, Text, Timestamp};
+use super::{KeyManager, ManageError, NewCredits, change::Done, validate};
+use crate::{KeyAction, KeyId, KeyRecord, KeyStatus, Limits, Metadata, Scopes, Text, Timestamp};
 
 /// What to change about a key. `None` leaves a field as it is; for fields that a key may lack,
 /// `Some(None)` takes it away.
@@ -30,6 +30,11 @@ pub struct KeyPatch {
     pub scopes: Option<Scopes>,
     /// See [`NewKey::tier`](super::NewKey::tier).
     pub tier: Option<Option<String>>,
+    /// See [`NewKey::limits`](super::NewKey::limits). None are those of the tier.
+    pub limits: Option<Limits>,
+    /// Sets the balance anew; `Some(None)`: the key spends no credits any more. What nodes have taken
+    /// and not spent is forgotten. To add to a balance, see [`top_up`](KeyManager::top_up).
+    pub credits: Option<Option<NewCredits>>,
     /// See [`NewKey::metadata`](super::NewKey::metadata). Replaces the whole object.
     pub metadata: Option<Metadata>,
     /// See [`NewKey::allowed_addresses`](super::NewKey::allowed_addresses).
@@ -93,6 +98,7 @@ fn done(old: &KeyRecord, new: &KeyRecord) -> Done {
         ("description", old.details.description != new.details.description),
         ("scopes", old.scopes != new.scopes),
         ("tier", old.details.tier != new.details.tier),
+        ("limits", old.details.limits != new.details.limits),
         ("metadata", old.details.metadata != new.details.metadata),
         ("allowed_addresses", old.details.allowed_addresses != new.details.allowed_addresses),
         ("not_before", old.not_before != new.not_before),
@@ -119,6 +125,7 @@ impl KeyPatch {
         set_text(&mut record.details.description, self.description.as_ref());
         set(&mut record.scopes, self.scopes.as_ref());
         set_text(&mut record.details.tier, self.tier.as_ref());
+        set(&mut record.details.limits, self.limits.as_ref());
         set(&mut record.details.metadata, self.metadata.as_ref());
         set(&mut record.details.allowed_addresses, self.allowed_addresses.as_ref());
         set(&mut record.not_before, self.not_before.as_ref());

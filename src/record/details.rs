@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     ops::{Deref, DerefMut},
     sync::LazyLock,
 };
@@ -10,7 +11,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use super::Metadata;
-use crate::{KeyDigest, KeyId, Text, Timestamp};
+use crate::{KeyDigest, KeyId, Limits, Text, Timestamp};
 
 /// The fields that most keys leave empty. Reads and writes like [`KeyDetails`].
 ///
@@ -36,8 +37,13 @@ pub struct Details(Option<Box<KeyDetails>>);
 pub struct KeyDetails {
     /// A longer explanation.
     pub description: Option<Text>,
-    /// The name of a set of limits, resolved by configuration.
+    /// The name of a set of limits, resolved by configuration; see [`Tiers`](crate::Tiers).
     pub tier: Option<Text>,
+    /// Rate limits of this key's own, in place of those of its tier.
+    pub limits: Limits,
+    /// The key spends credits: the [epoch](crate::Balance::epoch) of its line's balance. `None`:
+    /// it spends none.
+    pub credits: Option<u64>,
     /// The application's own data.
     pub metadata: Metadata,
     /// Networks the key may be used from. Empty: from anywhere.
@@ -46,6 +52,8 @@ pub struct KeyDetails {
     pub revoked_reason: Option<Text>,
     /// When the key was deleted. Its row is kept for audit until it is purged; nothing finds it.
     pub deleted_at: Option<Timestamp>,
+    /// The client address that the key was last used from, where that is recorded.
+    pub last_used_from: Option<IpAddr>,
     /// How the key takes part in a rotation, if it does.
     pub rotation: Rotation,
     /// What the caller's id of the request that created the key hashes to; unique.

@@ -3,18 +3,20 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
+    net::IpAddr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use async_trait::async_trait;
 
 use super::{
-    Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Lookup, Page, StoreError,
-    StoreErrorKind, Update,
+    BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Lookup, Page,
+    StoreError, StoreErrorKind, Update,
     digest_map::{DigestMap, MapDigest},
 };
 use crate::{
-    EventId, EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId, Timestamp,
+    Balance, Details, EventId, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId,
+    KeyRecord, LineUsage, OwnerId, Timestamp, UsageCount, UsageOutcome, UsageQuery,
 };
 
 /// Keys in the process's memory: for tests, and for keys that need not outlive the process.
@@ -30,6 +32,9 @@ struct Keys {
     by_digest: DigestMap<Arc<KeyRecord>>,
     /// The keys that were created by a request with an id.
     requests: DigestMap<KeyId>,
+    balances: BTreeMap<KeyId, Balance>,
+    /// By what tells them apart: the line, the hour and the name of the outcome.
+    usage: BTreeMap<(KeyId, Timestamp, &'static str), HourlyUsage>,
     events: BTreeMap<EventId, KeyEvent>,
 }
 
@@ -86,6 +91,14 @@ impl Keys {
         self.by_id.get(&update.record.id).is_none_or(|old| old.revision != update.expected)
     }
 
+    fn is_stale_balance(&self, update: &BalanceUpdate) -> bool {
+        self.balances.get(&update.line).map(|old| old.revision) != update.expected
+    }
+
+    fn usage<'k>(&'k self, query: &'k UsageQuery) -> impl Iterator<Item = &'k HourlyUsage> {
+        self.usage.values().filter(|usage| query.matches(usage))
+    }
+
     fn put(&mut self, record: Arc<KeyRecord>) {
         if let Some(request) = &record.details.request {
             self.requests.insert(MapDigest::from(request), record.id);
@@ -104,6 +117,7 @@ impl Keys {
             created_at: old.created_at,
             last_used_at: old.last_used_at,
             use_count: old.use_count,
+            details: used_from(record.details.clone(), old.details.last_used_from),
             ..record.clone()
         }));
     }
@@ -126,7 +140,9 @@ impl KeyRepository for MemoryStore {
     async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
         let mut keys = self.write();
         keys.check(&changes.inserts, &[])?;
-        if changes.updates.iter().any(|update| keys.is_stale(update)) {
+        if changes.updates.iter().any(|update| keys.is_stale(update))
+            || changes.balances.iter().any(|update| keys.is_stale_balance(update))
+        {
             return Ok(Update::Stale);
         }
         keys.check(&changes.inserts, &changes.updates)?;
@@ -135,6 +151,9 @@ impl KeyRepository for MemoryStore {
         }
         for KeyUpdate { record, .. } in &changes.updates {
             keys.replace(record);
+        }
+        for BalanceUpdate { line, balance, .. } in &changes.balances {
+            keys.balances.insert(*line, balance.clone());
         }
         keys.events.extend(changes.events.iter().map(|event| (event.id, event.clone())));
         Ok(Update::Done)
@@ -163,6 +182,11 @@ impl KeyRepository for MemoryStore {
             if let Some(old) = keys.by_id.get(&key_use.id).cloned() {
                 let mut record = KeyRecord::clone(&old);
                 record.use_count = old.use_count.saturating_add(key_use.count);
+                if let Some(address) = key_use.last_used_from
+                    && old.last_used_at.is_none_or(|last| last <= key_use.last_used_at)
+                {
+                    record.details.last_used_from = Some(address);
+                }
                 record.last_used_at = old.last_used_at.max(Some(key_use.last_used_at));
                 keys.put(Arc::new(record));
             }
@@ -180,8 +204,10 @@ impl KeyRepository for MemoryStore {
         let count = keys.by_id.len();
         keys.by_id.retain(|_, record| !gone(record));
         keys.by_digest.retain(|_, record| !gone(record));
-        let Keys { by_id, requests, .. } = &mut *keys;
+        let Keys { by_id, requests, balances, .. } = &mut *keys;
         requests.retain(|_, id| by_id.contains_key(id));
+        let lines: HashSet<KeyId> = by_id.values().map(|record| record.lineage()).collect();
+        balances.retain(|line, _| lines.contains(line));
         Ok((count - keys.by_id.len()) as u64)
     }
 
@@ -192,6 +218,68 @@ impl KeyRepository for MemoryStore {
         let items = items.take(query.limit.saturating_add(1)).cloned().collect();
         Ok(EventPage::from_one_more(items, query.limit))
     }
+
+    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+        let keys = self.read();
+        let lines: HashSet<KeyId> = lines.iter().copied().collect();
+        let balance = |line| Some((line, keys.balances.get(&line)?.clone()));
+        Ok(lines.into_iter().filter_map(balance).collect())
+    }
+
+    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
+        let mut keys = self.write();
+        for new in usage {
+            let key = (new.line, new.hour, new.outcome.as_str());
+            let fresh = || HourlyUsage { count: 0, ..new.clone() };
+            let sum = keys.usage.entry(key).or_insert_with(fresh);
+            sum.count = sum.count.saturating_add(new.count);
+        }
+        Ok(())
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
+        let mut sums = BTreeMap::<(Timestamp, &str), UsageCount>::new();
+        for usage in self.read().usage(query) {
+            let HourlyUsage { hour, outcome, .. } = *usage;
+            let fresh = || UsageCount { hour, outcome, count: 0 };
+            let sum = sums.entry((hour, outcome.as_str())).or_insert_with(fresh);
+            sum.count = sum.count.saturating_add(usage.count);
+        }
+        Ok(sums.into_values().collect())
+    }
+
+    async fn busiest(
+        &self,
+        query: &UsageQuery,
+        limit: usize,
+    ) -> Result<Vec<LineUsage>, StoreError> {
+        let mut sums = BTreeMap::<KeyId, u64>::new();
+        for usage in self.read().usage(query).filter(|u| u.outcome == UsageOutcome::Accepted) {
+            let sum = sums.entry(usage.line).or_default();
+            *sum = sum.saturating_add(usage.count);
+        }
+        let sums = sums.into_iter().filter(|(_, count)| *count > 0);
+        let mut lines: Vec<_> = sums.map(|(line, count)| LineUsage { line, count }).collect();
+        // Stable: those that are as busy stay in the order of their ids.
+        lines.sort_by_key(|usage| std::cmp::Reverse(usage.count));
+        lines.truncate(limit);
+        Ok(lines)
+    }
+
+    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut keys = self.write();
+        let count = keys.usage.len();
+        keys.usage.retain(|(_, hour, _), _| *hour >= before);
+        Ok((count - keys.usage.len()) as u64)
+    }
+}
+
+/// With the address of the last use, which an update leaves alone.
+fn used_from(mut details: Details, address: Option<IpAddr>) -> Details {
+    if details.last_used_from != address {
+        details.last_used_from = address;
+    }
+    details
 }
 
 impl fmt::Debug for MemoryStore {

@@ -2,6 +2,8 @@
 
 mod counter;
 mod recorder;
+mod rollup;
 
 pub(crate) use counter::UseCounter;
 pub use recorder::UsageRecorder;
+pub use rollup::{HourlyUsage, LineUsage, UsageCount, UsageOutcome, UsageQuery};

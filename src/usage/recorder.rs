@@ -139,7 +139,7 @@ impl Inner {
         let used = mem::take(&mut *self.used());
         let now = self.clock.now();
         for record in used {
-            let fresh = KeyUse { id: record.id, count: 0, last_used_at: now };
+            let fresh = KeyUse::new(record.id, 0, now);
             let sum = collected.entry(record.id).or_insert(fresh);
             sum.count = sum.count.saturating_add(record.uses.collect());
             sum.last_used_at = sum.last_used_at.max(now);

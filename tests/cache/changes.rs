@@ -92,7 +92,7 @@ async fn uses_are_recorded_and_nothing_is_forgotten() {
     let record = record(digest(1));
     fixture.cache.insert(&record).await.unwrap();
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
-    let used = tower_api_key::store::KeyUse { id: record.id, count: 3, last_used_at: NOW };
+    let used = tower_api_key::store::KeyUse::new(record.id, 3, NOW);
     fixture.cache.record_uses(&[used]).await.unwrap();
     assert_eq!(fixture.cache.get(record.id).await.unwrap().unwrap().use_count, 3);
     assert!(fixture.find_now(&digest(1)).is_some());

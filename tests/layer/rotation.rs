@@ -68,7 +68,7 @@ async fn the_new_key_inherits_everything_but_the_secret() {
 async fn uses_are_not_inherited_and_the_line_is() {
     let managed = Managed::new();
     let first = managed.issue().await;
-    let used = tower_api_key::store::KeyUse { id: first.record.id, count: 7, last_used_at: at(1) };
+    let used = tower_api_key::store::KeyUse::new(first.record.id, 7, at(1));
     tower_api_key::store::KeyRepository::record_uses(&managed.store, &[used]).await.unwrap();
     let mut id = first.record.id;
     for n in 0..5 {

@@ -26,6 +26,7 @@ pub(crate) async fn give_changes_up(store: &impl KeyRepository, rounds: u64, mos
             inserts: records.clone(),
             updates: vec![KeyUpdate { record: updated, expected }],
             events: vec![event],
+            ..Changes::default()
         };
         let mut apply = store.apply(&changes);
         let mut is_done = false;

@@ -69,6 +69,8 @@ impl From<Change> for KeyPatch {
             description: body.description,
             scopes: body.scopes,
             tier: body.tier,
+            limits: None,
+            credits: None,
             metadata: body.metadata,
             allowed_addresses: body.allowed_addresses.map(networks),
             not_before: body.not_before,

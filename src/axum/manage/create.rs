@@ -11,7 +11,7 @@ use super::{
     problem::Problem,
     view,
 };
-use crate::{ManageError, Metadata, NewKey, OwnerId, Scopes, Timestamp};
+use crate::{Limits, ManageError, Metadata, NewKey, OwnerId, Scopes, Timestamp};
 
 /// What an administrator may say about a new key.
 #[derive(Deserialize)]
@@ -51,6 +51,8 @@ impl From<Creation> for NewKey {
             owner: body.owner,
             scopes: body.scopes.unwrap_or_default(),
             tier: body.tier,
+            limits: Limits::default(),
+            credits: None,
             metadata: body.metadata.unwrap_or_default(),
             allowed_addresses: networks(body.allowed_addresses.unwrap_or_default()),
             not_before: body.not_before,

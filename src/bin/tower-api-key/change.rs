@@ -82,6 +82,8 @@ pub(crate) async fn update(
             None => args.no_scopes.then(Default::default),
         },
         tier: args.tier.map(none_if_empty),
+        limits: None,
+        credits: None,
         metadata: args.metadata,
         allowed_addresses: args.allow.or(args.allow_anywhere.then(Vec::new)),
         not_before: args.not_before.map(Option::<Timestamp>::from),

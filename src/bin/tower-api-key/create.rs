@@ -1,7 +1,7 @@
 //! `create`.
 
 use ipnet::IpNet;
-use tower_api_key::{Metadata, NewKey, OwnerId, Scope, Timestamp};
+use tower_api_key::{Limits, Metadata, NewKey, OwnerId, Scope, Timestamp};
 
 use crate::{
     database::Database,
@@ -56,6 +56,8 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         owner: args.owner,
         scopes: args.scope.into_iter().collect(),
         tier: args.tier,
+        limits: Limits::default(),
+        credits: None,
         metadata: args.metadata.unwrap_or_default(),
         allowed_addresses: args.allow,
         not_before: args.not_before,

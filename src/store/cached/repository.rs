@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::{CachedStore, Inner};
 use crate::{
-    EventPage, EventQuery, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp,
+    Balance, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
+    Timestamp, UsageCount, UsageQuery,
     store::{Changes, KeyRepository, KeyUpdate, KeyUse, ListQuery, Page, StoreError, Update},
 };
 
@@ -44,6 +45,30 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
 
     async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.inner.store.events(query).await
+    }
+
+    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+        self.inner.store.balances(lines).await
+    }
+
+    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
+        self.inner.store.record_usage(usage).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
+        self.inner.store.usage(query).await
+    }
+
+    async fn busiest(
+        &self,
+        query: &UsageQuery,
+        limit: usize,
+    ) -> Result<Vec<LineUsage>, StoreError> {
+        self.inner.store.busiest(query, limit).await
+    }
+
+    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.inner.store.forget_usage(before).await
     }
 
     async fn close(&self) {

@@ -7,7 +7,8 @@ use tokio::runtime::Handle;
 
 use super::Invalidations;
 use crate::{
-    EventPage, EventQuery, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp, observe,
+    Balance, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
+    Timestamp, UsageCount, UsageQuery, observe,
     store::{
         Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Lookup, Page, StoreError,
         Update,
@@ -101,6 +102,30 @@ impl KeyRepository for Announced {
 
     async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
         self.repository.events(query).await
+    }
+
+    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+        self.repository.balances(lines).await
+    }
+
+    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
+        self.repository.record_usage(usage).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
+        self.repository.usage(query).await
+    }
+
+    async fn busiest(
+        &self,
+        query: &UsageQuery,
+        limit: usize,
+    ) -> Result<Vec<LineUsage>, StoreError> {
+        self.repository.busiest(query, limit).await
+    }
+
+    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.repository.forget_usage(before).await
     }
 
     async fn close(&self) {

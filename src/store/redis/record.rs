@@ -102,6 +102,7 @@ pub(super) fn read(
         },
         request: fields.optional("request", |value| KeyDigest::from_hex(value.as_str()?))?,
         legacy_hash: fields.text("legacy_hash")?.map(LegacyHash::new),
+        ..KeyDetails::default()
     });
     record.revision = fields.parsed("revision", |text| text.parse().ok())?;
     record.use_count = uses.map_or(Ok(0), str::parse).map_err(|_| Unreadable("use_count"))?;

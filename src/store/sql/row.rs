@@ -186,6 +186,7 @@ where
             .map(|bytes| array("request", bytes).map(KeyDigest::from_bytes))
             .transpose()?,
         legacy_hash: optional("legacy_hash")?.map(LegacyHash::new),
+        ..KeyDetails::default()
     });
     Ok(record)
 }

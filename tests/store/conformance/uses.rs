@@ -6,7 +6,7 @@ use tower_api_key::store::{KeyRepository, KeyUse, Update};
 use super::{at, full, record, stored};
 
 fn used(number: u64, count: u64, millis: i64) -> KeyUse {
-    KeyUse { id: record(number).id, count, last_used_at: at(millis) }
+    KeyUse::new(record(number).id, count, at(millis))
 }
 
 pub(crate) async fn uses_add_up(store: impl KeyRepository) {

@@ -54,7 +54,7 @@ async fn serializable_transactions_lose_nothing() {
                 }
                 let mut done = 0;
                 for round in 0..10 {
-                    let key_use = KeyUse { id: record(1).id, count: 1, last_used_at: at(1) };
+                    let key_use = KeyUse::new(record(1).id, 1, at(1));
                     store.record_uses(&[key_use]).await.unwrap();
                     let mut edited = record(1);
                     edited.name = format!("{node} in round {round}").into();

@@ -34,7 +34,7 @@ async fn use_everything(store: &RedisStore) {
     for query in [ListQuery::new(1), ListQuery::new(1).with_owner("bert"), by_request, legacy] {
         assert_eq!(store.list(&query).await.unwrap().items.len(), 1);
     }
-    let uses = [1, 2].map(|number| KeyUse { id: record(number).id, count: 1, last_used_at: at(9) });
+    let uses = [1, 2].map(|number| KeyUse::new(record(number).id, 1, at(9)));
     store.record_uses(&uses).await.unwrap();
     assert_eq!(stored(store, record(2).id).await.use_count, 1);
     assert_eq!(store.purge(at(i64::MAX), Some(&"anna".into())).await.unwrap(), 0);

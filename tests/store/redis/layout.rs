@@ -49,7 +49,7 @@ async fn nothing_stays_of_a_purged_key() {
     assert_eq!(prefix.keys(), [prefix.key("schema")]);
     store.insert(&indexed(1)).await.unwrap();
     store.insert(&record(2)).await.unwrap();
-    let uses = [1, 2].map(|number| KeyUse { id: record(number).id, count: 1, last_used_at: at(9) });
+    let uses = [1, 2].map(|number| KeyUse::new(record(number).id, 1, at(9)));
     store.record_uses(&uses).await.unwrap();
     change(&store, |record| record.digest = digest(3)).await;
     change(&store, |record| record.details.request = Some(request(3))).await;
@@ -158,11 +158,8 @@ async fn long_lists_and_purges_go_in_steps() {
         assert_eq!((rest.items.len(), rest.next), (50, None));
     }
     // A whole number of steps, and what is left of one.
-    let uses = (0..total).map(|number| KeyUse {
-        id: record(number).id,
-        count: number,
-        last_used_at: at(i64::try_from(number).unwrap()),
-    });
+    let uses = (0..total)
+        .map(|number| KeyUse::new(record(number).id, number, at(i64::try_from(number).unwrap())));
     store.record_uses(&uses.collect::<Vec<_>>()).await.unwrap();
     assert_eq!(stored(&store, record(599).id).await.use_count, 599);
     assert_eq!(store.purge(at(2), None).await.unwrap(), total);
@@ -180,7 +177,7 @@ async fn counts_do_not_overflow() {
     let most = i64::MAX.unsigned_abs();
     assert_eq!(stored(&store, record.id).await.use_count, most);
     for count in [0, 1, u64::MAX] {
-        let key_use = KeyUse { id: record.id, count, last_used_at: at(1) };
+        let key_use = KeyUse::new(record.id, count, at(1));
         store.record_uses(&[key_use]).await.unwrap();
         let stored = stored(&store, record.id).await;
         assert_eq!((stored.use_count, stored.last_used_at), (most, Some(at(1))));

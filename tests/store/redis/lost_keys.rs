@@ -87,7 +87,7 @@ async fn a_flushed_store_is_corrupt_until_it_is_migrated() {
         let _: u64 = run(&mut prefix.connect(), &["DEL", &prefix.key(part)]);
     }
     let id = full(1).id;
-    let key_use = KeyUse { id, count: 1, last_used_at: at(1) };
+    let key_use = KeyUse::new(id, 1, at(1));
     for error in [
         store.find(&digest(1)).await.unwrap_err(),
         store.get(id).await.unwrap_err(),

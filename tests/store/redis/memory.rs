@@ -56,7 +56,7 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
 
     // What is too much for one may be enough for less, so now not a byte is left.
     let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "1"]);
-    let key_use = KeyUse { id: record(0).id, count: 1, last_used_at: at(i64::MAX) };
+    let key_use = KeyUse::new(record(0).id, 1, at(i64::MAX));
     let error = store.record_uses(&[key_use]).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert_eq!(stored(&store, record(0).id).await, large(0));

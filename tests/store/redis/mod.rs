@@ -169,7 +169,7 @@ fn is_outage(error: &StoreError) -> bool {
 
 /// Calls every method, and asserts that each says that it could not do it.
 async fn assert_outage(store: &RedisStore) {
-    let uses = [KeyUse { id: record(1).id, count: 1, last_used_at: at(1) }];
+    let uses = [KeyUse::new(record(1).id, 1, at(1))];
     let (small, large, one) = (record(1), full(1), ListQuery::new(1));
     // At once, so that a silent server is waited for once.
     let (readings, writings) = tokio::join!(

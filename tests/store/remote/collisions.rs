@@ -10,7 +10,7 @@ use crate::{
 };
 
 fn used(number: u64, millis: i64) -> KeyUse {
-    KeyUse { id: record(number).id, count: 1, last_used_at: at(millis) }
+    KeyUse::new(record(number).id, 1, at(millis))
 }
 
 pub(crate) async fn flushes_in_opposite_orders_lose_nothing<R: Remote>(database: &Database) {

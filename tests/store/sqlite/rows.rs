@@ -60,7 +60,7 @@ async fn counts_stop_at_the_greatest() {
     record.use_count = i64::MAX as u64 - 5;
     store.insert(&record).await.unwrap();
     for count in [3, 9, u64::MAX] {
-        let key_use = KeyUse { id: record.id, count, last_used_at: at(1) };
+        let key_use = KeyUse::new(record.id, count, at(1));
         store.record_uses(&[key_use, key_use]).await.unwrap();
     }
     assert_eq!(store.get(record.id).await.unwrap().unwrap().use_count, i64::MAX as u64);

@@ -8,7 +8,7 @@ use std::fmt;
 use ipnet::IpNet;
 use serde_json::Value;
 use tower_api_key::{
-    ImportKey, InvalidLegacyHash, KeyDigest, KeyFormat, KeyHasher, KeyManager, LegacyHash,
+    ImportKey, InvalidLegacyHash, KeyDigest, KeyFormat, KeyHasher, KeyManager, LegacyHash, Limits,
     ManageError, Metadata, NewKey, Scopes, Timestamp, store::MemoryStore,
 };
 
@@ -88,6 +88,8 @@ fn read(fields: &Fields) -> Result<ImportKey, Bad> {
         owner: text(fields, "user_id")?.map(Into::into),
         scopes: scopes(fields)?,
         tier: text(fields, "tier")?,
+        limits: Limits::default(),
+        credits: None,
         metadata: metadata(fields)?,
         allowed_addresses: addresses(fields)?,
         not_before: time(fields, "not_before")?,

@@ -67,7 +67,7 @@ async fn a_lock_on_reading_is_an_outage() {
         assert!(is_outage(&store.get(id).await.unwrap_err()));
         assert!(is_outage(&store.list(&ListQuery::new(1)).await.unwrap_err()));
         assert!(is_outage(&store.insert(&record(1)).await.unwrap_err()));
-        let key_use = KeyUse { id, count: 1, last_used_at: at(1) };
+        let key_use = KeyUse::new(id, 1, at(1));
         assert!(is_outage(&store.record_uses(&[key_use]).await.unwrap_err()));
         assert!(is_outage(&store.purge(at(0), None).await.unwrap_err()));
 

@@ -50,7 +50,7 @@ async fn refuses_to_write(store: &SqliteStore) {
     let mut changed = full(1);
     changed.name = "changed".into();
     changed.revision += 1;
-    let key_use = KeyUse { id: changed.id, count: 1, last_used_at: at(i64::MAX) };
+    let key_use = KeyUse::new(changed.id, 1, at(i64::MAX));
     for error in [
         store.insert(&record(2)).await.unwrap_err(),
         store.update(&changed, full(1).revision).await.map(drop).unwrap_err(),

@@ -1,0 +1,150 @@
+//! [`RateLimiter`]: what counts requests, in this process or for all nodes together.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::Limits;
+use crate::{KeyId, OwnerId, store::StoreError};
+
+/// Whose requests are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bucket<'b> {
+    /// Those of a line of keys, by its [first one](crate::KeyRecord::lineage): a rotation does not
+    /// begin anew.
+    Line(KeyId),
+    /// Those of all keys of an owner.
+    Owner(&'b OwnerId),
+}
+
+/// What a limiter is asked.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct LimitCheck<'c> {
+    /// Whose requests are counted. Each limit of a bucket is counted by its name.
+    pub bucket: Bucket<'c>,
+    /// All of them have to let the request in. There is at least one.
+    pub limits: &'c Limits,
+    /// How many requests this one counts for: at least one.
+    pub cost: u32,
+}
+
+impl<'c> LimitCheck<'c> {
+    /// A question about a request that costs one.
+    pub const fn new(bucket: Bucket<'c>, limits: &'c Limits) -> Self {
+        Self { bucket, limits, cost: 1 }
+    }
+
+    /// The same about one that costs as many; no less than one.
+    #[must_use]
+    pub const fn with_cost(mut self, cost: u32) -> Self {
+        self.cost = if cost == 0 { 1 } else { cost };
+        self
+    }
+}
+
+/// What a limiter answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The request is let in, and counted by every limit.
+    Allow(Standing),
+    /// It is not, and no limit counts it.
+    Deny {
+        /// The limit that the request has to wait for the longest.
+        standing: Standing,
+        /// How long that is, at least.
+        retry_after: Duration,
+    },
+}
+
+/// How one limit stands after a request: of those that let it in the one that is nearest to
+/// exhaustion, of those that did not the one that takes the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which one, counted from 0 in [`LimitCheck::limits`].
+    pub limit: usize,
+    /// How many requests may still be made at once.
+    pub remaining: u32,
+    /// After how long without a request the whole burst is there again.
+    pub reset: Duration,
+}
+
+impl Standing {
+    /// How the limit at this place stands, where so many nanoseconds are owed.
+    #[inline]
+    pub(crate) fn new(limits: &Limits, limit: usize, owed: u64) -> Self {
+        let remaining = limits.get(limit).map_or(0, |limit| limit.quota().remaining(owed));
+        Self { limit, remaining, reset: Duration::from_nanos(owed) }
+    }
+
+    /// Of the debts of all limits, the one that is nearest to what its limit admits.
+    #[inline]
+    pub(crate) fn nearest(limits: &Limits, owed: impl Iterator<Item = u64>) -> Self {
+        let mut nearest = (0, 0, 1);
+        for (place, (limit, owed)) in limits.iter().zip(owed).enumerate() {
+            let room = limit.quota().room();
+            // The greatest fraction: owed / room.
+            if u128::from(owed) * u128::from(nearest.2) > u128::from(nearest.1) * u128::from(room)
+                || place == 0
+            {
+                nearest = (place, owed, room);
+            }
+        }
+        Self::new(limits, nearest.0, nearest.1)
+    }
+}
+
+/// Counts requests, and says which are too many.
+///
+/// # Contract
+///
+/// - A request is let in by all limits, which then count it, or by none of them, and none counts
+///   it. What a request costs is counted whole.
+/// - A limit counts as its [`Quota`](super::Quota) says. Limits of one bucket with the same name
+///   are one, also when its quota has changed in between: what was used stays used.
+/// - An error means that it could not be found out; what then happens to the request is the
+///   [layer's](super::LimiterOutage) to say.
+/// - [`check`](Self::check) may be dropped at any await point, when its caller goes away.
+#[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a rate limiter",
+    note = "use `LocalLimiter` or `RedisLimiter`, or implement `RateLimiter` for it"
+)]
+pub trait RateLimiter: Send + Sync + 'static {
+    /// A decision that needs no waiting, or `None` when [`check`](Self::check) must be asked.
+    ///
+    /// Called on every request, on the thread that serves it: it must not block.
+    fn check_now(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+        let _ = check;
+        None
+    }
+
+    /// Decides, and counts the request if it is let in.
+    async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError>;
+
+    /// Takes back a request that was let in, and was then denied for another reason. It does not
+    /// wait, and may come too late to help anybody.
+    fn give_back(&self, check: &LimitCheck<'_>);
+
+    /// Gives back what this node has taken and not used, before the program ends.
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl<L: RateLimiter + ?Sized> RateLimiter for Arc<L> {
+    fn check_now(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+        (**self).check_now(check)
+    }
+
+    async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
+        (**self).check(check).await
+    }
+
+    fn give_back(&self, check: &LimitCheck<'_>) {
+        (**self).give_back(check);
+    }
+
+    async fn close(&self) {
+        (**self).close().await;
+    }
+}

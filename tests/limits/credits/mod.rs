@@ -1,0 +1,1 @@
+//! Credits: spent in memory, taken from a store some at a time.

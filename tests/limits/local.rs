@@ -1,0 +1,1 @@
+//! `LocalLimiter`: counts in the memory of the process.

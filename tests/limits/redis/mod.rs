@@ -1,0 +1,1 @@
+//! `RedisLimiter`: one count for all nodes.

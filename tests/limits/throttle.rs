@@ -1,0 +1,1 @@
+//! `FailureThrottle`: callers with too many failures wait.
