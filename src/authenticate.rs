@@ -1,8 +1,9 @@
 //! The decision order, top to bottom. Everything a request goes through stands here, in the order
 //! in which it happens; the crate's documentation numbers the same steps.
 //!
-//! Most requests are decided by [`authenticate`] without waiting. One that has to wait for the
-//! store comes back through [`resume`], which goes on at the next step with the same code.
+//! Most requests are decided by [`authenticate`] without waiting. One that has to wait, for the
+//! store or for what counts its limits, comes back through [`resume`], which goes on at the next
+//! step with the same code.
 
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
@@ -16,6 +17,7 @@ use crate::{
     config::Config,
     extract::{self, Credential, Place},
     key,
+    limit::{LimitReport, Limited},
     store::{Lookup, StoreError},
 };
 #[cfg(feature = "legacy-hashes")]
@@ -27,7 +29,7 @@ pub(crate) enum Outcome {
     Admit(Admission),
     /// Back to the caller.
     Reject(Rejection),
-    /// The store must be waited for; then [`resume`]. Boxed, to keep the others small.
+    /// Something must be waited for; then [`resume`]. Boxed, to keep the others small.
     Wait(Box<Waiting>),
 }
 
@@ -38,20 +40,31 @@ pub(crate) enum Admission {
     /// Without a credential, where that is allowed.
     Anonymous,
     /// With a good key.
-    Authenticated { key: AuthenticatedKey, place: Place },
+    Authenticated {
+        key: AuthenticatedKey,
+        place: Place,
+        /// How its rate limit stands.
+        report: Option<LimitReport>,
+    },
 }
 
-/// A request between steps 6 and 7.
+/// A request that waits.
 pub(crate) struct Waiting {
     pub(crate) attempt: Attempt,
-    pub(crate) answer: LookupFuture,
+    pub(crate) answer: Pin<Box<dyn Future<Output = Answer> + Send>>,
 }
 
-pub(crate) type LookupFuture = Pin<Box<dyn Future<Output = LookupResult> + Send>>;
+/// What a request has waited for, and what was known of it by then.
+pub(crate) enum Answer {
+    /// Between steps 6 and 7.
+    Lookup(LookupResult),
+    /// In step 10, whether the rate limits of this key let it in.
+    Limited(Arc<KeyRecord>, Limited),
+}
+
 pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
 
-/// What is known about a request whose key is being looked up. The key itself is not: it stays
-/// in the request.
+/// What is known about every request with a key. The key itself is not: it stays in the request.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt {
     place: Place,
@@ -96,20 +109,21 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
     }
 }
 
-/// Steps 7 to 11, with the store's answer.
+/// What is left of the steps, with the answer that was waited for.
 pub(crate) fn resume(
     config: &Config,
     request: &RequestHead<'_>,
     attempt: Attempt,
-    answer: LookupResult,
+    answer: Answer,
 ) -> Outcome {
     match answer {
-        Ok(Some(record)) => judge(config, request, attempt, record),
-        Ok(None) => match with_next_pepper(config, request, attempt) {
+        Answer::Lookup(Ok(Some(record))) => judge(config, request, attempt, record),
+        Answer::Lookup(Ok(None)) => match with_next_pepper(config, request, attempt) {
             Some(attempt) => look_up(config, request, attempt),
             None => unknown(config, request, attempt),
         },
-        Err(error) => Outcome::Reject(Rejection::from_store_error(error)),
+        Answer::Lookup(Err(error)) => Outcome::Reject(Rejection::from_store_error(error)),
+        Answer::Limited(record, limited) => count(config, request, attempt, record, limited),
     }
 }
 
@@ -159,7 +173,7 @@ fn wait(
     let deadline = *attempt.deadline.get_or_insert(deadline);
     let answer = Box::pin(async move {
         let answer = tokio::time::timeout_at(deadline, answer).await;
-        answer.unwrap_or_else(|_| Err(StoreError::timeout()))
+        Answer::Lookup(answer.unwrap_or_else(|_| Err(StoreError::timeout())))
     });
     Outcome::Wait(Box::new(Waiting { attempt, answer }))
 }
@@ -223,7 +237,7 @@ fn legacy_key(
     with_key(config, &credential, copy)?
 }
 
-/// Steps 7 to 10, which need the record.
+/// Steps 7 to 9, which need the record.
 #[inline]
 fn judge(
     config: &Config,
@@ -247,18 +261,53 @@ fn judge(
     {
         return reject_key(RejectionKind::AddressNotAllowed, &record);
     }
-    // 10. Limits have their place here: everything before them consumes nothing.
+    match &config.rate_limits {
+        None => admit(config, request, attempt, record, None),
+        Some(limits) => {
+            let limited = limits.check(request, &record);
+            count(config, request, attempt, record, limited)
+        }
+    }
+}
 
+/// 10. Limits: what was denied before has consumed nothing.
+#[inline]
+fn count(
+    config: &Config,
+    request: &RequestHead<'_>,
+    attempt: Attempt,
+    record: Arc<KeyRecord>,
+    limited: Limited,
+) -> Outcome {
+    match limited {
+        Limited::Admitted(report) => admit(config, request, attempt, record, report),
+        Limited::Denied(rejection) => Outcome::Reject(rejection),
+        Limited::Waiting(limited) => {
+            let answer = Box::pin(async move { Answer::Limited(record, limited.await) });
+            Outcome::Wait(Box::new(Waiting { attempt, answer }))
+        }
+    }
+}
+
+/// The request is let in, whatever the inner service says.
+#[inline]
+fn admit(
+    config: &Config,
+    request: &RequestHead<'_>,
+    attempt: Attempt,
+    record: Arc<KeyRecord>,
+    report: Option<LimitReport>,
+) -> Outcome {
     if attempt.turn > 0 {
         renew_digest(config, request, &record);
     }
-    if details.is_some_and(|details| details.rotation.is_awaited)
+    if record.details.get().is_some_and(|details| details.rotation.is_awaited)
         && let Some(upkeep) = &config.upkeep
     {
         upkeep.start_grace(record.id, config.clock.now());
     }
     let key = AuthenticatedKey::new(record);
-    Outcome::Admit(Admission::Authenticated { key, place: attempt.place })
+    Outcome::Admit(Admission::Authenticated { key, place: attempt.place, report })
 }
 
 /// Fails closed: an address that nobody can tell is not an allowed one.
@@ -289,7 +338,7 @@ pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
         Admission::PassBy | Admission::Anonymous => {
             request.extensions_mut().insert(Unauthenticated);
         }
-        Admission::Authenticated { key, place } => {
+        Admission::Authenticated { key, place, report: _ } => {
             if config.hide_credentials {
                 let mut uri = request.uri().clone();
                 extract::hide(place, &config.sources, request.headers_mut(), &mut uri);
@@ -310,6 +359,6 @@ fn reject(kind: RejectionKind) -> Outcome {
     Outcome::Reject(Rejection::new(kind))
 }
 
-fn reject_key(kind: RejectionKind, record: &KeyRecord) -> Outcome {
-    Outcome::Reject(Rejection::new(kind).with_key(record.id))
+fn reject_key(kind: RejectionKind, record: &Arc<KeyRecord>) -> Outcome {
+    Outcome::Reject(Rejection::new(kind).with_record(record))
 }

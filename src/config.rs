@@ -5,9 +5,10 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, request::Parts};
 
 use crate::{
-    Clock, EventId, KeyAction, KeyEvent, KeyFormat, KeyHasher, KeySource, Precedence, Rejection,
-    UsageRecorder, authenticate::Admission, cache_headers::CacheCare, event::EventHook,
-    rejection::Renderer, retirement::Retirement, store::KeyStore, upkeep::Upkeep,
+    Clock, EventId, KeyAction, KeyEvent, KeyFormat, KeyHasher, KeySource, Precedence, RateLimits,
+    Rejection, UsageRecorder, authenticate::Admission, cache_headers::CacheCare, event::EventHook,
+    limit::LimitReport, rejection::Renderer, retirement::Retirement, store::KeyStore,
+    upkeep::Upkeep,
 };
 
 /// What a layer and its services share.
@@ -29,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) events: Option<EventHook>,
     #[cfg(feature = "legacy-hashes")]
     pub(crate) legacy: Option<crate::LegacyHashes>,
+    pub(crate) rate_limits: Option<RateLimits>,
     pub(crate) usage: Option<UsageRecorder>,
     /// Off when the application looks after caches itself.
     pub(crate) cache_headers: bool,
@@ -38,11 +40,20 @@ pub(crate) struct Config {
 }
 
 /// What is done to the response of a request that was let in.
-// Every request carries this, so it is small, and nothing needs to be done to drop it.
-#[derive(Clone, Copy)]
+// Every request carries this, so it is small.
 pub(crate) struct Aftercare {
     pub(crate) cache: CacheCare,
     pub(crate) retirement: Option<Retirement>,
+    pub(crate) limit: Option<LimitReport>,
+}
+
+impl Aftercare {
+    #[inline]
+    pub(crate) fn tell_limit(&self, headers: &mut HeaderMap) {
+        if let Some(limit) = &self.limit {
+            limit.apply(headers);
+        }
+    }
 }
 
 /// A user's function of the request.
@@ -92,14 +103,16 @@ impl<'r> From<&'r Parts> for RequestHead<'r> {
 impl Config {
     /// What the response to a request that is let in like this needs.
     #[inline]
-    pub(crate) fn aftercare(&self, admission: &Admission) -> Aftercare {
+    pub(crate) fn aftercare(&self, admission: &mut Admission) -> Aftercare {
         let cache =
             if self.cache_headers { CacheCare::for_admission(admission) } else { CacheCare::None };
-        let retirement = match admission {
-            Admission::Authenticated { key, .. } => Retirement::of(key.record()),
-            Admission::PassBy | Admission::Anonymous => None,
+        let (retirement, limit) = match admission {
+            Admission::Authenticated { key, report, .. } => {
+                (Retirement::of(key.record()), report.take())
+            }
+            Admission::PassBy | Admission::Anonymous => (None, None),
         };
-        Aftercare { cache, retirement }
+        Aftercare { cache, retirement, limit }
     }
 }
 
@@ -145,6 +158,7 @@ impl fmt::Debug for Config {
             .field("client_address", &self.client_address.is_some())
             .field("allow_anonymous", &self.allow_anonymous)
             .field("hide_credentials", &self.hide_credentials)
+            .field("rate_limits", &self.rate_limits)
             .field("cache_headers", &self.cache_headers)
             .field("renderer", &self.renderer)
             .field("realm", &self.realm)

@@ -1,4 +1,4 @@
-//! [`ResponseFuture`]: waiting for the store, then for the inner service, or rejected.
+//! [`ResponseFuture`]: waiting for an answer about the key, then for the inner service, or rejected.
 
 use std::{
     fmt,
@@ -42,7 +42,7 @@ pin_project! {
     }
 }
 
-/// A request that waits for the store, with the service that was polled ready for it.
+/// A request that waits, with the service that was polled ready for it.
 struct Parked<S, B> {
     config: Arc<Config>,
     service: S,
@@ -104,7 +104,7 @@ where
 
 const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion";
 
-/// Goes on once the store has answered. Kept out of `poll`, which most requests pass through
+/// Goes on once the answer is there. Kept out of `poll`, which most requests pass through
 /// without ever having waited.
 #[cold]
 fn resume<S, B>(
@@ -122,8 +122,8 @@ where
     let Parked { config, mut service, mut request, waiting } = *parked;
     let head = RequestHead::from(&request);
     Poll::Ready(match authenticate::resume(&config, &head, waiting.attempt, answer) {
-        Outcome::Admit(admission) => {
-            let after = config.aftercare(&admission);
+        Outcome::Admit(mut admission) => {
+            let after = config.aftercare(&mut admission);
             authenticate::attach(&config, &mut request, admission);
             ResponseFuture::admitted(config, after, service.call(request))
         }
@@ -139,14 +139,16 @@ fn finish<ResBody>(
     after: &Aftercare,
     mut response: Response<ResBody>,
 ) -> Response<Either<ResBody, Full<Bytes>>> {
-    if let Some((rejection, denial)) = config.renderer.respond_anew(&response) {
+    if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
         config.tell(rejection, None);
+        after.tell_limit(denial.headers_mut());
         return denial.map(Either::Right);
     }
     after.cache.apply(config.vary.as_ref(), response.headers_mut());
     if let Some(retirement) = &after.retirement {
         retirement.apply(response.headers_mut());
     }
+    after.tell_limit(response.headers_mut());
     response.map(Either::Left)
 }
 

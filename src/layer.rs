@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use crate::{
-    ApiKeyAuth, Clock, KeyEvent, KeyFormat, KeyHasher, KeySource, Precedence, RejectionResponse,
-    RequestHead, SystemClock, UsageRecorder,
+    ApiKeyAuth, Clock, KeyEvent, KeyFormat, KeyHasher, KeySource, Precedence, RateLimits,
+    RejectionResponse, RequestHead, SystemClock, UsageRecorder,
     cache_headers::vary_on,
     config::Config,
     event::EventHook,
@@ -69,6 +69,7 @@ impl ApiKeyLayer {
             events: None,
             #[cfg(feature = "legacy-hashes")]
             legacy: None,
+            rate_limits: None,
             usage: None,
             cache_headers: true,
             vary: None,
@@ -234,6 +235,11 @@ impl ApiKeyLayer {
                 config.formats.push(KeyFormat::opaque());
             }
         })
+    }
+
+    /// Limits how many requests a key may make, and tells callers how many are left.
+    pub fn with_rate_limits(self, limits: RateLimits) -> Self {
+        self.with(|config| config.rate_limits = Some(limits))
     }
 
     /// Counts the uses of keys, for `last_used_at` and `use_count`.

@@ -130,6 +130,7 @@ mod error;
 mod event;
 mod extract;
 mod future;
+mod gate;
 mod id;
 mod key;
 mod layer;
@@ -164,6 +165,7 @@ pub use error::ConfigError;
 pub use event::{EventPage, EventQuery, KeyAction, KeyEvent};
 pub use extract::{KeySource, Precedence};
 pub use future::ResponseFuture;
+pub use gate::{Gated, GatedFuture};
 pub use id::{EventId, KeyId, OwnerId, ParseIdError};
 pub use key::{GenerateError, KeyFormat, SecretKey};
 pub use layer::ApiKeyLayer;
@@ -171,8 +173,8 @@ pub use layer::ApiKeyLayer;
 #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
 pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
 pub use limit::{
-    Balance, Bucket, Decision, Limit, LimitCheck, Limits, Quota, RateLimiter, Refill,
-    RefillInterval, Standing, Tiers,
+    Balance, Bucket, Charge, ChargeGate, ChargeLayer, Decision, Limit, LimitCheck, LimiterOutage,
+    Limits, LocalLimiter, Quota, RateLimiter, RateLimits, Refill, RefillInterval, Standing, Tiers,
 };
 #[cfg(any(feature = "axum", feature = "cli"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]
@@ -184,7 +186,9 @@ pub use manage::{
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use owner::CachedOwners;
-pub use owner::{Owner, OwnerError, OwnerLayer, OwnerResolver, ResolveOwner, ResolveOwnerFuture};
+pub use owner::{
+    Owner, OwnerError, OwnerGate, OwnerLayer, OwnerResolver, ResolveOwner, ResolveOwnerFuture,
+};
 pub use record::{Details, KeyDetails, KeyRecord, KeyStatus, LegacyHash, Metadata, Rotation};
 pub use rejection::{Rejection, RejectionKind, RejectionResponse};
 pub use scope::{

@@ -232,6 +232,14 @@ pub(crate) fn file_not_loaded(error: &FileError) {
     }
 }
 
+/// A rate limiter did not answer.
+pub(crate) fn limiter_out(error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(cause = chain(Some(error)), "rate limiter does not answer");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_limiter_failures_total").increment(1);
+}
+
 /// Counts of uses could not be written.
 pub(crate) fn uses_not_written(error: &StoreError) {
     #[cfg(feature = "tracing")]

@@ -65,8 +65,8 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         match authenticate::authenticate(config, &RequestHead::from(&request)) {
-            Outcome::Admit(admission) => {
-                let after = config.aftercare(&admission);
+            Outcome::Admit(mut admission) => {
+                let after = config.aftercare(&mut admission);
                 authenticate::attach(config, &mut request, admission);
                 ResponseFuture::admitted(config.clone(), after, self.inner.call(request))
             }

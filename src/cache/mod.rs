@@ -3,7 +3,6 @@
 //! [`CachedOwners`](crate::CachedOwners) their owners.
 
 mod budget;
-mod clock;
 mod flight;
 mod memory;
 mod outage;

@@ -2,8 +2,7 @@
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
-use super::clock::CoarseClock;
-use crate::Clock;
+use crate::{Clock, clock::CoarseClock};
 
 #[derive(Clone)]
 pub(crate) struct Settings {

@@ -16,6 +16,8 @@ use crate::{ConfigError, Text};
 pub struct Limit {
     name: Text,
     quota: Quota,
+    /// What limits of a bucket are told apart by, where names are too long.
+    tag: u64,
 }
 
 /// The longest name.
@@ -37,7 +39,7 @@ impl Limit {
     pub fn new(name: &str, quota: Quota) -> Result<Self, ConfigError> {
         let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
         if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(good) {
-            return Ok(Self { name: name.into(), quota });
+            return Ok(Self { name: name.into(), quota, tag: tag(name) });
         }
         Err(ConfigError::LimitName)
     }
@@ -47,14 +49,23 @@ impl Limit {
         &self.name
     }
 
-    pub(crate) fn shared_name(&self) -> &Text {
-        &self.name
+    /// A number for the name. Two of the eight names that a key may have do not share one by
+    /// accident, and whoever does it on purpose has one limit in place of two.
+    #[inline]
+    pub(crate) const fn tag(&self) -> u64 {
+        self.tag
     }
 
     /// How many requests in how much time.
     pub const fn quota(&self) -> Quota {
         self.quota
     }
+}
+
+/// FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>.
+fn tag(name: &str) -> u64 {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
 }
 
 /// The rate limits of a key: all of them have to let a request in, or none of them counts it.

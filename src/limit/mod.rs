@@ -1,15 +1,23 @@
 //! 10. Limits: how much a key may use the service.
 
+mod charge;
 mod credits;
+mod headers;
 mod limiter;
 mod limits;
+mod local;
 mod quota;
+mod rate;
 mod tier;
 
 pub use self::{
+    charge::{Charge, ChargeGate, ChargeLayer},
     credits::{Balance, Refill, RefillInterval},
     limiter::{Bucket, Decision, LimitCheck, RateLimiter, Standing},
     limits::{Limit, Limits},
+    local::LocalLimiter,
     quota::Quota,
+    rate::{LimiterOutage, RateLimits},
     tier::Tiers,
 };
+pub(crate) use self::{headers::LimitReport, rate::Limited};

@@ -5,7 +5,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tower_layer::Layer;
 
-use super::{Owner, OwnerError, OwnerResolver, ResolveOwner};
+use super::{Owner, OwnerError, OwnerGate, OwnerResolver, ResolveOwner};
 use crate::{OwnerId, observe, store::Lookup};
 
 /// Resolves the owner of the caller's key, puts it into the request's extensions as [`Owner<T>`],
@@ -45,7 +45,7 @@ use crate::{OwnerId, observe, store::Lookup};
 ///     .layer(ApiKeyLayer::new(MemoryStore::new()));
 /// ```
 pub struct OwnerLayer<T> {
-    config: Arc<Config<T>>,
+    gate: Arc<OwnerGate<T>>,
 }
 
 /// What a layer and its services share.
@@ -72,12 +72,17 @@ impl<T: Send + Sync + 'static> OwnerLayer<T> {
             is_active: None,
             allow_anonymous: false,
         };
-        Self { config: Arc::new(config) }
+        Self::build(config)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Config<T>)) -> Self {
-        change(Arc::make_mut(&mut self.config));
-        self
+    fn build(config: Config<T>) -> Self {
+        Self { gate: Arc::new(OwnerGate(config)) }
+    }
+
+    fn with(self, change: impl FnOnce(&mut Config<T>)) -> Self {
+        let mut config = self.gate.0.clone();
+        change(&mut config);
+        Self::build(config)
     }
 
     /// Waits this long for the resolver, 5 seconds by default and at most a day, then answers 503.
@@ -123,7 +128,7 @@ impl<S, T> Layer<S> for OwnerLayer<T> {
     type Service = ResolveOwner<S, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ResolveOwner::new(inner, self.config.clone())
+        ResolveOwner::new(inner, self.gate.clone())
     }
 }
 
@@ -167,16 +172,16 @@ impl<T> Clone for Config<T> {
 
 impl<T> Clone for OwnerLayer<T> {
     fn clone(&self) -> Self {
-        Self { config: self.config.clone() }
+        Self { gate: self.gate.clone() }
     }
 }
 
 impl<T> fmt::Debug for OwnerLayer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnerLayer")
-            .field("lookup_timeout", &self.config.lookup_timeout)
-            .field("active_check", &self.config.is_active.is_some())
-            .field("allow_anonymous", &self.config.allow_anonymous)
+            .field("lookup_timeout", &self.gate.0.lookup_timeout)
+            .field("active_check", &self.gate.0.is_active.is_some())
+            .field("allow_anonymous", &self.gate.0.allow_anonymous)
             .finish_non_exhaustive()
     }
 }

@@ -3,20 +3,18 @@
 #[cfg(feature = "cache")]
 mod cached;
 mod error;
-mod future;
+mod gate;
 mod layer;
 mod resolver;
-mod service;
 
 use std::{fmt, ops::Deref, sync::Arc};
 
 #[cfg(feature = "cache")]
 pub use cached::CachedOwners;
 pub use error::OwnerError;
-pub use future::ResolveOwnerFuture;
+pub use gate::{OwnerGate, ResolveOwner, ResolveOwnerFuture};
 pub use layer::OwnerLayer;
 pub use resolver::OwnerResolver;
-pub use service::ResolveOwner;
 
 /// The owner of the key that a request came in with, in the request's extensions: whatever the
 /// application's [`OwnerResolver`] says an owner is.

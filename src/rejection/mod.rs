@@ -7,7 +7,7 @@ mod response;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{KeyId, OwnerError, Scopes, store::StoreError};
+use crate::{KeyId, KeyRecord, OwnerError, Scopes, limit::LimitReport, store::StoreError};
 
 pub(crate) use challenge::Challenges;
 pub use kind::RejectionKind;
@@ -24,12 +24,37 @@ pub(crate) use response::{Renderer, respond_like};
 #[derive(Clone, Debug)]
 pub struct Rejection {
     kind: RejectionKind,
-    key: Option<KeyId>,
+    key: Option<DeniedKey>,
     retry_after: Option<Duration>,
     missing_scopes: Option<Arc<Scopes>>,
+    /// The rate limit that was used up.
+    limit: Option<Arc<LimitReport>>,
+    credits_remaining: Option<u64>,
     source: Option<Arc<dyn Error + Send + Sync>>,
     /// Set once a layer has answered with it, so that a layer further out leaves it alone.
     rendered: bool,
+}
+
+/// What is known of the key that was denied.
+#[derive(Clone)]
+enum DeniedKey {
+    Id(KeyId),
+    Record(Arc<KeyRecord>),
+}
+
+impl DeniedKey {
+    fn id(&self) -> KeyId {
+        match self {
+            Self::Id(id) => *id,
+            Self::Record(record) => record.id,
+        }
+    }
+}
+
+impl fmt::Debug for DeniedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id().fmt(f)
+    }
 }
 
 impl Rejection {
@@ -40,6 +65,8 @@ impl Rejection {
             key: None,
             retry_after: None,
             missing_scopes: None,
+            limit: None,
+            credits_remaining: None,
             source: None,
             rendered: false,
         }
@@ -50,6 +77,21 @@ impl Rejection {
         Self {
             missing_scopes: Some(Arc::new(missing)),
             ..Self::new(RejectionKind::InsufficientScope)
+        }
+    }
+
+    /// A denial because this limit is used up.
+    pub(crate) fn rate_limited(report: LimitReport, retry_after: Duration) -> Self {
+        Self { limit: Some(Arc::new(report)), ..Self::new(RejectionKind::RateLimited) }
+            .with_retry_after(retry_after)
+    }
+
+    /// A denial because so many credits are not enough; they may come back.
+    pub(crate) fn credits_exhausted(remaining: u64, retry_after: Option<Duration>) -> Self {
+        Self {
+            credits_remaining: Some(remaining),
+            retry_after,
+            ..Self::new(RejectionKind::CreditsExhausted)
         }
     }
 
@@ -68,9 +110,23 @@ impl Rejection {
 
     /// Says which key was denied.
     #[must_use]
-    pub const fn with_key(mut self, key: KeyId) -> Self {
-        self.key = Some(key);
+    pub fn with_key(mut self, key: KeyId) -> Self {
+        self.key = Some(DeniedKey::Id(key));
         self
+    }
+
+    /// Says which key was denied, so that its denials can be counted.
+    pub(crate) fn with_record(mut self, record: &Arc<KeyRecord>) -> Self {
+        self.key = Some(DeniedKey::Record(record.clone()));
+        self
+    }
+
+    /// The denied key as stored, if a layer has denied it.
+    pub(crate) fn record(&self) -> Option<&Arc<KeyRecord>> {
+        match &self.key {
+            Some(DeniedKey::Record(record)) => Some(record),
+            _ => None,
+        }
     }
 
     /// Says when to try again. Sent as whole seconds, rounded up, at least 1.
@@ -86,13 +142,25 @@ impl Rejection {
     }
 
     /// The denied key, where it is known.
-    pub const fn key(&self) -> Option<KeyId> {
-        self.key
+    pub fn key(&self) -> Option<KeyId> {
+        self.key.as_ref().map(DeniedKey::id)
     }
 
     /// The scopes that the key lacks; set for [`RejectionKind::InsufficientScope`].
     pub fn missing_scopes(&self) -> Option<&Scopes> {
         self.missing_scopes.as_deref()
+    }
+
+    /// The name of the rate limit that is used up; set for [`RejectionKind::RateLimited`] by a
+    /// layer.
+    pub fn limit(&self) -> Option<&str> {
+        self.limit.as_ref()?.limit().map(crate::Limit::name)
+    }
+
+    /// How many credits there are, which are not enough; set for
+    /// [`RejectionKind::CreditsExhausted`] by a layer.
+    pub const fn credits_remaining(&self) -> Option<u64> {
+        self.credits_remaining
     }
 
     /// After how many whole seconds to try again.

@@ -134,6 +134,9 @@ impl Renderer {
         let missing = rejection.missing_scopes().filter(|scopes| !scopes.is_empty());
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(report) = &rejection.limit {
+            report.apply(headers);
+        }
         if let Some(seconds) = rejection.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -183,11 +186,20 @@ static BODIES: LazyLock<Vec<Bytes>> =
     LazyLock::new(|| TABLE.iter().map(|row| body(row, None)).collect());
 static UNIFORM_BODY: LazyLock<Bytes> = LazyLock::new(|| body(UNIFORM, None));
 
+impl Rejection {
+    /// Whether its problem says more than those of its kind all do.
+    fn has_members(&self) -> bool {
+        self.missing_scopes.is_some() || self.limit.is_some() || self.credits_remaining.is_some()
+    }
+}
+
 fn problem(row: &'static Row, rejection: &Rejection) -> Response<Full<Bytes>> {
-    let body = match &rejection.missing_scopes {
-        Some(_) => body(row, Some(rejection)),
-        None if row.code == UNIFORM.code => UNIFORM_BODY.clone(),
-        None => BODIES[row.kind as usize].clone(),
+    let body = if rejection.has_members() {
+        body(row, Some(rejection))
+    } else if row.code == UNIFORM.code {
+        UNIFORM_BODY.clone()
+    } else {
+        BODIES[row.kind as usize].clone()
     };
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = row.status;
@@ -197,7 +209,7 @@ fn problem(row: &'static Row, rejection: &Rejection) -> Response<Full<Bytes>> {
 }
 
 fn body(row: &Row, rejection: Option<&Rejection>) -> Bytes {
-    let problem = Problem { row, missing_scopes: rejection.and_then(Rejection::missing_scopes) };
+    let problem = Problem { row, rejection };
     // Texts and numbers always serialise.
     serde_json::to_vec(&problem).unwrap_or_default().into()
 }
@@ -206,7 +218,7 @@ fn body(row: &Row, rejection: Option<&Rejection>) -> Bytes {
 /// (§4.2.1) and `code` tells the kinds apart.
 struct Problem<'r> {
     row: &'r Row,
-    missing_scopes: Option<&'r Scopes>,
+    rejection: Option<&'r Rejection>,
 }
 
 impl Serialize for Problem<'_> {
@@ -217,8 +229,16 @@ impl Serialize for Problem<'_> {
         members.serialize_entry("status", &self.row.status.as_u16())?;
         members.serialize_entry("detail", self.row.detail)?;
         members.serialize_entry("code", self.row.code)?;
-        if let Some(missing) = self.missing_scopes {
-            members.serialize_entry("missing_scopes", missing)?;
+        if let Some(rejection) = self.rejection {
+            if let Some(missing) = rejection.missing_scopes() {
+                members.serialize_entry("missing_scopes", missing)?;
+            }
+            if let Some(limit) = rejection.limit() {
+                members.serialize_entry("limit", limit)?;
+            }
+            if let Some(remaining) = rejection.credits_remaining() {
+                members.serialize_entry("credits_remaining", &remaining)?;
+            }
         }
         members.end()
     }

@@ -86,7 +86,7 @@ impl<S> RequireScopes<S> {
             return None;
         }
         let missing = self.rule.missing(key.scopes());
-        let rejection = Rejection::insufficient_scope(missing).with_key(key.id());
+        let rejection = Rejection::insufficient_scope(missing).with_record(key.record());
         observe::denied(&rejection);
         Some(respond_like(rejection, request.headers()))
     }

@@ -56,7 +56,6 @@ pub use crate::cache::CacheStats;
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use cached::CachedStore;
 pub use connect::{ConnectError, connect};
-#[cfg(feature = "cache")]
 pub(crate) use digest_map::DigestHash;
 pub use error::{StoreError, StoreErrorKind};
 #[cfg(feature = "file")]

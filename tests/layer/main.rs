@@ -19,6 +19,7 @@ mod hook;
 mod hostile;
 #[cfg(feature = "legacy-hashes")]
 mod legacy;
+mod limits;
 mod list_cursors;
 mod lookups;
 #[cfg(feature = "axum")]

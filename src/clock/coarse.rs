@@ -8,7 +8,7 @@ use crate::{Clock, SystemClock, Timestamp};
 /// Reading the exact time costs more than the rest of a hit. A time to live does not need it: on
 /// Linux this one is late by a tick at most, 1 to 10 milliseconds as the kernel was built.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CoarseClock;
+pub(crate) struct CoarseClock;
 
 impl Clock for CoarseClock {
     #[inline]

@@ -1,5 +1,9 @@
 //! Time: millisecond [`Timestamp`]s and the [`Clock`] they are read from.
 
+#[cfg(feature = "cache")]
+mod coarse;
+mod monotonic;
+
 use std::{
     fmt,
     num::NonZeroU64,
@@ -140,6 +144,10 @@ impl fmt::Display for ParseTimestampError {
 impl std::error::Error for ParseTimestampError {}
 
 crate::text::serde_as_text!(Timestamp, "an RFC 3339 date and time");
+
+#[cfg(feature = "cache")]
+pub(crate) use self::coarse::CoarseClock;
+pub(crate) use self::monotonic::MonotonicClock;
 
 /// Where the layer, the manager and the stores read the time.
 pub trait Clock: Send + Sync + 'static {

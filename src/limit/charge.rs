@@ -1,0 +1,96 @@
+//! [`ChargeLayer`]: what a route costs more.
+
+use std::{fmt, num::NonZeroU32, sync::Arc};
+
+use http::Request;
+use tower_layer::Layer;
+
+use super::{Limited, RateLimits};
+use crate::{
+    authenticated::{self, Absence},
+    gate::{Gate, Gated, Verdict, deny},
+};
+
+/// Charges the rate limits of the caller's key for a request once more, where routes are known:
+/// for those that cost more than others.
+///
+/// Goes inside an [`ApiKeyLayer`](crate::ApiKeyLayer) with the same [`RateLimits`], which has
+/// charged the request what every request costs. What the limits do not let in is denied like
+/// there; only what this layer would have charged is then not counted. Without an `ApiKeyLayer`
+/// outside, every request is answered 500 and told so. A request without an identity is let on:
+/// nobody's limits count it.
+///
+/// ```
+/// use axum::{Router, routing::post};
+/// use tower_api_key::{ApiKeyLayer, ChargeLayer, LocalLimiter, RateLimits, nonzero, store::MemoryStore};
+///
+/// let limits = RateLimits::new(LocalLimiter::new());
+/// let app: Router = Router::new()
+///     .route("/export", post(|| async { "a large file" }))
+///     // Ten in all.
+///     .route_layer(ChargeLayer::new(limits.clone(), nonzero!(9)))
+///     // Outermost, so it runs first.
+///     .layer(ApiKeyLayer::new(MemoryStore::new()).with_rate_limits(limits));
+/// # let _ = app;
+/// ```
+#[derive(Clone, Debug)]
+pub struct ChargeLayer {
+    gate: Arc<ChargeGate>,
+}
+
+/// The middleware that [`ChargeLayer`] puts around a service.
+pub type Charge<S> = Gated<S, ChargeGate>;
+
+/// Decides for a [`ChargeLayer`].
+#[derive(Debug)]
+pub struct ChargeGate {
+    limits: RateLimits,
+    cost: NonZeroU32,
+}
+
+/// What the limits have said.
+pub struct ChargeAnswer(Limited);
+
+impl fmt::Debug for ChargeAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChargeAnswer").finish_non_exhaustive()
+    }
+}
+
+impl ChargeLayer {
+    /// Charges these limits so many requests more.
+    pub fn new(limits: RateLimits, cost: NonZeroU32) -> Self {
+        Self { gate: Arc::new(ChargeGate { limits, cost }) }
+    }
+}
+
+impl<S> Layer<S> for ChargeLayer {
+    type Service = Charge<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Gated::new(inner, self.gate.clone())
+    }
+}
+
+impl Gate for ChargeGate {
+    type Answer = ChargeAnswer;
+
+    fn judge<B>(&self, request: &mut Request<B>) -> Verdict<ChargeAnswer> {
+        let limited = match authenticated::require(request.extensions()) {
+            Ok(key) => self.limits.charge(key.record(), self.cost.get()),
+            Err(Absence::Unauthenticated) => return Verdict::Admit(None),
+            Err(absence) => return Verdict::Deny(absence.response(request.headers())),
+        };
+        self.settle(request, ChargeAnswer(limited))
+    }
+
+    fn settle<B>(&self, request: &mut Request<B>, answer: ChargeAnswer) -> Verdict<ChargeAnswer> {
+        match answer.0 {
+            Limited::Admitted(report) => Verdict::Admit(report),
+            Limited::Denied(rejection) => deny(request, rejection),
+            Limited::Waiting(limited) => {
+                Verdict::Wait(Box::pin(async move { ChargeAnswer(limited.await) }))
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What is owed, by bucket and name of the limit.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    limit::{Bucket, Decision, LimitCheck, Limits, Standing},
+    store::DigestHash,
+};
+
+/// Enough that threads rarely meet in one.
+const SHARDS: usize = 64;
+
+/// All debts. Those of one bucket are in one shard, so that one lock is enough to check and charge
+/// all of its limits at once.
+pub(super) struct Buckets {
+    shards: Box<[Mutex<Shard>]>,
+    hash: DigestHash,
+    /// Of owners, whose ids are as long as they like.
+    owners: [RandomState; 2],
+    shard_capacity: usize,
+}
+
+struct Shard {
+    /// When each debt is paid off, in nanoseconds.
+    paid_at: HashMap<Entry, u64, DigestHash>,
+    /// The number of entries with which those that owe nothing are looked for.
+    reclaim_at: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    bucket: [u64; 2],
+    /// See [`Limit::tag`](crate::Limit::tag).
+    limit: u64,
+}
+
+impl Hash for Entry {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for word in [self.bucket[0], self.bucket[1], self.limit] {
+            state.write_u64(word);
+        }
+    }
+}
+
+/// With fewer entries it is not worth looking for those that owe nothing.
+const FEW: usize = 64;
+
+impl Buckets {
+    pub(super) fn new(capacity: usize) -> Self {
+        let hash = DigestHash::default();
+        let shard = || Shard { paid_at: HashMap::with_hasher(hash), reclaim_at: FEW };
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
+            hash,
+            owners: [RandomState::new(), RandomState::new()],
+            shard_capacity: capacity.div_ceil(SHARDS).max(1),
+        }
+    }
+
+    #[inline]
+    fn words(&self, bucket: Bucket<'_>) -> [u64; 2] {
+        match bucket {
+            Bucket::Line(id) => {
+                let bits = u128::from_ne_bytes(*id.as_bytes());
+                #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+                [bits as u64, (bits >> 64) as u64]
+            }
+            // 128 bits that nobody outside can compute: no owner finds another's bucket.
+            Bucket::Owner(owner) => [0, 1].map(|half: usize| self.owners[half].hash_one(owner)),
+        }
+    }
+
+    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
+    #[inline]
+    fn shard(&self, bucket: [u64; 2]) -> MutexGuard<'_, Shard> {
+        // The map takes other bits of its hash.
+        let place = self.hash.hash_one(bucket[0] ^ bucket[1].rotate_left(32)) >> 32;
+        #[expect(clippy::cast_possible_truncation, reason = "32 bits are left")]
+        let place = place as usize % SHARDS;
+        lock(&self.shards[place])
+    }
+
+    /// Decides, and says whether there is a new entry.
+    #[inline]
+    pub(super) fn check(&self, check: &LimitCheck<'_>, now: u64) -> (Decision, bool) {
+        let bucket = self.words(check.bucket);
+        self.shard(bucket).check(bucket, check, now, self.shard_capacity)
+    }
+
+    pub(super) fn give_back(&self, check: &LimitCheck<'_>, now: u64) {
+        let bucket = self.words(check.bucket);
+        let mut shard = self.shard(bucket);
+        for limit in check.limits {
+            if let Some(paid_at) = shard.paid_at.get_mut(&Entry { bucket, limit: limit.tag() }) {
+                let charge = limit.quota().charge(check.cost);
+                *paid_at = paid_at.saturating_sub(charge).max(now);
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).paid_at.len()).sum()
+    }
+
+    pub(super) fn reclaim(&self, now: u64) {
+        for shard in &self.shards {
+            lock(shard).reclaim(now);
+        }
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shard {
+    #[inline]
+    fn check(
+        &mut self,
+        bucket: [u64; 2],
+        check: &LimitCheck<'_>,
+        now: u64,
+        capacity: usize,
+    ) -> (Decision, bool) {
+        let (limits, cost) = (check.limits, check.cost);
+        // Nearly all keys have one limit: looked up once, and charged where it was found.
+        if let [limit] = &**limits {
+            let charge = limit.quota().charge(cost);
+            let entry = Entry { bucket, limit: limit.tag() };
+            let known = self.paid_at.get_mut(&entry);
+            let owed = known.as_ref().map_or(0, |paid_at| paid_at.saturating_sub(now));
+            return match (limit.quota().admit(owed, charge), known) {
+                (Ok(after), Some(paid_at)) => {
+                    *paid_at = now.saturating_add(after);
+                    (Decision::Allow(Standing::new(limits, 0, after)), false)
+                }
+                (Ok(after), None) => {
+                    self.insert(entry, now.saturating_add(after), now, capacity);
+                    (Decision::Allow(Standing::new(limits, 0, after)), true)
+                }
+                (Err(wait), _) => (denied(limits, 0, owed, wait), false),
+            };
+        }
+        self.check_all(bucket, limits, cost, now, capacity)
+    }
+
+    /// The same for several limits: all of them are asked before any is charged.
+    fn check_all(
+        &mut self,
+        bucket: [u64; 2],
+        limits: &Limits,
+        cost: u32,
+        now: u64,
+        capacity: usize,
+    ) -> (Decision, bool) {
+        let entry = |place: usize| Entry { bucket, limit: limits[place].tag() };
+        let mut longest: Option<(usize, u64, u64)> = None;
+        for (place, limit) in limits.iter().enumerate() {
+            let owed = self.owed(&entry(place), now);
+            if let Err(wait) = limit.quota().admit(owed, limit.quota().charge(cost))
+                && longest.is_none_or(|(_, _, other)| wait > other)
+            {
+                longest = Some((place, owed, wait));
+            }
+        }
+        if let Some((place, owed, wait)) = longest {
+            return (denied(limits, place, owed, wait), false);
+        }
+        let before = self.paid_at.len();
+        for (place, limit) in limits.iter().enumerate() {
+            let after = self.owed(&entry(place), now) + limit.quota().charge(cost);
+            match self.paid_at.get_mut(&entry(place)) {
+                Some(paid_at) => *paid_at = now.saturating_add(after),
+                None => self.insert(entry(place), now.saturating_add(after), now, capacity),
+            }
+        }
+        let owed = (0..limits.len()).map(|place| self.owed(&entry(place), now));
+        (Decision::Allow(Standing::nearest(limits, owed)), self.paid_at.len() > before)
+    }
+
+    fn owed(&self, entry: &Entry, now: u64) -> u64 {
+        self.paid_at.get(entry).map_or(0, |paid_at| paid_at.saturating_sub(now))
+    }
+
+    fn insert(&mut self, entry: Entry, paid_at: u64, now: u64, capacity: usize) {
+        if self.paid_at.len() >= self.reclaim_at.min(capacity) {
+            self.reclaim(now);
+            if self.paid_at.len() >= capacity {
+                self.forget_some();
+            }
+        }
+        self.paid_at.insert(entry, paid_at);
+    }
+
+    /// Removes what owes nothing. That is done again once there are twice as many entries as are
+    /// left, so that inserting stays cheap whatever there is.
+    fn reclaim(&mut self, now: u64) {
+        self.paid_at.retain(|_, paid_at| *paid_at > now);
+        self.reclaim_at = (2 * self.paid_at.len()).max(FEW);
+        if self.paid_at.capacity() > 4 * self.reclaim_at {
+            self.paid_at.shrink_to(self.reclaim_at);
+        }
+        if self.paid_at.is_empty() {
+            self.paid_at.shrink_to_fit();
+        }
+    }
+
+    /// Forgets the eighth that is paid off the soonest, so that not every new entry has to look for
+    /// one.
+    fn forget_some(&mut self) {
+        let mut times: Vec<u64> = self.paid_at.values().copied().collect();
+        let some = times.len() / 8;
+        let (_, &mut last, _) = times.select_nth_unstable(some);
+        self.paid_at.retain(|_, paid_at| *paid_at > last);
+    }
+}
+
+#[cold]
+fn denied(limits: &Limits, place: usize, owed: u64, wait: u64) -> Decision {
+    let standing = Standing::new(limits, place, owed);
+    Decision::Deny { standing, retry_after: Duration::from_nanos(wait) }
+}

@@ -1,0 +1,170 @@
+//! [`LocalLimiter`]: counts in the memory of the process.
+
+mod buckets;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+
+use self::buckets::Buckets;
+use super::{Decision, LimitCheck, RateLimiter};
+use crate::{Clock, clock::MonotonicClock, store::StoreError};
+
+/// Counts requests in the memory of this process, exactly and without waiting. Other nodes count
+/// for themselves.
+///
+/// There is one entry for each limit of each line of keys that owes something. Those that owe
+/// nothing any more are removed, by a task on tokio's runtime or by [`reclaim`](Self::reclaim).
+/// With [more](Self::with_capacity) than there is room for, those that owe the least are forgotten
+/// first.
+///
+/// Clones share what they count.
+///
+/// ```
+/// use tower_api_key::{ApiKeyLayer, Limit, Limits, LocalLimiter, Quota, RateLimits, Tiers, nonzero, store::MemoryStore};
+///
+/// let minute = Limits::new([Limit::new("minute", Quota::per_minute(nonzero!(100)))?])?;
+/// let layer = ApiKeyLayer::new(MemoryStore::new())
+///     .with_rate_limits(RateLimits::new(LocalLimiter::new()).with_tiers(Tiers::new().with_default(minute)));
+/// # let _ = layer;
+/// # Ok::<(), tower_api_key::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct LocalLimiter(Arc<Inner>);
+
+struct Inner {
+    buckets: Buckets,
+    clock: Arc<dyn Clock>,
+    capacity: usize,
+    /// Whether the task runs that removes what owes nothing.
+    running: AtomicBool,
+}
+
+/// About 64 MB when it is full.
+const DEFAULT_CAPACITY: usize = 1_000_000;
+
+/// How often the task looks for what owes nothing.
+const RECLAIM_INTERVAL: Duration = Duration::from_secs(10);
+
+impl LocalLimiter {
+    /// A limiter with room for a million entries, that counts by a clock that is never set back.
+    pub fn new() -> Self {
+        Self::build(DEFAULT_CAPACITY, Arc::new(MonotonicClock::new()))
+    }
+
+    fn build(capacity: usize, clock: Arc<dyn Clock>) -> Self {
+        let buckets = Buckets::new(capacity);
+        Self(Arc::new(Inner { buckets, clock, capacity, running: AtomicBool::new(false) }))
+    }
+
+    /// Has room for about so many entries: one for each limit of each line of keys. Set it before
+    /// giving the limiter to a layer.
+    pub fn with_capacity(self, entries: usize) -> Self {
+        Self::build(entries, self.0.clock.clone())
+    }
+
+    /// Reads the time from this clock, which should not go back. Set it before giving the limiter
+    /// to a layer.
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        Self::build(self.0.capacity, Arc::new(clock))
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.0.buckets.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Removes the entries that owe nothing any more, and gives their memory back. Happens by
+    /// itself within some seconds where requests are served on a tokio runtime.
+    pub fn reclaim(&self) {
+        self.0.reclaim();
+    }
+
+    #[inline]
+    pub(crate) fn decide(&self, check: &LimitCheck<'_>) -> Decision {
+        let (decision, is_new) = self.0.buckets.check(check, self.0.now());
+        if is_new && !self.0.running.load(Relaxed) {
+            self.start();
+        }
+        decision
+    }
+
+    /// Starts the task, on the runtime that serves requests. It ends with the last clone, and when
+    /// there is nothing left to remove.
+    #[cold]
+    fn start(&self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.0.running.swap(true, Relaxed) {
+            return;
+        }
+        let inner = Arc::downgrade(&self.0);
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(RECLAIM_INTERVAL).await;
+                let Some(inner) = Weak::upgrade(&inner) else { return };
+                inner.reclaim();
+                if inner.buckets.len() == 0 {
+                    // The next new entry starts it again.
+                    inner.running.store(false, Relaxed);
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl Inner {
+    /// Nanoseconds since 1970, or 0.
+    #[inline]
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.now().as_unix_millis()).unwrap_or(0).saturating_mul(1_000_000)
+    }
+
+    fn reclaim(&self) {
+        self.buckets.reclaim(self.now());
+    }
+}
+
+impl Default for LocalLimiter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl RateLimiter for LocalLimiter {
+    #[inline]
+    fn check_now(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+        Some(self.decide(check))
+    }
+
+    async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
+        Ok(self.decide(check))
+    }
+
+    fn give_back(&self, check: &LimitCheck<'_>) {
+        self.0.buckets.give_back(check, self.0.now());
+    }
+}
+
+impl fmt::Debug for LocalLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalLimiter")
+            .field("entries", &self.len())
+            .field("capacity", &self.0.capacity)
+            .finish_non_exhaustive()
+    }
+}

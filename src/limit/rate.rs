@@ -1,0 +1,259 @@
+//! [`RateLimits`]: which limits a request has, and who counts it.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use super::{
+    Bucket, Decision, LimitCheck, Limits, LocalLimiter, RateLimiter, Tiers,
+    headers::{Fields, LimitReport},
+};
+use crate::{KeyRecord, Rejection, RequestHead, config::Hook, observe, store::StoreError};
+
+/// The rate limits of keys, for [`ApiKeyLayer::with_rate_limits`].
+///
+/// A key's limits are its [own](crate::KeyDetails::limits), or else those of its tier. They count
+/// the requests of its line, so that a rotation does not begin anew, or those of its owner. What
+/// any earlier step denies is not counted, nor what one of several limits denies.
+///
+/// Responses say how the limit stands that is nearest to exhaustion, in the fields `RateLimit` and
+/// `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers). A denial says when to try again, in
+/// `Retry-After`, and which limit it was, in the problem's member `limit`.
+///
+/// A clone shares the counts.
+///
+/// ```
+/// use tower_api_key::{KeyManager, Limit, Limits, LocalLimiter, Quota, RateLimits, Tiers, nonzero, store::MemoryStore};
+///
+/// let minute = |requests| Limits::new([Limit::new("minute", Quota::per_minute(requests))?]);
+/// let tiers = Tiers::new()
+///     .with_tier("basic", minute(nonzero!(100))?)
+///     .with_tier("pro", minute(nonzero!(1_000))?);
+/// let limits = RateLimits::new(LocalLimiter::new())
+///     .with_tiers(tiers)
+///     .with_cost(|request| if request.uri.path() == "/export" { 10 } else { 1 });
+/// let layer = KeyManager::new(MemoryStore::new()).layer().with_rate_limits(limits);
+/// # let _ = layer;
+/// # Ok::<(), tower_api_key::ConfigError>(())
+/// ```
+///
+/// [`ApiKeyLayer::with_rate_limits`]: crate::ApiKeyLayer::with_rate_limits
+#[derive(Clone)]
+pub struct RateLimits(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    limiter: Arc<dyn RateLimiter>,
+    tiers: Tiers,
+    by_owner: bool,
+    cost: Option<Hook<u32>>,
+    outage: LimiterOutage,
+    /// Counts while the limiter cannot.
+    fallback: LocalLimiter,
+    patience: Duration,
+    fields: Fields,
+}
+
+/// What happens to requests while the limiter does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LimiterOutage {
+    /// This process counts them, each node for itself: together they may let in as many times the
+    /// quota as there are nodes.
+    #[default]
+    LocalFallback,
+    /// They are let in, and counted by nobody.
+    FailOpen,
+    /// They are denied as [`Unavailable`](crate::RejectionKind::Unavailable).
+    FailClosed,
+}
+
+/// How long the limiter is waited for: many times what an answer takes, and little enough for a
+/// caller not to mind.
+const DEFAULT_PATIENCE: Duration = Duration::from_millis(250);
+
+/// What the limits of a key say about a request.
+pub(crate) enum Limited {
+    /// It is let in. There is a report if there is anything to tell the caller.
+    Admitted(Option<LimitReport>),
+    Denied(Rejection),
+    /// The limiter must be waited for.
+    Waiting(LimitFuture),
+}
+
+/// Ends with anything but waiting.
+pub(crate) type LimitFuture = Pin<Box<dyn Future<Output = Limited> + Send>>;
+
+impl RateLimits {
+    /// Limits that are counted by `limiter`.
+    pub fn new(limiter: impl RateLimiter) -> Self {
+        Self(Arc::new(Inner {
+            limiter: Arc::new(limiter),
+            tiers: Tiers::default(),
+            by_owner: false,
+            cost: None,
+            outage: LimiterOutage::default(),
+            fallback: LocalLimiter::new(),
+            patience: DEFAULT_PATIENCE,
+            fields: Fields::Draft,
+        }))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// The limits of keys that have none of their own.
+    pub fn with_tiers(self, tiers: Tiers) -> Self {
+        self.with(|inner| inner.tiers = tiers)
+    }
+
+    /// Counts the requests of all keys of an owner together. Keys without an owner count for
+    /// themselves.
+    pub fn per_owner(self) -> Self {
+        self.with(|inner| inner.by_owner = true)
+    }
+
+    /// How many requests a request counts for; 0 for not at all. Without this, each counts for
+    /// one. A [`ChargeLayer`](crate::ChargeLayer) on a route adds to it.
+    pub fn with_cost(self, cost: impl Fn(&RequestHead<'_>) -> u32 + Send + Sync + 'static) -> Self {
+        self.with(|inner| inner.cost = Some(Arc::new(cost)))
+    }
+
+    /// What happens while the limiter does not answer.
+    pub fn with_outage(self, outage: LimiterOutage) -> Self {
+        self.with(|inner| inner.outage = outage)
+    }
+
+    /// How long the limiter is waited for, a quarter of a second by default. Then it is
+    /// [out](Self::with_outage), for this request.
+    ///
+    /// The wait uses tokio's timer, so a limiter that has to be waited for needs a tokio runtime
+    /// with time enabled.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        self.with(|inner| inner.patience = patience.min(Duration::from_hours(1)))
+    }
+
+    /// Adds `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (in seconds from
+    /// now) for clients that know nothing else.
+    pub fn with_legacy_headers(self) -> Self {
+        self.with(|inner| inner.fields = Fields::DraftAndLegacy)
+    }
+
+    /// Says nothing on responses but `Retry-After` on denials.
+    ///
+    /// The fields cost two allocations.
+    pub fn without_headers(self) -> Self {
+        self.with(|inner| inner.fields = Fields::None)
+    }
+
+    /// Gives back what this node has taken from a shared limiter and not used, before the program
+    /// ends.
+    pub async fn close(&self) {
+        self.0.limiter.close().await;
+    }
+
+    /// Whether this tier is known. Keys of others have the default limits.
+    pub(crate) fn knows_tier(&self, tier: &str) -> bool {
+        self.0.tiers.names().any(|name| name == tier)
+    }
+
+    /// Checks and counts a request with this key.
+    #[inline]
+    pub(crate) fn check(&self, request: &RequestHead<'_>, record: &Arc<KeyRecord>) -> Limited {
+        let cost = self.0.cost.as_ref().map_or(1, |cost| cost(request));
+        self.charge(record, cost)
+    }
+
+    /// The same with a cost that is known.
+    #[inline]
+    pub(crate) fn charge(&self, record: &Arc<KeyRecord>, cost: u32) -> Limited {
+        let inner = &*self.0;
+        let limits = inner.tiers.limits(record);
+        if limits.is_empty() || cost == 0 {
+            return Limited::Admitted(None);
+        }
+        let check = inner.question(record, limits, cost);
+        match inner.limiter.check_now(&check) {
+            Some(decision) => inner.decided(record, limits, decision),
+            None => Limited::Waiting(self.ask(record.clone(), cost)),
+        }
+    }
+
+    /// Asks a limiter that has to be waited for.
+    fn ask(&self, record: Arc<KeyRecord>, cost: u32) -> LimitFuture {
+        let inner = self.0.clone();
+        Box::pin(async move {
+            let limits = inner.tiers.limits(&record);
+            let check = inner.question(&record, limits, cost);
+            let answer = tokio::time::timeout(inner.patience, inner.limiter.check(&check)).await;
+            match answer.unwrap_or_else(|_| Err(StoreError::timeout())) {
+                Ok(decision) => inner.decided(&record, limits, decision),
+                Err(error) => inner.out(&record, &check, error),
+            }
+        })
+    }
+
+    /// A request that was let in was then denied for another reason.
+    #[cold]
+    pub(crate) fn give_back(&self, request: &RequestHead<'_>, record: &KeyRecord) {
+        let inner = &*self.0;
+        let cost = inner.cost.as_ref().map_or(1, |cost| cost(request));
+        let limits = inner.tiers.limits(record);
+        if cost > 0 && !limits.is_empty() {
+            inner.limiter.give_back(&inner.question(record, limits, cost));
+        }
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn question<'c>(&self, record: &'c KeyRecord, limits: &'c Limits, cost: u32) -> LimitCheck<'c> {
+        let bucket = match &record.owner {
+            Some(owner) if self.by_owner => Bucket::Owner(owner),
+            _ => Bucket::Line(record.lineage()),
+        };
+        LimitCheck::new(bucket, limits).with_cost(cost)
+    }
+
+    #[inline]
+    fn decided(&self, record: &Arc<KeyRecord>, limits: &Limits, decision: Decision) -> Limited {
+        match decision {
+            Decision::Allow(_) if self.fields == Fields::None => Limited::Admitted(None),
+            Decision::Allow(standing) => {
+                Limited::Admitted(Some(LimitReport::new(limits, standing, self.fields)))
+            }
+            Decision::Deny { standing, retry_after } => {
+                let report = LimitReport::new(limits, standing, self.fields);
+                Limited::Denied(Rejection::rate_limited(report, retry_after).with_record(record))
+            }
+        }
+    }
+
+    #[cold]
+    fn out(&self, record: &Arc<KeyRecord>, check: &LimitCheck<'_>, error: StoreError) -> Limited {
+        observe::limiter_out(&error);
+        match self.outage {
+            LimiterOutage::LocalFallback => {
+                self.decided(record, check.limits, self.fallback.decide(check))
+            }
+            LimiterOutage::FailOpen => Limited::Admitted(None),
+            LimiterOutage::FailClosed => {
+                Limited::Denied(Rejection::from_store_error(error).with_record(record))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RateLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { tiers, by_owner, cost, outage, patience, fields, .. } = &*self.0;
+        f.debug_struct("RateLimits")
+            .field("tiers", tiers)
+            .field("per_owner", by_owner)
+            .field("cost", &cost.is_some())
+            .field("outage", outage)
+            .field("patience", patience)
+            .field("headers", fields)
+            .finish_non_exhaustive()
+    }
+}

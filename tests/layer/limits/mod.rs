@@ -1,0 +1,38 @@
+//! 10. Limits, and what their responses say.
+
+mod charged;
+mod counted;
+mod fields;
+mod outage;
+
+use std::time::Duration;
+
+use tower_api_key::{
+    ApiKeyLayer, KeyRecord, Limit, Limits, LocalLimiter, Quota, RateLimits, SettableClock,
+    store::{KeyRepository, MemoryStore},
+};
+
+use crate::support::{KEY, clock, record};
+
+/// One limit, with the name `test`.
+fn limits(quota: Quota) -> Limits {
+    Limits::new([Limit::new("test", quota).unwrap()]).unwrap()
+}
+
+/// A layer over a store with the key [`KEY`], changed, and the clock of both.
+async fn limited(
+    rate: impl FnOnce(RateLimits) -> RateLimits,
+    change: impl FnOnce(&mut KeyRecord),
+) -> (ApiKeyLayer, MemoryStore, SettableClock) {
+    let (store, clock) = (MemoryStore::new(), clock());
+    let mut record = record(KEY);
+    change(&mut record);
+    store.insert(&record).await.unwrap();
+    let rate = rate(RateLimits::new(LocalLimiter::new().with_clock(clock.clone())));
+    let layer = ApiKeyLayer::new(store.clone()).with_clock(clock.clone()).with_rate_limits(rate);
+    (layer, store, clock)
+}
+
+fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}

@@ -1,0 +1,88 @@
+//! A limiter that has to be waited for, and one that does not answer.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tower_api_key::{
+    ApiKeyLayer, Decision, LimitCheck, LimiterOutage, LocalLimiter, Quota, RateLimiter, RateLimits,
+    async_trait, nonzero,
+    store::{KeyRepository, MemoryStore, StoreError},
+};
+
+use super::limits;
+use crate::support::{KEY, clock, record_with, send_waiting, with_key};
+
+/// What a limiter in another process does with a request.
+#[derive(Clone, Copy)]
+enum Conduct {
+    Answers,
+    Fails,
+    IsSilent,
+}
+
+struct Remote {
+    conduct: Conduct,
+    counts: LocalLimiter,
+    asked: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl RateLimiter for Remote {
+    async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
+        self.asked.fetch_add(1, SeqCst);
+        tokio::task::yield_now().await;
+        match self.conduct {
+            Conduct::Answers => self.counts.check(check).await,
+            Conduct::Fails => Err(StoreError::unavailable("it is down")),
+            Conduct::IsSilent => std::future::pending().await,
+        }
+    }
+
+    fn give_back(&self, check: &LimitCheck<'_>) {
+        self.counts.give_back(check);
+    }
+}
+
+/// What becomes of three requests, where one is let in.
+async fn outcomes(conduct: Conduct, outage: LimiterOutage) -> (Vec<String>, usize) {
+    let (store, asked) = (MemoryStore::new(), Arc::new(AtomicUsize::new(0)));
+    let quota = limits(Quota::per_hour(nonzero!(1)));
+    store.insert(&record_with(KEY, |record| record.details.limits = quota)).await.unwrap();
+    let counts = LocalLimiter::new().with_clock(clock());
+    let limiter = Remote { conduct, counts, asked: asked.clone() };
+    let rate = RateLimits::new(limiter).with_outage(outage).with_patience(Duration::from_secs(1));
+    let layer = ApiKeyLayer::new(store).with_rate_limits(rate);
+    let mut outcomes = Vec::new();
+    for _ in 0..3 {
+        outcomes.push(send_waiting(&layer, with_key(KEY)).await.outcome());
+    }
+    (outcomes, asked.load(SeqCst))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_waited_for() {
+    for outage in [LimiterOutage::LocalFallback, LimiterOutage::FailOpen, LimiterOutage::FailClosed]
+    {
+        let (outcomes, asked) = outcomes(Conduct::Answers, outage).await;
+        assert_eq!(outcomes, ["admitted", "rate_limited", "rate_limited"]);
+        assert_eq!(asked, 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_what_was_chosen() {
+    for conduct in [Conduct::Fails, Conduct::IsSilent] {
+        for (outage, expected) in [
+            (LimiterOutage::LocalFallback, ["admitted", "rate_limited", "rate_limited"]),
+            (LimiterOutage::FailOpen, ["admitted"; 3]),
+            (LimiterOutage::FailClosed, ["store_unavailable"; 3]),
+        ] {
+            assert_eq!(outcomes(conduct, outage).await.0, expected, "{outage:?}");
+        }
+    }
+}
