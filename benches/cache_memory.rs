@@ -6,8 +6,12 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 #![allow(clippy::print_stdout, reason = "that is what it is for")]
 
-use std::{fs, num::NonZeroU32, sync::Arc};
+#[path = "support/memory.rs"]
+mod memory;
 
+use std::{num::NonZeroU32, sync::Arc};
+
+use memory::resident;
 use tokio::runtime::Builder;
 use tower_api_key::{
     KeyDigest, KeyHasher, KeyId, KeyRecord, OwnerId, Scopes, Timestamp, async_trait,
@@ -59,11 +63,4 @@ fn main() {
         let bytes = resident() - before;
         println!("{} bytes each for {entries} keys in memory", bytes / entries);
     });
-}
-
-/// The memory of this process that is really there, in bytes.
-fn resident() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1_024
 }

@@ -48,6 +48,8 @@ fn main() {
         "cache-headers" => run!(setup.layer().layer(empty)),
         "cache-headers-with-headers" => run!(setup.layer().layer(with_headers)),
         "valid" | "unknown" | "malformed" | "missing" => run!(setup.layered(empty)),
+        "limited" => run!(setup.limited(empty, false)),
+        "limited-fields" => run!(setup.limited(empty, true)),
         "cached" | "unknown-cached" => run!(setup.cached(empty)),
         other => panic!("no variant {other}"),
     }

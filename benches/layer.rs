@@ -27,6 +27,8 @@ fn main() {
     time_admitted(&mut group, "layer", setup.layered(empty), key);
     time_admitted(&mut group, "lenient layer, one source", setup.lenient(empty), key);
     time_admitted(&mut group, "layer over a cache", setup.cached(empty), key);
+    time_admitted(&mut group, "the same, a local limit", setup.limited(empty, false), key);
+    time_admitted(&mut group, "the same, and its fields", setup.limited(empty, true), key);
     group.finish();
 
     let mut group = criterion.benchmark_group("valid key, cache headers");

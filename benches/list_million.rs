@@ -7,11 +7,14 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 #![allow(clippy::print_stdout, reason = "that is what it is for")]
 
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "../tests/support/servers.rs"]
 mod servers;
 
 use std::time::{Duration, Instant};
 
+use memory::resident;
 use servers::{Database, Server};
 use tower_api_key::{
     KeyManager,
@@ -50,7 +53,7 @@ async fn main() {
             listed += 1;
         }
         if times.len() % 1_000 == 0 {
-            memory.push(resident_kib());
+            memory.push(resident() / 1_024);
         }
         let Some(next) = page.next else { break };
         query = query.after(next);
@@ -87,11 +90,4 @@ fn median(times: &[Duration]) -> Duration {
     let mut times = times.to_vec();
     times.sort_unstable();
     times[times.len() / 2]
-}
-
-/// What the process has in memory, where the system tells (Linux), or 0.
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -44,6 +44,7 @@
 //!    [`Ambiguous`](RejectionKind::Ambiguous), unless [`Precedence::FirstSource`] was chosen.
 //! 4. **Parse.** Length, characters, prefix and checksum of the accepted [`KeyFormat`]s, before
 //!    anything is hashed or looked up.
+//!    A caller with [too many failures](FailureThrottle) has to wait.
 //! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current and retired [`Peppers`].
 //! 6. **Look up.** An error or a timeout is [`Unavailable`](RejectionKind::Unavailable), never
 //!    "no such key". A key that the store does not know is looked for among those that another
@@ -51,12 +52,13 @@
 //! 7. **Compare** the stored digest, in constant time.
 //! 8. **Status.** Revoked, disabled, not valid yet, expired.
 //! 9. **Address.** The key's own list of allowed networks.
-//! 10. **Limits** will have their place here: a denial at any earlier step consumes nothing.
+//! 10. **Limits.** [Rate limits](RateLimits), then [credits](Credits). A denial at any earlier step
+//!     consumes nothing, and neither does one here: all limits let a request in, or none counts it.
 //! 11. **Attach.** The [`AuthenticatedKey`] goes into the extensions; the header is marked
 //!     sensitive, or the credential [taken out](ApiKeyLayer::hide_credentials); the use is
 //!     [counted](ApiKeyLayer::with_usage).
-//! 12. **Inner service**, and on its response `Vary` and `Cache-Control: private`, so that shared
-//!     caches stay safe. Denials carry `no-store`.
+//! 12. **Inner service**, and on its response how its limits stand, `Vary` and
+//!     `Cache-Control: private`, so that shared caches stay safe. Denials carry `no-store`.
 //!
 //! Scopes are asked for where routes are known: by [`RequireScopesLayer`], inside. So are owners:
 //! [`OwnerLayer`] resolves whose key it is, and refuses who is not active.
@@ -98,6 +100,7 @@
 //! | `tower_api_key_lookups_failed_total` | counter | a cache's lookups that the store did not answer |
 //! | `tower_api_key_file_current` | gauge | 1 while a file of keys is in use as it is, 0 while its last good content is, by `path` |
 //! | `tower_api_key_file_loads_failed_total` | counter | files of keys that could not be used, by `path` |
+//! | `tower_api_key_limiter_failures_total` | counter | requests whose rate limiter did not answer |
 //! | `tower_api_key_listening` | gauge | 1 while a cache hears what other nodes change, 0 while it does not |
 //! | `tower_api_key_subscriptions_lost_total` | counter | how often that ended |
 //! | `tower_api_key_announcements_failed_total` | counter | changes that could not be announced to other nodes |

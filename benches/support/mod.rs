@@ -20,7 +20,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::runtime::{Builder, Runtime};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, KeyDigest, KeyManager, KeyRecord, KeySource, NewKey, Timestamp,
+    ApiKeyAuth, ApiKeyLayer, AuthenticatedKey, KeyDigest, KeyManager, KeyRecord, KeySource, Limit,
+    Limits, LocalLimiter, NewKey, Quota, RateLimits, Tiers, Timestamp, nonzero,
     store::{CachedStore, KeyStore, MemoryStore},
 };
 use tower_layer::Layer;
@@ -214,13 +215,17 @@ impl Setup {
     }
 
     /// [`layer`](Self::layer) without cache headers, to compare with the floor.
-    pub(crate) fn layered(&self, inner: NoOp) -> tower_api_key::ApiKeyAuth<NoOp> {
+    pub(crate) fn layered(&self, inner: NoOp) -> ApiKeyAuth<NoOp> {
         self.layer().insecure_without_cache_headers().layer(inner)
     }
 
     /// [`layered`](Self::layered) with a cache in front of the store, that knows of both keys.
-    pub(crate) fn cached(&self, inner: NoOp) -> tower_api_key::ApiKeyAuth<NoOp> {
-        let mut service = self.cached.layer().insecure_without_cache_headers().layer(inner);
+    pub(crate) fn cached(&self, inner: NoOp) -> ApiKeyAuth<NoOp> {
+        self.warmed(self.cached.layer().insecure_without_cache_headers().layer(inner))
+    }
+
+    /// A service whose cache knows of both keys.
+    fn warmed(&self, mut service: ApiKeyAuth<NoOp>) -> ApiKeyAuth<NoOp> {
         for key in [&self.valid, &self.unknown] {
             let answered = self.runtime.block_on(service.call(request(Some(key))));
             assert!(answered.is_ok());
@@ -229,8 +234,20 @@ impl Setup {
         service
     }
 
+    /// [`cached`](Self::cached) with a rate limit that is counted in memory.
+    pub(crate) fn limited(&self, inner: NoOp, with_fields: bool) -> ApiKeyAuth<NoOp> {
+        // As many as are ever sent.
+        let quota = Quota::per_second(nonzero!(u32::MAX));
+        let limits = Limits::new([Limit::new("second", quota).unwrap()]).unwrap();
+        let rate =
+            RateLimits::new(LocalLimiter::new()).with_tiers(Tiers::new().with_default(limits));
+        let rate = if with_fields { rate } else { rate.without_headers() };
+        let layer = self.cached.layer().insecure_without_cache_headers().with_rate_limits(rate);
+        self.warmed(layer.layer(inner))
+    }
+
     /// The lenient layer of `ApiKeyLayer::new`, with one source.
-    pub(crate) fn lenient(&self, inner: NoOp) -> tower_api_key::ApiKeyAuth<NoOp> {
+    pub(crate) fn lenient(&self, inner: NoOp) -> ApiKeyAuth<NoOp> {
         ApiKeyLayer::new(self.store.clone())
             .with_sources([KeySource::x_api_key()])
             .insecure_without_cache_headers()

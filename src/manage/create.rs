@@ -145,6 +145,7 @@ impl KeyManager {
             ..KeyDetails::default()
         });
         validate::record(&record)?;
+        self.check_tier(&record)?;
         Ok(record)
     }
 

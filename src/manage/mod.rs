@@ -28,7 +28,7 @@ pub use self::{
 };
 use crate::{
     ApiKeyLayer, Clock, EventPage, EventQuery, KeyEvent, KeyFormat, KeyHasher, KeyId, KeyRecord,
-    OwnerId, SystemClock,
+    OwnerId, RateLimits, SystemClock,
     event::EventHook,
     store::{Announced, Invalidations, KeyRepository, ListQuery, Page},
     upkeep::Upkeep,
@@ -68,6 +68,7 @@ pub struct KeyManager {
     hasher: KeyHasher,
     clock: Arc<dyn Clock>,
     access: Access,
+    rate_limits: Option<RateLimits>,
     hook: Option<EventHook>,
 }
 
@@ -86,6 +87,7 @@ impl KeyManager {
             hasher: KeyHasher::default(),
             clock: Arc::new(SystemClock),
             access: Access::default(),
+            rate_limits: None,
             hook: None,
         }
     }
@@ -105,6 +107,13 @@ impl KeyManager {
     /// Announces every change, so that caches on other nodes forget the key at once.
     pub fn with_invalidations(mut self, invalidations: impl Invalidations) -> Self {
         self.repository = Arc::new(Announced::new(self.repository, Arc::new(invalidations)));
+        self
+    }
+
+    /// Limits how many requests keys may make, in the [`layer`](Self::layer). Keys can then have
+    /// no tier but those that the limits know, if they know any.
+    pub fn with_rate_limits(mut self, limits: RateLimits) -> Self {
+        self.rate_limits = Some(limits);
         self
     }
 
@@ -135,15 +144,29 @@ impl KeyManager {
     }
 
     /// A layer that lets in the keys of this manager: it reads the same repository and knows the
-    /// same format, hasher and clock. Keys found under a retired pepper are stored anew under the
+    /// same format, hasher, clock and limits. Keys found under a retired pepper are stored anew under the
     /// current one, and the first use of a key ends the wait of those that it replaces.
     pub fn layer(&self) -> ApiKeyLayer {
-        ApiKeyLayer::over(self.repository.clone())
+        let layer = ApiKeyLayer::over(self.repository.clone())
             .with_formats([self.format.clone()])
             .with_hasher(self.hasher.clone())
             .with_clock(self.clock.clone())
             .with_upkeep(Upkeep::new(self.repository.clone()))
-            .with_event_hook(self.hook.clone())
+            .with_event_hook(self.hook.clone());
+        match &self.rate_limits {
+            Some(limits) => layer.with_rate_limits(limits.clone()),
+            None => layer,
+        }
+    }
+
+    /// Refuses a tier that no limits are known of.
+    fn check_tier(&self, record: &KeyRecord) -> Result<(), InvalidField> {
+        match (&self.rate_limits, &record.details.tier) {
+            (Some(limits), Some(tier)) if !limits.may_be_tier(tier) => {
+                Err(InvalidField::new("tier", "is none of those that there are"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The time by this manager's clock.

@@ -54,6 +54,9 @@ impl KeyManager {
             let old = record.clone();
             patch.apply(record);
             validate::record(record)?;
+            if record.details.tier != old.details.tier {
+                self.check_tier(record)?;
+            }
             if record.scopes != old.scopes {
                 self.access.check_scopes(&record.scopes)?;
             }

@@ -1,0 +1,52 @@
+//! Memory of a rate limiter that a million different keys have used, while they owe something and
+//! when they do not any more.
+//!
+//! `cargo bench --all-features --bench limit_memory`. On Linux, which says how much memory a
+//! process has.
+
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
+#![allow(clippy::print_stdout, reason = "that is what it is for")]
+
+#[path = "support/memory.rs"]
+mod memory;
+
+use std::time::Duration;
+
+use memory::resident;
+use tower_api_key::{
+    Bucket, Decision, KeyId, Limit, LimitCheck, Limits, LocalLimiter, Quota, RateLimiter,
+    SettableClock, Timestamp, nonzero,
+};
+
+const KEYS: u32 = 1_000_000;
+
+fn main() {
+    let clock = SettableClock::new(Timestamp::from_unix_millis(1_795_392_000_000));
+    let limiter = LocalLimiter::new().with_capacity(2 * KEYS as usize).with_clock(clock.clone());
+    let limits = Limits::new([Limit::new("minute", Quota::per_minute(nonzero!(60))).unwrap()]);
+    let limits = limits.unwrap();
+    // A round before, so that what the process needs anyway is there.
+    for round in ["first", "second", "third"] {
+        let before = resident();
+        for number in 0..KEYS {
+            let mut id = [0; 16];
+            id[12..].copy_from_slice(&number.to_be_bytes());
+            let check = LimitCheck::new(Bucket::Line(KeyId::from_bytes(id)), &limits);
+            assert!(matches!(limiter.check_now(&check), Some(Decision::Allow(_))));
+        }
+        let (busy, entries) = (resident(), limiter.len());
+        clock.advance(Duration::from_secs(2));
+        limiter.reclaim();
+        let (idle, left) = (resident(), limiter.len());
+        let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+        println!(
+            "{round} time: {} MiB before, {} MiB with {entries} entries ({} bytes each), {} MiB \
+             with {left} ({:.2} times what was before)",
+            mib(before),
+            mib(busy),
+            busy.saturating_sub(before) / entries,
+            mib(idle),
+            idle as f64 / before as f64,
+        );
+    }
+}
