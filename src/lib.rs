@@ -143,6 +143,8 @@ mod observe;
 pub mod openapi;
 mod owner;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod rejection;
 mod retirement;
 mod scope;
