@@ -4,8 +4,12 @@ mod credits;
 mod limiter;
 mod limits;
 mod quota;
+#[cfg(feature = "redis")]
+mod redis;
 mod tier;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisLimiter;
 pub use self::{
     credits::{Balance, Refill, RefillInterval},
     limiter::{Bucket, Decision, LimitCheck, RateLimiter, Standing},
