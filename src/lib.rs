@@ -81,8 +81,8 @@
 //! | `mysql` | no | `MySqlStore`, for MySQL and MariaDB | `sqlx` |
 //! | `openapi` | no | `openapi`: documents of the management routes and of what a layer asks for | `axum`, and `utoipa` (5 packages) |
 //! | `postgres` | no | `PostgresStore` | `sqlx` |
-//! | `redis` | no | `RedisStore` | `redis` |
-//! | `redis-cluster` | no | `RedisStore` on a cluster | a few more parts of `redis` |
+//! | `redis` | no | `RedisStore`, `RedisLimiter` | `redis` |
+//! | `redis-cluster` | no | both on a cluster | a few more parts of `redis` |
 //! | `sqlite` | no | `SqliteStore` | `sqlx`, and SQLite compiled from C |
 //! | `metrics` | no | counters for denials, failed lookups of keys and owners, lost subscriptions | `metrics`; nothing on the path of a good key |
 //! | `tracing` | yes | an event for each denial and store failure | `tracing`; nothing on the path of a good key |
@@ -112,6 +112,7 @@
 //! | `tower_api_key_legacy_upgrades_total` | counter | keys with a slow hash that got their digest |
 //! | `tower_api_key_legacy_upgrades_failed_total` | counter | digests of such keys that could not be stored |
 //! | `tower_api_key_legacy_loads_failed_total` | counter | attempts to read which keys have a slow hash that failed |
+//! | `tower_api_key_give_backs_failed_total` | counter | permits of a shared limit that could not be given back |
 //! | `tower_api_key_use_flushes_failed_total` | counter | attempts to write counts of uses that failed |
 //!
 //! # Why it is built like this
@@ -147,6 +148,8 @@ mod observe;
 pub mod openapi;
 mod owner;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod rejection;
 mod retirement;
 mod scope;
@@ -175,6 +178,9 @@ pub use layer::ApiKeyLayer;
 #[cfg(feature = "legacy-hashes")]
 #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
 pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use limit::RedisLimiter;
 pub use limit::{
     Balance, Bucket, Charge, ChargeGate, ChargeLayer, Decision, Limit, LimitCheck, LimiterOutage,
     Limits, LocalLimiter, Quota, RateLimiter, RateLimits, Refill, RefillInterval, Standing, Tiers,

@@ -248,6 +248,15 @@ pub(crate) fn uses_not_written(error: &StoreError) {
     metrics::counter!("tower_api_key_use_flushes_failed_total").increment(1);
 }
 
+/// What was taken of a shared limit and not used stays taken.
+#[cfg(feature = "redis")]
+pub(crate) fn not_given_back(error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(cause = chain(Some(error)), "unused permits not given back; they are lost");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_give_backs_failed_total").increment(1);
+}
+
 /// An error and its sources in a line.
 #[cfg(feature = "tracing")]
 fn chain(mut error: Option<&(dyn Error + 'static)>) -> String {

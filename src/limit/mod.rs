@@ -8,8 +8,12 @@ mod limits;
 mod local;
 mod quota;
 mod rate;
+#[cfg(feature = "redis")]
+mod redis;
 mod tier;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisLimiter;
 pub use self::{
     charge::{Charge, ChargeGate, ChargeLayer},
     credits::{Balance, Refill, RefillInterval},

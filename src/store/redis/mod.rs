@@ -1,6 +1,5 @@
 //! [`RedisStore`]: keys in Redis or Valkey.
 
-mod link;
 mod list;
 mod record;
 mod script;
@@ -9,15 +8,15 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
-use self::{
-    link::{Client, Link},
-    script::{Keys, Scripts},
-};
+use self::script::{Keys, Scripts};
 use super::{
     Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Page, StoreError,
     StoreErrorKind, Update,
 };
-use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
+use crate::{
+    ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp,
+    redis::{Client, Link, Script, check_prefix},
+};
 
 /// Keys in Redis 6.2 or later, or Valkey: for a service of several nodes that has no database.
 ///
@@ -109,9 +108,7 @@ impl RedisStore {
     /// # }
     /// ```
     pub fn new(url: &str) -> Result<Self, ConfigError> {
-        // The error would tell no more than its kind does, and might quote a password.
-        let client = redis::Client::open(url).map_err(|_| ConfigError::RedisUrl)?;
-        Ok(Self::from_client(Client::Server(Box::new(client))))
+        Client::server(url).map(Self::from_client)
     }
 
     /// Like [`new`](Self::new), for a cluster.
@@ -121,14 +118,7 @@ impl RedisStore {
     #[cfg(feature = "redis-cluster")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
     pub fn new_cluster<'u>(urls: impl IntoIterator<Item = &'u str>) -> Result<Self, ConfigError> {
-        let client = redis::cluster::ClusterClient::builder(urls)
-            // The client would also repeat what may have been done already.
-            .retries(0)
-            .connection_timeout(link::PATIENCE)
-            .response_timeout(link::PATIENCE)
-            .build();
-        let client = client.map_err(|_| ConfigError::RedisUrl)?;
-        Ok(Self::from_client(Client::Cluster(Box::new(client))))
+        Client::cluster(urls).map(Self::from_client)
     }
 
     /// Like [`connect`](Self::connect), for a [cluster](Self::new_cluster).
@@ -153,10 +143,7 @@ impl RedisStore {
     /// Keeps everything under `{name}:` instead of `{api_keys}:`. Call [`migrate`](Self::migrate)
     /// afterwards.
     pub fn with_prefix(mut self, name: &str) -> Result<Self, ConfigError> {
-        let good = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
-        if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
-            return Err(ConfigError::RedisPrefix);
-        }
+        check_prefix(name)?;
         self.keys = Arc::new(Keys::new(name));
         Ok(self)
     }
@@ -177,7 +164,7 @@ impl RedisStore {
     /// The keys that `script` finds.
     async fn rows(
         &self,
-        script: &script::Script,
+        script: &Script,
         args: &[&str],
     ) -> Result<Vec<Arc<KeyRecord>>, StoreError> {
         type Column = Vec<Option<String>>;

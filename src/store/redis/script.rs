@@ -1,37 +1,8 @@
 //! The scripts, and the names of the keys that they work on.
 
-use redis::Cmd;
+use std::ops::Deref;
 
-/// Text that Redis runs as one, while nothing else happens.
-pub(super) struct Script {
-    text: &'static str,
-    /// What Redis knows a script by that it has seen before.
-    sha1: Box<str>,
-    /// Whether running it twice is the same as running it once.
-    pub(super) repeatable: bool,
-}
-
-impl Script {
-    fn new(text: &'static str, repeatable: bool) -> Self {
-        Self { text, sha1: redis::Script::new(text).get_hash().into(), repeatable }
-    }
-
-    /// Runs it from Redis's memory. After a restart there is nothing in it.
-    pub(super) fn by_hash(&self, keys: &Keys, args: &[&str]) -> Cmd {
-        command("EVALSHA", &self.sha1, keys, args)
-    }
-
-    /// Runs it from its text, which Redis keeps.
-    pub(super) fn by_text(&self, keys: &Keys, args: &[&str]) -> Cmd {
-        command("EVAL", self.text, keys, args)
-    }
-}
-
-fn command(name: &str, script: &str, keys: &Keys, args: &[&str]) -> Cmd {
-    let mut command = redis::cmd(name);
-    command.arg(script).arg(keys.names.len()).arg(&keys.names[..]).arg(args);
-    command
-}
+use crate::redis::Script;
 
 pub(super) struct Scripts {
     pub(super) migrate: Script,
@@ -90,5 +61,14 @@ impl Keys {
             "legacy",
         ];
         Self { prefix: prefix.into(), names: parts.map(|part| format!("{{{prefix}}}:{part}")) }
+    }
+}
+
+/// As scripts take them.
+impl Deref for Keys {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        &self.names
     }
 }

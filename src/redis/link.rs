@@ -15,11 +15,14 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::script::{Keys, Script};
-use crate::store::{StoreError, StoreErrorKind};
+use super::Script;
+use crate::{
+    ConfigError,
+    store::{StoreError, StoreErrorKind},
+};
 
 /// How long a caller waits for all that it takes to answer it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A caller who leaves after this long without an answer leaves a connection that may be dead: the
 /// network may have forgotten it, which TCP finds out much later. Another costs next to nothing.
@@ -30,7 +33,7 @@ const SUSPICIOUS: Duration = Duration::from_millis(500);
 const REDIRECTIONS: (u32, Duration) = (10, Duration::from_millis(50));
 
 /// Whom to connect to.
-pub(super) enum Client {
+pub(crate) enum Client {
     Server(Box<redis::Client>),
     #[cfg(feature = "redis-cluster")]
     Cluster(Box<redis::cluster::ClusterClient>),
@@ -47,7 +50,7 @@ enum Connection {
 #[derive(Clone)]
 struct Live(Connection, Arc<()>);
 
-pub(super) struct Link {
+pub(crate) struct Link {
     client: Client,
     live: Mutex<Option<Live>>,
     /// Whose turn it is to connect.
@@ -55,15 +58,15 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(client: Client) -> Arc<Self> {
+    pub(crate) fn new(client: Client) -> Arc<Self> {
         Arc::new(Self { client, live: Mutex::default(), turns: Arc::default() })
     }
 
     /// Runs a script, in no more than [`PATIENCE`].
-    pub(super) async fn run<T: FromRedisValue>(
+    pub(crate) async fn run<T: FromRedisValue>(
         self: &Arc<Self>,
         script: &Script,
-        keys: &Keys,
+        keys: &[String],
         args: &[&str],
     ) -> Result<T, StoreError> {
         let answer = timeout(PATIENCE, self.ask(script, keys, args)).await;
@@ -75,7 +78,7 @@ impl Link {
     async fn ask(
         self: &Arc<Self>,
         script: &Script,
-        keys: &Keys,
+        keys: &[String],
         args: &[&str],
     ) -> RedisResult<Value> {
         let mut result = self.ask_once(script, keys, args).await;
@@ -100,7 +103,7 @@ impl Link {
     async fn ask_once(
         self: &Arc<Self>,
         script: &Script,
-        keys: &Keys,
+        keys: &[String],
         args: &[&str],
     ) -> RedisResult<Value> {
         let mut live = self.live().await?;
@@ -150,9 +153,30 @@ impl Link {
 }
 
 impl Client {
+    /// A server, by its URL.
+    pub(crate) fn server(url: &str) -> Result<Self, ConfigError> {
+        // The error would tell no more than its kind does, and might quote a password.
+        let client = redis::Client::open(url).map_err(|_| ConfigError::RedisUrl)?;
+        Ok(Self::Server(Box::new(client)))
+    }
+
+    /// A cluster, by the URLs of some of its nodes.
+    #[cfg(feature = "redis-cluster")]
+    pub(crate) fn cluster<'u>(
+        urls: impl IntoIterator<Item = &'u str>,
+    ) -> Result<Self, ConfigError> {
+        let client = redis::cluster::ClusterClient::builder(urls)
+            // The client would also repeat what may have been done already.
+            .retries(0)
+            .connection_timeout(PATIENCE)
+            .response_timeout(PATIENCE)
+            .build();
+        client.map(|client| Self::Cluster(Box::new(client))).map_err(|_| ConfigError::RedisUrl)
+    }
+
     fn explain(&self, error: RedisError) -> StoreError {
         if matches!(self, Self::Server(_)) && is(&error, ServerErrorKind::Moved) {
-            let why = "this server is one of a cluster: use `RedisStore::connect_cluster`";
+            let why = "this server is one of a cluster: use `new_cluster` or `connect_cluster`";
             return StoreError::unavailable(format!("{why} ({error})"));
         }
         store_error(error)

@@ -1,0 +1,194 @@
+//! The scripts' arithmetic is that of `Quota`, at times that the test says.
+
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, TestRunner},
+};
+use redis::{Client, Connection, FromRedisValue, Script};
+
+use super::buckets::{decision, give_back_args, take_args};
+use crate::{Bucket, Decision, KeyId, Limit, LimitCheck, Limits, Quota, Standing};
+
+#[path = "../../../tests/support/servers.rs"]
+mod servers;
+
+use servers::{Server, unique_name};
+
+/// In the place of `clock.lua`: the last argument is the time.
+const CLOCK: &str = "local function clock() return tonumber(table.remove(ARGV)) end\n";
+
+/// A bucket that only this test has.
+struct Redis {
+    connection: Connection,
+    key: String,
+}
+
+impl Redis {
+    fn new() -> Option<Self> {
+        let url = Server::Redis.url()?;
+        let connection = Client::open(url).and_then(|client| client.get_connection());
+        let connection = connection.unwrap_or_else(|error| Server::Redis.missing(error));
+        Some(Self { connection, key: unique_name() })
+    }
+
+    fn run<T: FromRedisValue>(&mut self, script: &str, args: &[String], now: u64) -> T {
+        let text = [CLOCK, include_str!("bucket.lua"), script].concat();
+        let script = Script::new(&text);
+        let mut call = script.key(&*self.key);
+        call.arg(args).arg(now).invoke(&mut self.connection).unwrap()
+    }
+
+    fn forget(&mut self) {
+        let _: () = redis::cmd("DEL").arg(&*self.key).query(&mut self.connection).unwrap();
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// What is owed to each limit, and since when: the slow and obvious way.
+#[derive(Default)]
+struct Model(BTreeMap<String, (u64, u64)>);
+
+impl Model {
+    fn owed(&self, limit: &Limit, now: u64) -> u64 {
+        let (owed, at) = self.0.get(limit.name()).copied().unwrap_or_default();
+        owed.saturating_sub(now.saturating_sub(at).saturating_mul(1_000))
+    }
+
+    fn check(&mut self, check: &LimitCheck<'_>, now: u64) -> Decision {
+        let owed: Vec<u64> = check.limits.iter().map(|limit| self.owed(limit, now)).collect();
+        let judge = |(limit, owed): (&Limit, &u64)| {
+            limit.quota().admit(*owed, limit.quota().charge(check.cost))
+        };
+        let judged: Vec<_> = check.limits.iter().zip(&owed).map(judge).collect();
+        let mut longest = None;
+        for (place, judged) in judged.iter().enumerate() {
+            if let Err(wait) = judged
+                && longest.is_none_or(|(longest, _)| *wait > longest)
+            {
+                longest = Some((*wait, place));
+            }
+        }
+        if let Some((wait, place)) = longest {
+            let standing = Standing::new(check.limits, place, owed[place]);
+            let retry_after = std::time::Duration::from_micros(wait.div_ceil(1_000));
+            return Decision::Deny { standing, retry_after };
+        }
+        let after: Vec<u64> = judged.into_iter().map(Result::unwrap).collect();
+        for (limit, owed) in check.limits.iter().zip(&after) {
+            self.0.insert(limit.name().to_owned(), (*owed, now));
+        }
+        Decision::Allow(Standing::nearest(check.limits, after.into_iter()))
+    }
+
+    fn give_back(&mut self, check: &LimitCheck<'_>, now: u64) {
+        for limit in check.limits {
+            let owed = self.owed(limit, now).saturating_sub(limit.quota().charge(check.cost));
+            self.0.insert(limit.name().to_owned(), (owed, now));
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    /// Which of the sets of limits.
+    limits: usize,
+    cost: u32,
+    /// After how many microseconds.
+    after: u64,
+    is_given_back: bool,
+}
+
+/// Limits of every speed, from one that is done within a nanosecond to one that takes a month.
+fn limits() -> impl Strategy<Value = Limits> {
+    let number = || {
+        prop_oneof![1_u32..10, 1_u32..10_000, Just(u32::MAX)]
+            .prop_map(|number| NonZeroU32::new(number).unwrap())
+    };
+    let window =
+        prop_oneof![1_u64..100, Just(1_000), Just(60_000), 1_u64..=31 * 24 * 3_600 * 1_000,];
+    let quota = (number(), number(), window).prop_map(|(requests, burst, window)| {
+        let window = std::time::Duration::from_millis(window);
+        Quota::new(requests, window).unwrap().with_burst(burst)
+    });
+    // Some with the same names as those of another set.
+    let quotas = prop::collection::vec(quota, 1..=3);
+    (quotas, 0_usize..3).prop_map(|(quotas, first)| {
+        let named = |(place, quota): (usize, Quota)| {
+            Limit::new(&(first + place).to_string(), quota).unwrap()
+        };
+        Limits::new(quotas.into_iter().enumerate().map(named)).unwrap()
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let cost = prop_oneof![6 => Just(1_u32), 2 => 1_u32..20, 1 => Just(u32::MAX)];
+    let after = prop_oneof![
+        2 => Just(0_u64),
+        4 => 0_u64..1_000,
+        4 => 0_u64..1_000_000,
+        1 => 0_u64..100_000_000_000,
+    ];
+    (0_usize..3, cost, after, prop::bool::weighted(0.1)).prop_map(
+        |(limits, cost, after, is_given_back)| Step { limits, cost, after, is_given_back },
+    )
+}
+
+#[test]
+fn ten_thousand_random_steps_are_decided_as_in_memory() {
+    let Some(mut redis) = Redis::new() else { return };
+    let mut runner = TestRunner::new(Config::default());
+    let (mut allowed, mut denied) = (0, 0);
+    for _ in 0..100 {
+        redis.forget();
+        let mut model = Model::default();
+        let sets = [(); 3].map(|()| limits().new_tree(&mut runner).unwrap().current());
+        let mut now = 1_800_000_000_000_000;
+        for _ in 0..100 {
+            let step = step().new_tree(&mut runner).unwrap().current();
+            now += step.after;
+            let bucket = Bucket::Line(KeyId::from_bytes([1; 16]));
+            let check = LimitCheck::new(bucket, &sets[step.limits]).with_cost(step.cost);
+            if step.is_given_back {
+                let args = give_back_args(&check);
+                redis.run::<String>(include_str!("give_back.lua"), &args, now);
+                model.give_back(&check, now);
+                continue;
+            }
+            let answer: Vec<u64> = redis.run(include_str!("take.lua"), &take_args(&check), now);
+            let expected = model.check(&check, now);
+            assert_eq!(decision(&check, &answer), Some(expected), "{step:?} {sets:?}");
+            match expected {
+                Decision::Allow(_) => allowed += 1,
+                Decision::Deny { .. } => denied += 1,
+            }
+        }
+    }
+    // Neither is rare.
+    assert!(allowed > 1_000 && denied > 1_000, "{allowed} allowed, {denied} denied");
+}
+
+/// An hour back, and nobody waits for an hour.
+#[test]
+fn a_clock_that_is_set_back_forgives_nothing_and_holds_nobody_up() {
+    let Some(mut redis) = Redis::new() else { return };
+    let quota = Quota::per_second(crate::nonzero!(2));
+    let limits = Limits::new([Limit::new("second", quota).unwrap()]).unwrap();
+    let check = LimitCheck::new(Bucket::Line(KeyId::from_bytes([1; 16])), &limits);
+    let mut is_allowed = |now: u64| {
+        let answer: Vec<u64> = redis.run(include_str!("take.lua"), &take_args(&check), now);
+        answer[0] == 1
+    };
+    let late = 1_800_000_000_000_000;
+    let early = late - 3_600_000_000;
+    assert!(is_allowed(late) && is_allowed(late));
+    assert!(!is_allowed(late) && !is_allowed(early));
+    assert!(!is_allowed(early + 499_999) && is_allowed(early + 500_000));
+}

@@ -1,0 +1,20 @@
+//! What everything that keeps its data in Redis shares: a connection, and scripts.
+
+mod link;
+mod script;
+
+pub(crate) use self::{
+    link::{Client, Link},
+    script::Script,
+};
+use crate::ConfigError;
+
+/// Refuses what is no prefix for the names of keys. Braces are none of the good characters: they
+/// decide which node of a cluster a key is on.
+pub(crate) fn check_prefix(name: &str) -> Result<(), ConfigError> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+        return Err(ConfigError::RedisPrefix);
+    }
+    Ok(())
+}
