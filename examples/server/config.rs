@@ -47,6 +47,15 @@ impl Config {
     }
 }
 
+impl Config {
+    /// A Redis that all nodes have, and the variable that names it.
+    pub(crate) fn shared_redis(&self) -> Option<(&'static str, &StoreUrl)> {
+        let named = [("REDIS_URL", self.redis.as_ref()), ("DATABASE_URL", Some(&self.database))];
+        let named = named.into_iter().filter_map(|(variable, url)| Some((variable, url?)));
+        named.into_iter().find(|(_, url)| url.is_redis())
+    }
+}
+
 /// Without a key of the administrator's choice one is made: there is never none, and never a
 /// known one.
 fn admin_key() -> Result<(FixedStore, Option<SecretKey>), Box<dyn Error>> {

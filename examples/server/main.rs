@@ -12,7 +12,7 @@
 //! | `ADDR` | `127.0.0.1:3000` | where to listen; port 0 takes a free one |
 //! | `DATABASE_URL` | `sqlite://api-keys.db` | where keys are kept: `sqlite:`, `postgres:`, `mysql:`, `redis:` or `memory:` |
 //! | `CACHE_TTL` | `30` | seconds that a key is cached, 0 for not at all |
-//! | `REDIS_URL` | | carries changes to other nodes at once; PostgreSQL and Redis do so without |
+//! | `REDIS_URL` | | carries changes to other nodes at once (PostgreSQL and Redis do so without), and counts rate limits for all of them |
 //! | `CLIENT_TIMEOUT` | `10` | seconds that a client may take to send a request's head, and again for its body |
 //! | `ADMIN_API_KEY` | made at start and printed | guards `/admin`, in `X-Admin-Key` |
 //! | `RUST_LOG` | `info` | what to log to stderr |
@@ -24,6 +24,7 @@ mod business;
 mod config;
 mod database;
 mod docs;
+mod limits;
 mod logs;
 mod me;
 mod problem;
@@ -40,7 +41,7 @@ use std::{
 
 use axum::Router;
 use tokio::{net::TcpListener, sync::oneshot};
-use tower_api_key::UsageRecorder;
+use tower_api_key::{RateLimits, UsageRecorder};
 
 use config::Config;
 use database::Database;
@@ -68,6 +69,7 @@ struct Server {
     listener: TcpListener,
     router: Router,
     client_timeout: Duration,
+    limits: RateLimits,
     usage: UsageRecorder,
     database: Database,
     signals: Signals,
@@ -84,15 +86,17 @@ impl Server {
             .map_err(|error| format!("cannot listen on ADDR={}: {error}", config.address))?;
         let database = Database::open(&config).await?;
         let usage = UsageRecorder::new(database.repository.clone());
-        let router = app::router(database.manager(), usage.clone(), config.admin.clone())?;
+        let limits = limits::open(&config).await?;
+        let keys = database.manager().with_rate_limits(limits.clone());
+        let router = app::router(keys, usage.clone(), config.admin.clone())?;
         banner::print(listener.local_addr()?, &config)?;
         let client_timeout = config.client_timeout;
-        Ok(Self { listener, router, client_timeout, usage, database, signals })
+        Ok(Self { listener, router, client_timeout, limits, usage, database, signals })
     }
 
     /// Serves until a signal comes, then finishes what was begun.
     async fn run(self) {
-        let Self { listener, router, client_timeout, usage, database, signals } = self;
+        let Self { listener, router, client_timeout, limits, usage, database, signals } = self;
         let (stop, stopping) = oneshot::channel();
         let signal = async move {
             signals.received().await;
@@ -108,6 +112,7 @@ impl Server {
             () = serve::serve(listener, router, client_timeout, signal) => {}
             () = out_of_patience => tracing::warn!("some requests took too long to finish"),
         }
+        limits.close().await;
         if let Err(error) = usage.flush().await {
             tracing::warn!(cause = logs::causes(&error), "the last uses of keys were not counted");
         }

@@ -1,8 +1,8 @@
 //! Which limits a key has, and what they count.
 
 use tower_api_key::{
-    Grace, KeyManager, KeyPatch, LocalLimiter, ManageError, NewKey, Quota, RateLimits, RejectionKind,
-    Tiers, nonzero,
+    Grace, KeyManager, KeyPatch, LocalLimiter, ManageError, NewKey, Quota, RateLimits,
+    RejectionKind, Tiers, nonzero,
     store::{KeyRepository, MemoryStore},
 };
 
