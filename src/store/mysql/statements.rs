@@ -150,8 +150,13 @@ mod tests {
                  if(i % 50, NULL, 'hash') FROM n, m";
         let events = "INSERT INTO api_keys_events (id, at, action, key_id, owner) \
              SELECT id, created_at, 'created', id, owner FROM api_keys";
+        let credits = "INSERT INTO api_keys_credits (line, remaining, since, epoch, revision) \
+             SELECT id, 1, 1, 0, 0 FROM api_keys";
+        let usage = "INSERT INTO api_keys_usage (line, hour, outcome, owner, count) \
+             SELECT id, created_at DIV 10, 'accepted', owner, 1 FROM api_keys";
+        let analyze = "ANALYZE TABLE api_keys, api_keys_events, api_keys_credits, api_keys_usage";
         let mut connection = store.0.writer.acquire().await.unwrap();
-        for sql in [rows, events, "ANALYZE TABLE api_keys, api_keys_events"] {
+        for sql in [rows, events, credits, usage, analyze] {
             sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
         }
         let all = &store.0.statements;
@@ -163,6 +168,12 @@ mod tests {
         let lists = lists.each_ref().map(|q| all.filters.list::<MySql>(q).unwrap().sql);
         let events = queries::of_events();
         let events = events.each_ref().map(|q| all.filters.events::<MySql>(q).unwrap().sql);
+        let credits = |kind| step("credits", kind, Some("PRIMARY"));
+        let balance = vec![step("api_keys_credits", "range", Some("PRIMARY"))];
+        let used = |key| vec![step("api_keys_usage", "range", Some(key))];
+        let usage = queries::of_usage();
+        let sums = usage.each_ref().map(|q| all.filters.usage::<MySql>(q).unwrap().sql);
+        let lines = usage.each_ref().map(|q| all.filters.busiest::<MySql>(q, 9).unwrap().sql);
         for (statement, values, expected) in [
             (&all.find, vec![digest], single("const", "api_keys_digest")),
             (&all.get, vec![id], single("const", "PRIMARY")),
@@ -196,6 +207,20 @@ mod tests {
                 event("range", "api_keys_events_owner"),
             ),
             (&events[3], vec![id, "7", "9", "10"], event("range", "api_keys_events_at")),
+            (&all.update_balance, [&["7"; BALANCE.len()][..], &[id, "7"]].concat(), balance),
+            (&all.balances, vec!["'[]'"], vec![step("asked", "ALL", None), credits("eq_ref")]),
+            (&all.record_usage, vec!["'[]'"], vec![step("news", "ALL", None)]),
+            (&all.forget_usage, vec!["7"], used("api_keys_usage_hour")),
+            (&sums[0], vec!["7", "9"], used("api_keys_usage_hour")),
+            (&sums[1], vec!["7", "9", id], used("PRIMARY")),
+            (&sums[2], vec!["7", "9", "'owner 7'", "'owner 7'"], used("api_keys_usage_owner")),
+            (&lines[0], vec!["7", "9", "10"], used("api_keys_usage_hour")),
+            (&lines[1], vec!["7", "9", id, "10"], used("PRIMARY")),
+            (
+                &lines[2],
+                vec!["7", "9", "'owner 7'", "'owner 7'", "10"],
+                used("api_keys_usage_owner"),
+            ),
         ] {
             let plan = plan(&mut connection, statement.as_str(), &values).await;
             assert_eq!(plan, expected, "{}", statement.as_str());

@@ -175,8 +175,13 @@ mod tests {
              FROM generate_series(1, 10000) AS i";
         let events = "INSERT INTO api_keys_events (id, at, action, key_id, owner) \
              SELECT gen_random_uuid(), created_at, 'created', id, owner FROM api_keys";
+        let credits = "INSERT INTO api_keys_credits (line, remaining, since, epoch, revision) \
+             SELECT id, 1, 1, 0, 0 FROM api_keys";
+        let usage = "INSERT INTO api_keys_usage (line, hour, outcome, owner, count) \
+             SELECT id, created_at / 10, 'accepted', owner, 1 FROM api_keys";
         let mut connection = store.0.writer.acquire().await.unwrap();
-        for sql in ["SET plan_cache_mode = force_generic_plan", rows, events, "ANALYZE"] {
+        let generic = "SET plan_cache_mode = force_generic_plan";
+        for sql in [generic, rows, events, credits, usage, "ANALYZE"] {
             sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
         }
         let all = &store.0.statements;
@@ -184,6 +189,9 @@ mod tests {
         let lists = lists.each_ref().map(|q| all.filters.list::<Postgres>(q).unwrap().sql);
         let events = queries::of_events();
         let events = events.each_ref().map(|q| all.filters.events::<Postgres>(q).unwrap().sql);
+        let usage = queries::of_usage();
+        let sums = usage.each_ref().map(|q| all.filters.usage::<Postgres>(q).unwrap().sql);
+        let lines = usage.each_ref().map(|q| all.filters.busiest::<Postgres>(q, 9).unwrap().sql);
         for (statement, index) in [
             (&all.find, "Index Scan using api_keys_digest"),
             (&all.get, "Index Scan using api_keys_id"),
@@ -197,6 +205,16 @@ mod tests {
             (&events[1], "using api_keys_events_key"),
             (&events[2], "Index Scan Backward using api_keys_events_owner"),
             (&events[3], "api_keys_events_at"),
+            (&all.update_balance, "Index Scan using api_keys_credits_line"),
+            (&all.balances, "api_keys_credits_line"),
+            (&all.record_usage, "Conflict Arbiter Indexes: api_keys_usage_line"),
+            (&all.forget_usage, "api_keys_usage_hour"),
+            (&sums[0], "api_keys_usage_hour"),
+            (&sums[1], "api_keys_usage_line"),
+            (&sums[2], "api_keys_usage_owner"),
+            (&lines[0], "api_keys_usage_hour"),
+            (&lines[1], "api_keys_usage_line"),
+            (&lines[2], "api_keys_usage_owner"),
         ] {
             let plan = plan(&mut connection, statement).await;
             assert!(plan.contains(index), "{}\n{plan}", statement.as_str());

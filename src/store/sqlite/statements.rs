@@ -123,7 +123,11 @@ mod tests {
              iif(i % 2, randomblob(32), NULL), iif(i % 50, NULL, 'hash') FROM n";
         let events = "INSERT INTO api_keys_events (id, at, action, key_id, owner) \
              SELECT randomblob(16), created_at, 'created', id, owner FROM api_keys";
-        for sql in [rows, events] {
+        let credits = "INSERT INTO api_keys_credits (line, remaining, since, epoch, revision) \
+             SELECT id, 1, 1, 0, 0 FROM api_keys";
+        let usage = "INSERT INTO api_keys_usage (line, hour, outcome, owner, count) \
+             SELECT id, created_at / 10, 'accepted', owner, 1 FROM api_keys";
+        for sql in [rows, events, credits, usage] {
             sqlx::query(sql).execute(&store.0.writer).await.unwrap();
         }
         store
@@ -147,6 +151,17 @@ mod tests {
             assert_eq!(
                 plan_of(&statements.record_uses).await,
                 format!("SCAN json_each VIRTUAL TABLE INDEX 1:\n{BY_ID} (id=?)")
+            );
+            let by_line = "SEARCH api_keys_credits USING PRIMARY KEY (line=?)";
+            assert_eq!(plan_of(&statements.update_balance).await, by_line);
+            let balances = plan_of(&statements.balances).await;
+            assert_eq!(balances.lines().next(), Some(by_line));
+            assert!(!balances.contains("SCAN api_keys"), "{balances}");
+            let record = plan_of(&statements.record_usage).await;
+            assert_eq!(record, "SCAN json_each VIRTUAL TABLE INDEX 1:");
+            assert_eq!(
+                plan_of(&statements.forget_usage).await,
+                "SEARCH api_keys_usage USING INDEX api_keys_usage_hour (hour<?)"
             );
         }
     }
@@ -177,6 +192,19 @@ mod tests {
                 let plan = plan(&store, &call.sql).await;
                 let expected = format!("SEARCH api_keys_events USING INDEX {expected}");
                 assert_eq!(plan.lines().next(), Some(&*expected));
+            }
+            for (query, expected) in queries::of_usage().iter().zip([
+                "INDEX api_keys_usage_hour (hour>? AND hour<?)",
+                "PRIMARY KEY (line=? AND hour>? AND hour<?)",
+                "INDEX api_keys_usage_owner (owner=? AND hour>? AND hour<?)",
+            ]) {
+                let sums = filters.usage::<Sqlite>(query).unwrap();
+                let lines = filters.busiest::<Sqlite>(query, 10).unwrap();
+                for call in [sums, lines] {
+                    let plan = plan(&store, &call.sql).await;
+                    let expected = format!("SEARCH api_keys_usage USING {expected}");
+                    assert_eq!(plan.lines().next(), Some(&*expected));
+                }
             }
         }
     }

@@ -41,22 +41,31 @@ async fn after_the_table_was_made() {
 
 const FIRST: &str = include_str!("../../../src/store/mysql/1_keys.sql");
 const SECOND: &str = include_str!("../../../src/store/mysql/2_management.sql");
+const THIRD: &str = include_str!("../../../src/store/mysql/3_credits.sql");
+const FOURTH: &str = include_str!("../../../src/store/mysql/4_usage.sql");
 
-/// The second migration is begun, and its statements were made up to one or another.
+/// A later migration is begun, and its statements were made up to one or another.
 #[tokio::test]
 async fn between_the_statements_of_an_upgrade() {
-    let (events, columns) = SECOND.split_once("\n\n").unwrap();
-    for made in [&[][..], &[events], &[events, columns]] {
-        let Some(database) = Database::new(Server::MySql).await else { return };
-        let mut session = MySql::session(database.url()).await;
-        session.run(BEGUN).await.unwrap();
-        session.run(FIRST).await.unwrap();
-        session.run("UPDATE api_keys_schema SET applied_at = 1").await.unwrap();
-        session.run("INSERT INTO api_keys_schema (version) VALUES (2)").await.unwrap();
-        for statement in made {
-            session.run(statement).await.unwrap();
+    for (number, upgrade) in (2..).zip([SECOND, THIRD, FOURTH]) {
+        let statements: Vec<_> = upgrade.split("\n\n").collect();
+        for made in 0..=statements.len() {
+            let Some(database) = Database::new(Server::MySql).await else { return };
+            let mut session = MySql::session(database.url()).await;
+            session.run(BEGUN).await.unwrap();
+            for (version, finished) in (1..number).zip([FIRST, SECOND, THIRD]) {
+                session.run(finished).await.unwrap();
+                let sql = format!("UPDATE api_keys_schema SET applied_at = {version}");
+                session.run(&format!("{sql} WHERE version = {version}")).await.unwrap();
+                let next = version + 1;
+                let begun = format!("INSERT INTO api_keys_schema (version) VALUES ({next})");
+                session.run(&begun).await.unwrap();
+            }
+            for statement in &statements[..made] {
+                session.run(statement).await.unwrap();
+            }
+            is_finished(&database, &mut session).await;
         }
-        is_finished(&database, &mut session).await;
     }
 }
 

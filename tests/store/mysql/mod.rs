@@ -84,6 +84,7 @@ impl Remote for MySql {
         VALUES (x'{id}', x'{digest}', 'partner', 0, 0)";
     const NO_TABLE: &str = "api_keys' doesn't exist";
     const FIRST_VERSION: &str = include_str!("../../../src/store/mysql/1_keys.sql");
+    const SECOND_VERSION: &str = include_str!("../../../src/store/mysql/2_management.sql");
     const READABLE: &str = include_str!("../../../src/store/mysql/readable.sql");
 
     fn id(hex: &str) -> String {

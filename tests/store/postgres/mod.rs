@@ -78,6 +78,7 @@ impl Remote for Postgres {
         VALUES ('{id}', '\\x{digest}', 'partner', 0, 0)";
     const NO_TABLE: &str = "relation \"api_keys\" does not exist";
     const FIRST_VERSION: &str = include_str!("../../../src/store/postgres/1_keys.sql");
+    const SECOND_VERSION: &str = include_str!("../../../src/store/postgres/2_management.sql");
     const READABLE: &str = include_str!("../../../src/store/postgres/readable.sql");
 
     fn id(hex: &str) -> String {

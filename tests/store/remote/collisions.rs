@@ -1,11 +1,14 @@
 //! Nodes that write the same rows at the same time.
 
 use tokio::task::JoinSet;
-use tower_api_key::store::{KeyRepository, KeyUse};
+use tower_api_key::{
+    Balance, HourlyUsage, UsageOutcome, UsageQuery,
+    store::{BalanceUpdate, Changes, KeyRepository, KeyUse, StoreError, Update},
+};
 
 use super::{Remote, Session, eventually, open, session};
 use crate::{
-    conformance::{at, record, stored},
+    conformance::{at, hex_of, record, stored},
     servers::Database,
 };
 
@@ -53,30 +56,77 @@ pub(crate) async fn flushes_in_opposite_orders_lose_nothing<R: Remote>(database:
 
 /// Another program locks two rows one way, the store the other way. The database ends one of the
 /// two; if it is the store's statement, that is not the end of it.
+///
+/// `lock` makes the statement that changes the row with an id.
+async fn tried_again<R: Remote, T: Send + 'static>(
+    database: &Database,
+    lock: impl Fn(String) -> String,
+    flush: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> T {
+    let (mut other, mut watcher) = (session::<R>(database).await, session::<R>(database).await);
+    let lock = |number: u64| lock(R::id(&hex_of(&record(number)).0));
+    other.run("BEGIN").await.unwrap();
+    other.run(&lock(2)).await.unwrap();
+    let flush = tokio::spawn(flush);
+    // It has the first row and waits for the second.
+    eventually(async || (watcher.rows(R::WAITING).await != ["0"]).then_some(())).await;
+    let ended = other.run(&lock(1)).await;
+    let _ = other.run(if ended.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+    flush.await.unwrap().unwrap()
+}
+
 pub(crate) async fn a_deadlock_is_tried_again<R: Remote>(database: &Database) {
     let store = open::<R>(database).await;
     for number in 1..=2 {
         store.insert(&record(number)).await.unwrap();
     }
-    let (mut other, mut watcher) = (session::<R>(database).await, session::<R>(database).await);
-    let lock = |number: u64| {
-        let id = R::id(&record(number).id.to_string().replace('-', ""));
-        format!("UPDATE api_keys SET tier = 'x' WHERE id = {id}")
-    };
-    other.run("BEGIN").await.unwrap();
-    other.run(&lock(2)).await.unwrap();
-    let flush = tokio::spawn({
-        let store = store.clone();
-        async move { store.record_uses(&[used(1, 5), used(2, 5)]).await }
-    });
-    // It has the first row and waits for the second.
-    eventually(async || (watcher.rows(R::WAITING).await != ["0"]).then_some(())).await;
-    let ended = other.run(&lock(1)).await;
-    let _ = other.run(if ended.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
-
-    flush.await.unwrap().unwrap();
+    let lock = |id| format!("UPDATE api_keys SET tier = 'x' WHERE id = {id}");
+    let flusher = store.clone();
+    let flush = async move { flusher.record_uses(&[used(1, 5), used(2, 5)]).await };
+    tried_again::<R, _>(database, lock, flush).await;
     for number in 1..=2 {
         let key = stored(&store, record(number).id).await;
         assert_eq!((key.use_count, key.last_used_at), (1, Some(at(5))));
+    }
+}
+
+pub(crate) async fn a_deadlock_over_usage_is_tried_again<R: Remote>(database: &Database) {
+    let store = open::<R>(database).await;
+    let usage = [1, 2].map(|number| HourlyUsage {
+        line: record(number).id,
+        owner: None,
+        hour: at(0),
+        outcome: UsageOutcome::Accepted,
+        count: 3,
+    });
+    store.record_usage(&usage).await.unwrap();
+    let lock = |id| format!("UPDATE api_keys_usage SET owner = 'x' WHERE line = {id}");
+    let flusher = store.clone();
+    let flush = async move { flusher.record_usage(&usage).await };
+    tried_again::<R, _>(database, lock, flush).await;
+    let counts = store.usage(&UsageQuery::new(at(0), at(1))).await.unwrap();
+    assert_eq!(counts.iter().map(|usage| usage.count).collect::<Vec<_>>(), [12]);
+}
+
+/// Whatever their order in the changes. What was done before the deadlock is done again as well.
+pub(crate) async fn a_deadlock_over_balances_is_tried_again<R: Remote>(database: &Database) {
+    let store = open::<R>(database).await;
+    let balance = Balance::new(10, None, at(0));
+    let written = |number, revision, expected| {
+        let mut balance = balance.clone();
+        balance.revision = revision;
+        BalanceUpdate { line: record(number).id, balance, expected }
+    };
+    let of = |balances: Vec<_>| Changes { balances, ..Changes::default() };
+    store.apply(&of(vec![written(1, 0, None), written(2, 0, None)])).await.unwrap();
+    let lock = |id| format!("UPDATE api_keys_credits SET since = 1 WHERE line = {id}");
+    let taken = vec![written(2, 1, Some(0)), written(1, 1, Some(0))];
+    let (taker, inserts) = (store.clone(), vec![record(1)]);
+    let take = async move { taker.apply(&Changes { inserts, ..of(taken) }).await };
+    assert_eq!(tried_again::<R, _>(database, lock, take).await, Update::Done);
+    assert_eq!(stored(&store, record(1).id).await, record(1));
+    for number in 1..=2 {
+        let found = store.balances(&[record(number).id]).await.unwrap();
+        assert_eq!(found, [(record(number).id, written(number, 1, None).balance)]);
     }
 }

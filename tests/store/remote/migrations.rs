@@ -2,7 +2,7 @@
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    ConfigError,
+    ConfigError, EventQuery, UsageQuery,
     store::{KeyRepository, KeyStore, StoreErrorKind},
 };
 
@@ -126,6 +126,49 @@ pub(crate) async fn the_keys_of_an_older_schema_are_kept<R: Remote>(database: &D
     assert_eq!(stored(&store, full(4).id).await, full(4));
 }
 
+/// What the second version had besides: rotations and the audit log.
+pub(crate) async fn the_keys_and_events_of_the_second_schema_are_kept<R: Remote>(
+    database: &Database,
+) {
+    let mut session = session::<R>(database).await;
+    let bookkeeping = "
+        CREATE TABLE api_keys_schema (version BIGINT NOT NULL PRIMARY KEY, applied_at BIGINT);
+        INSERT INTO api_keys_schema VALUES (1, 1), (2, 2)";
+    for sql in [R::FIRST_VERSION, R::SECOND_VERSION, bookkeeping] {
+        session.run(sql).await.unwrap();
+    }
+    let (values, mut old) = of_first_version(1);
+    old.details.rotation.lineage = Some(old.id);
+    old.details.rotation.retires_at = Some(at(9));
+    let (id, digest) = hex_of(&old);
+    let row = R::FOREIGN_ROW.replace("{id}", &id).replace("{digest}", &digest);
+    let id = R::id(&id);
+    let update =
+        format!("UPDATE api_keys SET {values}, lineage = {id}, retires_at = 9 WHERE id = {id}");
+    let event = format!(
+        "INSERT INTO api_keys_events (id, at, action, key_id) VALUES ({id}, 1, 'created', {id})"
+    );
+    for sql in [row, update, event] {
+        session.run(&sql).await.unwrap();
+    }
+
+    let mut nodes = JoinSet::new();
+    for _ in 0..4 {
+        let url = database.url().to_owned();
+        nodes.spawn(async move { R::connect(&url).await.unwrap() });
+    }
+    for store in nodes.join_all().await {
+        assert_eq!(stored(&store, old.id).await, old);
+        let events = store.events(&EventQuery::new(10)).await.unwrap().items;
+        assert_eq!(events.iter().map(|event| event.key).collect::<Vec<_>>(), [Some(old.id)]);
+        assert_eq!(store.balances(&[old.id]).await.unwrap(), []);
+        let ever = UsageQuery::new(at(i64::MIN), at(i64::MAX));
+        assert_eq!(store.usage(&ever).await.unwrap(), []);
+    }
+    let versions = "SELECT version FROM api_keys_schema WHERE applied_at > 0 ORDER BY version";
+    assert_eq!(session.rows(versions).await, ["1", "2", "3", "4"]);
+}
+
 pub(crate) async fn a_newer_schema_is_refused<R: Remote>(database: &Database) {
     R::close(&open::<R>(database).await).await;
     let mut session = session::<R>(database).await;
@@ -168,15 +211,18 @@ pub(crate) async fn somebody_elses_bookkeeping_is_refused<R: Remote>(database: &
 }
 
 /// Nothing is made beside it, and an upgrade changes nothing either.
-pub(crate) async fn somebody_elses_audit_log_is_refused<R: Remote>(database: &Database) {
+pub(crate) async fn somebody_elses_table_beside_it_is_refused<R: Remote>(database: &Database) {
     let mut session = session::<R>(database).await;
-    let theirs = "CREATE TABLE api_keys_events (id BIGINT PRIMARY KEY, name VARCHAR(40))";
-    session.run(theirs).await.unwrap();
-    let error = R::connect(database.url()).await.unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
-    assert!(texts(&error).contains("a table api_keys_events already"), "{error:?}");
-    assert_eq!(session.rows("SELECT id FROM api_keys_events").await, [""; 0]);
-    session.run("DROP TABLE api_keys_events").await.unwrap();
+    for table in ["api_keys_events", "api_keys_credits", "api_keys_usage"] {
+        let theirs = format!("CREATE TABLE {table} (id BIGINT PRIMARY KEY, name VARCHAR(40))");
+        session.run(&theirs).await.unwrap();
+        let before = schema::<R>(&mut session).await;
+        let error = R::connect(database.url()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        assert!(texts(&error).contains(&format!("a table {table} already")), "{error:?}");
+        assert_eq!(schema::<R>(&mut session).await, before);
+        session.run(&format!("DROP TABLE {table}")).await.unwrap();
+    }
     open::<R>(database).await.insert(&record(1)).await.unwrap();
 }
 

@@ -59,8 +59,9 @@ pub(crate) trait Remote: 'static {
 
     /// What the server says when there is no table `api_keys`.
     const NO_TABLE: &str;
-    /// What made the key table of schema version 1.
+    /// What made the key table of schema version 1, and what led from there to version 2.
     const FIRST_VERSION: &str;
+    const SECOND_VERSION: &str;
     /// What makes the view with readable times.
     const READABLE: &str;
 }
@@ -83,10 +84,11 @@ macro_rules! remote {
                 migrations: a_second_migration_changes_nothing
                 migrations: many_nodes_can_start_at_once
                 migrations: the_keys_of_an_older_schema_are_kept
+                migrations: the_keys_and_events_of_the_second_schema_are_kept
                 migrations: a_newer_schema_is_refused
                 migrations: somebody_elses_table_of_that_name_is_refused
                 migrations: somebody_elses_bookkeeping_is_refused
-                migrations: somebody_elses_audit_log_is_refused
+                migrations: somebody_elses_table_beside_it_is_refused
                 migrations: stores_with_different_tables_are_separate
                 migrations: bad_table_names_are_refused
                 migrations: a_store_that_was_not_migrated_says_so
@@ -95,9 +97,13 @@ macro_rules! remote {
                 rows: counts_stop_at_the_greatest
                 rows: another_unique_index_makes_no_duplicate
                 rows: a_row_that_does_not_read_as_an_event_is_an_error
+                rows: a_row_that_does_not_read_as_a_balance_is_an_error
+                rows: a_row_that_does_not_read_as_usage_is_an_error
                 rows: times_can_be_read_by_people
                 collisions: flushes_in_opposite_orders_lose_nothing
                 collisions: a_deadlock_is_tried_again
+                collisions: a_deadlock_over_usage_is_tried_again
+                collisions: a_deadlock_over_balances_is_tried_again
                 faults: killed_connections_are_replaced
                 faults: an_outage_is_no_denial_and_passes
                 faults: a_silent_server_does_not_block_the_pool

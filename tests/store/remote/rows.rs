@@ -1,13 +1,13 @@
 //! Rows that this crate did not write, and people who read those that it did.
 
 use tower_api_key::{
-    ApiKeyLayer, EventQuery, KeyAction, KeyEvent, RejectionKind,
+    ApiKeyLayer, EventQuery, KeyAction, KeyEvent, RejectionKind, UsageQuery,
     store::{Changes, KeyRepository, KeyStore, KeyUse, ListQuery, StoreErrorKind},
 };
 
 use super::{Remote, Session, open, session};
 use crate::{
-    conformance::{at, digest, full, record},
+    conformance::{at, digest, full, hex_of, record},
     servers::Database,
     support::{ask, texts},
 };
@@ -24,6 +24,10 @@ pub(crate) async fn a_row_that_does_not_read_as_a_key_is_an_error<R: Remote>(dat
         ("use_count", "-1"),
         ("revision", "-1"),
         ("grace_after_use", "-1"),
+        ("limits", "'[{\"name\":\"minute\",\"requests\":0,\"window_seconds\":60}]'"),
+        ("limits", "'null'"),
+        ("credits", "-1"),
+        ("last_used_from", "'10.0.0.0/8'"),
     ]) {
         store.insert(&record(number)).await.unwrap();
         let sql = format!("UPDATE api_keys SET {column} = {value} WHERE name = 'key {number}'");
@@ -74,6 +78,58 @@ pub(crate) async fn a_row_that_does_not_read_as_an_event_is_an_error<R: Remote>(
     let changes = Changes { events: vec![event], ..Changes::default() };
     let error = store.apply(&changes).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+}
+
+pub(crate) async fn a_row_that_does_not_read_as_a_balance_is_an_error<R: Remote>(
+    database: &Database,
+) {
+    let store = open::<R>(database).await;
+    let mut session = session::<R>(database).await;
+    let line = record(1).id;
+    let row = format!(
+        "INSERT INTO api_keys_credits (line, remaining, since, epoch, revision) \
+         VALUES ({}, 1, 2, 3, 4)",
+        R::id(&hex_of(&record(1)).0)
+    );
+    session.run(&row).await.unwrap();
+    assert_eq!(store.balances(&[line]).await.unwrap()[0].1.remaining, 1);
+    for (column, value, good) in [
+        ("remaining", "-1", "1"),
+        ("epoch", "-1", "3"),
+        ("revision", "-1", "4"),
+        ("refill", "'{'", "NULL"),
+        ("refill", "'{\"amount\":0,\"interval\":\"month\"}'", "NULL"),
+    ] {
+        session.run(&format!("UPDATE api_keys_credits SET {column} = {value}")).await.unwrap();
+        // Never more credits, or fewer, than were written.
+        let error = store.balances(&[line]).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{column} = {value}");
+        assert!(texts(&error).contains(column), "{error:?}");
+        session.run(&format!("UPDATE api_keys_credits SET {column} = {good}")).await.unwrap();
+        assert!(store.balances(&[line]).await.is_ok());
+    }
+}
+
+pub(crate) async fn a_row_that_does_not_read_as_usage_is_an_error<R: Remote>(database: &Database) {
+    let store = open::<R>(database).await;
+    let mut session = session::<R>(database).await;
+    let row = format!(
+        "INSERT INTO api_keys_usage (line, hour, outcome, count) VALUES ({}, 0, 'accepted', 5)",
+        R::id(&hex_of(&record(1)).0)
+    );
+    session.run(&row).await.unwrap();
+    let ever = UsageQuery::new(at(i64::MIN), at(i64::MAX));
+    assert_eq!(store.usage(&ever).await.unwrap()[0].count, 5);
+    for (set, column) in
+        [("outcome = 'burnt'", "outcome"), ("outcome = 'accepted', count = -1", "total")]
+    {
+        session.run(&format!("UPDATE api_keys_usage SET {set}")).await.unwrap();
+        let error = store.usage(&ever).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{set}");
+        assert!(texts(&error).contains(column), "{error:?}");
+    }
+    session.run("UPDATE api_keys_usage SET count = 7").await.unwrap();
+    assert_eq!(store.usage(&ever).await.unwrap()[0].count, 7);
 }
 
 /// Keys that another system made: `secrets.token_urlsafe(32)` in Python, of which it keeps

@@ -3,7 +3,7 @@
 use sqlx::SqliteConnection;
 use tokio::task::JoinSet;
 use tower_api_key::{
-    ConfigError,
+    ConfigError, EventQuery, UsageQuery,
     store::{KeyRepository, KeyStore, SqliteStore, StoreErrorKind},
 };
 
@@ -126,16 +126,52 @@ async fn the_keys_of_an_older_schema_are_kept() {
     assert_eq!(number(&mut connection, "SELECT max(version) FROM api_keys_schema").await, 4);
 }
 
+/// What the second version had besides: rotations and the audit log.
 #[tokio::test]
-async fn somebody_elses_audit_log_is_refused() {
+async fn the_keys_and_events_of_the_second_schema_are_kept() {
     let file = File::new();
     let mut connection = file.connect().await;
-    run(&mut connection, "CREATE TABLE api_keys_events (name TEXT)").await;
-    let before = schema(&mut connection).await;
-    let error = SqliteStore::open(&file.path).await.unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Corrupt);
-    assert!(texts(&error).contains("a table api_keys_events already"), "{error:?}");
-    assert_eq!(schema(&mut connection).await, before);
+    let (values, mut old) = of_first_version(1);
+    old.details.rotation.lineage = Some(old.id);
+    old.details.rotation.retires_at = Some(at(9));
+    let (id, digest) = hex_of(&old);
+    let rows = format!(
+        "CREATE TABLE api_keys_schema
+            (version INTEGER NOT NULL PRIMARY KEY, applied_at INTEGER NOT NULL) STRICT;
+        INSERT INTO api_keys_schema VALUES (1, 1), (2, 2);
+        INSERT INTO api_keys (id, digest, name, created_at, updated_at, lineage, retires_at)
+            VALUES (x'{id}', x'{digest}', 'partner', 0, 0, x'{id}', 9);
+        UPDATE api_keys SET {values};
+        INSERT INTO api_keys_events (id, at, action, key_id)
+            VALUES (x'{id}', 1, 'created', x'{id}')"
+    );
+    let first = include_str!("../../../src/store/sqlite/1_keys.sql");
+    for sql in [first, include_str!("../../../src/store/sqlite/2_management.sql"), &rows] {
+        run(&mut connection, sql).await;
+    }
+
+    let store = file.open().await;
+    assert_eq!(stored(&store, old.id).await, old);
+    let events = store.events(&EventQuery::new(10)).await.unwrap().items;
+    assert_eq!(events.iter().map(|event| event.key).collect::<Vec<_>>(), [Some(old.id)]);
+    assert_eq!(store.balances(&[old.id]).await.unwrap(), []);
+    let ever = UsageQuery::new(at(i64::MIN), at(i64::MAX));
+    assert_eq!(store.usage(&ever).await.unwrap(), []);
+    assert_eq!(number(&mut connection, "SELECT max(version) FROM api_keys_schema").await, 4);
+}
+
+#[tokio::test]
+async fn somebody_elses_table_beside_it_is_refused() {
+    for table in ["api_keys_events", "api_keys_credits", "api_keys_usage"] {
+        let file = File::new();
+        let mut connection = file.connect().await;
+        run(&mut connection, &format!("CREATE TABLE {table} (name TEXT)")).await;
+        let before = schema(&mut connection).await;
+        let error = SqliteStore::open(&file.path).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        assert!(texts(&error).contains(&format!("a table {table} already")), "{error:?}");
+        assert_eq!(schema(&mut connection).await, before);
+    }
 }
 
 #[tokio::test]

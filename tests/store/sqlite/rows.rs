@@ -20,6 +20,9 @@ async fn a_row_that_does_not_read_as_a_key_is_an_error() {
         ("allowed_addresses", "'[\"10.0.0.0/33\"]'"),
         ("use_count", "-1"),
         ("revision", "-1"),
+        ("limits", "'[{\"name\":\"minute\",\"requests\":0,\"window_seconds\":60}]'"),
+        ("credits", "-1"),
+        ("last_used_from", "'10.0.0.0/8'"),
     ]) {
         store.insert(&record(number)).await.unwrap();
         let sql = format!("UPDATE api_keys SET {column} = {value} WHERE name = 'key {number}'");
