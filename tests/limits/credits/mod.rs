@@ -1,1 +1,4 @@
-//! Credits: spent in memory, taken from a store some at a time.
+//! Credits: never more than there are, and all of them.
+
+mod spending;
+mod support;
