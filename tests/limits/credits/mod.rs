@@ -1,4 +1,5 @@
 //! Credits: never more than there are, and all of them.
 
+mod managing;
 mod spending;
 mod support;
