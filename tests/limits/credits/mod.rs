@@ -1,5 +1,7 @@
 //! Credits: never more than there are, and all of them.
 
+mod leasing;
 mod managing;
+mod repository;
 mod spending;
 mod support;
