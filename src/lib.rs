@@ -113,6 +113,8 @@
 //! | `tower_api_key_legacy_upgrades_failed_total` | counter | digests of such keys that could not be stored |
 //! | `tower_api_key_legacy_loads_failed_total` | counter | attempts to read which keys have a slow hash that failed |
 //! | `tower_api_key_give_backs_failed_total` | counter | permits of a shared limit that could not be given back |
+//! | `tower_api_key_credit_leases_failed_total` | counter | attempts to take credits from the store, or to give them back, that failed |
+//! | `tower_api_key_credits_lost_total` | counter | credits that may have been lost by that |
 //! | `tower_api_key_use_flushes_failed_total` | counter | attempts to write counts of uses that failed |
 //!
 //! # Why it is built like this
@@ -182,8 +184,9 @@ pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use limit::RedisLimiter;
 pub use limit::{
-    Balance, Bucket, Charge, ChargeGate, ChargeLayer, Decision, Limit, LimitCheck, LimiterOutage,
-    Limits, LocalLimiter, Quota, RateLimiter, RateLimits, Refill, RefillInterval, Standing, Tiers,
+    Balance, Bucket, Charge, ChargeGate, ChargeLayer, Credits, Decision, Limit, LimitCheck,
+    LimiterOutage, Limits, LocalLimiter, Quota, RateLimiter, RateLimits, Refill, RefillInterval,
+    Spend, Standing, Tiers,
 };
 #[cfg(any(feature = "axum", feature = "cli"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]

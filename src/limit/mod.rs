@@ -16,7 +16,7 @@ mod tier;
 pub use self::redis::RedisLimiter;
 pub use self::{
     charge::{Charge, ChargeGate, ChargeLayer},
-    credits::{Balance, Refill, RefillInterval},
+    credits::{Balance, Credits, Refill, RefillInterval, Spend},
     limiter::{Bucket, Decision, LimitCheck, RateLimiter, Standing},
     limits::{Limit, Limits},
     local::LocalLimiter,
@@ -24,4 +24,4 @@ pub use self::{
     rate::{LimiterOutage, RateLimits},
     tier::Tiers,
 };
-pub(crate) use self::{headers::LimitReport, rate::Limited};
+pub(crate) use self::{credits::MOST as MOST_CREDITS, headers::LimitReport, rate::Limited};

@@ -51,7 +51,7 @@ pub struct NewKey {
 
 /// The credits that a key is given.
 ///
-/// Requests spend them where a layer [says so](crate::ApiKeyLayer).
+/// They are spent through [`Credits`](crate::Credits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewCredits {
     /// How many there are: at most 2⁶³ − 1.
@@ -129,6 +129,7 @@ impl KeyManager {
             validate::request_id(request_id)?;
             Ok::<_, InvalidField>(request_digest(self.access.owner(), request_id))
         });
+        new.credits.as_ref().map_or(Ok(()), validate::credits)?;
         let mut record = KeyRecord::new(id, digest, new.name, self.clock.now());
         record.owner = owner;
         record.scopes = new.scopes;

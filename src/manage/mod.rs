@@ -3,6 +3,7 @@
 mod access;
 mod change;
 mod create;
+mod credits;
 mod end;
 mod error;
 mod import;

@@ -1,1 +1,7 @@
-//! Credits: spent in memory, taken from a store some at a time.
+//! Credits: never more than there are, and all of them.
+
+mod leasing;
+mod managing;
+mod repository;
+mod spending;
+mod support;
