@@ -110,6 +110,8 @@
 //! | `tower_api_key_legacy_upgrades_failed_total` | counter | digests of such keys that could not be stored |
 //! | `tower_api_key_legacy_loads_failed_total` | counter | attempts to read which keys have a slow hash that failed |
 //! | `tower_api_key_use_flushes_failed_total` | counter | attempts to write counts of uses that failed |
+//! | `tower_api_key_usage_details_dropped_total` | counter | counts by hour that were dropped because too many waited to be written |
+//! | `tower_api_key_usage_removals_failed_total` | counter | attempts to remove old counts by hour that failed |
 //!
 //! # Why it is built like this
 //!
