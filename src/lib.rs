@@ -173,8 +173,8 @@ pub use layer::ApiKeyLayer;
 #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
 pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
 pub use limit::{
-    Balance, Bucket, Decision, Limit, LimitCheck, Limits, Quota, RateLimiter, Refill,
-    RefillInterval, Standing, Tiers,
+    Balance, Bucket, Decision, FailureThrottle, Limit, LimitCheck, Limits, Quota, RateLimiter,
+    Refill, RefillInterval, Standing, Tiers,
 };
 #[cfg(any(feature = "axum", feature = "cli"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]

@@ -4,6 +4,7 @@ mod credits;
 mod limiter;
 mod limits;
 mod quota;
+mod throttle;
 mod tier;
 
 pub use self::{
@@ -11,5 +12,6 @@ pub use self::{
     limiter::{Bucket, Decision, LimitCheck, RateLimiter, Standing},
     limits::{Limit, Limits},
     quota::Quota,
+    throttle::FailureThrottle,
     tier::Tiers,
 };
