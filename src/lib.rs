@@ -116,6 +116,8 @@
 //! | `tower_api_key_credit_leases_failed_total` | counter | attempts to take credits from the store, or to give them back, that failed |
 //! | `tower_api_key_credits_lost_total` | counter | credits that may have been lost by that |
 //! | `tower_api_key_use_flushes_failed_total` | counter | attempts to write counts of uses that failed |
+//! | `tower_api_key_usage_details_dropped_total` | counter | counts by hour that were dropped because too many waited to be written |
+//! | `tower_api_key_usage_removals_failed_total` | counter | attempts to remove old counts by hour that failed |
 //!
 //! # Why it is built like this
 //!
@@ -184,9 +186,9 @@ pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use limit::RedisLimiter;
 pub use limit::{
-    Balance, Bucket, Charge, ChargeGate, ChargeLayer, Credits, Decision, Limit, LimitCheck,
-    LimiterOutage, Limits, LocalLimiter, Quota, RateLimiter, RateLimits, Refill, RefillInterval,
-    Spend, Standing, Tiers,
+    Balance, Bucket, Charge, ChargeGate, ChargeLayer, Credits, Decision, FailureThrottle, Limit,
+    LimitCheck, LimiterOutage, Limits, LocalLimiter, Quota, RateLimiter, RateLimits, Refill,
+    RefillInterval, Spend, Standing, Tiers,
 };
 #[cfg(any(feature = "axum", feature = "cli"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]

@@ -279,6 +279,31 @@ fn count_lost_credits(lost: u64) {
     }
 }
 
+/// Counts by hour waited to be written, and there were too many.
+pub(crate) fn usage_details_dropped(counts: usize) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(counts, "counts of uses by hour dropped; the totals lack nothing");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_usage_details_dropped_total").increment(counts as u64);
+}
+
+/// The repository keeps no counts by hour. Said once.
+pub(crate) fn usage_by_hour_unsupported() {
+    #[cfg(feature = "tracing")]
+    tracing::warn!("the key store keeps no counts of uses by hour; totals are written");
+}
+
+/// Old counts by hour could not be removed.
+pub(crate) fn usage_not_forgotten(error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        cause = chain(Some(error)),
+        "old counts of uses not removed; they stay for now and it is tried again"
+    );
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_usage_removals_failed_total").increment(1);
+}
+
 /// An error and its sources in a line.
 #[cfg(feature = "tracing")]
 fn chain(mut error: Option<&(dyn Error + 'static)>) -> String {

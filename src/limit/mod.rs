@@ -10,6 +10,7 @@ mod quota;
 mod rate;
 #[cfg(feature = "redis")]
 mod redis;
+mod throttle;
 mod tier;
 
 #[cfg(feature = "redis")]
@@ -22,6 +23,7 @@ pub use self::{
     local::LocalLimiter,
     quota::Quota,
     rate::{LimiterOutage, RateLimits},
+    throttle::FailureThrottle,
     tier::Tiers,
 };
 pub(crate) use self::{credits::MOST as MOST_CREDITS, headers::LimitReport, rate::Limited};

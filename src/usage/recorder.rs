@@ -1,32 +1,41 @@
-//! [`UsageRecorder`]: collects uses and writes them in batches.
+//! [`UsageRecorder`]: counts uses on the request's path.
 
-use std::{
-    collections::HashMap,
-    fmt, mem,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::Mutex as AsyncMutex};
-
+use super::{settings::Settings, writer::Writer};
 use crate::{
-    Clock, KeyId, KeyRecord, SystemClock, observe,
-    store::{KeyRepository, KeyUse, StoreError},
+    Clock, HourlyUsage, KeyRecord, RejectionKind, UsageOutcome, observe,
+    store::{KeyRepository, StoreError},
 };
 
 /// Writes how often keys are used, and when last, without slowing requests down.
 ///
 /// A request adds one to a counter on the record that it found. A background task collects the
-/// counters every five seconds and writes them in batches. While the repository fails, counts are
-/// kept, one for each key, and tried again.
+/// counters every five seconds, at the turn of an hour, and when very many keys were used, and
+/// writes them in batches: to `use_count` and `last_used_at` of the key, and by hour and outcome
+/// for [`KeyManager::usage`](crate::KeyManager::usage), where denials of known keys are counted
+/// beside the requests that were let in. A repository that keeps no counts by hour is given none.
 ///
-/// The last few seconds are in memory only: [`flush`](Self::flush) before the program ends. A write
-/// that fails without saying whether it happened is repeated, so a count may be too high, never
-/// too low. A
-/// `last_used_at` is the time at which its use was collected, so it may be late by the interval.
+/// # When the repository fails
+///
+/// Requests never wait. What was not written is kept and tried again: the sum of each key always,
+/// and of the counts by hour as many as [there is room for](Self::with_detail_capacity), of the
+/// latest hours.
+///
+/// A write that fails without saying whether it happened is repeated, so a count may be too high,
+/// never too low.
+///
+/// # How exact it is
+///
+/// A `last_used_at` is the time at which its use was collected, so it may be late by the interval.
+/// It never goes back, whichever node writes last. A use counts for the hour in which most of the
+/// time since uses were last collected lies, that is for the right one, unless the background task
+/// is late at the turn of an hour.
+///
+/// # Before the program ends
+///
+/// The last few seconds are in memory only: once the server has stopped, [`flush`](Self::flush),
+/// and only then close the repository.
 ///
 /// ```
 /// use tower_api_key::{KeyManager, UsageRecorder, store::MemoryStore};
@@ -43,120 +52,125 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct UsageRecorder(Arc<Inner>);
-
-struct Inner {
-    repository: Arc<dyn KeyRepository>,
-    clock: Arc<dyn Clock>,
-    interval: Duration,
-    /// Whether the background task runs.
-    running: AtomicBool,
-    /// Records whose counters are not zero. A record is in it once, so a busy key costs nothing
-    /// here; only stores that make a record for every lookup add one for every use.
-    used: Mutex<Vec<Arc<KeyRecord>>>,
-    /// Collected and not written yet. Held while writing, so that flushes come one after another.
-    collected: AsyncMutex<HashMap<KeyId, KeyUse>>,
-}
-
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Keys in one write.
-const BATCH: usize = 500;
+pub struct UsageRecorder(Arc<Writer>);
 
 impl UsageRecorder {
     /// A recorder that writes to `repository`.
     pub fn new(repository: impl KeyRepository) -> Self {
-        Self::with(Arc::new(repository), Arc::new(SystemClock), DEFAULT_INTERVAL)
+        Self(Arc::new(Writer::new(Arc::new(repository), Settings::default())))
     }
 
-    fn with(repository: Arc<dyn KeyRepository>, clock: Arc<dyn Clock>, interval: Duration) -> Self {
-        Self(Arc::new(Inner {
-            repository,
-            clock,
-            interval,
-            running: AtomicBool::new(false),
-            used: Mutex::default(),
-            collected: AsyncMutex::default(),
-        }))
-    }
-
-    /// Writes this often. Set it before giving the recorder to a layer.
-    pub fn with_interval(self, interval: Duration) -> Self {
-        Self::with(self.0.repository.clone(), self.0.clock.clone(), interval)
-    }
-
-    /// Reads the time from this clock. Set it before giving the recorder to a layer.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        Self::with(self.0.repository.clone(), Arc::new(clock), self.0.interval)
-    }
-
-    /// Counts a use.
+    /// Counts a use from no address in particular.
     #[inline]
     pub(crate) fn count(&self, record: &Arc<KeyRecord>) {
+        self.count_from(record, || None);
+    }
+
+    /// Counts a use from an address, which is asked for only if it is to be recorded.
+    #[inline]
+    pub(crate) fn count_from(
+        &self,
+        record: &Arc<KeyRecord>,
+        address: impl FnOnce() -> Option<IpAddr>,
+    ) {
+        self.0.inbox.note(record.id, address);
         if record.uses.count() {
             self.first_use(record);
         }
     }
 
+    /// The first use since uses were last collected.
     fn first_use(&self, record: &Arc<KeyRecord>) {
-        self.0.used().push(record.clone());
-        if !self.0.running.swap(true, Ordering::Relaxed) {
-            self.start();
+        if self.0.inbox.put(record.clone()) {
+            self.0.wake();
         }
+        self.0.ensure_running();
     }
 
-    /// Starts the background task, on the runtime that serves requests. Without one, uses are
-    /// written by [`flush`](Self::flush) alone.
-    fn start(&self) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        // Weak, so that the task ends with the last recorder.
-        let (inner, interval) = (Arc::downgrade(&self.0), self.0.interval);
-        runtime.spawn(async move {
-            loop {
-                tokio::time::sleep(interval).await;
-                let Some(inner) = Weak::upgrade(&inner) else { return };
-                if let Err(error) = inner.flush().await {
-                    observe::uses_not_written(&error);
-                }
-            }
-        });
+    /// Counts a request with a known key that was denied.
+    #[cold]
+    #[cfg_attr(not(test), expect(dead_code, reason = "the layer does not call it yet"))]
+    pub(crate) fn denied(&self, record: &KeyRecord, kind: RejectionKind) {
+        if !self.0.keeps_hours() {
+            return;
+        }
+        let settings = &self.0.settings;
+        let denial = HourlyUsage {
+            line: record.lineage(),
+            owner: record.owner.clone(),
+            hour: HourlyUsage::hour_of(settings.clock.now()),
+            outcome: UsageOutcome::Denied(kind),
+            count: 1,
+        };
+        let (dropped, is_many) = self.0.inbox.deny(denial, settings.most_details);
+        if dropped > 0 {
+            observe::usage_details_dropped(dropped);
+        }
+        if is_many {
+            self.0.wake();
+        }
+        self.0.ensure_running();
     }
 
-    /// Writes all uses that were counted until now. After an error they are kept and tried again.
+    /// Writes all that was counted until now. After an error it is kept and tried again.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.0.flush().await
     }
 }
 
-impl Inner {
-    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
-    fn used(&self) -> MutexGuard<'_, Vec<Arc<KeyRecord>>> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+/// Set these before giving the recorder to a layer: each starts with an empty one.
+impl UsageRecorder {
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.0.settings.clone();
+        change(&mut settings);
+        Self(Arc::new(Writer::new(self.0.repository.clone(), settings)))
     }
 
-    async fn flush(&self) -> Result<(), StoreError> {
-        let mut collected = self.collected.lock().await;
-        let used = mem::take(&mut *self.used());
-        let now = self.clock.now();
-        for record in used {
-            let fresh = KeyUse::new(record.id, 0, now);
-            let sum = collected.entry(record.id).or_insert(fresh);
-            sum.count = sum.count.saturating_add(record.uses.collect());
-            sum.last_used_at = sum.last_used_at.max(now);
-        }
-        while !collected.is_empty() {
-            let batch: Vec<_> = collected.values().take(BATCH).copied().collect();
-            self.repository.record_uses(&batch).await?;
-            for written in batch {
-                collected.remove(&written.id);
-            }
-        }
-        Ok(())
+    /// Writes this often; every five seconds by default.
+    pub fn with_interval(self, interval: Duration) -> Self {
+        self.with(|settings| settings.interval = interval)
+    }
+
+    /// Reads the time from this clock.
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        self.with(|settings| settings.clock = Arc::new(clock))
+    }
+
+    /// Records the address that each key was last used from, as
+    /// [`last_used_from`](crate::KeyDetails::last_used_from). The layer has to know how to
+    /// [find it](crate::ApiKeyLayer::with_client_address).
+    ///
+    /// An address may be personal data, so by default none is recorded. Those that were recorded
+    /// stay with their keys when this is taken away.
+    pub fn with_client_addresses(self) -> Self {
+        self.with(|settings| settings.client_addresses = true)
+    }
+
+    /// Removes counts by hour that are older than this, once an hour. By default they stay.
+    ///
+    /// It is the background task that does so, and that runs from the first use on. Where it does
+    /// not, [`KeyRepository::forget_usage`] can be called by whatever runs once a day.
+    pub fn with_retention(self, retention: Duration) -> Self {
+        self.with(|settings| settings.retention = Some(retention))
+    }
+
+    /// Keeps so many counts by hour while the repository fails; 100,000 by default, which take up
+    /// some 20 MB. There is one for each key, hour and outcome. Then those of the oldest hours are
+    /// dropped, which is logged; `use_count` and `last_used_at` lack nothing.
+    ///
+    /// As many again may come in while a write is going on.
+    pub fn with_detail_capacity(self, counts: usize) -> Self {
+        self.with(|settings| settings.most_details = counts)
     }
 }
 
 impl fmt::Debug for UsageRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UsageRecorder").field("interval", &self.0.interval).finish_non_exhaustive()
+        let settings = &self.0.settings;
+        f.debug_struct("UsageRecorder")
+            .field("interval", &settings.interval)
+            .field("client_addresses", &settings.client_addresses)
+            .field("retention", &settings.retention)
+            .finish_non_exhaustive()
     }
 }

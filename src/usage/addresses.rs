@@ -1,0 +1,36 @@
+//! [`LastAddresses`]: where keys were last used from.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::KeyId;
+
+/// The address of the last use of each key that was used since uses were last collected.
+///
+/// Not on the record, where every key in a cache would pay for it with memory.
+#[derive(Default)]
+pub(super) struct LastAddresses([Mutex<HashMap<KeyId, IpAddr>>; SHARDS]);
+
+/// So that requests with different keys seldom wait for each other.
+const SHARDS: usize = 16;
+
+impl LastAddresses {
+    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
+    fn shard(&self, key: KeyId) -> MutexGuard<'_, HashMap<KeyId, IpAddr>> {
+        // The last byte of an id is random.
+        let [.., last] = *key.as_bytes();
+        self.0[usize::from(last) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note(&self, key: KeyId, address: IpAddr) {
+        // A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`.
+        self.shard(key).insert(key, address.to_canonical());
+    }
+
+    pub(super) fn take(&self, key: KeyId) -> Option<IpAddr> {
+        self.shard(key).remove(&key)
+    }
+}

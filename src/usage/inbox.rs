@@ -1,0 +1,82 @@
+//! [`Inbox`]: what requests leave for the recorder. None of them waits for more than a moment.
+
+use std::{
+    mem,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{addresses::LastAddresses, collected::Hours};
+use crate::{HourlyUsage, KeyId, KeyRecord};
+
+/// What requests leave for the recorder.
+pub(super) struct Inbox {
+    /// Records whose counters are not zero. A record is in it once, so a busy key costs nothing
+    /// here; only stores that make a record for every lookup add one for every use.
+    used: Mutex<Vec<Arc<KeyRecord>>>,
+    denied: Mutex<Hours>,
+    /// Where keys were last used from, if that is to be known.
+    addresses: Option<LastAddresses>,
+}
+
+/// Where so much has come in, it is collected before the interval is over.
+pub(super) const MANY: usize = 10_000;
+
+impl Inbox {
+    pub(super) fn new(with_addresses: bool) -> Self {
+        let addresses = with_addresses.then(LastAddresses::default);
+        Self { used: Mutex::default(), denied: Mutex::default(), addresses }
+    }
+
+    // No code that can panic runs under the locks, so a poisoned one still guards sound data.
+    fn used(&self) -> MutexGuard<'_, Vec<Arc<KeyRecord>>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn denied(&self) -> MutexGuard<'_, Hours> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a record in whose counter was zero. True where that makes [`MANY`].
+    pub(super) fn put(&self, record: Arc<KeyRecord>) -> bool {
+        let mut used = self.used();
+        used.push(record);
+        used.len() == MANY
+    }
+
+    /// Counts a denial, and keeps no more than `most` counts. Returns how many were dropped for
+    /// that, and whether there are [`MANY`] now.
+    pub(super) fn deny(&self, denial: HourlyUsage, most: usize) -> (usize, bool) {
+        let mut denied = self.denied();
+        let before = denied.len();
+        denied.add(denial);
+        let is_many = before < denied.len() && denied.len() == MANY;
+        (denied.drop_beyond(most), is_many)
+    }
+
+    /// Notes where a key is used from, before the use is counted: whoever collects the use then
+    /// finds the address.
+    #[inline]
+    pub(super) fn note(&self, key: KeyId, address: impl FnOnce() -> Option<IpAddr>) {
+        if let Some(addresses) = &self.addresses
+            && let Some(address) = address()
+        {
+            addresses.note(key, address);
+        }
+    }
+
+    pub(super) fn take_used(&self) -> Vec<Arc<KeyRecord>> {
+        // As much room as was needed this time, so that requests need not make it.
+        let room = self.used().len();
+        let empty = Vec::with_capacity(room);
+        mem::replace(&mut *self.used(), empty)
+    }
+
+    pub(super) fn take_denied(&self) -> Hours {
+        mem::take(&mut *self.denied())
+    }
+
+    pub(super) fn take_address(&self, key: KeyId) -> Option<IpAddr> {
+        self.addresses.as_ref().and_then(|addresses| addresses.take(key))
+    }
+}

@@ -1,0 +1,239 @@
+//! [`Writer`]: collects what requests left and writes it in batches.
+
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex as AsyncMutex, Notify},
+    time::timeout,
+};
+
+use super::{collected::Collected, inbox::Inbox, settings::Settings};
+use crate::{
+    HourlyUsage, Timestamp, UsageOutcome, observe,
+    store::{KeyRepository, KeyUse, StoreError, StoreErrorKind},
+};
+
+/// What clones of a recorder share.
+pub(super) struct Writer {
+    pub(super) repository: Arc<dyn KeyRepository>,
+    pub(super) settings: Settings,
+    pub(super) inbox: Inbox,
+    /// Collected since the last write began.
+    fresh: Mutex<Fresh>,
+    /// Held while writing, so that writes come one after another.
+    writing: Arc<AsyncMutex<Writing>>,
+    /// Whether the background task runs.
+    is_running: AtomicBool,
+    /// Ends the background task's wait.
+    wake: Arc<Notify>,
+    /// Not if the repository keeps no counts by hour.
+    keeps_hours: AtomicBool,
+}
+
+struct Fresh {
+    collected: Collected,
+    /// When this was last added to.
+    at: Timestamp,
+}
+
+#[derive(Default)]
+struct Writing {
+    /// What is being written, and what could not be.
+    collected: Collected,
+    /// The hour in which old counts were last removed.
+    forgotten_in: Option<Timestamp>,
+}
+
+/// Entries in one write: a statement of a few hundred kibibytes.
+const BATCH: usize = 2_000;
+
+const AN_HOUR: Duration = Duration::from_hours(1);
+
+/// A turn of the hour that is nearer than this is not waited for by itself.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
+impl Writer {
+    pub(super) fn new(repository: Arc<dyn KeyRepository>, settings: Settings) -> Self {
+        let fresh = Fresh { collected: Collected::default(), at: settings.clock.now() };
+        Self {
+            repository,
+            inbox: Inbox::new(settings.client_addresses),
+            settings,
+            fresh: Mutex::new(fresh),
+            writing: Arc::default(),
+            is_running: AtomicBool::new(false),
+            wake: Arc::default(),
+            keeps_hours: AtomicBool::new(true),
+        }
+    }
+
+    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
+    fn fresh(&self) -> MutexGuard<'_, Fresh> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn keeps_hours(&self) -> bool {
+        self.keeps_hours.load(Ordering::Relaxed)
+    }
+
+    /// Has the background task collect now.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Starts the background task if it does not run, on the runtime that serves requests. Without
+    /// one, uses are written by [`flush`](Self::flush) alone.
+    #[inline]
+    pub(super) fn ensure_running(self: &Arc<Self>) {
+        if !self.is_running.load(Ordering::Relaxed) {
+            self.start();
+        }
+    }
+
+    #[cold]
+    fn start(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.is_running.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (task, wake, mut wait) = (Task(Arc::downgrade(self)), self.wake.clone(), self.wait());
+        runtime.spawn(async move {
+            loop {
+                // Nobody waits for either of the two.
+                let _ = timeout(wait, wake.notified()).await;
+                let Some(writer) = task.0.upgrade() else { return };
+                writer.collect();
+                writer.write_aside();
+                wait = writer.wait();
+            }
+        });
+    }
+
+    /// How long until uses are collected again: the interval, or until the hour is over.
+    fn wait(&self) -> Duration {
+        let now = self.settings.clock.now();
+        let left = HourlyUsage::hour_of(now).saturating_add(AN_HOUR).saturating_since(now);
+        self.settings.interval.min(left).max(SHORTEST_WAIT)
+    }
+
+    /// Takes over what requests left.
+    fn collect(&self) {
+        let mut fresh = self.fresh();
+        let now = self.settings.clock.now();
+        // Of the time in which the uses were, the middle says best in which hour most of them were.
+        let since = fresh.at.max(now.saturating_sub(self.settings.interval)).min(now);
+        let hour = HourlyUsage::hour_of(since.saturating_add(now.saturating_since(since) / 2));
+        let keeps_hours = self.keeps_hours();
+        fresh.at = now;
+        for record in self.inbox.take_used() {
+            let count = record.uses.collect();
+            let last_used_from = self.inbox.take_address(record.id);
+            let key_use = KeyUse { last_used_from, ..KeyUse::new(record.id, count, now) };
+            fresh.collected.add_use(key_use);
+            if keeps_hours {
+                let (line, owner) = (record.lineage(), record.owner.clone());
+                let outcome = UsageOutcome::Accepted;
+                fresh.collected.hours.add(HourlyUsage { line, owner, hour, outcome, count });
+            }
+        }
+        let denied = self.inbox.take_denied();
+        fresh.collected.hours.absorb(denied);
+        self.bound(&mut fresh.collected);
+    }
+
+    fn bound(&self, collected: &mut Collected) {
+        let dropped = collected.hours.drop_beyond(self.settings.most_details);
+        if dropped > 0 {
+            observe::usage_details_dropped(dropped);
+        }
+    }
+
+    /// Writes what was collected, in a task of its own: while the repository takes its time, what
+    /// requests leave goes on being collected. Nothing, if a write is going on.
+    fn write_aside(self: &Arc<Self>) {
+        let Ok(mut writing) = self.writing.clone().try_lock_owned() else { return };
+        let writer = self.clone();
+        tokio::spawn(async move {
+            match writer.write(&mut writing).await {
+                Ok(()) => writer.forget(&mut writing).await,
+                Err(error) => observe::uses_not_written(&error),
+            }
+        });
+    }
+
+    /// Writes all that was counted until now.
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+        let mut writing = self.writing.lock().await;
+        self.collect();
+        self.write(&mut writing).await
+    }
+
+    /// What was written is taken off afterwards: whoever gives this up in the middle loses nothing.
+    async fn write(&self, writing: &mut Writing) -> Result<(), StoreError> {
+        let collected = &mut writing.collected;
+        collected.absorb(mem::take(&mut self.fresh().collected));
+        self.bound(collected);
+        loop {
+            let batch = collected.some_uses(BATCH);
+            if batch.is_empty() {
+                break;
+            }
+            self.repository.record_uses(&batch).await?;
+            collected.uses_are_written(&batch);
+        }
+        loop {
+            let batch = collected.hours.some(BATCH);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            match self.repository.record_usage(&batch).await {
+                Err(error) if error.kind() == StoreErrorKind::Unsupported => {
+                    self.keeps_hours.store(false, Ordering::Relaxed);
+                    observe::usage_by_hour_unsupported();
+                    collected.hours = Default::default();
+                }
+                result => {
+                    result?;
+                    collected.hours.are_written(&batch);
+                }
+            }
+        }
+    }
+
+    /// Once in an hour, removes counts that are older than the retention.
+    async fn forget(&self, writing: &mut Writing) {
+        let Some(retention) = self.settings.retention.filter(|_| self.keeps_hours()) else {
+            return;
+        };
+        let now = self.settings.clock.now();
+        let hour = HourlyUsage::hour_of(now);
+        if writing.forgotten_in == Some(hour) {
+            return;
+        }
+        let before = HourlyUsage::hour_of(now.saturating_sub(retention));
+        match self.repository.forget_usage(before).await {
+            Ok(_) => writing.forgotten_in = Some(hour),
+            Err(error) => observe::usage_not_forgotten(&error),
+        }
+    }
+}
+
+/// The background task ends with the last recorder, and may be started again if its runtime ends
+/// before.
+struct Task(Weak<Writer>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(writer) = self.0.upgrade() {
+            writer.is_running.store(false, Ordering::Relaxed);
+        }
+    }
+}
