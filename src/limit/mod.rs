@@ -6,6 +6,7 @@ mod limits;
 mod quota;
 mod tier;
 
+pub(crate) use self::credits::MOST_CREDITS;
 pub use self::{
     credits::{Balance, Refill, RefillInterval},
     limiter::{Bucket, Decision, LimitCheck, RateLimiter, Standing},

@@ -1,8 +1,11 @@
 //! [`KeyManager`]: issuing keys and looking after them.
 
 mod access;
+#[cfg(feature = "axum")]
+mod balances;
 mod change;
 mod create;
+mod credits_json;
 mod end;
 mod error;
 mod import;

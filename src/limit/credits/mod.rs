@@ -3,6 +3,7 @@
 mod balance;
 mod refill;
 
+pub(crate) use self::balance::MOST as MOST_CREDITS;
 pub use self::{
     balance::Balance,
     refill::{Refill, RefillInterval},
