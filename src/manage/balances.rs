@@ -40,7 +40,8 @@ impl KeyManager {
                 return Err(super::InvalidField::new("credits", "are not spent by this key").into());
             };
             let mut balance = old.at(self.clock.now());
-            balance.remaining = balance.remaining.saturating_add(amount).min(crate::limit::MOST_CREDITS);
+            balance.remaining =
+                balance.remaining.saturating_add(amount).min(crate::limit::MOST_CREDITS);
             balance.revision += 1;
             let update =
                 BalanceUpdate { line: record.lineage(), expected: Some(old.revision), balance };

@@ -78,9 +78,8 @@ mod tests {
 
     #[test]
     fn credits_are_a_number_or_an_object() {
-        let refill = |amount, interval| {
-            Some(Refill { amount: NonZeroU64::new(amount).unwrap(), interval })
-        };
+        let refill =
+            |amount, interval| Some(Refill { amount: NonZeroU64::new(amount).unwrap(), interval });
         let daily = RefillInterval::Seconds(NonZeroU32::new(86_400).unwrap());
         for (json, remaining, refill) in [
             ("0", 0, None),

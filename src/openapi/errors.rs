@@ -29,6 +29,11 @@ pub(super) const INTERNAL: Error = ("internal_error", "The server's fault.");
 pub(super) const UNSUPPORTED: Error =
     ("not_supported", "The store that API keys are kept in has no audit log.");
 
+pub(super) const NO_USAGE: Error =
+    ("not_supported", "The store that API keys are kept in keeps no usage.");
+pub(super) const NO_CREDITS: Error =
+    ("not_supported", "The store that API keys are kept in keeps no credits.");
+
 pub(super) fn unavailable() -> Response {
     let meaning = "API keys cannot be read or written right now.";
     retry_after(problem(&[("store_unavailable", meaning)]))

@@ -98,9 +98,8 @@ pub(super) async fn create(
         error => error.into(),
     })?;
     // Not read again: when that failed, the key would be lost.
-    let balance = credits.map(|credits| {
-        Balance::new(credits.remaining, credits.refill, issued.record.created_at)
-    });
+    let balance = credits
+        .map(|credits| Balance::new(credits.remaining, credits.refill, issued.record.created_at));
     Ok(view::issued(&issued, balance.as_ref(), uri.path().trim_end_matches('/'), keys.now()))
 }
 

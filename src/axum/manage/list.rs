@@ -68,9 +68,10 @@ pub(super) async fn list(
     let now = keys.now();
     let page = keys.list(&filters.query(now)?).await.map_err(Problem::of_query)?;
     let balances = keys.balances_by_line(&page.items).await.map_err(Problem::of_query)?;
-    let items = page.items.iter().map(|record| {
-        KeyView::new(record, now).with_balance(balances.get(&record.lineage()))
-    });
+    let items = page
+        .items
+        .iter()
+        .map(|record| KeyView::new(record, now).with_balance(balances.get(&record.lineage())));
     let items = items.collect();
     Ok(body::json(StatusCode::OK, &Listing { items, next_cursor: page.next }))
 }

@@ -60,7 +60,9 @@ impl Range {
         // The hour or day that it is now, to its end.
         let end = until.map_or_else(
             || start(now).saturating_add(bounds.step),
-            |until| if start(until) < until { start(until).saturating_add(bounds.step) } else { until },
+            |until| {
+                if start(until) < until { start(until).saturating_add(bounds.step) } else { until }
+            },
         );
         let Some(since) = since else {
             return Self { since: end.saturating_sub(bounds.usual), until: end }.in_order();

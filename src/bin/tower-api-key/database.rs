@@ -1,13 +1,13 @@
 //! The store behind `DATABASE_URL`, and the manager of its keys.
 
-use std::{env, sync::Arc, time::Duration};
+use std::{collections::HashMap, env, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, MySqlPool, PgPool,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tower_api_key::{
-    KeyHasher, KeyManager, Peppers,
+    Balance, KeyHasher, KeyId, KeyManager, KeyRecord, ManageError, Peppers,
     store::{
         self, ConnectError, Invalidations, KeyRepository, MySqlStore, PostgresInvalidations,
         PostgresStore, RedisInvalidations, SqliteStore, StoreError,
@@ -78,6 +78,28 @@ impl Database {
             manager = manager.with_invalidations(bus);
         }
         Ok(Self { repository, manager, hasher, is_peppered })
+    }
+
+    /// What is left of the credits of these keys, by their lines. One question for all of them.
+    pub(crate) async fn balances(
+        &self,
+        records: &[Arc<KeyRecord>],
+    ) -> Result<HashMap<KeyId, Balance>, Failure> {
+        let spending = records.iter().filter(|record| record.details.credits.is_some());
+        let lines: Vec<_> = spending.map(|record| record.lineage()).collect();
+        if lines.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let balances = self.repository.balances(&lines).await.map_err(ManageError::Store)?;
+        Ok(balances.into_iter().collect())
+    }
+
+    /// The same of one key.
+    pub(crate) async fn balance(
+        &self,
+        record: &Arc<KeyRecord>,
+    ) -> Result<Option<Balance>, Failure> {
+        Ok(self.balances(std::slice::from_ref(record)).await?.remove(&record.lineage()))
     }
 
     pub(crate) async fn close(&self) {

@@ -73,6 +73,8 @@ async fn a_store_that_is_down_is_503_and_says_no_more() {
         ("DELETE", ID, ""),
         ("POST", &format!("{ID}/revoke"), ""),
         ("POST", &format!("{ID}/rotate"), ""),
+        ("POST", &format!("{ID}/credits"), r#"{"add":1}"#),
+        ("GET", &format!("{ID}/usage"), ""),
     ] {
         for headers in [&[][..], &[("if-match", "\"0\"")]] {
             let answer = send(&app(true), method, path, headers, body).await;
@@ -90,6 +92,16 @@ async fn a_store_without_an_audit_log_says_so() {
     let created = send(&app, "POST", "/", &[], r#"{"name":"x"}"#).await.json(201);
     let events = format!("/{}/events", created["id"].as_str().unwrap());
     for path in ["/events", &events] {
+        send(&app, "GET", path, &[], "").await.problem(501, "not_supported");
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_usage_says_so() {
+    let app = app(false);
+    let created = send(&app, "POST", "/", &[], r#"{"name":"x"}"#).await.json(201);
+    let usage = format!("/{}/usage", created["id"].as_str().unwrap());
+    for path in ["/usage", "/usage/top", &usage] {
         send(&app, "GET", path, &[], "").await.problem(501, "not_supported");
     }
 }
