@@ -94,9 +94,10 @@ impl MySqlStore {
 
     /// Makes the tables, or brings those of an older version up to date.
     ///
-    /// They are the key table and two named after it: `_events` is the audit log, and in `_schema`
-    /// their version is kept. No other table is touched. Doing it again changes nothing, and several nodes may do it at
-    /// once. What was interrupted is finished the next time.
+    /// They are the key table and four named after it: `_events` is the audit log, `_credits` has
+    /// the balances of keys that spend credits, `_usage` counts requests by the hour, and in
+    /// `_schema` their version is kept. No other table is touched. Doing it again changes nothing,
+    /// and several nodes may do it at once. What was interrupted is finished the next time.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.0.migrate().await
     }

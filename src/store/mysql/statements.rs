@@ -1,12 +1,17 @@
 //! The SQL of [`MySqlStore`](super::MySqlStore), for MySQL and MariaDB alike.
 
-use crate::store::sql::{CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement};
+use crate::store::sql::{
+    BALANCE, CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement,
+};
 
 /// For a table with this name, which was checked.
 pub(super) fn statements(table: &str) -> Statements {
     let (names, values) = (columns().join(", "), each(&columns(), |_| "?"));
     let changes = each(&CHANGING, |column| format!("{column} = ?"));
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, |_| "?"));
+    let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
+    let balance_changes = each(&BALANCE, |column| format!("{column} = ?"));
+    let total = "CAST(least(sum(count), 9223372036854775807) AS SIGNED) AS total";
     Statements {
         table: table.into(),
         find: statement(format!(
@@ -19,15 +24,19 @@ pub(super) fn statements(table: &str) -> Statements {
             statement,
         ),
         update: statement(format!("UPDATE `{table}` SET {changes} WHERE id = ? AND revision = ?")),
-        // Takes `[["<id in hex>", count, time], …]`, each id once. The rows are locked in this
-        // order, so that two nodes that write at once do not wait for each other. A count stops
-        // at the greatest.
+        // Takes what `row::uses` makes, each id once. The rows are locked in this order, so that
+        // two nodes that write at once do not wait for each other. A count stops at the greatest.
+        // The address comes first, since it depends on the time that was.
         record_uses: statement(format!(
             "UPDATE JSON_TABLE(?, '$[*]' COLUMNS ( \
-                 id CHAR(32) PATH '$[0]', added BIGINT PATH '$[1]', used_at BIGINT PATH '$[2]' \
+                 id CHAR(32) PATH '$[0]', added BIGINT PATH '$[1]', used_at BIGINT PATH '$[2]', \
+                 came_from VARCHAR(64) PATH '$[3]', came_at BIGINT PATH '$[4]' \
              )) AS uses STRAIGHT_JOIN `{table}` AS all_keys ON all_keys.id = unhex(uses.id) SET \
                  all_keys.use_count = all_keys.use_count \
                      + least(uses.added, 9223372036854775807 - all_keys.use_count), \
+                 all_keys.last_used_from = if( \
+                     uses.came_at >= coalesce(all_keys.last_used_at, uses.came_at), \
+                     uses.came_from, all_keys.last_used_from), \
                  all_keys.last_used_at = \
                      greatest(uses.used_at, coalesce(all_keys.last_used_at, uses.used_at))"
         )),
@@ -36,12 +45,53 @@ pub(super) fn statements(table: &str) -> Statements {
             &format!("({event_values})"),
             statement,
         ),
+        // A row that is there already counts as two, and the transaction comes to nothing. To
+        // ignore it would be to ignore other errors as well, and to leave it as it is counts as
+        // one for clients that, like sqlx, ask for the rows that were found.
+        insert_balance: Inserts::ending(
+            &format!("INSERT INTO `{table}_credits` (line, {balance}) VALUES"),
+            &format!("(?, {balance_values})"),
+            " ON DUPLICATE KEY UPDATE revision = -1",
+            statement,
+        ),
+        update_balance: statement(format!(
+            "UPDATE `{table}_credits` SET {balance_changes} WHERE line = ? AND revision = ?"
+        )),
+        balances: statement(format!(
+            "SELECT credits.line, {balance} \
+                 FROM JSON_TABLE(?, '$[*]' COLUMNS (line CHAR(32) PATH '$')) AS asked \
+                 STRAIGHT_JOIN `{table}_credits` AS credits ON credits.line = unhex(asked.line)"
+        )),
+        purge_balances: statement(format!(
+            "DELETE FROM `{table}_credits` \
+                 WHERE line NOT IN (SELECT coalesce(lineage, id) FROM `{table}`)"
+        )),
+        // Takes what `usage::counts` makes, and keeps its order. A count stops at the greatest.
+        record_usage: statement(format!(
+            "INSERT INTO `{table}_usage` (line, hour, outcome, count, owner) \
+                 SELECT unhex(news.line), news.hour, news.outcome, news.added, news.owner \
+                 FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
+                     line CHAR(32) PATH '$[0]', hour BIGINT PATH '$[1]', \
+                     outcome VARCHAR(32) PATH '$[2]', added BIGINT PATH '$[3]', \
+                     owner VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[4]' \
+                 )) AS news \
+                 ON DUPLICATE KEY UPDATE count = `{table}_usage`.count \
+                     + least(news.added, 9223372036854775807 - `{table}_usage`.count)"
+        )),
+        forget_usage: statement(format!("DELETE FROM `{table}_usage` WHERE hour < ?")),
         filters: Filters {
             purge: format!("DELETE FROM `{table}` WHERE (revoked_at < ? OR deleted_at < ?)"),
             keys: format!("SELECT {names} FROM `{table}` WHERE id <= ? AND deleted_at IS NULL"),
             end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
             events: format!("SELECT {event} FROM `{table}_events` WHERE id <= ?"),
             end_of_events: " ORDER BY id DESC LIMIT ?".to_owned(),
+            usage: format!("SELECT hour, outcome, {total} FROM `{table}_usage` WHERE hour >= ?"),
+            end_of_usage: " GROUP BY hour, outcome ORDER BY hour, outcome",
+            busiest: format!(
+                "SELECT line, {total} FROM `{table}_usage` \
+                     WHERE outcome = 'accepted' AND count > 0 AND hour >= ?"
+            ),
+            end_of_busiest: " GROUP BY line ORDER BY total DESC, line LIMIT ?",
             // To the collation, spaces at the end are nothing. None of those that tell them apart
             // is known to both MySQL and MariaDB.
             owner: "owner = ? AND octet_length(owner) = octet_length(?)",
@@ -51,6 +101,7 @@ pub(super) fn statements(table: &str) -> Statements {
                  OR locate(CAST(? AS BINARY), CAST(start AS BINARY)) = 1)",
             legacy: "is_legacy = TRUE",
             key: "key_id = ?",
+            line: "line = ?",
         },
     }
 }

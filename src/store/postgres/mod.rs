@@ -88,9 +88,10 @@ impl PostgresStore {
 
     /// Makes the tables, or brings those of an older version up to date.
     ///
-    /// They are the key table and two named after it: `_events` is the audit log, and in `_schema`
-    /// their version is kept. No other table is touched. Doing it again changes nothing, and several nodes may do it at
-    /// once. An error has changed nothing.
+    /// They are the key table and four named after it: `_events` is the audit log, `_credits` has
+    /// the balances of keys that spend credits, `_usage` counts requests by the hour, and in
+    /// `_schema` their version is kept. No other table is touched. Doing it again changes nothing,
+    /// and several nodes may do it at once. An error has changed nothing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.0.migrate().await
     }

@@ -1,5 +1,5 @@
 CREATE VIEW api_keys_readable AS
-SELECT id, start, name, owner, scopes, tier, disabled, use_count,
+SELECT id, start, name, owner, scopes, tier, limits, disabled, use_count, last_used_from,
     to_timestamp(created_at / 1000.0) AS created_at,
     to_timestamp(expires_at / 1000.0) AS expires_at,
     to_timestamp(retires_at / 1000.0) AS retires_at,

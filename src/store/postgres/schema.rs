@@ -12,9 +12,11 @@ use crate::store::{
 };
 
 impl Schema for Postgres {
-    const MIGRATIONS: [Migration; 2] = [
+    const MIGRATIONS: [Migration; 4] = [
         Migration { makes: "", sql: include_str!("1_keys.sql") },
         Migration { makes: "_events", sql: include_str!("2_management.sql") },
+        Migration { makes: "_credits", sql: include_str!("3_credits.sql") },
+        Migration { makes: "_usage", sql: include_str!("4_usage.sql") },
     ];
 
     const BOOKKEEPING: &'static str = "CREATE TABLE IF NOT EXISTS \"api_keys_schema\" \

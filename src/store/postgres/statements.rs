@@ -1,10 +1,12 @@
 //! The SQL of [`PostgresStore`](super::PostgresStore).
 
-use crate::store::sql::{CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement};
+use crate::store::sql::{
+    BALANCE, CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement,
+};
 
 /// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
 /// there and back.
-const IDS: [&str; 5] = ["id", "lineage", "rotated_from", "rotated_to", "key_id"];
+const IDS: [&str; 6] = ["id", "lineage", "rotated_from", "rotated_to", "key_id", "line"];
 
 /// A value for a column.
 fn value(column: &str) -> &str {
@@ -32,6 +34,9 @@ pub(super) fn statements(table: &str) -> Statements {
     let changes = each(&CHANGING, |column| format!("{column} = {}", value(column)));
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, value));
     let selected_event = each(&EVENT, selected);
+    let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
+    let balance_changes = each(&BALANCE, |column| format!("{column} = ?"));
+    let total = "least(sum(count), 9223372036854775807)::bigint AS total";
     Statements {
         table: table.into(),
         find: statement(format!(
@@ -48,13 +53,14 @@ pub(super) fn statements(table: &str) -> Statements {
         update: statement(format!(
             "UPDATE \"{table}\" SET {changes} WHERE id = encode(?, 'hex')::uuid AND revision = ?"
         )),
-        // Takes `[["<id in hex>", count, time], …]`, each id once. The rows are locked in the
-        // order of ids, so that two nodes that write at once do not wait for each other. A count
-        // stops at the greatest. Of an array, the server expects few rows, and uses the index.
+        // Takes what `row::uses` makes, each id once. The rows are locked in the order of ids, so
+        // that two nodes that write at once do not wait for each other. A count stops at the
+        // greatest. Of an array, the server expects few rows, and uses the index.
         record_uses: statement(format!(
             "WITH uses AS ( \
                  SELECT (item ->> 0)::uuid AS id, (item ->> 1)::bigint AS added, \
-                     (item ->> 2)::bigint AS used_at \
+                     (item ->> 2)::bigint AS used_at, item ->> 3 AS came_from, \
+                     (item ->> 4)::bigint AS came_at \
                  FROM unnest(ARRAY(SELECT json_array_elements(?::text::json))) AS items (item) \
              ), locked AS ( \
                  SELECT id FROM \"{table}\" WHERE id IN (SELECT id FROM uses) \
@@ -63,6 +69,9 @@ pub(super) fn statements(table: &str) -> Statements {
              UPDATE \"{table}\" AS keys SET \
                  use_count = keys.use_count \
                      + least(uses.added, 9223372036854775807 - keys.use_count), \
+                 last_used_from = CASE \
+                     WHEN uses.came_at >= coalesce(keys.last_used_at, uses.came_at) \
+                     THEN uses.came_from ELSE keys.last_used_from END, \
                  last_used_at = greatest(keys.last_used_at, uses.used_at) \
              FROM locked JOIN uses USING (id) WHERE keys.id = locked.id"
         )),
@@ -71,6 +80,34 @@ pub(super) fn statements(table: &str) -> Statements {
             &format!("({event_values})"),
             statement,
         ),
+        insert_balance: Inserts::ending(
+            &format!("INSERT INTO \"{table}_credits\" (line, {balance}) VALUES"),
+            &format!("({}, {balance_values})", value("line")),
+            " ON CONFLICT (line) DO NOTHING",
+            statement,
+        ),
+        update_balance: statement(format!(
+            "UPDATE \"{table}_credits\" SET {balance_changes} \
+                 WHERE line = encode(?, 'hex')::uuid AND revision = ?"
+        )),
+        balances: statement(format!(
+            "SELECT uuid_send(line) AS line, {balance} FROM \"{table}_credits\" \
+                 WHERE line = ANY (ARRAY(SELECT json_array_elements_text(?::text::json)::uuid))"
+        )),
+        purge_balances: statement(format!(
+            "DELETE FROM \"{table}_credits\" AS credits WHERE NOT EXISTS ( \
+                 SELECT 1 FROM \"{table}\" WHERE coalesce(lineage, id) = credits.line)"
+        )),
+        // Takes what `usage::counts` makes, and keeps its order. A count stops at the greatest.
+        record_usage: statement(format!(
+            "INSERT INTO \"{table}_usage\" AS counts (line, hour, outcome, count, owner) \
+                 SELECT (item ->> 0)::uuid, (item ->> 1)::bigint, item ->> 2, \
+                     (item ->> 3)::bigint, item ->> 4 \
+                 FROM json_array_elements(?::text::json) AS items (item) \
+                 ON CONFLICT (line, hour, outcome) DO UPDATE SET count = \
+                     counts.count + least(excluded.count, 9223372036854775807 - counts.count)"
+        )),
+        forget_usage: statement(format!("DELETE FROM \"{table}_usage\" WHERE hour < ?")),
         filters: Filters {
             purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
             keys: format!(
@@ -84,11 +121,21 @@ pub(super) fn statements(table: &str) -> Statements {
                  WHERE id <= encode(?, 'hex')::uuid"
             ),
             end_of_events: format!(" ORDER BY \"{table}_events\".id DESC LIMIT ?"),
+            usage: format!("SELECT hour, outcome, {total} FROM \"{table}_usage\" WHERE hour >= ?"),
+            end_of_usage: " GROUP BY hour, outcome ORDER BY hour, outcome",
+            busiest: format!(
+                "SELECT uuid_send(line) AS line, {total} FROM \"{table}_usage\" \
+                     WHERE outcome = 'accepted' AND count > 0 AND hour >= ?"
+            ),
+            // A bare `line` is the one of the table to `GROUP BY`, and the one that is selected to
+            // `ORDER BY`. They sort alike.
+            end_of_busiest: " GROUP BY line ORDER BY total DESC, line LIMIT ?",
             owner: "owner = ?",
             scope: "scopes::jsonb @> jsonb_build_array(?::text)",
             prefix: "(starts_with(name, ?) OR starts_with(start, ?))",
             legacy: "legacy_hash IS NOT NULL",
             key: "key_id = encode(?, 'hex')::uuid",
+            line: "line = encode(?, 'hex')::uuid",
         },
     }
 }

@@ -5,8 +5,8 @@ use sqlx::{
     Type, query::Query,
 };
 
-use super::{event, row};
-use crate::{KeyEvent, KeyRecord, Timestamp};
+use super::{balance, event, row, usage};
+use crate::{Balance, KeyEvent, KeyId, KeyRecord, LineUsage, Timestamp, UsageCount};
 
 /// A value to bind.
 #[derive(Clone)]
@@ -118,6 +118,15 @@ pub(in crate::store) trait Calls: Database {
 
     /// Reads a row with all columns of an event.
     fn event(row: &Self::Row) -> sqlx::Result<KeyEvent>;
+
+    /// Reads a row with all columns of a balance.
+    fn balance(row: &Self::Row) -> sqlx::Result<(KeyId, Balance)>;
+
+    /// Reads a row with the sum of an hour and an outcome.
+    fn usage_count(row: &Self::Row) -> sqlx::Result<UsageCount>;
+
+    /// Reads a row with the sum of a line.
+    fn line_usage(row: &Self::Row) -> sqlx::Result<LineUsage>;
 }
 
 impl<DB: Database> Calls for DB
@@ -192,5 +201,17 @@ where
 
     fn event(row: &Self::Row) -> sqlx::Result<KeyEvent> {
         event::read(row)
+    }
+
+    fn balance(row: &Self::Row) -> sqlx::Result<(KeyId, Balance)> {
+        balance::read(row)
+    }
+
+    fn usage_count(row: &Self::Row) -> sqlx::Result<UsageCount> {
+        usage::read(row)
+    }
+
+    fn line_usage(row: &Self::Row) -> sqlx::Result<LineUsage> {
+        usage::read_line(row)
     }
 }

@@ -6,7 +6,7 @@ use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::{
     Value,
-    row::{array, id, unreadable},
+    row::{address, array, id, unreadable},
 };
 use crate::{EventId, KeyAction, KeyEvent, KeyId, OwnerId, Timestamp};
 
@@ -28,7 +28,7 @@ pub(super) fn values(event: &KeyEvent) -> [Value<'_>; EVENT.len()] {
         id(event.key.as_ref()),
         Value::Text(event.owner.as_ref().map(OwnerId::as_str)),
         Value::Text(event.actor.as_deref()),
-        event.address.map_or(Value::Text(None), |address| Value::Made(address.to_string())),
+        address(event.address),
         Value::Text(event.detail.as_deref()),
     ]
 }
@@ -47,7 +47,7 @@ where
     let action = KeyAction::from_audit_log(action)
         .ok_or_else(|| unreadable("action", UnknownAction(action.to_owned())))?;
     let key = row.try_get::<Option<&[u8]>, _>("key_id")?;
-    let address = optional("address")?.map(str::parse::<IpAddr>).transpose();
+    let from = optional("address")?.map(str::parse::<IpAddr>).transpose();
     Ok(KeyEvent {
         id: EventId::from_bytes(array("id", row.try_get("id")?)?),
         at: Timestamp::from_unix_millis(row.try_get("at")?),
@@ -55,7 +55,7 @@ where
         key: key.map(|bytes| array("key_id", bytes).map(KeyId::from_bytes)).transpose()?,
         owner: optional("owner")?.map(Into::into),
         actor: optional("actor")?.map(Into::into),
-        address: address.map_err(|error| unreadable("address", error))?,
+        address: from.map_err(|error| unreadable("address", error))?,
         detail: optional("detail")?.map(Into::into),
     })
 }

@@ -1,9 +1,11 @@
-//! Lists of keys and of events: statements that are put together from what is asked for.
+//! Lists of keys and of events, and sums of usage: statements that are put together from what is asked for.
 
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::{Call, Dialect, Value, row};
-use crate::{EventId, EventQuery, KeyId, KeyStatus, OwnerId, Scope, Timestamp, store::ListQuery};
+use crate::{
+    EventId, EventQuery, KeyId, KeyStatus, OwnerId, Scope, Timestamp, UsageQuery, store::ListQuery,
+};
 
 /// The parts of statements. All question marks in a part stand for the same value.
 pub(in crate::store) struct Filters {
@@ -17,7 +19,15 @@ pub(in crate::store) struct Filters {
     pub(in crate::store) end_of_keys: String,
     /// The same for events.
     pub(in crate::store) end_of_events: String,
-    /// Keys and events of an owner.
+    /// Sums of usage by hour and outcome, from a time on.
+    pub(in crate::store) usage: String,
+    /// How they end.
+    pub(in crate::store) end_of_usage: &'static str,
+    /// Sums of what was let in by line, from a time on.
+    pub(in crate::store) busiest: String,
+    /// How they end, the greatest first.
+    pub(in crate::store) end_of_busiest: &'static str,
+    /// Keys, events and usage of an owner.
     pub(in crate::store) owner: &'static str,
     /// Keys with exactly this scope.
     pub(in crate::store) scope: &'static str,
@@ -27,11 +37,14 @@ pub(in crate::store) struct Filters {
     pub(in crate::store) legacy: &'static str,
     /// Events about a key.
     pub(in crate::store) key: &'static str,
+    /// Usage of a line.
+    pub(in crate::store) line: &'static str,
 }
 
 const REQUEST: &str = "request = ?";
 const SINCE: &str = "at >= ?";
 const UNTIL: &str = "at < ?";
+const UNTIL_HOUR: &str = "hour < ?";
 
 /// The greatest id, which comes first.
 const FIRST: [u8; 16] = [0xff; 16];
@@ -150,6 +163,37 @@ impl Filters {
             .and(UNTIL, query.until);
         Some(select.end(&self.end_of_events, query.limit).call::<DB>())
     }
+
+    /// The statement for sums of usage. `None` when there can be none.
+    pub(in crate::store) fn usage<'q, DB: Dialect>(
+        &self,
+        query: &'q UsageQuery,
+    ) -> Option<Call<'q>> {
+        let select = self.of_usage::<DB>(&self.usage, query)?;
+        Some(select.push(self.end_of_usage, Value::Number(None)).call::<DB>())
+    }
+
+    /// The statement for the busiest lines of keys. `None` when there can be none.
+    pub(in crate::store) fn busiest<'q, DB: Dialect>(
+        &self,
+        query: &'q UsageQuery,
+        limit: usize,
+    ) -> Option<Call<'q>> {
+        let select = self.of_usage::<DB>(&self.busiest, query)?;
+        Some(select.push(self.end_of_busiest, row::count(limit as u64)).call::<DB>())
+    }
+
+    fn of_usage<'q, DB: Dialect>(&self, from: &str, query: &'q UsageQuery) -> Option<Select<'q>> {
+        let owner = query.owner.as_ref().map(OwnerId::as_str);
+        if !can_be::<DB>(owner) {
+            return None;
+        }
+        let select = Select::new(from, query.since)
+            .and(UNTIL_HOUR, Some(query.until))
+            .and(self.line, query.line.as_ref().map(|line| &line.as_bytes()[..]))
+            .and(self.owner, owner);
+        Some(select)
+    }
 }
 
 /// What the plans of statements are tested with.
@@ -176,5 +220,15 @@ pub(in crate::store) mod queries {
         of_time.since = Some(Timestamp::from_unix_millis(1));
         of_time.until = Some(Timestamp::from_unix_millis(2));
         [all, by_key, of_owner, of_time]
+    }
+
+    /// The usage of all keys, of a line and of an owner.
+    pub(in crate::store) fn of_usage() -> [UsageQuery; 3] {
+        let at = Timestamp::from_unix_millis;
+        let all = UsageQuery::new(at(7), at(9));
+        let (mut of_line, mut of_owner) = (all.clone(), all.clone());
+        of_line.line = Some(KeyId::from_bytes([0; 16]));
+        of_owner.owner = Some("owner 7".into());
+        [all, of_line, of_owner]
     }
 }

@@ -1,5 +1,6 @@
 //! What the SQL stores have in common. Their statements differ, and stay with them.
 
+mod balance;
 mod call;
 mod dialect;
 mod event;
@@ -12,8 +13,10 @@ pub(super) mod row;
 pub(super) mod schema;
 mod statements;
 mod store;
+mod usage;
 
 pub(super) use self::{
+    balance::BALANCE,
     call::{Call, Calls, Value},
     dialect::Dialect,
     event::EVENT,

@@ -58,6 +58,42 @@ macro_rules! repository {
                 self.0.events(query).await
             }
 
+            async fn balances(
+                &self,
+                lines: &[crate::KeyId],
+            ) -> Result<Vec<(crate::KeyId, crate::Balance)>, crate::store::StoreError> {
+                self.0.balances(lines).await
+            }
+
+            async fn record_usage(
+                &self,
+                usage: &[crate::HourlyUsage],
+            ) -> Result<(), crate::store::StoreError> {
+                self.0.record_usage(usage).await
+            }
+
+            async fn usage(
+                &self,
+                query: &crate::UsageQuery,
+            ) -> Result<Vec<crate::UsageCount>, crate::store::StoreError> {
+                self.0.usage(query).await
+            }
+
+            async fn busiest(
+                &self,
+                query: &crate::UsageQuery,
+                limit: usize,
+            ) -> Result<Vec<crate::LineUsage>, crate::store::StoreError> {
+                self.0.busiest(query, limit).await
+            }
+
+            async fn forget_usage(
+                &self,
+                before: crate::Timestamp,
+            ) -> Result<u64, crate::store::StoreError> {
+                self.0.forget_usage(before).await
+            }
+
             async fn close(&self) {
                 Self::close(self).await;
             }

@@ -1,6 +1,6 @@
 //! Keys as rows.
 
-use std::{collections::BTreeMap, error::Error, io};
+use std::{collections::BTreeMap, error::Error, io, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The columns that an update writes, in the order of [`changing`].
-pub(in crate::store) const CHANGING: [&str; 26] = [
+pub(in crate::store) const CHANGING: [&str; 28] = [
     "digest",
     "start",
     "name",
@@ -40,10 +40,13 @@ pub(in crate::store) const CHANGING: [&str; 26] = [
     "is_awaited",
     "request",
     "legacy_hash",
+    "limits",
+    "credits",
 ];
 
 /// The columns that only an insert writes, in the order of [`fixed`].
-pub(in crate::store) const FIXED: [&str; 4] = ["id", "created_at", "last_used_at", "use_count"];
+pub(in crate::store) const FIXED: [&str; 5] =
+    ["id", "created_at", "last_used_at", "last_used_from", "use_count"];
 
 /// Every column of a key, for an insert or a select.
 pub(in crate::store) fn columns() -> Vec<&'static str> {
@@ -82,6 +85,8 @@ pub(super) fn changing(record: &KeyRecord) -> [Value<'_>; CHANGING.len()] {
         Value::Flag(rotation.is_awaited),
         Value::Bytes(details.request.as_ref().map(|request| &request.as_bytes()[..])),
         Value::Text(details.legacy_hash.as_ref().map(LegacyHash::expose)),
+        Value::Made(json(&details.limits)),
+        Value::Number(details.credits.map(count)),
     ]
 }
 
@@ -91,6 +96,7 @@ pub(super) fn fixed(record: &KeyRecord) -> [Value<'_>; FIXED.len()] {
         Value::from(&record.id.as_bytes()[..]),
         Value::from(record.created_at),
         Value::from(record.last_used_at),
+        address(record.details.last_used_from),
         Value::from(count(record.use_count)),
     ]
 }
@@ -99,28 +105,47 @@ pub(super) fn id(id: Option<&KeyId>) -> Value<'_> {
     Value::Bytes(id.map(|id| &id.as_bytes()[..]))
 }
 
+pub(super) fn address(address: Option<IpAddr>) -> Value<'static> {
+    address.map_or(Value::Text(None), |address| Value::Made(address.to_string()))
+}
+
 /// As databases count, with a sign. No key is used or changed 2⁶³ times.
 pub(super) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// The uses as `[["<id in hex>", count, time], …]`, each key once, in the order of ids. A statement
-/// that updates by joining applies one row to a key, whichever; and writers that take keys in one
-/// order do not deadlock.
+/// What is recorded of a key: how often it was used, when last, and from where at what time.
+type Used = (u64, Timestamp, Option<(IpAddr, Timestamp)>);
+
+/// The uses as `[["<id in hex>", count, time, "<address>", time of the address], …]`, without the
+/// last two where there is no address; each key once, in the order of ids. A statement that updates
+/// by joining applies one row to a key, whichever; and writers that take keys in one order do not
+/// deadlock.
 pub(super) fn uses(uses: &[KeyUse]) -> String {
-    let mut sums = BTreeMap::<KeyId, (u64, Timestamp)>::new();
-    for key_use in uses {
-        let (sum, last) = sums.entry(key_use.id).or_insert((0, key_use.last_used_at));
-        *sum = sum.saturating_add(key_use.count);
-        *last = key_use.last_used_at.max(*last);
+    let mut sums = BTreeMap::<KeyId, Used>::new();
+    for &KeyUse { id, count, last_used_at: at, last_used_from } in uses {
+        let (sum, last, from) = sums.entry(id).or_insert((0, at, None));
+        *sum = sum.saturating_add(count);
+        if at >= *last {
+            *last = at;
+            *from = last_used_from.map(|address| (address, at)).or(*from);
+        }
     }
-    let rows = sums
-        .into_iter()
-        .map(|(id, (sum, last))| (hex::encode(id.as_bytes()), count(sum), last.as_unix_millis()));
+    let rows = sums.into_iter().map(|(id, (sum, last, from))| {
+        let row = [hex(id), count(sum).into(), last.as_unix_millis().into()];
+        let from =
+            from.map(|(address, at)| [address.to_string().into(), at.as_unix_millis().into()]);
+        row.into_iter().chain(from.into_iter().flatten()).collect::<serde_json::Value>()
+    });
     json(&rows.collect::<Vec<_>>())
 }
 
-fn json(value: &impl serde::Serialize) -> String {
+/// An id in a text of JSON.
+pub(super) fn hex(id: KeyId) -> serde_json::Value {
+    hex::encode(id.as_bytes()).into()
+}
+
+pub(super) fn json(value: &impl serde::Serialize) -> String {
     // Serialising fails only for maps with keys that are not text, and none of these has one.
     serde_json::to_string(value).unwrap_or_default()
 }
@@ -164,6 +189,8 @@ where
     record.revision = unsigned("revision", number("revision")?)?;
     let grace_after_use = row.try_get::<Option<i64>, _>("grace_after_use")?;
     let request = row.try_get::<Option<&[u8]>, _>("request")?;
+    let credits = row.try_get::<Option<i64>, _>("credits")?;
+    let last_used_from = optional("last_used_from")?.map(str::parse::<IpAddr>).transpose();
     record.details = Details::from(KeyDetails {
         description: optional("description")?.map(Into::into),
         tier: optional("tier")?.map(Into::into),
@@ -186,7 +213,9 @@ where
             .map(|bytes| array("request", bytes).map(KeyDigest::from_bytes))
             .transpose()?,
         legacy_hash: optional("legacy_hash")?.map(LegacyHash::new),
-        ..KeyDetails::default()
+        limits: from_json("limits", text("limits")?)?,
+        credits: credits.map(|epoch| unsigned("credits", epoch)).transpose()?,
+        last_used_from: last_used_from.map_err(|error| unreadable("last_used_from", error))?,
     });
     Ok(record)
 }
@@ -195,11 +224,11 @@ pub(super) fn array<const N: usize>(column: &str, bytes: &[u8]) -> sqlx::Result<
     bytes.try_into().map_err(|error| unreadable(column, error))
 }
 
-fn unsigned(column: &str, number: i64) -> sqlx::Result<u64> {
+pub(super) fn unsigned(column: &str, number: i64) -> sqlx::Result<u64> {
     number.try_into().map_err(|error| unreadable(column, error))
 }
 
-fn from_json<T: DeserializeOwned>(column: &str, text: &str) -> sqlx::Result<T> {
+pub(super) fn from_json<T: DeserializeOwned>(column: &str, text: &str) -> sqlx::Result<T> {
     serde_json::from_str(text).map_err(|error| unreadable(column, error))
 }
 

@@ -21,7 +21,15 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) update: SqlStr,
     pub(in crate::store) record_uses: SqlStr,
     pub(in crate::store) insert_event: Inserts,
-    /// From which lists of keys and of events are made, and purges.
+    /// Adds balances. Where a line has one already, it must not count as one row written.
+    pub(in crate::store) insert_balance: Inserts,
+    pub(in crate::store) update_balance: SqlStr,
+    pub(in crate::store) balances: SqlStr,
+    /// Removes the balances of lines that have no key.
+    pub(in crate::store) purge_balances: SqlStr,
+    pub(in crate::store) record_usage: SqlStr,
+    pub(in crate::store) forget_usage: SqlStr,
+    /// From which lists of keys and of events are made, sums of usage, and purges.
     pub(in crate::store) filters: Filters,
 }
 
@@ -42,8 +50,19 @@ impl Inserts {
         row: &str,
         statement: impl Fn(String) -> SqlStr,
     ) -> Self {
+        Self::ending(into, row, "", statement)
+    }
+
+    /// The same, with what is to be done about rows that are there already.
+    pub(in crate::store) fn ending(
+        into: &str,
+        row: &str,
+        end: &str,
+        statement: impl Fn(String) -> SqlStr,
+    ) -> Self {
         let rows = vec![row; Self::MANY].join(", ");
-        Self { one: statement(format!("{into} {row}")), many: statement(format!("{into} {rows}")) }
+        let statement = |rows: &str| statement(format!("{into} {rows}{end}"));
+        Self { one: statement(row), many: statement(&rows) }
     }
 }
 

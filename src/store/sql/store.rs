@@ -110,7 +110,7 @@ impl<DB: Dialect> SqlStore<DB> {
         Ok(EventPage::from_one_more(self.rows(call, DB::event).await?, query.limit))
     }
 
-    async fn rows<T>(
+    pub(super) async fn rows<T>(
         &self,
         call: Option<Call<'_>>,
         read: impl Fn(&DB::Row) -> sqlx::Result<T>,
@@ -132,21 +132,50 @@ impl<DB: Dialect> SqlStore<DB> {
         before: Timestamp,
         owner: Option<&OwnerId>,
     ) -> Result<u64, StoreError> {
-        let call = self.statements.filters.purge::<DB>(before, owner);
-        // Reads the whole table, which takes as long as it takes.
-        self.write(None, call).await
+        Self::persist(|| self.try_purge(before, owner)).await
     }
 
-    /// Runs a statement that writes, and returns how many rows it wrote.
-    async fn write(&self, limit: Option<Duration>, call: Call<'_>) -> Result<u64, StoreError> {
+    /// Reads whole tables, which takes as long as it takes.
+    async fn try_purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> sqlx::Result<u64> {
+        let mut transaction = Loan::begin(&self.writer).await?;
+        let keys = self.statements.filters.purge::<DB>(before, owner);
+        let balances = Call::new(&self.statements.purge_balances);
+        let purged = async {
+            let purged = DB::execute(&mut transaction, keys).await?;
+            DB::execute(&mut transaction, balances).await?;
+            Ok(DB::affected(&purged))
+        };
+        match purged.await {
+            Ok(count) => transaction.commit().await.map(|()| count),
+            error => {
+                transaction.roll_back().await;
+                error
+            }
+        }
+    }
+
+    /// Tries again what the database gave up in favour of another.
+    async fn persist<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = sqlx::Result<T>>,
+    {
         let mut tries = 1;
         loop {
-            match self.try_write(limit, call.clone()).await {
+            match attempt().await {
                 Err(error) if DB::collided(&error) && tries < TRIES => pause(tries).await,
                 result => return result.map_err(DB::store_error),
             }
             tries += 1;
         }
+    }
+
+    /// Runs a statement that writes, and returns how many rows it wrote.
+    pub(super) async fn write(
+        &self,
+        limit: Option<Duration>,
+        call: Call<'_>,
+    ) -> Result<u64, StoreError> {
+        Self::persist(|| self.try_write(limit, call.clone())).await
     }
 
     async fn try_write(&self, limit: Option<Duration>, call: Call<'_>) -> sqlx::Result<u64> {
@@ -208,6 +237,9 @@ impl<DB: Dialect> SqlStore<DB> {
                 return Ok(Update::Stale);
             }
         }
+        if self.make_balances(transaction, &changes.balances).await? == Update::Stale {
+            return Ok(Update::Stale);
+        }
         let kept: Vec<&KeyEvent> = changes.events.iter().filter(|e| event::is_kept(e)).collect();
         insert_all(transaction, insert_event, &kept, |event| event::values(event).into_iter())
             .await?;
@@ -215,21 +247,21 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 }
 
-/// Adds rows, many at a time while there are as many.
-async fn insert_all<'v, DB: Dialect, T, V: Iterator<Item = Value<'v>>>(
+/// Adds rows, many at a time while there are as many, and returns how many were written.
+pub(super) async fn insert_all<'v, DB: Dialect, T, V: Iterator<Item = Value<'v>>>(
     transaction: &mut Loan<DB>,
     insert: &Inserts,
     rows: &[&'v T],
     values: impl Fn(&'v T) -> V,
-) -> sqlx::Result<()> {
+) -> sqlx::Result<u64> {
     let (chunks, rest) = rows.as_chunks::<{ Inserts::MANY }>();
-    for chunk in chunks {
-        let call = Call::new(&insert.many).with_all(chunk.iter().flat_map(|row| values(row)));
-        answer::<DB, _>(DB::execute(transaction, call)).await?;
+    let chunks = chunks.iter().map(|chunk| (&insert.many, &chunk[..]));
+    let rest = rest.chunks(1).map(|row| (&insert.one, row));
+    let mut written = 0;
+    for (statement, rows) in chunks.chain(rest) {
+        let call = Call::new(statement).with_all(rows.iter().flat_map(|row| values(row)));
+        let done = answer::<DB, _>(DB::execute(transaction, call)).await?;
+        written += DB::affected(&done);
     }
-    for row in rest {
-        let call = Call::new(&insert.one).with_all(values(row));
-        answer::<DB, _>(DB::execute(transaction, call)).await?;
-    }
-    Ok(())
+    Ok(written)
 }

@@ -1,12 +1,16 @@
 //! The SQL of [`SqliteStore`](super::SqliteStore).
 
-use crate::store::sql::{CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement};
+use crate::store::sql::{
+    BALANCE, CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement,
+};
 
 /// For a table with this name, which was checked.
 pub(super) fn statements(table: &str) -> Statements {
     let (names, values) = (columns().join(", "), each(&columns(), |_| "?"));
     let changes = each(&CHANGING, |column| format!("{column} = ?"));
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, |_| "?"));
+    let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
+    let balance_changes = each(&BALANCE, |column| format!("{column} = ?"));
     Statements {
         table: table.into(),
         find: statement(format!(
@@ -21,13 +25,16 @@ pub(super) fn statements(table: &str) -> Statements {
         update: statement(format!(
             "UPDATE \"{table}\" SET {changes} WHERE id = ? AND revision = ?"
         )),
-        // Takes `[["<id in hex>", count, time], …]`, each id once. An integer that overflows
-        // becomes a real number, so the count stops at the greatest.
+        // Takes what `row::uses` makes, each id once. An integer that overflows becomes a real
+        // number, so the count stops at the greatest.
         record_uses: statement(format!(
             "UPDATE \"{table}\" SET \
                  use_count = use_count + min(uses.count, 9223372036854775807 - use_count), \
+                 last_used_from = iif(uses.came_at >= coalesce(last_used_at, uses.came_at), \
+                     uses.came_from, last_used_from), \
                  last_used_at = max(uses.at, coalesce(last_used_at, uses.at)) \
-                 FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS count, value ->> 2 AS at \
+                 FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS count, value ->> 2 AS at, \
+                           value ->> 3 AS came_from, value ->> 4 AS came_at \
                        FROM json_each(?)) AS uses \
                  WHERE \"{table}\".id = uses.id"
         )),
@@ -36,18 +43,57 @@ pub(super) fn statements(table: &str) -> Statements {
             &format!("({event_values})"),
             statement,
         ),
+        insert_balance: Inserts::ending(
+            &format!("INSERT INTO \"{table}_credits\" (line, {balance}) VALUES"),
+            &format!("(?, {balance_values})"),
+            " ON CONFLICT (line) DO NOTHING",
+            statement,
+        ),
+        update_balance: statement(format!(
+            "UPDATE \"{table}_credits\" SET {balance_changes} WHERE line = ? AND revision = ?"
+        )),
+        balances: statement(format!(
+            "SELECT line, {balance} FROM \"{table}_credits\" \
+                 WHERE line IN (SELECT unhex(value) FROM json_each(?))"
+        )),
+        purge_balances: statement(format!(
+            "DELETE FROM \"{table}_credits\" \
+                 WHERE line NOT IN (SELECT coalesce(lineage, id) FROM \"{table}\")"
+        )),
+        // Takes what `usage::counts` makes. A count stops at the greatest. `WHERE` is for the
+        // parser, which would take `ON` for that of a join.
+        record_usage: statement(format!(
+            "INSERT INTO \"{table}_usage\" AS counts (line, hour, outcome, count, owner) \
+                 SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4 \
+                 FROM json_each(?) WHERE true \
+                 ON CONFLICT (line, hour, outcome) DO UPDATE SET count = \
+                     counts.count + min(excluded.count, 9223372036854775807 - counts.count)"
+        )),
+        forget_usage: statement(format!("DELETE FROM \"{table}_usage\" WHERE hour < ?")),
         filters: Filters {
             purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
             keys: format!("SELECT {names} FROM \"{table}\" WHERE id <= ? AND deleted_at IS NULL"),
             end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
             events: format!("SELECT {event} FROM \"{table}_events\" WHERE id <= ?"),
             end_of_events: " ORDER BY id DESC LIMIT ?".to_owned(),
+            // As a real number, a sum that is too great stops at the greatest.
+            usage: format!(
+                "SELECT hour, outcome, CAST(total(count) AS INTEGER) AS total \
+                     FROM \"{table}_usage\" WHERE hour >= ?"
+            ),
+            end_of_usage: " GROUP BY hour, outcome ORDER BY hour, outcome",
+            busiest: format!(
+                "SELECT line, CAST(total(count) AS INTEGER) AS total \
+                     FROM \"{table}_usage\" WHERE outcome = 'accepted' AND count > 0 AND hour >= ?"
+            ),
+            end_of_busiest: " GROUP BY line ORDER BY total DESC, line LIMIT ?",
             owner: "owner = ?",
             scope: "EXISTS (SELECT 1 FROM json_each(scopes) WHERE value = ?)",
             // Bytes, unlike `LIKE`.
             prefix: "(instr(name, ?) = 1 OR instr(start, ?) = 1)",
             legacy: "legacy_hash IS NOT NULL",
             key: "key_id = ?",
+            line: "line = ?",
         },
     }
 }

@@ -194,6 +194,7 @@ pub(crate) async fn rotations_read_back_equal(store: impl KeyRepository) {
 
         let mut bare = record.clone();
         bare.details = super::record(number).details;
+        bare.details.last_used_from = record.details.last_used_from;
         let update = next(bare);
         assert_eq!(store.update(&update.record, update.expected).await.unwrap(), Update::Done);
         assert_eq!(stored(&store, record.id).await, update.record);

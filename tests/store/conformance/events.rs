@@ -1,8 +1,8 @@
 //! The audit log, of those stores that keep one.
 
 use tower_api_key::{
-    EventId, EventQuery, KeyAction, KeyEvent,
-    store::{Changes, KeyRepository, KeyUpdate, Update},
+    Balance, EventId, EventQuery, KeyAction, KeyEvent,
+    store::{BalanceUpdate, Changes, KeyRepository, KeyUpdate, Update},
 };
 
 use super::{assert_duplicate, at, record};
@@ -74,6 +74,10 @@ pub(crate) async fn events_share_the_fate_of_their_changes(store: impl KeyReposi
         Changes { updates: vec![update], ..events([event(3)]) }
     };
     assert_eq!(store.apply(&renamed(9)).await.unwrap(), Update::Stale);
+    let balance = Balance::new(1, None, at(0));
+    let balance = BalanceUpdate { line: record(1).id, balance, expected: Some(9) };
+    let granted = Changes { balances: vec![balance], ..events([event(4)]) };
+    assert_eq!(store.apply(&granted).await.unwrap(), Update::Stale);
     assert_eq!(all(&store).await, [event(1)]);
     assert_eq!(store.apply(&renamed(0)).await.unwrap(), Update::Done);
     assert_eq!(all(&store).await, [event(3), event(1)]);

@@ -10,6 +10,7 @@
 //! that live in one database must each get a table of their own. `None` instead of the pair leaves
 //! the store out. `without_events` after them is for a store that keeps no audit log.
 
+pub(crate) mod balances;
 pub(crate) mod changes;
 pub(crate) mod events;
 pub(crate) mod filters;
@@ -19,12 +20,15 @@ pub(crate) mod lookups;
 pub(crate) mod purges;
 pub(crate) mod random;
 pub(crate) mod updates;
+pub(crate) mod usage;
 pub(crate) mod uses;
+
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::json;
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, Scopes, Timestamp,
+    KeyDigest, KeyId, KeyRecord, Limit, Limits, Quota, Scopes, Timestamp, nonzero,
     store::{KeyRepository, StoreError, StoreErrorKind},
 };
 
@@ -64,6 +68,26 @@ macro_rules! conformance {
                 uses: unknown_keys_are_passed_over
                 uses: concurrent_uses_all_count
                 uses: updates_do_not_undo_uses
+                uses: the_address_of_the_last_use_moves_only_forward
+                uses: thousands_are_recorded_at_once
+                balances: balances_read_back_equal
+                balances: stale_balances_write_nothing
+                balances: a_stale_balance_undoes_everything
+                balances: balances_share_the_fate_of_their_changes
+                balances: many_balances_are_written_at_once
+                balances: one_of_many_concurrent_balances_is_done
+                balances: concurrent_balances_in_opposite_orders_all_count
+                balances: balances_of_lines_without_keys_are_purged
+                usage: usage_adds_up
+                usage: outcomes_lines_hours_and_owners_are_told_apart
+                usage: the_first_owner_of_a_line_stays
+                usage: ranges_are_half_open
+                usage: sums_are_what_was_asked_for
+                usage: the_busiest_come_first
+                usage: old_usage_is_forgotten
+                usage: usage_outlives_its_keys
+                usage: counts_stop_at_the_greatest
+                usage: concurrent_flushes_in_opposite_orders_lose_nothing
                 purges: old_revoked_and_deleted_keys_are_removed
                 purges: live_keys_stay
                 purges: a_purged_digest_is_free_again
@@ -149,9 +173,18 @@ pub(crate) fn full(number: u64) -> KeyRecord {
     record.revoked_at = Some(at(i64::MIN));
     record.details.revoked_reason = Some(String::new().into());
     record.last_used_at = Some(at(1_795_000_000_999));
+    record.details.limits = limits();
+    record.details.credits = Some((1 << 53) + 1);
+    record.details.last_used_from = Some("2001:db8::ffff:0:1".parse().unwrap());
     record.use_count = i64::MAX as u64;
     record.revision = (1 << 53) + 1;
     record
+}
+
+fn limits() -> Limits {
+    let short = Quota::new(nonzero!(7), Duration::from_millis(1_500)).unwrap();
+    let long = Quota::per_day(nonzero!(u32::MAX)).with_burst(nonzero!(1));
+    Limits::new([Limit::new("a-b.c_D9", short).unwrap(), Limit::new("day", long).unwrap()]).unwrap()
 }
 
 pub(crate) fn networks(networks: &[&str]) -> Box<[IpNet]> {

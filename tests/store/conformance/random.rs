@@ -1,6 +1,11 @@
 //! Records that nobody thought of.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::{
@@ -11,7 +16,7 @@ use proptest::{
 };
 use serde_json::Value;
 use tokio::{runtime::Handle, task::block_in_place};
-use tower_api_key::{KeyRecord, Scopes, Timestamp, store::KeyRepository};
+use tower_api_key::{KeyRecord, Limit, Limits, Quota, Scopes, Timestamp, store::KeyRepository};
 
 use super::{at, record};
 
@@ -40,8 +45,10 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
     let times = (any_time(), any_time(), option::of(any_time()), option::of(any_time()));
     let ends = (option::of(any_time()), option::of(any_text()), option::of(any_time()));
     let counts = (0..=i64::MAX as u64, 0..=i64::MAX as u64, any::<bool>());
+    let limited = (any_limits(), option::of(0..=i64::MAX as u64), option::of(any::<IpAddr>()));
     let data = (scopes, any_metadata(), vec(any_network(), 0..4), option::of(any_text()));
-    (texts, data, times, ends, counts).prop_map(|(texts, data, times, ends, counts)| {
+    let all = (texts, data, times, ends, counts, limited);
+    all.prop_map(|(texts, data, times, ends, counts, limited)| {
         let mut record = record(0);
         record.start = texts.0.into();
         record.name = texts.1.into();
@@ -56,6 +63,8 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
         record.details.revoked_reason = ends.1.map(Into::into);
         record.last_used_at = ends.2;
         (record.use_count, record.revision, record.disabled) = counts;
+        let details = &mut *record.details;
+        (details.limits, details.credits, details.last_used_from) = limited;
         record
     })
 }
@@ -67,6 +76,17 @@ fn any_text() -> impl Strategy<Value = String> {
 
 fn any_time() -> impl Strategy<Value = Timestamp> {
     prop_oneof![any::<i64>(), -1_000_000_i64..2_000_000_000_000].prop_map(at)
+}
+
+fn any_limits() -> impl Strategy<Value = Limits> {
+    let limit = (any::<NonZeroU32>(), any::<NonZeroU32>(), 1..=31 * 86_400_000_u64);
+    btree_map("[A-Za-z0-9_.-]{1,32}", limit, 0..4).prop_map(|limits| {
+        let limits = limits.into_iter().map(|(name, (requests, burst, millis))| {
+            let quota = Quota::new(requests, Duration::from_millis(millis)).unwrap();
+            Limit::new(&name, quota.with_burst(burst)).unwrap()
+        });
+        Limits::new(limits).unwrap()
+    })
 }
 
 fn any_network() -> impl Strategy<Value = IpNet> {

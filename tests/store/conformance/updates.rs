@@ -12,6 +12,7 @@ pub(crate) async fn updates_write_every_field_but_the_fixed_ones(store: impl Key
     let mut old = record(1);
     old.last_used_at = Some(at(7));
     old.use_count = 7;
+    old.details.last_used_from = Some("192.0.2.7".parse().unwrap());
     store.insert(&old).await.unwrap();
 
     let mut new = full(1);
@@ -22,6 +23,7 @@ pub(crate) async fn updates_write_every_field_but_the_fixed_ones(store: impl Key
     let (created_at, last_used_at, use_count) = (old.created_at, old.last_used_at, old.use_count);
     assert_ne!(new.created_at, created_at);
     (new.created_at, new.last_used_at, new.use_count) = (created_at, last_used_at, use_count);
+    new.details.last_used_from = old.details.last_used_from;
     assert_eq!(stored(&store, old.id).await, new);
 }
 
@@ -34,6 +36,7 @@ pub(crate) async fn updates_can_take_fields_away(store: impl KeyRepository) {
 
     bare.created_at = full.created_at;
     (bare.last_used_at, bare.use_count) = (full.last_used_at, full.use_count);
+    bare.details.last_used_from = full.details.last_used_from;
     assert_eq!(store.find(&bare.digest).await.unwrap().as_deref(), Some(&bare));
 }
 

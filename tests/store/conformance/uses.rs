@@ -1,7 +1,7 @@
 //! Counting uses.
 
 use tokio::task::JoinSet;
-use tower_api_key::store::{KeyRepository, KeyUse, Update};
+use tower_api_key::store::{Changes, KeyRepository, KeyUse, Update};
 
 use super::{at, full, record, stored};
 
@@ -79,4 +79,59 @@ pub(crate) async fn updates_do_not_undo_uses(store: impl KeyRepository) {
     assert_eq!(store.update(&renamed, read.revision).await.unwrap(), Update::Done);
     (renamed.use_count, renamed.last_used_at) = (3, Some(at(30)));
     assert_eq!(stored(&store, read.id).await, renamed);
+}
+
+fn used_from(number: u64, millis: i64, address: &str) -> KeyUse {
+    let mut key_use = used(number, 1, millis);
+    key_use.last_used_from = Some(address.parse().unwrap());
+    key_use
+}
+
+/// Together with the time, but for uses that came from nowhere in particular.
+pub(crate) async fn the_address_of_the_last_use_moves_only_forward(store: impl KeyRepository) {
+    let read = record(1);
+    store.insert(&read).await.unwrap();
+    let (a, b) = ("192.0.2.7", "2001:db8::7");
+    for (uses, time, expected) in [
+        (vec![used(1, 1, 5)], 5, None),
+        (vec![used_from(1, 4, a)], 5, None),
+        (vec![used_from(1, 5, a)], 5, Some(a)),
+        (vec![used_from(1, 10, b)], 10, Some(b)),
+        (vec![used_from(1, 9, a)], 10, Some(b)),
+        (vec![used(1, 1, 20)], 20, Some(b)),
+        // Several in one call are as if one came after the other.
+        (vec![used_from(1, 25, a), used_from(1, 22, b)], 25, Some(a)),
+        (vec![used_from(1, 30, b), used_from(1, 30, a), used(1, 1, 30)], 30, Some(a)),
+        (vec![used_from(1, 29, b), used(1, 1, 40)], 40, Some(a)),
+        (vec![used(1, 1, 50), used_from(1, 45, b)], 50, Some(a)),
+    ] {
+        store.record_uses(&uses).await.unwrap();
+        let key = stored(&store, read.id).await;
+        let address = expected.map(|address| address.parse().unwrap());
+        assert_eq!((key.last_used_at, key.details.last_used_from), (Some(at(time)), address));
+    }
+    // An update does not undo it, and writes none itself.
+    let mut renamed = read.clone();
+    (renamed.name, renamed.revision) = ("renamed".into(), 1);
+    renamed.details.last_used_from = Some("::1".parse().unwrap());
+    assert_eq!(store.update(&renamed, 0).await.unwrap(), Update::Done);
+    let key = stored(&store, read.id).await;
+    assert_eq!((&*key.name, key.details.last_used_from), ("renamed", Some(a.parse().unwrap())));
+}
+
+/// As by a node with many busy keys, which is not to write them one by one.
+pub(crate) async fn thousands_are_recorded_at_once(store: impl KeyRepository) {
+    const COUNT: u64 = 2_500;
+    let inserts = (0..COUNT).map(record).collect();
+    store.apply(&Changes { inserts, ..Changes::default() }).await.unwrap();
+    let address = |number| format!("2001:db8:ffff:ffff:ffff:ffff:ffff:{number:x}");
+    let uses: Vec<_> = (0..COUNT).map(|number| used_from(number, 7, &address(number))).collect();
+    for _ in 0..2 {
+        store.record_uses(&uses).await.unwrap();
+    }
+    for number in [0, 1, COUNT / 2, COUNT - 1] {
+        let key = stored(&store, record(number).id).await;
+        assert_eq!((key.use_count, key.last_used_at), (2, Some(at(7))));
+        assert_eq!(key.details.last_used_from, Some(address(number).parse().unwrap()));
+    }
 }

@@ -1,0 +1,102 @@
+//! Balances as rows.
+
+use std::collections::BTreeSet;
+
+use sqlx::{ColumnIndex, Decode, Row, Type};
+
+use super::{
+    Call, Dialect, Loan, SqlStore, Value,
+    loan::answer,
+    row::{array, count, from_json, hex, json, unsigned},
+    store::insert_all,
+};
+use crate::{
+    Balance, KeyId, Timestamp,
+    store::{BalanceUpdate, StoreError, Update},
+};
+
+/// The columns that an update of a balance writes, in the order of [`values`].
+pub(in crate::store) const BALANCE: [&str; 6] =
+    ["remaining", "refill", "since", "next_refill_at", "epoch", "revision"];
+
+/// The values of [`BALANCE`].
+fn values(balance: &Balance) -> [Value<'_>; BALANCE.len()] {
+    [
+        Value::from(count(balance.remaining)),
+        balance.refill.as_ref().map_or(Value::Text(None), |refill| Value::Made(json(refill))),
+        Value::from(balance.since),
+        Value::from(balance.next_refill_at),
+        Value::from(count(balance.epoch)),
+        Value::from(count(balance.revision)),
+    ]
+}
+
+/// The line, and the values of [`BALANCE`].
+fn row(update: &BalanceUpdate) -> impl Iterator<Item = Value<'_>> {
+    [Value::from(&update.line.as_bytes()[..])].into_iter().chain(values(&update.balance))
+}
+
+/// Lines of keys as `["<id in hex>", …]`, each once.
+fn lines(lines: &[KeyId]) -> String {
+    let lines: BTreeSet<KeyId> = lines.iter().copied().collect();
+    json(&lines.into_iter().map(hex).collect::<Vec<_>>())
+}
+
+/// Reads a balance from a row with all columns, and whose it is.
+pub(super) fn read<'r, R>(row: &'r R) -> sqlx::Result<(KeyId, Balance)>
+where
+    R: Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
+    &'r str: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let number = |column| row.try_get::<i64, _>(column);
+    let refill = row.try_get::<Option<&str>, _>("refill")?;
+    let next_refill_at = row.try_get::<Option<i64>, _>("next_refill_at")?;
+    let balance = Balance {
+        remaining: unsigned("remaining", number("remaining")?)?,
+        refill: refill.map(|refill| from_json("refill", refill)).transpose()?,
+        since: Timestamp::from_unix_millis(number("since")?),
+        next_refill_at: next_refill_at.map(Timestamp::from_unix_millis),
+        epoch: unsigned("epoch", number("epoch")?)?,
+        revision: unsigned("revision", number("revision")?)?,
+    };
+    Ok((KeyId::from_bytes(array("line", row.try_get("line")?)?), balance))
+}
+
+impl<DB: Dialect> SqlStore<DB> {
+    pub(in crate::store) async fn balances(
+        &self,
+        asked: &[KeyId],
+    ) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+        let call = Call::new(&self.statements.balances).with_all([Value::Made(lines(asked))]);
+        self.rows(Some(call), DB::balance).await
+    }
+
+    /// Writes balances, up to the first that has changed meanwhile.
+    pub(super) async fn make_balances(
+        &self,
+        transaction: &mut Loan<DB>,
+        balances: &[BalanceUpdate],
+    ) -> sqlx::Result<Update> {
+        // Two nodes that write several must not wait for each other.
+        let mut balances: Vec<&BalanceUpdate> = balances.iter().collect();
+        balances.sort_by_key(|update| update.line);
+        let (new, old): (Vec<_>, Vec<_>) =
+            balances.into_iter().partition(|update| update.expected.is_none());
+        let insert = &self.statements.insert_balance;
+        if insert_all(transaction, insert, &new, row).await? != new.len() as u64 {
+            return Ok(Update::Stale);
+        }
+        for BalanceUpdate { line, balance, expected } in old {
+            let call = Call::new(&self.statements.update_balance).with_all(values(balance));
+            let call = call.with(&line.as_bytes()[..]).with(count(expected.unwrap_or_default()));
+            let done = answer::<DB, _>(DB::execute(transaction, call)).await?;
+            if DB::affected(&done) == 0 {
+                return Ok(Update::Stale);
+            }
+        }
+        Ok(Update::Done)
+    }
+}

@@ -1,0 +1,275 @@
+//! Credits of lines of keys: compare-and-swap on the revision, together with other changes.
+
+use std::num::{NonZeroU32, NonZeroU64};
+
+use tokio::task::JoinSet;
+use tower_api_key::{
+    Balance, KeyId, KeyRecord, Refill, RefillInterval,
+    store::{BalanceUpdate, Changes, KeyRepository, KeyUpdate, Update},
+};
+
+use super::{assert_duplicate, at, record, stored};
+
+fn line(number: u64) -> KeyId {
+    record(number).id
+}
+
+fn balance(remaining: u64) -> Balance {
+    Balance::new(remaining, None, at(1_000))
+}
+
+/// A line's first balance.
+fn new(number: u64, balance: Balance) -> BalanceUpdate {
+    BalanceUpdate { line: line(number), balance, expected: None }
+}
+
+/// The next revision of `balance`, with this much left.
+fn next(number: u64, balance: &Balance, remaining: u64) -> BalanceUpdate {
+    let mut next = balance.clone();
+    (next.remaining, next.revision) = (remaining, balance.revision + 1);
+    BalanceUpdate { line: line(number), balance: next, expected: Some(balance.revision) }
+}
+
+fn changes(balances: impl IntoIterator<Item = BalanceUpdate>) -> Changes {
+    Changes { balances: balances.into_iter().collect(), ..Changes::default() }
+}
+
+async fn write(store: &impl KeyRepository, balance: BalanceUpdate) -> Update {
+    store.apply(&changes([balance])).await.unwrap()
+}
+
+/// The balance of a line, if it has one.
+async fn balance_of(store: &impl KeyRepository, number: u64) -> Option<Balance> {
+    let mut found = store.balances(&[line(number)]).await.unwrap();
+    assert!(found.len() <= 1, "{found:?}");
+    found.pop().map(|(found, balance)| {
+        assert_eq!(found, line(number));
+        balance
+    })
+}
+
+pub(crate) async fn balances_read_back_equal(store: impl KeyRepository) {
+    let refill = |amount, interval| Some(Refill { amount, interval });
+    let seconds = RefillInterval::Seconds(NonZeroU32::MAX);
+    let mut extreme = Balance::new(u64::MAX, refill(NonZeroU64::MAX, seconds), at(i64::MIN));
+    extreme.next_refill_at = Some(at(i64::MAX));
+    (extreme.epoch, extreme.revision) = (i64::MAX as u64, (1 << 53) + 1);
+    let monthly = Balance::new(0, refill(NonZeroU64::MIN, RefillInterval::Month), at(-1));
+    let written = [balance(0), extreme, monthly, balance((1 << 53) + 1)];
+    for (number, balance) in (1..).zip(&written) {
+        assert_eq!(write(&store, new(number, balance.clone())).await, Update::Done);
+        assert_eq!(balance_of(&store, number).await.as_ref(), Some(balance));
+    }
+
+    // All at once, in any order; each once, however often it is asked for.
+    let asked = [4, 9, 1, 3, 2, 1].map(line);
+    let mut found = store.balances(&asked).await.unwrap();
+    found.sort_by_key(|(line, _)| *line);
+    let all = (1..).map(line).zip(written.clone());
+    assert_eq!(found, all.collect::<Vec<_>>());
+    assert_eq!(store.balances(&[]).await.unwrap(), []);
+    assert_eq!(store.balances(&[line(9)]).await.unwrap(), []);
+
+    // Every field can change, and go.
+    for (number, (old, new)) in (1..).zip(written.iter().zip(written.iter().cycle().skip(1))) {
+        let mut update = next(number, new, new.remaining);
+        (update.balance.revision, update.expected) = (old.revision + 1, Some(old.revision));
+        assert_eq!(write(&store, update.clone()).await, Update::Done);
+        assert_eq!(balance_of(&store, number).await, Some(update.balance));
+    }
+}
+
+pub(crate) async fn stale_balances_write_nothing(store: impl KeyRepository) {
+    let mut first = balance(10);
+    first.revision = 5;
+    write(&store, new(1, first.clone())).await;
+    for expected in [None, Some(0), Some(4), Some(6)] {
+        let stale = BalanceUpdate { expected, ..next(1, &first, 3) };
+        assert_eq!(write(&store, stale).await, Update::Stale, "{expected:?}");
+        assert_eq!(balance_of(&store, 1).await.as_ref(), Some(&first));
+    }
+    // The very same once more, and one of a line that has none.
+    assert_eq!(write(&store, new(1, first.clone())).await, Update::Stale);
+    for revision in [0, 5] {
+        let mut unknown = first.clone();
+        unknown.revision = revision;
+        assert_eq!(write(&store, next(2, &unknown, 3)).await, Update::Stale);
+    }
+    assert_eq!(balance_of(&store, 1).await, Some(first));
+    assert_eq!(balance_of(&store, 2).await, None);
+}
+
+fn renamed(mut record: KeyRecord) -> KeyUpdate {
+    let expected = record.revision;
+    (record.name, record.revision) = ("renamed".into(), expected + 1);
+    KeyUpdate { record, expected }
+}
+
+/// Whatever is wrong with it, and however many come before it.
+pub(crate) async fn a_stale_balance_undoes_everything(store: impl KeyRepository) {
+    store.insert(&record(1)).await.unwrap();
+    write(&store, new(1, balance(10))).await;
+    write(&store, new(2, balance(20))).await;
+    let mut other = balance(10);
+    other.revision = 7;
+    for stale in [new(1, balance(1)), next(1, &other, 1), next(9, &balance(0), 1)] {
+        for before in [0, 1, 60, 120] {
+            let mut balances: Vec<_> = (100..100 + before).map(|n| new(n, balance(n))).collect();
+            balances.extend([next(2, &balance(20), 19), stale.clone()]);
+            let changes = Changes {
+                inserts: vec![record(10)],
+                updates: vec![renamed(record(1))],
+                ..changes(balances)
+            };
+            assert_eq!(store.apply(&changes).await.unwrap(), Update::Stale);
+            assert!(store.get(record(10).id).await.unwrap().is_none());
+            assert_eq!(stored(&store, record(1).id).await, record(1));
+            let all: Vec<_> = (1..300).map(line).collect();
+            let mut left = store.balances(&all).await.unwrap();
+            left.sort_by_key(|(line, _)| *line);
+            assert_eq!(left, [(line(1), balance(10)), (line(2), balance(20))]);
+        }
+    }
+}
+
+pub(crate) async fn balances_share_the_fate_of_their_changes(store: impl KeyRepository) {
+    let all = Changes { inserts: vec![record(1)], ..changes([new(1, balance(10))]) };
+    assert_eq!(store.apply(&all).await.unwrap(), Update::Done);
+    assert_eq!(balance_of(&store, 1).await, Some(balance(10)));
+
+    // A duplicate comes before whatever else is wrong.
+    let spent = next(1, &balance(10), 9);
+    for balances in [vec![spent.clone()], vec![new(1, balance(1))]] {
+        let inserts = vec![record(2), record(1)];
+        assert_duplicate(store.apply(&Changes { inserts, ..changes(balances) }).await);
+        assert!(store.get(record(2).id).await.unwrap().is_none());
+        assert_eq!(balance_of(&store, 1).await, Some(balance(10)));
+    }
+
+    let mut stale = renamed(record(1));
+    stale.expected = 5;
+    let all = Changes { updates: vec![stale], ..changes([spent.clone(), new(2, balance(1))]) };
+    assert_eq!(store.apply(&all).await.unwrap(), Update::Stale);
+    assert_eq!(balance_of(&store, 1).await, Some(balance(10)));
+    assert_eq!(balance_of(&store, 2).await, None);
+
+    let updates = vec![renamed(record(1))];
+    let all = Changes { updates: updates.clone(), ..changes([spent.clone(), new(2, balance(1))]) };
+    assert_eq!(store.apply(&all).await.unwrap(), Update::Done);
+    assert_eq!(stored(&store, record(1).id).await, updates[0].record);
+    assert_eq!(balance_of(&store, 1).await, Some(spent.balance));
+    assert_eq!(balance_of(&store, 2).await, Some(balance(1)));
+}
+
+/// As many as fit one statement of a database, more, and fewer.
+pub(crate) async fn many_balances_are_written_at_once(store: impl KeyRepository) {
+    for (first, count) in [(1_000, 1), (2_000, 50), (3_000, 123)] {
+        let numbers = first..first + count;
+        // Old ones among them, and in no order.
+        let update = |number| match number % 5 {
+            0 => next(number, &balance(7), number),
+            _ => new(number, balance(number)),
+        };
+        let old = numbers.clone().filter(|number| number % 5 == 0);
+        store.apply(&changes(old.map(|number| new(number, balance(7))))).await.unwrap();
+        let updates: Vec<_> = numbers.rev().map(update).collect();
+        assert_eq!(store.apply(&changes(updates.clone())).await.unwrap(), Update::Done);
+        let lines: Vec<_> = updates.iter().map(|update| update.line).collect();
+        let mut found = store.balances(&lines).await.unwrap();
+        found.sort_by_key(|(line, _)| std::cmp::Reverse(*line));
+        let expected = updates.into_iter().map(|update| (update.line, update.balance));
+        assert_eq!(found, expected.collect::<Vec<_>>());
+    }
+}
+
+/// As when nodes take from the same line, or give it its first balance.
+pub(crate) async fn one_of_many_concurrent_balances_is_done(store: impl KeyRepository + Clone) {
+    let mut last = None;
+    for round in 0..4 {
+        let mut applied = JoinSet::new();
+        for number in 0..16 {
+            let store = store.clone();
+            let mut taken = new(1, balance(1_000 * round + number));
+            taken.balance.revision = round;
+            taken.expected = last;
+            applied.spawn(async move { (write(&store, taken.clone()).await, taken.balance) });
+        }
+        let results = applied.join_all().await;
+        let done = results.into_iter().filter(|(update, _)| *update == Update::Done);
+        let done: Vec<_> = done.map(|(_, balance)| balance).collect();
+        assert_eq!(done.len(), 1, "round {round}");
+        assert_eq!(balance_of(&store, 1).await.as_ref(), Some(&done[0]));
+        last = Some(round);
+    }
+}
+
+/// Nodes that take from many lines in one go do not keep each other from it.
+pub(crate) async fn concurrent_balances_in_opposite_orders_all_count(
+    store: impl KeyRepository + Clone,
+) {
+    const LINES: u64 = 20;
+    const ROUNDS: u64 = 10;
+    store.apply(&changes((0..LINES).map(|number| new(number, balance(1_000))))).await.unwrap();
+    let mut nodes = JoinSet::new();
+    for node in 0..2 {
+        let store = store.clone();
+        nodes.spawn(async move {
+            let lines: Vec<_> = (0..LINES).map(line).collect();
+            let mut done = 0;
+            while done < ROUNDS {
+                let mut taken: Vec<_> = store.balances(&lines).await.unwrap();
+                taken.sort_by_key(|(line, _)| *line);
+                let updates = (0..).zip(taken).map(|(number, (found, balance))| {
+                    assert_eq!(found, line(number));
+                    next(number, &balance, balance.remaining - 1)
+                });
+                let mut updates: Vec<_> = updates.collect();
+                if node == 0 {
+                    updates.reverse();
+                }
+                done += u64::from(store.apply(&changes(updates)).await.unwrap() == Update::Done);
+            }
+        });
+    }
+    nodes.join_all().await;
+    for number in 0..LINES {
+        let left = balance_of(&store, number).await.unwrap();
+        assert_eq!((left.remaining, left.revision), (1_000 - 2 * ROUNDS, 2 * ROUNDS));
+    }
+}
+
+/// The balance is the line's: it goes with the last key of it, whichever that is.
+pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRepository) {
+    let ended = |number, time: i64| {
+        let mut record = record(number);
+        record.revoked_at = Some(at(time));
+        record
+    };
+    let of_line = |mut record: KeyRecord, number| {
+        record.details.rotation.lineage = Some(line(number));
+        record
+    };
+    let inserts = vec![
+        // All that there is of the first line.
+        ended(1, 1),
+        of_line(ended(11, 1), 1),
+        // Of the second, a later key lives, of the third one ended not long ago.
+        ended(2, 1),
+        of_line(record(12), 2),
+        ended(3, 50),
+        record(4),
+    ];
+    let balances = (1..=5).map(|number| new(number, balance(number)));
+    store.apply(&Changes { inserts, ..changes(balances) }).await.unwrap();
+
+    let left = async || {
+        let mut lines = store.balances(&[1, 2, 3, 4, 5].map(line)).await.unwrap();
+        lines.sort_by_key(|(line, _)| *line);
+        lines.into_iter().map(|(line, balance)| (line, balance.remaining)).collect::<Vec<_>>()
+    };
+    assert_eq!(left().await.len(), 5);
+    assert_eq!(store.purge(at(50), None).await.unwrap(), 3);
+    assert_eq!(left().await, [2, 3, 4].map(|number| (line(number), number)));
+    assert_eq!(store.purge(at(51), None).await.unwrap(), 1);
+    assert_eq!(left().await, [2, 4].map(|number| (line(number), number)));
+}
