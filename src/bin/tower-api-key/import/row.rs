@@ -251,7 +251,7 @@ fn json<T: DeserializeOwned>(fields: &Fields, field: &str, must: &str) -> Result
         Some(Value::String(text)) => serde_json::from_str(text),
         Some(value) => T::deserialize(value),
     };
-    read.map_err(|_| Bad::field(field, must))
+    read.map(Some).map_err(|_| Bad::field(field, must))
 }
 
 fn metadata(fields: &Fields) -> Result<Metadata, Bad> {
