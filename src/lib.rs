@@ -109,6 +109,8 @@
 //! | `tower_api_key_legacy_upgrades_total` | counter | keys with a slow hash that got their digest |
 //! | `tower_api_key_legacy_upgrades_failed_total` | counter | digests of such keys that could not be stored |
 //! | `tower_api_key_legacy_loads_failed_total` | counter | attempts to read which keys have a slow hash that failed |
+//! | `tower_api_key_credit_leases_failed_total` | counter | attempts to take credits from the store, or to give them back, that failed |
+//! | `tower_api_key_credits_lost_total` | counter | credits that may have been lost by that |
 //! | `tower_api_key_use_flushes_failed_total` | counter | attempts to write counts of uses that failed |
 //!
 //! # Why it is built like this
@@ -171,8 +173,8 @@ pub use layer::ApiKeyLayer;
 #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
 pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
 pub use limit::{
-    Balance, Bucket, Decision, Limit, LimitCheck, Limits, Quota, RateLimiter, Refill,
-    RefillInterval, Standing, Tiers,
+    Balance, Bucket, Credits, Decision, Limit, LimitCheck, Limits, Quota, RateLimiter, Refill,
+    RefillInterval, Spend, Standing, Tiers,
 };
 #[cfg(any(feature = "axum", feature = "cli"))]
 #[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]

@@ -240,6 +240,28 @@ pub(crate) fn uses_not_written(error: &StoreError) {
     metrics::counter!("tower_api_key_use_flushes_failed_total").increment(1);
 }
 
+/// Credits could not be taken from the store.
+pub(crate) fn credits_not_taken(line: KeyId, lost: u64, error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%line, lost, cause = chain(Some(error)), "credits not taken");
+    count_lost_credits(lost);
+}
+
+/// Credits could not be given back to the store.
+pub(crate) fn credits_not_given_back(line: KeyId, lost: u64, error: &StoreError) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%line, lost, cause = chain(Some(error)), "credits not given back");
+    count_lost_credits(lost);
+}
+
+fn count_lost_credits(lost: u64) {
+    #[cfg(feature = "metrics")]
+    {
+        metrics::counter!("tower_api_key_credit_leases_failed_total").increment(1);
+        metrics::counter!("tower_api_key_credits_lost_total").increment(lost);
+    }
+}
+
 /// An error and its sources in a line.
 #[cfg(feature = "tracing")]
 fn chain(mut error: Option<&(dyn Error + 'static)>) -> String {

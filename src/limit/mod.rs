@@ -6,9 +6,9 @@ mod limits;
 mod quota;
 mod tier;
 
-pub(crate) use self::credits::MOST_CREDITS;
+pub(crate) use self::credits::MOST as MOST_CREDITS;
 pub use self::{
-    credits::{Balance, Refill, RefillInterval},
+    credits::{Balance, Credits, Refill, RefillInterval, Spend},
     limiter::{Bucket, Decision, LimitCheck, RateLimiter, Standing},
     limits::{Limit, Limits},
     quota::Quota,

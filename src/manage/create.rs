@@ -51,7 +51,7 @@ pub struct NewKey {
 
 /// The credits that a key is given.
 ///
-/// Requests spend them where a layer [says so](crate::ApiKeyLayer).
+/// They are spent through [`Credits`](crate::Credits).
 ///
 /// As JSON, a number, or `{"remaining":1000,"refill":{"amount":1000,"interval":"month"}}`, see
 /// [`Refill`]. One of the two may be left out; then there is no refill, or as much as it gives.
@@ -132,6 +132,7 @@ impl KeyManager {
             validate::request_id(request_id)?;
             Ok::<_, InvalidField>(request_digest(self.access.owner(), request_id))
         });
+        new.credits.as_ref().map_or(Ok(()), validate::credits)?;
         let mut record = KeyRecord::new(id, digest, new.name, self.clock.now());
         record.owner = owner;
         record.scopes = new.scopes;

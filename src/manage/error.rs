@@ -27,6 +27,8 @@ pub enum ManageError {
     },
     /// The key has come to its end, revoked or expired, and cannot do this any more.
     Ended(KeyStatus),
+    /// The key spends no credits, so there is no balance to add to.
+    NoCredits,
     /// The scopes are more than this handle may grant.
     BeyondCeiling,
     /// No random bytes for a new key.
@@ -83,6 +85,7 @@ impl fmt::Display for ManageError {
             }
             Self::AlreadyRotated { to } => write!(f, "the key was replaced already, by {to}"),
             Self::Ended(status) => write!(f, "the key is {status}"),
+            Self::NoCredits => f.write_str("the key spends no credits"),
             Self::BeyondCeiling => f.write_str("the scopes are more than may be granted here"),
             Self::Generate(_) => f.write_str("no new key could be made"),
             Self::Store(_) => f.write_str("the keys could not be read or written"),

@@ -1,6 +1,8 @@
 //! Taking over keys that another system has issued.
 
-use super::{KeyManager, ManageError, NewKey, change::Done, validate};
+use super::{
+    KeyManager, ManageError, NewCredits, NewKey, change::Done, create::first_balance, validate,
+};
 use crate::{
     Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Text, Timestamp,
     store::{Changes, StoreErrorKind},
@@ -70,8 +72,8 @@ impl KeyManager {
     /// a good measure.
     pub async fn import(&self, keys: &[ImportKey]) -> Result<ImportReport, ManageError> {
         let now = self.clock.now();
-        let records = keys.iter().map(|key| self.imported(key, now));
-        let records = records.collect::<Result<Vec<_>, _>>()?;
+        let records = keys.iter().map(|key| Ok((self.imported(key, now)?, key.new.credits)));
+        let records = records.collect::<Result<Vec<_>, ManageError>>()?;
         let mut report = ImportReport::default();
         if records.is_empty() {
             return Ok(report);
@@ -80,14 +82,14 @@ impl KeyManager {
             Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Duplicate => {}
             Err(error) => return Err(error),
             Ok(()) => {
-                report.imported = records.iter().map(|record| record.id).collect();
+                report.imported = records.iter().map(|(record, _)| record.id).collect();
                 return Ok(report);
             }
         }
         // Some are there already, and only one by one says which.
         for (place, record) in records.iter().enumerate() {
             match self.insert_all(std::slice::from_ref(record), now).await {
-                Ok(()) => report.imported.push(record.id),
+                Ok(()) => report.imported.push(record.0.id),
                 Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Duplicate => {
                     report.duplicates.push(place);
                 }
@@ -117,11 +119,18 @@ impl KeyManager {
         Ok(record)
     }
 
-    async fn insert_all(&self, records: &[KeyRecord], now: Timestamp) -> Result<(), ManageError> {
-        let done = || Done { action: KeyAction::Imported, detail: None };
-        let events = records.iter().map(|record| self.event(now, done(), Some(record)));
-        let events = events.collect::<Result<_, _>>()?;
-        let changes = Changes { inserts: records.to_vec(), events, ..Changes::default() };
+    async fn insert_all(
+        &self,
+        records: &[(KeyRecord, Option<NewCredits>)],
+        now: Timestamp,
+    ) -> Result<(), ManageError> {
+        let mut changes = Changes::default();
+        for (record, credits) in records {
+            let done = Done { action: KeyAction::Imported, detail: None };
+            changes.events.push(self.event(now, done, Some(record))?);
+            changes.balances.extend(credits.map(|credits| first_balance(record, credits)));
+            changes.inserts.push(record.clone());
+        }
         self.apply(&changes).await.map(drop)
     }
 }

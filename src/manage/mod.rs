@@ -1,10 +1,9 @@
 //! [`KeyManager`]: issuing keys and looking after them.
 
 mod access;
-#[cfg(feature = "axum")]
-mod balances;
 mod change;
 mod create;
+mod credits;
 mod credits_json;
 mod end;
 mod error;

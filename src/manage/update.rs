@@ -32,8 +32,9 @@ pub struct KeyPatch {
     pub tier: Option<Option<String>>,
     /// See [`NewKey::limits`](super::NewKey::limits). None are those of the tier.
     pub limits: Option<Limits>,
-    /// Sets the balance anew; `Some(None)`: the key spends no credits any more. What nodes have taken
-    /// and not spent is forgotten. To add to a balance, see [`top_up`](KeyManager::top_up).
+    /// Sets the balance anew, of all keys of the [line](KeyRecord::lineage); `Some(None)`: they
+    /// spend no credits any more. What nodes have taken and not spent is forgotten. To add to a
+    /// balance, see [`top_up`](KeyManager::top_up).
     pub credits: Option<Option<NewCredits>>,
     /// See [`NewKey::metadata`](super::NewKey::metadata). Replaces the whole object.
     pub metadata: Option<Metadata>,
@@ -50,16 +51,30 @@ pub struct KeyPatch {
 impl KeyManager {
     /// Changes a key and returns it as it is now.
     pub async fn update(&self, id: KeyId, patch: KeyPatch) -> Result<Arc<KeyRecord>, ManageError> {
+        if let Some(credits) = patch.credits {
+            return self.set_credits(id, &patch, credits).await;
+        }
         self.change(id, patch.if_revision, |record, _| {
             let old = record.clone();
-            patch.apply(record);
-            validate::record(record)?;
-            if record.scopes != old.scopes {
-                self.access.check_scopes(&record.scopes)?;
-            }
+            self.patch(record, &patch)?;
             Ok(done(&old, record))
         })
         .await
+    }
+
+    /// Changes every field of a record but its credits.
+    pub(super) fn patch(
+        &self,
+        record: &mut KeyRecord,
+        patch: &KeyPatch,
+    ) -> Result<(), ManageError> {
+        let scopes = record.scopes.clone();
+        patch.apply(record);
+        validate::record(record)?;
+        if record.scopes != scopes {
+            self.access.check_scopes(&record.scopes)?;
+        }
+        Ok(())
     }
 
     /// Switches a key off for now. Does not ask whether its other fields are valid, which those of
@@ -87,7 +102,7 @@ impl KeyManager {
 }
 
 /// What happened, and to which fields.
-fn done(old: &KeyRecord, new: &KeyRecord) -> Done {
+pub(super) fn done(old: &KeyRecord, new: &KeyRecord) -> Done {
     let action = match (old.disabled, new.disabled) {
         (false, true) => KeyAction::Disabled,
         (true, false) => KeyAction::Enabled,
@@ -99,6 +114,7 @@ fn done(old: &KeyRecord, new: &KeyRecord) -> Done {
         ("scopes", old.scopes != new.scopes),
         ("tier", old.details.tier != new.details.tier),
         ("limits", old.details.limits != new.details.limits),
+        ("credits", old.details.credits != new.details.credits),
         ("metadata", old.details.metadata != new.details.metadata),
         ("allowed_addresses", old.details.allowed_addresses != new.details.allowed_addresses),
         ("not_before", old.not_before != new.not_before),

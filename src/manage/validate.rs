@@ -1,7 +1,7 @@
 //! What a key's fields may hold. Bounds are on characters and not on bytes where people type.
 
-use super::InvalidField;
-use crate::{KeyRecord, LegacyHash, Metadata};
+use super::{InvalidField, NewCredits};
+use crate::{KeyRecord, LegacyHash, Metadata, limit::MOST_CREDITS};
 
 const MAX_METADATA: usize = 16 * 1024;
 
@@ -48,6 +48,15 @@ fn metadata(metadata: &Metadata) -> Result<(), InvalidField> {
         return Err(InvalidField::new("metadata", "must be nested at most 127 deep"));
     }
     Ok(())
+}
+
+/// How many credits there may be, as databases count.
+pub(super) fn credits(credits: &NewCredits) -> Result<(), InvalidField> {
+    let refill = credits.refill.map_or(0, |refill| refill.amount.get());
+    if credits.remaining.max(refill) <= MOST_CREDITS {
+        return Ok(());
+    }
+    Err(InvalidField::new("credits", "must be at most 9223372036854775807"))
 }
 
 /// What a caller names a request by.

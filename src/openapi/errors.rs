@@ -19,6 +19,7 @@ pub(super) const CREATED: Error =
 pub(super) const ROTATED: Error =
     ("already_rotated", "The API key was replaced already, see `rotated_to`.");
 pub(super) const ENDED: Error = ("key_ended", "The API key is revoked or has expired.");
+pub(super) const SPENDS_NONE: Error = ("no_credits", "The API key spends no credits.");
 pub(super) const CHANGED: Error =
     ("revision_mismatch", "The API key does not have the `ETag` in `If-Match`.");
 pub(super) const TOO_LARGE: Error = ("body_too_large", "The body has more than 64 KiB.");

@@ -204,6 +204,7 @@ fn top_up() -> OperationBuilder {
         .response("200", responses::key("The API key as it is now.", schemas::KEY))
         .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
         .response("404", problem(&[errors::NO_KEY]))
+        .response("409", problem(&[errors::SPENDS_NONE]))
         .response("413", problem(&[errors::TOO_LARGE]))
         .response("415", problem(&[errors::NOT_JSON]))
         .response("422", problem(&[errors::BAD_FIELD]))

@@ -68,8 +68,9 @@ $ tower-api-key rotate $ID --grace 1h --json | grep -o '"credits":{"remaining":7
 $ tower-api-key update $ID --no-credits | grep -cE 'credits|refill'
 0
 => 1
-$ tower-api-key top-up $ID 1 2> /dev/null
-=> 2
+$ tower-api-key top-up $ID 1
+tower-api-key: the key spends no credits
+=> 1
 $ tower-api-key top-up $ID 0 2> /dev/null
 => 2
 $ tower-api-key top-up $(echo $ID | tr 0-8 1-9) 1

@@ -122,7 +122,7 @@ pub(super) async fn change(
         match keys.update(id, patch.clone()).await {
             // Somebody else got on meanwhile, so this cannot go round for ever.
             Err(ManageError::RevisionMismatch) if expected.is_none() => {}
-            result => return view::shown(&keys, &*result?).await,
+            result => return view::shown(&keys, &result?).await,
         }
     }
 }

@@ -26,5 +26,5 @@ pub(super) async fn top_up(
         return Err(Problem::invalid_field("add", detail));
     }
     keys.top_up(id, add.get()).await?;
-    view::shown(&keys, &*keys.get(id).await?).await
+    view::shown(&keys, &keys.get(id).await?).await
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{body::JsonBody, fields::Id, guard::Admitted, precondition, problem::Problem, view};
 
 pub(super) async fn show(Admitted { keys, .. }: Admitted, Id(id): Id) -> Result<Response, Problem> {
-    view::shown(&keys, &*keys.get(id).await?).await
+    view::shown(&keys, &keys.get(id).await?).await
 }
 
 pub(super) async fn delete(

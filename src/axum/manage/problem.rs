@@ -130,6 +130,11 @@ impl From<ManageError> for Problem {
                     format!("This API key is {status} and cannot be used again. Create a new one.");
                 Self::new(StatusCode::CONFLICT, "key_ended", detail)
             }
+            ManageError::NoCredits => Self::new(
+                StatusCode::CONFLICT,
+                "no_credits",
+                "This API key spends no credits. Set its credits before adding to them.",
+            ),
             ManageError::BeyondCeiling => Self::new(
                 StatusCode::FORBIDDEN,
                 "scope_ceiling",

@@ -1,5 +1,7 @@
 //! [`KeyView`] as a response.
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -29,13 +31,14 @@ impl IntoResponse for KeyView<'_> {
 /// The credits of a key's line, if it spends any.
 pub(super) async fn balance(
     keys: &KeyManager,
-    record: &KeyRecord,
+    record: &Arc<KeyRecord>,
 ) -> Result<Option<Balance>, Problem> {
-    Ok(keys.balance_of(record).await?)
+    let balances = keys.balances_of(std::slice::from_ref(record)).await?;
+    Ok(balances.into_iter().next().flatten())
 }
 
 /// A key as it is now, with the credits of its line.
-pub(super) async fn shown(keys: &KeyManager, record: &KeyRecord) -> Result<Response, Problem> {
+pub(super) async fn shown(keys: &KeyManager, record: &Arc<KeyRecord>) -> Result<Response, Problem> {
     let balance = balance(keys, record).await?;
     Ok(KeyView::new(record, keys.now()).with_balance(balance.as_ref()).into_response())
 }

@@ -1,13 +1,13 @@
 //! The store behind `DATABASE_URL`, and the manager of its keys.
 
-use std::{collections::HashMap, env, sync::Arc, time::Duration};
+use std::{env, sync::Arc, time::Duration};
 
 use sqlx::{
     ConnectOptions, MySqlPool, PgPool,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tower_api_key::{
-    Balance, KeyHasher, KeyId, KeyManager, KeyRecord, ManageError, Peppers,
+    Balance, KeyHasher, KeyManager, KeyRecord, Peppers,
     store::{
         self, ConnectError, Invalidations, KeyRepository, MySqlStore, PostgresInvalidations,
         PostgresStore, RedisInvalidations, SqliteStore, StoreError,
@@ -80,26 +80,13 @@ impl Database {
         Ok(Self { repository, manager, hasher, is_peppered })
     }
 
-    /// What is left of the credits of these keys, by their lines. One question for all of them.
-    pub(crate) async fn balances(
-        &self,
-        records: &[Arc<KeyRecord>],
-    ) -> Result<HashMap<KeyId, Balance>, Failure> {
-        let spending = records.iter().filter(|record| record.details.credits.is_some());
-        let lines: Vec<_> = spending.map(|record| record.lineage()).collect();
-        if lines.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let balances = self.repository.balances(&lines).await.map_err(ManageError::Store)?;
-        Ok(balances.into_iter().collect())
-    }
-
-    /// The same of one key.
+    /// What is left of the credits of a key.
     pub(crate) async fn balance(
         &self,
         record: &Arc<KeyRecord>,
     ) -> Result<Option<Balance>, Failure> {
-        Ok(self.balances(std::slice::from_ref(record)).await?.remove(&record.lineage()))
+        let balances = self.manager.balances_of(std::slice::from_ref(record)).await?;
+        Ok(balances.into_iter().next().flatten())
     }
 
     pub(crate) async fn close(&self) {

@@ -3,9 +3,7 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
-use tower_api_key::{
-    Balance, Clock, KeyRecord, Limits, Metadata, OwnerId, Refill, SystemClock, Timestamp,
-};
+use tower_api_key::{Balance, KeyRecord, Limits, Metadata, OwnerId, Refill, Timestamp};
 
 use crate::{database::Database, failure::Failure, list::Pages, output::Output};
 
@@ -90,9 +88,9 @@ impl<'r> Exported<'r> {
             description: details.description.as_deref(),
             tier: details.tier.as_deref(),
             limits: &details.limits,
-            credits: balance.filter(|_| details.credits.is_some()).map(|balance| {
-                let Balance { remaining, refill, .. } = balance.at(SystemClock.now());
-                Credits { remaining, refill }
+            credits: balance.map(|Balance { remaining, refill, .. }| Credits {
+                remaining: *remaining,
+                refill: *refill,
             }),
             not_before: record.not_before,
             allowed_addresses: details.allowed_addresses.iter().map(ToString::to_string).collect(),
@@ -148,10 +146,9 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
     };
     let mut pages = Pages::all(args.owner.clone());
     while let Some(records) = pages.next(database).await? {
-        let balances = database.balances(&records).await?;
-        for record in &records {
-            let balance = balances.get(&record.lineage());
-            writer.write(&Exported::new(record, balance, args.with_digests))?;
+        let balances = database.manager.balances_of(&records).await?;
+        for (record, balance) in records.iter().zip(&balances) {
+            writer.write(&Exported::new(record, balance.as_ref(), args.with_digests))?;
         }
     }
     Ok(writer.flush()?)

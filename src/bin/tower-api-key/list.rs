@@ -118,9 +118,9 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         &["ID", "NAME", "START", "OWNER", "SCOPES", "STATUS", "EXPIRES", "LAST USED"];
     while let Some(records) = pages.next(database).await? {
         if out.is_json() {
-            let balances = database.balances(&records).await?;
-            records.iter().try_for_each(|record| {
-                out.object(&Shown::new(record, balances.get(&record.lineage())))
+            let balances = database.manager.balances_of(&records).await?;
+            records.iter().zip(&balances).try_for_each(|(record, balance)| {
+                out.object(&Shown::new(record, balance.as_ref()))
             })?;
             continue;
         }

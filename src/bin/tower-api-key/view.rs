@@ -32,7 +32,6 @@ pub(crate) fn status(record: &KeyRecord) -> &'static str {
 /// A field on each line. Those that the key lacks are left out.
 pub(crate) fn fields(record: &KeyRecord, balance: Option<&Balance>) -> Table {
     let details = &*record.details;
-    let balance = balance.map(|balance| balance.at(SystemClock.now()));
     let mut fields = vec![
         ("id", record.id.to_string()),
         ("name", plain(&record.name)),
@@ -46,7 +45,7 @@ pub(crate) fn fields(record: &KeyRecord, balance: Option<&Balance>) -> Table {
     add("tier", details.tier.as_deref().map(plain));
     let limits: Vec<_> = details.limits.iter().map(quota::limit_text).collect();
     add("limits", Some(limits.join(" ")).filter(|limits| !limits.is_empty()));
-    if let Some(balance) = balance.filter(|_| details.credits.is_some()) {
+    if let Some(balance) = balance {
         add("credits", Some(balance.remaining.to_string()));
         add("refill", balance.refill.as_ref().map(quota::refill_text));
         add("next refill at", balance.next_refill_at.map(time));

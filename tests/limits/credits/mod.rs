@@ -1,1 +1,5 @@
-//! Credits: spent in memory, taken from a store some at a time.
+//! Credits: never more than there are, and all of them.
+
+mod managing;
+mod spending;
+mod support;

@@ -1,0 +1,238 @@
+//! [`Bank`]: takes credits from the store, and gives them back.
+
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use super::{
+    account::{Deposit, Flight},
+    ask::Ask,
+};
+use crate::{
+    Balance, Clock, KeyId, Timestamp, observe,
+    store::{BalanceUpdate, Changes, KeyRepository, StoreError, StoreErrorKind, Update},
+};
+
+/// The store's side of a node's credits.
+pub(super) struct Bank {
+    pub(super) repository: Arc<dyn KeyRepository>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// How many are taken at a time.
+    pub(super) most: NonZeroU64,
+}
+
+/// What the store said.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    /// How many were taken.
+    pub(super) amount: u64,
+    /// How many are left there.
+    pub(super) left: u64,
+    pub(super) epoch: u64,
+    /// The refill with which they end. `None` if there are so many that it brings none.
+    pub(super) until: Option<Timestamp>,
+    /// When there is a refill, and of how many.
+    pub(super) refill: Option<(Timestamp, u64)>,
+    /// When that was.
+    pub(super) at: Timestamp,
+}
+
+/// The store did not say what became of it.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) error: StoreError,
+    /// How many credits may have left the store, or not come back to it. They count as lost.
+    pub(super) lost: u64,
+}
+
+/// How long one call of the store may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often others may be faster. Each time, one of them got on.
+const TRIES: u32 = 1_000;
+
+/// Lines in one write.
+const BATCH: usize = 100;
+
+impl Bank {
+    /// Takes what callers wait for, and says which.
+    pub(super) async fn take(&self, flight: Flight) {
+        let Some(account) = flight.account() else { return };
+        for _ in 0..TRIES {
+            // Anew each time, since others have joined.
+            let ask = account.ask();
+            match self.try_to_take(account.line, &ask).await {
+                Ok(Some(taken)) => return flight.took(&ask, &taken, self.most.get()),
+                Ok(None) => tokio::task::yield_now().await,
+                Err(trouble) => {
+                    observe::credits_not_taken(account.line, trouble.lost, &trouble.error);
+                    return flight.took_not(trouble, self.clock.now());
+                }
+            }
+        }
+        let error = StoreError::new(StoreErrorKind::Overloaded);
+        observe::credits_not_taken(account.line, 0, &error);
+        flight.took_not(Trouble { error, lost: 0 }, self.clock.now());
+    }
+
+    /// None if somebody else has changed the balance meanwhile.
+    async fn try_to_take(&self, line: KeyId, ask: &Ask) -> Result<Option<Taken>, Trouble> {
+        let known = |error| Trouble { error, lost: 0 };
+        let found = self.read(&[line]).await.map_err(known)?;
+        let now = self.clock.now();
+        let Some((_, old)) = found.into_iter().find(|(found, _)| *found == line) else {
+            // No credits at all: the key says that it spends some.
+            let none = Taken { amount: 0, left: 0, epoch: 0, until: None, refill: None, at: now };
+            return Ok(Some(none));
+        };
+        let mut balance = old.at(now);
+        let amount = ask.amount(balance.remaining, self.most.get());
+        balance.remaining -= amount.min(balance.remaining);
+        let refill = balance.refill.zip(balance.next_refill_at);
+        let refill = refill.map(|(refill, at)| (at, refill.amount.get()));
+        let taken = Taken {
+            amount,
+            left: balance.remaining,
+            epoch: balance.epoch,
+            until: refill.filter(|(_, fill)| balance.remaining < *fill).map(|(at, _)| at),
+            refill,
+            at: now,
+        };
+        if amount == 0 {
+            return Ok(Some(taken));
+        }
+        let changes =
+            Changes { balances: vec![changed(line, &old, balance)], ..Changes::default() };
+        match self.write(&changes).await {
+            Ok(Update::Done) => Ok(Some(taken)),
+            Ok(Update::Stale) => Ok(None),
+            Err(error) => Err(Trouble { error, lost: amount }),
+        }
+    }
+
+    /// Gives credits back, of many lines at once. The first error ends it: what was not written
+    /// until then is held again.
+    pub(super) async fn give_back(
+        &self,
+        deposits: Vec<(Flight, Deposit)>,
+    ) -> Result<(), StoreError> {
+        let mut batches = in_batches(deposits, BATCH);
+        let (mut result, mut tries) = (Ok(()), 0);
+        while let Some(batch) = batches.pop() {
+            if let Err(error) = &result {
+                let trouble = Trouble { error: StoreError::clone(error), lost: 0 };
+                land(batch, &|_| Err(trouble.clone()));
+                continue;
+            }
+            match self.try_to_give_back(batch).await {
+                Ok(stale) if stale.is_empty() => {}
+                Ok(stale) => {
+                    // Others have changed one of them.
+                    batches.extend(in_batches(stale, 1));
+                    tries += 1;
+                    if tries == TRIES {
+                        result = Err(StoreError::new(StoreErrorKind::Overloaded));
+                    }
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        result
+    }
+
+    /// Those that were not given back, because others were faster.
+    async fn try_to_give_back(
+        &self,
+        batch: Vec<(Flight, Deposit)>,
+    ) -> Result<Vec<(Flight, Deposit)>, StoreError> {
+        let lines: Vec<_> = batch.iter().filter_map(|(flight, _)| line(flight)).collect();
+        let found = match self.read(&lines).await {
+            Ok(found) => found,
+            Err(error) => {
+                report(&batch, 0, &error);
+                let trouble = Trouble { error: error.clone(), lost: 0 };
+                land(batch, &|_| Err(trouble.clone()));
+                return Err(error);
+            }
+        };
+        let now = self.clock.now();
+        let balance_of = |flight: &Flight| {
+            found.iter().find(|(found, _)| line(flight) == Some(*found)).map(|(_, balance)| balance)
+        };
+        let mut changes = Changes::default();
+        for (flight, deposit) in &batch {
+            // What was taken from a balance that was set anew since is not given back.
+            let old = balance_of(flight).filter(|balance| balance.epoch == deposit.epoch);
+            if let (Some(line), Some(old)) = (line(flight), old) {
+                let mut balance = old.at(now);
+                balance.remaining =
+                    balance.remaining.saturating_add(deposit.amount).min(super::balance::MOST);
+                changes.balances.push(changed(line, old, balance));
+            }
+        }
+        let written =
+            if changes.balances.is_empty() { Ok(Update::Done) } else { self.write(&changes).await };
+        match written {
+            Ok(Update::Stale) => Ok(batch),
+            Ok(Update::Done) => {
+                let left = |flight: &Flight| {
+                    let line = line(flight)?;
+                    let written = changes.balances.iter().find(|update| update.line == line);
+                    let written = written.map(|update| update.balance.remaining);
+                    written.or_else(|| balance_of(flight).map(|balance| balance.at(now).remaining))
+                };
+                land(batch, &|flight| Ok(left(flight)));
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                let lost = batch.iter().map(|(_, deposit)| deposit.amount).sum();
+                report(&batch, lost, &error);
+                let trouble = Trouble { error: error.clone(), lost };
+                land(batch, &|_| Err(trouble.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn read(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+        let answer = timeout(PATIENCE, self.repository.balances(lines)).await;
+        answer.unwrap_or_else(|_| Err(StoreError::timeout()))
+    }
+
+    async fn write(&self, changes: &Changes) -> Result<Update, StoreError> {
+        let answer = timeout(PATIENCE, self.repository.apply(changes)).await;
+        answer.unwrap_or_else(|_| Err(StoreError::timeout()))
+    }
+}
+
+fn line(flight: &Flight) -> Option<KeyId> {
+    flight.account().map(|account| account.line)
+}
+
+fn changed(line: KeyId, old: &Balance, new: Balance) -> BalanceUpdate {
+    let balance = Balance { revision: old.revision + 1, ..new };
+    BalanceUpdate { line, balance, expected: Some(old.revision) }
+}
+
+fn in_batches<T>(mut items: Vec<T>, size: usize) -> Vec<Vec<T>> {
+    let mut batches = Vec::with_capacity(items.len().div_ceil(size));
+    while items.len() > size {
+        batches.push(items.split_off(items.len() - size));
+    }
+    batches.extend((!items.is_empty()).then_some(items));
+    batches
+}
+
+fn land(batch: Vec<(Flight, Deposit)>, result: &dyn Fn(&Flight) -> Result<Option<u64>, Trouble>) {
+    for (flight, deposit) in batch {
+        let result = result(&flight);
+        flight.gave(deposit, result);
+    }
+}
+
+fn report(batch: &[(Flight, Deposit)], lost: u64, error: &StoreError) {
+    if let Some(line) = batch.first().and_then(|(flight, _)| line(flight)) {
+        observe::credits_not_given_back(line, lost, error);
+    }
+}

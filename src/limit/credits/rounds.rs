@@ -1,0 +1,98 @@
+//! The background task that gives back what is not used, and what closes a node's credits.
+
+use std::{
+    mem,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+use super::{Inner, account::Giving};
+use crate::store::StoreError;
+
+/// Whether the background task runs.
+#[derive(Default)]
+pub(super) struct Rounds(AtomicBool);
+
+/// How often it looks.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Says that the task has ended, also when its runtime is shut down.
+struct Running(Weak<Inner>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.rounds.0.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Inner {
+    /// Starts the background task, unless it runs.
+    pub(super) fn start_rounds(self: &Arc<Self>, runtime: &Handle) {
+        if self.rounds.0.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Weak, so that the task ends with the last `Credits`.
+        let mut running = Running(Arc::downgrade(self));
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(INTERVAL).await;
+                let Some(inner) = running.0.upgrade() else { return };
+                inner.round().await;
+                if !inner.accounts.forget(inner.bank.clock.now()) {
+                    continue;
+                }
+                // Somebody may have come in between, and found the task running.
+                inner.rounds.0.store(false, Ordering::Release);
+                if inner.accounts.is_empty() || inner.rounds.0.swap(true, Ordering::AcqRel) {
+                    // Said already.
+                    drop(mem::take(&mut running.0));
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Gives back what was not used for some rounds.
+    async fn round(&self) {
+        let now = self.bank.clock.now();
+        let mut deposits = Vec::new();
+        for account in self.accounts.filter(|account| account.round(now)) {
+            // What is on its way is in use.
+            if let Giving::Off(flight, deposit) = account.give(now) {
+                deposits.push((flight, deposit));
+            }
+        }
+        // An error was reported. What is still held has its turn again.
+        let _ = self.bank.give_back(deposits).await;
+    }
+
+    /// Gives everything back.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let mut accounts = self.accounts.filter(|_| true);
+        while !accounts.is_empty() {
+            let (mut deposits, mut busy) = (Vec::new(), Vec::new());
+            let now = self.bank.clock.now();
+            for account in accounts.drain(..) {
+                match account.give(now) {
+                    Giving::Nothing => {}
+                    Giving::Busy(waiter) => busy.push((account, waiter)),
+                    Giving::Off(flight, deposit) => deposits.push((flight, deposit)),
+                }
+            }
+            self.bank.give_back(deposits).await?;
+            for (account, mut waiter) in busy {
+                // Whatever became of it, the account has its turn now.
+                let _ = waiter.wait_for(Option::is_some).await;
+                accounts.push(account);
+            }
+        }
+        Ok(())
+    }
+}
