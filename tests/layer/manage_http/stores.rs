@@ -58,8 +58,11 @@ impl KeyRepository for Plain {
 }
 
 fn app(is_down: bool) -> Router {
-    let keys = KeyManager::new(Plain { inner: MemoryStore::new(), is_down });
-    management_router(keys, Guard::insecure_unguarded())
+    management_router(keys(is_down), Guard::insecure_unguarded())
+}
+
+fn keys(is_down: bool) -> KeyManager {
+    KeyManager::new(Plain { inner: MemoryStore::new(), is_down })
 }
 
 #[tokio::test]
@@ -104,4 +107,21 @@ async fn a_store_without_usage_says_so() {
     for path in ["/usage", "/usage/top", &usage] {
         send(&app, "GET", path, &[], "").await.problem(501, "not_supported");
     }
+}
+
+/// Nobody could have it again. Where it is known before, nothing is made.
+#[tokio::test]
+async fn a_new_key_is_shown_also_when_its_credits_cannot_be_read() {
+    let keys = keys(false);
+    let app = management_router(keys.clone(), Guard::insecure_unguarded());
+    let created = send(&app, "POST", "/", &[], r#"{"name":"x","credits":5}"#).await.json(201);
+    assert!(created["key"].is_string(), "{created}");
+    assert_eq!(created["credits"]["remaining"], 5);
+
+    let key = format!("/{}", created["id"].as_str().unwrap());
+    for (method, path) in [("GET", "/"), ("GET", &key), ("POST", &format!("{key}/rotate"))] {
+        send(&app, method, path, &[], "").await.problem(501, "not_supported");
+    }
+    let old = keys.get(created["id"].as_str().unwrap().parse().unwrap()).await.unwrap();
+    assert_eq!(old.details.rotation.to, None);
 }
