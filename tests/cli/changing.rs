@@ -170,6 +170,7 @@ The key is good.
 id  <id-1>
 name  ci
 start  <start>
+status  active
 uses  0
 replaced by  <id-2>
 $ NEXT=$(tower-api-key list --limit 1 --json | cut -d '"' -f 4)

@@ -226,7 +226,7 @@ Imported: 0
 There already: 2 (line 1, line 2)
 $ tower-api-key export --with-digests | diff keys.csv - && echo same
 same
-$ echo $KEY | tower-api-key verify --address 10.0.0.1 --scope c:d | grep -E 'good|limits|credits|refill '
+$ echo $KEY | tower-api-key verify --address 10.0.0.1 --scope c:d | grep -E 'good|limits|credits|^refill'
 The key is good.
 limits  minute=100/1m day=5/1d,burst=2
 credits  5
