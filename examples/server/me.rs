@@ -1,13 +1,15 @@
 //! What the holder of a key may do with it: look at it, and give it up.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, slice, sync::Arc};
 
 use axum::{
     extract::{ConnectInfo, State},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
-use tower_api_key::{AuthenticatedKey, Clock, KeyManager, KeyView, ManageError, SystemClock};
+use tower_api_key::{
+    AuthenticatedKey, Clock, KeyManager, KeyRecord, KeyView, ManageError, SystemClock,
+};
 use utoipa::{
     ToSchema,
     openapi::{RefOr, Required},
@@ -35,8 +37,18 @@ pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
         (status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey"), headers(("ETag" = String))),
     ),
 )]
-async fn show(key: AuthenticatedKey) -> Response {
-    KeyView::new(key.record(), SystemClock.now()).into_response()
+async fn show(
+    State(keys): State<KeyManager>,
+    key: AuthenticatedKey,
+) -> Result<Response, ManageError> {
+    shown(&keys, key.record()).await
+}
+
+/// The key, with what is left of its credits.
+async fn shown(keys: &KeyManager, record: &Arc<KeyRecord>) -> Result<Response, ManageError> {
+    let balances = keys.balances_of(slice::from_ref(record)).await?;
+    let balance = balances.first().and_then(Option::as_ref);
+    Ok(KeyView::new(record, SystemClock.now()).with_balance(balance).into_response())
 }
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -68,5 +80,5 @@ async fn revoke(
     let actor = format!("key {} ({})", key.id(), key.name());
     let keys = keys.with_actor(&actor).with_client_address(peer.ip());
     let record = keys.revoke(key.id(), revocation.reason.as_deref()).await?;
-    Ok(KeyView::new(&record, SystemClock.now()).into_response())
+    shown(&keys, &record).await
 }

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, ops::Deref, sync::Arc, time::Duration};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
     ser::SerializeStruct,
 };
 
@@ -140,45 +140,60 @@ impl Serialize for Limit {
 
 impl<'de> Deserialize<'de> for Limit {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
+        struct Object;
 
-        impl<'de> Visitor<'de> for Fields {
+        impl<'de> Visitor<'de> for Object {
             type Value = Limit;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("an object with name, requests, window_seconds and perhaps burst")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Limit, A::Error> {
-                let (mut name, mut requests, mut window, mut burst) = (None, None, None, None);
-                while let Some(field) = map.next_key::<String>()? {
-                    match field.as_str() {
-                        "name" => name = Some(map.next_value::<String>()?),
-                        "requests" => requests = Some(map.next_value::<NonZeroU32>()?),
-                        "window_seconds" => window = Some(map.next_value::<f64>()?),
-                        "burst" => burst = map.next_value::<Option<NonZeroU32>>()?,
-                        other => {
-                            map.next_value::<IgnoredAny>()?;
-                            let known = &["name", "requests", "window_seconds", "burst"];
-                            return Err(A::Error::unknown_field(other, known));
-                        }
-                    }
-                }
-                let missing = A::Error::missing_field;
-                let name = name.ok_or_else(|| missing("name"))?;
-                let requests = requests.ok_or_else(|| missing("requests"))?;
-                let window = window.ok_or_else(|| missing("window_seconds"))?;
-                let quota = Quota::new(requests, seconds(window)).map_err(A::Error::custom)?;
-                let quota = burst.map_or(quota, |burst| quota.with_burst(burst));
-                Limit::new(&name, quota).map_err(A::Error::custom)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Limit, A::Error> {
+                let fields = Fields::deserialize(MapAccessDeserializer::new(map))?;
+                let quota = Quota::new(fields.requests, fields.window_seconds.0);
+                let quota = quota.map_err(A::Error::custom)?;
+                let quota = fields.burst.map_or(quota, |burst| quota.with_burst(burst));
+                Ok(Limit { name: fields.name.0, quota })
             }
         }
 
+        // Not a derived struct, which a list would be read as, too.
         deserializer.deserialize_struct(
             "Limit",
             &["name", "requests", "window_seconds", "burst"],
-            Fields,
+            Object,
         )
+    }
+}
+
+/// Each value is judged where it is read, so that an error is that field's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    name: Name,
+    requests: NonZeroU32,
+    window_seconds: Window,
+    burst: Option<NonZeroU32>,
+}
+
+struct Name(Text);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let limit = Limit::new(&name, Quota::per_second(NonZeroU32::MIN));
+        limit.map(|limit| Self(limit.name)).map_err(D::Error::custom)
+    }
+}
+
+struct Window(Duration);
+
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let window = seconds(f64::deserialize(deserializer)?);
+        let quota = Quota::new(NonZeroU32::MIN, window);
+        quota.map(|quota| Self(quota.window())).map_err(D::Error::custom)
     }
 }
 

@@ -52,6 +52,9 @@ pub struct NewKey {
 /// The credits that a key is given.
 ///
 /// They are spent through [`Credits`](crate::Credits).
+///
+/// As JSON, a number, or `{"remaining":1000,"refill":{"amount":1000,"interval":"month"}}`, see
+/// [`Refill`]. One of the two may be left out; then there is no refill, or as much as it gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewCredits {
     /// How many there are: at most 2⁶³ − 1.

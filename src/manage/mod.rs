@@ -4,6 +4,7 @@ mod access;
 mod change;
 mod create;
 mod credits;
+mod credits_json;
 mod end;
 mod error;
 mod import;

@@ -2,15 +2,19 @@
 
 use serde::Serialize;
 
-use crate::{KeyId, KeyRecord, Metadata, OwnerId, Scopes, Timestamp};
+use crate::{Balance, KeyId, KeyRecord, Limits, Metadata, OwnerId, Refill, Scopes, Timestamp};
 
 /// A key as the outside sees it: everything but its digest. What the management routes answer with
 /// and the command line prints, for programs of your own.
 ///
 /// As JSON: `id`, `name`, `start`, `description`, `owner`, `scopes`, `status`, `disabled`, `tier`,
-/// `metadata`, `allowed_addresses`, `created_at`, `updated_at`, `not_before`, `expires_at`,
-/// `last_used_at`, `use_count`, `revoked_at`, `revoked_reason`, `replaces`, `rotated_to`,
-/// `retires_at`. What a key does not have is `null`.
+/// `limits`, `credits`, `metadata`, `allowed_addresses`, `created_at`, `updated_at`, `not_before`,
+/// `expires_at`, `last_used_at`, `use_count`, `revoked_at`, `revoked_reason`, `replaces`,
+/// `rotated_to`, `retires_at`. What a key does not have is `null`.
+///
+/// `limits` are the key's own: those of its tier are for the program to know. `credits` is
+/// `{"remaining", "refill", "next_refill_at"}`, once the [balance](Self::with_balance) is there:
+/// it is no part of the record.
 ///
 /// With feature `axum` it is a response: that, with the key's `ETag`, and not to be cached.
 ///
@@ -35,6 +39,8 @@ pub struct KeyView<'r> {
     status: &'static str,
     disabled: bool,
     tier: Option<&'r str>,
+    limits: &'r Limits,
+    credits: Option<CreditsView>,
     metadata: &'r Metadata,
     allowed_addresses: Vec<String>,
     created_at: Timestamp,
@@ -56,6 +62,20 @@ pub struct KeyView<'r> {
     #[serde(skip)]
     #[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "nothing else has an `ETag`"))]
     pub(crate) revision: u64,
+    /// The moment of the view.
+    #[serde(skip)]
+    now: Timestamp,
+    /// Whether the key spends credits.
+    #[serde(skip)]
+    is_spending: bool,
+}
+
+/// What is left of a balance, as the outside sees it.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct CreditsView {
+    remaining: u64,
+    refill: Option<Refill>,
+    next_refill_at: Option<Timestamp>,
 }
 
 impl<'r> KeyView<'r> {
@@ -72,6 +92,8 @@ impl<'r> KeyView<'r> {
             status: record.status(now).as_str(),
             disabled: record.disabled,
             tier: details.tier.as_deref(),
+            limits: &details.limits,
+            credits: None,
             metadata: &details.metadata,
             allowed_addresses: details.allowed_addresses.iter().map(ToString::to_string).collect(),
             created_at: record.created_at,
@@ -86,6 +108,21 @@ impl<'r> KeyView<'r> {
             rotated_to: details.rotation.to,
             retires_at: details.rotation.retires_at,
             revision: record.revision,
+            now,
+            is_spending: details.credits.is_some(),
         }
+    }
+
+    /// With what is left of the credits of the key's line, including what has come back by the
+    /// moment of the view. A key that spends none has none, whatever its line had.
+    #[must_use]
+    pub fn with_balance(mut self, balance: Option<&Balance>) -> Self {
+        let balance = balance.filter(|_| self.is_spending).map(|balance| balance.at(self.now));
+        self.credits = balance.map(|balance| CreditsView {
+            remaining: balance.remaining,
+            refill: balance.refill,
+            next_refill_at: balance.next_refill_at,
+        });
+        self
     }
 }

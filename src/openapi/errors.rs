@@ -19,6 +19,7 @@ pub(super) const CREATED: Error =
 pub(super) const ROTATED: Error =
     ("already_rotated", "The API key was replaced already, see `rotated_to`.");
 pub(super) const ENDED: Error = ("key_ended", "The API key is revoked or has expired.");
+pub(super) const SPENDS_NONE: Error = ("no_credits", "The API key spends no credits.");
 pub(super) const CHANGED: Error =
     ("revision_mismatch", "The API key does not have the `ETag` in `If-Match`.");
 pub(super) const TOO_LARGE: Error = ("body_too_large", "The body has more than 64 KiB.");
@@ -28,6 +29,11 @@ pub(super) const BAD_FIELD: Error = ("invalid_field", "A field of the body is wr
 pub(super) const INTERNAL: Error = ("internal_error", "The server's fault.");
 pub(super) const UNSUPPORTED: Error =
     ("not_supported", "The store that API keys are kept in has no audit log.");
+
+pub(super) const NO_USAGE: Error =
+    ("not_supported", "The store that API keys are kept in keeps no usage.");
+pub(super) const NO_CREDITS: Error =
+    ("not_supported", "The store that API keys are kept in keeps no credits.");
 
 pub(super) fn unavailable() -> Response {
     let meaning = "API keys cannot be read or written right now.";

@@ -12,6 +12,7 @@ use super::{
     errors,
     responses::{self, problem},
     schemas::{self, id, integer, no_nul, scope, text, time},
+    usage,
 };
 use crate::KeyStatus;
 
@@ -84,8 +85,8 @@ fn document(path: &str, caller: Caller) -> OpenApi {
 
 type Documented = (HttpMethod, &'static str, &'static str, OperationBuilder);
 
-fn operations(caller: Caller) -> [Documented; 9] {
-    [
+fn operations(caller: Caller) -> Vec<Documented> {
+    let mut operations = vec![
         (HttpMethod::Post, "", "create_api_key", create(caller)),
         (HttpMethod::Get, "", "list_api_keys", list()),
         (HttpMethod::Get, "/{id}", "get_api_key", show()),
@@ -95,7 +96,15 @@ fn operations(caller: Caller) -> [Documented; 9] {
         (HttpMethod::Post, "/{id}/rotate", "rotate_api_key", rotate()),
         (HttpMethod::Get, "/{id}/events", "list_events_of_api_key", events_of_one()),
         (HttpMethod::Get, "/events", "list_events_of_api_keys", events()),
-    ]
+        (HttpMethod::Get, "/{id}/usage", "get_usage_of_api_key", usage::of_one()),
+        (HttpMethod::Get, "/usage", "get_usage_of_api_keys", usage::of_all()),
+        (HttpMethod::Get, "/usage/top", "list_busiest_api_keys", usage::top()),
+    ];
+    // To owners, this one does not exist.
+    if caller == Caller::Administrator {
+        operations.push((HttpMethod::Post, "/{id}/credits", "top_up_api_key", top_up()));
+    }
+    operations
 }
 
 fn create(caller: Caller) -> OperationBuilder {
@@ -189,6 +198,20 @@ fn rotate() -> OperationBuilder {
         .response("503", errors::unavailable())
 }
 
+fn top_up() -> OperationBuilder {
+    operation("Add to the credits of an API key")
+        .request_body(Some(body(schemas::TOP_UP, Required::True)))
+        .response("200", responses::key("The API key as it is now.", schemas::KEY))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
+        .response("404", problem(&[errors::NO_KEY]))
+        .response("409", problem(&[errors::SPENDS_NONE]))
+        .response("413", problem(&[errors::TOO_LARGE]))
+        .response("415", problem(&[errors::NOT_JSON]))
+        .response("422", problem(&[errors::BAD_FIELD]))
+        .response("501", problem(&[errors::NO_CREDITS]))
+        .response("503", errors::unavailable())
+}
+
 fn events_of_one() -> OperationBuilder {
     log("List what was done to an API key, the latest first")
         .response("404", problem(&[errors::NO_KEY]))
@@ -209,19 +232,22 @@ fn log(summary: &str) -> OperationBuilder {
         .response("503", errors::unavailable())
 }
 
-fn operation(summary: &str) -> OperationBuilder {
+pub(super) fn operation(summary: &str) -> OperationBuilder {
     OperationBuilder::new().summary(Some(summary))
 }
 
 fn paged(summary: &str) -> OperationBuilder {
-    let limit = integer("How many a page has at most.");
-    let limit = limit.minimum(Some(1)).maximum(Some(100)).default(Some(json!(20)));
     operation(summary)
         .parameter(query("cursor", id("The `next_cursor` of the page before.")))
-        .parameter(query("limit", limit))
+        .parameter(limit("How many a page has at most."))
 }
 
-fn query(name: &str, schema: ObjectBuilder) -> Parameter {
+pub(super) fn limit(description: &str) -> Parameter {
+    let limit = integer(description).minimum(Some(1)).maximum(Some(100)).default(Some(json!(20)));
+    query("limit", limit)
+}
+
+pub(super) fn query(name: &str, schema: ObjectBuilder) -> Parameter {
     parameter(ParameterIn::Query, name, schema)
 }
 

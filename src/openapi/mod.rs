@@ -26,6 +26,7 @@ mod management;
 mod responses;
 mod schemas;
 mod security;
+mod usage;
 
 pub use management::{management, own_management};
 pub use security::Security;

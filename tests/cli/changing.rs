@@ -44,10 +44,9 @@ created at  <time>
 not before  2040-01-01T00:00:00Z
 uses  0
 $ tower-api-key list --after $ID --json
-{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"tier":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"replaces":null,"rotated_to":null,"retires_at":null,"revision":0}
+{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"tier":null,"limits":[],"credits":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"replaces":null,"rotated_to":null,"retires_at":null,"revision":0}
 $ tower-api-key usage $ID
-ID  NAME  USES  LAST USED
-<id-2>  second  0  never
+There were no requests.
 $ tower-api-key usage --owner user-1 --json
 {"id":"<id-1>","name":"CI of the shop","use_count":0,"last_used_at":null}
 $ tower-api-key show $(echo $ID | tr 0-8 1-9)

@@ -207,12 +207,12 @@ async fn export_and_import_again() {
     for shell in Shell::on_each().await {
         shell.session(
             r#"
-$ KEY=$(tower-api-key create --name 'a "name", with all' --owner user-1 --scope a:b,c:* --tier basic --metadata '{"a":[1]}' --allow 10.0.0.0/8 --expires 2040-01-01 --description text 2>/dev/null)
+$ KEY=$(tower-api-key create --name 'a "name", with all' --owner user-1 --scope a:b,c:* --tier basic --limit minute=100/60s --limit day=5/1d,burst=2 --credits 5 --refill 7/month --metadata '{"a":[1]}' --allow 10.0.0.0/8 --expires 2040-01-01 --description text 2>/dev/null)
 $ tower-api-key create --name off > /dev/null 2>&1
 $ tower-api-key update $(tower-api-key list --limit 1 --json | cut -d '"' -f 4) --disable > /dev/null
 $ tower-api-key export --owner user-1
-key_prefix,name,user_id,scopes,is_active,expires_at,last_used_at,created_at,description,tier,not_before,allowed_addresses,metadata,revoked_at
-<start>,"a ""name"", with all",user-1,a:b c:*,true,2040-01-01T00:00:00Z,,<time>,text,basic,,10.0.0.0/8,"{""a"":[1]}",
+key_prefix,name,user_id,scopes,is_active,expires_at,last_used_at,created_at,description,tier,limits,credits,not_before,allowed_addresses,metadata,revoked_at
+<start>,"a ""name"", with all",user-1,a:b c:*,true,2040-01-01T00:00:00Z,,<time>,text,basic,"[{""name"":""minute"",""requests"":100,""window_seconds"":60,""burst"":100},{""name"":""day"",""requests"":5,""window_seconds"":86400,""burst"":2}]","{""remaining"":5,""refill"":{""amount"":7,""interval"":""month""}}",,10.0.0.0/8,"{""a"":[1]}",
 $ tower-api-key export --with-digests > keys.csv
 $ tower-api-key export --with-digests --json > keys.jsonl
 $ cut -d '"' -f 4 keys.jsonl
@@ -226,8 +226,11 @@ Imported: 0
 There already: 2 (line 1, line 2)
 $ tower-api-key export --with-digests | diff keys.csv - && echo same
 same
-$ echo $KEY | tower-api-key verify --address 10.0.0.1 --scope c:d | head -n 1
+$ echo $KEY | tower-api-key verify --address 10.0.0.1 --scope c:d | grep -E 'good|limits|credits|^refill'
 The key is good.
+limits  minute=100/1m day=5/1d,burst=2
+credits  5
+refill  7/month
 "#,
         );
     }

@@ -5,6 +5,7 @@
 mod changing;
 mod curl;
 mod files;
+mod limits;
 mod misuse;
 #[path = "../support/other_system.rs"]
 mod other_system;

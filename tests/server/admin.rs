@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Every field of a key's view, in its order.
-const VIEW: [&str; 22] = [
+const VIEW: [&str; 24] = [
     "id",
     "name",
     "start",
@@ -18,6 +18,8 @@ const VIEW: [&str; 22] = [
     "status",
     "disabled",
     "tier",
+    "limits",
+    "credits",
     "metadata",
     "allowed_addresses",
     "created_at",
@@ -78,6 +80,7 @@ fn a_name_is_enough_for_a_key() {
         ("scopes", json!([])),
         ("status", json!("active")),
         ("disabled", json!(false)),
+        ("limits", json!([])),
         ("metadata", json!({})),
         ("allowed_addresses", json!([])),
         ("use_count", json!(0)),
@@ -88,6 +91,7 @@ fn a_name_is_enough_for_a_key() {
         "description",
         "owner",
         "tier",
+        "credits",
         "not_before",
         "expires_at",
         "last_used_at",
@@ -139,7 +143,7 @@ fn null_is_as_good_as_leaving_out_at_creation() {
     let server = shared();
     let new = json!({
         "name": "nulls", "description": null, "owner": null, "scopes": null, "expires_at": null,
-        "not_before": null, "tier": null, "allowed_addresses": null, "metadata": null,
+        "not_before": null, "tier": null, "limits": null, "credits": null, "allowed_addresses": null, "metadata": null,
     });
     let created = server.create(&new);
     assert_eq!(server.ask_as(&created.key, "GET", "/articles").status, 200);
@@ -215,6 +219,8 @@ fn unknown_ids_are_404() {
             ("DELETE", &path, ""),
             ("PATCH", &path, "{}"),
             ("POST", &format!("{path}/revoke"), ""),
+            ("POST", &format!("{path}/credits"), r#"{"add":1}"#),
+            ("GET", &format!("{path}/usage"), ""),
         ] {
             assert_problem(&server.admin_sends(method, path, body, &[]), 404, "not_found");
         }

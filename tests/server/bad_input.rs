@@ -57,6 +57,15 @@ fn wrong_types_are_422_and_named() {
         ("expires_at", json!(1_900_000_000), "expires_at"),
         ("not_before", json!(true), "not_before"),
         ("tier", json!(1), "tier"),
+        ("limits", json!({}), "limits"),
+        ("limits", json!([1]), "limits[0]"),
+        (
+            "limits",
+            json!([{ "name": "a", "requests": "1", "window_seconds": 1 }]),
+            "limits[0].requests",
+        ),
+        ("credits", json!("5"), "credits"),
+        ("credits", json!({ "remaining": 1.5 }), "credits.remaining"),
         ("allowed_addresses", json!("10.0.0.0/8"), "allowed_addresses"),
         ("allowed_addresses", json!([null]), "allowed_addresses[0]"),
         ("metadata", json!([]), "metadata"),
@@ -75,6 +84,7 @@ fn values_out_of_range_are_422_and_named() {
     let ä = |count: usize| "ä".repeat(count);
     let scopes = |count: usize| (0..count).map(|i| format!("s{i}")).collect::<Vec<_>>();
     let networks = |count: usize| vec!["10.0.0.0/8"; count];
+    let window = |seconds: Value| json!([{ "name": "a", "requests": 1, "window_seconds": seconds, "burst": 1 }]);
     let metadata = |bytes: usize| json!({ "x": a(bytes - r#"{"x":""}"#.len()) });
     for (field, good, bad, path) in [
         ("name", json!(ä(100)), json!(ä(101)), "name"),
@@ -85,6 +95,10 @@ fn values_out_of_range_are_422_and_named() {
         ("owner", json!("o"), json!(""), "owner"),
         ("tier", json!(a(100)), json!(a(101)), "tier"),
         ("tier", json!("t"), json!(""), "tier"),
+        ("limits", window(json!(0.001)), window(json!(0)), "limits[0].window_seconds"),
+        ("limits", window(json!(2_678_400)), window(json!(2_678_401)), "limits[0].window_seconds"),
+        ("credits", json!(0), json!(-1), "credits"),
+        ("credits", json!(i64::MAX), json!(u64::MAX), "credits"),
         ("scopes", json!(scopes(100)), json!(scopes(101)), "scopes"),
         ("scopes", json!([a(128)]), json!(["ok", a(129)]), "scopes[1]"),
         ("scopes", json!(["a:*"]), json!(["a*"]), "scopes[0]"),

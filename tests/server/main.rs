@@ -11,6 +11,7 @@ mod databases;
 mod docs;
 mod hostile;
 mod leaks;
+mod limits;
 mod lists;
 mod managed;
 #[path = "../support/process.rs"]

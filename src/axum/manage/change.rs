@@ -1,6 +1,6 @@
 //! `PATCH /{id}`
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::HeaderMap;
 use serde::Deserialize;
 
@@ -10,8 +10,9 @@ use super::{
     guard::Admitted,
     precondition,
     problem::Problem,
+    view,
 };
-use crate::{KeyPatch, KeyRecord, KeyView, ManageError, Metadata, Scopes, Timestamp};
+use crate::{KeyPatch, KeyRecord, Limits, ManageError, Metadata, NewCredits, Scopes, Timestamp};
 
 /// What an administrator may change. What was left out stays. `null` takes away what a key may
 /// lack, and is refused elsewhere. A key's owner never changes: what the old owner may see would
@@ -32,6 +33,10 @@ pub(super) struct Change {
     not_before: Option<Option<Timestamp>>,
     #[serde(default, deserialize_with = "sent")]
     tier: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    limits: Option<Option<Limits>>,
+    #[serde(default, deserialize_with = "sent")]
+    credits: Option<Option<NewCredits>>,
     #[serde(default, deserialize_with = "sent")]
     allowed_addresses: Option<Vec<Network>>,
     #[serde(default, deserialize_with = "sent")]
@@ -69,8 +74,8 @@ impl From<Change> for KeyPatch {
             description: body.description,
             scopes: body.scopes,
             tier: body.tier,
-            limits: None,
-            credits: None,
+            limits: body.limits.map(Option::unwrap_or_default),
+            credits: body.credits,
             metadata: body.metadata,
             allowed_addresses: body.allowed_addresses.map(networks),
             not_before: body.not_before,
@@ -117,7 +122,7 @@ pub(super) async fn change(
         match keys.update(id, patch.clone()).await {
             // Somebody else got on meanwhile, so this cannot go round for ever.
             Err(ManageError::RevisionMismatch) if expected.is_none() => {}
-            result => return Ok(KeyView::new(&*result?, keys.now()).into_response()),
+            result => return view::shown(&keys, &result?).await,
         }
     }
 }

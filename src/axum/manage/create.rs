@@ -11,7 +11,9 @@ use super::{
     problem::Problem,
     view,
 };
-use crate::{Limits, ManageError, Metadata, NewKey, OwnerId, Scopes, Timestamp};
+use crate::{
+    Balance, Limits, ManageError, Metadata, NewCredits, NewKey, OwnerId, Scopes, Timestamp,
+};
 
 /// What an administrator may say about a new key.
 #[derive(Deserialize)]
@@ -26,6 +28,8 @@ pub(super) struct Creation {
     expires_at: Option<Timestamp>,
     not_before: Option<Timestamp>,
     tier: Option<String>,
+    limits: Option<Limits>,
+    credits: Option<NewCredits>,
     allowed_addresses: Option<Vec<Network>>,
     metadata: Option<Metadata>,
 }
@@ -51,8 +55,8 @@ impl From<Creation> for NewKey {
             owner: body.owner,
             scopes: body.scopes.unwrap_or_default(),
             tier: body.tier,
-            limits: Limits::default(),
-            credits: None,
+            limits: body.limits.unwrap_or_default(),
+            credits: body.credits,
             metadata: body.metadata.unwrap_or_default(),
             allowed_addresses: networks(body.allowed_addresses.unwrap_or_default()),
             not_before: body.not_before,
@@ -87,12 +91,16 @@ pub(super) async fn create(
         body.object::<Creation>()?.into()
     };
     new.request_id = request_id(&headers)?;
+    let credits = new.credits;
     let issued = keys.create(new).await.map_err(|error| match error {
         // The caller knows it by the header's name.
         ManageError::Invalid(invalid) if invalid.field() == "request_id" => bad_request_id(),
         error => error.into(),
     })?;
-    Ok(view::issued(&issued, uri.path().trim_end_matches('/'), keys.now()))
+    // Not read again: when that failed, the key would be lost.
+    let balance = credits
+        .map(|credits| Balance::new(credits.remaining, credits.refill, issued.record.created_at));
+    Ok(view::issued(&issued, balance.as_ref(), uri.path().trim_end_matches('/'), keys.now()))
 }
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";

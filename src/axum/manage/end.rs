@@ -1,14 +1,13 @@
 //! `GET /{id}`, `DELETE /{id}` and `POST /{id}/revoke`
 
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::{body::JsonBody, fields::Id, guard::Admitted, precondition, problem::Problem};
-use crate::KeyView;
+use super::{body::JsonBody, fields::Id, guard::Admitted, precondition, problem::Problem, view};
 
 pub(super) async fn show(Admitted { keys, .. }: Admitted, Id(id): Id) -> Result<Response, Problem> {
-    Ok(KeyView::new(&*keys.get(id).await?, keys.now()).into_response())
+    view::shown(&keys, &keys.get(id).await?).await
 }
 
 pub(super) async fn delete(
@@ -37,5 +36,5 @@ pub(super) async fn revoke(
     let revocation: Revocation = body.object_or_default()?;
     precondition::check(&headers, &keys, id).await?;
     let record = keys.revoke(id, revocation.reason.as_deref()).await?;
-    Ok(KeyView::new(&record, keys.now()).into_response())
+    view::shown(&keys, &record).await
 }

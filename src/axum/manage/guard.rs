@@ -13,6 +13,7 @@ use http::request::Parts;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::problem::Problem;
 use crate::{
     ApiKeyLayer, AuthenticatedKey, KeyManager, OwnerId, Rejection, RejectionKind, RequestHead,
     Scopes, authenticated,
@@ -244,5 +245,19 @@ impl FromRequestParts<Management> for Admitted {
             is_owner: caller.owner.is_some(),
             ceiling: caller.ceiling,
         })
+    }
+}
+
+/// A request of an administrator. To owners, such a route does not exist, whatever they send.
+pub(super) struct Administrator {
+    pub(super) keys: KeyManager,
+}
+
+impl FromRequestParts<Management> for Administrator {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
+        let Admitted { keys, is_owner, .. } = Admitted::from_request_parts(parts, state).await?;
+        if is_owner { Err(Problem::no_such_path().into_response()) } else { Ok(Self { keys }) }
     }
 }

@@ -67,6 +67,10 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let now = keys.now();
     let page = keys.list(&filters.query(now)?).await.map_err(Problem::of_query)?;
-    let items = page.items.iter().map(|record| KeyView::new(record, now)).collect();
+    let balances = keys.balances_of(&page.items).await?;
+    let items = page.items.iter().zip(&balances);
+    let items =
+        items.map(|(record, balance)| KeyView::new(record, now).with_balance(balance.as_ref()));
+    let items = items.collect();
     Ok(body::json(StatusCode::OK, &Listing { items, next_cursor: page.next }))
 }

@@ -3,6 +3,7 @@
 mod body;
 mod change;
 mod create;
+mod credits;
 mod end;
 mod events;
 mod fields;
@@ -10,7 +11,9 @@ mod guard;
 mod list;
 mod precondition;
 mod problem;
+mod range;
 mod rotate;
+mod usage;
 mod view;
 
 use axum::{
@@ -60,11 +63,29 @@ use crate::KeyManager;
 /// | `DELETE /{id}` | | 204 |
 /// | `POST /{id}/revoke` | `{reason?}` or nothing | the view |
 /// | `POST /{id}/rotate` | `{grace_seconds?, grace_from?: "now" or "first_use"}` or nothing | 201, as for a new key |
+/// | `POST /{id}/credits` | `{add}`, a number of credits; administrators alone | the view |
+/// | `GET /{id}/usage?since=&until=&by=` | | `{since, until, by, items: [{at, outcome, count}], total}` |
+/// | `GET /usage?owner=&since=&until=&by=` | | the same of all keys |
+/// | `GET /usage/top?owner=&since=&until=&limit=` | | `{since, until, items: [{key, count}]}`, the busiest first |
 /// | `GET /{id}/events?since=&until=&cursor=&limit=` | | `{items, next_cursor}` |
 /// | `GET /events?owner=&since=&until=&cursor=&limit=` | | `{items, next_cursor}` |
 ///
 /// `limit` is 1 to 100, 20 by default. Times are RFC 3339, and those that are sent may have any
 /// offset.
+///
+/// `limits` are written as [`Limits`](crate::Limits) are in JSON, and `credits` as
+/// [`NewCredits`](crate::NewCredits): `1000`, or `{"remaining":1000,"refill":{"amount":1000,
+/// "interval":"month"}}`. In a change they replace what was there.
+///
+/// # Usage
+///
+/// `by` is `day` (by default) or `hour`, in UTC. Counts are of whole days or hours: `since` and
+/// `until` are moved outward to where one begins, and come back in the answer. By default, a range
+/// ends with the day or hour that it is now, and has 30 days or 24 hours; at most it has 366 days,
+/// or 31 days by the hour. Without requests there is no item; `total` has the sum for each outcome
+/// that occurred: `accepted`, or the `code` of a denial. [`top`](crate::KeyManager::busiest) counts
+/// whole hours of at most 366 days, by default those of the last 30 days, and names the first key
+/// of each [line](crate::KeyRecord::lineage). A store that keeps no usage is 501.
 ///
 /// A key itself is in the answers to its creation and its rotation, and nowhere else. A creation
 /// with an `Idempotency-Key` (1 to 255 visible ASCII characters) makes one key however often it is
@@ -81,7 +102,8 @@ use crate::KeyManager;
 /// Owners ([`Guard::owner`], [`Caller::owner`]) manage keys of their own; other owners' are 404,
 /// whatever is asked of them. Who the owner is, the guard says, and no body. Owners grant no scope
 /// beyond those that the guard says they have, and what is the provider's to decide, `owner`,
-/// `tier` and `metadata`, no owner can send. In the audit log they see what was done, and not by
+/// `tier`, `limits`, `credits` and `metadata`, no owner can send. They see the usage of their own
+/// keys. In the audit log they see what was done, and not by
 /// which administrator.
 ///
 /// Without a guard this is no program:
@@ -107,6 +129,10 @@ where
         .route("/{id}/revoke", post(end::revoke))
         .route("/{id}/rotate", post(rotate::rotate))
         .route("/{id}/events", get(events::of_one))
+        .route("/{id}/credits", post(credits::top_up))
+        .route("/{id}/usage", get(usage::of_one))
+        .route("/usage", get(usage::of_all))
+        .route("/usage/top", get(usage::top))
         // Inside the guard: who may not call a route does not learn its methods either.
         .method_not_allowed_fallback(async || Problem::no_such_method());
     guard

@@ -48,8 +48,10 @@ pub(super) async fn rotate(
 ) -> Result<Response, Problem> {
     let replacement: Replacement = body.object_or_default()?;
     precondition::check(&headers, &keys, id).await?;
+    // Before: when reading it afterwards failed, the new key would be lost. It is the line's.
+    let balance = view::balance(&keys, &keys.get(id).await?).await?;
     let issued = keys.rotate(id, replacement.into()).await?;
     // Without `/{id}/rotate`.
     let router = uri.path().rsplitn(3, '/').last().unwrap_or_default();
-    Ok(view::issued(&issued, router, keys.now()))
+    Ok(view::issued(&issued, balance.as_ref(), router, keys.now()))
 }

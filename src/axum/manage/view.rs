@@ -1,11 +1,13 @@
 //! [`KeyView`] as a response.
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use super::body;
-use crate::{IssuedKey, KeyRecord, KeyView, Timestamp};
+use super::{body, problem::Problem};
+use crate::{Balance, IssuedKey, KeyManager, KeyRecord, KeyView, Timestamp};
 
 impl KeyView<'_> {
     fn headers(&self, response: &mut Response) {
@@ -26,6 +28,21 @@ impl IntoResponse for KeyView<'_> {
     }
 }
 
+/// The credits of a key's line, if it spends any.
+pub(super) async fn balance(
+    keys: &KeyManager,
+    record: &Arc<KeyRecord>,
+) -> Result<Option<Balance>, Problem> {
+    let balances = keys.balances_of(std::slice::from_ref(record)).await?;
+    Ok(balances.into_iter().next().flatten())
+}
+
+/// A key as it is now, with the credits of its line.
+pub(super) async fn shown(keys: &KeyManager, record: &Arc<KeyRecord>) -> Result<Response, Problem> {
+    let balance = balance(keys, record).await?;
+    Ok(KeyView::new(record, keys.now()).with_balance(balance.as_ref()).into_response())
+}
+
 /// The answer to whoever created or rotated a key: the only one that holds the key itself.
 #[derive(Serialize)]
 pub(super) struct IssuedView<'r> {
@@ -35,8 +52,13 @@ pub(super) struct IssuedView<'r> {
 }
 
 /// 201, with the place of the new key below the path of the router.
-pub(super) fn issued(issued: &IssuedKey, router: &str, now: Timestamp) -> Response {
-    let view = KeyView::new(&issued.record, now);
+pub(super) fn issued(
+    issued: &IssuedKey,
+    balance: Option<&Balance>,
+    router: &str,
+    now: Timestamp,
+) -> Response {
+    let view = KeyView::new(&issued.record, now).with_balance(balance);
     let body = IssuedView { view, key: issued.secret.expose() };
     let mut response = body::json(StatusCode::CREATED, &body);
     // A path that came in a request is a header's value.

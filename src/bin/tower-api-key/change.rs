@@ -1,7 +1,7 @@
 //! `update`, `revoke` and `delete`.
 
 use ipnet::IpNet;
-use tower_api_key::{KeyId, KeyPatch, Metadata, Scope, Timestamp};
+use tower_api_key::{KeyId, KeyPatch, Limit, Metadata, Scope, Timestamp};
 
 use crate::{
     create,
@@ -9,6 +9,7 @@ use crate::{
     failure::Failure,
     list::{self, One},
     output::Output,
+    quota::{self, Credits},
     when,
 };
 
@@ -33,6 +34,17 @@ pub(crate) struct Update {
     /// The name of a set of limits; an empty one takes it away
     #[arg(long)]
     tier: Option<String>,
+    /// A rate limit such as minute=100/60s,burst=20, in place of those before; may be given again
+    #[arg(long, value_name = "NAME=COUNT/TIME", value_parser = quota::limit)]
+    limit: Option<Vec<Limit>>,
+    /// The key has no rate limits of its own; those of its tier count
+    #[arg(long, conflicts_with = "limit")]
+    no_limits: bool,
+    #[command(flatten)]
+    credits: Credits,
+    /// The key spends no credits any more
+    #[arg(long, conflicts_with_all = ["credits", "refill"])]
+    no_credits: bool,
     /// The application's own data, in place of all that was there: a JSON object
     #[arg(long, value_name = "JSON", value_parser = create::metadata)]
     metadata: Option<Metadata>,
@@ -73,6 +85,10 @@ pub(crate) async fn update(
     database: &Database,
     out: &mut Output,
 ) -> Result<(), Failure> {
+    let limits = match args.limit {
+        Some(limits) => Some(quota::limits(limits)?),
+        None => args.no_limits.then(Default::default),
+    };
     let patch = KeyPatch {
         if_revision: args.if_revision,
         name: args.name,
@@ -82,8 +98,8 @@ pub(crate) async fn update(
             None => args.no_scopes.then(Default::default),
         },
         tier: args.tier.map(none_if_empty),
-        limits: None,
-        credits: None,
+        limits,
+        credits: args.credits.get().map(Some).or(args.no_credits.then_some(None)),
         metadata: args.metadata,
         allowed_addresses: args.allow.or(args.allow_anywhere.then(Vec::new)),
         not_before: args.not_before.map(Option::<Timestamp>::from),
@@ -94,7 +110,7 @@ pub(crate) async fn update(
         return Err(Failure::Usage("say what to change; `update --help` lists it".to_owned()));
     }
     let record = database.manager.update(args.id, patch).await?;
-    list::tell(&record, out)
+    list::tell(&record, database, out).await
 }
 
 fn none_if_empty(text: String) -> Option<String> {
@@ -108,7 +124,7 @@ pub(crate) async fn revoke(
 ) -> Result<(), Failure> {
     let record = database.manager.revoke(args.id, args.reason.as_deref()).await?;
     if out.is_json() {
-        return list::tell(&record, out);
+        return list::tell(&record, database, out).await;
     }
     out.say(&format!("Revoked the key {}.", record.id))
 }

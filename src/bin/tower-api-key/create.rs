@@ -1,13 +1,14 @@
 //! `create`.
 
 use ipnet::IpNet;
-use tower_api_key::{Limits, Metadata, NewKey, OwnerId, Scope, Timestamp};
+use tower_api_key::{Balance, Limit, Metadata, NewKey, OwnerId, Scope, Timestamp};
 
 use crate::{
     database::Database,
     failure::Failure,
     issuing::{self, Format, Show},
     output::Output,
+    quota::{self, Credits},
     when,
 };
 
@@ -28,6 +29,15 @@ pub(crate) struct Args {
     /// The name of a set of limits
     #[arg(long)]
     tier: Option<String>,
+    /// A rate limit, such as minute=100/60s,burst=20; may be given again. Then those of the tier
+    /// do not count
+    ///
+    /// A name, requests and the time in which they come back (ms, s, m, h or d), and how many may
+    /// come at once, if not all.
+    #[arg(long, value_name = "NAME=COUNT/TIME", value_parser = quota::limit)]
+    limit: Vec<Limit>,
+    #[command(flatten)]
+    credits: Credits,
     /// The application's own data: a JSON object
     #[arg(long, value_name = "JSON", value_parser = metadata)]
     metadata: Option<Metadata>,
@@ -56,8 +66,8 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         owner: args.owner,
         scopes: args.scope.into_iter().collect(),
         tier: args.tier,
-        limits: Limits::default(),
-        credits: None,
+        limits: quota::limits(args.limit)?,
+        credits: args.credits.get(),
         metadata: args.metadata.unwrap_or_default(),
         allowed_addresses: args.allow,
         not_before: args.not_before,
@@ -65,9 +75,13 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         request_id: args.request_id,
     };
     let manager = database.manager.clone().with_format(args.format.get()?);
+    let credits = new.credits;
     let issued = manager.create(new).await?;
+    // Not read: when that failed, the key would be lost.
+    let balance = credits
+        .map(|credits| Balance::new(credits.remaining, credits.refill, issued.record.created_at));
     let remark = format!("Created the key {}.", issued.record.id);
-    issuing::show(&issued, &args.show, out, &remark)
+    issuing::show(&issued, balance.as_ref(), &args.show, out, &remark)
 }
 
 pub(crate) fn metadata(text: &str) -> Result<Metadata, String> {

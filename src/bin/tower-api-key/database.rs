@@ -7,7 +7,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tower_api_key::{
-    KeyHasher, KeyManager, Peppers,
+    Balance, KeyHasher, KeyManager, KeyRecord, Peppers,
     store::{
         self, ConnectError, Invalidations, KeyRepository, MySqlStore, PostgresInvalidations,
         PostgresStore, RedisInvalidations, SqliteStore, StoreError,
@@ -78,6 +78,15 @@ impl Database {
             manager = manager.with_invalidations(bus);
         }
         Ok(Self { repository, manager, hasher, is_peppered })
+    }
+
+    /// What is left of the credits of a key.
+    pub(crate) async fn balance(
+        &self,
+        record: &Arc<KeyRecord>,
+    ) -> Result<Option<Balance>, Failure> {
+        let balances = self.manager.balances_of(std::slice::from_ref(record)).await?;
+        Ok(balances.into_iter().next().flatten())
     }
 
     pub(crate) async fn close(&self) {

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
-use tower_api_key::{KeyRecord, Metadata, OwnerId, Timestamp};
+use tower_api_key::{Balance, KeyRecord, Limits, Metadata, OwnerId, Refill, Timestamp};
 
 use crate::{database::Database, failure::Failure, list::Pages, output::Output};
 
@@ -32,13 +32,23 @@ struct Exported<'r> {
     created_at: Timestamp,
     description: Option<&'r str>,
     tier: Option<&'r str>,
+    limits: &'r Limits,
+    credits: Option<Credits>,
     not_before: Option<Timestamp>,
     allowed_addresses: Vec<String>,
     metadata: &'r Metadata,
     revoked_at: Option<Timestamp>,
 }
 
-const COLUMNS: [&str; 15] = [
+/// As [`NewCredits`](tower_api_key::NewCredits) are read.
+#[derive(Serialize)]
+struct Credits {
+    remaining: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refill: Option<Refill>,
+}
+
+const COLUMNS: [&str; 17] = [
     "key_hash",
     "key_prefix",
     "name",
@@ -50,6 +60,8 @@ const COLUMNS: [&str; 15] = [
     "created_at",
     "description",
     "tier",
+    "limits",
+    "credits",
     "not_before",
     "allowed_addresses",
     "metadata",
@@ -57,7 +69,7 @@ const COLUMNS: [&str; 15] = [
 ];
 
 impl<'r> Exported<'r> {
-    fn new(record: &'r KeyRecord, with_digest: bool) -> Self {
+    fn new(record: &'r KeyRecord, balance: Option<&Balance>, with_digest: bool) -> Self {
         let details = &*record.details;
         let hash = || match &details.legacy_hash {
             Some(hash) => hash.expose().to_owned(),
@@ -75,6 +87,11 @@ impl<'r> Exported<'r> {
             created_at: record.created_at,
             description: details.description.as_deref(),
             tier: details.tier.as_deref(),
+            limits: &details.limits,
+            credits: balance.map(|Balance { remaining, refill, .. }| Credits {
+                remaining: *remaining,
+                refill: *refill,
+            }),
             not_before: record.not_before,
             allowed_addresses: details.allowed_addresses.iter().map(ToString::to_string).collect(),
             metadata: &details.metadata,
@@ -97,6 +114,12 @@ impl<'r> Exported<'r> {
             self.created_at.to_string(),
             self.description.unwrap_or_default().to_owned(),
             self.tier.unwrap_or_default().to_owned(),
+            if self.limits.is_empty() {
+                String::new()
+            } else {
+                serde_json::to_string(self.limits)?
+            },
+            self.credits.as_ref().map_or(Ok(String::new()), serde_json::to_string)?,
             time(self.not_before),
             self.allowed_addresses.join(" "),
             serde_json::to_string(self.metadata)?,
@@ -123,8 +146,9 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
     };
     let mut pages = Pages::all(args.owner.clone());
     while let Some(records) = pages.next(database).await? {
-        for record in &records {
-            writer.write(&Exported::new(record, args.with_digests))?;
+        let balances = database.manager.balances_of(&records).await?;
+        for (record, balance) in records.iter().zip(&balances) {
+            writer.write(&Exported::new(record, balance.as_ref(), args.with_digests))?;
         }
     }
     Ok(writer.flush()?)

@@ -1,10 +1,9 @@
-//! `list`, `show` and `usage`.
+//! `list` and `show`.
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use tower_api_key::{
-    Clock, KeyId, KeyRecord, KeyStatus, OwnerId, Scope, SystemClock, Timestamp, store::ListQuery,
+    Clock, KeyId, KeyRecord, KeyStatus, OwnerId, Scope, SystemClock, store::ListQuery,
 };
 
 use crate::{
@@ -70,15 +69,6 @@ pub(crate) struct One {
     pub(crate) id: KeyId,
 }
 
-#[derive(clap::Args)]
-pub(crate) struct Usage {
-    /// The key; all of them, if not given
-    id: Option<KeyId>,
-    /// Only keys of this owner
-    #[arg(long, conflicts_with = "id")]
-    owner: Option<OwnerId>,
-}
-
 /// As many as a page may have: fewer questions.
 const PAGE: usize = 1000;
 
@@ -128,7 +118,10 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         &["ID", "NAME", "START", "OWNER", "SCOPES", "STATUS", "EXPIRES", "LAST USED"];
     while let Some(records) = pages.next(database).await? {
         if out.is_json() {
-            records.iter().try_for_each(|record| out.object(&Shown::from(&**record)))?;
+            let balances = database.manager.balances_of(&records).await?;
+            records.iter().zip(&balances).try_for_each(|(record, balance)| {
+                out.object(&Shown::new(record, balance.as_ref()))
+            })?;
             continue;
         }
         if records.is_empty() && !header.is_empty() {
@@ -155,62 +148,18 @@ fn row(record: &KeyRecord) -> [String; 8] {
 
 pub(crate) async fn show(args: &One, database: &Database, out: &mut Output) -> Result<(), Failure> {
     let record = database.manager.get(args.id).await?;
-    tell(&record, out)
+    tell(&record, database, out).await
 }
 
 /// Everything about a key.
-pub(crate) fn tell(record: &KeyRecord, out: &mut Output) -> Result<(), Failure> {
-    if out.is_json() {
-        return out.object(&Shown::from(record));
-    }
-    out.table(&view::fields(record))
-}
-
-pub(crate) async fn usage(
-    args: Usage,
+pub(crate) async fn tell(
+    record: &Arc<KeyRecord>,
     database: &Database,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    if let Some(id) = args.id {
-        let record = database.manager.get(id).await?;
-        return tell_usage(&[record], &USAGE_HEADER, out);
+    let balance = database.balance(record).await?;
+    if out.is_json() {
+        return out.object(&Shown::new(record, balance.as_ref()));
     }
-    let mut pages = Pages::all(args.owner);
-    let mut header: &[&str] = &USAGE_HEADER;
-    while let Some(records) = pages.next(database).await? {
-        tell_usage(&records, header, out)?;
-        header = &[];
-    }
-    Ok(())
-}
-
-const USAGE_HEADER: [&str; 4] = ["ID", "NAME", "USES", "LAST USED"];
-
-fn tell_usage(
-    records: &[Arc<KeyRecord>],
-    header: &[&str],
-    out: &mut Output,
-) -> Result<(), Failure> {
-    #[derive(Serialize)]
-    struct Used<'r> {
-        id: KeyId,
-        name: &'r str,
-        use_count: u64,
-        last_used_at: Option<Timestamp>,
-    }
-    if !out.is_json() {
-        let rows = records.iter().map(|record| {
-            let last = time_or_never(record.last_used_at);
-            [record.id.to_string(), plain(&record.name), record.use_count.to_string(), last]
-        });
-        return out.table(&table(header, rows));
-    }
-    records.iter().try_for_each(|record| {
-        out.object(&Used {
-            id: record.id,
-            name: &record.name,
-            use_count: record.use_count,
-            last_used_at: record.last_used_at,
-        })
-    })
+    out.table(&view::fields(record, balance.as_ref()))
 }

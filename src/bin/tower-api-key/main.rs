@@ -7,6 +7,7 @@
 
 mod change;
 mod create;
+mod credits;
 mod database;
 mod export;
 mod failure;
@@ -16,7 +17,9 @@ mod issuing;
 mod list;
 mod output;
 mod purge;
+mod quota;
 mod rotate;
+mod usage;
 mod verify;
 mod view;
 mod when;
@@ -76,6 +79,10 @@ enum Command {
     Show(list::One),
     /// Changes a key
     Update(change::Update),
+    /// Adds to the credits of a key
+    ///
+    /// On top of what is left; `update --credits` sets it anew.
+    TopUp(credits::Args),
     /// Issues a key that takes the place of another, and prints it, this once
     Rotate(rotate::Args),
     /// Withdraws a key for good
@@ -89,7 +96,7 @@ enum Command {
     /// Reads the key from API_KEY in the environment, or else from standard input.
     ///
     /// Nothing is written: it does not count as a use of the key. What only the service knows, such
-    /// as whether the owner is active, is not asked.
+    /// as whether the owner is active, is not asked, nor are rate limits and credits.
     Verify(verify::Args),
     /// Takes over the keys of another system
     ///
@@ -97,11 +104,12 @@ enum Command {
     ///
     /// Reads CSV with a header, a JSON object on each line, or a table in SQLite or PostgreSQL. These
     /// columns are read: key_hash (required), key_prefix, name, user_id, scopes, is_active,
-    /// expires_at, last_used_at, created_at, description, tier, not_before, allowed_addresses,
-    /// metadata. Keys with a revoked_at or a deleted_at are left out.
+    /// expires_at, last_used_at, created_at, description, tier, limits, credits, not_before,
+    /// allowed_addresses, metadata. Keys with a revoked_at or a deleted_at are left out.
     ///
     /// key_hash is the SHA-256 of the key in hexadecimal, or its bcrypt or argon2 hash. Times are RFC
-    /// 3339, or in UTC without an offset, or seconds since 1970. An empty is_active means inactive.
+    /// 3339, or in UTC without an offset, or seconds since 1970. An empty is_active means inactive. limits
+    /// and credits are JSON, as the management routes have them; credits may be a number.
     ///
     /// All rows are checked before the first is written: an invalid one stops the import, and nothing
     /// was imported. Keys that are there already are reported and stay as they are, so an import that
@@ -111,12 +119,16 @@ enum Command {
     ///
     /// As CSV, or with --json as a JSON object on each line.
     ///
+    /// With their credits as they are at that moment: without those that running services have taken
+    /// to spend. Keys that share credits, because one takes the place of the other, have all of them
+    /// each.
+    ///
     /// Without digests, it is a list for people and other programs: it cannot be imported. Digests
     /// are not keys, and no key can be had from them; but whoever has them and a key can tell whose it
     /// is, and whoever can write them into a service's database has its keys work there.
     Export(export::Args),
-    /// Shows how often keys were used, and when last
-    Usage(list::Usage),
+    /// Shows how often keys were used, and when last; of one key, what became of its requests
+    Usage(usage::Args),
     /// Makes the tables in the database, or brings them up to date
     Migrate,
     /// Makes a key and its digest for a configuration file; needs no database
@@ -142,6 +154,7 @@ impl Command {
             | Self::Rotate(_)
             | Self::Revoke(_)
             | Self::Delete(_)
+            | Self::TopUp(_)
             | Self::Purge(_) => Access::Change,
             Self::Create(_) | Self::Import(_) | Self::Migrate => Access::Make,
         }
@@ -175,6 +188,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::List(args) => list::run(args, &database, &mut out).await,
         Command::Show(args) => list::show(&args, &database, &mut out).await,
         Command::Update(args) => change::update(args, &database, &mut out).await,
+        Command::TopUp(args) => credits::top_up(&args, &database, &mut out).await,
         Command::Rotate(args) => rotate::run(&args, &database, &mut out).await,
         Command::Revoke(args) => change::revoke(&args, &database, &mut out).await,
         Command::Delete(args) => change::delete(&args, &database, &mut out).await,
@@ -182,7 +196,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(args, &database, &mut out).await,
         Command::Import(args) => import::run(args, &database, &mut out).await,
         Command::Export(args) => export::run(&args, &database, &mut out).await,
-        Command::Usage(args) => list::usage(args, &database, &mut out).await,
+        Command::Usage(args) => usage::run(args, &database, &mut out).await,
         // Opening it has done the work.
         Command::Migrate => out.say("The tables are up to date."),
         Command::Generate(_) | Command::Completions { .. } => Ok(()),

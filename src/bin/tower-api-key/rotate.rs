@@ -35,6 +35,8 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
         Some(grace) => Grace::FromNow(grace),
     };
     let manager = database.manager.clone().with_format(args.format.get()?);
+    // Before: when reading it afterwards failed, the new key would be lost. It is the line's.
+    let balance = database.balance(&manager.get(args.id).await?).await?;
     let issued = manager.rotate(args.id, grace).await?;
     let end = match grace {
         Grace::NONE => "is refused from now on",
@@ -43,5 +45,5 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
     };
     let remark =
         format!("Created the key {} in place of {}, which {end}.", issued.record.id, args.id);
-    issuing::show(&issued, &args.show, out, &remark)
+    issuing::show(&issued, balance.as_ref(), &args.show, out, &remark)
 }

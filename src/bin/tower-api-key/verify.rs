@@ -22,9 +22,8 @@ use crate::{
     database::Database,
     failure::{Failure, causes},
     issuing::Format,
-    list,
     output::{Output, note},
-    view::Shown,
+    view::{self, Shown},
 };
 
 #[derive(clap::Args)]
@@ -53,7 +52,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
     }
     let key = read_key()?;
     let rejection = match ask(&args, database, &key).await? {
-        Ok(key) => return good(&key, out),
+        Ok(key) => return good(&key, database, out).await,
         Err(rejection) => rejection,
     };
     let kind = rejection.kind();
@@ -156,18 +155,23 @@ impl Service<Request<()>> for LetIn {
     }
 }
 
-fn good(key: &AuthenticatedKey, out: &mut Output) -> Result<(), Failure> {
+async fn good(
+    key: &AuthenticatedKey,
+    database: &Database,
+    out: &mut Output,
+) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Good<'r> {
         good: bool,
         #[serde(flatten)]
         key: Shown<'r>,
     }
+    let balance = database.balance(key.record()).await?;
     if out.is_json() {
-        return out.object(&Good { good: true, key: Shown::from(&**key.record()) });
+        return out.object(&Good { good: true, key: Shown::new(key.record(), balance.as_ref()) });
     }
     out.say("The key is good.")?;
-    list::tell(key.record(), out)
+    out.table(&view::fields(key.record(), balance.as_ref()))
 }
 
 fn refused(rejection: &Rejection, out: &mut Output) -> Result<(), Failure> {

@@ -2,9 +2,12 @@
 
 use comfy_table::Table;
 use serde::Serialize;
-use tower_api_key::{Clock, KeyRecord, KeyView, SystemClock, Timestamp};
+use tower_api_key::{Balance, Clock, KeyRecord, KeyView, SystemClock, Timestamp};
 
-use crate::output::{plain, table};
+use crate::{
+    output::{plain, table},
+    quota,
+};
 
 /// A key as programs get it.
 #[derive(Serialize)]
@@ -15,9 +18,10 @@ pub(crate) struct Shown<'r> {
     revision: u64,
 }
 
-impl<'r> From<&'r KeyRecord> for Shown<'r> {
-    fn from(record: &'r KeyRecord) -> Self {
-        Self { view: KeyView::new(record, SystemClock.now()), revision: record.revision }
+impl<'r> Shown<'r> {
+    pub(crate) fn new(record: &'r KeyRecord, balance: Option<&Balance>) -> Self {
+        let view = KeyView::new(record, SystemClock.now()).with_balance(balance);
+        Self { view, revision: record.revision }
     }
 }
 
@@ -26,7 +30,7 @@ pub(crate) fn status(record: &KeyRecord) -> &'static str {
 }
 
 /// A field on each line. Those that the key lacks are left out.
-pub(crate) fn fields(record: &KeyRecord) -> Table {
+pub(crate) fn fields(record: &KeyRecord, balance: Option<&Balance>) -> Table {
     let details = &*record.details;
     let mut fields = vec![
         ("id", record.id.to_string()),
@@ -39,6 +43,13 @@ pub(crate) fn fields(record: &KeyRecord) -> Table {
     add("owner", record.owner.as_ref().map(|owner| plain(owner.as_str())));
     add("scopes", Some(record.scopes.as_str().to_owned()).filter(|scopes| !scopes.is_empty()));
     add("tier", details.tier.as_deref().map(plain));
+    let limits: Vec<_> = details.limits.iter().map(quota::limit_text).collect();
+    add("limits", Some(limits.join(" ")).filter(|limits| !limits.is_empty()));
+    if let Some(balance) = balance {
+        add("credits", Some(balance.remaining.to_string()));
+        add("refill", balance.refill.as_ref().map(quota::refill_text));
+        add("next refill at", balance.next_refill_at.map(time));
+    }
     let metadata = serde_json::to_string(&details.metadata).ok();
     add("metadata", metadata.filter(|_| !details.metadata.is_empty()).as_deref().map(plain));
     let addresses: Vec<_> = details.allowed_addresses.iter().map(ToString::to_string).collect();

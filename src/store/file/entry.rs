@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The fields of a key, and what each must be.
-pub(super) const FIELDS: [(&str, &str); 13] = [
+pub(super) const FIELDS: [(&str, &str); 14] = [
     ("digest", "must be 64 hexadecimal digits: the SHA-256 of the key, not the key itself"),
     ("name", "must be a text of 1 to 100 characters"),
     ("id", "must be a UUID"),
@@ -30,6 +30,7 @@ pub(super) const FIELDS: [(&str, &str); 13] = [
     ("description", "must be a text of at most 1000 characters"),
     ("scopes", "must be a list of scopes such as \"orders:read\""),
     ("tier", "must be a text of 1 to 100 characters"),
+    ("limits", MUST_BE_LIMITS),
     ("allowed_addresses", "must be a list of addresses or networks such as \"192.0.2.0/24\""),
     ("not_before", MUST_BE_A_TIME),
     ("expires_at", MUST_BE_A_TIME),
@@ -38,6 +39,8 @@ pub(super) const FIELDS: [(&str, &str); 13] = [
 ];
 
 const MUST_BE_A_TIME: &str = "must be a date and time such as \"2030-01-31T12:00:00Z\"";
+const MUST_BE_LIMITS: &str = "must be a list of at most 8 limits of different names, each with \
+    `name` (1 to 32 letters, digits and `_-.`), `requests`, `window_seconds` and perhaps `burst`";
 const MUST_BE_A_START: &str = "must be at most 29 visible characters, the first ones of the key";
 
 /// The longest that [`KeyFormat::start`](crate::KeyFormat::start) gives.
@@ -203,6 +206,7 @@ impl<'de> Visitor<'de> for Key<'_, '_> {
                 }
                 "scopes" => record.scopes = map.next_value()?,
                 "tier" => record.details.tier = Some(map.next_value::<String>()?.into()),
+                "limits" => record.details.limits = map.next_value()?,
                 "allowed_addresses" => {
                     let networks = map.next_value::<Vec<Network>>()?;
                     record.details.allowed_addresses =

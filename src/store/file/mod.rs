@@ -29,6 +29,7 @@ use crate::{KeyDigest, KeyRecord, Timestamp};
 /// name = "CI of the shop"
 /// owner = "user-1"
 /// scopes = ["orders:read"]
+/// limits = [{ name = "minute", requests = 100, window_seconds = 60, burst = 20 }]
 /// expires_at = 2030-01-31T12:00:00Z
 /// ```
 ///
@@ -42,6 +43,7 @@ use crate::{KeyDigest, KeyRecord, Timestamp};
 /// | `description` | a longer explanation, at most 1000 characters |
 /// | `scopes` | what the key may do, at most 100; none is nothing |
 /// | `tier` | the name of a set of limits, 1 to 100 characters |
+/// | `limits` | rate limits of the key's own, in place of those of its tier, as [`Limits`](crate::Limits) has them in JSON |
 /// | `allowed_addresses` | networks the key may be used from, at most 100; none is from anywhere |
 /// | `not_before`, `expires_at` | RFC 3339 dates and times between which the key works |
 /// | `disabled` | `true` switches the key off |

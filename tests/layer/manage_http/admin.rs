@@ -49,6 +49,10 @@ async fn what_is_not_there_is_a_problem_too() {
         ("/x/revoke", "POST"),
         ("/x/rotate", "POST"),
         ("/x/events", "GET,HEAD"),
+        ("/x/credits", "POST"),
+        ("/x/usage", "GET,HEAD"),
+        ("/usage", "GET,HEAD"),
+        ("/usage/top", "GET,HEAD"),
     ] {
         let answer = api.admin("PUT", path, "").await;
         answer.problem(405, "method_not_allowed");

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Api, send};
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 24] = [
     "name",
     "description",
     "owner",
@@ -19,7 +19,21 @@ const FIELDS: [&str; 13] = [
     "reason",
     "grace_seconds",
     "grace_from",
+    "limits",
+    "credits",
+    "requests",
+    "window_seconds",
+    "burst",
+    "remaining",
+    "refill",
+    "amount",
+    "interval_seconds",
+    "interval",
+    "add",
 ];
+
+/// What is below a key.
+const OF_ONE: &[&str] = &["events", "revoke", "rotate", "usage", "credits"];
 
 /// JSON that looks like what the routes take, or not at all.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -34,6 +48,10 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just(json!("2030-01-01T00:00:00Z")),
         Just(json!("10.0.0.0/8")),
         Just(json!("first_use")),
+        Just(json!("month")),
+        (1..100_u32).prop_map(Value::from),
+        Just(json!([{ "name": "a", "requests": 1, "window_seconds": 1 }])),
+        Just(json!({ "amount": 1, "interval": "month" })),
     ];
     leaf.prop_recursive(3, 24, 6, |inner| {
         let name = prop_oneof![
@@ -65,7 +83,7 @@ fn body() -> impl Strategy<Value = String> {
 
 /// What a URI may hold, escapes of anything among it.
 fn text() -> impl Strategy<Value = String> {
-    "([a-zA-Z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|%|events|revoke|rotate){1,12}"
+    "([a-zA-Z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|%|events|revoke|rotate|usage|top|credits){1,12}"
 }
 
 fn target() -> impl Strategy<Value = String> {
@@ -74,9 +92,14 @@ fn target() -> impl Strategy<Value = String> {
         Just(String::new()),
         (
             prop::sample::select(
-                &["owner", "status", "scope", "prefix", "cursor", "limit", "since", "until"][..]
+                &["owner", "status", "scope", "prefix", "cursor", "limit", "since", "until", "by",]
+                    [..]
             ),
-            text(),
+            prop_oneof![
+                text(),
+                Just("hour".to_owned()),
+                "[0-9]{4}-[01][0-9]-[0-3][0-9]T[012][0-9]:00:00Z",
+            ],
         )
             .prop_map(|(name, value)| format!("?{name}={value}")),
         text().prop_map(|text| format!("?{text}")),
@@ -84,10 +107,14 @@ fn target() -> impl Strategy<Value = String> {
     prop_oneof![
         query.clone(),
         (id.clone(), query.clone()).prop_map(|(id, query)| format!("/{id}{query}")),
-        (id, prop_oneof![Just("events"), Just("revoke"), Just("rotate")], query)
+        (id, prop::sample::select(OF_ONE), query)
             .prop_map(|(id, rest, query)| format!("/{id}/{rest}{query}")),
         text().prop_map(|path| format!("/{path}")),
     ]
+}
+
+fn lacks_what_is_the_providers(key: &tower_api_key::KeyRecord) -> bool {
+    key.details.tier.is_none() && key.details.limits.is_empty() && key.details.credits.is_none()
 }
 
 proptest! {
@@ -130,6 +157,7 @@ proptest! {
                         let owner = key.owner.as_ref().map(tower_api_key::OwnerId::as_str);
                         assert!(!is_new || owner == Some("user-1"), "{key:?}");
                         assert!(mine.record.scopes.allow_all(&key.scopes), "{key:?}");
+                        assert!(lacks_what_is_the_providers(&key), "{key:?}");
                     }
                 }
             }

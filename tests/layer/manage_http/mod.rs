@@ -5,10 +5,13 @@
 
 mod admin;
 mod arbitrary;
+mod credits;
 mod events;
 mod guard;
+mod limits;
 mod owner;
 mod stores;
+mod usage;
 
 use axum::Router;
 use bytes::Bytes;
@@ -28,6 +31,7 @@ const ADMIN_KEY: &str = "an-administrators-key-for-tests";
 /// Keys in memory, and the routes that manage them, as an administrator and as an owner.
 struct Api {
     clock: SettableClock,
+    store: MemoryStore,
     keys: KeyManager,
     app: Router,
 }
@@ -35,11 +39,12 @@ struct Api {
 impl Api {
     fn new() -> Self {
         let clock = clock();
-        let keys = KeyManager::new(MemoryStore::new()).with_clock(clock.clone());
+        let store = MemoryStore::new();
+        let keys = KeyManager::new(store.clone()).with_clock(clock.clone());
         let app = Router::new()
             .nest("/admin/api-keys", management_router(keys.clone(), Guard::keys(admin_layer())))
             .nest("/me/api-keys", management_router(keys.clone(), Guard::owner(keys.layer())));
-        Self { clock, keys, app }
+        Self { clock, store, keys, app }
     }
 
     async fn issue(&self, owner: &str, scopes: &[&str]) -> IssuedKey {

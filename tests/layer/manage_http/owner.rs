@@ -6,13 +6,14 @@ use tower_api_key::KeyPatch;
 use super::{Api, items, path, send};
 
 /// Every operation on a key, with a body that would change something.
-const OPERATIONS: [(&str, &str, &str); 6] = [
+const OPERATIONS: [(&str, &str, &str); 7] = [
     ("GET", "", ""),
     ("PATCH", "", r#"{"name":"taken over","disabled":true}"#),
     ("DELETE", "", ""),
     ("POST", "/revoke", r#"{"reason":"malice"}"#),
     ("POST", "/rotate", r#"{"grace_seconds":1}"#),
     ("GET", "/events", ""),
+    ("GET", "/usage", ""),
 ];
 
 #[tokio::test]
@@ -79,7 +80,11 @@ async fn what_is_the_providers_no_owner_sends() {
         ("tier", json!("gold")),
         ("tier", Value::Null),
         ("limits", json!([])),
+        ("limits", json!([{ "name": "a", "requests": 1_000_000, "window_seconds": 1 }])),
+        ("limits", Value::Null),
         ("credits", json!(1_000_000)),
+        ("credits", json!({ "remaining": 1_000_000 })),
+        ("credits", Value::Null),
         ("metadata", json!({ "admin": true })),
         ("id", json!("01890000-0000-7000-8000-000000000000")),
         ("key", json!("key_chosen")),

@@ -58,8 +58,11 @@ impl KeyRepository for Plain {
 }
 
 fn app(is_down: bool) -> Router {
-    let keys = KeyManager::new(Plain { inner: MemoryStore::new(), is_down });
-    management_router(keys, Guard::insecure_unguarded())
+    management_router(keys(is_down), Guard::insecure_unguarded())
+}
+
+fn keys(is_down: bool) -> KeyManager {
+    KeyManager::new(Plain { inner: MemoryStore::new(), is_down })
 }
 
 #[tokio::test]
@@ -73,6 +76,8 @@ async fn a_store_that_is_down_is_503_and_says_no_more() {
         ("DELETE", ID, ""),
         ("POST", &format!("{ID}/revoke"), ""),
         ("POST", &format!("{ID}/rotate"), ""),
+        ("POST", &format!("{ID}/credits"), r#"{"add":1}"#),
+        ("GET", &format!("{ID}/usage"), ""),
     ] {
         for headers in [&[][..], &[("if-match", "\"0\"")]] {
             let answer = send(&app(true), method, path, headers, body).await;
@@ -92,4 +97,31 @@ async fn a_store_without_an_audit_log_says_so() {
     for path in ["/events", &events] {
         send(&app, "GET", path, &[], "").await.problem(501, "not_supported");
     }
+}
+
+#[tokio::test]
+async fn a_store_without_usage_says_so() {
+    let app = app(false);
+    let created = send(&app, "POST", "/", &[], r#"{"name":"x"}"#).await.json(201);
+    let usage = format!("/{}/usage", created["id"].as_str().unwrap());
+    for path in ["/usage", "/usage/top", &usage] {
+        send(&app, "GET", path, &[], "").await.problem(501, "not_supported");
+    }
+}
+
+/// Nobody could have it again. Where it is known before, nothing is made.
+#[tokio::test]
+async fn a_new_key_is_shown_also_when_its_credits_cannot_be_read() {
+    let keys = keys(false);
+    let app = management_router(keys.clone(), Guard::insecure_unguarded());
+    let created = send(&app, "POST", "/", &[], r#"{"name":"x","credits":5}"#).await.json(201);
+    assert!(created["key"].is_string(), "{created}");
+    assert_eq!(created["credits"]["remaining"], 5);
+
+    let key = format!("/{}", created["id"].as_str().unwrap());
+    for (method, path) in [("GET", "/"), ("GET", &key), ("POST", &format!("{key}/rotate"))] {
+        send(&app, method, path, &[], "").await.problem(501, "not_supported");
+    }
+    let old = keys.get(created["id"].as_str().unwrap().parse().unwrap()).await.unwrap();
+    assert_eq!(old.details.rotation.to, None);
 }

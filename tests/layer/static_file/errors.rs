@@ -17,7 +17,7 @@ async fn error(name: &str, text: impl AsRef<[u8]>) -> FileError {
 fn files(fields: &[(&str, &str)]) -> [(&'static str, String); 3] {
     let (mut toml, mut json, mut yaml) = (String::new(), String::new(), String::new());
     for (index, (name, value)) in fields.iter().enumerate() {
-        writeln!(toml, "{name} = {value}").unwrap();
+        writeln!(toml, "{name} = {}", value.replace("\": ", "\" = ")).unwrap();
         write!(json, "{}{name:?}: {value}", if index == 0 { "" } else { ",\n" }).unwrap();
         writeln!(yaml, "{}{name}: {value}", if index == 0 { "  - " } else { "    " }).unwrap();
     }
@@ -72,6 +72,20 @@ async fn every_bad_value_names_its_field() {
         ),
         ("tier", vec![quoted(""), long(101), "[1]".into()]),
         (
+            "limits",
+            vec![
+                quoted(KEY),
+                "[1]".into(),
+                "[[\"a\", 1, 1]]".into(),
+                one_limit(&[("name", &quoted("a b"))]),
+                one_limit(&[("name", &quoted(KEY)), (KEY, "1")]),
+                one_limit(&[("requests", "0")]),
+                one_limit(&[("window_seconds", "0")]),
+                one_limit(&[("burst", "0")]),
+                format!("[{0}, {0}]", one_limit(&[]).trim_matches(['[', ']'])),
+            ],
+        ),
+        (
             "allowed_addresses",
             vec![
                 quoted("192.0.2.1"),
@@ -105,6 +119,18 @@ async fn every_bad_value_names_its_field() {
     assert_eq!(error("keys.json", text).await.field(), Some("metadata"));
 }
 
+/// A list with a limit that has these fields in place of good ones, as JSON that TOML and YAML are
+/// written like, too.
+fn one_limit(fields: &[(&str, &str)]) -> String {
+    let mut limit = vec![("name", "\"a\""), ("requests", "1"), ("window_seconds", "1")];
+    for (name, value) in fields {
+        limit.retain(|(other, _)| other != name);
+        limit.push((name, value));
+    }
+    let fields: Vec<_> = limit.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+    format!("[{{ {} }}]", fields.join(", "))
+}
+
 fn many_scopes() -> String {
     let scopes: Vec<_> = (0..101).map(|n| format!("\"s{n}\"")).collect();
     format!("[{}]", scopes.join(", "))
@@ -122,6 +148,7 @@ async fn null_is_no_value() {
         "description",
         "scopes",
         "tier",
+        "limits",
         "allowed_addresses",
         "not_before",
         "expires_at",

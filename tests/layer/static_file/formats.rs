@@ -25,6 +25,10 @@ owner = "user-1"
 description = "all of it"
 scopes = ["orders:read", "stock:*"]
 tier = "gold"
+limits = [
+    { name = "minute", requests = 100, window_seconds = 60, burst = 20 },
+    { name = "burst", requests = 5, window_seconds = 0.5 },
+]
 allowed_addresses = ["192.0.2.0/24", "2001:db8::1"]
 not_before = 2026-11-22T00:00:00Z
 expires_at = 2026-11-24T01:00:00+01:00
@@ -40,6 +44,8 @@ const FULL_JSON: &str = r#"{ "keys": [
     { "digest": "DIGEST", "name": "full", "id": "0198c0de-0000-7000-8000-000000000001",
       "start": "key_abcd", "owner": "user-1", "description": "all of it",
       "scopes": ["orders:read", "stock:*"], "tier": "gold",
+      "limits": [{ "name": "minute", "requests": 100, "window_seconds": 60, "burst": 20 },
+        { "name": "burst", "requests": 5, "window_seconds": 0.5 }],
       "allowed_addresses": ["192.0.2.0/24", "2001:db8::1"],
       "not_before": "2026-11-22T00:00:00Z", "expires_at": "2026-11-24T01:00:00+01:00",
       "disabled": false,
@@ -57,6 +63,9 @@ keys:
     description: all of it
     scopes: [orders:read, 'stock:*']
     tier: gold
+    limits:
+      - { name: minute, requests: 100, window_seconds: 60, burst: 20 }
+      - { name: burst, requests: 5, window_seconds: 0.5 }
     allowed_addresses:
       - 192.0.2.0/24
       - 2001:db8::1
@@ -104,6 +113,11 @@ async fn every_format_says_the_same() {
         assert_eq!(full.details.description.as_deref(), Some("all of it"));
         assert_eq!(full.scopes, Scopes::parse(["orders:read", "stock:*"]).unwrap());
         assert_eq!(full.details.tier.as_deref(), Some("gold"));
+        let limits = json!([
+            { "name": "minute", "requests": 100, "window_seconds": 60, "burst": 20 },
+            { "name": "burst", "requests": 5, "window_seconds": 0.5, "burst": 5 },
+        ]);
+        assert_eq!(serde_json::to_value(&full.details.limits).unwrap(), limits, "{name}");
         let networks: Vec<_> =
             full.details.allowed_addresses.iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["192.0.2.0/24", "2001:db8::1/128"]);

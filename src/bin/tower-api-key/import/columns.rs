@@ -12,7 +12,7 @@ pub(super) type Fields = Map<String, Value>;
 pub(super) const KEY_HASH: &str = "key_hash";
 
 /// What can be imported, and what else a column with it is called.
-const KNOWN: [(&str, &[&str]); 16] = [
+const KNOWN: [(&str, &[&str]); 18] = [
     (KEY_HASH, &[]),
     ("key_prefix", &[]),
     ("name", &[]),
@@ -24,6 +24,8 @@ const KNOWN: [(&str, &[&str]); 16] = [
     ("created_at", &[]),
     ("description", &[]),
     ("tier", &["rate_limit_tier"]),
+    ("limits", &[]),
+    ("credits", &[]),
     ("not_before", &[]),
     ("allowed_addresses", &[]),
     ("metadata", &[]),

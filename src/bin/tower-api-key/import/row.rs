@@ -6,10 +6,11 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower_api_key::{
     ImportKey, InvalidLegacyHash, KeyDigest, KeyFormat, KeyHasher, KeyManager, LegacyHash, Limits,
-    ManageError, Metadata, NewKey, Scopes, Timestamp, store::MemoryStore,
+    ManageError, Metadata, NewCredits, NewKey, Scopes, Timestamp, store::MemoryStore,
 };
 
 use super::columns::{Fields, KEY_HASH};
@@ -88,8 +89,8 @@ fn read(fields: &Fields) -> Result<ImportKey, Bad> {
         owner: text(fields, "user_id")?.map(Into::into),
         scopes: scopes(fields)?,
         tier: text(fields, "tier")?,
-        limits: Limits::default(),
-        credits: None,
+        limits: limits(fields)?,
+        credits: credits(fields)?,
         metadata: metadata(fields)?,
         allowed_addresses: addresses(fields)?,
         not_before: time(fields, "not_before")?,
@@ -231,6 +232,26 @@ fn addresses(fields: &Fields) -> Result<Vec<IpNet>, Bad> {
     let networks = list(fields, "allowed_addresses")?;
     let networks = networks.iter().map(|text| create::network(text));
     networks.collect::<Result<_, _>>().map_err(|_| Bad::field("allowed_addresses", must))
+}
+
+fn limits(fields: &Fields) -> Result<Limits, Bad> {
+    let must = "must be a list of limits, each with name, requests and window_seconds";
+    Ok(json(fields, "limits", must)?.unwrap_or_default())
+}
+
+fn credits(fields: &Fields) -> Result<Option<NewCredits>, Bad> {
+    json(fields, "credits", "must be a number, or an object with remaining and refill")
+}
+
+/// A value as JSON, or as a text that holds it.
+fn json<T: DeserializeOwned>(fields: &Fields, field: &str, must: &str) -> Result<Option<T>, Bad> {
+    let read = match fields.get(field) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => return Ok(None),
+        Some(Value::String(text)) => serde_json::from_str(text),
+        Some(value) => T::deserialize(value),
+    };
+    read.map(Some).map_err(|_| Bad::field(field, must))
 }
 
 fn metadata(fields: &Fields) -> Result<Metadata, Bad> {

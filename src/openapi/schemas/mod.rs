@@ -1,15 +1,21 @@
 //! What is sent and answered, as schemas. `tests/layer/openapi` compares them with the types that
 //! are read and written.
 
+mod limits;
+mod parts;
+mod usage;
+
 use serde_json::json;
 use utoipa::openapi::{
-    Components, ComponentsBuilder, KnownFormat, Ref, RefOr, Schema, SchemaFormat,
-    schema::{
-        AdditionalProperties, AllOfBuilder, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType,
-        Type,
-    },
+    Components, ComponentsBuilder, Ref, Schema,
+    schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Type},
 };
 
+use self::parts::{
+    NOTHING_ELSE, all_required, boolean, bounded, metadata, networks, nullable_id, nullable_text,
+    nullable_time, or_null, scopes, strings,
+};
+pub(super) use self::parts::{id, integer, no_nul, scope, text, time};
 use super::management::Caller;
 use crate::{KeyAction, KeyStatus};
 
@@ -20,6 +26,9 @@ pub(super) const KEYS: &str = "ApiKeys";
 pub(super) const EVENTS: &str = "ApiKeyEvents";
 pub(super) const REVOCATION: &str = "ApiKeyRevocation";
 pub(super) const ROTATION: &str = "ApiKeyRotation";
+pub(super) const TOP_UP: &str = "ApiKeyTopUp";
+pub(super) const USAGE: &str = "ApiKeyUsage";
+pub(super) const BUSIEST: &str = "BusiestApiKeys";
 
 /// Everything that the routes speak of.
 pub(super) fn components(caller: Caller) -> Components {
@@ -33,13 +42,22 @@ pub(super) fn components(caller: Caller) -> Components {
         .schema(caller.changes(), changes(caller))
         .schema(REVOCATION, revocation())
         .schema(ROTATION, rotation())
+        .schema(limits::LIMIT, limits::limit())
+        .schema(limits::REFILL, limits::refill())
+        .schema(limits::CREDITS, limits::credits())
+        .schema(usage::COUNT, usage::count())
+        .schema(USAGE, usage::usage())
+        .schema(usage::BUSY, usage::busy())
+        .schema(BUSIEST, usage::busiest())
         .build();
+    if caller == Caller::Administrator {
+        let schemas = &mut components.schemas;
+        schemas.insert(limits::NEW_CREDITS.to_owned(), limits::new_credits().into());
+        schemas.insert(TOP_UP.to_owned(), limits::top_up().into());
+    }
     add_problem(&mut components);
     components
 }
-
-/// A field of another name is refused.
-const NOTHING_ELSE: AdditionalProperties<Schema> = AdditionalProperties::FreeForm(false);
 
 const EVENT: &str = "ApiKeyEvent";
 
@@ -87,6 +105,8 @@ fn key() -> ObjectBuilder {
         ("status", text("Whether it can be used.").enum_values(Some(statuses)).into()),
         ("disabled", boolean("Whether it is switched off.").into()),
         ("tier", nullable_text("The plan that it belongs to.").into()),
+        ("limits", limits::own("Its own rate limits, in place of those of its plan.").into()),
+        ("credits", limits::nullable(limits::CREDITS).into()),
         ("metadata", metadata().into()),
         (
             "allowed_addresses",
@@ -136,8 +156,15 @@ fn event() -> ObjectBuilder {
 }
 
 fn new_key(caller: Caller) -> ObjectBuilder {
-    let example = json!({ "name": "the shop", "scopes": ["orders:read"] });
-    fields(caller, true).required("name").examples([example])
+    let plain = json!({ "name": "the shop", "scopes": ["orders:read"] });
+    let limited = json!({
+        "name": "the shop",
+        "limits": [{ "name": "minute", "requests": 100, "window_seconds": 60, "burst": 20 }],
+        "credits": { "remaining": 1000, "refill": { "amount": 1000, "interval": "month" } },
+    });
+    let examples =
+        std::iter::once(plain).chain((caller == Caller::Administrator).then_some(limited));
+    fields(caller, true).required("name").examples(examples)
 }
 
 fn changes(caller: Caller) -> ObjectBuilder {
@@ -168,6 +195,11 @@ fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
     let metadata = if is_new { metadata().schema_type(or_null(Type::Object)) } else { metadata() };
     let object = object
         .property("tier", bounded("The plan that it belongs to.", or_null(Type::String), 1, 100))
+        .property("limits", {
+            let limits = limits::own("Its own rate limits; with none, those of its plan count.");
+            limits.max_items(Some(8)).schema_type(or_null(Type::Array))
+        })
+        .property("credits", limits::nullable(limits::NEW_CREDITS))
         .property("metadata", metadata);
     // A key's owner never changes.
     if is_new {
@@ -201,116 +233,4 @@ fn rotation() -> ObjectBuilder {
         )
         .additional_properties(Some(NOTHING_ELSE))
         .examples([json!({ "grace_seconds": 3600 })])
-}
-
-fn all_required<const N: usize>(properties: [(&str, RefOr<Schema>); N]) -> ObjectBuilder {
-    properties.into_iter().fold(ObjectBuilder::new(), |object, (name, schema)| {
-        object.property(name, schema).required(name)
-    })
-}
-
-fn or_null(other: Type) -> SchemaType {
-    SchemaType::from_iter([other, Type::Null])
-}
-
-fn described(description: &str, schema_type: impl Into<SchemaType>) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(schema_type).description(Some(description))
-}
-
-pub(super) fn text(description: &str) -> ObjectBuilder {
-    described(description, Type::String)
-}
-
-fn nullable_text(description: &str) -> ObjectBuilder {
-    described(description, or_null(Type::String))
-}
-
-/// PostgreSQL keeps no NUL in text.
-pub(super) fn no_nul(text: ObjectBuilder) -> ObjectBuilder {
-    text.pattern(Some(r"^[^\u0000]*$"))
-}
-
-fn bounded(
-    description: &str,
-    schema_type: impl Into<SchemaType>,
-    min: usize,
-    max: usize,
-) -> ObjectBuilder {
-    let text = described(description, schema_type).max_length(Some(max));
-    let text = if min > 0 { text.min_length(Some(min)) } else { text };
-    no_nul(text)
-}
-
-pub(super) fn integer(description: &str) -> ObjectBuilder {
-    described(description, Type::Integer)
-}
-
-fn boolean(description: &str) -> ObjectBuilder {
-    described(description, Type::Boolean)
-}
-
-pub(super) fn time(description: &str) -> ObjectBuilder {
-    text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-}
-
-fn nullable_time(description: &str) -> ObjectBuilder {
-    time(description).schema_type(or_null(Type::String))
-}
-
-pub(super) fn id(description: &str) -> ObjectBuilder {
-    text(description).format(Some(SchemaFormat::Custom("uuid".to_owned())))
-}
-
-fn nullable_id(description: &str) -> ObjectBuilder {
-    id(description).schema_type(or_null(Type::String))
-}
-
-fn strings(description: &str) -> ArrayBuilder {
-    ArrayBuilder::new()
-        .items(ObjectBuilder::new().schema_type(Type::String))
-        .description(Some(description))
-}
-
-fn scopes(description: &str) -> ArrayBuilder {
-    ArrayBuilder::new().items(scope()).description(Some(description))
-}
-
-/// See [`Scope`](crate::Scope).
-pub(super) fn scope() -> ObjectBuilder {
-    const SEGMENT: &str = r"[!#-)+-9;-\[\]-~]+";
-    text("Such as `orders:read` or `orders:*`.")
-        .max_length(Some(128))
-        .pattern(Some(format!(r"^({SEGMENT}(:{SEGMENT})*(:\*)?|\*)$")))
-}
-
-fn metadata() -> ObjectBuilder {
-    described("Anything else to remember about it, at most 16 KiB.", Type::Object)
-        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
-}
-
-fn networks() -> ArrayBuilder {
-    let of_form = |format: &str| {
-        let text = ObjectBuilder::new().schema_type(Type::String);
-        text.format(Some(SchemaFormat::Custom(format.to_owned())))
-    };
-    let of_pattern =
-        |pattern: &str| ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
-    let network = AnyOfBuilder::new()
-        .item(of_form("ipv4"))
-        .item(of_form("ipv6"))
-        .item(of_pattern(&v4_network()))
-        .item(of_pattern(V6_NETWORK))
-        .description(Some("An address, or a network such as `10.0.0.0/8`."));
-    ArrayBuilder::new()
-        .items(network)
-        .max_items(Some(100))
-        .description(Some("From where it may be used; from everywhere if empty."))
-}
-
-/// Roughly: how addresses are abbreviated does not fit a pattern that anybody can read.
-const V6_NETWORK: &str = "^[0-9A-Fa-f]*(:[0-9A-Fa-f]*){2,7}/([1-9]?[0-9]|1[01][0-9]|12[0-8])$";
-
-fn v4_network() -> String {
-    let octet = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
-    format!(r"^({octet}\.){{3}}{octet}/([12]?[0-9]|3[0-2])$")
 }

@@ -1,0 +1,118 @@
+//! [`NewCredits`] as JSON: what the management routes and the command line read.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
+};
+
+use super::NewCredits;
+use crate::{Refill, limit::MOST_CREDITS};
+
+impl<'de> Deserialize<'de> for NewCredits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberOrObject)
+    }
+}
+
+struct NumberOrObject;
+
+impl<'de> Visitor<'de> for NumberOrObject {
+    type Value = NewCredits;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number of credits, or an object with remaining and refill")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<NewCredits, E> {
+        Ok(NewCredits { remaining: within_bounds(number)?, refill: None })
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<NewCredits, E> {
+        let negative = |_| E::invalid_value(Unexpected::Signed(number), &self);
+        u64::try_from(number).map_err(negative).and_then(|number| self.visit_u64(number))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NewCredits, A::Error> {
+        let Fields { remaining, refill } = Fields::deserialize(MapAccessDeserializer::new(map))?;
+        let remaining = remaining.or(refill.map(|refill| refill.amount.get()));
+        let remaining = remaining.ok_or_else(|| A::Error::missing_field("remaining"))?;
+        Ok(NewCredits { remaining, refill })
+    }
+}
+
+/// Each number is judged where it is read, so that an error is that field's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default, deserialize_with = "remaining")]
+    remaining: Option<u64>,
+    #[serde(default, deserialize_with = "refill")]
+    refill: Option<Refill>,
+}
+
+fn remaining<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Option::deserialize(deserializer)?.map(within_bounds).transpose()
+}
+
+fn refill<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Refill>, D::Error> {
+    let refill = Option::<Refill>::deserialize(deserializer)?;
+    refill.map_or(Ok(0), |refill| within_bounds(refill.amount.get()))?;
+    Ok(refill)
+}
+
+fn within_bounds<E: Error>(number: u64) -> Result<u64, E> {
+    if number <= MOST_CREDITS {
+        return Ok(number);
+    }
+    Err(E::custom(format_args!("there are at most {MOST_CREDITS} credits")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU32, NonZeroU64};
+
+    use super::*;
+    use crate::RefillInterval;
+
+    #[test]
+    fn credits_are_a_number_or_an_object() {
+        let refill =
+            |amount, interval| Some(Refill { amount: NonZeroU64::new(amount).unwrap(), interval });
+        let daily = RefillInterval::Seconds(NonZeroU32::new(86_400).unwrap());
+        for (json, remaining, refill) in [
+            ("0", 0, None),
+            ("9223372036854775807", MOST_CREDITS, None),
+            (r#"{"remaining":5}"#, 5, None),
+            (r#"{"remaining":5,"refill":null}"#, 5, None),
+            (r#"{"refill":{"amount":7,"interval":"month"}}"#, 7, refill(7, RefillInterval::Month)),
+            (
+                r#"{"remaining":0,"refill":{"amount":7,"interval_seconds":86400}}"#,
+                0,
+                refill(7, daily),
+            ),
+        ] {
+            let read: NewCredits = serde_json::from_str(json).unwrap();
+            assert_eq!(read, NewCredits { remaining, refill }, "{json}");
+        }
+        for (json, why) in [
+            ("-1", "number of credits"),
+            ("1.5", "number of credits"),
+            (r#""5""#, "number of credits"),
+            ("[5]", "number of credits"),
+            ("9223372036854775808", "at most"),
+            ("{}", "missing field `remaining`"),
+            (r#"{"remaining":null}"#, "missing field `remaining`"),
+            (r#"{"remaining":-1}"#, "-1"),
+            (r#"{"remaining":9223372036854775808}"#, "at most"),
+            (r#"{"remaining":1,"of":1}"#, "unknown field `of`"),
+            (r#"{"refill":{"amount":9223372036854775808,"interval":"month"}}"#, "at most"),
+            (r#"{"refill":{"amount":1}}"#, "interval"),
+            (r#"{"refill":{"amount":0,"interval":"month"}}"#, "nonzero"),
+        ] {
+            let error = serde_json::from_str::<NewCredits>(json).unwrap_err().to_string();
+            assert!(error.contains(why), "{json}: {error}");
+        }
+    }
+}

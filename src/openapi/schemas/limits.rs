@@ -1,0 +1,108 @@
+//! Rate limits and credits.
+
+use serde_json::json;
+use utoipa::openapi::{
+    Ref, Schema,
+    schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Type},
+};
+
+use super::parts::{NOTHING_ELSE, all_required, integer, nullable_time, number, text};
+
+pub(super) const LIMIT: &str = "ApiKeyLimit";
+pub(super) const REFILL: &str = "ApiKeyRefill";
+pub(super) const CREDITS: &str = "ApiKeyCredits";
+pub(super) const NEW_CREDITS: &str = "NewApiKeyCredits";
+
+/// The most credits, 2⁶³ − 1, as a double has it: the next one above. What lies between is refused
+/// all the same.
+const MOST_CREDITS: f64 = 9_223_372_036_854_775_807.0;
+
+/// See [`Limit`](crate::Limit).
+pub(super) fn limit() -> ObjectBuilder {
+    let name = text("By which a denied caller is told which limit it was.");
+    let most = f64::from(u32::MAX);
+    let count = |description| integer(description).minimum(Some(1)).maximum(Some(most));
+    let window =
+        number("In how many seconds they come back; up to three decimals, at most 31 days.");
+    ObjectBuilder::new()
+        .description(Some("So many requests in so much time."))
+        .property("name", name.pattern(Some("^[A-Za-z0-9_.-]{1,32}$")))
+        .property("requests", count("How many requests come back."))
+        .property("window_seconds", window.minimum(Some(0.001)).maximum(Some(2_678_400.0)))
+        .property("burst", count("How many may come at once; `requests`, if it is left out."))
+        .required("name")
+        .required("requests")
+        .required("window_seconds")
+        .additional_properties(Some(NOTHING_ELSE))
+}
+
+/// A list of them, each of another name.
+pub(super) fn own(description: &str) -> ArrayBuilder {
+    ArrayBuilder::new().items(Ref::from_schema_name(LIMIT)).description(Some(description))
+}
+
+/// See [`Refill`](crate::Refill).
+pub(super) fn refill() -> Schema {
+    let of = |name: &str, interval: ObjectBuilder| {
+        let amount = integer("How many there are at least after a refill.");
+        ObjectBuilder::new()
+            .property("amount", amount.minimum(Some(1)).maximum(Some(MOST_CREDITS)))
+            .property(name, interval)
+            .required("amount")
+            .required(name)
+            .additional_properties(Some(NOTHING_ELSE))
+    };
+    let seconds = integer("Every so many seconds.").minimum(Some(1));
+    let seconds = seconds.maximum(Some(f64::from(u32::MAX)));
+    let month = text("Every calendar month, in UTC.").enum_values(Some(["month"]));
+    OneOfBuilder::new()
+        .description(Some("How credits come back. What was not used does not add up."))
+        .item(of("interval_seconds", seconds))
+        .item(of("interval", month))
+        .into()
+}
+
+/// What [`KeyView`](crate::KeyView) shows of a balance.
+pub(super) fn credits() -> ObjectBuilder {
+    all_required([
+        ("remaining", integer("How many are left.").minimum(Some(0)).into()),
+        ("refill", nullable(REFILL).into()),
+        ("next_refill_at", nullable_time("When they come back next.").into()),
+    ])
+    .description(Some("Credits that requests spend."))
+}
+
+/// See [`NewCredits`](crate::NewCredits).
+pub(super) fn new_credits() -> Schema {
+    let credits = |description| integer(description).minimum(Some(0)).maximum(Some(MOST_CREDITS));
+    OneOfBuilder::new()
+        .description(Some("Credits to begin with; a number is that many, and no refill."))
+        .item(credits("How many there are."))
+        .item(
+            ObjectBuilder::new()
+                .property(
+                    "remaining",
+                    credits("How many there are; as a refill gives, if left out."),
+                )
+                .property("refill", nullable(REFILL))
+                .additional_properties(Some(NOTHING_ELSE)),
+        )
+        .into()
+}
+
+pub(super) fn top_up() -> ObjectBuilder {
+    let add = integer("How many credits come on top of what is left.");
+    ObjectBuilder::new()
+        .property("add", add.minimum(Some(1)).maximum(Some(MOST_CREDITS)))
+        .required("add")
+        .additional_properties(Some(NOTHING_ELSE))
+        .examples([json!({ "add": 1000 })])
+}
+
+/// One of these, or `null`.
+pub(super) fn nullable(schema: &str) -> Schema {
+    OneOfBuilder::new()
+        .item(Ref::from_schema_name(schema))
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .into()
+}

@@ -1,0 +1,128 @@
+//! What schemas are made of.
+
+use utoipa::openapi::{
+    KnownFormat, RefOr, Schema, SchemaFormat,
+    schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type},
+};
+
+/// A field of another name is refused.
+pub(super) const NOTHING_ELSE: AdditionalProperties<Schema> = AdditionalProperties::FreeForm(false);
+
+pub(super) fn all_required<const N: usize>(
+    properties: [(&str, RefOr<Schema>); N],
+) -> ObjectBuilder {
+    properties.into_iter().fold(ObjectBuilder::new(), |object, (name, schema)| {
+        object.property(name, schema).required(name)
+    })
+}
+
+pub(super) fn or_null(other: Type) -> SchemaType {
+    SchemaType::from_iter([other, Type::Null])
+}
+
+pub(super) fn described(description: &str, schema_type: impl Into<SchemaType>) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(schema_type).description(Some(description))
+}
+
+pub(in crate::openapi) fn text(description: &str) -> ObjectBuilder {
+    described(description, Type::String)
+}
+
+pub(super) fn nullable_text(description: &str) -> ObjectBuilder {
+    described(description, or_null(Type::String))
+}
+
+/// PostgreSQL keeps no NUL in text.
+pub(in crate::openapi) fn no_nul(text: ObjectBuilder) -> ObjectBuilder {
+    text.pattern(Some(r"^[^\u0000]*$"))
+}
+
+pub(super) fn bounded(
+    description: &str,
+    schema_type: impl Into<SchemaType>,
+    min: usize,
+    max: usize,
+) -> ObjectBuilder {
+    let text = described(description, schema_type).max_length(Some(max));
+    let text = if min > 0 { text.min_length(Some(min)) } else { text };
+    no_nul(text)
+}
+
+pub(in crate::openapi) fn integer(description: &str) -> ObjectBuilder {
+    described(description, Type::Integer)
+}
+
+pub(super) fn number(description: &str) -> ObjectBuilder {
+    described(description, Type::Number)
+}
+
+pub(super) fn boolean(description: &str) -> ObjectBuilder {
+    described(description, Type::Boolean)
+}
+
+pub(in crate::openapi) fn time(description: &str) -> ObjectBuilder {
+    text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+}
+
+pub(super) fn nullable_time(description: &str) -> ObjectBuilder {
+    time(description).schema_type(or_null(Type::String))
+}
+
+pub(in crate::openapi) fn id(description: &str) -> ObjectBuilder {
+    text(description).format(Some(SchemaFormat::Custom("uuid".to_owned())))
+}
+
+pub(super) fn nullable_id(description: &str) -> ObjectBuilder {
+    id(description).schema_type(or_null(Type::String))
+}
+
+pub(super) fn strings(description: &str) -> ArrayBuilder {
+    ArrayBuilder::new()
+        .items(ObjectBuilder::new().schema_type(Type::String))
+        .description(Some(description))
+}
+
+pub(super) fn scopes(description: &str) -> ArrayBuilder {
+    ArrayBuilder::new().items(scope()).description(Some(description))
+}
+
+/// See [`Scope`](crate::Scope).
+pub(in crate::openapi) fn scope() -> ObjectBuilder {
+    const SEGMENT: &str = r"[!#-)+-9;-\[\]-~]+";
+    text("Such as `orders:read` or `orders:*`.")
+        .max_length(Some(128))
+        .pattern(Some(format!(r"^({SEGMENT}(:{SEGMENT})*(:\*)?|\*)$")))
+}
+
+pub(super) fn metadata() -> ObjectBuilder {
+    described("Anything else to remember about it, at most 16 KiB.", Type::Object)
+        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+}
+
+pub(super) fn networks() -> ArrayBuilder {
+    let of_form = |format: &str| {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        text.format(Some(SchemaFormat::Custom(format.to_owned())))
+    };
+    let of_pattern =
+        |pattern: &str| ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+    let network = AnyOfBuilder::new()
+        .item(of_form("ipv4"))
+        .item(of_form("ipv6"))
+        .item(of_pattern(&v4_network()))
+        .item(of_pattern(V6_NETWORK))
+        .description(Some("An address, or a network such as `10.0.0.0/8`."));
+    ArrayBuilder::new()
+        .items(network)
+        .max_items(Some(100))
+        .description(Some("From where it may be used; from everywhere if empty."))
+}
+
+/// Roughly: how addresses are abbreviated does not fit a pattern that anybody can read.
+pub(super) const V6_NETWORK: &str =
+    "^[0-9A-Fa-f]*(:[0-9A-Fa-f]*){2,7}/([1-9]?[0-9]|1[01][0-9]|12[0-8])$";
+
+pub(super) fn v4_network() -> String {
+    let octet = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+    format!(r"^({octet}\.){{3}}{octet}/([12]?[0-9]|3[0-2])$")
+}

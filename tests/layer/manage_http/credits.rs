@@ -1,0 +1,209 @@
+//! `credits` of a key, over HTTP.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tower_api_key::{KeyId, NewCredits, NewKey, store::KeyRepository};
+
+use super::{Api, path};
+
+fn credits(remaining: u64, refill: &Value, next_refill_at: &Value) -> Value {
+    json!({ "remaining": remaining, "refill": refill, "next_refill_at": next_refill_at })
+}
+
+async fn remaining(api: &Api, line: KeyId) -> Option<u64> {
+    let balances = api.store.balances(&[line]).await.unwrap();
+    balances.first().map(|(_, balance)| balance.remaining)
+}
+
+#[tokio::test]
+async fn a_new_key_has_the_credits_that_it_was_given() {
+    let api = Api::new();
+    let daily = json!({ "amount": 7, "interval_seconds": 86_400 });
+    let monthly = json!({ "amount": 9_223_372_036_854_775_807_i64, "interval": "month" });
+    let (day, month) = (json!("2026-11-24T00:00:00Z"), json!("2026-12-23T00:00:00Z"));
+    for (sent, shown) in [
+        (json!(1000), credits(1000, &Value::Null, &Value::Null)),
+        (json!(0), credits(0, &Value::Null, &Value::Null)),
+        (json!({ "remaining": 5 }), credits(5, &Value::Null, &Value::Null)),
+        (json!({ "remaining": 5, "refill": null }), credits(5, &Value::Null, &Value::Null)),
+        (json!({ "remaining": 5, "refill": daily }), credits(5, &daily, &day)),
+        (json!({ "refill": daily }), credits(7, &daily, &day)),
+        (json!({ "remaining": 0, "refill": monthly }), credits(0, &monthly, &month)),
+        (Value::Null, Value::Null),
+    ] {
+        let body = json!({ "name": "x", "credits": sent }).to_string();
+        let created = api.admin("POST", "", &body).await.json(201);
+        assert_eq!(created["credits"], shown, "{body}");
+        let key = format!("/{}", created["id"].as_str().unwrap());
+        assert_eq!(api.admin("GET", &key, "").await.json(200)["credits"], shown);
+        // A key that takes the place of another spends what that one had.
+        let rotated = api.admin("POST", &format!("{key}/rotate"), "").await.json(201);
+        assert_eq!(rotated["credits"], shown);
+        let list = api.admin("GET", "?limit=100", "").await.json(200);
+        for key in [&created, &rotated] {
+            let mut items = list["items"].as_array().unwrap().iter();
+            let listed = items.find(|item| item["id"] == key["id"]).unwrap();
+            assert_eq!(listed["credits"], shown);
+        }
+        let revoked = api.admin("POST", &format!("{key}/revoke"), "").await.json(200);
+        assert_eq!(revoked["credits"], shown);
+    }
+}
+
+#[tokio::test]
+async fn what_has_come_back_is_shown() {
+    let api = Api::new();
+    let refill = json!({ "amount": 10, "interval_seconds": 60 });
+    let body = json!({ "name": "x", "credits": { "remaining": 3, "refill": refill } }).to_string();
+    let created = api.admin("POST", "", &body).await.json(201);
+    let key = format!("/{}", created["id"].as_str().unwrap());
+    for (minute, remaining) in [(0, 3), (1, 10), (2, 10)] {
+        let shown = api.admin("GET", &key, "").await.json(200)["credits"].clone();
+        let next = format!("2026-11-23T00:0{}:00Z", minute + 1);
+        assert_eq!(shown, credits(remaining, &refill, &json!(next)));
+        api.clock.advance(Duration::from_mins(1));
+    }
+}
+
+#[tokio::test]
+async fn credits_are_set_anew_and_taken_away() {
+    let api = Api::new();
+    let issued = api.issue("user-1", &[]).await.record.id;
+    let key = path(issued);
+    let refill = json!({ "amount": 7, "interval": "month" });
+    let next = json!("2026-12-23T00:00:00Z");
+    for (sent, shown) in [
+        (json!(10), credits(10, &Value::Null, &Value::Null)),
+        (json!({ "remaining": 3, "refill": refill }), credits(3, &refill, &next)),
+        (json!({ "refill": refill }), credits(7, &refill, &next)),
+        (json!(4), credits(4, &Value::Null, &Value::Null)),
+        (Value::Null, Value::Null),
+        (json!(2), credits(2, &Value::Null, &Value::Null)),
+    ] {
+        let changed = api.admin("PATCH", &key, &json!({ "credits": sent }).to_string()).await;
+        assert_eq!(changed.json(200)["credits"], shown, "{sent}");
+        // Left out, they stay.
+        let renamed = api.admin("PATCH", &key, r#"{"description":"d"}"#).await.json(200);
+        assert_eq!(renamed["credits"], shown);
+    }
+}
+
+#[tokio::test]
+async fn what_are_no_credits_is_refused_by_its_path() {
+    let api = Api::new();
+    let key = path(api.issue("user-1", &[]).await.record.id);
+    let before = api.everything().await;
+    let refill = |refill: Value| json!({ "remaining": 1, "refill": refill });
+    for (credits, field) in [
+        (json!(-1), "credits"),
+        (json!(1.5), "credits"),
+        (json!("1"), "credits"),
+        (json!([1]), "credits"),
+        (json!(9_223_372_036_854_775_808_u64), "credits"),
+        (json!({}), "credits"),
+        (json!({ "refill": null }), "credits"),
+        (json!({ "remaining": -1 }), "credits.remaining"),
+        (json!({ "remaining": 9_223_372_036_854_775_808_u64 }), "credits.remaining"),
+        (json!({ "remaining": 1, "epoch": 1 }), "credits.epoch"),
+        (refill(json!(1)), "credits.refill"),
+        (refill(json!({ "amount": 1 })), "credits.refill"),
+        (
+            refill(json!({ "amount": 1, "interval": "month", "interval_seconds": 1 })),
+            "credits.refill",
+        ),
+        (
+            refill(json!({ "amount": 9_223_372_036_854_775_808_u64, "interval": "month" })),
+            "credits.refill",
+        ),
+        (refill(json!({ "amount": 0, "interval": "month" })), "credits.refill.amount"),
+        (refill(json!({ "amount": 1, "interval": "year" })), "credits.refill.interval"),
+        (refill(json!({ "amount": 1, "interval_seconds": 0 })), "credits.refill.interval_seconds"),
+        (refill(json!({ "amount": 1, "of": 1, "interval": "month" })), "credits.refill.of"),
+    ] {
+        let body = json!({ "name": "x", "credits": credits }).to_string();
+        for (method, path) in [("POST", ""), ("PATCH", &key)] {
+            let answer = api.admin(method, path, &body).await;
+            assert_eq!(answer.field(422, "invalid_field"), field, "{body}: {answer:?}");
+        }
+    }
+    assert_eq!(api.everything().await, before);
+}
+
+#[tokio::test]
+async fn top_ups_come_on_top() {
+    let api = Api::new();
+    let body = r#"{"name":"x","owner":"user-1","credits":{"remaining":5,"refill":{"amount":7,"interval":"month"}}}"#;
+    let created = api.admin("POST", "", body).await.json(201);
+    let key = format!("/{}", created["id"].as_str().unwrap());
+    let top_up = format!("{key}/credits");
+    let topped_up = api.admin("POST", &top_up, r#"{"add":10}"#).await.json(200);
+    let refill = json!({ "amount": 7, "interval": "month" });
+    let expected = credits(15, &refill, &json!("2026-12-23T00:00:00Z"));
+    assert_eq!(topped_up["credits"], expected);
+    assert_eq!(api.admin("GET", &key, "").await.json(200)["credits"], expected);
+
+    // As much as there can be, and no more.
+    let most = r#"{"add":9223372036854775807}"#;
+    let full = api.admin("POST", &top_up, most).await.json(200);
+    assert_eq!(full["credits"]["remaining"], 9_223_372_036_854_775_807_i64);
+
+    let line: KeyId = created["id"].as_str().unwrap().parse().unwrap();
+    let before = (api.everything().await, remaining(&api, line).await);
+    for (body, field) in [
+        (r#"{"add":0}"#, "add"),
+        (r#"{"add":-1}"#, "add"),
+        (r#"{"add":1.5}"#, "add"),
+        (r#"{"add":9223372036854775808}"#, "add"),
+        (r#"{"add":null}"#, "add"),
+        (r#"{"add":1,"remaining":1}"#, "remaining"),
+        ("[1]", "body"),
+    ] {
+        let answer = api.admin("POST", &top_up, body).await;
+        assert_eq!(answer.field(422, "invalid_field"), field, "{body}: {answer:?}");
+    }
+    api.admin("POST", &top_up, "{}").await.problem(422, "invalid_field");
+    let unknown = "/01890000-0000-7000-8000-000000000000/credits";
+    api.admin("POST", unknown, r#"{"add":1}"#).await.problem(404, "not_found");
+    assert_eq!((api.everything().await, remaining(&api, line).await), before);
+}
+
+/// A key that spends none works without them, and would stop to.
+#[tokio::test]
+async fn a_key_without_credits_is_not_topped_up() {
+    let api = Api::new();
+    let key = path(api.issue("user-1", &[]).await.record.id);
+    let before = api.everything().await;
+    let refused = api.admin("POST", &format!("{key}/credits"), r#"{"add":1}"#).await;
+    refused.problem(409, "no_credits");
+    assert_eq!(api.everything().await, before);
+}
+
+/// Nor do owners learn that there is such a route, or such a key.
+#[tokio::test]
+async fn owners_do_not_give_themselves_credits() {
+    let api = Api::new();
+    let new = |owner: &str| NewKey {
+        owner: Some(owner.into()),
+        credits: Some(NewCredits { remaining: 5, refill: None }),
+        ..NewKey::named("x")
+    };
+    let me = api.keys.create(new("user-1")).await.unwrap();
+    let theirs = api.keys.create(new("user-2")).await.unwrap().record.id;
+    let before = api.everything().await;
+    let nothing = api.holder(&me, "POST", "/x/nothing", "").await;
+    for id in [me.record.id.to_string(), theirs.to_string(), "x".to_owned()] {
+        for body in [r#"{"add":1}"#, "", "{", &format!(r#"{{"add":{}1}}"#, " ".repeat(70_000))] {
+            let refused = api.holder(&me, "POST", &format!("/{id}/credits"), body).await;
+            refused.problem(404, "not_found");
+            assert_eq!(refused.0.body(), nothing.0.body());
+        }
+    }
+    assert_eq!(api.everything().await, before);
+    for line in [me.record.id, theirs] {
+        assert_eq!(remaining(&api, line).await, Some(5));
+    }
+    // What they have left they see.
+    let mine = api.holder(&me, "GET", &path(me.record.id), "").await.json(200);
+    assert_eq!(mine["credits"], credits(5, &Value::Null, &Value::Null));
+}
