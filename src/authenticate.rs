@@ -5,23 +5,24 @@
 //! store or for what counts its limits, comes back through [`resume`], which goes on at the next
 //! step with the same code.
 
-use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
+mod limits;
+mod peppers;
+
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::{Method, Request, header};
 use ipnet::IpNet;
 use tokio::time::Instant;
 
 use crate::{
-    AuthenticatedKey, KeyDigest, KeyRecord, Rejection, RejectionKind, RequestHead,
+    AuthenticatedKey, KeyDigest, KeyRecord, Rejection, RejectionKind, RequestHead, Spend,
     authenticated::Unauthenticated,
     config::Config,
     extract::{self, Credential, Place},
     key,
-    limit::{LimitReport, Limited},
+    limit::{Consumption, LimitReport, Limited},
     store::{Lookup, StoreError},
 };
-#[cfg(feature = "legacy-hashes")]
-use crate::{LegacyHashes, SecretKey};
 
 /// What became of a request.
 pub(crate) enum Outcome {
@@ -40,12 +41,7 @@ pub(crate) enum Admission {
     /// Without a credential, where that is allowed.
     Anonymous,
     /// With a good key.
-    Authenticated {
-        key: AuthenticatedKey,
-        place: Place,
-        /// How its rate limit stands.
-        report: Option<LimitReport>,
-    },
+    Authenticated { key: AuthenticatedKey, place: Place, consumed: Consumption },
 }
 
 /// A request that waits.
@@ -60,6 +56,8 @@ pub(crate) enum Answer {
     Lookup(LookupResult),
     /// In step 10, whether the rate limits of this key let it in.
     Limited(Arc<KeyRecord>, Limited),
+    /// In step 10, whether this key had enough credits.
+    Paid(Arc<KeyRecord>, Option<LimitReport>, Result<Spend, StoreError>),
 }
 
 pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
@@ -99,7 +97,10 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
         Ok(None) => return reject(RejectionKind::Missing),
         Err(kind) => return reject(kind),
     };
-    // 4. Parse, 5. Digest.
+    // 4. Parse, unless the caller has failed too often and has to wait; 5. Digest.
+    if let Some(rejection) = config.throttled(request, &credential) {
+        return Outcome::Reject(rejection);
+    }
     match with_key(config, &credential, |key| config.hasher.digest(key)) {
         Some(digest) => {
             let attempt = Attempt { place: credential.place, digest, turn: 0, deadline: None };
@@ -118,12 +119,17 @@ pub(crate) fn resume(
 ) -> Outcome {
     match answer {
         Answer::Lookup(Ok(Some(record))) => judge(config, request, attempt, record),
-        Answer::Lookup(Ok(None)) => match with_next_pepper(config, request, attempt) {
+        Answer::Lookup(Ok(None)) => match peppers::with_next_pepper(config, request, attempt) {
             Some(attempt) => look_up(config, request, attempt),
-            None => unknown(config, request, attempt),
+            None => peppers::unknown(config, request, attempt),
         },
         Answer::Lookup(Err(error)) => Outcome::Reject(Rejection::from_store_error(error)),
-        Answer::Limited(record, limited) => count(config, request, attempt, record, limited),
+        Answer::Limited(record, limited) => {
+            limits::counted(config, request, attempt, record, limited)
+        }
+        Answer::Paid(record, rate, spend) => {
+            limits::paid(config, request, attempt, record, rate, spend)
+        }
     }
 }
 
@@ -152,9 +158,9 @@ fn look_up(config: &Config, request: &RequestHead<'_>, mut attempt: Attempt) -> 
     loop {
         match config.store.find_now(&attempt.digest) {
             Some(Lookup::Found(record)) => return judge(config, request, attempt, record),
-            Some(Lookup::NotFound) => match with_next_pepper(config, request, attempt) {
+            Some(Lookup::NotFound) => match peppers::with_next_pepper(config, request, attempt) {
                 Some(next) => attempt = next,
-                None => return unknown(config, request, attempt),
+                None => return peppers::unknown(config, request, attempt),
             },
             None => {
                 let (store, digest) = (config.store.clone(), attempt.digest);
@@ -176,65 +182,6 @@ fn wait(
         Answer::Lookup(answer.unwrap_or_else(|_| Err(StoreError::timeout())))
     });
     Outcome::Wait(Box::new(Waiting { attempt, answer }))
-}
-
-/// A key that is not known under one pepper may be known under the one before it. After the last,
-/// the current one has another turn: meanwhile another request may have renewed the digest, and a
-/// good key must not be called unknown for that.
-///
-/// The key is read from the request again, which costs less than keeping copies of it.
-fn with_next_pepper(
-    config: &Config,
-    request: &RequestHead<'_>,
-    attempt: Attempt,
-) -> Option<Attempt> {
-    let retired = config.hasher.retired_count();
-    let turn = attempt.turn as usize;
-    if retired == 0 || turn > retired {
-        return None;
-    }
-    let credential = extract::find(&config.sources, config.precedence, request).ok()??;
-    let next = |key: &[u8]| match config.hasher.retired_digest(key, turn) {
-        Some(retired) => retired,
-        None => config.hasher.digest(key),
-    };
-    let digest = with_key(config, &credential, next)?;
-    Some(Attempt { digest, turn: attempt.turn + 1, ..attempt })
-}
-
-/// No store knows the key. It may be another system's, which kept a slow hash of it.
-#[cold]
-#[cfg_attr(
-    not(feature = "legacy-hashes"),
-    allow(unused_variables, reason = "without slow hashes there is nothing to find out")
-)]
-fn unknown(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
-    #[cfg(feature = "legacy-hashes")]
-    if let Some(legacy) = &config.legacy
-        && attempt.turn != LEGACY_TURN
-        && let Some(key) = legacy_key(config, request, legacy, &attempt)
-    {
-        // The last turn was the current pepper's: the digest is the one to be stored.
-        let find = legacy.clone().find(attempt.digest, key);
-        return wait(config, Attempt { turn: LEGACY_TURN, ..attempt }, find);
-    }
-    reject(RejectionKind::Unknown)
-}
-
-/// A copy of the key, for other threads to hash; none if it need not be hashed.
-#[cfg(feature = "legacy-hashes")]
-fn legacy_key(
-    config: &Config,
-    request: &RequestHead<'_>,
-    legacy: &LegacyHashes,
-    attempt: &Attempt,
-) -> Option<SecretKey> {
-    let credential = extract::find(&config.sources, config.precedence, request).ok()??;
-    let copy = |key: &[u8]| {
-        let key = str::from_utf8(key).ok()?;
-        legacy.may_hold(&attempt.digest, key).then(|| SecretKey::new(key))
-    };
-    with_key(config, &credential, copy)?
 }
 
 /// Steps 7 to 9, which need the record.
@@ -261,32 +208,11 @@ fn judge(
     {
         return reject_key(RejectionKind::AddressNotAllowed, &record);
     }
-    match &config.rate_limits {
-        None => admit(config, request, attempt, record, None),
-        Some(limits) => {
-            let limited = limits.check(request, &record);
-            count(config, request, attempt, record, limited)
-        }
+    // 10. Limits.
+    if config.rate_limits.is_some() || config.credits.is_some() {
+        return limits::check(config, request, attempt, record);
     }
-}
-
-/// 10. Limits: what was denied before has consumed nothing.
-#[inline]
-fn count(
-    config: &Config,
-    request: &RequestHead<'_>,
-    attempt: Attempt,
-    record: Arc<KeyRecord>,
-    limited: Limited,
-) -> Outcome {
-    match limited {
-        Limited::Admitted(report) => admit(config, request, attempt, record, report),
-        Limited::Denied(rejection) => Outcome::Reject(rejection),
-        Limited::Waiting(limited) => {
-            let answer = Box::pin(async move { Answer::Limited(record, limited.await) });
-            Outcome::Wait(Box::new(Waiting { attempt, answer }))
-        }
-    }
+    admit(config, request, attempt, record, Consumption::default())
 }
 
 /// The request is let in, whatever the inner service says.
@@ -296,10 +222,10 @@ fn admit(
     request: &RequestHead<'_>,
     attempt: Attempt,
     record: Arc<KeyRecord>,
-    report: Option<LimitReport>,
+    consumed: Consumption,
 ) -> Outcome {
     if attempt.turn > 0 {
-        renew_digest(config, request, &record);
+        peppers::renew_digest(config, request, &record);
     }
     if record.details.get().is_some_and(|details| details.rotation.is_awaited)
         && let Some(upkeep) = &config.upkeep
@@ -307,28 +233,13 @@ fn admit(
         upkeep.start_grace(record.id, config.clock.now());
     }
     let key = AuthenticatedKey::new(record);
-    Outcome::Admit(Admission::Authenticated { key, place: attempt.place, report })
+    Outcome::Admit(Admission::Authenticated { key, place: attempt.place, consumed })
 }
 
 /// Fails closed: an address that nobody can tell is not an allowed one.
 #[cold]
 fn is_address_allowed(config: &Config, request: &RequestHead<'_>, allowed: &[IpNet]) -> bool {
-    let address = config.client_address.as_ref().and_then(|address| address(request));
-    // A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`.
-    let address = address.as_ref().map(IpAddr::to_canonical);
-    address.is_some_and(|address| allowed.iter().any(|net| net.contains(&address)))
-}
-
-/// A key that was found under a retired pepper is stored anew under the current one.
-#[cold]
-fn renew_digest(config: &Config, request: &RequestHead<'_>, record: &Arc<KeyRecord>) {
-    let Some(upkeep) = &config.upkeep else { return };
-    if let Ok(Some(credential)) = extract::find(&config.sources, config.precedence, request)
-        && let Some(renewed) = with_key(config, &credential, |key| config.hasher.digest(key))
-        && record.digest != renewed
-    {
-        upkeep.renew_digest(record.clone(), renewed);
-    }
+    config.address(request).is_some_and(|address| allowed.iter().any(|net| net.contains(&address)))
 }
 
 /// 11. Attach.
@@ -338,16 +249,16 @@ pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
         Admission::PassBy | Admission::Anonymous => {
             request.extensions_mut().insert(Unauthenticated);
         }
-        Admission::Authenticated { key, place, report: _ } => {
+        Admission::Authenticated { key, place, consumed: _ } => {
+            if let Some(usage) = &config.usage {
+                usage.count_from(key.record(), || config.address(&RequestHead::from(&*request)));
+            }
             if config.hide_credentials {
                 let mut uri = request.uri().clone();
                 extract::hide(place, &config.sources, request.headers_mut(), &mut uri);
                 *request.uri_mut() = uri;
             } else {
                 extract::mark_sensitive(place, &config.sources, request.headers_mut());
-            }
-            if let Some(usage) = &config.usage {
-                usage.count(key.record());
             }
             request.extensions_mut().insert(key);
         }

@@ -1,13 +1,20 @@
 //! [`Config`]: what a layer and its services share, and [`RequestHead`], what hooks see.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, mem, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, request::Parts};
 
 use crate::{
-    Clock, EventId, KeyAction, KeyEvent, KeyFormat, KeyHasher, KeySource, Precedence, RateLimits,
-    Rejection, UsageRecorder, authenticate::Admission, cache_headers::CacheCare, event::EventHook,
-    limit::LimitReport, rejection::Renderer, retirement::Retirement, store::KeyStore,
+    Clock, Credits, EventId, FailureThrottle, KeyAction, KeyEvent, KeyFormat, KeyHasher, KeySource,
+    Precedence, RateLimits, Rejection, RejectionKind, UsageRecorder,
+    authenticate::Admission,
+    cache_headers::CacheCare,
+    event::EventHook,
+    extract::{self, Credential},
+    limit::Consumption,
+    rejection::Renderer,
+    retirement::Retirement,
+    store::KeyStore,
     upkeep::Upkeep,
 };
 
@@ -30,7 +37,9 @@ pub(crate) struct Config {
     pub(crate) events: Option<EventHook>,
     #[cfg(feature = "legacy-hashes")]
     pub(crate) legacy: Option<crate::LegacyHashes>,
+    pub(crate) throttle: Option<FailureThrottle>,
     pub(crate) rate_limits: Option<RateLimits>,
+    pub(crate) credits: Option<Credits>,
     pub(crate) usage: Option<UsageRecorder>,
     /// Off when the application looks after caches itself.
     pub(crate) cache_headers: bool,
@@ -44,16 +53,7 @@ pub(crate) struct Config {
 pub(crate) struct Aftercare {
     pub(crate) cache: CacheCare,
     pub(crate) retirement: Option<Retirement>,
-    pub(crate) limit: Option<LimitReport>,
-}
-
-impl Aftercare {
-    #[inline]
-    pub(crate) fn tell_limit(&self, headers: &mut HeaderMap) {
-        if let Some(limit) = &self.limit {
-            limit.apply(headers);
-        }
-    }
+    pub(crate) consumed: Consumption,
 }
 
 /// A user's function of the request.
@@ -106,23 +106,59 @@ impl Config {
     pub(crate) fn aftercare(&self, admission: &mut Admission) -> Aftercare {
         let cache =
             if self.cache_headers { CacheCare::for_admission(admission) } else { CacheCare::None };
-        let (retirement, limit) = match admission {
-            Admission::Authenticated { key, report, .. } => {
-                (Retirement::of(key.record()), report.take())
+        let (retirement, consumed) = match admission {
+            Admission::Authenticated { key, consumed, .. } => {
+                (Retirement::of(key.record()), mem::take(consumed))
             }
-            Admission::PassBy | Admission::Anonymous => (None, None),
+            Admission::PassBy | Admission::Anonymous => (None, Consumption::default()),
         };
-        Aftercare { cache, retirement, limit }
+        Aftercare { cache, retirement, consumed }
     }
 }
 
 impl Config {
-    /// Tells the hook about a denial, if there is one. Of a denial that was made inside, the
-    /// request is gone.
+    /// The client's address, where it can be told. A dual-stack socket shows IPv4 clients as
+    /// `::ffff:a.b.c.d`; that is undone here.
+    pub(crate) fn address(&self, request: &RequestHead<'_>) -> Option<IpAddr> {
+        let address = self.client_address.as_ref().and_then(|address| address(request));
+        address.as_ref().map(IpAddr::to_canonical)
+    }
+
+    /// The denial of a caller who has failed too often and has to wait.
     #[inline]
-    pub(crate) fn tell(&self, rejection: &Rejection, request: Option<&RequestHead<'_>>) {
+    pub(crate) fn throttled(
+        &self,
+        request: &RequestHead<'_>,
+        credential: &Credential<'_>,
+    ) -> Option<Rejection> {
+        let throttle = self.throttle.as_ref().filter(|throttle| throttle.is_busy())?;
+        let address = self.address(request)?;
+        let wait = credential.with_key(|key| throttle.must_wait(address, key))??;
+        Some(Rejection::new(RejectionKind::TooManyFailures).with_retry_after(wait))
+    }
+
+    /// Tells everybody of a denial who has to know. Of one that was made inside, the request is
+    /// gone.
+    #[inline]
+    pub(crate) fn denied(&self, rejection: &Rejection, request: Option<&RequestHead<'_>>) {
         if let Some(hook) = &self.events {
             self.tell_hook(hook, rejection, request);
+        }
+        if let (Some(usage), Some(record)) = (&self.usage, rejection.record()) {
+            usage.denied(record, rejection.kind());
+        }
+        if let (Some(throttle), Some(request)) = (&self.throttle, request)
+            && FailureThrottle::is_failure(rejection.kind())
+        {
+            self.count_failure(throttle, request);
+        }
+    }
+
+    #[cold]
+    fn count_failure(&self, throttle: &FailureThrottle, request: &RequestHead<'_>) {
+        let credential = extract::find(&self.sources, self.precedence, request);
+        if let (Some(address), Ok(Some(credential))) = (self.address(request), credential) {
+            credential.with_key(|key| throttle.failed(address, key));
         }
     }
 
@@ -138,9 +174,7 @@ impl Config {
         let Ok(id) = EventId::generate(now) else { return };
         let mut event = KeyEvent::new(id, now, KeyAction::Denied(rejection.kind()));
         event.key = rejection.key();
-        let address = self.client_address.as_ref().zip(request).and_then(|(find, r)| find(r));
-        // A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`.
-        event.address = address.map(|address| address.to_canonical());
+        event.address = request.and_then(|request| self.address(request));
         hook(&event);
     }
 }
@@ -158,7 +192,9 @@ impl fmt::Debug for Config {
             .field("client_address", &self.client_address.is_some())
             .field("allow_anonymous", &self.allow_anonymous)
             .field("hide_credentials", &self.hide_credentials)
+            .field("throttle", &self.throttle)
             .field("rate_limits", &self.rate_limits)
+            .field("credits", &self.credits)
             .field("cache_headers", &self.cache_headers)
             .field("renderer", &self.renderer)
             .field("realm", &self.realm)

@@ -71,7 +71,7 @@ where
 
     pub(crate) fn rejected(config: &Config, rejection: Rejection, request: &Request<B>) -> Self {
         observe::denied(&rejection);
-        config.tell(&rejection, Some(&RequestHead::from(request)));
+        config.denied(&rejection, Some(&RequestHead::from(request)));
         let response = config.renderer.respond(rejection, request.headers());
         Self { state: State::Rejected { response: Some(response) } }
     }
@@ -140,15 +140,15 @@ fn finish<ResBody>(
     mut response: Response<ResBody>,
 ) -> Response<Either<ResBody, Full<Bytes>>> {
     if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
-        config.tell(rejection, None);
-        after.tell_limit(denial.headers_mut());
+        config.denied(rejection, None);
+        after.consumed.apply(denial.headers_mut());
         return denial.map(Either::Right);
     }
     after.cache.apply(config.vary.as_ref(), response.headers_mut());
     if let Some(retirement) = &after.retirement {
         retirement.apply(response.headers_mut());
     }
-    after.tell_limit(response.headers_mut());
+    after.consumed.apply(response.headers_mut());
     response.map(Either::Left)
 }
 

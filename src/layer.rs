@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use crate::{
-    ApiKeyAuth, Clock, KeyEvent, KeyFormat, KeyHasher, KeySource, Precedence, RateLimits,
-    RejectionResponse, RequestHead, SystemClock, UsageRecorder,
+    ApiKeyAuth, Clock, Credits, FailureThrottle, KeyEvent, KeyFormat, KeyHasher, KeySource,
+    Precedence, RateLimits, RejectionResponse, RequestHead, SystemClock, UsageRecorder,
     cache_headers::vary_on,
     config::Config,
     event::EventHook,
@@ -69,7 +69,9 @@ impl ApiKeyLayer {
             events: None,
             #[cfg(feature = "legacy-hashes")]
             legacy: None,
+            throttle: None,
             rate_limits: None,
+            credits: None,
             usage: None,
             cache_headers: true,
             vary: None,
@@ -240,6 +242,19 @@ impl ApiKeyLayer {
     /// Limits how many requests a key may make, and tells callers how many are left.
     pub fn with_rate_limits(self, limits: RateLimits) -> Self {
         self.with(|config| config.rate_limits = Some(limits))
+    }
+
+    /// Spends the credits of keys that have some, and tells callers what is left of them in
+    /// `Credits-Remaining`.
+    pub fn with_credits(self, credits: Credits) -> Self {
+        self.with(|config| config.credits = Some(credits))
+    }
+
+    /// Has callers wait who send too many bad keys, before any is looked up. It takes their
+    /// address; see [`with_client_address`](Self::with_client_address). A request of which nobody
+    /// can tell it never waits.
+    pub fn with_failure_throttle(self, throttle: FailureThrottle) -> Self {
+        self.with(|config| config.throttle = Some(throttle))
     }
 
     /// Counts the uses of keys, for `last_used_at` and `use_count`.

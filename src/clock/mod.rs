@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// A moment in UTC, in whole milliseconds since the Unix epoch.
@@ -168,26 +168,6 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         SystemTime::now().into()
-    }
-}
-
-/// The time that has passed since it was made, counted from what the operating system's clock
-/// showed then. What the system's time is set to afterwards does not matter.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MonotonicClock {
-    made_at: Timestamp,
-    since: Instant,
-}
-
-impl MonotonicClock {
-    pub(crate) fn new() -> Self {
-        Self { made_at: SystemClock.now(), since: Instant::now() }
-    }
-}
-
-impl Clock for MonotonicClock {
-    fn now(&self) -> Timestamp {
-        self.made_at.saturating_add(self.since.elapsed())
     }
 }
 

@@ -1,4 +1,4 @@
-//! 12. Response headers that tell a caller how its rate limit stands.
+//! 12. Response headers that tell a caller how its limits stand.
 //!
 //! `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10: structured
 //! fields (RFC 9651) with one member, the limit that is nearest to exhaustion.
@@ -11,6 +11,8 @@ use super::{Limit, Limits, Standing};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// Of our own: no standard has a name for it.
+const CREDITS: HeaderName = HeaderName::from_static("credits-remaining");
 const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
@@ -21,6 +23,26 @@ pub(crate) enum Fields {
     None,
     Draft,
     DraftAndLegacy,
+}
+
+/// What a request has consumed, for its response.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Consumption {
+    pub(crate) rate: Option<LimitReport>,
+    /// What is left of the credits, for a key that spends some.
+    pub(crate) credits: Option<u64>,
+}
+
+impl Consumption {
+    #[inline]
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+        if let Some(rate) = &self.rate {
+            rate.apply(headers);
+        }
+        if let Some(left) = self.credits {
+            headers.entry(CREDITS).or_insert_with(|| HeaderValue::from(left));
+        }
+    }
 }
 
 /// How the limit of a request stands, for its response.

@@ -154,7 +154,7 @@ impl<'de> Deserialize<'de> for Limit {
                 let quota = Quota::new(fields.requests, fields.window_seconds.0);
                 let quota = quota.map_err(A::Error::custom)?;
                 let quota = fields.burst.map_or(quota, |burst| quota.with_burst(burst));
-                Ok(Limit { name: fields.name.0, quota })
+                Limit::new(&fields.name.0, quota).map_err(A::Error::custom)
             }
         }
 

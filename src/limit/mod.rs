@@ -26,4 +26,8 @@ pub use self::{
     throttle::FailureThrottle,
     tier::Tiers,
 };
-pub(crate) use self::{credits::MOST as MOST_CREDITS, headers::LimitReport, rate::Limited};
+pub(crate) use self::{
+    credits::MOST as MOST_CREDITS,
+    headers::{Consumption, LimitReport},
+    rate::Limited,
+};

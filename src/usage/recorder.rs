@@ -60,12 +60,6 @@ impl UsageRecorder {
         Self(Arc::new(Writer::new(Arc::new(repository), Settings::default())))
     }
 
-    /// Counts a use from no address in particular.
-    #[inline]
-    pub(crate) fn count(&self, record: &Arc<KeyRecord>) {
-        self.count_from(record, || None);
-    }
-
     /// Counts a use from an address, which is asked for only if it is to be recorded.
     #[inline]
     pub(crate) fn count_from(
@@ -89,7 +83,6 @@ impl UsageRecorder {
 
     /// Counts a request with a known key that was denied.
     #[cold]
-    #[cfg_attr(not(test), expect(dead_code, reason = "the layer does not call it yet"))]
     pub(crate) fn denied(&self, record: &KeyRecord, kind: RejectionKind) {
         if !self.0.keeps_hours() {
             return;

@@ -119,7 +119,6 @@ impl FailureThrottle {
     }
 
     /// Whether a denial for this reason is a failure.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the layer does not call it yet"))]
     pub(crate) const fn is_failure(kind: RejectionKind) -> bool {
         use RejectionKind as K;
         matches!(
@@ -134,9 +133,14 @@ impl FailureThrottle {
         )
     }
 
+    /// Whether anybody may have to wait.
+    #[inline]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.until.load(Ordering::Acquire) > 0
+    }
+
     /// How long a request from this address with this credential has to wait, if it has to.
     #[inline]
-    #[cfg_attr(not(test), expect(dead_code, reason = "the layer does not call it yet"))]
     pub(crate) fn must_wait(&self, address: IpAddr, key: &[u8]) -> Option<Duration> {
         match self.0.until.load(Ordering::Acquire) {
             0 => None,
@@ -146,7 +150,6 @@ impl FailureThrottle {
 
     /// Counts a failure.
     #[cold]
-    #[cfg_attr(not(test), expect(dead_code, reason = "the layer does not call it yet"))]
     pub(crate) fn failed(&self, address: IpAddr, key: &[u8]) {
         let now = self.0.now();
         let (address, start) = self.0.who(address, key);
