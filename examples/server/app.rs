@@ -8,8 +8,8 @@ use std::{
 use axum::{Json, Router, extract::ConnectInfo};
 use serde::Serialize;
 use tower_api_key::{
-    ApiKeyLayer, ConfigError, Guard, KeyManager, KeySource, RequestHead, RequireScopesLayer,
-    UsageRecorder, management_router, openapi, store::FixedStore,
+    ApiKeyLayer, ConfigError, FailureThrottle, Guard, KeyManager, KeySource, RequestHead,
+    RequireScopesLayer, management_router, openapi, store::FixedStore,
 };
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -21,11 +21,11 @@ use crate::{business, docs, me, problem};
 /// layer asks for.
 pub(crate) fn router(
     keys: KeyManager,
-    usage: UsageRecorder,
     admin: FixedStore,
+    throttle: Option<FailureThrottle>,
 ) -> Result<Router, Box<dyn Error>> {
-    let key_layer = key_layer(&keys, usage)?;
-    let admin_layer = admin_layer(admin)?;
+    let key_layer = throttled(key_layer(&keys)?, throttle.as_ref());
+    let admin_layer = throttled(admin_layer(admin)?, throttle.as_ref());
 
     let (open, open_document) = OpenApiRouter::new().routes(routes!(health)).split_for_parts();
     let (with_key, mut with_key_document) =
@@ -55,7 +55,7 @@ fn finished(group: Router<KeyManager>) -> Router<KeyManager> {
 }
 
 /// For the keys that the server issues, in every place where clients may be able to put one.
-fn key_layer(keys: &KeyManager, usage: UsageRecorder) -> Result<ApiKeyLayer, ConfigError> {
+fn key_layer(keys: &KeyManager) -> Result<ApiKeyLayer, ConfigError> {
     Ok(keys
         .layer()
         .with_sources([
@@ -65,7 +65,6 @@ fn key_layer(keys: &KeyManager, usage: UsageRecorder) -> Result<ApiKeyLayer, Con
             KeySource::cookie("api_key")?,
         ])
         .with_client_address(peer)
-        .with_usage(usage)
         .hide_credentials())
 }
 
@@ -76,6 +75,14 @@ fn admin_layer(admin: FixedStore) -> Result<ApiKeyLayer, ConfigError> {
         .with_realm("admin")
         .with_client_address(peer)
         .hide_credentials())
+}
+
+/// Whoever fails with keys of one kind has failed with those of the other, too.
+fn throttled(layer: ApiKeyLayer, throttle: Option<&FailureThrottle>) -> ApiKeyLayer {
+    match throttle {
+        Some(throttle) => layer.with_failure_throttle(throttle.clone()),
+        None => layer,
+    }
 }
 
 /// The client's address, as long as no proxy stands in front.

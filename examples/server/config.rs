@@ -1,6 +1,6 @@
 //! What the environment says.
 
-use std::{env, error::Error, fmt, time::Duration};
+use std::{env, error::Error, fmt, num::NonZeroU32, time::Duration};
 
 use tower_api_key::{KeyFormat, SecretKey, store::FixedStore};
 
@@ -14,6 +14,8 @@ pub(crate) struct Config {
     pub(crate) redis: Option<StoreUrl>,
     /// How long a key is cached; zero for not at all.
     pub(crate) cache_ttl: Duration,
+    /// How many bad keys an address may send a minute; `None` for any number.
+    pub(crate) failures_per_minute: Option<NonZeroU32>,
     /// How long a client may take to send a request's head, and again for its body.
     pub(crate) client_timeout: Duration,
     /// Holds the administrator's key, as a digest.
@@ -30,6 +32,9 @@ impl Config {
         if client_timeout.is_zero() {
             return Err("CLIENT_TIMEOUT is no time at all".into());
         }
+        let failures: u32 = variable("FAILURES_PER_MINUTE", "0")?
+            .parse()
+            .map_err(|_| "FAILURES_PER_MINUTE is not a number")?;
         let redis = variable("REDIS_URL", "")?;
         let redis = (!redis.is_empty()).then_some(StoreUrl(redis));
         if redis.as_ref().is_some_and(|url| !url.is_redis()) {
@@ -40,6 +45,7 @@ impl Config {
             database: StoreUrl(variable("DATABASE_URL", "sqlite://api-keys.db")?),
             redis,
             cache_ttl,
+            failures_per_minute: NonZeroU32::new(failures),
             client_timeout,
             admin,
             generated_admin_key,

@@ -1,7 +1,8 @@
 //! How much keys may use the server: the tiers that there are, and who counts.
 
 use tower_api_key::{
-    ConfigError, Limit, Limits, LocalLimiter, Quota, RateLimits, RedisLimiter, Tiers, nonzero,
+    ConfigError, FailureThrottle, Limit, Limits, LocalLimiter, Quota, RateLimits, RedisLimiter,
+    Tiers, nonzero,
 };
 
 use crate::{config::Config, logs::causes};
@@ -27,4 +28,9 @@ pub(crate) async fn open(config: &Config) -> Result<RateLimits, String> {
         None => RateLimits::new(LocalLimiter::new()),
     };
     Ok(limits.with_tiers(tiers().map_err(|error| error.to_string())?))
+}
+
+/// Who has failed too often waits.
+pub(crate) fn throttle(config: &Config) -> Option<FailureThrottle> {
+    Some(FailureThrottle::new(Quota::per_minute(config.failures_per_minute?)))
 }

@@ -13,6 +13,7 @@
 //! | `DATABASE_URL` | `sqlite://api-keys.db` | where keys are kept: `sqlite:`, `postgres:`, `mysql:`, `redis:` or `memory:` |
 //! | `CACHE_TTL` | `30` | seconds that a key is cached, 0 for not at all |
 //! | `REDIS_URL` | | carries changes to other nodes at once (PostgreSQL and Redis do so without), and counts rate limits for all of them |
+//! | `FAILURES_PER_MINUTE` | `0` | bad keys that an address may send a minute before it has to wait, 0 for any number |
 //! | `CLIENT_TIMEOUT` | `10` | seconds that a client may take to send a request's head, and again for its body |
 //! | `ADMIN_API_KEY` | made at start and printed | guards `/admin`, in `X-Admin-Key` |
 //! | `RUST_LOG` | `info` | what to log to stderr |
@@ -41,7 +42,7 @@ use std::{
 
 use axum::Router;
 use tokio::{net::TcpListener, sync::oneshot};
-use tower_api_key::{RateLimits, UsageRecorder};
+use tower_api_key::{Credits, RateLimits, UsageRecorder};
 
 use config::Config;
 use database::Database;
@@ -70,6 +71,7 @@ struct Server {
     router: Router,
     client_timeout: Duration,
     limits: RateLimits,
+    credits: Credits,
     usage: UsageRecorder,
     database: Database,
     signals: Signals,
@@ -87,16 +89,22 @@ impl Server {
         let database = Database::open(&config).await?;
         let usage = UsageRecorder::new(database.repository.clone());
         let limits = limits::open(&config).await?;
-        let keys = database.manager().with_rate_limits(limits.clone());
-        let router = app::router(keys, usage.clone(), config.admin.clone())?;
+        let credits = Credits::new(database.repository.clone());
+        let keys = database
+            .manager()
+            .with_rate_limits(limits.clone())
+            .with_credits(credits.clone())
+            .with_usage(usage.clone());
+        let router = app::router(keys, config.admin.clone(), limits::throttle(&config))?;
         banner::print(listener.local_addr()?, &config)?;
         let client_timeout = config.client_timeout;
-        Ok(Self { listener, router, client_timeout, limits, usage, database, signals })
+        Ok(Self { listener, router, client_timeout, limits, credits, usage, database, signals })
     }
 
     /// Serves until a signal comes, then finishes what was begun.
     async fn run(self) {
-        let Self { listener, router, client_timeout, limits, usage, database, signals } = self;
+        let Self { listener, router, client_timeout, limits, credits, usage, database, signals } =
+            self;
         let (stop, stopping) = oneshot::channel();
         let signal = async move {
             signals.received().await;
@@ -113,6 +121,9 @@ impl Server {
             () = out_of_patience => tracing::warn!("some requests took too long to finish"),
         }
         limits.close().await;
+        if let Err(error) = credits.close().await {
+            tracing::warn!(cause = logs::causes(&error), "unused credits were not given back");
+        }
         if let Err(error) = usage.flush().await {
             tracing::warn!(cause = logs::causes(&error), "the last uses of keys were not counted");
         }

@@ -76,11 +76,11 @@ impl KeyManager {
         }
     }
 
-    /// The balance of a key's line, as the store has it now; `None` for a key that spends no
-    /// credits.
+    /// The balance of a key's line, as it is now; `None` for a key that spends no credits.
     ///
-    /// What nodes have taken and not spent is not in it: some hundreds each at most, which they
-    /// give back after some seconds.
+    /// What other nodes have taken and not spent is not in it: some hundreds each at most, which
+    /// they give back after some seconds. What this one has, is, if the manager knows its
+    /// [`Credits`](Self::with_credits).
     pub async fn balance(&self, id: KeyId) -> Result<Option<Balance>, ManageError> {
         let key = self.get(id).await?;
         Ok(self.balances_of(&[key]).await?.pop().flatten())
@@ -99,7 +99,13 @@ impl KeyManager {
         let lines: Vec<_> = lines.into_iter().collect();
         let balances: HashMap<_, _> = self.repository.balances(&lines).await?.into_iter().collect();
         let now = self.clock.now();
-        let balance = |key| Some(balances.get(&line(key)?)?.at(now));
+        let balance = |key| {
+            let line = line(key)?;
+            let mut balance = balances.get(&line)?.at(now);
+            let held = self.credits.as_ref().map_or(0, |own| own.held_of(line, balance.epoch));
+            balance.remaining = balance.remaining.saturating_add(held);
+            Some(balance)
+        };
         Ok(keys.iter().map(balance).collect())
     }
 

@@ -29,8 +29,8 @@ pub use self::{
     update::KeyPatch,
 };
 use crate::{
-    ApiKeyLayer, Clock, EventPage, EventQuery, KeyEvent, KeyFormat, KeyHasher, KeyId, KeyRecord,
-    OwnerId, RateLimits, SystemClock,
+    ApiKeyLayer, Clock, Credits, EventPage, EventQuery, KeyEvent, KeyFormat, KeyHasher, KeyId,
+    KeyRecord, OwnerId, RateLimits, SystemClock, UsageRecorder,
     event::EventHook,
     store::{Announced, Invalidations, KeyRepository, ListQuery, Page},
     upkeep::Upkeep,
@@ -71,6 +71,8 @@ pub struct KeyManager {
     clock: Arc<dyn Clock>,
     access: Access,
     rate_limits: Option<RateLimits>,
+    credits: Option<Credits>,
+    usage: Option<UsageRecorder>,
     hook: Option<EventHook>,
 }
 
@@ -90,6 +92,8 @@ impl KeyManager {
             clock: Arc::new(SystemClock),
             access: Access::default(),
             rate_limits: None,
+            credits: None,
+            usage: None,
             hook: None,
         }
     }
@@ -116,6 +120,20 @@ impl KeyManager {
     /// no tier but those that the limits know, if they know any.
     pub fn with_rate_limits(mut self, limits: RateLimits) -> Self {
         self.rate_limits = Some(limits);
+        self
+    }
+
+    /// Spends the credits of keys, in the [`layer`](Self::layer), and knows what is left of them on
+    /// this node.
+    pub fn with_credits(mut self, credits: Credits) -> Self {
+        self.credits = Some(credits);
+        self
+    }
+
+    /// Counts the uses of keys, in the [`layer`](Self::layer). What this node has counted is
+    /// written before usage is read.
+    pub fn with_usage(mut self, usage: UsageRecorder) -> Self {
+        self.usage = Some(usage);
         self
     }
 
@@ -146,19 +164,25 @@ impl KeyManager {
     }
 
     /// A layer that lets in the keys of this manager: it reads the same repository and knows the
-    /// same format, hasher, clock and limits. Keys found under a retired pepper are stored anew under the
+    /// same format, hasher, clock, limits, credits and usage. Keys found under a retired pepper are stored anew under the
     /// current one, and the first use of a key ends the wait of those that it replaces.
     pub fn layer(&self) -> ApiKeyLayer {
-        let layer = ApiKeyLayer::over(self.repository.clone())
+        let mut layer = ApiKeyLayer::over(self.repository.clone())
             .with_formats([self.format.clone()])
             .with_hasher(self.hasher.clone())
             .with_clock(self.clock.clone())
             .with_upkeep(Upkeep::new(self.repository.clone()))
             .with_event_hook(self.hook.clone());
-        match &self.rate_limits {
-            Some(limits) => layer.with_rate_limits(limits.clone()),
-            None => layer,
+        if let Some(limits) = &self.rate_limits {
+            layer = layer.with_rate_limits(limits.clone());
         }
+        if let Some(credits) = &self.credits {
+            layer = layer.with_credits(credits.clone());
+        }
+        if let Some(usage) = &self.usage {
+            layer = layer.with_usage(usage.clone());
+        }
+        layer
     }
 
     /// Refuses a tier that no limits are known of.

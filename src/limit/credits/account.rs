@@ -180,6 +180,11 @@ impl Account {
         let _ = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
     }
 
+    /// What is held of a balance of this epoch.
+    pub(super) fn held_of(&self, epoch: u64) -> u64 {
+        if self.state().lease == epoch { self.held() } else { 0 }
+    }
+
     pub(super) fn held(&self) -> u64 {
         self.held.load(Ordering::Acquire)
     }

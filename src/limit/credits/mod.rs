@@ -224,6 +224,11 @@ impl Credits {
         }
     }
 
+    /// What this node [holds](Self::held) of a balance of this epoch.
+    pub(crate) fn held_of(&self, line: KeyId, epoch: u64) -> u64 {
+        self.inner.accounts.with(line, |account| account.held_of(epoch)).unwrap_or_default()
+    }
+
     /// How many credits of a [line](KeyRecord::lineage) of keys this node holds and has not spent.
     pub fn held(&self, line: KeyId) -> u64 {
         self.inner.accounts.with(line, |account| account.held()).unwrap_or_default()

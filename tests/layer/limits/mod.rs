@@ -2,6 +2,8 @@
 
 mod charged;
 mod counted;
+mod credits;
+mod failures;
 mod fields;
 mod outage;
 
