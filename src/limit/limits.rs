@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn what_is_no_limit_is_refused() {
         for (json, why) in [
-            (r#"{}"#, "missing field `name`"),
+            ("{}", "missing field `name`"),
             (r#"{"name":"a","requests":0,"window_seconds":1}"#, "nonzero"),
             (r#"{"name":"a","requests":1,"window_seconds":0}"#, "window"),
             (r#"{"name":"a","requests":1,"window_seconds":-1}"#, "window"),

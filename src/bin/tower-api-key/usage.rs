@@ -58,7 +58,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
 
 async fn one(id: KeyId, args: &Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
     #[derive(Serialize)]
-    struct Count {
+    struct Row {
         /// When the hour or the day began.
         at: Timestamp,
         outcome: &'static str,
@@ -80,7 +80,7 @@ async fn one(id: KeyId, args: &Args, database: &Database, out: &mut Output) -> R
     if out.is_json() {
         return counts.into_iter().try_for_each(|usage| {
             let UsageCount { hour: at, outcome, count } = usage;
-            out.object(&Count { at, outcome: outcome.as_str(), count })
+            out.object(&Row { at, outcome: outcome.as_str(), count })
         });
     }
     if counts.is_empty() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tower_api_key::{KeyId, NewCredits, NewKey, store::KeyRepository};
+use tower_api_key::{Balance, KeyId, KeyView, NewCredits, NewKey, store::KeyRepository};
 
 use super::{Api, path};
 
@@ -206,4 +206,23 @@ async fn owners_do_not_give_themselves_credits() {
     // What they have left they see.
     let mine = api.holder(&me, "GET", &path(me.record.id), "").await.json(200);
     assert_eq!(mine["credits"], credits(5, &Value::Null, &Value::Null));
+}
+
+/// What is left of a balance that a key does not spend any more is not its own.
+#[tokio::test]
+async fn a_view_shows_the_balance_of_a_key_that_spends_credits() {
+    let api = Api::new();
+    let now = crate::support::NOW;
+    let balance = Balance::new(5, None, now);
+    let spending = NewCredits { remaining: 1, refill: None };
+    let with = NewKey { credits: Some(spending), ..NewKey::named("x") };
+    for (new, shown) in
+        [(NewKey::named("x"), Value::Null), (with, credits(5, &Value::Null, &Value::Null))]
+    {
+        let record = api.keys.create(new).await.unwrap().record;
+        let view = KeyView::new(&record, now);
+        assert_eq!(serde_json::to_value(&view).unwrap()["credits"], Value::Null);
+        let view = serde_json::to_value(view.with_balance(Some(&balance))).unwrap();
+        assert_eq!(view["credits"], shown);
+    }
 }

@@ -1,23 +1,30 @@
 //! Stores that fail, and stores that cannot do everything.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use axum::Router;
 use http::header;
 use tower_api_key::{
-    Guard, KeyDigest, KeyId, KeyManager, KeyRecord, OwnerId, Timestamp, async_trait,
+    Balance, Guard, KeyDigest, KeyId, KeyManager, KeyRecord, OwnerId, Timestamp, async_trait,
     management_router,
     store::{
-        Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page, StoreError, Update,
+        Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page, StoreError,
+        StoreErrorKind, Update,
     },
 };
 
 use super::send;
 
-/// Keeps no audit log, and may be down.
+/// Keeps no audit log, no usage and perhaps no credits, and may be down.
+#[derive(Default)]
 struct Plain {
     inner: MemoryStore,
     is_down: bool,
+    /// How often credits were asked for; `None`: it keeps none.
+    balances: Option<Arc<AtomicUsize>>,
 }
 
 impl Plain {
@@ -48,6 +55,12 @@ impl KeyRepository for Plain {
         self.up()?.list(query).await
     }
 
+    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+        let unsupported = || StoreError::new(StoreErrorKind::Unsupported);
+        self.balances.as_ref().ok_or_else(unsupported)?.fetch_add(1, Ordering::Relaxed);
+        self.up()?.balances(lines).await
+    }
+
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         self.up()?.record_uses(uses).await
     }
@@ -62,7 +75,7 @@ fn app(is_down: bool) -> Router {
 }
 
 fn keys(is_down: bool) -> KeyManager {
-    KeyManager::new(Plain { inner: MemoryStore::new(), is_down })
+    KeyManager::new(Plain { is_down, ..Plain::default() })
 }
 
 #[tokio::test]
@@ -124,4 +137,29 @@ async fn a_new_key_is_shown_also_when_its_credits_cannot_be_read() {
     }
     let old = keys.get(created["id"].as_str().unwrap().parse().unwrap()).await.unwrap();
     assert_eq!(old.details.rotation.to, None);
+}
+
+/// However many keys a page has.
+#[tokio::test]
+async fn credits_are_asked_for_once_and_only_where_there_are_some() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let store = Plain { balances: Some(asked.clone()), ..Plain::default() };
+    let app = management_router(KeyManager::new(store), Guard::insecure_unguarded());
+    let plain = send(&app, "POST", "/", &[], r#"{"name":"x"}"#).await.json(201);
+    let plain = format!("/{}", plain["id"].as_str().unwrap());
+    send(&app, "GET", "/", &[], "").await.json(200);
+    send(&app, "GET", &plain, &[], "").await.json(200);
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+
+    for credits in 0..30 {
+        let body = serde_json::json!({ "name": "x", "credits": credits }).to_string();
+        send(&app, "POST", "/", &[], &body).await.json(201);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    let list = send(&app, "GET", "/?limit=100", &[], "").await.json(200);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    let items = list["items"].as_array().unwrap().iter();
+    let mut left: Vec<_> = items.filter_map(|key| key["credits"]["remaining"].as_u64()).collect();
+    left.sort_unstable();
+    assert_eq!(left, (0..30).collect::<Vec<_>>());
 }
