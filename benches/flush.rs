@@ -19,7 +19,7 @@ use tower_api_key::{
     store::{Changes, KeyRepository, KeyUse, MySqlStore, PostgresStore, SqliteStore},
 };
 
-const KEYS: u64 = 10_000;
+const KEYS: usize = 10_000;
 /// How many keys are written by one statement.
 const BATCHES: [usize; 3] = [1_000, 2_000, 10_000];
 const ROUNDS: usize = 15;
@@ -71,7 +71,7 @@ fn uses(round: i64) -> Vec<KeyUse> {
         key_use.last_used_from = Some(IpAddr::V6(Ipv6Addr::from(u128::MAX - u128::from(number))));
         key_use
     };
-    (0..KEYS).map(key_use).collect()
+    (0..KEYS as u64).map(key_use).collect()
 }
 
 fn usage(hour: i64) -> Vec<HourlyUsage> {
@@ -82,18 +82,18 @@ fn usage(hour: i64) -> Vec<HourlyUsage> {
         outcome: UsageOutcome::Accepted,
         count: 5,
     };
-    (0..KEYS).map(usage).collect()
+    (0..KEYS as u64).map(usage).collect()
 }
 
 async fn measure(name: &str, store: &impl KeyRepository) {
-    for first in (0..KEYS).step_by(1_000) {
+    for first in (0..KEYS as u64).step_by(1_000) {
         let inserts = (first..first + 1_000).map(key).collect();
         store.apply(&Changes { inserts, ..Changes::default() }).await.unwrap();
     }
     let mut hour = 0;
     for batch in BATCHES {
         let (mut used, mut new, mut again) = (Vec::new(), Vec::new(), Vec::new());
-        for round in 0..(ROUNDS * batch).div_ceil(10_000) {
+        for round in 0..(ROUNDS * batch).div_ceil(KEYS) {
             for part in uses(round.try_into().unwrap()).chunks(batch) {
                 used.push(timed(store.record_uses(part)).await);
             }
@@ -109,9 +109,9 @@ async fn measure(name: &str, store: &impl KeyRepository) {
         {
             times.sort_unstable();
             println!(
-                "{name}: {what} of {batch} keys, in one statement of {} for all {KEYS}: median \
-                 {:.1?}, longest {:.1?} of {}",
-                (KEYS as usize).div_ceil(batch),
+                "{name}: {what}, {batch} keys a statement and {} for all: median {:.1?}, longest \
+                 {:.1?} of {}",
+                KEYS.div_ceil(batch),
                 times[times.len() / 2],
                 times[times.len() - 1],
                 times.len()

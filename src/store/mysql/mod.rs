@@ -15,8 +15,8 @@ use crate::ConfigError;
 /// Keys in a MySQL (8.0 or later) or MariaDB (10.6 or later) database: one that the application has
 /// already, or one of their own. Any number of nodes can share it.
 ///
-/// A caller waits two seconds for a connection and ten for an answer; what takes longer is a
-/// [`Timeout`](super::StoreErrorKind::Timeout). A server that was restarted, or that fell silent
+/// A caller waits two seconds for a connection and ten for an answer, or a minute for sums of usage;
+/// what takes longer is a [`Timeout`](super::StoreErrorKind::Timeout). A server that was restarted, or that fell silent
 /// and was replaced, is used again as soon as it can be. A [`purge`](super::KeyRepository::purge) reads
 /// the whole table and holds up writers meanwhile, but no lookups.
 ///

@@ -11,7 +11,6 @@ pub(super) fn statements(table: &str) -> Statements {
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, |_| "?"));
     let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
     let balance_changes = each(&BALANCE, |column| format!("{column} = ?"));
-    let total = "CAST(least(sum(count), 9223372036854775807) AS SIGNED) AS total";
     Statements {
         table: table.into(),
         find: statement(format!(
@@ -62,9 +61,11 @@ pub(super) fn statements(table: &str) -> Statements {
                  FROM JSON_TABLE(?, '$[*]' COLUMNS (line CHAR(32) PATH '$')) AS asked \
                  STRAIGHT_JOIN `{table}_credits` AS credits ON credits.line = unhex(asked.line)"
         )),
+        // `NOT IN` would read all keys for each balance.
         purge_balances: statement(format!(
-            "DELETE FROM `{table}_credits` \
-                 WHERE line NOT IN (SELECT coalesce(lineage, id) FROM `{table}`)"
+            "DELETE credits FROM `{table}_credits` AS credits LEFT JOIN ( \
+                 SELECT DISTINCT coalesce(lineage, id) AS line FROM `{table}` \
+             ) AS known ON known.line = credits.line WHERE known.line IS NULL"
         )),
         // Takes what `usage::counts` makes, and keeps its order. A count stops at the greatest.
         record_usage: statement(format!(
@@ -79,30 +80,37 @@ pub(super) fn statements(table: &str) -> Statements {
                      + least(news.added, 9223372036854775807 - `{table}_usage`.count)"
         )),
         forget_usage: statement(format!("DELETE FROM `{table}_usage` WHERE hour < ?")),
-        filters: Filters {
-            purge: format!("DELETE FROM `{table}` WHERE (revoked_at < ? OR deleted_at < ?)"),
-            keys: format!("SELECT {names} FROM `{table}` WHERE id <= ? AND deleted_at IS NULL"),
-            end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
-            events: format!("SELECT {event} FROM `{table}_events` WHERE id <= ?"),
-            end_of_events: " ORDER BY id DESC LIMIT ?".to_owned(),
-            usage: format!("SELECT hour, outcome, {total} FROM `{table}_usage` WHERE hour >= ?"),
-            end_of_usage: " GROUP BY hour, outcome ORDER BY hour, outcome",
-            busiest: format!(
-                "SELECT line, {total} FROM `{table}_usage` \
-                     WHERE outcome = 'accepted' AND count > 0 AND hour >= ?"
-            ),
-            end_of_busiest: " GROUP BY line ORDER BY total DESC, line LIMIT ?",
-            // To the collation, spaces at the end are nothing. None of those that tell them apart
-            // is known to both MySQL and MariaDB.
-            owner: "owner = ? AND octet_length(owner) = octet_length(?)",
-            scope: "JSON_CONTAINS(scopes, JSON_QUOTE(?))",
-            // Bytes, for the same reason.
-            prefix: "(locate(CAST(? AS BINARY), CAST(name AS BINARY)) = 1 \
-                 OR locate(CAST(? AS BINARY), CAST(start AS BINARY)) = 1)",
-            legacy: "is_legacy = TRUE",
-            key: "key_id = ?",
-            line: "line = ?",
-        },
+        filters: filters(table),
+    }
+}
+
+/// From which statements for this table are put together.
+fn filters(table: &str) -> Filters {
+    let (names, event) = (columns().join(", "), EVENT.join(", "));
+    let total = "CAST(least(sum(count), 9223372036854775807) AS SIGNED) AS total";
+    Filters {
+        purge: format!("DELETE FROM `{table}` WHERE (revoked_at < ? OR deleted_at < ?)"),
+        keys: format!("SELECT {names} FROM `{table}` WHERE id <= ? AND deleted_at IS NULL"),
+        end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
+        events: format!("SELECT {event} FROM `{table}_events` WHERE id <= ?"),
+        end_of_events: " ORDER BY id DESC LIMIT ?".to_owned(),
+        usage: format!("SELECT hour, outcome, {total} FROM `{table}_usage` WHERE hour >= ?"),
+        end_of_usage: " GROUP BY hour, outcome ORDER BY hour, outcome",
+        busiest: format!(
+            "SELECT line, {total} FROM `{table}_usage` \
+                 WHERE outcome = 'accepted' AND count > 0 AND hour >= ?"
+        ),
+        end_of_busiest: " GROUP BY line ORDER BY total DESC, line LIMIT ?",
+        // To the collation, spaces at the end are nothing. None of those that tell them apart
+        // is known to both MySQL and MariaDB.
+        owner: "owner = ? AND octet_length(owner) = octet_length(?)",
+        scope: "JSON_CONTAINS(scopes, JSON_QUOTE(?))",
+        // Bytes, for the same reason.
+        prefix: "(locate(CAST(? AS BINARY), CAST(name AS BINARY)) = 1 \
+             OR locate(CAST(? AS BINARY), CAST(start AS BINARY)) = 1)",
+        legacy: "is_legacy = TRUE",
+        key: "key_id = ?",
+        line: "line = ?",
     }
 }
 
@@ -225,5 +233,8 @@ mod tests {
             let plan = plan(&mut connection, statement.as_str(), &values).await;
             assert_eq!(plan, expected, "{}", statement.as_str());
         }
+        // It reads both tables, but each of them once.
+        let purge = plan(&mut connection, all.purge_balances.as_str(), &[]).await;
+        assert_eq!((&*purge[1].0, &*purge[1].1), ("<derived2>", "ref"), "{purge:?}");
     }
 }

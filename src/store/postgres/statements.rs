@@ -33,10 +33,8 @@ pub(super) fn statements(table: &str) -> Statements {
     let selected_key = each(&columns, selected);
     let changes = each(&CHANGING, |column| format!("{column} = {}", value(column)));
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, value));
-    let selected_event = each(&EVENT, selected);
     let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
     let balance_changes = each(&BALANCE, |column| format!("{column} = ?"));
-    let total = "least(sum(count), 9223372036854775807)::bigint AS total";
     Statements {
         table: table.into(),
         find: statement(format!(
@@ -108,35 +106,42 @@ pub(super) fn statements(table: &str) -> Statements {
                      counts.count + least(excluded.count, 9223372036854775807 - counts.count)"
         )),
         forget_usage: statement(format!("DELETE FROM \"{table}_usage\" WHERE hour < ?")),
-        filters: Filters {
-            purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
-            keys: format!(
-                "SELECT {selected_key} FROM \"{table}\" WHERE id <= encode(?, 'hex')::uuid \
-                 AND deleted_at IS NULL"
-            ),
-            // A bare `id` would be the one that is selected, which no index has.
-            end_of_keys: format!(" ORDER BY \"{table}\".id DESC LIMIT ?"),
-            events: format!(
-                "SELECT {selected_event} FROM \"{table}_events\" \
-                 WHERE id <= encode(?, 'hex')::uuid"
-            ),
-            end_of_events: format!(" ORDER BY \"{table}_events\".id DESC LIMIT ?"),
-            usage: format!("SELECT hour, outcome, {total} FROM \"{table}_usage\" WHERE hour >= ?"),
-            end_of_usage: " GROUP BY hour, outcome ORDER BY hour, outcome",
-            busiest: format!(
-                "SELECT uuid_send(line) AS line, {total} FROM \"{table}_usage\" \
-                     WHERE outcome = 'accepted' AND count > 0 AND hour >= ?"
-            ),
-            // A bare `line` is the one of the table to `GROUP BY`, and the one that is selected to
-            // `ORDER BY`. They sort alike.
-            end_of_busiest: " GROUP BY line ORDER BY total DESC, line LIMIT ?",
-            owner: "owner = ?",
-            scope: "scopes::jsonb @> jsonb_build_array(?::text)",
-            prefix: "(starts_with(name, ?) OR starts_with(start, ?))",
-            legacy: "legacy_hash IS NOT NULL",
-            key: "key_id = encode(?, 'hex')::uuid",
-            line: "line = encode(?, 'hex')::uuid",
-        },
+        filters: filters(table),
+    }
+}
+
+/// From which statements for this table are put together.
+fn filters(table: &str) -> Filters {
+    let (selected_key, selected_event) = (each(&columns(), selected), each(&EVENT, selected));
+    let total = "least(sum(count), 9223372036854775807)::bigint AS total";
+    Filters {
+        purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
+        keys: format!(
+            "SELECT {selected_key} FROM \"{table}\" WHERE id <= encode(?, 'hex')::uuid \
+             AND deleted_at IS NULL"
+        ),
+        // A bare `id` would be the one that is selected, which no index has.
+        end_of_keys: format!(" ORDER BY \"{table}\".id DESC LIMIT ?"),
+        events: format!(
+            "SELECT {selected_event} FROM \"{table}_events\" \
+             WHERE id <= encode(?, 'hex')::uuid"
+        ),
+        end_of_events: format!(" ORDER BY \"{table}_events\".id DESC LIMIT ?"),
+        usage: format!("SELECT hour, outcome, {total} FROM \"{table}_usage\" WHERE hour >= ?"),
+        end_of_usage: " GROUP BY hour, outcome ORDER BY hour, outcome",
+        busiest: format!(
+            "SELECT uuid_send(line) AS line, {total} FROM \"{table}_usage\" \
+                 WHERE outcome = 'accepted' AND count > 0 AND hour >= ?"
+        ),
+        // A bare `line` is the one of the table to `GROUP BY`, and the one that is selected to
+        // `ORDER BY`. They sort alike.
+        end_of_busiest: " GROUP BY line ORDER BY total DESC, line LIMIT ?",
+        owner: "owner = ?",
+        scope: "scopes::jsonb @> jsonb_build_array(?::text)",
+        prefix: "(starts_with(name, ?) OR starts_with(start, ?))",
+        legacy: "legacy_hash IS NOT NULL",
+        key: "key_id = encode(?, 'hex')::uuid",
+        line: "line = encode(?, 'hex')::uuid",
     }
 }
 
@@ -156,9 +161,10 @@ mod tests {
         let sql = statement.as_str();
         let count = (1..100).take_while(|number| sql.contains(&format!("${number}"))).count();
         let nulls = vec!["NULL"; count].join(", ");
+        let nulls = if count == 0 { String::new() } else { format!("({nulls})") };
         let prepare = format!("DEALLOCATE ALL; PREPARE planned AS {sql}");
         sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection).await.unwrap();
-        let explain = format!("EXPLAIN (COSTS OFF) EXECUTE planned({nulls})");
+        let explain = format!("EXPLAIN (COSTS OFF) EXECUTE planned{nulls}");
         let steps = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(connection).await.unwrap();
         let steps = steps.iter().map(|step| sqlx::Row::get::<String, _>(step, 0));
         steps.map(|step| step.trim().to_owned()).collect::<Vec<_>>().join("\n")
@@ -220,5 +226,9 @@ mod tests {
             assert!(plan.contains(index), "{}\n{plan}", statement.as_str());
             assert!(!plan.contains("Seq Scan"), "{}\n{plan}", statement.as_str());
         }
+        // It reads both tables, but each of them once.
+        let purge = plan(&mut connection, &all.purge_balances).await;
+        assert!(purge.contains("Anti Join") && !purge.contains("SubPlan"), "{purge}");
+        assert!(!purge.contains("Nested Loop"), "{purge}");
     }
 }

@@ -71,7 +71,7 @@ impl<DB: Dialect> SqlStore<DB> {
         asked: &[KeyId],
     ) -> Result<Vec<(KeyId, Balance)>, StoreError> {
         let call = Call::new(&self.statements.balances).with_all([Value::Made(lines(asked))]);
-        self.rows(Some(call), DB::balance).await
+        self.rows(DB::ANSWER, Some(call), DB::balance).await
     }
 
     /// Writes balances, up to the first that has changed meanwhile.

@@ -15,6 +15,12 @@ pub(in crate::store) trait Dialect: Calls {
     /// How long a statement may take that reads or writes by an index, if there is a limit.
     const ANSWER: Option<Duration>;
 
+    /// The same for sums of usage, which may read the hours of a month of thousands of keys.
+    const SUM: Option<Duration> = match Self::ANSWER {
+        Some(limit) => Some(limit.saturating_mul(6)),
+        None => None,
+    };
+
     /// Whether a text may have the character NUL in it. Where it may not, asking for one is an
     /// error.
     const HOLDS_NUL: bool = true;

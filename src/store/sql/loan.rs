@@ -83,11 +83,12 @@ impl<DB: Dialect> Drop for Loan<DB> {
     }
 }
 
-/// Waits no longer than this: a server that is cut off does not say so.
+/// Waits no longer than this, if there is a limit: a server that is cut off does not say so.
 pub(in crate::store) async fn within<T>(
-    limit: Duration,
+    limit: impl Into<Option<Duration>>,
     call: impl Future<Output = sqlx::Result<T>>,
 ) -> sqlx::Result<T> {
+    let Some(limit) = limit.into() else { return call.await };
     let silence = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer in {limit:?}"));
     timeout(limit, call).await.unwrap_or_else(|_| Err(silence().into()))
 }
@@ -96,8 +97,5 @@ pub(in crate::store) async fn within<T>(
 pub(in crate::store) async fn answer<DB: Dialect, T>(
     call: impl Future<Output = sqlx::Result<T>>,
 ) -> sqlx::Result<T> {
-    match DB::ANSWER {
-        Some(limit) => within(limit, call).await,
-        None => call.await,
-    }
+    within(DB::ANSWER, call).await
 }

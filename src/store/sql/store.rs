@@ -99,7 +99,7 @@ impl<DB: Dialect> SqlStore<DB> {
     pub(in crate::store) async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         let call = self.statements.filters.list::<DB>(query);
         let read = |row: &_| DB::key(row).map(Arc::new);
-        Ok(Page::from_one_more(self.rows(call, read).await?, query.limit))
+        Ok(Page::from_one_more(self.rows(DB::ANSWER, call, read).await?, query.limit))
     }
 
     pub(in crate::store) async fn events(
@@ -107,17 +107,19 @@ impl<DB: Dialect> SqlStore<DB> {
         query: &EventQuery,
     ) -> Result<EventPage, StoreError> {
         let call = self.statements.filters.events::<DB>(query);
-        Ok(EventPage::from_one_more(self.rows(call, DB::event).await?, query.limit))
+        let events = self.rows(DB::ANSWER, call, DB::event).await?;
+        Ok(EventPage::from_one_more(events, query.limit))
     }
 
     pub(super) async fn rows<T>(
         &self,
+        limit: Option<Duration>,
         call: Option<Call<'_>>,
         read: impl Fn(&DB::Row) -> sqlx::Result<T>,
     ) -> Result<Vec<T>, StoreError> {
         let Some(call) = call else { return Ok(Vec::new()) };
         let mut connection = Loan::of(&self.readers).await.map_err(DB::store_error)?;
-        let rows = answer::<DB, _>(DB::fetch_all(&mut connection, call)).await;
+        let rows = within(limit, DB::fetch_all(&mut connection, call)).await;
         let rows = rows.map_err(DB::store_error)?;
         rows.iter().map(read).collect::<Result<_, _>>().map_err(DB::store_error)
     }
@@ -180,11 +182,7 @@ impl<DB: Dialect> SqlStore<DB> {
 
     async fn try_write(&self, limit: Option<Duration>, call: Call<'_>) -> sqlx::Result<u64> {
         let mut connection = Loan::of(&self.writer).await?;
-        let done = DB::execute(&mut connection, call);
-        let done = match limit {
-            Some(limit) => within(limit, done).await,
-            None => done.await,
-        };
+        let done = within(limit, DB::execute(&mut connection, call)).await;
         done.map(|done| DB::affected(&done))
     }
 

@@ -87,7 +87,8 @@ impl<DB: Dialect> SqlStore<DB> {
         &self,
         query: &UsageQuery,
     ) -> Result<Vec<UsageCount>, StoreError> {
-        self.rows(self.statements.filters.usage::<DB>(query), DB::usage_count).await
+        let call = self.statements.filters.usage::<DB>(query);
+        self.rows(DB::SUM, call, DB::usage_count).await
     }
 
     pub(in crate::store) async fn busiest(
@@ -95,7 +96,8 @@ impl<DB: Dialect> SqlStore<DB> {
         query: &UsageQuery,
         limit: usize,
     ) -> Result<Vec<LineUsage>, StoreError> {
-        self.rows(self.statements.filters.busiest::<DB>(query, limit), DB::line_usage).await
+        let call = self.statements.filters.busiest::<DB>(query, limit);
+        self.rows(DB::SUM, call, DB::line_usage).await
     }
 
     pub(in crate::store) async fn forget_usage(

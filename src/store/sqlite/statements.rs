@@ -70,31 +70,37 @@ pub(super) fn statements(table: &str) -> Statements {
                      counts.count + min(excluded.count, 9223372036854775807 - counts.count)"
         )),
         forget_usage: statement(format!("DELETE FROM \"{table}_usage\" WHERE hour < ?")),
-        filters: Filters {
-            purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
-            keys: format!("SELECT {names} FROM \"{table}\" WHERE id <= ? AND deleted_at IS NULL"),
-            end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
-            events: format!("SELECT {event} FROM \"{table}_events\" WHERE id <= ?"),
-            end_of_events: " ORDER BY id DESC LIMIT ?".to_owned(),
-            // As a real number, a sum that is too great stops at the greatest.
-            usage: format!(
-                "SELECT hour, outcome, CAST(total(count) AS INTEGER) AS total \
-                     FROM \"{table}_usage\" WHERE hour >= ?"
-            ),
-            end_of_usage: " GROUP BY hour, outcome ORDER BY hour, outcome",
-            busiest: format!(
-                "SELECT line, CAST(total(count) AS INTEGER) AS total \
-                     FROM \"{table}_usage\" WHERE outcome = 'accepted' AND count > 0 AND hour >= ?"
-            ),
-            end_of_busiest: " GROUP BY line ORDER BY total DESC, line LIMIT ?",
-            owner: "owner = ?",
-            scope: "EXISTS (SELECT 1 FROM json_each(scopes) WHERE value = ?)",
-            // Bytes, unlike `LIKE`.
-            prefix: "(instr(name, ?) = 1 OR instr(start, ?) = 1)",
-            legacy: "legacy_hash IS NOT NULL",
-            key: "key_id = ?",
-            line: "line = ?",
-        },
+        filters: filters(table),
+    }
+}
+
+/// From which statements for this table are put together.
+fn filters(table: &str) -> Filters {
+    let (names, event) = (columns().join(", "), EVENT.join(", "));
+    Filters {
+        purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
+        keys: format!("SELECT {names} FROM \"{table}\" WHERE id <= ? AND deleted_at IS NULL"),
+        end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
+        events: format!("SELECT {event} FROM \"{table}_events\" WHERE id <= ?"),
+        end_of_events: " ORDER BY id DESC LIMIT ?".to_owned(),
+        // As a real number, a sum that is too great stops at the greatest.
+        usage: format!(
+            "SELECT hour, outcome, CAST(total(count) AS INTEGER) AS total \
+                 FROM \"{table}_usage\" WHERE hour >= ?"
+        ),
+        end_of_usage: " GROUP BY hour, outcome ORDER BY hour, outcome",
+        busiest: format!(
+            "SELECT line, CAST(total(count) AS INTEGER) AS total \
+                 FROM \"{table}_usage\" WHERE outcome = 'accepted' AND count > 0 AND hour >= ?"
+        ),
+        end_of_busiest: " GROUP BY line ORDER BY total DESC, line LIMIT ?",
+        owner: "owner = ?",
+        scope: "EXISTS (SELECT 1 FROM json_each(scopes) WHERE value = ?)",
+        // Bytes, unlike `LIKE`.
+        prefix: "(instr(name, ?) = 1 OR instr(start, ?) = 1)",
+        legacy: "legacy_hash IS NOT NULL",
+        key: "key_id = ?",
+        line: "line = ?",
     }
 }
 
@@ -159,6 +165,9 @@ mod tests {
             assert!(!balances.contains("SCAN api_keys"), "{balances}");
             let record = plan_of(&statements.record_usage).await;
             assert_eq!(record, "SCAN json_each VIRTUAL TABLE INDEX 1:");
+            // It reads both tables, but each of them once.
+            let purge = plan_of(&statements.purge_balances).await;
+            assert!(purge.contains("LIST SUBQUERY") && !purge.contains("CORRELATED"), "{purge}");
             assert_eq!(
                 plan_of(&statements.forget_usage).await,
                 "SEARCH api_keys_usage USING INDEX api_keys_usage_hour (hour<?)"

@@ -24,8 +24,9 @@ fn usage(number: u64, hours: i64, outcome: UsageOutcome, count: u64) -> HourlyUs
     HourlyUsage { line: line(number), owner: None, hour: hour(hours), outcome, count }
 }
 
-fn of(owner: &str, usage: HourlyUsage) -> HourlyUsage {
-    HourlyUsage { owner: Some(owner.into()), ..usage }
+fn of(owner: &str, mut usage: HourlyUsage) -> HourlyUsage {
+    usage.owner = Some(owner.into());
+    usage
 }
 
 fn ever() -> UsageQuery {
@@ -164,7 +165,7 @@ pub(crate) async fn sums_are_what_was_asked_for(store: impl KeyRepository) {
         let place = usize::try_from(number).unwrap();
         let (line, hours) = (number * 7 % 11, (number * 5 % 17).cast_signed() - 8);
         let usage = usage(line, hours, outcomes[place * 3 / 2 % 3], number * 13 % 29);
-        written.push(HourlyUsage { owner: owners[line as usize % 3].map(Into::into), ..usage });
+        written.push(HourlyUsage { owner: owners[place * 7 % 11 % 3].map(Into::into), ..usage });
     }
     let model = MemoryStore::new();
     for part in written.chunks(70) {

@@ -1,13 +1,13 @@
 //! Databases and servers to which letters, spaces and even the ends of texts do not matter.
 
 use tower_api_key::{
-    KeyDigest,
+    HourlyUsage, KeyDigest, UsageOutcome, UsageQuery,
     store::{KeyRepository, KeyStore, ListQuery, MySqlStore, StoreErrorKind},
 };
 
 use super::MySql;
 use crate::{
-    conformance::{assert_duplicate, record},
+    conformance::{assert_duplicate, at, record, usage},
     remote::{Remote, Session},
     servers::{Database, Server},
 };
@@ -51,6 +51,18 @@ async fn capitals_and_spaces_matter_whatever_the_default() {
     }
 }
 
+/// Texts are on their way to the table as JSON, and come through a database in which they have no
+/// room.
+#[tokio::test]
+async fn usage_is_told_apart_whatever_the_character_set() {
+    let Some(database) = Database::new(Server::MySql).await else { return };
+    let mut session = MySql::session(database.url()).await;
+    let latin1 = "ALTER DATABASE CHARACTER SET latin1 COLLATE latin1_swedish_ci";
+    session.run(latin1).await.unwrap();
+    let store = MySqlStore::connect(database.url()).await.unwrap();
+    usage::outcomes_lines_hours_and_owners_are_told_apart(store).await;
+}
+
 /// A server that is not in strict mode cuts off what has no room, and says nothing.
 #[tokio::test]
 async fn no_owner_is_cut_short() {
@@ -72,4 +84,18 @@ async fn no_owner_is_cut_short() {
     (longer.id, longer.revision) = (long.id, 1);
     assert!(store.update(&longer, 0).await.is_err());
     assert_eq!(*store.get(long.id).await.unwrap().unwrap(), long);
+
+    let used = |owner| HourlyUsage {
+        line: long.id,
+        owner,
+        hour: at(0),
+        outcome: UsageOutcome::Accepted,
+        count: 1,
+    };
+    assert!(store.record_usage(&[used(longer.owner.clone())]).await.is_err());
+    let mut cut = UsageQuery::new(at(0), at(1));
+    assert_eq!(store.usage(&cut).await.unwrap(), []);
+    store.record_usage(&[used(long.owner.clone())]).await.unwrap();
+    cut.owner.clone_from(&long.owner);
+    assert_eq!(store.usage(&cut).await.unwrap().len(), 1);
 }

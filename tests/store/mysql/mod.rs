@@ -2,6 +2,7 @@
 //! about them.
 
 mod collations;
+mod flushes;
 mod interrupted;
 
 use std::time::Duration;

@@ -121,8 +121,8 @@ pub(crate) async fn a_deadlock_over_balances_is_tried_again<R: Remote>(database:
     store.apply(&of(vec![written(1, 0, None), written(2, 0, None)])).await.unwrap();
     let lock = |id| format!("UPDATE api_keys_credits SET since = 1 WHERE line = {id}");
     let taken = vec![written(2, 1, Some(0)), written(1, 1, Some(0))];
-    let (taker, inserts) = (store.clone(), vec![record(1)]);
-    let take = async move { taker.apply(&Changes { inserts, ..of(taken) }).await };
+    let (node, inserts) = (store.clone(), vec![record(1)]);
+    let take = async move { node.apply(&Changes { inserts, ..of(taken) }).await };
     assert_eq!(tried_again::<R, _>(database, lock, take).await, Update::Done);
     assert_eq!(stored(&store, record(1).id).await, record(1));
     for number in 1..=2 {
