@@ -1,23 +1,21 @@
 //! [`RedisStore`]: keys in Redis or Valkey.
 
+mod balance;
 mod link;
 mod list;
 mod record;
+mod repository;
 mod script;
+mod usage;
 
 use std::{fmt, sync::Arc};
 
-use async_trait::async_trait;
-
 use self::{
     link::{Client, Link},
-    script::{Keys, Scripts},
+    script::{Keys, Script, Scripts},
 };
-use super::{
-    Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Page, StoreError,
-    StoreErrorKind, Update,
-};
-use crate::{ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp};
+use super::StoreError;
+use crate::{ConfigError, KeyRecord, Timestamp};
 
 /// Keys in Redis 6.2 or later, or Valkey: for a service of several nodes that has no database.
 ///
@@ -167,8 +165,22 @@ impl RedisStore {
     /// An older version of this crate does not use a store that was brought up to date: what still
     /// runs then is unavailable until it is replaced. Doing it again changes nothing, and several processes may do it at once.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let answer: String = self.link.run(&self.scripts.migrate, &self.keys, &[]).await?;
-        match answer.as_str() {
+        loop {
+            match self.answer(&self.scripts.migrate, &[]).await?.as_str() {
+                "done" => return Ok(()),
+                "more" => {}
+                _ => return Err(unexpected()),
+            }
+        }
+    }
+
+    async fn answer(&self, script: &Script, args: &[&str]) -> Result<String, StoreError> {
+        self.link.run(script, &self.keys, args).await
+    }
+
+    /// Runs a script that has nothing to say.
+    async fn done(&self, script: &Script, args: &[&str]) -> Result<(), StoreError> {
+        match self.answer(script, args).await?.as_str() {
             "done" => Ok(()),
             _ => Err(unexpected()),
         }
@@ -177,7 +189,7 @@ impl RedisStore {
     /// The keys that `script` finds.
     async fn rows(
         &self,
-        script: &script::Script,
+        script: &Script,
         args: &[&str],
     ) -> Result<Vec<Arc<KeyRecord>>, StoreError> {
         type Column = Vec<Option<String>>;
@@ -205,88 +217,6 @@ fn count(count: u64) -> String {
 
 fn millis(time: Timestamp) -> String {
     time.as_unix_millis().to_string()
-}
-
-#[async_trait]
-impl KeyStore for RedisStore {
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let found = self.rows(&self.scripts.find, &["digests", &digest.to_hex()]).await?.pop();
-        if found.as_ref().is_some_and(|record| record.digest != *digest) {
-            return Err(StoreError::corrupt("a digest leads to another key"));
-        }
-        Ok(found.filter(|record| record.details.deleted_at.is_none()))
-    }
-}
-
-#[async_trait]
-impl KeyRepository for RedisStore {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
-        if changes.inserts.is_empty() && changes.updates.is_empty() {
-            return Ok(Update::Done);
-        }
-        let mut args = vec![changes.inserts.len().to_string()];
-        for record in &changes.inserts {
-            args.extend([
-                record.id.to_string(),
-                record::write(record),
-                millis(record.created_at),
-                count(record.use_count),
-                record.last_used_at.map(millis).unwrap_or_default(),
-            ]);
-        }
-        for KeyUpdate { record, expected } in &changes.updates {
-            args.extend([record.id.to_string(), record::write(record), expected.to_string()]);
-        }
-        let args: Vec<_> = args.iter().map(String::as_str).collect();
-        let answer: String = self.link.run(&self.scripts.apply, &self.keys, &args).await?;
-        match answer.as_str() {
-            "done" => Ok(Update::Done),
-            "stale" => Ok(Update::Stale),
-            "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
-            _ => Err(unexpected()),
-        }
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        Ok(self.rows(&self.scripts.get, &[&id.to_string()]).await?.pop())
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        match &query.request {
-            Some(request) => self.list_request(request, query).await,
-            None => self.list_range(query).await,
-        }
-    }
-
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        let lines = uses.iter().map(|key_use| {
-            let (count, at) = (count(key_use.count), millis(key_use.last_used_at));
-            format!("{} {count} {at}\n", key_use.id)
-        });
-        let lines: String = lines.collect();
-        let answer: String =
-            self.link.run(&self.scripts.record_uses, &self.keys, &[&lines]).await?;
-        match answer.as_str() {
-            "done" => Ok(()),
-            _ => Err(unexpected()),
-        }
-    }
-
-    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
-        let (before, batch) = (millis(before), BATCH.to_string());
-        let (mut purged, mut after) = (0, String::new());
-        loop {
-            let args = [&*before, &*batch, &*after];
-            let args: Vec<_> = args.into_iter().chain(owner.map(OwnerId::as_str)).collect();
-            let (seen, gone, last): (usize, u64, String) =
-                self.link.run(&self.scripts.purge, &self.keys, &args).await?;
-            purged += gone;
-            after = last;
-            if seen < BATCH {
-                return Ok(purged);
-            }
-        }
-    }
 }
 
 impl fmt::Debug for RedisStore {

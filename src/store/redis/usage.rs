@@ -1,0 +1,80 @@
+//! Usage: what is counted by the hour, and how it is read without keeping others waiting.
+
+use crate::{HourlyUsage, KeyId, OwnerId, Timestamp, UsageOutcome, UsageQuery, store::StoreError};
+
+use super::{RedisStore, count, millis};
+
+/// Hours of lines that one run of a script reads or forgets: Redis does nothing else meanwhile.
+const BATCH: usize = 500;
+
+/// As in `usage_lines`: no owner is the beginning of another, and none is like no name.
+fn member(owner: Option<&OwnerId>) -> String {
+    owner.map_or_else(|| "-".to_owned(), |owner| format!("={}", hex::encode(owner.as_str())))
+}
+
+impl RedisStore {
+    pub(super) async fn add_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
+        let lines = usage.iter().map(|usage| {
+            let (hour, owner) = (millis(usage.hour), member(usage.owner.as_ref()));
+            let HourlyUsage { line, outcome, .. } = usage;
+            format!("{hour} {line} {owner} {outcome} {}\n", count(usage.count))
+        });
+        self.done(&self.scripts.record_usage, &[&lines.collect::<String>()]).await
+    }
+
+    /// Passes on what was asked for, hour by hour.
+    pub(super) async fn read_usage(
+        &self,
+        query: &UsageQuery,
+        mut each: impl FnMut(Timestamp, KeyId, UsageOutcome, u64) + Send,
+    ) -> Result<(), StoreError> {
+        let (mut since, mut after) = (millis(query.since), String::new());
+        let (before, batch) = (millis(query.until), BATCH.to_string());
+        let owner = query.owner.as_ref().map(|owner| member(Some(owner))).unwrap_or_default();
+        let line = query.line.map(|line| line.to_string()).unwrap_or_default();
+        while !since.is_empty() {
+            let args = [&*since, &*after, &*before, &*batch, &*owner, &*line];
+            let (next, member, hours, lines, values): (
+                String,
+                String,
+                Vec<i64>,
+                Vec<String>,
+                Vec<_>,
+            ) = self.link.run(&self.scripts.usage, &self.keys, &args).await?;
+            for ((hour, line), counts) in hours.into_iter().zip(lines).zip(values) {
+                let Some(counts): Option<String> = counts else { continue };
+                let hour = Timestamp::from_unix_millis(hour);
+                let line = line.parse().map_err(StoreError::corrupt)?;
+                for part in counts.split(' ') {
+                    let (outcome, count) = read(part).ok_or_else(unreadable)?;
+                    each(hour, line, outcome, count);
+                }
+            }
+            (since, after) = (next, member);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn forget_hours(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let (before, batch) = (millis(before), BATCH.to_string());
+        let mut forgotten = 0;
+        loop {
+            let (counts, is_more): (u64, bool) =
+                self.link.run(&self.scripts.forget_usage, &self.keys, &[&before, &batch]).await?;
+            forgotten += counts;
+            if !is_more {
+                return Ok(forgotten);
+            }
+        }
+    }
+}
+
+/// One outcome, and how often it was.
+fn read(part: &str) -> Option<(UsageOutcome, u64)> {
+    let (outcome, count) = part.split_once('=')?;
+    Some((UsageOutcome::from_name(outcome)?, count.parse().ok()?))
+}
+
+fn unreadable() -> StoreError {
+    StoreError::corrupt("usage in Redis has an outcome or a count that cannot be read")
+}
