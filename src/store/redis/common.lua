@@ -2,8 +2,8 @@
 -- or not: all of them share a hash tag, so a cluster has them on one node.
 --
 --   schema       hash: `version` of this layout, the sizes of `keys`, `requests`, `legacy`,
---                `balances`, `lines`, `usage` and `usage_hours`, and `unlined` while `migrate` still
---                has to bring `lines` up to date: where in `keys` it goes on
+--                `balances`, `lines`, `usage` and `usage_hours`, and `unlined` as long as `migrate`
+--                has not put all keys into `lines`: where in `keys` it goes on
 --   keys         hash: id -> the key as JSON, as src/store/redis/record.rs writes it
 --   digests      hash: digest in hex -> id
 --   uses         hash: id -> use count, where there is one
@@ -98,7 +98,8 @@ end
 -- What the scripts read of a key, where it is there.
 local TYPES = {
   digest = 'string', revision = 'string', owner = 'string', request = 'string',
-  legacy_hash = 'string', lineage = 'string', created_at = 'number', revoked_at = 'number', deleted_at = 'number',
+  legacy_hash = 'string', lineage = 'string', created_at = 'number', revoked_at = 'number',
+  deleted_at = 'number',
 }
 
 -- A table from its JSON, or nil. Lua's numbers are doubles, which times fit into exactly; counts

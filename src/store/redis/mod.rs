@@ -43,34 +43,43 @@ use crate::{ConfigError, KeyRecord, Timestamp};
 ///   survives that and the loss of power; `appendfsync everysec` may lose two seconds. A replica
 ///   that takes over may lack the last writes, since Redis does not wait for replicas.
 /// - **Eviction.** `maxmemory-policy noeviction`, or a `volatile-` policy: keys have no time to
-///   live. Then a full Redis refuses new keys, while lookups and revoking go on. An `allkeys-`
-///   policy removes keys of any age. The store notices and calls itself
-///   [`Corrupt`](StoreErrorKind::Corrupt), so that callers are told to try again and not that
-///   their keys are unknown; what was evicted is lost all the same.
+///   live. Then a full Redis refuses new keys, new balances and counts of uses and usage, while
+///   lookups and revoking go on, and credits that are there are given out. An `allkeys-` policy
+///   removes keys of any age. The store notices and calls itself
+///   [`Corrupt`](super::StoreErrorKind::Corrupt), so that callers are told to try again and not
+///   that their keys are unknown; what was evicted is lost all the same.
+/// - **To forget usage.** What was counted of a line of keys in an hour takes about 300 bytes of
+///   memory, and 25 more for each outcome but the first: 7 MB a day for every thousand lines that
+///   are used around the clock. Nothing of it ever goes by itself: call
+///   [`forget_usage`](super::KeyRepository::forget_usage) once a day, with the time before which
+///   nobody asks for it any more.
 /// - **TLS** (`rediss://`) takes a feature of the crate `redis`, such as `tokio-rustls-comp`, and
 ///   a root store to go with it. This crate turns on none: which one is the application's choice.
 ///
 /// # What there is not
 ///
-/// - **An audit log.** [`events`](KeyRepository::events) is
-///   [`Unsupported`](StoreErrorKind::Unsupported): a log that only grows does not belong in
+/// - **An audit log.** [`events`](super::KeyRepository::events) is
+///   [`Unsupported`](super::StoreErrorKind::Unsupported): a log that only grows does not belong in
 ///   memory. The SQL stores keep one; hooks are told of every event whatever the store.
-/// - **Sentinel.** A URL names a server, and no sentinel is asked where it is. A name or a proxy that
-///   always leads to the primary works: Sentinel closes the connections to a server that it makes a
-///   replica, the name is then resolved anew, and replicas are refused.
-/// - **Indexes for every filter.** [`list`](KeyRepository::list) finds keys by owner, by request
-///   and those with a legacy hash. For a status, a scope or a prefix it reads through what is left
-///   to choose from, a few hundred keys at a time, until the page is full.
+/// - **Sentinel.** A URL names a server, and no sentinel is asked where it is. A name or a proxy
+///   that always leads to the primary works: Sentinel closes the connections to a server that it
+///   makes a replica, the name is then resolved anew, and replicas are refused.
+/// - **Indexes for every filter.** [`list`](super::KeyRepository::list) finds keys by owner, by
+///   request and those with a legacy hash. For a status, a scope or a prefix it reads through what
+///   is left to choose from, a few hundred keys at a time, until the page is full.
 ///
 /// # How keys are kept
 ///
-/// As JSON in the hash `{api_keys}:keys`, with nine more keys to find them by; the head of
-/// `src/store/redis/common.lua` lists them. All have the prefix in braces, which puts them on one
-/// node of a cluster: a change is one script, and a script needs its keys in one place. A store
-/// hence has the memory of one node, about 1 KB for each key.
+/// As JSON in the hash `{api_keys}:keys`, with fourteen more keys to find them by and for balances
+/// and usage; the head of `src/store/redis/common.lua` lists them. All have the prefix in braces,
+/// which puts them on one node of a cluster: a change is one script, and a script needs its keys in
+/// one place. A store hence has the memory of one node, about 1 KB for each key.
 ///
-/// Redis does nothing else while a script runs. [`apply`](KeyRepository::apply) takes it about 20
-/// milliseconds for 500 keys; import them by the hundred, so that lookups do not wait for longer.
+/// Redis does nothing else while a script runs. [`apply`](super::KeyRepository::apply) takes it
+/// about 20 milliseconds for 500 keys; import them by the hundred, so that lookups do not wait for
+/// longer. [`record_usage`](super::KeyRepository::record_usage) takes it 7 milliseconds for a
+/// thousand counts, and 15 for those of a new hour. What reads, purges or forgets much goes in
+/// steps of a few milliseconds: one that fails or is given up may have done a part.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Arc<Link>,
@@ -80,7 +89,8 @@ pub struct RedisStore {
 
 const DEFAULT_PREFIX: &str = "api_keys";
 
-/// Keys that one run of a script lists or looks at to purge: Redis does nothing else meanwhile.
+/// Keys or balances that one run of a script lists, or looks at to purge: Redis does nothing else
+/// meanwhile.
 const BATCH: usize = 250;
 
 impl RedisStore {
@@ -163,7 +173,12 @@ impl RedisStore {
     /// checks the version of the one that is there.
     ///
     /// An older version of this crate does not use a store that was brought up to date: what still
-    /// runs then is unavailable until it is replaced. Doing it again changes nothing, and several processes may do it at once.
+    /// runs then is unavailable until it is replaced. Doing it again changes nothing, and several
+    /// processes may do it at once.
+    ///
+    /// Many keys are brought up to date a few at a time. They can be used meanwhile, but not
+    /// [purged](super::KeyRepository::purge); if it is given up halfway, the next call goes on with
+    /// it.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         loop {
             match self.answer(&self.scripts.migrate, &[]).await?.as_str() {

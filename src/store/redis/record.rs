@@ -195,7 +195,8 @@ impl Fields {
     }
 }
 
-/// The part of a key, or of a balance, that cannot be read. Not what stands there: it may be a digest.
+/// The part of a key, or of a balance, that cannot be read. Not what stands there: it may be a
+/// digest.
 #[derive(Debug)]
 pub(super) struct Unreadable(pub(super) &'static str);
 

@@ -97,6 +97,8 @@ impl KeyRepository for RedisStore {
                 break;
             }
         }
+        // All of them: the last purge may have ended in between, and a line may never have had a
+        // key.
         let mut place = "0".to_owned();
         loop {
             place = self.answer(&self.scripts.purge_balances, &[&place, &batch]).await?;

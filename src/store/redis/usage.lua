@@ -1,6 +1,6 @@
 -- ARGV: the hour to begin at, as a bound of a range; the member of `usage_lines` to go on after, or
---       nothing; the time to end before; how much to read; an owner as in `usage_lines`, or nothing;
---       a line, or nothing
+--       nothing; the time to end before; how much to read; an owner as in `usage_lines`, and a
+--       line, or nothing
 -- Returns the first two for the next time, or nothing when this was all, and hours, lines and what
 -- is in `usage` of them.
 local problem = unusable() or lost_usage()

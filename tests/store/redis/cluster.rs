@@ -42,9 +42,9 @@ async fn use_everything(store: &RedisStore) {
 
     let balance = Balance::new(5, None, at(0));
     let new = BalanceUpdate { line: record(2).id, balance: balance.clone(), expected: None };
-    let changes = Changes { balances: vec![new], ..Changes::default() };
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Stale);
+    let credit = Changes { balances: vec![new], ..Changes::default() };
+    assert_eq!(store.apply(&credit).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&credit).await.unwrap(), Update::Stale);
     assert_eq!(store.balances(&[record(2).id]).await.unwrap(), [(record(2).id, balance)]);
     store.record_usage(&[counted(2, 0, 3)]).await.unwrap();
     let all = UsageQuery::new(at(0), at(1));

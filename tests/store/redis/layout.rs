@@ -196,9 +196,9 @@ async fn the_address_of_the_last_use_is_kept_with_its_time() {
             used
         });
         store.record_uses(&uses).await.unwrap();
-        let used = stored(&store, record(1).id).await;
+        let read = stored(&store, record(1).id).await;
         assert_eq!(
-            (used.last_used_at, used.details.last_used_from),
+            (read.last_used_at, read.details.last_used_from),
             (Some(at(expected.0)), expected.1)
         );
     }
@@ -208,8 +208,8 @@ async fn the_address_of_the_last_use_is_kept_with_its_time() {
         (record.last_used_at, record.details.last_used_from) = (Some(at(50)), Some(one));
     })
     .await;
-    let used = stored(&store, record(1).id).await;
-    assert_eq!((used.last_used_at, used.details.last_used_from), (Some(at(9)), Some(two)));
+    let read = stored(&store, record(1).id).await;
+    assert_eq!((read.last_used_at, read.details.last_used_from), (Some(at(9)), Some(two)));
 }
 
 /// Redis counts no further than 2⁶³ - 1, and stays there.

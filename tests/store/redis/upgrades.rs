@@ -57,24 +57,17 @@ fn sizes<const N: usize>(sizes: [(&str, &str); N]) -> BTreeMap<String, String> {
     sizes.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
-/// `full` without what there was not when version 1 was the latest.
-fn full_of_version_1(number: u64) -> KeyRecord {
-    let mut record = full_of_version_2(number);
-    record.details.rotation = Rotation::default();
-    (record.details.request, record.details.legacy_hash) = (None, None);
-    record
-}
-
 /// `indexed` without what there was not when version 2 was the latest.
-fn indexed_of_version_2(number: u64) -> KeyRecord {
+fn old_indexed(number: u64) -> KeyRecord {
     let mut record = indexed(number);
     (record.details.limits, record.details.credits) = (Limits::default(), None);
     record.details.last_used_from = None;
     record
 }
 
-fn full_of_version_2(number: u64) -> KeyRecord {
-    let mut record = indexed_of_version_2(number);
+/// `full` without what there was not when version 1 was the latest, as in both.
+fn old_full(number: u64) -> KeyRecord {
+    let mut record = old_indexed(number);
     record.details.rotation = Rotation::default();
     (record.details.request, record.details.legacy_hash) = (None, None);
     record
@@ -105,15 +98,15 @@ async fn a_store_of_version_1_is_brought_up_to_date() {
     ]);
     assert_eq!(schema, expected);
 
-    let mut deleted = full_of_version_1(3);
+    let mut deleted = old_full(3);
     deleted.details.deleted_at = Some(at(7));
     let mut revoked = record(4);
     (revoked.owner, revoked.revoked_at) = (Some("anna".into()), Some(at(5)));
     (revoked.revision, revoked.use_count, revoked.last_used_at) = (1, 3, Some(at(9)));
-    for record in [full_of_version_1(1), record(2), deleted, revoked] {
+    for record in [old_full(1), record(2), deleted, revoked] {
         assert_eq!(stored(&store, record.id).await, record);
     }
-    assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&full_of_version_1(1)));
+    assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&old_full(1)));
     assert!(store.find(&digest(5)).await.unwrap().is_none());
     let mut legacy = ListQuery::new(10);
     legacy.legacy = true;
@@ -167,12 +160,12 @@ async fn a_store_of_version_2_is_brought_up_to_date() {
     second.details.rotation.retires_at = Some(at(9));
     third.details.rotation.lineage = Some(second.id);
     third.details.rotation.from = Some(second.id);
-    let mut deleted = full_of_version_2(4);
+    let mut deleted = old_full(4);
     deleted.details.deleted_at = Some(at(7));
     let mut revoked = record(5);
     (revoked.owner, revoked.revoked_at) = (Some("anna".into()), Some(at(5)));
     (revoked.revision, revoked.use_count, revoked.last_used_at) = (1, 3, Some(at(9)));
-    for record in [indexed_of_version_2(1), second, third, deleted, revoked] {
+    for record in [old_indexed(1), second, third, deleted, revoked] {
         assert_eq!(stored(&store, record.id).await, record);
     }
 }
@@ -209,8 +202,8 @@ async fn many_keys_are_brought_up_to_date_in_steps() {
     let schema = prefix.key("schema");
     let is_unlined = |other: &mut _| run::<bool>(other, &["HEXISTS", &schema, "unlined"]);
     assert!(is_unlined(&mut other));
-    let lined: u64 = run(&mut other, &["HGET", &schema, "lines"]);
-    assert!(0 < lined && lined < total / 3, "{lined}");
+    let done: u64 = run(&mut other, &["HGET", &schema, "lines"]);
+    assert!(0 < done && done < total / 3, "{done}");
 
     // Keys are found, changed and added meanwhile. None is purged, since its line may have others.
     for number in [0, 1_500, 2_997] {
@@ -226,13 +219,13 @@ async fn many_keys_are_brought_up_to_date_in_steps() {
 
     store.migrate().await.unwrap();
     assert!(!is_unlined(&mut other));
-    let lines = prefix.contents().remove(&prefix.key("lines")).unwrap();
-    let lined: usize = run(&mut other, &["HGET", &schema, "lines"]);
-    assert_eq!((lines.len(), lined), (1_001, 1_001));
+    let index = prefix.contents().remove(&prefix.key("lines")).unwrap();
+    let size: usize = run(&mut other, &["HGET", &schema, "lines"]);
+    assert_eq!((index.len(), size), (1_001, 1_001));
     for number in 0..=total {
         let record = stored(&store, record(number).id).await;
         let name = format!("{}:{}", record.lineage(), record.id);
-        assert_eq!(lines.contains_key(&name), record.lineage() != record.id, "{name}");
+        assert_eq!(index.contains_key(&name), record.lineage() != record.id, "{name}");
     }
     assert_eq!(store.purge(at(2), None).await.unwrap(), 1_001);
     assert!(!prefix.keys().contains(&prefix.key("lines")), "{:?}", prefix.keys());
