@@ -175,6 +175,27 @@ async fn a_balance_goes_with_the_last_key_of_its_line() {
     assert_eq!(write(&store, vec![of(1, large(0), None)]).await, Update::Done);
 }
 
+/// More balances than are looked at in one step, half of them of lines that have no key.
+#[tokio::test]
+async fn many_balances_are_purged_in_steps() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    let total = 1_500;
+    let inserts = (0..total).filter(|number| number % 2 == 0).map(record);
+    let balances = (0..total).map(|number| of(number, large(number), None));
+    let changes =
+        Changes { inserts: inserts.collect(), balances: balances.collect(), ..Changes::default() };
+    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    assert_eq!(store.purge(at(i64::MAX), Some(&"nobody".into())).await.unwrap(), 0);
+    let lines: Vec<_> = (0..total).map(|number| record(number).id).collect();
+    let mut left = store.balances(&lines).await.unwrap();
+    left.sort_by_key(|(line, _)| *line);
+    let left = left.into_iter().map(|(_, balance)| balance.revision);
+    assert_eq!(left.collect::<Vec<_>>(), (0..total).step_by(2).collect::<Vec<_>>());
+    let count: u64 = run(&mut prefix.connect(), &["HGET", &prefix.key("schema"), "balances"]);
+    assert_eq!(count, 750);
+}
+
 /// Whoever is told that a line has no balance may give it another one.
 #[tokio::test]
 async fn no_eviction_makes_a_balance_new() {
