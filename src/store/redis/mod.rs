@@ -10,6 +10,8 @@ mod usage;
 
 use std::{fmt, sync::Arc};
 
+use redis::FromRedisValue;
+
 use self::{
     link::{Client, Link},
     script::{Keys, Script, Scripts},
@@ -181,7 +183,7 @@ impl RedisStore {
     /// it.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         loop {
-            match self.answer(&self.scripts.migrate, &[]).await?.as_str() {
+            match self.run::<String>(&self.scripts.migrate, &[]).await?.as_str() {
                 "done" => return Ok(()),
                 "more" => {}
                 _ => return Err(unexpected()),
@@ -189,13 +191,17 @@ impl RedisStore {
         }
     }
 
-    async fn answer(&self, script: &Script, args: &[&str]) -> Result<String, StoreError> {
+    async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        args: &[&str],
+    ) -> Result<T, StoreError> {
         self.link.run(script, &self.keys, args).await
     }
 
     /// Runs a script that has nothing to say.
     async fn done(&self, script: &Script, args: &[&str]) -> Result<(), StoreError> {
-        match self.answer(script, args).await?.as_str() {
+        match self.run::<String>(script, args).await?.as_str() {
             "done" => Ok(()),
             _ => Err(unexpected()),
         }
@@ -208,8 +214,7 @@ impl RedisStore {
         args: &[&str],
     ) -> Result<Vec<Arc<KeyRecord>>, StoreError> {
         type Column = Vec<Option<String>>;
-        let (keys, uses, last_used): (Column, Column, Column) =
-            self.link.run(script, &self.keys, args).await?;
+        let (keys, uses, last_used): (Column, Column, Column) = self.run(script, args).await?;
         let rows = keys.iter().zip(&uses).zip(&last_used).map(|((json, uses), last_used)| {
             let json = json.as_deref().ok_or_else(|| StoreError::corrupt(MISSING))?;
             let record = record::read(json, uses.as_deref(), last_used.as_deref());

@@ -55,7 +55,7 @@ impl KeyRepository for RedisStore {
             args.extend([line.to_string(), balance::write(balance), expected]);
         }
         let args: Vec<_> = args.iter().map(String::as_str).collect();
-        match self.answer(&self.scripts.apply, &args).await?.as_str() {
+        match self.run::<String>(&self.scripts.apply, &args).await?.as_str() {
             "done" => Ok(Update::Done),
             "stale" => Ok(Update::Stale),
             "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
@@ -90,7 +90,7 @@ impl KeyRepository for RedisStore {
             let args = [&*before, &*batch, &*after];
             let args: Vec<_> = args.into_iter().chain(owner.map(OwnerId::as_str)).collect();
             let (seen, gone, last): (usize, u64, String) =
-                self.link.run(&self.scripts.purge, &self.keys, &args).await?;
+                self.run(&self.scripts.purge, &args).await?;
             purged += gone;
             after = last;
             if seen < BATCH {
@@ -101,7 +101,7 @@ impl KeyRepository for RedisStore {
         // key.
         let mut place = "0".to_owned();
         loop {
-            place = self.answer(&self.scripts.purge_balances, &[&place, &batch]).await?;
+            place = self.run(&self.scripts.purge_balances, &[&place, &batch]).await?;
             if place == "0" {
                 return Ok(purged);
             }
@@ -114,8 +114,7 @@ impl KeyRepository for RedisStore {
         for lines in lines.chunks(BATCH) {
             let args: Vec<_> = lines.iter().map(ToString::to_string).collect();
             let args: Vec<_> = args.iter().map(String::as_str).collect();
-            let rows: Vec<Option<String>> =
-                self.link.run(&self.scripts.balances, &self.keys, &args).await?;
+            let rows: Vec<Option<String>> = self.run(&self.scripts.balances, &args).await?;
             for (line, row) in lines.iter().zip(rows) {
                 if let Some(row) = row {
                     found.push((*line, balance::read(&row).map_err(StoreError::corrupt)?));

@@ -1,5 +1,8 @@
 //! Counts by the hour: how they are kept, and what is read of them.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
 use tower_api_key::{
     HourlyUsage, OwnerId, UsageQuery,
     store::{KeyRepository, KeyStore, RedisStore, StoreErrorKind},
@@ -170,4 +173,24 @@ async fn rows_that_are_not_counts_are_corrupt() {
     let _: u64 = run(&mut other, &["HDEL", &usage, &field]);
     let _: u64 = run(&mut other, &["HSET", &usage, "0:somebody", "accepted=1"]);
     assert_eq!(store.usage(&everything()).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
+}
+
+/// An hour of another program must not lead around in a circle.
+#[tokio::test]
+async fn hours_that_lead_astray_are_corrupt() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    let usage: Vec<_> = (0..500).map(|hour| counted(1, hour, 1)).collect();
+    store.record_usage(&usage).await.unwrap();
+    let mut of_line = everything();
+    of_line.line = Some(record(1).id);
+    assert_eq!(store.usage(&of_line).await.unwrap().len(), 500);
+    let (mut other, hours) = (prefix.connect(), prefix.key("usage_hours"));
+    let last = (499 * HOUR).to_string();
+    for astray in ["-1", "today"] {
+        let _: u64 = run(&mut other, &["ZREMRANGEBYSCORE", &hours, &last, &last]);
+        let _: u64 = run(&mut other, &["ZADD", &hours, &last, astray]);
+        let usage = timeout(Duration::from_mins(1), store.usage(&of_line)).await.unwrap();
+        assert_eq!(usage.unwrap_err().kind(), StoreErrorKind::Corrupt, "{astray}");
+    }
 }
