@@ -22,7 +22,9 @@ use crate::{
 ///
 /// ```
 /// use axum::{Router, routing::post};
-/// use tower_api_key::{ApiKeyLayer, ChargeLayer, LocalLimiter, RateLimits, nonzero, store::MemoryStore};
+/// use tower_api_key::{
+///     ApiKeyLayer, ChargeLayer, LocalLimiter, RateLimits, nonzero, store::MemoryStore,
+/// };
 ///
 /// let limits = RateLimits::new(LocalLimiter::new());
 /// let app: Router = Router::new()

@@ -21,7 +21,10 @@ use crate::{KeyRecord, Rejection, RequestHead, config::Hook, observe, store::Sto
 /// A clone shares the counts.
 ///
 /// ```
-/// use tower_api_key::{KeyManager, Limit, Limits, LocalLimiter, Quota, RateLimits, Tiers, nonzero, store::MemoryStore};
+/// use tower_api_key::{
+///     KeyManager, Limit, Limits, LocalLimiter, Quota, RateLimits, Tiers, nonzero,
+///     store::MemoryStore,
+/// };
 ///
 /// let minute = |requests| Limits::new([Limit::new("minute", Quota::per_minute(requests))?]);
 /// let tiers = Tiers::new()

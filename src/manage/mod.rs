@@ -164,7 +164,9 @@ impl KeyManager {
     }
 
     /// A layer that lets in the keys of this manager: it reads the same repository and knows the
-    /// same format, hasher, clock, limits, credits and usage. Keys found under a retired pepper are stored anew under the
+    /// same format, hasher, clock, limits, credits and usage.
+    ///
+    /// Keys found under a retired pepper are stored anew under the
     /// current one, and the first use of a key ends the wait of those that it replaces.
     pub fn layer(&self) -> ApiKeyLayer {
         let mut layer = ApiKeyLayer::over(self.repository.clone())

@@ -178,7 +178,8 @@ pub trait KeyRepository: KeyStore {
     /// or one where none is, makes everything [`Stale`](Update::Stale) as well.
     ///
     /// An update writes every field of its record but `id`, `created_at`, `last_used_at`,
-    /// `last_used_from` and `use_count`; the new revision is the record's, which must be greater than the expected one.
+    /// `last_used_from` and `use_count`; the new revision is the record's, which must be greater
+    /// than the expected one.
     ///
     /// Events are kept for [`events`](Self::events). A store without an audit log passes them
     /// over.

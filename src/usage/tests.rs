@@ -126,11 +126,11 @@ fn the_task_starts_on_the_first_runtime_that_there_is_and_again_on_the_next() {
     };
     let (store, _, usage) = setup();
     let record = runtime().block_on(key(&store, 1));
-    usage.count(&record);
+    usage.count_from(&record, || None);
     for expected in [2, 3] {
         runtime().block_on(async {
             usage.denied(&record, RejectionKind::Expired);
-            usage.count(&record);
+            usage.count_from(&record, || None);
             tokio::time::sleep(Duration::from_secs(6)).await;
             let record = store.get(record.id).await.unwrap().unwrap();
             assert_eq!(record.use_count, expected);

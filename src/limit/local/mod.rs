@@ -29,11 +29,14 @@ use crate::{Clock, clock::MonotonicClock, store::StoreError};
 /// Clones share what they count.
 ///
 /// ```
-/// use tower_api_key::{ApiKeyLayer, Limit, Limits, LocalLimiter, Quota, RateLimits, Tiers, nonzero, store::MemoryStore};
+/// use tower_api_key::{
+///     ApiKeyLayer, Limit, Limits, LocalLimiter, Quota, RateLimits, Tiers, nonzero,
+///     store::MemoryStore,
+/// };
 ///
 /// let minute = Limits::new([Limit::new("minute", Quota::per_minute(nonzero!(100)))?])?;
-/// let layer = ApiKeyLayer::new(MemoryStore::new())
-///     .with_rate_limits(RateLimits::new(LocalLimiter::new()).with_tiers(Tiers::new().with_default(minute)));
+/// let limits = RateLimits::new(LocalLimiter::new()).with_tiers(Tiers::new().with_default(minute));
+/// let layer = ApiKeyLayer::new(MemoryStore::new()).with_rate_limits(limits);
 /// # let _ = layer;
 /// # Ok::<(), tower_api_key::ConfigError>(())
 /// ```

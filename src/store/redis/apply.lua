@@ -1,13 +1,14 @@
--- Adds and replaces any number of keys, or none.
+-- Adds and replaces any number of keys and balances, or none.
 --
--- ARGV: how many there are to add; of each its id, JSON, created_at, use count, last use or
---       nothing; then of each to replace its id, JSON, expected revision
+-- ARGV: how many keys there are to add; of each its id, JSON, created_at, use count, last use or
+--       nothing; how many to replace; of each its id, JSON, expected revision; then of each balance
+--       its line, JSON, expected revision or nothing if there must be none
 local problem = unusable()
 if problem then
   return problem
 end
 
-local inserts, updates = {}, {}
+local inserts, updates, added, replaced = {}, {}, {}, {}
 local place = 2
 for number = 1, tonumber(ARGV[1]) do
   local id, json, created_at, count, last = unpack(ARGV, place, place + 4)
@@ -17,9 +18,16 @@ for number = 1, tonumber(ARGV[1]) do
   }
   place = place + 5
 end
+local last_update = place + 3 * tonumber(ARGV[place])
+place = place + 1
 while ARGV[place] do
   local id, json, expected = unpack(ARGV, place, place + 2)
-  updates[#updates + 1] = {id = id, json = json, key = cjson.decode(json), expected = expected}
+  if place < last_update then
+    updates[#updates + 1] = {id = id, json = json, key = cjson.decode(json), expected = expected}
+  else
+    local balances_to_write = expected == '' and added or replaced
+    balances_to_write[#balances_to_write + 1] = {line = id, json = json, expected = expected}
+  end
   place = place + 3
 end
 
@@ -36,18 +44,33 @@ local function is_free(hash, value, before)
   return is_first and (value == before or redis.call('HEXISTS', hash, value) == 0)
 end
 
+-- Says what becomes of the balances, if they cannot be written.
+local function balances_refusal()
+  for _, new in ipairs(added) do
+    if redis.call('HEXISTS', balances, new.line) == 1 then
+      return 'stale'
+    end
+  end
+  for _, new in ipairs(replaced) do
+    local row = redis.call('HGET', balances, new.line)
+    if not row then
+      return lost() or 'stale'
+    end
+    local old = parse(row)
+    if not old or type(old.revision) ~= 'string' then
+      return corrupt('the balance of ' .. new.line .. ' is not readable')
+    elseif old.revision ~= new.expected then
+      return 'stale'
+    end
+  end
+end
+
 -- Says what becomes of the changes, if they cannot be made.
 local function refusal()
-  -- Sets are not read before they are written; of another type, they would be an error too late.
-  for _, set in ipairs({ids, owners, ended, legacy}) do
-    redis.call('ZCARD', set)
-  end
-  for _, hash in ipairs({uses, last_used}) do
-    redis.call('HLEN', hash)
-  end
-  local missing = #inserts > 0 and lost()
-  if missing then
-    return missing
+  assert_types()
+  local incomplete = #inserts + #added > 0 and lost()
+  if incomplete then
+    return incomplete
   end
   for _, new in ipairs(inserts) do
     if not (is_free(keys, new.id) and is_free(digests, new.key.digest)
@@ -67,6 +90,10 @@ local function refusal()
       return 'stale'
     end
   end
+  local unwritable = balances_refusal()
+  if unwritable then
+    return unwritable
+  end
   for _, new in ipairs(updates) do
     if not (is_free(keys, new.id, new.id) and is_free(digests, new.key.digest, new.old.digest)
       and is_free(requests, new.key.request, new.old.request)) then
@@ -79,7 +106,8 @@ local refused = refusal()
 if refused then
   return refused
 end
--- The first write. To add a key it fails when memory is full; to replace one, it does not.
+-- The first write. To add a key or a balance it fails when memory is full; to replace one, it does
+-- not: what must stop working stops, and credits that were bought are given out.
 for _, new in ipairs(inserts) do
   put(new.id, new.json, new.created_at)
   redis.call('HINCRBY', schema, 'keys', 1)
@@ -91,9 +119,18 @@ for _, new in ipairs(inserts) do
     redis.call('HSET', last_used, new.id, new.last)
   end
 end
+for _, new in ipairs(added) do
+  if redis.call('HSET', balances, new.line, new.json) == 1 then
+    redis.call('HINCRBY', schema, 'balances', 1)
+  end
+end
 for _, new in ipairs(updates) do
   unindex(new.id, new.old)
   put(new.id, new.json, millis(new.old.created_at))
   index(new.id, new.key)
+end
+for _, new in ipairs(replaced) do
+  redis.call('HDEL', balances, new.line)
+  redis.call('HSET', balances, new.line, new.json)
 end
 return 'done'

@@ -1,23 +1,34 @@
 -- Goes before every script. They all get the same keys in the same order, whether they need them
 -- or not: all of them share a hash tag, so a cluster has them on one node.
 --
---   schema     hash: `version` of this layout, and the sizes of `keys`, `requests` and `legacy`
---   keys       hash: id -> the key as JSON, as src/store/redis/record.rs writes it
---   digests    hash: digest in hex -> id
---   uses       hash: id -> use count, where there is one
---   last_used  hash: id -> time of the last use, where there is one
---   ids        sorted set: the ids of keys that are not deleted, in lexicographic order
---   owners     sorted set: the same for keys with an owner, as `<owner in hex>:<id>`
---   ended      sorted set: ids of revoked and deleted keys, by the time when they first were
---   requests   hash: request in hex -> id
---   legacy     sorted set: the same as `ids` for keys with a legacy hash
+--   schema       hash: `version` of this layout, the sizes of `keys`, `requests`, `legacy`,
+--                `balances`, `lines`, `usage` and `usage_hours`, and `unlined` as long as `migrate`
+--                has not put all keys into `lines`: where in `keys` it goes on
+--   keys         hash: id -> the key as JSON, as src/store/redis/record.rs writes it
+--   digests      hash: digest in hex -> id
+--   uses         hash: id -> use count, where there is one
+--   last_used    hash: id -> time of the last use, a space and the address that it came from;
+--                either may be left out, the space with the address
+--   ids          sorted set: the ids of keys that are not deleted, in lexicographic order
+--   owners       sorted set: the same for keys with an owner, as `<owner in hex>:<id>`
+--   ended        sorted set: ids of revoked and deleted keys, by the time when they first were
+--   requests     hash: request in hex -> id
+--   legacy       sorted set: the same as `ids` for keys with a legacy hash
+--   balances     hash: line -> its balance as JSON, as src/store/redis/balance.rs writes it
+--   lines        sorted set: the keys that are not the first of their line, as `<line>:<id>`, in
+--                lexicographic order
+--   usage        hash: `<hour>:<line>` -> counts as `<outcome>=<count>`, with spaces between them
+--   usage_hours  sorted set: the hours that there are counts of, by the time when they began
+--   usage_lines  sorted set: whose counts they are, as `<hour>:<owner>:<line>`, in lexicographic
+--                order; the owner is `=` and the name in hex, or `-` where there is none
 --
--- Version 1 had neither `requests` nor `legacy`, nor their numbers in `schema`.
+-- Version 1 had neither `requests` nor `legacy`, and version 2 nothing that comes after them.
 --
 -- Redis undoes nothing when a script fails: whatever can be wrong is found before the first write.
-local schema, keys, digests, uses, last_used, ids, owners, ended, requests, legacy = unpack(KEYS)
+local schema, keys, digests, uses, last_used, ids, owners, ended, requests, legacy, balances, lines,
+  usage, usage_hours, usage_lines = unpack(KEYS)
 
-local VERSION = '2'
+local VERSION = '3'
 
 local function corrupt(what)
   return {err = 'CORRUPT ' .. what}
@@ -30,23 +41,46 @@ local function unusable()
     return corrupt('there is no schema: the keys were never migrated, or evicted or flushed since')
   elseif version ~= VERSION then
     local known = '; this version of tower-api-key knows version ' .. VERSION
-    local remedy = version == '1' and ', and `migrate` makes it that' or ''
+    local remedy = tonumber(version) and tonumber(version) < tonumber(VERSION)
+      and ', and `migrate` makes it that' or ''
     return corrupt('the schema has version ' .. version .. known .. remedy)
   end
 end
 
 -- Says what was lost, if anything was. Eviction takes a whole hash and tells nobody; without this
--- check, every key would be unknown all of a sudden, and every request new.
-local function lost()
-  local counts = redis.call('HMGET', schema, 'keys', 'keys', 'requests', 'legacy')
-  local there = {
-    redis.call('HLEN', keys), redis.call('HLEN', digests), redis.call('HLEN', requests),
-    redis.call('ZCARD', legacy),
-  }
-  for place, count in ipairs(there) do
-    if count ~= tonumber(counts[place]) then
-      return corrupt('keys are missing: evicted, or removed by another program')
+-- check, every key would be unknown all of a sudden, every request new, and every balance gone.
+-- Of each place: the command that tells its size, its name, and the field of `schema`.
+local function missing(what, places)
+  for _, place in ipairs(places) do
+    local size = redis.call(place[1], place[2])
+    if size ~= tonumber(redis.call('HGET', schema, place[3])) then
+      return corrupt(what .. ' is missing: evicted, or removed by another program')
     end
+  end
+end
+
+local function lost()
+  return missing('a part of the keys', {
+    {'HLEN', keys, 'keys'}, {'HLEN', digests, 'keys'}, {'HLEN', requests, 'requests'},
+    {'ZCARD', legacy, 'legacy'}, {'HLEN', balances, 'balances'}, {'ZCARD', lines, 'lines'},
+  })
+end
+
+local function lost_usage()
+  return missing('a part of the usage', {
+    {'HLEN', usage, 'usage'}, {'ZCARD', usage_lines, 'usage'},
+    {'ZCARD', usage_hours, 'usage_hours'},
+  })
+end
+
+-- What is written without being read before must be of the right type, or it would be an error too
+-- late.
+local function assert_types()
+  for _, hash in ipairs({keys, digests, uses, last_used, requests, balances}) do
+    redis.call('HLEN', hash)
+  end
+  for _, set in ipairs({ids, owners, ended, legacy, lines}) do
+    redis.call('ZCARD', set)
   end
 end
 
@@ -64,14 +98,21 @@ end
 -- What the scripts read of a key, where it is there.
 local TYPES = {
   digest = 'string', revision = 'string', owner = 'string', request = 'string',
-  legacy_hash = 'string', created_at = 'number', revoked_at = 'number', deleted_at = 'number',
+  legacy_hash = 'string', lineage = 'string', created_at = 'number', revoked_at = 'number',
+  deleted_at = 'number',
 }
 
--- A key from its JSON, or nil. Lua's numbers are doubles, which times fit into exactly; counts and
--- revisions stay text.
+-- A table from its JSON, or nil. Lua's numbers are doubles, which times fit into exactly; counts
+-- and revisions stay text.
+local function parse(json)
+  local good, value = pcall(cjson.decode, json)
+  return good and type(value) == 'table' and value or nil
+end
+
+-- A key from its JSON, or nil.
 local function decode(json)
-  local good, key = pcall(cjson.decode, json)
-  if not good or type(key) ~= 'table' or not key.digest or not key.created_at then
+  local key = parse(json)
+  if not key or not key.digest or not key.created_at then
     return nil
   end
   for field, kind in pairs(TYPES) do
@@ -100,9 +141,18 @@ local function owned(id, key)
   return hex .. ':' .. id
 end
 
+-- Adds a key to its line.
+local function join(id, key)
+  local is_first = not key.lineage or key.lineage == id
+  if not is_first and redis.call('ZADD', lines, 0, key.lineage .. ':' .. id) == 1 then
+    redis.call('HINCRBY', schema, 'lines', 1)
+  end
+end
+
 -- Adds a key to whatever it must be found by.
 local function index(id, key)
   redis.call('HSET', digests, key.digest, id)
+  join(id, key)
   if key.request then
     redis.call('HSET', requests, key.request, id)
     redis.call('HINCRBY', schema, 'requests', 1)
@@ -133,6 +183,10 @@ local function unindex(id, key)
   redis.call('HDEL', digests, key.digest)
   redis.call('ZREM', ended, id)
   redis.call('ZREM', ids, id)
+  -- It may not be in there yet.
+  if key.lineage and redis.call('ZREM', lines, key.lineage .. ':' .. id) == 1 then
+    redis.call('HINCRBY', schema, 'lines', -1)
+  end
   if key.owner then
     redis.call('ZREM', owners, owned(id, key))
   end

@@ -1,20 +1,58 @@
 -- Begins an empty schema, brings an old one up to date, or checks the one that is there.
+--
+-- Returns `more` as long as it has to be called again.
+local OLD = {['1'] = true, ['2'] = true}
+local BATCH = 250
+
 local version = redis.call('HGET', schema, 'version')
-if version and version ~= '1' then
-  return unusable() or 'done'
-end
--- What is to be new must not be there.
-local present
-if version then
-  present = redis.call('EXISTS', requests, legacy)
+if version and not OLD[version] then
+  local problem = unusable()
+  if problem then
+    return problem
+  end
 else
-  present = redis.call('EXISTS', unpack(KEYS))
+  -- What is to be new must not be there.
+  local from = not version and 1 or version == '1' and 9 or 11
+  if redis.call('EXISTS', unpack(KEYS, from)) > 0 then
+    return corrupt('there are keys without a schema for them: evicted, or of another program')
+  end
+  if version then
+    -- Read before the first write, in case they are of another type.
+    redis.call('HLEN', keys)
+  end
+  -- Allowed when memory is full, and so is what follows.
+  redis.call('HDEL', schema, 'unlined')
+  for _, count in ipairs({'keys', 'requests', 'legacy'}) do
+    redis.call('HSETNX', schema, count, '0')
+  end
+  for _, count in ipairs({'balances', 'lines', 'usage', 'usage_hours'}) do
+    redis.call('HSET', schema, count, '0')
+  end
+  redis.call('HSET', schema, 'version', VERSION)
+  if version then
+    redis.call('HSET', schema, 'unlined', '0')
+  end
 end
-if present > 0 then
-  return corrupt('there are keys without a schema for them: evicted, or of another program')
+
+-- Old keys are looked at a few at a time, since nothing else happens meanwhile. What writes a key
+-- meanwhile adds it to its line, and programs of an older version write no more.
+local cursor = redis.call('HGET', schema, 'unlined')
+if not cursor then
+  return 'done'
 end
--- Allowed when memory is full, and so is what follows.
-redis.call('HDEL', schema, 'requests')
-redis.call('HSETNX', schema, 'keys', '0')
-redis.call('HSET', schema, 'version', VERSION, 'requests', '0', 'legacy', '0')
-return 'done'
+local scanned = redis.call('HSCAN', keys, cursor, 'COUNT', BATCH)
+redis.call('ZCARD', lines)
+redis.call('HDEL', schema, 'unlined')
+local rows = scanned[2]
+for place = 1, #rows, 2 do
+  -- Most keys are the first of their line. What cannot be read is left to who asks for it.
+  local key = string.find(rows[place + 1], '"lineage":', 1, true) and decode(rows[place + 1])
+  if key then
+    join(rows[place], key)
+  end
+end
+if scanned[1] == '0' then
+  return 'done'
+end
+redis.call('HSET', schema, 'unlined', scanned[1])
+return 'more'

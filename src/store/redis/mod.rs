@@ -1,20 +1,20 @@
 //! [`RedisStore`]: keys in Redis or Valkey.
 
+mod balance;
 mod list;
 mod record;
+mod repository;
 mod script;
+mod usage;
 
 use std::{fmt, sync::Arc};
 
-use async_trait::async_trait;
+use redis::FromRedisValue;
 
 use self::script::{Keys, Scripts};
-use super::{
-    Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Page, StoreError,
-    StoreErrorKind, Update,
-};
+use super::StoreError;
 use crate::{
-    ConfigError, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp,
+    ConfigError, KeyRecord, Timestamp,
     redis::{Client, Link, Script, check_prefix},
 };
 
@@ -44,34 +44,43 @@ use crate::{
 ///   survives that and the loss of power; `appendfsync everysec` may lose two seconds. A replica
 ///   that takes over may lack the last writes, since Redis does not wait for replicas.
 /// - **Eviction.** `maxmemory-policy noeviction`, or a `volatile-` policy: keys have no time to
-///   live. Then a full Redis refuses new keys, while lookups and revoking go on. An `allkeys-`
-///   policy removes keys of any age. The store notices and calls itself
-///   [`Corrupt`](StoreErrorKind::Corrupt), so that callers are told to try again and not that
-///   their keys are unknown; what was evicted is lost all the same.
+///   live. Then a full Redis refuses new keys, new balances and counts of uses and usage, while
+///   lookups and revoking go on, and credits that are there are given out. An `allkeys-` policy
+///   removes keys of any age. The store notices and calls itself
+///   [`Corrupt`](super::StoreErrorKind::Corrupt), so that callers are told to try again and not
+///   that their keys are unknown; what was evicted is lost all the same.
+/// - **To forget usage.** What was counted of a line of keys in an hour takes about 300 bytes of
+///   memory, and 25 more for each outcome but the first: 7 MB a day for every thousand lines that
+///   are used around the clock. Nothing of it ever goes by itself: call
+///   [`forget_usage`](super::KeyRepository::forget_usage) once a day, with the time before which
+///   nobody asks for it any more.
 /// - **TLS** (`rediss://`) takes a feature of the crate `redis`, such as `tokio-rustls-comp`, and
 ///   a root store to go with it. This crate turns on none: which one is the application's choice.
 ///
 /// # What there is not
 ///
-/// - **An audit log.** [`events`](KeyRepository::events) is
-///   [`Unsupported`](StoreErrorKind::Unsupported): a log that only grows does not belong in
+/// - **An audit log.** [`events`](super::KeyRepository::events) is
+///   [`Unsupported`](super::StoreErrorKind::Unsupported): a log that only grows does not belong in
 ///   memory. The SQL stores keep one; hooks are told of every event whatever the store.
-/// - **Sentinel.** A URL names a server, and no sentinel is asked where it is. A name or a proxy that
-///   always leads to the primary works: Sentinel closes the connections to a server that it makes a
-///   replica, the name is then resolved anew, and replicas are refused.
-/// - **Indexes for every filter.** [`list`](KeyRepository::list) finds keys by owner, by request
-///   and those with a legacy hash. For a status, a scope or a prefix it reads through what is left
-///   to choose from, a few hundred keys at a time, until the page is full.
+/// - **Sentinel.** A URL names a server, and no sentinel is asked where it is. A name or a proxy
+///   that always leads to the primary works: Sentinel closes the connections to a server that it
+///   makes a replica, the name is then resolved anew, and replicas are refused.
+/// - **Indexes for every filter.** [`list`](super::KeyRepository::list) finds keys by owner, by
+///   request and those with a legacy hash. For a status, a scope or a prefix it reads through what
+///   is left to choose from, a few hundred keys at a time, until the page is full.
 ///
 /// # How keys are kept
 ///
-/// As JSON in the hash `{api_keys}:keys`, with nine more keys to find them by; the head of
-/// `src/store/redis/common.lua` lists them. All have the prefix in braces, which puts them on one
-/// node of a cluster: a change is one script, and a script needs its keys in one place. A store
-/// hence has the memory of one node, about 1 KB for each key.
+/// As JSON in the hash `{api_keys}:keys`, with fourteen more keys to find them by and for balances
+/// and usage; the head of `src/store/redis/common.lua` lists them. All have the prefix in braces,
+/// which puts them on one node of a cluster: a change is one script, and a script needs its keys in
+/// one place. A store hence has the memory of one node, about 1 KB for each key.
 ///
-/// Redis does nothing else while a script runs. [`apply`](KeyRepository::apply) takes it about 20
-/// milliseconds for 500 keys; import them by the hundred, so that lookups do not wait for longer.
+/// Redis does nothing else while a script runs. [`apply`](super::KeyRepository::apply) takes it
+/// about 20 milliseconds for 500 keys; import them by the hundred, so that lookups do not wait for
+/// longer. [`record_usage`](super::KeyRepository::record_usage) takes it 7 milliseconds for a
+/// thousand counts, and 15 for those of a new hour. What reads, purges or forgets much goes in
+/// steps of a few milliseconds: one that fails or is given up may have done a part.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Arc<Link>,
@@ -81,7 +90,8 @@ pub struct RedisStore {
 
 const DEFAULT_PREFIX: &str = "api_keys";
 
-/// Keys that one run of a script lists or looks at to purge: Redis does nothing else meanwhile.
+/// Keys or balances that one run of a script lists, or looks at to purge: Redis does nothing else
+/// meanwhile.
 const BATCH: usize = 250;
 
 impl RedisStore {
@@ -152,10 +162,33 @@ impl RedisStore {
     /// checks the version of the one that is there.
     ///
     /// An older version of this crate does not use a store that was brought up to date: what still
-    /// runs then is unavailable until it is replaced. Doing it again changes nothing, and several processes may do it at once.
+    /// runs then is unavailable until it is replaced. Doing it again changes nothing, and several
+    /// processes may do it at once.
+    ///
+    /// Many keys are brought up to date a few at a time. They can be used meanwhile, but not
+    /// [purged](super::KeyRepository::purge); if it is given up halfway, the next call goes on with
+    /// it.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let answer: String = self.link.run(&self.scripts.migrate, &self.keys, &[]).await?;
-        match answer.as_str() {
+        loop {
+            match self.run::<String>(&self.scripts.migrate, &[]).await?.as_str() {
+                "done" => return Ok(()),
+                "more" => {}
+                _ => return Err(unexpected()),
+            }
+        }
+    }
+
+    async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        args: &[&str],
+    ) -> Result<T, StoreError> {
+        self.link.run(script, &self.keys, args).await
+    }
+
+    /// Runs a script that has nothing to say.
+    async fn done(&self, script: &Script, args: &[&str]) -> Result<(), StoreError> {
+        match self.run::<String>(script, args).await?.as_str() {
             "done" => Ok(()),
             _ => Err(unexpected()),
         }
@@ -168,8 +201,7 @@ impl RedisStore {
         args: &[&str],
     ) -> Result<Vec<Arc<KeyRecord>>, StoreError> {
         type Column = Vec<Option<String>>;
-        let (keys, uses, last_used): (Column, Column, Column) =
-            self.link.run(script, &self.keys, args).await?;
+        let (keys, uses, last_used): (Column, Column, Column) = self.run(script, args).await?;
         let rows = keys.iter().zip(&uses).zip(&last_used).map(|((json, uses), last_used)| {
             let json = json.as_deref().ok_or_else(|| StoreError::corrupt(MISSING))?;
             let record = record::read(json, uses.as_deref(), last_used.as_deref());
@@ -192,88 +224,6 @@ fn count(count: u64) -> String {
 
 fn millis(time: Timestamp) -> String {
     time.as_unix_millis().to_string()
-}
-
-#[async_trait]
-impl KeyStore for RedisStore {
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let found = self.rows(&self.scripts.find, &["digests", &digest.to_hex()]).await?.pop();
-        if found.as_ref().is_some_and(|record| record.digest != *digest) {
-            return Err(StoreError::corrupt("a digest leads to another key"));
-        }
-        Ok(found.filter(|record| record.details.deleted_at.is_none()))
-    }
-}
-
-#[async_trait]
-impl KeyRepository for RedisStore {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
-        if changes.inserts.is_empty() && changes.updates.is_empty() {
-            return Ok(Update::Done);
-        }
-        let mut args = vec![changes.inserts.len().to_string()];
-        for record in &changes.inserts {
-            args.extend([
-                record.id.to_string(),
-                record::write(record),
-                millis(record.created_at),
-                count(record.use_count),
-                record.last_used_at.map(millis).unwrap_or_default(),
-            ]);
-        }
-        for KeyUpdate { record, expected } in &changes.updates {
-            args.extend([record.id.to_string(), record::write(record), expected.to_string()]);
-        }
-        let args: Vec<_> = args.iter().map(String::as_str).collect();
-        let answer: String = self.link.run(&self.scripts.apply, &self.keys, &args).await?;
-        match answer.as_str() {
-            "done" => Ok(Update::Done),
-            "stale" => Ok(Update::Stale),
-            "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
-            _ => Err(unexpected()),
-        }
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        Ok(self.rows(&self.scripts.get, &[&id.to_string()]).await?.pop())
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        match &query.request {
-            Some(request) => self.list_request(request, query).await,
-            None => self.list_range(query).await,
-        }
-    }
-
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        let lines = uses.iter().map(|key_use| {
-            let (count, at) = (count(key_use.count), millis(key_use.last_used_at));
-            format!("{} {count} {at}\n", key_use.id)
-        });
-        let lines: String = lines.collect();
-        let answer: String =
-            self.link.run(&self.scripts.record_uses, &self.keys, &[&lines]).await?;
-        match answer.as_str() {
-            "done" => Ok(()),
-            _ => Err(unexpected()),
-        }
-    }
-
-    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
-        let (before, batch) = (millis(before), BATCH.to_string());
-        let (mut purged, mut after) = (0, String::new());
-        loop {
-            let args = [&*before, &*batch, &*after];
-            let args: Vec<_> = args.into_iter().chain(owner.map(OwnerId::as_str)).collect();
-            let (seen, gone, last): (usize, u64, String) =
-                self.link.run(&self.scripts.purge, &self.keys, &args).await?;
-            purged += gone;
-            after = last;
-            if seen < BATCH {
-                return Ok(purged);
-            }
-        }
-    }
 }
 
 impl fmt::Debug for RedisStore {

@@ -2,9 +2,13 @@
 --
 -- ARGV: time, how many to look at, the id to go on after or nothing, owner; without one, of all
 -- Returns how many it looked at, how many it removed, and the id to go on after.
-local problem = unusable()
+local problem = unusable() or lost()
 if problem then
   return problem
+end
+-- The balances are purged next, by what `lines` says.
+if redis.call('HEXISTS', schema, 'unlined') == 1 then
+  return corrupt('the keys were not brought up to date to the end: `migrate` goes on with it')
 end
 local before, limit, after, owner = unpack(ARGV)
 -- From the first again, should the id be gone meanwhile.
@@ -14,6 +18,7 @@ if count <= 0 then
   return {0, 0, after}
 end
 
+assert_types()
 local gone = {}
 local old = redis.call('ZRANGE', ended, first, first + count - 1)
 for _, id in ipairs(old) do

@@ -1,10 +1,10 @@
 //! A key as JSON.
 //!
-//! Without what an update leaves alone: the scripts add `created_at`, and keep `use_count` and
-//! `last_used_at` elsewhere. `revision` is text, because Lua's numbers are doubles; times are
-//! small enough to be exact.
+//! Without what an update leaves alone: the scripts add `created_at`, and keep `use_count`,
+//! `last_used_at` and `last_used_from` elsewhere. `revision` and `credits` are text, because Lua's
+//! numbers are doubles; times are small enough to be exact.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use ipnet::IpNet;
 use serde_json::{Map, Value};
@@ -14,7 +14,6 @@ use crate::{
     Timestamp,
 };
 
-/// Fields that are not set are left out.
 pub(super) fn write(record: &KeyRecord) -> String {
     let text = |text: &str| Some(Value::from(text));
     let optional = |text: Option<&str>| text.map(Value::from);
@@ -24,6 +23,8 @@ pub(super) fn write(record: &KeyRecord) -> String {
     let rotation = &details.rotation;
     let addresses = details.allowed_addresses.iter().map(ToString::to_string);
     let scopes = record.scopes.iter().map(ToString::to_string);
+    // It cannot fail. If it did, a key without limits would be worse than one that is not readable.
+    let limits = || serde_json::to_value(&details.limits).unwrap_or_default();
     let fields = [
         ("id", id(Some(record.id))),
         ("digest", text(&record.digest.to_hex())),
@@ -33,6 +34,8 @@ pub(super) fn write(record: &KeyRecord) -> String {
         ("owner", optional(record.owner.as_ref().map(OwnerId::as_str))),
         ("scopes", Some(scopes.collect())),
         ("tier", optional(details.tier.as_deref())),
+        ("limits", (!details.limits.is_empty()).then(limits)),
+        ("credits", details.credits.map(|epoch| Value::from(epoch.to_string()))),
         ("metadata", Some(Value::Object(details.metadata.clone()))),
         ("allowed_addresses", Some(addresses.collect())),
         ("disabled", Some(Value::from(record.disabled))),
@@ -53,8 +56,33 @@ pub(super) fn write(record: &KeyRecord) -> String {
         ("legacy_hash", optional(details.legacy_hash.as_ref().map(LegacyHash::expose))),
         ("revision", text(&record.revision.to_string())),
     ];
+    object(fields)
+}
+
+/// JSON of these fields. Those that are not set are left out.
+pub(super) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> String {
     let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(fields.collect()).to_string()
+}
+
+/// When a key was last used, and from where, as the scripts keep it.
+pub(super) fn write_last_use(record: &KeyRecord) -> String {
+    let at = record.last_used_at.map(|at| at.as_unix_millis().to_string()).unwrap_or_default();
+    match record.details.last_used_from {
+        Some(address) => format!("{at} {address}"),
+        None => at,
+    }
+}
+
+/// What [`write_last_use`] wrote.
+fn read_last_use(text: &str) -> Result<(Option<Timestamp>, Option<IpAddr>), Unreadable> {
+    let (at, from) = text.split_once(' ').map_or((text, None), |(at, from)| (at, Some(from)));
+    let at = (!at.is_empty()).then(|| at.parse().map(Timestamp::from_unix_millis)).transpose();
+    let from = from.map(str::parse).transpose();
+    Ok((
+        at.map_err(|_| Unreadable("last_used_at"))?,
+        from.map_err(|_| Unreadable("last_used_from"))?,
+    ))
 }
 
 /// The record of a key, from what the scripts return of it.
@@ -63,7 +91,7 @@ pub(super) fn read(
     uses: Option<&str>,
     last_used: Option<&str>,
 ) -> Result<KeyRecord, Unreadable> {
-    let mut fields = Fields(serde_json::from_str(json).map_err(|_| Unreadable("JSON"))?);
+    let mut fields = Fields::parse(json)?;
     let id = fields.id("id")?.ok_or(Unreadable("id"))?;
     let digest = fields.parsed("digest", KeyDigest::from_hex)?;
     let created_at = fields.time("created_at")?.ok_or(Unreadable("created_at"))?;
@@ -84,13 +112,20 @@ pub(super) fn read(
     record.not_before = fields.time("not_before")?;
     record.expires_at = fields.time("expires_at")?;
     record.revoked_at = fields.time("revoked_at")?;
+    let (last_used_at, last_used_from) = read_last_use(last_used.unwrap_or_default())?;
+    record.last_used_at = last_used_at;
     record.details = Details::from(KeyDetails {
         description: fields.text("description")?,
         tier: fields.text("tier")?,
+        limits: fields
+            .optional("limits", |value| serde_json::from_value(value).ok())?
+            .unwrap_or_default(),
+        credits: fields.optional("credits", |value| value.as_str()?.parse().ok())?,
         metadata,
         allowed_addresses: addresses.map_err(|_| Unreadable("allowed_addresses"))?,
         revoked_reason: fields.text("revoked_reason")?,
         deleted_at: fields.time("deleted_at")?,
+        last_used_from,
         rotation: Rotation {
             lineage: fields.id("lineage")?,
             from: fields.id("rotated_from")?,
@@ -102,20 +137,21 @@ pub(super) fn read(
         },
         request: fields.optional("request", |value| KeyDigest::from_hex(value.as_str()?))?,
         legacy_hash: fields.text("legacy_hash")?.map(LegacyHash::new),
-        ..KeyDetails::default()
     });
     record.revision = fields.parsed("revision", |text| text.parse().ok())?;
     record.use_count = uses.map_or(Ok(0), str::parse).map_err(|_| Unreadable("use_count"))?;
-    let last_used = last_used.map(str::parse).transpose();
-    let last_used = last_used.map_err(|_| Unreadable("last_used_at"))?;
-    record.last_used_at = last_used.map(Timestamp::from_unix_millis);
     Ok(record)
 }
 
-struct Fields(Map<String, Value>);
+/// What is still to be read of an object.
+pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
-    fn optional<T>(
+    pub(super) fn parse(json: &str) -> Result<Self, Unreadable> {
+        serde_json::from_str(json).map(Self).map_err(|_| Unreadable("JSON"))
+    }
+
+    pub(super) fn optional<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(Value) -> Option<T>,
@@ -138,7 +174,7 @@ impl Fields {
         })
     }
 
-    fn parsed<T>(
+    pub(super) fn parsed<T>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Option<T>,
@@ -150,7 +186,7 @@ impl Fields {
         self.optional(name, |value| value.as_str()?.parse().ok())
     }
 
-    fn time(&mut self, name: &'static str) -> Result<Option<Timestamp>, Unreadable> {
+    pub(super) fn time(&mut self, name: &'static str) -> Result<Option<Timestamp>, Unreadable> {
         self.optional(name, |value| value.as_i64().map(Timestamp::from_unix_millis))
     }
 
@@ -159,13 +195,14 @@ impl Fields {
     }
 }
 
-/// The part of a key that cannot be read. Not what stands there: it may be a digest.
+/// The part of a key, or of a balance, that cannot be read. Not what stands there: it may be a
+/// digest.
 #[derive(Debug)]
-pub(super) struct Unreadable(&'static str);
+pub(super) struct Unreadable(pub(super) &'static str);
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the {} of a key in Redis is missing or cannot be read", self.0)
+        write!(f, "the {} of a row in Redis is missing or cannot be read", self.0)
     }
 }
 

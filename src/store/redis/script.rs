@@ -12,6 +12,11 @@ pub(super) struct Scripts {
     pub(super) apply: Script,
     pub(super) record_uses: Script,
     pub(super) purge: Script,
+    pub(super) purge_balances: Script,
+    pub(super) balances: Script,
+    pub(super) record_usage: Script,
+    pub(super) usage: Script,
+    pub(super) forget_usage: Script,
 }
 
 /// A script with what all of them begin with.
@@ -34,6 +39,11 @@ impl Scripts {
             apply: script!("apply.lua"),
             record_uses: script!("record_uses.lua"),
             purge: script!("purge.lua"),
+            purge_balances: script!(repeatable "purge_balances.lua"),
+            balances: script!(repeatable "balances.lua"),
+            record_usage: script!("record_usage.lua"),
+            usage: script!(repeatable "usage.lua"),
+            forget_usage: script!("forget_usage.lua"),
         }
     }
 }
@@ -41,7 +51,7 @@ impl Scripts {
 /// The keys in Redis, in the order in which `common.lua` takes them.
 pub(super) struct Keys {
     pub(super) prefix: Box<str>,
-    names: [String; 10],
+    names: [String; 15],
 }
 
 impl Keys {
@@ -59,6 +69,11 @@ impl Keys {
             "ended",
             "requests",
             "legacy",
+            "balances",
+            "lines",
+            "usage",
+            "usage_hours",
+            "usage_lines",
         ];
         Self { prefix: prefix.into(), names: parts.map(|part| format!("{{{prefix}}}:{part}")) }
     }

@@ -85,7 +85,8 @@ async fn a_refused_batch_leaves_no_trace() {
 async fn broken_data_is_found_before_the_first_write() {
     let changes =
         Changes { inserts: vec![indexed(10)], updates: vec![revoke(2)], ..Changes::default() };
-    for part in super::PARTS {
+    // What is used by the hour is in no change.
+    for part in super::PARTS.into_iter().filter(|part| !part.starts_with("usage")) {
         let Some(prefix) = Prefix::new() else { return };
         let store = store_with_keys(&prefix).await;
         let _: () = run(&mut prefix.connect(), &["SET", &prefix.key(part), "theirs"]);

@@ -1,12 +1,14 @@
 //! Clusters: several servers, each with a part of the keys.
 
 use tower_api_key::{
-    KeyDigest, KeyId,
-    store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, Update},
+    Balance, KeyDigest, KeyId, UsageQuery,
+    store::{
+        BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, Update,
+    },
 };
 
 use super::{
-    indexed, request, run,
+    counted, indexed, request, run,
     server::{OwnServer, wait_until},
     texts,
 };
@@ -37,6 +39,18 @@ async fn use_everything(store: &RedisStore) {
     let uses = [1, 2].map(|number| KeyUse::new(record(number).id, 1, at(9)));
     store.record_uses(&uses).await.unwrap();
     assert_eq!(stored(store, record(2).id).await.use_count, 1);
+
+    let balance = Balance::new(5, None, at(0));
+    let new = BalanceUpdate { line: record(2).id, balance: balance.clone(), expected: None };
+    let credit = Changes { balances: vec![new], ..Changes::default() };
+    assert_eq!(store.apply(&credit).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&credit).await.unwrap(), Update::Stale);
+    assert_eq!(store.balances(&[record(2).id]).await.unwrap(), [(record(2).id, balance)]);
+    store.record_usage(&[counted(2, 0, 3)]).await.unwrap();
+    let all = UsageQuery::new(at(0), at(1));
+    assert_eq!(store.usage(&all).await.unwrap()[0].count, 3);
+    assert_eq!(store.busiest(&all, 1).await.unwrap()[0].line, record(2).id);
+    assert_eq!(store.forget_usage(at(1)).await.unwrap(), 1);
     assert_eq!(store.purge(at(i64::MAX), Some(&"anna".into())).await.unwrap(), 0);
     assert_eq!(store.purge(at(i64::MAX), None).await.unwrap(), 1);
 }

@@ -1,5 +1,7 @@
 //! What is in Redis, and what is no longer.
 
+use std::net::IpAddr;
+
 use tower_api_key::{
     KeyRecord, OwnerId,
     store::{Changes, KeyRepository, KeyUse, ListQuery, RedisStore, Update},
@@ -63,9 +65,11 @@ async fn nothing_stays_of_a_purged_key() {
 
     assert_eq!(store.purge(at(8), None).await.unwrap(), 2);
     assert_eq!(prefix.keys(), [prefix.key("schema")]);
-    let counts: Vec<u64> =
-        run(&mut prefix.connect(), &["HMGET", &prefix.key("schema"), "keys", "requests", "legacy"]);
-    assert_eq!(counts, [0, 0, 0]);
+    let counts: Vec<u64> = run(
+        &mut prefix.connect(),
+        &["HMGET", &prefix.key("schema"), "keys", "requests", "legacy", "lines"],
+    );
+    assert_eq!(counts, [0, 0, 0, 0]);
     // What belonged to the purged key can be had again.
     store.insert(&indexed(1)).await.unwrap();
 }
@@ -164,6 +168,48 @@ async fn long_lists_and_purges_go_in_steps() {
     assert_eq!(stored(&store, record(599).id).await.use_count, 599);
     assert_eq!(store.purge(at(2), None).await.unwrap(), total);
     assert_eq!(prefix.keys(), [prefix.key("schema")]);
+}
+
+/// The address moves with the time, and is where the use says it.
+#[tokio::test]
+async fn the_address_of_the_last_use_is_kept_with_its_time() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let (one, two) = (address("192.0.2.7"), address("::ffff:192.0.2.7"));
+    let mut unused = record(2);
+    unused.details.last_used_from = Some(one);
+    store.insert(&record(1)).await.unwrap();
+    store.insert(&unused).await.unwrap();
+    assert_eq!(stored(&store, unused.id).await, unused);
+    for (millis, from, expected) in [
+        (5, None, (5, None)),
+        (3, Some(one), (5, None)),
+        (5, Some(one), (5, Some(one))),
+        (-9, Some(two), (5, Some(one))),
+        (7, Some(two), (7, Some(two))),
+        (9, None, (9, Some(two))),
+    ] {
+        let uses = [1, 2].map(|number| {
+            let mut used = KeyUse::new(record(number).id, 1, at(millis));
+            used.last_used_from = from;
+            used
+        });
+        store.record_uses(&uses).await.unwrap();
+        let read = stored(&store, record(1).id).await;
+        assert_eq!(
+            (read.last_used_at, read.details.last_used_from),
+            (Some(at(expected.0)), expected.1)
+        );
+    }
+    assert_eq!(stored(&store, unused.id).await.details.last_used_from, Some(two));
+    // An update leaves both alone.
+    change(&store, |record| {
+        (record.last_used_at, record.details.last_used_from) = (Some(at(50)), Some(one));
+    })
+    .await;
+    let read = stored(&store, record(1).id).await;
+    assert_eq!((read.last_used_at, read.details.last_used_from), (Some(at(9)), Some(two)));
 }
 
 /// Redis counts no further than 2⁶³ - 1, and stays there.

@@ -1,10 +1,11 @@
 //! What an eviction policy, or somebody with `redis-cli`, does to a store.
 
-use tower_api_key::store::{
-    KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreErrorKind, Update,
+use tower_api_key::{
+    UsageQuery,
+    store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreErrorKind, Update},
 };
 
-use super::{PARTS, Prefix, indexed, request, run, texts};
+use super::{PARTS, Prefix, counted, indexed, request, run, texts};
 use crate::conformance::{assert_duplicate, at, digest, full, record, stored};
 
 async fn store_with_keys(prefix: &Prefix) -> RedisStore {
@@ -88,6 +89,7 @@ async fn a_flushed_store_is_corrupt_until_it_is_migrated() {
     }
     let id = full(1).id;
     let key_use = KeyUse::new(id, 1, at(1));
+    let all = UsageQuery::new(at(i64::MIN), at(i64::MAX));
     for error in [
         store.find(&digest(1)).await.unwrap_err(),
         store.get(id).await.unwrap_err(),
@@ -95,6 +97,11 @@ async fn a_flushed_store_is_corrupt_until_it_is_migrated() {
         store.update(&full(1), 0).await.unwrap_err(),
         store.record_uses(&[key_use]).await.unwrap_err(),
         store.purge(at(0), None).await.unwrap_err(),
+        store.balances(&[id]).await.unwrap_err(),
+        store.record_usage(&[counted(1, 0, 1)]).await.unwrap_err(),
+        store.usage(&all).await.unwrap_err(),
+        store.busiest(&all, 1).await.unwrap_err(),
+        store.forget_usage(at(0)).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     }

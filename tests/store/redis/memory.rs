@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 use tower_api_key::{
-    KeyManager, KeyRecord, RejectionKind,
+    Balance, KeyManager, KeyRecord, RejectionKind, UsageQuery,
     store::{
-        Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, RedisStore, StoreErrorKind,
-        Update,
+        BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, RedisStore,
+        StoreErrorKind, Update,
     },
 };
 
-use super::{run, server::OwnServer, texts};
+use super::{counted, run, server::OwnServer, texts};
 use crate::{
     conformance::{at, digest, full, record, stored},
     support::ask,
@@ -93,22 +93,93 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
     assert_eq!(stored(&store, record(written).id).await, large(written));
 }
 
+/// Whoever has bought credits can spend them. What takes more memory waits.
+#[tokio::test]
+async fn a_full_server_gives_out_credits_and_forgets_usage() {
+    let Some(server) = OwnServer::start(&["--maxmemory-policy", "noeviction"]) else { return };
+    let store = RedisStore::connect(&server.url()).await.unwrap();
+    store.insert(&record(1)).await.unwrap();
+    let balance = |remaining, revision| {
+        let mut balance = Balance::new(remaining, None, at(0));
+        balance.revision = revision;
+        balance
+    };
+    let write = |number: u64, balance: Balance, expected| {
+        let balances = vec![BalanceUpdate { line: record(number).id, balance, expected }];
+        Changes { balances, ..Changes::default() }
+    };
+    assert_eq!(store.apply(&write(1, balance(9, 0), None)).await.unwrap(), Update::Done);
+    store.record_usage(&[counted(1, 0, 1), counted(1, 1, 1)]).await.unwrap();
+    let mut other = server.connect();
+    let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "1"]);
+
+    for revision in 1..=9 {
+        let taken = write(1, balance(9 - revision, revision), Some(revision - 1));
+        assert_eq!(store.apply(&taken).await.unwrap(), Update::Done);
+    }
+    assert_eq!(store.balances(&[record(1).id]).await.unwrap(), [(record(1).id, balance(0, 9))]);
+    // A key is revoked and its balance set to nothing in one.
+    let mut revoked = record(1);
+    (revoked.revoked_at, revoked.revision) = (Some(at(5)), 1);
+    let mut both = write(1, balance(0, 10), Some(9));
+    both.updates = vec![KeyUpdate { record: revoked.clone(), expected: 0 }];
+    assert_eq!(store.apply(&both).await.unwrap(), Update::Done);
+
+    // A new balance is refused, and with it all that is to be done with it.
+    let mut refused = write(2, balance(5, 0), None);
+    refused.balances.push(write(1, balance(9, 11), Some(10)).balances.remove(0));
+    revoked.revision = 2;
+    refused.updates = vec![KeyUpdate { record: revoked, expected: 1 }];
+    let usage = [counted(2, 0, 1), counted(1, 0, 1)];
+    for error in
+        [store.apply(&refused).await.unwrap_err(), store.record_usage(&usage).await.unwrap_err()]
+    {
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(texts(&error).contains("OOM"), "{error:?}");
+    }
+    assert_eq!(stored(&store, record(1).id).await.revision, 1);
+    let lines = [record(1).id, record(2).id];
+    assert_eq!(store.balances(&lines).await.unwrap(), [(record(1).id, balance(0, 10))]);
+
+    // Room can be made.
+    let all = UsageQuery::new(at(i64::MIN), at(i64::MAX));
+    assert_eq!(store.usage(&all).await.unwrap().len(), 2);
+    assert_eq!(store.forget_usage(at(1)).await.unwrap(), 1);
+    assert_eq!(store.usage(&all).await.unwrap().len(), 1);
+    assert_eq!(store.purge(at(6), None).await.unwrap(), 1);
+    assert_eq!(store.balances(&lines).await.unwrap(), []);
+    let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "0"]);
+    store.record_usage(&usage).await.unwrap();
+    assert_eq!(store.usage(&all).await.unwrap().len(), 2);
+}
+
 /// A program that is brought up to date must be able to revoke keys of a store that is full.
 #[tokio::test]
 async fn a_full_server_is_brought_up_to_date() {
     let Some(server) = OwnServer::start(&["--maxmemory-policy", "noeviction"]) else { return };
     let store = RedisStore::connect(&server.url()).await.unwrap();
-    store.insert(&record(1)).await.unwrap();
+    // More than the upgrade looks at in one step.
+    let in_line = |number| {
+        let mut record = record(number);
+        record.details.rotation.lineage = Some(crate::conformance::record(1).id);
+        record
+    };
+    let inserts = std::iter::once(record(1)).chain((2..1_000).map(in_line)).collect();
+    store.apply(&Changes { inserts, ..Changes::default() }).await.unwrap();
     let mut other = server.connect();
     let schema = "{api_keys}:schema";
     let _: u64 = run(&mut other, &["HSET", schema, "version", "1"]);
-    let _: u64 = run(&mut other, &["HDEL", schema, "requests", "legacy"]);
+    let new = ["requests", "legacy", "balances", "lines", "usage", "usage_hours"];
+    let _: u64 = run(&mut other, &[&["HDEL", schema][..], &new].concat());
+    let _: u64 = run(&mut other, &["DEL", "{api_keys}:lines"]);
     let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "1"]);
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let mut revoked = record(1);
     (revoked.revoked_at, revoked.revision) = (Some(at(5)), 1);
     assert_eq!(store.update(&revoked, 0).await.unwrap(), Update::Done);
     assert_eq!(stored(&store, record(1).id).await, revoked);
+    let lines: u64 = run(&mut other, &["ZCARD", "{api_keys}:lines"]);
+    assert_eq!(lines, 998);
 }
 
 /// Under a policy that takes anything, a key is found or not judged, never unknown.

@@ -3,11 +3,13 @@
 
 mod apply;
 mod authenticate;
+mod balances;
 mod cluster;
 mod layout;
 mod lists;
 mod lost_keys;
 mod memory;
+mod random;
 mod replicas;
 mod rows;
 mod schema;
@@ -15,12 +17,15 @@ mod secrets;
 pub(crate) mod server;
 mod silence;
 mod stops;
+mod upgrades;
+mod usage;
 
-use std::{collections::BTreeMap, error::Error};
+use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use ::redis::{Client, Connection, FromRedisValue, RedisResult};
 use tower_api_key::{
-    KeyDigest, KeyRecord, LegacyHash, RejectionKind,
+    HourlyUsage, KeyDigest, KeyId, KeyRecord, LegacyHash, Limit, Limits, Quota, RejectionKind,
+    UsageOutcome, UsageQuery, nonzero,
     store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreError, StoreErrorKind},
 };
 
@@ -36,7 +41,7 @@ pub(crate) async fn open() -> Option<(RedisStore, Prefix)> {
 }
 
 /// What the names of the keys in Redis end with.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 15] = [
     "schema",
     "keys",
     "digests",
@@ -47,6 +52,11 @@ const PARTS: [&str; 10] = [
     "ended",
     "requests",
     "legacy",
+    "balances",
+    "lines",
+    "usage",
+    "usage_hours",
+    "usage_lines",
 ];
 
 /// A key that is in every index there is.
@@ -62,7 +72,25 @@ fn indexed(number: u64) -> KeyRecord {
     rotation.is_awaited = true;
     record.details.request = Some(request(number));
     record.details.legacy_hash = Some(LegacyHash::new("$2b$04$legacy/hash.of+\"a\" \\ key"));
+    let quota = Quota::new(nonzero!(100), Duration::from_millis(1_500)).unwrap();
+    let limits = ["a", "b.c-d_e"].map(|name| Limit::new(name, quota).unwrap());
+    record.details.limits = Limits::new(limits).unwrap();
+    record.details.credits = Some(u64::MAX);
+    record.details.last_used_from = Some("2001:db8::7".parse().unwrap());
     record
+}
+
+/// The line that is named after the `number`th key.
+fn line(number: u64) -> KeyId {
+    record(number / 30 * 30 + 1).id
+}
+
+const HOUR: i64 = 3_600_000;
+
+/// What the `number`th key, which is nobody's, was let in in an hour.
+fn counted(number: u64, hour: i64, count: u64) -> HourlyUsage {
+    let (line, hour) = (record(number).id, at(hour * HOUR));
+    HourlyUsage { line, owner: None, hour, outcome: UsageOutcome::Accepted, count }
 }
 
 fn request(number: u64) -> KeyDigest {
@@ -96,6 +124,17 @@ impl Prefix {
         let store = self.store();
         store.migrate().await.unwrap();
         store
+    }
+
+    /// As a node that is gone after the first step.
+    fn one_step_of_migration(&self) {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/redis");
+        let text = |file| std::fs::read_to_string(format!("{directory}/{file}")).unwrap();
+        let script = text("common.lua") + &text("migrate.lua");
+        let names = PARTS.map(|part| self.key(part));
+        let mut command = ::redis::cmd("EVAL");
+        command.arg(script).arg(names.len()).arg(&names);
+        assert_eq!(command.query::<String>(&mut self.connect()).unwrap(), "more");
     }
 
     /// As another program would connect.
@@ -170,11 +209,14 @@ fn is_outage(error: &StoreError) -> bool {
 /// Calls every method, and asserts that each says that it could not do it.
 async fn assert_outage(store: &RedisStore) {
     let uses = [KeyUse::new(record(1).id, 1, at(1))];
+    let usage = [counted(1, 0, 1)];
     let (small, large, one) = (record(1), full(1), ListQuery::new(1));
+    let (lines, everything) = ([record(1).id], UsageQuery::new(at(0), at(1)));
     // At once, so that a silent server is waited for once.
-    let (readings, writings) = tokio::join!(
+    let (readings, writings, counts) = tokio::join!(
         async {
-            tokio::join!(store.find(&small.digest), store.get(record(1).id), store.list(&one))
+            let keys = (store.find(&small.digest), store.get(record(1).id), store.list(&one));
+            tokio::join!(keys.0, keys.1, keys.2, store.balances(&lines))
         },
         async {
             tokio::join!(
@@ -185,18 +227,32 @@ async fn assert_outage(store: &RedisStore) {
                 store.migrate(),
             )
         },
+        async {
+            tokio::join!(
+                store.record_usage(&usage),
+                store.usage(&everything),
+                store.busiest(&everything, 1),
+                store.forget_usage(at(0)),
+            )
+        },
     );
-    let (find, get, list) = readings;
+    let (find, get, list, balances) = readings;
     let (insert, update, record_uses, purge, migrate) = writings;
+    let (record_usage, usage, busiest, forget_usage) = counts;
     for error in [
         find.unwrap_err(),
         get.unwrap_err(),
         list.unwrap_err(),
+        balances.unwrap_err(),
         insert.unwrap_err(),
         update.unwrap_err(),
         record_uses.unwrap_err(),
         purge.unwrap_err(),
         migrate.unwrap_err(),
+        record_usage.unwrap_err(),
+        usage.unwrap_err(),
+        busiest.unwrap_err(),
+        forget_usage.unwrap_err(),
     ] {
         assert!(is_outage(&error), "{error:?}");
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tower_api_key::store::{KeyRepository, KeyStore, ListQuery, StoreErrorKind};
 
-use super::{Prefix, run, texts};
+use super::{Prefix, indexed, run, texts};
 use crate::conformance::{at, digest, full};
 
 type Row = Map<String, Value>;
@@ -28,7 +28,7 @@ async fn assert_corrupt(prefix: &Prefix, row: &str, what: &str) {
 async fn rows_that_are_not_keys_are_corrupt() {
     let Some(prefix) = Prefix::new() else { return };
     let store = prefix.open().await;
-    store.insert(&full(1)).await.unwrap();
+    store.insert(&indexed(1)).await.unwrap();
     let text: String =
         run(&mut prefix.connect(), &["HGET", &prefix.key("keys"), &full(1).id.to_string()]);
     let good: Row = serde_json::from_str(&text).unwrap();
@@ -55,6 +55,10 @@ async fn rows_that_are_not_keys_are_corrupt() {
         ("updated_at", json!("yesterday")),
         ("created_at", json!(1e30)),
         ("revision", json!("-1")),
+        ("credits", json!(1)),
+        ("credits", json!("-1")),
+        ("limits", json!(null)),
+        ("limits", json!([{"name": "a", "requests": 0, "window_seconds": 60}])),
     ] {
         let mut row = good.clone();
         row.insert(field.to_owned(), value.clone());
@@ -74,7 +78,7 @@ async fn rows_that_are_not_keys_are_corrupt() {
     }
     let _: u64 =
         run(&mut prefix.connect(), &["HSET", &prefix.key("keys"), &full(1).id.to_string(), &text]);
-    assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&full(1)));
+    assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&indexed(1)));
 }
 
 #[tokio::test]
@@ -83,10 +87,17 @@ async fn counts_that_are_not_numbers_are_corrupt() {
     let store = prefix.open().await;
     store.insert(&full(1)).await.unwrap();
     let id = full(1).id.to_string();
-    for part in ["uses", "last_used"] {
-        let _: u64 = run(&mut prefix.connect(), &["HSET", &prefix.key(part), &id, "many"]);
+    for (part, bad) in [
+        ("uses", "many"),
+        ("last_used", "many"),
+        ("last_used", "1 "),
+        ("last_used", "1 somewhere"),
+        ("last_used", "1 192.0.2.7 "),
+        ("last_used", "many 192.0.2.7"),
+    ] {
+        let _: u64 = run(&mut prefix.connect(), &["HSET", &prefix.key(part), &id, bad]);
         let error = store.find(&digest(1)).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{part}");
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{part}: {bad}");
         let _: u64 = run(&mut prefix.connect(), &["HSET", &prefix.key(part), &id, "1"]);
         store.find(&digest(1)).await.unwrap().unwrap();
     }

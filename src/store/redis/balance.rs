@@ -1,0 +1,34 @@
+//! A balance as JSON. Counts are text, because Lua's numbers are doubles.
+
+use serde_json::Value;
+
+use super::record::{Fields, Unreadable, object};
+use crate::Balance;
+
+pub(super) fn write(balance: &Balance) -> String {
+    let count = |count: u64| Some(Value::from(count.to_string()));
+    // It cannot fail. If it did, a balance that is not readable gives nothing away.
+    let refill = balance.refill.map(|refill| serde_json::to_value(refill).unwrap_or_default());
+    object([
+        ("remaining", count(balance.remaining)),
+        ("refill", refill),
+        ("since", Some(Value::from(balance.since.as_unix_millis()))),
+        ("next_refill_at", balance.next_refill_at.map(|at| Value::from(at.as_unix_millis()))),
+        ("epoch", count(balance.epoch)),
+        ("revision", count(balance.revision)),
+    ])
+}
+
+pub(super) fn read(json: &str) -> Result<Balance, Unreadable> {
+    let mut fields = Fields::parse(json)?;
+    let mut count = |name| fields.parsed(name, |text| text.parse().ok());
+    let (remaining, epoch, revision) = (count("remaining")?, count("epoch")?, count("revision")?);
+    Ok(Balance {
+        remaining,
+        refill: fields.optional("refill", |value| serde_json::from_value(value).ok())?,
+        since: fields.time("since")?.ok_or(Unreadable("since"))?,
+        next_refill_at: fields.time("next_refill_at")?,
+        epoch,
+        revision,
+    })
+}

@@ -1,0 +1,166 @@
+//! What the store is asked for and told.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+
+use super::{BATCH, RedisStore, balance, count, millis, record, unexpected};
+use crate::{
+    Balance, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, Timestamp, UsageCount,
+    UsageOutcome, UsageQuery,
+    store::{
+        BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Page,
+        StoreError, StoreErrorKind, Update,
+    },
+};
+
+#[async_trait]
+impl KeyStore for RedisStore {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let found = self.rows(&self.scripts.find, &["digests", &digest.to_hex()]).await?.pop();
+        if found.as_ref().is_some_and(|record| record.digest != *digest) {
+            return Err(StoreError::corrupt("a digest leads to another key"));
+        }
+        Ok(found.filter(|record| record.details.deleted_at.is_none()))
+    }
+}
+
+#[async_trait]
+impl KeyRepository for RedisStore {
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        let Changes { inserts, updates, balances, .. } = changes;
+        if inserts.is_empty() && updates.is_empty() && balances.is_empty() {
+            return Ok(Update::Done);
+        }
+        let mut args = vec![inserts.len().to_string()];
+        for record in inserts {
+            args.extend([
+                record.id.to_string(),
+                record::write(record),
+                millis(record.created_at),
+                count(record.use_count),
+                record::write_last_use(record),
+            ]);
+        }
+        args.push(updates.len().to_string());
+        for KeyUpdate { record, expected } in updates {
+            args.extend([record.id.to_string(), record::write(record), expected.to_string()]);
+        }
+        for BalanceUpdate { line, balance, expected } in balances {
+            let expected = expected.map(|revision| revision.to_string()).unwrap_or_default();
+            args.extend([line.to_string(), balance::write(balance), expected]);
+        }
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        match self.run::<String>(&self.scripts.apply, &args).await?.as_str() {
+            "done" => Ok(Update::Done),
+            "stale" => Ok(Update::Stale),
+            "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        Ok(self.rows(&self.scripts.get, &[&id.to_string()]).await?.pop())
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        match &query.request {
+            Some(request) => self.list_request(request, query).await,
+            None => self.list_range(query).await,
+        }
+    }
+
+    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        let lines = uses.iter().map(|key_use| {
+            let (count, at) = (count(key_use.count), millis(key_use.last_used_at));
+            let from = key_use.last_used_from.map(|address| address.to_string());
+            format!("{} {count} {at} {}\n", key_use.id, from.as_deref().unwrap_or("-"))
+        });
+        self.done(&self.scripts.record_uses, &[&lines.collect::<String>()]).await
+    }
+
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
+        let (before, batch) = (millis(before), BATCH.to_string());
+        let (mut purged, mut after) = (0, String::new());
+        loop {
+            let args = [&*before, &*batch, &*after];
+            let args: Vec<_> = args.into_iter().chain(owner.map(OwnerId::as_str)).collect();
+            let (seen, gone, last): (usize, u64, String) =
+                self.run(&self.scripts.purge, &args).await?;
+            purged += gone;
+            after = last;
+            if seen < BATCH {
+                break;
+            }
+        }
+        // All of them: the last purge may have ended in between, and a line may never have had a
+        // key.
+        let mut place = "0".to_owned();
+        loop {
+            place = self.run(&self.scripts.purge_balances, &[&place, &batch]).await?;
+            if place == "0" {
+                return Ok(purged);
+            }
+        }
+    }
+    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+        let lines: Vec<KeyId> =
+            lines.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut found = Vec::new();
+        for lines in lines.chunks(BATCH) {
+            let args: Vec<_> = lines.iter().map(ToString::to_string).collect();
+            let args: Vec<_> = args.iter().map(String::as_str).collect();
+            let rows: Vec<Option<String>> = self.run(&self.scripts.balances, &args).await?;
+            for (line, row) in lines.iter().zip(rows) {
+                if let Some(row) = row {
+                    found.push((*line, balance::read(&row).map_err(StoreError::corrupt)?));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
+        self.add_usage(usage).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
+        let mut sums = BTreeMap::<(Timestamp, &str), UsageCount>::new();
+        let add = |hour, _, outcome: UsageOutcome, count| {
+            let fresh = || UsageCount { hour, outcome, count: 0 };
+            let sum = sums.entry((hour, outcome.as_str())).or_insert_with(fresh);
+            sum.count = sum.count.saturating_add(count);
+        };
+        self.read_usage(query, add).await?;
+        Ok(sums.into_values().collect())
+    }
+
+    async fn busiest(
+        &self,
+        query: &UsageQuery,
+        limit: usize,
+    ) -> Result<Vec<LineUsage>, StoreError> {
+        let mut sums = BTreeMap::<KeyId, u64>::new();
+        let add = |_, line, outcome, count| {
+            if outcome == UsageOutcome::Accepted && count > 0 {
+                let sum = sums.entry(line).or_default();
+                *sum = sum.saturating_add(count);
+            }
+        };
+        self.read_usage(query, add).await?;
+        let mut lines: Vec<_> =
+            sums.into_iter().map(|(line, count)| LineUsage { line, count }).collect();
+        // Stable: those that are as busy stay in the order of their ids.
+        lines.sort_by_key(|usage| Reverse(usage.count));
+        lines.truncate(limit);
+        Ok(lines)
+    }
+
+    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.forget_hours(before).await
+    }
+}
