@@ -1,15 +1,20 @@
 //! [`RedisLimiter`]: one count for all nodes, in Redis or Valkey.
 
 mod buckets;
+mod lease;
+mod leases;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
-use self::buckets::{Buckets, give_back_args};
+use self::{
+    buckets::{Buckets, give_back_args},
+    leases::{Joined, Leases},
+};
 use super::{Decision, LimitCheck, RateLimiter};
 use crate::{
     ConfigError, observe,
@@ -46,9 +51,17 @@ use crate::{
 #[derive(Clone)]
 pub struct RedisLimiter {
     buckets: Buckets,
+    leases: Option<Arc<Leases>>,
 }
 
 const DEFAULT_PREFIX: &str = "api_limits";
+
+/// How long a lease is, unless told otherwise.
+const LEASE_TIME: Duration = Duration::from_millis(500);
+const LEASE_TIMES: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(1);
+
+/// How often a request waits for a lease. After that it asks for itself.
+const LEASES_TO_WAIT_FOR: usize = 4;
 
 impl RedisLimiter {
     /// Connects to a server, and finds out whether it is there.
@@ -86,7 +99,7 @@ impl RedisLimiter {
     }
 
     fn from_client(client: Client) -> Self {
-        Self { buckets: Buckets::new(client, DEFAULT_PREFIX) }
+        Self { buckets: Buckets::new(client, DEFAULT_PREFIX), leases: None }
     }
 
     /// Counts under `name:` instead of `api_limits:`: a count of its own. The name has 1 to 64
@@ -94,18 +107,65 @@ impl RedisLimiter {
     pub fn with_prefix(mut self, name: &str) -> Result<Self, ConfigError> {
         check_prefix(name)?;
         self.buckets.prefix = name.into();
+        // What was lent is owed under another name.
+        self.leases = self.leases.map(|leases| Arc::new(Leases::new(leases.time())));
         Ok(self)
+    }
+
+    /// Takes requests from the server in batches, and lets them in from memory, instead of asking
+    /// for each. See [above](Self#leases).
+    pub fn leased(self) -> Self {
+        self.with_lease_time(LEASE_TIME)
+    }
+
+    /// Like [`leased`](Self::leased), with leases that end after this time instead of half a
+    /// second: from 10 milliseconds to a minute.
+    ///
+    /// Nodes with longer ones ask less often, and keep more of a burst back.
+    pub fn with_lease_time(mut self, time: Duration) -> Self {
+        let time = time.clamp(*LEASE_TIMES.start(), *LEASE_TIMES.end());
+        self.leases = Some(Arc::new(Leases::new(time)));
+        self
     }
 }
 
 #[async_trait]
 impl RateLimiter for RedisLimiter {
+    #[inline]
+    fn check_now(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+        self.leases.as_ref()?.decide(check)
+    }
+
     async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
-        self.buckets.take(check).await
+        if let Some(leases) = &self.leases {
+            for _ in 0..LEASES_TO_WAIT_FOR {
+                let mut flight = match leases.join(&self.buckets, check) {
+                    Joined::Decided(decision) => return Ok(decision),
+                    Joined::Waiting(flight) => flight,
+                    Joined::NotLeased => break,
+                };
+                // Nobody is left to answer only when the answer is there.
+                if let Ok(answer) = flight.wait_for(Option::is_some).await
+                    && let Some(Err(error)) = &*answer
+                {
+                    return Err(error.clone());
+                }
+            }
+        }
+        let decision = self.buckets.take(check).await?;
+        if let Some(leases) = &self.leases
+            && let Decision::Deny { .. } = &decision
+        {
+            leases.denied(check, &decision);
+        }
+        Ok(decision)
     }
 
     /// Without a tokio runtime, nothing is given back.
     fn give_back(&self, check: &LimitCheck<'_>) {
+        if self.leases.as_ref().is_some_and(|leases| leases.give_back(check)) {
+            return;
+        }
         let Ok(runtime) = Handle::try_current() else { return };
         let (key, args) = (self.buckets.key(&check.bucket), give_back_args(check));
         let buckets = self.buckets.clone();
@@ -114,6 +174,12 @@ impl RateLimiter for RedisLimiter {
                 observe::not_given_back(&error);
             }
         });
+    }
+
+    async fn close(&self) {
+        if let Some(leases) = &self.leases {
+            leases.close(&self.buckets).await;
+        }
     }
 }
 
