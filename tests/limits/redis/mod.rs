@@ -2,6 +2,7 @@
 
 mod cluster;
 mod exact;
+mod leased;
 mod nodes;
 #[path = "../../store/redis/server.rs"]
 #[allow(dead_code, reason = "not everything that is done to servers is done here")]
@@ -43,17 +44,6 @@ impl Prefix {
         connect(&self.url)
     }
 
-    /// How many scripts the server has run.
-    fn calls(&self) -> u64 {
-        let text: String = run(&mut self.connect(), &["INFO", "commandstats"]);
-        let calls = |command: &str| {
-            let start = format!("cmdstat_{command}:calls=");
-            let line = text.lines().find_map(|line| line.strip_prefix(&start));
-            line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
-        };
-        calls("eval") + calls("evalsha")
-    }
-
     fn keys(&self) -> Vec<String> {
         run(&mut self.connect(), &["KEYS", &format!("{}:*", self.name)])
     }
@@ -75,6 +65,17 @@ fn connect(url: &str) -> Connection {
 /// Runs one command.
 fn run<T: FromRedisValue>(connection: &mut Connection, command: &[&str]) -> T {
     ::redis::cmd(command[0]).arg(&command[1..]).query(connection).unwrap()
+}
+
+/// How many scripts a server has run, or was asked for and did not know.
+fn scripts(url: &str) -> u64 {
+    let text: String = run(&mut connect(url), &["INFO", "commandstats"]);
+    let calls = |command: &str| {
+        let start = format!("cmdstat_{command}:calls=");
+        let line = text.lines().find_map(|line| line.strip_prefix(&start));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+    };
+    calls("eval") + calls("evalsha")
 }
 
 fn line() -> KeyId {

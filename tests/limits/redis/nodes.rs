@@ -6,11 +6,10 @@ use std::{
 };
 
 use tower_api_key::{
-    Bucket, Decision, KeyId, LimitCheck, Limits, Quota, RateLimiter, RedisLimiter,
+    Bucket, Decision, KeyId, LimitCheck, Limits, Quota, RateLimiter, RedisLimiter, nonzero,
 };
 
-use super::{Prefix, limits, line};
-use tower_api_key::nonzero;
+use super::{Prefix, limits, line, scripts, server::OwnServer};
 
 /// A request that was let in at some time between these.
 #[derive(Clone, Copy)]
@@ -127,44 +126,42 @@ async fn steady(
 
 const THOUSAND: Quota = Quota::per_second(nonzero!(1_000));
 
-async fn leased_flood(nodes: usize) {
-    let Some(prefix) = Prefix::new() else { return };
+/// A server of its own, since all scripts that it runs are counted. Two thirds is far less than
+/// there is to be had, and one in 40 more often than it has to be asked: a busy machine may not be
+/// what fails. `benches/limits_redis.rs` measures both.
+async fn leased(nodes: usize) {
+    let Some(server) = OwnServer::start(&[]) else { return };
     let limits = limits([("second", THOUSAND)]);
-    let nodes: Vec<_> = (0..nodes).map(|_| prefix.node().leased()).collect();
-    let until = Instant::now() + Duration::from_secs(3);
-    let calls = prefix.calls();
-    let mut admissions = flood(&nodes, 2, (line(), &limits), until).await;
-    println!("{} scripts", prefix.calls() - calls);
-    assert_never_over(&mut admissions, THOUSAND);
-}
+    let node = || RedisLimiter::new(&server.url()).unwrap().leased();
+    let nodes: Vec<_> = (0..nodes).map(|_| node()).collect();
 
-async fn leased_steady(nodes: usize) {
-    let Some(prefix) = Prefix::new() else { return };
-    let limits = limits([("second", THOUSAND)]);
-    let nodes: Vec<_> = (0..nodes).map(|_| prefix.node().leased()).collect();
+    let until = Instant::now() + Duration::from_secs(2);
+    let mut admissions = flood(&nodes, 2, (line(), &limits), until).await;
+    assert_never_over(&mut admissions, THOUSAND);
+
     let line = line();
     steady(&nodes, 950, (line, &limits), Duration::from_secs(1)).await;
-    let calls = prefix.calls();
+    let before = scripts(&server.url());
     let (mut admissions, asked) =
-        steady(&nodes, 950, (line, &limits), Duration::from_secs(4)).await;
-    println!("{} scripts for {} of {asked}", prefix.calls() - calls, admissions.len());
+        steady(&nodes, 950, (line, &limits), Duration::from_secs(3)).await;
     assert_never_over(&mut admissions, THOUSAND);
+    let (used, scripts) = (admissions.len(), scripts(&server.url()) - before);
+    println!("{used} of {asked} with {scripts} scripts");
+    assert!(used * 3 >= asked as usize * 2, "{used} of {asked}");
+    assert!(scripts * 40 <= u64::from(asked), "{scripts} for {asked}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_leased_nodes_are_never_over_the_quota() {
-    leased_flood(2).await;
-    leased_steady(2).await;
+    leased(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_leased_nodes_are_never_over_the_quota() {
-    leased_flood(8).await;
-    leased_steady(8).await;
+    leased(8).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leased_node_is_never_over_the_quota() {
-    leased_flood(1).await;
-    leased_steady(1).await;
+    leased(1).await;
 }
