@@ -125,7 +125,8 @@ impl Lease {
         let expected = u64::try_from(expected).unwrap_or(u64::MAX).saturating_add(1);
         let want = expected.min(used.saturating_mul(8)).max(self.crowd.into());
         let want = want.min(self.most(time)).max(cost.into());
-        let (unused, since) = (take(&mut self.left), self.since);
+        let (unused, since) = (self.unused(now).unwrap_or_default(), self.since);
+        self.left = 0;
         Ask {
             limits: self.limits.clone(),
             time,
@@ -174,38 +175,33 @@ impl Lease {
         self.paid = now.saturating_add(nanos(standing.reset));
         self.crowd = take(&mut self.waiting).saturating_sub(lent.requests);
 
-        let shortest = time / 8;
-        if lent.requests < ask.want {
-            self.pause = match lent.requests {
-                ..WORTH_A_TRIP => self.pause.saturating_mul(2),
-                few if few / 2 < WORTH_A_TRIP => self.pause,
-                _ => self.pause / 2,
-            };
-            self.pause = self.pause.clamp(shortest, time);
-            self.closed = asked.saturating_add(self.pause);
-            self.closed_for = 1;
-        } else {
+        if lent.requests == ask.want {
             (self.closed, self.pause) = (0, self.pause / 2);
+            return;
         }
-        self.retry = 0;
-        if lent.requests == 0 {
-            let (wait, limit) = self.wait_for(lent, ask);
-            self.closed = self.closed.max(asked.saturating_add(wait.min(time)));
-            self.closed_for = ask.need;
-            self.retry = now.saturating_add(wait);
-            self.limit = limit;
+        self.pause = match lent.requests {
+            ..WORTH_A_TRIP => self.pause.saturating_mul(2),
+            few if few / 2 < WORTH_A_TRIP => self.pause,
+            _ => self.pause / 2,
+        };
+        self.pause = self.pause.clamp(time / 8, time);
+        self.closed_for = if lent.requests == 0 { ask.need } else { 1 };
+        let (wait, limit) = self.wait_for(self.closed_for, lent, time);
+        self.closed = asked.saturating_add(wait.min(time).max(self.pause));
+        self.retry = now.saturating_add(wait);
+        if wait > 0 {
             let owed = lent.owed.get(limit).copied().unwrap_or_default();
             let standing = Standing::new(&self.limits, limit, owed);
-            self.elsewhere = standing.remaining;
+            (self.limit, self.elsewhere) = (limit, standing.remaining);
             self.paid = now.saturating_add(nanos(standing.reset));
         }
     }
 
-    /// How long it takes until the server lends what is needed, and because of which limit.
-    fn wait_for(&self, lent: &Lent, ask: &Ask) -> (u64, usize) {
+    /// How long it takes until the server lends so many more, and because of which limit.
+    fn wait_for(&self, need: u32, lent: &Lent, time: u64) -> (u64, usize) {
         let waits = self.limits.iter().zip(&lent.owed).map(|(limit, owed)| {
             let quota = limit.quota();
-            let after = (*owed).max(nanos(ask.time)).saturating_add(quota.charge(ask.need));
+            let after = (*owed).max(time).saturating_add(quota.charge(need));
             after.saturating_sub(quota.room())
         });
         let waits = waits.enumerate().map(|(limit, wait)| (wait, limit));
@@ -222,11 +218,18 @@ impl Lease {
         self.flight.is_none() && (self.left == 0 || now >= self.ends)
     }
 
-    /// What is left, to give it back; if any of it has not melted yet.
+    /// How much is left that has not melted yet, so that it can be given back.
+    fn unused(&self, now: Moment) -> Option<u32> {
+        let age = now.saturating_sub(self.asked);
+        let is_there = |limit: &crate::Limit| limit.quota().charge(self.left) > age;
+        self.limits.iter().any(is_there).then_some(self.left)
+    }
+
+    /// Takes what can be given back.
     pub(super) fn take_unused(&mut self, now: Moment) -> Option<Ask> {
-        let (unused, age) = (take(&mut self.left), now.saturating_sub(self.asked));
-        let is_there = |limit: &crate::Limit| limit.quota().charge(unused) > age;
-        self.limits.iter().any(is_there).then(|| Ask {
+        let unused = self.unused(now)?;
+        (self.lent, self.left) = (self.lent - unused, 0);
+        Some(Ask {
             limits: self.limits.clone(),
             time: Duration::ZERO,
             // More than there is.

@@ -1,25 +1,22 @@
-//! The leases of all buckets that a node serves, and the tasks that ask for them.
+//! The leases of all buckets that a node serves.
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::watch, task::JoinSet};
+use tokio::runtime::Handle;
 
 use super::{
-    buckets::{Ask, Buckets, Lent, nanos},
-    lease::{Landed, Lease, Moment, batch},
+    buckets::{Buckets, nanos},
+    lease::{Lease, Moment, batch},
 };
-use crate::{
-    Bucket, Decision, KeyId, LimitCheck, OwnerId, observe,
-    store::{DigestHash, StoreError},
-};
+use crate::{Bucket, Decision, KeyId, LimitCheck, OwnerId, store::DigestHash};
 
 /// How many buckets may have a lease. Each takes some 300 bytes, and all that are not in use are
 /// forgotten; requests of more are decided one by one.
@@ -29,30 +26,29 @@ const SHARDS: usize = 256;
 /// Leases of fewer requests are hardly better than none.
 const LEAST: u64 = 8;
 
-/// A bucket that nobody asked for this long is forgotten.
-const IDLE: Duration = Duration::from_secs(10);
-
 pub(super) struct Leases {
-    time: Duration,
+    pub(super) time: Duration,
     /// What moments count from.
     started: Instant,
     by_line: DigestHash,
     by_owner: RandomState,
-    shards: Box<[Mutex<Shard>]>,
-    is_swept: AtomicBool,
-    is_closed: AtomicBool,
+    pub(super) shards: Box<[Mutex<Shard>]>,
+    /// There is a task that looks after them.
+    pub(super) is_swept: AtomicBool,
+    /// Nothing is lent to them any more.
+    pub(super) is_closed: AtomicBool,
 }
 
 /// By hash. Where two buckets have the same, the second has no lease.
-type Shard = HashMap<u64, Held, BuildHasherDefault<Given>>;
+pub(super) type Shard = HashMap<u64, Held, BuildHasherDefault<Given>>;
 
-struct Held {
-    whose: Whose,
-    lease: Lease,
+pub(super) struct Held {
+    pub(super) whose: Whose,
+    pub(super) lease: Lease,
 }
 
 #[derive(Clone)]
-enum Whose {
+pub(super) enum Whose {
     Line(KeyId),
     Owner(OwnerId),
 }
@@ -66,22 +62,12 @@ impl Whose {
     }
 
     #[inline]
-    fn bucket(&self) -> Bucket<'_> {
+    pub(super) fn bucket(&self) -> Bucket<'_> {
         match self {
             Self::Line(id) => Bucket::Line(*id),
             Self::Owner(owner) => Bucket::Owner(owner),
         }
     }
-}
-
-/// What comes of asking for more.
-pub(super) enum Joined {
-    /// It was not necessary.
-    Decided(Decision),
-    /// It is on its way.
-    Waiting(watch::Receiver<Landed>),
-    /// Not for this request.
-    NotLeased,
 }
 
 impl Leases {
@@ -97,17 +83,13 @@ impl Leases {
         }
     }
 
-    pub(super) const fn time(&self) -> Duration {
-        self.time
-    }
-
     #[inline]
-    fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         nanos(self.started.elapsed())
     }
 
     #[inline]
-    fn hash(&self, bucket: &Bucket<'_>) -> u64 {
+    pub(super) fn hash(&self, bucket: &Bucket<'_>) -> u64 {
         match bucket {
             Bucket::Line(id) => {
                 let (start, end) = id.as_bytes().split_at(8);
@@ -123,7 +105,7 @@ impl Leases {
 
     /// No code that can panic runs under the lock, so a poisoned one still guards sound data.
     #[inline]
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+    pub(super) fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         // Of bits that the map does not use.
         let shard = (hash >> 32) as usize % self.shards.len();
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
@@ -141,7 +123,7 @@ impl Leases {
 
     /// Whether all limits are so large that leases are worth it, and that what they keep back of a
     /// burst is not missed.
-    fn is_leased(&self, check: &LimitCheck<'_>) -> bool {
+    pub(super) fn is_leased(&self, check: &LimitCheck<'_>) -> bool {
         let time = nanos(self.time);
         check.limits.iter().all(|limit| {
             let (quota, room) = (limit.quota(), limit.quota().room());
@@ -151,41 +133,15 @@ impl Leases {
         }) && !self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Decides, or asks for more unless somebody does so already.
-    pub(super) fn join(self: &Arc<Self>, buckets: &Buckets, check: &LimitCheck<'_>) -> Joined {
-        let Ok(runtime) = Handle::try_current() else { return Joined::NotLeased };
-        if !self.is_leased(check) {
-            return Joined::NotLeased;
-        }
-        let (hash, now) = (self.hash(&check.bucket), self.now());
-        let mut shard = self.shard(hash);
-        let Some(held) = held(&mut shard, hash, check, now) else { return Joined::NotLeased };
-        let lease = &mut held.lease;
-        if let Some(decision) = lease.decide(check.cost, now) {
-            return Joined::Decided(decision);
-        }
-        lease.wait(check.cost);
-        if let Some(flight) = &lease.flight {
-            return Joined::Waiting(flight.clone());
-        }
-        let (answer, waiter) = watch::channel(None);
-        lease.flight = Some(waiter.clone());
-        let ask = lease.ask(check.cost, now, self.time);
-        let whose = held.whose.clone();
-        drop(shard);
-        self.sweep(&runtime, buckets);
-        let landing = Landing { leases: self.clone(), hash, whose, answer };
-        // In a task of its own: a caller who goes away takes nobody's requests along.
-        let (buckets, key) = (buckets.clone(), buckets.key(&check.bucket));
-        runtime.spawn(async move {
-            let lent = buckets.lease(key, &ask).await;
-            landing.land(lent, &ask, now);
-        });
-        Joined::Waiting(waiter)
-    }
-
     /// Remembers that a request was denied that had asked for itself.
-    pub(super) fn denied(&self, check: &LimitCheck<'_>, decision: &Decision) {
+    pub(super) fn denied(
+        self: &Arc<Self>,
+        check: &LimitCheck<'_>,
+        decision: &Decision,
+        buckets: &Buckets,
+    ) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        self.sweep(&runtime, buckets);
         let (hash, now) = (self.hash(&check.bucket), self.now());
         let mut shard = self.shard(hash);
         if let Some(held) = held(&mut shard, hash, check, now)
@@ -210,83 +166,10 @@ impl Leases {
         }
         is_leased
     }
-
-    /// Asks for nothing any more, and gives back all there is.
-    pub(super) async fn close(&self, buckets: &Buckets) {
-        self.is_closed.store(true, Ordering::Relaxed);
-        for shard in &self.shards {
-            let flights: Vec<_> = {
-                let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-                shard.values().filter_map(|held| held.lease.flight.clone()).collect()
-            };
-            for mut flight in flights {
-                // An error says that it was given up, which is an end as well.
-                let _ = flight.wait_for(Option::is_some).await;
-            }
-            self.clear(shard, Duration::ZERO, buckets).await;
-        }
-    }
-
-    /// Gives back what was not used for so long, and forgets who has gone.
-    async fn clear(&self, shard: &Mutex<Shard>, unused_for: Duration, buckets: &Buckets) {
-        let now = self.now();
-        let mut unused = Vec::new();
-        shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, held| {
-            let lease = &mut held.lease;
-            if lease.is_idle(now, nanos(unused_for))
-                && let Some(ask) = lease.take_unused(now)
-            {
-                unused.push((buckets.key(&held.whose.bucket()), ask));
-            }
-            !lease.is_idle(now, nanos(IDLE))
-        });
-        let mut returns = JoinSet::new();
-        for (key, ask) in unused {
-            let buckets = buckets.clone();
-            returns.spawn(async move {
-                if let Err(error) = buckets.lease(key, &ask).await {
-                    observe::not_given_back(&error);
-                }
-            });
-            if returns.len() >= 64 {
-                returns.join_next().await;
-            }
-        }
-        while returns.join_next().await.is_some() {}
-    }
-
-    /// Starts the task that gives back and forgets. It ends with the limiter.
-    fn sweep(self: &Arc<Self>, runtime: &Handle, buckets: &Buckets) {
-        if self.is_swept.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let (sweeper, buckets) = (Sweeper(Arc::downgrade(self)), buckets.clone());
-        let unused_for = self.time / 2;
-        runtime.spawn(async move {
-            loop {
-                tokio::time::sleep(unused_for).await;
-                let Some(leases) = sweeper.0.upgrade() else { return };
-                for shard in &leases.shards {
-                    leases.clear(shard, unused_for, &buckets).await;
-                }
-            }
-        });
-    }
-}
-
-/// Whoever asks next starts another, if the task ends with its runtime.
-struct Sweeper(Weak<Leases>);
-
-impl Drop for Sweeper {
-    fn drop(&mut self) {
-        if let Some(leases) = self.0.upgrade() {
-            leases.is_swept.store(false, Ordering::Relaxed);
-        }
-    }
 }
 
 /// The lease of a bucket, if it can have one, and the one that it has is not for other limits.
-fn held<'s>(
+pub(super) fn held<'s>(
     shard: &'s mut Shard,
     hash: u64,
     check: &LimitCheck<'_>,
@@ -312,50 +195,9 @@ fn held<'s>(
     Some(held)
 }
 
-/// Ends the wait for more, also when its task panics or its runtime is shut down.
-struct Landing {
-    leases: Arc<Leases>,
-    hash: u64,
-    whose: Whose,
-    answer: watch::Sender<Landed>,
-}
-
-impl Landing {
-    fn land(&self, lent: Result<Lent, StoreError>, ask: &Ask, asked: Moment) {
-        let now = self.leases.now();
-        let result = self.with(|lease| {
-            let lent = lent.inspect_err(|_| lease.failed())?;
-            lease.landed(&lent, ask, asked, now);
-            Ok(())
-        });
-        self.answer.send_replace(result);
-    }
-
-    /// It is not forgotten before this has landed.
-    fn with<T>(&self, f: impl FnOnce(&mut Lease) -> T) -> Option<T> {
-        let mut shard = self.leases.shard(self.hash);
-        let held = shard.get_mut(&self.hash)?;
-        if held.whose.bucket() != self.whose.bucket() {
-            return None;
-        }
-        held.lease.flight = None;
-        Some(f(&mut held.lease))
-    }
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        if self.answer.borrow().is_none() {
-            self.with(|_| ());
-            let gone = StoreError::unavailable("asking for a lease was given up");
-            self.answer.send_replace(Some(Err(gone)));
-        }
-    }
-}
-
 /// A hash that is made already.
 #[derive(Default)]
-struct Given(u64);
+pub(super) struct Given(u64);
 
 impl Hasher for Given {
     #[inline]
