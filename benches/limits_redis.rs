@@ -6,13 +6,14 @@
 
 #![allow(clippy::print_stdout, reason = "that is what a bench is for")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
+#![allow(clippy::cast_precision_loss, reason = "what is counted here is far less than 2⁵³")]
 
 use std::{
     hint::black_box,
     time::{Duration, Instant},
 };
 
-use tokio::{task::JoinSet, time::sleep_until};
+use tokio::{runtime::Builder, task::JoinSet, time::sleep_until};
 use tower_api_key::{
     Bucket, Decision, KeyId, Limit, LimitCheck, Limits, Quota, RateLimiter, RedisLimiter,
     Timestamp, nonzero,
@@ -155,7 +156,7 @@ async fn leased(nodes: u32, share: f64, is_random: bool) {
         .await
         .into_iter()
         .fold((0, 0), |sum, node| (sum.0 + node.0, sum.1 + node.1));
-    let usable = f64::from(allowed) / f64::from(asked.min(1_000 * PHASE.as_secs() as u32));
+    let usable = f64::from(allowed) / f64::from(asked).min(1_000.0 * PHASE.as_secs_f64());
     println!(
         "{nodes} leased, {:>3.0} % of the quota, {} {:>6.1} % of it usable, {:>4.0} requests a \
          round trip",
@@ -167,11 +168,9 @@ async fn leased(nodes: u32, share: f64, is_random: bool) {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all();
-    let mut runtime = runtime;
-    let runtime = runtime.build().unwrap();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let many = Quota::per_second(nonzero!(1_000_000));
+        let many = Quota::per_hour(nonzero!(3_600_000_000));
         from_memory("leased, one key", &[many], 1).await;
         from_memory("leased, three limits", &[many, many, many], 1).await;
         from_memory("leased, 1,000 keys", &[many], 1_000).await;

@@ -243,15 +243,18 @@ fn no_window_has_more_than_the_quota_however_leases_are_spent() {
             }
             match random(0..10) {
                 0..4 => {
-                    // Some leases are shorter than others.
+                    // Some leases are shorter than others, some are given back for nothing new.
                     let time = if random(0..3) == 0 { time / 2 } else { time };
-                    let last = (random(0..2) == 0).then(|| held.pop()).flatten();
-                    let want = u32::try_from(random(1..2_000)).unwrap();
-                    let last = last.map_or((0, 0), |last| (last.left, last.since));
-                    let (unused, since) = last;
+                    let last = (!held.is_empty() && random(0..2) == 0).then(|| {
+                        let place = random(0..held.len() as u64);
+                        held.swap_remove(usize::try_from(place).unwrap())
+                    });
+                    let is_return = last.is_some() && random(0..2) == 0;
+                    let some = u32::try_from(random(1..2_000)).unwrap();
+                    let (need, want) = if is_return { (u32::MAX, 0) } else { (1, some) };
+                    let (unused, since) = last.map_or((0, 0), |last| (last.left, last.since));
                     given_back += u64::from(unused);
-                    let limits = limits.clone();
-                    let ask = Ask { limits, time, need: 1, want, unused, since };
+                    let ask = Ask { limits: limits.clone(), time, need, want, unused, since };
                     let script = include_str!("lease.lua");
                     let answer: Vec<u64> = redis.run(script, &lease_args(&ask), now);
                     let lent = Lent::from_answer(&answer, &ask).unwrap();
@@ -260,15 +263,27 @@ fn no_window_has_more_than_the_quota_however_leases_are_spent() {
                     held.push(Held { left: lent.requests, since: now, ends });
                 }
                 4..6 => {
-                    let args = take_args(&check);
-                    let answer: Vec<u64> = redis.run(include_str!("take.lua"), &args, now);
-                    spent.push((now, answer[0]));
+                    // One, or all that there are.
+                    let mut take = |cost| {
+                        let check = check.with_cost(cost);
+                        let args = take_args(&check);
+                        let answer: Vec<u64> = redis.run(include_str!("take.lua"), &args, now);
+                        decision(&check, &answer).unwrap()
+                    };
+                    if let Decision::Allow(standing) = take(1) {
+                        spent.push((now, 1));
+                        if standing.remaining > 0 && random(0..2) == 0 {
+                            assert!(matches!(take(standing.remaining), Decision::Allow(_)));
+                            spent.push((now, standing.remaining.into()));
+                        }
+                    }
                 }
                 6..8 => {
                     if !held.is_empty() {
                         let place = random(0..held.len() as u64);
                         let lease = &mut held[usize::try_from(place).unwrap()];
-                        let some = u32::try_from(random(0..u64::from(lease.left) + 1)).unwrap();
+                        let some = random(0..u64::from(lease.left) * 2 + 1);
+                        let some = lease.left.min(u32::try_from(some).unwrap());
                         lease.left -= some;
                         spent.push((now, some.into()));
                     }
@@ -289,4 +304,38 @@ fn no_window_has_more_than_the_quota_however_leases_are_spent() {
         }
     }
     assert!(given_back > 0 && fullest >= 90, "{given_back} given back, {fullest} % at the fullest");
+}
+
+/// A node that takes, and returns when most has melted, must not have melted what others owe.
+#[test]
+fn what_is_given_back_late_has_melted_in_part() {
+    let Some(mut redis) = Redis::new() else { return };
+    let quota = Quota::per_second(crate::nonzero!(1_000));
+    let limits = Limits::new([Limit::new("second", quota).unwrap()]).unwrap();
+    let time = Duration::from_millis(250);
+    let start = 1_800_000_000_000_000;
+    let mut lease = |millis: u64, need, want, last: Option<&Lent>| {
+        let (unused, since) = last.map_or((0, 0), |last| (last.requests, last.since));
+        let ask = Ask { limits: limits.clone(), time, need, want, unused, since };
+        let now = start + millis * 1_000;
+        let answer: Vec<u64> = redis.run(include_str!("lease.lua"), &lease_args(&ask), now);
+        Lent::from_answer(&answer, &ask).unwrap()
+    };
+    let millis = |millis: u64| vec![millis * 1_000_000];
+    let one = lease(0, 1, 300, None);
+    assert_eq!((one.requests, &one.owed), (300, &millis(250 + 300)));
+    let other = lease(125, 1, 300, None);
+    assert_eq!((other.requests, &other.owed), (300, &millis(250 + 300 - 125 + 300)));
+    let back = lease(225, u32::MAX, 0, Some(&one));
+    assert_eq!((back.requests, &back.owed), (0, &millis(250 + 300 - 225 + 300 - (300 - 225))));
+
+    // The other one is used at its end, and at the same time all that there is besides.
+    let check = LimitCheck::new(Bucket::Line(KeyId::from_bytes([1; 16])), &limits);
+    let mut is_allowed = |cost| {
+        let args = take_args(&check.with_cost(cost));
+        let answer: Vec<u64> = redis.run(include_str!("take.lua"), &args, start + 375_000);
+        answer[0] == 1
+    };
+    assert!(is_allowed(600) && !is_allowed(1));
+    assert!(600 + other.requests <= quota.burst().get());
 }
