@@ -104,6 +104,18 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// Whether these are the same, which clones of one another are at first sight.
+    #[cfg(feature = "redis")]
+    #[inline]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(these), Some(those)) => Arc::ptr_eq(these, those) || these == those,
+            (these, those) => these.is_none() && those.is_none(),
+        }
+    }
+}
+
 impl Deref for Limits {
     type Target = [Limit];
 

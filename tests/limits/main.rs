@@ -5,5 +5,11 @@
 mod credits;
 mod local;
 #[cfg(feature = "redis")]
+#[path = "../support/proxy.rs"]
+mod proxy;
+#[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "redis")]
+#[path = "../support/servers.rs"]
+mod servers;
 mod throttle;

@@ -37,9 +37,6 @@ local function write(names, owed)
     longest = math.max(longest, owed[place])
   end
   redis.call('HSET', bucket, unpack(fields))
-  local left = math.ceil(longest / 1000000) + 1
-  if redis.call('PTTL', bucket) < left then
-    redis.call('PEXPIRE', bucket, string.format('%.0f', left))
-  end
+  forget(bucket, math.ceil(longest / 1000000) + 1)
 end
 

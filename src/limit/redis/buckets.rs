@@ -19,6 +19,9 @@ struct Scripts {
     probe: Script,
     take: Script,
     give_back: Script,
+    lease: Script,
+    /// The same, giving back what is left of the last one.
+    renew: Script,
 }
 
 /// Where the limits are counted.
@@ -36,6 +39,8 @@ impl Buckets {
             // What was counted twice is not let in twice.
             take: Script::new(script!("take.lua"), true),
             give_back: Script::new(script!("give_back.lua"), false),
+            lease: Script::new(script!("lease.lua"), true),
+            renew: Script::new(script!("lease.lua"), false),
         };
         Self { link: Link::new(client), scripts: Arc::new(scripts), prefix: prefix.into() }
     }
@@ -69,6 +74,46 @@ impl Buckets {
         let args = texts(args);
         self.link.run::<String>(&self.scripts.give_back, &[key], &args).await.map(drop)
     }
+
+    /// Asks for requests to let in later.
+    pub(super) async fn lease(&self, key: String, ask: &Ask) -> Result<Lent, StoreError> {
+        let scripts = &self.scripts;
+        let script = if ask.unused == 0 { &scripts.lease } else { &scripts.renew };
+        let args = lease_args(ask);
+        let answer: Vec<u64> = self.link.run(script, &[key], &texts(&args)).await?;
+        Lent::from_answer(&answer, ask).ok_or_else(unexpected)
+    }
+}
+
+/// What a node asks for.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) limits: Limits,
+    pub(super) time: Duration,
+    /// The fewest requests that are of use.
+    pub(super) need: u32,
+    pub(super) want: u32,
+    /// How many are left of the last lease, and when that was, as [`Lent`] says.
+    pub(super) unused: u32,
+    pub(super) since: u64,
+}
+
+/// What a node got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lent {
+    pub(super) requests: u32,
+    /// By the server's clock.
+    pub(super) since: u64,
+    pub(super) owed: Vec<u64>,
+}
+
+impl Lent {
+    pub(super) fn from_answer(answer: &[u64], ask: &Ask) -> Option<Self> {
+        let [requests, since, owed @ ..] = answer else { return None };
+        let is_whole = owed.len() == ask.limits.len();
+        let requests = u32::try_from(*requests).ok().filter(|_| is_whole)?;
+        Some(Self { requests, since: *since, owed: owed.to_vec() })
+    }
 }
 
 fn texts(args: &[String]) -> Vec<&str> {
@@ -93,6 +138,25 @@ pub(super) fn give_back_args(check: &LimitCheck<'_>) -> Vec<String> {
         [limit.name().to_owned(), limit.quota().charge(check.cost).to_string()]
     };
     check.limits.iter().flat_map(each).collect()
+}
+
+pub(super) fn lease_args(ask: &Ask) -> Vec<String> {
+    // A sixteenth of a burst is fair, and one request at least.
+    let share = |limit: &crate::Limit| limit.quota().burst().get() / 16;
+    let fair = ask.limits.iter().map(share).min().unwrap_or_default().max(1);
+    let Ask { need, want, unused, since, .. } = ask;
+    let head = [nanos(ask.time), (*need).into(), (*want).into(), fair.into()];
+    let tail = [(*unused).into(), *since];
+    let each = |limit: &crate::Limit| {
+        let quota = limit.quota();
+        [limit.name().to_owned(), quota.charge(1).to_string(), quota.room().to_string()]
+    };
+    let head = head.into_iter().chain(tail).map(|number| number.to_string());
+    head.chain(ask.limits.iter().flat_map(each)).collect()
+}
+
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What the answer to [`take_args`] means, if it is one.

@@ -1,15 +1,23 @@
 //! [`RedisLimiter`]: one count for all nodes, in Redis or Valkey.
 
 mod buckets;
+mod flight;
+mod lease;
+mod leases;
+mod returns;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
-use self::buckets::{Buckets, give_back_args};
+use self::{
+    buckets::{Buckets, give_back_args},
+    flight::Joined,
+    leases::Leases,
+};
 use super::{Decision, LimitCheck, RateLimiter};
 use crate::{
     ConfigError, observe,
@@ -19,9 +27,10 @@ use crate::{
 
 /// Rate limits that all nodes of a service count together, in Redis 6.2 or later, or Valkey.
 ///
-/// Every request is one round trip, and counted by the server's clock: however many nodes there
-/// are, together they let in what a [`Quota`](crate::Quota) says, and no request more. A bucket is
-/// a small hash that expires when nothing is owed any more.
+/// A limiter is *exact*, unless told otherwise: every request is one round trip, and counted by the
+/// server's clock. However many nodes there are, together they let in what a
+/// [`Quota`](crate::Quota) says, and no request more. A bucket is a small hash that expires when
+/// nothing is owed any more.
 ///
 /// Redis is waited for two seconds at most, and what it does not answer is an error: what happens
 /// to the request is then the layer's to say. Clones share the same connection.
@@ -37,6 +46,32 @@ use crate::{
 /// # }
 /// ```
 ///
+/// # Leases
+///
+/// Told to be [`leased`](Self::leased), it takes requests from the server in batches and lets them
+/// in from memory, until they are used up or the lease ends, after half a second. A batch is what
+/// the node's callers use in that time: for a quota of 1,000 a second that is used up, one round
+/// trip is worth 50 requests or more, with up to eight nodes. What is not used is given back
+/// when nobody asks for a while, and by [`close`](RateLimiter::close); of that, what would have
+/// come back meanwhile is lost.
+///
+/// - Never more is let in than the quota says, by all nodes together, in any stretch of time. For
+///   that, what comes back in the time of a lease is kept back from the burst: of 1,000 a second,
+///   500 can be used at once, and all 1,000 in each second.
+/// - Limits are not leased whose burst comes back in less than the time of two leases, or which
+///   would be lent in batches of less than eight: a lease is what comes back while it lasts, or a
+///   sixteenth of the burst. A bucket with such a limit is counted exactly.
+/// - What is denied is denied from memory for as long as nothing can have come back, and half a
+///   second at the most; where the quota is used up, also until asking is worth it.
+/// - [`Standing`](crate::Standing) is an estimate: what the server had when it was last asked, and
+///   what the node has left.
+/// - Requests given back after their lease has ended are not: they are lost to the caller.
+/// - The clocks of nodes have to run as fast as the server's, but need not show the same time. A
+///   node that is frozen as a whole, clock included, must not go on with the leases that it had.
+///
+/// Nodes that are exact and nodes with leases of any time may share a prefix, as they do while a
+/// service is updated.
+///
 /// # What Redis has to be told
 ///
 /// Nothing about persistence, unless a restart must not give anybody a second burst. But what it
@@ -46,9 +81,17 @@ use crate::{
 #[derive(Clone)]
 pub struct RedisLimiter {
     buckets: Buckets,
+    leases: Option<Arc<Leases>>,
 }
 
 const DEFAULT_PREFIX: &str = "api_limits";
+
+/// How long a lease is, unless told otherwise.
+const LEASE_TIME: Duration = Duration::from_millis(500);
+const LEASE_TIMES: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(1);
+
+/// How often a request waits for a lease. After that it asks for itself.
+const LEASES_TO_WAIT_FOR: usize = 4;
 
 impl RedisLimiter {
     /// Connects to a server, and finds out whether it is there.
@@ -86,7 +129,7 @@ impl RedisLimiter {
     }
 
     fn from_client(client: Client) -> Self {
-        Self { buckets: Buckets::new(client, DEFAULT_PREFIX) }
+        Self { buckets: Buckets::new(client, DEFAULT_PREFIX), leases: None }
     }
 
     /// Counts under `name:` instead of `api_limits:`: a count of its own. The name has 1 to 64
@@ -94,18 +137,66 @@ impl RedisLimiter {
     pub fn with_prefix(mut self, name: &str) -> Result<Self, ConfigError> {
         check_prefix(name)?;
         self.buckets.prefix = name.into();
+        // What was lent is owed under another name.
+        self.leases = self.leases.map(|leases| Arc::new(Leases::new(leases.time)));
         Ok(self)
+    }
+
+    /// Takes requests from the server in batches, and lets them in from memory, instead of asking
+    /// for each. See [above](Self#leases).
+    pub fn leased(self) -> Self {
+        self.with_lease_time(LEASE_TIME)
+    }
+
+    /// Like [`leased`](Self::leased), with leases that end after this time instead of half a
+    /// second: from 10 milliseconds to a minute.
+    ///
+    /// Nodes with longer ones ask less often, and keep more of a burst back. Limits whose burst
+    /// comes back in less than the time of two leases are not leased.
+    pub fn with_lease_time(mut self, time: Duration) -> Self {
+        let time = time.clamp(*LEASE_TIMES.start(), *LEASE_TIMES.end());
+        self.leases = Some(Arc::new(Leases::new(time)));
+        self
     }
 }
 
 #[async_trait]
 impl RateLimiter for RedisLimiter {
+    #[inline]
+    fn check_now(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+        self.leases.as_ref()?.decide(check)
+    }
+
     async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
-        self.buckets.take(check).await
+        if let Some(leases) = &self.leases {
+            for _ in 0..LEASES_TO_WAIT_FOR {
+                let mut flight = match leases.join(&self.buckets, check) {
+                    Joined::Decided(decision) => return Ok(decision),
+                    Joined::Waiting(flight) => flight,
+                    Joined::NotLeased => break,
+                };
+                // Nobody is left to answer only when the answer is there.
+                if let Ok(answer) = flight.wait_for(Option::is_some).await
+                    && let Some(Err(error)) = &*answer
+                {
+                    return Err(error.clone());
+                }
+            }
+        }
+        let decision = self.buckets.take(check).await?;
+        if let Some(leases) = &self.leases
+            && let Decision::Deny { .. } = &decision
+        {
+            leases.denied(check, &decision, &self.buckets);
+        }
+        Ok(decision)
     }
 
     /// Without a tokio runtime, nothing is given back.
     fn give_back(&self, check: &LimitCheck<'_>) {
+        if self.leases.as_ref().is_some_and(|leases| leases.give_back(check)) {
+            return;
+        }
         let Ok(runtime) = Handle::try_current() else { return };
         let (key, args) = (self.buckets.key(&check.bucket), give_back_args(check));
         let buckets = self.buckets.clone();
@@ -114,6 +205,12 @@ impl RateLimiter for RedisLimiter {
                 observe::not_given_back(&error);
             }
         });
+    }
+
+    async fn close(&self) {
+        if let Some(leases) = &self.leases {
+            leases.close(&self.buckets).await;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The scripts' arithmetic is that of `Quota`, at times that the test says.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use proptest::{
     prelude::*,
@@ -9,7 +9,7 @@ use proptest::{
 };
 use redis::{Client, Connection, FromRedisValue, Script};
 
-use super::buckets::{decision, give_back_args, take_args};
+use super::buckets::{Ask, Lent, decision, give_back_args, lease_args, take_args};
 use crate::{Bucket, Decision, KeyId, Limit, LimitCheck, Limits, Quota, Standing};
 
 #[path = "../../../tests/support/servers.rs"]
@@ -17,8 +17,11 @@ mod servers;
 
 use servers::{Server, unique_name};
 
-/// In the place of `clock.lua`: the last argument is the time.
-const CLOCK: &str = "local function clock() return tonumber(table.remove(ARGV)) end\n";
+/// In the place of `clock.lua`: the last argument is the time, and nothing is forgotten meanwhile.
+const CLOCK: &str = "
+local function clock() return tonumber(table.remove(ARGV)) end
+local function forget() end
+";
 
 /// A bucket that only this test has.
 struct Redis {
@@ -78,7 +81,7 @@ impl Model {
         }
         if let Some((wait, place)) = longest {
             let standing = Standing::new(check.limits, place, owed[place]);
-            let retry_after = std::time::Duration::from_micros(wait.div_ceil(1_000));
+            let retry_after = Duration::from_micros(wait.div_ceil(1_000));
             return Decision::Deny { standing, retry_after };
         }
         let after: Vec<u64> = judged.into_iter().map(Result::unwrap).collect();
@@ -115,7 +118,7 @@ fn limits() -> impl Strategy<Value = Limits> {
     let window =
         prop_oneof![1_u64..100, Just(1_000), Just(60_000), 1_u64..=31 * 24 * 3_600 * 1_000,];
     let quota = (number(), number(), window).prop_map(|(requests, burst, window)| {
-        let window = std::time::Duration::from_millis(window);
+        let window = Duration::from_millis(window);
         Quota::new(requests, window).unwrap().with_burst(burst)
     });
     // Some with the same names as those of another set.
@@ -191,4 +194,148 @@ fn a_clock_that_is_set_back_forgives_nothing_and_holds_nobody_up() {
     assert!(is_allowed(late) && is_allowed(late));
     assert!(!is_allowed(late) && !is_allowed(early));
     assert!(!is_allowed(early + 499_999) && is_allowed(early + 500_000));
+}
+
+/// What a node holds, in the test of leases.
+struct Held {
+    left: u32,
+    since: u64,
+    ends: u64,
+}
+
+/// A quota, and how long a lease of it is, of which a burst is ten at the least.
+fn leased() -> impl Strategy<Value = (Quota, Duration)> {
+    let number =
+        |range: std::ops::Range<u32>| range.prop_map(|number| NonZeroU32::new(number).unwrap());
+    let quota = (number(1_u32..2_000), number(2_u32..2_000), 100_u64..10_000);
+    (quota, 1_u64..=100).prop_map(|((requests, burst, window), percent)| {
+        let quota = Quota::new(requests, Duration::from_millis(window)).unwrap().with_burst(burst);
+        let time = Duration::from_nanos(quota.room() * percent / 100).max(Duration::from_micros(1));
+        (quota, time)
+    })
+}
+
+/// Nodes that do the worst they may: some hold what they have until it ends, some give back and ask
+/// anew, some are not leased at all, and leases are of several lengths. At times that the test says.
+#[test]
+fn no_window_has_more_than_the_quota_however_leases_are_spent() {
+    let Some(mut redis) = Redis::new() else { return };
+    let mut runner = TestRunner::new(Config::default());
+    let mut random = |range: std::ops::Range<u64>| range.new_tree(&mut runner).unwrap().current();
+    let mut trees = TestRunner::new(Config::default());
+    let (mut fullest, mut given_back) = (0, 0);
+    for _ in 0..150 {
+        redis.forget();
+        let (quota, time) = leased().new_tree(&mut trees).unwrap().current();
+        let limits = Limits::new([Limit::new("limit", quota).unwrap()]).unwrap();
+        let check = LimitCheck::new(Bucket::Line(KeyId::from_bytes([1; 16])), &limits);
+        let (mut held, mut spent) = (Vec::<Held>::new(), Vec::<(u64, u64)>::new());
+        let start = 1_800_000_000_000_000;
+        let mut now = start;
+        let step = u64::try_from(time.as_micros()).unwrap() / 4 + 2;
+        for _ in 0..100 {
+            now += random(0..step);
+            // At the last moment.
+            for lease in held.extract_if(.., |lease| lease.ends < now) {
+                if random(0..2) == 0 {
+                    spent.push((lease.ends, lease.left.into()));
+                }
+            }
+            match random(0..10) {
+                0..4 => {
+                    // Some leases are shorter than others, some are given back for nothing new.
+                    let time = if random(0..3) == 0 { time / 2 } else { time };
+                    let last = (!held.is_empty() && random(0..2) == 0).then(|| {
+                        let place = random(0..held.len() as u64);
+                        held.swap_remove(usize::try_from(place).unwrap())
+                    });
+                    let is_return = last.is_some() && random(0..2) == 0;
+                    let some = u32::try_from(random(1..2_000)).unwrap();
+                    let (need, want) = if is_return { (u32::MAX, 0) } else { (1, some) };
+                    let (unused, since) = last.map_or((0, 0), |last| (last.left, last.since));
+                    given_back += u64::from(unused);
+                    let ask = Ask { limits: limits.clone(), time, need, want, unused, since };
+                    let script = include_str!("lease.lua");
+                    let answer: Vec<u64> = redis.run(script, &lease_args(&ask), now);
+                    let lent = Lent::from_answer(&answer, &ask).unwrap();
+                    assert_eq!(lent.since, now);
+                    let ends = now + u64::try_from(time.as_micros()).unwrap();
+                    held.push(Held { left: lent.requests, since: now, ends });
+                }
+                4..6 => {
+                    // One, or all that there are.
+                    let mut take = |cost| {
+                        let check = check.with_cost(cost);
+                        let args = take_args(&check);
+                        let answer: Vec<u64> = redis.run(include_str!("take.lua"), &args, now);
+                        decision(&check, &answer).unwrap()
+                    };
+                    if let Decision::Allow(standing) = take(1) {
+                        spent.push((now, 1));
+                        if standing.remaining > 0 && random(0..2) == 0 {
+                            assert!(matches!(take(standing.remaining), Decision::Allow(_)));
+                            spent.push((now, standing.remaining.into()));
+                        }
+                    }
+                }
+                6..8 => {
+                    if !held.is_empty() {
+                        let place = random(0..held.len() as u64);
+                        let lease = &mut held[usize::try_from(place).unwrap()];
+                        let some = random(0..u64::from(lease.left) * 2 + 1);
+                        let some = lease.left.min(u32::try_from(some).unwrap());
+                        lease.left -= some;
+                        spent.push((now, some.into()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        spent.extend(held.iter().map(|lease| (lease.ends, u64::from(lease.left))));
+        spent.sort_unstable();
+        for (place, (first, _)) in spent.iter().enumerate() {
+            let mut count = 0;
+            for (last, some) in &spent[place..] {
+                count += some;
+                let most = quota.most_within(Duration::from_micros(last - first));
+                assert!(count <= most, "{count} of {most} in {}, {quota:?}", last - first);
+                fullest = fullest.max(count * 100 / most);
+            }
+        }
+    }
+    assert!(given_back > 0 && fullest >= 90, "{given_back} given back, {fullest} % at the fullest");
+}
+
+/// A node that takes, and returns when most has melted, must not have melted what others owe.
+#[test]
+fn what_is_given_back_late_has_melted_in_part() {
+    let Some(mut redis) = Redis::new() else { return };
+    let quota = Quota::per_second(crate::nonzero!(1_000));
+    let limits = Limits::new([Limit::new("second", quota).unwrap()]).unwrap();
+    let time = Duration::from_millis(250);
+    let start = 1_800_000_000_000_000;
+    let mut lease = |millis: u64, need, want, last: Option<&Lent>| {
+        let (unused, since) = last.map_or((0, 0), |last| (last.requests, last.since));
+        let ask = Ask { limits: limits.clone(), time, need, want, unused, since };
+        let now = start + millis * 1_000;
+        let answer: Vec<u64> = redis.run(include_str!("lease.lua"), &lease_args(&ask), now);
+        Lent::from_answer(&answer, &ask).unwrap()
+    };
+    let millis = |millis: u64| vec![millis * 1_000_000];
+    let one = lease(0, 1, 300, None);
+    assert_eq!((one.requests, &one.owed), (300, &millis(250 + 300)));
+    let other = lease(125, 1, 300, None);
+    assert_eq!((other.requests, &other.owed), (300, &millis(250 + 300 - 125 + 300)));
+    let back = lease(225, u32::MAX, 0, Some(&one));
+    assert_eq!((back.requests, &back.owed), (0, &millis(250 + 300 - 225 + 300 - (300 - 225))));
+
+    // The other one is used at its end, and at the same time all that there is besides.
+    let check = LimitCheck::new(Bucket::Line(KeyId::from_bytes([1; 16])), &limits);
+    let mut is_allowed = |cost| {
+        let args = take_args(&check.with_cost(cost));
+        let answer: Vec<u64> = redis.run(include_str!("take.lua"), &args, start + 375_000);
+        answer[0] == 1
+    };
+    assert!(is_allowed(600) && !is_allowed(1));
+    assert!(600 + other.requests <= quota.burst().get());
 }

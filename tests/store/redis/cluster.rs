@@ -9,7 +9,7 @@ use tower_api_key::{
 
 use super::{
     counted, indexed, request, run,
-    server::{OwnServer, wait_until},
+    server::{start_node, wait_for},
     texts,
 };
 use crate::conformance::{assert_duplicate, at, digest, record, stored};
@@ -53,22 +53,6 @@ async fn use_everything(store: &RedisStore) {
     assert_eq!(store.forget_usage(at(1)).await.unwrap(), 1);
     assert_eq!(store.purge(at(i64::MAX), Some(&"anna".into())).await.unwrap(), 0);
     assert_eq!(store.purge(at(i64::MAX), None).await.unwrap(), 1);
-}
-
-fn start_node(slots: &[&str]) -> Option<OwnServer> {
-    let server = OwnServer::start(&["--cluster-enabled", "yes"])?;
-    let _: () = run(&mut server.connect(), &[&["CLUSTER", "ADDSLOTSRANGE"][..], slots].concat());
-    Some(server)
-}
-
-/// Until all of the cluster answers.
-fn wait_for(nodes: &[&OwnServer], size: &str) {
-    for node in nodes {
-        wait_until(|| {
-            node.info(&["CLUSTER", "INFO"], "cluster_state") == "ok"
-                && node.info(&["CLUSTER", "INFO"], "cluster_size") == size
-        });
-    }
 }
 
 #[tokio::test]

@@ -131,3 +131,20 @@ pub(super) fn wait_until(mut is_so: impl FnMut() -> bool) {
 pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// A node of a cluster, with these slots.
+pub(super) fn start_node(slots: &[&str]) -> Option<OwnServer> {
+    let server = OwnServer::start(&["--cluster-enabled", "yes"])?;
+    let _: () = run(&mut server.connect(), &[&["CLUSTER", "ADDSLOTSRANGE"][..], slots].concat());
+    Some(server)
+}
+
+/// Until all of the cluster answers.
+pub(super) fn wait_for(nodes: &[&OwnServer], size: &str) {
+    for node in nodes {
+        wait_until(|| {
+            node.info(&["CLUSTER", "INFO"], "cluster_state") == "ok"
+                && node.info(&["CLUSTER", "INFO"], "cluster_size") == size
+        });
+    }
+}

@@ -1,0 +1,98 @@
+//! Asking for more: one round trip for all who wait.
+
+use std::sync::Arc;
+
+use tokio::{runtime::Handle, sync::watch};
+
+use super::{
+    buckets::{Ask, Buckets, Lent},
+    lease::{Landed, Lease, Moment},
+    leases::{Leases, Whose, held},
+};
+use crate::{Decision, LimitCheck, store::StoreError};
+
+/// What comes of asking for more.
+pub(super) enum Joined {
+    /// It was not necessary.
+    Decided(Decision),
+    /// It is on its way.
+    Waiting(watch::Receiver<Landed>),
+    /// Not for this request.
+    NotLeased,
+}
+
+impl Leases {
+    /// Decides, or asks for more unless somebody does so already.
+    pub(super) fn join(self: &Arc<Self>, buckets: &Buckets, check: &LimitCheck<'_>) -> Joined {
+        let Ok(runtime) = Handle::try_current() else { return Joined::NotLeased };
+        if !self.is_leased(check) {
+            return Joined::NotLeased;
+        }
+        let (hash, now) = (self.hash(&check.bucket), self.now());
+        let mut shard = self.shard(hash);
+        let Some(held) = held(&mut shard, hash, check, now) else { return Joined::NotLeased };
+        let lease = &mut held.lease;
+        if let Some(decision) = lease.decide(check.cost, now) {
+            return Joined::Decided(decision);
+        }
+        lease.wait(check.cost);
+        if let Some(flight) = &lease.flight {
+            return Joined::Waiting(flight.clone());
+        }
+        let (answer, waiter) = watch::channel(None);
+        lease.flight = Some(waiter.clone());
+        let ask = lease.ask(check.cost, now, self.time);
+        let whose = held.whose.clone();
+        drop(shard);
+        self.sweep(&runtime, buckets);
+        let landing = Landing { leases: self.clone(), hash, whose, answer };
+        // In a task of its own: a caller who goes away takes nobody's requests along.
+        let (buckets, key) = (buckets.clone(), buckets.key(&check.bucket));
+        runtime.spawn(async move {
+            let lent = buckets.lease(key, &ask).await;
+            landing.land(lent, &ask, now);
+        });
+        Joined::Waiting(waiter)
+    }
+}
+
+/// Ends the wait for more, also when its task panics or its runtime is shut down.
+struct Landing {
+    leases: Arc<Leases>,
+    hash: u64,
+    whose: Whose,
+    answer: watch::Sender<Landed>,
+}
+
+impl Landing {
+    fn land(&self, lent: Result<Lent, StoreError>, ask: &Ask, asked: Moment) {
+        let now = self.leases.now();
+        let result = self.with(|lease| {
+            let lent = lent.inspect_err(|_| lease.failed())?;
+            lease.landed(&lent, ask, asked, now);
+            Ok(())
+        });
+        self.answer.send_replace(result);
+    }
+
+    /// It is not forgotten before this has landed.
+    fn with<T>(&self, f: impl FnOnce(&mut Lease) -> T) -> Option<T> {
+        let mut shard = self.leases.shard(self.hash);
+        let held = shard.get_mut(&self.hash)?;
+        if held.whose.bucket() != self.whose.bucket() {
+            return None;
+        }
+        held.lease.flight = None;
+        Some(f(&mut held.lease))
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        if self.answer.borrow().is_none() {
+            self.with(|_| ());
+            let gone = StoreError::unavailable("asking for a lease was given up");
+            self.answer.send_replace(Some(Err(gone)));
+        }
+    }
+}

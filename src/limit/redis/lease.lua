@@ -1,0 +1,44 @@
+-- Lends requests to a node, which lets them in whenever it likes until its lease ends.
+--
+-- What is lent is owed from the end of the lease: until then nothing of it melts, so the debt is no
+-- less than the lease is long. Hence it is no less than what was let in and what is lent, together,
+-- whoever lets in what is lent whenever he may; and it is never more than a quota allows.
+--
+-- ARGV: how long the lease is (nanoseconds), the fewest requests that are of use, the most, how
+-- many are fair whatever is left; how many of the last lease are unused, and when that was (as
+-- returned); of each limit the name, what a request costs, and how much may be owed
+-- Returns how many are lent, what time it is, and what is owed to each limit.
+local names, owed, is_early = read(7, 3)
+if not names then
+  return owed
+end
+local lease, need, want, fair = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local unused, since = tonumber(ARGV[5]), tonumber(ARGV[6])
+local free = math.huge
+for place, debt in ipairs(owed) do
+  local charge, room = ARGV[place * 3 + 5], ARGV[place * 3 + 6]
+  -- What has melted already is no longer there to be given back.
+  if unused > 0 and now >= since then
+    debt = math.max(debt - math.max(unused * charge - (now - since) * 1000, 0), 0)
+    owed[place] = debt
+  end
+  local left = room - math.max(debt, lease)
+  local some = math.floor(left / charge)
+  -- A quotient may have been rounded up to a whole number.
+  if some * charge > left then
+    some = some - 1
+  end
+  free = math.min(free, some)
+end
+local lent = 0
+if free >= need then
+  -- Other nodes want some of it, too.
+  lent = math.min(free, math.max(need, math.min(want, math.max(fair, math.floor(free * 0.75)))))
+  for place, debt in ipairs(owed) do
+    owed[place] = math.max(debt, lease) + lent * ARGV[place * 3 + 5]
+  end
+end
+if lent > 0 or unused > 0 or is_early then
+  write(names, owed)
+end
+return {lent, now, unpack(owed)}

@@ -1,0 +1,219 @@
+//! The leases of all buckets that a node serves.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Handle;
+
+use super::{
+    buckets::{Buckets, nanos},
+    lease::{Lease, Moment, batch},
+};
+use crate::{Bucket, Decision, KeyId, LimitCheck, OwnerId, store::DigestHash};
+
+/// How many buckets may have a lease. Each takes some 300 bytes, and all that are not in use are
+/// forgotten; requests of more are decided one by one.
+const MOST: usize = SHARDS * 4_096;
+const SHARDS: usize = 256;
+
+/// Leases of fewer requests are hardly better than none.
+const LEAST: u64 = 8;
+
+pub(super) struct Leases {
+    pub(super) time: Duration,
+    /// What moments count from.
+    started: Instant,
+    by_line: DigestHash,
+    by_owner: RandomState,
+    pub(super) shards: Box<[Mutex<Shard>]>,
+    /// There is a task that looks after them.
+    pub(super) is_swept: AtomicBool,
+    /// Nothing is lent to them any more.
+    pub(super) is_closed: AtomicBool,
+}
+
+/// By hash. Where two buckets have the same, the second has no lease.
+pub(super) type Shard = HashMap<u64, Held, BuildHasherDefault<Given>>;
+
+pub(super) struct Held {
+    pub(super) whose: Whose,
+    pub(super) lease: Lease,
+}
+
+#[derive(Clone)]
+pub(super) enum Whose {
+    Line(KeyId),
+    Owner(OwnerId),
+}
+
+impl Whose {
+    fn of(bucket: &Bucket<'_>) -> Self {
+        match bucket {
+            Bucket::Line(id) => Self::Line(*id),
+            Bucket::Owner(owner) => Self::Owner((*owner).clone()),
+        }
+    }
+
+    #[inline]
+    pub(super) fn bucket(&self) -> Bucket<'_> {
+        match self {
+            Self::Line(id) => Bucket::Line(*id),
+            Self::Owner(owner) => Bucket::Owner(owner),
+        }
+    }
+}
+
+impl Leases {
+    pub(super) fn new(time: Duration) -> Self {
+        Self {
+            time,
+            started: Instant::now(),
+            by_line: DigestHash::default(),
+            by_owner: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            is_swept: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> Moment {
+        nanos(self.started.elapsed())
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, bucket: &Bucket<'_>) -> u64 {
+        match bucket {
+            Bucket::Line(id) => {
+                let (start, end) = id.as_bytes().split_at(8);
+                let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes);
+                let mut hasher = self.by_line.build_hasher();
+                hasher.write_u64(word(start).unwrap_or_default());
+                hasher.write_u64(word(end).unwrap_or_default());
+                hasher.finish()
+            }
+            Bucket::Owner(owner) => self.by_owner.hash_one(owner),
+        }
+    }
+
+    /// No code that can panic runs under the lock, so a poisoned one still guards sound data.
+    #[inline]
+    pub(super) fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // Of bits that the map does not use.
+        let shard = (hash >> 32) as usize % self.shards.len();
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides what can be decided without asking.
+    #[inline]
+    pub(super) fn decide(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+        let (hash, now) = (self.hash(&check.bucket), self.now());
+        let mut shard = self.shard(hash);
+        let held = shard.get_mut(&hash)?;
+        let is_this = held.whose.bucket() == check.bucket && held.lease.limits.is(check.limits);
+        if is_this { held.lease.decide(check.cost, now) } else { None }
+    }
+
+    /// Whether all limits are so large that leases are worth it, and that what they keep back of a
+    /// burst is not missed.
+    pub(super) fn is_leased(&self, check: &LimitCheck<'_>) -> bool {
+        let time = nanos(self.time);
+        check.limits.iter().all(|limit| {
+            let (quota, room) = (limit.quota(), limit.quota().room());
+            room / 2 >= time
+                && quota.charge(check.cost) <= room - time
+                && batch(quota, self.time) >= LEAST
+        }) && !self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that a request was denied that had asked for itself.
+    pub(super) fn denied(
+        self: &Arc<Self>,
+        check: &LimitCheck<'_>,
+        decision: &Decision,
+        buckets: &Buckets,
+    ) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        self.sweep(&runtime, buckets);
+        let (hash, now) = (self.hash(&check.bucket), self.now());
+        let mut shard = self.shard(hash);
+        if let Some(held) = held(&mut shard, hash, check, now)
+            && held.lease.is_over(now)
+        {
+            held.lease.denied(check.cost, decision, now, self.time);
+        }
+    }
+
+    /// Takes back a request, if it was let in by a lease; otherwise the server has to.
+    pub(super) fn give_back(&self, check: &LimitCheck<'_>) -> bool {
+        let is_leased = self.is_leased(check);
+        let (hash, now) = (self.hash(&check.bucket), self.now());
+        let mut shard = self.shard(hash);
+        if let Some(held) = shard.get_mut(&hash)
+            && held.whose.bucket() == check.bucket
+        {
+            if is_leased && held.lease.limits.is(check.limits) {
+                held.lease.give_back(check.cost, now);
+            }
+            held.lease.reopen();
+        }
+        is_leased
+    }
+}
+
+/// The lease of a bucket, if it can have one, and the one that it has is not for other limits.
+pub(super) fn held<'s>(
+    shard: &'s mut Shard,
+    hash: u64,
+    check: &LimitCheck<'_>,
+    now: Moment,
+) -> Option<&'s mut Held> {
+    if shard.len() >= MOST / SHARDS && !shard.contains_key(&hash) {
+        return None;
+    }
+    let held = shard.entry(hash).or_insert_with(|| Held {
+        whose: Whose::of(&check.bucket),
+        lease: Lease::new(check.limits.clone()),
+    });
+    if held.whose.bucket() != check.bucket {
+        return None;
+    }
+    if !held.lease.limits.is(check.limits) {
+        // Of another key of the same owner, or from before a change.
+        if !held.lease.is_over(now) {
+            return None;
+        }
+        held.lease = Lease::new(check.limits.clone());
+    }
+    Some(held)
+}
+
+/// A hash that is made already.
+#[derive(Default)]
+pub(super) struct Given(u64);
+
+impl Hasher for Given {
+    #[inline]
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not called; any other key would still be found.
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,109 @@
+//! Giving back what is not used, and forgetting who has gone.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, task::JoinSet};
+
+use super::{
+    buckets::{Ask, Buckets, nanos},
+    leases::{Leases, Shard},
+};
+use crate::observe;
+
+/// A bucket that nobody asked for this long is forgotten.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Not so often that looking for what is not used is work.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+impl Leases {
+    /// Asks for nothing any more, and gives back all there is.
+    pub(super) async fn close(&self, buckets: &Buckets) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        for shard in &self.shards {
+            let flights: Vec<_> = {
+                let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                shard.values().filter_map(|held| held.lease.flight.clone()).collect()
+            };
+            for mut flight in flights {
+                // An error says that it was given up, which is an end as well.
+                let _ = flight.wait_for(Option::is_some).await;
+            }
+            give_back(self.clear(shard, Duration::ZERO, buckets), buckets).await;
+        }
+    }
+
+    /// Takes what was not used for so long, and forgets who has gone.
+    fn clear(
+        &self,
+        shard: &Mutex<Shard>,
+        unused_for: Duration,
+        buckets: &Buckets,
+    ) -> Vec<(String, Ask)> {
+        let now = self.now();
+        let mut unused = Vec::new();
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        shard.retain(|_, held| {
+            let lease = &mut held.lease;
+            if lease.is_idle(now, nanos(unused_for))
+                && let Some(ask) = lease.take_unused(now)
+            {
+                unused.push((buckets.key(&held.whose.bucket()), ask));
+            }
+            !lease.is_idle(now, nanos(IDLE))
+        });
+        if shard.len() < shard.capacity() / 4 {
+            shard.shrink_to_fit();
+        }
+        unused
+    }
+
+    /// Starts the task that gives back and forgets. It ends with the limiter.
+    pub(super) fn sweep(self: &Arc<Self>, runtime: &Handle, buckets: &Buckets) {
+        if self.is_swept.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (sweeper, buckets) = (Sweeper(Arc::downgrade(self)), buckets.clone());
+        let unused_for = (self.time / 2).max(SHORTEST);
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(unused_for).await;
+                let Some(leases) = sweeper.0.upgrade() else { return };
+                for shard in &leases.shards {
+                    give_back(leases.clear(shard, unused_for, &buckets), &buckets).await;
+                }
+            }
+        });
+    }
+}
+
+/// Many at once.
+async fn give_back(unused: Vec<(String, Ask)>, buckets: &Buckets) {
+    let mut returns = JoinSet::new();
+    for (key, ask) in unused {
+        let buckets = buckets.clone();
+        returns.spawn(async move {
+            if let Err(error) = buckets.lease(key, &ask).await {
+                observe::not_given_back(&error);
+            }
+        });
+        if returns.len() >= 64 {
+            returns.join_next().await;
+        }
+    }
+    while returns.join_next().await.is_some() {}
+}
+
+/// Whoever asks next starts another, if the task ends with its runtime.
+struct Sweeper(Weak<Leases>);
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        if let Some(leases) = self.0.upgrade() {
+            leases.is_swept.store(false, Ordering::Relaxed);
+        }
+    }
+}

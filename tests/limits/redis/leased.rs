@@ -1,0 +1,320 @@
+//! Requests that were lent to a node, and let in by it from memory.
+
+use std::{
+    future::poll_fn,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio::time::{sleep, timeout};
+use tower_api_key::{
+    Bucket, Decision, LimitCheck, OwnerId, Quota, RateLimiter, RedisLimiter, nonzero,
+};
+
+use super::{
+    Prefix, allowed, ask, denied, hourly, limits, line, remaining, scripts, server::OwnServer,
+};
+use crate::proxy::Proxy;
+
+/// So many that a node takes them in batches, and so slow that none comes back during a test.
+const MANY: Quota = Quota::per_hour(nonzero!(36_000));
+
+/// As long as a lease can be: none ends during a test.
+const LONG: Duration = Duration::from_mins(1);
+
+/// How many requests nobody can have as long as leases are that long.
+const KEPT_BACK: u32 = 600;
+
+fn node(prefix: &Prefix) -> RedisLimiter {
+    prefix.node().with_lease_time(LONG)
+}
+
+#[tokio::test]
+async fn batches_grow_with_what_is_used() {
+    let Some(server) = OwnServer::start(&[]) else { return };
+    let limiter = RedisLimiter::new(&server.url()).unwrap().with_lease_time(LONG);
+    let (limits, line) = (limits([("hour", MANY)]), line());
+    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let mut asked = Vec::new();
+    for count in 1..=3_000 {
+        if limiter.check_now(&check).is_none() {
+            asked.push(count);
+            allowed(limiter.check(&check).await.unwrap());
+        }
+    }
+    // Eight times what the last one was, and a sixteenth of the burst at the most.
+    assert_eq!(asked, [1, 2, 10, 74, 586, 2_836]);
+    assert_eq!(scripts(&server.url()), 6 + 1, "and the text of the script once");
+}
+
+#[tokio::test]
+async fn a_lease_counts_for_all_nodes_and_what_is_left_is_given_back() {
+    let Some(prefix) = Prefix::new() else { return };
+    let (limits, line) = (limits([("hour", MANY)]), line());
+    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (lent, exact) = (node(&prefix), prefix.node());
+    for _ in 0..10 {
+        allowed(ask(&lent, &check).await);
+    }
+    let all = MANY.burst().get() - KEPT_BACK;
+    // 1, 8 and 64 were lent. What comes back while a test runs is little.
+    let now = remaining(&exact, check.bucket, &limits).await;
+    assert!((all - 73..all - 73 + 40).contains(&now), "{now} of {all}");
+    lent.close().await;
+    let now = remaining(&exact, check.bucket, &limits).await;
+    assert!((all - 12..all).contains(&now), "{now} of {all}");
+    // Nothing is lent any more.
+    for _ in 0..3 {
+        assert_eq!(lent.check_now(&check), None);
+        allowed(lent.check(&check).await.unwrap());
+    }
+    let now = remaining(&exact, check.bucket, &limits).await;
+    assert!((all - 16..all - 3).contains(&now), "{now} of {all}");
+}
+
+#[tokio::test]
+async fn what_is_not_used_is_given_back_soon() {
+    let Some(prefix) = Prefix::new() else { return };
+    // A second for each: hardly any comes back in the time of a lease.
+    let quota = Quota::per_hour(nonzero!(3_600));
+    let (limits, line) = (limits([("hour", quota)]), line());
+    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (lent, exact) = (prefix.node().with_lease_time(Duration::from_millis(200)), prefix.node());
+    let start = Instant::now();
+    for _ in 0..10 {
+        allowed(ask(&lent, &check).await);
+    }
+    let back = async {
+        // 10 were used, and the test itself uses some.
+        let mut own = 0;
+        loop {
+            let now = remaining(&exact, check.bucket, &limits).await;
+            own += 1;
+            let came_back = u32::try_from(start.elapsed().as_secs()).unwrap() + 1;
+            if now + own + 10 + 1 + 1 >= 3_600 && now + own <= 3_600 - 10 + 1 + came_back {
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LONG, back).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_ends() {
+    let Some(prefix) = Prefix::new() else { return };
+    let (limits, line) = (limits([("hour", MANY)]), line());
+    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let time = Duration::from_millis(10);
+    let limiter = prefix.node().with_lease_time(time);
+    for _ in 0..5 {
+        allowed(ask(&limiter, &check).await);
+    }
+    sleep(time).await;
+    assert_eq!(limiter.check_now(&check), None);
+    allowed(ask(&limiter, &check).await);
+}
+
+#[tokio::test]
+async fn what_is_denied_is_denied_from_memory() {
+    let Some(server) = OwnServer::start(&[]) else { return };
+    let limiter = RedisLimiter::new(&server.url()).unwrap().leased();
+    // A sixteenth is ten, which is worth a lease.
+    let quota = Quota::per_hour(nonzero!(160));
+    let line = line();
+    let both = limits([("wide", MANY), ("hour", quota)]);
+    let check = LimitCheck::new(Bucket::Line(line), &both);
+    let mut count = 0;
+    while let Decision::Allow(standing) = ask(&limiter, &check).await {
+        assert!(standing.remaining < 160 - count);
+        count += 1;
+    }
+    // All but what half a second takes of it, which is one.
+    assert_eq!(count, 159);
+    sleep(denied(ask(&limiter, &check).await).1).await;
+    allowed(ask(&limiter, &check).await);
+    let before = scripts(&server.url());
+    let start = Instant::now();
+    for _ in 0..1_000 {
+        let (standing, retry_after) = denied(ask(&limiter, &check).await);
+        assert_eq!((standing.limit, standing.remaining), (1, 0));
+        let least = quota.interval() - Duration::from_secs(1);
+        assert!(retry_after + start.elapsed() >= least, "{retry_after:?}");
+        assert!(retry_after <= quota.interval(), "{retry_after:?}");
+    }
+    // It asks again every half a second.
+    let most = 1 + start.elapsed().as_millis() / 500;
+    assert!(u128::from(scripts(&server.url()) - before) <= most);
+}
+
+/// For a few requests an hour, a batch would be most of the burst.
+#[tokio::test]
+async fn small_limits_are_not_leased_and_yet_denied_from_memory() {
+    let Some(prefix) = Prefix::new() else { return };
+    let (limits, line) = (limits([("hour", hourly(3))]), line());
+    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let limiter = node(&prefix);
+    for left in [2, 1, 0] {
+        assert_eq!(limiter.check_now(&check), None);
+        assert_eq!(allowed(limiter.check(&check).await.unwrap()).remaining, left);
+    }
+    let (_, first) = denied(ask(&limiter, &check).await);
+    for _ in 0..3 {
+        let (standing, retry_after) = denied(limiter.check_now(&check).unwrap());
+        assert_eq!((standing.limit, standing.remaining), (0, 0));
+        assert!(retry_after <= first);
+    }
+    limiter.give_back(&check);
+    let again = async {
+        while !matches!(prefix.node().check(&check).await.unwrap(), Decision::Allow(_)) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(LONG, again).await.unwrap();
+    assert_eq!(limiter.check_now(&check), None, "it has to ask anew");
+}
+
+#[tokio::test]
+async fn a_cost_is_taken_whole_from_a_lease() {
+    let Some(prefix) = Prefix::new() else { return };
+    let (limits, line) = (limits([("hour", MANY), ("day", MANY)]), line());
+    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let limiter = node(&prefix);
+    for _ in 0..10 {
+        allowed(ask(&limiter, &check).await);
+    }
+    let before = allowed(limiter.check_now(&check).unwrap()).remaining;
+    let after = allowed(limiter.check_now(&check.with_cost(7)).unwrap()).remaining;
+    assert_eq!(after, before - 7);
+    limiter.give_back(&check.with_cost(7));
+    assert_eq!(allowed(limiter.check_now(&check).unwrap()).remaining, before - 1);
+    // More than is left, and more than there ever is.
+    allowed(ask(&limiter, &check.with_cost(1_000)).await);
+    denied(ask(&limiter, &check.with_cost(36_001)).await);
+    denied(ask(&limiter, &check.with_cost(35_999)).await);
+    allowed(ask(&limiter, &check).await);
+}
+
+#[tokio::test]
+async fn what_is_given_back_was_taken() {
+    let Some(prefix) = Prefix::new() else { return };
+    let (limits, line) = (limits([("hour", MANY)]), line());
+    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let limiter = node(&prefix);
+    for _ in 0..3 {
+        allowed(ask(&limiter, &check).await);
+    }
+    // Two of eight are used.
+    for _ in 0..10 {
+        limiter.give_back(&check);
+    }
+    for _ in 0..8 {
+        allowed(limiter.check_now(&check).unwrap());
+    }
+    assert_eq!(limiter.check_now(&check), None);
+}
+
+#[tokio::test]
+async fn keys_of_one_owner_with_other_limits_do_not_spend_each_others_leases() {
+    let Some(prefix) = Prefix::new() else { return };
+    let owner = OwnerId::from("anna");
+    let (one, other) = (limits([("hour", MANY)]), limits([("day", MANY)]));
+    let (one, other) = (
+        LimitCheck::new(Bucket::Owner(&owner), &one),
+        LimitCheck::new(Bucket::Owner(&owner), &other),
+    );
+    let limiter = node(&prefix);
+    for _ in 0..3 {
+        allowed(ask(&limiter, &one).await);
+    }
+    for left in (35_997..36_000).rev() {
+        assert_eq!(limiter.check_now(&other), None);
+        assert_eq!(allowed(limiter.check(&other).await.unwrap()).remaining, left);
+    }
+    // The same limits, from another record.
+    let same = limits([("hour", MANY)]);
+    allowed(limiter.check_now(&LimitCheck::new(Bucket::Owner(&owner), &same)).unwrap());
+}
+
+#[tokio::test]
+async fn all_who_wait_share_one_lease() {
+    let Some(server) = OwnServer::start(&[]) else { return };
+    let limiter = RedisLimiter::connect(&server.url()).await.unwrap().with_lease_time(LONG);
+    let (limits, line) = (limits([("hour", MANY)]), line());
+    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let before = scripts(&server.url());
+    for decision in join_all((0..100).map(|_| ask(&limiter, &check))).await {
+        allowed(decision);
+    }
+    // One for whoever came first, with its text, and one for those who had come by then.
+    assert_eq!(scripts(&server.url()) - before, 3);
+}
+
+#[tokio::test]
+async fn callers_who_go_away_do_not_take_the_lease_along() {
+    let Some(prefix) = Prefix::new() else { return };
+    let (limits, line) = (limits([("hour", MANY)]), line());
+    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let limiter = node(&prefix);
+    let mut asked = limiter.check(&check);
+    poll_fn(|context| {
+        assert!(asked.as_mut().poll(context).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    drop(asked);
+    let landed = async {
+        while limiter.check_now(&check).is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, landed).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_lent_outlives_an_outage() {
+    let Some(prefix) = Prefix::new() else { return };
+    let mut proxy = Proxy::before(&prefix.url);
+    let limiter = RedisLimiter::new(proxy.url()).unwrap().with_prefix(&prefix.name).unwrap();
+    let limiter = limiter.with_lease_time(LONG);
+    let (limits, line) = (limits([("hour", MANY)]), line());
+    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    for _ in 0..10 {
+        allowed(ask(&limiter, &check).await);
+    }
+    proxy.cut().await;
+    for _ in 0..63 {
+        allowed(limiter.check_now(&check).unwrap());
+    }
+    let results = join_all((0..10).map(|_| limiter.check(&check))).await;
+    assert!(results.iter().all(Result::is_err));
+    proxy.pass();
+    allowed(ask(&limiter, &check).await);
+}
+
+/// On the thread that serves the request, nothing but a hash, a lock and a clock.
+#[tokio::test]
+async fn a_decision_from_memory_allocates_nothing() {
+    let Some(prefix) = Prefix::new() else { return };
+    let (many, few) = (limits([("hour", MANY), ("day", MANY)]), limits([("hour", hourly(1))]));
+    let (line, owner) = (line(), OwnerId::from("somebody whose name is not a short one"));
+    let limiter = node(&prefix);
+    for bucket in [Bucket::Line(line), Bucket::Owner(&owner)] {
+        let check = LimitCheck::new(bucket, &many);
+        for _ in 0..10 {
+            allowed(ask(&limiter, &check).await);
+        }
+        let mut decision = None;
+        let measured = allocation_counter::measure(|| decision = limiter.check_now(&check));
+        allowed(decision.unwrap());
+        assert_eq!(measured.count_total, 0);
+    }
+    let check = LimitCheck::new(Bucket::Line(super::line()), &few);
+    allowed(ask(&limiter, &check).await);
+    denied(ask(&limiter, &check).await);
+    let mut decision = None;
+    let measured = allocation_counter::measure(|| decision = limiter.check_now(&check));
+    denied(decision.unwrap());
+    assert_eq!(measured.count_total, 0);
+}
