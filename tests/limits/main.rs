@@ -6,4 +6,6 @@ mod credits;
 mod local;
 #[cfg(feature = "redis")]
 mod redis;
+#[path = "../support/servers.rs"]
+mod servers;
 mod throttle;

@@ -2,6 +2,7 @@
 
 mod leasing;
 mod managing;
+mod nodes;
 mod repository;
 mod spending;
 mod support;
