@@ -1,6 +1,11 @@
 //! [`Bank`]: takes credits from the store, and gives them back.
 
-use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU64,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::timeout;
 
@@ -17,7 +22,7 @@ use crate::{
 pub(super) struct Bank {
     pub(super) repository: Arc<dyn KeyRepository>,
     pub(super) clock: Arc<dyn Clock>,
-    /// How many are taken at a time.
+    /// How many are held at most, unless callers want more.
     pub(super) most: NonZeroU64,
 }
 
@@ -49,7 +54,7 @@ pub(super) struct Trouble {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often others may be faster. Each time, one of them got on.
-const TRIES: u32 = 1_000;
+const TRIES: u32 = 200;
 
 /// Lines in one write.
 const BATCH: usize = 100;
@@ -58,12 +63,12 @@ impl Bank {
     /// Takes what callers wait for, and says which.
     pub(super) async fn take(&self, flight: Flight) {
         let Some(account) = flight.account() else { return };
-        for _ in 0..TRIES {
+        for tries in 0..TRIES {
             // Anew each time, since others have joined.
             let ask = account.ask();
             match self.try_to_take(account.line, &ask).await {
                 Ok(Some(taken)) => return flight.took(&ask, &taken, self.most.get()),
-                Ok(None) => tokio::task::yield_now().await,
+                Ok(None) => let_others_go_first(tries).await,
                 Err(trouble) => {
                     observe::credits_not_taken(account.line, trouble.lost, &trouble.error);
                     return flight.took_not(trouble, self.clock.now());
@@ -133,7 +138,7 @@ impl Bank {
                     if tries == TRIES {
                         result = Err(StoreError::new(StoreErrorKind::Overloaded));
                     }
-                    tokio::task::yield_now().await;
+                    let_others_go_first(tries).await;
                 }
                 Err(error) => result = Err(error),
             }
@@ -203,6 +208,16 @@ impl Bank {
     async fn write(&self, changes: &Changes) -> Result<Update, StoreError> {
         let answer = timeout(PATIENCE, self.repository.apply(changes)).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
+    }
+}
+
+/// Somebody was faster, so somebody got on. Many nodes that try again all at once would mostly be in
+/// each other's way.
+async fn let_others_go_first(tries: u32) {
+    let most = 1_u64 << tries.min(6);
+    match RandomState::new().hash_one(tries) % most {
+        0 => tokio::task::yield_now().await,
+        millis => tokio::time::sleep(Duration::from_millis(millis)).await,
     }
 }
 

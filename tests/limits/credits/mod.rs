@@ -4,5 +4,6 @@ mod leasing;
 mod managing;
 mod nodes;
 mod repository;
+mod simulation;
 mod spending;
 mod support;
