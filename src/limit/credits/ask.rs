@@ -80,7 +80,9 @@ impl Askers {
 
     /// The store is asked now, on behalf of all who came until now.
     pub(super) fn ask(&mut self) {
-        self.0.iter_mut().flatten().for_each(|asker| asker.asked = Some(asker.seen));
+        for asker in self.0.iter_mut().flatten() {
+            asker.asked = Some(asker.seen);
+        }
     }
 
     /// Whether the record tells that something was changed since the store was asked.

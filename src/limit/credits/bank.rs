@@ -10,7 +10,7 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
-    account::{Deposit, Flight},
+    account::{Deposit, Flight, Returned},
     ask::Ask,
 };
 use crate::{
@@ -124,9 +124,8 @@ impl Bank {
         let mut batches = in_batches(deposits, BATCH);
         let (mut result, mut tries) = (Ok(()), 0);
         while let Some(batch) = batches.pop() {
-            if let Err(error) = &result {
-                let trouble = Trouble { error: StoreError::clone(error), lost: 0 };
-                land(batch, &|_| Err(trouble.clone()));
+            if result.is_err() {
+                land(batch, &|_| Returned::NotMade);
                 continue;
             }
             match self.try_to_give_back(batch).await {
@@ -156,8 +155,7 @@ impl Bank {
             Ok(found) => found,
             Err(error) => {
                 report(&batch, 0, &error);
-                let trouble = Trouble { error: error.clone(), lost: 0 };
-                land(batch, &|_| Err(trouble.clone()));
+                land(batch, &|_| Returned::NotMade);
                 return Err(error);
             }
         };
@@ -187,14 +185,13 @@ impl Bank {
                     let written = written.map(|update| update.balance.remaining);
                     written.or_else(|| balance_of(flight).map(|balance| balance.at(now).remaining))
                 };
-                land(batch, &|flight| Ok(left(flight)));
+                land(batch, &|flight| Returned::Done { left: left(flight).unwrap_or_default() });
                 Ok(Vec::new())
             }
             Err(error) => {
                 let lost = batch.iter().map(|(_, deposit)| deposit.amount).sum();
                 report(&batch, lost, &error);
-                let trouble = Trouble { error: error.clone(), lost };
-                land(batch, &|_| Err(trouble.clone()));
+                land(batch, &|_| Returned::Unknown);
                 Err(error)
             }
         }
@@ -239,10 +236,10 @@ fn in_batches<T>(mut items: Vec<T>, size: usize) -> Vec<Vec<T>> {
     batches
 }
 
-fn land(batch: Vec<(Flight, Deposit)>, result: &dyn Fn(&Flight) -> Result<Option<u64>, Trouble>) {
+fn land(batch: Vec<(Flight, Deposit)>, returned: &dyn Fn(&Flight) -> Returned) {
     for (flight, deposit) in batch {
-        let result = result(&flight);
-        flight.gave(deposit, result);
+        let returned = returned(&flight);
+        flight.gave(deposit, returned);
     }
 }
 

@@ -169,7 +169,7 @@ impl Credits {
             return Some(Spend::Done { remaining: u64::MAX });
         };
         let line = record.lineage();
-        let spent = self.inner.accounts.with(line, |account| match account.spend(epoch, cost) {
+        let answer = self.inner.accounts.with(line, |account| match account.spend(epoch, cost) {
             Some((spend, is_low)) => {
                 if is_low {
                     self.take_in_advance(account);
@@ -179,8 +179,8 @@ impl Credits {
             None if cost == 0 => Some(Spend::Done { remaining: account.remaining() }),
             None => account.refuse(record, epoch, cost, self.inner.bank.clock.now()),
         });
-        match spent {
-            Some(spend) => spend,
+        match answer {
+            Some(answer) => answer,
             None if cost == 0 => Some(Spend::Done { remaining: 0 }),
             None => None,
         }

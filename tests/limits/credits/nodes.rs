@@ -106,7 +106,6 @@ async fn a_million<S: KeyRepository + Clone>(stores: Vec<S>, lease: u64) {
         }
     }
     let left = place.stored(&key).await;
-    println!("{count} accepted, {left} left");
     assert_eq!(count + left, MILLION);
     assert_eq!(left, 0);
     assert_eq!(count, MILLION);
@@ -136,7 +135,6 @@ async fn a_million_and_a_crash<S: KeyRepository + Clone>(stores: Vec<S>, lease: 
     }
     place.clock.advance(std::time::Duration::from_secs(1));
     count += spend_all(&nodes[0], &key).await;
-    println!("{count} accepted, {held} held by the node that crashed");
     // It may have been about to take more in advance.
     assert!((held..=lease).contains(&(MILLION - count)), "{count} {held}");
     assert!(matches!(nodes[0].spend(&key, 1).await, Ok(Spend::Short { remaining: 0, .. })));

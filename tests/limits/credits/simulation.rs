@@ -63,11 +63,11 @@ impl Node {
     fn start(place: &Place, key: &Arc<KeyRecord>, seed: u64, crash_at: Option<u64>) -> Self {
         let progress = Arc::new(Progress::default());
         let dice = Arc::new(Mutex::new(Dice::new(seed)));
-        let (points, die) = (progress.clone(), dice.clone());
+        let (passed, delays) = (progress.clone(), dice.clone());
         let store = Watched::new(&place.store, move |_| {
-            let turns = die.lock().unwrap().roll(4);
-            let here = points.points.fetch_add(1, Ordering::Relaxed) + 1;
-            let progress = points.clone();
+            let turns = delays.lock().unwrap().roll(4);
+            let here = passed.points.fetch_add(1, Ordering::Relaxed) + 1;
+            let progress = passed.clone();
             async move {
                 if crash_at == Some(here) {
                     progress.has_crashed.store(true, Ordering::Relaxed);
