@@ -50,8 +50,9 @@ pub(super) struct Trouble {
     pub(super) lost: u64,
 }
 
-/// How long one call of the store may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one call of the store may take. Stores lose patience earlier, and callers as well; what
+/// is given up here is lost.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often others may be faster. Each time, one of them got on.
 const TRIES: u32 = 200;

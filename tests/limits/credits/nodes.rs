@@ -83,8 +83,8 @@ proptest! {
 
 const MILLION: u64 = 1_000_000;
 
-/// A service that spends so many takes more at a time: every take is a commit on the server's disk.
-#[cfg(any(feature = "mysql", feature = "postgres"))]
+/// A service that spends so many takes more at a time: every take is a commit on a disk.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 const BUSY: u64 = 4_096;
 
 /// Eight nodes, each on a store of its own, with 64 requests at a time that cost one each.
@@ -149,13 +149,28 @@ async fn a_million_credits_in_memory() {
 
 #[cfg(feature = "sqlite")]
 mod sqlite {
+    use std::time::Duration;
+
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
     use tower_api_key::store::SqliteStore;
+
+    /// Longer than any of them waits for the others, however busy the machine: a write that is
+    /// given up loses credits.
+    const LONG: Duration = Duration::from_mins(10);
 
     /// As many programs have the same file open.
     async fn stores(folder: &tempfile::TempDir) -> Vec<SqliteStore> {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.path().join("keys.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .busy_timeout(LONG);
         let mut stores = Vec::new();
         for _ in 0..8 {
-            stores.push(SqliteStore::open(folder.path().join("keys.db")).await.unwrap());
+            let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(LONG);
+            let pool = pool.connect_with(options.clone()).await.unwrap();
+            stores.push(SqliteStore::from_pool(pool));
+            stores[0].migrate().await.unwrap();
         }
         stores
     }
@@ -163,13 +178,13 @@ mod sqlite {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_million_credits() {
         let folder = tempfile::tempdir().unwrap();
-        super::a_million(stores(&folder).await, 512).await;
+        super::a_million(stores(&folder).await, super::BUSY).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_million_credits_and_a_crash() {
         let folder = tempfile::tempdir().unwrap();
-        super::a_million_and_a_crash(stores(&folder).await, 512).await;
+        super::a_million_and_a_crash(stores(&folder).await, super::BUSY).await;
     }
 }
 
