@@ -209,3 +209,27 @@ async fn counting_uses_allocates_nothing() {
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(with, without);
 }
+
+/// What a node holds is spent without allocating, also where there is not enough.
+#[tokio::test]
+async fn spending_what_is_held_allocates_nothing() {
+    use tower_api_key::{Credits, NewCredits, Spend};
+
+    let store = MemoryStore::new();
+    let manager = KeyManager::new(store.clone());
+    let new = NewCredits { remaining: 100_000, refill: None };
+    let new = NewKey { credits: Some(new), ..NewKey::named("test") };
+    let key = manager.create(new).await.unwrap().record;
+    let credits = Credits::new(store);
+    assert_eq!(credits.spend(&key, 1).await.unwrap(), Spend::Done { remaining: 99_999 });
+    let short = credits.spend(&key, 100_000).await.unwrap();
+    assert_eq!(short, Spend::Short { remaining: 99_999, retry_after: None });
+
+    let (done, spend) = allocations(|| credits.spend_now(&key, 1));
+    assert_eq!(spend, Some(Spend::Done { remaining: 99_998 }));
+    let (denied, spend) = allocations(|| credits.spend_now(&key, 100_000));
+    assert_eq!(spend, Some(Spend::Short { remaining: 99_998, retry_after: None }));
+    let (given_back, ()) = allocations(|| credits.give_back(&key, 1));
+    assert_eq!(credits.held(key.id), 511);
+    assert_eq!((done, denied, given_back), (0, 0, 0));
+}

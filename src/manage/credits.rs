@@ -62,9 +62,9 @@ impl KeyManager {
             balance.revision += 1;
             let detail = Some(format!("{amount} credits added").into());
             let event = self.event(now, Done { action: KeyAction::Updated, detail }, Some(key))?;
-            let changed = line.iter().filter(|key| key.details.credits.is_some());
+            let spending = line.iter().filter(|key| key.details.credits.is_some());
             let changes = Changes {
-                updates: changed.map(|key| revised(key, KeyRecord::clone(key), now)).collect(),
+                updates: spending.map(|key| revised(key, KeyRecord::clone(key), now)).collect(),
                 balances: vec![update(key, balance.clone(), Some(&old))],
                 events: vec![event],
                 ..Changes::default()

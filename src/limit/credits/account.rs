@@ -110,6 +110,17 @@ pub(super) struct Deposit {
     pub(super) epoch: u64,
 }
 
+/// What became of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Returned {
+    /// The store has them, unless its balance is another one by now; this is what it has left.
+    Done { left: u64 },
+    /// It surely has not got them.
+    NotMade,
+    /// It may have got them, so they are not held any longer.
+    Unknown,
+}
+
 impl Account {
     pub(super) fn new(line: KeyId) -> Self {
         Self {
@@ -327,20 +338,17 @@ impl Account {
         self.land(state, Landed::Took(Err(trouble.error)));
     }
 
-    /// What became of credits on their way back: how many the store has now, or why that is not
-    /// known.
-    fn gave(&self, deposit: Deposit, result: Result<Option<u64>, Trouble>) {
+    /// Credits on their way back have arrived, or not.
+    fn gave(&self, deposit: Deposit, returned: Returned) {
         let mut state = self.state();
-        match result {
-            Ok(left) => {
-                self.left.store(left.unwrap_or_default(), Ordering::Relaxed);
+        match returned {
+            Returned::Done { left } => {
+                self.left.store(left, Ordering::Relaxed);
                 state.short = None;
             }
-            // Never counted twice: only what surely was not given back is held again.
-            Err(Trouble { lost: 0, .. }) if state.ask.epoch <= deposit.epoch => {
-                self.add(deposit.amount);
-            }
-            Err(_) => {}
+            // Set anew meanwhile, there is nothing to hold again.
+            Returned::NotMade if state.ask.epoch <= deposit.epoch => self.add(deposit.amount),
+            Returned::NotMade | Returned::Unknown => {}
         }
         self.land(state, Landed::Gave);
     }
@@ -381,9 +389,9 @@ impl Flight {
         }
     }
 
-    pub(super) fn gave(mut self, deposit: Deposit, result: Result<Option<u64>, Trouble>) {
+    pub(super) fn gave(mut self, deposit: Deposit, returned: Returned) {
         if let Some(account) = mem::take(&mut self.0) {
-            account.gave(deposit, result);
+            account.gave(deposit, returned);
         }
     }
 }

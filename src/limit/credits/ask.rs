@@ -33,21 +33,22 @@ impl Ask {
         self.least.map_or(0, |least| least.saturating_sub(self.held))
     }
 
-    /// How many to take of those that remain, `most` if nobody wants more; 0 where that would
-    /// help nobody.
+    /// How many to take of those that remain, so that `most` are held if nobody wants more; 0
+    /// where that would help nobody.
     pub(super) fn amount(&self, remaining: u64, most: u64) -> u64 {
         let part = if self.is_careful { 0 } else { most.min(remaining / PART) };
+        let room = part.saturating_sub(self.held);
         let (least, wanted) = (self.least(), self.wanted.saturating_sub(self.held));
         if self.least.is_none() {
             // In advance, while there is plenty.
-            if part == most { part } else { 0 }
+            if part == most { room } else { 0 }
         } else if least > remaining {
             0
         } else if wanted <= remaining {
-            wanted.max(part)
+            wanted.max(room)
         } else {
             // Not enough for all. Those for whom it may be come again.
-            least.max(part)
+            least.max(room)
         }
     }
 }
@@ -79,7 +80,9 @@ impl Askers {
 
     /// The store is asked now, on behalf of all who came until now.
     pub(super) fn ask(&mut self) {
-        self.0.iter_mut().flatten().for_each(|asker| asker.asked = Some(asker.seen));
+        for asker in self.0.iter_mut().flatten() {
+            asker.asked = Some(asker.seen);
+        }
     }
 
     /// Whether the record tells that something was changed since the store was asked.
@@ -129,11 +132,12 @@ mod tests {
         assert_eq!(ask(&[150, 1_000], 40).amount(100, 512), 0);
         // For all, from what was held.
         assert_eq!(ask(&[5], 40).amount(10, 512), 0);
+        assert_eq!(ask(&[500], 400).amount(100_000, 512), 112);
     }
 
     #[test]
     fn a_node_takes_in_advance_only_where_there_is_plenty() {
-        assert_eq!(ask(&[], 100).amount(8_192, 512), 512);
+        assert_eq!(ask(&[], 100).amount(8_192, 512), 412);
         assert_eq!(ask(&[], 100).amount(8_191, 512), 0);
     }
 

@@ -1,11 +1,16 @@
 //! [`Bank`]: takes credits from the store, and gives them back.
 
-use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU64,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::timeout;
 
 use super::{
-    account::{Deposit, Flight},
+    account::{Deposit, Flight, Returned},
     ask::Ask,
 };
 use crate::{
@@ -17,7 +22,7 @@ use crate::{
 pub(super) struct Bank {
     pub(super) repository: Arc<dyn KeyRepository>,
     pub(super) clock: Arc<dyn Clock>,
-    /// How many are taken at a time.
+    /// How many are held at most, unless callers want more.
     pub(super) most: NonZeroU64,
 }
 
@@ -45,11 +50,12 @@ pub(super) struct Trouble {
     pub(super) lost: u64,
 }
 
-/// How long one call of the store may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one call of the store may take. Stores lose patience earlier, and callers as well; what
+/// is given up here is lost.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often others may be faster. Each time, one of them got on.
-const TRIES: u32 = 1_000;
+const TRIES: u32 = 200;
 
 /// Lines in one write.
 const BATCH: usize = 100;
@@ -58,12 +64,12 @@ impl Bank {
     /// Takes what callers wait for, and says which.
     pub(super) async fn take(&self, flight: Flight) {
         let Some(account) = flight.account() else { return };
-        for _ in 0..TRIES {
+        for tries in 0..TRIES {
             // Anew each time, since others have joined.
             let ask = account.ask();
             match self.try_to_take(account.line, &ask).await {
                 Ok(Some(taken)) => return flight.took(&ask, &taken, self.most.get()),
-                Ok(None) => tokio::task::yield_now().await,
+                Ok(None) => let_others_go_first(tries).await,
                 Err(trouble) => {
                     observe::credits_not_taken(account.line, trouble.lost, &trouble.error);
                     return flight.took_not(trouble, self.clock.now());
@@ -119,9 +125,8 @@ impl Bank {
         let mut batches = in_batches(deposits, BATCH);
         let (mut result, mut tries) = (Ok(()), 0);
         while let Some(batch) = batches.pop() {
-            if let Err(error) = &result {
-                let trouble = Trouble { error: StoreError::clone(error), lost: 0 };
-                land(batch, &|_| Err(trouble.clone()));
+            if result.is_err() {
+                land(batch, &|_| Returned::NotMade);
                 continue;
             }
             match self.try_to_give_back(batch).await {
@@ -133,7 +138,7 @@ impl Bank {
                     if tries == TRIES {
                         result = Err(StoreError::new(StoreErrorKind::Overloaded));
                     }
-                    tokio::task::yield_now().await;
+                    let_others_go_first(tries).await;
                 }
                 Err(error) => result = Err(error),
             }
@@ -151,8 +156,7 @@ impl Bank {
             Ok(found) => found,
             Err(error) => {
                 report(&batch, 0, &error);
-                let trouble = Trouble { error: error.clone(), lost: 0 };
-                land(batch, &|_| Err(trouble.clone()));
+                land(batch, &|_| Returned::NotMade);
                 return Err(error);
             }
         };
@@ -182,14 +186,13 @@ impl Bank {
                     let written = written.map(|update| update.balance.remaining);
                     written.or_else(|| balance_of(flight).map(|balance| balance.at(now).remaining))
                 };
-                land(batch, &|flight| Ok(left(flight)));
+                land(batch, &|flight| Returned::Done { left: left(flight).unwrap_or_default() });
                 Ok(Vec::new())
             }
             Err(error) => {
                 let lost = batch.iter().map(|(_, deposit)| deposit.amount).sum();
                 report(&batch, lost, &error);
-                let trouble = Trouble { error: error.clone(), lost };
-                land(batch, &|_| Err(trouble.clone()));
+                land(batch, &|_| Returned::Unknown);
                 Err(error)
             }
         }
@@ -203,6 +206,16 @@ impl Bank {
     async fn write(&self, changes: &Changes) -> Result<Update, StoreError> {
         let answer = timeout(PATIENCE, self.repository.apply(changes)).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
+    }
+}
+
+/// Somebody was faster, so somebody got on. Many nodes that try again all at once would mostly be in
+/// each other's way.
+async fn let_others_go_first(tries: u32) {
+    let most = 1_u64 << tries.min(6);
+    match RandomState::new().hash_one(tries) % most {
+        0 => tokio::task::yield_now().await,
+        millis => tokio::time::sleep(Duration::from_millis(millis)).await,
     }
 }
 
@@ -224,10 +237,10 @@ fn in_batches<T>(mut items: Vec<T>, size: usize) -> Vec<Vec<T>> {
     batches
 }
 
-fn land(batch: Vec<(Flight, Deposit)>, result: &dyn Fn(&Flight) -> Result<Option<u64>, Trouble>) {
+fn land(batch: Vec<(Flight, Deposit)>, returned: &dyn Fn(&Flight) -> Returned) {
     for (flight, deposit) in batch {
-        let result = result(&flight);
-        flight.gave(deposit, result);
+        let returned = returned(&flight);
+        flight.gave(deposit, returned);
     }
 }
 

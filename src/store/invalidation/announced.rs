@@ -34,6 +34,10 @@ impl Announced {
     }
 
     async fn announce(&self, digests: &[KeyDigest]) {
+        // Nodes that take credits change no key.
+        if digests.is_empty() {
+            return;
+        }
         if let Err(error) = self.invalidations.publish(digests).await {
             observe::not_announced(&error);
         }

@@ -2,6 +2,8 @@
 
 mod leasing;
 mod managing;
+mod nodes;
 mod repository;
+mod simulation;
 mod spending;
 mod support;
