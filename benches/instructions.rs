@@ -48,6 +48,7 @@ fn main() {
         "cache-headers" => run!(setup.layer().layer(empty)),
         "cache-headers-with-headers" => run!(setup.layer().layer(with_headers)),
         "valid" | "unknown" | "malformed" | "missing" => run!(setup.layered(empty)),
+        "counting" => run!(setup.counting(empty)),
         "cached" | "unknown-cached" => run!(setup.cached(empty)),
         other => panic!("no variant {other}"),
     }

@@ -21,6 +21,7 @@ use subtle::ConstantTimeEq;
 use tokio::runtime::{Builder, Runtime};
 use tower_api_key::{
     ApiKeyLayer, AuthenticatedKey, KeyDigest, KeyManager, KeyRecord, KeySource, NewKey, Timestamp,
+    UsageRecorder,
     store::{CachedStore, KeyStore, MemoryStore},
 };
 use tower_layer::Layer;
@@ -216,6 +217,12 @@ impl Setup {
     /// [`layer`](Self::layer) without cache headers, to compare with the floor.
     pub(crate) fn layered(&self, inner: NoOp) -> tower_api_key::ApiKeyAuth<NoOp> {
         self.layer().insecure_without_cache_headers().layer(inner)
+    }
+
+    /// [`layered`](Self::layered) with a recorder of uses.
+    pub(crate) fn counting(&self, inner: NoOp) -> tower_api_key::ApiKeyAuth<NoOp> {
+        let usage = UsageRecorder::new(self.store.clone());
+        self.layer().insecure_without_cache_headers().with_usage(usage).layer(inner)
     }
 
     /// [`layered`](Self::layered) with a cache in front of the store, that knows of both keys.

@@ -108,7 +108,23 @@ pub struct UsageCount {
 }
 
 impl UsageCount {
-    /// The same by day, in UTC: `hour` is then when the day began.
+    /// The same by day, in UTC: `hour` is then when the day began. In the order of days and, within
+    /// one, of the names of outcomes.
+    ///
+    /// ```
+    /// use tower_api_key::{UsageCount, UsageOutcome};
+    ///
+    /// let count = |hour: &str, count| {
+    ///     UsageCount { hour: hour.parse().unwrap(), outcome: UsageOutcome::Accepted, count }
+    /// };
+    /// let hours = [
+    ///     count("2030-01-01T09:00:00Z", 2),
+    ///     count("2030-01-01T23:00:00Z", 3),
+    ///     count("2030-01-02T00:00:00Z", 7),
+    /// ];
+    /// let days = [count("2030-01-01T00:00:00Z", 5), count("2030-01-02T00:00:00Z", 7)];
+    /// assert_eq!(UsageCount::by_day(&hours), days);
+    /// ```
     pub fn by_day(hours: &[Self]) -> Vec<Self> {
         let mut days = BTreeMap::<(Timestamp, &str), Self>::new();
         for usage in hours {
