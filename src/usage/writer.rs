@@ -15,7 +15,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{collected::Collected, inbox::Inbox, settings::Settings};
+use super::{
+    collected::{Collected, Hours},
+    inbox::Inbox,
+    settings::Settings,
+};
 use crate::{
     HourlyUsage, Timestamp, UsageOutcome, observe,
     store::{KeyRepository, KeyUse, StoreError, StoreErrorKind},
@@ -198,7 +202,7 @@ impl Writer {
                 Err(error) if error.kind() == StoreErrorKind::Unsupported => {
                     self.keeps_hours.store(false, Ordering::Relaxed);
                     observe::usage_by_hour_unsupported();
-                    collected.hours = Default::default();
+                    collected.hours = Hours::default();
                 }
                 result => {
                     result?;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::{sync::Barrier, time::Instant};
+use tokio::sync::Barrier;
 use tower_api_key::{
     ApiKeyLayer, KeyHasher, KeyId, KeyRecord, Timestamp, UsageOutcome, UsageQuery, UsageRecorder,
     store::{Changes, KeyRepository, MemoryStore},
@@ -57,14 +57,13 @@ async fn count_every_use(one: impl KeyRepository, other: impl KeyRepository + Cl
     for record in records(KEYS) {
         other.insert(&record).await.unwrap();
     }
-    let (barrier, started) = (Arc::new(Barrier::new(2)), Instant::now());
+    let barrier = Arc::new(Barrier::new(2));
     let nodes =
         [tokio::spawn(serve(one, barrier.clone())), tokio::spawn(serve(other.clone(), barrier))];
     for node in nodes {
         node.await.unwrap();
     }
     let all = 2 * KEYS * ROUNDS * USES_A_ROUND;
-    println!("{all} requests in {:?}", started.elapsed());
     let of_each = all / KEYS;
     let hours = UsageQuery::new(Timestamp::UNIX_EPOCH, Timestamp::from_unix_millis(i64::MAX));
     for record in records(KEYS) {
@@ -91,9 +90,7 @@ async fn write_many_keys(store: impl KeyRepository + Clone) {
         for number in 0..MANY_KEYS {
             ask(&layer, &key(number)).await.unwrap();
         }
-        let started = Instant::now();
         usage.flush().await.unwrap();
-        println!("flushed {MANY_KEYS} keys in {:?}", started.elapsed());
     }
     let all = UsageQuery::new(Timestamp::UNIX_EPOCH, Timestamp::from_unix_millis(i64::MAX));
     let counts = store.usage(&all).await.unwrap();

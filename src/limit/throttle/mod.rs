@@ -83,8 +83,8 @@ struct Settings {
 
 const DEFAULT_CAPACITY: usize = 100_000;
 
-/// What may be owed beyond the quota, by requests that were judged at the same time.
-const MOST_BEYOND: u64 = Duration::from_hours(1).as_nanos() as u64;
+/// What may be owed beyond the quota, by requests that were judged at the same time: an hour.
+const MOST_BEYOND: u64 = 3_600 * 1_000_000_000;
 
 /// A wait of less than a tick is none. Clocks may be late by one, and who comes back when told
 /// must not be too early.
