@@ -35,7 +35,8 @@ use crate::{
 /// # Before the program ends
 ///
 /// The last few seconds are in memory only: once the server has stopped, [`flush`](Self::flush),
-/// and only then close the repository.
+/// and only then close the repository. A flush takes as long as the repository does, so give it a
+/// time limit if that may be for ever.
 ///
 /// ```
 /// use tower_api_key::{KeyManager, UsageRecorder, store::MemoryStore};
