@@ -96,13 +96,8 @@ impl UsageRecorder {
             return;
         }
         let settings = &self.0.settings;
-        let denial = HourlyUsage {
-            line: record.lineage(),
-            owner: record.owner.clone(),
-            hour: HourlyUsage::hour_of(settings.clock.now()),
-            outcome: UsageOutcome::Denied(kind),
-            count: 1,
-        };
+        let hour = HourlyUsage::hour_of(settings.clock.now());
+        let denial = HourlyUsage::of(record, hour, UsageOutcome::Denied(kind), 1);
         let (dropped, is_many) = self.0.inbox.deny(denial, settings.most_details);
         if dropped > 0 {
             observe::usage_details_dropped(dropped);

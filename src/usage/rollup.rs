@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::{KeyId, OwnerId, RejectionKind, Timestamp};
+use crate::{KeyId, KeyRecord, OwnerId, RejectionKind, Timestamp};
 
 /// What became of a request with a known key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +62,18 @@ fn start_of(time: Timestamp, length: i64) -> Timestamp {
 }
 
 impl HourlyUsage {
+    /// That of the line of this key.
+    pub(super) fn of(
+        record: &KeyRecord,
+        hour: Timestamp,
+        outcome: UsageOutcome,
+        count: u64,
+    ) -> Self {
+        // Databases keep no NUL, and one bad text must not hold up what is written along with it.
+        let owner = record.owner.clone().filter(|owner| !owner.as_str().contains('\0'));
+        Self { line: record.lineage(), owner, hour, outcome, count }
+    }
+
     /// The hour that a moment is in.
     pub(crate) fn hour_of(time: Timestamp) -> Timestamp {
         start_of(time, HOUR)

@@ -143,9 +143,8 @@ impl Writer {
             let key_use = KeyUse { last_used_from, ..KeyUse::new(record.id, count, now) };
             fresh.collected.add_use(key_use);
             if keeps_hours {
-                let (line, owner) = (record.lineage(), record.owner.clone());
-                let outcome = UsageOutcome::Accepted;
-                fresh.collected.hours.add(HourlyUsage { line, owner, hour, outcome, count });
+                let usage = HourlyUsage::of(&record, hour, UsageOutcome::Accepted, count);
+                fresh.collected.hours.add(usage);
             }
         }
         let denied = self.inbox.take_denied();
