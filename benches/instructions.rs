@@ -50,6 +50,7 @@ fn main() {
         "valid" | "unknown" | "malformed" | "missing" => run!(setup.layered(empty)),
         "limited" => run!(setup.limited(empty, false)),
         "limited-fields" => run!(setup.limited(empty, true)),
+        "counting" => run!(setup.counting(empty)),
         "cached" | "unknown-cached" => run!(setup.cached(empty)),
         other => panic!("no variant {other}"),
     }

@@ -25,6 +25,7 @@ fn main() {
     time_admitted(&mut group, "bare service", PassThrough(empty), key);
     time_admitted(&mut group, "floor", setup.floor(empty), key);
     time_admitted(&mut group, "layer", setup.layered(empty), key);
+    time_admitted(&mut group, "layer that counts uses", setup.counting(empty), key);
     time_admitted(&mut group, "lenient layer, one source", setup.lenient(empty), key);
     time_admitted(&mut group, "layer over a cache", setup.cached(empty), key);
     time_admitted(&mut group, "the same, a local limit", setup.limited(empty, false), key);

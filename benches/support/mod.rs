@@ -21,7 +21,7 @@ use subtle::ConstantTimeEq;
 use tokio::runtime::{Builder, Runtime};
 use tower_api_key::{
     ApiKeyAuth, ApiKeyLayer, AuthenticatedKey, KeyDigest, KeyManager, KeyRecord, KeySource, Limit,
-    Limits, LocalLimiter, NewKey, Quota, RateLimits, Tiers, Timestamp, nonzero,
+    Limits, LocalLimiter, NewKey, Quota, RateLimits, Tiers, Timestamp, UsageRecorder, nonzero,
     store::{CachedStore, KeyStore, MemoryStore},
 };
 use tower_layer::Layer;
@@ -217,6 +217,12 @@ impl Setup {
     /// [`layer`](Self::layer) without cache headers, to compare with the floor.
     pub(crate) fn layered(&self, inner: NoOp) -> ApiKeyAuth<NoOp> {
         self.layer().insecure_without_cache_headers().layer(inner)
+    }
+
+    /// [`layered`](Self::layered) with a recorder of uses.
+    pub(crate) fn counting(&self, inner: NoOp) -> ApiKeyAuth<NoOp> {
+        let usage = UsageRecorder::new(self.store.clone());
+        self.layer().insecure_without_cache_headers().with_usage(usage).layer(inner)
     }
 
     /// [`layered`](Self::layered) with a cache in front of the store, that knows of both keys.

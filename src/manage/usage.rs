@@ -7,8 +7,30 @@ impl KeyManager {
     /// How often the line of a key was used, by hour and outcome: this key, those it has replaced
     /// and those that have replaced it.
     ///
-    /// The counts come from [`UsageRecorder`](crate::UsageRecorder)s, and are as current as the last
-    /// flush of each; that of [this manager](Self::with_usage) is flushed first.
+    /// Of the hours that began at or after `since` and before `until`, in their order and, within
+    /// one, in that of the names of outcomes; hours without requests are left out. The counts come
+    /// from [`UsageRecorder`](crate::UsageRecorder)s, and are as current as the last flush of each;
+    /// that of [this manager](Self::with_usage) is flushed first. A key that this handle does not see is [`NotFound`](ManageError::NotFound). A repository that
+    /// keeps no counts is [`Unsupported`](crate::store::StoreErrorKind::Unsupported), here and
+    /// below.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use tower_api_key::{KeyManager, NewKey, Timestamp, UsageCount, store::MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = KeyManager::new(MemoryStore::new());
+    /// let id = manager.create(NewKey::named("counted")).await?.record.id;
+    /// // … and a month later:
+    /// let now = Timestamp::from(SystemTime::now());
+    /// let month = now.saturating_sub(Duration::from_hours(30 * 24));
+    /// for day in UsageCount::by_day(&manager.usage_of(id, month, now).await?) {
+    ///     println!("{}: {} {}", day.hour, day.count, day.outcome);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn usage_of(
         &self,
         id: KeyId,
@@ -20,8 +42,11 @@ impl KeyManager {
         Ok(self.counted().await?.usage(&query).await?)
     }
 
-    /// How often keys were used, by hour and outcome; see [`by_day`](crate::UsageCount::by_day) for
-    /// days.
+    /// How often keys were used, all that were asked for together, by hour and outcome; see
+    /// [`by_day`](crate::UsageCount::by_day) for days.
+    ///
+    /// A handle on the keys of an [owner](Self::for_owner) adds up theirs, and nothing where
+    /// others' are asked for.
     pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, ManageError> {
         match self.visible_usage(query) {
             Some(query) => Ok(self.counted().await?.usage(&query).await?),
@@ -29,7 +54,10 @@ impl KeyManager {
         }
     }
 
-    /// The lines of keys that let in the most requests, the busiest first. The limit is 1 to 1000.
+    /// The lines of keys that let in the most requests, the busiest first; of those that let in as
+    /// many, the one that was created first. The limit is 1 to 1000.
+    ///
+    /// A handle on the keys of an [owner](Self::for_owner) finds theirs alone.
     pub async fn busiest(
         &self,
         query: &UsageQuery,

@@ -35,7 +35,8 @@ use crate::{
 /// # Before the program ends
 ///
 /// The last few seconds are in memory only: once the server has stopped, [`flush`](Self::flush),
-/// and only then close the repository.
+/// and only then close the repository. A flush takes as long as the repository does, so give it a
+/// time limit if that may be for ever.
 ///
 /// ```
 /// use tower_api_key::{KeyManager, UsageRecorder, store::MemoryStore};
@@ -88,13 +89,8 @@ impl UsageRecorder {
             return;
         }
         let settings = &self.0.settings;
-        let denial = HourlyUsage {
-            line: record.lineage(),
-            owner: record.owner.clone(),
-            hour: HourlyUsage::hour_of(settings.clock.now()),
-            outcome: UsageOutcome::Denied(kind),
-            count: 1,
-        };
+        let hour = HourlyUsage::hour_of(settings.clock.now());
+        let denial = HourlyUsage::of(record, hour, UsageOutcome::Denied(kind), 1);
         let (dropped, is_many) = self.0.inbox.deny(denial, settings.most_details);
         if dropped > 0 {
             observe::usage_details_dropped(dropped);

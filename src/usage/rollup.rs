@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::{KeyId, OwnerId, RejectionKind, Timestamp};
+use crate::{KeyId, KeyRecord, OwnerId, RejectionKind, Timestamp};
 
 /// What became of a request with a known key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +62,18 @@ fn start_of(time: Timestamp, length: i64) -> Timestamp {
 }
 
 impl HourlyUsage {
+    /// That of the line of this key.
+    pub(super) fn of(
+        record: &KeyRecord,
+        hour: Timestamp,
+        outcome: UsageOutcome,
+        count: u64,
+    ) -> Self {
+        // Databases keep no NUL, and one bad text must not hold up what is written along with it.
+        let owner = record.owner.clone().filter(|owner| !owner.as_str().contains('\0'));
+        Self { line: record.lineage(), owner, hour, outcome, count }
+    }
+
     /// The hour that a moment is in.
     pub(crate) fn hour_of(time: Timestamp) -> Timestamp {
         start_of(time, HOUR)
@@ -108,7 +120,23 @@ pub struct UsageCount {
 }
 
 impl UsageCount {
-    /// The same by day, in UTC: `hour` is then when the day began.
+    /// The same by day, in UTC: `hour` is then when the day began. In the order of days and, within
+    /// one, of the names of outcomes.
+    ///
+    /// ```
+    /// use tower_api_key::{UsageCount, UsageOutcome};
+    ///
+    /// let count = |hour: &str, count| {
+    ///     UsageCount { hour: hour.parse().unwrap(), outcome: UsageOutcome::Accepted, count }
+    /// };
+    /// let hours = [
+    ///     count("2030-01-01T09:00:00Z", 2),
+    ///     count("2030-01-01T23:00:00Z", 3),
+    ///     count("2030-01-02T00:00:00Z", 7),
+    /// ];
+    /// let days = [count("2030-01-01T00:00:00Z", 5), count("2030-01-02T00:00:00Z", 7)];
+    /// assert_eq!(UsageCount::by_day(&hours), days);
+    /// ```
     pub fn by_day(hours: &[Self]) -> Vec<Self> {
         let mut days = BTreeMap::<(Timestamp, &str), Self>::new();
         for usage in hours {

@@ -77,6 +77,17 @@ async fn denials_take_up_bounded_memory() {
     assert_eq!(hours, (11..=20).map(|hour| at(hour * HOUR)).collect::<Vec<_>>());
 }
 
+#[tokio::test]
+async fn an_owner_that_no_database_keeps_is_left_out() {
+    let (store, _, usage) = setup();
+    let mut record = KeyRecord::clone(&*key(&store, 1).await);
+    record.owner = Some("user\0".into());
+    usage.count(&Arc::new(record));
+    usage.flush().await.unwrap();
+    assert_eq!(counted(&store, Some("user\0")).await, []);
+    assert_eq!(counted(&store, None).await.len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn denials_alone_are_written_as_well() {
     let (store, _, usage) = setup();

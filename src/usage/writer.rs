@@ -15,7 +15,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{collected::Collected, inbox::Inbox, settings::Settings};
+use super::{
+    collected::{Collected, Hours},
+    inbox::Inbox,
+    settings::Settings,
+};
 use crate::{
     HourlyUsage, Timestamp, UsageOutcome, observe,
     store::{KeyRepository, KeyUse, StoreError, StoreErrorKind},
@@ -139,9 +143,8 @@ impl Writer {
             let key_use = KeyUse { last_used_from, ..KeyUse::new(record.id, count, now) };
             fresh.collected.add_use(key_use);
             if keeps_hours {
-                let (line, owner) = (record.lineage(), record.owner.clone());
-                let outcome = UsageOutcome::Accepted;
-                fresh.collected.hours.add(HourlyUsage { line, owner, hour, outcome, count });
+                let usage = HourlyUsage::of(&record, hour, UsageOutcome::Accepted, count);
+                fresh.collected.hours.add(usage);
             }
         }
         let denied = self.inbox.take_denied();
@@ -198,7 +201,7 @@ impl Writer {
                 Err(error) if error.kind() == StoreErrorKind::Unsupported => {
                     self.keeps_hours.store(false, Ordering::Relaxed);
                     observe::usage_by_hour_unsupported();
-                    collected.hours = Default::default();
+                    collected.hours = Hours::default();
                 }
                 result => {
                     result?;

@@ -1,6 +1,7 @@
 //! The stores from outside. [`conformance`] is what every store must do, and [`remote`] what those
 //! must do whose database is a server. What is special about each has a module of its own.
-//! [`connect`] opens them by URL, [`pepper`] is a change of peppers from end to end.
+//! [`connect`] opens them by URL, [`pepper`] is a change of peppers from end to end, and [`usage`]
+//! is what recorders write.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
@@ -27,6 +28,8 @@ mod servers;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod support;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod usage;
 
 use tower_api_key::store::MemoryStore;
 

@@ -84,6 +84,8 @@ mod tests {
             }
             assert!((1..=capacity.max(1)).contains(&debts.len()), "{} of {capacity}", debts.len());
         }
+        // What the documentation says about memory follows from this.
+        assert_eq!(size_of::<Debt>(), 16);
     }
 
     #[test]

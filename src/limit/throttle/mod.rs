@@ -42,11 +42,11 @@ use crate::{Clock, RejectionKind, Timestamp, clock::MonotonicClock};
 ///
 /// # Memory
 ///
-/// Bounded, and little before somebody fails; see [`with_capacity`](Self::with_capacity). When it is
-/// full, those make way who have paid off what they owed, and then those who are nearest to it. To
-/// be forgotten, a guesser who waits needs other addresses that owe as much: for a chance of one in
-/// a hundred half as many as there is room for, for an even one as many. With these it may guess
-/// far more often than it could with what that gains.
+/// Bounded, and little before somebody fails; see [`with_capacity`](Self::with_capacity). When it
+/// is full, those make way who have paid off what they owed, and then those who are nearest to it.
+/// To be forgotten, a guesser who waits needs other addresses that owe as much: for a chance of one
+/// in a hundred half as many as there is room for, for an even one as many. With these it may
+/// guess far more often than it could with what that gains.
 ///
 /// Addresses and credentials are not kept: of both there is a hash, with a secret that is drawn at
 /// start. Of a credential at most one half goes into it.
@@ -83,8 +83,8 @@ struct Settings {
 
 const DEFAULT_CAPACITY: usize = 100_000;
 
-/// What may be owed beyond the quota, by requests that were judged at the same time.
-const MOST_BEYOND: u64 = Duration::from_hours(1).as_nanos() as u64;
+/// What may be owed beyond the quota, by requests that were judged at the same time: an hour.
+const MOST_BEYOND: u64 = 3_600 * 1_000_000_000;
 
 /// A wait of less than a tick is none. Clocks may be late by one, and who comes back when told
 /// must not be too early.
@@ -209,10 +209,8 @@ impl Account {
         self.wait_for(owed)
     }
 
-    /// Adds a failure. Until when no other is admitted then; 0 if one is.
-    ///
-    /// Beyond what the quota admits as well: of many requests that are judged at the same time, each
-    /// is a guess.
+    /// Adds a failure, also beyond what the quota admits: of many requests that are judged at the
+    /// same time, each is a guess. Until when no other is admitted then; 0 if one is.
     fn charge(&self, who: u64, now: u64) -> u64 {
         let owed = self.debts.add(who, now, self.quota.charge(1), self.most());
         self.wait_for(owed).map_or(0, |wait| now.saturating_add(wait))

@@ -203,7 +203,7 @@ proptest! {
     /// quota admits; and whoever waits as told gets one.
     #[test]
     fn no_way_of_guessing_gets_more_than_the_quota(
-        waits in prop::collection::vec(prop_oneof![Just(None), (0_u64..20_000).prop_map(Some)], 1..200),
+        waits in prop::collection::vec(prop::option::of(0_u64..20_000), 1..200),
     ) {
         let (throttle, clock) = setup();
         let client = address("192.0.2.1");
