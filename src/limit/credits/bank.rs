@@ -223,8 +223,8 @@ fn line(flight: &Flight) -> Option<KeyId> {
     flight.account().map(|account| account.line)
 }
 
-fn changed(line: KeyId, old: &Balance, new: Balance) -> BalanceUpdate {
-    let balance = Balance { revision: old.revision + 1, ..new };
+fn changed(line: KeyId, old: &Balance, mut balance: Balance) -> BalanceUpdate {
+    balance.revision = old.revision + 1;
     BalanceUpdate { line, balance, expected: Some(old.revision) }
 }
 
