@@ -22,10 +22,10 @@ use crate::{business, docs, me, problem};
 pub(crate) fn router(
     keys: KeyManager,
     admin: FixedStore,
-    throttle: Option<FailureThrottle>,
+    throttle: Option<&FailureThrottle>,
 ) -> Result<Router, Box<dyn Error>> {
-    let key_layer = throttled(key_layer(&keys)?, throttle.as_ref());
-    let admin_layer = throttled(admin_layer(admin)?, throttle.as_ref());
+    let key_layer = throttled(key_layer(&keys)?, throttle);
+    let admin_layer = throttled(admin_layer(admin)?, throttle);
 
     let (open, open_document) = OpenApiRouter::new().routes(routes!(health)).split_for_parts();
     let (with_key, mut with_key_document) =

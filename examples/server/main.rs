@@ -95,7 +95,8 @@ impl Server {
             .with_rate_limits(limits.clone())
             .with_credits(credits.clone())
             .with_usage(usage.clone());
-        let router = app::router(keys, config.admin.clone(), limits::throttle(&config))?;
+        let throttle = limits::throttle(&config);
+        let router = app::router(keys, config.admin.clone(), throttle.as_ref())?;
         banner::print(listener.local_addr()?, &config)?;
         let client_timeout = config.client_timeout;
         Ok(Self { listener, router, client_timeout, limits, credits, usage, database, signals })

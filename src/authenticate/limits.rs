@@ -1,4 +1,4 @@
-//! 10. Limits: rate limits, then credits. What was denied before has consumed nothing, and what is
+//! Step 10: rate limits, then credits. What was denied before has consumed nothing, and what is
 //! denied here consumes nothing either.
 
 use std::sync::Arc;

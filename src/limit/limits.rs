@@ -110,8 +110,8 @@ impl Limits {
     #[inline]
     pub(crate) fn is(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Some(these), Some(those)) => Arc::ptr_eq(these, those) || these == those,
-            (these, those) => these.is_none() && those.is_none(),
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other) || own == other,
+            (own, other) => own.is_none() && other.is_none(),
         }
     }
 }

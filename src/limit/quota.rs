@@ -202,7 +202,7 @@ mod tests {
         for good in [Duration::from_millis(1), LONGEST_WINDOW] {
             assert_eq!(Quota::new(one, good).unwrap().window(), good);
         }
-        assert_eq!(Quota::new(one, Duration::from_secs(60)), Ok(Quota::per_minute(one)));
+        assert_eq!(Quota::new(one, Duration::from_mins(1)), Ok(Quota::per_minute(one)));
     }
 
     #[test]

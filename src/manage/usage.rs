@@ -10,8 +10,8 @@ impl KeyManager {
     /// Of the hours that began at or after `since` and before `until`, in their order and, within
     /// one, in that of the names of outcomes; hours without requests are left out. The counts come
     /// from [`UsageRecorder`](crate::UsageRecorder)s, and are as current as the last flush of each;
-    /// that of [this manager](Self::with_usage) is flushed first. A key that this handle does not see is [`NotFound`](ManageError::NotFound). A repository that
-    /// keeps no counts is [`Unsupported`](crate::store::StoreErrorKind::Unsupported), here and
+    /// that of [this manager](Self::with_usage) is flushed first. A key that this handle does not see
+    /// is [`NotFound`](ManageError::NotFound). A repository that keeps no counts is [`Unsupported`](crate::store::StoreErrorKind::Unsupported), here and
     /// below.
     ///
     /// ```

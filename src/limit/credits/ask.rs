@@ -105,7 +105,9 @@ mod tests {
 
     fn ask(costs: &[u64], held: u64) -> Ask {
         let mut ask = Ask { held, ..Ask::default() };
-        costs.iter().for_each(|cost| ask.add(*cost));
+        for cost in costs {
+            ask.add(*cost);
+        }
         ask
     }
 

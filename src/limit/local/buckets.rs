@@ -81,8 +81,7 @@ impl Buckets {
     fn shard(&self, bucket: [u64; 2]) -> MutexGuard<'_, Shard> {
         // The map takes other bits of its hash.
         let place = self.hash.hash_one(bucket[0] ^ bucket[1].rotate_left(32)) >> 32;
-        #[expect(clippy::cast_possible_truncation, reason = "32 bits are left")]
-        let place = place as usize % SHARDS;
+        let place = usize::try_from(place).unwrap_or(0) % SHARDS;
         lock(&self.shards[place])
     }
 
