@@ -84,11 +84,11 @@
 //! | `redis` | no | `RedisStore`, `RedisLimiter` | `redis` |
 //! | `redis-cluster` | no | both on a cluster | a few more parts of `redis` |
 //! | `sqlite` | no | `SqliteStore` | `sqlx`, and SQLite compiled from C |
-//! | `metrics` | no | counters for denials, failed lookups of keys and owners, lost subscriptions | `metrics`; nothing on the path of a good key |
+//! | `metrics` | no | counters for denials, and for what fails: lookups, limiters, subscriptions | `metrics`; nothing on the path of a good key |
 //! | `tracing` | yes | an event for each denial and store failure | `tracing`; nothing on the path of a good key |
 //!
-//! Features only add. The rest needs no feature: all sources and formats, scopes, owners, denials,
-//! `MemoryStore`, `FixedStore` and `KeyManager`.
+//! Features only add. The rest needs no feature: all sources and formats, scopes, owners, limits,
+//! credits, usage, denials, `MemoryStore`, `FixedStore` and `KeyManager`.
 //!
 //! # Metrics
 //!

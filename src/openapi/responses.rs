@@ -24,7 +24,7 @@ pub(super) fn denied(kind: RejectionKind) -> Response {
             let description = "Where an API key may be sent, and what is wrong.";
             with_header(response, "WWW-Authenticate", description)
         }
-        StatusCode::SERVICE_UNAVAILABLE => retry_after(response),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => retry_after(response),
         _ => response,
     }
 }

@@ -143,12 +143,11 @@ fn can_deny(config: &Config, kind: RejectionKind) -> bool {
     match kind {
         RejectionKind::Missing => !config.allow_anonymous,
         RejectionKind::InsecureTransport => config.secure_transport.is_some(),
+        RejectionKind::RateLimited => config.rate_limits.is_some(),
+        RejectionKind::CreditsExhausted => config.credits.is_some(),
+        RejectionKind::TooManyFailures => config.throttle.is_some(),
         // Routes say so, see `with_scopes`.
-        RejectionKind::InsufficientScope
-        // There are no limits yet.
-        | RejectionKind::RateLimited
-        | RejectionKind::CreditsExhausted
-        | RejectionKind::TooManyFailures => false,
+        RejectionKind::InsufficientScope => false,
         _ => true,
     }
 }

@@ -84,7 +84,9 @@ proptest! {
             match limiter.check_now(&check).unwrap() {
                 Decision::Allow(standing) => {
                     prop_assert_eq!(excess, 0);
-                    models.iter_mut().for_each(|model| model.admitted.push((now, cost.into())));
+                    for model in &mut models {
+                        model.admitted.push((now, cost.into()));
+                    }
                     // So many more are let in at once, and not one more than that.
                     let quota = quotas[standing.limit];
                     let more = u128::from(standing.remaining);

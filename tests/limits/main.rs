@@ -1,6 +1,8 @@
-//! How much keys may use a service: rate limits, credits and failed guesses.
+//! How much keys may use a service: what counts requests, and what spends credits. What a layer does
+//! with it is tested in `tests/layer/limits`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![allow(clippy::print_stdout, reason = "what was counted is shown")]
 
 mod credits;
 mod local;
@@ -12,4 +14,3 @@ mod redis;
 #[cfg(feature = "redis")]
 #[path = "../support/servers.rs"]
 mod servers;
-mod throttle;

@@ -78,6 +78,8 @@ fn problem() -> ObjectBuilder {
         .property("key", id("The API key that there is already."))
         .property("rotated_to", id("The API key that has replaced this one."))
         .property("missing_scopes", scopes("The scopes that the API key lacks."))
+        .property("limit", text("The rate limit that is used up, by its name."))
+        .property("credits_remaining", integer("How many credits there are.").minimum(Some(0)))
         .required("type")
         .required("title")
         .required("status")

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tower_api_key::{
-    ApiKeyLayer, Guard, KeyManager, KeySource, management_router,
+    ApiKeyLayer, Credits, FailureThrottle, Guard, KeyManager, KeySource, LocalLimiter, Quota,
+    RateLimits, management_router, nonzero,
     openapi::{self, Security},
     store::MemoryStore,
 };
@@ -147,6 +148,18 @@ fn denials_are_those_of_the_layer() {
     assert!(codes(&document, "403").contains("insecure_transport"));
     let uniform = ["invalid_key", "missing_key"].map(str::to_owned);
     assert_eq!(codes(&document, "401"), BTreeSet::from(uniform));
+    assert!(codes(&document, "429").is_empty(), "it limits nobody");
+
+    let store = MemoryStore::new();
+    let limited = layer([KeySource::bearer()])
+        .with_rate_limits(RateLimits::new(LocalLimiter::new()))
+        .with_credits(Credits::new(store))
+        .with_failure_throttle(FailureThrottle::new(Quota::per_minute(nonzero!(60))));
+    let document = secured(limited);
+    let denials = ["credits_exhausted", "rate_limited", "too_many_failures"].map(str::to_owned);
+    assert_eq!(codes(&document, "429"), BTreeSet::from(denials));
+    let answer = &document["paths"]["/keys/{id}"]["get"]["responses"]["429"];
+    assert!(answer["headers"]["Retry-After"].is_object());
 }
 
 #[test]

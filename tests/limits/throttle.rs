@@ -1,1 +1,0 @@
-//! `FailureThrottle`: callers with too many failures wait.
