@@ -99,8 +99,8 @@ impl Limits {
     #[inline]
     pub(crate) fn is(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Some(these), Some(those)) => Arc::ptr_eq(these, those) || these == those,
-            (these, those) => these.is_none() && those.is_none(),
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others) || own == others,
+            (own, others) => own.is_none() && others.is_none(),
         }
     }
 }

@@ -35,10 +35,10 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-/// What the unit tests of statements run against.
-#[cfg(all(test, any(feature = "mysql", feature = "postgres")))]
+/// What the unit tests of statements and scripts run against.
+#[cfg(all(test, any(feature = "mysql", feature = "postgres", feature = "redis")))]
 #[path = "../../tests/support/servers.rs"]
-mod servers;
+pub(crate) mod servers;
 
 use std::{net::IpAddr, sync::Arc};
 

@@ -10,12 +10,10 @@ use proptest::{
 use redis::{Client, Connection, FromRedisValue, Script};
 
 use super::buckets::{Ask, Lent, decision, give_back_args, lease_args, take_args};
-use crate::{Bucket, Decision, KeyId, Limit, LimitCheck, Limits, Quota, Standing};
-
-#[path = "../../../tests/support/servers.rs"]
-mod servers;
-
-use servers::{Server, unique_name};
+use crate::{
+    Bucket, Decision, KeyId, Limit, LimitCheck, Limits, Quota, Standing,
+    store::servers::{Server, unique_name},
+};
 
 /// In the place of `clock.lua`: the last argument is the time, and nothing is forgotten meanwhile.
 const CLOCK: &str = "
@@ -278,15 +276,13 @@ fn no_window_has_more_than_the_quota_however_leases_are_spent() {
                         }
                     }
                 }
-                6..8 => {
-                    if !held.is_empty() {
-                        let place = random(0..held.len() as u64);
-                        let lease = &mut held[usize::try_from(place).unwrap()];
-                        let some = random(0..u64::from(lease.left) * 2 + 1);
-                        let some = lease.left.min(u32::try_from(some).unwrap());
-                        lease.left -= some;
-                        spent.push((now, some.into()));
-                    }
+                6..8 if !held.is_empty() => {
+                    let place = random(0..held.len() as u64);
+                    let lease = &mut held[usize::try_from(place).unwrap()];
+                    let some = random(0..u64::from(lease.left) * 2 + 1);
+                    let some = lease.left.min(u32::try_from(some).unwrap());
+                    lease.left -= some;
+                    spent.push((now, some.into()));
                 }
                 _ => {}
             }
