@@ -16,7 +16,7 @@ use super::{
     buckets::{Buckets, nanos},
     lease::{Lease, Moment, batch},
 };
-use crate::{Bucket, Decision, KeyId, LimitCheck, OwnerId, store::DigestHash};
+use crate::{Bucket, Decision, KeyId, LimitCheck, OwnerId, store::digest_map::DigestHash};
 
 /// How many buckets may have a lease. Each takes some 300 bytes, and all that are not in use are
 /// forgotten; requests of more are decided one by one.

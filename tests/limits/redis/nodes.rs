@@ -26,20 +26,14 @@ const INACCURACY: Duration = Duration::from_millis(1);
 /// machine is.
 pub(super) fn assert_never_over(admissions: &mut [Admission], quota: Quota) {
     admissions.sort_by_key(|admission| admission.answered);
-    let mut fullest = 0.0_f64;
     for first in admissions.iter() {
         let mut count = 0;
         for last in admissions.iter().filter(|last| last.asked >= first.asked) {
             count += 1;
             let most = quota.most_within(last.answered - first.asked + INACCURACY);
             assert!(count <= most, "{count} requests where {most} are admitted");
-            #[expect(clippy::cast_precision_loss, reason = "for people")]
-            {
-                fullest = fullest.max(count as f64 / most as f64);
-            }
         }
     }
-    println!("{} requests, at the most {:.1} % of a window", admissions.len(), fullest * 100.0);
 }
 
 /// Asks without a pause, `tasks` times at once on every node.
@@ -146,7 +140,6 @@ async fn leased(nodes: usize) {
         steady(&nodes, 950, (line, &limits), Duration::from_secs(3)).await;
     assert_never_over(&mut admissions, THOUSAND);
     let (used, scripts) = (admissions.len(), scripts(&server.url()) - before);
-    println!("{used} of {asked} with {scripts} scripts");
     assert!(used * 3 >= asked as usize * 2, "{used} of {asked}");
     assert!(scripts * 40 <= u64::from(asked), "{scripts} for {asked}");
 }
