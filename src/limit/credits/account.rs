@@ -1,7 +1,6 @@
 //! [`Account`]: the credits of a line that this node holds, and what it knows of the others.
 
 use std::{
-    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -15,6 +14,7 @@ use super::{
     Spend,
     ask::{Ask, Askers},
     bank::{Taken, Trouble},
+    flight::{Deposit, Flight, Giving, Landed, Returned, Waiter},
 };
 use crate::{KeyId, KeyRecord, Timestamp, store::StoreError};
 
@@ -75,17 +75,6 @@ impl Short {
     }
 }
 
-/// How a call of the store ended.
-#[derive(Clone, Debug)]
-pub(super) enum Landed {
-    /// The store was asked for credits, and answered or did not.
-    Took(Result<(), StoreError>),
-    /// It was not asked for any.
-    Gave,
-}
-
-pub(super) type Waiter = watch::Receiver<Option<Landed>>;
-
 /// How long a line is believed to be exhausted without asking again. Top-ups are known by the
 /// record; this is for what other nodes give back.
 const EXHAUSTED: Duration = Duration::from_secs(1);
@@ -95,31 +84,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Rounds after which what was not used is given back.
 const IDLE_ROUNDS: u32 = 3;
-
-/// What somebody finds who wants to give back what is held.
-pub(super) enum Giving {
-    Nothing,
-    Busy(Waiter),
-    Off(Flight, Deposit),
-}
-
-/// Credits on their way back.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Deposit {
-    pub(super) amount: u64,
-    pub(super) epoch: u64,
-}
-
-/// What became of them.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Returned {
-    /// The store has them, unless its balance is another one by now; this is what it has left.
-    Done { left: u64 },
-    /// It surely has not got them.
-    NotMade,
-    /// It may have got them, so they are not held any longer.
-    Unknown,
-}
 
 impl Account {
     pub(super) fn new(line: KeyId) -> Self {
@@ -298,7 +262,7 @@ impl Account {
     }
 
     /// The store has answered.
-    fn took(&self, ask: &Ask, taken: &Taken, most: u64) {
+    pub(super) fn took(&self, ask: &Ask, taken: &Taken, most: u64) {
         let mut state = self.state();
         state.failure = None;
         state.ask.is_careful = false;
@@ -331,7 +295,7 @@ impl Account {
     }
 
     /// The store has not.
-    fn took_not(&self, trouble: Trouble, now: Timestamp) {
+    pub(super) fn took_not(&self, trouble: Trouble, now: Timestamp) {
         let mut state = self.state();
         state.failure = Some((now, trouble.error.clone()));
         state.ask.is_careful |= trouble.lost > 0;
@@ -339,7 +303,7 @@ impl Account {
     }
 
     /// Credits on their way back have arrived, or not.
-    fn gave(&self, deposit: Deposit, returned: Returned) {
+    pub(super) fn gave(&self, deposit: Deposit, returned: Returned) {
         let mut state = self.state();
         match returned {
             Returned::Done { left } => {
@@ -353,6 +317,14 @@ impl Account {
         self.land(state, Landed::Gave);
     }
 
+    /// The task that was to call it is gone.
+    pub(super) fn gave_up(&self) {
+        let error = StoreError::unavailable("the call of the store was given up");
+        let mut state = self.state();
+        state.ask.is_careful = true;
+        self.land(state, Landed::Took(Err(error)));
+    }
+
     fn land(&self, mut state: MutexGuard<'_, State>, landed: Landed) {
         let Ask { epoch, is_careful, .. } = state.ask;
         state.ask = Ask { epoch, is_careful, ..Ask::default() };
@@ -361,48 +333,6 @@ impl Account {
         drop(state);
         if let Some(flight) = flight {
             flight.send_replace(Some(landed));
-        }
-    }
-}
-
-/// A call of the store on its way. Ends also when its task panics or its runtime is shut down.
-pub(super) struct Flight(Option<Arc<Account>>);
-
-impl Flight {
-    fn of(account: &Arc<Account>) -> Self {
-        Self(Some(account.clone()))
-    }
-
-    pub(super) fn account(&self) -> Option<&Account> {
-        self.0.as_deref()
-    }
-
-    pub(super) fn took(mut self, ask: &Ask, taken: &Taken, most: u64) {
-        if let Some(account) = mem::take(&mut self.0) {
-            account.took(ask, taken, most);
-        }
-    }
-
-    pub(super) fn took_not(mut self, trouble: Trouble, now: Timestamp) {
-        if let Some(account) = mem::take(&mut self.0) {
-            account.took_not(trouble, now);
-        }
-    }
-
-    pub(super) fn gave(mut self, deposit: Deposit, returned: Returned) {
-        if let Some(account) = mem::take(&mut self.0) {
-            account.gave(deposit, returned);
-        }
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        if let Some(account) = mem::take(&mut self.0) {
-            let error = StoreError::unavailable("the call of the store was given up");
-            let mut state = account.state();
-            state.ask.is_careful = true;
-            account.land(state, Landed::Took(Err(error)));
         }
     }
 }

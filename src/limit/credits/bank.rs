@@ -10,8 +10,8 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
-    account::{Deposit, Flight, Returned},
     ask::Ask,
+    flight::{Deposit, Flight, Returned},
 };
 use crate::{
     Balance, Clock, KeyId, Timestamp, observe,

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::{Inner, account::Giving};
+use super::{Inner, flight::Giving};
 use crate::store::StoreError;
 
 /// Whether the background task runs.
