@@ -60,6 +60,9 @@ fn pay(
         return admit(config, request, attempt, record, Consumption { rate, credits: None });
     };
     let cost = credits.cost(request);
+    if cost == 0 {
+        return admit(config, request, attempt, record, Consumption { rate, credits: None });
+    }
     if let Some(spend) = credits.spend_now(&record, cost) {
         return paid(config, request, attempt, record, rate, Ok(spend));
     }
