@@ -29,6 +29,12 @@ Be refused: without a key, with a wrong one, and for a scope that it lacks.
 Ask which key it is, and keep its id.
     ID=$(curl -sS {url}/me/key -H "X-API-Key: $KEY" | sed 's/.*"id":"\([^"]*\)".*/\1/')
 
+Let it make one request a minute, use that, and be refused. Then see what became of its requests.
+    curl -sS {show} -X PATCH {url}/admin/api-keys/$ID -H "X-Admin-Key: $ADMIN_API_KEY" -H 'Content-Type: application/json' -d '{"limits":[{"name":"minute","requests":1,"window_seconds":60}]}'
+    curl -sS {show} {url}/articles -H "X-API-Key: $KEY"
+    curl -sS {show} {url}/articles -H "X-API-Key: $KEY"
+    curl -sS {show} {url}/admin/api-keys/$ID/usage -H "X-Admin-Key: $ADMIN_API_KEY"
+
 List the owner's keys, revoke this one, and be refused.
     curl -sS {show} "{url}/admin/api-keys?owner=user-1" -H "X-Admin-Key: $ADMIN_API_KEY"
     curl -sS {show} -X POST {url}/admin/api-keys/$ID/revoke -H "X-Admin-Key: $ADMIN_API_KEY"

@@ -155,12 +155,6 @@ impl RateLimits {
         self.0.limiter.close().await;
     }
 
-    /// Whether this tier is known, where any is.
-    pub(crate) fn may_be_tier(&self, tier: &str) -> bool {
-        let mut names = self.0.tiers.names().peekable();
-        names.peek().is_none() || names.any(|name| name == tier)
-    }
-
     /// Checks and counts a request with this key.
     #[inline]
     pub(crate) fn check(&self, request: &RequestHead<'_>, record: &Arc<KeyRecord>) -> Limited {

@@ -42,7 +42,8 @@ impl Tiers {
         self
     }
 
-    /// The limits of keys that have none of their own and no tier, or one that nobody knows.
+    /// The limits of keys that have none of their own and no tier, or one that nobody knows. Without
+    /// these, nothing limits such keys: not those whose tier is misspelt, either.
     #[must_use]
     pub fn with_default(mut self, limits: Limits) -> Self {
         self.default = limits;

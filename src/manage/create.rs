@@ -149,7 +149,6 @@ impl KeyManager {
             ..KeyDetails::default()
         });
         validate::record(&record)?;
-        self.check_tier(&record)?;
         Ok(record)
     }
 

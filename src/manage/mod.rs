@@ -116,8 +116,7 @@ impl KeyManager {
         self
     }
 
-    /// Limits how many requests keys may make, in the [`layer`](Self::layer). Keys can then have
-    /// no tier but those that the limits know, if they know any.
+    /// Limits how many requests keys may make, in the [`layer`](Self::layer).
     pub fn with_rate_limits(mut self, limits: RateLimits) -> Self {
         self.rate_limits = Some(limits);
         self
@@ -185,16 +184,6 @@ impl KeyManager {
             layer = layer.with_usage(usage.clone());
         }
         layer
-    }
-
-    /// Refuses a tier that no limits are known of.
-    fn check_tier(&self, record: &KeyRecord) -> Result<(), InvalidField> {
-        match (&self.rate_limits, &record.details.tier) {
-            (Some(limits), Some(tier)) if !limits.may_be_tier(tier) => {
-                Err(InvalidField::new("tier", "is none of those that there are"))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The time by this manager's clock.

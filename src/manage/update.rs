@@ -68,12 +68,9 @@ impl KeyManager {
         record: &mut KeyRecord,
         patch: &KeyPatch,
     ) -> Result<(), ManageError> {
-        let (scopes, tier) = (record.scopes.clone(), record.details.tier.clone());
+        let scopes = record.scopes.clone();
         patch.apply(record);
         validate::record(record)?;
-        if record.details.tier != tier {
-            self.check_tier(record)?;
-        }
         if record.scopes != scopes {
             self.access.check_scopes(&record.scopes)?;
         }

@@ -11,6 +11,7 @@ mod databases;
 mod docs;
 mod hostile;
 mod leaks;
+mod limited;
 mod limits;
 mod lists;
 mod managed;

@@ -27,6 +27,7 @@ pub(crate) fn command() -> Command {
         "REDIS_URL",
         "CACHE_TTL",
         "CLIENT_TIMEOUT",
+        "FAILURES_PER_MINUTE",
         "ADMIN_API_KEY",
         "RUST_LOG",
     ] {

@@ -1,8 +1,7 @@
 //! Which limits a key has, and what they count.
 
 use tower_api_key::{
-    Grace, KeyManager, KeyPatch, LocalLimiter, ManageError, NewKey, Quota, RateLimits,
-    RejectionKind, Tiers, nonzero,
+    Grace, KeyManager, LocalLimiter, NewKey, Quota, RateLimits, RejectionKind, Tiers, nonzero,
     store::{KeyRepository, MemoryStore},
 };
 
@@ -136,26 +135,6 @@ async fn a_hook_says_what_a_request_costs() {
     assert_eq!(send_to("/"), "admitted");
     assert_eq!(send_to("/"), "rate_limited");
     assert_eq!(send_to("/free"), "admitted");
-}
-
-#[tokio::test]
-async fn a_manager_knows_which_tiers_there_are() {
-    let tiers = Tiers::new().with_tier("basic", limits(Quota::per_hour(nonzero!(2))));
-    let rate = RateLimits::new(LocalLimiter::new().with_clock(clock())).with_tiers(tiers);
-    let manager = KeyManager::new(MemoryStore::new()).with_rate_limits(rate);
-    let of_tier = |tier: &str| NewKey { tier: Some(tier.to_owned()), ..NewKey::named("key") };
-    let refused = manager.create(of_tier("premium")).await.unwrap_err();
-    assert_eq!(refused.to_string(), "tier is none of those that there are");
-    let issued = manager.create(of_tier("basic")).await.unwrap();
-    let patch = |tier: Option<&str>| KeyPatch {
-        tier: Some(tier.map(str::to_owned)),
-        ..KeyPatch::default()
-    };
-    let refused = manager.update(issued.record.id, patch(Some("premium"))).await;
-    assert!(matches!(refused, Err(ManageError::Invalid(invalid)) if invalid.field() == "tier"));
-    assert_eq!(admitted(&manager.layer(), issued.secret.expose()), 2);
-    manager.update(issued.record.id, patch(None)).await.unwrap();
-    assert_eq!(admitted(&manager.layer(), issued.secret.expose()), 10);
 }
 
 /// A client that does what it is told succeeds.
