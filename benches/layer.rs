@@ -25,11 +25,20 @@ fn main() {
     time_admitted(&mut group, "bare service", PassThrough(empty), key);
     time_admitted(&mut group, "floor", setup.floor(empty), key);
     time_admitted(&mut group, "layer", setup.layered(empty), key);
-    time_admitted(&mut group, "layer that counts uses", setup.counting(empty), key);
     time_admitted(&mut group, "lenient layer, one source", setup.lenient(empty), key);
     time_admitted(&mut group, "layer over a cache", setup.cached(empty), key);
+    time_admitted(&mut group, "the same, uses counted", setup.counting(empty), key);
     time_admitted(&mut group, "the same, a local limit", setup.limited(empty, false), key);
-    time_admitted(&mut group, "the same, and its fields", setup.limited(empty, true), key);
+    #[cfg(feature = "redis")]
+    if let Some(service) = setup.leased(empty) {
+        time_admitted(&mut group, "the same, a leased limit", service, key);
+    }
+    time_admitted(
+        &mut group,
+        "the same, a local limit and its fields",
+        setup.limited(empty, true),
+        key,
+    );
     group.finish();
 
     let mut group = criterion.benchmark_group("valid key, cache headers");

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 #![allow(clippy::print_stdout, reason = "that is what it is for")]
+#![allow(clippy::cast_precision_loss, reason = "for a ratio that people read")]
 
 #[path = "support/memory.rs"]
 mod memory;

@@ -41,7 +41,12 @@ pub(crate) enum Admission {
     /// Without a credential, where that is allowed.
     Anonymous,
     /// With a good key.
-    Authenticated { key: AuthenticatedKey, place: Place, consumed: Consumption },
+    Authenticated {
+        key: AuthenticatedKey,
+        place: Place,
+        /// What its response tells of its limits, if anything.
+        consumed: Option<Box<Consumption>>,
+    },
 }
 
 /// A request that waits.
@@ -212,7 +217,7 @@ fn judge(
     if config.rate_limits.is_some() || config.credits.is_some() {
         return limits::check(config, request, attempt, record);
     }
-    admit(config, request, attempt, record, Consumption::default())
+    admit(config, request, attempt, record, None)
 }
 
 /// The request is let in, whatever the inner service says.
@@ -222,18 +227,32 @@ fn admit(
     request: &RequestHead<'_>,
     attempt: Attempt,
     record: Arc<KeyRecord>,
-    consumed: Consumption,
+    consumed: Option<Box<Consumption>>,
 ) -> Outcome {
-    if attempt.turn > 0 {
-        peppers::renew_digest(config, request, &record);
+    let is_awaited = record.details.get().is_some_and(|details| details.rotation.is_awaited);
+    if attempt.turn > 0 || is_awaited {
+        look_after(config, request, attempt, &record);
     }
-    if record.details.get().is_some_and(|details| details.rotation.is_awaited)
+    let key = AuthenticatedKey::new(record);
+    Outcome::Admit(Admission::Authenticated { key, place: attempt.place, consumed })
+}
+
+/// What this use changes about the key.
+#[cold]
+fn look_after(
+    config: &Config,
+    request: &RequestHead<'_>,
+    attempt: Attempt,
+    record: &Arc<KeyRecord>,
+) {
+    if attempt.turn > 0 {
+        peppers::renew_digest(config, request, record);
+    }
+    if record.details.rotation.is_awaited
         && let Some(upkeep) = &config.upkeep
     {
         upkeep.start_grace(record.id, config.clock.now());
     }
-    let key = AuthenticatedKey::new(record);
-    Outcome::Admit(Admission::Authenticated { key, place: attempt.place, consumed })
 }
 
 /// Fails closed: an address that nobody can tell is not an allowed one.

@@ -1,6 +1,6 @@
 //! [`Config`]: what a layer and its services share, and [`RequestHead`], what hooks see.
 
-use std::{fmt, mem, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, request::Parts};
 
@@ -53,7 +53,7 @@ pub(crate) struct Config {
 pub(crate) struct Aftercare {
     pub(crate) cache: CacheCare,
     pub(crate) retirement: Option<Retirement>,
-    pub(crate) consumed: Consumption,
+    pub(crate) consumed: Option<Box<Consumption>>,
 }
 
 /// A user's function of the request.
@@ -108,9 +108,9 @@ impl Config {
             if self.cache_headers { CacheCare::for_admission(admission) } else { CacheCare::None };
         let (retirement, consumed) = match admission {
             Admission::Authenticated { key, consumed, .. } => {
-                (Retirement::of(key.record()), mem::take(consumed))
+                (Retirement::of(key.record()), consumed.take())
             }
-            Admission::PassBy | Admission::Anonymous => (None, Consumption::default()),
+            Admission::PassBy | Admission::Anonymous => (None, None),
         };
         Aftercare { cache, retirement, consumed }
     }
@@ -131,7 +131,21 @@ impl Config {
         request: &RequestHead<'_>,
         credential: &Credential<'_>,
     ) -> Option<Rejection> {
-        let throttle = self.throttle.as_ref().filter(|throttle| throttle.is_busy())?;
+        match &self.throttle {
+            Some(throttle) if throttle.is_busy() => {
+                self.throttled_by(throttle, request, credential)
+            }
+            _ => None,
+        }
+    }
+
+    #[inline(never)]
+    fn throttled_by(
+        &self,
+        throttle: &FailureThrottle,
+        request: &RequestHead<'_>,
+        credential: &Credential<'_>,
+    ) -> Option<Rejection> {
         let address = self.address(request)?;
         let wait = credential.with_key(|key| throttle.must_wait(address, key))??;
         Some(Rejection::new(RejectionKind::TooManyFailures).with_retry_after(wait))

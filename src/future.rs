@@ -141,14 +141,18 @@ fn finish<ResBody>(
 ) -> Response<Either<ResBody, Full<Bytes>>> {
     if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
         config.denied(rejection, None);
-        after.consumed.apply(denial.headers_mut());
+        if let Some(consumed) = &after.consumed {
+            consumed.apply(denial.headers_mut());
+        }
         return denial.map(Either::Right);
     }
     after.cache.apply(config.vary.as_ref(), response.headers_mut());
     if let Some(retirement) = &after.retirement {
         retirement.apply(response.headers_mut());
     }
-    after.consumed.apply(response.headers_mut());
+    if let Some(consumed) = &after.consumed {
+        consumed.apply(response.headers_mut());
+    }
     response.map(Either::Left)
 }
 

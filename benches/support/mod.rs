@@ -173,13 +173,15 @@ pub(crate) struct Setup {
     floor_keys: Arc<HashMap<[u8; 32], Arc<KeyRecord>, BuildHasherDefault<FirstWord>>>,
     /// A key that is in the store.
     pub(crate) valid: String,
+    #[cfg(feature = "redis")]
+    valid_record: Arc<KeyRecord>,
     /// A well-formed key that is not.
     pub(crate) unknown: String,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
-        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let store = MemoryStore::new();
         let manager = KeyManager::new(store.clone());
         let mut floor_keys = HashMap::default();
@@ -201,7 +203,22 @@ impl Setup {
         }
         let cached = KeyManager::new(cache);
         let floor_keys = Arc::new(floor_keys);
-        Self { runtime, store, manager, cached, floor_keys, valid, unknown }
+        #[cfg(feature = "redis")]
+        let valid_record = {
+            let digest = tower_api_key::KeyHasher::sha256().digest(&valid);
+            runtime.block_on(store.find(&digest)).unwrap().unwrap()
+        };
+        Self {
+            runtime,
+            store,
+            manager,
+            cached,
+            floor_keys,
+            valid,
+            #[cfg(feature = "redis")]
+            valid_record,
+            unknown,
+        }
     }
 
     pub(crate) fn floor(&self, inner: NoOp) -> Floor {
@@ -219,10 +236,11 @@ impl Setup {
         self.layer().insecure_without_cache_headers().layer(inner)
     }
 
-    /// [`layered`](Self::layered) with a recorder of uses.
+    /// [`cached`](Self::cached) with a recorder of uses.
     pub(crate) fn counting(&self, inner: NoOp) -> ApiKeyAuth<NoOp> {
         let usage = UsageRecorder::new(self.store.clone());
-        self.layer().insecure_without_cache_headers().with_usage(usage).layer(inner)
+        let layer = self.cached.layer().insecure_without_cache_headers().with_usage(usage);
+        self.warmed(layer.layer(inner))
     }
 
     /// [`layered`](Self::layered) with a cache in front of the store, that knows of both keys.
@@ -242,14 +260,34 @@ impl Setup {
 
     /// [`cached`](Self::cached) with a rate limit that is counted in memory.
     pub(crate) fn limited(&self, inner: NoOp, with_fields: bool) -> ApiKeyAuth<NoOp> {
-        // As many as are ever sent.
-        let quota = Quota::per_second(nonzero!(u32::MAX));
-        let limits = Limits::new([Limit::new("second", quota).unwrap()]).unwrap();
-        let rate =
-            RateLimits::new(LocalLimiter::new()).with_tiers(Tiers::new().with_default(limits));
+        let rate = RateLimits::new(LocalLimiter::new());
         let rate = if with_fields { rate } else { rate.without_headers() };
-        let layer = self.cached.layer().insecure_without_cache_headers().with_rate_limits(rate);
-        self.warmed(layer.layer(inner))
+        self.warmed(self.with_limits(rate).layer(inner))
+    }
+
+    /// [`cached`](Self::cached) with a rate limit that is lent by Redis: enough requests for a minute
+    /// of this bench. `None` where there is no Redis.
+    #[cfg(feature = "redis")]
+    pub(crate) fn leased(&self, inner: NoOp) -> Option<ApiKeyAuth<NoOp>> {
+        use tower_api_key::{Bucket, LimitCheck, RateLimiter, RedisLimiter};
+
+        let url = std::env::var("TEST_REDIS_URL");
+        let url = url.unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
+        let limits = limits();
+        self.runtime.block_on(async {
+            let limiter = RedisLimiter::connect(&url).await.ok()?.with_prefix("bench").unwrap();
+            let limiter = limiter.leased().with_lease_time(Duration::from_mins(1));
+            let bucket = Bucket::Line(self.valid_record.lineage());
+            let check = LimitCheck::new(bucket, &limits).with_cost(1_000_000_000);
+            limiter.check(&check).await.unwrap();
+            limiter.give_back(&check);
+            Some(self.with_limits(RateLimits::new(limiter).without_headers()).layer(inner))
+        })
+    }
+
+    fn with_limits(&self, rate: RateLimits) -> ApiKeyLayer {
+        let rate = rate.with_tiers(Tiers::new().with_default(limits()));
+        self.cached.layer().insecure_without_cache_headers().with_rate_limits(rate)
     }
 
     /// The lenient layer of `ApiKeyLayer::new`, with one source.
@@ -259,6 +297,12 @@ impl Setup {
             .insecure_without_cache_headers()
             .layer(inner)
     }
+}
+
+/// More than are ever sent.
+fn limits() -> Limits {
+    let quota = Quota::per_second(nonzero!(1_000_000)).with_burst(nonzero!(u32::MAX));
+    Limits::new([Limit::new("second", quota).unwrap()]).unwrap()
 }
 
 /// A request with 13 headers, one of them the key's, and one extension, as servers attach them.

@@ -57,11 +57,11 @@ fn pay(
 ) -> Outcome {
     let spends = record.details.get().is_some_and(|details| details.credits.is_some());
     let Some(credits) = config.credits.as_ref().filter(|_| spends) else {
-        return admit(config, request, attempt, record, Consumption { rate, credits: None });
+        return admit(config, request, attempt, record, Consumption::new(rate, None));
     };
     let cost = credits.cost(request);
     if cost == 0 {
-        return admit(config, request, attempt, record, Consumption { rate, credits: None });
+        return admit(config, request, attempt, record, Consumption::new(rate, None));
     }
     if let Some(spend) = credits.spend_now(&record, cost) {
         return paid(config, request, attempt, record, rate, Ok(spend));
@@ -85,7 +85,7 @@ pub(super) fn paid(
 ) -> Outcome {
     let rejection = match spend {
         Ok(Spend::Done { remaining }) => {
-            let consumed = Consumption { rate, credits: Some(remaining) };
+            let consumed = Consumption::new(rate, Some(remaining));
             return admit(config, request, attempt, record, consumed);
         }
         Ok(Spend::Short { remaining, retry_after }) => {

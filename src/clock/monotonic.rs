@@ -1,8 +1,6 @@
 //! [`MonotonicClock`]: time that never goes back.
 
-use std::time::Duration;
-#[cfg(not(all(feature = "cache", target_os = "linux")))]
-use std::time::Instant;
+use std::{sync::LazyLock, time::Instant};
 
 use crate::{Clock, SystemClock, Timestamp};
 
@@ -13,74 +11,54 @@ use crate::{Clock, SystemClock, Timestamp};
 /// an hour when that is set back by one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MonotonicClock {
-    made_at: Timestamp,
-    since: Beginning,
+    /// What the operating system's clock showed when its monotonic one showed zero, in
+    /// milliseconds.
+    zero: i64,
 }
 
 impl MonotonicClock {
     pub(crate) fn new() -> Self {
-        Self { made_at: SystemClock.now(), since: Beginning::now() }
+        Self { zero: SystemClock.now().as_unix_millis() - millis() }
     }
 }
 
 impl Clock for MonotonicClock {
     #[inline]
     fn now(&self) -> Timestamp {
-        self.made_at.saturating_add(self.since.elapsed())
+        Timestamp::from_unix_millis(self.zero.saturating_add(millis()))
     }
 }
 
-/// As of the last tick, like [`CoarseClock`](super::CoarseClock) and for the same reason.
+/// Milliseconds since some moment. As of the last tick, like [`CoarseClock`](super::CoarseClock) and
+/// for the same reason.
 #[cfg(all(feature = "cache", target_os = "linux"))]
-#[derive(Clone, Copy, Debug)]
-struct Beginning(Duration);
+#[inline]
+fn millis() -> i64 {
+    use nix::time::{ClockId, clock_gettime};
 
-#[cfg(all(feature = "cache", target_os = "linux"))]
-impl Beginning {
-    #[inline]
-    fn now() -> Self {
-        use nix::time::{ClockId, clock_gettime};
-
-        // Linux has this clock since version 2.6.32. One that stands still would let everybody
-        // wait for ever, so there is another way.
-        let Ok(time) = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE) else { return Self::exact() };
-        let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
-        let millis = u64::try_from(time.tv_nsec() / 1_000_000).unwrap_or(0);
-        Self(Duration::from_millis(seconds.saturating_mul(1_000).saturating_add(millis)))
-    }
-
-    #[cold]
-    fn exact() -> Self {
-        use std::{sync::LazyLock, time::Instant};
-
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        Self(START.elapsed())
-    }
-
-    #[inline]
-    fn elapsed(self) -> Duration {
-        Self::now().0.saturating_sub(self.0)
+    match clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE) {
+        Ok(time) => time.tv_sec().saturating_mul(1_000).saturating_add(time.tv_nsec() / 1_000_000),
+        // Linux has this clock since version 2.6.32. One that stands still would let everybody wait
+        // for ever, so there is another way.
+        Err(_) => exact_millis(),
     }
 }
 
 #[cfg(not(all(feature = "cache", target_os = "linux")))]
-#[derive(Clone, Copy, Debug)]
-struct Beginning(Instant);
+fn millis() -> i64 {
+    exact_millis()
+}
 
-#[cfg(not(all(feature = "cache", target_os = "linux")))]
-impl Beginning {
-    fn now() -> Self {
-        Self(Instant::now())
-    }
-
-    #[inline]
-    fn elapsed(self) -> Duration {
-        self.0.elapsed()
-    }
+#[cold]
+fn exact_millis() -> i64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    i64::try_from(START.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Half a second is no expectation, but rules out a clock that shows something else.

@@ -27,12 +27,18 @@ pub struct Rejection {
     key: Option<DeniedKey>,
     retry_after: Option<Duration>,
     missing_scopes: Option<Arc<Scopes>>,
-    /// The rate limit that was used up.
-    limit: Option<Arc<LimitReport>>,
-    credits_remaining: Option<u64>,
+    /// What was used up.
+    exhausted: Option<Arc<Exhausted>>,
     source: Option<Arc<dyn Error + Send + Sync>>,
     /// Set once a layer has answered with it, so that a layer further out leaves it alone.
     rendered: bool,
+}
+
+/// What a key has used up.
+#[derive(Debug)]
+enum Exhausted {
+    Rate(LimitReport),
+    Credits { remaining: u64 },
 }
 
 /// What is known of the key that was denied.
@@ -65,8 +71,7 @@ impl Rejection {
             key: None,
             retry_after: None,
             missing_scopes: None,
-            limit: None,
-            credits_remaining: None,
+            exhausted: None,
             source: None,
             rendered: false,
         }
@@ -82,14 +87,14 @@ impl Rejection {
 
     /// A denial because this limit is used up.
     pub(crate) fn rate_limited(report: LimitReport, retry_after: Duration) -> Self {
-        Self { limit: Some(Arc::new(report)), ..Self::new(RejectionKind::RateLimited) }
-            .with_retry_after(retry_after)
+        let exhausted = Some(Arc::new(Exhausted::Rate(report)));
+        Self { exhausted, ..Self::new(RejectionKind::RateLimited) }.with_retry_after(retry_after)
     }
 
     /// A denial because so many credits are not enough; they may come back.
     pub(crate) fn credits_exhausted(remaining: u64, retry_after: Option<Duration>) -> Self {
         Self {
-            credits_remaining: Some(remaining),
+            exhausted: Some(Arc::new(Exhausted::Credits { remaining })),
             retry_after,
             ..Self::new(RejectionKind::CreditsExhausted)
         }
@@ -154,13 +159,24 @@ impl Rejection {
     /// The name of the rate limit that is used up; set for [`RejectionKind::RateLimited`] by a
     /// layer.
     pub fn limit(&self) -> Option<&str> {
-        self.limit.as_ref()?.limit().map(crate::Limit::name)
+        self.limit_report()?.limit().map(crate::Limit::name)
     }
 
     /// How many credits there are, which are not enough; set for
     /// [`RejectionKind::CreditsExhausted`] by a layer.
-    pub const fn credits_remaining(&self) -> Option<u64> {
-        self.credits_remaining
+    pub fn credits_remaining(&self) -> Option<u64> {
+        match self.exhausted.as_deref()? {
+            Exhausted::Credits { remaining } => Some(*remaining),
+            Exhausted::Rate(_) => None,
+        }
+    }
+
+    /// How the limit stands that is used up.
+    fn limit_report(&self) -> Option<&LimitReport> {
+        match self.exhausted.as_deref()? {
+            Exhausted::Rate(report) => Some(report),
+            Exhausted::Credits { .. } => None,
+        }
     }
 
     /// After how many whole seconds to try again.

@@ -134,7 +134,7 @@ impl Renderer {
         let missing = rejection.missing_scopes().filter(|scopes| !scopes.is_empty());
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(report) = &rejection.limit {
+        if let Some(report) = rejection.limit_report() {
             report.apply(headers);
         }
         if let Some(seconds) = rejection.retry_after_seconds() {
@@ -189,7 +189,7 @@ static UNIFORM_BODY: LazyLock<Bytes> = LazyLock::new(|| body(UNIFORM, None));
 impl Rejection {
     /// Whether its problem says more than those of its kind all do.
     fn has_members(&self) -> bool {
-        self.missing_scopes.is_some() || self.limit.is_some() || self.credits_remaining.is_some()
+        self.missing_scopes.is_some() || self.exhausted.is_some()
     }
 }
 

@@ -32,19 +32,33 @@ struct Shard {
     reclaim_at: usize,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// A bucket, with the hash that its part of the map and its place there are found by.
+#[derive(Clone, Copy)]
+struct Key {
+    words: [u64; 2],
+    hash: u64,
+}
+
+#[derive(Clone, Copy)]
 struct Entry {
-    bucket: [u64; 2],
+    key: Key,
     /// See [`Limit::tag`](crate::Limit::tag).
     limit: u64,
 }
 
+impl PartialEq for Entry {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.key.words == other.key.words && self.limit == other.limit
+    }
+}
+
+impl Eq for Entry {}
+
 impl Hash for Entry {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        for word in [self.bucket[0], self.bucket[1], self.limit] {
-            state.write_u64(word);
-        }
+        state.write_u64(self.key.hash ^ self.limit);
     }
 }
 
@@ -64,8 +78,8 @@ impl Buckets {
     }
 
     #[inline]
-    fn words(&self, bucket: Bucket<'_>) -> [u64; 2] {
-        match bucket {
+    fn key(&self, bucket: Bucket<'_>) -> Key {
+        let words = match bucket {
             Bucket::Line(id) => {
                 let bits = u128::from_ne_bytes(*id.as_bytes());
                 #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
@@ -73,30 +87,30 @@ impl Buckets {
             }
             // 128 bits that nobody outside can compute: no owner finds another's bucket.
             Bucket::Owner(owner) => [0, 1].map(|half: usize| self.owners[half].hash_one(owner)),
-        }
+        };
+        Key { words, hash: self.hash.hash_one(words[0] ^ words[1].rotate_left(32)) }
     }
 
     // No code that can panic runs under the lock, so a poisoned one still guards sound data.
     #[inline]
-    fn shard(&self, bucket: [u64; 2]) -> MutexGuard<'_, Shard> {
-        // The map takes other bits of its hash.
-        let place = self.hash.hash_one(bucket[0] ^ bucket[1].rotate_left(32)) >> 32;
-        let place = usize::try_from(place).unwrap_or(0) % SHARDS;
+    fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
+        // The map mixes the hash once more, so that its places do not follow from the shard.
+        let place = usize::try_from(key.hash >> 32).unwrap_or(0) % SHARDS;
         lock(&self.shards[place])
     }
 
     /// Decides, and says whether there is a new entry.
     #[inline]
     pub(super) fn check(&self, check: &LimitCheck<'_>, now: u64) -> (Decision, bool) {
-        let bucket = self.words(check.bucket);
-        self.shard(bucket).check(bucket, check, now, self.shard_capacity)
+        let key = self.key(check.bucket);
+        self.shard(key).check(key, check, now, self.shard_capacity)
     }
 
     pub(super) fn give_back(&self, check: &LimitCheck<'_>, now: u64) {
-        let bucket = self.words(check.bucket);
-        let mut shard = self.shard(bucket);
+        let key = self.key(check.bucket);
+        let mut shard = self.shard(key);
         for limit in check.limits {
-            if let Some(paid_at) = shard.paid_at.get_mut(&Entry { bucket, limit: limit.tag() }) {
+            if let Some(paid_at) = shard.paid_at.get_mut(&Entry { key, limit: limit.tag() }) {
                 let charge = limit.quota().charge(check.cost);
                 *paid_at = paid_at.saturating_sub(charge).max(now);
             }
@@ -122,7 +136,7 @@ impl Shard {
     #[inline]
     fn check(
         &mut self,
-        bucket: [u64; 2],
+        key: Key,
         check: &LimitCheck<'_>,
         now: u64,
         capacity: usize,
@@ -131,7 +145,7 @@ impl Shard {
         // Nearly all keys have one limit: looked up once, and charged where it was found.
         if let [limit] = &**limits {
             let charge = limit.quota().charge(cost);
-            let entry = Entry { bucket, limit: limit.tag() };
+            let entry = Entry { key, limit: limit.tag() };
             let known = self.paid_at.get_mut(&entry);
             let owed = known.as_ref().map_or(0, |paid_at| paid_at.saturating_sub(now));
             return match (limit.quota().admit(owed, charge), known) {
@@ -146,19 +160,19 @@ impl Shard {
                 (Err(wait), _) => (denied(limits, 0, owed, wait), false),
             };
         }
-        self.check_all(bucket, limits, cost, now, capacity)
+        self.check_all(key, limits, cost, now, capacity)
     }
 
     /// The same for several limits: all of them are asked before any is charged.
     fn check_all(
         &mut self,
-        bucket: [u64; 2],
+        key: Key,
         limits: &Limits,
         cost: u32,
         now: u64,
         capacity: usize,
     ) -> (Decision, bool) {
-        let entry = |place: usize| Entry { bucket, limit: limits[place].tag() };
+        let entry = |place: usize| Entry { key, limit: limits[place].tag() };
         let mut longest: Option<(usize, u64, u64)> = None;
         for (place, limit) in limits.iter().enumerate() {
             let owed = self.owed(&entry(place), now);

@@ -2,6 +2,7 @@
 
 mod hours;
 mod outage;
+mod outcomes;
 mod queries;
 mod statements;
 mod totals;

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// A store with the key [`KEY`] and a layer that counts its uses, as seen at [`NOW`].
-async fn counted() -> (MemoryStore, UsageRecorder, ApiKeyLayer, KeyId) {
+pub(super) async fn counted() -> (MemoryStore, UsageRecorder, ApiKeyLayer, KeyId) {
     let store = MemoryStore::new();
     let record = record(KEY);
     store.insert(&record).await.unwrap();
