@@ -232,12 +232,20 @@ pub(crate) fn file_not_loaded(error: &FileError) {
     }
 }
 
-/// A rate limiter did not answer.
-pub(crate) fn limiter_out(error: &StoreError) {
+/// A rate limiter did not answer a request, which is news if it had answered the one before.
+pub(crate) fn limiter_out(error: &StoreError, is_news: bool) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(cause = chain(Some(error)), "rate limiter does not answer");
+    if is_news {
+        tracing::warn!(cause = chain(Some(error)), "the rate limiter does not answer");
+    }
     #[cfg(feature = "metrics")]
     metrics::counter!("tower_api_key_limiter_failures_total").increment(1);
+}
+
+/// A rate limiter that was out has answered.
+pub(crate) fn limiter_is_back() {
+    #[cfg(feature = "tracing")]
+    tracing::info!("the rate limiter answers again");
 }
 
 /// Counts of uses could not be written.

@@ -1,6 +1,15 @@
 //! [`RateLimits`]: which limits a request has, and who counts it.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use super::{
     Bucket, Decision, LimitCheck, Limits, LocalLimiter, RateLimiter, Tiers,
@@ -53,6 +62,8 @@ struct Inner {
     fallback: LocalLimiter,
     patience: Duration,
     fields: Fields,
+    /// Whether the limiter did not answer when it was last waited for.
+    is_out: Arc<AtomicBool>,
 }
 
 /// What happens to requests while the limiter does not answer.
@@ -97,6 +108,7 @@ impl RateLimits {
             fallback: LocalLimiter::new(),
             patience: DEFAULT_PATIENCE,
             fields: Fields::Draft,
+            is_out: Arc::default(),
         }))
     }
 
@@ -185,7 +197,12 @@ impl RateLimits {
             let check = inner.question(&record, limits, cost);
             let answer = tokio::time::timeout(inner.patience, inner.limiter.check(&check)).await;
             match answer.unwrap_or_else(|_| Err(StoreError::timeout())) {
-                Ok(decision) => inner.decided(&record, limits, decision),
+                Ok(decision) => {
+                    if inner.is_out.load(Relaxed) && inner.is_out.swap(false, Relaxed) {
+                        observe::limiter_is_back();
+                    }
+                    inner.decided(&record, limits, decision)
+                }
                 Err(error) => inner.out(&record, &check, error),
             }
         })
@@ -229,7 +246,9 @@ impl Inner {
 
     #[cold]
     fn out(&self, record: &Arc<KeyRecord>, check: &LimitCheck<'_>, error: StoreError) -> Limited {
-        observe::limiter_out(&error);
+        // Said once: there may be thousands of requests a second.
+        let is_news = !self.is_out.swap(true, Relaxed);
+        observe::limiter_out(&error, is_news);
         match self.outage {
             LimiterOutage::LocalFallback => {
                 self.decided(record, check.limits, self.fallback.decide(check))

@@ -1,0 +1,240 @@
+//! [`KeyRepository`]: what a manager writes, and the changes that it makes.
+
+use std::{net::IpAddr, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::{KeyStore, ListQuery, Page, StoreError, StoreErrorKind};
+use crate::{
+    Balance, EventPage, EventQuery, HourlyUsage, KeyEvent, KeyId, KeyRecord, LineUsage, OwnerId,
+    Timestamp, UsageCount, UsageQuery,
+};
+
+/// Keeps keys: what a [`KeyManager`](crate::KeyManager) needs.
+///
+/// # Contract
+///
+/// - The caller makes ids and digests. Both are unique over all rows, deleted ones included.
+/// - Every method is atomic: it happens wholly or not at all, and once it returned `Ok`, a crash
+///   of this process does not undo it.
+/// - An error means that it is unknown whether the change happened. Only a
+///   [`Duplicate`](StoreErrorKind::Duplicate) says that it did not.
+/// - Written records read back equal.
+/// - A change is visible to `find` through the same store as soon as it returned.
+#[async_trait]
+pub trait KeyRepository: KeyStore {
+    /// Makes all of these changes, or none: the new keys, then the updates, then the balances, then
+    /// the events.
+    ///
+    /// A new key whose id, digest or [`request`](crate::KeyDetails::request) exists already is a
+    /// [`Duplicate`](StoreErrorKind::Duplicate). An update whose key has another revision than
+    /// expected, or does not exist, makes everything [`Stale`](Update::Stale). Of several
+    /// concurrent updates that expect the same revision, exactly one is [`Done`](Update::Done). Of
+    /// several reasons not to write, a duplicate among the new keys comes first.
+    ///
+    /// A balance of a line that has another revision than expected, or none where one is expected,
+    /// or one where none is, makes everything [`Stale`](Update::Stale) as well.
+    ///
+    /// An update writes every field of its record but `id`, `created_at`, `last_used_at`,
+    /// `last_used_from` and `use_count`; the new revision is the record's, which must be greater
+    /// than the expected one.
+    ///
+    /// Events are kept for [`events`](Self::events). A store without an audit log passes them
+    /// over.
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError>;
+
+    /// [Applies](Self::apply) one new key.
+    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        let changes = Changes { inserts: vec![record.clone()], ..Changes::default() };
+        self.apply(&changes).await.map(drop)
+    }
+
+    /// [Applies](Self::apply) one update.
+    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
+        let update = KeyUpdate { record: record.clone(), expected };
+        self.apply(&Changes { updates: vec![update], ..Changes::default() }).await
+    }
+
+    /// The key with this id. Deleted keys are found here, with `deleted_at` set.
+    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError>;
+
+    /// A page of the keys that are not deleted, the youngest (greatest) id first.
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
+
+    /// Adds to the use counts of keys, and moves `last_used_at` forward, never back. With it moves
+    /// `last_used_from`, where the use says it. Ids that do not exist are passed over. Leaves the
+    /// revision as it is.
+    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
+
+    /// Removes the rows of keys that were revoked or deleted before this moment, of this owner or
+    /// of all, and returns how many there were. The balance of a line goes with its last key; its
+    /// usage stays.
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError>;
+
+    /// A page of the audit log, the latest event first. A store that keeps none is
+    /// [`Unsupported`](StoreErrorKind::Unsupported).
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        let _ = query;
+        Err(StoreError::new(StoreErrorKind::Unsupported))
+    }
+
+    /// The balances of those of these lines of keys that have one, in any order.
+    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+        let _ = lines;
+        Err(StoreError::new(StoreErrorKind::Unsupported))
+    }
+
+    /// Adds to the counts of these lines, hours and outcomes. The owner of a line is the one that
+    /// was first written.
+    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
+        let _ = usage;
+        Err(StoreError::new(StoreErrorKind::Unsupported))
+    }
+
+    /// The counts that were asked for, added up for each hour and outcome, in the order of hours
+    /// and, within one, of the names of outcomes.
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
+        let _ = query;
+        Err(StoreError::new(StoreErrorKind::Unsupported))
+    }
+
+    /// The lines of keys, of those that were asked for, that let in the most requests, the busiest
+    /// first and, of those that are as busy, the smallest id. Lines that let in none are not among
+    /// them.
+    async fn busiest(
+        &self,
+        query: &UsageQuery,
+        limit: usize,
+    ) -> Result<Vec<LineUsage>, StoreError> {
+        let _ = (query, limit);
+        Err(StoreError::new(StoreErrorKind::Unsupported))
+    }
+
+    /// Removes the counts of hours that began before this moment, and returns how many there were.
+    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let _ = before;
+        Err(StoreError::new(StoreErrorKind::Unsupported))
+    }
+
+    /// Lets go of connections in good order, before the program ends. Afterwards every method of
+    /// this store and its clones may be an error. Does nothing for a store that has none.
+    async fn close(&self) {}
+}
+
+/// What a repository is to write, all of it or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Keys to add.
+    pub inserts: Vec<KeyRecord>,
+    /// Keys to replace.
+    pub updates: Vec<KeyUpdate>,
+    /// Balances of credits to add or replace, each of another line.
+    pub balances: Vec<BalanceUpdate>,
+    /// What to write into the audit log.
+    pub events: Vec<KeyEvent>,
+}
+
+/// A key as it is to be, if it still has the revision it was read with.
+#[derive(Clone, Debug)]
+pub struct KeyUpdate {
+    /// The key. Its revision is greater than the expected one.
+    pub record: KeyRecord,
+    /// The revision that it must have in the store.
+    pub expected: u64,
+}
+
+/// A balance as it is to be, if it still has the revision it was read with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalanceUpdate {
+    /// The line of keys that it belongs to, by its first key.
+    pub line: KeyId,
+    /// The balance. Its revision is greater than the expected one.
+    pub balance: Balance,
+    /// The revision that it must have in the store; `None` where there must be none yet.
+    pub expected: Option<u64>,
+}
+
+/// What became of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// They were written.
+    Done,
+    /// A key has another revision, or does not exist: nothing was written.
+    Stale,
+}
+
+/// How often a key was used since it was last recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyUse {
+    /// The key.
+    pub id: KeyId,
+    /// Requests that it let in.
+    pub count: u64,
+    /// The time of the last of them.
+    pub last_used_at: Timestamp,
+    /// The address that the last of them came from, if it is to be recorded.
+    pub last_used_from: Option<IpAddr>,
+}
+
+impl KeyUse {
+    /// Uses from no address in particular.
+    pub const fn new(id: KeyId, count: u64, last_used_at: Timestamp) -> Self {
+        Self { id, count, last_used_at, last_used_from: None }
+    }
+}
+
+#[async_trait]
+impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        (**self).apply(changes).await
+    }
+
+    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        (**self).get(id).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        (**self).list(query).await
+    }
+
+    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        (**self).record_uses(uses).await
+    }
+
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
+        (**self).purge(before, owner).await
+    }
+
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+        (**self).events(query).await
+    }
+
+    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+        (**self).balances(lines).await
+    }
+
+    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
+        (**self).record_usage(usage).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
+        (**self).usage(query).await
+    }
+
+    async fn busiest(
+        &self,
+        query: &UsageQuery,
+        limit: usize,
+    ) -> Result<Vec<LineUsage>, StoreError> {
+        (**self).busiest(query, limit).await
+    }
+
+    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
+        (**self).forget_usage(before).await
+    }
+
+    async fn close(&self) {
+        (**self).close().await;
+    }
+}
