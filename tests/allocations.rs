@@ -233,3 +233,27 @@ async fn spending_what_is_held_allocates_nothing() {
     assert_eq!(credits.held(key.id), 511);
     assert_eq!((done, denied, given_back), (0, 0, 0));
 }
+
+/// One limit or several, once its bucket is there.
+#[tokio::test]
+async fn counting_against_local_limits_allocates_nothing() {
+    use tower_api_key::{Limit, Limits, LocalLimiter, Quota, RateLimits, Tiers, nonzero};
+
+    let (layer, key) = setup().await;
+    let (without, _) = count(layer.clone().layer(inner()), Some(&key));
+    let limit = |name| Limit::new(name, Quota::per_hour(nonzero!(1_000))).unwrap();
+    for limits in [vec![limit("a")], vec![limit("a"), limit("b"), limit("c")]] {
+        let tiers = Tiers::new().with_default(Limits::new(limits).unwrap());
+        let rate = RateLimits::new(LocalLimiter::new()).with_tiers(tiers);
+        let silent = layer.clone().with_rate_limits(rate.clone().without_headers());
+        let (with, response) = count(silent.layer(inner()), Some(&key));
+        assert_eq!((response.status(), with), (StatusCode::OK, without));
+
+        // What is to be told, two values, and the room for them in a response without headers.
+        let (with, response) =
+            count(layer.clone().with_rate_limits(rate).layer(inner()), Some(&key));
+        assert!(response.headers().contains_key("ratelimit"));
+        println!("fields of a limit: {} allocations", with - without);
+        assert_eq!(with - without, 5);
+    }
+}

@@ -6,9 +6,7 @@ use tower_api_key::{
 };
 
 use super::{limited, limits, seconds};
-use crate::support::{
-    KEY, OTHER_KEY, at, clock, code, record_with, request_to, respond, send, with_key,
-};
+use crate::support::{KEY, OTHER_KEY, at, clock, record_with, request_to, send, with_key};
 
 /// How many of ten requests with this key are let in.
 fn admitted(layer: &tower_api_key::ApiKeyLayer, key: &str) -> usize {
@@ -187,6 +185,8 @@ async fn a_key_that_expires_is_expired_before_it_is_limited() {
 #[tokio::test]
 async fn denials_are_what_they_are_behind_axum_too() {
     use axum::{Router, routing::get};
+
+    use crate::support::{code, respond};
 
     let (layer, ..) = limited(
         |rate| rate,

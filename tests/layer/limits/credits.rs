@@ -46,8 +46,8 @@ impl Shop {
     }
 }
 
-fn of(remaining: u64) -> Option<NewCredits> {
-    Some(NewCredits { remaining, refill: None })
+fn of(remaining: u64) -> NewCredits {
+    NewCredits { remaining, refill: None }
 }
 
 fn left(answer: &Answer) -> Vec<&str> {
@@ -57,7 +57,7 @@ fn left(answer: &Answer) -> Vec<&str> {
 #[tokio::test]
 async fn requests_spend_what_they_cost() {
     let shop = Shop::new();
-    let (id, key) = shop.key(of(13)).await;
+    let (id, key) = shop.key(Some(of(13))).await;
     for (path, outcome, remaining) in [
         ("/", "admitted", 12),
         ("/export", "admitted", 2),
@@ -98,7 +98,7 @@ async fn keys_without_credits_spend_none() {
 #[tokio::test]
 async fn what_this_node_holds_counts_as_remaining() {
     let shop = Shop::new();
-    let (id, key) = shop.key(of(1_000)).await;
+    let (id, key) = shop.key(Some(of(1_000))).await;
     for spent in 1..=20 {
         shop.get(&key, "/").await;
         assert_eq!(shop.manager.balance(id).await.unwrap().unwrap().remaining, 1_000 - spent);
@@ -110,14 +110,14 @@ async fn what_this_node_holds_counts_as_remaining() {
 #[tokio::test]
 async fn what_the_manager_gives_can_be_spent_at_once() {
     let shop = Shop::new();
-    let (id, key) = shop.key(of(1)).await;
+    let (id, key) = shop.key(Some(of(1))).await;
     assert_eq!(shop.get(&key, "/").await.outcome(), "admitted");
     assert_eq!(shop.get(&key, "/").await.outcome(), "credits_exhausted");
     shop.manager.top_up(id, 1).await.unwrap();
     assert_eq!(shop.get(&key, "/").await.outcome(), "admitted");
     assert_eq!(shop.get(&key, "/").await.outcome(), "credits_exhausted");
     let set = |credits| KeyPatch { credits: Some(credits), ..KeyPatch::default() };
-    shop.manager.update(id, set(of(2))).await.unwrap();
+    shop.manager.update(id, set(Some(of(2)))).await.unwrap();
     assert_eq!(left(&shop.get(&key, "/").await), ["1"]);
     shop.manager.update(id, set(None)).await.unwrap();
     for _ in 0..3 {
@@ -158,7 +158,7 @@ async fn what_is_denied_for_lack_of_credits_uses_up_no_rate_limit() {
         .with_credits(Credits::new(store).with_clock(clock));
     let new = NewKey {
         limits: limits(Quota::per_hour(nonzero!(3))),
-        credits: of(1),
+        credits: Some(of(1)),
         ..NewKey::named("key")
     };
     let issued = manager.create(new).await.unwrap();

@@ -93,7 +93,7 @@ async fn legacy_headers_are_for_those_who_ask() {
 #[tokio::test]
 async fn without_headers_only_a_denial_says_anything() {
     let (layer, ..) = limited(tower_api_key::RateLimits::without_headers, |record| {
-        record.details.limits = limits(Quota::per_hour(nonzero!(1)))
+        record.details.limits = limits(Quota::per_hour(nonzero!(1)));
     })
     .await;
     for (status, names) in [(200, vec![]), (429, vec!["retry-after"])] {
