@@ -1,4 +1,5 @@
-//! [`ResponseFuture`]: waiting for an answer about the key, then for the inner service, or rejected.
+//! [`ResponseFuture`]: waiting for an answer about the key, then for the inner service, or
+//! rejected.
 
 use std::{
     fmt,

@@ -301,7 +301,7 @@ impl ApiKeyLayer {
     /// The client's address, if this layer was told how to find it.
     #[cfg(feature = "axum")]
     pub(crate) fn client_address(&self, request: &RequestHead<'_>) -> Option<IpAddr> {
-        self.config.client_address.as_ref().and_then(|find| find(request))
+        self.config.address(request)
     }
 
     #[cfg(feature = "openapi")]

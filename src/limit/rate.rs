@@ -170,8 +170,7 @@ impl RateLimits {
     /// Checks and counts a request with this key.
     #[inline]
     pub(crate) fn check(&self, request: &RequestHead<'_>, record: &Arc<KeyRecord>) -> Limited {
-        let cost = self.0.cost.as_ref().map_or(1, |cost| cost(request));
-        self.charge(record, cost)
+        self.charge(record, self.0.cost_of(request))
     }
 
     /// The same with a cost that is known.
@@ -212,7 +211,7 @@ impl RateLimits {
     #[cold]
     pub(crate) fn give_back(&self, request: &RequestHead<'_>, record: &KeyRecord) {
         let inner = &*self.0;
-        let cost = inner.cost.as_ref().map_or(1, |cost| cost(request));
+        let cost = inner.cost_of(request);
         let limits = inner.tiers.limits(record);
         if cost > 0 && !limits.is_empty() {
             inner.limiter.give_back(&inner.question(record, limits, cost));
@@ -221,6 +220,12 @@ impl RateLimits {
 }
 
 impl Inner {
+    /// How many requests this one counts for.
+    #[inline]
+    fn cost_of(&self, request: &RequestHead<'_>) -> u32 {
+        self.cost.as_ref().map_or(1, |cost| cost(request))
+    }
+
     #[inline]
     fn question<'c>(&self, record: &'c KeyRecord, limits: &'c Limits, cost: u32) -> LimitCheck<'c> {
         let bucket = match &record.owner {

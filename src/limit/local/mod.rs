@@ -119,9 +119,9 @@ impl LocalLimiter {
                 tokio::time::sleep(RECLAIM_INTERVAL).await;
                 let Some(inner) = Weak::upgrade(&inner) else { return };
                 inner.reclaim();
-                if inner.buckets.len() == 0 {
-                    // The next new entry starts it again.
-                    inner.running.store(false, Relaxed);
+                // Before looking, so that a new entry is seen here, or starts another task.
+                inner.running.store(false, Relaxed);
+                if inner.buckets.len() == 0 || inner.running.swap(true, Relaxed) {
                     return;
                 }
             }
