@@ -42,7 +42,7 @@ pub struct NewKey {
     pub allowed_addresses: Vec<IpNet>,
     /// The key is refused before this moment.
     pub not_before: Option<Timestamp>,
-    /// The key is refused from this moment on.
+    /// The key is refused from this moment on, which must be still to come. The year 9999 is never.
     pub expires_at: Option<Timestamp>,
     /// The caller's name for the request that creates the key, so that a repeated request makes no
     /// second one: 1 to 255 visible ASCII characters. Each handle's owner has names of their own.
@@ -96,6 +96,7 @@ impl KeyManager {
         let digest = self.hasher.digest(secret.expose());
         let credits = new.credits;
         let mut record = self.record(new, digest, KeyId::generate(now)?)?;
+        validate::end_is_ahead(&record, now)?;
         record.start = self.format.start(secret.expose()).into();
         let changes = Changes {
             inserts: vec![record.clone()],
@@ -137,7 +138,7 @@ impl KeyManager {
         record.owner = owner;
         record.scopes = new.scopes;
         record.not_before = new.not_before;
-        record.expires_at = new.expires_at;
+        record.expires_at = new.expires_at.filter(|end| !end.is_never());
         record.details = Details::from(KeyDetails {
             description: new.description.map(Into::into),
             tier: new.tier.map(Into::into),

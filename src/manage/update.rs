@@ -68,9 +68,13 @@ impl KeyManager {
         record: &mut KeyRecord,
         patch: &KeyPatch,
     ) -> Result<(), ManageError> {
-        let scopes = record.scopes.clone();
+        let (scopes, end) = (record.scopes.clone(), record.expires_at);
         patch.apply(record);
         validate::record(record)?;
+        // An end that has come may be named again, by a client that sends all fields.
+        if record.expires_at != end {
+            validate::end_is_ahead(record, self.clock.now())?;
+        }
         if record.scopes != scopes {
             self.access.check_scopes(&record.scopes)?;
         }
@@ -145,7 +149,8 @@ impl KeyPatch {
         set(&mut record.details.metadata, self.metadata.as_ref());
         set(&mut record.details.allowed_addresses, self.allowed_addresses.as_ref());
         set(&mut record.not_before, self.not_before.as_ref());
-        set(&mut record.expires_at, self.expires_at.as_ref());
+        let end = self.expires_at.map(|end| end.filter(|end| !end.is_never()));
+        set(&mut record.expires_at, end.as_ref());
         set(&mut record.disabled, self.disabled.as_ref());
     }
 }

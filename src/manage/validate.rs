@@ -1,7 +1,7 @@
 //! What a key's fields may hold. Bounds are on characters and not on bytes where people type.
 
 use super::{InvalidField, NewCredits};
-use crate::{KeyRecord, LegacyHash, Metadata, limit::MOST_CREDITS};
+use crate::{KeyRecord, LegacyHash, Metadata, Timestamp, limit::MOST_CREDITS};
 
 const MAX_METADATA: usize = 16 * 1024;
 
@@ -27,12 +27,24 @@ pub(crate) fn record(record: &KeyRecord) -> Result<(), InvalidField> {
     at_most_100("scopes", record.scopes.len())?;
     at_most_100("allowed_addresses", record.details.allowed_addresses.len())?;
     metadata(&record.details.metadata)?;
+    if record.not_before.is_some_and(Timestamp::is_never) {
+        return Err(InvalidField::new("not_before", "must be before the year 9999"));
+    }
     if let (Some(start), Some(end)) = (record.not_before, record.expires_at)
         && start >= end
     {
         return Err(InvalidField::new("expires_at", "must be after not_before"));
     }
     Ok(())
+}
+
+/// A key that is made or changed ends later than now: revoking is how it ends at once. One that is
+/// imported may have ended where it comes from.
+pub(super) fn end_is_ahead(record: &KeyRecord, now: Timestamp) -> Result<(), InvalidField> {
+    if record.expires_at.is_none_or(|end| now < end) {
+        return Ok(());
+    }
+    Err(InvalidField::new("expires_at", "must be in the future"))
 }
 
 fn metadata(metadata: &Metadata) -> Result<(), InvalidField> {

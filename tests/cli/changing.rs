@@ -26,10 +26,10 @@ $ tower-api-key list
 ID  NAME  START  OWNER  SCOPES  STATUS  EXPIRES  LAST USED
 <id-3>  third  <start>  -  -  active  never  never
 <id-2>  second  <start>  -  -  not_yet_valid  never  never
-<id-1>  CI of the shop  <start>  user-1  orders:read stock:*  active  2040-01-31T12:00:00Z  never
+<id-1>  CI of the shop  <start>  user-1  orders:read stock:*  active  2040-01-31T12:00:00.000Z  never
 $ tower-api-key list --owner user-1 --limit 5
 ID  NAME  START  OWNER  SCOPES  STATUS  EXPIRES  LAST USED
-<id-1>  CI of the shop  <start>  user-1  orders:read stock:*  active  2040-01-31T12:00:00Z  never
+<id-1>  CI of the shop  <start>  user-1  orders:read stock:*  active  2040-01-31T12:00:00.000Z  never
 $ ID=$(tower-api-key list --limit 2 --json | tail -n 1 | cut -d '"' -f 4)
 $ tower-api-key show $ID
 id  <id-2>
@@ -41,10 +41,10 @@ tier  basic
 metadata  {"a":1}
 allowed addresses  10.0.0.0/8 ::1/128
 created at  <time>
-not before  2040-01-01T00:00:00Z
+not before  2040-01-01T00:00:00.000Z
 uses  0
 $ tower-api-key list --after $ID --json
-{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"tier":null,"limits":[],"credits":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"replaces":null,"rotated_to":null,"retires_at":null,"revision":0}
+{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"tier":null,"limits":[],"credits":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00.000Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"replaces":null,"rotated_to":null,"retires_at":null,"revision":0}
 $ tower-api-key usage $ID
 There were no requests.
 $ tower-api-key usage --owner user-1 --json
@@ -85,7 +85,7 @@ start  <start>
 status  active
 scopes  c:d e:*
 created at  <time>
-expires at  2040-01-31T12:00:00Z
+expires at  2040-01-31T12:00:00.000Z
 uses  0
 $ tower-api-key update $ID --disable --no-scopes --expires never
 id  <id-1>
@@ -105,6 +105,16 @@ tower-api-key: say what to change; `update --help` lists it
 $ tower-api-key update $ID --name ''
 tower-api-key: name must have 1 to 100 characters
 => 2
+$ tower-api-key update $ID --expires 2020-01-31
+tower-api-key: expires_at must be in the future
+=> 2
+$ tower-api-key create --name ended --expires 2020-01-31
+tower-api-key: expires_at must be in the future
+=> 2
+$ tower-api-key update $ID --expires 2040-01-31 --json | grep -o '"expires_at":[^,]*'
+"expires_at":"2040-01-31T23:59:59.999Z"
+$ tower-api-key update $ID --expires 9999-12-31T23:59:59Z --json | grep -o '"expires_at":[^,]*'
+"expires_at":null
 "#,
         );
     }

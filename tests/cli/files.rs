@@ -46,8 +46,8 @@ status  active
 description  two\u{a}lines
 owner  7
 scopes  orders:read orders:write
-created at  2019-12-31T23:00:00Z
-expires at  2040-01-01T12:00:00Z
+created at  2019-12-31T23:00:00.000Z
+expires at  2040-01-01T12:00:00.000Z
 last used at  <time>
 uses  0
 $ echo two-two-two-two-two | tower-api-key verify --json | grep -o '"code":"[a-z_]*"'
@@ -68,7 +68,7 @@ fn json_lines() {
         &format!(
             r#"{{"hashed":"{}","name":"first","user_id":7,"scopes":["a:b"],"is_active":true,"expires_at":null,"metadata":{{"plan":1}},"allowed_addresses":["10.0.0.0/8"],"rate_limit_tier":"basic"}}
 
-{{"hashed":"{}","name":"revoked","revoked_at":"2020-01-01T00:00:00Z"}}
+{{"hashed":"{}","name":"revoked","revoked_at":"2020-01-01T00:00:00.000Z"}}
 {{"hashed":"{}","name":"deleted","deleted_at":"2020-01-01 00:00:00","is_active":true}}
 {{"hashed":"{}","name":"nobody said that it is active","is_active":null}}
 "#,
@@ -212,7 +212,7 @@ $ tower-api-key create --name off > /dev/null 2>&1
 $ tower-api-key update $(tower-api-key list --limit 1 --json | cut -d '"' -f 4) --disable > /dev/null
 $ tower-api-key export --owner user-1
 key_prefix,name,user_id,scopes,is_active,expires_at,last_used_at,created_at,description,tier,limits,credits,not_before,allowed_addresses,metadata,revoked_at
-<start>,"a ""name"", with all",user-1,a:b c:*,true,2040-01-01T00:00:00Z,,<time>,text,basic,"[{""name"":""minute"",""requests"":100,""window_seconds"":60,""burst"":100},{""name"":""day"",""requests"":5,""window_seconds"":86400,""burst"":2}]","{""remaining"":5,""refill"":{""amount"":7,""interval"":""month""}}",,10.0.0.0/8,"{""a"":[1]}",
+<start>,"a ""name"", with all",user-1,a:b c:*,true,2040-01-01T23:59:59.999Z,,<time>,text,basic,"[{""name"":""minute"",""requests"":100,""window_seconds"":60,""burst"":100},{""name"":""day"",""requests"":5,""window_seconds"":86400,""burst"":2}]","{""remaining"":5,""refill"":{""amount"":7,""interval"":""month""}}",,10.0.0.0/8,"{""a"":[1]}",
 $ tower-api-key export --with-digests > keys.csv
 $ tower-api-key export --with-digests --json > keys.jsonl
 $ cut -d '"' -f 4 keys.jsonl

@@ -138,10 +138,10 @@ $ tower-api-key create --name first --owner user-1 2> /dev/null
         let line: KeyId = page.items[0].id;
         let limited = UsageOutcome::Denied(RejectionKind::RateLimited);
         let usage = [
-            ("2040-01-01T09:00:00Z", UsageOutcome::Accepted, 3),
-            ("2040-01-01T11:00:00Z", UsageOutcome::Accepted, 4),
-            ("2040-01-01T11:00:00Z", limited, 1),
-            ("2040-01-31T23:00:00Z", UsageOutcome::Accepted, 5),
+            ("2040-01-01T09:00:00.000Z", UsageOutcome::Accepted, 3),
+            ("2040-01-01T11:00:00.000Z", UsageOutcome::Accepted, 4),
+            ("2040-01-01T11:00:00.000Z", limited, 1),
+            ("2040-01-31T23:00:00.000Z", UsageOutcome::Accepted, 5),
         ]
         .map(|(hour, outcome, count)| HourlyUsage {
             line,
@@ -159,20 +159,20 @@ $ tower-api-key usage $ID
 There were no requests.
 $ tower-api-key usage $ID --until 2040-02-01
 FROM  OUTCOME  REQUESTS
-2040-01-31T00:00:00Z  accepted  5
+2040-01-31T00:00:00.000Z  accepted  5
 $ tower-api-key usage $ID --since 2040-01-01T11:30:00Z --until 2040-02-01
 FROM  OUTCOME  REQUESTS
-2040-01-01T00:00:00Z  accepted  7
-2040-01-01T00:00:00Z  rate_limited  1
-2040-01-31T00:00:00Z  accepted  5
+2040-01-01T00:00:00.000Z  accepted  7
+2040-01-01T00:00:00.000Z  rate_limited  1
+2040-01-31T00:00:00.000Z  accepted  5
 $ tower-api-key usage $ID --since 2040-01-01T11:30:00Z --until 2040-01-02 --by hour --json
-{"at":"2040-01-01T11:00:00Z","outcome":"accepted","count":4}
-{"at":"2040-01-01T11:00:00Z","outcome":"rate_limited","count":1}
+{"at":"2040-01-01T11:00:00.000Z","outcome":"accepted","count":4}
+{"at":"2040-01-01T11:00:00.000Z","outcome":"rate_limited","count":1}
 $ tower-api-key rotate $ID > /dev/null 2>&1
 $ NEW=$(tower-api-key list --limit 1 --json | cut -d '"' -f 4)
 $ tower-api-key usage $NEW --until 2040-02-01T00:00:00Z --by hour
 FROM  OUTCOME  REQUESTS
-2040-01-31T23:00:00Z  accepted  5
+2040-01-31T23:00:00.000Z  accepted  5
 $ tower-api-key usage --by hour 2> /dev/null
 => 2
 $ tower-api-key usage $ID --by week 2> /dev/null

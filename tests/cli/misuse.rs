@@ -27,6 +27,8 @@ $ tower-api-key show not-an-id 2>&1 | head -n 1
 error: invalid value 'not-an-id' for '<ID>': not an id (a UUID)
 $ tower-api-key create --name x --expires soon 2>&1 | head -n 1
 error: invalid value 'soon' for '--expires <WHEN>': must be a date and time such as 2030-01-31T12:00:00Z, or a duration such as 30d, 12h or 1y
+$ tower-api-key create --name x --expires 10000-01-01T00:00:00Z 2>&1 | head -n 1
+error: invalid value '10000-01-01T00:00:00Z' for '--expires <WHEN>': is outside of the years 0000 to 9999
 $ tower-api-key create --name x --prefix Not-One 2>/dev/null
 => 2
 $ tower-api-key nonsense 2>/dev/null

@@ -58,8 +58,8 @@ start  one-one-
 status  active
 owner  00000000-0000-0000-0000-000000000007
 scopes  a:b c:d
-created at  2001-02-03T04:05:06Z
-expires at  2040-01-01T10:00:00Z
+created at  2001-02-03T04:05:06.000Z
+expires at  2040-01-01T10:00:00.000Z
 uses  0
 $ echo two-two-two-two-two | tower-api-key verify | cut -d ' ' -f 1-5
 The key is refused: disabled_key.
@@ -97,7 +97,7 @@ $ tower-api-key import keys.db --column 'name=the name'
 Imported: 1
 $ echo one-one-one-one-one | tower-api-key verify | tail -n 3
 created at  <time>
-expires at  2040-01-01T00:00:00Z
+expires at  2040-01-01T00:00:00.500Z
 uses  0
 ",
     );

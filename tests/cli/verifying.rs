@@ -11,7 +11,9 @@ async fn verify() {
             r#"
 $ GOOD=$(tower-api-key create --name good --owner user-1 --scope 'orders:*' --allow 10.0.0.0/8 2>/dev/null)
 $ OFF=$(tower-api-key create --name off 2>/dev/null)
-$ OVER=$(tower-api-key create --name over --expires 2001-01-01 2>/dev/null)
+$ OVER=over-over-over-over
+$ printf 'key_hash,name,expires_at\n%s,over,2001-01-01T00:00:00Z\n' $(printf %s $OVER | sha256sum | cut -c 1-64) > over.csv
+$ tower-api-key import over.csv > /dev/null
 $ tower-api-key update $(tower-api-key list --json | grep '"off"' | cut -d '"' -f 4) --disable --json > /dev/null
 $ echo $GOOD | tower-api-key verify --address 10.1.2.3 --scope orders:read
 The key is good.

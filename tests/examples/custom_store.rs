@@ -102,7 +102,7 @@ fn keys(disabled: bool) -> String {
         "sha256": sha256sum(KEY),
         "name": "CI",
         "owner": null,
-        "created_at": "2026-01-01T00:00:00Z",
+        "created_at": "2026-01-01T00:00:00.000Z",
         "disabled": disabled,
     });
     json!([key]).to_string()

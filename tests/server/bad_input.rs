@@ -111,7 +111,7 @@ fn values_out_of_range_are_422_and_named() {
             json!(["10.0.0.0/8", "10.0.0.0/33"]),
             "allowed_addresses[1]",
         ),
-        ("expires_at", json!("2030-01-31T12:00:00Z"), json!("2030-01-31"), "expires_at"),
+        ("expires_at", json!("2030-01-31T12:00:00Z"), json!("2030-02-30"), "expires_at"),
         ("expires_at", json!("2030-01-31T12:00:00-08:00"), json!("tomorrow"), "expires_at"),
         ("not_before", json!("2030-01-31t12:00:00z"), json!("2030-02-31T12:00:00Z"), "not_before"),
     ] {

@@ -19,8 +19,8 @@ fn fields_change_and_others_stay() {
         ("tier", json!("gold")),
         ("metadata", json!({ "b": 2 })),
         ("allowed_addresses", json!(["127.0.0.0/8"])),
-        ("not_before", json!("2001-01-01T00:00:00Z")),
-        ("expires_at", json!("2999-01-01T00:00:00Z")),
+        ("not_before", json!("2001-01-01T00:00:00.000Z")),
+        ("expires_at", json!("2999-01-01T00:00:00.000Z")),
         ("disabled", json!(true)),
         ("disabled", json!(false)),
     ] {
@@ -61,7 +61,7 @@ fn null_takes_away_what_a_key_may_lack() {
     let server = shared();
     let created = server.create(&json!({
         "name": "full", "description": "d", "tier": "t",
-        "not_before": "2001-01-01T00:00:00Z", "expires_at": "2999-01-01T00:00:00Z",
+        "not_before": "2001-01-01T00:00:00.000Z", "expires_at": "2999-01-01T00:00:00.000Z",
     }));
     for field in ["description", "tier", "not_before", "expires_at"] {
         let changed = server.change(&created, &json!({ field: null }));
@@ -104,9 +104,10 @@ fn owner_id_and_unknown_fields_cannot_be_changed() {
 #[test]
 fn the_end_must_be_after_the_beginning_also_across_changes() {
     let server = shared();
-    let created = server.create(&json!({ "name": "times", "not_before": "2020-01-01T00:00:00Z" }));
+    let created =
+        server.create(&json!({ "name": "times", "not_before": "2020-01-01T00:00:00.000Z" }));
     let path = format!("/admin/api-keys/{}", created.id);
-    let body = r#"{"expires_at":"2019-01-01T00:00:00Z"}"#;
+    let body = r#"{"expires_at":"2019-01-01T00:00:00.000Z"}"#;
     let reply = server.admin_sends("PATCH", &path, body, &[]);
     assert_problem(&reply, 422, "invalid_field");
     assert_eq!(reply.json()["field"], "expires_at");

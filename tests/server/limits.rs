@@ -88,7 +88,7 @@ fn usage_is_told_by_day_and_by_hour() {
     let counts = counts.map(|(hour, outcome, count)| HourlyUsage {
         line,
         owner: Some("user-1".into()),
-        hour: format!("2020-01-01T{hour:02}:00:00Z").parse().unwrap(),
+        hour: format!("2020-01-01T{hour:02}:00:00.000Z").parse().unwrap(),
         outcome,
         count,
     });
@@ -100,7 +100,7 @@ fn usage_is_told_by_day_and_by_hour() {
         store.close().await;
     });
     let range = "since=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z";
-    let item = |hour: &str, outcome: &str, count: u64| json!({ "at": format!("2020-01-01T{hour}:00:00Z"), "outcome": outcome, "count": count });
+    let item = |hour: &str, outcome: &str, count: u64| json!({ "at": format!("2020-01-01T{hour}:00:00.000Z"), "outcome": outcome, "count": count });
     let total = json!({ "accepted": 7, "rate_limited": 1 });
     let by_day = server.admin("GET", &format!("{usage}?{range}")).json();
     assert_eq!(by_day["items"], json!([item("00", "accepted", 7), item("00", "rate_limited", 1)]));

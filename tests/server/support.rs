@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
@@ -54,8 +54,17 @@ pub(crate) fn directory() -> TempDir {
 /// A server with a database of its own.
 pub(crate) struct Running {
     pub(crate) server: Server,
-    _directory: TempDir,
+    directory: TempDir,
 }
+
+impl Running {
+    /// What the server keeps its keys in.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.directory.path().join(DATABASE)
+    }
+}
+
+const DATABASE: &str = "keys.db";
 
 /// The server that tests share which only look at their own keys. It lives as long as any of
 /// them: a static that owned it would never be dropped.
@@ -64,8 +73,8 @@ pub(crate) fn shared() -> Arc<Running> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     shared.upgrade().unwrap_or_else(|| {
         let directory = directory();
-        let server = Server::start(&mut command_on(&directory.path().join("keys.db")));
-        let running = Arc::new(Running { server, _directory: directory });
+        let server = Server::start(&mut command_on(&directory.path().join(DATABASE)));
+        let running = Arc::new(Running { server, directory });
         *shared = Arc::downgrade(&running);
         running
     })

@@ -12,7 +12,9 @@ use super::{
     problem::Problem,
     view,
 };
-use crate::{KeyPatch, KeyRecord, Limits, ManageError, Metadata, NewCredits, Scopes, Timestamp};
+use crate::{
+    KeyPatch, KeyRecord, Limits, ManageError, Metadata, NewCredits, Scopes, Timestamp, clock::End,
+};
 
 /// What an administrator may change. What was left out stays. `null` takes away what a key may
 /// lack, and is refused elsewhere. A key's owner never changes: what the old owner may see would
@@ -28,7 +30,7 @@ pub(super) struct Change {
     #[serde(default, deserialize_with = "sent")]
     scopes: Option<Scopes>,
     #[serde(default, deserialize_with = "sent")]
-    expires_at: Option<Option<Timestamp>>,
+    expires_at: Option<Option<End>>,
     #[serde(default, deserialize_with = "sent")]
     not_before: Option<Option<Timestamp>>,
     #[serde(default, deserialize_with = "sent")]
@@ -57,7 +59,7 @@ pub(super) struct OwnChange {
     #[serde(default, deserialize_with = "sent")]
     scopes: Option<Scopes>,
     #[serde(default, deserialize_with = "sent")]
-    expires_at: Option<Option<Timestamp>>,
+    expires_at: Option<Option<End>>,
     #[serde(default, deserialize_with = "sent")]
     not_before: Option<Option<Timestamp>>,
     #[serde(default, deserialize_with = "sent")]
@@ -79,7 +81,7 @@ impl From<Change> for KeyPatch {
             metadata: body.metadata,
             allowed_addresses: body.allowed_addresses.map(networks),
             not_before: body.not_before,
-            expires_at: body.expires_at,
+            expires_at: body.expires_at.map(|end| end.and_then(|end| end.0)),
             disabled: body.disabled,
         }
     }
@@ -93,7 +95,7 @@ impl From<OwnChange> for KeyPatch {
             scopes: body.scopes,
             allowed_addresses: body.allowed_addresses.map(networks),
             not_before: body.not_before,
-            expires_at: body.expires_at,
+            expires_at: body.expires_at.map(|end| end.and_then(|end| end.0)),
             disabled: body.disabled,
             ..Self::default()
         }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Balance, Limits, ManageError, Metadata, NewCredits, NewKey, OwnerId, Scopes, Timestamp,
+    clock::End,
 };
 
 /// What an administrator may say about a new key.
@@ -25,7 +26,7 @@ pub(super) struct Creation {
     description: Option<String>,
     owner: Option<OwnerId>,
     scopes: Option<Scopes>,
-    expires_at: Option<Timestamp>,
+    expires_at: Option<End>,
     not_before: Option<Timestamp>,
     tier: Option<String>,
     limits: Option<Limits>,
@@ -42,7 +43,7 @@ pub(super) struct OwnCreation {
     name: String,
     description: Option<String>,
     scopes: Option<Scopes>,
-    expires_at: Option<Timestamp>,
+    expires_at: Option<End>,
     not_before: Option<Timestamp>,
     allowed_addresses: Option<Vec<Network>>,
 }
@@ -60,7 +61,7 @@ impl From<Creation> for NewKey {
             metadata: body.metadata.unwrap_or_default(),
             allowed_addresses: networks(body.allowed_addresses.unwrap_or_default()),
             not_before: body.not_before,
-            expires_at: body.expires_at,
+            expires_at: body.expires_at.and_then(|end| end.0),
             request_id: None,
         }
     }
@@ -73,7 +74,7 @@ impl From<OwnCreation> for NewKey {
             scopes: body.scopes.unwrap_or_default(),
             allowed_addresses: networks(body.allowed_addresses.unwrap_or_default()),
             not_before: body.not_before,
-            expires_at: body.expires_at,
+            expires_at: body.expires_at.and_then(|end| end.0),
             ..Self::named(body.name)
         }
     }

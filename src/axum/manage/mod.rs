@@ -70,8 +70,10 @@ use crate::KeyManager;
 /// | `GET /{id}/events?since=&until=&cursor=&limit=` | | `{items, next_cursor}` |
 /// | `GET /events?owner=&since=&until=&cursor=&limit=` | | `{items, next_cursor}` |
 ///
-/// `limit` is 1 to 100, 20 by default. Times are RFC 3339, and those that are sent may have any
-/// offset.
+/// `limit` is 1 to 100, 20 by default. Times are RFC 3339: those that are sent may have any offset,
+/// and those in answers are in UTC with exactly three digits of a second's fraction. `expires_at`
+/// may be a date alone, for the end of that day in UTC; `infinity` and the year 9999 are never. An
+/// end that has come already is 422, unless it is the one that the key has.
 ///
 /// `limits` are written as [`Limits`](crate::Limits) are in JSON, and `credits` as
 /// [`NewCredits`](crate::NewCredits): `1000`, or `{"remaining":1000,"refill":{"amount":1000,

@@ -57,8 +57,8 @@ pub(crate) struct Update {
     /// When the key begins to work: a moment, a duration from now, or `never` for no such moment
     #[arg(long, value_name = "WHEN", value_parser = when::or_never)]
     not_before: Option<when::OrNever>,
-    /// When the key ends: a moment, a duration from now, or `never`
-    #[arg(long, value_name = "WHEN", value_parser = when::or_never)]
+    /// When the key ends: a moment, the day at whose end it does, a duration from now, or `never`
+    #[arg(long, value_name = "WHEN", value_parser = when::end)]
     expires: Option<when::OrNever>,
     /// Switches the key off
     #[arg(long)]

@@ -47,9 +47,10 @@ pub(crate) struct Args {
     /// When the key begins to work: a moment, or a duration from now
     #[arg(long, value_name = "WHEN", value_parser = when::ahead)]
     not_before: Option<Timestamp>,
-    /// When the key ends: a moment such as 2030-01-31T12:00:00Z, or a duration such as 30d
-    #[arg(long, value_name = "WHEN", value_parser = when::ahead)]
-    expires: Option<Timestamp>,
+    /// When the key ends: a moment such as 2030-01-31T12:00:00Z, the day at whose end it does, or a
+    /// duration such as 30d
+    #[arg(long, value_name = "WHEN", value_parser = when::end)]
+    expires: Option<when::OrNever>,
     /// Your name for this request: doing it again creates no second key
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
@@ -71,7 +72,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         metadata: args.metadata.unwrap_or_default(),
         allowed_addresses: args.allow,
         not_before: args.not_before,
-        expires_at: args.expires,
+        expires_at: args.expires.and_then(Option::from),
         request_id: args.request_id,
     };
     let manager = database.manager.clone().with_format(args.format.get()?);

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use serde::Serialize;
 use tower_api_key::{OwnerId, Timestamp};
 
-use crate::{database::Database, failure::Failure, output::Output, view, when};
+use crate::{database::Database, failure::Failure, output::Output, when};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -44,7 +44,7 @@ fn confirm(args: &Args) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::Usage("say --yes where nobody can be asked".to_owned()));
     }
-    let before = view::time(args.before);
+    let before = args.before;
     let mut stderr = io::stderr();
     write!(stderr, "Remove all keys that were revoked or deleted before {before}? [y/N] ")?;
     stderr.flush()?;

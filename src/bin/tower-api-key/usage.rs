@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
     list::Pages,
     output::{Output, plain, table},
-    view::{time, time_or_never},
+    view::time_or_never,
     when,
 };
 
@@ -86,8 +86,9 @@ async fn one(id: KeyId, args: &Args, database: &Database, out: &mut Output) -> R
     if counts.is_empty() {
         return out.say("There were no requests.");
     }
-    let row =
-        |usage: UsageCount| [time(usage.hour), usage.outcome.to_string(), usage.count.to_string()];
+    let row = |usage: UsageCount| {
+        [usage.hour.to_string(), usage.outcome.to_string(), usage.count.to_string()]
+    };
     out.table(&table(&["FROM", "OUTCOME", "REQUESTS"], counts.into_iter().map(row)))
 }
 

@@ -48,32 +48,26 @@ pub(crate) fn fields(record: &KeyRecord, balance: Option<&Balance>) -> Table {
     if let Some(balance) = balance {
         add("credits", Some(balance.remaining.to_string()));
         add("refill", balance.refill.as_ref().map(quota::refill_text));
-        add("next refill at", balance.next_refill_at.map(time));
+        add("next refill at", balance.next_refill_at.map(|at| at.to_string()));
     }
     let metadata = serde_json::to_string(&details.metadata).ok();
     add("metadata", metadata.filter(|_| !details.metadata.is_empty()).as_deref().map(plain));
     let addresses: Vec<_> = details.allowed_addresses.iter().map(ToString::to_string).collect();
     let addresses = addresses.join(" ");
     add("allowed addresses", Some(addresses).filter(|addresses| !addresses.is_empty()));
-    add("created at", Some(time(record.created_at)));
-    add("not before", record.not_before.map(time));
-    add("expires at", record.expires_at.map(time));
-    add("last used at", record.last_used_at.map(time));
+    add("created at", Some(record.created_at.to_string()));
+    add("not before", record.not_before.map(|at| at.to_string()));
+    add("expires at", record.expires_at.map(|at| at.to_string()));
+    add("last used at", record.last_used_at.map(|at| at.to_string()));
     add("uses", Some(record.use_count.to_string()));
-    add("revoked at", record.revoked_at.map(time));
+    add("revoked at", record.revoked_at.map(|at| at.to_string()));
     add("revoked because", details.revoked_reason.as_deref().map(plain));
     add("replaces", details.rotation.from.map(|id| id.to_string()));
     add("replaced by", details.rotation.to.map(|id| id.to_string()));
-    add("retires at", details.rotation.retires_at.map(time));
+    add("retires at", details.rotation.retires_at.map(|at| at.to_string()));
     table(&[], fields.into_iter().map(|(field, value)| [field.to_owned(), value]))
 }
 
-/// A moment to the second, which is as long as any other and all that people want to read.
-pub(crate) fn time(moment: Timestamp) -> String {
-    let seconds = moment.as_unix_millis().div_euclid(1000) * 1000;
-    Timestamp::from_unix_millis(seconds).to_string()
-}
-
 pub(crate) fn time_or_never(moment: Option<Timestamp>) -> String {
-    moment.map_or_else(|| "never".to_owned(), time)
+    moment.map_or_else(|| "never".to_owned(), |moment| moment.to_string())
 }

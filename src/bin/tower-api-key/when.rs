@@ -11,8 +11,8 @@ const SPAN: &str = "a duration such as 30d, 12h or 1y";
 /// An RFC 3339 date and time. One without an offset is in UTC, as other systems write it into
 /// databases; one without a time is midnight.
 pub(crate) fn moment(text: &str) -> Option<Timestamp> {
-    if let Ok(moment) = text.parse::<Moment>() {
-        return Some(Timestamp::from_unix_millis(moment.as_millisecond()));
+    if let Ok(moment) = text.parse() {
+        return Some(moment);
     }
     let zoned = text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?;
     Some(Timestamp::from_unix_millis(zoned.timestamp().as_millisecond()))
@@ -23,6 +23,15 @@ pub(crate) fn ahead(text: &str) -> Result<Timestamp, String> {
     match moment(text) {
         Some(moment) => Ok(moment),
         None => shifted(text, 1),
+    }
+}
+
+/// When a key ends: like [`ahead`], or `never`; a date alone is the end of that day.
+pub(crate) fn end(text: &str) -> Result<OrNever, String> {
+    match Timestamp::parse_end(text) {
+        Ok(end) => Ok(OrNever(end)),
+        Err(error) if error.is_out_of_range() => Err(format!("is {error}")),
+        Err(_) => or_never(text),
     }
 }
 

@@ -12,8 +12,8 @@ use utoipa::openapi::{
 };
 
 use self::parts::{
-    NOTHING_ELSE, all_required, boolean, bounded, metadata, networks, nullable_id, nullable_text,
-    nullable_time, or_null, scopes, strings,
+    NOTHING_ELSE, all_required, boolean, bounded, end, metadata, networks, nullable_id,
+    nullable_text, nullable_time, or_null, scopes, strings,
 };
 pub(super) use self::parts::{id, integer, no_nul, scope, text, time};
 use super::management::Caller;
@@ -187,7 +187,7 @@ fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
         .property("name", bounded("What it is for.", Type::String, 1, 100))
         .property("description", bounded("More about it.", or_null(Type::String), 0, 1000))
         .property("scopes", list(scopes("What it may do.").max_items(Some(100))))
-        .property("expires_at", nullable_time("Until when it can be used."))
+        .property("expires_at", end("Until when it can be used. The year 9999 is never."))
         .property("not_before", nullable_time("From when it can be used."))
         .property("allowed_addresses", list(networks()))
         .additional_properties(Some(NOTHING_ELSE));

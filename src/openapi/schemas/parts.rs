@@ -68,6 +68,20 @@ pub(super) fn nullable_time(description: &str) -> ObjectBuilder {
     time(description).schema_type(or_null(Type::String))
 }
 
+/// See [`Timestamp::parse_end`](crate::Timestamp::parse_end).
+pub(super) fn end(description: &str) -> AnyOfBuilder {
+    let of_format = |format| {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        text.format(Some(SchemaFormat::KnownFormat(format)))
+    };
+    AnyOfBuilder::new()
+        .item(of_format(KnownFormat::DateTime))
+        .item(of_format(KnownFormat::Date).description(Some("The end of this day in UTC.")))
+        .item(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["infinity"])))
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .description(Some(description))
+}
+
 pub(in crate::openapi) fn id(description: &str) -> ObjectBuilder {
     text(description).format(Some(SchemaFormat::Custom("uuid".to_owned())))
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     KeyDigest, KeyId, KeyRecord, Metadata, OwnerId, Timestamp,
+    clock::End,
     manage::validate,
     store::digest_map::{DigestMap, MapDigest},
 };
@@ -33,12 +34,14 @@ pub(super) const FIELDS: [(&str, &str); 14] = [
     ("limits", MUST_BE_LIMITS),
     ("allowed_addresses", "must be a list of addresses or networks such as \"192.0.2.0/24\""),
     ("not_before", MUST_BE_A_TIME),
-    ("expires_at", MUST_BE_A_TIME),
+    ("expires_at", MUST_BE_AN_END),
     ("disabled", "must be true or false"),
     ("metadata", "must be a table"),
 ];
 
 const MUST_BE_A_TIME: &str = "must be a date and time such as \"2030-01-31T12:00:00Z\"";
+const MUST_BE_AN_END: &str =
+    "must be a date and time such as \"2030-01-31T12:00:00Z\", or a date such as \"2030-01-31\"";
 const MUST_BE_LIMITS: &str = "must be a list of at most 8 limits of different names, each with \
     `name` (1 to 32 letters, digits and `_-.`), `requests`, `window_seconds` and perhaps `burst`";
 const MUST_BE_A_START: &str = "must be at most 29 visible characters, the first ones of the key";
@@ -212,8 +215,8 @@ impl<'de> Visitor<'de> for Key<'_, '_> {
                     record.details.allowed_addresses =
                         networks.into_iter().map(|net| net.0).collect();
                 }
-                "not_before" => record.not_before = Some(map.next_value::<Time>()?.0),
-                "expires_at" => record.expires_at = Some(map.next_value::<Time>()?.0),
+                "not_before" => record.not_before = Some(map.next_value::<Time<_>>()?.0),
+                "expires_at" => record.expires_at = map.next_value::<Time<End>>()?.0.0,
                 "disabled" => record.disabled = map.next_value()?,
                 // The last of `FIELDS`.
                 _ => {

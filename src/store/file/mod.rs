@@ -45,7 +45,8 @@ use crate::{KeyDigest, KeyRecord, Timestamp};
 /// | `tier` | the name of a set of limits, 1 to 100 characters |
 /// | `limits` | rate limits of the key's own, in place of those of its tier, as [`Limits`](crate::Limits) has them in JSON |
 /// | `allowed_addresses` | networks the key may be used from, at most 100; none is from anywhere |
-/// | `not_before`, `expires_at` | RFC 3339 dates and times between which the key works |
+/// | `not_before` | the RFC 3339 date and time from which on the key works |
+/// | `expires_at` | the one from which on it does not; a date alone is the end of that day in UTC, and the year 9999 is never |
 /// | `disabled` | `true` switches the key off |
 /// | `metadata` | the application's own data, at most 16 KiB as JSON |
 ///

@@ -1,6 +1,6 @@
 //! Values of a key's fields, as the formats write them.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, marker::PhantomData, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 use serde::{
@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::{KeyDigest, Timestamp};
+use crate::KeyDigest;
 
 /// In metadata, which are JSON, TOML's times are texts. They come as tables of one field.
 pub(super) fn times_as_text(value: &mut Value) {
@@ -43,29 +43,29 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
-/// A time as text, or as TOML's own, which comes as a table.
-pub(super) struct Time(pub(super) Timestamp);
+/// A [`Timestamp`](crate::Timestamp) or an [`End`](crate::clock::End) as text, or as TOML's own, which comes as a table.
+pub(super) struct Time<T>(pub(super) T);
 
-impl<'de> Deserialize<'de> for Time {
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Time<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TimeVisitor)
+        deserializer.deserialize_any(TimeVisitor(PhantomData))
     }
 }
 
-struct TimeVisitor;
+struct TimeVisitor<T>(PhantomData<T>);
 
-impl<'de> Visitor<'de> for TimeVisitor {
-    type Value = Time;
+impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for TimeVisitor<T> {
+    type Value = Time<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a date and time")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Time, E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<Time<T>, E> {
         text.parse().map(Time).map_err(E::custom)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Time, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Time<T>, A::Error> {
         let time = toml::value::Datetime::deserialize(MapAccessDeserializer::new(map))?;
         self.visit_str(&time.to_string())
     }

@@ -179,17 +179,16 @@ async fn the_digest_is_stored_under_the_current_pepper() {
 #[tokio::test]
 async fn every_status_rule_applies_and_refused_keys_pay_once_as_well() {
     let net = "10.0.0.0/8".parse().unwrap();
-    let clock = clock();
     for (change, expected) in [
         (KeyPatch { disabled: Some(true), ..KeyPatch::default() }, "disabled_key"),
-        (KeyPatch { expires_at: Some(Some(NOW)), ..KeyPatch::default() }, "expired_key"),
-        (KeyPatch { not_before: Some(Some(at(1))), ..KeyPatch::default() }, "not_yet_valid_key"),
+        (KeyPatch { expires_at: Some(Some(at(1))), ..KeyPatch::default() }, "expired_key"),
+        (KeyPatch { not_before: Some(Some(at(2))), ..KeyPatch::default() }, "not_yet_valid_key"),
         (
             KeyPatch { allowed_addresses: Some(vec![net]), ..KeyPatch::default() },
             "address_not_allowed",
         ),
     ] {
-        let store = MemoryStore::new();
+        let (store, clock) = (MemoryStore::new(), clock());
         let id = import(&store, [1]).await;
         let manager = KeyManager::new(store).with_clock(clock.clone());
         let legacy = manager.legacy_hashes();
@@ -197,6 +196,7 @@ async fn every_status_rule_applies_and_refused_keys_pay_once_as_well() {
         // What the key may do is what its record says now, not when the index was read.
         legacy.refresh().await.unwrap();
         manager.update(id, change).await.unwrap();
+        clock.set(at(1));
         let answer = send_waiting(&layer, with_key(&key(1))).await;
         assert_eq!(answer.outcome(), expected);
         assert_eq!(answer.rejection().key(), Some(id));

@@ -190,7 +190,7 @@ async fn a_rotated_key_lives_on_through_its_grace() {
     assert_eq!((&new["owner"], &new["scopes"]), (&json!("user-1"), &json!(["a"])));
     let view = api.admin("GET", &path(old.record.id), "").await.json(200);
     assert_eq!(view["rotated_to"], new["id"]);
-    assert_eq!(view["retires_at"], "2026-11-23T00:01:00Z");
+    assert_eq!(view["retires_at"], "2026-11-23T00:01:00.000Z");
     assert_eq!(view["status"], "active");
 
     let layer = api.keys.layer();
@@ -210,11 +210,11 @@ async fn a_rotated_key_lives_on_through_its_grace() {
 async fn graces_of_every_kind() {
     let api = Api::new();
     for (body, status, retires_at) in [
-        ("", "expired", json!("2026-11-23T00:00:00Z")),
-        ("{}", "expired", json!("2026-11-23T00:00:00Z")),
-        (r#"{"grace_from":"now","grace_seconds":1}"#, "active", json!("2026-11-23T00:00:01Z")),
+        ("", "expired", json!("2026-11-23T00:00:00.000Z")),
+        ("{}", "expired", json!("2026-11-23T00:00:00.000Z")),
+        (r#"{"grace_from":"now","grace_seconds":1}"#, "active", json!("2026-11-23T00:00:01.000Z")),
         (r#"{"grace_from":"first_use","grace_seconds":0}"#, "active", Value::Null),
-        (r#"{"grace_seconds":4294967295}"#, "active", json!("2162-12-30T06:28:15Z")),
+        (r#"{"grace_seconds":4294967295}"#, "active", json!("2162-12-30T06:28:15.000Z")),
     ] {
         let old = path(api.issue("user-1", &[]).await.record.id);
         api.admin("POST", &format!("{old}/rotate"), body).await.json(201);

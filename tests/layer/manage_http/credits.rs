@@ -21,7 +21,7 @@ async fn a_new_key_has_the_credits_that_it_was_given() {
     let api = Api::new();
     let daily = json!({ "amount": 7, "interval_seconds": 86_400 });
     let monthly = json!({ "amount": 9_223_372_036_854_775_807_i64, "interval": "month" });
-    let (day, month) = (json!("2026-11-24T00:00:00Z"), json!("2026-12-23T00:00:00Z"));
+    let (day, month) = (json!("2026-11-24T00:00:00.000Z"), json!("2026-12-23T00:00:00.000Z"));
     for (sent, shown) in [
         (json!(1000), credits(1000, &Value::Null, &Value::Null)),
         (json!(0), credits(0, &Value::Null, &Value::Null)),
@@ -60,7 +60,7 @@ async fn what_has_come_back_is_shown() {
     let key = format!("/{}", created["id"].as_str().unwrap());
     for (minute, remaining) in [(0, 3), (1, 10), (2, 10)] {
         let shown = api.admin("GET", &key, "").await.json(200)["credits"].clone();
-        let next = format!("2026-11-23T00:0{}:00Z", minute + 1);
+        let next = format!("2026-11-23T00:0{}:00.000Z", minute + 1);
         assert_eq!(shown, credits(remaining, &refill, &json!(next)));
         api.clock.advance(Duration::from_mins(1));
     }
@@ -72,7 +72,7 @@ async fn credits_are_set_anew_and_taken_away() {
     let issued = api.issue("user-1", &[]).await.record.id;
     let key = path(issued);
     let refill = json!({ "amount": 7, "interval": "month" });
-    let next = json!("2026-12-23T00:00:00Z");
+    let next = json!("2026-12-23T00:00:00.000Z");
     for (sent, shown) in [
         (json!(10), credits(10, &Value::Null, &Value::Null)),
         (json!({ "remaining": 3, "refill": refill }), credits(3, &refill, &next)),
@@ -139,7 +139,7 @@ async fn top_ups_come_on_top() {
     let top_up = format!("{key}/credits");
     let topped_up = api.admin("POST", &top_up, r#"{"add":10}"#).await.json(200);
     let refill = json!({ "amount": 7, "interval": "month" });
-    let expected = credits(15, &refill, &json!("2026-12-23T00:00:00Z"));
+    let expected = credits(15, &refill, &json!("2026-12-23T00:00:00.000Z"));
     assert_eq!(topped_up["credits"], expected);
     assert_eq!(api.admin("GET", &key, "").await.json(200)["credits"], expected);
 

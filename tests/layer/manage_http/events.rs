@@ -41,7 +41,7 @@ async fn everything_that_is_done_is_in_the_log_with_who_and_from_where() {
     }
     assert_eq!(log["items"][1]["detail"], "lost");
     assert_eq!(log["items"][5]["detail"], "name, scopes");
-    assert_eq!(log["items"][6]["at"], "2026-11-23T00:00:00Z");
+    assert_eq!(log["items"][6]["at"], "2026-11-23T00:00:00.000Z");
     assert_eq!(log["next_cursor"], Value::Null);
 }
 
@@ -58,12 +58,12 @@ async fn the_log_is_read_by_time_and_by_page() {
     let log = async |query: &str| {
         items(&api.admin("GET", &format!("{}/events?{query}", path(key)), "").await.json(200), "at")
     };
-    assert_eq!(log("since=2026-11-23T00:00:04Z").await.len(), 2);
+    assert_eq!(log("since=2026-11-23T00:00:04.000Z").await.len(), 2);
     assert_eq!(log("until=2026-11-23T01:00:04%2B01:00").await.len(), 4);
-    let one = log("since=2026-11-23T00:00:02Z&until=2026-11-23T00:00:03Z").await;
-    assert_eq!(one, ["2026-11-23T00:00:02Z"]);
+    let one = log("since=2026-11-23T00:00:02Z&until=2026-11-23T00:00:03.000Z").await;
+    assert_eq!(one, ["2026-11-23T00:00:02.000Z"]);
     // An empty part of a log that there is, is no unknown key.
-    assert_eq!(log("since=2030-01-01T00:00:00Z").await.len(), 0);
+    assert_eq!(log("since=2030-01-01T00:00:00.000Z").await.len(), 0);
 
     let (mut pages, mut cursor) = (Vec::new(), String::new());
     loop {

@@ -6,6 +6,7 @@
 mod admin;
 mod arbitrary;
 mod credits;
+mod ends;
 mod events;
 mod guard;
 mod limits;

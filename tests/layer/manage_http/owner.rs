@@ -92,7 +92,7 @@ async fn what_is_the_providers_no_owner_sends() {
         ("request_id", json!("r")),
         ("revision", json!(7)),
         ("use_count", json!(0)),
-        ("created_at", json!("2020-01-01T00:00:00Z")),
+        ("created_at", json!("2020-01-01T00:00:00.000Z")),
         ("revoked_at", Value::Null),
         ("replaces", Value::Null),
         ("rotation", json!({})),
@@ -160,8 +160,8 @@ async fn a_key_of_greater_scopes_can_be_stopped_and_not_used() {
     for body in [
         r#"{"disabled":false}"#,
         r#"{"allowed_addresses":[]}"#,
-        r#"{"expires_at":"2030-01-01T00:00:00Z"}"#,
-        r#"{"not_before":"2020-01-01T00:00:00Z"}"#,
+        r#"{"expires_at":"2030-01-01T00:00:00.000Z"}"#,
+        r#"{"not_before":"2020-01-01T00:00:00.000Z"}"#,
         r#"{"scopes":["b"]}"#,
     ] {
         api.holder(&small, "PATCH", &great, body).await.problem(403, "scope_ceiling");
@@ -185,7 +185,7 @@ async fn owners_manage_their_own_keys() {
     let me = api.issue("user-1", &["a"]).await;
     let body = json!({
         "name": "mine", "description": "d", "scopes": ["a"], "allowed_addresses": ["10.0.0.0/8"],
-        "not_before": "2020-01-01T00:00:00Z", "expires_at": "2030-01-01T00:00:00Z",
+        "not_before": "2020-01-01T00:00:00.000Z", "expires_at": "2030-01-01T00:00:00.000Z",
     });
     let created = api.holder(&me, "POST", "", &body.to_string()).await.json(201);
     for (field, value) in body.as_object().unwrap() {

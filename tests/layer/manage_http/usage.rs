@@ -22,12 +22,12 @@ async fn busy() -> (Api, IssuedKey, IssuedKey) {
     let api = Api::new();
     let (mine, theirs) = (api.issue("user-1", &["a"]).await, api.issue("user-2", &[]).await);
     let usage = [
-        used(&mine.record, "2026-11-20T09:00:00Z", ACCEPTED, 3),
-        used(&mine.record, "2026-11-20T09:00:00Z", LIMITED, 1),
-        used(&mine.record, "2026-11-20T11:00:00Z", ACCEPTED, 4),
-        used(&mine.record, "2026-11-22T23:00:00Z", ACCEPTED, 5),
-        used(&mine.record, "2026-01-01T00:00:00Z", ACCEPTED, 100),
-        used(&theirs.record, "2026-11-20T09:00:00Z", ACCEPTED, 20),
+        used(&mine.record, "2026-11-20T09:00:00.000Z", ACCEPTED, 3),
+        used(&mine.record, "2026-11-20T09:00:00.000Z", LIMITED, 1),
+        used(&mine.record, "2026-11-20T11:00:00.000Z", ACCEPTED, 4),
+        used(&mine.record, "2026-11-22T23:00:00.000Z", ACCEPTED, 5),
+        used(&mine.record, "2026-01-01T00:00:00.000Z", ACCEPTED, 100),
+        used(&theirs.record, "2026-11-20T09:00:00.000Z", ACCEPTED, 20),
     ];
     api.store.record_usage(&usage).await.unwrap();
     (api, mine, theirs)
@@ -42,13 +42,13 @@ async fn the_last_thirty_days_come_by_day() {
     let (api, mine, _) = busy().await;
     let usage = format!("{}/usage", path(mine.record.id));
     let expected = json!({
-        "since": "2026-10-25T00:00:00Z",
-        "until": "2026-11-24T00:00:00Z",
+        "since": "2026-10-25T00:00:00.000Z",
+        "until": "2026-11-24T00:00:00.000Z",
         "by": "day",
         "items": [
-            item("2026-11-20T00:00:00Z", "accepted", 7),
-            item("2026-11-20T00:00:00Z", "rate_limited", 1),
-            item("2026-11-22T00:00:00Z", "accepted", 5),
+            item("2026-11-20T00:00:00.000Z", "accepted", 7),
+            item("2026-11-20T00:00:00.000Z", "rate_limited", 1),
+            item("2026-11-22T00:00:00.000Z", "accepted", 5),
         ],
         "total": { "accepted": 12, "rate_limited": 1 },
     });
@@ -70,37 +70,42 @@ async fn ranges_are_of_whole_hours_or_days() {
     let (api, mine, _) = busy().await;
     let usage = format!("{}/usage", path(mine.record.id));
     for (query, since, until, counts) in [
-        ("by=hour", "2026-11-22T01:00:00Z", "2026-11-23T01:00:00Z", &[5][..]),
+        ("by=hour", "2026-11-22T01:00:00.000Z", "2026-11-23T01:00:00.000Z", &[5][..]),
         (
             "by=hour&since=2026-11-20T09:59:59Z&until=2026-11-20T11:00:00.001Z",
-            "2026-11-20T09:00:00Z",
-            "2026-11-20T12:00:00Z",
+            "2026-11-20T09:00:00.000Z",
+            "2026-11-20T12:00:00.000Z",
             &[3, 1, 4],
         ),
         (
             "by=hour&since=2026-11-20T10:00:00%2B00:00&until=2026-11-20T12:00:00%2B01:00",
-            "2026-11-20T10:00:00Z",
-            "2026-11-20T11:00:00Z",
+            "2026-11-20T10:00:00.000Z",
+            "2026-11-20T11:00:00.000Z",
             &[],
         ),
         (
-            "by=day&since=2026-11-20T09:59:59Z&until=2026-11-20T10:00:00Z",
-            "2026-11-20T00:00:00Z",
-            "2026-11-21T00:00:00Z",
+            "by=day&since=2026-11-20T09:59:59Z&until=2026-11-20T10:00:00.000Z",
+            "2026-11-20T00:00:00.000Z",
+            "2026-11-21T00:00:00.000Z",
             &[7, 1],
         ),
-        ("until=2026-01-02T00:00:00Z", "2025-12-03T00:00:00Z", "2026-01-02T00:00:00Z", &[100]),
+        (
+            "until=2026-01-02T00:00:00.000Z",
+            "2025-12-03T00:00:00.000Z",
+            "2026-01-02T00:00:00.000Z",
+            &[100],
+        ),
         // The longest ranges that there are.
         (
-            "by=hour&since=2026-10-23T00:00:00Z",
-            "2026-10-23T00:00:00Z",
-            "2026-11-23T01:00:00Z",
+            "by=hour&since=2026-10-23T00:00:00.000Z",
+            "2026-10-23T00:00:00.000Z",
+            "2026-11-23T01:00:00.000Z",
             &[3, 1, 4, 5],
         ),
         (
-            "since=2025-11-22T00:00:00Z",
-            "2025-11-22T00:00:00Z",
-            "2026-11-24T00:00:00Z",
+            "since=2025-11-22T00:00:00.000Z",
+            "2025-11-22T00:00:00.000Z",
+            "2026-11-24T00:00:00.000Z",
             &[100, 7, 1, 5],
         ),
     ] {
@@ -112,7 +117,7 @@ async fn ranges_are_of_whole_hours_or_days() {
     }
     // In the middle of an hour, this hour and this day are among those asked for.
     api.clock.advance(Duration::from_mins(90));
-    for (by, until) in [("hour", "2026-11-23T02:00:00Z"), ("day", "2026-11-24T00:00:00Z")] {
+    for (by, until) in [("hour", "2026-11-23T02:00:00.000Z"), ("day", "2026-11-24T00:00:00.000Z")] {
         let answer = api.admin("GET", &format!("{usage}?by={by}"), "").await.json(200);
         assert_eq!(answer["until"], until);
     }
@@ -129,12 +134,12 @@ async fn bad_parameters_are_named() {
         ("since=yesterday", "since"),
         ("since=", "since"),
         ("until=2026-11-20", "until"),
-        ("since=2026-11-20T00:00:00Z&until=2026-11-20T00:00:00Z", "since"),
-        ("since=2026-11-20T00:00:01Z&until=2026-11-20T00:00:00Z", "since"),
-        ("since=2026-12-01T00:00:00Z", "since"),
-        ("since=2025-11-21T23:59:59Z", "since"),
-        ("since=0000-01-01T00:00:00Z&until=9999-12-30T00:00:00Z", "since"),
-        ("until=0000-01-01T00:00:00Z", "since"),
+        ("since=2026-11-20T00:00:00Z&until=2026-11-20T00:00:00.000Z", "since"),
+        ("since=2026-11-20T00:00:01Z&until=2026-11-20T00:00:00.000Z", "since"),
+        ("since=2026-12-01T00:00:00.000Z", "since"),
+        ("since=2025-11-21T23:59:59.000Z", "since"),
+        ("since=0000-01-01T00:00:00Z&until=9999-12-30T00:00:00.000Z", "since"),
+        ("until=0000-01-01T00:00:00.000Z", "since"),
     ] {
         for path in [&usage, "/usage", "/usage/top"] {
             if path == "/usage/top" && field == "by" {
@@ -144,7 +149,7 @@ async fn bad_parameters_are_named() {
             assert_eq!(answer.field(400, "invalid_parameter"), field, "{path} {query}");
         }
     }
-    let long = format!("{usage}?by=hour&since=2026-10-22T23:59:59Z");
+    let long = format!("{usage}?by=hour&since=2026-10-22T23:59:59.000Z");
     assert_eq!(api.admin("GET", &long, "").await.field(400, "invalid_parameter"), "since");
     for limit in ["0", "101", "x"] {
         let answer = api.admin("GET", &format!("/usage/top?limit={limit}"), "").await;
@@ -161,7 +166,7 @@ async fn the_usage_of_all_keys_and_the_busiest_of_them() {
     };
     assert_eq!(total("").await, 32);
     assert_eq!(total("owner=user-1").await, 12);
-    assert_eq!(total("owner=user-1&since=2026-01-01T00:00:00Z").await, 112);
+    assert_eq!(total("owner=user-1&since=2026-01-01T00:00:00.000Z").await, 112);
     assert_eq!(total("owner=nobody").await, Value::Null);
     assert_eq!(total("owner=%00").await, Value::Null);
 
@@ -171,11 +176,11 @@ async fn the_usage_of_all_keys_and_the_busiest_of_them() {
         ("limit=1", json!([{ "key": theirs, "count": 20 }])),
         ("owner=user-1", json!([{ "key": mine, "count": 12 }])),
         (
-            "since=2026-01-01T00:00:00Z",
+            "since=2026-01-01T00:00:00.000Z",
             json!([{ "key": mine, "count": 112 }, { "key": theirs, "count": 20 }]),
         ),
         (
-            "since=2026-11-20T11:30:00Z&until=2026-11-20T11:40:00Z",
+            "since=2026-11-20T11:30:00Z&until=2026-11-20T11:40:00.000Z",
             json!([{ "key": mine, "count": 4 }]),
         ),
         ("owner=nobody", json!([])),
@@ -186,7 +191,7 @@ async fn the_usage_of_all_keys_and_the_busiest_of_them() {
     let top = api.admin("GET", "/usage/top", "").await.json(200);
     assert_eq!(
         (&top["since"], &top["until"]),
-        (&json!("2026-10-24T01:00:00Z"), &json!("2026-11-23T01:00:00Z"))
+        (&json!("2026-10-24T01:00:00.000Z"), &json!("2026-11-23T01:00:00.000Z"))
     );
 }
 

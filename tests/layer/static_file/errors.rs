@@ -95,7 +95,7 @@ async fn every_bad_value_names_its_field() {
             ],
         ),
         ("not_before", vec![quoted("tomorrow"), "[1]".into(), "1".into()]),
-        ("expires_at", vec![quoted("2030-01-01"), quoted(KEY), "1".into(), "true".into()]),
+        ("expires_at", vec![quoted("2030-02-30"), quoted(KEY), "1".into(), "true".into()]),
         ("disabled", vec![quoted("maybe"), "[1]".into(), "2".into()]),
         ("metadata", vec![quoted(KEY), "[1]".into(), "1".into()]),
     ];
