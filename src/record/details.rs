@@ -58,6 +58,16 @@ pub struct KeyDetails {
     pub rotation: Rotation,
     /// What the caller's id of the request that created the key hashes to; unique.
     pub request: Option<KeyDigest>,
+    /// The key whose holder issued this one, where an owner did. A key that replaces another one
+    /// has the other's, or that of the key whose holder replaced it.
+    pub created_by: Option<KeyId>,
+    /// Whether an owner switched the key off: an owner may switch it on again. A key that is
+    /// disabled without this mark was disabled by an administrator.
+    ///
+    /// A store keeps the mark for the [revision](super::KeyRecord::revision) that it was written
+    /// with. A program that does not know it raises the revision and leaves the mark behind, so
+    /// the key then counts as disabled by an administrator.
+    pub disabled_by_owner: bool,
     /// The slow hash of a key that was imported with one and was not used since. Until then its
     /// `digest` is nobody's.
     pub legacy_hash: Option<LegacyHash>,

@@ -26,6 +26,9 @@ pub struct ListQuery {
     pub prefix: Option<Text>,
     /// Only the key that was created by this [`request`](crate::KeyDetails::request).
     pub request: Option<KeyDigest>,
+    /// Only keys of the [lineage](KeyRecord::lineage) that begins with this key, but not this key
+    /// itself.
+    pub lineage: Option<KeyId>,
     /// Only keys with a [`legacy_hash`](crate::KeyDetails::legacy_hash).
     pub legacy: bool,
     /// Only keys with ids smaller than this one: those that come after it in the list.
@@ -43,6 +46,7 @@ impl ListQuery {
             scope: None,
             prefix: None,
             request: None,
+            lineage: None,
             legacy: false,
             after: None,
             limit,
@@ -91,6 +95,7 @@ impl ListQuery {
         let begins = |prefix: &Text| {
             record.name.starts_with(prefix.as_str()) || record.start.starts_with(prefix.as_str())
         };
+        let is_of = |first| record.details.rotation.lineage == Some(first) && record.id != first;
         !record.is_deleted()
             && self.after.is_none_or(|after| record.id < after)
             && self.owner.as_ref().is_none_or(|owner| record.owner.as_ref() == Some(owner))
@@ -98,6 +103,7 @@ impl ListQuery {
             && self.scope.as_ref().is_none_or(is_granted)
             && self.prefix.as_ref().is_none_or(begins)
             && self.request.is_none_or(|request| record.details.request == Some(request))
+            && self.lineage.is_none_or(is_of)
             && (!self.legacy || record.details.legacy_hash.is_some())
     }
 }

@@ -109,6 +109,7 @@ fn filters(table: &str) -> Filters {
         prefix: "(locate(CAST(? AS BINARY), CAST(name AS BINARY)) = 1 \
              OR locate(CAST(? AS BINARY), CAST(start AS BINARY)) = 1)",
         legacy: "is_legacy = TRUE",
+        lineage: "lineage = ? AND id <> ?",
         key: "key_id = ?",
         line: "line = ?",
     }
@@ -207,6 +208,7 @@ mod tests {
                 single("const", "api_keys_request"),
             ),
             (&lists[3], vec![id, "10"], single("range", "api_keys_legacy")),
+            (&lists[4], vec![id, id, id, "10"], single("range", "api_keys_lineage")),
             (&events[0], vec![id, "10"], event("range", "PRIMARY")),
             (&events[1], vec![id, id, "10"], event("range", "api_keys_events_key")),
             (

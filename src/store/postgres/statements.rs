@@ -6,7 +6,8 @@ use crate::store::sql::{
 
 /// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
 /// there and back.
-const IDS: [&str; 6] = ["id", "lineage", "rotated_from", "rotated_to", "key_id", "line"];
+const IDS: [&str; 7] =
+    ["id", "lineage", "rotated_from", "rotated_to", "created_by", "key_id", "line"];
 
 /// A value for a column.
 fn value(column: &str) -> &str {
@@ -140,6 +141,7 @@ fn filters(table: &str) -> Filters {
         scope: "scopes::jsonb @> jsonb_build_array(?::text)",
         prefix: "(starts_with(name, ?) OR starts_with(start, ?))",
         legacy: "legacy_hash IS NOT NULL",
+        lineage: "lineage = encode(?, 'hex')::uuid AND id <> encode(?, 'hex')::uuid",
         key: "key_id = encode(?, 'hex')::uuid",
         line: "line = encode(?, 'hex')::uuid",
     }
@@ -207,6 +209,7 @@ mod tests {
             (&lists[1], "Index Scan Backward using api_keys_owner"),
             (&lists[2], "Index Scan using api_keys_request"),
             (&lists[3], "Index Scan Backward using api_keys_legacy"),
+            (&lists[4], "api_keys_lineage"),
             (&events[0], "Index Scan Backward using api_keys_events_id"),
             (&events[1], "using api_keys_events_key"),
             (&events[2], "Index Scan Backward using api_keys_events_owner"),

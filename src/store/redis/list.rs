@@ -19,6 +19,10 @@ struct Index {
 
 impl Index {
     fn of(query: &ListQuery) -> Self {
+        if let Some(first) = query.lineage {
+            let (start, end) = (format!("[{first}:"), format!("({first};"));
+            return Self { name: "lines", group: format!("{first}:"), start, end };
+        }
         if let Some(owner) = &query.owner {
             let owner = hex::encode(owner.as_str());
             // `;` comes right after `:`, so the range ends where the owner's ids do.
@@ -37,8 +41,13 @@ impl Index {
 
 /// Whether every key of the index is in the list.
 fn is_whole(query: &ListQuery) -> bool {
-    let ListQuery { owner, status, scope, prefix, legacy, .. } = query;
-    status.is_none() && scope.is_none() && prefix.is_none() && !(*legacy && owner.is_some())
+    let ListQuery { owner, status, scope, prefix, lineage, legacy, .. } = query;
+    // Of a lineage, keys that were deleted are in the index as well.
+    status.is_none()
+        && scope.is_none()
+        && prefix.is_none()
+        && lineage.is_none()
+        && !(*legacy && owner.is_some())
 }
 
 impl RedisStore {

@@ -53,6 +53,8 @@ pub(super) fn write(record: &KeyRecord) -> String {
         ("grace_after_use", rotation.grace_after_use.map(Value::from)),
         ("is_awaited", rotation.is_awaited.then_some(Value::Bool(true))),
         ("request", details.request.map(|request| Value::from(request.to_hex()))),
+        ("created_by", id(details.created_by)),
+        ("disabled_by_owner", details.disabled_by_owner.then_some(Value::Bool(true))),
         ("legacy_hash", optional(details.legacy_hash.as_ref().map(LegacyHash::expose))),
         ("revision", text(&record.revision.to_string())),
     ];
@@ -136,6 +138,10 @@ pub(super) fn read(
             is_awaited: fields.optional("is_awaited", |value| value.as_bool())?.unwrap_or(false),
         },
         request: fields.optional("request", |value| KeyDigest::from_hex(value.as_str()?))?,
+        created_by: fields.id("created_by")?,
+        disabled_by_owner: fields
+            .optional("disabled_by_owner", |value| value.as_bool())?
+            .unwrap_or(false),
         legacy_hash: fields.text("legacy_hash")?.map(LegacyHash::new),
     });
     record.revision = fields.parsed("revision", |text| text.parse().ok())?;

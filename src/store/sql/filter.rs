@@ -35,6 +35,8 @@ pub(in crate::store) struct Filters {
     pub(in crate::store) prefix: &'static str,
     /// Keys with a slow hash.
     pub(in crate::store) legacy: &'static str,
+    /// Keys of a lineage, but for its first.
+    pub(in crate::store) lineage: &'static str,
     /// Events about a key.
     pub(in crate::store) key: &'static str,
     /// Usage of a line.
@@ -132,6 +134,7 @@ impl Filters {
             .and(self.scope, query.scope.as_ref().map(Scope::as_str))
             .and(self.prefix, prefix)
             .and(REQUEST, request)
+            .and(self.lineage, query.lineage.as_ref().map(|first| &first.as_bytes()[..]))
             .and(self.legacy, query.legacy.then_some(Value::Flag(true)));
         Some(select.end(&self.end_of_keys, query.limit).call::<DB>())
     }
@@ -202,13 +205,15 @@ pub(in crate::store) mod queries {
     use super::*;
     use crate::KeyDigest;
 
-    /// All keys, those of an owner, by request, and those with a slow hash.
-    pub(in crate::store) fn of_keys() -> [ListQuery; 4] {
+    /// All keys, those of an owner, by request, those with a slow hash, and those of a lineage.
+    pub(in crate::store) fn of_keys() -> [ListQuery; 5] {
         let all = ListQuery::new(10);
         let (mut by_request, mut legacy) = (all.clone(), all.clone());
         by_request.request = Some(KeyDigest::from_bytes([0; 32]));
         legacy.legacy = true;
-        [all.clone(), all.with_owner("owner 7"), by_request, legacy]
+        let mut of_lineage = all.clone();
+        of_lineage.lineage = Some(KeyId::from_bytes([7; 16]));
+        [all.clone(), all.with_owner("owner 7"), by_request, legacy, of_lineage]
     }
 
     /// All events, those about a key, those of an owner, and those of a time.

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The columns that an update writes, in the order of [`changing`].
-pub(in crate::store) const CHANGING: [&str; 28] = [
+pub(in crate::store) const CHANGING: [&str; 30] = [
     "digest",
     "start",
     "name",
@@ -42,6 +42,8 @@ pub(in crate::store) const CHANGING: [&str; 28] = [
     "legacy_hash",
     "limits",
     "credits",
+    "created_by",
+    "owner_disabled_revision",
 ];
 
 /// The columns that only an insert writes, in the order of [`fixed`].
@@ -87,6 +89,8 @@ pub(super) fn changing(record: &KeyRecord) -> [Value<'_>; CHANGING.len()] {
         Value::Text(details.legacy_hash.as_ref().map(LegacyHash::expose)),
         Value::Made(json(&details.limits)),
         Value::Number(details.credits.map(count)),
+        id(details.created_by.as_ref()),
+        Value::Number(details.disabled_by_owner.then(|| count(record.revision))),
     ]
 }
 
@@ -190,6 +194,7 @@ where
     let grace_after_use = row.try_get::<Option<i64>, _>("grace_after_use")?;
     let request = row.try_get::<Option<&[u8]>, _>("request")?;
     let credits = row.try_get::<Option<i64>, _>("credits")?;
+    let owner_disabled = row.try_get::<Option<i64>, _>("owner_disabled_revision")?;
     let last_used_from = optional("last_used_from")?.map(str::parse::<IpAddr>).transpose();
     record.details = Details::from(KeyDetails {
         description: optional("description")?.map(Into::into),
@@ -215,6 +220,9 @@ where
         legacy_hash: optional("legacy_hash")?.map(LegacyHash::new),
         limits: from_json("limits", text("limits")?)?,
         credits: credits.map(|epoch| unsigned("credits", epoch)).transpose()?,
+        created_by: optional_id("created_by")?,
+        // Of an earlier revision, it is not about the row as it is now.
+        disabled_by_owner: owner_disabled == Some(number("revision")?),
         last_used_from: last_used_from.map_err(|error| unreadable("last_used_from", error))?,
     });
     Ok(record)

@@ -10,8 +10,9 @@ use crate::{Clock, SystemClock, Timestamp, store::StoreError};
 
 /// What leads from one version to the next.
 pub(in crate::store) struct Migration {
-    /// The table that it makes is named after that of the keys, with this at the end.
-    pub(in crate::store) makes: &'static str,
+    /// The table that it makes, if it makes one, is named after that of the keys, with this at the
+    /// end.
+    pub(in crate::store) makes: Option<&'static str>,
     /// Statements, with the default table name.
     pub(in crate::store) sql: &'static str,
 }
@@ -25,7 +26,7 @@ impl Migration {
 /// How a database keeps its schema.
 pub(in crate::store) trait Schema: Dialect {
     /// What leads from one version to the next.
-    const MIGRATIONS: [Migration; 4];
+    const MIGRATIONS: [Migration; 5];
 
     /// Makes the table `api_keys_schema`, if it is not there. A row whose `applied_at` is empty is
     /// a migration that was begun.
@@ -113,7 +114,8 @@ pub(in crate::store) async fn refuse_foreign<DB: Schema>(
     table: &str,
     migration: &Migration,
 ) -> Result<(), StoreError> {
-    let name = format!("{table}{}", migration.makes);
+    let Some(makes) = migration.makes else { return Ok(()) };
+    let name = format!("{table}{makes}");
     if !DB::exists(connection, &name).await? {
         return Ok(());
     }

@@ -99,6 +99,7 @@ fn filters(table: &str) -> Filters {
         // Bytes, unlike `LIKE`.
         prefix: "(instr(name, ?) = 1 OR instr(start, ?) = 1)",
         legacy: "legacy_hash IS NOT NULL",
+        lineage: "lineage = ? AND id <> ?",
         key: "key_id = ?",
         line: "line = ?",
     }
@@ -186,6 +187,7 @@ mod tests {
                 "api_keys_owner (owner=? AND id<?)",
                 "api_keys_request (request=?)",
                 "api_keys_legacy (id<?)",
+                "api_keys_lineage (lineage=? AND id<?)",
             ]) {
                 let call = filters.list::<Sqlite>(query).unwrap();
                 let expected = format!("SEARCH api_keys USING INDEX {expected}");

@@ -90,7 +90,9 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
     let flags = (any::<[bool; 2]>(), prop::bool::weighted(0.2), prop::bool::weighted(0.1));
     let rare = prop::bool::weighted(0.2);
     let times = (time(), time(), time());
-    (texts, scopes, times, flags, rare).prop_map(|(texts, scopes, times, flags, legacy)| {
+    let lineage = option::of(0_u64..4);
+    let all = (texts, scopes, times, flags, rare, lineage);
+    all.prop_map(|(texts, scopes, times, flags, legacy, lineage)| {
         let mut record = record(0);
         (record.name, record.start) = (texts.0.into(), texts.1.into());
         record.owner = texts.2.map(Into::into);
@@ -99,6 +101,7 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
         record.disabled = flags.0 == [true; 2];
         record.revoked_at = flags.1.then(|| at(1));
         record.details.deleted_at = flags.2.then(|| at(1));
+        record.details.rotation.lineage = lineage.map(|first| super::record(first).id);
         record.details.legacy_hash = legacy.then(|| LegacyHash::new("$2b$12$"));
         record
     })
@@ -120,10 +123,11 @@ fn any_query() -> impl Strategy<Value = ListQuery> {
         option::of(select(&SCOPES[..])),
         option::of(select(&TEXTS[..])),
         (rarely(), 1..=RECORDS),
-        rarely(),
+        (rarely(), option::weighted(0.3, 0_u64..5)),
         option::of(0..RECORDS + 2),
     )
-        .prop_map(|(limit, owner, status, scope, prefix, request, legacy, after)| {
+        .prop_map(|(limit, owner, status, scope, prefix, request, index, after)| {
+            let (legacy, lineage) = index;
             let mut query = ListQuery::new(limit);
             query.owner = owner.map(Into::into);
             query.status = status;
@@ -131,6 +135,7 @@ fn any_query() -> impl Strategy<Value = ListQuery> {
             query.prefix = prefix.map(Into::into);
             query.request = request.0.then(|| digest(request.1));
             query.legacy = legacy;
+            query.lineage = lineage.map(|first| record(first).id);
             query.after = after.map(|number| record(number).id);
             query
         })

@@ -103,6 +103,7 @@ macro_rules! conformance {
                 changes: rotations_read_back_equal
                 filters: lists_are_what_was_asked_for
                 filters: a_nul_is_found_nowhere
+                updates: the_mark_of_an_owner_is_kept_with_each_revision
             }
             conformance! { @events $($without)?; $open }
         }
@@ -176,6 +177,8 @@ pub(crate) fn full(number: u64) -> KeyRecord {
     record.details.limits = limits();
     record.details.credits = Some((1 << 53) + 1);
     record.details.last_used_from = Some("2001:db8::ffff:0:1".parse().unwrap());
+    record.details.created_by = Some(KeyId::from_bytes([0xfe; 16]));
+    record.details.disabled_by_owner = true;
     record.use_count = i64::MAX as u64;
     record.revision = (1 << 53) + 1;
     record

@@ -16,7 +16,9 @@ use proptest::{
 };
 use serde_json::Value;
 use tokio::{runtime::Handle, task::block_in_place};
-use tower_api_key::{KeyRecord, Limit, Limits, Quota, Scopes, Timestamp, store::KeyRepository};
+use tower_api_key::{
+    KeyId, KeyRecord, Limit, Limits, Quota, Scopes, Timestamp, store::KeyRepository,
+};
 
 use super::{at, record};
 
@@ -45,10 +47,11 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
     let times = (any_time(), any_time(), option::of(any_time()), option::of(any_time()));
     let ends = (option::of(any_time()), option::of(any_text()), option::of(any_time()));
     let counts = (0..=i64::MAX as u64, 0..=i64::MAX as u64, any::<bool>());
+    let issued = (option::of(any::<[u8; 16]>()), any::<bool>());
     let limited = (any_limits(), option::of(0..=i64::MAX as u64), option::of(any::<IpAddr>()));
     let data = (scopes, any_metadata(), vec(any_network(), 0..4), option::of(any_text()));
-    let all = (texts, data, times, ends, counts, limited);
-    all.prop_map(|(texts, data, times, ends, counts, limited)| {
+    let all = (texts, data, times, ends, counts, limited, issued);
+    all.prop_map(|(texts, data, times, ends, counts, limited, issued)| {
         let mut record = record(0);
         record.start = texts.0.into();
         record.name = texts.1.into();
@@ -65,6 +68,8 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
         (record.use_count, record.revision, record.disabled) = counts;
         let details = &mut *record.details;
         (details.limits, details.credits, details.last_used_from) = limited;
+        details.created_by = issued.0.map(KeyId::from_bytes);
+        details.disabled_by_owner = issued.1;
         record
     })
 }

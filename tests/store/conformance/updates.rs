@@ -118,3 +118,20 @@ pub(crate) async fn a_taken_digest_is_refused(store: impl KeyRepository) {
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&record(1)));
     assert_eq!(store.find(&digest(2)).await.unwrap().as_deref(), Some(&record(2)));
 }
+
+pub(crate) async fn the_mark_of_an_owner_is_kept_with_each_revision(store: impl KeyRepository) {
+    for (number, disabled) in [(1, false), (2, true)] {
+        let mut record = record(number);
+        record.disabled = disabled;
+        record.revision = 7;
+        store.insert(&record).await.unwrap();
+        for mark in [true, true, false, true, false, false] {
+            let expected = record.revision;
+            record.revision += 2;
+            record.details.disabled_by_owner = mark;
+            record.details.created_by = mark.then_some(record.id);
+            assert_eq!(store.update(&record, expected).await.unwrap(), Update::Done);
+            assert_eq!(stored(&store, record.id).await.details, record.details);
+        }
+    }
+}

@@ -62,6 +62,7 @@ fn old_indexed(number: u64) -> KeyRecord {
     let mut record = indexed(number);
     (record.details.limits, record.details.credits) = (Limits::default(), None);
     record.details.last_used_from = None;
+    (record.details.created_by, record.details.disabled_by_owner) = (None, false);
     record
 }
 

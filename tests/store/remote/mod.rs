@@ -93,6 +93,7 @@ macro_rules! remote {
                 migrations: bad_table_names_are_refused
                 migrations: a_store_that_was_not_migrated_says_so
                 rows: a_row_that_does_not_read_as_a_key_is_an_error
+                rows: what_an_older_program_disables_no_owner_has_disabled
                 rows: rows_of_other_systems_work_as_they_are
                 rows: counts_stop_at_the_greatest
                 rows: another_unique_index_makes_no_duplicate

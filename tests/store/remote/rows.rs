@@ -46,6 +46,24 @@ pub(crate) async fn a_row_that_does_not_read_as_a_key_is_an_error<R: Remote>(dat
     assert_eq!(store.find(&digest(99)).await.unwrap().as_deref(), Some(&full(99)));
 }
 
+/// It raises the revision and does not know of the mark.
+pub(crate) async fn what_an_older_program_disables_no_owner_has_disabled<R: Remote>(
+    database: &Database,
+) {
+    let store = open::<R>(database).await;
+    let mut key = record(1);
+    (key.disabled, key.details.disabled_by_owner) = (true, true);
+    key.details.created_by = Some(record(2).id);
+    store.insert(&key).await.unwrap();
+    for disabled in ["FALSE", "TRUE"] {
+        let sql = format!("UPDATE api_keys SET disabled = {disabled}, revision = revision + 1");
+        session::<R>(database).await.run(&sql).await.unwrap();
+        let read = store.get(key.id).await.unwrap().unwrap();
+        assert!(!read.details.disabled_by_owner);
+        assert_eq!(read.details.created_by, key.details.created_by);
+    }
+}
+
 pub(crate) async fn a_row_that_does_not_read_as_an_event_is_an_error<R: Remote>(
     database: &Database,
 ) {

@@ -41,6 +41,24 @@ async fn a_row_that_does_not_read_as_a_key_is_an_error() {
     assert_eq!(store.find(&digest(99)).await.unwrap().as_deref(), Some(&full(99)));
 }
 
+/// It raises the revision and does not know of the mark.
+#[tokio::test]
+async fn what_an_older_program_disables_no_owner_has_disabled() {
+    let file = File::new();
+    let store = file.open().await;
+    let mut key = record(1);
+    (key.disabled, key.details.disabled_by_owner) = (true, true);
+    key.details.created_by = Some(record(2).id);
+    store.insert(&key).await.unwrap();
+    for disabled in ["FALSE", "TRUE"] {
+        let sql = format!("UPDATE api_keys SET disabled = {disabled}, revision = revision + 1");
+        run(&mut file.connect().await, &sql).await;
+        let read = store.get(key.id).await.unwrap().unwrap();
+        assert!(!read.details.disabled_by_owner);
+        assert_eq!(read.details.created_by, key.details.created_by);
+    }
+}
+
 /// The table itself refuses digests in hex, which nothing would ever find.
 #[tokio::test]
 async fn digests_in_hex_are_refused_when_written() {
