@@ -55,7 +55,10 @@ async fn shown(keys: &KeyManager, record: &Arc<KeyRecord>) -> Result<Response, M
 #[serde(deny_unknown_fields)]
 struct Revocation {
     /// Why, for the record.
-    #[schema(max_length = 1000, pattern = r"^[^\u0000]*$")]
+    #[schema(
+        max_length = 1000,
+        pattern = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]*$"
+    )]
     reason: Option<String>,
 }
 

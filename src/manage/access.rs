@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{KeyManager, ManageError};
+use super::{KeyManager, ManageError, characters::breaks_line};
 use crate::{KeyRecord, OwnerId, Scopes, Text};
 
 /// What a handle may do, and who holds it.
@@ -59,9 +59,11 @@ impl KeyManager {
     }
 
     /// A handle whose changes are done in this name: an administrator's, a service's. At most 255
-    /// characters are kept.
+    /// characters are kept. Control characters, and those that change the direction of text, become
+    /// `U+FFFD`: left out, they would make one actor look like another.
     pub fn with_actor(&self, actor: &str) -> Self {
-        let actor: String = actor.chars().filter(|c| *c != '\0').take(255).collect();
+        let shown = |c| if breaks_line(c) { char::REPLACEMENT_CHARACTER } else { c };
+        let actor: String = actor.chars().take(255).map(shown).collect();
         self.handle(|access| access.actor = Some(actor.into()))
     }
 

@@ -22,15 +22,17 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewKey {
-    /// What the key is for: 1 to 100 characters.
+    /// What the key is for: 1 to 100 characters on one line, not all of them blank. Like all texts
+    /// here, without control characters and without characters that change the direction of text.
     pub name: String,
-    /// A longer explanation: at most 1000 characters.
+    /// A longer explanation: at most 1000 characters. Tabs and ends of lines are welcome.
     pub description: Option<String>,
-    /// Who the key belongs to: 1 to 255 characters.
+    /// Who the key belongs to: 1 to 255 characters, as for the name.
     pub owner: Option<OwnerId>,
     /// What the key may do: at most 100 scopes. None is nothing.
     pub scopes: Scopes,
-    /// The name of a set of limits: 1 to 100 characters; see [`Tiers`](crate::Tiers).
+    /// The name of a set of limits: 1 to 100 characters, as for the name; see
+    /// [`Tiers`](crate::Tiers).
     pub tier: Option<String>,
     /// Rate limits of the key's own, in place of those of its tier.
     pub limits: Limits,

@@ -2,6 +2,7 @@
 
 mod access;
 mod change;
+pub(crate) mod characters;
 mod create;
 mod credits;
 mod credits_json;
@@ -203,9 +204,14 @@ impl KeyManager {
 
     /// The key with this id.
     pub async fn get(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
+        let record = self.get_or_deleted(id).await?;
+        if record.is_deleted() { Err(ManageError::NotFound) } else { Ok(record) }
+    }
+
+    /// The same, until a deleted key is purged.
+    async fn get_or_deleted(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         let record = self.repository.get(id).await?;
-        let visible = |record: &Arc<KeyRecord>| !record.is_deleted() && self.access.sees(record);
-        record.filter(visible).ok_or(ManageError::NotFound)
+        record.filter(|record| self.access.sees(record)).ok_or(ManageError::NotFound)
     }
 
     /// A page of keys, the youngest first. The limit is 1 to 1000.

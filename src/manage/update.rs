@@ -68,14 +68,14 @@ impl KeyManager {
         record: &mut KeyRecord,
         patch: &KeyPatch,
     ) -> Result<(), ManageError> {
-        let (scopes, end) = (record.scopes.clone(), record.expires_at);
+        let old = record.clone();
         patch.apply(record);
-        validate::record(record)?;
+        validate::change(&old, record)?;
         // An end that has come may be named again, by a client that sends all fields.
-        if record.expires_at != end {
+        if record.expires_at != old.expires_at {
             validate::end_is_ahead(record, self.clock.now())?;
         }
-        if record.scopes != scopes {
+        if record.scopes != old.scopes {
             self.access.check_scopes(&record.scopes)?;
         }
         Ok(())

@@ -10,9 +10,10 @@ impl KeyManager {
     /// Of the hours that began at or after `since` and before `until`, in their order and, within
     /// one, in that of the names of outcomes; hours without requests are left out. The counts come
     /// from [`UsageRecorder`](crate::UsageRecorder)s, and are as current as the last flush of each;
-    /// that of [this manager](Self::with_usage) is flushed first. A key that this handle does not see
-    /// is [`NotFound`](ManageError::NotFound). A repository that keeps no counts is [`Unsupported`](crate::store::StoreErrorKind::Unsupported), here and
-    /// below.
+    /// that of [this manager](Self::with_usage) is flushed first. A deleted key has its usage until
+    /// it is [purged](Self::purge): the last invoice comes after the key. A key that this handle
+    /// does not see is [`NotFound`](ManageError::NotFound). A repository that keeps no counts is
+    /// [`Unsupported`](crate::store::StoreErrorKind::Unsupported), here and below.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -37,7 +38,7 @@ impl KeyManager {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<UsageCount>, ManageError> {
-        let line = self.get(id).await?.lineage();
+        let line = self.get_or_deleted(id).await?.lineage();
         let query = UsageQuery { line: Some(line), ..UsageQuery::new(since, until) };
         Ok(self.counted().await?.usage(&query).await?)
     }

@@ -1,21 +1,30 @@
 //! What a key's fields may hold. Bounds are on characters and not on bytes where people type.
 
-use super::{InvalidField, NewCredits};
-use crate::{KeyRecord, LegacyHash, Metadata, Timestamp, limit::MOST_CREDITS};
+use super::{
+    InvalidField, NewCredits,
+    characters::{BLANK, DISRUPTIVE, breaks_line, is_in},
+};
+use crate::{KeyRecord, LegacyHash, Metadata, OwnerId, Timestamp, limit::MOST_CREDITS};
 
 const MAX_METADATA: usize = 16 * 1024;
 
 /// Checks every field that a caller may choose.
 pub(crate) fn record(record: &KeyRecord) -> Result<(), InvalidField> {
-    length("name", &record.name, 1, 100)?;
-    if let Some(description) = &record.details.description {
-        text("description", description)?;
-    }
-    if let Some(owner) = &record.owner {
-        length("owner", owner.as_str(), 1, 255)?;
-    }
-    if let Some(tier) = &record.details.tier {
-        length("tier", tier, 1, 100)?;
+    fields(record, None)
+}
+
+/// Checks a record that is to replace another one. A text that stays as it was is not checked
+/// again: a key from before a rule can still be restricted and disabled.
+pub(super) fn change(old: &KeyRecord, new: &KeyRecord) -> Result<(), InvalidField> {
+    fields(new, Some(old))
+}
+
+fn fields(record: &KeyRecord, old: Option<&KeyRecord>) -> Result<(), InvalidField> {
+    for (field, text, check) in TEXTS {
+        let text_was = old.and_then(text);
+        if let Some(text) = text(record).filter(|text| text_was != Some(text)) {
+            check(field, text)?;
+        }
     }
     let at_most_100 = |field, count| {
         if count > 100 {
@@ -96,25 +105,45 @@ pub(super) fn legacy_hash(hash: &LegacyHash) -> Result<(), InvalidField> {
     Err(InvalidField::new("legacy_hash", "must have 1 to 255 visible ASCII characters"))
 }
 
+type TextOf = fn(&KeyRecord) -> Option<&str>;
+type Check = fn(&'static str, &str) -> Result<(), InvalidField>;
+
+const TEXTS: [(&str, TextOf, Check); 4] = [
+    ("name", |record| Some(&record.name), line::<100>),
+    ("description", |record| record.details.description.as_deref(), text),
+    ("owner", |record| record.owner.as_ref().map(OwnerId::as_str), line::<255>),
+    ("tier", |record| record.details.tier.as_deref(), line::<100>),
+];
+
 /// A text of some sentences.
 pub(super) fn text(field: &'static str, text: &str) -> Result<(), InvalidField> {
-    length(field, text, 0, 1000)
+    if text.chars().any(|c| is_in(DISRUPTIVE, c)) {
+        let message = "must not contain control characters, but for tabs and ends of lines, or \
+                       characters that change the direction of text";
+        return Err(InvalidField::new(field, message));
+    }
+    if text.chars().count() > 1000 {
+        return Err(InvalidField::new(field, "must have at most 1000 characters"));
+    }
+    Ok(())
 }
 
-fn length(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), InvalidField> {
-    // PostgreSQL keeps no NUL in text, and no name needs one.
-    if text.contains('\0') {
-        return Err(InvalidField::new(field, "must not contain NUL"));
+/// A text on one line that shows something.
+fn line<const MAX: usize>(field: &'static str, text: &str) -> Result<(), InvalidField> {
+    if !(1..=MAX).contains(&text.chars().count()) {
+        let message = match MAX {
+            100 => "must have 1 to 100 characters",
+            _ => "must have 1 to 255 characters",
+        };
+        return Err(InvalidField::new(field, message));
     }
-    if (min..=max).contains(&text.chars().count()) {
-        return Ok(());
+    if text.chars().any(breaks_line) {
+        let message =
+            "must not contain control characters or characters that change the direction of text";
+        return Err(InvalidField::new(field, message));
     }
-    Err(InvalidField::new(
-        field,
-        match (min, max) {
-            (1, 100) => "must have 1 to 100 characters",
-            (1, 255) => "must have 1 to 255 characters",
-            _ => "must have at most 1000 characters",
-        },
-    ))
+    if text.chars().all(|c| is_in(BLANK, c)) {
+        return Err(InvalidField::new(field, "must not be blank"));
+    }
+    Ok(())
 }

@@ -140,6 +140,8 @@ revoked at  <time>
 revoked because  laptop stolen
 $ tower-api-key delete $OTHER
 Deleted the key <id-2>.
+$ tower-api-key usage $OTHER
+There were no requests.
 $ tower-api-key delete $OTHER
 tower-api-key: there is no such key
 => 1
@@ -150,6 +152,9 @@ tower-api-key: say --yes where nobody can be asked
 => 2
 $ tower-api-key purge --before 2040-01-01T00:00:00Z --yes --json
 {"purged":2}
+$ tower-api-key usage $OTHER
+tower-api-key: there is no such key
+=> 1
 $ tower-api-key list
 There are no such keys.
 "#,

@@ -5,6 +5,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use sqlx::{ConnectOptions, Connection, sqlite::SqliteConnectOptions};
+
 use crate::{process, session::Shell};
 
 #[test]
@@ -71,16 +73,60 @@ same
     );
 }
 
-/// Names of keys are other people's text, and a terminal does what it is told.
 #[test]
-fn what_could_move_the_cursor_is_spelt_out() {
+fn names_and_owners_that_mislead_are_refused() {
     Shell::on_sqlite().session(
         r"
-$ tower-api-key create --name $(printf 'a\033[2Jb') 2>/dev/null | tr -d '\n' | wc -c
-53
-$ tower-api-key usage | tail -n 1
-<id-1>  a\u{1b}[2Jb  0  never
+$ tower-api-key create --name $(printf 'a\033[2Jb')
+tower-api-key: name must not contain control characters or characters that change the direction of text
+=> 2
+$ tower-api-key create --name good --owner $(printf 'user\342\200\2561')
+tower-api-key: owner must not contain control characters or characters that change the direction of text
+=> 2
+$ tower-api-key create --name '  '
+tower-api-key: name must not be blank
+=> 2
+$ printf 'key_hash,name\n%064d,\342\200\213\n' 1 > blank.csv
+$ tower-api-key import blank.csv
+line 2: name must not be blank
+tower-api-key: nothing was imported: 1 of the rows are invalid; --skip-invalid leaves them out
+=> 1
+$ tower-api-key list
+There are no such keys.
 ",
+    );
+}
+
+/// Names of keys are other people's text, and a terminal does what it is told. Those of old rows may
+/// hold anything.
+#[tokio::test]
+async fn what_could_move_the_cursor_is_spelt_out() {
+    let shell = Shell::on_sqlite();
+    shell.session(
+        r"
+$ tower-api-key create --name old 2>/dev/null | tr -d '\n' | wc -c
+53
+",
+    );
+    let options: SqliteConnectOptions = shell.url.parse().unwrap();
+    let mut connection = options.connect().await.unwrap();
+    let sql = "UPDATE api_keys SET name = 'a' || char(27, 0x9b, 0x202e, 0xe0041) || 'b'";
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    shell.session(
+        r#"
+$ tower-api-key usage | tail -n 1
+<id-1>  a\u{1b}\u{9b}\u{202e}\u{e0041}b  0  never
+$ tower-api-key usage --json
+{"id":"<id-1>","name":"a\u001b\u009b\u202e\udb40\udc41b","use_count":0,"last_used_at":null}
+$ ID=$(tower-api-key list --json | cut -d '"' -f 4)
+$ tower-api-key show $ID | sed -n 2p
+name  a\u{1b}\u{9b}\u{202e}\u{e0041}b
+$ tower-api-key update $ID --disable | sed -n 4p
+status  disabled
+$ tower-api-key update $ID --name b | sed -n 2p
+name  b
+"#,
     );
 }
 

@@ -31,6 +31,7 @@ mod manager_import;
 mod manager_lists;
 mod manager_owners;
 mod manager_requests;
+mod manager_texts;
 mod marker_traits;
 mod nested;
 #[cfg(feature = "openapi")]

@@ -89,7 +89,12 @@ fn values_out_of_range_are_422_and_named() {
     for (field, good, bad, path) in [
         ("name", json!(ä(100)), json!(ä(101)), "name"),
         ("name", json!("a"), json!(""), "name"),
-        ("name", json!("\n"), json!("nul\0"), "name"),
+        ("name", json!("two words"), json!("nul\0"), "name"),
+        ("name", json!("x"), json!(" \u{200b}"), "name"),
+        ("name", json!("x"), json!("a\u{1b}[2Jb"), "name"),
+        ("owner", json!("a\u{200f}"), json!("a\u{202e}"), "owner"),
+        ("owner", json!("a b"), json!("\u{3000}"), "owner"),
+        ("description", json!("one\r\n\ttwo"), json!("\u{9b}2J"), "description"),
         ("description", json!(ä(1000)), json!(ä(1001)), "description"),
         ("owner", json!(a(255)), json!(a(256)), "owner"),
         ("owner", json!("o"), json!(""), "owner"),

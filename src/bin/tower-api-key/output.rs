@@ -40,10 +40,10 @@ impl Output {
     /// An object on a line.
     pub(crate) fn object(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         // One call for all of it: stdout writes at every line's end.
-        let mut line = serde_json::to_vec(value).map_err(io::Error::from)?;
-        line.push(b'\n');
+        let mut line = plain_json(serde_json::to_string(value).map_err(io::Error::from)?);
+        line.push('\n');
         let mut stdout = self.stdout.lock();
-        stdout.write_all(&line)?;
+        stdout.write_all(line.as_bytes())?;
         Ok(stdout.flush()?)
     }
 
@@ -83,7 +83,7 @@ pub(crate) fn table<const N: usize>(
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
+        if is_unprintable(c) {
             let _ = write!(plain, "{}", c.escape_unicode());
         } else {
             plain.push(c);
@@ -92,7 +92,36 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
-/// Marks that change the direction of the text around them.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// The same for JSON, which means the same afterwards: only its strings can hold such characters,
+/// and those of ASCII are spelt out already.
+fn plain_json(json: String) -> String {
+    if !json.contains(is_unprintable) {
+        return json;
+    }
+    let mut plain = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_unprintable(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(plain, "\\u{unit:04x}");
+            }
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+/// Controls, ends of lines, and what shows nothing but changes the text around it. New keys have
+/// few of them in their texts, and old ones may have any.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }

@@ -12,7 +12,7 @@ use utoipa::openapi::{
 };
 
 use self::parts::{
-    NOTHING_ELSE, all_required, boolean, bounded, end, metadata, networks, nullable_id,
+    NOTHING_ELSE, all_required, boolean, end, line, lines, metadata, networks, nullable_id,
     nullable_text, nullable_time, or_null, scopes, strings,
 };
 pub(super) use self::parts::{id, integer, no_nul, scope, text, time};
@@ -184,8 +184,8 @@ fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
         if is_new { builder.schema_type(or_null(Type::Array)) } else { builder }
     };
     let object = ObjectBuilder::new()
-        .property("name", bounded("What it is for.", Type::String, 1, 100))
-        .property("description", bounded("More about it.", or_null(Type::String), 0, 1000))
+        .property("name", line("What it is for.", Type::String, 100))
+        .property("description", lines("More about it."))
         .property("scopes", list(scopes("What it may do.").max_items(Some(100))))
         .property("expires_at", end("Until when it can be used. The year 9999 is never."))
         .property("not_before", nullable_time("From when it can be used."))
@@ -196,7 +196,7 @@ fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
     }
     let metadata = if is_new { metadata().schema_type(or_null(Type::Object)) } else { metadata() };
     let object = object
-        .property("tier", bounded("The plan that it belongs to.", or_null(Type::String), 1, 100))
+        .property("tier", line("The plan that it belongs to.", or_null(Type::String), 100))
         .property("limits", {
             let limits = limits::own("Its own rate limits; with none, those of its plan count.");
             limits.max_items(Some(8)).schema_type(or_null(Type::Array))
@@ -205,7 +205,7 @@ fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
         .property("metadata", metadata);
     // A key's owner never changes.
     if is_new {
-        object.property("owner", bounded("Whose it is.", or_null(Type::String), 1, 255))
+        object.property("owner", line("Whose it is.", or_null(Type::String), 255))
     } else {
         object
     }
@@ -213,7 +213,7 @@ fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
 
 fn revocation() -> ObjectBuilder {
     ObjectBuilder::new()
-        .property("reason", bounded("Why, for the record.", or_null(Type::String), 0, 1000))
+        .property("reason", lines("Why, for the record."))
         .additional_properties(Some(NOTHING_ELSE))
         .examples([json!({ "reason": "found in a public repository" })])
 }

@@ -5,6 +5,8 @@ use utoipa::openapi::{
     schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type},
 };
 
+use crate::manage::characters::{BLANK, DISRUPTIVE, LAYOUT, Ranges};
+
 /// A field of another name is refused.
 pub(super) const NOTHING_ELSE: AdditionalProperties<Schema> = AdditionalProperties::FreeForm(false);
 
@@ -37,15 +39,38 @@ pub(in crate::openapi) fn no_nul(text: ObjectBuilder) -> ObjectBuilder {
     text.pattern(Some(r"^[^\u0000]*$"))
 }
 
-pub(super) fn bounded(
+/// A text on one line that shows something.
+pub(super) fn line(
     description: &str,
     schema_type: impl Into<SchemaType>,
-    min: usize,
     max: usize,
 ) -> ObjectBuilder {
-    let text = described(description, schema_type).max_length(Some(max));
-    let text = if min > 0 { text.min_length(Some(min)) } else { text };
-    no_nul(text)
+    let (not, blank) = (class(DISRUPTIVE) + &class(LAYOUT), class(BLANK));
+    described(description, schema_type)
+        .min_length(Some(1))
+        .max_length(Some(max))
+        .pattern(Some(format!("^[^{not}]*[^{not}{blank}][^{not}]*$")))
+}
+
+/// A text of some sentences.
+pub(super) fn lines(description: &str) -> ObjectBuilder {
+    described(description, or_null(Type::String))
+        .max_length(Some(1000))
+        .pattern(Some(format!("^[^{}]*$", class(DISRUPTIVE))))
+}
+
+/// Ranges of characters as they stand between brackets in a pattern.
+fn class(ranges: Ranges) -> String {
+    let escaped = |c: char| match u32::from(c) {
+        code @ ..=0xffff => format!("\\u{code:04x}"),
+        // An escape of it is not the same to every reader.
+        _ => c.to_string(),
+    };
+    let range = |(first, last): &(char, char)| {
+        let end = if first == last { String::new() } else { format!("-{}", escaped(*last)) };
+        escaped(*first) + &end
+    };
+    ranges.iter().map(range).collect()
 }
 
 pub(in crate::openapi) fn integer(description: &str) -> ObjectBuilder {

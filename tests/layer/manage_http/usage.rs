@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_api_key::{
-    HourlyUsage, IssuedKey, KeyRecord, RejectionKind, Timestamp, UsageOutcome, store::KeyRepository,
+    Clock, HourlyUsage, IssuedKey, KeyRecord, RejectionKind, Timestamp, UsageOutcome,
+    store::KeyRepository,
 };
 
 use super::{Api, items, path};
@@ -212,14 +213,27 @@ async fn owners_see_the_usage_of_their_own_keys_alone() {
     assert_eq!(top["items"], json!([]));
 }
 
-/// As with everything else about a key that is gone.
+/// The last invoice comes after the key.
 #[tokio::test]
-async fn a_deleted_key_has_no_usage_to_show() {
-    let (api, mine, _) = busy().await;
+async fn a_deleted_key_has_its_usage_until_it_is_purged() {
+    let (api, mine, theirs) = busy().await;
+    let colleague = api.issue("user-1", &[]).await;
     let key = path(mine.record.id);
-    api.admin("DELETE", &key, "").await;
-    api.admin("GET", &format!("{key}/usage"), "").await.problem(404, "not_found");
-    // What its owner used is still counted.
+    let usage = format!("{key}/usage");
+    let before = api.admin("GET", &usage, "").await.json(200);
+    assert_eq!(before["total"]["accepted"], 12);
+    assert_eq!(api.admin("DELETE", &key, "").await.status(), 204);
+    // To the administrator and to another key of this owner, and to no other owner.
+    assert_eq!(api.admin("GET", &usage, "").await.json(200), before);
+    assert_eq!(api.holder(&colleague, "GET", &usage, "").await.json(200), before);
+    api.holder(&theirs, "GET", &usage, "").await.problem(404, "not_found");
+    // Nothing else of it comes back.
+    api.admin("GET", &key, "").await.problem(404, "not_found");
+
+    api.clock.advance(Duration::from_millis(1));
+    assert_eq!(api.keys.purge(api.clock.now()).await.unwrap(), 1);
+    api.admin("GET", &usage, "").await.problem(404, "not_found");
+    // The counts of its owner stay.
     let usage = api.admin("GET", "/usage?owner=user-1", "").await.json(200);
     assert_eq!(usage["total"]["accepted"], 12);
 }

@@ -61,10 +61,10 @@ async fn every_bad_value_names_its_field() {
     let many = |item: &str| format!("[{}]", vec![quoted(item); 101].join(", "));
     let large = format!("{{ \"a\": {} }}", long(17_000));
     let cases: Vec<(&str, Vec<String>)> = vec![
-        ("name", vec![quoted(""), long(101), "[1]".into()]),
+        ("name", vec![quoted(""), quoted(" "), r#""\u202e""#.into(), long(101), "[1]".into()]),
         ("id", vec![quoted("1"), "[1]".into(), quoted(KEY)]),
         ("start", vec![quoted(KEY), quoted("a b"), "[1]".into()]),
-        ("owner", vec![quoted(""), long(256), "[1]".into()]),
+        ("owner", vec![quoted(""), r#""\u0007 ""#.into(), long(256), "[1]".into()]),
         ("description", vec![long(1001), "[1]".into()]),
         (
             "scopes",

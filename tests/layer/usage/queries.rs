@@ -79,6 +79,21 @@ async fn usage_of_an_owner_is_that_of_all_their_keys() {
 }
 
 #[tokio::test]
+async fn usage_of_a_deleted_key_is_told_until_it_is_purged() {
+    let (manager, [one, ..]) = used().await;
+    let before = manager.usage_of(one, NOW, at(3 * DAY)).await.unwrap();
+    manager.delete(one).await.unwrap();
+    for handle in [manager.clone(), manager.for_owner("user-1")] {
+        assert_eq!(handle.usage_of(one, NOW, at(3 * DAY)).await.unwrap(), before);
+    }
+    let others = manager.for_owner("user-2").usage_of(one, NOW, at(3 * DAY)).await;
+    assert!(matches!(others, Err(ManageError::NotFound)));
+    assert_eq!(manager.purge(at(3 * DAY)).await.unwrap(), 1);
+    let purged = manager.usage_of(one, NOW, at(3 * DAY)).await;
+    assert!(matches!(purged, Err(ManageError::NotFound)));
+}
+
+#[tokio::test]
 async fn an_owner_learns_nothing_of_others() {
     let (manager, [one, _, anothers]) = used().await;
     let mine = manager.for_owner("user-2");
