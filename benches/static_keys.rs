@@ -29,12 +29,13 @@ fn main() {
 
     let (mut fixed, memory) = (FixedStore::new(), MemoryStore::new());
     let mut text = String::new();
-    for digest in &digests {
-        fixed = fixed.with_digest("key", *digest).unwrap();
+    for (number, digest) in digests.iter().enumerate() {
+        fixed = fixed.with_digest(&format!("key {number}"), *digest).unwrap();
         let id = KeyId::generate(Timestamp::UNIX_EPOCH).unwrap();
         let record = KeyRecord::new(id, *digest, "key", Timestamp::UNIX_EPOCH);
         runtime.block_on(memory.insert(&record)).unwrap();
-        writeln!(text, "[[keys]]\ndigest = \"{}\"\nname = \"key\"", digest.to_hex()).unwrap();
+        writeln!(text, "[[keys]]\ndigest = \"{}\"\nname = \"key {number}\"", digest.to_hex())
+            .unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.toml");

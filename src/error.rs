@@ -38,6 +38,16 @@ pub enum ConfigError {
         /// The name given to the second of them.
         name: String,
     },
+    /// Two static keys have the same name, or the same id.
+    DuplicateStaticKeyName {
+        /// The name given to the second of them.
+        name: String,
+    },
+    /// A static key can be guessed.
+    WeakStaticKey {
+        /// The name given to the key.
+        name: String,
+    },
     /// A pepper is shorter than 32 bytes.
     PepperTooShort,
     /// A table name is not a plain identifier of at most 48 characters.
@@ -95,6 +105,14 @@ impl fmt::Display for ConfigError {
             Self::DuplicateStaticKey { name } => {
                 write!(f, "the static key {name:?} has the same secret as another")
             }
+            Self::DuplicateStaticKeyName { name } => {
+                write!(f, "the static key {name:?} has the same name or id as another")
+            }
+            Self::WeakStaticKey { name } => write!(
+                f,
+                "the static key {name:?} can be guessed: make a good one with \
+                 `tower-api-key generate`, or with `openssl rand -hex 32`"
+            ),
             Self::PepperTooShort => f.write_str("a pepper must have at least 32 bytes"),
             Self::TableName => f.write_str(
                 "the table name must be an ASCII letter or `_` followed by letters, digits and `_`, \

@@ -4,6 +4,7 @@
 mod checksum;
 mod format;
 mod secret;
+pub(crate) mod strength;
 
 pub use format::{GenerateError, KeyFormat};
 pub use secret::SecretKey;

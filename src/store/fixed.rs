@@ -1,6 +1,6 @@
 //! [`FixedStore`]: a handful of keys that are known at start.
 
-use std::{env, fmt, sync::Arc};
+use std::{collections::HashSet, env, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
@@ -10,13 +10,20 @@ use super::{
     digest_map::{DigestMap, MapDigest},
 };
 use crate::{
-    Clock, KeyDigest, KeyFormat, KeyHasher, KeyId, KeyRecord, SystemClock, error::ConfigError,
+    Clock, KeyDigest, KeyFormat, KeyHasher, KeyId, KeyRecord, SystemClock, Text,
+    error::ConfigError, key::strength,
 };
 
 /// A handful of keys from the environment or configuration, held as digests: an administrator's
 /// key, a partner or two. Lookups never wait.
 ///
-/// The ids of its keys are derived from their digests, so they are the same after every start.
+/// The ids of its keys follow from their names, so they are the same after every start: what is
+/// counted under an id, such as a shared limit, goes on, also when the secret is replaced. No two
+/// keys of a store have the same name. Services that share a limiter but not their static keys
+/// give them different names.
+///
+/// A key that a person thought up can be guessed. [`weak_keys`](Self::weak_keys) finds such keys,
+/// and [`refusing_weak_keys`](Self::refusing_weak_keys) refuses them.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, ConfigError, store::FixedStore};
@@ -30,7 +37,10 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct FixedStore {
     keys: DigestMap<Arc<KeyRecord>>,
+    ids: HashSet<KeyId>,
     hasher: KeyHasher,
+    /// The names of keys that can be guessed.
+    weak: Vec<Text>,
 }
 
 impl FixedStore {
@@ -72,23 +82,58 @@ impl FixedStore {
             return Err(ConfigError::StaticKey { name: name.to_owned() });
         }
         let digest = self.hasher.digest(key);
-        self.with_digest(name, digest)
+        let mut store = self.with_digest(name, digest)?;
+        if strength::is_weak(key) {
+            store.weak.push(name.into());
+        }
+        Ok(store)
     }
 
     /// Adds a key by its digest: what a configuration file should hold. No scopes, no owner.
     pub fn with_digest(self, name: &str, digest: KeyDigest) -> Result<Self, ConfigError> {
         let now = SystemClock.now();
-        self.with_record(KeyRecord::new(KeyId::from_digest(&digest), digest, name, now))
+        self.with_record(KeyRecord::new(KeyId::from_name(name), digest, name, now))
     }
 
-    /// Adds a key with everything that a record can say: scopes, owner, expiry.
+    /// Adds a key with everything that a record can say: scopes, owner, expiry. Its id and its
+    /// secret are those of no other key in the store.
     pub fn with_record(mut self, record: KeyRecord) -> Result<Self, ConfigError> {
+        let name = || record.name.as_str().to_owned();
         let digest = MapDigest::from(&record.digest);
         if self.keys.contains_key(&digest) {
-            return Err(ConfigError::DuplicateStaticKey { name: record.name.as_str().to_owned() });
+            return Err(ConfigError::DuplicateStaticKey { name: name() });
+        }
+        if !self.ids.insert(record.id) {
+            return Err(ConfigError::DuplicateStaticKeyName { name: name() });
         }
         self.keys.insert(digest, Arc::new(record));
         Ok(self)
+    }
+
+    /// The names of the keys that can be guessed, in the order in which they were added: keys
+    /// whose length times the binary logarithm of the number of distinct characters is below 80
+    /// bits. A key that was added by its digest cannot be judged.
+    ///
+    /// ```
+    /// use tower_api_key::store::FixedStore;
+    ///
+    /// let store = FixedStore::new()
+    ///     .with_key("thought up", "admin-secret-2026")?
+    ///     .with_key("drawn", "admin_TQOvtDYjkzNbk3QAGhzlJVn8WQcH5hUOUUJYr3fWvhN2Zxlxn")?;
+    /// assert_eq!(store.weak_keys().collect::<Vec<_>>(), ["thought up"]);
+    /// # Ok::<(), tower_api_key::ConfigError>(())
+    /// ```
+    pub fn weak_keys(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.weak.iter().map(Text::as_str)
+    }
+
+    /// Refuses a store that holds a [weak key](Self::weak_keys). Right for every service that is
+    /// reached over a network; the error says how to make a good key.
+    pub fn refusing_weak_keys(self) -> Result<Self, ConfigError> {
+        match self.weak.first() {
+            Some(name) => Err(ConfigError::WeakStaticKey { name: name.as_str().to_owned() }),
+            None => Ok(self),
+        }
     }
 
     fn lookup(&self, digest: &KeyDigest) -> Option<Arc<KeyRecord>> {

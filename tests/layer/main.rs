@@ -47,6 +47,7 @@ mod scopes;
 mod secrets;
 #[cfg(feature = "file-yaml")]
 mod static_file;
+mod static_keys;
 mod stores;
 mod support;
 mod update;

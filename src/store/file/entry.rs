@@ -231,7 +231,7 @@ impl<'de> Visitor<'de> for Key<'_, '_> {
             return Err(missing("name"));
         }
         record.digest = digest.ok_or_else(|| missing("digest"))?;
-        record.id = id.unwrap_or_else(|| KeyId::from_digest(&record.digest));
+        record.id = id.unwrap_or_else(|| KeyId::from_name(&record.name));
         let visible = record.start.bytes().all(|byte| byte.is_ascii_graphic());
         if !visible || record.start.len() > MAX_START {
             return Err(invalid("start", MUST_BE_A_START));
@@ -241,7 +241,12 @@ impl<'de> Visitor<'de> for Key<'_, '_> {
             return Err(place.fail(FileErrorKind::DuplicateDigest { earlier }, Some("digest")));
         }
         if let Some(earlier) = self.ids.insert(record.id, self.number) {
-            return Err(place.fail(FileErrorKind::DuplicateId { earlier }, Some("id")));
+            // Without an `id` here, the earlier key's is the one of this name: it has that name,
+            // or was given the very id.
+            return Err(match id {
+                Some(_) => place.fail(FileErrorKind::DuplicateId { earlier }, Some("id")),
+                None => place.fail(FileErrorKind::DuplicateName { earlier }, Some("name")),
+            });
         }
         Ok(record)
     }

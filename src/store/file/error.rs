@@ -70,6 +70,11 @@ pub enum FileErrorKind {
         /// The number of that key, from 1.
         earlier: usize,
     },
+    /// A name is that of an earlier key, too, and neither key has an id of its own.
+    DuplicateName {
+        /// The number of that key, from 1.
+        earlier: usize,
+    },
     /// An id is that of an earlier key, too.
     DuplicateId {
         /// The number of that key, from 1.
@@ -170,6 +175,9 @@ impl fmt::Display for FileError {
             }
             FileErrorKind::DuplicateDigest { earlier } => {
                 write!(f, "digest is that of key {earlier}, too")
+            }
+            FileErrorKind::DuplicateName { earlier } => {
+                write!(f, "name is that of key {earlier}, too; give one of them an `id`")
             }
             FileErrorKind::DuplicateId { earlier } => write!(f, "id is that of key {earlier}, too"),
         }

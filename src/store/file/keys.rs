@@ -134,7 +134,10 @@ impl Keys {
 fn merge(records: Vec<KeyRecord>, old: &DigestMap<Arc<KeyRecord>>) -> DigestMap<Arc<KeyRecord>> {
     let merged = records.into_iter().map(|mut record| {
         let digest = MapDigest::from(&record.digest);
-        let Some(old) = old.get(&digest) else { return (digest, Arc::new(record)) };
+        // A key that was given another name, and so another id, is another key.
+        let Some(old) = old.get(&digest).filter(|old| old.id == record.id) else {
+            return (digest, Arc::new(record));
+        };
         let now = mem::replace(&mut record.updated_at, old.updated_at);
         record.created_at = old.created_at;
         record.revision = old.revision;

@@ -37,7 +37,7 @@ use crate::{KeyDigest, KeyRecord, Timestamp};
 /// |---|---|
 /// | `digest` | required: 64 hexadecimal digits, the SHA-256 of the key |
 /// | `name` | required: what the key is for, 1 to 100 characters |
-/// | `id` | a UUID; without it, one is derived from the digest, the same after every start |
+/// | `id` | a UUID; without it, one follows from the name, which then no other key may have: it is the same after every start, and with another digest |
 /// | `start` | the first characters of the key, at most 29, so that people can recognise it |
 /// | `owner` | who the key belongs to, 1 to 255 characters |
 /// | `description` | a longer explanation, at most 1000 characters |

@@ -133,11 +133,13 @@ fn requests_responses_and_rejections() {
 fn configuration_errors() {
     let short = "short-but-secret";
     let twice = FixedStore::new().with_key("one", KEY).unwrap().with_key("two", KEY);
-    let errors: [ConfigError; 4] = [
+    let weak = FixedStore::new().with_key("weak", short).unwrap();
+    let errors: [ConfigError; 5] = [
         twice.unwrap_err(),
         FixedStore::new().with_key("spaced", &format!("{KEY} {KEY}")).unwrap_err(),
         FixedStore::new().with_key("short", &short[1..]).unwrap_err(),
         Peppers::new(&short.as_bytes()[1..]).unwrap_err(),
+        weak.refusing_weak_keys().unwrap_err(),
     ];
     for error in &errors {
         assert_shows_nothing(&chain(error), KEY);

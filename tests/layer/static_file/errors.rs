@@ -250,6 +250,24 @@ async fn the_same_digest_or_id_twice() {
     assert_eq!(error.key(), Some(2));
 }
 
+/// An id follows from the name, so a name that is there twice needs an id of its own.
+#[tokio::test]
+async fn names_without_an_id_are_unique() {
+    let key = |id: &str, digest: &str| {
+        format!("[[keys]]\n{id}name = \"partner\"\ndigest = \"{digest}\"\n")
+    };
+    let (first, second) = (key("", &digest(KEY)), key("", &digest(OTHER_KEY)));
+    let error = error("keys.toml", first.clone() + &second).await;
+    assert_eq!(error.kind(), FileErrorKind::DuplicateName { earlier: 1 });
+    assert_eq!((error.key(), error.field()), (Some(2), Some("name")));
+    assert!(error.to_string().ends_with("name is that of key 1, too; give one of them an `id`"));
+
+    let own_id = key("id = \"0198c0de-0000-7000-8000-000000000001\"\n", &digest(OTHER_KEY));
+    let folder = Folder::new();
+    let store = FileStore::open(folder.write("keys.toml", first + &own_id)).await.unwrap();
+    assert_eq!(store.status().keys, 2);
+}
+
 #[tokio::test]
 async fn syntax_is_told_by_line_and_column() {
     for (file, text, at) in [

@@ -131,7 +131,7 @@ async fn every_format_says_the_same() {
         let bare = KeyRecord::new(plain.id, plain.digest, "plain", plain.created_at);
         assert_eq!(*plain, bare, "{name}");
         let again = open(&folder, "again.toml", TOML).await;
-        assert_eq!(find(&again, OTHER_KEY).id, plain.id, "derived from the digest");
+        assert_eq!(find(&again, OTHER_KEY).id, plain.id, "it follows from the name");
     }
 }
 

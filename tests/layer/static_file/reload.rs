@@ -130,16 +130,38 @@ async fn by_hand() {
     folder.write("keys.toml", toml(&[KEY]));
     let store = watch(&folder).await.with_interval(Duration::MAX);
     let before = find(&store, KEY).unwrap();
-    let changed = toml(&[KEY, OTHER_KEY]).replace("key 0", "another name");
+    let changed = toml(&[KEY, OTHER_KEY]).replace("\"key 0\"", "\"key 0\"\ntier = \"gold\"");
     folder.write("keys.toml", &changed);
     store.reload().await.unwrap();
     assert_eq!(store.status().keys, 2);
     let after = find(&store, KEY).unwrap();
-    assert_eq!((&*after.name, after.created_at), ("another name", before.created_at));
+    assert_eq!(
+        (after.details.tier.as_deref(), after.created_at),
+        (Some("gold"), before.created_at)
+    );
     assert_eq!(after.revision, before.revision + 1);
     assert_eq!(after.id, before.id);
     store.reload().await.unwrap();
     assert!(Arc::ptr_eq(&after, &find(&store, KEY).unwrap()));
+}
+
+/// The id follows from the name: another secret of the same name goes on under the same id, and
+/// another name is another key.
+#[tokio::test]
+async fn names_carry_the_ids() {
+    let folder = Folder::new();
+    folder.write("keys.toml", toml(&[KEY]));
+    let store = watch(&folder).await.with_interval(Duration::MAX);
+    let before = find(&store, KEY).unwrap();
+    folder.write("keys.toml", toml(&[OTHER_KEY]));
+    store.reload().await.unwrap();
+    assert_eq!(find(&store, OTHER_KEY).unwrap().id, before.id, "the secret was replaced");
+
+    folder.write("keys.toml", toml(&[KEY]).replace("key 0", "another name"));
+    store.reload().await.unwrap();
+    let renamed = find(&store, KEY).unwrap();
+    assert_ne!(renamed.id, before.id);
+    assert_eq!(renamed.revision, before.revision);
 }
 
 /// A write that takes less than a fifth of a second is never seen twice, whenever it happens.
