@@ -107,7 +107,7 @@ async fn start_grace(
         updates.reverse();
         for batch in updates.chunks(BATCH) {
             let changes = Changes { updates: batch.to_vec(), ..Changes::default() };
-            if repository.apply(&changes).await? == Update::Stale {
+            if repository.apply(&changes).await? != Update::Done {
                 continue 'tries;
             }
         }

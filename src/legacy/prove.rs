@@ -153,7 +153,7 @@ impl Flight {
                     observe::legacy_upgraded(current.id);
                     self.forget_candidate(&candidate);
                 }
-                Ok(Update::Stale) => continue,
+                Ok(Update::Stale | Update::TooManyKeys) => continue,
                 // It is proven all the same. Its next use tries to store it again.
                 Err(error) => observe::legacy_not_upgraded(current.id, &error),
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{KeyManager, ManageError};
 use crate::{
     EventId, KeyAction, KeyEvent, KeyId, KeyRecord, Text, Timestamp,
-    store::{Changes, KeyUpdate, Update},
+    store::{Changes, KeyUpdate, StoreError, StoreErrorKind, Update},
 };
 
 /// What a change did to a key, for its event.
@@ -53,11 +53,18 @@ impl KeyManager {
         }
     }
 
-    /// Writes changes, and tells the hook when they are done.
+    /// Writes changes, and tells the hook when they are done. An owner who would have too many
+    /// keys is an error here, so that what tries stale changes again stops.
     pub(super) async fn apply(&self, changes: &Changes) -> Result<Update, ManageError> {
+        // A store that cannot count would pass the bound over.
+        if changes.owner_bound.is_some() && !self.repository.bounds_owners() {
+            return Err(StoreError::new(StoreErrorKind::Unsupported).into());
+        }
         let update = self.repository.apply(changes).await?;
-        if let (Update::Done, Some(hook)) = (update, &self.hook) {
-            changes.events.iter().for_each(|event| hook(event));
+        match (update, &self.hook) {
+            (Update::Done, Some(hook)) => changes.events.iter().for_each(|event| hook(event)),
+            (Update::TooManyKeys, _) => return Err(ManageError::TooManyKeys),
+            _ => {}
         }
         Ok(update)
     }

@@ -31,6 +31,8 @@ pub enum ManageError {
     NoCredits,
     /// The scopes are more than this handle may grant.
     BeyondCeiling,
+    /// The owner has as many live keys as it may have; nothing was written.
+    TooManyKeys,
     /// No random bytes for a new key.
     Generate(GenerateError),
     /// The repository failed. Whether a change was written is unknown.
@@ -87,6 +89,7 @@ impl fmt::Display for ManageError {
             Self::Ended(status) => write!(f, "the key is {status}"),
             Self::NoCredits => f.write_str("the key spends no credits"),
             Self::BeyondCeiling => f.write_str("the scopes are more than may be granted here"),
+            Self::TooManyKeys => f.write_str("the owner has as many keys as it may have"),
             Self::Generate(_) => f.write_str("no new key could be made"),
             Self::Store(_) => f.write_str("the keys could not be read or written"),
         }

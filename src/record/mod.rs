@@ -104,6 +104,14 @@ impl KeyRecord {
         }
     }
 
+    /// Whether the key is there and has not come to its end by `now`: it is neither deleted nor
+    /// revoked nor past [`ends_at`](Self::ends_at). One that is disabled or not valid yet is live,
+    /// since it can be used one day.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        let has_ended = self.ends_at().is_some_and(|end| now >= end);
+        !self.is_deleted() && self.revoked_at.is_none() && !has_ended
+    }
+
     /// Whether the key may be used at `now`, and if not, why.
     pub fn status(&self, now: Timestamp) -> KeyStatus {
         self.status_by(|| now)

@@ -95,6 +95,16 @@ impl Keys {
         self.balances.get(&update.line).map(|old| old.revision) != update.expected
     }
 
+    /// Whether an owner would have more live keys than its bound allows.
+    fn is_beyond(&self, changes: &Changes) -> bool {
+        let Some(bound) = &changes.owner_bound else { return false };
+        let replaced: HashSet<KeyId> = changes.updates.iter().map(|u| u.record.id).collect();
+        let others = self.by_id.values().filter(|record| !replaced.contains(&record.id));
+        let updates = changes.updates.iter().map(|update| &update.record);
+        let all = others.map(|record| &**record).chain(updates).chain(&changes.inserts);
+        all.filter(|record| bound.counts(record)).count() > bound.max_keys as usize
+    }
+
     fn usage<'k>(&'k self, query: &'k UsageQuery) -> impl Iterator<Item = &'k HourlyUsage> {
         self.usage.values().filter(|usage| query.matches(usage))
     }
@@ -146,6 +156,9 @@ impl KeyRepository for MemoryStore {
             return Ok(Update::Stale);
         }
         keys.check(&changes.inserts, &changes.updates)?;
+        if keys.is_beyond(changes) {
+            return Ok(Update::TooManyKeys);
+        }
         for record in &changes.inserts {
             keys.put(Arc::new(record.clone()));
         }
@@ -157,6 +170,10 @@ impl KeyRepository for MemoryStore {
         }
         keys.events.extend(changes.events.iter().map(|event| (event.id, event.clone())));
         Ok(Update::Done)
+    }
+
+    fn bounds_owners(&self) -> bool {
+        true
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{KeyStore, ListQuery, Page, StoreError, StoreErrorKind};
+use super::{KeyStore, ListQuery, OwnerBound, Page, StoreError, StoreErrorKind};
 use crate::{
     Balance, EventPage, EventQuery, HourlyUsage, KeyEvent, KeyId, KeyRecord, LineUsage, OwnerId,
     Timestamp, UsageCount, UsageQuery,
@@ -35,6 +35,13 @@ pub trait KeyRepository: KeyStore {
     /// A balance of a line that has another revision than expected, or none where one is expected,
     /// or one where none is, makes everything [`Stale`](Update::Stale) as well.
     ///
+    /// Changes with an [`owner_bound`](Changes::owner_bound) after which the owner would have more
+    /// live keys than that are [`TooManyKeys`](Update::TooManyKeys), and nothing is written. The
+    /// keys are counted in the same write: however many nodes create keys for one owner at the same
+    /// time, the bound holds. A store that can count so says it with
+    /// [`bounds_owners`](Self::bounds_owners); any other is never given such changes by a manager.
+    /// Of several reasons not to write, this one comes last.
+    ///
     /// An update writes every field of its record but `id`, `created_at`, `last_used_at`,
     /// `last_used_from` and `use_count`; the new revision is the record's, which must be greater
     /// than the expected one.
@@ -42,6 +49,14 @@ pub trait KeyRepository: KeyStore {
     /// Events are kept for [`events`](Self::events). A store without an audit log passes them
     /// over.
     async fn apply(&self, changes: &Changes) -> Result<Update, StoreError>;
+
+    /// Whether [`apply`](Self::apply) enforces an [`owner_bound`](Changes::owner_bound).
+    ///
+    /// A manager refuses to make changes with a bound in a store that does not, with
+    /// [`Unsupported`](StoreErrorKind::Unsupported), since the store would pass the bound over.
+    fn bounds_owners(&self) -> bool {
+        false
+    }
 
     /// [Applies](Self::apply) one new key.
     async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
@@ -132,6 +147,8 @@ pub struct Changes {
     pub balances: Vec<BalanceUpdate>,
     /// What to write into the audit log.
     pub events: Vec<KeyEvent>,
+    /// How many live keys an owner may have when all of this is written, if there is a bound.
+    pub owner_bound: Option<OwnerBound>,
 }
 
 /// A key as it is to be, if it still has the revision it was read with.
@@ -161,6 +178,9 @@ pub enum Update {
     Done,
     /// A key has another revision, or does not exist: nothing was written.
     Stale,
+    /// The owner would have more live keys than its [bound](OwnerBound) allows: nothing was
+    /// written.
+    TooManyKeys,
 }
 
 /// How often a key was used since it was last recorded.
@@ -188,6 +208,10 @@ impl KeyUse {
 impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
     async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
         (**self).apply(changes).await
+    }
+
+    fn bounds_owners(&self) -> bool {
+        (**self).bounds_owners()
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {

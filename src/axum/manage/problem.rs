@@ -140,6 +140,12 @@ impl From<ManageError> for Problem {
                 "scope_ceiling",
                 "The API key has, or would get, scopes that you may not grant.",
             ),
+            ManageError::TooManyKeys => Self::new(
+                StatusCode::FORBIDDEN,
+                "too_many_keys",
+                "The owner has as many API keys as it may have. Revoke or delete one that is not \
+                 needed any more.",
+            ),
             ManageError::Store(error) if error.kind() == StoreErrorKind::Unsupported => Self::new(
                 StatusCode::NOT_IMPLEMENTED,
                 "not_supported",

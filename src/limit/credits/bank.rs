@@ -111,7 +111,8 @@ impl Bank {
             Changes { balances: vec![changed(line, &old, balance)], ..Changes::default() };
         match self.write(&changes).await {
             Ok(Update::Done) => Ok(Some(taken)),
-            Ok(Update::Stale) => Ok(None),
+            // The second answers a bound that is not set here.
+            Ok(Update::Stale | Update::TooManyKeys) => Ok(None),
             Err(error) => Err(Trouble { error, lost: amount }),
         }
     }
@@ -178,7 +179,7 @@ impl Bank {
         let written =
             if changes.balances.is_empty() { Ok(Update::Done) } else { self.write(&changes).await };
         match written {
-            Ok(Update::Stale) => Ok(batch),
+            Ok(Update::Stale | Update::TooManyKeys) => Ok(batch),
             Ok(Update::Done) => {
                 let left = |flight: &Flight| {
                     let line = line(flight)?;

@@ -26,6 +26,10 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
         self.inner.store.apply(changes).await
     }
 
+    fn bounds_owners(&self) -> bool {
+        self.inner.store.bounds_owners()
+    }
+
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.inner.store.get(id).await
     }

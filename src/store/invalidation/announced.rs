@@ -87,6 +87,10 @@ impl KeyRepository for Announced {
         to_the_end(async move { this.apply_and_announce(&changes).await }).await
     }
 
+    fn bounds_owners(&self) -> bool {
+        self.repository.bounds_owners()
+    }
+
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.repository.get(id).await
     }

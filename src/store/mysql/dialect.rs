@@ -15,7 +15,8 @@ use crate::{
     store::{
         StoreError, StoreErrorKind,
         sql::{
-            Dialect, Statements,
+            Call, Calls, Dialect, LockStatements, OwnerLocks, Statements,
+            loan::answer,
             remote::{self, ANSWER, Said, Server},
             row,
         },
@@ -108,6 +109,25 @@ impl Dialect for MySql {
         Err(StoreError::unavailable(format!(
             "the owner has {length} characters, and 255 have room"
         )))
+    }
+
+    const OWNER_LOCKS: u32 = 4;
+
+    async fn lock_owners(
+        connection: &mut MySqlConnection,
+        statements: &LockStatements,
+        locks: &OwnerLocks,
+    ) -> sqlx::Result<()> {
+        let OwnerLocks { numbers, exclusive } = locks;
+        let lock = if *exclusive { &statements.exclusive } else { &statements.shared };
+        let Some(lock) = lock else { return Ok(()) };
+        for number in numbers {
+            let call = Call::new(lock).with(i64::from(*number));
+            let row = answer::<Self, _>(Self::fetch_optional(connection, call)).await?;
+            // A row that is not there locks nothing.
+            row.ok_or(sqlx::Error::RowNotFound)?;
+        }
+        Ok(())
     }
 
     fn give_back(connection: PoolConnection<Self>, is_open: bool) {

@@ -1,7 +1,8 @@
 //! The SQL of [`MySqlStore`](super::MySqlStore), for MySQL and MariaDB alike.
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement,
+    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, Statements, columns, each,
+    statement,
 };
 
 /// For a table with this name, which was checked.
@@ -23,6 +24,17 @@ pub(super) fn statements(table: &str) -> Statements {
             statement,
         ),
         update: statement(format!("UPDATE `{table}` SET {changes} WHERE id = ? AND revision = ?")),
+        owner_locks: {
+            // A session has locks of its own making for as long as it lives, so rows are locked
+            // instead: those of the first versions of the schema, which every store has and which
+            // nothing else waits for.
+            let lock = |how: &str| {
+                Some(statement(format!(
+                    "SELECT version FROM `{table}_schema` WHERE version = 1 + ? {how}"
+                )))
+            };
+            LockStatements { shared: lock("LOCK IN SHARE MODE"), exclusive: lock("FOR UPDATE") }
+        },
         // Takes what `row::uses` makes, each id once. The rows are locked in this order, so that
         // two nodes that write at once do not wait for each other. A count stops at the greatest.
         // The address comes first, since it depends on the time that was.
@@ -90,6 +102,12 @@ fn filters(table: &str) -> Filters {
     let total = "CAST(least(sum(count), 9223372036854775807) AS SIGNED) AS total";
     Filters {
         purge: format!("DELETE FROM `{table}` WHERE (revoked_at < ? OR deleted_at < ?)"),
+        live: format!(
+            "SELECT count(*) FROM `{table}` WHERE deleted_at IS NULL AND revoked_at IS NULL \
+             AND (expires_at IS NULL OR expires_at > ?) AND (retires_at IS NULL OR retires_at > ?)"
+        ),
+        // As it is at this moment, whatever this transaction has read before.
+        end_of_live: " LOCK IN SHARE MODE",
         keys: format!("SELECT {names} FROM `{table}` WHERE id <= ? AND deleted_at IS NULL"),
         end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
         events: format!("SELECT {event} FROM `{table}_events` WHERE id <= ?"),
@@ -175,6 +193,7 @@ mod tests {
 
         let lists = queries::of_keys();
         let lists = lists.each_ref().map(|q| all.filters.list::<MySql>(q).unwrap().sql);
+        let live = all.filters.live::<MySql>(&queries::of_owner()).unwrap().sql;
         let events = queries::of_events();
         let events = events.each_ref().map(|q| all.filters.events::<MySql>(q).unwrap().sql);
         let credits = |kind| step("credits", kind, Some("PRIMARY"));
@@ -196,6 +215,7 @@ mod tests {
                 vec!["'[]'"],
                 vec![step("uses", "ALL", None), step("all_keys", "eq_ref", Some("PRIMARY"))],
             ),
+            (&live, vec!["7", "7", "'owner 7'", "'owner 7'"], single("ref", "api_keys_owner")),
             (&lists[0], vec![id, "10"], single("range", "PRIMARY")),
             (
                 &lists[1],

@@ -12,7 +12,8 @@ use super::statements;
 use crate::store::{
     StoreError, StoreErrorKind,
     sql::{
-        Dialect, Statements,
+        Call, Calls, Dialect, LockStatements, OwnerLocks, Statements, Value,
+        loan::answer,
         remote::{self, ANSWER, Said, Server},
         row, schema,
     },
@@ -83,6 +84,22 @@ impl Dialect for Postgres {
     fn collided(error: &sqlx::Error) -> bool {
         let code = database_error(error).map(PgDatabaseError::code);
         matches!(code, Some(SERIALIZATION_FAILURE | DEADLOCK_DETECTED))
+    }
+
+    /// Enough for owners to wait for each other rarely, and few enough for one transaction to take
+    /// all of them.
+    const OWNER_LOCKS: u32 = 64;
+
+    async fn lock_owners(
+        connection: &mut PgConnection,
+        statements: &LockStatements,
+        locks: &OwnerLocks,
+    ) -> sqlx::Result<()> {
+        let OwnerLocks { numbers, exclusive } = locks;
+        let lock = if *exclusive { &statements.exclusive } else { &statements.shared };
+        let Some(lock) = lock else { return Ok(()) };
+        let call = Call::new(lock).with_all([Value::Made(row::json(numbers))]);
+        answer::<Self, _>(Self::execute(connection, call)).await.map(drop)
     }
 
     fn give_back(connection: PoolConnection<Self>, is_open: bool) {

@@ -1,7 +1,8 @@
 //! The SQL of [`PostgresStore`](super::PostgresStore).
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement,
+    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, Statements, columns, each,
+    statement,
 };
 
 /// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
@@ -52,6 +53,19 @@ pub(super) fn statements(table: &str) -> Statements {
         update: statement(format!(
             "UPDATE \"{table}\" SET {changes} WHERE id = encode(?, 'hex')::uuid AND revision = ?"
         )),
+        owner_locks: {
+            let lock = |function: &str| {
+                // The number of the table, which is the same whatever schemas a connection
+                // searches, and which no application's own locks are named after.
+                Some(statement(format!(
+                    "SELECT {function}(hashtextextended('tower-api-key owners of ' \
+                         || '\"{table}\"'::regclass::oid, number::bigint)) \
+                     FROM json_array_elements_text(?::text::json) AS numbers (number)"
+                )))
+            };
+            let (shared, exclusive) = ("pg_advisory_xact_lock_shared", "pg_advisory_xact_lock");
+            LockStatements { shared: lock(shared), exclusive: lock(exclusive) }
+        },
         // Takes what `row::uses` makes, each id once. The rows are locked in the order of ids, so
         // that two nodes that write at once do not wait for each other. A count stops at the
         // greatest. Of an array, the server expects few rows, and uses the index.
@@ -117,6 +131,11 @@ fn filters(table: &str) -> Filters {
     let total = "least(sum(count), 9223372036854775807)::bigint AS total";
     Filters {
         purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
+        live: format!(
+            "SELECT count(*) FROM \"{table}\" WHERE deleted_at IS NULL AND revoked_at IS NULL \
+             AND (expires_at IS NULL OR expires_at > ?) AND (retires_at IS NULL OR retires_at > ?)"
+        ),
+        end_of_live: "",
         keys: format!(
             "SELECT {selected_key} FROM \"{table}\" WHERE id <= encode(?, 'hex')::uuid \
              AND deleted_at IS NULL"
@@ -195,6 +214,7 @@ mod tests {
         let all = &store.0.statements;
         let lists = queries::of_keys();
         let lists = lists.each_ref().map(|q| all.filters.list::<Postgres>(q).unwrap().sql);
+        let live = all.filters.live::<Postgres>(&queries::of_owner()).unwrap().sql;
         let events = queries::of_events();
         let events = events.each_ref().map(|q| all.filters.events::<Postgres>(q).unwrap().sql);
         let usage = queries::of_usage();
@@ -205,6 +225,7 @@ mod tests {
             (&all.get, "Index Scan using api_keys_id"),
             (&all.update, "Index Scan using api_keys_id"),
             (&all.record_uses, "Index Scan using api_keys_id"),
+            (&live, "api_keys_owner"),
             (&lists[0], "Index Scan Backward using api_keys_id"),
             (&lists[1], "Index Scan Backward using api_keys_owner"),
             (&lists[2], "Index Scan using api_keys_request"),

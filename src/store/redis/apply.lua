@@ -1,16 +1,18 @@
 -- Adds and replaces any number of keys and balances, or none.
 --
--- ARGV: how many keys there are to add; of each its id, JSON, created_at, use count, last use or
---       nothing; how many to replace; of each its id, JSON, expected revision; then of each balance
---       its line, JSON, expected revision or nothing if there must be none
+-- ARGV: how many live keys an owner may have afterwards, at which time, and the owner, or three
+--       times nothing; how many keys there are to add; of each its id, JSON, created_at, use count,
+--       last use or nothing; how many to replace; of each its id, JSON, expected revision; then of
+--       each balance its line, JSON, expected revision or nothing if there must be none
 local problem = unusable()
 if problem then
   return problem
 end
 
 local inserts, updates, added, replaced = {}, {}, {}, {}
-local place = 2
-for number = 1, tonumber(ARGV[1]) do
+local max_keys, now, owner = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local place = 5
+for number = 1, tonumber(ARGV[4]) do
   local id, json, created_at, count, last = unpack(ARGV, place, place + 4)
   inserts[number] = {
     id = id, json = json, key = cjson.decode(json),
@@ -65,6 +67,52 @@ local function balances_refusal()
   end
 end
 
+-- How many keys of an owner may have expired without having been revoked or deleted. With more of
+-- them, the owner gets no other key: each is read to be told from a live one, and Redis does
+-- nothing else meanwhile.
+local MAX_EXPIRED = 1000
+
+-- Says that the owner would have more live keys than it may have, if that is so.
+local function owner_refusal()
+  local function is_over(time)
+    return time and time <= now
+  end
+  local function counts(key)
+    return key.owner == owner and not key.deleted_at and not key.revoked_at
+      and not is_over(key.expires_at) and not is_over(key.retires_at)
+  end
+  local live, expired, updated = 0, 0, {}
+  for _, list in ipairs({inserts, updates}) do
+    for _, new in ipairs(list) do
+      updated[new.id] = true
+      live = live + (counts(new.key) and 1 or 0)
+    end
+  end
+  local group = owned('', {owner = owner})
+  local from, to = '[' .. group, '(' .. string.sub(group, 1, -2) .. ';'
+  repeat
+    local members = redis.call('ZRANGE', owners, from, to, 'BYLEX', 'LIMIT', 0, 250)
+    for _, member in ipairs(members) do
+      local id = string.sub(member, -36)
+      -- Those that were revoked need not be read.
+      if not updated[id] and not redis.call('ZSCORE', ended, id) then
+        local row = redis.call('HGET', keys, id)
+        local key = row and decode(row)
+        if not key then
+          return corrupt('the key ' .. id .. ' is missing or not readable')
+        end
+        live = live + (counts(key) and 1 or 0)
+        expired = expired + (counts(key) and 0 or 1)
+        if live > max_keys or expired > MAX_EXPIRED then
+          return 'too many keys'
+        end
+      end
+    end
+    from = '(' .. (members[#members] or '')
+  until #members < 250
+  return live > max_keys and 'too many keys' or nil
+end
+
 -- Says what becomes of the changes, if they cannot be made.
 local function refusal()
   assert_types()
@@ -100,6 +148,7 @@ local function refusal()
       return 'duplicate'
     end
   end
+  return max_keys and owner_refusal()
 end
 
 local refused = refusal()

@@ -99,7 +99,7 @@ end
 local TYPES = {
   digest = 'string', revision = 'string', owner = 'string', request = 'string',
   legacy_hash = 'string', lineage = 'string', created_at = 'number', revoked_at = 'number',
-  deleted_at = 'number',
+  deleted_at = 'number', expires_at = 'number', retires_at = 'number',
 }
 
 -- A table from its JSON, or nil. Lua's numbers are doubles, which times fit into exactly; counts

@@ -13,8 +13,8 @@ use crate::{
     Balance, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, Timestamp, UsageCount,
     UsageOutcome, UsageQuery,
     store::{
-        BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Page,
-        StoreError, StoreErrorKind, Update,
+        BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, OwnerBound,
+        Page, StoreError, StoreErrorKind, Update,
     },
 };
 
@@ -32,11 +32,18 @@ impl KeyStore for RedisStore {
 #[async_trait]
 impl KeyRepository for RedisStore {
     async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
-        let Changes { inserts, updates, balances, .. } = changes;
-        if inserts.is_empty() && updates.is_empty() && balances.is_empty() {
+        let Changes { inserts, updates, balances, owner_bound, .. } = changes;
+        if inserts.is_empty() && updates.is_empty() && balances.is_empty() && owner_bound.is_none()
+        {
             return Ok(Update::Done);
         }
-        let mut args = vec![inserts.len().to_string()];
+        let mut args = match owner_bound {
+            Some(OwnerBound { owner, max_keys, now }) => {
+                vec![max_keys.to_string(), millis(*now), owner.as_str().to_owned()]
+            }
+            None => vec![String::new(); 3],
+        };
+        args.push(inserts.len().to_string());
         for record in inserts {
             args.extend([
                 record.id.to_string(),
@@ -58,9 +65,14 @@ impl KeyRepository for RedisStore {
         match self.run::<String>(&self.scripts.apply, &args).await?.as_str() {
             "done" => Ok(Update::Done),
             "stale" => Ok(Update::Stale),
+            "too many keys" => Ok(Update::TooManyKeys),
             "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
             _ => Err(unexpected()),
         }
+    }
+
+    fn bounds_owners(&self) -> bool {
+        true
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 
-use super::{Calls, Statements};
+use super::{Calls, LockStatements, OwnerLocks, Statements};
 use crate::{OwnerId, store::StoreError};
 
 /// How a database differs from the others.
@@ -62,6 +62,16 @@ pub(in crate::store) trait Dialect: Calls {
         let _ = owner;
         Ok(())
     }
+
+    /// How many [locks](OwnerLocks) owners share.
+    const OWNER_LOCKS: u32;
+
+    /// Takes locks until the end of the transaction.
+    fn lock_owners(
+        connection: &mut Self::Connection,
+        statements: &LockStatements,
+        locks: &OwnerLocks,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Gives a connection back to its pool when its user is done, or has gone away. An open
     /// transaction must come to nothing.

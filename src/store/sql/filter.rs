@@ -4,13 +4,18 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::{Call, Dialect, Value, row};
 use crate::{
-    EventId, EventQuery, KeyId, KeyStatus, OwnerId, Scope, Timestamp, UsageQuery, store::ListQuery,
+    EventId, EventQuery, KeyId, KeyStatus, OwnerId, Scope, Timestamp, UsageQuery,
+    store::{ListQuery, OwnerBound},
 };
 
 /// The parts of statements. All question marks in a part stand for the same value.
 pub(in crate::store) struct Filters {
     /// The rows of keys that were revoked or deleted before a time, to be removed.
     pub(in crate::store) purge: String,
+    /// How many keys are live at a time.
+    pub(in crate::store) live: String,
+    /// How that ends.
+    pub(in crate::store) end_of_live: &'static str,
     /// Keys up to an id that are not deleted.
     pub(in crate::store) keys: String,
     /// Events up to an id.
@@ -139,6 +144,18 @@ impl Filters {
         Some(select.end(&self.end_of_keys, query.limit).call::<DB>())
     }
 
+    /// The statement that counts the live keys of an owner. `None` when there can be none.
+    pub(in crate::store) fn live<'b, DB: Dialect>(
+        &self,
+        bound: &'b OwnerBound,
+    ) -> Option<Call<'b>> {
+        let owner = Some(bound.owner.as_str());
+        can_be::<DB>(owner).then(|| {
+            let count = Select::new(&self.live, bound.now).and(self.owner, owner);
+            count.push(self.end_of_live, Value::Number(None)).call::<DB>()
+        })
+    }
+
     /// The statement that removes the rows of keys that ended before this time.
     pub(in crate::store) fn purge<'q, DB: Dialect>(
         &self,
@@ -214,6 +231,12 @@ pub(in crate::store) mod queries {
         let mut of_lineage = all.clone();
         of_lineage.lineage = Some(KeyId::from_bytes([7; 16]));
         [all.clone(), all.with_owner("owner 7"), by_request, legacy, of_lineage]
+    }
+
+    /// The live keys of an owner.
+    pub(in crate::store) fn of_owner() -> OwnerBound {
+        let now = Timestamp::from_unix_millis(7);
+        OwnerBound { owner: "owner 7".into(), max_keys: 10, now }
     }
 
     /// All events, those about a key, those of an owner, and those of a time.

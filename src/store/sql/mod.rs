@@ -5,7 +5,8 @@ mod call;
 mod dialect;
 mod event;
 mod filter;
-mod loan;
+pub(super) mod loan;
+mod owner_lock;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) mod remote;
 mod repository;
@@ -22,9 +23,10 @@ pub(super) use self::{
     event::EVENT,
     filter::Filters,
     loan::Loan,
+    owner_lock::OwnerLocks,
     repository::repository,
     row::{CHANGING, columns},
-    statements::{DEFAULT_TABLE, Inserts, Statements, each, statement, table_name},
+    statements::{DEFAULT_TABLE, Inserts, LockStatements, Statements, each, statement, table_name},
     store::SqlStore,
 };
 

@@ -22,6 +22,10 @@ macro_rules! repository {
                 self.0.apply(changes).await
             }
 
+            fn bounds_owners(&self) -> bool {
+                true
+            }
+
             async fn get(
                 &self,
                 id: crate::KeyId,

@@ -149,7 +149,7 @@ pub(super) fn hex(id: KeyId) -> serde_json::Value {
     hex::encode(id.as_bytes()).into()
 }
 
-pub(super) fn json(value: &impl serde::Serialize) -> String {
+pub(in crate::store) fn json(value: &impl serde::Serialize) -> String {
     // Serialising fails only for maps with keys that are not text, and none of these has one.
     serde_json::to_string(value).unwrap_or_default()
 }

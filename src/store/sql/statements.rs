@@ -19,6 +19,7 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) get: SqlStr,
     pub(in crate::store) insert: Inserts,
     pub(in crate::store) update: SqlStr,
+    pub(in crate::store) owner_locks: LockStatements,
     pub(in crate::store) record_uses: SqlStr,
     pub(in crate::store) insert_event: Inserts,
     /// Adds balances. Where a line has one already, it must not count as one row written.
@@ -31,6 +32,14 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) forget_usage: SqlStr,
     /// From which lists of keys and of events are made, sums of usage, and purges.
     pub(in crate::store) filters: Filters,
+}
+
+/// What takes the [locks](super::OwnerLocks) of owners; nothing in a database that lets only one
+/// transaction write at a time.
+#[derive(Default)]
+pub(in crate::store) struct LockStatements {
+    pub(in crate::store) shared: Option<SqlStr>,
+    pub(in crate::store) exclusive: Option<SqlStr>,
 }
 
 /// A statement that adds one row, and one that adds many.

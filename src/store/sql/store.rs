@@ -6,13 +6,13 @@ use sqlx::Pool;
 use tokio::time::sleep;
 
 use super::{
-    Call, DEFAULT_TABLE, Dialect, Inserts, Loan, Statements, Value, event,
+    Call, DEFAULT_TABLE, Dialect, Inserts, Loan, OwnerLocks, Statements, Value, event,
     loan::{answer, within},
     row, table_name,
 };
 use crate::{
     ConfigError, EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId, Timestamp,
-    store::{Changes, KeyUpdate, KeyUse, ListQuery, Page, StoreError, Update},
+    store::{Changes, KeyUpdate, KeyUse, ListQuery, OwnerBound, Page, StoreError, Update},
 };
 
 /// Keys in a table, and a connection to it.
@@ -223,6 +223,7 @@ impl<DB: Dialect> SqlStore<DB> {
     /// Makes all changes, up to the first that cannot be made.
     async fn make(&self, transaction: &mut Loan<DB>, changes: &Changes) -> Result<Update, Failed> {
         let Statements { insert, update, insert_event, .. } = &*self.statements;
+        self.lock(transaction, &OwnerLocks::of(changes, DB::OWNER_LOCKS)).await?;
         let values = |record| row::changing(record).into_iter().chain(row::fixed(record));
         insert_all(transaction, insert, &changes.inserts.iter().collect::<Vec<_>>(), values)
             .await
@@ -238,10 +239,21 @@ impl<DB: Dialect> SqlStore<DB> {
         if self.make_balances(transaction, &changes.balances).await? == Update::Stale {
             return Ok(Update::Stale);
         }
+        if let Some(bound) = &changes.owner_bound
+            && self.live_keys(transaction, bound).await? > i64::from(bound.max_keys)
+        {
+            return Ok(Update::TooManyKeys);
+        }
         let kept: Vec<&KeyEvent> = changes.events.iter().filter(|e| event::is_kept(e)).collect();
         insert_all(transaction, insert_event, &kept, |event| event::values(event).into_iter())
             .await?;
         Ok(Update::Done)
+    }
+
+    /// How many live keys an owner has, with those that this transaction has written.
+    async fn live_keys(&self, transaction: &mut Loan<DB>, bound: &OwnerBound) -> sqlx::Result<i64> {
+        let Some(call) = self.statements.filters.live::<DB>(bound) else { return Ok(0) };
+        answer::<DB, _>(DB::fetch_number(transaction, call)).await
     }
 }
 

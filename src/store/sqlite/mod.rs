@@ -17,7 +17,9 @@ use tokio::{
 
 use super::{
     StoreError, StoreErrorKind, sql,
-    sql::{Calls, Dialect, Loan, SqlStore, Statements, repository, row},
+    sql::{
+        Calls, Dialect, Loan, LockStatements, OwnerLocks, SqlStore, Statements, repository, row,
+    },
 };
 use crate::ConfigError;
 
@@ -233,6 +235,17 @@ impl Dialect for Sqlite {
 
     fn write_error(error: sqlx::Error, table: &str) -> StoreError {
         write_error(error, table)
+    }
+
+    const OWNER_LOCKS: u32 = 1;
+
+    /// A transaction has the write lock from its beginning.
+    async fn lock_owners(
+        _: &mut SqliteConnection,
+        _: &LockStatements,
+        _: &OwnerLocks,
+    ) -> sqlx::Result<()> {
+        Ok(())
     }
 
     /// The connection is not closed, which would end a database in memory. What it is told comes

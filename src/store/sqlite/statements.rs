@@ -1,7 +1,8 @@
 //! The SQL of [`SqliteStore`](super::SqliteStore).
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, Statements, columns, each, statement,
+    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, Statements, columns, each,
+    statement,
 };
 
 /// For a table with this name, which was checked.
@@ -25,6 +26,7 @@ pub(super) fn statements(table: &str) -> Statements {
         update: statement(format!(
             "UPDATE \"{table}\" SET {changes} WHERE id = ? AND revision = ?"
         )),
+        owner_locks: LockStatements::default(),
         // Takes what `row::uses` makes, each id once. An integer that overflows becomes a real
         // number, so the count stops at the greatest.
         record_uses: statement(format!(
@@ -79,6 +81,11 @@ fn filters(table: &str) -> Filters {
     let (names, event) = (columns().join(", "), EVENT.join(", "));
     Filters {
         purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
+        live: format!(
+            "SELECT count(*) FROM \"{table}\" WHERE deleted_at IS NULL AND revoked_at IS NULL \
+             AND (expires_at IS NULL OR expires_at > ?) AND (retires_at IS NULL OR retires_at > ?)"
+        ),
+        end_of_live: "",
         keys: format!("SELECT {names} FROM \"{table}\" WHERE id <= ? AND deleted_at IS NULL"),
         end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
         events: format!("SELECT {event} FROM \"{table}_events\" WHERE id <= ?"),
@@ -193,6 +200,9 @@ mod tests {
                 let expected = format!("SEARCH api_keys USING INDEX {expected}");
                 assert_eq!(plan(&store, &call.sql).await, expected);
             }
+            let live = filters.live::<Sqlite>(&queries::of_owner()).unwrap().sql;
+            let expected = "SEARCH api_keys USING INDEX api_keys_owner (owner=?)";
+            assert_eq!(plan(&store, &live).await, expected);
             for (query, expected) in queries::of_events().iter().zip([
                 "sqlite_autoindex_api_keys_events_1 (id<?)",
                 "api_keys_events_key (key_id=? AND id<?)",

@@ -17,6 +17,7 @@ pub(crate) mod filters;
 pub(crate) mod inserts;
 pub(crate) mod lists;
 pub(crate) mod lookups;
+pub(crate) mod owner_bounds;
 pub(crate) mod purges;
 pub(crate) mod random;
 pub(crate) mod updates;
@@ -101,6 +102,10 @@ macro_rules! conformance {
                 changes: one_of_many_with_the_same_request_is_done
                 changes: one_of_many_concurrent_changes_is_done
                 changes: rotations_read_back_equal
+                owner_bounds: an_owner_has_no_more_live_keys_than_allowed
+                owner_bounds: only_live_keys_count
+                owner_bounds: updates_count_as_they_will_be
+                owner_bounds: concurrent_creations_never_exceed_the_bound
                 filters: lists_are_what_was_asked_for
                 filters: a_nul_is_found_nowhere
                 updates: the_mark_of_an_owner_is_kept_with_each_revision
