@@ -10,7 +10,11 @@ use std::{
 
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
-use super::{Answer, Budget, Cache, CacheKey, Counters, Failure, outage};
+use super::{
+    Answer, Cache, CacheKey, Counters, Failure,
+    budget::{Admission, Budget, Reservation},
+    outage,
+};
 use crate::{
     Timestamp,
     store::{DigestHash, Lookup},
@@ -146,14 +150,15 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             return Ok(Departure::Answered(recalled.lookup));
         }
         // What is known to exist is not part of any flood.
-        let is_allowed = |budget: &Budget| self.memory.is_known(key) || budget.take(now);
-        if !self.budget.as_ref().is_none_or(is_allowed) {
+        let budget = self.budget.as_ref().filter(|_| !self.memory.is_known(key));
+        let admission = budget.map(Budget::admit);
+        if matches!(admission, Some(Admission::Refused)) {
             Counters::count(&self.counters.shed);
             return Err(E::overloaded());
         }
         let (number, waiter) = flights.take_off(key);
         drop(flights);
-        self.fly(&runtime, key, number, now, ask());
+        self.fly(&runtime, key, number, admission, ask());
         Ok(Departure::Waiting(waiter))
     }
 
@@ -173,7 +178,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             let (number, _) = flights.take_off(key);
             drop(flights);
             Counters::count(&self.counters.refreshes);
-            self.fly(&runtime, key, number, now, ask());
+            self.fly(&runtime, key, number, None, ask());
         }
     }
 
@@ -183,15 +188,33 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         runtime: &Handle,
         key: &K,
         number: u64,
-        asked_at: Timestamp,
+        admission: Option<Admission>,
         lookup: impl Future<Output = Answer<V, E>> + Send + 'static,
     ) {
-        Counters::count(&self.counters.misses);
-        let landing = Landing { cache: self.clone(), key: key.clone(), number, asked_at };
+        let asked_at = self.settings.clock.now();
+        let mut landing = Landing { cache: self.clone(), key: key.clone(), number, asked_at };
         runtime.spawn(async move {
-            let answer = landing.cache.wait_for(lookup).await;
+            let answer = landing.ask(admission, lookup).await;
             landing.land(answer);
         });
+    }
+
+    /// The token of the lookup budget, if there is a budget. Waits in line for one no longer than
+    /// a lookup may take.
+    async fn reserve(&self, admission: Option<Admission>) -> Result<Option<Reservation>, E> {
+        let reservation = match admission {
+            None => return Ok(None),
+            Some(Admission::Granted(reservation)) => Some(reservation),
+            Some(Admission::Queued(turn)) => {
+                let turn = timeout(self.settings.lookup_timeout, turn).await;
+                turn.ok().and_then(Result::ok).flatten()
+            }
+            Some(Admission::Refused) => None,
+        };
+        if reservation.is_none() {
+            Counters::count(&self.counters.shed);
+        }
+        reservation.map(Some).ok_or_else(E::overloaded)
     }
 
     async fn wait_for(&self, lookup: impl Future<Output = Answer<V, E>>) -> Answer<V, E> {
@@ -235,6 +258,28 @@ struct Landing<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> {
 }
 
 impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Landing<K, V, E> {
+    /// Asks the store as soon as the budget allows it.
+    async fn ask(
+        &mut self,
+        admission: Option<Admission>,
+        lookup: impl Future<Output = Answer<V, E>>,
+    ) -> Answer<V, E> {
+        let has_waited = matches!(admission, Some(Admission::Queued(_)));
+        let mut reservation = self.cache.reserve(admission).await?;
+        if has_waited {
+            self.asked_at = self.cache.settings.clock.now();
+        }
+        Counters::count(&self.cache.counters.misses);
+        if let Some(reservation) = &mut reservation {
+            reservation.begin();
+        }
+        let answer = self.cache.wait_for(lookup).await;
+        if let (Some(reservation), Ok(Some(_))) = (&mut reservation, &answer) {
+            reservation.found();
+        }
+        answer
+    }
+
     /// Keeps the answer and gives it to all who wait, unless the flight was abandoned.
     fn land(&self, answer: Answer<V, E>) {
         const PAUSE: Duration = outage::PAUSE;

@@ -31,7 +31,7 @@ pub(crate) struct Cache<K, V, E> {
     memory: Memory<K, V>,
     flights: Flights<K, V, E>,
     /// None where nobody can ask for what does not exist.
-    budget: Option<Budget>,
+    budget: Option<Arc<Budget>>,
     outage: Outage,
     counters: Counters,
 }
@@ -71,7 +71,9 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         Self {
             memory: Memory::new(&settings),
             flights: Flights::default(),
-            budget: settings.lookups_per_second.map(Budget::new),
+            budget: settings
+                .lookups_per_second
+                .map(|per_second| Budget::new(per_second, settings.clock.clone())),
             outage: Outage::default(),
             counters: Counters::default(),
             settings,

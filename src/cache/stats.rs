@@ -18,7 +18,7 @@ pub struct CacheStats {
     pub refreshes: u64,
     /// Answers from memory after their time, because the store failed.
     pub stale: u64,
-    /// Requests that were refused because the budget for lookups was spent.
+    /// Lookups that were refused because the budget was spent, or that waited for it in vain.
     pub shed: u64,
     /// How often changes may have been missed, so that everything cached was looked up anew.
     pub resets: u64,

@@ -6,7 +6,7 @@ use tower_api_key::store::StoreErrorKind;
 
 use crate::support::{
     Answer::{Good, Revoked, Unknown},
-    Fixture, Mode, NOT_FOUND_TTL, STALE_IF_ERROR, TTL, digest, find, until,
+    Fixture, Mode, NOT_FOUND_TTL, STALE_IF_ERROR, TTL, digest, find, record, until,
 };
 
 /// A cache that looks up ten unknown keys a second.
@@ -109,4 +109,75 @@ async fn nor_does_waiting_for_somebody_elses_lookup() {
     }
     fixture.store.set(Mode::Answer);
     assert_eq!(looked_up(&fixture, 10..110).await, 9);
+}
+
+/// Nobody knows of a key that is looked up whether there is one: lookups under way count until the
+/// store has answered. Those that must wait are not refused.
+#[tokio::test]
+async fn lookups_under_way_are_no_more_than_the_budget() {
+    for (is_good, answer) in [(true, Ok(Good)), (false, Ok(Unknown))] {
+        let fixture = fixture();
+        fixture.store.set(Mode::Wait);
+        let mut callers = Vec::new();
+        for number in 0..30 {
+            if is_good {
+                fixture.store.insert(&record(digest(number))).await;
+            }
+            let cache = fixture.cache.clone();
+            callers.push(tokio::spawn(async move { find(&cache, &digest(number)).await }));
+            tokio::task::yield_now().await;
+        }
+        let releasing = async {
+            for number in 0..if is_good { 30 } else { 10 } {
+                fixture.store.asked(number + 1).await;
+                // The others wait for one of these ten.
+                assert!(fixture.store.lookups() <= number + 10);
+                fixture.store.release(number);
+                fixture.store.answered(number + 1).await;
+            }
+        };
+        releasing.await;
+        let mut answers = Vec::new();
+        for caller in callers {
+            answers.push(caller.await.unwrap());
+        }
+        let looked_up = answers.iter().filter(|one| **one == answer).count();
+        let refused = answers.iter().filter(|one| **one == Err(StoreErrorKind::Overloaded)).count();
+        assert_eq!((looked_up, refused), if is_good { (30, 0) } else { (10, 20) });
+        assert_eq!(fixture.store.lookups(), looked_up);
+    }
+}
+
+/// A store that does not answer keeps all tokens. Who waits for one is told to try again.
+#[tokio::test(start_paused = true)]
+async fn waiting_for_the_budget_ends_with_the_lookup_timeout() {
+    let fixture = fixture();
+    fixture.store.set(Mode::Hang);
+    let mut callers = Vec::new();
+    for number in 0..20 {
+        let cache = fixture.cache.clone();
+        callers.push(tokio::spawn(async move { find(&cache, &digest(number)).await }));
+    }
+    let (mut timeouts, mut refused) = (0, 0);
+    for caller in callers {
+        match caller.await.unwrap() {
+            Err(StoreErrorKind::Timeout) => timeouts += 1,
+            Err(StoreErrorKind::Overloaded) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((timeouts, refused), (10, 10));
+    assert_eq!(fixture.store.lookups(), 10);
+}
+
+/// An error says nothing about whether there is such a key: a flood does not ask a failing store
+/// any more often.
+#[tokio::test]
+async fn errors_spend_the_budget() {
+    let fixture = fixture();
+    fixture.store.set(Mode::Fail(StoreErrorKind::Unavailable));
+    for number in 0..100 {
+        assert!(fixture.find(&digest(number)).await.is_err());
+    }
+    assert_eq!(fixture.store.lookups(), 10);
 }

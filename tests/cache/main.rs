@@ -10,6 +10,7 @@ mod changes;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 #[path = "../support/child.rs"]
 mod child;
+mod cold_start;
 mod expiry;
 mod flights;
 mod flood;

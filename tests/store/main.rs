@@ -7,6 +7,8 @@
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod abandoned;
+#[cfg(feature = "cache")]
+mod cold_start;
 #[macro_use]
 mod conformance;
 mod connect;

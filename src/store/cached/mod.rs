@@ -22,8 +22,9 @@ use crate::{
 /// - **A hit never waits**: one lookup in memory, no allocation.
 /// - **Concurrent misses of one key are one lookup**, which goes on when a caller goes away.
 /// - **Unknown keys are remembered too**, apart from the others, so that a flood of them displaces
-///   no good key, for a shorter time, and with a budget: beyond so many lookups a second they are
-///   denied as [`Overloaded`](crate::RejectionKind::Overloaded). Keys that are known go on.
+///   no good key, for a shorter time, and with a budget: beyond so many lookups a second that find
+///   nothing, keys not in memory are denied as [`Overloaded`](crate::RejectionKind::Overloaded).
+///   Keys that are known go on, and a lookup that finds its key costs nothing.
 /// - **Keys in use are looked up again before their time is up**, in the background.
 /// - **When the store fails, known keys go on** for a while, with what was last known about them,
 ///   and without waiting for it. Unknown keys are told to try again, never let in and never
@@ -73,8 +74,8 @@ type KeyCache = Cache<MapDigest, Arc<KeyRecord>, StoreError>;
 
 impl<S: KeyStore> CachedStore<S> {
     /// A cache with room for 100,000 keys, in front of `store`. What is found lives 30 seconds,
-    /// what is not 5; known keys go on for 5 minutes when the store fails; 1,000 unknown keys are
-    /// looked up a second.
+    /// what is not 5; known keys go on for 5 minutes when the store fails; 1,000 lookups a second
+    /// may find nothing.
     pub fn new(store: S) -> Self {
         Self::with_settings(Arc::new(store), Settings::default())
     }

@@ -56,8 +56,13 @@ impl<S: KeyStore> CachedStore<S> {
         self.with(|settings| settings.cache.stale_if_error = duration)
     }
 
-    /// How many keys that are not known are looked up in a second, on average; 1,000 by default.
-    /// A second's worth may come at once.
+    /// How many lookups a second may find no key, on average; 1,000 by default. A second's worth
+    /// may come at once.
+    ///
+    /// A lookup that finds its key costs nothing, so a process that has just started refuses no
+    /// good key. Until the store answers, a lookup counts as one that finds nothing: no more of
+    /// them are under way at a time than the budget still has. Up to 10,000 further ones wait for
+    /// those, each no longer than the [lookup timeout](Self::with_lookup_timeout).
     pub fn with_lookup_budget(self, per_second: NonZeroU32) -> Self {
         self.with(|settings| settings.cache.lookups_per_second = Some(per_second))
     }
