@@ -304,6 +304,12 @@ impl ApiKeyLayer {
         self.config.address(request)
     }
 
+    /// The query parameters in which keys are looked for.
+    #[cfg(feature = "axum")]
+    pub(crate) fn query_parameters(&self) -> impl Iterator<Item = &str> {
+        self.config.sources.iter().filter_map(KeySource::query_parameter)
+    }
+
     #[cfg(feature = "openapi")]
     pub(crate) fn config(&self) -> &Config {
         &self.config

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use axum::{Json, Router, extract::ConnectInfo};
+use axum::{Json, Router, extract::ConnectInfo, middleware};
 use serde::Serialize;
 use tower_api_key::{
     ApiKeyLayer, ConfigError, FailureThrottle, Guard, KeyManager, KeySource, RequestHead,
@@ -14,7 +14,7 @@ use tower_api_key::{
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{business, docs, me, problem};
+use crate::{business, docs, me, problem, query};
 
 /// Routes are added to one of the groups. Only what stands in `open` needs no key, and outside the
 /// groups there is only the answer that there is nothing. Each group says in the document what its
@@ -40,8 +40,9 @@ pub(crate) fn router(
     let document =
         docs::document([open_document, with_key_document, inventory_document, management_document]);
 
+    let known_query = middleware::from_fn(query::known);
     Ok(finished(open.merge(docs::routes(document)))
-        .merge(finished(with_key.merge(inventory)).layer(key_layer))
+        .merge(finished(with_key.merge(inventory).route_layer(known_query)).layer(key_layer))
         .nest(MANAGEMENT, management_router(keys.clone(), Guard::keys(admin_layer)))
         .fallback(problem::no_such_path)
         .with_state(keys))
@@ -61,7 +62,7 @@ fn key_layer(keys: &KeyManager) -> Result<ApiKeyLayer, ConfigError> {
         .with_sources([
             KeySource::x_api_key(),
             KeySource::bearer(),
-            KeySource::query("api_key")?,
+            KeySource::query(query::API_KEY)?,
             KeySource::cookie("api_key")?,
         ])
         .with_client_address(peer)

@@ -29,6 +29,7 @@ mod limits;
 mod logs;
 mod me;
 mod problem;
+mod query;
 mod serve;
 mod shutdown;
 mod users;

@@ -35,6 +35,15 @@ impl Problem {
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_field", detail);
         Self { field: Some(field.into()), ..problem }
     }
+
+    /// Of the query.
+    pub(crate) fn invalid_parameter(
+        parameter: impl Into<String>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail);
+        Self { field: Some(parameter.into()), ..problem }
+    }
 }
 
 /// For paths that nothing is at.

@@ -101,6 +101,15 @@ impl KeySource {
         &self.0
     }
 
+    /// The query parameter that it looks into.
+    #[cfg(feature = "axum")]
+    pub(crate) fn query_parameter(&self) -> Option<&str> {
+        match &self.0 {
+            SourceKind::Query(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The words that OpenAPI has for places, and `authorization`.
     pub(crate) fn family(&self) -> &'static str {
         match &self.0 {

@@ -139,6 +139,7 @@ fn list() -> OperationBuilder {
 fn show() -> OperationBuilder {
     operation("Show an API key")
         .response("200", responses::key("The API key.", schemas::KEY))
+        .response("400", problem(&[errors::BAD_PARAMETER]))
         .response("404", problem(&[errors::NO_KEY]))
         .response("503", errors::unavailable())
 }
@@ -148,7 +149,7 @@ fn change(caller: Caller) -> OperationBuilder {
         .parameter(if_match())
         .request_body(Some(body(caller.changes(), Required::True)))
         .response("200", responses::key("The API key as it is now.", schemas::KEY))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("403", problem(&[errors::CEILING]))
         .response("404", problem(&[errors::NO_KEY]))
         .response("412", problem(&[errors::CHANGED]))
@@ -162,6 +163,7 @@ fn delete() -> OperationBuilder {
     operation("Delete an API key")
         .parameter(if_match())
         .response("204", responses::empty("It is gone."))
+        .response("400", problem(&[errors::BAD_PARAMETER]))
         .response("404", problem(&[errors::NO_KEY]))
         .response("412", problem(&[errors::CHANGED]))
         .response("503", errors::unavailable())
@@ -172,7 +174,7 @@ fn revoke() -> OperationBuilder {
         .parameter(if_match())
         .request_body(Some(body(schemas::REVOCATION, Required::False)))
         .response("200", responses::key("The API key as it is now.", schemas::KEY))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("404", problem(&[errors::NO_KEY]))
         .response("412", problem(&[errors::CHANGED]))
         .response("413", problem(&[errors::TOO_LARGE]))
@@ -186,7 +188,7 @@ fn rotate() -> OperationBuilder {
         .parameter(if_match())
         .request_body(Some(body(schemas::ROTATION, Required::False)))
         .response("201", responses::issued("The new API key. It is shown this once."))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("403", problem(&[errors::CEILING]))
         .response("404", problem(&[errors::NO_KEY]))
         .response("409", problem(&[errors::ROTATED, errors::ENDED]))
@@ -202,7 +204,7 @@ fn top_up() -> OperationBuilder {
     operation("Add to the credits of an API key")
         .request_body(Some(body(schemas::TOP_UP, Required::True)))
         .response("200", responses::key("The API key as it is now.", schemas::KEY))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("404", problem(&[errors::NO_KEY]))
         .response("409", problem(&[errors::SPENDS_NONE]))
         .response("413", problem(&[errors::TOO_LARGE]))
@@ -219,11 +221,11 @@ fn events_of_one() -> OperationBuilder {
 
 fn events() -> OperationBuilder {
     log("List what was done to API keys, the latest first")
+        .parameter(query("owner", text("Only about API keys of this owner.")))
 }
 
 fn log(summary: &str) -> OperationBuilder {
     paged(summary)
-        .parameter(query("owner", text("Only about API keys of this owner.")))
         .parameter(query("since", time("Only what was done then or later.")))
         .parameter(query("until", time("Only what was done before.")))
         .response("200", responses::json("A page of events.", schemas::EVENTS))

@@ -164,14 +164,14 @@ fn cookies_that_hold_no_one_key() {
 }
 
 #[test]
-fn a_thousand_query_parameters_do_not_matter() {
+fn a_thousand_query_parameters_are_answered_like_one() {
     let server = shared();
     let key = server.create(&json!({ "name": "thousand" })).key;
     let many = (0..1000).map(|i| format!("p{i}={i}&")).collect::<Vec<_>>().concat();
     let without = get(&server, &format!("/articles?{many}"), &[]);
     assert_problem(&without, 401, "missing_key");
     let with = get(&server, &format!("/articles?{many}api_key={key}"), &[]);
-    assert_eq!(with.status, 200, "{with:?}");
+    assert_problem(&with, 400, "invalid_parameter");
     let thousand_keys = format!("api_key={key}&").repeat(1000);
     let ambiguous = get(&server, &format!("/articles?{thousand_keys}"), &[]);
     assert_problem(&ambiguous, 400, "ambiguous_key");

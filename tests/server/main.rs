@@ -17,6 +17,7 @@ mod lists;
 mod managed;
 #[path = "../support/process.rs"]
 mod process;
+mod queries;
 mod restarts;
 mod routes;
 #[path = "../support/servers.rs"]

@@ -4,32 +4,62 @@ use std::net::IpAddr;
 
 use axum::response::Response;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     body,
-    fields::{Id, Parameters, limit, parsed},
+    fields::{Id, limit, parsed},
     guard::Admitted,
+    parameters::{Asked, Filters, Parameters},
     problem::Problem,
 };
 use crate::{EventId, EventPage, EventQuery, KeyEvent, KeyId, OwnerId, Timestamp};
 
-/// As text: the answers to bad ones are ours.
-#[derive(Deserialize)]
-pub(super) struct Filters {
-    owner: Option<String>,
+/// Which events of a key are asked for.
+pub(super) struct OfOne {
     since: Option<String>,
     until: Option<String>,
     cursor: Option<String>,
     limit: Option<String>,
 }
 
-impl TryFrom<Filters> for EventQuery {
+impl Filters for OfOne {
+    fn take(from: &mut Parameters) -> Self {
+        Self {
+            since: from.take("since"),
+            until: from.take("until"),
+            cursor: from.take("cursor"),
+            limit: from.take("limit"),
+        }
+    }
+}
+
+/// Which events of all keys are asked for.
+pub(super) struct OfAll {
+    owner: Option<String>,
+    others: OfOne,
+}
+
+impl Filters for OfAll {
+    fn take(from: &mut Parameters) -> Self {
+        Self { owner: from.take("owner"), others: OfOne::take(from) }
+    }
+}
+
+impl TryFrom<OfAll> for EventQuery {
     type Error = Problem;
 
-    fn try_from(filters: Filters) -> Result<Self, Problem> {
+    fn try_from(filters: OfAll) -> Result<Self, Problem> {
+        let owner = filters.owner.map(Into::into);
+        Ok(Self { owner, ..filters.others.try_into()? })
+    }
+}
+
+impl TryFrom<OfOne> for EventQuery {
+    type Error = Problem;
+
+    fn try_from(filters: OfOne) -> Result<Self, Problem> {
         let mut query = Self::new(limit(filters.limit.as_deref())?);
-        query.owner = filters.owner.map(Into::into);
         let expected = "since must be a date and time such as 2030-01-31T12:00:00Z.";
         query.since = parsed("since", filters.since.as_deref(), expected)?;
         let expected = "until must be a date and time such as 2030-01-31T12:00:00Z.";
@@ -83,17 +113,15 @@ fn listing(page: &EventPage, is_owner: bool) -> Response {
 }
 
 pub(super) async fn of_all(
-    Admitted { keys, is_owner, .. }: Admitted,
-    Parameters(filters): Parameters<Filters>,
+    Asked(Admitted { keys, is_owner, .. }, filters): Asked<OfAll>,
 ) -> Result<Response, Problem> {
     let page = keys.events(&filters.try_into()?).await.map_err(Problem::of_query)?;
     Ok(listing(&page, is_owner))
 }
 
 pub(super) async fn of_one(
-    Admitted { keys, is_owner, .. }: Admitted,
+    Asked(Admitted { keys, is_owner, .. }, filters): Asked<OfOne>,
     Id(id): Id,
-    Parameters(filters): Parameters<Filters>,
 ) -> Result<Response, Problem> {
     let mut query = EventQuery::try_from(filters)?;
     query.key = Some(id);

@@ -2,10 +2,10 @@
 
 use std::{net::IpAddr, str::FromStr};
 
-use axum::extract::{FromRequestParts, Path, Query, rejection::QueryRejection};
+use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer};
 
 use super::problem::Problem;
 use crate::KeyId;
@@ -25,19 +25,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         // The last one: the path that this router is nested under may have parameters of its own.
         let id = path.ok().and_then(|Path(mut path)| path.pop()?.1.parse().ok());
         id.map(Self).ok_or_else(Problem::no_such_key)
-    }
-}
-
-/// The parameters in the query.
-pub(super) struct Parameters<T>(pub(super) T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let query = Query::from_request_parts(parts, state).await;
-        let named = |error: QueryRejection| Problem::invalid_parameter("query", error.body_text());
-        query.map(|Query(parameters)| Self(parameters)).map_err(named)
     }
 }
 

@@ -13,7 +13,10 @@ use http::request::Parts;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::problem::Problem;
+use super::{
+    parameters::{Asked, NoFilters, Outside},
+    problem::Problem,
+};
 use crate::{
     ApiKeyLayer, AuthenticatedKey, KeyManager, OwnerId, Rejection, RejectionKind, RequestHead,
     Scopes, authenticated,
@@ -26,6 +29,7 @@ pub struct Guard {
     identify: Arc<Identify>,
     /// The outermost first.
     layers: Vec<Box<Around>>,
+    parameters: Outside,
 }
 
 type Identify = dyn Fn(&RequestHead<'_>) -> Result<Caller, Box<Response>> + Send + Sync;
@@ -95,7 +99,8 @@ impl Guard {
         let identify = move |request: &RequestHead<'_>| {
             identify(request).map_err(|answer| Box::new(answer.into_response()))
         };
-        Self { identify: Arc::new(identify), layers: Vec::new() }
+        let parameters = Outside::default();
+        Self { identify: Arc::new(identify), layers: Vec::new(), parameters }
     }
 
     /// Everybody is an administrator. Right only where nobody else can send a request, such as
@@ -128,6 +133,26 @@ impl Guard {
         self
     }
 
+    /// Query parameters that something outside the routes reads: a layer of the application's, a
+    /// proxy, the function of [`custom`](Self::custom). The routes refuse parameters that they do
+    /// not know, but for these and those in which the layer of [`keys`](Self::keys) or
+    /// [`owner`](Self::owner) looks for keys.
+    ///
+    /// ```
+    /// use tower_api_key::{Guard, KeyManager, store::MemoryStore};
+    ///
+    /// let keys = KeyManager::new(MemoryStore::new());
+    /// let guard = Guard::owner(keys.layer()).with_query_parameters(["lang"]);
+    /// # let _ = guard;
+    /// ```
+    pub fn with_query_parameters<T: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.parameters.add(names);
+        self
+    }
+
     fn by_key(
         layer: ApiKeyLayer,
         caller: impl Fn(&AuthenticatedKey) -> Result<Caller, Rejection> + Send + Sync + 'static,
@@ -143,12 +168,15 @@ impl Guard {
             caller.address = known.client_address(request);
             Ok(caller)
         };
-        Self { identify: Arc::new(identify), layers: Vec::new() }.with_layer(layer)
+        let mut parameters = Outside::default();
+        parameters.add(layer.query_parameters());
+        Self { identify: Arc::new(identify), layers: Vec::new(), parameters }.with_layer(layer)
     }
 
     /// The routes behind this guard.
     pub(super) fn protect(self, routes: Router<Management>, manager: KeyManager) -> Router {
-        let routes = routes.with_state(Management { manager, identify: self.identify });
+        let parameters = Arc::new(self.parameters);
+        let routes = routes.with_state(Management { manager, identify: self.identify, parameters });
         self.layers.into_iter().rev().fold(routes, |routes, layer| layer(routes))
     }
 }
@@ -222,9 +250,11 @@ impl Caller {
 pub(super) struct Management {
     manager: KeyManager,
     identify: Arc<Identify>,
+    pub(super) parameters: Arc<Outside>,
 }
 
-/// A request that may manage keys. The first argument of every handler, so that nothing else of a
+/// A request that may manage keys, and has no parameters in its query. This or
+/// [`Asked`] is the first argument of every handler, so that nothing else of a
 /// request is read before.
 pub(super) struct Admitted {
     /// A handle on the keys that the caller may manage.
@@ -235,16 +265,24 @@ pub(super) struct Admitted {
     pub(super) ceiling: Option<Scopes>,
 }
 
-impl FromRequestParts<Management> for Admitted {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
-        let caller = (state.identify)(&RequestHead::from(&*parts)).map_err(|answer| *answer)?;
+impl Admitted {
+    /// Before the query is looked at.
+    pub(super) fn identified(parts: &Parts, state: &Management) -> Result<Self, Box<Response>> {
+        let caller = (state.identify)(&RequestHead::from(parts))?;
         Ok(Self {
             keys: caller.handle(&state.manager),
             is_owner: caller.owner.is_some(),
             ceiling: caller.ceiling,
         })
+    }
+}
+
+impl FromRequestParts<Management> for Admitted {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
+        let Asked(admitted, NoFilters) = Asked::from_request_parts(parts, state).await?;
+        Ok(admitted)
     }
 }
 
@@ -257,7 +295,10 @@ impl FromRequestParts<Management> for Administrator {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
-        let Admitted { keys, is_owner, .. } = Admitted::from_request_parts(parts, state).await?;
-        if is_owner { Err(Problem::no_such_path().into_response()) } else { Ok(Self { keys }) }
+        if Admitted::identified(parts, state).map_err(|answer| *answer)?.is_owner {
+            return Err(Problem::no_such_path().into_response());
+        }
+        let Admitted { keys, .. } = Admitted::from_request_parts(parts, state).await?;
+        Ok(Self { keys })
     }
 }

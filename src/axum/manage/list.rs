@@ -2,18 +2,17 @@
 
 use axum::response::Response;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     body,
-    fields::{Parameters, limit, parsed},
+    fields::{limit, parsed},
     guard::Admitted,
+    parameters::{self, Asked, Parameters},
     problem::Problem,
 };
 use crate::{KeyId, KeyStatus, KeyView, Timestamp, store::ListQuery};
 
-/// As text: the answers to bad ones are ours.
-#[derive(Deserialize)]
 pub(super) struct Filters {
     /// An owner that was sent empty owns nothing: a client's empty variable must not list
     /// everybody's keys.
@@ -23,6 +22,19 @@ pub(super) struct Filters {
     prefix: Option<String>,
     cursor: Option<String>,
     limit: Option<String>,
+}
+
+impl parameters::Filters for Filters {
+    fn take(from: &mut Parameters) -> Self {
+        Self {
+            owner: from.take("owner"),
+            status: from.take("status"),
+            scope: from.take("scope"),
+            prefix: from.take("prefix"),
+            cursor: from.take("cursor"),
+            limit: from.take("limit"),
+        }
+    }
 }
 
 impl Filters {
@@ -62,8 +74,7 @@ pub(super) struct Listing<'r> {
 }
 
 pub(super) async fn list(
-    Admitted { keys, .. }: Admitted,
-    Parameters(filters): Parameters<Filters>,
+    Asked(Admitted { keys, .. }, filters): Asked<Filters>,
 ) -> Result<Response, Problem> {
     let now = keys.now();
     let page = keys.list(&filters.query(now)?).await.map_err(Problem::of_query)?;

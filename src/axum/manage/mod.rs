@@ -9,6 +9,7 @@ mod events;
 mod fields;
 mod guard;
 mod list;
+mod parameters;
 mod precondition;
 mod problem;
 mod range;
@@ -69,6 +70,10 @@ use crate::KeyManager;
 /// | `GET /usage/top?owner=&since=&until=&limit=` | | `{since, until, items: [{key, count}]}`, the busiest first |
 /// | `GET /{id}/events?since=&until=&cursor=&limit=` | | `{items, next_cursor}` |
 /// | `GET /events?owner=&since=&until=&cursor=&limit=` | | `{items, next_cursor}` |
+///
+/// A parameter that a route does not know, or that is sent twice, is 400 and named: passed over,
+/// `?owner_id=` would list everybody's keys. See
+/// [`with_query_parameters`](Guard::with_query_parameters) for those that are meant for others.
 ///
 /// `limit` is 1 to 100, 20 by default. Times are RFC 3339: those that are sent may have any offset,
 /// and those in answers are in UTC with exactly three digits of a second's fraction. `expires_at`

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use axum::response::Response;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     body,
-    fields::{Id, Parameters, limit},
+    fields::{Id, limit},
     guard::Admitted,
+    parameters::{Asked, Filters, Parameters},
     problem::Problem,
     range::{Bounds, Range},
 };
@@ -39,17 +40,56 @@ impl By {
     }
 }
 
-/// As text: the answers to bad ones are ours.
-#[derive(Deserialize)]
-pub(super) struct Filters {
-    owner: Option<String>,
+/// A time, as it is asked for.
+struct Time {
     since: Option<String>,
     until: Option<String>,
+}
+
+impl Filters for Time {
+    fn take(from: &mut Parameters) -> Self {
+        Self { since: from.take("since"), until: from.take("until") }
+    }
+}
+
+/// Which counts of a key are asked for.
+pub(super) struct OfOne {
+    time: Time,
     by: Option<String>,
+}
+
+impl Filters for OfOne {
+    fn take(from: &mut Parameters) -> Self {
+        Self { time: Time::take(from), by: from.take("by") }
+    }
+}
+
+/// Which counts of all keys are asked for.
+pub(super) struct OfAll {
+    owner: Option<String>,
+    others: OfOne,
+}
+
+impl Filters for OfAll {
+    fn take(from: &mut Parameters) -> Self {
+        Self { owner: from.take("owner"), others: OfOne::take(from) }
+    }
+}
+
+/// Which keys are asked for.
+pub(super) struct OfTop {
+    owner: Option<String>,
+    time: Time,
     limit: Option<String>,
 }
 
-impl Filters {
+impl Filters for OfTop {
+    fn take(from: &mut Parameters) -> Self {
+        Self { owner: from.take("owner"), time: Time::take(from), limit: from.take("limit") }
+    }
+}
+
+impl OfOne {
     fn by(&self) -> Result<By, Problem> {
         match self.by.as_deref() {
             None | Some("day") => Ok(By::Day),
@@ -57,7 +97,9 @@ impl Filters {
             Some(_) => Err(Problem::invalid_parameter("by", "by must be hour or day.")),
         }
     }
+}
 
+impl Time {
     fn range(&self, bounds: &Bounds, now: Timestamp) -> Result<Range, Problem> {
         Range::new(bounds, self.since.as_deref(), self.until.as_deref(), now)
     }
@@ -103,22 +145,20 @@ fn told(range: &Range, by: By, hours: Vec<UsageCount>) -> Response {
 }
 
 pub(super) async fn of_one(
-    Admitted { keys, .. }: Admitted,
+    Asked(Admitted { keys, .. }, filters): Asked<OfOne>,
     Id(id): Id,
-    Parameters(filters): Parameters<Filters>,
 ) -> Result<Response, Problem> {
     let by = filters.by()?;
-    let range = filters.range(&by.bounds(), keys.now())?;
+    let range = filters.time.range(&by.bounds(), keys.now())?;
     let hours = keys.usage_of(id, range.since, range.until).await.map_err(Problem::of_query)?;
     Ok(told(&range, by, hours))
 }
 
 pub(super) async fn of_all(
-    Admitted { keys, .. }: Admitted,
-    Parameters(filters): Parameters<Filters>,
+    Asked(Admitted { keys, .. }, filters): Asked<OfAll>,
 ) -> Result<Response, Problem> {
-    let by = filters.by()?;
-    let range = filters.range(&by.bounds(), keys.now())?;
+    let by = filters.others.by()?;
+    let range = filters.others.time.range(&by.bounds(), keys.now())?;
     let hours = keys.usage(&range.query(filters.owner)).await.map_err(Problem::of_query)?;
     Ok(told(&range, by, hours))
 }
@@ -139,11 +179,10 @@ struct Top {
 }
 
 pub(super) async fn top(
-    Admitted { keys, .. }: Admitted,
-    Parameters(filters): Parameters<Filters>,
+    Asked(Admitted { keys, .. }, filters): Asked<OfTop>,
 ) -> Result<Response, Problem> {
     let limit = limit(filters.limit.as_deref())?;
-    let range = filters.range(&Bounds::WHOLE, keys.now())?;
+    let range = filters.time.range(&Bounds::WHOLE, keys.now())?;
     let query = range.query(filters.owner);
     let lines = keys.busiest(&query, limit).await.map_err(Problem::of_query)?;
     let items = lines.into_iter().map(|usage| Busy { key: usage.line, count: usage.count });

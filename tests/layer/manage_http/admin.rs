@@ -27,11 +27,11 @@ async fn the_location_is_right_wherever_the_router_is() {
         assert_eq!(created.header(header::LOCATION), location);
         assert_eq!(send(&app, "GET", &location, &headers, "").await.status(), 200);
 
-        let rotate = format!("{location}/rotate?a=/b/c");
+        let rotate = format!("{location}/rotate");
         let rotated = send(&app, "POST", &rotate, &headers, "").await;
         let location = format!("{at}/{}", rotated.json(201)["id"].as_str().unwrap());
         assert_eq!(rotated.header(header::LOCATION), location);
-        let queried = send(&app, "POST", &format!("{root}?q=1"), &headers, r#"{"name":"x"}"#).await;
+        let queried = send(&app, "POST", &format!("{root}?&"), &headers, r#"{"name":"x"}"#).await;
         assert!(!queried.header(header::LOCATION).contains('?'));
     }
 }
@@ -262,7 +262,7 @@ async fn lists_are_filtered() {
         ("prefix=bill", &only_theirs),
         ("prefix=Bill", &none),
         ("prefix=key_", &both),
-        ("unknown=1", &both),
+        ("&&", &both),
     ] {
         let list = api.admin("GET", &format!("?{query}"), "").await.json(200);
         assert_eq!(items(&list, "id").into_iter().collect::<HashSet<_>>(), *expected, "{query}");
@@ -276,7 +276,8 @@ async fn lists_are_filtered() {
         ("cursor=1", "cursor"),
         ("limit=0", "limit"),
         ("limit=101", "limit"),
-        ("owner=a&owner=b", "query"),
+        ("owner=a&owner=b", "owner"),
+        ("unknown=1", "unknown"),
     ] {
         let answer = api.admin("GET", &format!("?{query}"), "").await;
         assert_eq!(answer.field(400, "invalid_parameter"), field, "{query}");

@@ -84,7 +84,7 @@ async fn the_log_is_read_by_time_and_by_page() {
         ("until=", "until"),
         ("cursor=7", "cursor"),
         ("limit=101", "limit"),
-        ("limit=1&limit=2", "query"),
+        ("limit=1&limit=2", "limit"),
     ] {
         let answer = api.admin("GET", &format!("/events?{query}"), "").await;
         assert_eq!(answer.field(400, "invalid_parameter"), field);

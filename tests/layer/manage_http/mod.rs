@@ -11,6 +11,7 @@ mod events;
 mod guard;
 mod limits;
 mod owner;
+mod parameters;
 mod stores;
 mod usage;
 

@@ -62,9 +62,11 @@ async fn who_the_owner_is_no_request_says() {
         ("x-forwarded-user", "user-2"),
         ("x-admin-key", super::ADMIN_KEY),
     ];
-    let created =
-        send(&api.app, "POST", "/me/api-keys?owner=user-2", &headers, r#"{"name":"x"}"#).await;
+    let body = r#"{"name":"x"}"#;
+    let created = send(&api.app, "POST", "/me/api-keys", &headers, body).await;
     assert_eq!(created.json(201)["owner"], "user-1");
+    let refused = send(&api.app, "POST", "/me/api-keys?owner=user-2", &headers, body).await;
+    assert_eq!(refused.field(400, "invalid_parameter"), "owner");
 }
 
 #[tokio::test]

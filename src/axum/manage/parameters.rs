@@ -1,0 +1,109 @@
+//! The parameters in the query: those that a route knows, each at most once, and no others. One that
+//! is passed over does harm: `?owner_id=` would list everybody's keys.
+
+use axum::{
+    extract::{FromRequestParts, Query},
+    response::{IntoResponse, Response},
+};
+use http::request::Parts;
+
+use super::{
+    guard::{Admitted, Management},
+    problem::Problem,
+};
+use crate::manage::characters::breaks_line;
+
+/// What a route knows of the query, as text: the answers to bad values are ours.
+pub(super) trait Filters: Sized {
+    /// Takes every parameter that there is.
+    fn take(from: &mut Parameters) -> Self;
+}
+
+/// A request that may manage keys and asks for some of them. Without it a route has [`Admitted`],
+/// and with that no parameters at all.
+pub(super) struct Asked<F>(pub(super) Admitted, pub(super) F);
+
+impl<F: Filters> FromRequestParts<Management> for Asked<F> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
+        // First who asks: a stranger learns nothing about the query.
+        let admitted = Admitted::identified(parts, state).map_err(|answer| *answer)?;
+        let filters = state.parameters.read(parts).map_err(IntoResponse::into_response)?;
+        Ok(Self(admitted, filters))
+    }
+}
+
+/// For routes without parameters.
+pub(super) struct NoFilters;
+
+impl Filters for NoFilters {
+    fn take(_: &mut Parameters) -> Self {
+        Self
+    }
+}
+
+/// The names of parameters that something outside the routes reads, such as a layer that looks for
+/// keys in the query.
+#[derive(Clone, Default)]
+pub(super) struct Outside(Vec<String>);
+
+impl Outside {
+    pub(super) fn add<T: Into<String>>(&mut self, names: impl IntoIterator<Item = T>) {
+        self.0.extend(names.into_iter().map(Into::into));
+    }
+
+    /// What the route knows of the query, if there is nothing else.
+    pub(super) fn read<F: Filters>(&self, parts: &Parts) -> Result<F, Problem> {
+        let unreadable = |_| Problem::invalid_parameter("query", "The query cannot be read.");
+        let Query(sent) =
+            Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(unreadable)?;
+        let sent = sent.into_iter().filter(|(name, _)| !self.0.contains(name)).collect();
+        let mut parameters = Parameters { sent, known: Vec::new() };
+        let filters = F::take(&mut parameters);
+        match parameters.sent.first() {
+            None => Ok(filters),
+            Some((name, _)) => Err(refused(name, &parameters.known)),
+        }
+    }
+}
+
+/// The parameters that nobody has taken yet.
+pub(super) struct Parameters {
+    sent: Vec<(String, String)>,
+    known: Vec<&'static str>,
+}
+
+impl Parameters {
+    /// The value of this parameter, if it was sent. A second one stays, and is refused.
+    pub(super) fn take(&mut self, name: &'static str) -> Option<String> {
+        self.known.push(name);
+        let place = self.sent.iter().position(|(sent, _)| sent == name)?;
+        Some(self.sent.remove(place).1)
+    }
+}
+
+fn refused(name: &str, known: &[&str]) -> Problem {
+    if known.contains(&name) {
+        return Problem::invalid_parameter(name, format!("Send {name} at most once."));
+    }
+    let detail = match known {
+        [] => "No query parameters are known here.".to_owned(),
+        [name] => format!("The only query parameter that is known here is {name}."),
+        [names @ .., last] => {
+            format!("The query parameters that are known here are {} and {last}.", names.join(", "))
+        }
+    };
+    Problem::invalid_parameter(shown(name), detail)
+}
+
+/// As much of a name as tells which it is. It may be a key that was sent in the wrong place, and no
+/// answer repeats one; the shortest have 16 characters.
+fn shown(name: &str) -> String {
+    const MOST: usize = 12;
+    let start = name.chars().take(MOST);
+    let escaped =
+        start.map(|c| if breaks_line(c) { c.escape_unicode().to_string() } else { c.to_string() });
+    let end = if name.chars().nth(MOST).is_some() { "…" } else { "" };
+    escaped.collect::<String>() + end
+}
