@@ -10,8 +10,8 @@
 use std::{convert::Infallible, env, error::Error};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::{HeaderName, Request, Response, header};
+use http_body_util::{Full, combinators::BoxBody};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -21,6 +21,7 @@ use hyper_util::{
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 use tower_api_key::{AuthenticatedKey, KeyManager, NewKey, store::MemoryStore};
+use tower_http::cors::{Any, CorsLayer};
 
 async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let name = request.extensions().get::<AuthenticatedKey>().map_or("nobody", |key| key.name());
@@ -28,12 +29,26 @@ async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infa
     Ok(Response::new(Full::from(text)))
 }
 
+/// Pages of any origin may ask, with a key in a header and without a browser's credentials.
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_headers([HeaderName::from_static("x-api-key"), header::AUTHORIZATION])
+        .expose_headers([header::WWW_AUTHENTICATE])
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let keys = KeyManager::new(MemoryStore::new());
     let issued = keys.create(NewKey::named("the first caller")).await?;
 
-    let service = ServiceBuilder::new().layer(keys.layer()).service_fn(hello);
+    let service = ServiceBuilder::new()
+        // Outside the keys: preflights carry no key, and a browser may read denials, too.
+        .layer(cors())
+        // The CORS layer needs a body that it can make an empty one of.
+        .map_response(|response: Response<_>| response.map(BoxBody::new))
+        .layer(keys.layer())
+        .service_fn(hello);
 
     let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(addr).await?;

@@ -21,6 +21,7 @@ use crate::{
     extract::{self, Credential, Place},
     key,
     limit::{Consumption, LimitReport, Limited},
+    rejection::GrpcDenials,
     store::{Lookup, StoreError},
 };
 
@@ -97,6 +98,9 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
     }
     // 3. Extract.
     let credential = match extract::find(&config.sources, config.precedence, request) {
+        Ok(Some(credential)) if credential.is_forced(&config.sources, request) => {
+            return reject(RejectionKind::CrossSite);
+        }
         Ok(Some(credential)) => credential,
         Ok(None) if config.allow_anonymous => return Outcome::Admit(Admission::Anonymous),
         Ok(None) => return reject(RejectionKind::Missing),
@@ -264,6 +268,11 @@ fn is_address_allowed(config: &Config, request: &RequestHead<'_>, allowed: &[IpN
 /// 11. Attach.
 #[inline]
 pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Admission) {
+    if config.renderer.grpc != GrpcDenials::default() {
+        // For the layers further in, whose denials are of the same form.
+        let grpc = config.renderer.grpc.within(request.extensions());
+        request.extensions_mut().insert(grpc);
+    }
     match admission {
         Admission::PassBy | Admission::Anonymous => {
             request.extensions_mut().insert(Unauthenticated);

@@ -3,12 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, Response, StatusCode};
+use http::{Extensions, Response};
 use http_body_util::Full;
 
 use crate::{
-    KeyId, KeyRecord, Metadata, OwnerId, Rejection, RejectionKind, Scopes, Timestamp, observe,
-    rejection::respond_like,
+    KeyId, KeyRecord, Metadata, OwnerId, Rejection, RejectionKind, RequestHead, Scopes, Timestamp,
+    observe,
+    rejection::{respond_plainly, respond_with_mistake},
 };
 
 /// The key that a request came in with, in the request's extensions.
@@ -110,30 +111,25 @@ pub(crate) fn require(extensions: &Extensions) -> Result<&AuthenticatedKey, Abse
 }
 
 impl Absence {
-    /// The response to a request with these headers that needs an identity.
-    pub(crate) fn response(self, request: &HeaderMap) -> Response<Full<Bytes>> {
-        match self {
+    /// The response to a request that needs an identity.
+    pub(crate) fn response(self, request: &RequestHead<'_>) -> Response<Full<Bytes>> {
+        let what_to_do = match self {
             Self::Unauthenticated => {
                 let rejection = Rejection::new(RejectionKind::Missing);
                 observe::denied(&rejection);
-                respond_like(rejection, request)
+                return respond_plainly(rejection, Some(request));
             }
-            Self::NoLayer => mistake(
+            Self::NoLayer => {
                 "No identity in this request: add `tower_api_key::ApiKeyLayer` outside this \
-                 route, with `Router::layer` or `ServiceBuilder::layer`.\n",
-            ),
+                 route, with `Router::layer` or `ServiceBuilder::layer`.\n"
+            }
             #[cfg(feature = "axum")]
-            Self::NoOwnerLayer => mistake(
+            Self::NoOwnerLayer => {
                 "No owner of this type in this request: add `tower_api_key::OwnerLayer` outside \
                  this route and inside `ApiKeyLayer`, with `Router::layer` or \
-                 `ServiceBuilder::layer`.\n",
-            ),
-        }
+                 `ServiceBuilder::layer`.\n"
+            }
+        };
+        respond_with_mistake(what_to_do, request)
     }
-}
-
-fn mistake(what_to_do: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(what_to_do));
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    response
 }

@@ -72,8 +72,9 @@ where
 
     pub(crate) fn rejected(config: &Config, rejection: Rejection, request: &Request<B>) -> Self {
         observe::denied(&rejection);
-        config.denied(&rejection, Some(&RequestHead::from(request)));
-        let response = config.renderer.respond(rejection, request.headers());
+        let head = RequestHead::from(request);
+        config.denied(&rejection, Some(&head));
+        let response = config.renderer.respond(rejection, &head);
         Self { state: State::Rejected { response: Some(response) } }
     }
 }
@@ -142,7 +143,10 @@ fn finish<ResBody>(
 ) -> Response<Either<ResBody, Full<Bytes>>> {
     if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
         config.denied(rejection, None);
-        if let Some(consumed) = &after.consumed {
+        // A uniform denial does not tell that there is a key, whose limits stand somehow.
+        if let Some(consumed) = &after.consumed
+            && !config.renderer.folds(rejection.kind())
+        {
             consumed.apply(denial.headers_mut());
         }
         return denial.map(Either::Right);

@@ -10,7 +10,7 @@ use crate::{
     cache_headers::vary_on,
     config::Config,
     event::EventHook,
-    rejection::{Challenges, Renderer},
+    rejection::{Challenges, GrpcDenials, Renderer},
     store::KeyStore,
     upkeep::Upkeep,
 };
@@ -267,13 +267,44 @@ impl ApiKeyLayer {
         self.with(|config| config.realm = realm.into()).with_derived()
     }
 
-    /// Answers every denial for which RFC 6750 says `invalid_token` with the one code
-    /// `invalid_key`, so that nobody can learn which keys exist. The [`Rejection`] in the
-    /// response's extensions still says the truth, to you.
+    /// Answers every denial of a key that is no use here with 401 and the one code `invalid_key`:
+    /// malformed, unknown, revoked, disabled, expired and not yet valid keys, keys that may not be
+    /// used [from this address](crate::RejectionKind::AddressNotAllowed), and keys of an
+    /// [inactive owner](crate::RejectionKind::InactiveOwner), also where an
+    /// [`OwnerLayer`](crate::OwnerLayer) or a handler inside denies them. Over gRPC as well. The
+    /// [`Rejection`] in the response's extensions still says the truth, to the service.
+    ///
+    /// What a good key may learn stays: 429 tells that a key exists whose limit or credits are used
+    /// up, and 403 `insufficient_scope` that a key is good and lacks a scope.
     ///
     /// [`Rejection`]: crate::Rejection
     pub fn with_uniform_denials(self) -> Self {
         self.with(|config| config.renderer.uniform = true)
+    }
+
+    /// Denies gRPC-Web requests in the form of that protocol, too: `POST` with the content type
+    /// `application/grpc-web` or `application/grpc-web-text`, each perhaps with a suffix such as
+    /// `+proto`. Native requests count over every version of HTTP then, since a gRPC-Web layer
+    /// outside this one makes them of gRPC-Web requests over HTTP/1.1.
+    ///
+    /// By default only native gRPC requests are denied in the form of gRPC, which is HTTP 200 with
+    /// a status in `grpc-status`: `POST` over HTTP/2 or later with `te: trailers` and the one
+    /// content type `application/grpc`, perhaps with a suffix such as `+proto`.
+    ///
+    /// Do not use this where a proxy asks the service whether to let requests in, as `auth_request`
+    /// of nginx does: such a proxy takes 200 for yes and copies the client's headers, and where it
+    /// also keeps the method `POST`, a client could choose to be denied with 200.
+    pub fn with_grpc_web_denials(self) -> Self {
+        self.with(|config| config.renderer.grpc = GrpcDenials::NativeAndWeb)
+    }
+
+    /// Denies every request as problem details, whatever its headers say: for services without
+    /// gRPC. It holds for all layers inside as well.
+    ///
+    /// Behind a proxy that asks the service over HTTP/2 with the client's method and headers, this
+    /// is what keeps a denial from being a success.
+    pub fn without_grpc_denials(self) -> Self {
+        self.with(|config| config.renderer.grpc = GrpcDenials::Never)
     }
 
     /// Answers denials another way; see [`RejectionResponse`].

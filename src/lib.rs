@@ -42,6 +42,8 @@
 //!    [`Missing`](RejectionKind::Missing), or nobody where
 //!    [anonymous callers are allowed](ApiKeyLayer::allow_anonymous); several are
 //!    [`Ambiguous`](RejectionKind::Ambiguous), unless [`Precedence::FirstSource`] was chosen.
+//!    A key in a cookie that another site may have had a browser send is
+//!    [`CrossSite`](RejectionKind::CrossSite); see [`KeySource::cookie`].
 //! 4. **Parse.** Length, characters, prefix and checksum of the accepted [`KeyFormat`]s, before
 //!    anything is hashed or looked up.
 //!    A caller with [too many failures](FailureThrottle) has to wait.
@@ -64,7 +66,8 @@
 //! [`OwnerLayer`] resolves whose key it is, and refuses who is not active.
 //!
 //! A denial is a response, never an error: problem details with a stable `code`
-//! ([`RejectionKind`] lists them), or a native gRPC status if the request was gRPC.
+//! ([`RejectionKind`] lists them), or a native gRPC status if the request was gRPC:
+//! [`with_grpc_web_denials`](ApiKeyLayer::with_grpc_web_denials) says which requests are.
 //!
 //! # Features
 //!

@@ -66,6 +66,7 @@ fn key_layer(keys: &KeyManager) -> Result<ApiKeyLayer, ConfigError> {
             KeySource::cookie("api_key")?,
         ])
         .with_client_address(peer)
+        .without_grpc_denials()
         .hide_credentials())
 }
 
@@ -74,6 +75,7 @@ fn admin_layer(admin: FixedStore) -> Result<ApiKeyLayer, ConfigError> {
     Ok(ApiKeyLayer::new(admin)
         .with_sources([KeySource::header("x-admin-key")?])
         .with_realm("admin")
+        .without_grpc_denials()
         .with_client_address(peer)
         .hide_credentials())
 }

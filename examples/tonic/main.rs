@@ -1,5 +1,5 @@
 //! The layer on a tonic server: handlers, unary and streaming, know the caller, and denials are
-//! gRPC statuses.
+//! gRPC statuses. Browsers are served as well, by gRPC-Web.
 //!
 //! ```sh
 //! cargo run --example tonic
@@ -12,12 +12,16 @@
 use std::{env, error::Error, pin::Pin};
 
 use futures_util::{Stream, stream};
+use http::{HeaderName, Method};
 use tokio::net::TcpListener;
 use tonic::{
     Request, Response, Status,
     transport::{Server, server::TcpIncoming},
 };
+use tonic_web::GrpcWebLayer;
+use tower::ServiceBuilder;
 use tower_api_key::{AuthenticatedKey, KeyManager, NewKey, store::MemoryStore};
+use tower_http::cors::{Any, CorsLayer};
 
 use crate::greeter::{
     GreetOftenRequest, GreetRequest, Greeting,
@@ -56,6 +60,16 @@ impl Greeter for MyGreeter {
     }
 }
 
+/// Pages of any origin may call, with a key and without a browser's credentials.
+fn cors() -> CorsLayer {
+    let exposed = ["grpc-status", "grpc-message", "www-authenticate"].map(HeaderName::from_static);
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::POST])
+        .allow_headers(Any)
+        .expose_headers(exposed)
+}
+
 /// The key that the layer attached.
 fn caller<T>(request: &Request<T>) -> Result<&AuthenticatedKey, Status> {
     let key = request.extensions().get::<AuthenticatedKey>();
@@ -76,8 +90,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         issued.secret.expose(),
     );
 
+    let layers = ServiceBuilder::new()
+        // The CORS layer stands outside: it answers preflights, which carry no key, and lets a
+        // browser read denials.
+        .layer(cors())
+        // Makes gRPC of gRPC-Web. The layer of the keys is told, so that it denies both alike.
+        .layer(GrpcWebLayer::new())
+        .layer(keys.layer().with_grpc_web_denials());
     Server::builder()
-        .layer(keys.layer())
+        // gRPC-Web is spoken over HTTP/1.1 as well.
+        .accept_http1(true)
+        .layer(layers)
         .add_service(GreeterServer::new(MyGreeter))
         .serve_with_incoming(TcpIncoming::from(listener))
         .await?;

@@ -7,14 +7,14 @@ use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
-use http::{Extensions, HeaderMap, request::Parts};
+use http::{Extensions, request::Parts};
 
 pub use self::manage::{Caller, Guard, management_router};
 use crate::{
-    AuthenticatedKey, Owner, Rejection,
+    AuthenticatedKey, Owner, Rejection, RequestHead,
     authenticated::{self, Absence},
     observe,
-    rejection::respond_like,
+    rejection::respond_plainly,
 };
 
 /// Gives the handler the caller's key.
@@ -41,7 +41,7 @@ impl<S: Sync> FromRequestParts<S> for AuthenticatedKey {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
         authenticated::require(&parts.extensions)
             .cloned()
-            .map_err(|absence| absence.response(&parts.headers).map(Body::new))
+            .map_err(|absence| absence.response(&RequestHead::from(&*parts)).map(Body::new))
     }
 }
 
@@ -54,7 +54,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for AuthenticatedKey {
         match authenticated::require(&parts.extensions) {
             Ok(key) => Ok(Some(key.clone())),
             Err(Absence::Unauthenticated) => Ok(None),
-            Err(absence) => Err(absence.response(&parts.headers).map(Body::new)),
+            Err(absence) => Err(absence.response(&RequestHead::from(&*parts)).map(Body::new)),
         }
     }
 }
@@ -92,7 +92,7 @@ impl<S: Sync, T: Send + Sync + 'static> FromRequestParts<S> for Owner<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
         require_owner(&parts.extensions)
-            .map_err(|absence| absence.response(&parts.headers).map(Body::new))
+            .map_err(|absence| absence.response(&RequestHead::from(&*parts)).map(Body::new))
     }
 }
 
@@ -105,7 +105,7 @@ impl<S: Sync, T: Send + Sync + 'static> OptionalFromRequestParts<S> for Owner<T>
         match require_owner(&parts.extensions) {
             Ok(owner) => Ok(Some(owner)),
             Err(Absence::Unauthenticated) => Ok(None),
-            Err(absence) => Err(absence.response(&parts.headers).map(Body::new)),
+            Err(absence) => Err(absence.response(&RequestHead::from(&*parts)).map(Body::new)),
         }
     }
 }
@@ -120,7 +120,7 @@ fn require_owner<T: Send + Sync + 'static>(extensions: &Extensions) -> Result<Ow
     }
 }
 
-/// For handlers that deny by themselves: problem details. The [`ApiKeyLayer`](crate::ApiKeyLayer)
+/// For handlers that deny by themselves: problem details, whatever the request was. The [`ApiKeyLayer`](crate::ApiKeyLayer)
 /// outside adds its challenges and applies its hook.
 ///
 /// ```
@@ -137,6 +137,6 @@ fn require_owner<T: Send + Sync + 'static>(extensions: &Extensions) -> Result<Ow
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         observe::denied(&self);
-        respond_like(self, &HeaderMap::new()).map(Body::new)
+        respond_plainly(self, None).map(Body::new)
     }
 }

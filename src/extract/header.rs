@@ -7,6 +7,12 @@ use http::{
 
 use super::{Credential, Found, Place};
 
+/// The value of a header that is there exactly once.
+pub(crate) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
 #[inline]
 pub(super) fn find<'r>(name: &HeaderName, headers: &'r HeaderMap) -> Found<'r> {
     find_in(name, headers, |value| Some(value.as_bytes()))

@@ -1,6 +1,7 @@
 //! Where keys are looked for, and how several of them are told apart.
 
 mod cookie;
+mod cross_site;
 mod header;
 mod hide;
 mod query;
@@ -12,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{RequestHead, error::ConfigError, rejection::RejectionKind};
 
+pub(crate) use header::only;
 pub(crate) use hide::{hide, mark_sensitive};
 
 /// A place in a request where a key may be.
@@ -91,8 +93,16 @@ impl KeySource {
 
     /// The cookie `name`.
     ///
-    /// Browsers send cookies along with requests that other sites make: a service that takes
-    /// keys from cookies needs protection against cross-site request forgery.
+    /// Browsers send cookies along with requests that other sites make, so a key in a cookie does
+    /// not count where it may have been another site's idea: with a method that may change
+    /// something (any but `GET`, `HEAD`, `OPTIONS` and `TRACE`) or with `Upgrade`, as of a
+    /// WebSocket. Such a request is let in only if the browser says `Sec-Fetch-Site: same-origin`
+    /// or `none`; a browser that does not say it must name in `Origin` the very host that the
+    /// request goes to. Otherwise it is refused as [`CrossSite`](RejectionKind::CrossSite), before
+    /// the key is looked at. A request with neither header comes from no browser of today, and is
+    /// judged as usual.
+    ///
+    /// Behind a proxy that changes `Host`, the second way finds no match: have the proxy keep it.
     pub fn cookie(name: &str) -> Result<Self, ConfigError> {
         named(name, "cookie", is_token).map(|name| Self(SourceKind::Cookie(name)))
     }
@@ -118,6 +128,11 @@ impl KeySource {
             SourceKind::Query(_) => "query",
             SourceKind::Cookie(_) => "cookie",
         }
+    }
+
+    /// Whether browsers send a credential of this source along by themselves.
+    pub(crate) fn is_ambient(&self) -> bool {
+        matches!(self.0, SourceKind::Cookie(_))
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -272,6 +287,13 @@ pub(crate) fn find<'r>(
 }
 
 impl Credential<'_> {
+    /// Whether another site may have had a browser send this request, with this credential.
+    #[inline]
+    pub(crate) fn is_forced(&self, sources: &[KeySource], request: &RequestHead<'_>) -> bool {
+        self.place.source(sources).is_some_and(KeySource::is_ambient)
+            && cross_site::may_be_forced(request)
+    }
+
     /// Gives the presented key to `judge`, with percent-encoding undone; the copy that takes is
     /// wiped. `None` when an escape is not valid.
     #[inline]

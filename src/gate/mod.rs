@@ -18,7 +18,9 @@ use http_body_util::{Either, Full};
 use tower_service::Service;
 
 pub use self::future::GatedFuture;
-use crate::{Rejection, authenticated, limit::LimitReport, observe, rejection::respond_like};
+use crate::{
+    Rejection, RequestHead, authenticated, limit::LimitReport, observe, rejection::respond_plainly,
+};
 
 /// Decides about requests.
 ///
@@ -62,7 +64,7 @@ pub(crate) fn deny<B, A>(request: &Request<B>, rejection: Rejection) -> Verdict<
         Err(_) => rejection,
     };
     observe::denied(&rejection);
-    Verdict::Deny(respond_like(rejection, request.headers()))
+    Verdict::Deny(respond_plainly(rejection, Some(&RequestHead::from(request))))
 }
 
 /// The middleware that layers like [`OwnerLayer`](crate::OwnerLayer) and

@@ -7,6 +7,7 @@ use tower_layer::Layer;
 
 use super::{Limited, RateLimits};
 use crate::{
+    RequestHead,
     authenticated::{self, Absence},
     gate::{Gate, Gated, Verdict, deny},
 };
@@ -81,7 +82,7 @@ impl Gate for ChargeGate {
         let limited = match authenticated::require(request.extensions()) {
             Ok(key) => self.limits.charge(key.record(), self.cost.get()),
             Err(Absence::Unauthenticated) => return Verdict::Admit(None),
-            Err(absence) => return Verdict::Deny(absence.response(request.headers())),
+            Err(absence) => return Verdict::Deny(absence.response(&RequestHead::from(&*request))),
         };
         self.settle(request, ChargeAnswer(limited))
     }

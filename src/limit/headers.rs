@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{Entry, RETRY_AFTER},
+};
 
 use super::{Limit, Limits, Standing};
 
@@ -16,6 +19,12 @@ const CREDITS: HeaderName = HeaderName::from_static("credits-remaining");
 const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Whether a response header tells how the limits of a key stand, and so that the key exists.
+pub(crate) fn tells_of_limits(name: &HeaderName) -> bool {
+    [POLICY, LIMIT, CREDITS, LEGACY_LIMIT, LEGACY_REMAINING, LEGACY_RESET, RETRY_AFTER]
+        .contains(name)
+}
 
 /// Which fields are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

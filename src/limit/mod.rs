@@ -28,6 +28,6 @@ pub use self::{
 };
 pub(crate) use self::{
     credits::MOST as MOST_CREDITS,
-    headers::{Consumption, LimitReport},
+    headers::{Consumption, LimitReport, tells_of_limits},
     rate::Limited,
 };

@@ -7,7 +7,6 @@ use utoipa::openapi::{
 };
 
 use super::schemas;
-use crate::RejectionKind;
 
 /// Problem details with one of these codes, each with what it means.
 pub(super) fn problem(codes: &[(&str, &str)]) -> Response {
@@ -17,9 +16,9 @@ pub(super) fn problem(codes: &[(&str, &str)]) -> Response {
 }
 
 /// A denial; what it says is added to the description.
-pub(super) fn denied(kind: RejectionKind) -> Response {
+pub(super) fn denied(status: StatusCode) -> Response {
     let response = problem(&[]);
-    match kind.status() {
+    match status {
         StatusCode::UNAUTHORIZED => {
             let description = "Where an API key may be sent, and what is wrong.";
             with_header(response, "WWW-Authenticate", description)

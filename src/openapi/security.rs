@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 
+use http::StatusCode;
 use utoipa::openapi::{
     OpenApi, RefOr, Response,
     extensions::Extensions,
@@ -27,7 +28,7 @@ pub struct Security {
 
 #[derive(Clone)]
 struct Denial {
-    kind: RejectionKind,
+    status: StatusCode,
     code: &'static str,
     detail: &'static str,
 }
@@ -46,7 +47,7 @@ impl Security {
     fn of(config: &Config) -> Self {
         let denials = RejectionKind::all().filter(|kind| can_deny(config, *kind)).map(|kind| {
             let (code, detail) = config.renderer.words(kind);
-            Denial { kind, code, detail }
+            Denial { status: config.renderer.status(kind), code, detail }
         });
         Self {
             schemes: config.sources.iter().map(|source| (name(source), scheme(source))).collect(),
@@ -63,7 +64,11 @@ impl Security {
         self.scopes.extend(scopes.into_iter().map(|scope| scope.as_ref().to_owned()));
         if !self.scopes.is_empty() {
             let kind = RejectionKind::InsufficientScope;
-            self.denials.push(Denial { kind, code: kind.code(), detail: kind.detail() });
+            self.denials.push(Denial {
+                status: kind.status(),
+                code: kind.code(),
+                detail: kind.detail(),
+            });
         }
         self
     }
@@ -107,13 +112,13 @@ impl Security {
 
     fn add_denials(&self, operation: &mut Operation) {
         for denial in &self.denials {
-            let status = denial.kind.status().as_str().to_owned();
+            let status = denial.status.as_str().to_owned();
             let line = format!("- `{}`: {}", denial.code, denial.detail);
             let documented = operation
                 .responses
                 .responses
                 .entry(status)
-                .or_insert_with(|| RefOr::T(self.denied(denial.kind)));
+                .or_insert_with(|| RefOr::T(self.denied(denial.status)));
             // The description of a component is everybody's.
             let RefOr::T(response) = documented else { continue };
             if !response.description.contains(&line) {
@@ -122,8 +127,8 @@ impl Security {
         }
     }
 
-    fn denied(&self, kind: RejectionKind) -> Response {
-        if self.are_problems { responses::denied(kind) } else { Response::new("Denied:") }
+    fn denied(&self, status: StatusCode) -> Response {
+        if self.are_problems { responses::denied(status) } else { Response::new("Denied:") }
     }
 }
 
@@ -143,6 +148,7 @@ fn can_deny(config: &Config, kind: RejectionKind) -> bool {
     match kind {
         RejectionKind::Missing => !config.allow_anonymous,
         RejectionKind::InsecureTransport => config.secure_transport.is_some(),
+        RejectionKind::CrossSite => config.sources.iter().any(KeySource::is_ambient),
         RejectionKind::RateLimited => config.rate_limits.is_some(),
         RejectionKind::CreditsExhausted => config.credits.is_some(),
         RejectionKind::TooManyFailures => config.throttle.is_some(),

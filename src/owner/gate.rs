@@ -7,7 +7,7 @@ use super::{
     layer::{Answer, Config},
 };
 use crate::{
-    Rejection, RejectionKind,
+    Rejection, RejectionKind, RequestHead,
     authenticated::{self, Absence},
     gate::{Gate, Gated, GatedFuture, Verdict, deny},
     store::Lookup,
@@ -30,7 +30,7 @@ impl<T: Send + Sync + 'static> Gate for OwnerGate<T> {
         let key = match authenticated::require(request.extensions()) {
             Ok(key) => key,
             Err(Absence::Unauthenticated) if config.allow_anonymous => return Verdict::Admit(None),
-            Err(absence) => return Verdict::Deny(absence.response(request.headers())),
+            Err(absence) => return Verdict::Deny(absence.response(&RequestHead::from(&*request))),
         };
         let Some(id) = key.owner() else { return self.settle(request, Ok(None)) };
         match config.resolver.resolve_now(id) {

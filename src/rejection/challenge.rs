@@ -12,7 +12,10 @@ use crate::extract::{KeySource, SourceKind};
 const API_KEY_SCHEME: &str = "ApiKey";
 
 /// One challenge per family of sources: each authorization scheme, header, query, cookie.
-#[derive(Clone, Debug, Default)]
+///
+/// Without sources there is the scheme alone, since a 401 has at least one challenge
+/// (RFC 9110 §15.5.2).
+#[derive(Clone, Debug)]
 pub(crate) struct Challenges {
     /// Without an error, as they are for a request without a credential: built once.
     plain: Vec<HeaderValue>,
@@ -48,8 +51,18 @@ impl Challenges {
     }
 }
 
+/// Of the realm `api`, without sources: for denials that no layer outside completes.
+impl Default for Challenges {
+    fn default() -> Self {
+        Self::new("api", &[])
+    }
+}
+
 fn families(realm: &str, sources: &[KeySource]) -> Vec<String> {
     let realm = quoted(realm);
+    if sources.is_empty() {
+        return vec![format!("{API_KEY_SCHEME} realm={realm}")];
+    }
     let mut challenges: Vec<String> = Vec::new();
     let names = |family: &str| {
         let names = sources.iter().filter(|s| s.family() == family).filter_map(KeySource::name);
@@ -127,6 +140,15 @@ mod tests {
                 r#"Bearer realm="the \"api\"""#,
                 r#"ApiKey realm="the \"api\"", in="query", name="api_key""#,
             ]
+        );
+    }
+
+    #[test]
+    fn without_sources_there_is_the_scheme() {
+        assert_eq!(texts(&[], None, None), [r#"ApiKey realm="the \"api\"""#]);
+        assert_eq!(
+            texts(&[], Some(ChallengeError::InvalidToken), None),
+            [r#"ApiKey realm="the \"api\"", error="invalid_token""#]
         );
     }
 

@@ -7,46 +7,128 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Response, Version, header};
 use http_body_util::Full;
 
-use super::Row;
+use crate::{RequestHead, extract::only};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// The content type of a gRPC or gRPC-Web message, if these are its headers.
-pub(super) fn content_type(headers: &HeaderMap) -> Option<&HeaderValue> {
-    headers.get(header::CONTENT_TYPE).filter(|value| is_grpc(value.as_bytes()))
+/// `INTERNAL`: the service itself is at fault.
+pub(super) const INTERNAL: u8 = 13;
+
+/// Which requests are denied in the form of gRPC, whose HTTP status is 200.
+///
+/// Proxies that ask a service whether to let a request in (`auth_request` of nginx, `forward_auth`
+/// of Caddy) take 2xx for yes, and copy the client's headers into their question. So it takes more
+/// than headers: a proxy's question is no `POST` over HTTP/2.
+///
+/// In the extensions of a request it holds for all that is further in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum GrpcDenials {
+    /// None. What a layer outside says here, no layer inside can undo.
+    Never,
+    /// Native requests.
+    #[default]
+    Native,
+    /// Native ones over every HTTP version, since a gRPC-Web layer outside makes them of others,
+    /// and gRPC-Web ones.
+    NativeAndWeb,
 }
 
-/// `application/grpc`, with a suffix or parameter or `-web…`, in any case.
-fn is_grpc(content_type: &[u8]) -> bool {
-    const GRPC: &[u8] = b"application/grpc";
-    let Some((start, rest)) = content_type.split_at_checked(GRPC.len()) else {
-        return false;
-    };
-    start.eq_ignore_ascii_case(GRPC)
-        && matches!(rest.first(), None | Some(b'+' | b';' | b'-' | b' '))
+/// What a content type stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Grpc,
+    GrpcWeb,
+}
+
+impl GrpcDenials {
+    /// What holds for requests with these extensions where no layer says anything itself.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get().copied().unwrap_or_default()
+    }
+
+    /// What holds for them where a layer says this.
+    pub(crate) fn within(self, extensions: &Extensions) -> Self {
+        if Self::of(extensions) == Self::Never { Self::Never } else { self }
+    }
+
+    /// The content type of the denial, if a request like this one is denied in the form of gRPC.
+    pub(super) fn content_type<'r>(self, request: &RequestHead<'r>) -> Option<&'r HeaderValue> {
+        if self == Self::Never || *request.method != Method::POST {
+            return None;
+        }
+        let content_type = only(request.headers, &header::CONTENT_TYPE)?;
+        let is_denied_so = match protocol(content_type.as_bytes())? {
+            Protocol::GrpcWeb => self == Self::NativeAndWeb,
+            Protocol::Grpc => {
+                let has_trailers =
+                    only(request.headers, &header::TE).is_some_and(|te| te == "trailers");
+                let is_http2 = request.version >= Version::HTTP_2;
+                has_trailers && (is_http2 || self == Self::NativeAndWeb)
+            }
+        };
+        is_denied_so.then_some(content_type)
+    }
+
+    /// The same for a denial that takes the place of another, which was made further in.
+    pub(super) fn content_type_again(self, denial: &HeaderMap) -> Option<&HeaderValue> {
+        if self == Self::Never || !denial.contains_key(GRPC_STATUS) {
+            return None;
+        }
+        let content_type = only(denial, &header::CONTENT_TYPE)?;
+        let protocol = protocol(content_type.as_bytes())?;
+        (protocol == Protocol::Grpc || self == Self::NativeAndWeb).then_some(content_type)
+    }
+}
+
+/// Whether this header is one that a denial in the form of gRPC has of its own.
+pub(super) fn is_status(name: &HeaderName) -> bool {
+    [GRPC_STATUS, GRPC_MESSAGE].contains(name)
+}
+
+/// `application/grpc` or `application/grpc-web` (`-text`), each perhaps with `+` and the name of a
+/// message format, as the protocols write them: in lower case and without parameters.
+fn protocol(content_type: &[u8]) -> Option<Protocol> {
+    let mut halves = content_type.splitn(2, |byte| *byte == b'+');
+    let base = halves.next()?;
+    if let Some(format) = halves.next()
+        && (format.is_empty()
+            || !format.iter().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(b)))
+    {
+        return None;
+    }
+    match base {
+        b"application/grpc" => Some(Protocol::Grpc),
+        b"application/grpc-web" | b"application/grpc-web-text" => Some(Protocol::GrpcWeb),
+        _ => None,
+    }
 }
 
 /// The response without its challenges. Repeats the request's content type, which gRPC-Web
 /// clients insist on.
-pub(super) fn response(row: &Row, content_type: HeaderValue) -> Response<Full<Bytes>> {
+pub(super) fn response(
+    content_type: HeaderValue,
+    status: u8,
+    message: &[&str],
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
-    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(row.grpc)));
-    if let Ok(message) = HeaderValue::try_from(percent_encode(row.code, row.detail)) {
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status)));
+    if let Ok(message) = HeaderValue::try_from(percent_encode(message)) {
         headers.insert(GRPC_MESSAGE, message);
     }
     response
 }
 
-/// `code: detail`, percent-encoded as the gRPC protocol asks: all but 0x20–0x7E, and `%` itself.
-fn percent_encode(code: &str, detail: &str) -> String {
-    let mut encoded = String::with_capacity(code.len() + 2 + detail.len());
-    for part in [code, ": ", detail] {
+/// These parts as one text, percent-encoded as the gRPC protocol asks: all but 0x20–0x7E, and `%`
+/// itself.
+fn percent_encode(parts: &[&str]) -> String {
+    let mut encoded = String::with_capacity(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
         for byte in part.bytes() {
             match byte {
                 b'%' | ..0x20 | 0x7f.. => {
@@ -66,22 +148,41 @@ mod tests {
 
     #[test]
     fn content_types() {
-        for good in [
-            "application/grpc",
-            "application/grpc+proto",
-            "APPLICATION/GRPC",
-            "application/grpc-web-text+proto",
-            "application/grpc;charset=utf-8",
+        use Protocol::{Grpc, GrpcWeb};
+        for (good, expected) in [
+            ("application/grpc", Grpc),
+            ("application/grpc+proto", Grpc),
+            ("application/grpc+x.y-z_1", Grpc),
+            ("application/grpc-web", GrpcWeb),
+            ("application/grpc-web+proto", GrpcWeb),
+            ("application/grpc-web-text", GrpcWeb),
+            ("application/grpc-web-text+proto", GrpcWeb),
         ] {
-            assert!(is_grpc(good.as_bytes()), "{good}");
+            assert!(protocol(good.as_bytes()) == Some(expected), "{good}");
         }
-        for bad in ["", "application/json", "application/grp", "application/grpcx"] {
-            assert!(!is_grpc(bad.as_bytes()), "{bad}");
+        for bad in [
+            "",
+            "application/json",
+            "application/grp",
+            "application/grpcx",
+            "APPLICATION/GRPC",
+            "application/grpc+",
+            "application/grpc ",
+            " application/grpc",
+            "application/grpc;charset=utf-8",
+            "application/grpc+proto;q=1",
+            "application/grpc+proto, text/html",
+            "application/grpc, text/html",
+            "application/grpc-webx",
+            "application/grpc-web-text-x",
+            "text/html, application/grpc",
+        ] {
+            assert!(protocol(bad.as_bytes()).is_none(), "{bad}");
         }
     }
 
     #[test]
     fn messages_are_percent_encoded() {
-        assert_eq!(percent_encode("code", "50 % é\n"), "code: 50 %25 %C3%A9%0A");
+        assert_eq!(percent_encode(&["code", ": ", "50 % é\n"]), "code: 50 %25 %C3%A9%0A");
     }
 }

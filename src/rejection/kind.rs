@@ -19,6 +19,7 @@ use http::StatusCode;
 /// | `InsecureTransport` | 403 | 7 | `insecure_transport` | – |
 /// | `AddressNotAllowed` | 403 | 7 | `address_not_allowed` | – |
 /// | `InsufficientScope` | 403 | 7 | `insufficient_scope` | `insufficient_scope` |
+/// | `CrossSite` | 403 | 7 | `cross_site_request` | – |
 /// | `RateLimited` | 429 | 8 | `rate_limited` | – |
 /// | `CreditsExhausted` | 429 | 8 | `credits_exhausted` | – |
 /// | `TooManyFailures` | 429 | 8 | `too_many_failures` | – |
@@ -54,6 +55,9 @@ pub enum RejectionKind {
     AddressNotAllowed,
     /// The key lacks a scope that the route requires.
     InsufficientScope,
+    /// Another site had a browser send the request, with a credential that browsers send along by
+    /// themselves; see [`KeySource::cookie`](crate::KeySource::cookie).
+    CrossSite,
     /// A rate limit of the key is used up.
     RateLimited,
     /// The key's credits are used up.
@@ -115,6 +119,7 @@ pub(super) const TABLE: &[Row] = {
         row(K::InsecureTransport, S::FORBIDDEN,             7, "insecure_transport",  None,          "Use HTTPS. If an API key was sent, consider it exposed and replace it."),
         row(K::AddressNotAllowed, S::FORBIDDEN,             7, "address_not_allowed", None,          "This API key may not be used from this address."),
         row(K::InsufficientScope, S::FORBIDDEN,             7, "insufficient_scope",  Some(SCOPE),   "This API key may not do this. Use one with the required scopes."),
+        row(K::CrossSite,         S::FORBIDDEN,             7, "cross_site_request",  None,          "This request came from another site. Send it from the service's own pages, or with the API key in a header."),
         row(K::RateLimited,       S::TOO_MANY_REQUESTS,     8, "rate_limited",        None,          "This API key has made too many requests. Wait before trying again."),
         row(K::CreditsExhausted,  S::TOO_MANY_REQUESTS,     8, "credits_exhausted",   None,          "This API key has no credits left."),
         row(K::TooManyFailures,   S::TOO_MANY_REQUESTS,     8, "too_many_failures",   None,          "Too many failed attempts. Wait before trying again."),
@@ -124,7 +129,7 @@ pub(super) const TABLE: &[Row] = {
 };
 
 /// What [`with_uniform_denials`](crate::ApiKeyLayer::with_uniform_denials) answers for every kind
-/// whose challenge error is `invalid_token`.
+/// that is about a bad key.
 pub(super) const UNIFORM: &Row = &row(
     RejectionKind::Unknown,
     StatusCode::UNAUTHORIZED,
@@ -162,6 +167,15 @@ impl RejectionKind {
     /// Every kind, in the order of the table.
     pub fn all() -> impl ExactSizeIterator<Item = Self> {
         TABLE.iter().map(|row| row.kind)
+    }
+
+    /// Whether it is about the key that was sent and is no use here: what
+    /// [`with_uniform_denials`](crate::ApiKeyLayer::with_uniform_denials) answers alike. Were one
+    /// of them told apart, such as a good key from the wrong address, a thief would learn that a
+    /// key is good.
+    pub(super) fn is_of_a_bad_key(self) -> bool {
+        self == Self::AddressNotAllowed
+            || self.row().challenge_error == Some(ChallengeError::InvalidToken)
     }
 
     pub(super) const fn row(self) -> &'static Row {

@@ -10,10 +10,11 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use crate::{KeyId, KeyRecord, OwnerError, Scopes, limit::LimitReport, store::StoreError};
 
 pub(crate) use challenge::Challenges;
+pub(crate) use grpc::GrpcDenials;
 pub use kind::RejectionKind;
 use kind::{ChallengeError, Row, TABLE, UNIFORM};
 pub use response::RejectionResponse;
-pub(crate) use response::{Renderer, respond_like};
+pub(crate) use response::{Renderer, respond_plainly, respond_with_mistake};
 
 /// Why a request was denied, with what is known about it.
 ///

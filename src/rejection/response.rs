@@ -3,12 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{Challenges, Rejection, RejectionKind, Row, TABLE, UNIFORM, grpc};
-use crate::Scopes;
+use super::{Challenges, GrpcDenials, Rejection, RejectionKind, Row, TABLE, UNIFORM, grpc};
+use crate::{RequestHead, Scopes, limit};
 
 /// A hook that answers denials its own way.
 ///
@@ -58,33 +58,47 @@ where
 pub(crate) struct Renderer {
     pub(crate) challenges: Challenges,
     pub(crate) uniform: bool,
+    pub(crate) grpc: GrpcDenials,
     pub(crate) hook: Option<Arc<dyn RejectionResponse>>,
 }
 
 impl Renderer {
-    /// The response to a request (or in place of a response) with these headers.
+    /// The response to this request.
     pub(crate) fn respond(
         &self,
+        rejection: Rejection,
+        request: &RequestHead<'_>,
+    ) -> Response<Full<Bytes>> {
+        let grpc = self.grpc.within(request.extensions).content_type(request);
+        self.respond_as(rejection, grpc)
+    }
+
+    /// The response in the form of gRPC with this content type, or as problem details.
+    fn respond_as(
+        &self,
         mut rejection: Rejection,
-        like: &HeaderMap,
+        grpc: Option<&HeaderValue>,
     ) -> Response<Full<Bytes>> {
         let row = self.row(rejection.kind);
-        let grpc = grpc::content_type(like).cloned();
-        let is_grpc = grpc.is_some();
+        // What a uniform denial says is the same for all kinds: nothing of the rejection's own.
+        let own = (!self.folds(rejection.kind)).then_some(&rejection);
         let mut response = match grpc {
-            Some(content_type) => grpc::response(row, content_type),
-            None => problem(row, &rejection),
+            Some(content_type) => {
+                grpc::response(content_type.clone(), row.grpc, &[row.code, ": ", row.detail])
+            }
+            None => problem(row, own),
         };
-        self.add_headers(&mut response, row, &rejection);
-        if let (Some(hook), false) = (&self.hook, is_grpc) {
+        self.add_headers(&mut response, row, own);
+        if let (Some(hook), None) = (&self.hook, grpc) {
             response = hook.respond(&rejection, response);
+            self.add_missing_challenge(&mut response);
         }
         rejection.rendered = true;
         response.extensions_mut().insert(rejection);
         response
     }
 
-    /// A denial that was made further in, by [`respond_like`], and now passes this layer:
+    /// A denial that was made further in, by [`respond_plainly`], and now passes this layer:
     /// answered anew so that it gets this layer's challenges, hook and uniformity.
     #[inline]
     pub(crate) fn respond_anew<'r, B>(
@@ -101,14 +115,19 @@ impl Renderer {
         inner: &HeaderMap,
         rejection: Rejection,
     ) -> Response<Full<Bytes>> {
-        let mut response = self.respond(rejection, inner);
+        let folds = self.folds(rejection.kind);
+        let mut response = self.respond_as(rejection, self.grpc.content_type_again(inner));
         let headers = response.headers_mut();
         // What layers between added stays, such as CORS headers, without which a browser could
         // not read the denial. What the denial says itself, and what was about the body that it
-        // replaces, does not.
+        // replaces, does not; nor does what would tell one uniform denial from another.
         let ours: Vec<HeaderName> = headers.keys().cloned().collect();
         for (name, value) in inner {
-            if !ours.contains(name) && !DESCRIBES_BODY.contains(name) {
+            let goes = ours.contains(name)
+                || DESCRIBES_BODY.contains(name)
+                || grpc::is_status(name)
+                || (folds && limit::tells_of_limits(name));
+            if !goes {
                 headers.append(name, value.clone());
             }
         }
@@ -122,29 +141,52 @@ impl Renderer {
         (row.code, row.detail)
     }
 
-    fn row(&self, kind: RejectionKind) -> &'static Row {
-        let row = kind.row();
-        let fold = self.uniform && row.challenge_error == UNIFORM.challenge_error;
-        if fold { UNIFORM } else { row }
+    /// The status of this kind.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn status(&self, kind: RejectionKind) -> StatusCode {
+        self.row(kind).status
     }
 
-    fn add_headers(&self, response: &mut Response<Full<Bytes>>, row: &Row, rejection: &Rejection) {
-        let challenged =
-            row.status == http::StatusCode::UNAUTHORIZED || row.challenge_error.is_some();
-        let missing = rejection.missing_scopes().filter(|scopes| !scopes.is_empty());
+    /// Whether a denial of this kind looks like every other one of a bad key.
+    pub(crate) fn folds(&self, kind: RejectionKind) -> bool {
+        self.uniform && kind.is_of_a_bad_key()
+    }
+
+    fn row(&self, kind: RejectionKind) -> &'static Row {
+        if self.folds(kind) { UNIFORM } else { kind.row() }
+    }
+
+    /// `own` is the rejection, unless nothing of its own is to be told.
+    fn add_headers(
+        &self,
+        response: &mut Response<Full<Bytes>>,
+        row: &Row,
+        own: Option<&Rejection>,
+    ) {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(report) = rejection.limit_report() {
+        if let Some(report) = own.and_then(Rejection::limit_report) {
             report.apply(headers);
         }
-        if let Some(seconds) = rejection.retry_after_seconds() {
+        if let Some(seconds) = own.and_then(Rejection::retry_after_seconds) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if challenged {
+        if row.status == StatusCode::UNAUTHORIZED || row.challenge_error.is_some() {
+            let missing = own.and_then(Rejection::missing_scopes).filter(|all| !all.is_empty());
             for challenge in
                 self.challenges.values(row.challenge_error, missing.map(Scopes::as_str))
             {
                 headers.append(header::WWW_AUTHENTICATE, challenge);
+            }
+        }
+    }
+
+    /// A 401 has a challenge (RFC 9110 §15.5.2), also where a hook started from another response.
+    fn add_missing_challenge(&self, response: &mut Response<Full<Bytes>>) {
+        let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+        if is_unauthorized && !response.headers().contains_key(header::WWW_AUTHENTICATE) {
+            for challenge in self.challenges.values(None, None) {
+                response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
             }
         }
     }
@@ -166,18 +208,45 @@ impl std::fmt::Debug for Renderer {
         f.debug_struct("Renderer")
             .field("challenges", &self.challenges)
             .field("uniform", &self.uniform)
+            .field("grpc", &self.grpc)
             .field("hook", &self.hook.is_some())
             .finish()
     }
 }
 
-/// The response of a layer further in, which knows no challenges: to a request with these
-/// headers. An [`ApiKeyLayer`](crate::ApiKeyLayer) outside completes it.
-pub(crate) fn respond_like(rejection: Rejection, request: &HeaderMap) -> Response<Full<Bytes>> {
-    let mut response = Renderer::default().respond(rejection, request);
+/// The response of a layer further in, or of a handler, which knows neither the challenges of the
+/// [`ApiKeyLayer`](crate::ApiKeyLayer) outside nor its hook: that layer completes it. Without a
+/// request, as problem details.
+pub(crate) fn respond_plainly(
+    rejection: Rejection,
+    request: Option<&RequestHead<'_>>,
+) -> Response<Full<Bytes>> {
+    static RENDERER: LazyLock<Renderer> = LazyLock::new(Renderer::default);
+    let grpc = request.and_then(|head| GrpcDenials::of(head.extensions).content_type(head));
+    let mut response = RENDERER.respond_as(rejection, grpc);
     if let Some(rejection) = response.extensions_mut().get_mut::<Rejection>() {
         rejection.rendered = false;
     }
+    response
+}
+
+/// The response where a layer is missing: a mistake in the program, told to those who run it.
+pub(crate) fn respond_with_mistake(
+    what_to_do: &'static str,
+    request: &RequestHead<'_>,
+) -> Response<Full<Bytes>> {
+    let grpc = GrpcDenials::of(request.extensions).content_type(request);
+    let mut response = if let Some(content_type) = grpc {
+        grpc::response(content_type.clone(), grpc::INTERNAL, &[what_to_do.trim_end()])
+    } else {
+        let mut response = Response::new(Full::from(what_to_do));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, text);
+        response
+    };
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, no_store);
     response
 }
 
@@ -193,8 +262,8 @@ impl Rejection {
     }
 }
 
-fn problem(row: &'static Row, rejection: &Rejection) -> Response<Full<Bytes>> {
-    let body = if rejection.has_members() {
+fn problem(row: &'static Row, own: Option<&Rejection>) -> Response<Full<Bytes>> {
+    let body = if let Some(rejection) = own.filter(|rejection| rejection.has_members()) {
         body(row, Some(rejection))
     } else if row.code == UNIFORM.code {
         UNIFORM_BODY.clone()

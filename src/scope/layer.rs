@@ -16,7 +16,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{InvalidScope, ScopeRule};
-use crate::{Rejection, authenticated, observe, rejection::respond_like};
+use crate::{Rejection, RequestHead, authenticated, observe, rejection::respond_plainly};
 
 /// Lets in callers whose key meets a [`ScopeRule`], and answers the others 403 with the names of
 /// the missing scopes.
@@ -80,7 +80,7 @@ impl<S> RequireScopes<S> {
     fn denial<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
         let key = match authenticated::require(request.extensions()) {
             Ok(key) => key,
-            Err(absence) => return Some(absence.response(request.headers())),
+            Err(absence) => return Some(absence.response(&RequestHead::from(request))),
         };
         if self.rule.is_met_by(key.scopes()) {
             return None;
@@ -88,7 +88,7 @@ impl<S> RequireScopes<S> {
         let missing = self.rule.missing(key.scopes());
         let rejection = Rejection::insufficient_scope(missing).with_record(key.record());
         observe::denied(&rejection);
-        Some(respond_like(rejection, request.headers()))
+        Some(respond_plainly(rejection, Some(&RequestHead::from(request))))
     }
 }
 

@@ -31,6 +31,29 @@ fn others_are_refused_alike_over_both_protocols() {
     }
 }
 
+/// What a browser sends before a request with a key from a page of another origin: the CORS layer
+/// stands outside, so it is answered without a key, and a denial can be read.
+#[test]
+fn browsers_may_ask_from_any_origin() {
+    let server = Server::start(&mut example("hyper"));
+    let url = server.url("/");
+    let origin = ["-H", "Origin: https://shop.example"];
+    let asked = ["-H", "Access-Control-Request-Headers: x-api-key"];
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let preflight = ["-X", "OPTIONS", "-H", "Access-Control-Request-Method: GET"];
+        let reply = curl([&[version][..], &preflight, &origin, &asked, &[&url]].concat());
+        assert_eq!((reply.status, &*reply.body), (200, ""), "{reply:?}");
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+        assert!(reply.header("access-control-allow-headers").unwrap().contains("x-api-key"));
+        assert_eq!(reply.header("access-control-allow-credentials"), None);
+
+        let denied = curl([&[version][..], &origin, &[&url]].concat());
+        assert_eq!(code_of(&denied), (401, "missing_key".to_owned()));
+        assert_eq!(denied.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(denied.header("access-control-expose-headers"), Some("www-authenticate"));
+    }
+}
+
 fn code_of(reply: &Reply) -> (u16, String) {
     (reply.status, reply.json()["code"].as_str().unwrap().to_owned())
 }

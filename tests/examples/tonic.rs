@@ -5,7 +5,10 @@ use ::tonic::{
     metadata::{Ascii, MetadataValue},
     transport::Channel,
 };
+use hyper_util::{client::legacy::Client as HttpClient, rt::TokioExecutor};
 use tokio_stream::StreamExt;
+use tonic_web::GrpcWebClientLayer;
+use tower::ServiceBuilder;
 
 use crate::{
     example, key_in, paste, printed,
@@ -66,13 +69,39 @@ fn a_denial_has_no_body_and_no_trailers() {
     assert_trailers_only(&reply, "application/grpc");
 }
 
-#[test]
-fn a_grpc_web_denial_is_of_the_same_shape() {
+/// A gRPC-Web client over HTTP/1.1, as in a browser: tonic-web outside makes native gRPC of its
+/// requests, and of what comes back gRPC-Web.
+#[tokio::test]
+async fn a_grpc_web_client_understands_both() {
     let server = Server::start(&mut example("tonic"));
-    for content_type in ["application/grpc-web+proto", "application/grpc-web-text"] {
-        let reply = post(&server, content_type);
-        assert_trailers_only(&reply, content_type);
-    }
+    let http = HttpClient::builder(TokioExecutor::new()).build_http();
+    let service = ServiceBuilder::new().layer(GrpcWebClientLayer::new()).service(http);
+    let mut client = GreeterClient::with_origin(service, server.url("").parse().unwrap());
+
+    let status = client.greet(GreetRequest {}).await.unwrap_err();
+    assert_unauthenticated(&status, "missing_key: ");
+    let wrong = with_key(GreetRequest {}, "key_that-nobody-issued");
+    assert_unauthenticated(&client.greet(wrong).await.unwrap_err(), "malformed_key: ");
+
+    let request = with_key(GreetRequest {}, &good_key(&server));
+    assert_eq!(client.greet(request).await.unwrap().into_inner().text, "Hello, the first caller.");
+}
+
+/// What a preflight looks like is in its method and headers alone, and tonic looks at neither: it
+/// dispatches by path. The CORS layer outside answers, and no handler runs.
+#[test]
+fn no_handler_runs_for_what_looks_like_a_preflight() {
+    let server = Server::start(&mut example("tonic"));
+    let url = server.url(METHOD);
+    let line = format!(
+        r"printf '\0\0\0\0\0' | curl -si --http2-prior-knowledge -X OPTIONS -H 'origin: https://x.example' -H 'access-control-request-method: POST' -H 'content-type: application/grpc' -H 'te: trailers' --data-binary @- --output - {url}",
+    );
+    let seen = paste(&line);
+    assert!(seen.contains("access-control-allow-origin: *"), "{seen:?}");
+    assert!(!seen.contains("Hello") && !seen.contains("grpc-status"), "{seen:?}");
+    // Without the first of the headers it is no preflight to anybody, and still no handler runs.
+    let plain = paste(&line.replace("-H 'access-control-request-method: POST' ", ""));
+    assert!(!plain.contains("Hello"), "{plain:?}");
 }
 
 #[test]
@@ -116,7 +145,11 @@ fn assert_unauthenticated(status: &Status, message: &str) {
 fn post(server: &Server, content_type: &str) -> Reply {
     let content_type = format!("content-type: {content_type}");
     let url = server.url(METHOD);
-    curl(["--http2-prior-knowledge", "-H", &content_type, "--data-binary", "", &url])
+    let te = ["-H", "te: trailers"];
+    curl(
+        [&["--http2-prior-knowledge", "-H", &content_type][..], &te, &["--data-binary", "", &url]]
+            .concat(),
+    )
 }
 
 /// What the gRPC protocol calls Trailers-Only: the status among the headers, and nothing after.

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use tower_api_key::{
     ApiKeyLayer, KeyRecord, KeySource, Rejection, RejectionKind, store::StoreErrorKind,
 };
@@ -12,13 +12,13 @@ use crate::{
     stores::TestStore,
     support::{
         KEY, OTHER_KEY, at, clock, code, get, header_values, problem, record, record_with, request,
-        send_waiting, with_key,
+        send, send_waiting, with_key,
     },
 };
 
 /// Kind, HTTP status, gRPC status, code and challenge error: the contract with clients.
 #[rustfmt::skip]
-pub(crate) const TABLE: [(RejectionKind, u16, u8, &str, Option<&str>); 17] = [
+pub(crate) const TABLE: [(RejectionKind, u16, u8, &str, Option<&str>); 18] = [
     (RejectionKind::Missing,           401, 16, "missing_key",         None),
     (RejectionKind::Ambiguous,         400,  3, "ambiguous_key",       Some("invalid_request")),
     (RejectionKind::Malformed,         401, 16, "malformed_key",       Some("invalid_token")),
@@ -31,6 +31,7 @@ pub(crate) const TABLE: [(RejectionKind, u16, u8, &str, Option<&str>); 17] = [
     (RejectionKind::InsecureTransport, 403,  7, "insecure_transport",  None),
     (RejectionKind::AddressNotAllowed, 403,  7, "address_not_allowed", None),
     (RejectionKind::InsufficientScope, 403,  7, "insufficient_scope",  Some("insufficient_scope")),
+    (RejectionKind::CrossSite,         403,  7, "cross_site_request",  None),
     (RejectionKind::RateLimited,       429,  8, "rate_limited",        None),
     (RejectionKind::CreditsExhausted,  429,  8, "credits_exhausted",   None),
     (RejectionKind::TooManyFailures,   429,  8, "too_many_failures",   None),
@@ -60,9 +61,23 @@ pub(crate) fn denied() -> Vec<(RejectionKind, ApiKeyLayer, Request<()>)> {
             stored(|key| key.details.allowed_addresses = ["192.0.2.1/32".parse().unwrap()].into()),
             with_key(KEY),
         ),
+        (
+            RejectionKind::CrossSite,
+            good().with_source(KeySource::cookie("key").unwrap()),
+            from_another_site(),
+        ),
         (RejectionKind::Unavailable, failing(StoreErrorKind::Unavailable), with_key(KEY)),
         (RejectionKind::Overloaded, failing(StoreErrorKind::Overloaded), with_key(KEY)),
     ]
+}
+
+/// What a page of another site has a browser send.
+fn from_another_site() -> Request<()> {
+    let cookie = format!("key={KEY}");
+    let headers = [("cookie", &*cookie), ("sec-fetch-site", "cross-site")];
+    let mut request = request(&headers);
+    *request.method_mut() = Method::POST;
+    request
 }
 
 /// The row of a kind.
@@ -173,7 +188,8 @@ async fn uniform_denials_cannot_be_told_apart() {
     for (kind, layer, request) in denied() {
         let answer = send_waiting(&layer.with_uniform_denials(), request).await;
         assert_eq!(answer.rejection().kind(), kind, "the service itself knows");
-        let expected = if row(kind).3 == Some("invalid_token") {
+        let is_folded = kind == RejectionKind::AddressNotAllowed;
+        let expected = if is_folded || row(kind).3 == Some("invalid_token") {
             seen.insert(bytes_of(&answer.response));
             "invalid_key"
         } else {
@@ -182,6 +198,13 @@ async fn uniform_denials_cannot_be_told_apart() {
         assert_eq!(code(&answer.response), expected);
     }
     assert_eq!(seen.len(), 1, "{seen:#?}");
+}
+
+#[test]
+fn a_layer_without_sources_challenges_all_the_same() {
+    let layer = ApiKeyLayer::new(TestStore::new([])).with_sources([]).with_realm("shop");
+    let response = send(&layer, with_key(KEY)).response;
+    assert_eq!(header_values(&response, header::WWW_AUTHENTICATE), [r#"ApiKey realm="shop""#]);
 }
 
 #[test]

@@ -7,8 +7,9 @@ use tower_api_key::{ApiKeyLayer, Rejection, RejectionResponse};
 
 use crate::{
     denials::denied,
+    grpc::as_grpc,
     stores::TestStore,
-    support::{KEY, get, header_values, record, request, send, send_waiting, with_key},
+    support::{KEY, get, header_values, record, send, send_waiting, with_key},
 };
 
 /// Renders denials as a line of text.
@@ -49,6 +50,23 @@ fn it_may_start_from_another_response_and_the_rejection_is_attached_all_the_same
     assert_eq!(answer.rejection().kind().code(), "missing_key");
 }
 
+/// A hook may start from another response and keep the status: a 401 has a challenge then, too.
+#[test]
+fn a_401_has_a_challenge_whatever_it_does() {
+    let layer = ApiKeyLayer::new(TestStore::new([])).with_rejection_response(
+        |_: &Rejection, _: Response<Full<Bytes>>| {
+            let mut response = Response::new(Full::from("no"));
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            response
+        },
+    );
+    let response = send(&layer, get("/")).response;
+    assert_eq!(
+        header_values(&response, header::WWW_AUTHENTICATE),
+        [r#"ApiKey realm="api", in="header", name="x-api-key""#, r#"Bearer realm="api""#]
+    );
+}
+
 #[test]
 fn it_sees_the_truth_beside_the_uniform_response() {
     let layer = ApiKeyLayer::new(TestStore::new([]))
@@ -68,6 +86,6 @@ fn grpc_and_admitted_requests_do_not_go_through_it() {
     }
     let layer = ApiKeyLayer::new(TestStore::new([record(KEY)])).with_rejection_response(never);
     assert_eq!(send(&layer, with_key(KEY)).outcome(), "admitted");
-    let answer = send(&layer, request(&[("content-type", "application/grpc")]));
+    let answer = send(&layer, as_grpc(get("/"), "application/grpc"));
     assert_eq!(answer.response.headers()["grpc-status"], "16");
 }

@@ -8,6 +8,7 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod cache_headers;
+mod cross_site;
 mod decision_order;
 mod denials;
 mod events;
@@ -50,5 +51,6 @@ mod static_file;
 mod static_keys;
 mod stores;
 mod support;
+mod uniform;
 mod update;
 mod usage;

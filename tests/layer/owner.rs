@@ -26,6 +26,7 @@ use tower_api_key::{
 use tower_test::mock;
 
 use crate::{
+    grpc::as_grpc,
     readiness::Strict,
     stores::{CountDrop, TestStore},
     support::{
@@ -332,8 +333,8 @@ async fn grpc_requests_are_denied_as_the_protocol_asks() {
         (Answer::Error, "ada", "14", "store_unavailable: "),
     ] {
         let layer = OwnerLayer::new(Users::new(how));
-        let headers = [("x-api-key", KEY), ("content-type", "application/grpc+proto")];
-        let response = answer(owned_by(Some(owner)), layer, request(&headers)).await;
+        let request = as_grpc(with_key(KEY), "application/grpc+proto");
+        let response = answer(owned_by(Some(owner)), layer, request).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["grpc-status"], status);
         let said = response.headers()["grpc-message"].to_str().unwrap();

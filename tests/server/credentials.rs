@@ -159,10 +159,46 @@ fn keys_may_be_bound_to_addresses() {
     assert_problem(&reply, 403, "address_not_allowed");
 }
 
+/// There is no gRPC here: not even a request that looks like it in every way is denied with 200,
+/// which a proxy in front would take for yes.
 #[test]
-fn a_grpc_call_is_denied_as_grpc() {
-    let reply = articles(&shared(), &["-H", "Content-Type: application/grpc"]);
-    assert_eq!(reply.status, 200, "{reply:?}");
-    assert_eq!(reply.header("grpc-status"), Some("16"), "{reply:?}");
-    assert_eq!(reply.body, "");
+fn no_header_turns_a_denial_into_a_success() {
+    let server = shared();
+    let grpc = ["-H", "Content-Type: application/grpc", "-H", "TE: trailers"];
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        for path in ["/articles", "/me/key/revoke", "/admin/api-keys", "/nowhere/else"] {
+            for method in ["GET", "POST", "PUT"] {
+                let reply = server.ask(method, path, &[&[version][..], &grpc].concat());
+                let expected = if path == "/nowhere/else" { 404 } else { 401 };
+                assert_eq!(reply.status, expected, "{version} {method} {path}: {reply:?}");
+                assert_eq!(reply.header("grpc-status"), None);
+                assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+            }
+        }
+    }
+}
+
+/// A page of another site cannot give up the key that a browser keeps in a cookie.
+#[test]
+fn another_site_cannot_revoke_a_key_in_a_cookie() {
+    let server = shared();
+    let key = server.create(&json!({ "name": "in a cookie" })).key;
+    let cookie = format!("api_key={key}");
+    let revoke = |headers: &[&str]| {
+        let args: Vec<_> = headers.iter().flat_map(|header| ["-H", *header]).collect();
+        server.ask("POST", "/me/key/revoke", &[&["-b", &*cookie][..], &args].concat())
+    };
+    for headers in [
+        &["Sec-Fetch-Site: cross-site", "Origin: https://evil.example"][..],
+        &["Sec-Fetch-Site: same-site"],
+        &["Origin: https://evil.example"],
+        &["Origin: null"],
+    ] {
+        assert_problem(&revoke(headers), 403, "cross_site_request");
+    }
+    // What changes nothing is asked for by links, too.
+    let show = server.ask("GET", "/me/key", &["-b", &cookie, "-H", "Sec-Fetch-Site: cross-site"]);
+    assert_eq!(show.json()["status"], "active", "{show:?}");
+    let own = format!("Origin: {}", server.server.url(""));
+    assert_eq!(revoke(&[own.trim_end_matches('/')]).json()["status"], "revoked");
 }

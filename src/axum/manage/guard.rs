@@ -5,9 +5,10 @@ use std::{convert::Infallible, fmt, net::IpAddr, sync::Arc};
 use axum::{
     Router,
     body::Body,
-    extract::{FromRequestParts, Request},
+    extract::{FromRequestParts, Request, State},
+    middleware::{Next, from_fn_with_state, map_request},
     response::{IntoResponse, Response},
-    routing::Route,
+    routing::{MethodRouter, Route},
 };
 use http::request::Parts;
 use tower_layer::Layer;
@@ -19,7 +20,9 @@ use super::{
 };
 use crate::{
     ApiKeyLayer, AuthenticatedKey, KeyManager, OwnerId, Rejection, RejectionKind, RequestHead,
-    Scopes, authenticated,
+    Scopes,
+    authenticated::{self, Absence},
+    rejection::GrpcDenials,
 };
 
 /// What stands before a [`management_router`](crate::management_router): who may use it, and whose
@@ -161,7 +164,7 @@ impl Guard {
         // A layer may let requests in without a key (`allow_anonymous`, a bypass); not so here.
         let identify = move |request: &RequestHead<'_>| {
             let key = authenticated::require(request.extensions)
-                .map_err(|absence| Box::new(absence.response(request.headers).map(Body::new)))?;
+                .map_err(|absence| Box::new(absence.response(request).map(Body::new)))?;
             let mut caller = caller(key).map_err(|denied| Box::new(denied.into_response()))?;
             // The id first: the name is for its owner to choose.
             caller.actor.get_or_insert_with(|| format!("key {} ({})", key.id(), key.name()));
@@ -173,11 +176,28 @@ impl Guard {
         Self { identify: Arc::new(identify), layers: Vec::new(), parameters }.with_layer(layer)
     }
 
-    /// The routes behind this guard.
-    pub(super) fn protect(self, routes: Router<Management>, manager: KeyManager) -> Router {
+    /// These routes behind this guard, and `otherwise` for other paths.
+    pub(super) fn protect(
+        self,
+        routes: impl IntoIterator<Item = (&'static str, MethodRouter<Management>)>,
+        otherwise: MethodRouter,
+        manager: KeyManager,
+    ) -> Router {
         let parameters = Arc::new(self.parameters);
-        let routes = routes.with_state(Management { manager, identify: self.identify, parameters });
-        self.layers.into_iter().rev().fold(routes, |routes, layer| layer(routes))
+        let state = Management { manager, parameters };
+        // Each route is a service here, whatever the method: of a method router, axum adds `Allow`
+        // to what the layers around it answer, and a stranger would learn it.
+        let guarded = routes.into_iter().fold(Router::new(), |guarded, (path, methods)| {
+            guarded.route_service(path, methods.with_state(state.clone()))
+        });
+        let guarded =
+            guarded.fallback_service(otherwise).layer(from_fn_with_state(self.identify, identify));
+        let guarded = self.layers.into_iter().rev().fold(guarded, |routes, layer| layer(routes));
+        // What a proxy in front asks is no gRPC, whatever the client says.
+        guarded.layer(map_request(async |mut request: Request| {
+            request.extensions_mut().insert(GrpcDenials::Never);
+            request
+        }))
     }
 }
 
@@ -244,12 +264,31 @@ impl Caller {
     }
 }
 
+/// Finds out who calls, before anything of a request is read and before its path and method are
+/// looked at.
+async fn identify(
+    State(identify): State<Arc<Identify>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match identify(&RequestHead::from(&request)) {
+        Ok(caller) => {
+            request.extensions_mut().insert(Identified(caller));
+            next.run(request).await
+        }
+        Err(answer) => *answer,
+    }
+}
+
+/// In the extensions of a request that passed the guard.
+#[derive(Clone)]
+struct Identified(Caller);
+
 /// The state of the routes. The manager is private here: handlers come to keys through
 /// [`Admitted`] alone.
 #[derive(Clone)]
 pub(super) struct Management {
     manager: KeyManager,
-    identify: Arc<Identify>,
     pub(super) parameters: Arc<Outside>,
 }
 
@@ -268,7 +307,11 @@ pub(super) struct Admitted {
 impl Admitted {
     /// Before the query is looked at.
     pub(super) fn identified(parts: &Parts, state: &Management) -> Result<Self, Box<Response>> {
-        let caller = (state.identify)(&RequestHead::from(parts))?;
+        let Some(Identified(caller)) = parts.extensions.get().cloned() else {
+            // Every way to these routes leads through the guard.
+            let answer = Absence::NoLayer.response(&RequestHead::from(parts));
+            return Err(Box::new(answer.map(Body::new)));
+        };
         Ok(Self {
             keys: caller.handle(&state.manager),
             is_owner: caller.owner.is_some(),

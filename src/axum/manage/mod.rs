@@ -21,7 +21,7 @@ use axum::{
     Router,
     middleware::map_response,
     response::Response,
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use http::{HeaderValue, header};
 
@@ -128,23 +128,23 @@ pub fn management_router<S>(manager: KeyManager, guard: Guard) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let key = get(end::show).patch(change::change).delete(end::delete);
-    let routes = Router::new()
-        .route("/", get(list::list).post(create::create))
-        .route("/events", get(events::of_all))
-        .route("/{id}", key)
-        .route("/{id}/revoke", post(end::revoke))
-        .route("/{id}/rotate", post(rotate::rotate))
-        .route("/{id}/events", get(events::of_one))
-        .route("/{id}/credits", post(credits::top_up))
-        .route("/{id}/usage", get(usage::of_one))
-        .route("/usage", get(usage::of_all))
-        .route("/usage/top", get(usage::top))
-        // Inside the guard: who may not call a route does not learn its methods either.
-        .method_not_allowed_fallback(async || Problem::no_such_method());
+    let routes = [
+        ("/", get(list::list).post(create::create)),
+        ("/events", get(events::of_all)),
+        ("/{id}", get(end::show).patch(change::change).delete(end::delete)),
+        ("/{id}/revoke", post(end::revoke)),
+        ("/{id}/rotate", post(rotate::rotate)),
+        ("/{id}/events", get(events::of_one)),
+        ("/{id}/credits", post(credits::top_up)),
+        ("/{id}/usage", get(usage::of_one)),
+        ("/usage", get(usage::of_all)),
+        ("/usage/top", get(usage::top)),
+    ];
+    // Inside the guard: who may not call a route learns neither its methods nor its path.
+    let routes =
+        routes.map(|(path, methods)| (path, methods.fallback(async || Problem::no_such_method())));
     guard
-        .protect(routes, manager)
-        .fallback(async || Problem::no_such_path())
+        .protect(routes, any(async || Problem::no_such_path()), manager)
         .layer(map_response(no_store))
         .with_state(())
 }

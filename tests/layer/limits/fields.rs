@@ -5,7 +5,10 @@ use sfv::{BareItem, List, ListEntry, Parser};
 use tower_api_key::{Limit, Limits, Quota, nonzero};
 
 use super::{limited, limits, seconds};
-use crate::support::{Answer, KEY, header_values, problem, send, with_key};
+use crate::{
+    grpc::as_grpc,
+    support::{Answer, KEY, header_values, problem, send, with_key},
+};
 
 /// The name and the numbers of the only member of a field.
 fn member(answer: &Answer, field: &'static str) -> (String, Vec<(String, i64)>) {
@@ -140,12 +143,7 @@ async fn a_grpc_client_is_told_that_a_resource_is_exhausted() {
         },
     )
     .await;
-    let request = || {
-        let mut request = with_key(KEY);
-        let grpc = http::HeaderValue::from_static("application/grpc");
-        request.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
-        request
-    };
+    let request = || as_grpc(with_key(KEY), "application/grpc");
     assert!(send(&layer, request()).seen.is_some());
     let denied = send(&layer, request()).response;
     assert_eq!(denied.status(), 200);

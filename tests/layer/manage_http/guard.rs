@@ -1,6 +1,6 @@
 //! Who gets in, and as whom.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use axum::{Extension, Router};
 use http::{StatusCode, header};
@@ -9,7 +9,8 @@ use tower_api_key::{
     RequireScopesLayer, Scopes, management_router, store::MemoryStore,
 };
 
-use super::{Api, admin_layer, items, path, send};
+use super::{ADMIN_KEY, Answer, Api, admin_layer, items, path, send};
+use crate::{grpc::as_grpc, support::respond};
 
 /// Every route.
 const ROUTES: [(&str, &str); 9] = [
@@ -59,7 +60,82 @@ async fn no_route_is_open() {
     }
     let preflight = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
     let app: Router = management_router(keys, Guard::keys(admin_layer()));
-    send(&app, "OPTIONS", "/", &preflight, "").await.problem(405, "method_not_allowed");
+    send(&app, "OPTIONS", "/", &preflight, "").await.problem(401, "missing_key");
+}
+
+/// Strangers learn neither which paths there are nor which methods they take: whatever they ask,
+/// the answer is the same, byte for byte.
+#[tokio::test]
+async fn strangers_learn_no_methods() {
+    let keys = KeyManager::new(MemoryStore::new());
+    let methods = ["GET", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"];
+    let paths = ["", "/events", "/usage", "/usage/top", "/x", "/x/revoke", "/x/y/z", "//"];
+    let guards: [fn(&KeyManager) -> Guard; 3] = [
+        |_| Guard::keys(admin_layer()),
+        |keys| Guard::owner(keys.layer()),
+        |_| Guard::custom(|_| Err::<Caller, _>(Rejection::new(RejectionKind::Missing))),
+    ];
+    for guard in guards {
+        let app: Router =
+            Router::new().nest("/keys", management_router(keys.clone(), guard(&keys)));
+        let mut answers = HashSet::new();
+        for path in paths {
+            let path = format!("/keys{path}");
+            for method in methods {
+                let answer = send(&app, method, &path, &[], "").await;
+                answer.problem(401, "missing_key");
+                assert!(answer.0.headers().contains_key(header::WWW_AUTHENTICATE));
+                assert!(!answer.0.headers().contains_key(header::ALLOW), "{method} {path}");
+                answers.insert(described(&answer));
+            }
+            // Without a body, and that is all that differs.
+            let head = send(&app, "HEAD", &path, &[], "").await;
+            assert_eq!((head.status(), head.0.headers().get(header::ALLOW)), (401, None), "{path}");
+        }
+        assert_eq!(answers.len(), 1, "{answers:#?}");
+    }
+    // Who may manage keys is told.
+    let app: Router =
+        Router::new().nest("/keys", management_router(keys, Guard::keys(admin_layer())));
+    let admin = [("x-admin-key", ADMIN_KEY)];
+    let refused = send(&app, "PUT", "/keys", &admin, "").await;
+    refused.problem(405, "method_not_allowed");
+    assert_eq!(refused.header(header::ALLOW), "GET,HEAD,POST");
+    send(&app, "GET", "/keys/x/y/z", &admin, "").await.problem(404, "not_found");
+}
+
+/// Headers in order, and the body.
+fn described(answer: &Answer) -> String {
+    let mut headers: Vec<_> = answer.0.headers().iter().collect();
+    headers.sort_by_key(|(name, _)| name.as_str());
+    format!("{headers:?} {:?}", answer.0.body())
+}
+
+/// A management route is none of gRPC, whatever a client says of its request.
+#[tokio::test]
+async fn denials_are_never_grpc() {
+    let keys = KeyManager::new(MemoryStore::new());
+    let scopes = || RequireScopesLayer::all(["keys:manage"]).unwrap();
+    let ask = async |guard: Guard| {
+        let app: Router = management_router(keys.clone(), guard);
+        let request = as_grpc(http::Request::new(()), "application/grpc");
+        Answer(respond(app, request.map(|()| axum::body::Body::empty())).await)
+    };
+    for guard in [
+        Guard::keys(admin_layer()),
+        Guard::keys(admin_layer().with_grpc_web_denials()),
+        Guard::owner(keys.layer()).with_layer(scopes()),
+        Guard::owner(keys.layer().allow_anonymous()).with_layer(scopes()),
+        Guard::owner(keys.layer().allow_anonymous()),
+        Guard::custom(|_| Err::<Caller, _>(Rejection::new(RejectionKind::Missing))),
+    ] {
+        ask(guard).await.problem(401, "missing_key");
+    }
+    // Nor where a layer outside is missing, which is a mistake of the program.
+    let guard = Guard::custom(|_| Ok::<_, Rejection>(Caller::administrator())).with_layer(scopes());
+    let answer = ask(guard).await;
+    assert_eq!(answer.status(), 500);
+    assert_eq!(answer.header(header::CONTENT_TYPE), "text/plain; charset=utf-8");
 }
 
 #[tokio::test]

@@ -139,6 +139,9 @@ fn denials_are_those_of_the_layer() {
     let document = secured(layer([KeySource::bearer()]));
     assert!(codes(&document, "401").contains("expired_key"));
     assert!(!codes(&document, "403").contains("insecure_transport"));
+    assert!(!codes(&document, "403").contains("cross_site_request"));
+    let with_cookie = secured(layer([KeySource::cookie("key").unwrap()]));
+    assert!(codes(&with_cookie, "403").contains("cross_site_request"));
     // What the operation answers itself, and what the layer does.
     let unavailable = ["lookup_overloaded", "store_unavailable"].map(str::to_owned);
     assert_eq!(codes(&document, "503"), BTreeSet::from(unavailable));
@@ -148,6 +151,7 @@ fn denials_are_those_of_the_layer() {
     assert!(codes(&document, "403").contains("insecure_transport"));
     let uniform = ["invalid_key", "missing_key"].map(str::to_owned);
     assert_eq!(codes(&document, "401"), BTreeSet::from(uniform));
+    assert!(!codes(&document, "403").contains("invalid_key"), "it is 401");
     assert!(codes(&document, "429").is_empty(), "it limits nobody");
 
     let store = MemoryStore::new();
