@@ -197,8 +197,8 @@ pub use limit::{
 #[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]
 pub use manage::KeyView;
 pub use manage::{
-    Grace, ImportKey, ImportReport, InvalidField, IssuedKey, KeyManager, KeyPatch, ManageError,
-    NewCredits, NewKey,
+    CreditsPatch, Deducted, Deduction, Grace, ImportKey, ImportReport, InvalidField, IssuedKey,
+    KeyManager, KeyPatch, ManageError, NewCredits, NewKey, RotateKey, TopUp,
 };
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]

@@ -78,6 +78,8 @@ pub struct IssuedKey {
     pub secret: SecretKey,
     /// The key as stored.
     pub record: Arc<KeyRecord>,
+    /// The balance of its line, if it spends credits.
+    pub balance: Option<Balance>,
 }
 
 impl fmt::Debug for IssuedKey {
@@ -100,9 +102,11 @@ impl KeyManager {
         let mut record = self.record(new, digest, KeyId::generate(now)?)?;
         validate::end_is_ahead(&record, now)?;
         record.start = self.format.start(secret.expose()).into();
+        let balance = self.first_balance(credits).await?;
+        let first = |balance| BalanceUpdate::first(record.lineage(), balance);
         let changes = Changes {
             inserts: vec![record.clone()],
-            balances: credits.map(|credits| first_balance(&record, credits)).into_iter().collect(),
+            balances: balance.clone().map(first).into_iter().collect(),
             events: vec![self.event(now, KeyAction::Created, Some(&record))?],
             ..Changes::default()
         };
@@ -112,7 +116,7 @@ impl KeyManager {
             {
                 Err(self.already_created(request).await?)
             }
-            (result, _) => result.map(|_| IssuedKey { secret, record: Arc::new(record) }),
+            (result, _) => result.map(|_| IssuedKey { secret, record: Arc::new(record), balance }),
         }
     }
 
@@ -155,6 +159,16 @@ impl KeyManager {
         Ok(record)
     }
 
+    /// The balance of a line that begins now, by the clock that decides when credits come back.
+    async fn first_balance(
+        &self,
+        credits: Option<NewCredits>,
+    ) -> Result<Option<Balance>, ManageError> {
+        let Some(NewCredits { remaining, refill }) = credits else { return Ok(None) };
+        let now = self.repository.balances(&[]).await?.now;
+        Ok(Some(Balance::new(remaining, refill, now)))
+    }
+
     async fn already_created(&self, request: KeyDigest) -> Result<ManageError, ManageError> {
         let query = ListQuery { request: Some(request), ..ListQuery::new(1) };
         let page = self.repository.list(&query).await?;
@@ -163,14 +177,8 @@ impl KeyManager {
     }
 }
 
-/// The balance of a line that begins with this key.
-pub(super) fn first_balance(record: &KeyRecord, credits: NewCredits) -> BalanceUpdate {
-    let balance = Balance::new(credits.remaining, credits.refill, record.updated_at);
-    BalanceUpdate { line: record.lineage(), balance, expected: None }
-}
-
 /// What a request id is stored as. One owner's ids are not another's.
-fn request_digest(owner: Option<&OwnerId>, request_id: &str) -> KeyDigest {
+pub(super) fn request_digest(owner: Option<&OwnerId>, request_id: &str) -> KeyDigest {
     let mut hash = Sha256::new().chain_update(b"tower-api-key request\0");
     if let Some(owner) = owner {
         hash.update(owner.as_str());

@@ -1,4 +1,4 @@
-//! Credits: setting a balance, adding to it and reading it.
+//! Credits: setting and reading a balance.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -6,15 +6,12 @@ use std::{
 };
 
 use super::{
-    KeyManager, KeyPatch, ManageError, NewCredits,
-    change::{Done, revised},
-    update::done,
+    CreditsPatch, KeyManager, KeyPatch, ManageError, change::revised, once::spends, update::done,
     validate,
 };
 use crate::{
-    Balance, KeyAction, KeyId, KeyRecord, Timestamp,
-    limit::MOST_CREDITS,
-    store::{BalanceUpdate, Changes, Update},
+    Balance, KeyId, KeyRecord, Timestamp,
+    store::{BalanceUpdate, Balances, Changes, Update},
 };
 
 /// Keys of a line that are looked for, the nearest to the one in question first, when its credits
@@ -22,60 +19,6 @@ use crate::{
 const MOST_KEYS: usize = 256;
 
 impl KeyManager {
-    /// Adds credits to the balance of a key's line, and returns it. It ends at 2⁶³ − 1.
-    ///
-    /// The keys of the line get another revision, so that nodes that refuse them as exhausted learn
-    /// of it with the changed key. To set a balance anew, see [`KeyPatch::credits`].
-    ///
-    /// A key that spends no credits is [`NoCredits`](ManageError::NoCredits).
-    ///
-    /// On a handle [`for_owner`](Self::for_owner), this and setting a balance work as on any other:
-    /// a handle says whose keys are changed, and not which of their fields. An application that
-    /// gives owners such a handle keeps these two to itself, as the management routes do.
-    ///
-    /// ```
-    /// use tower_api_key::{KeyManager, NewCredits, NewKey, store::MemoryStore};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let manager = KeyManager::new(MemoryStore::new());
-    /// let credits = NewCredits { remaining: 1_000, refill: None };
-    /// let new = NewKey { credits: Some(credits), ..NewKey::named("CI of the shop") };
-    /// let key = manager.create(new).await?.record;
-    /// assert_eq!(manager.top_up(key.id, 500).await?.remaining, 1_500);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn top_up(&self, id: KeyId, amount: u64) -> Result<Balance, ManageError> {
-        loop {
-            let line = self.line_of(id).await?;
-            let Some(key) = line.first().filter(|key| key.details.credits.is_some()) else {
-                return Err(ManageError::NoCredits);
-            };
-            let old = self.stored_balance(key).await?.ok_or(ManageError::NoCredits)?;
-            let now = self.clock.now();
-            let mut balance = old.at(now);
-            if amount == 0 {
-                return Ok(balance);
-            }
-            balance.remaining = balance.remaining.saturating_add(amount).min(MOST_CREDITS);
-            balance.revision += 1;
-            let detail = Some(format!("{amount} credits added").into());
-            let event = self.event(now, Done { action: KeyAction::Updated, detail }, Some(key))?;
-            let spending = line.iter().filter(|key| key.details.credits.is_some());
-            let changes = Changes {
-                updates: spending.map(|key| revised(key, KeyRecord::clone(key), now)).collect(),
-                balances: vec![update(key, balance.clone(), Some(&old))],
-                events: vec![event],
-                ..Changes::default()
-            };
-            // Each `Stale` means that somebody else got on, so this cannot go round for ever.
-            if self.apply(&changes).await? == Update::Done {
-                return Ok(balance);
-            }
-        }
-    }
-
     /// The balance of a key's line, as it is now; `None` for a key that spends no credits.
     ///
     /// What other nodes have taken and not spent is not in it: some hundreds each at most, which
@@ -97,27 +40,32 @@ impl KeyManager {
             return Ok(vec![None; keys.len()]);
         }
         let lines: Vec<_> = lines.into_iter().collect();
-        let balances: HashMap<_, _> = self.repository.balances(&lines).await?.into_iter().collect();
-        let now = self.clock.now();
+        let found = self.repository.balances(&lines).await?;
+        let (now, balances): (_, HashMap<_, _>) = (found.now, found.items.into_iter().collect());
         let balance = |key| {
             let line = line(key)?;
             let mut balance = balances.get(&line)?.at(now);
-            let held = self.credits.as_ref().map_or(0, |own| own.held_of(line, balance.epoch));
+            let held = self.held_of(line, balance.epoch);
             balance.remaining = balance.remaining.saturating_add(held);
             Some(balance)
         };
         Ok(keys.iter().map(balance).collect())
     }
 
-    /// An update that sets the balance of the key's line anew or takes it away, beside what else it
+    /// What this node holds of a balance of this epoch.
+    pub(super) fn held_of(&self, line: KeyId, epoch: u64) -> u64 {
+        self.credits.as_ref().map_or(0, |own| own.held_of(line, epoch))
+    }
+
+    /// An update that changes the balance of the key's line or takes it away, beside what else it
     /// changes about the key.
     pub(super) async fn set_credits(
         &self,
         id: KeyId,
         patch: &KeyPatch,
-        credits: Option<NewCredits>,
+        credits: Option<CreditsPatch>,
     ) -> Result<Arc<KeyRecord>, ManageError> {
-        credits.as_ref().map_or(Ok(()), validate::credits)?;
+        credits.as_ref().map_or(Ok(()), validate::credits_patch)?;
         loop {
             let line = self.line_of(id).await?;
             let Some(key) = line.first() else { return Err(ManageError::NotFound) };
@@ -127,16 +75,14 @@ impl KeyManager {
             let now = self.clock.now();
             let mut changes = Changes::default();
             let mut epoch = None;
-            if let Some(NewCredits { remaining, refill }) = credits {
-                let old = self.stored_balance(key).await?;
-                let mut balance = Balance::new(remaining, refill, now);
-                let epochs = line.iter().filter_map(|key| key.details.credits);
-                let last = epochs.chain(old.as_ref().map(|old| old.epoch)).max();
-                balance.epoch = last.map_or(0, |last| last + 1);
-                balance.revision = old.as_ref().map_or(0, |old| old.revision + 1);
-                epoch = Some(balance.epoch);
-                changes.balances.push(update(key, balance, old.as_ref()));
+            if let Some(credits) = credits {
+                let balances = self.repository.balances(&[key.lineage()]).await?;
+                let last = line.iter().filter_map(|key| key.details.credits).max();
+                let update = changed(key, last, credits, &balances);
+                epoch = update.as_ref().map_or(key.details.credits, |new| Some(new.balance.epoch));
+                changes.balances.extend(update);
             }
+            let has_changed = !changes.balances.is_empty();
             for old in &line {
                 let mut new = KeyRecord::clone(old);
                 if old.id == id {
@@ -145,8 +91,13 @@ impl KeyManager {
                 if old.details.credits != epoch {
                     new.details.credits = epoch;
                 }
-                if new != **old {
-                    changes.events.push(self.event(now, done(old, &new), Some(old))?);
+                // A key whose credits changed gets another revision, by which nodes learn of it.
+                if new != **old || (has_changed && spends(old)) {
+                    let mut done = done(old, &new);
+                    if has_changed && done.detail.is_none() {
+                        done.detail = Some("credits".into());
+                    }
+                    changes.events.push(self.event(now, done, Some(old))?);
                     changes.updates.push(revised(old, new, now));
                 }
             }
@@ -164,7 +115,7 @@ impl KeyManager {
     }
 
     /// A key, and the others of its line that may still be used or come back.
-    async fn line_of(&self, id: KeyId) -> Result<Vec<Arc<KeyRecord>>, ManageError> {
+    pub(super) async fn line_of(&self, id: KeyId) -> Result<Vec<Arc<KeyRecord>>, ManageError> {
         let key = self.get(id).await?;
         let (line, now) = (key.lineage(), self.clock.now());
         let mut next = VecDeque::from([key.details.rotation.to, key.details.rotation.from]);
@@ -184,16 +135,42 @@ impl KeyManager {
         }
         Ok(keys)
     }
-
-    async fn stored_balance(&self, key: &KeyRecord) -> Result<Option<Balance>, ManageError> {
-        let line = key.lineage();
-        let balances = self.repository.balances(&[line]).await?;
-        Ok(balances.into_iter().find(|(found, _)| *found == line).map(|(_, balance)| balance))
-    }
 }
 
-fn update(key: &KeyRecord, balance: Balance, old: Option<&Balance>) -> BalanceUpdate {
-    BalanceUpdate { line: key.lineage(), balance, expected: old.map(|old| old.revision) }
+/// What a patch makes of the balance of a key's line; `None` if that is nothing. `last` is the
+/// latest epoch that a key of the line has.
+fn changed(
+    key: &KeyRecord,
+    last: Option<u64>,
+    patch: CreditsPatch,
+    balances: &Balances,
+) -> Option<BalanceUpdate> {
+    let (line, now) = (key.lineage(), balances.now);
+    let old = balances.of(line);
+    let next_epoch = || {
+        let last = last.into_iter().chain(old.map(|old| old.epoch)).max();
+        last.map_or(0, |last| last + 1)
+    };
+    let Some(old) = old.filter(|_| spends(key)) else {
+        // It spends none yet.
+        let refill = patch.refill.flatten();
+        let remaining = patch.remaining.or(refill.map(|refill| refill.amount.get()));
+        let balance = Balance { epoch: next_epoch(), ..Balance::new(remaining?, refill, now) };
+        return Some(match old {
+            Some(old) => BalanceUpdate::of(line, old, balance),
+            None => BalanceUpdate::first(line, balance),
+        });
+    };
+    let current = old.at(now);
+    let mut balance = current.clone();
+    if let Some(refill) = patch.refill {
+        balance = balance.with_refill(refill, now);
+    }
+    if let Some(remaining) = patch.remaining {
+        // What nodes have taken of it is forgotten.
+        (balance.remaining, balance.epoch) = (remaining, next_epoch());
+    }
+    (balance != current).then(|| BalanceUpdate::of(line, old, balance))
 }
 
 /// An expired key may get another end; one that was replaced, not.

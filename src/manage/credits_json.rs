@@ -1,44 +1,70 @@
-//! [`NewCredits`] as JSON: what the management routes and the command line read.
+//! [`NewCredits`] and [`CreditsPatch`] as JSON: what the management routes and the command line
+//! read.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
 };
 
-use super::NewCredits;
+use super::{CreditsPatch, NewCredits};
 use crate::{Refill, limit::MOST_CREDITS};
 
 impl<'de> Deserialize<'de> for NewCredits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NumberOrObject)
+        match deserializer.deserialize_any(NumberOrObject::<Fields>::new())? {
+            Sent::Number(remaining) => Ok(Self { remaining, refill: None }),
+            Sent::Object(Fields { remaining, refill }) => {
+                let remaining = remaining.or(refill.map(|refill| refill.amount.get()));
+                let remaining = remaining.ok_or_else(|| D::Error::missing_field("remaining"))?;
+                Ok(Self { remaining, refill })
+            }
+        }
     }
 }
 
-struct NumberOrObject;
+impl<'de> Deserialize<'de> for CreditsPatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match deserializer.deserialize_any(NumberOrObject::<PatchFields>::new())? {
+            Sent::Number(remaining) => Self { remaining: Some(remaining), refill: None },
+            Sent::Object(PatchFields { remaining, refill }) => Self { remaining, refill },
+        })
+    }
+}
 
-impl<'de> Visitor<'de> for NumberOrObject {
-    type Value = NewCredits;
+/// A number of credits, or an object with these fields.
+struct NumberOrObject<F>(PhantomData<F>);
+
+enum Sent<F> {
+    Number(u64),
+    Object(F),
+}
+
+impl<F> NumberOrObject<F> {
+    fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<'de, F: Deserialize<'de>> Visitor<'de> for NumberOrObject<F> {
+    type Value = Sent<F>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a number of credits, or an object with remaining and refill")
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<NewCredits, E> {
-        Ok(NewCredits { remaining: within_bounds(number)?, refill: None })
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Sent<F>, E> {
+        within_bounds(number).map(Sent::Number)
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<NewCredits, E> {
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Sent<F>, E> {
         let negative = |_| E::invalid_value(Unexpected::Signed(number), &self);
         u64::try_from(number).map_err(negative).and_then(|number| self.visit_u64(number))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NewCredits, A::Error> {
-        let Fields { remaining, refill } = Fields::deserialize(MapAccessDeserializer::new(map))?;
-        let remaining = remaining.or(refill.map(|refill| refill.amount.get()));
-        let remaining = remaining.ok_or_else(|| A::Error::missing_field("remaining"))?;
-        Ok(NewCredits { remaining, refill })
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Sent<F>, A::Error> {
+        F::deserialize(MapAccessDeserializer::new(map)).map(Sent::Object)
     }
 }
 
@@ -50,6 +76,28 @@ struct Fields {
     remaining: Option<u64>,
     #[serde(default, deserialize_with = "refill")]
     refill: Option<Refill>,
+}
+
+/// What was left out is `None`; a refill may be `null`, and what remains may not.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
+struct PatchFields {
+    #[serde(default, deserialize_with = "sent_remaining")]
+    remaining: Option<u64>,
+    #[serde(default, deserialize_with = "sent_refill")]
+    refill: Option<Option<Refill>>,
+}
+
+fn sent_remaining<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    within_bounds(u64::deserialize(deserializer)?).map(Some)
+}
+
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
+fn sent_refill<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Refill>>, D::Error> {
+    refill(deserializer).map(Some)
 }
 
 fn remaining<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -75,6 +123,32 @@ mod tests {
 
     use super::*;
     use crate::RefillInterval;
+
+    #[test]
+    fn a_patch_tells_what_was_left_out_from_null() {
+        let refill = Refill { amount: NonZeroU64::MIN, interval: RefillInterval::Month };
+        for (json, remaining, refill) in [
+            ("5", Some(5), None),
+            ("{}", None, None),
+            (r#"{"remaining":5}"#, Some(5), None),
+            (r#"{"refill":null}"#, None, Some(None)),
+            (r#"{"remaining":5,"refill":null}"#, Some(5), Some(None)),
+            (r#"{"refill":{"amount":1,"interval":"month"}}"#, None, Some(Some(refill))),
+        ] {
+            let read: CreditsPatch = serde_json::from_str(json).unwrap();
+            assert_eq!(read, CreditsPatch { remaining, refill }, "{json}");
+        }
+        for json in [
+            "null",
+            "-1",
+            r#"{"remaining":null}"#,
+            r#"{"remaining":9223372036854775808}"#,
+            r#"{"refill":{"amount":9223372036854775808,"interval":"month"}}"#,
+            r#"{"next_refill_at":null}"#,
+        ] {
+            assert!(serde_json::from_str::<CreditsPatch>(json).is_err(), "{json}");
+        }
+    }
 
     #[test]
     fn credits_are_a_number_or_an_object() {

@@ -29,6 +29,14 @@ pub enum ManageError {
     Ended(KeyStatus),
     /// The key spends no credits, so there is no balance to add to.
     NoCredits,
+    /// There are less credits than were to be taken, and none were.
+    NotEnoughCredits {
+        /// So many are left, but for those that other nodes have taken to spend.
+        remaining: u64,
+    },
+    /// A request with this id has done something else to this line of keys: for another key, of
+    /// another kind or with another amount.
+    RequestIdReused,
     /// The scopes are more than this handle may grant.
     BeyondCeiling,
     /// The owner has as many live keys as it may have; nothing was written.
@@ -88,6 +96,12 @@ impl fmt::Display for ManageError {
             Self::AlreadyRotated { to } => write!(f, "the key was replaced already, by {to}"),
             Self::Ended(status) => write!(f, "the key is {status}"),
             Self::NoCredits => f.write_str("the key spends no credits"),
+            Self::NotEnoughCredits { remaining } => {
+                write!(f, "the key has {remaining} credits left, and none were taken")
+            }
+            Self::RequestIdReused => {
+                f.write_str("another request with this id has done something else already")
+            }
             Self::BeyondCeiling => f.write_str("the scopes are more than may be granted here"),
             Self::TooManyKeys => f.write_str("the owner has as many keys as it may have"),
             Self::Generate(_) => f.write_str("no new key could be made"),

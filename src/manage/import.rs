@@ -1,11 +1,10 @@
 //! Taking over keys that another system has issued.
 
-use super::{
-    KeyManager, ManageError, NewCredits, NewKey, change::Done, create::first_balance, validate,
-};
+use super::{KeyManager, ManageError, NewCredits, NewKey, change::Done, validate};
 use crate::{
-    Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Text, Timestamp,
-    store::{Changes, StoreErrorKind},
+    Balance, Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Text,
+    Timestamp,
+    store::{BalanceUpdate, Changes, StoreErrorKind},
 };
 
 /// A key that another system has issued. Nobody here knows the key itself.
@@ -74,11 +73,13 @@ impl KeyManager {
         let now = self.clock.now();
         let records = keys.iter().map(|key| Ok((self.imported(key, now)?, key.new.credits)));
         let records = records.collect::<Result<Vec<_>, ManageError>>()?;
+        let has_credits = records.iter().any(|(_, credits)| credits.is_some());
+        let begin = if has_credits { self.repository.balances(&[]).await?.now } else { now };
         let mut report = ImportReport::default();
         if records.is_empty() {
             return Ok(report);
         }
-        match self.insert_all(&records, now).await {
+        match self.insert_all(&records, now, begin).await {
             Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Duplicate => {}
             Err(error) => return Err(error),
             Ok(()) => {
@@ -88,7 +89,7 @@ impl KeyManager {
         }
         // Some are there already, and only one by one says which.
         for (place, record) in records.iter().enumerate() {
-            match self.insert_all(std::slice::from_ref(record), now).await {
+            match self.insert_all(std::slice::from_ref(record), now, begin).await {
                 Ok(()) => report.imported.push(record.0.id),
                 Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Duplicate => {
                     report.duplicates.push(place);
@@ -119,16 +120,21 @@ impl KeyManager {
         Ok(record)
     }
 
+    /// `begin` is now by the clock that decides when credits come back.
     async fn insert_all(
         &self,
         records: &[(KeyRecord, Option<NewCredits>)],
         now: Timestamp,
+        begin: Timestamp,
     ) -> Result<(), ManageError> {
         let mut changes = Changes::default();
         for (record, credits) in records {
             let done = Done { action: KeyAction::Imported, detail: None };
             changes.events.push(self.event(now, done, Some(record))?);
-            changes.balances.extend(credits.map(|credits| first_balance(record, credits)));
+            changes.balances.extend(credits.map(|NewCredits { remaining, refill }| {
+                let balance = Balance::new(remaining, refill, begin);
+                BalanceUpdate::first(record.lineage(), balance)
+            }));
             changes.inserts.push(record.clone());
         }
         self.apply(&changes).await.map(drop)

@@ -9,7 +9,9 @@ mod credits_json;
 mod end;
 mod error;
 mod import;
+mod once;
 mod rotate;
+mod top_up;
 mod update;
 mod usage;
 pub(crate) mod validate;
@@ -26,8 +28,9 @@ pub use self::{
     create::{IssuedKey, NewCredits, NewKey},
     error::{InvalidField, ManageError},
     import::{ImportKey, ImportReport},
-    rotate::Grace,
-    update::KeyPatch,
+    rotate::{Grace, RotateKey},
+    top_up::{Deducted, Deduction, TopUp},
+    update::{CreditsPatch, KeyPatch},
 };
 use crate::{
     ApiKeyLayer, Clock, Credits, EventPage, EventQuery, KeyEvent, KeyFormat, KeyHasher, KeyId,

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{IssuedKey, KeyManager, ManageError, change::revised};
+use super::{
+    IssuedKey, KeyManager, ManageError,
+    change::revised,
+    once::{Act, with_result},
+};
 use crate::{
     Details, KeyAction, KeyDetails, KeyId, KeyRecord, KeyStatus, Rotation, Timestamp,
     store::{Changes, Update},
@@ -24,6 +28,37 @@ impl Grace {
     pub const NONE: Self = Self::FromNow(Duration::ZERO);
 }
 
+/// How to replace a key: see [`KeyManager::rotate`]. A [`Grace`] is that, without a request id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RotateKey {
+    /// How long the old key lives on.
+    pub grace: Grace,
+    /// The caller's name for the request, so that a repeated request makes no second key: 1 to 255
+    /// visible ASCII characters. Each line of keys, and each handle's owner, has names of its own.
+    pub request_id: Option<String>,
+}
+
+impl RotateKey {
+    /// With this grace.
+    pub fn new(grace: Grace) -> Self {
+        Self { grace, request_id: None }
+    }
+
+    /// Names the request, so that it makes one key.
+    #[must_use]
+    pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into());
+        self
+    }
+}
+
+impl From<Grace> for RotateKey {
+    fn from(grace: Grace) -> Self {
+        Self::new(grace)
+    }
+}
+
 impl KeyManager {
     /// Issues a key that takes the place of an old one.
     ///
@@ -43,6 +78,12 @@ impl KeyManager {
     ///
     /// A revoked or expired key is [`Ended`](ManageError::Ended).
     ///
+    /// With a [`request_id`](RotateKey::request_id), a repetition makes no key, also where the first
+    /// one has ended since: it is [`AlreadyRotated`](ManageError::AlreadyRotated). The same id for
+    /// another key of the line or another act is
+    /// [`RequestIdReused`](ManageError::RequestIdReused). For how long ids are kept, and where they
+    /// are not, see [`top_up`](Self::top_up).
+    ///
     /// ```
     /// use std::time::Duration;
     /// use tower_api_key::{Grace, KeyManager, NewKey, store::MemoryStore};
@@ -56,10 +97,20 @@ impl KeyManager {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn rotate(&self, id: KeyId, grace: Grace) -> Result<IssuedKey, ManageError> {
+    pub async fn rotate(
+        &self,
+        id: KeyId,
+        rotation: impl Into<RotateKey> + Send,
+    ) -> Result<IssuedKey, ManageError> {
+        let RotateKey { grace, request_id } = rotation.into();
         let secret = self.format.generate()?;
         loop {
             let old = self.get(id).await?;
+            let act = Act { name: "rotate", key: id, amount: 0 };
+            let request = self.request_of(act, old.lineage(), request_id.as_deref())?;
+            if let Some(to) = self.done_before(request.as_ref()).await? {
+                return Err(ManageError::AlreadyRotated { to });
+            }
             let now = self.clock.now();
             if let Some(to) = old.details.rotation.to
                 && self.is_in_force(to, now).await?
@@ -76,7 +127,10 @@ impl KeyManager {
             new.start = self.format.start(secret.expose()).into();
             let mut event = self.event(now, KeyAction::Rotated, Some(&old))?;
             event.detail = Some(format!("replaced by {}", new.id).into());
+            // Before: when reading it afterwards failed, the new key would be lost. It is the line's.
+            let balance = self.balances_of(std::slice::from_ref(&old)).await?.pop().flatten();
             let changes = Changes {
+                requests: with_result(request, &new.id).into_iter().collect(),
                 updates: vec![revised(&old, replaced(&old, new.id, grace, now), now)],
                 inserts: vec![new.clone()],
                 events: vec![event],
@@ -84,7 +138,7 @@ impl KeyManager {
             };
             // Each `Stale` means that somebody else got on, so this cannot go round for ever.
             if self.apply(&changes).await? == Update::Done {
-                return Ok(IssuedKey { secret, record: Arc::new(new) });
+                return Ok(IssuedKey { secret, record: Arc::new(new), balance });
             }
         }
     }

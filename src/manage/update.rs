@@ -5,7 +5,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{KeyManager, ManageError, NewCredits, change::Done, validate};
-use crate::{KeyAction, KeyId, KeyRecord, KeyStatus, Limits, Metadata, Scopes, Text, Timestamp};
+use crate::{
+    KeyAction, KeyId, KeyRecord, KeyStatus, Limits, Metadata, Refill, Scopes, Text, Timestamp,
+};
 
 /// What to change about a key. `None` leaves a field as it is; for fields that a key may lack,
 /// `Some(None)` takes it away.
@@ -32,10 +34,10 @@ pub struct KeyPatch {
     pub tier: Option<Option<String>>,
     /// See [`NewKey::limits`](super::NewKey::limits). None are those of the tier.
     pub limits: Option<Limits>,
-    /// Sets the balance anew, of all keys of the [line](KeyRecord::lineage); `Some(None)`: they
-    /// spend no credits any more. What nodes have taken and not spent is forgotten. To add to a
-    /// balance, see [`top_up`](KeyManager::top_up).
-    pub credits: Option<Option<NewCredits>>,
+    /// Changes the balance of all keys of the [line](KeyRecord::lineage); `Some(None)`: they spend
+    /// no credits any more. To add to a balance, see [`top_up`](KeyManager::top_up), and to take
+    /// from it, [`deduct`](KeyManager::deduct).
+    pub credits: Option<Option<CreditsPatch>>,
     /// See [`NewKey::metadata`](super::NewKey::metadata). Replaces the whole object.
     pub metadata: Option<Metadata>,
     /// See [`NewKey::allowed_addresses`](super::NewKey::allowed_addresses).
@@ -46,6 +48,36 @@ pub struct KeyPatch {
     pub expires_at: Option<Option<Timestamp>>,
     /// Switches the key off, or on again. A revoked key stays revoked.
     pub disabled: Option<bool>,
+}
+
+/// What to change about the credits of a key. What is `None` stays as it is. A key that spends no
+/// credits yet begins to with either half: without the other, there is no refill, or as much as it
+/// gives.
+///
+/// As JSON, a number, which is what remains, or `{"remaining":1000,"refill":{"amount":1000,
+/// "interval":"month"}}`, where `null` takes the refill away.
+///
+/// ```
+/// use tower_api_key::{CreditsPatch, KeyPatch};
+///
+/// // What is left stays, and nothing comes back any more.
+/// let credits = CreditsPatch { refill: Some(None), ..CreditsPatch::default() };
+/// let patch = KeyPatch { credits: Some(Some(credits)), ..KeyPatch::default() };
+/// # let _ = patch;
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CreditsPatch {
+    /// How many there are: at most 2⁶³ − 1. What nodes have taken and not spent is forgotten.
+    pub remaining: Option<u64>,
+    /// How they come back, counted from now on; `Some(None)`: not any more.
+    pub refill: Option<Option<Refill>>,
+}
+
+impl From<NewCredits> for CreditsPatch {
+    /// Both halves.
+    fn from(credits: NewCredits) -> Self {
+        Self { remaining: Some(credits.remaining), refill: Some(credits.refill) }
+    }
 }
 
 impl KeyManager {

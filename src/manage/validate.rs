@@ -1,7 +1,7 @@
 //! What a key's fields may hold. Bounds are on characters and not on bytes where people type.
 
 use super::{
-    InvalidField, NewCredits,
+    CreditsPatch, InvalidField, NewCredits,
     characters::{BLANK, DISRUPTIVE, breaks_line, is_in},
 };
 use crate::{KeyRecord, LegacyHash, Metadata, OwnerId, Timestamp, limit::MOST_CREDITS};
@@ -78,6 +78,14 @@ pub(super) fn credits(credits: &NewCredits) -> Result<(), InvalidField> {
         return Ok(());
     }
     Err(InvalidField::new("credits", "must be at most 9223372036854775807"))
+}
+
+/// The same of what is to change about them.
+pub(super) fn credits_patch(patch: &CreditsPatch) -> Result<(), InvalidField> {
+    credits(&NewCredits {
+        remaining: patch.remaining.unwrap_or_default(),
+        refill: patch.refill.flatten(),
+    })
 }
 
 /// What a caller names a request by.

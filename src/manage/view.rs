@@ -62,9 +62,6 @@ pub struct KeyView<'r> {
     #[serde(skip)]
     #[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "nothing else has an `ETag`"))]
     pub(crate) revision: u64,
-    /// The moment of the view.
-    #[serde(skip)]
-    now: Timestamp,
     /// Whether the key spends credits.
     #[serde(skip)]
     is_spending: bool,
@@ -108,16 +105,16 @@ impl<'r> KeyView<'r> {
             rotated_to: details.rotation.to,
             retires_at: details.rotation.retires_at,
             revision: record.revision,
-            now,
             is_spending: details.credits.is_some(),
         }
     }
 
-    /// With what is left of the credits of the key's line, including what has come back by the
-    /// moment of the view. A key that spends none has none, whatever its line had.
+    /// With what is left of the credits of the key's line, as the
+    /// [manager](crate::KeyManager::balance) says. A key that spends none has none, whatever its
+    /// line had.
     #[must_use]
     pub fn with_balance(mut self, balance: Option<&Balance>) -> Self {
-        let balance = balance.filter(|_| self.is_spending).map(|balance| balance.at(self.now));
+        let balance = balance.filter(|_| self.is_spending);
         self.credits = balance.map(|balance| CreditsView {
             remaining: balance.remaining,
             refill: balance.refill,

@@ -20,6 +20,14 @@ pub(super) const ROTATED: Error =
     ("already_rotated", "The API key was replaced already, see `rotated_to`.");
 pub(super) const ENDED: Error = ("key_ended", "The API key is revoked or has expired.");
 pub(super) const SPENDS_NONE: Error = ("no_credits", "The API key spends no credits.");
+pub(super) const NOT_ENOUGH: Error = (
+    "not_enough_credits",
+    "The API key has less credits left than were to be subtracted, see `remaining`.",
+);
+pub(super) const REUSED: Error = (
+    "request_id_reused",
+    "Another request with this `Idempotency-Key` has done something else already.",
+);
 pub(super) const CHANGED: Error =
     ("revision_mismatch", "The API key does not have the `ETag` in `If-Match`.");
 pub(super) const TOO_LARGE: Error = ("body_too_large", "The body has more than 64 KiB.");
@@ -34,6 +42,9 @@ pub(super) const NO_USAGE: Error =
     ("not_supported", "The store that API keys are kept in keeps no usage.");
 pub(super) const NO_CREDITS: Error =
     ("not_supported", "The store that API keys are kept in keeps no credits.");
+
+pub(super) const NO_REQUESTS: Error =
+    ("not_supported", "The store that API keys are kept in keeps no `Idempotency-Key`.");
 
 pub(super) fn unavailable() -> Response {
     let meaning = "API keys cannot be read or written right now.";

@@ -108,10 +108,8 @@ fn operations(caller: Caller) -> Vec<Documented> {
 }
 
 fn create(caller: Caller) -> OperationBuilder {
-    let once = text("Makes one API key however often the request is sent.");
-    let once = once.min_length(Some(1)).max_length(Some(255)).pattern(Some("^[!-~]+$"));
     operation("Create an API key")
-        .parameter(header("Idempotency-Key", once))
+        .parameter(once("Makes one API key however often the request is sent."))
         .request_body(Some(body(caller.new_key(), Required::True)))
         .response("201", responses::issued("The new API key. It is shown this once."))
         .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
@@ -186,31 +184,34 @@ fn revoke() -> OperationBuilder {
 fn rotate() -> OperationBuilder {
     operation("Replace an API key by a new one")
         .parameter(if_match())
+        .parameter(once("Makes one new API key however often the request is sent."))
         .request_body(Some(body(schemas::ROTATION, Required::False)))
         .response("201", responses::issued("The new API key. It is shown this once."))
         .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("403", problem(&[errors::CEILING]))
         .response("404", problem(&[errors::NO_KEY]))
-        .response("409", problem(&[errors::ROTATED, errors::ENDED]))
+        .response("409", problem(&[errors::ROTATED, errors::ENDED, errors::REUSED]))
         .response("412", problem(&[errors::CHANGED]))
         .response("413", problem(&[errors::TOO_LARGE]))
         .response("415", problem(&[errors::NOT_JSON]))
         .response("422", problem(&[errors::BAD_FIELD]))
         .response("500", problem(&[errors::INTERNAL]))
+        .response("501", problem(&[errors::NO_REQUESTS]))
         .response("503", errors::unavailable())
 }
 
 fn top_up() -> OperationBuilder {
-    operation("Add to the credits of an API key")
+    operation("Add to the credits of an API key, or subtract from them")
+        .parameter(once("Adds or subtracts once however often the request is sent."))
         .request_body(Some(body(schemas::TOP_UP, Required::True)))
-        .response("200", responses::key("The API key as it is now.", schemas::KEY))
+        .response("200", responses::key("The API key as it is now.", schemas::ADJUSTED_KEY))
         .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("404", problem(&[errors::NO_KEY]))
-        .response("409", problem(&[errors::SPENDS_NONE]))
+        .response("409", problem(&[errors::SPENDS_NONE, errors::NOT_ENOUGH, errors::REUSED]))
         .response("413", problem(&[errors::TOO_LARGE]))
         .response("415", problem(&[errors::NOT_JSON]))
         .response("422", problem(&[errors::BAD_FIELD]))
-        .response("501", problem(&[errors::NO_CREDITS]))
+        .response("501", problem(&[errors::NO_CREDITS, errors::NO_REQUESTS]))
         .response("503", errors::unavailable())
 }
 
@@ -255,6 +256,11 @@ pub(super) fn query(name: &str, schema: ObjectBuilder) -> Parameter {
 
 fn header(name: &str, schema: ObjectBuilder) -> Parameter {
     parameter(ParameterIn::Header, name, schema)
+}
+
+fn once(description: &str) -> Parameter {
+    let id = text(description).min_length(Some(1)).max_length(Some(255));
+    header("Idempotency-Key", id.pattern(Some("^[!-~]+$")))
 }
 
 fn if_match() -> Parameter {

@@ -10,13 +10,15 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Lookup, Page,
-    StoreError, StoreErrorKind, Update,
+    BalanceUpdate, Balances, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery,
+    Lookup, Page, RequestRecord, StoreError, StoreErrorKind, Update,
     digest_map::{DigestMap, MapDigest},
+    requests::KEPT,
 };
 use crate::{
-    Balance, Details, EventId, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId,
-    KeyRecord, LineUsage, OwnerId, Timestamp, UsageCount, UsageOutcome, UsageQuery,
+    Balance, Clock, Details, EventId, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent,
+    KeyId, KeyRecord, LineUsage, OwnerId, SystemClock, Timestamp, UsageCount, UsageOutcome,
+    UsageQuery,
 };
 
 /// Keys in the process's memory: for tests, and for keys that need not outlive the process.
@@ -25,23 +27,48 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct MemoryStore(Arc<RwLock<Keys>>);
 
-#[derive(Default)]
 struct Keys {
+    clock: Arc<dyn Clock>,
     by_id: BTreeMap<KeyId, Arc<KeyRecord>>,
     /// Every key, deleted ones included, since digests stay taken.
     by_digest: DigestMap<Arc<KeyRecord>>,
     /// The keys that were created by a request with an id.
     requests: DigestMap<KeyId>,
     balances: BTreeMap<KeyId, Balance>,
+    /// What requests have done, by the line and the request.
+    acts: BTreeMap<(KeyId, [u8; 32]), RequestRecord>,
     /// By what tells them apart: the line, the hour and the name of the outcome.
     usage: BTreeMap<(KeyId, Timestamp, &'static str), HourlyUsage>,
     events: BTreeMap<EventId, KeyEvent>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            by_id: BTreeMap::default(),
+            by_digest: DigestMap::default(),
+            requests: DigestMap::default(),
+            balances: BTreeMap::default(),
+            acts: BTreeMap::default(),
+            usage: BTreeMap::default(),
+            events: BTreeMap::default(),
+        }
+    }
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Reads the time from this clock, for all clones. It decides when credits come back, as the
+    /// server's clock does where there is a database.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        self.write().clock = Arc::new(clock);
+        self
     }
 
     // No code that can panic runs under the lock, so a poisoned one still guards sound data.
@@ -93,6 +120,16 @@ impl Keys {
 
     fn is_stale_balance(&self, update: &BalanceUpdate) -> bool {
         self.balances.get(&update.line).map(|old| old.revision) != update.expected
+            || update.due.is_some_and(|due| due > self.clock.now())
+    }
+
+    /// Whether one of these requests was done already, or is among them twice.
+    fn are_done(&self, requests: &[RequestRecord]) -> bool {
+        let mut places = HashSet::new();
+        requests.iter().map(place_of).any(|place| {
+            let is_first = places.insert(place);
+            !is_first || self.acts.contains_key(&place)
+        })
     }
 
     /// Whether an owner would have more live keys than its bound allows.
@@ -152,6 +189,7 @@ impl KeyRepository for MemoryStore {
         keys.check(&changes.inserts, &[])?;
         if changes.updates.iter().any(|update| keys.is_stale(update))
             || changes.balances.iter().any(|update| keys.is_stale_balance(update))
+            || keys.are_done(&changes.requests)
         {
             return Ok(Update::Stale);
         }
@@ -167,6 +205,10 @@ impl KeyRepository for MemoryStore {
         }
         for BalanceUpdate { line, balance, .. } in &changes.balances {
             keys.balances.insert(*line, balance.clone());
+        }
+        let at = keys.clock.now();
+        for request in &changes.requests {
+            keys.acts.insert(place_of(request), RequestRecord { at, ..request.clone() });
         }
         keys.events.extend(changes.events.iter().map(|event| (event.id, event.clone())));
         Ok(Update::Done)
@@ -225,6 +267,10 @@ impl KeyRepository for MemoryStore {
         requests.retain(|_, id| by_id.contains_key(id));
         let lines: HashSet<KeyId> = by_id.values().map(|record| record.lineage()).collect();
         balances.retain(|line, _| lines.contains(line));
+        if owner.is_none() {
+            let now = keys.clock.now();
+            keys.acts.retain(|_, act| act.at >= before || now.saturating_since(act.at) <= KEPT);
+        }
         Ok((count - keys.by_id.len()) as u64)
     }
 
@@ -236,11 +282,19 @@ impl KeyRepository for MemoryStore {
         Ok(EventPage::from_one_more(items, query.limit))
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
         let keys = self.read();
         let lines: HashSet<KeyId> = lines.iter().copied().collect();
         let balance = |line| Some((line, keys.balances.get(&line)?.clone()));
-        Ok(lines.into_iter().filter_map(balance).collect())
+        Ok(Balances::new(keys.clock.now(), lines.into_iter().filter_map(balance).collect()))
+    }
+
+    async fn request(
+        &self,
+        line: KeyId,
+        request: &KeyDigest,
+    ) -> Result<Option<RequestRecord>, StoreError> {
+        Ok(self.read().acts.get(&(line, *request.as_bytes())).cloned())
     }
 
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
@@ -289,6 +343,10 @@ impl KeyRepository for MemoryStore {
         keys.usage.retain(|(_, hour, _), _| *hour >= before);
         Ok((count - keys.usage.len()) as u64)
     }
+}
+
+fn place_of(request: &RequestRecord) -> (KeyId, [u8; 32]) {
+    (request.line, *request.request.as_bytes())
 }
 
 /// With the address of the last use, which an update leaves alone.

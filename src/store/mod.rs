@@ -13,6 +13,7 @@
 //!
 //! [`connect`] opens those that a manager can write to, by URL.
 
+mod balances;
 #[cfg(feature = "cache")]
 mod cached;
 mod connect;
@@ -32,6 +33,7 @@ mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod repository;
+mod requests;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
@@ -51,6 +53,7 @@ use crate::{KeyDigest, KeyRecord};
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use crate::cache::CacheStats;
+pub use balances::{BalanceUpdate, Balances};
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use cached::CachedStore;
@@ -81,7 +84,8 @@ pub use postgres::PostgresStore;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use redis::RedisStore;
-pub use repository::{BalanceUpdate, Changes, KeyRepository, KeyUpdate, KeyUse, Update};
+pub use repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update};
+pub use requests::RequestRecord;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::SqliteStore;

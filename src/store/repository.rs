@@ -4,9 +4,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{KeyStore, ListQuery, OwnerBound, Page, StoreError, StoreErrorKind};
+use super::{
+    BalanceUpdate, Balances, KeyStore, ListQuery, OwnerBound, Page, RequestRecord, StoreError,
+    StoreErrorKind,
+};
 use crate::{
-    Balance, EventPage, EventQuery, HourlyUsage, KeyEvent, KeyId, KeyRecord, LineUsage, OwnerId,
+    EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId, KeyRecord, LineUsage, OwnerId,
     Timestamp, UsageCount, UsageQuery,
 };
 
@@ -33,7 +36,12 @@ pub trait KeyRepository: KeyStore {
     /// several reasons not to write, a duplicate among the new keys comes first.
     ///
     /// A balance of a line that has another revision than expected, or none where one is expected,
-    /// or one where none is, makes everything [`Stale`](Update::Stale) as well.
+    /// or one where none is, makes everything [`Stale`](Update::Stale) as well; and so does one that
+    /// is not [due](BalanceUpdate::due) by the clock of this repository, which the statement that
+    /// writes it reads.
+    ///
+    /// A request that its line has already makes everything [`Stale`](Update::Stale) as well. It is
+    /// written with the time by the clock of this repository.
     ///
     /// Changes with an [`owner_bound`](Changes::owner_bound) after which the owner would have more
     /// live keys than that are [`TooManyKeys`](Update::TooManyKeys), and nothing is written. The
@@ -83,7 +91,8 @@ pub trait KeyRepository: KeyStore {
 
     /// Removes the rows of keys that were revoked or deleted before this moment, of this owner or
     /// of all, and returns how many there were. The balance of a line goes with its last key; its
-    /// usage stays.
+    /// usage stays. A purge of all also forgets [requests](Self::request) from before this moment
+    /// that are older than 30 days by the clock of this repository.
     async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError>;
 
     /// A page of the audit log, the latest event first. A store that keeps none is
@@ -93,9 +102,22 @@ pub trait KeyRepository: KeyStore {
         Err(StoreError::new(StoreErrorKind::Unsupported))
     }
 
-    /// The balances of those of these lines of keys that have one, in any order.
-    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+    /// The balances of those of these lines of keys that have one, in any order, and the time by the
+    /// clock of this repository; the time alone where no lines are asked for.
+    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
         let _ = lines;
+        Err(StoreError::new(StoreErrorKind::Unsupported))
+    }
+
+    /// What a request has done to a line of keys, if it has. Kept for 30 days at least, also after
+    /// the events of the audit log are gone. A repository that does not keep requests is
+    /// [`Unsupported`](StoreErrorKind::Unsupported), and gets no [`Changes`] with any.
+    async fn request(
+        &self,
+        line: KeyId,
+        request: &KeyDigest,
+    ) -> Result<Option<RequestRecord>, StoreError> {
+        let _ = (line, request);
         Err(StoreError::new(StoreErrorKind::Unsupported))
     }
 
@@ -145,6 +167,8 @@ pub struct Changes {
     pub updates: Vec<KeyUpdate>,
     /// Balances of credits to add or replace, each of another line.
     pub balances: Vec<BalanceUpdate>,
+    /// Requests that are doing this, and that must do it once.
+    pub requests: Vec<RequestRecord>,
     /// What to write into the audit log.
     pub events: Vec<KeyEvent>,
     /// How many live keys an owner may have when all of this is written, if there is a bound.
@@ -158,17 +182,6 @@ pub struct KeyUpdate {
     pub record: KeyRecord,
     /// The revision that it must have in the store.
     pub expected: u64,
-}
-
-/// A balance as it is to be, if it still has the revision it was read with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BalanceUpdate {
-    /// The line of keys that it belongs to, by its first key.
-    pub line: KeyId,
-    /// The balance. Its revision is greater than the expected one.
-    pub balance: Balance,
-    /// The revision that it must have in the store; `None` where there must be none yet.
-    pub expected: Option<u64>,
 }
 
 /// What became of changes.
@@ -234,8 +247,16 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
         (**self).events(query).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
         (**self).balances(lines).await
+    }
+
+    async fn request(
+        &self,
+        line: KeyId,
+        request: &KeyDigest,
+    ) -> Result<Option<RequestRecord>, StoreError> {
+        (**self).request(line, request).await
     }
 
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {

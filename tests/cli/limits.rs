@@ -62,9 +62,9 @@ credits  3
 refill  1000/30d
 next refill at  <time>
 $ tower-api-key update $ID --refill 7/month --json | grep -o '"credits":{.*},"metadata"'
-"credits":{"remaining":7,"refill":{"amount":7,"interval":"month"},"next_refill_at":"<time>"},"metadata"
-$ tower-api-key rotate $ID --grace 1h --json | grep -o '"credits":{"remaining":7,'
-"credits":{"remaining":7,
+"credits":{"remaining":3,"refill":{"amount":7,"interval":"month"},"next_refill_at":"<time>"},"metadata"
+$ tower-api-key rotate $ID --grace 1h --json | grep -o '"credits":{"remaining":3,'
+"credits":{"remaining":3,
 $ tower-api-key update $ID --no-credits | grep -cE 'credits|refill'
 0
 => 1

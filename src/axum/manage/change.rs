@@ -13,7 +13,7 @@ use super::{
     view,
 };
 use crate::{
-    KeyPatch, KeyRecord, Limits, ManageError, Metadata, NewCredits, Scopes, Timestamp, clock::End,
+    CreditsPatch, KeyPatch, KeyRecord, Limits, ManageError, Metadata, Scopes, Timestamp, clock::End,
 };
 
 /// What an administrator may change. What was left out stays. `null` takes away what a key may
@@ -38,7 +38,7 @@ pub(super) struct Change {
     #[serde(default, deserialize_with = "sent")]
     limits: Option<Option<Limits>>,
     #[serde(default, deserialize_with = "sent")]
-    credits: Option<Option<NewCredits>>,
+    credits: Option<Option<CreditsPatch>>,
     #[serde(default, deserialize_with = "sent")]
     allowed_addresses: Option<Vec<Network>>,
     #[serde(default, deserialize_with = "sent")]

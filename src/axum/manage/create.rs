@@ -8,13 +8,11 @@ use super::{
     body::JsonBody,
     fields::{Network, networks},
     guard::Admitted,
+    idempotency,
     problem::Problem,
     view,
 };
-use crate::{
-    Balance, Limits, ManageError, Metadata, NewCredits, NewKey, OwnerId, Scopes, Timestamp,
-    clock::End,
-};
+use crate::{Limits, Metadata, NewCredits, NewKey, OwnerId, Scopes, Timestamp, clock::End};
 
 /// What an administrator may say about a new key.
 #[derive(Deserialize)]
@@ -91,31 +89,7 @@ pub(super) async fn create(
     } else {
         body.object::<Creation>()?.into()
     };
-    new.request_id = request_id(&headers)?;
-    let credits = new.credits;
-    let issued = keys.create(new).await.map_err(|error| match error {
-        // The caller knows it by the header's name.
-        ManageError::Invalid(invalid) if invalid.field() == "request_id" => bad_request_id(),
-        error => error.into(),
-    })?;
-    // Not read again: when that failed, the key would be lost.
-    let balance = credits
-        .map(|credits| Balance::new(credits.remaining, credits.refill, issued.record.created_at));
-    Ok(view::issued(&issued, balance.as_ref(), uri.path().trim_end_matches('/'), keys.now()))
-}
-
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
-fn request_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(id), None) => id.to_str().map(|id| Some(id.to_owned())).map_err(|_| bad_request_id()),
-        (Some(_), Some(_)) => Err(bad_request_id()),
-    }
-}
-
-fn bad_request_id() -> Problem {
-    let detail = "Send at most one Idempotency-Key, of 1 to 255 visible ASCII characters.";
-    Problem::invalid_parameter("Idempotency-Key", detail)
+    new.request_id = idempotency::request_id(&headers)?;
+    let issued = keys.create(new).await.map_err(idempotency::problem)?;
+    Ok(view::issued(&issued, uri.path().trim_end_matches('/'), keys.now()))
 }

@@ -2,29 +2,79 @@
 
 use std::num::NonZeroU64;
 
-use axum::response::Response;
-use serde::Deserialize;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
 
-use super::{body::JsonBody, fields::Id, guard::Administrator, problem::Problem, view};
-use crate::limit::MOST_CREDITS;
+use super::{
+    body::{self, JsonBody},
+    fields::Id,
+    guard::Administrator,
+    idempotency,
+    problem::Problem,
+};
+use crate::{Deducted, Deduction, KeyView, TopUp, limit::MOST_CREDITS};
 
+/// One of the two.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TopUp {
+struct Adjustment {
     /// How many credits come on top of what is left.
-    add: NonZeroU64,
+    add: Option<NonZeroU64>,
+    /// How many are taken from it.
+    subtract: Option<NonZeroU64>,
+    /// Whether what is left is taken where that is less.
+    #[serde(default)]
+    or_less: bool,
 }
 
-pub(super) async fn top_up(
+/// The answer to a subtraction.
+#[derive(Serialize)]
+struct Subtracted<'r> {
+    #[serde(flatten)]
+    view: KeyView<'r>,
+    /// How many were taken.
+    subtracted: u64,
+}
+
+pub(super) async fn adjust(
     Administrator { keys }: Administrator,
     Id(id): Id,
+    headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Problem> {
-    let TopUp { add } = body.object()?;
-    if add.get() > MOST_CREDITS {
-        let detail = format!("There are at most {MOST_CREDITS} credits.");
-        return Err(Problem::invalid_field("add", detail));
+    let Adjustment { add, subtract, or_less } = body.object()?;
+    let request_id = idempotency::request_id(&headers)?;
+    match (add, subtract) {
+        (Some(amount), None) if !or_less => {
+            let mut top_up = TopUp::new(within_bounds("add", amount)?);
+            top_up.request_id = request_id;
+            let balance = keys.top_up(id, top_up).await.map_err(idempotency::problem)?;
+            let record = keys.get(id).await?;
+            let view = KeyView::new(&record, keys.now()).with_balance(Some(&balance));
+            Ok(view.into_response())
+        }
+        (None, Some(amount)) => {
+            let mut deduction = Deduction::new(within_bounds("subtract", amount)?);
+            (deduction.or_less, deduction.request_id) = (or_less, request_id);
+            let deducted = keys.deduct(id, deduction).await.map_err(idempotency::problem)?;
+            let Deducted { amount, balance } = deducted;
+            let record = keys.get(id).await?;
+            let view = KeyView::new(&record, keys.now()).with_balance(Some(&balance));
+            let answer = Subtracted { view, subtracted: amount };
+            let mut response = body::json(StatusCode::OK, &answer);
+            answer.view.headers(&mut response);
+            Ok(response)
+        }
+        (Some(_), None) => Err(Problem::invalid_field("or_less", "or_less goes with subtract.")),
+        _ => Err(Problem::invalid_field("add", "Send either add or subtract.")),
     }
-    keys.top_up(id, add.get()).await?;
-    view::shown(&keys, &keys.get(id).await?).await
+}
+
+fn within_bounds(field: &str, amount: NonZeroU64) -> Result<u64, Problem> {
+    if amount.get() <= MOST_CREDITS {
+        return Ok(amount.get());
+    }
+    let detail = format!("There are at most {MOST_CREDITS} credits.");
+    Err(Problem::invalid_field(field, detail))
 }

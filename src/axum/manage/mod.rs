@@ -8,6 +8,7 @@ mod end;
 mod events;
 mod fields;
 mod guard;
+mod idempotency;
 mod list;
 mod parameters;
 mod precondition;
@@ -64,7 +65,7 @@ use crate::KeyManager;
 /// | `DELETE /{id}` | | 204 |
 /// | `POST /{id}/revoke` | `{reason?}` or nothing | the view |
 /// | `POST /{id}/rotate` | `{grace_seconds?, grace_from?: "now" or "first_use"}` or nothing | 201, as for a new key |
-/// | `POST /{id}/credits` | `{add}`, a number of credits; administrators alone | the view |
+/// | `POST /{id}/credits` | `{add}` or `{subtract, or_less?}`, a number of credits; administrators alone | the view; of a subtraction with `subtracted` |
 /// | `GET /{id}/usage?since=&until=&by=` | | `{since, until, by, items: [{at, outcome, count}], total}` |
 /// | `GET /usage?owner=&since=&until=&by=` | | the same of all keys |
 /// | `GET /usage/top?owner=&since=&until=&limit=` | | `{since, until, items: [{key, count}]}`, the busiest first |
@@ -82,7 +83,10 @@ use crate::KeyManager;
 ///
 /// `limits` are written as [`Limits`](crate::Limits) are in JSON, and `credits` as
 /// [`NewCredits`](crate::NewCredits): `1000`, or `{"remaining":1000,"refill":{"amount":1000,
-/// "interval":"month"}}`. In a change they replace what was there.
+/// "interval":"month"}}`. In a change, limits replace what was there, and so does each half of the
+/// credits that is sent (see [`CreditsPatch`](crate::CreditsPatch)): `{"remaining":5}` leaves the
+/// refill as it is. To subtract more than there is is 409 `not_enough_credits`, which says how many
+/// are `remaining`; with `"or_less":true`, those are subtracted.
 ///
 /// # Usage
 ///
@@ -94,9 +98,16 @@ use crate::KeyManager;
 /// whole hours of at most 366 days, by default those of the last 30 days, and names the first key
 /// of each [line](crate::KeyRecord::lineage). A store that keeps no usage is 501.
 ///
+/// # Repeated requests
+///
 /// A key itself is in the answers to its creation and its rotation, and nowhere else. A creation
 /// with an `Idempotency-Key` (1 to 255 visible ASCII characters) makes one key however often it is
-/// sent: again, it is 409 and names the key, which can be rotated by whoever lost the answer.
+/// sent: again, it is 409 and names the key, which can be rotated by whoever lost the answer. So
+/// does a rotation: again, it is 409 and names the new key as `rotated_to`. Adding and subtracting
+/// credits with one happens once, and the answer is repeated. The same `Idempotency-Key` with
+/// another amount or on another of these routes of the same line of keys is 409 `request_id_reused`.
+/// On other routes, which do no harm when they are repeated, it is passed over. A store that cannot
+/// keep them is 501, and nothing was done.
 ///
 /// Views carry an `ETag`. A change, revocation, rotation or deletion with `If-Match` is 412 once
 /// the key is another: of two administrators who change a key at once, one learns of the other.
@@ -135,7 +146,7 @@ where
         ("/{id}/revoke", post(end::revoke)),
         ("/{id}/rotate", post(rotate::rotate)),
         ("/{id}/events", get(events::of_one)),
-        ("/{id}/credits", post(credits::top_up)),
+        ("/{id}/credits", post(credits::adjust)),
         ("/{id}/usage", get(usage::of_one)),
         ("/usage", get(usage::of_all)),
         ("/usage/top", get(usage::top)),

@@ -18,6 +18,7 @@ pub(super) struct Problem {
     field: Option<String>,
     key: Option<KeyId>,
     rotated_to: Option<KeyId>,
+    remaining: Option<u64>,
 }
 
 /// What is sent of it.
@@ -39,6 +40,9 @@ pub(super) struct ProblemBody<'p> {
     /// The key that has replaced this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     rotated_to: Option<KeyId>,
+    /// How many credits are left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining: Option<u64>,
 }
 
 impl Problem {
@@ -48,7 +52,7 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         let detail = detail.into();
-        Self { status, code, detail, field: None, key: None, rotated_to: None }
+        Self { status, code, detail, field: None, key: None, rotated_to: None, remaining: None }
     }
 
     pub(super) fn invalid_field(
@@ -135,6 +139,18 @@ impl From<ManageError> for Problem {
                 "no_credits",
                 "This API key spends no credits. Set its credits before adding to them.",
             ),
+            ManageError::NotEnoughCredits { remaining } => {
+                let detail = "This API key has less credits left than were to be subtracted; \
+                              nothing was. Send or_less to subtract what is left.";
+                let problem = Self::new(StatusCode::CONFLICT, "not_enough_credits", detail);
+                Self { remaining: Some(remaining), ..problem }
+            }
+            ManageError::RequestIdReused => Self::new(
+                StatusCode::CONFLICT,
+                "request_id_reused",
+                "Another request with this Idempotency-Key has done something else already. Send \
+                 another Idempotency-Key with each request that is to do something of its own.",
+            ),
             ManageError::BeyondCeiling => Self::new(
                 StatusCode::FORBIDDEN,
                 "scope_ceiling",
@@ -182,6 +198,7 @@ impl IntoResponse for Problem {
             field: self.field.as_deref(),
             key: self.key,
             rotated_to: self.rotated_to,
+            remaining: self.remaining,
         };
         let mut response = body::json(self.status, &body);
         let headers = response.headers_mut();

@@ -6,8 +6,10 @@ use axum::{extract::OriginalUri, response::Response};
 use http::HeaderMap;
 use serde::Deserialize;
 
-use super::{body::JsonBody, fields::Id, guard::Admitted, precondition, problem::Problem, view};
-use crate::Grace;
+use super::{
+    body::JsonBody, fields::Id, guard::Admitted, idempotency, precondition, problem::Problem, view,
+};
+use crate::{Grace, RotateKey};
 
 /// How long the old key lives on. Without a word, not at all.
 #[derive(Default, Deserialize)]
@@ -47,11 +49,11 @@ pub(super) async fn rotate(
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let replacement: Replacement = body.object_or_default()?;
+    let mut rotation = RotateKey::new(replacement.into());
+    rotation.request_id = idempotency::request_id(&headers)?;
     precondition::check(&headers, &keys, id).await?;
-    // Before: when reading it afterwards failed, the new key would be lost. It is the line's.
-    let balance = view::balance(&keys, &keys.get(id).await?).await?;
-    let issued = keys.rotate(id, replacement.into()).await?;
+    let issued = keys.rotate(id, rotation).await.map_err(idempotency::problem)?;
     // Without `/{id}/rotate`.
     let router = uri.path().rsplitn(3, '/').last().unwrap_or_default();
-    Ok(view::issued(&issued, balance.as_ref(), router, keys.now()))
+    Ok(view::issued(&issued, router, keys.now()))
 }

@@ -10,7 +10,7 @@ use super::{body, problem::Problem};
 use crate::{Balance, IssuedKey, KeyManager, KeyRecord, KeyView, Timestamp};
 
 impl KeyView<'_> {
-    fn headers(&self, response: &mut Response) {
+    pub(super) fn headers(&self, response: &mut Response) {
         let headers = response.headers_mut();
         // Digits between quotes are a header's value.
         if let Ok(etag) = HeaderValue::try_from(tag(self.revision)) {
@@ -52,13 +52,8 @@ pub(super) struct IssuedView<'r> {
 }
 
 /// 201, with the place of the new key below the path of the router.
-pub(super) fn issued(
-    issued: &IssuedKey,
-    balance: Option<&Balance>,
-    router: &str,
-    now: Timestamp,
-) -> Response {
-    let view = KeyView::new(&issued.record, now).with_balance(balance);
+pub(super) fn issued(issued: &IssuedKey, router: &str, now: Timestamp) -> Response {
+    let view = KeyView::new(&issued.record, now).with_balance(issued.balance.as_ref());
     let body = IssuedView { view, key: issued.secret.expose() };
     let mut response = body::json(StatusCode::CREATED, &body);
     // A path that came in a request is a header's value.

@@ -42,8 +42,11 @@ pub(crate) struct Update {
     no_limits: bool,
     #[command(flatten)]
     credits: Credits,
+    /// No credits come back any more; what is left stays
+    #[arg(long, conflicts_with = "refill")]
+    no_refill: bool,
     /// The key spends no credits any more
-    #[arg(long, conflicts_with_all = ["credits", "refill"])]
+    #[arg(long, conflicts_with_all = ["credits", "refill", "no_refill"])]
     no_credits: bool,
     /// The application's own data, in place of all that was there: a JSON object
     #[arg(long, value_name = "JSON", value_parser = create::metadata)]
@@ -99,7 +102,7 @@ pub(crate) async fn update(
         },
         tier: args.tier.map(none_if_empty),
         limits,
-        credits: args.credits.get().map(Some).or(args.no_credits.then_some(None)),
+        credits: args.credits.patch(args.no_refill).map(Some).or(args.no_credits.then_some(None)),
         metadata: args.metadata,
         allowed_addresses: args.allow.or(args.allow_anywhere.then(Vec::new)),
         not_before: args.not_before.map(Option::<Timestamp>::from),

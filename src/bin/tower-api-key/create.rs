@@ -1,7 +1,7 @@
 //! `create`.
 
 use ipnet::IpNet;
-use tower_api_key::{Balance, Limit, Metadata, NewKey, OwnerId, Scope, Timestamp};
+use tower_api_key::{Limit, Metadata, NewKey, OwnerId, Scope, Timestamp};
 
 use crate::{
     database::Database,
@@ -76,13 +76,9 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         request_id: args.request_id,
     };
     let manager = database.manager.clone().with_format(args.format.get()?);
-    let credits = new.credits;
     let issued = manager.create(new).await?;
-    // Not read: when that failed, the key would be lost.
-    let balance = credits
-        .map(|credits| Balance::new(credits.remaining, credits.refill, issued.record.created_at));
     let remark = format!("Created the key {}.", issued.record.id);
-    issuing::show(&issued, balance.as_ref(), &args.show, out, &remark)
+    issuing::show(&issued, &args.show, out, &remark)
 }
 
 pub(crate) fn metadata(text: &str) -> Result<Metadata, String> {

@@ -1,7 +1,7 @@
 //! What `create`, `rotate` and `generate` have in common: new secrets, shown once.
 
 use serde::Serialize;
-use tower_api_key::{Balance, IssuedKey, KeyFormat};
+use tower_api_key::{IssuedKey, KeyFormat};
 
 use crate::{
     failure::Failure,
@@ -35,7 +35,6 @@ pub(crate) struct Show {
 /// people.
 pub(crate) fn show(
     issued: &IssuedKey,
-    balance: Option<&Balance>,
     show: &Show,
     out: &mut Output,
     remark: &str,
@@ -49,7 +48,7 @@ pub(crate) fn show(
     let key = issued.secret.expose();
     let shown = match &show.header {
         _ if out.is_json() => {
-            out.object(&Issued { view: Shown::new(&issued.record, balance), key })
+            out.object(&Issued { view: Shown::new(&issued.record, issued.balance.as_ref()), key })
         }
         Some(name) => out.line(&format!("{name}: {key}")),
         None => out.line(key),

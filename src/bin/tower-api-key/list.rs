@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tower_api_key::{
-    Clock, KeyId, KeyRecord, KeyStatus, OwnerId, Scope, SystemClock, store::ListQuery,
+    Balance, Clock, KeyId, KeyRecord, KeyStatus, OwnerId, Scope, SystemClock, store::ListQuery,
 };
 
 use crate::{
@@ -158,8 +158,17 @@ pub(crate) async fn tell(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let balance = database.balance(record).await?;
+    tell_with(record, balance.as_ref(), out)
+}
+
+/// The same, where its balance is known.
+pub(crate) fn tell_with(
+    record: &KeyRecord,
+    balance: Option<&Balance>,
+    out: &mut Output,
+) -> Result<(), Failure> {
     if out.is_json() {
-        return out.object(&Shown::new(record, balance.as_ref()));
+        return out.object(&Shown::new(record, balance));
     }
-    out.table(&view::fields(record, balance.as_ref()))
+    out.table(&view::fields(record, balance))
 }

@@ -82,7 +82,9 @@ enum Command {
     /// Adds to the credits of a key
     ///
     /// On top of what is left; `update --credits` sets it anew.
-    TopUp(credits::Args),
+    TopUp(credits::Add),
+    /// Takes from the credits of a key, as for a refund
+    Deduct(credits::Take),
     /// Issues a key that takes the place of another, and prints it, this once
     Rotate(rotate::Args),
     /// Withdraws a key for good
@@ -155,6 +157,7 @@ impl Command {
             | Self::Revoke(_)
             | Self::Delete(_)
             | Self::TopUp(_)
+            | Self::Deduct(_)
             | Self::Purge(_) => Access::Change,
             Self::Create(_) | Self::Import(_) | Self::Migrate => Access::Make,
         }
@@ -188,7 +191,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::List(args) => list::run(args, &database, &mut out).await,
         Command::Show(args) => list::show(&args, &database, &mut out).await,
         Command::Update(args) => change::update(args, &database, &mut out).await,
-        Command::TopUp(args) => credits::top_up(&args, &database, &mut out).await,
+        Command::TopUp(args) => credits::top_up(args, &database, &mut out).await,
+        Command::Deduct(args) => credits::deduct(args, &database, &mut out).await,
         Command::Rotate(args) => rotate::run(&args, &database, &mut out).await,
         Command::Revoke(args) => change::revoke(&args, &database, &mut out).await,
         Command::Delete(args) => change::delete(&args, &database, &mut out).await,

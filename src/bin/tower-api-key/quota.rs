@@ -6,19 +6,20 @@ use std::{
     time::Duration,
 };
 
-use tower_api_key::{Limit, Limits, NewCredits, Quota, Refill, RefillInterval};
+use tower_api_key::{CreditsPatch, Limit, Limits, NewCredits, Quota, Refill, RefillInterval};
 
 use crate::failure::Failure;
 
 /// What `create` and `update` say about credits.
 #[derive(clap::Args)]
 pub(crate) struct Credits {
-    /// How many credits there are to spend; without --refill, none come back
+    /// How many credits there are to spend
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=MOST))]
     credits: Option<u64>,
     /// How many credits there are at least again, and how often: such as 1000/30d or 1000/month
     ///
-    /// Months are the calendar's, in UTC. Without --credits, there are as many to begin with.
+    /// Months are the calendar's, in UTC. A key that has no credits yet gets as many to begin with,
+    /// unless --credits says how many.
     #[arg(long, value_name = "COUNT/TIME", value_parser = refill)]
     refill: Option<Refill>,
 }
@@ -27,9 +28,17 @@ pub(crate) struct Credits {
 const MOST: u64 = i64::MAX.unsigned_abs();
 
 impl Credits {
+    /// Those of a new key.
     pub(crate) fn get(&self) -> Option<NewCredits> {
         let remaining = self.credits.or(self.refill.map(|refill| refill.amount.get()))?;
         Some(NewCredits { remaining, refill: self.refill })
+    }
+
+    /// What is to change about those of a key; `None` if nothing is.
+    pub(crate) fn patch(&self, no_refill: bool) -> Option<CreditsPatch> {
+        let refill = self.refill.map(Some).or(no_refill.then_some(None));
+        let patch = CreditsPatch { remaining: self.credits, refill };
+        Some(patch).filter(|patch| *patch != CreditsPatch::default())
     }
 }
 

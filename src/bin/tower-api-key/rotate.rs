@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_api_key::{Grace, KeyId};
+use tower_api_key::{Grace, KeyId, RotateKey};
 
 use crate::{
     database::Database,
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// The grace begins when the new key is first used, instead of now
     #[arg(long, requires = "grace")]
     from_first_use: bool,
+    /// Your name for this request: doing it again makes no second key
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
     #[command(flatten)]
     format: Format,
     #[command(flatten)]
@@ -35,9 +38,9 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
         Some(grace) => Grace::FromNow(grace),
     };
     let manager = database.manager.clone().with_format(args.format.get()?);
-    // Before: when reading it afterwards failed, the new key would be lost. It is the line's.
-    let balance = database.balance(&manager.get(args.id).await?).await?;
-    let issued = manager.rotate(args.id, grace).await?;
+    let mut rotation = RotateKey::new(grace);
+    rotation.request_id.clone_from(&args.request_id);
+    let issued = manager.rotate(args.id, rotation).await?;
     let end = match grace {
         Grace::NONE => "is refused from now on",
         Grace::FromNow(_) => "lives on through its grace",
@@ -45,5 +48,5 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
     };
     let remark =
         format!("Created the key {} in place of {}, which {end}.", issued.record.id, args.id);
-    issuing::show(&issued, balance.as_ref(), &args.show, out, &remark)
+    issuing::show(&issued, &args.show, out, &remark)
 }

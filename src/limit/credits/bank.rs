@@ -14,8 +14,8 @@ use super::{
     flight::{Deposit, Flight, Returned},
 };
 use crate::{
-    Balance, Clock, KeyId, Timestamp, observe,
-    store::{BalanceUpdate, Changes, KeyRepository, StoreError, StoreErrorKind, Update},
+    Clock, KeyId, Timestamp, observe,
+    store::{BalanceUpdate, Balances, Changes, KeyRepository, StoreError, StoreErrorKind, Update},
 };
 
 /// The store's side of a node's credits.
@@ -86,16 +86,18 @@ impl Bank {
         let known = |error| Trouble { error, lost: 0 };
         let found = self.read(&[line]).await.map_err(known)?;
         let now = self.clock.now();
-        let Some((_, old)) = found.into_iter().find(|(found, _)| *found == line) else {
+        let Some(old) = found.of(line) else {
             // No credits at all: the key says that it spends some.
             let none = Taken { amount: 0, left: 0, epoch: 0, until: None, refill: None, at: now };
             return Ok(Some(none));
         };
-        let mut balance = old.at(now);
+        let mut balance = old.at(found.now);
         let amount = ask.amount(balance.remaining, self.most.get());
         balance.remaining -= amount.min(balance.remaining);
         let refill = balance.refill.zip(balance.next_refill_at);
-        let refill = refill.map(|(refill, at)| (at, refill.amount.get()));
+        // By this node's clock, which only measures how long it takes until then.
+        let here = |at: Timestamp| now.saturating_add(at.saturating_since(found.now));
+        let refill = refill.map(|(refill, at)| (here(at), refill.amount.get()));
         let taken = Taken {
             amount,
             left: balance.remaining,
@@ -104,11 +106,12 @@ impl Bank {
             refill,
             at: now,
         };
-        if amount == 0 {
+        // Also where nothing is taken: a time that was repaired must not be found broken again.
+        if balance == *old {
             return Ok(Some(taken));
         }
-        let changes =
-            Changes { balances: vec![changed(line, &old, balance)], ..Changes::default() };
+        let update = BalanceUpdate::of(line, old, balance);
+        let changes = Changes { balances: vec![update], ..Changes::default() };
         match self.write(&changes).await {
             Ok(Update::Done) => Ok(Some(taken)),
             // The second answers a bound that is not set here.
@@ -161,19 +164,16 @@ impl Bank {
                 return Err(error);
             }
         };
-        let now = self.clock.now();
-        let balance_of = |flight: &Flight| {
-            found.iter().find(|(found, _)| line(flight) == Some(*found)).map(|(_, balance)| balance)
-        };
+        let balance_of = |flight: &Flight| found.of(line(flight)?);
         let mut changes = Changes::default();
         for (flight, deposit) in &batch {
             // What was taken from a balance that was set anew since is not given back.
             let old = balance_of(flight).filter(|balance| balance.epoch == deposit.epoch);
             if let (Some(line), Some(old)) = (line(flight), old) {
-                let mut balance = old.at(now);
+                let mut balance = old.at(found.now);
                 balance.remaining =
                     balance.remaining.saturating_add(deposit.amount).min(super::balance::MOST);
-                changes.balances.push(changed(line, old, balance));
+                changes.balances.push(BalanceUpdate::of(line, old, balance));
             }
         }
         let written =
@@ -185,7 +185,9 @@ impl Bank {
                     let line = line(flight)?;
                     let written = changes.balances.iter().find(|update| update.line == line);
                     let written = written.map(|update| update.balance.remaining);
-                    written.or_else(|| balance_of(flight).map(|balance| balance.at(now).remaining))
+                    written.or_else(|| {
+                        balance_of(flight).map(|balance| balance.at(found.now).remaining)
+                    })
                 };
                 land(batch, &|flight| Returned::Done { left: left(flight).unwrap_or_default() });
                 Ok(Vec::new())
@@ -199,7 +201,7 @@ impl Bank {
         }
     }
 
-    async fn read(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+    async fn read(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
         let answer = timeout(PATIENCE, self.repository.balances(lines)).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
     }
@@ -222,11 +224,6 @@ async fn let_others_go_first(tries: u32) {
 
 fn line(flight: &Flight) -> Option<KeyId> {
     flight.account().map(|account| account.line)
-}
-
-fn changed(line: KeyId, old: &Balance, mut balance: Balance) -> BalanceUpdate {
-    balance.revision = old.revision + 1;
-    BalanceUpdate { line, balance, expected: Some(old.revision) }
 }
 
 fn in_batches<T>(mut items: Vec<T>, size: usize) -> Vec<Vec<T>> {

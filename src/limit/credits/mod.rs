@@ -228,6 +228,12 @@ impl Credits {
         }
     }
 
+    /// Gives back what this node holds of a line, for somebody who is about to take it.
+    pub(crate) async fn recall(&self, line: KeyId) -> Result<(), StoreError> {
+        let held = self.inner.accounts.with(line, Arc::clone);
+        self.inner.give_back(held.into_iter().collect()).await
+    }
+
     /// What this node [holds](Self::held) of a balance of this epoch.
     pub(crate) fn held_of(&self, line: KeyId, epoch: u64) -> u64 {
         self.inner.accounts.with(line, |account| account.held_of(epoch)).unwrap_or_default()

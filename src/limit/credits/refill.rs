@@ -1,11 +1,8 @@
 //! [`Refill`]: credits that come back by the calendar or the clock.
 
-use std::{
-    num::{NonZeroU32, NonZeroU64},
-    time::Duration,
-};
+use std::num::{NonZeroU32, NonZeroU64};
 
-use jiff::{ToSpan, tz::TimeZone};
+use jiff::{Span, civil::DateTime, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::Timestamp;
@@ -36,33 +33,55 @@ pub enum RefillInterval {
 impl Refill {
     /// The first moment after `now` at which credits come back that were given at `since`.
     pub fn next_after(self, since: Timestamp, now: Timestamp) -> Timestamp {
+        self.begin_of(since, self.period_at(since, now.max(since)).saturating_add(1))
+    }
+
+    /// The number of the period that it is at `now`: 0 is the one that begins at `since`, and those
+    /// before it are negative.
+    pub fn period_at(self, since: Timestamp, now: Timestamp) -> i64 {
         match self.interval {
             RefillInterval::Seconds(seconds) => {
-                let interval = i64::from(seconds.get()) * 1_000;
-                let elapsed = now.as_unix_millis() - since.as_unix_millis();
-                let next = (elapsed.div_euclid(interval) + 1).max(1).saturating_mul(interval);
-                since.saturating_add(Duration::from_millis(u64::try_from(next).unwrap_or(0)))
+                let elapsed = now.as_unix_millis().saturating_sub(since.as_unix_millis());
+                elapsed.div_euclid(i64::from(seconds.get()) * 1_000)
             }
-            RefillInterval::Month => next_month(since, now).unwrap_or(Timestamp::LAST),
+            RefillInterval::Month => month_at(since, now).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// When the period with this number begins.
+    pub fn begin_of(self, since: Timestamp, period: i64) -> Timestamp {
+        match self.interval {
+            RefillInterval::Seconds(seconds) => {
+                let after = (i64::from(seconds.get()) * 1_000).saturating_mul(period);
+                Timestamp::from_unix_millis(since.as_unix_millis().saturating_add(after))
+            }
+            RefillInterval::Month => month(since, period).unwrap_or(Timestamp::LAST),
         }
     }
 }
 
-/// Whole months are counted from the first day on, so that the 31st comes back after February.
-fn next_month(since: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    let date = |time: Timestamp| {
-        let time = jiff::Timestamp::from_millisecond(time.as_unix_millis()).ok()?;
-        Some(time.to_zoned(TimeZone::UTC).datetime())
-    };
-    let (start, end) = (date(since)?, date(now.max(since))?);
-    let years = i32::from(end.year()) - i32::from(start.year());
-    let months = years * 12 + i32::from(end.month()) - i32::from(start.month());
-    (months.max(1)..=months + 1).find_map(|months| {
-        let next = start.checked_add(months.months()).ok()?;
-        let next = next.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond();
-        let next = Timestamp::from_unix_millis(next);
-        (next > now).then_some(next)
-    })
+/// In UTC.
+fn date(time: Timestamp) -> Option<DateTime> {
+    let time = jiff::Timestamp::from_millisecond(time.as_unix_millis()).ok()?;
+    Some(time.to_zoned(TimeZone::UTC).datetime())
+}
+
+/// `since` and so many calendar months, always counted from `since`, so that the 31st comes back
+/// after February.
+fn month(since: Timestamp, months: i64) -> Option<Timestamp> {
+    let time = date(since)?.checked_add(Span::new().try_months(months).ok()?).ok()?;
+    let time = time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond();
+    Some(Timestamp::from_unix_millis(time))
+}
+
+/// How many whole calendar months there are from `since` to `now`.
+fn month_at(since: Timestamp, now: Timestamp) -> Option<i64> {
+    let (start, end) = (date(since)?, date(now)?);
+    let years = i64::from(end.year()) - i64::from(start.year());
+    let months = years * 12 + i64::from(end.month()) - i64::from(start.month());
+    // It may begin later in the month than it is now.
+    let has_begun = month(since, months)? <= now;
+    Some(if has_begun { months } else { months - 1 })
 }
 
 #[derive(Serialize, Deserialize)]
@@ -144,6 +163,38 @@ mod tests {
             ("2027-01-01T00:00:00Z", "2028-02-01T10:00:00Z"),
         ] {
             assert_eq!(daily.next_after(since, at(now)), at(next), "{now}");
+        }
+    }
+
+    #[test]
+    fn periods_are_numbered_from_the_start_in_both_directions() {
+        let since = at("2028-01-31T10:00:00Z");
+        let daily = RefillInterval::Seconds(NonZeroU32::new(86_400).unwrap());
+        for (interval, now, period) in [
+            (daily, "2028-01-31T10:00:00Z", 0),
+            (daily, "2028-01-31T09:59:59.999Z", -1),
+            (daily, "2028-02-01T10:00:00Z", 1),
+            (RefillInterval::Month, "2028-02-29T09:59:59.999Z", 0),
+            (RefillInterval::Month, "2028-02-29T10:00:00Z", 1),
+            (RefillInterval::Month, "2028-03-30T10:00:00Z", 1),
+            (RefillInterval::Month, "2028-01-31T09:00:00Z", -1),
+            (RefillInterval::Month, "2027-02-28T10:00:00Z", -11),
+            (RefillInterval::Month, "2027-01-31T10:00:00Z", -12),
+        ] {
+            let refill = refill(interval);
+            assert_eq!(refill.period_at(since, at(now)), period, "{now}");
+            assert!(refill.begin_of(since, period) <= at(now), "{now}");
+            assert!(refill.begin_of(since, period + 1) > at(now), "{now}");
+        }
+        // At the ends of time nothing panics.
+        for interval in [daily, RefillInterval::Month] {
+            for time in [i64::MIN, i64::MAX].map(Timestamp::from_unix_millis) {
+                refill(interval).period_at(since, time);
+                refill(interval).period_at(time, since);
+                refill(interval).next_after(time, time);
+                refill(interval).begin_of(time, i64::MIN);
+                refill(interval).begin_of(time, i64::MAX);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::{Inner, flight::Giving};
+use super::{Inner, account::Account, flight::Giving};
 use crate::store::StoreError;
 
 /// Whether the background task runs.
@@ -75,7 +75,14 @@ impl Inner {
 
     /// Gives everything back.
     pub(super) async fn close(&self) -> Result<(), StoreError> {
-        let mut accounts = self.accounts.filter(|_| true);
+        self.give_back(self.accounts.filter(|_| true)).await
+    }
+
+    /// Gives back all that these accounts hold.
+    pub(super) async fn give_back(
+        &self,
+        mut accounts: Vec<Arc<Account>>,
+    ) -> Result<(), StoreError> {
         while !accounts.is_empty() {
             let (mut deposits, mut busy) = (Vec::new(), Vec::new());
             let now = self.bank.clock.now();

@@ -6,12 +6,13 @@ use utoipa::openapi::{
     schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Type},
 };
 
-use super::parts::{NOTHING_ELSE, all_required, integer, nullable_time, number, text};
+use super::parts::{NOTHING_ELSE, all_required, boolean, integer, nullable_time, number, text};
 
 pub(super) const LIMIT: &str = "ApiKeyLimit";
 pub(super) const REFILL: &str = "ApiKeyRefill";
 pub(super) const CREDITS: &str = "ApiKeyCredits";
 pub(super) const NEW_CREDITS: &str = "NewApiKeyCredits";
+pub(super) const CREDITS_CHANGES: &str = "ApiKeyCreditsChanges";
 
 /// The most credits, 2⁶³ − 1, as a double has it: the next one above. What lies between is refused
 /// all the same.
@@ -90,13 +91,40 @@ pub(super) fn new_credits() -> Schema {
         .into()
 }
 
-pub(super) fn top_up() -> ObjectBuilder {
-    let add = integer("How many credits come on top of what is left.");
-    ObjectBuilder::new()
-        .property("add", add.minimum(Some(1)).maximum(Some(MOST_CREDITS)))
-        .required("add")
-        .additional_properties(Some(NOTHING_ELSE))
-        .examples([json!({ "add": 1000 })])
+/// See [`CreditsPatch`](crate::CreditsPatch).
+pub(super) fn credits_changes() -> Schema {
+    let credits = |description| integer(description).minimum(Some(0)).maximum(Some(MOST_CREDITS));
+    OneOfBuilder::new()
+        .description(Some("What is left out stays; a number is how many there are."))
+        .item(credits("How many there are."))
+        .item(
+            ObjectBuilder::new()
+                .property("remaining", credits("How many there are."))
+                .property("refill", nullable(REFILL))
+                .additional_properties(Some(NOTHING_ELSE)),
+        )
+        .into()
+}
+
+pub(super) fn top_up() -> Schema {
+    let number = |description| integer(description).minimum(Some(1)).maximum(Some(MOST_CREDITS));
+    OneOfBuilder::new()
+        .item(
+            ObjectBuilder::new()
+                .property("add", number("How many credits come on top of what is left."))
+                .required("add")
+                .additional_properties(Some(NOTHING_ELSE))
+                .examples([json!({ "add": 1000 })]),
+        )
+        .item(
+            ObjectBuilder::new()
+                .property("subtract", number("How many credits are taken from what is left."))
+                .property("or_less", boolean("Whether what is left is taken where that is less."))
+                .required("subtract")
+                .additional_properties(Some(NOTHING_ELSE))
+                .examples([json!({ "subtract": 1000 })]),
+        )
+        .into()
 }
 
 /// One of these, or `null`.

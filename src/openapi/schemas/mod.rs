@@ -27,6 +27,7 @@ pub(super) const EVENTS: &str = "ApiKeyEvents";
 pub(super) const REVOCATION: &str = "ApiKeyRevocation";
 pub(super) const ROTATION: &str = "ApiKeyRotation";
 pub(super) const TOP_UP: &str = "ApiKeyTopUp";
+pub(super) const ADJUSTED_KEY: &str = "AdjustedApiKey";
 pub(super) const USAGE: &str = "ApiKeyUsage";
 pub(super) const BUSIEST: &str = "BusiestApiKeys";
 
@@ -53,7 +54,9 @@ pub(super) fn components(caller: Caller) -> Components {
     if caller == Caller::Administrator {
         let schemas = &mut components.schemas;
         schemas.insert(limits::NEW_CREDITS.to_owned(), limits::new_credits().into());
+        schemas.insert(limits::CREDITS_CHANGES.to_owned(), limits::credits_changes().into());
         schemas.insert(TOP_UP.to_owned(), limits::top_up().into());
+        schemas.insert(ADJUSTED_KEY.to_owned(), adjusted_key().into());
     }
     add_problem(&mut components);
     components
@@ -77,6 +80,7 @@ fn problem() -> ObjectBuilder {
         .property("field", text("The field, parameter or header that is wrong."))
         .property("key", id("The API key that there is already."))
         .property("rotated_to", id("The API key that has replaced this one."))
+        .property("remaining", integer("How many credits are left.").minimum(Some(0)))
         .property("missing_scopes", scopes("The scopes that the API key lacks."))
         .property("limit", text("The rate limit that is used up, by its name."))
         .property("credits_remaining", integer("How many credits there are.").minimum(Some(0)))
@@ -134,6 +138,13 @@ fn issued_key() -> Schema {
         .property("key", text("The API key itself, shown this once."))
         .required("key");
     AllOfBuilder::new().item(Ref::from_schema_name(KEY)).item(secret).into()
+}
+
+/// What is answered when credits were added or subtracted.
+fn adjusted_key() -> Schema {
+    let subtracted = integer("How many credits were subtracted.").minimum(Some(0));
+    let taken = ObjectBuilder::new().property("subtracted", subtracted);
+    AllOfBuilder::new().item(Ref::from_schema_name(KEY)).item(taken).into()
 }
 
 /// What a page is of.
@@ -201,7 +212,10 @@ fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
             let limits = limits::own("Its own rate limits; with none, those of its plan count.");
             limits.max_items(Some(8)).schema_type(or_null(Type::Array))
         })
-        .property("credits", limits::nullable(limits::NEW_CREDITS))
+        .property(
+            "credits",
+            limits::nullable(if is_new { limits::NEW_CREDITS } else { limits::CREDITS_CHANGES }),
+        )
         .property("metadata", metadata);
     // A key's owner never changes.
     if is_new {

@@ -6,9 +6,12 @@ use async_trait::async_trait;
 
 use super::{CachedStore, Inner};
 use crate::{
-    Balance, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
-    Timestamp, UsageCount, UsageQuery,
-    store::{Changes, KeyRepository, KeyUpdate, KeyUse, ListQuery, Page, StoreError, Update},
+    EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, Timestamp,
+    UsageCount, UsageQuery,
+    store::{
+        Balances, Changes, KeyRepository, KeyUpdate, KeyUse, ListQuery, Page, RequestRecord,
+        StoreError, Update,
+    },
 };
 
 /// Reads by id and lists are not cached. What `find` says about uses may be as old as the cache.
@@ -51,8 +54,16 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
         self.inner.store.events(query).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
         self.inner.store.balances(lines).await
+    }
+
+    async fn request(
+        &self,
+        line: KeyId,
+        request: &KeyDigest,
+    ) -> Result<Option<RequestRecord>, StoreError> {
+        self.inner.store.request(line, request).await
     }
 
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {

@@ -7,11 +7,11 @@ use tokio::runtime::Handle;
 
 use super::Invalidations;
 use crate::{
-    Balance, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
-    Timestamp, UsageCount, UsageQuery, observe,
+    EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, Timestamp,
+    UsageCount, UsageQuery, observe,
     store::{
-        Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Lookup, Page, StoreError,
-        Update,
+        Balances, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Lookup, Page,
+        RequestRecord, StoreError, Update,
     },
 };
 
@@ -112,8 +112,16 @@ impl KeyRepository for Announced {
         self.repository.events(query).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
         self.repository.balances(lines).await
+    }
+
+    async fn request(
+        &self,
+        line: KeyId,
+        request: &KeyDigest,
+    ) -> Result<Option<RequestRecord>, StoreError> {
+        self.repository.request(line, request).await
     }
 
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {

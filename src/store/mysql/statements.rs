@@ -1,9 +1,12 @@
 //! The SQL of [`MySqlStore`](super::MySqlStore), for MySQL and MariaDB alike.
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, Statements, columns, each,
-    statement,
+    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, REQUEST, RequestStatements,
+    Statements, columns, each, statement,
 };
+
+/// The time in milliseconds, whatever the time zone of the session.
+const CLOCK: &str = "timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(3)) DIV 1000";
 
 /// For a table with this name, which was checked.
 pub(super) fn statements(table: &str) -> Statements {
@@ -66,12 +69,14 @@ pub(super) fn statements(table: &str) -> Statements {
             statement,
         ),
         update_balance: statement(format!(
-            "UPDATE `{table}_credits` SET {balance_changes} WHERE line = ? AND revision = ?"
+            "UPDATE `{table}_credits` SET {balance_changes} \
+                 WHERE line = ? AND revision = ? AND ? <= {CLOCK}"
         )),
         balances: statement(format!(
-            "SELECT credits.line, {balance} \
-                 FROM JSON_TABLE(?, '$[*]' COLUMNS (line CHAR(32) PATH '$')) AS asked \
-                 STRAIGHT_JOIN `{table}_credits` AS credits ON credits.line = unhex(asked.line)"
+            "SELECT clock.now, credits.line, {balance} FROM (SELECT {CLOCK} AS now) AS clock \
+                 LEFT JOIN (JSON_TABLE(?, '$[*]' COLUMNS (line CHAR(32) PATH '$')) AS asked \
+                     STRAIGHT_JOIN `{table}_credits` AS credits \
+                         ON credits.line = unhex(asked.line)) ON TRUE"
         )),
         // `NOT IN` would read all keys for each balance.
         purge_balances: statement(format!(
@@ -79,6 +84,7 @@ pub(super) fn statements(table: &str) -> Statements {
                  SELECT DISTINCT coalesce(lineage, id) AS line FROM `{table}` \
              ) AS known ON known.line = credits.line WHERE known.line IS NULL"
         )),
+        requests: requests(table),
         // Takes what `usage::counts` makes, and keeps its order. A count stops at the greatest.
         record_usage: statement(format!(
             "INSERT INTO `{table}_usage` (line, hour, outcome, count, owner) \
@@ -93,6 +99,26 @@ pub(super) fn statements(table: &str) -> Statements {
         )),
         forget_usage: statement(format!("DELETE FROM `{table}_usage` WHERE hour < ?")),
         filters: filters(table),
+    }
+}
+
+/// About requests that are done once.
+fn requests(table: &str) -> RequestStatements {
+    let (request, request_values) = (REQUEST.join(", "), each(&REQUEST, |_| "?"));
+    RequestStatements {
+        // One that is there already counts as two, as with balances.
+        insert: Inserts::ending(
+            &format!("INSERT INTO `{table}_requests` ({request}, at) VALUES"),
+            &format!("({request_values}, {CLOCK})"),
+            " ON DUPLICATE KEY UPDATE at = -1",
+            statement,
+        ),
+        find: statement(format!(
+            "SELECT {request}, at FROM `{table}_requests` WHERE line = ? AND request = ?"
+        )),
+        purge: statement(format!(
+            "DELETE FROM `{table}_requests` WHERE at < ? AND at < {CLOCK} - ?"
+        )),
     }
 }
 
@@ -155,8 +181,11 @@ mod tests {
             sql = sql.replacen('?', value, 1);
         }
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await.unwrap();
-        let step =
-            |row: &sqlx::mysql::MySqlRow| (row.get("table"), row.get("type"), row.get("key"));
+        // A row without a table is there for what needs none.
+        let step = |row: &sqlx::mysql::MySqlRow| {
+            let text = |column| row.get::<Option<String>, _>(column).unwrap_or_default();
+            (text("table"), text("type"), row.get("key"))
+        };
         rows.iter().map(step).collect()
     }
 
@@ -165,6 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
+    #[allow(clippy::too_many_lines, reason = "a table of statements")]
     async fn no_statement_reads_the_whole_table() {
         let Some(database) = Database::new(Server::MySql).await else { return };
         let store = MySqlStore::connect(database.url()).await.unwrap();
@@ -237,8 +267,22 @@ mod tests {
                 event("range", "api_keys_events_owner"),
             ),
             (&events[3], vec![id, "7", "9", "10"], event("range", "api_keys_events_at")),
-            (&all.update_balance, [&["7"; BALANCE.len()][..], &[id, "7"]].concat(), balance),
-            (&all.balances, vec!["'[]'"], vec![step("asked", "ALL", None), credits("eq_ref")]),
+            (&all.update_balance, [&["7"; BALANCE.len()][..], &[id, "7", "7"]].concat(), balance),
+            (
+                &all.balances,
+                vec!["'[]'"],
+                vec![
+                    step("<derived2>", "system", None),
+                    step("asked", "ALL", None),
+                    credits("eq_ref"),
+                    step("", "", None),
+                ],
+            ),
+            (
+                &all.requests.find,
+                vec![id, digest],
+                vec![step("api_keys_requests", "const", Some("PRIMARY"))],
+            ),
             (&all.record_usage, vec!["'[]'"], vec![step("news", "ALL", None)]),
             (&all.forget_usage, vec!["7"], used("api_keys_usage_hour")),
             (&sums[0], vec!["7", "9"], used("api_keys_usage_hour")),

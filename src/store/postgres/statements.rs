@@ -1,8 +1,8 @@
 //! The SQL of [`PostgresStore`](super::PostgresStore).
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, Statements, columns, each,
-    statement,
+    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, REQUEST, RequestStatements,
+    Statements, columns, each, statement,
 };
 
 /// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
@@ -19,6 +19,9 @@ fn value(column: &str) -> &str {
 fn selected(column: &str) -> String {
     if IDS.contains(&column) { format!("uuid_send({column}) AS {column}") } else { column.into() }
 }
+
+/// The time in milliseconds, of this moment and not of the start of the transaction.
+const CLOCK: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
 /// Replaces question marks with `$1`, `$2` and so on.
 pub(super) fn numbered(sql: &str) -> String {
@@ -101,16 +104,18 @@ pub(super) fn statements(table: &str) -> Statements {
         ),
         update_balance: statement(format!(
             "UPDATE \"{table}_credits\" SET {balance_changes} \
-                 WHERE line = encode(?, 'hex')::uuid AND revision = ?"
+                 WHERE line = encode(?, 'hex')::uuid AND revision = ? AND ? <= {CLOCK}"
         )),
         balances: statement(format!(
-            "SELECT uuid_send(line) AS line, {balance} FROM \"{table}_credits\" \
-                 WHERE line = ANY (ARRAY(SELECT json_array_elements_text(?::text::json)::uuid))"
+            "SELECT now, uuid_send(line) AS line, {balance} FROM (SELECT {CLOCK} AS now) AS clock \
+                 LEFT JOIN \"{table}_credits\" ON line = ANY \
+                     (ARRAY(SELECT json_array_elements_text(?::text::json)::uuid))"
         )),
         purge_balances: statement(format!(
             "DELETE FROM \"{table}_credits\" AS credits WHERE NOT EXISTS ( \
                  SELECT 1 FROM \"{table}\" WHERE coalesce(lineage, id) = credits.line)"
         )),
+        requests: requests(table),
         // Takes what `usage::counts` makes, and keeps its order. A count stops at the greatest.
         record_usage: statement(format!(
             "INSERT INTO \"{table}_usage\" AS counts (line, hour, outcome, count, owner) \
@@ -122,6 +127,27 @@ pub(super) fn statements(table: &str) -> Statements {
         )),
         forget_usage: statement(format!("DELETE FROM \"{table}_usage\" WHERE hour < ?")),
         filters: filters(table),
+    }
+}
+
+/// About requests that are done once.
+fn requests(table: &str) -> RequestStatements {
+    let statement = |sql: String| statement(numbered(&sql));
+    let (request, request_values) = (REQUEST.join(", "), each(&REQUEST, value));
+    let selected_request = each(&REQUEST, selected);
+    RequestStatements {
+        insert: Inserts::ending(
+            &format!("INSERT INTO \"{table}_requests\" ({request}, at) VALUES"),
+            &format!("({request_values}, {CLOCK})"),
+            " ON CONFLICT (line, request) DO NOTHING",
+            statement,
+        ),
+        find: statement(format!(
+            "SELECT {selected_request}, at FROM \"{table}_requests\" WHERE line = encode(?, 'hex')::uuid AND request = ?"
+        )),
+        purge: statement(format!(
+            "DELETE FROM \"{table}_requests\" WHERE at < ? AND at < {CLOCK} - ?"
+        )),
     }
 }
 

@@ -1,15 +1,17 @@
--- Adds and replaces any number of keys and balances, or none.
+-- Adds and replaces any number of keys and balances, and adds requests; or none of them.
 --
 -- ARGV: how many live keys an owner may have afterwards, at which time, and the owner, or three
 --       times nothing; how many keys there are to add; of each its id, JSON, created_at, use count,
---       last use or nothing; how many to replace; of each its id, JSON, expected revision; then of
---       each balance its line, JSON, expected revision or nothing if there must be none
+--       last use or nothing; how many to replace; of each its id, JSON, expected revision; how many
+--       balances; of each its line, JSON, expected revision or nothing if there must be none, and
+--       the time when it is due or nothing; then of each request its line, a colon and the request
+--       in hex, and JSON
 local problem = unusable()
 if problem then
   return problem
 end
 
-local inserts, updates, added, replaced = {}, {}, {}, {}
+local inserts, updates, added, replaced, new_acts = {}, {}, {}, {}, {}
 local max_keys, now, owner = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local place = 5
 for number = 1, tonumber(ARGV[4]) do
@@ -22,15 +24,23 @@ for number = 1, tonumber(ARGV[4]) do
 end
 local last_update = place + 3 * tonumber(ARGV[place])
 place = place + 1
-while ARGV[place] do
+while place < last_update do
   local id, json, expected = unpack(ARGV, place, place + 2)
-  if place < last_update then
-    updates[#updates + 1] = {id = id, json = json, key = cjson.decode(json), expected = expected}
-  else
-    local balances_to_write = expected == '' and added or replaced
-    balances_to_write[#balances_to_write + 1] = {line = id, json = json, expected = expected}
-  end
+  updates[#updates + 1] = {id = id, json = json, key = cjson.decode(json), expected = expected}
   place = place + 3
+end
+local last_balance = place + 4 * tonumber(ARGV[place])
+place = place + 1
+while place < last_balance do
+  local line, json, expected, due = unpack(ARGV, place, place + 3)
+  local balances_to_write = expected == '' and added or replaced
+  balances_to_write[#balances_to_write + 1] =
+    {line = line, json = json, expected = expected, due = tonumber(due)}
+  place = place + 4
+end
+while ARGV[place] do
+  new_acts[#new_acts + 1] = {field = ARGV[place], json = ARGV[place + 1]}
+  place = place + 2
 end
 
 -- What there may be once only, as far as these changes take it.
@@ -61,7 +71,7 @@ local function balances_refusal()
     local old = parse(row)
     if not old or type(old.revision) ~= 'string' then
       return corrupt('the balance of ' .. new.line .. ' is not readable')
-    elseif old.revision ~= new.expected then
+    elseif old.revision ~= new.expected or new.due and new.due > clock() then
       return 'stale'
     end
   end
@@ -113,6 +123,21 @@ local function owner_refusal()
   return live > max_keys and 'too many keys' or nil
 end
 
+-- Says what becomes of the requests, if one of them was done already.
+local function requests_refusal()
+  local problem = #new_acts > 0 and lost_acts()
+  if problem then
+    return problem
+  end
+  local seen = {}
+  for _, act in ipairs(new_acts) do
+    if seen[act.field] or redis.call('HEXISTS', acts, act.field) == 1 then
+      return 'stale'
+    end
+    seen[act.field] = true
+  end
+end
+
 -- Says what becomes of the changes, if they cannot be made.
 local function refusal()
   assert_types()
@@ -138,7 +163,7 @@ local function refusal()
       return 'stale'
     end
   end
-  local unwritable = balances_refusal()
+  local unwritable = balances_refusal() or requests_refusal()
   if unwritable then
     return unwritable
   end
@@ -181,5 +206,11 @@ end
 for _, new in ipairs(replaced) do
   redis.call('HDEL', balances, new.line)
   redis.call('HSET', balances, new.line, new.json)
+end
+for _, act in ipairs(new_acts) do
+  local now = millis(clock())
+  redis.call('HSET', acts, act.field, '{"at":' .. now .. ',' .. string.sub(act.json, 2))
+  redis.call('ZADD', act_times, now, act.field)
+  redis.call('HINCRBY', schema, 'acts', 1)
 end
 return 'done'

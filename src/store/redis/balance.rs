@@ -14,6 +14,7 @@ pub(super) fn write(balance: &Balance) -> String {
         ("refill", refill),
         ("since", Some(Value::from(balance.since.as_unix_millis()))),
         ("next_refill_at", balance.next_refill_at.map(|at| Value::from(at.as_unix_millis()))),
+        ("granted", Some(Value::from(balance.granted))),
         ("epoch", count(balance.epoch)),
         ("revision", count(balance.revision)),
     ])
@@ -23,11 +24,16 @@ pub(super) fn read(json: &str) -> Result<Balance, Unreadable> {
     let mut fields = Fields::parse(json)?;
     let mut count = |name| fields.parsed(name, |text| text.parse().ok());
     let (remaining, epoch, revision) = (count("remaining")?, count("epoch")?, count("revision")?);
+    let refill = fields.optional("refill", |value| serde_json::from_value(value).ok())?;
+    let since = fields.time("since")?.ok_or(Unreadable("since"))?;
+    let next_refill_at = fields.time("next_refill_at")?;
+    let granted = fields.optional("granted", |value| value.as_i64())?;
     Ok(Balance {
         remaining,
-        refill: fields.optional("refill", |value| serde_json::from_value(value).ok())?,
-        since: fields.time("since")?.ok_or(Unreadable("since"))?,
-        next_refill_at: fields.time("next_refill_at")?,
+        refill,
+        since,
+        next_refill_at,
+        granted: granted.unwrap_or_else(|| Balance::granted_before(since, refill, next_refill_at)),
         epoch,
         revision,
     })

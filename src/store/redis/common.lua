@@ -2,8 +2,8 @@
 -- or not: all of them share a hash tag, so a cluster has them on one node.
 --
 --   schema       hash: `version` of this layout, the sizes of `keys`, `requests`, `legacy`,
---                `balances`, `lines`, `usage` and `usage_hours`, and `unlined` as long as `migrate`
---                has not put all keys into `lines`: where in `keys` it goes on
+--                `balances`, `lines`, `usage`, `usage_hours` and `acts`, and `unlined` as long as
+--                `migrate` has not put all keys into `lines`: where in `keys` it goes on
 --   keys         hash: id -> the key as JSON, as src/store/redis/record.rs writes it
 --   digests      hash: digest in hex -> id
 --   uses         hash: id -> use count, where there is one
@@ -21,14 +21,18 @@
 --   usage_hours  sorted set: the hours that there are counts of, by the time when they began
 --   usage_lines  sorted set: whose counts they are, as `<hour>:<owner>:<line>`, in lexicographic
 --                order; the owner is `=` and the name in hex, or `-` where there is none
+--   acts         hash: `<line>:<request in hex>` -> what that request has done, as JSON, as
+--                src/store/redis/request.rs writes it
+--   act_times    sorted set: the same, by the time when it was done
 --
--- Version 1 had neither `requests` nor `legacy`, and version 2 nothing that comes after them.
+-- Version 1 had neither `requests` nor `legacy`, version 2 nothing that comes after them, and
+-- version 3 neither `acts` nor `act_times`.
 --
 -- Redis undoes nothing when a script fails: whatever can be wrong is found before the first write.
 local schema, keys, digests, uses, last_used, ids, owners, ended, requests, legacy, balances, lines,
-  usage, usage_hours, usage_lines = unpack(KEYS)
+  usage, usage_hours, usage_lines, acts, act_times = unpack(KEYS)
 
-local VERSION = '3'
+local VERSION = '4'
 
 local function corrupt(what)
   return {err = 'CORRUPT ' .. what}
@@ -73,13 +77,19 @@ local function lost_usage()
   })
 end
 
+local function lost_acts()
+  return missing('a part of the requests', {
+    {'HLEN', acts, 'acts'}, {'ZCARD', act_times, 'acts'},
+  })
+end
+
 -- What is written without being read before must be of the right type, or it would be an error too
 -- late.
 local function assert_types()
-  for _, hash in ipairs({keys, digests, uses, last_used, requests, balances}) do
+  for _, hash in ipairs({keys, digests, uses, last_used, requests, balances, acts}) do
     redis.call('HLEN', hash)
   end
-  for _, set in ipairs({ids, owners, ended, legacy, lines}) do
+  for _, set in ipairs({ids, owners, ended, legacy, lines, act_times}) do
     redis.call('ZCARD', set)
   end
 end
@@ -121,6 +131,12 @@ local function decode(json)
     end
   end
   return key
+end
+
+-- The time in milliseconds by the clock of this server, which is the same for all nodes.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
 -- Text from a time in milliseconds.

@@ -1,7 +1,8 @@
 -- Begins an empty schema, brings an old one up to date, or checks the one that is there.
 --
 -- Returns `more` as long as it has to be called again.
-local OLD = {['1'] = true, ['2'] = true}
+-- Old versions, and the first of the keys that they did not have.
+local OLD = {['1'] = 9, ['2'] = 11, ['3'] = 16}
 local BATCH = 250
 
 local version = redis.call('HGET', schema, 'version')
@@ -12,7 +13,7 @@ if version and not OLD[version] then
   end
 else
   -- What is to be new must not be there.
-  local from = not version and 1 or version == '1' and 9 or 11
+  local from = version and OLD[version] or 1
   if redis.call('EXISTS', unpack(KEYS, from)) > 0 then
     return corrupt('there are keys without a schema for them: evicted, or of another program')
   end
@@ -21,16 +22,22 @@ else
     redis.call('HLEN', keys)
   end
   -- Allowed when memory is full, and so is what follows.
-  redis.call('HDEL', schema, 'unlined')
+  redis.call('HDEL', schema, 'acts')
   for _, count in ipairs({'keys', 'requests', 'legacy'}) do
     redis.call('HSETNX', schema, count, '0')
   end
-  for _, count in ipairs({'balances', 'lines', 'usage', 'usage_hours'}) do
-    redis.call('HSET', schema, count, '0')
+  -- Version 3 knew lines, and may not have been through with them.
+  local unlined = (version == '1' or version == '2') and '0'
+  if version ~= '3' then
+    redis.call('HDEL', schema, 'unlined')
+    for _, count in ipairs({'balances', 'lines', 'usage', 'usage_hours'}) do
+      redis.call('HSET', schema, count, '0')
+    end
   end
+  redis.call('HSET', schema, 'acts', '0')
   redis.call('HSET', schema, 'version', VERSION)
-  if version then
-    redis.call('HSET', schema, 'unlined', '0')
+  if unlined then
+    redis.call('HSET', schema, 'unlined', unlined)
   end
 end
 

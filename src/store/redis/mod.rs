@@ -4,6 +4,7 @@ mod balance;
 mod list;
 mod record;
 mod repository;
+mod request;
 mod script;
 mod usage;
 
@@ -71,8 +72,8 @@ use crate::{
 ///
 /// # How keys are kept
 ///
-/// As JSON in the hash `{api_keys}:keys`, with fourteen more keys to find them by and for balances
-/// and usage; the head of `src/store/redis/common.lua` lists them. All have the prefix in braces,
+/// As JSON in the hash `{api_keys}:keys`, with sixteen more keys to find them by and for balances,
+/// usage and requests; the head of `src/store/redis/common.lua` lists them. All have the prefix in braces,
 /// which puts them on one node of a cluster: a change is one script, and a script needs its keys in
 /// one place. A store hence has the memory of one node, about 1 KB for each key.
 ///

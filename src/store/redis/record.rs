@@ -173,7 +173,7 @@ impl Fields {
         self.optional(name, read)?.ok_or(Unreadable(name))
     }
 
-    fn text(&mut self, name: &'static str) -> Result<Option<Text>, Unreadable> {
+    pub(super) fn text(&mut self, name: &'static str) -> Result<Option<Text>, Unreadable> {
         self.optional(name, |value| match value {
             Value::String(text) => Some(text.into()),
             _ => None,
@@ -188,7 +188,7 @@ impl Fields {
         self.required(name, |value| parse(value.as_str()?))
     }
 
-    fn id(&mut self, name: &'static str) -> Result<Option<KeyId>, Unreadable> {
+    pub(super) fn id(&mut self, name: &'static str) -> Result<Option<KeyId>, Unreadable> {
         self.optional(name, |value| value.as_str()?.parse().ok())
     }
 
@@ -201,7 +201,7 @@ impl Fields {
     }
 }
 
-/// The part of a key, or of a balance, that cannot be read. Not what stands there: it may be a
+/// The part of a key, a balance or a request that cannot be read. Not what stands there: it may be a
 /// digest.
 #[derive(Debug)]
 pub(super) struct Unreadable(pub(super) &'static str);

@@ -8,13 +8,13 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{BATCH, RedisStore, balance, count, millis, record, unexpected};
+use super::{BATCH, RedisStore, balance, count, millis, record, request, unexpected};
 use crate::{
-    Balance, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, Timestamp, UsageCount,
+    HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, Timestamp, UsageCount,
     UsageOutcome, UsageQuery,
     store::{
-        BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, OwnerBound,
-        Page, StoreError, StoreErrorKind, Update,
+        BalanceUpdate, Balances, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery,
+        OwnerBound, Page, RequestRecord, StoreError, StoreErrorKind, Update, requests::KEPT,
     },
 };
 
@@ -32,9 +32,9 @@ impl KeyStore for RedisStore {
 #[async_trait]
 impl KeyRepository for RedisStore {
     async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
-        let Changes { inserts, updates, balances, owner_bound, .. } = changes;
-        if inserts.is_empty() && updates.is_empty() && balances.is_empty() && owner_bound.is_none()
-        {
+        let Changes { inserts, updates, balances, requests, owner_bound, .. } = changes;
+        let is_empty = inserts.is_empty() && updates.is_empty() && balances.is_empty();
+        if is_empty && requests.is_empty() && owner_bound.is_none() {
             return Ok(Update::Done);
         }
         let mut args = match owner_bound {
@@ -57,9 +57,14 @@ impl KeyRepository for RedisStore {
         for KeyUpdate { record, expected } in updates {
             args.extend([record.id.to_string(), record::write(record), expected.to_string()]);
         }
-        for BalanceUpdate { line, balance, expected } in balances {
+        args.push(balances.len().to_string());
+        for BalanceUpdate { line, balance, expected, due } in balances {
             let expected = expected.map(|revision| revision.to_string()).unwrap_or_default();
-            args.extend([line.to_string(), balance::write(balance), expected]);
+            let due = due.map(millis).unwrap_or_default();
+            args.extend([line.to_string(), balance::write(balance), expected, due]);
+        }
+        for new in requests {
+            args.extend([request::field(new.line, &new.request), request::write(new)]);
         }
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         match self.run::<String>(&self.scripts.apply, &args).await?.as_str() {
@@ -97,6 +102,7 @@ impl KeyRepository for RedisStore {
 
     async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
         let (before, batch) = (millis(before), BATCH.to_string());
+        let kept = KEPT.as_millis().to_string();
         let (mut purged, mut after) = (0, String::new());
         loop {
             let args = [&*before, &*batch, &*after];
@@ -115,25 +121,49 @@ impl KeyRepository for RedisStore {
         loop {
             place = self.run(&self.scripts.purge_balances, &[&place, &batch]).await?;
             if place == "0" {
-                return Ok(purged);
+                break;
             }
         }
+        while owner.is_none() {
+            let args = [&*before, &*kept, &*batch];
+            let gone: usize = self.run(&self.scripts.purge_requests, &args).await?;
+            if gone < BATCH {
+                break;
+            }
+        }
+        Ok(purged)
     }
-    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+
+    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
         let lines: Vec<KeyId> =
             lines.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        let mut found = Vec::new();
-        for lines in lines.chunks(BATCH) {
+        let (mut found, mut time) = (Vec::new(), None);
+        // Without lines, the time alone.
+        for lines in lines.chunks(BATCH).chain(lines.is_empty().then_some(&[][..])) {
             let args: Vec<_> = lines.iter().map(ToString::to_string).collect();
             let args: Vec<_> = args.iter().map(String::as_str).collect();
-            let rows: Vec<Option<String>> = self.run(&self.scripts.balances, &args).await?;
+            let (now, rows): (i64, Vec<Option<String>>) =
+                self.run(&self.scripts.balances, &args).await?;
+            // The first: nothing comes back too early.
+            time.get_or_insert(now);
             for (line, row) in lines.iter().zip(rows) {
                 if let Some(row) = row {
                     found.push((*line, balance::read(&row).map_err(StoreError::corrupt)?));
                 }
             }
         }
-        Ok(found)
+        Ok(Balances::new(Timestamp::from_unix_millis(time.ok_or_else(unexpected)?), found))
+    }
+
+    async fn request(
+        &self,
+        line: KeyId,
+        request: &KeyDigest,
+    ) -> Result<Option<RequestRecord>, StoreError> {
+        let field = request::field(line, request);
+        let found: Vec<String> = self.run(&self.scripts.request, &[&field]).await?;
+        let found = found.first().map(|json| request::read(json));
+        found.transpose().map_err(StoreError::corrupt)
     }
 
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {

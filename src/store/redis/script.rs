@@ -14,6 +14,8 @@ pub(super) struct Scripts {
     pub(super) purge: Script,
     pub(super) purge_balances: Script,
     pub(super) balances: Script,
+    pub(super) request: Script,
+    pub(super) purge_requests: Script,
     pub(super) record_usage: Script,
     pub(super) usage: Script,
     pub(super) forget_usage: Script,
@@ -41,6 +43,8 @@ impl Scripts {
             purge: script!("purge.lua"),
             purge_balances: script!(repeatable "purge_balances.lua"),
             balances: script!(repeatable "balances.lua"),
+            request: script!(repeatable "request.lua"),
+            purge_requests: script!(repeatable "purge_requests.lua"),
             record_usage: script!("record_usage.lua"),
             usage: script!(repeatable "usage.lua"),
             forget_usage: script!("forget_usage.lua"),
@@ -51,7 +55,7 @@ impl Scripts {
 /// The keys in Redis, in the order in which `common.lua` takes them.
 pub(super) struct Keys {
     pub(super) prefix: Box<str>,
-    names: [String; 15],
+    names: [String; 17],
 }
 
 impl Keys {
@@ -74,6 +78,8 @@ impl Keys {
             "usage",
             "usage_hours",
             "usage_lines",
+            "acts",
+            "act_times",
         ];
         Self { prefix: prefix.into(), names: parts.map(|part| format!("{{{prefix}}}:{part}")) }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{ColumnIndex, Decode, Row, Type};
+use sqlx::{ColumnIndex, Decode, Type};
 
 use super::{
     Call, Dialect, Loan, SqlStore, Value,
@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     Balance, KeyId, Timestamp,
-    store::{BalanceUpdate, StoreError, Update},
+    store::{BalanceUpdate, Balances, StoreError, Update},
 };
 
 /// The columns that an update of a balance writes, in the order of [`values`].
-pub(in crate::store) const BALANCE: [&str; 6] =
-    ["remaining", "refill", "since", "next_refill_at", "epoch", "revision"];
+pub(in crate::store) const BALANCE: [&str; 7] =
+    ["remaining", "refill", "since", "next_refill_at", "granted", "epoch", "revision"];
 
 /// The values of [`BALANCE`].
 fn values(balance: &Balance) -> [Value<'_>; BALANCE.len()] {
@@ -26,6 +26,7 @@ fn values(balance: &Balance) -> [Value<'_>; BALANCE.len()] {
         balance.refill.as_ref().map_or(Value::Text(None), |refill| Value::Made(json(refill))),
         Value::from(balance.since),
         Value::from(balance.next_refill_at),
+        Value::from(balance.granted),
         Value::from(count(balance.epoch)),
         Value::from(count(balance.revision)),
     ]
@@ -36,42 +37,56 @@ fn row(update: &BalanceUpdate) -> impl Iterator<Item = Value<'_>> {
     [Value::from(&update.line.as_bytes()[..])].into_iter().chain(values(&update.balance))
 }
 
+/// When what is never due is due.
+const ALWAYS: Timestamp = Timestamp::from_unix_millis(i64::MIN);
+
 /// Lines of keys as `["<id in hex>", …]`, each once.
 fn lines(lines: &[KeyId]) -> String {
     let lines: BTreeSet<KeyId> = lines.iter().copied().collect();
     json(&lines.into_iter().map(hex).collect::<Vec<_>>())
 }
 
-/// Reads a balance from a row with all columns, and whose it is.
-pub(super) fn read<'r, R>(row: &'r R) -> sqlx::Result<(KeyId, Balance)>
+/// A row of a read: the time by the server's clock, and a balance with its lineage, unless the row
+/// has the time alone.
+pub(in crate::store) type Row = (Timestamp, Option<(KeyId, Balance)>);
+
+/// Reads a row with all columns and the time.
+pub(super) fn read<'r, R>(row: &'r R) -> sqlx::Result<Row>
 where
-    R: Row,
+    R: sqlx::Row,
     for<'n> &'n str: ColumnIndex<R>,
     &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
     &'r str: Decode<'r, R::Database> + Type<R::Database>,
     i64: Decode<'r, R::Database> + Type<R::Database>,
 {
     let number = |column| row.try_get::<i64, _>(column);
+    let now = Timestamp::from_unix_millis(number("now")?);
+    let Some(line) = row.try_get::<Option<&[u8]>, _>("line")? else { return Ok((now, None)) };
     let refill = row.try_get::<Option<&str>, _>("refill")?;
+    let refill = refill.map(|refill| from_json("refill", refill)).transpose()?;
+    let since = Timestamp::from_unix_millis(number("since")?);
     let next_refill_at = row.try_get::<Option<i64>, _>("next_refill_at")?;
+    let next_refill_at = next_refill_at.map(Timestamp::from_unix_millis);
+    let granted = row.try_get::<Option<i64>, _>("granted")?;
     let balance = Balance {
         remaining: unsigned("remaining", number("remaining")?)?,
-        refill: refill.map(|refill| from_json("refill", refill)).transpose()?,
-        since: Timestamp::from_unix_millis(number("since")?),
-        next_refill_at: next_refill_at.map(Timestamp::from_unix_millis),
+        refill,
+        since,
+        next_refill_at,
+        granted: granted.unwrap_or_else(|| Balance::granted_before(since, refill, next_refill_at)),
         epoch: unsigned("epoch", number("epoch")?)?,
         revision: unsigned("revision", number("revision")?)?,
     };
-    Ok((KeyId::from_bytes(array("line", row.try_get("line")?)?), balance))
+    Ok((now, Some((KeyId::from_bytes(array("line", line)?), balance))))
 }
 
 impl<DB: Dialect> SqlStore<DB> {
-    pub(in crate::store) async fn balances(
-        &self,
-        asked: &[KeyId],
-    ) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+    pub(in crate::store) async fn balances(&self, asked: &[KeyId]) -> Result<Balances, StoreError> {
         let call = Call::new(&self.statements.balances).with_all([Value::Made(lines(asked))]);
-        self.rows(DB::ANSWER, Some(call), DB::balance).await
+        let rows = self.rows(DB::ANSWER, Some(call), DB::balance).await?;
+        let missing = || StoreError::corrupt("the server did not say what time it is");
+        let now = rows.first().map(|(now, _)| *now).ok_or_else(missing)?;
+        Ok(Balances::new(now, rows.into_iter().filter_map(|(_, balance)| balance).collect()))
     }
 
     /// Writes balances, up to the first that has changed meanwhile.
@@ -89,9 +104,10 @@ impl<DB: Dialect> SqlStore<DB> {
         if insert_all(transaction, insert, &new, row).await? != new.len() as u64 {
             return Ok(Update::Stale);
         }
-        for BalanceUpdate { line, balance, expected } in old {
+        for BalanceUpdate { line, balance, expected, due } in old {
             let call = Call::new(&self.statements.update_balance).with_all(values(balance));
             let call = call.with(&line.as_bytes()[..]).with(count(expected.unwrap_or_default()));
+            let call = call.with(due.unwrap_or(ALWAYS));
             let done = answer::<DB, _>(DB::execute(transaction, call)).await?;
             if DB::affected(&done) == 0 {
                 return Ok(Update::Stale);

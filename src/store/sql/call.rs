@@ -5,8 +5,8 @@ use sqlx::{
     Type, query::Query,
 };
 
-use super::{balance, event, row, usage};
-use crate::{Balance, KeyEvent, KeyId, KeyRecord, LineUsage, Timestamp, UsageCount};
+use super::{balance, event, requests, row, usage};
+use crate::{KeyEvent, KeyRecord, LineUsage, Timestamp, UsageCount, store::RequestRecord};
 
 /// A value to bind.
 #[derive(Clone)]
@@ -119,8 +119,11 @@ pub(in crate::store) trait Calls: Database {
     /// Reads a row with all columns of an event.
     fn event(row: &Self::Row) -> sqlx::Result<KeyEvent>;
 
-    /// Reads a row with all columns of a balance.
-    fn balance(row: &Self::Row) -> sqlx::Result<(KeyId, Balance)>;
+    /// Reads a row with all columns of a balance, and the time.
+    fn balance(row: &Self::Row) -> sqlx::Result<balance::Row>;
+
+    /// Reads a row with all columns of a request.
+    fn request(row: &Self::Row) -> sqlx::Result<RequestRecord>;
 
     /// Reads a row with the sum of an hour and an outcome.
     fn usage_count(row: &Self::Row) -> sqlx::Result<UsageCount>;
@@ -203,8 +206,12 @@ where
         event::read(row)
     }
 
-    fn balance(row: &Self::Row) -> sqlx::Result<(KeyId, Balance)> {
+    fn balance(row: &Self::Row) -> sqlx::Result<balance::Row> {
         balance::read(row)
+    }
+
+    fn request(row: &Self::Row) -> sqlx::Result<RequestRecord> {
+        requests::read(row)
     }
 
     fn usage_count(row: &Self::Row) -> sqlx::Result<UsageCount> {

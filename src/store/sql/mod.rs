@@ -10,6 +10,7 @@ mod owner_lock;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) mod remote;
 mod repository;
+mod requests;
 pub(super) mod row;
 pub(super) mod schema;
 mod statements;
@@ -25,8 +26,12 @@ pub(super) use self::{
     loan::Loan,
     owner_lock::OwnerLocks,
     repository::repository,
+    requests::REQUEST,
     row::{CHANGING, columns},
-    statements::{DEFAULT_TABLE, Inserts, LockStatements, Statements, each, statement, table_name},
+    statements::{
+        DEFAULT_TABLE, Inserts, LockStatements, RequestStatements, Statements, each, statement,
+        table_name,
+    },
     store::SqlStore,
 };
 

@@ -65,8 +65,16 @@ macro_rules! repository {
             async fn balances(
                 &self,
                 lines: &[crate::KeyId],
-            ) -> Result<Vec<(crate::KeyId, crate::Balance)>, crate::store::StoreError> {
+            ) -> Result<crate::store::Balances, crate::store::StoreError> {
                 self.0.balances(lines).await
+            }
+
+            async fn request(
+                &self,
+                line: crate::KeyId,
+                request: &crate::KeyDigest,
+            ) -> Result<Option<crate::store::RequestRecord>, crate::store::StoreError> {
+                self.0.request(line, request).await
             }
 
             async fn record_usage(

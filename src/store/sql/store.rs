@@ -145,6 +145,9 @@ impl<DB: Dialect> SqlStore<DB> {
         let purged = async {
             let purged = DB::execute(&mut transaction, keys).await?;
             DB::execute(&mut transaction, balances).await?;
+            if owner.is_none() {
+                self.purge_requests(&mut transaction, before).await?;
+            }
             Ok(DB::affected(&purged))
         };
         match purged.await {
@@ -236,7 +239,9 @@ impl<DB: Dialect> SqlStore<DB> {
                 return Ok(Update::Stale);
             }
         }
-        if self.make_balances(transaction, &changes.balances).await? == Update::Stale {
+        if self.make_balances(transaction, &changes.balances).await? == Update::Stale
+            || self.make_requests(transaction, &changes.requests).await? == Update::Stale
+        {
             return Ok(Update::Stale);
         }
         if let Some(bound) = &changes.owner_bound

@@ -1,9 +1,12 @@
 //! The SQL of [`SqliteStore`](super::SqliteStore).
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, Statements, columns, each,
-    statement,
+    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, REQUEST, RequestStatements,
+    Statements, columns, each, statement,
 };
+
+/// The time in milliseconds. SQLite has no server: it is the clock of the machine.
+const CLOCK: &str = "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)";
 
 /// For a table with this name, which was checked.
 pub(super) fn statements(table: &str) -> Statements {
@@ -52,16 +55,18 @@ pub(super) fn statements(table: &str) -> Statements {
             statement,
         ),
         update_balance: statement(format!(
-            "UPDATE \"{table}_credits\" SET {balance_changes} WHERE line = ? AND revision = ?"
+            "UPDATE \"{table}_credits\" SET {balance_changes} \
+                 WHERE line = ? AND revision = ? AND ? <= {CLOCK}"
         )),
         balances: statement(format!(
-            "SELECT line, {balance} FROM \"{table}_credits\" \
-                 WHERE line IN (SELECT unhex(value) FROM json_each(?))"
+            "SELECT now, line, {balance} FROM (SELECT {CLOCK} AS now) \
+                 LEFT JOIN \"{table}_credits\" ON line IN (SELECT unhex(value) FROM json_each(?))"
         )),
         purge_balances: statement(format!(
             "DELETE FROM \"{table}_credits\" \
                  WHERE line NOT IN (SELECT coalesce(lineage, id) FROM \"{table}\")"
         )),
+        requests: requests(table),
         // Takes what `usage::counts` makes. A count stops at the greatest. `WHERE` is for the
         // parser, which would take `ON` for that of a join.
         record_usage: statement(format!(
@@ -73,6 +78,25 @@ pub(super) fn statements(table: &str) -> Statements {
         )),
         forget_usage: statement(format!("DELETE FROM \"{table}_usage\" WHERE hour < ?")),
         filters: filters(table),
+    }
+}
+
+/// About requests that are done once.
+fn requests(table: &str) -> RequestStatements {
+    let (request, request_values) = (REQUEST.join(", "), each(&REQUEST, |_| "?"));
+    RequestStatements {
+        insert: Inserts::ending(
+            &format!("INSERT INTO \"{table}_requests\" ({request}, at) VALUES"),
+            &format!("({request_values}, {CLOCK})"),
+            " ON CONFLICT (line, request) DO NOTHING",
+            statement,
+        ),
+        find: statement(format!(
+            "SELECT {request}, at FROM \"{table}_requests\" WHERE line = ? AND request = ?"
+        )),
+        purge: statement(format!(
+            "DELETE FROM \"{table}_requests\" WHERE at < ? AND at < {CLOCK} - ?"
+        )),
     }
 }
 
@@ -169,8 +193,14 @@ mod tests {
             let by_line = "SEARCH api_keys_credits USING PRIMARY KEY (line=?)";
             assert_eq!(plan_of(&statements.update_balance).await, by_line);
             let balances = plan_of(&statements.balances).await;
-            assert_eq!(balances.lines().next(), Some(by_line));
+            assert!(balances.contains(by_line), "{balances}");
             assert!(!balances.contains("SCAN api_keys"), "{balances}");
+            let request = "SEARCH api_keys_requests USING PRIMARY KEY (line=? AND request=?)";
+            assert_eq!(plan_of(&statements.requests.find).await, request);
+            assert_eq!(
+                plan_of(&statements.requests.purge).await,
+                "SEARCH api_keys_requests USING INDEX api_keys_requests_at (at<?)"
+            );
             let record = plan_of(&statements.record_usage).await;
             assert_eq!(record, "SCAN json_each VIRTUAL TABLE INDEX 1:");
             // It reads both tables, but each of them once.

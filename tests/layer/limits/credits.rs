@@ -21,7 +21,8 @@ struct Shop {
 
 impl Shop {
     fn new() -> Self {
-        let (store, clock) = (MemoryStore::new(), clock());
+        let clock = clock();
+        let store = MemoryStore::new().with_clock(clock.clone());
         let cost = |path: &str| if path == "/export" { 10 } else { u64::from(path != "/free") };
         let credits = Credits::new(store.clone())
             .with_clock(clock.clone())
@@ -116,7 +117,10 @@ async fn what_the_manager_gives_can_be_spent_at_once() {
     shop.manager.top_up(id, 1).await.unwrap();
     assert_eq!(shop.get(&key, "/").await.outcome(), "admitted");
     assert_eq!(shop.get(&key, "/").await.outcome(), "credits_exhausted");
-    let set = |credits| KeyPatch { credits: Some(credits), ..KeyPatch::default() };
+    let set = |credits: Option<NewCredits>| KeyPatch {
+        credits: Some(credits.map(Into::into)),
+        ..KeyPatch::default()
+    };
     shop.manager.update(id, set(Some(of(2)))).await.unwrap();
     assert_eq!(left(&shop.get(&key, "/").await), ["1"]);
     shop.manager.update(id, set(None)).await.unwrap();

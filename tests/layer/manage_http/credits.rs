@@ -12,7 +12,7 @@ fn credits(remaining: u64, refill: &Value, next_refill_at: &Value) -> Value {
 }
 
 async fn remaining(api: &Api, line: KeyId) -> Option<u64> {
-    let balances = api.store.balances(&[line]).await.unwrap();
+    let balances = api.store.balances(&[line]).await.unwrap().items;
     balances.first().map(|(_, balance)| balance.remaining)
 }
 
@@ -76,10 +76,18 @@ async fn credits_are_set_anew_and_taken_away() {
     for (sent, shown) in [
         (json!(10), credits(10, &Value::Null, &Value::Null)),
         (json!({ "remaining": 3, "refill": refill }), credits(3, &refill, &next)),
-        (json!({ "refill": refill }), credits(7, &refill, &next)),
-        (json!(4), credits(4, &Value::Null, &Value::Null)),
+        // What is left out stays, at this depth too.
+        (json!({ "remaining": 1 }), credits(1, &refill, &next)),
+        (json!({ "refill": null }), credits(1, &Value::Null, &Value::Null)),
+        (json!({ "refill": refill }), credits(1, &refill, &next)),
+        (json!({}), credits(1, &refill, &next)),
+        (json!(4), credits(4, &refill, &next)),
         (Value::Null, Value::Null),
+        (json!({}), Value::Null),
+        (json!({ "refill": null }), Value::Null),
         (json!(2), credits(2, &Value::Null, &Value::Null)),
+        (Value::Null, Value::Null),
+        (json!({ "refill": refill }), credits(7, &refill, &next)),
     ] {
         let changed = api.admin("PATCH", &key, &json!({ "credits": sent }).to_string()).await;
         assert_eq!(changed.json(200)["credits"], shown, "{sent}");
@@ -101,8 +109,6 @@ async fn what_are_no_credits_is_refused_by_its_path() {
         (json!("1"), "credits"),
         (json!([1]), "credits"),
         (json!(9_223_372_036_854_775_808_u64), "credits"),
-        (json!({}), "credits"),
-        (json!({ "refill": null }), "credits"),
         (json!({ "remaining": -1 }), "credits.remaining"),
         (json!({ "remaining": 9_223_372_036_854_775_808_u64 }), "credits.remaining"),
         (json!({ "remaining": 1, "epoch": 1 }), "credits.epoch"),
@@ -127,6 +133,14 @@ async fn what_are_no_credits_is_refused_by_its_path() {
             assert_eq!(answer.field(422, "invalid_field"), field, "{body}: {answer:?}");
         }
     }
+    // A new key needs one half at least.
+    for credits in [json!({}), json!({ "refill": null }), json!({ "remaining": null })] {
+        let body = json!({ "name": "x", "credits": credits }).to_string();
+        let answer = api.admin("POST", "", &body).await;
+        assert_eq!(answer.field(422, "invalid_field"), "credits", "{body}: {answer:?}");
+    }
+    let answer = api.admin("PATCH", &key, r#"{"credits":{"remaining":null}}"#).await;
+    assert_eq!(answer.field(422, "invalid_field"), "credits.remaining");
     assert_eq!(api.everything().await, before);
 }
 
@@ -156,6 +170,12 @@ async fn top_ups_come_on_top() {
         (r#"{"add":1.5}"#, "add"),
         (r#"{"add":9223372036854775808}"#, "add"),
         (r#"{"add":null}"#, "add"),
+        (r#"{"add":1,"subtract":1}"#, "add"),
+        (r#"{"add":1,"or_less":true}"#, "or_less"),
+        (r#"{"subtract":0}"#, "subtract"),
+        (r#"{"subtract":-1}"#, "subtract"),
+        (r#"{"subtract":9223372036854775808}"#, "subtract"),
+        (r#"{"subtract":1,"or_less":1}"#, "or_less"),
         (r#"{"add":1,"remaining":1}"#, "remaining"),
         ("[1]", "body"),
     ] {
@@ -166,6 +186,25 @@ async fn top_ups_come_on_top() {
     let unknown = "/01890000-0000-7000-8000-000000000000/credits";
     api.admin("POST", unknown, r#"{"add":1}"#).await.problem(404, "not_found");
     assert_eq!((api.everything().await, remaining(&api, line).await), before);
+}
+
+#[tokio::test]
+async fn a_refund_takes_what_is_there_or_nothing() {
+    let api = Api::new();
+    let created = api.admin("POST", "", r#"{"name":"x","credits":100}"#).await.json(201);
+    let credits = format!("/{}/credits", created["id"].as_str().unwrap());
+    let taken = api.admin("POST", &credits, r#"{"subtract":30}"#).await.json(200);
+    assert_eq!((&taken["credits"]["remaining"], &taken["subtracted"]), (&json!(70), &json!(30)));
+    let refused = api.admin("POST", &credits, r#"{"subtract":71}"#).await.json(409);
+    assert_eq!(
+        (&refused["code"], &refused["remaining"]),
+        (&json!("not_enough_credits"), &json!(70))
+    );
+    let body = r#"{"subtract":71,"or_less":true}"#;
+    let taken = api.admin("POST", &credits, body).await.json(200);
+    assert_eq!((&taken["credits"]["remaining"], &taken["subtracted"]), (&json!(0), &json!(70)));
+    let none = path(api.issue("user-1", &[]).await.record.id) + "/credits";
+    api.admin("POST", &none, body).await.problem(409, "no_credits");
 }
 
 /// A key that spends none works without them, and would stop to.
@@ -225,4 +264,60 @@ async fn a_view_shows_the_balance_of_a_key_that_spends_credits() {
         let view = serde_json::to_value(view.with_balance(Some(&balance))).unwrap();
         assert_eq!(view["credits"], shown);
     }
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_done_once_and_its_answer_repeated() {
+    let api = Api::new();
+    let created = api.admin("POST", "", r#"{"name":"x","credits":100}"#).await.json(201);
+    let key = format!("/{}", created["id"].as_str().unwrap());
+    let credits = format!("{key}/credits");
+    let left = async || api.admin("GET", &key, "").await.json(200)["credits"]["remaining"].clone();
+    for _ in 0..3 {
+        let answer = api
+            .admin_with("POST", &credits, &[("idempotency-key", "a")], r#"{"add":10}"#)
+            .await
+            .json(200);
+        assert_eq!(answer["credits"]["remaining"], 110);
+    }
+    assert_eq!(left().await, 110);
+    for _ in 0..3 {
+        let body = r#"{"subtract":200,"or_less":true}"#;
+        let answer =
+            api.admin_with("POST", &credits, &[("idempotency-key", "b")], body).await.json(200);
+        assert_eq!(
+            (&answer["credits"]["remaining"], &answer["subtracted"]),
+            (&json!(0), &json!(110))
+        );
+        api.admin("POST", &credits, r#"{"add":1}"#).await.json(200);
+    }
+    assert_eq!(left().await, 3);
+
+    for (path, id, body) in [
+        (&*credits, "a", r#"{"add":11}"#),
+        (&*credits, "a", r#"{"subtract":10}"#),
+        (&*credits, "b", r#"{"subtract":200}"#),
+        (&*format!("{key}/rotate"), "a", ""),
+    ] {
+        let refused = api.admin_with("POST", path, &[("idempotency-key", id)], body).await;
+        refused.problem(409, "request_id_reused");
+    }
+    let bad = api.admin_with("POST", &credits, &[("idempotency-key", "a b")], r#"{"add":1}"#).await;
+    assert_eq!(bad.field(400, "invalid_parameter"), "Idempotency-Key");
+    let bad =
+        api.admin_with("POST", &format!("{key}/rotate"), &[("idempotency-key", "a b")], "").await;
+    assert_eq!(bad.field(400, "invalid_parameter"), "Idempotency-Key");
+    assert_eq!(left().await, 3);
+
+    let rotate = format!("{key}/rotate");
+    let new = api
+        .admin_with("POST", &rotate, &[("idempotency-key", "c")], r#"{"grace_seconds":60}"#)
+        .await
+        .json(201);
+    api.admin("POST", &format!("/{}/revoke", new["id"].as_str().unwrap()), "").await.json(200);
+    let again = api
+        .admin_with("POST", &rotate, &[("idempotency-key", "c")], r#"{"grace_seconds":60}"#)
+        .await
+        .json(409);
+    assert_eq!((&again["code"], &again["rotated_to"]), (&json!("already_rotated"), &new["id"]));
 }

@@ -41,7 +41,7 @@ struct Api {
 impl Api {
     fn new() -> Self {
         let clock = clock();
-        let store = MemoryStore::new();
+        let store = MemoryStore::new().with_clock(clock.clone());
         let keys = KeyManager::new(store.clone()).with_clock(clock.clone());
         let app = Router::new()
             .nest("/admin/api-keys", management_router(keys.clone(), Guard::keys(admin_layer())))

@@ -8,11 +8,11 @@ use std::sync::{
 use axum::Router;
 use http::header;
 use tower_api_key::{
-    Balance, Guard, KeyDigest, KeyId, KeyManager, KeyRecord, OwnerId, Timestamp, async_trait,
+    Guard, KeyDigest, KeyId, KeyManager, KeyRecord, OwnerId, Timestamp, async_trait,
     management_router,
     store::{
-        Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page, StoreError,
-        StoreErrorKind, Update,
+        Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page,
+        StoreError, StoreErrorKind, Update,
     },
 };
 
@@ -55,7 +55,7 @@ impl KeyRepository for Plain {
         self.up()?.list(query).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
         let unsupported = || StoreError::new(StoreErrorKind::Unsupported);
         self.balances.as_ref().ok_or_else(unsupported)?.fetch_add(1, Ordering::Relaxed);
         self.up()?.balances(lines).await
@@ -122,21 +122,32 @@ async fn a_store_without_usage_says_so() {
     }
 }
 
-/// Nobody could have it again. Where it is known before, nothing is made.
+/// Nothing is made there: no such key could spend its credits.
 #[tokio::test]
-async fn a_new_key_is_shown_also_when_its_credits_cannot_be_read() {
+async fn a_store_without_credits_makes_no_key_with_some() {
     let keys = keys(false);
     let app = management_router(keys.clone(), Guard::insecure_unguarded());
-    let created = send(&app, "POST", "/", &[], r#"{"name":"x","credits":5}"#).await.json(201);
-    assert!(created["key"].is_string(), "{created}");
-    assert_eq!(created["credits"]["remaining"], 5);
+    let refused = send(&app, "POST", "/", &[], r#"{"name":"x","credits":5}"#).await;
+    refused.problem(501, "not_supported");
+    let list = send(&app, "GET", "/", &[], "").await.json(200);
+    assert_eq!(list["items"], serde_json::json!([]));
+}
 
+/// A request that is to be done once is not done at all.
+#[tokio::test]
+async fn a_store_without_requests_refuses_the_header() {
+    let keys = keys(false);
+    let app = management_router(keys.clone(), Guard::insecure_unguarded());
+    let created = send(&app, "POST", "/", &[], r#"{"name":"x"}"#).await.json(201);
     let key = format!("/{}", created["id"].as_str().unwrap());
-    for (method, path) in [("GET", "/"), ("GET", &key), ("POST", &format!("{key}/rotate"))] {
-        send(&app, method, path, &[], "").await.problem(501, "not_supported");
-    }
+    let once = [("idempotency-key", "a")];
+    let refused = send(&app, "POST", &format!("{key}/rotate"), &once, "").await;
+    refused.problem(501, "not_supported");
     let old = keys.get(created["id"].as_str().unwrap().parse().unwrap()).await.unwrap();
     assert_eq!(old.details.rotation.to, None);
+    // Where repeating it does no harm, it is passed over.
+    send(&app, "PATCH", &key, &once, r#"{"name":"y"}"#).await.json(200);
+    send(&app, "POST", &format!("{key}/revoke"), &once, "").await.json(200);
 }
 
 /// However many keys a page has.
@@ -155,9 +166,10 @@ async fn credits_are_asked_for_once_and_only_where_there_are_some() {
         let body = serde_json::json!({ "name": "x", "credits": credits }).to_string();
         send(&app, "POST", "/", &[], &body).await.json(201);
     }
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    // Each for the time at which its balance begins.
+    assert_eq!(asked.load(Ordering::Relaxed), 30);
     let list = send(&app, "GET", "/?limit=100", &[], "").await.json(200);
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert_eq!(asked.load(Ordering::Relaxed), 31);
     let items = list["items"].as_array().unwrap().iter();
     let mut left: Vec<_> = items.filter_map(|key| key["credits"]["remaining"].as_u64()).collect();
     left.sort_unstable();

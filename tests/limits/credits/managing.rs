@@ -13,7 +13,7 @@ const MOST: u64 = i64::MAX as u64;
 
 fn set(remaining: u64) -> KeyPatch {
     let credits = NewCredits { remaining, refill: None };
-    KeyPatch { credits: Some(Some(credits)), ..KeyPatch::default() }
+    KeyPatch { credits: Some(Some(credits.into())), ..KeyPatch::default() }
 }
 
 fn take_away() -> KeyPatch {
@@ -189,7 +189,7 @@ async fn there_are_no_more_credits_than_databases_can_count() {
     for (remaining, refill) in [(MOST + 1, None), (0, Some(refill(MOST + 1)))] {
         let credits = NewCredits { remaining, refill };
         let new = NewKey { credits: Some(credits), ..NewKey::named("rich") };
-        let patch = KeyPatch { credits: Some(Some(credits)), ..KeyPatch::default() };
+        let patch = KeyPatch { credits: Some(Some(credits.into())), ..KeyPatch::default() };
         let import = ImportKey::from_digest(KeyDigest::from_bytes([1; 32]), new.clone());
         for refused in [
             place.manager.create(new).await.map(drop),

@@ -1,5 +1,7 @@
 //! Credits: never more than there are, and all of them.
 
+mod adjusting;
+mod clocks;
 mod leasing;
 mod managing;
 mod nodes;

@@ -10,9 +10,10 @@ use std::{
 };
 
 use tower_api_key::{
-    Balance, EventPage, EventQuery, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp, async_trait,
+    EventPage, EventQuery, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp, async_trait,
     store::{
-        Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page, StoreError, Update,
+        Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page,
+        StoreError, Update,
     },
 };
 
@@ -110,7 +111,7 @@ impl KeyRepository for Watched {
         self.store.events(query).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Vec<(KeyId, Balance)>, StoreError> {
+    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
         (self.hook)(Point::BeforeRead).await?;
         let balances = self.store.balances(lines).await;
         (self.hook)(Point::AfterRead).await?;

@@ -20,13 +20,17 @@ pub(crate) struct Place<S = MemoryStore> {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self::on(MemoryStore::new())
+        let clock = SettableClock::new(NOW);
+        Self::with(MemoryStore::new().with_clock(clock.clone()), clock)
     }
 }
 
 impl<S: KeyRepository + Clone> Place<S> {
     pub(crate) fn on(store: S) -> Self {
-        let clock = SettableClock::new(NOW);
+        Self::with(store, SettableClock::new(NOW))
+    }
+
+    fn with(store: S, clock: SettableClock) -> Self {
         let manager = KeyManager::new(store.clone()).with_clock(clock.clone());
         let credits = Credits::new(store.clone()).with_clock(clock.clone());
         Self { store, clock, manager, credits }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use ::redis::{Client, Connection, FromRedisValue, RedisResult};
 use tower_api_key::{
     Bucket, Decision, KeyId, Limit, LimitCheck, Limits, Quota, RateLimiter, RedisLimiter, Standing,
-    Timestamp, nonzero,
+    Timestamp, nonzero, store::RedisStore,
 };
 
 use crate::servers::{Server, unique_name};
@@ -60,6 +60,27 @@ impl Drop for Prefix {
 
 fn connect(url: &str) -> Connection {
     Client::open(url).unwrap().get_connection().unwrap()
+}
+
+/// A store for credits, in a place of its own.
+pub(crate) async fn store() -> Option<(RedisStore, impl Sized)> {
+    let prefix = Prefix::new()?;
+    let store = RedisStore::new(&prefix.url).unwrap().with_prefix(&prefix.name).unwrap();
+    store.migrate().await.unwrap();
+    Some((store, StorePrefix(prefix)))
+}
+
+/// What a store has under a prefix, removed when dropped.
+struct StorePrefix(Prefix);
+
+impl Drop for StorePrefix {
+    fn drop(&mut self) {
+        let mut connection = self.0.connect();
+        let keys: Vec<String> = run(&mut connection, &["KEYS", &format!("{{{}}}:*", self.0.name)]);
+        for key in keys {
+            let _: RedisResult<()> = ::redis::cmd("DEL").arg(key).query(&mut connection);
+        }
+    }
 }
 
 /// Runs one command.

@@ -20,14 +20,14 @@ fn balance(remaining: u64) -> Balance {
 
 /// A line's first balance.
 fn new(number: u64, balance: Balance) -> BalanceUpdate {
-    BalanceUpdate { line: line(number), balance, expected: None }
+    BalanceUpdate { line: line(number), balance, expected: None, due: None }
 }
 
 /// The next revision of `balance`, with this much left.
 fn next(number: u64, balance: &Balance, remaining: u64) -> BalanceUpdate {
     let mut next = balance.clone();
     (next.remaining, next.revision) = (remaining, balance.revision + 1);
-    BalanceUpdate { line: line(number), balance: next, expected: Some(balance.revision) }
+    BalanceUpdate { line: line(number), balance: next, expected: Some(balance.revision), due: None }
 }
 
 fn changes(balances: impl IntoIterator<Item = BalanceUpdate>) -> Changes {
@@ -40,7 +40,7 @@ async fn write(store: &impl KeyRepository, balance: BalanceUpdate) -> Update {
 
 /// The balance of a line, if it has one.
 async fn balance_of(store: &impl KeyRepository, number: u64) -> Option<Balance> {
-    let mut found = store.balances(&[line(number)]).await.unwrap();
+    let mut found = store.balances(&[line(number)]).await.unwrap().items;
     assert!(found.len() <= 1, "{found:?}");
     found.pop().map(|(found, balance)| {
         assert_eq!(found, line(number));
@@ -53,6 +53,7 @@ pub(crate) async fn balances_read_back_equal(store: impl KeyRepository) {
     let seconds = RefillInterval::Seconds(NonZeroU32::MAX);
     let mut extreme = Balance::new(u64::MAX, refill(NonZeroU64::MAX, seconds), at(i64::MIN));
     extreme.next_refill_at = Some(at(i64::MAX));
+    extreme.granted = i64::MIN;
     (extreme.epoch, extreme.revision) = (i64::MAX as u64, (1 << 53) + 1);
     let monthly = Balance::new(0, refill(NonZeroU64::MIN, RefillInterval::Month), at(-1));
     let written = [balance(0), extreme, monthly, balance((1 << 53) + 1)];
@@ -63,12 +64,12 @@ pub(crate) async fn balances_read_back_equal(store: impl KeyRepository) {
 
     // All at once, in any order; each once, however often it is asked for.
     let asked = [4, 9, 1, 3, 2, 1].map(line);
-    let mut found = store.balances(&asked).await.unwrap();
+    let mut found = store.balances(&asked).await.unwrap().items;
     found.sort_by_key(|(line, _)| *line);
     let all = (1..).map(line).zip(written.clone());
     assert_eq!(found, all.collect::<Vec<_>>());
-    assert_eq!(store.balances(&[]).await.unwrap(), []);
-    assert_eq!(store.balances(&[line(9)]).await.unwrap(), []);
+    assert_eq!(store.balances(&[]).await.unwrap().items, []);
+    assert_eq!(store.balances(&[line(9)]).await.unwrap().items, []);
 
     // Every field can change, and go.
     for (number, (old, new)) in (1..).zip(written.iter().zip(written.iter().cycle().skip(1))) {
@@ -125,7 +126,7 @@ pub(crate) async fn a_stale_balance_undoes_everything(store: impl KeyRepository)
             assert!(store.get(record(10).id).await.unwrap().is_none());
             assert_eq!(stored(&store, record(1).id).await, record(1));
             let all: Vec<_> = (1..300).map(line).collect();
-            let mut left = store.balances(&all).await.unwrap();
+            let mut left = store.balances(&all).await.unwrap().items;
             left.sort_by_key(|(line, _)| *line);
             assert_eq!(left, [(line(1), balance(10)), (line(2), balance(20))]);
         }
@@ -175,7 +176,7 @@ pub(crate) async fn many_balances_are_written_at_once(store: impl KeyRepository)
         let updates: Vec<_> = numbers.rev().map(update).collect();
         assert_eq!(store.apply(&changes(updates.clone())).await.unwrap(), Update::Done);
         let lines: Vec<_> = updates.iter().map(|update| update.line).collect();
-        let mut found = store.balances(&lines).await.unwrap();
+        let mut found = store.balances(&lines).await.unwrap().items;
         found.sort_by_key(|(line, _)| std::cmp::Reverse(*line));
         let expected = updates.into_iter().map(|update| (update.line, update.balance));
         assert_eq!(found, expected.collect::<Vec<_>>());
@@ -217,7 +218,7 @@ pub(crate) async fn concurrent_balances_in_opposite_orders_all_count(
             let lines: Vec<_> = (0..LINES).map(line).collect();
             let mut done = 0;
             while done < ROUNDS {
-                let mut taken: Vec<_> = store.balances(&lines).await.unwrap();
+                let mut taken: Vec<_> = store.balances(&lines).await.unwrap().items;
                 taken.sort_by_key(|(line, _)| *line);
                 let updates = (0..).zip(taken).map(|(number, (found, balance))| {
                     assert_eq!(found, line(number));
@@ -263,7 +264,7 @@ pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRep
     store.apply(&Changes { inserts, ..changes(balances) }).await.unwrap();
 
     let left = async || {
-        let mut lines = store.balances(&[1, 2, 3, 4, 5].map(line)).await.unwrap();
+        let mut lines = store.balances(&[1, 2, 3, 4, 5].map(line)).await.unwrap().items;
         lines.sort_by_key(|(line, _)| *line);
         lines.into_iter().map(|(line, balance)| (line, balance.remaining)).collect::<Vec<_>>()
     };
@@ -272,4 +273,20 @@ pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRep
     assert_eq!(left().await, [2, 3, 4].map(|number| (line(number), number)));
     assert_eq!(store.purge(at(51), None).await.unwrap(), 1);
     assert_eq!(left().await, [2, 4].map(|number| (line(number), number)));
+}
+
+/// An update that grants a refill is written once the store's clock has come to it, whatever the
+/// clock of the node that asks for it.
+pub(crate) async fn a_refill_is_granted_by_the_clock_of_the_store(store: impl KeyRepository) {
+    write(&store, new(1, balance(10))).await;
+    let now = store.balances(&[]).await.unwrap().now;
+    let hour = std::time::Duration::from_hours(1);
+    for due in [now.saturating_add(hour), at(i64::MAX)] {
+        let early = BalanceUpdate { due: Some(due), ..next(1, &balance(10), 20) };
+        assert_eq!(write(&store, early).await, Update::Stale);
+        assert_eq!(balance_of(&store, 1).await, Some(balance(10)));
+    }
+    let due = BalanceUpdate { due: Some(now), ..next(1, &balance(10), 20) };
+    assert_eq!(write(&store, due.clone()).await, Update::Done);
+    assert_eq!(balance_of(&store, 1).await, Some(due.balance));
 }

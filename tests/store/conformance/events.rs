@@ -75,7 +75,7 @@ pub(crate) async fn events_share_the_fate_of_their_changes(store: impl KeyReposi
     };
     assert_eq!(store.apply(&renamed(9)).await.unwrap(), Update::Stale);
     let balance = Balance::new(1, None, at(0));
-    let balance = BalanceUpdate { line: record(1).id, balance, expected: Some(9) };
+    let balance = BalanceUpdate { line: record(1).id, balance, expected: Some(9), due: None };
     let granted = Changes { balances: vec![balance], ..events([event(4)]) };
     assert_eq!(store.apply(&granted).await.unwrap(), Update::Stale);
     assert_eq!(all(&store).await, [event(1)]);

@@ -20,6 +20,7 @@ pub(crate) mod lookups;
 pub(crate) mod owner_bounds;
 pub(crate) mod purges;
 pub(crate) mod random;
+pub(crate) mod requests;
 pub(crate) mod updates;
 pub(crate) mod usage;
 pub(crate) mod uses;
@@ -79,6 +80,11 @@ macro_rules! conformance {
                 balances: one_of_many_concurrent_balances_is_done
                 balances: concurrent_balances_in_opposite_orders_all_count
                 balances: balances_of_lines_without_keys_are_purged
+                balances: a_refill_is_granted_by_the_clock_of_the_store
+                requests: requests_read_back_equal
+                requests: a_request_is_done_once
+                requests: one_of_many_same_requests_is_done
+                requests: requests_outlive_a_purge
                 usage: usage_adds_up
                 usage: outcomes_lines_hours_and_owners_are_told_apart
                 usage: the_first_owner_of_a_line_stays

@@ -21,7 +21,7 @@ fn large(revision: u64) -> Balance {
 }
 
 fn of(number: u64, balance: Balance, expected: Option<u64>) -> BalanceUpdate {
-    BalanceUpdate { line: record(number).id, balance, expected }
+    BalanceUpdate { line: record(number).id, balance, expected, due: None }
 }
 
 async fn write(store: &RedisStore, balances: Vec<BalanceUpdate>) -> Update {
@@ -29,7 +29,7 @@ async fn write(store: &RedisStore, balances: Vec<BalanceUpdate>) -> Update {
 }
 
 async fn read(store: &RedisStore, number: u64) -> Option<Balance> {
-    let found = store.balances(&[record(number).id]).await.unwrap().pop();
+    let found = store.balances(&[record(number).id]).await.unwrap().items.pop();
     found.map(|(line, balance)| {
         assert_eq!(line, record(number).id);
         balance
@@ -99,12 +99,12 @@ async fn a_refused_balance_leaves_no_trace() {
 async fn many_balances_are_read_in_steps() {
     let Some(prefix) = Prefix::new() else { return };
     let store = prefix.open().await;
-    assert!(store.balances(&[]).await.unwrap().is_empty());
+    assert!(store.balances(&[]).await.unwrap().items.is_empty());
     let balances = (0..600).filter(|number| number % 2 == 0);
     let balances = balances.map(|number| of(number, Balance::new(number, None, at(0)), None));
     assert_eq!(write(&store, balances.collect()).await, Update::Done);
     let lines: Vec<KeyId> = (0..600).chain(0..10).map(|number| record(number).id).collect();
-    let mut found = store.balances(&lines).await.unwrap();
+    let mut found = store.balances(&lines).await.unwrap().items;
     found.sort_by_key(|(line, _)| *line);
     let found = found.into_iter().map(|(line, balance)| (line, balance.remaining));
     let expected = (0..300).map(|number| (record(2 * number).id, 2 * number));
@@ -188,7 +188,7 @@ async fn many_balances_are_purged_in_steps() {
     assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
     assert_eq!(store.purge(at(i64::MAX), Some(&"nobody".into())).await.unwrap(), 0);
     let lines: Vec<_> = (0..total).map(|number| record(number).id).collect();
-    let mut left = store.balances(&lines).await.unwrap();
+    let mut left = store.balances(&lines).await.unwrap().items;
     left.sort_by_key(|(line, _)| *line);
     let left = left.into_iter().map(|(_, balance)| balance.revision);
     assert_eq!(left.collect::<Vec<_>>(), (0..total).step_by(2).collect::<Vec<_>>());

@@ -41,11 +41,12 @@ async fn use_everything(store: &RedisStore) {
     assert_eq!(stored(store, record(2).id).await.use_count, 1);
 
     let balance = Balance::new(5, None, at(0));
-    let new = BalanceUpdate { line: record(2).id, balance: balance.clone(), expected: None };
+    let new =
+        BalanceUpdate { line: record(2).id, balance: balance.clone(), expected: None, due: None };
     let credit = Changes { balances: vec![new], ..Changes::default() };
     assert_eq!(store.apply(&credit).await.unwrap(), Update::Done);
     assert_eq!(store.apply(&credit).await.unwrap(), Update::Stale);
-    assert_eq!(store.balances(&[record(2).id]).await.unwrap(), [(record(2).id, balance)]);
+    assert_eq!(store.balances(&[record(2).id]).await.unwrap().items, [(record(2).id, balance)]);
     store.record_usage(&[counted(2, 0, 3)]).await.unwrap();
     let all = UsageQuery::new(at(0), at(1));
     assert_eq!(store.usage(&all).await.unwrap()[0].count, 3);

@@ -105,7 +105,8 @@ async fn a_full_server_gives_out_credits_and_forgets_usage() {
         balance
     };
     let write = |number: u64, balance: Balance, expected| {
-        let balances = vec![BalanceUpdate { line: record(number).id, balance, expected }];
+        let balances =
+            vec![BalanceUpdate { line: record(number).id, balance, expected, due: None }];
         Changes { balances, ..Changes::default() }
     };
     assert_eq!(store.apply(&write(1, balance(9, 0), None)).await.unwrap(), Update::Done);
@@ -117,7 +118,10 @@ async fn a_full_server_gives_out_credits_and_forgets_usage() {
         let taken = write(1, balance(9 - revision, revision), Some(revision - 1));
         assert_eq!(store.apply(&taken).await.unwrap(), Update::Done);
     }
-    assert_eq!(store.balances(&[record(1).id]).await.unwrap(), [(record(1).id, balance(0, 9))]);
+    assert_eq!(
+        store.balances(&[record(1).id]).await.unwrap().items,
+        [(record(1).id, balance(0, 9))]
+    );
     // A key is revoked and its balance set to nothing in one.
     let mut revoked = record(1);
     (revoked.revoked_at, revoked.revision) = (Some(at(5)), 1);
@@ -139,7 +143,7 @@ async fn a_full_server_gives_out_credits_and_forgets_usage() {
     }
     assert_eq!(stored(&store, record(1).id).await.revision, 1);
     let lines = [record(1).id, record(2).id];
-    assert_eq!(store.balances(&lines).await.unwrap(), [(record(1).id, balance(0, 10))]);
+    assert_eq!(store.balances(&lines).await.unwrap().items, [(record(1).id, balance(0, 10))]);
 
     // Room can be made.
     let all = UsageQuery::new(at(i64::MIN), at(i64::MAX));
@@ -147,7 +151,7 @@ async fn a_full_server_gives_out_credits_and_forgets_usage() {
     assert_eq!(store.forget_usage(at(1)).await.unwrap(), 1);
     assert_eq!(store.usage(&all).await.unwrap().len(), 1);
     assert_eq!(store.purge(at(6), None).await.unwrap(), 1);
-    assert_eq!(store.balances(&lines).await.unwrap(), []);
+    assert_eq!(store.balances(&lines).await.unwrap().items, []);
     let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "0"]);
     store.record_usage(&usage).await.unwrap();
     assert_eq!(store.usage(&all).await.unwrap().len(), 2);

@@ -41,7 +41,7 @@ pub(crate) async fn open() -> Option<(RedisStore, Prefix)> {
 }
 
 /// What the names of the keys in Redis end with.
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 17] = [
     "schema",
     "keys",
     "digests",
@@ -57,6 +57,8 @@ const PARTS: [&str; 15] = [
     "usage",
     "usage_hours",
     "usage_lines",
+    "acts",
+    "act_times",
 ];
 
 /// A key that is in every index there is.

@@ -127,18 +127,18 @@ async fn changes(step: &Step, memory: &MemoryStore) -> Changes {
         if changes.balances.iter().any(|update| update.line == line) {
             continue;
         }
-        let old = memory.balances(&[line]).await.unwrap().pop().map(|(_, old)| old.revision);
+        let old = memory.balances(&[line]).await.unwrap().items.pop().map(|(_, old)| old.revision);
         let expected = if *is_fresh { old } else { old.map_or(Some(0), |old| old.checked_sub(1)) };
         let mut balance = Balance::new(*remaining, None, at(0));
         balance.revision = expected.map_or(0, |old| old + 1);
-        changes.balances.push(BalanceUpdate { line, balance, expected });
+        changes.balances.push(BalanceUpdate { line, balance, expected, due: None });
     }
     changes
 }
 
 async fn balances(store: &impl KeyRepository) -> Vec<(KeyId, Balance)> {
     let lines = LINES.map(|line| record(line).id);
-    let mut balances = store.balances(&lines).await.unwrap();
+    let mut balances = store.balances(&lines).await.unwrap().items;
     balances.sort_by_key(|(line, _)| *line);
     balances
 }

@@ -88,6 +88,7 @@ async fn a_store_of_version_1_is_brought_up_to_date() {
     after.insert(prefix.key("schema"), before[&prefix.key("schema")].clone());
     assert_eq!(after, before);
     let expected = sizes([
+        ("acts", "0"),
         ("balances", "0"),
         ("keys", "4"),
         ("legacy", "0"),
@@ -95,7 +96,7 @@ async fn a_store_of_version_1_is_brought_up_to_date() {
         ("requests", "0"),
         ("usage", "0"),
         ("usage_hours", "0"),
-        ("version", "3"),
+        ("version", "4"),
     ]);
     assert_eq!(schema, expected);
 
@@ -145,6 +146,7 @@ async fn a_store_of_version_2_is_brought_up_to_date() {
     let in_line = |line: u64, number: u64| format!("{}:{}", record(line).id, record(number).id);
     assert_eq!(lines, [in_line(2, 3), in_line(7, 1)].map(|name| (name, "0".to_owned())).into());
     let expected = sizes([
+        ("acts", "0"),
         ("balances", "0"),
         ("keys", "5"),
         ("legacy", "1"),
@@ -152,7 +154,7 @@ async fn a_store_of_version_2_is_brought_up_to_date() {
         ("requests", "1"),
         ("usage", "0"),
         ("usage_hours", "0"),
-        ("version", "3"),
+        ("version", "4"),
     ]);
     assert_eq!(schema, expected);
 
@@ -232,6 +234,22 @@ async fn many_keys_are_brought_up_to_date_in_steps() {
     assert!(!prefix.keys().contains(&prefix.key("lines")), "{:?}", prefix.keys());
 }
 
+/// Version 3 knew lines, and a migration to it that was given up goes on with the next.
+#[tokio::test]
+async fn an_upgrade_goes_on_where_the_last_one_was_given_up() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = old_store(&prefix, 3_000).await;
+    prefix.one_step_of_migration();
+    let mut other = prefix.connect();
+    let schema = prefix.key("schema");
+    let _: u64 = run(&mut other, &["HDEL", &schema, "acts"]);
+    let _: u64 = run(&mut other, &["HSET", &schema, "version", "3"]);
+    store.migrate().await.unwrap();
+    let schema = prefix.contents().remove(&schema).unwrap();
+    assert_eq!((&*schema["version"], &*schema["lines"], &*schema["acts"]), ("4", "1000", "0"));
+    assert!(!schema.contains_key("unlined"));
+}
+
 /// A row that nobody can read does not keep the others from being brought up to date.
 #[tokio::test]
 async fn a_broken_key_does_not_stop_an_upgrade() {
@@ -249,7 +267,7 @@ async fn a_broken_key_does_not_stop_an_upgrade() {
 /// What is to be new must not be somebody else's.
 #[tokio::test]
 async fn keys_of_another_program_stop_an_upgrade() {
-    let new = ["balances", "lines", "usage", "usage_hours", "usage_lines"];
+    let new = ["balances", "lines", "usage", "usage_hours", "usage_lines", "acts", "act_times"];
     for (version, older) in [(VERSION_1, &["requests", "legacy"][..]), (VERSION_2, &[])] {
         let Some(prefix) = Prefix::new() else { return };
         restore(&prefix, version);

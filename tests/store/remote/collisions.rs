@@ -115,7 +115,7 @@ pub(crate) async fn a_deadlock_over_balances_is_tried_again<R: Remote>(database:
     let written = |number, revision, expected| {
         let mut balance = balance.clone();
         balance.revision = revision;
-        BalanceUpdate { line: record(number).id, balance, expected }
+        BalanceUpdate { line: record(number).id, balance, expected, due: None }
     };
     let of = |balances: Vec<_>| Changes { balances, ..Changes::default() };
     store.apply(&of(vec![written(1, 0, None), written(2, 0, None)])).await.unwrap();
@@ -126,7 +126,7 @@ pub(crate) async fn a_deadlock_over_balances_is_tried_again<R: Remote>(database:
     assert_eq!(tried_again::<R, _>(database, lock, take).await, Update::Done);
     assert_eq!(stored(&store, record(1).id).await, record(1));
     for number in 1..=2 {
-        let found = store.balances(&[record(number).id]).await.unwrap();
+        let found = store.balances(&[record(number).id]).await.unwrap().items;
         assert_eq!(found, [(record(number).id, written(number, 1, None).balance)]);
     }
 }

@@ -110,7 +110,7 @@ pub(crate) async fn a_row_that_does_not_read_as_a_balance_is_an_error<R: Remote>
         R::id(&hex_of(&record(1)).0)
     );
     session.run(&row).await.unwrap();
-    assert_eq!(store.balances(&[line]).await.unwrap()[0].1.remaining, 1);
+    assert_eq!(store.balances(&[line]).await.unwrap().items[0].1.remaining, 1);
     for (column, value, good) in [
         ("remaining", "-1", "1"),
         ("epoch", "-1", "3"),

@@ -1,0 +1,70 @@
+//! What a request with an id does once, however often it is sent.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{KeyManager, ManageError, create::request_digest, validate};
+use crate::{
+    KeyId, KeyRecord,
+    store::{RequestRecord, StoreError},
+};
+
+/// What a request asks for, as far as a repetition must ask for the same.
+#[derive(Clone, Copy)]
+pub(super) struct Act {
+    pub(super) name: &'static str,
+    pub(super) key: KeyId,
+    /// How many credits, if that is what it is about.
+    pub(super) amount: u64,
+}
+
+impl KeyManager {
+    /// The record that a request with this id is to leave in the key's line; `None` for a request
+    /// without an id.
+    pub(super) fn request_of(
+        &self,
+        act: Act,
+        line: KeyId,
+        request_id: Option<&str>,
+    ) -> Result<Option<RequestRecord>, ManageError> {
+        let Some(request_id) = request_id else { return Ok(None) };
+        validate::request_id(request_id)?;
+        let request = request_digest(self.access.owner(), request_id);
+        let mut record = RequestRecord::new(line, request, act.name, act.key);
+        record.amount = act.amount;
+        record.actor.clone_from(&self.access.actor);
+        Ok(Some(record))
+    }
+
+    /// What the same request has done before, if it has. A repository that cannot keep requests
+    /// says so here, before anything is done.
+    pub(super) async fn done_before<T: DeserializeOwned>(
+        &self,
+        request: Option<&RequestRecord>,
+    ) -> Result<Option<T>, ManageError> {
+        let Some(request) = request else { return Ok(None) };
+        let found = self.repository.request(request.line, &request.request).await?;
+        let Some(found) = found else { return Ok(None) };
+        if (&found.act, found.key, found.amount) != (&request.act, request.key, request.amount) {
+            return Err(ManageError::RequestIdReused);
+        }
+        let result = serde_json::from_str(&found.result).map_err(StoreError::corrupt)?;
+        Ok(Some(result))
+    }
+}
+
+/// The record, with what came of the request.
+pub(super) fn with_result(
+    request: Option<RequestRecord>,
+    result: &impl Serialize,
+) -> Option<RequestRecord> {
+    request.map(|request| RequestRecord {
+        // Serialising fails only for maps with keys that are not text, and no result has one.
+        result: serde_json::to_string(result).unwrap_or_default().into(),
+        ..request
+    })
+}
+
+/// Whether a key spends credits.
+pub(super) fn spends(key: &KeyRecord) -> bool {
+    key.details.credits.is_some()
+}

@@ -1,0 +1,311 @@
+//! Adding to a balance, and taking from it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    KeyManager, ManageError,
+    change::{Done, revised},
+    once::{Act, spends, with_result},
+};
+use crate::{
+    Balance, KeyAction, KeyId, KeyRecord, Timestamp,
+    limit::MOST_CREDITS,
+    store::{BalanceUpdate, Changes, Update},
+};
+
+/// Credits to add to a balance: see [`KeyManager::top_up`]. A number is that many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopUp {
+    /// How many.
+    pub amount: u64,
+    /// The caller's name for the request, so that it adds once however often it is repeated: 1 to
+    /// 255 visible ASCII characters. Each line of keys, and each handle's owner, has names of its
+    /// own.
+    pub request_id: Option<String>,
+}
+
+/// Credits to take from a balance, as for a refund: see [`KeyManager::deduct`]. A number is that
+/// many, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deduction {
+    /// How many.
+    pub amount: u64,
+    /// Whether what is left is taken where that is less; otherwise nothing is.
+    pub or_less: bool,
+    /// See [`TopUp::request_id`].
+    pub request_id: Option<String>,
+}
+
+/// What [`KeyManager::deduct`] has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deducted {
+    /// How many credits.
+    pub amount: u64,
+    /// The balance afterwards.
+    pub balance: Balance,
+}
+
+impl TopUp {
+    /// So many credits.
+    pub fn new(amount: u64) -> Self {
+        Self { amount, request_id: None }
+    }
+
+    /// Names the request, so that it adds once.
+    #[must_use]
+    pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into());
+        self
+    }
+}
+
+impl From<u64> for TopUp {
+    fn from(amount: u64) -> Self {
+        Self::new(amount)
+    }
+}
+
+impl Deduction {
+    /// So many credits, or none where there are not enough.
+    pub fn new(amount: u64) -> Self {
+        Self { amount, or_less: false, request_id: None }
+    }
+
+    /// Takes what is left where that is less.
+    #[must_use]
+    pub fn or_less(mut self) -> Self {
+        self.or_less = true;
+        self
+    }
+
+    /// Names the request, so that it takes once.
+    #[must_use]
+    pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into());
+        self
+    }
+}
+
+impl From<u64> for Deduction {
+    fn from(amount: u64) -> Self {
+        Self::new(amount)
+    }
+}
+
+impl KeyManager {
+    /// Adds credits to the balance of a key's line, and returns it. It ends at 2⁶³ − 1.
+    ///
+    /// The keys of the line get another revision, so that nodes that refuse them as exhausted learn
+    /// of it with the changed key. To set a balance anew, see [`KeyPatch::credits`].
+    ///
+    /// With a [`request_id`](TopUp::request_id), a repetition adds nothing and returns what the
+    /// first request returned. The same id with another amount, for another key of the line or for
+    /// another act is [`RequestIdReused`](ManageError::RequestIdReused). Ids are kept for 30 days
+    /// at least, until a [purge](Self::purge) after that. A repository that cannot keep them is a
+    /// [`Store`](ManageError::Store) error of kind
+    /// [`Unsupported`](crate::store::StoreErrorKind::Unsupported), and nothing is added.
+    ///
+    /// A key that spends no credits is [`NoCredits`](ManageError::NoCredits).
+    ///
+    /// On a handle [`for_owner`](Self::for_owner), this and setting a balance work as on any other:
+    /// a handle says whose keys are changed, and not which of their fields. An application that
+    /// gives owners such a handle keeps these two to itself, as the management routes do.
+    ///
+    /// ```
+    /// use tower_api_key::{KeyManager, NewCredits, NewKey, TopUp, store::MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = KeyManager::new(MemoryStore::new());
+    /// let credits = NewCredits { remaining: 1_000, refill: None };
+    /// let new = NewKey { credits: Some(credits), ..NewKey::named("CI of the shop") };
+    /// let key = manager.create(new).await?.record;
+    /// assert_eq!(manager.top_up(key.id, 500).await?.remaining, 1_500);
+    ///
+    /// let paid = TopUp::new(500).with_request_id("invoice-17");
+    /// assert_eq!(manager.top_up(key.id, paid.clone()).await?.remaining, 2_000);
+    /// assert_eq!(manager.top_up(key.id, paid).await?.remaining, 2_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`KeyPatch::credits`]: super::KeyPatch::credits
+    pub async fn top_up(
+        &self,
+        id: KeyId,
+        top_up: impl Into<TopUp> + Send,
+    ) -> Result<Balance, ManageError> {
+        let TopUp { amount, request_id } = top_up.into();
+        let change = Change { act: "top_up", amount, adds: true, or_less: false };
+        self.adjust(id, change, request_id).await.map(|done| done.balance)
+    }
+
+    /// Takes credits from the balance of a key's line, as for a refund, and says how many.
+    ///
+    /// Where there are less, it is [`NotEnoughCredits`](ManageError::NotEnoughCredits), which says
+    /// how many there are, or takes those if it [may](Deduction::or_less). The balance never
+    /// becomes less than nothing.
+    ///
+    /// What this node has taken to spend is given back first where it is needed. What other nodes
+    /// have taken is spent already, as far as this goes: what they do not use comes back after some
+    /// seconds.
+    ///
+    /// A [`request_id`](Deduction::request_id) and a key without credits are as for
+    /// [`top_up`](Self::top_up).
+    ///
+    /// ```
+    /// use tower_api_key::{Deduction, KeyManager, ManageError, NewCredits, NewKey, store::MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = KeyManager::new(MemoryStore::new());
+    /// let credits = NewCredits { remaining: 1_000, refill: None };
+    /// let new = NewKey { credits: Some(credits), ..NewKey::named("CI of the shop") };
+    /// let key = manager.create(new).await?.record;
+    ///
+    /// assert_eq!(manager.deduct(key.id, 600).await?.balance.remaining, 400);
+    /// let refused = manager.deduct(key.id, 600).await;
+    /// assert!(matches!(refused, Err(ManageError::NotEnoughCredits { remaining: 400 })));
+    /// assert_eq!(manager.deduct(key.id, Deduction::new(600).or_less()).await?.amount, 400);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn deduct(
+        &self,
+        id: KeyId,
+        deduction: impl Into<Deduction> + Send,
+    ) -> Result<Deducted, ManageError> {
+        let Deduction { amount, or_less, request_id } = deduction.into();
+        let act = if or_less { "deduct_or_less" } else { "deduct" };
+        self.adjust(id, Change { act, amount, adds: false, or_less }, request_id).await
+    }
+
+    async fn adjust(
+        &self,
+        id: KeyId,
+        change: Change,
+        request_id: Option<String>,
+    ) -> Result<Deducted, ManageError> {
+        let mut has_recalled = false;
+        loop {
+            let line = self.line_of(id).await?;
+            let Some(key) = line.first() else { return Err(ManageError::NotFound) };
+            let lineage = key.lineage();
+            let act = Act { name: change.act, key: id, amount: change.amount };
+            let request = self.request_of(act, lineage, request_id.as_deref())?;
+            if let Some(done) = self.done_before::<Outcome>(request.as_ref()).await? {
+                return Ok(done.into());
+            }
+            let balances = self.repository.balances(&[lineage]).await?;
+            let Some(old) = balances.of(lineage).filter(|_| spends(key)) else {
+                return Err(ManageError::NoCredits);
+            };
+            let current = old.at(balances.now);
+            let amount = match change.amount_of(current.remaining) {
+                Some(amount) if amount == change.amount => amount,
+                // What this node holds is to be taken as well.
+                _ if !has_recalled => {
+                    self.recall(lineage).await?;
+                    has_recalled = true;
+                    continue;
+                }
+                Some(amount) => amount,
+                None => {
+                    return Err(ManageError::NotEnoughCredits { remaining: current.remaining });
+                }
+            };
+            let remaining = if change.adds {
+                current.remaining.saturating_add(amount).min(MOST_CREDITS)
+            } else {
+                current.remaining.saturating_sub(amount)
+            };
+            let update = BalanceUpdate::of(lineage, old, Balance { remaining, ..current });
+            let mut balance = update.balance.clone();
+            balance.remaining = remaining.saturating_add(self.held_of(lineage, balance.epoch));
+            let done = Deducted { amount, balance };
+            if amount == 0 && request.is_none() {
+                return Ok(done);
+            }
+            let now = self.clock.now();
+            let detail =
+                format!("{amount} credits {}", if change.adds { "added" } else { "taken" });
+            let event = Done { action: KeyAction::Updated, detail: Some(detail.into()) };
+            let spending = line.iter().filter(|key| spends(key));
+            let mut changes = Changes {
+                updates: spending.map(|key| revised(key, KeyRecord::clone(key), now)).collect(),
+                balances: vec![update],
+                requests: with_result(request, &Outcome::from(&done)).into_iter().collect(),
+                events: vec![self.event(now, event, Some(key))?],
+                ..Changes::default()
+            };
+            // As everybody does who writes several keys, so that nobody waits for the other.
+            changes.updates.sort_by_key(|update| update.record.id);
+            // Each `Stale` means that somebody else got on, so this cannot go round for ever.
+            if self.apply(&changes).await? == Update::Done {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Has this node give back what it holds of a line.
+    async fn recall(&self, line: KeyId) -> Result<(), ManageError> {
+        match &self.credits {
+            Some(credits) => Ok(credits.recall(line).await?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is done to a balance.
+#[derive(Clone, Copy)]
+struct Change {
+    act: &'static str,
+    amount: u64,
+    adds: bool,
+    or_less: bool,
+}
+
+impl Change {
+    /// How many credits are added or taken where so many remain; `None` if there are too few.
+    fn amount_of(&self, remaining: u64) -> Option<u64> {
+        if self.adds || self.amount <= remaining {
+            return Some(self.amount);
+        }
+        self.or_less.then_some(remaining)
+    }
+}
+
+/// [`Deducted`] as it is kept for a repetition.
+#[derive(Serialize, Deserialize)]
+struct Outcome {
+    amount: u64,
+    remaining: u64,
+    refill: Option<crate::Refill>,
+    since: Timestamp,
+    next_refill_at: Option<Timestamp>,
+    granted: i64,
+    epoch: u64,
+    revision: u64,
+}
+
+impl From<&Deducted> for Outcome {
+    fn from(done: &Deducted) -> Self {
+        let Balance { remaining, refill, since, next_refill_at, granted, epoch, revision } =
+            done.balance;
+        let amount = done.amount;
+        Self { amount, remaining, refill, since, next_refill_at, granted, epoch, revision }
+    }
+}
+
+impl From<Outcome> for Deducted {
+    fn from(outcome: Outcome) -> Self {
+        let Outcome { amount, remaining, refill, since, next_refill_at, granted, epoch, revision } =
+            outcome;
+        let balance =
+            Balance { remaining, refill, since, next_refill_at, granted, epoch, revision };
+        Self { amount, balance }
+    }
+}

@@ -1,0 +1,38 @@
+//! A request that was done once, as JSON. The scripts add `at`.
+
+use serde_json::Value;
+
+use super::record::{Fields, Unreadable, object};
+use crate::{KeyDigest, store::RequestRecord};
+
+pub(super) fn write(request: &RequestRecord) -> String {
+    let text = |text: &str| Some(Value::from(text));
+    object([
+        ("line", text(&request.line.to_string())),
+        ("request", text(&request.request.to_hex())),
+        ("act", text(&request.act)),
+        ("key", text(&request.key.to_string())),
+        ("amount", text(&request.amount.to_string())),
+        ("actor", request.actor.as_deref().map(Value::from)),
+        ("result", text(&request.result)),
+    ])
+}
+
+pub(super) fn read(json: &str) -> Result<RequestRecord, Unreadable> {
+    let mut fields = Fields::parse(json)?;
+    let line = fields.id("line")?.ok_or(Unreadable("line"))?;
+    let request = fields.parsed("request", KeyDigest::from_hex)?;
+    let act = fields.text("act")?.ok_or(Unreadable("act"))?;
+    let key = fields.id("key")?.ok_or(Unreadable("key"))?;
+    let mut record = RequestRecord::new(line, request, act, key);
+    record.at = fields.time("at")?.ok_or(Unreadable("at"))?;
+    record.amount = fields.parsed("amount", |text| text.parse().ok())?;
+    record.actor = fields.text("actor")?;
+    record.result = fields.text("result")?.ok_or(Unreadable("result"))?;
+    Ok(record)
+}
+
+/// Where it is kept.
+pub(super) fn field(line: crate::KeyId, request: &KeyDigest) -> String {
+    format!("{line}:{}", request.to_hex())
+}

@@ -1,0 +1,47 @@
+//! [`RequestRecord`]: what a request has done that must be done once.
+
+use std::time::Duration;
+
+use crate::{KeyDigest, KeyId, Text, Timestamp};
+
+/// How long requests are kept at least.
+pub(crate) const KEPT: Duration = Duration::from_hours(30 * 24);
+
+/// What a request with an id of its own has done to a line of keys. While the repository keeps it,
+/// no other request with that id can do anything to the same line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestRecord {
+    /// The line of keys, by its first key.
+    pub line: KeyId,
+    /// What the caller's id of the request hashes to. Unique in its line.
+    pub request: KeyDigest,
+    /// When it was written, by the [clock](super::Balances::now) of the repository, which sets it.
+    pub at: Timestamp,
+    /// What was done, such as `top_up`.
+    pub act: Text,
+    /// The key that it was done to.
+    pub key: KeyId,
+    /// How many credits were asked for.
+    pub amount: u64,
+    /// The actor in whose name it was done.
+    pub actor: Option<Text>,
+    /// What came of it, for the answer to the same request.
+    pub result: Text,
+}
+
+impl RequestRecord {
+    /// What a request is about to do.
+    pub fn new(line: KeyId, request: KeyDigest, act: impl Into<Text>, key: KeyId) -> Self {
+        Self {
+            line,
+            request,
+            at: Timestamp::UNIX_EPOCH,
+            act: act.into(),
+            key,
+            amount: 0,
+            actor: None,
+            result: Text::default(),
+        }
+    }
+}
