@@ -14,7 +14,11 @@ use tower_api_key::{
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{business, docs, me, problem, query};
+use crate::{
+    business,
+    cors::{self, Origins},
+    docs, me, problem, query,
+};
 
 /// Routes are added to one of the groups. Only what stands in `open` needs no key, and outside the
 /// groups there is only the answer that there is nothing. Each group says in the document what its
@@ -23,6 +27,7 @@ pub(crate) fn router(
     keys: KeyManager,
     admin: FixedStore,
     throttle: Option<&FailureThrottle>,
+    origins: &Origins,
 ) -> Result<Router, Box<dyn Error>> {
     let key_layer = throttled(key_layer(&keys)?, throttle);
     let admin_layer = throttled(admin_layer(admin)?, throttle);
@@ -41,8 +46,14 @@ pub(crate) fn router(
         docs::document([open_document, with_key_document, inventory_document, management_document]);
 
     let known_query = middleware::from_fn(query::known);
+    let business = finished(with_key.merge(inventory).route_layer(known_query)).layer(key_layer);
+    // Never on the management routes: no page of another origin has business there.
+    let business = match cors::layer(origins) {
+        Some(cors) => business.layer(cors),
+        None => business,
+    };
     Ok(finished(open.merge(docs::routes(document)))
-        .merge(finished(with_key.merge(inventory).route_layer(known_query)).layer(key_layer))
+        .merge(business)
         .nest(MANAGEMENT, management_router(keys.clone(), Guard::keys(admin_layer)))
         .fallback(problem::no_such_path)
         .with_state(keys))

@@ -8,16 +8,14 @@ use axum::{
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::timeout_at;
 
-use crate::{problem::Problem, serve::Deadline};
+use crate::{
+    problem::Problem,
+    serve::{DISCARD, is_late},
+};
 
 /// The largest body that is read as JSON.
-const LIMIT: usize = 64 * 1024;
-
-/// Of a body that is too large, this much is still taken from the network, so that a client that
-/// is busy sending comes to read why it was refused. Whoever has more is cut off.
-const DISCARD: usize = 1024 * 1024;
+const LIMIT: u64 = 64 * 1024;
 
 /// A JSON object that holds a `T`, or nothing at all.
 pub(crate) struct OptionalJsonObject<T>(pub(crate) T);
@@ -46,41 +44,27 @@ impl<S: Sync> FromRequest<S> for AnyJson {
     }
 }
 
-/// The whole body, if it comes in time.
-async fn read(request: Request) -> Result<Bytes, Problem> {
-    let deadline = Deadline::of(request.extensions());
-    timeout_at(deadline, read_patiently(request)).await.unwrap_or_else(|_| {
-        let detail = "The body took too long to arrive.";
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail))
-    })
-}
-
 /// The whole body, however it is framed.
-async fn read_patiently(request: Request) -> Result<Bytes, Problem> {
+async fn read(request: Request) -> Result<Bytes, Problem> {
     let (head, mut body) = request.into_parts();
     let too_large = || {
         let detail = format!("The body must be at most {} KiB.", LIMIT / 1024);
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
     };
-    if body.size_hint().lower() > DISCARD as u64 {
+    if body.size_hint().lower() > DISCARD {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "The body ended early.")
-        })?;
+        let frame = frame.map_err(|error| unreadable(&error))?;
         let Ok(data) = frame.into_data() else { continue };
-        length += data.len();
-        if length <= LIMIT {
-            bytes.extend_from_slice(&data);
-        } else if length > DISCARD {
-            break;
+        length += data.len() as u64;
+        if length > LIMIT {
+            // Of the rest, the server takes care.
+            return Err(too_large());
         }
-    }
-    if length > LIMIT {
-        return Err(too_large());
+        bytes.extend_from_slice(&data);
     }
     if length > 0 && !may_be_json(&head.headers) {
         return Err(Problem::new(
@@ -90,6 +74,15 @@ async fn read_patiently(request: Request) -> Result<Bytes, Problem> {
         ));
     }
     Ok(bytes.into())
+}
+
+fn unreadable(error: &axum::Error) -> Problem {
+    if is_late(error) {
+        let detail = "The body took too long to arrive.";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail)
+    } else {
+        Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "The body ended early.")
+    }
 }
 
 /// Whether the content type is JSON (`application/json`, `application/…+json`) or is not given.

@@ -1,8 +1,17 @@
 //! What the environment says.
 
-use std::{env, error::Error, fmt, num::NonZeroU32, time::Duration};
+use std::{
+    env,
+    error::Error,
+    fmt,
+    net::IpAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use tower_api_key::{KeyFormat, SecretKey, store::FixedStore};
+
+use crate::cors::Origins;
 
 /// The administrator's key.
 pub(crate) const ADMIN_VARIABLE: &str = "ADMIN_API_KEY";
@@ -16,8 +25,12 @@ pub(crate) struct Config {
     pub(crate) cache_ttl: Duration,
     /// How many bad keys an address may send a minute; `None` for any number.
     pub(crate) failures_per_minute: Option<NonZeroU32>,
-    /// How long a client may take to send a request's head, and again for its body.
+    /// How long a client may take to send a request's head, again for its body, and again to take
+    /// a part of the answer.
     pub(crate) client_timeout: Duration,
+    pub(crate) max_connections: usize,
+    /// Of web pages that may call the business routes.
+    pub(crate) origins: Origins,
     /// Holds the administrator's key, as a digest.
     pub(crate) admin: FixedStore,
     /// The administrator's key, if it was made for this run and has to be shown.
@@ -32,6 +45,8 @@ impl Config {
         if client_timeout.is_zero() {
             return Err("CLIENT_TIMEOUT is no time at all".into());
         }
+        let origins = Origins::parse(&variable("CORS_ORIGINS", "*")?)
+            .map_err(|error| format!("CORS_ORIGINS: {error}"))?;
         let failures: u32 = variable("FAILURES_PER_MINUTE", "0")?
             .parse()
             .map_err(|_| "FAILURES_PER_MINUTE is not a number")?;
@@ -47,6 +62,8 @@ impl Config {
             cache_ttl,
             failures_per_minute: NonZeroU32::new(failures),
             client_timeout,
+            max_connections: max_connections()?,
+            origins,
             admin,
             generated_admin_key,
         })
@@ -54,6 +71,30 @@ impl Config {
 }
 
 impl Config {
+    /// Whether the administrator's key is good enough for the address where it is taken. The words
+    /// that a person thinks up are found by who can try them, or find their digest in a copy.
+    pub(crate) fn check_admin_key(&self, at: IpAddr) -> Result<(), Box<dyn Error>> {
+        let is_local = at.to_canonical().is_loopback();
+        if !is_local && self.generated_admin_key.is_some() {
+            let error = format!(
+                "{ADMIN_VARIABLE} is not set, and ADDR={} is not of this machine alone: set it to \
+                 a key that `openssl rand -hex 32` makes",
+                self.address
+            );
+            return Err(error.into());
+        }
+        match self.admin.clone().refusing_weak_keys() {
+            Ok(_) => Ok(()),
+            Err(weak) if is_local => {
+                tracing::warn!("{weak}; at another ADDR than this machine's it is refused");
+                Ok(())
+            }
+            Err(weak) => {
+                Err(format!("{weak}; ADDR={} is not of this machine alone", self.address).into())
+            }
+        }
+    }
+
     /// A Redis that all nodes have, and the variable that names it.
     pub(crate) fn shared_redis(&self) -> Option<(&'static str, &StoreUrl)> {
         let named = [("REDIS_URL", self.redis.as_ref()), ("DATABASE_URL", Some(&self.database))];
@@ -71,6 +112,38 @@ fn admin_key() -> Result<(FixedStore, Option<SecretKey>), Box<dyn Error>> {
     }
     let key = KeyFormat::new("admin")?.generate()?;
     Ok((FixedStore::new().with_key(ADMIN_VARIABLE, key.expose())?, Some(key)))
+}
+
+/// As many as `MAX_CONNECTIONS` says, or as fit.
+fn max_connections() -> Result<usize, String> {
+    let fitting = fitting_connections();
+    let chosen = variable("MAX_CONNECTIONS", "")?;
+    if chosen.is_empty() {
+        return Ok(fitting.min(1024));
+    }
+    let chosen: NonZeroUsize =
+        chosen.parse().map_err(|_| "MAX_CONNECTIONS is not a number of connections")?;
+    if chosen.get() > fitting {
+        return Err(format!(
+            "MAX_CONNECTIONS={chosen} is more than fit: with `ulimit -n`, {fitting} do"
+        ));
+    }
+    Ok(chosen.get())
+}
+
+/// Files that are open beside connections: of the database, of Redis, of the program itself.
+#[cfg(unix)]
+fn fitting_connections() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+
+    const OTHERS: u64 = 64;
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(usize::MAX).max(1)
+}
+
+#[cfg(not(unix))]
+const fn fitting_connections() -> usize {
+    usize::MAX
 }
 
 fn variable(name: &str, default: &str) -> Result<String, String> {

@@ -14,8 +14,10 @@
 //! | `CACHE_TTL` | `30` | seconds that a key is cached, 0 for not at all |
 //! | `REDIS_URL` | | carries changes to other nodes at once (PostgreSQL and Redis do so without), and counts rate limits for all of them |
 //! | `FAILURES_PER_MINUTE` | `0` | bad keys that an address may send a minute before it has to wait, 0 for any number |
-//! | `CLIENT_TIMEOUT` | `10` | seconds that a client may take to send a request's head, and again for its body |
-//! | `ADMIN_API_KEY` | made at start and printed | guards `/admin`, in `X-Admin-Key` |
+//! | `CLIENT_TIMEOUT` | `10` | seconds that a client may take to send a request's head, again for its body, and again to take any part of the answer |
+//! | `MAX_CONNECTIONS` | files that may be open less 64, at most 1024 | connections that may be open, at most 64 from an address that is not this machine's |
+//! | `CORS_ORIGINS` | `*` | origins whose web pages may call the business routes, with commas between; empty for none |
+//! | `ADMIN_API_KEY` | made at start and printed, if `ADDR` is of this machine alone | guards `/admin`, in `X-Admin-Key` |
 //! | `RUST_LOG` | `info` | what to log to stderr |
 
 mod app;
@@ -23,6 +25,7 @@ mod banner;
 mod body;
 mod business;
 mod config;
+mod cors;
 mod database;
 mod docs;
 mod limits;
@@ -47,6 +50,7 @@ use tower_api_key::{Credits, RateLimits, UsageRecorder};
 
 use config::Config;
 use database::Database;
+use serve::Slots;
 use shutdown::Signals;
 
 /// How long requests that are being answered may take once the server was told to stop.
@@ -71,6 +75,7 @@ struct Server {
     listener: TcpListener,
     router: Router,
     client_timeout: Duration,
+    slots: Slots,
     limits: RateLimits,
     credits: Credits,
     usage: UsageRecorder,
@@ -87,6 +92,7 @@ impl Server {
         let listener = TcpListener::bind(&config.address)
             .await
             .map_err(|error| format!("cannot listen on ADDR={}: {error}", config.address))?;
+        config.check_admin_key(listener.local_addr()?.ip())?;
         let database = Database::open(&config).await?;
         let usage = UsageRecorder::new(database.repository.clone());
         let limits = limits::open(&config).await?;
@@ -97,16 +103,36 @@ impl Server {
             .with_credits(credits.clone())
             .with_usage(usage.clone());
         let throttle = limits::throttle(&config);
-        let router = app::router(keys, config.admin.clone(), throttle.as_ref())?;
+        let origins = &config.origins;
+        let router = app::router(keys, config.admin.clone(), throttle.as_ref(), origins)?;
         banner::print(listener.local_addr()?, &config)?;
-        let client_timeout = config.client_timeout;
-        Ok(Self { listener, router, client_timeout, limits, credits, usage, database, signals })
+        let (client_timeout, slots) = (config.client_timeout, Slots::new(config.max_connections));
+        Ok(Self {
+            listener,
+            router,
+            client_timeout,
+            slots,
+            limits,
+            credits,
+            usage,
+            database,
+            signals,
+        })
     }
 
     /// Serves until a signal comes, then finishes what was begun.
     async fn run(self) {
-        let Self { listener, router, client_timeout, limits, credits, usage, database, signals } =
-            self;
+        let Self {
+            listener,
+            router,
+            client_timeout,
+            slots,
+            limits,
+            credits,
+            usage,
+            database,
+            signals,
+        } = self;
         let (stop, stopping) = oneshot::channel();
         let signal = async move {
             signals.received().await;
@@ -119,7 +145,7 @@ impl Server {
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
-            () = serve::serve(listener, router, client_timeout, signal) => {}
+            () = serve::serve(listener, router, slots, client_timeout, signal) => {}
             () = out_of_patience => tracing::warn!("some requests took too long to finish"),
         }
         limits.close().await;

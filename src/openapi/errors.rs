@@ -8,6 +8,8 @@ use super::responses::{problem, retry_after};
 type Error = (&'static str, &'static str);
 
 pub(super) const BODY: Error = ("incomplete_body", "The body ended early.");
+pub(super) const SLOW: Error =
+    ("slow_body", "The body took too long to arrive, where the server sets a time for that.");
 pub(super) const BAD_JSON: Error = ("malformed_json", "The body is not JSON.");
 pub(super) const BAD_PARAMETER: Error =
     ("invalid_parameter", "A parameter or header is wrong, see `field`.");

@@ -67,11 +67,16 @@ fn document(path: &str, caller: Caller) -> OpenApi {
     let path = path.trim_end_matches('/');
     let mut paths = Paths::new();
     for (method, below, name, operation) in operations(caller) {
-        let operation = operation
+        let mut operation = operation
             .operation_id(Some(caller.operation(name)))
             .tag("API keys")
             // Those of the path that the router is nested under, then its own.
-            .parameters(Some(parameters_of(path).chain(below.contains("{id}").then(key_id))));
+            .parameters(Some(parameters_of(path).chain(below.contains("{id}").then(key_id))))
+            .build();
+        if operation.request_body.is_some() {
+            let slow = problem(&[errors::SLOW]);
+            operation.responses.responses.insert("408".to_owned(), slow.into());
+        }
         let whole = format!("{path}{below}");
         let whole = if whole.is_empty() { "/" } else { &whole };
         paths.add_path_operation(whole, vec![method], operation);

@@ -111,7 +111,8 @@ fn bad_parameters_are_400_and_named() {
         ("limit=99999999999999999999", "limit"),
         ("cursor=x", "cursor"),
         ("cursor=", "cursor"),
-        ("limit=1&limit=2", "query"),
+        ("limit=1&limit=2", "limit"),
+        ("owner_id=user-1", "owner_id"),
     ] {
         let reply = server.admin("GET", &format!("/admin/api-keys?{query}"));
         assert_problem(&reply, 400, "invalid_parameter");

@@ -5,10 +5,13 @@
 
 mod admin;
 mod bad_input;
+mod browser;
 mod changes;
+mod connections;
 mod credentials;
 mod databases;
 mod docs;
+mod h2;
 mod hostile;
 mod leaks;
 mod limited;
@@ -22,6 +25,7 @@ mod restarts;
 mod routes;
 #[path = "../support/servers.rs"]
 mod servers;
+mod serving;
 mod shutdown;
 mod slow;
 mod start;

@@ -104,10 +104,14 @@ fn a_new_admin_key_is_made_at_each_start() {
 
 #[test]
 fn an_address_for_all_interfaces_is_shown_as_one_that_can_be_reached() {
-    let (_server, banner) =
-        started(command().env("ADDR", "0.0.0.0:0").env("DATABASE_URL", "memory:"));
+    let (_server, banner) = started(
+        command()
+            .env("ADDR", "0.0.0.0:0")
+            .env("DATABASE_URL", "memory:")
+            .env("ADMIN_API_KEY", ADMIN_KEY),
+    );
     assert!(banner.contains("http://127.0.0.1:") && !banner.contains("0.0.0.0"), "{banner}");
-    assert_tour(&run(&mut sh(&commands(&banner))));
+    assert_tour(&run(sh(&commands(&banner)).env("ADMIN_API_KEY", ADMIN_KEY)));
 }
 
 #[test]
@@ -166,6 +170,40 @@ fn a_bad_admin_key_is_refused_by_name() {
     );
 }
 
+/// At an address that others can reach, a key is neither made nor thought up.
+#[test]
+fn where_others_can_try_the_admin_key_must_be_a_good_one() {
+    const GUESSABLE: [&str; 3] =
+        ["admin-secret-2026", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "0123456789012345"];
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let on = |key: Option<&str>| {
+            let mut command = command();
+            command.env("ADDR", address).env("DATABASE_URL", "memory:");
+            command.envs(key.map(|key| ("ADMIN_API_KEY", key)));
+            command
+        };
+        let error = refused(&mut on(None));
+        assert!(error.contains("ADMIN_API_KEY is not set") && error.contains(address), "{error}");
+        assert!(error.contains("openssl rand -hex 32"), "{error}");
+        for key in GUESSABLE {
+            let error = refused(&mut on(Some(key)));
+            assert!(error.contains("\"ADMIN_API_KEY\" can be guessed"), "{error}");
+            assert!(error.contains("openssl rand -hex 32"), "{error}");
+            assert!(!error.contains(key), "{error}");
+        }
+        Server::start(&mut on(Some(ADMIN_KEY)));
+    }
+    for address in ["127.0.0.1:0", "127.0.0.2:0", "localhost:0"] {
+        for key in GUESSABLE {
+            let mut command = command();
+            command.env("ADDR", address).env("DATABASE_URL", "memory:").env("ADMIN_API_KEY", key);
+            let server = Server::start(&mut command);
+            server.wait_for_stderr("\"ADMIN_API_KEY\" can be guessed");
+            assert!(!server.stderr().contains(key));
+        }
+    }
+}
+
 /// Port 1 is nobody's.
 #[test]
 fn databases_that_cannot_be_used_are_refused_and_passwords_not_shown() {
@@ -195,6 +233,27 @@ fn what_else_cannot_be_used_is_refused_by_name() {
         ("CACHE_TTL", "-1"),
         ("CLIENT_TIMEOUT", "soon"),
         ("CLIENT_TIMEOUT", "0"),
+        ("MAX_CONNECTIONS", "0"),
+        ("MAX_CONNECTIONS", "-1"),
+        ("MAX_CONNECTIONS", "many"),
+        ("MAX_CONNECTIONS", "1000000000"),
+        ("CORS_ORIGINS", "shop.example"),
+        ("CORS_ORIGINS", "https://"),
+        ("CORS_ORIGINS", "https://shop.example/"),
+        ("CORS_ORIGINS", "https://shop.example/path"),
+        ("CORS_ORIGINS", "https://Shop.example"),
+        ("CORS_ORIGINS", "https://shop.example:443"),
+        ("CORS_ORIGINS", "https://shop.example:0"),
+        ("CORS_ORIGINS", "https://shop.example:x"),
+        ("CORS_ORIGINS", "https://user@shop.example"),
+        ("CORS_ORIGINS", "https://*.example"),
+        ("CORS_ORIGINS", "https://sh\u{f6}p.example"),
+        ("CORS_ORIGINS", "https://a.example,"),
+        ("CORS_ORIGINS", "https://a.example,,https://b.example"),
+        ("CORS_ORIGINS", "https://a.example https://b.example"),
+        ("CORS_ORIGINS", "*,https://a.example"),
+        ("CORS_ORIGINS", "null"),
+        ("CORS_ORIGINS", "https://[::1"),
         ("REDIS_URL", "hunter2"),
         ("REDIS_URL", "postgres://user:hunter2@localhost/keys"),
         ("REDIS_URL", "redis://:hunter2@localhost:1"),
@@ -204,6 +263,24 @@ fn what_else_cannot_be_used_is_refused_by_name() {
         let error = refused(&mut command);
         assert!(error.contains(variable), "{variable}={value}: {error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn origins_are_written_as_browsers_send_them() {
+    for origins in [
+        "*",
+        "",
+        "https://a.example",
+        " https://a.example , http://b.example:8080,https://xn--shp-5qa.example ",
+        "http://[::1]:3000,http://127.0.0.1,chrome-extension://abcdefghijklmnop",
+    ] {
+        let mut command = command();
+        command
+            .env("ADDR", "127.0.0.1:0")
+            .env("DATABASE_URL", "memory:")
+            .env("CORS_ORIGINS", origins);
+        Server::start(&mut command);
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) fn command() -> Command {
         "REDIS_URL",
         "CACHE_TTL",
         "CLIENT_TIMEOUT",
+        "MAX_CONNECTIONS",
+        "CORS_ORIGINS",
         "FAILURES_PER_MINUTE",
         "ADMIN_API_KEY",
         "RUST_LOG",

@@ -1,5 +1,7 @@
 //! JSON in both directions. What is wrong with a body, the answer says.
 
+use std::{error::Error, io};
+
 use axum::{
     body::{Body, HttpBody},
     extract::{FromRequest, Request},
@@ -59,9 +61,7 @@ impl<S: Sync> FromRequest<S> for JsonBody {
         let mut bytes = Vec::new();
         let mut length = 0;
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| {
-                Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "The body ended early.")
-            })?;
+            let frame = frame.map_err(|error| unreadable(&error))?;
             let Ok(data) = frame.into_data() else { continue };
             length += data.len();
             if length <= LIMIT {
@@ -82,6 +82,20 @@ impl<S: Sync> FromRequest<S> for JsonBody {
         }
         Ok(Self(bytes))
     }
+}
+
+/// A body whose error is a time-out came too late; every other one ended early.
+fn unreadable(error: &(dyn Error + 'static)) -> Problem {
+    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+    let is_late = causes.any(|error| {
+        let error = error.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    });
+    if is_late {
+        let detail = "The body took too long to arrive.";
+        return Problem::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail);
+    }
+    Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", "The body ended early.")
 }
 
 /// Whether the content type is JSON (`application/json`, `application/…+json`) or is not given.

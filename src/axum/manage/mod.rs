@@ -113,7 +113,9 @@ use crate::KeyManager;
 /// the key is another: of two administrators who change a key at once, one learns of the other.
 ///
 /// Errors are problem details (RFC 9457) with a stable `code`, also for unknown paths and methods.
-/// Nothing may be cached. Bodies have at most 64 KiB.
+/// Nothing may be cached. Bodies have at most 64 KiB. How long they may take is for the server to
+/// say: a body that fails with an [`io::Error`](std::io::Error) of kind
+/// [`TimedOut`](std::io::ErrorKind::TimedOut) is 408.
 ///
 /// # Who may do what
 ///

@@ -1,0 +1,136 @@
+//! What a connection is busy with, and until when it may go on like this.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+/// How long a connection stays that has no request. Pings are none.
+pub(crate) const IDLE: Duration = Duration::from_mins(1);
+
+/// Shared by a connection, its requests, and the slots, which ask it to make way for another.
+pub(crate) struct Activity {
+    state: Mutex<State>,
+    /// Tells the connection that it is to leave.
+    leave: Notify,
+    /// Tells the slots that it is idle, and may make way.
+    changed: Arc<Notify>,
+}
+
+struct State {
+    has_asked: bool,
+    /// Those whose answer is not sent yet.
+    requests: usize,
+    /// Of those, the ones whose answer is on its way.
+    sending: usize,
+    /// When one of these numbers, or an answer, last moved.
+    since: Instant,
+    is_leaving: bool,
+}
+
+/// Why a connection ends before its client wants it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It has sent no request in the time for a head.
+    Silent,
+    /// It had no request for long.
+    Idle,
+    /// It takes nothing of an answer.
+    Stalled,
+}
+
+impl Activity {
+    pub(super) fn new(changed: Arc<Notify>) -> Self {
+        let since = Instant::now();
+        let state = State { has_asked: false, requests: 0, sending: 0, since, is_leaving: false };
+        Self { state: Mutex::new(state), leave: Notify::new(), changed }
+    }
+
+    /// Until when it may go on like this, and what it is then. Without an `End` there is nothing
+    /// to wait for but the server itself.
+    pub(crate) fn due(&self, patience: Duration) -> (Instant, Option<End>) {
+        let state = self.state();
+        if !state.has_asked {
+            (state.since + patience, Some(End::Silent))
+        } else if state.requests == 0 {
+            (state.since + IDLE, Some(End::Idle))
+        } else if state.sending > 0 {
+            // Every answer here is ready as a whole, so it is the client who does not take it.
+            (state.since + patience, Some(End::Stalled))
+        } else {
+            (Instant::now() + patience, None)
+        }
+    }
+
+    /// Since when there was no request; `None` while there is one.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        (state.requests == 0).then_some(state.since)
+    }
+
+    pub(super) fn ask_to_leave(&self) {
+        self.state().is_leaving = true;
+        self.leave.notify_one();
+    }
+
+    /// Whether it was asked to, and no request came between.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.state().is_leaving
+    }
+
+    /// Waits until it is to leave.
+    pub(super) async fn asked_to_leave(&self) {
+        loop {
+            self.leave.notified().await;
+            if self.is_leaving() {
+                return;
+            }
+        }
+    }
+
+    /// A request has come. It is there until this is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        let mut state = self.state();
+        state.has_asked = true;
+        state.requests += 1;
+        state.since = Instant::now();
+        state.is_leaving = false;
+        Busy { activity: self.clone(), is_sending: false }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is being answered.
+pub(super) struct Busy {
+    activity: Arc<Activity>,
+    is_sending: bool,
+}
+
+impl Busy {
+    /// A part of the answer was taken, or all of it is ready.
+    pub(super) fn sends(&mut self) {
+        let mut state = self.activity.state();
+        if !self.is_sending {
+            self.is_sending = true;
+            state.sending += 1;
+        }
+        state.since = Instant::now();
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut state = self.activity.state();
+        state.requests -= 1;
+        state.sending -= usize::from(self.is_sending);
+        state.since = Instant::now();
+        if state.requests == 0 {
+            self.activity.changed.notify_one();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! One connection, from its first byte to its last.
+
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
+use http::{Request, Response};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+use tower::ServiceExt;
+
+use super::{
+    activity::{Activity, Busy, End},
+    request_body::Timely,
+    response_body::Sending,
+    slots::Slot,
+    stream::Stalling,
+};
+
+/// How long a client may take to learn that its idle connection ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// HTTP/1 and HTTP/2, as the client likes.
+pub(crate) fn protocols(patience: Duration) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(patience);
+    // A client that is gone does not answer.
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(patience)
+        .keep_alive_timeout(patience);
+    http
+}
+
+pub(crate) struct Connection {
+    pub(crate) peer: SocketAddr,
+    pub(crate) router: Router,
+    pub(crate) patience: Duration,
+    pub(crate) slot: Slot,
+}
+
+impl Connection {
+    pub(crate) async fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        http: auto::Builder<TokioExecutor>,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let Self { peer, router, patience, slot } = self;
+        let activity = slot.activity.clone();
+        let service = service_fn({
+            let activity = activity.clone();
+            move |request: Request<Incoming>| {
+                answer(router.clone(), request, peer, patience, activity.begin())
+            }
+        });
+        let stream = TokioIo::new(Stalling::new(stream, patience));
+        let mut served = pin!(http.serve_connection(stream, service));
+        let mut is_stopping = false;
+        let farewell = loop {
+            tokio::select! {
+                // An error is the client's: it went away, took too long, or speaks something else.
+                _ = served.as_mut() => return,
+                () = activity.asked_to_leave() => break Duration::ZERO,
+                end = ended(&activity, patience, is_stopping) => match end {
+                    End::Idle => break FAREWELL,
+                    End::Silent if is_stopping => break FAREWELL,
+                    End::Silent | End::Stalled => return,
+                },
+                // An error means that the server is gone already.
+                _ = stopping.wait_for(|stopping| *stopping), if !is_stopping => {
+                    is_stopping = true;
+                    served.as_mut().graceful_shutdown();
+                }
+            }
+        };
+        // It is served at least once more, which tells the client over HTTP/2.
+        served.as_mut().graceful_shutdown();
+        let _ = timeout(farewell, served).await;
+    }
+}
+
+/// Waits until a connection has to end.
+async fn ended(activity: &Arc<Activity>, patience: Duration, is_stopping: bool) -> End {
+    loop {
+        let (due, end) = activity.due(patience);
+        match end {
+            // Nothing more comes from it, but an answer to the last ping.
+            Some(end @ (End::Idle | End::Silent)) if is_stopping => return end,
+            Some(end) if due <= Instant::now() => return end,
+            // Looked at again: by then it may be busy with something else.
+            _ => sleep_until(due).await,
+        }
+    }
+}
+
+async fn answer(
+    router: Router,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    patience: Duration,
+    mut busy: Busy,
+) -> Result<Response<Body>, Infallible> {
+    let deadline = Instant::now() + patience;
+    let (mut request, unread) = Timely::of(request, deadline);
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let response = router.oneshot(request).await?;
+    unread.discard(response.status(), deadline).await;
+    busy.sends();
+    Ok(response.map(|body| Body::new(Sending::new(body, busy))))
+}

@@ -1,0 +1,140 @@
+//! How many connections there may be, in all and from one address, and which makes way for another.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use super::activity::Activity;
+
+/// How many connections an address may have. Loopback may have all: behind it is every client of a
+/// proxy on this machine.
+pub(crate) const MAX_OF_ADDRESS: usize = 64;
+
+/// How often the log says that every slot is taken.
+const REMINDER: Duration = Duration::from_mins(1);
+
+/// Every connection takes one of these.
+#[derive(Clone)]
+pub(crate) struct Slots(Arc<Shared>);
+
+struct Shared {
+    max: usize,
+    taken: Mutex<Taken>,
+    /// A slot is free, or its connection idle.
+    changed: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Taken {
+    connections: HashMap<u64, Arc<Activity>>,
+    of_address: HashMap<IpAddr, usize>,
+    next: u64,
+    warned_at: Option<Instant>,
+}
+
+/// Why there is no slot.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// All are taken.
+    Full,
+    /// This address has as many as it may have.
+    Address,
+}
+
+impl Slots {
+    pub(crate) fn new(max: usize) -> Self {
+        let (taken, changed) = (Mutex::default(), Arc::default());
+        Self(Arc::new(Shared { max, taken, changed }))
+    }
+
+    /// A slot for a client who waits for it. `None` if its address may have no more.
+    ///
+    /// When all are taken, the connection goes that has been without a request for the longest
+    /// time. If each has one, the client gets the slot of the first that is done: others wait
+    /// behind it, in the backlog of the system.
+    pub(crate) async fn take(&self, peer: IpAddr) -> Option<Slot> {
+        loop {
+            match self.try_take(peer) {
+                Ok(slot) => return Some(slot),
+                Err(Refused::Address) => return None,
+                Err(Refused::Full) => self.make_way(),
+            }
+            self.0.changed.notified().await;
+        }
+    }
+
+    pub(crate) fn try_take(&self, peer: IpAddr) -> Result<Slot, Refused> {
+        let address = peer.to_canonical();
+        let mut taken = self.taken();
+        let of_address = taken.of_address.get(&address).copied().unwrap_or_default();
+        if !address.is_loopback() && of_address >= MAX_OF_ADDRESS {
+            return Err(Refused::Address);
+        }
+        if taken.connections.len() >= self.0.max {
+            return Err(Refused::Full);
+        }
+        let id = taken.next;
+        taken.next += 1;
+        let activity = Arc::new(Activity::new(self.0.changed.clone()));
+        taken.connections.insert(id, activity.clone());
+        taken.of_address.insert(address, of_address + 1);
+        Ok(Slot { slots: self.clone(), id, address, activity })
+    }
+
+    /// Asks the connection to leave that is idle for the longest time, unless one is leaving.
+    fn make_way(&self) {
+        let mut taken = self.taken();
+        let now = Instant::now();
+        if taken.warned_at.is_none_or(|at| now.duration_since(at) >= REMINDER) {
+            taken.warned_at = Some(now);
+            tracing::warn!("all {} connections are taken, see MAX_CONNECTIONS", self.0.max);
+        }
+        let connections = || taken.connections.values();
+        if connections().any(|connection| connection.is_leaving()) {
+            return;
+        }
+        let idle =
+            connections().filter_map(|connection| Some((connection.idle_since()?, connection)));
+        if let Some((_, longest)) = idle.min_by_key(|(since, _)| *since) {
+            longest.ask_to_leave();
+        }
+    }
+
+    /// Waits until there is no connection.
+    pub(crate) async fn all_free(&self) {
+        while !self.taken().connections.is_empty() {
+            self.0.changed.notified().await;
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a connection, until this is dropped.
+pub(crate) struct Slot {
+    slots: Slots,
+    id: u64,
+    address: IpAddr,
+    pub(crate) activity: Arc<Activity>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut taken = self.slots.taken();
+        taken.connections.remove(&self.id);
+        if let Some(count) = taken.of_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                taken.of_address.remove(&self.address);
+            }
+        }
+        self.slots.0.changed.notify_one();
+    }
+}
