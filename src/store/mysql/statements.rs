@@ -213,7 +213,10 @@ mod tests {
              SELECT id, created_at DIV 10, 'accepted', owner, 1 FROM api_keys";
         let analyze = "ANALYZE TABLE api_keys, api_keys_events, api_keys_credits, api_keys_usage";
         let mut connection = store.0.writer.acquire().await.unwrap();
-        for sql in [rows, events, credits, usage, analyze] {
+        let requests = "INSERT INTO api_keys_requests \
+             (line, request, at, act, key_id, amount, result) \
+             SELECT id, digest, 1, 'top_up', id, 1, '' FROM api_keys";
+        for sql in [rows, events, credits, usage, requests, analyze] {
             sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
         }
         let all = &store.0.statements;
