@@ -73,8 +73,8 @@ pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
 pub(crate) struct Attempt {
     place: Place,
     digest: KeyDigest,
-    /// Which pepper's turn it is: 0 is the current one's, then come the retired ones', and then
-    /// the current one's again. And last, slow hashes'.
+    /// Which pepper's turn it is: 0 is the current one's, then come the next one's and the retired
+    /// ones', and then the current one's again. And last, slow hashes'.
     turn: u32,
     /// Until when the store is waited for, however often it has to be asked. Set by the first
     /// wait.
@@ -250,7 +250,7 @@ fn look_after(
     record: &Arc<KeyRecord>,
 ) {
     if attempt.turn > 0 {
-        peppers::renew_digest(config, request, record);
+        peppers::renew_digest(config, request, attempt.turn, record);
     }
     if record.details.rotation.is_awaited
         && let Some(upkeep) = &config.upkeep

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256, block_api::compress256};
 use subtle::ConstantTimeEq;
 use zeroize::optimization_barrier;
 
-use crate::error::ConfigError;
+use crate::{Timestamp, error::ConfigError};
 
 /// The 32 bytes by which a key is stored and looked up.
 ///
@@ -98,9 +98,16 @@ impl KeyHasher {
         Self(None)
     }
 
-    /// HMAC-SHA256 under the current pepper; keys stored under a retired one are still found.
+    /// HMAC-SHA256 under the current pepper; keys stored under the next or a retired one are still
+    /// found.
     pub fn hmac_sha256(peppers: Peppers) -> Self {
         Self(Some(Arc::new(peppers)))
+    }
+
+    /// SHA-256, and keys stored under this pepper are found as well: the first step from no pepper
+    /// to one; see [`Peppers`].
+    pub fn sha256_with_next(next: &[u8]) -> Result<Self, ConfigError> {
+        Ok(Self::hmac_sha256(Peppers { current: Method::Sha256, others: vec![Other::next(next)?] }))
     }
 
     /// The digest to store for `key`.
@@ -109,28 +116,81 @@ impl KeyHasher {
         let key = key.as_ref();
         match &self.0 {
             None => KeyDigest(sha256(key)),
-            Some(peppers) => hmac(&peppers.current, key),
+            Some(peppers) => peppers.current.digest(key),
         }
     }
 
-    /// The digest that `key` had under the `index`th retired pepper, the latest first.
-    pub(crate) fn retired_digest(&self, key: &[u8], index: usize) -> Option<KeyDigest> {
-        let pepper = self.0.as_ref()?.retired.get(index)?;
-        Some(hmac(pepper, key))
+    /// The digest that `key` has by the `index`th other way: under the next pepper if there is
+    /// one, then under the retired ones, the latest first.
+    pub(crate) fn other_digest(&self, key: &[u8], index: usize) -> Option<KeyDigest> {
+        Some(self.others().get(index)?.method.digest(key))
     }
 
-    /// How many retired peppers there are to try.
-    pub(crate) fn retired_count(&self) -> usize {
-        self.0.as_ref().map_or(0, |peppers| peppers.retired.len())
+    /// Whether keys stored by the `index`th other way are still accepted.
+    pub(crate) fn accepts_other(&self, index: usize, now: impl FnOnce() -> Timestamp) -> bool {
+        let until = self.others().get(index).and_then(|other| other.until);
+        until.is_none_or(|until| now() < until)
+    }
+
+    /// Whether the `index`th other way is the one to come, by which other nodes may store keys
+    /// already. This one leaves such keys as they are: two nodes would store them in turns.
+    pub(crate) fn is_next(&self, index: usize) -> bool {
+        self.others().get(index).is_some_and(|other| other.is_next)
+    }
+
+    /// How many other ways there are to try.
+    pub(crate) fn other_count(&self) -> usize {
+        self.others().len()
+    }
+
+    fn others(&self) -> &[Other] {
+        self.0.as_ref().map_or(&[], |peppers| &peppers.others)
     }
 }
 
 impl fmt::Debug for KeyHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            None => "KeyHasher(SHA-256)",
+        f.write_str(match self.0.as_deref() {
+            None | Some(Peppers { current: Method::Sha256, .. }) => "KeyHasher(SHA-256)",
             Some(_) => "KeyHasher(HMAC-SHA256)",
         })
+    }
+}
+
+/// One way from a key to a digest.
+#[derive(Clone)]
+enum Method {
+    Sha256,
+    /// Keyed once and cloned for each digest, which saves two of the four SHA-256 blocks.
+    Hmac(Hmac<Sha256>),
+}
+
+impl Method {
+    #[inline]
+    fn digest(&self, key: &[u8]) -> KeyDigest {
+        match self {
+            Self::Sha256 => KeyDigest(sha256(key)),
+            Self::Hmac(pepper) => hmac(pepper, key),
+        }
+    }
+}
+
+/// A way in which keys are accepted and never stored.
+#[derive(Clone)]
+struct Other {
+    method: Method,
+    is_next: bool,
+    /// Accepted before this moment; without one, for good.
+    until: Option<Timestamp>,
+}
+
+impl Other {
+    fn next(pepper: &[u8]) -> Result<Self, ConfigError> {
+        Ok(Self { method: Method::Hmac(keyed(pepper)?), is_next: true, until: None })
+    }
+
+    fn retired(method: Method, until: Option<Timestamp>) -> Self {
+        Self { method, is_next: false, until }
     }
 }
 
@@ -175,60 +235,127 @@ fn sha256(key: &[u8]) -> [u8; 32] {
     digest
 }
 
-/// The secrets that [`KeyHasher::hmac_sha256`] mixes into digests: one current, any number
-/// retired.
+/// The secrets that [`KeyHasher::hmac_sha256`] mixes into digests. Each is in one of three states:
 ///
-/// To change the pepper, move the current one to the retired and set a new one. Keys stored under
-/// a retired pepper keep working; a layer from [`KeyManager::layer`](crate::KeyManager::layer)
-/// also stores them anew under the current pepper when they are next used.
+/// | state | keys stored under it are found | keys are stored under it |
+/// |---|---|---|
+/// | *next* | yes | never |
+/// | *current* | yes | new keys, and retired ones when they are next used |
+/// | *retired* | yes | no longer |
+///
+/// # Changing the pepper
+///
+/// With several nodes, a node with the old configuration must find what one with the new stores:
+///
+/// 1. Add the new pepper as *next*, and wait until every node has it.
+/// 2. Make it current and the old one retired, node by node. A layer from
+///    [`KeyManager::layer`](crate::KeyManager::layer) stores a key that was found under a retired
+///    pepper anew under the current one.
+/// 3. Once no key is left under it, or none that is still wanted, take the retired one away.
+///
+/// To go back from step 2, go back to step 1: the new pepper becomes *next* again, and keys that
+/// were stored under it are found. Going back further would lock them out.
+///
+/// # From no pepper to one
+///
+/// The same, where the old way is plain SHA-256: [`KeyHasher::sha256_with_next`] is step 1, and
+/// [`with_retired_plain`](Self::with_retired_plain) step 2.
 ///
 /// ```
 /// use tower_api_key::{KeyHasher, Peppers};
 ///
-/// let peppers = Peppers::new(b"the new pepper, 32 bytes or more..")?
-///     .with_retired(b"the old pepper, 32 bytes or more..")?;
-/// let hasher = KeyHasher::hmac_sha256(peppers);
-/// # let _ = hasher;
+/// let (old, new) = (b"the old pepper, 32 bytes or more..", b"the new pepper, 32 bytes or more..");
+/// // On every node, before any node has the third line.
+/// let first = KeyHasher::hmac_sha256(Peppers::new(old)?.with_next(new)?);
+/// let then = KeyHasher::hmac_sha256(Peppers::new(new)?.with_retired(old)?);
+/// # let _ = (first, then);
 /// # Ok::<(), tower_api_key::ConfigError>(())
 /// ```
+///
+/// # Line ends
+///
+/// The bytes given to [`new`](Self::new), [`with_next`](Self::with_next) and
+/// [`with_retired`](Self::with_retired) are used as they are. Text, from the environment or a file,
+/// is read by one rule, whatever the pepper's state: a pepper is one line, and the line ends after
+/// it (`\n`, `\r\n`) are no part of it. [`line`](Self::line) is that rule.
 #[derive(Clone)]
 pub struct Peppers {
-    /// Keyed once and cloned for each digest, which saves two of the four SHA-256 blocks.
-    current: Hmac<Sha256>,
-    retired: Vec<Hmac<Sha256>>,
+    current: Method,
+    /// The next one first, then the retired ones, the latest first.
+    others: Vec<Other>,
 }
 
 /// As long as the digest: RFC 2104 §3 advises against anything shorter.
 const MIN_PEPPER_LEN: usize = 32;
 
 impl Peppers {
-    /// A current pepper of at least 32 bytes and no retired ones.
+    /// A current pepper of at least 32 bytes and no others.
     pub fn new(current: &[u8]) -> Result<Self, ConfigError> {
-        Ok(Self { current: keyed(current)?, retired: Vec::new() })
+        Ok(Self { current: Method::Hmac(keyed(current)?), others: Vec::new() })
     }
 
-    /// The current pepper from an environment variable: its bytes as they are, at least 32.
+    /// The current pepper from an environment variable: a [line](Self::line) of at least 32 bytes.
     pub fn from_env(variable: &str) -> Result<Self, ConfigError> {
         let value = zeroize::Zeroizing::new(
             std::env::var(variable)
                 .map_err(|_| ConfigError::EnvironmentUnset { variable: variable.to_owned() })?,
         );
-        Self::new(value.as_bytes()).map_err(|_| ConfigError::EnvironmentValue {
+        Self::line(&value).and_then(Self::new).map_err(|_| ConfigError::EnvironmentValue {
             variable: variable.to_owned(),
-            expected: "a pepper of at least 32 bytes",
+            expected: "a pepper of at least 32 bytes, on one line",
         })
+    }
+
+    /// The pepper in this text: the one line without the line ends after it. Shells, editors and
+    /// orchestrators add such ends or take them away, and with another pepper no key is found.
+    pub fn line(text: &str) -> Result<&[u8], ConfigError> {
+        let pepper = text.trim_end_matches(['\r', '\n']);
+        if pepper.contains(['\r', '\n']) {
+            return Err(ConfigError::PepperLines);
+        }
+        Ok(pepper.as_bytes())
+    }
+
+    /// Sets the pepper that is to become the current one. Keys that another node stored under it
+    /// are found, and stay as they are.
+    pub fn with_next(mut self, next: &[u8]) -> Result<Self, ConfigError> {
+        let next = Other::next(next)?;
+        self.others.retain(|other| !other.is_next);
+        self.others.insert(0, next);
+        Ok(self)
     }
 
     /// Adds a retired pepper. Add the latest first: they are tried in this order.
     pub fn with_retired(mut self, retired: &[u8]) -> Result<Self, ConfigError> {
-        self.retired.push(keyed(retired)?);
+        self.others.push(Other::retired(Method::Hmac(keyed(retired)?), None));
         Ok(self)
+    }
+
+    /// Adds the retired peppers in this text, the latest first: each is a [line](Self::line), and
+    /// empty lines are passed over.
+    pub fn with_retired_lines(self, text: &str) -> Result<Self, ConfigError> {
+        let lines = text.split('\n').map(Self::line);
+        lines
+            .filter(|line| line.as_ref().map_or(true, |line| !line.is_empty()))
+            .try_fold(self, |peppers, line| peppers.with_retired(line?))
+    }
+
+    /// Accepts keys that were stored without any pepper, as plain SHA-256, before `until`: rows
+    /// from before there was a pepper, and imported ones. They are stored anew under the current
+    /// pepper when they are next used. Those that were not used by then are unknown.
+    ///
+    /// While this lasts, whoever can write to the table can make a key that works, which is what a
+    /// pepper is there to prevent: so it has an end.
+    pub fn with_retired_plain(mut self, until: Timestamp) -> Self {
+        self.others.push(Other::retired(Method::Sha256, Some(until)));
+        self
     }
 }
 
 impl fmt::Debug for Peppers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Peppers(current, {} retired)", self.retired.len())
+        let next = self.others.iter().filter(|other| other.is_next).count();
+        write!(f, "Peppers(current, {next} next, {} retired)", self.others.len() - next)
     }
 }
 
@@ -281,6 +408,36 @@ mod tests {
             other[position] ^= 0x80;
             assert_ne!(digest, KeyDigest::from_bytes(other));
         }
+    }
+
+    #[test]
+    fn line_ends_after_a_pepper_are_no_part_of_it() {
+        const PEPPER: &str = "a pepper of at least thirty-two bytes";
+        const OTHER: &str = "another one of thirty-two bytes or more";
+        let digest = |peppers: &Peppers, index| {
+            let hasher = KeyHasher::hmac_sha256(peppers.clone());
+            hasher.other_digest(b"key", index).unwrap()
+        };
+        let expected = Peppers::new(PEPPER.as_bytes()).unwrap().current.digest(b"key");
+        for end in ["", "\n", "\r\n", "\r", "\n\n", "\r\n\r\n"] {
+            let text = format!("{PEPPER}{end}");
+            let line = Peppers::line(&text).unwrap();
+            assert_eq!(Peppers::new(line).unwrap().current.digest(b"key"), expected, "{end:?}");
+            let current = Peppers::new(OTHER.as_bytes()).unwrap();
+            let next = current.clone().with_next(line).unwrap();
+            assert_eq!(digest(&next, 0), expected);
+            // Alone, and as the second of two lines.
+            let alone = current.clone().with_retired_lines(&text).unwrap();
+            assert_eq!(digest(&alone, 0), expected, "{end:?}");
+            let second = current.with_retired_lines(&format!("{OTHER}\r\n\n{text}")).unwrap();
+            assert_eq!(digest(&second, 1), expected, "{end:?}");
+            assert_eq!(second.others.len(), 2);
+        }
+        for bad in ["a line\nand another", "a line\rand another", "\nafter a line end"] {
+            assert_eq!(Peppers::line(bad), Err(ConfigError::PepperLines));
+        }
+        let current = Peppers::new(PEPPER.as_bytes()).unwrap();
+        assert!(current.with_retired_lines(&format!("{PEPPER}\r{OTHER}")).is_err());
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub enum ConfigError {
     },
     /// A pepper is shorter than 32 bytes.
     PepperTooShort,
+    /// The text of a pepper has more than one line.
+    PepperLines,
     /// A table name is not a plain identifier of at most 48 characters.
     TableName,
     /// A store was asked for by a URL that cannot be used.
@@ -113,6 +115,7 @@ impl fmt::Display for ConfigError {
                 "the static key {name:?} can be guessed: make a good one with \
                  `tower-api-key generate`, or with `openssl rand -hex 32`"
             ),
+            Self::PepperLines => f.write_str("a pepper must be one line"),
             Self::PepperTooShort => f.write_str("a pepper must have at least 32 bytes"),
             Self::TableName => f.write_str(
                 "the table name must be an ASCII letter or `_` followed by letters, digits and `_`, \

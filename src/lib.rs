@@ -47,7 +47,7 @@
 //! 4. **Parse.** Length, characters, prefix and checksum of the accepted [`KeyFormat`]s, before
 //!    anything is hashed or looked up.
 //!    A caller with [too many failures](FailureThrottle) has to wait.
-//! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current and retired [`Peppers`].
+//! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current, next and retired [`Peppers`].
 //! 6. **Look up.** An error or a timeout is [`Unavailable`](RejectionKind::Unavailable), never
 //!    "no such key". A key that the store does not know is looked for among those that another
 //!    system stored as slow hashes, with `LegacyHashes`.

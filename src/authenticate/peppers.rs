@@ -9,8 +9,8 @@ use crate::{KeyRecord, RejectionKind, RequestHead, config::Config, extract};
 #[cfg(feature = "legacy-hashes")]
 use crate::{LegacyHashes, SecretKey};
 
-/// A key that is not known under one pepper may be known under the one before it. After the last,
-/// the current one has another turn: meanwhile another request may have renewed the digest, and a
+/// A key that is not known under one pepper may be known under the next, or under one before it.
+/// After the last, the current one has another turn: meanwhile another request may have renewed the digest, and a
 /// good key must not be called unknown for that.
 ///
 /// The key is read from the request again, which costs less than keeping copies of it.
@@ -19,18 +19,22 @@ pub(super) fn with_next_pepper(
     request: &RequestHead<'_>,
     attempt: Attempt,
 ) -> Option<Attempt> {
-    let retired = config.hasher.retired_count();
-    let turn = attempt.turn as usize;
-    if retired == 0 || turn > retired {
+    let others = config.hasher.other_count();
+    let mut turn = attempt.turn as usize;
+    if others == 0 || turn > others {
         return None;
     }
+    while !config.hasher.accepts_other(turn, || config.clock.now()) {
+        turn += 1;
+    }
     let credential = extract::find(&config.sources, config.precedence, request).ok()??;
-    let next = |key: &[u8]| match config.hasher.retired_digest(key, turn) {
-        Some(retired) => retired,
+    let next = |key: &[u8]| match config.hasher.other_digest(key, turn) {
+        Some(other) => other,
         None => config.hasher.digest(key),
     };
     let digest = with_key(config, &credential, next)?;
-    Some(Attempt { digest, turn: attempt.turn + 1, ..attempt })
+    let turn = u32::try_from(turn + 1).ok()?;
+    Some(Attempt { digest, turn, ..attempt })
 }
 
 /// No store knows the key. It may be another system's, which kept a slow hash of it.
@@ -68,10 +72,18 @@ fn legacy_key(
     with_key(config, &credential, copy)?
 }
 
-/// A key that was found under a retired pepper is stored anew under the current one.
+/// A key that was found under a retired pepper, in this turn, is stored anew under the current one.
 #[cold]
-pub(super) fn renew_digest(config: &Config, request: &RequestHead<'_>, record: &Arc<KeyRecord>) {
+pub(super) fn renew_digest(
+    config: &Config,
+    request: &RequestHead<'_>,
+    turn: u32,
+    record: &Arc<KeyRecord>,
+) {
     let Some(upkeep) = &config.upkeep else { return };
+    if config.hasher.is_next(turn as usize - 1) {
+        return;
+    }
     if let Ok(Some(credential)) = extract::find(&config.sources, config.precedence, request)
         && let Some(renewed) = with_key(config, &credential, |key| config.hasher.digest(key))
         && record.digest != renewed

@@ -264,7 +264,7 @@ $ echo MV_SECRET_0123456789 | tower-api-key verify | head -n 1
 The key is good.
 $ export TOWER_API_KEY_PEPPER='a pepper that has at least 32 bytes'
 $ tower-api-key import plain.csv
-tower-api-key: with TOWER_API_KEY_PEPPER, plain digests find no key: unset it, or say --peppered if the digests were made with it
+tower-api-key: with TOWER_API_KEY_PEPPER, plain digests find no key: unset it, say --peppered if the digests were made with it, or set TOWER_API_KEY_PEPPER_PLAIN_UNTIL as the service does
 => 2
 ",
     );

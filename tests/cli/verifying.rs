@@ -2,6 +2,8 @@
 
 use crate::session::Shell;
 
+/// The SHA-256 of some key.
+const DIGEST: &str = "48e4389fe9be1b939c761ccc20b69bf962af209365732a074a6d10f5e6423a4b";
 const PEPPER: &str = "a pepper that has at least 32 bytes";
 
 #[tokio::test]
@@ -81,8 +83,48 @@ $ echo $KEY | tower-api-key verify
 The key is refused: unknown_key. This API key does not exist. Check that it belongs to this service and environment.
 => 1
 $ TOWER_API_KEY_PEPPER=short tower-api-key list
-tower-api-key: the environment variable TOWER_API_KEY_PEPPER must hold a pepper of at least 32 bytes
+tower-api-key: the environment variable TOWER_API_KEY_PEPPER must hold a pepper of at least 32 bytes, on one line
 => 2
+"#
+    ));
+}
+
+/// From no pepper to one, without a moment in which a key is not found; and line ends after a pepper
+/// are no part of it, whatever its state.
+#[test]
+fn from_no_pepper_to_one() {
+    let shell = Shell::on_sqlite();
+    shell.write("digests.csv", &format!("key_hash,name\n{DIGEST},imported\n"));
+    shell.session(&format!(
+        r#"
+$ PLAIN=$(tower-api-key create --name plain 2>/dev/null)
+$ export TOWER_API_KEY_PEPPER_NEXT='{PEPPER}'
+$ echo $PLAIN | tower-api-key verify | head -n 1
+The key is good.
+$ export TOWER_API_KEY_PEPPER="$(printf '{PEPPER}\r\n_')"
+$ export TOWER_API_KEY_PEPPER="${{TOWER_API_KEY_PEPPER%_}}"
+$ unset TOWER_API_KEY_PEPPER_NEXT
+$ KEY=$(tower-api-key create --name peppered 2>/dev/null)
+$ echo $PLAIN | tower-api-key verify | head -n 1
+The key is refused: unknown_key. This API key does not exist. Check that it belongs to this service and environment.
+$ export TOWER_API_KEY_PEPPER_PLAIN_UNTIL=2999-01-01T00:00:00Z
+$ echo $PLAIN | tower-api-key verify | head -n 1
+The key is good.
+$ tower-api-key import digests.csv
+Imported: 1
+$ TOWER_API_KEY_PEPPER= tower-api-key list
+tower-api-key: the environment variable TOWER_API_KEY_PEPPER must hold a pepper of at least 32 bytes, on one line
+=> 2
+$ TOWER_API_KEY_PEPPER_PLAIN_UNTIL=soon tower-api-key list
+tower-api-key: TOWER_API_KEY_PEPPER_PLAIN_UNTIL must be a date and time such as 2030-01-31T12:00:00Z
+=> 2
+$ export TOWER_API_KEY_PEPPER_PLAIN_UNTIL=1999-01-01T00:00:00Z
+$ echo $PLAIN | tower-api-key verify | head -n 1
+The key is refused: unknown_key. This API key does not exist. Check that it belongs to this service and environment.
+$ unset TOWER_API_KEY_PEPPER TOWER_API_KEY_PEPPER_PLAIN_UNTIL
+$ export TOWER_API_KEY_PEPPER_NEXT='{PEPPER}'
+$ echo $KEY | tower-api-key verify | head -n 1
+The key is good.
 "#
     ));
 }

@@ -7,7 +7,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tower_api_key::{
-    Balance, KeyHasher, KeyManager, KeyRecord, Peppers,
+    Balance, Clock, ConfigError, KeyHasher, KeyManager, KeyRecord, Peppers, SystemClock, Timestamp,
     store::{
         self, ConnectError, Invalidations, KeyRepository, MySqlStore, PostgresInvalidations,
         PostgresStore, RedisInvalidations, SqliteStore, StoreError,
@@ -44,8 +44,8 @@ pub(crate) struct Database {
     pub(crate) repository: Arc<dyn KeyRepository>,
     pub(crate) manager: KeyManager,
     pub(crate) hasher: KeyHasher,
-    /// Whether digests are made with a pepper.
-    pub(crate) is_peppered: bool,
+    /// Whether keys that are stored as plain SHA-256 are found.
+    pub(crate) accepts_plain: bool,
 }
 
 impl Database {
@@ -53,9 +53,7 @@ impl Database {
         let url = env::var("DATABASE_URL").map(Zeroizing::new).map_err(|_| {
             Failure::Usage("DATABASE_URL is not set; it says where the keys are".to_owned())
         })?;
-        let peppers = peppers()?;
-        let is_peppered = peppers.is_some();
-        let hasher = peppers.map_or_else(KeyHasher::sha256, KeyHasher::hmac_sha256);
+        let Hashing { hasher, accepts_plain } = hashing()?;
         match scheme(&url) {
             "memory" => {
                 let text = "DATABASE_URL: `memory:` keeps nothing after this command";
@@ -77,7 +75,7 @@ impl Database {
         {
             manager = manager.with_invalidations(bus);
         }
-        Ok(Self { repository, manager, hasher, is_peppered })
+        Ok(Self { repository, manager, hasher, accepts_plain })
     }
 
     /// What is left of the credits of a key.
@@ -109,23 +107,57 @@ fn check_file(url: &str) -> Result<(), Failure> {
     Err(Failure::Usage(text))
 }
 
-/// The pepper of the service, if it has one. Without it, its keys would be unknown here.
-pub(crate) fn peppers() -> Result<Option<Peppers>, Failure> {
+/// How the service makes digests. Without its peppers, its keys would be unknown here.
+pub(crate) struct Hashing {
+    pub(crate) hasher: KeyHasher,
+    /// Whether keys that are stored as plain SHA-256 are found.
+    pub(crate) accepts_plain: bool,
+}
+
+pub(crate) fn hashing() -> Result<Hashing, Failure> {
     const CURRENT: &str = "TOWER_API_KEY_PEPPER";
+    const NEXT: &str = "TOWER_API_KEY_PEPPER_NEXT";
     const RETIRED: &str = "TOWER_API_KEY_PEPPER_RETIRED";
-    let retired = env::var(RETIRED).map(Zeroizing::new);
+    const PLAIN_UNTIL: &str = "TOWER_API_KEY_PEPPER_PLAIN_UNTIL";
+    let in_variable =
+        |variable: &str, error: ConfigError| Failure::Usage(format!("{variable}: {error}"));
+    let [next, retired, plain_until] =
+        [NEXT, RETIRED, PLAIN_UNTIL].map(|variable| env::var(variable).ok().map(Zeroizing::new));
+    let next = match &next {
+        Some(text) => Some(Peppers::line(text).map_err(|error| in_variable(NEXT, error))?),
+        None => None,
+    };
     if env::var_os(CURRENT).is_none() {
-        return match retired {
-            Ok(_) => Err(Failure::Usage(format!("{RETIRED} is set, but {CURRENT} is not"))),
-            Err(_) => Ok(None),
+        for (variable, value) in [(RETIRED, &retired), (PLAIN_UNTIL, &plain_until)] {
+            if value.is_some() {
+                return Err(Failure::Usage(format!("{variable} is set, but {CURRENT} is not")));
+            }
+        }
+        let hasher = match next {
+            Some(next) => KeyHasher::sha256_with_next(next),
+            None => Ok(KeyHasher::sha256()),
         };
+        let hasher = hasher.map_err(|error| in_variable(NEXT, error))?;
+        return Ok(Hashing { hasher, accepts_plain: true });
     }
     let mut peppers = Peppers::from_env(CURRENT)?;
-    for pepper in retired.iter().flat_map(|all| all.lines()).filter(|line| !line.is_empty()) {
-        let added = peppers.with_retired(pepper.as_bytes());
-        peppers = added.map_err(|error| Failure::Usage(format!("{RETIRED}: {error}")))?;
+    if let Some(next) = next {
+        peppers = peppers.with_next(next).map_err(|error| in_variable(NEXT, error))?;
     }
-    Ok(Some(peppers))
+    if let Some(retired) = retired {
+        let added = peppers.with_retired_lines(&retired);
+        peppers = added.map_err(|error| in_variable(RETIRED, error))?;
+    }
+    let mut accepts_plain = false;
+    if let Some(until) = plain_until {
+        let until: Timestamp = until.trim_end().parse().map_err(|_| {
+            let example = "a date and time such as 2030-01-31T12:00:00Z";
+            Failure::Usage(format!("{PLAIN_UNTIL} must be {example}"))
+        })?;
+        accepts_plain = SystemClock.now() < until;
+        peppers = peppers.with_retired_plain(until);
+    }
+    Ok(Hashing { hasher: KeyHasher::hmac_sha256(peppers), accepts_plain })
 }
 
 /// Like `store::connect`, which knows only the default table.

@@ -1,7 +1,6 @@
 //! `generate`.
 
 use serde::Serialize;
-use tower_api_key::KeyHasher;
 
 use crate::{
     database,
@@ -24,7 +23,7 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<(), Failure> {
         start: &'r str,
     }
     let format = args.format.get()?;
-    let hasher = database::peppers()?.map_or_else(KeyHasher::sha256, KeyHasher::hmac_sha256);
+    let hasher = database::hashing()?.hasher;
     let key = format.generate().map_err(|error| Failure::Unavailable(causes(&error)))?;
     let digest = hasher.digest(key.expose()).to_hex();
     if out.is_json() {

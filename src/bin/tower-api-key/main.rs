@@ -59,7 +59,10 @@ Environment:
   REDIS_URL                     What carries changes to the caches of running services, where
                                 that is not the database itself
   TOWER_API_KEY_PEPPER          The pepper of the service, if it has one: at least 32 bytes
+  TOWER_API_KEY_PEPPER_NEXT     The pepper that is to replace it: accepted, never written
   TOWER_API_KEY_PEPPER_RETIRED  Its retired peppers, the latest first, one on each line
+  TOWER_API_KEY_PEPPER_PLAIN_UNTIL
+                                Until when keys that are stored without a pepper are accepted
   API_KEY                       The key for `verify`, instead of standard input
   SOURCE_DATABASE_URL           The database for `import --from-table`
 

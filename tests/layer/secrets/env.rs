@@ -69,6 +69,10 @@ fn a_pepper_from_the_environment() {
     let good = run(Some(GOOD));
     assert!(good.contains("same digests: true") && good.contains("ok: "), "{good}");
     assert!(!good.contains(GOOD), "{good}");
+    for end in ["\n", "\r\n"] {
+        let with_end = run(Some(&format!("{GOOD}{end}")));
+        assert!(with_end.contains("same digests: true"), "{with_end}");
+    }
     let short = run(Some(&GOOD[1..]));
     assert!(short.contains(VARIABLE) && short.contains("at least 32 bytes"), "{short}");
     assert!(!short.contains(&GOOD[1..]), "{short}");

@@ -72,9 +72,10 @@ const BATCH: usize = 500;
 const SHOWN: u64 = 10;
 
 pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
-    if database.is_peppered && !args.peppered && !args.plain_keys {
-        let text = "with TOWER_API_KEY_PEPPER, plain digests find no key: unset it, or say \
-                    --peppered if the digests were made with it";
+    if !database.accepts_plain && !args.peppered && !args.plain_keys {
+        let text = "with TOWER_API_KEY_PEPPER, plain digests find no key: unset it, say --peppered \
+                    if the digests were made with it, or set TOWER_API_KEY_PEPPER_PLAIN_UNTIL as \
+                    the service does";
         return Err(Failure::Usage(text.to_owned()));
     }
     let mut report = Report { dry_run: args.dry_run, ..Report::default() };
