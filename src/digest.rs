@@ -88,20 +88,51 @@ impl fmt::Debug for KeyDigest {
 ///
 /// With [`Peppers`], HMAC-SHA256 under a secret that is not in the database: somebody who can
 /// write rows still cannot make a key that works.
+///
+/// # Numbered keys
+///
+/// Laravel Sanctum gives its callers `17|` and a secret, and stores `sha256(secret)`: the number is
+/// that of the row. [`with_numbered_keys`](Self::with_numbered_keys) lets such keys in.
 #[derive(Clone, Default)]
-pub struct KeyHasher(Option<Arc<Peppers>>);
+pub struct KeyHasher {
+    peppers: Option<Arc<Peppers>>,
+    numbered: bool,
+}
+
+/// The secret of a numbered key has at least as many bytes as any other key.
+const MIN_NUMBERED_SECRET: usize = 16;
 
 impl KeyHasher {
     /// SHA-256 of the whole key string: rows that other systems made as `sha256(key)` work as
     /// they are.
     pub const fn sha256() -> Self {
-        Self(None)
+        Self { peppers: None, numbered: false }
     }
 
     /// HMAC-SHA256 under the current pepper; keys stored under the next or a retired one are still
     /// found.
     pub fn hmac_sha256(peppers: Peppers) -> Self {
-        Self(Some(Arc::new(peppers)))
+        Self { peppers: Some(Arc::new(peppers)), numbered: false }
+    }
+
+    /// Of keys like `17|secret`, hashes only the secret: decimal digits, `|`, and at least 16 bytes.
+    /// Other keys are hashed as a whole, as without this.
+    ///
+    /// The number is not checked, and the secret alone is let in as well, as Sanctum does: the
+    /// secret is what proves the caller. The layer has to accept the form, which
+    /// [`KeyFormat::opaque`](crate::KeyFormat::opaque) does.
+    ///
+    /// ```
+    /// use tower_api_key::KeyHasher;
+    ///
+    /// let secret = "qTzJ2b0XQxCs8nB6mKfW3vLpRyHd4EgUaN1oZi5t";
+    /// let hasher = KeyHasher::sha256().with_numbered_keys();
+    /// assert_eq!(hasher.digest(format!("17|{secret}")), KeyHasher::sha256().digest(secret));
+    /// ```
+    #[must_use]
+    pub fn with_numbered_keys(mut self) -> Self {
+        self.numbered = true;
+        self
     }
 
     /// SHA-256, and keys stored under this pepper are found as well: the first step from no pepper
@@ -113,17 +144,23 @@ impl KeyHasher {
     /// The digest to store for `key`.
     #[inline]
     pub fn digest(&self, key: impl AsRef<[u8]>) -> KeyDigest {
-        let key = key.as_ref();
-        match &self.0 {
+        let key = self.hashed(key.as_ref());
+        match &self.peppers {
             None => KeyDigest(sha256(key)),
             Some(peppers) => peppers.current.digest(key),
         }
     }
 
+    /// The part of a key that is hashed.
+    #[inline]
+    fn hashed<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        if self.numbered { after_number(key) } else { key }
+    }
+
     /// The digest that `key` has by the `index`th other way: under the next pepper if there is
     /// one, then under the retired ones, the latest first.
     pub(crate) fn other_digest(&self, key: &[u8], index: usize) -> Option<KeyDigest> {
-        Some(self.others().get(index)?.method.digest(key))
+        Some(self.others().get(index)?.method.digest(self.hashed(key)))
     }
 
     /// Whether keys stored by the `index`th other way are still accepted.
@@ -144,13 +181,13 @@ impl KeyHasher {
     }
 
     fn others(&self) -> &[Other] {
-        self.0.as_ref().map_or(&[], |peppers| &peppers.others)
+        self.peppers.as_ref().map_or(&[], |peppers| &peppers.others)
     }
 }
 
 impl fmt::Debug for KeyHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0.as_deref() {
+        f.write_str(match self.peppers.as_deref() {
             None | Some(Peppers { current: Method::Sha256, .. }) => "KeyHasher(SHA-256)",
             Some(_) => "KeyHasher(HMAC-SHA256)",
         })
@@ -191,6 +228,15 @@ impl Other {
 
     fn retired(method: Method, until: Option<Timestamp>) -> Self {
         Self { method, is_next: false, until }
+    }
+}
+
+/// The secret of a numbered key; any other key as it is.
+fn after_number(key: &[u8]) -> &[u8] {
+    let digits = key.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match key.get(digits..) {
+        Some([b'|', secret @ ..]) if digits > 0 && secret.len() >= MIN_NUMBERED_SECRET => secret,
+        _ => key,
     }
 }
 
@@ -397,6 +443,36 @@ mod tests {
         let text = "Test Using Larger Than Block-Size Key - Hash Key First";
         let expected = "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54";
         assert_eq!(hasher.digest(text).to_hex(), expected);
+    }
+
+    #[test]
+    fn only_the_secret_of_a_numbered_key_is_hashed() {
+        let plain = KeyHasher::sha256();
+        let numbered = KeyHasher::sha256().with_numbered_keys();
+        let secret = "0123456789abcdef";
+        for key in ["17|0123456789abcdef", "0|0123456789abcdef", "0123456789abcdef"] {
+            assert_eq!(numbered.digest(key), plain.digest(secret), "{key}");
+        }
+        for whole in [
+            "17|0123456789abcde",
+            "|0123456789abcdef",
+            "a17|0123456789abcdef",
+            "17||",
+            "17",
+            "",
+            "-1|0123456789abcdef",
+            "key_0123456789abcdef|0123456789abcdef",
+        ] {
+            assert_eq!(numbered.digest(whole), plain.digest(whole), "{whole}");
+        }
+        // The first bar ends the number.
+        assert_eq!(numbered.digest("1|2|0123456789abcdef"), plain.digest("2|0123456789abcdef"),);
+        let (new, old) = ([1; 32], [2; 32]);
+        let peppers = Peppers::new(&new).unwrap().with_retired(&old).unwrap();
+        let peppered = KeyHasher::hmac_sha256(peppers).with_numbered_keys();
+        let under = |pepper| KeyHasher::hmac_sha256(Peppers::new(pepper).unwrap()).digest(secret);
+        assert_eq!(peppered.digest("17|0123456789abcdef"), under(&new));
+        assert_eq!(peppered.other_digest(b"17|0123456789abcdef", 0), Some(under(&old)));
     }
 
     #[test]
