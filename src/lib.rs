@@ -77,7 +77,7 @@
 //! | `full` | | everything below but `cli` | |
 //! | `axum` | no | extractors, denials as responses, `management_router` | `axum` without its server, `serde_path_to_error`, `serde_derive` |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
-//! | `cli` | no | the command line `tower-api-key`; not in `full` | `clap`, `clap_complete`, `comfy-table`, `csv`, `indicatif`, `tempfile`, and the stores |
+//! | `cli` | no | the command line `tower-api-key`; not in `full` | `base64`, `clap`, `clap_complete`, `comfy-table`, `indicatif`, `tempfile`, and the stores |
 //! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
 //! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
 //! | `legacy-hashes` | no | `LegacyHashes`: keys that another system stored as bcrypt or argon2 hashes | `argon2`, `bcrypt`; nothing on the path of a good key |
@@ -198,7 +198,8 @@ pub use limit::{
 pub use manage::KeyView;
 pub use manage::{
     CreditsPatch, Deducted, Deduction, Grace, ImportKey, ImportReport, InvalidField, IssuedKey,
-    KeyManager, KeyPatch, ManageError, NewCredits, NewKey, RotateKey, TopUp,
+    KeyManager, KeyPatch, ManageError, NewCredits, NewKey, RestoreKey, RotateKey,
+    TopUp,
 };
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]

@@ -1,10 +1,12 @@
 //! Taking over keys that another system has issued.
 
-use super::{KeyManager, ManageError, NewCredits, NewKey, change::Done, validate};
+use std::sync::Arc;
+
+use super::{KeyManager, ManageError, NewKey, change::Done, create::request_digest, validate};
 use crate::{
     Balance, Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Text,
     Timestamp,
-    store::{BalanceUpdate, Changes, StoreErrorKind},
+    store::{BalanceUpdate, Changes, ListQuery, StoreErrorKind, Update},
 };
 
 /// A key that another system has issued. Nobody here knows the key itself.
@@ -71,26 +73,35 @@ impl KeyManager {
     /// a good measure.
     pub async fn import(&self, keys: &[ImportKey]) -> Result<ImportReport, ManageError> {
         let now = self.clock.now();
-        let records = keys.iter().map(|key| Ok((self.imported(key, now)?, key.new.credits)));
+        let records = keys.iter().map(|key| self.imported(key, now));
         let records = records.collect::<Result<Vec<_>, ManageError>>()?;
-        let has_credits = records.iter().any(|(_, credits)| credits.is_some());
+        // The clock that decides when credits come back.
+        let has_credits = keys.iter().any(|key| key.new.credits.is_some());
         let begin = if has_credits { self.repository.balances(&[]).await?.now } else { now };
+        let records = records.into_iter().zip(keys).map(|(record, key)| {
+            let first = key.new.credits.map(|credits| {
+                let balance = Balance::new(credits.remaining, credits.refill, begin);
+                BalanceUpdate::first(record.lineage(), balance)
+            });
+            (record, first)
+        });
+        let records: Vec<_> = records.collect();
         let mut report = ImportReport::default();
         if records.is_empty() {
             return Ok(report);
         }
-        match self.insert_all(&records, now, begin).await {
+        match self.insert_all(&records, now).await {
             Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Duplicate => {}
             Err(error) => return Err(error),
-            Ok(()) => {
+            Ok(_) => {
                 report.imported = records.iter().map(|(record, _)| record.id).collect();
                 return Ok(report);
             }
         }
         // Some are there already, and only one by one says which.
         for (place, record) in records.iter().enumerate() {
-            match self.insert_all(std::slice::from_ref(record), now, begin).await {
-                Ok(()) => report.imported.push(record.0.id),
+            match self.insert_all(std::slice::from_ref(record), now).await {
+                Ok(_) => report.imported.push(record.0.id),
                 Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Duplicate => {
                     report.duplicates.push(place);
                 }
@@ -98,6 +109,25 @@ impl KeyManager {
             }
         }
         Ok(report)
+    }
+
+    /// The key that an earlier [import](Self::import) of `key` has written, or that has the same
+    /// digest for another reason: what a repeated import reports as a duplicate. `None` if there is
+    /// none, or if it was deleted.
+    pub async fn find_imported(
+        &self,
+        key: &ImportKey,
+    ) -> Result<Option<Arc<KeyRecord>>, ManageError> {
+        let digest = key.legacy_hash.as_ref().map_or(key.digest, LegacyHash::stand_in);
+        let mut found = self.repository.find(&digest).await?;
+        if found.is_none()
+            && let Some(request_id) = &key.new.request_id
+        {
+            let request = Some(request_digest(self.access.owner(), request_id));
+            let page = self.repository.list(&ListQuery { request, ..ListQuery::new(1) }).await?;
+            found = page.items.into_iter().next();
+        }
+        Ok(found.filter(|record| !record.is_deleted() && self.access.sees(record)))
     }
 
     fn imported(&self, key: &ImportKey, now: Timestamp) -> Result<KeyRecord, ManageError> {
@@ -120,23 +150,20 @@ impl KeyManager {
         Ok(record)
     }
 
-    /// `begin` is now by the clock that decides when credits come back.
-    async fn insert_all(
+    /// Writes new keys, each with the balance of its line if it brings one. `Stale` if a line has a
+    /// balance already.
+    pub(super) async fn insert_all(
         &self,
-        records: &[(KeyRecord, Option<NewCredits>)],
+        records: &[(KeyRecord, Option<BalanceUpdate>)],
         now: Timestamp,
-        begin: Timestamp,
-    ) -> Result<(), ManageError> {
+    ) -> Result<Update, ManageError> {
         let mut changes = Changes::default();
-        for (record, credits) in records {
+        for (record, balance) in records {
             let done = Done { action: KeyAction::Imported, detail: None };
             changes.events.push(self.event(now, done, Some(record))?);
-            changes.balances.extend(credits.map(|NewCredits { remaining, refill }| {
-                let balance = Balance::new(remaining, refill, begin);
-                BalanceUpdate::first(record.lineage(), balance)
-            }));
+            changes.balances.extend(balance.clone());
             changes.inserts.push(record.clone());
         }
-        self.apply(&changes).await.map(drop)
+        self.apply(&changes).await
     }
 }

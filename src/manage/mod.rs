@@ -10,6 +10,7 @@ mod end;
 mod error;
 mod import;
 mod once;
+mod restore;
 mod rotate;
 mod top_up;
 mod update;
@@ -28,6 +29,7 @@ pub use self::{
     create::{IssuedKey, NewCredits, NewKey},
     error::{InvalidField, ManageError},
     import::{ImportKey, ImportReport},
+    restore::RestoreKey,
     rotate::{Grace, RotateKey},
     top_up::{Deducted, Deduction, TopUp},
     update::{CreditsPatch, KeyPatch},

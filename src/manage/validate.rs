@@ -4,7 +4,9 @@ use super::{
     CreditsPatch, InvalidField, NewCredits,
     characters::{BLANK, DISRUPTIVE, breaks_line, is_in},
 };
-use crate::{KeyRecord, LegacyHash, Metadata, OwnerId, Timestamp, limit::MOST_CREDITS};
+use crate::{
+    Balance, KeyRecord, LegacyHash, Metadata, OwnerId, Refill, Timestamp, limit::MOST_CREDITS,
+};
 
 const MAX_METADATA: usize = 16 * 1024;
 
@@ -26,16 +28,7 @@ fn fields(record: &KeyRecord, old: Option<&KeyRecord>) -> Result<(), InvalidFiel
             check(field, text)?;
         }
     }
-    let at_most_100 = |field, count| {
-        if count > 100 {
-            Err(InvalidField::new(field, "must have at most 100 entries"))
-        } else {
-            Ok(())
-        }
-    };
-    at_most_100("scopes", record.scopes.len())?;
-    at_most_100("allowed_addresses", record.details.allowed_addresses.len())?;
-    metadata(&record.details.metadata)?;
+    data(record)?;
     if record.not_before.is_some_and(Timestamp::is_never) {
         return Err(InvalidField::new("not_before", "must be before the year 9999"));
     }
@@ -45,6 +38,37 @@ fn fields(record: &KeyRecord, old: Option<&KeyRecord>) -> Result<(), InvalidFiel
         return Err(InvalidField::new("expires_at", "must be after not_before"));
     }
     Ok(())
+}
+
+/// Checks the bounds that stores rely on, of every field: for a key that was a valid one when it
+/// was written, under whatever rules.
+pub(super) fn stored(record: &KeyRecord) -> Result<(), InvalidField> {
+    let reason = record.details.revoked_reason.as_deref();
+    let texts = TEXTS.iter().map(|(field, text, _)| (*field, text(record)));
+    for (field, text) in texts.chain([("revoked_reason", reason)]) {
+        let Some(text) = text else { continue };
+        length(field, text)?;
+        // PostgreSQL keeps none.
+        if text.contains('\0') {
+            return Err(InvalidField::new(field, "must not contain NUL"));
+        }
+    }
+    start(&record.start)?;
+    record.details.legacy_hash.as_ref().map_or(Ok(()), legacy_hash)?;
+    data(record)
+}
+
+fn data(record: &KeyRecord) -> Result<(), InvalidField> {
+    let at_most_100 = |field, count| {
+        if count > 100 {
+            Err(InvalidField::new(field, "must have at most 100 entries"))
+        } else {
+            Ok(())
+        }
+    };
+    at_most_100("scopes", record.scopes.len())?;
+    at_most_100("allowed_addresses", record.details.allowed_addresses.len())?;
+    metadata(&record.details.metadata)
 }
 
 /// A key that is made or changed ends later than now: revoking is how it ends at once. One that is
@@ -73,8 +97,16 @@ fn metadata(metadata: &Metadata) -> Result<(), InvalidField> {
 
 /// How many credits there may be, as databases count.
 pub(super) fn credits(credits: &NewCredits) -> Result<(), InvalidField> {
-    let refill = credits.refill.map_or(0, |refill| refill.amount.get());
-    if credits.remaining.max(refill) <= MOST_CREDITS {
+    at_most_credits(credits.remaining, credits.refill)
+}
+
+/// The same, of a balance as stored.
+pub(super) fn balance(balance: &Balance) -> Result<(), InvalidField> {
+    at_most_credits(balance.remaining, balance.refill)
+}
+
+fn at_most_credits(remaining: u64, refill: Option<Refill>) -> Result<(), InvalidField> {
+    if remaining.max(refill.map_or(0, |refill| refill.amount.get())) <= MOST_CREDITS {
         return Ok(());
     }
     Err(InvalidField::new("credits", "must be at most 9223372036854775807"))
@@ -117,11 +149,24 @@ type TextOf = fn(&KeyRecord) -> Option<&str>;
 type Check = fn(&'static str, &str) -> Result<(), InvalidField>;
 
 const TEXTS: [(&str, TextOf, Check); 4] = [
-    ("name", |record| Some(&record.name), line::<100>),
+    ("name", |record| Some(&record.name), line),
     ("description", |record| record.details.description.as_deref(), text),
-    ("owner", |record| record.owner.as_ref().map(OwnerId::as_str), line::<255>),
-    ("tier", |record| record.details.tier.as_deref(), line::<100>),
+    ("owner", |record| record.owner.as_ref().map(OwnerId::as_str), line),
+    ("tier", |record| record.details.tier.as_deref(), line),
 ];
+
+/// How long a text is.
+fn length(field: &'static str, text: &str) -> Result<(), InvalidField> {
+    let (range, message) = match field {
+        "name" | "tier" => (1..=100, "must have 1 to 100 characters"),
+        "owner" => (1..=255, "must have 1 to 255 characters"),
+        _ => (0..=1000, "must have at most 1000 characters"),
+    };
+    if range.contains(&text.chars().count()) {
+        return Ok(());
+    }
+    Err(InvalidField::new(field, message))
+}
 
 /// A text of some sentences.
 pub(super) fn text(field: &'static str, text: &str) -> Result<(), InvalidField> {
@@ -130,21 +175,12 @@ pub(super) fn text(field: &'static str, text: &str) -> Result<(), InvalidField> 
                        characters that change the direction of text";
         return Err(InvalidField::new(field, message));
     }
-    if text.chars().count() > 1000 {
-        return Err(InvalidField::new(field, "must have at most 1000 characters"));
-    }
-    Ok(())
+    length(field, text)
 }
 
 /// A text on one line that shows something.
-fn line<const MAX: usize>(field: &'static str, text: &str) -> Result<(), InvalidField> {
-    if !(1..=MAX).contains(&text.chars().count()) {
-        let message = match MAX {
-            100 => "must have 1 to 100 characters",
-            _ => "must have 1 to 255 characters",
-        };
-        return Err(InvalidField::new(field, message));
-    }
+fn line(field: &'static str, text: &str) -> Result<(), InvalidField> {
+    length(field, text)?;
     if text.chars().any(breaks_line) {
         let message =
             "must not contain control characters or characters that change the direction of text";

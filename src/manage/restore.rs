@@ -1,0 +1,120 @@
+//! Writing keys back as they were exported.
+
+use std::collections::HashSet;
+
+use super::{ImportReport, InvalidField, KeyManager, ManageError, validate};
+use crate::{
+    Balance, KeyId, KeyRecord, LegacyHash, Timestamp,
+    store::{BalanceUpdate, StoreErrorKind, Update},
+};
+
+/// A key as a store kept it, to be written as it is.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RestoreKey {
+    /// The key. The digest of one with a slow hash is passed over: the hash determines it.
+    pub record: KeyRecord,
+    /// The balance of its [line](KeyRecord::lineage), if it spends credits.
+    pub balance: Option<Balance>,
+}
+
+impl RestoreKey {
+    /// A key that is to be what `record` says.
+    pub const fn new(record: KeyRecord) -> Self {
+        Self { record, balance: None }
+    }
+}
+
+impl KeyManager {
+    /// Writes keys back that this or another store exported, but for those that are there already:
+    /// keys with the same id, digest or request.
+    ///
+    /// Unlike an [import](Self::import), this changes nothing about them: ids, times, counts, parts
+    /// in rotations and balances stay, and a key that is disabled, revoked or expired comes back as
+    /// such. Keys of a line share its balance, which is written with the first of them; a balance
+    /// that is there already stays as it is.
+    ///
+    /// Every key is checked before any is written. Only bounds that stores rely on are checked: a
+    /// key that was made under older rules can be restored. When all are new, they are written at
+    /// once; otherwise one by one, as in an [import](Self::import).
+    ///
+    /// A key whose row was purged since comes back as well. Restore a backup into an empty store, or
+    /// end afterwards what was ended since.
+    pub async fn restore(&self, keys: &[RestoreKey]) -> Result<ImportReport, ManageError> {
+        let keys = keys.iter().map(|key| self.restored(key));
+        let keys = keys.collect::<Result<Vec<_>, ManageError>>()?;
+        let now = self.clock.now();
+        let mut report = ImportReport::default();
+        if keys.is_empty() {
+            return Ok(report);
+        }
+        match self.insert_restored(&keys, now).await {
+            Ok(()) => {
+                report.imported = keys.iter().map(|key| key.record.id).collect();
+                return Ok(report);
+            }
+            Err(error) if is_duplicate(&error) => {}
+            Err(error) => return Err(error),
+        }
+        // Some are there already, and only one by one says which.
+        for (place, key) in keys.iter().enumerate() {
+            match self.insert_restored(std::slice::from_ref(key), now).await {
+                Ok(()) => report.imported.push(key.record.id),
+                Err(error) if is_duplicate(&error) => report.duplicates.push(place),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(report)
+    }
+
+    fn restored(&self, key: &RestoreKey) -> Result<RestoreKey, ManageError> {
+        let mut key = key.clone();
+        if !self.access.sees(&key.record) {
+            return Err(InvalidField::new("owner", "is another than this handle's").into());
+        }
+        self.access.check_scopes(&key.record.scopes)?;
+        validate::stored(&key.record)?;
+        key.balance.as_ref().map_or(Ok(()), validate::balance)?;
+        if let Some(hash) = &key.record.details.legacy_hash {
+            key.record.digest = LegacyHash::stand_in(hash);
+        }
+        Ok(key)
+    }
+
+    async fn insert_restored(
+        &self,
+        keys: &[RestoreKey],
+        now: Timestamp,
+    ) -> Result<(), ManageError> {
+        loop {
+            let mut lines = self.lines_with_balance(keys).await?;
+            let mut rows = Vec::with_capacity(keys.len());
+            for RestoreKey { record, balance } in keys {
+                let line = record.lineage();
+                let balance = balance.clone().filter(|_| lines.insert(line));
+                let balance = balance.map(|balance| BalanceUpdate::first(line, balance));
+                rows.push((record.clone(), balance));
+            }
+            // Stale: another program has written a balance since.
+            if self.insert_all(&rows, now).await? == Update::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The lines of these keys that have a balance in the store.
+    async fn lines_with_balance(&self, keys: &[RestoreKey]) -> Result<HashSet<KeyId>, ManageError> {
+        let lines = keys.iter().filter(|key| key.balance.is_some());
+        let lines: HashSet<_> = lines.map(|key| key.record.lineage()).collect();
+        if lines.is_empty() {
+            return Ok(lines);
+        }
+        let lines: Vec<_> = lines.into_iter().collect();
+        let balances = self.repository.balances(&lines).await?;
+        Ok(balances.items.into_iter().map(|(line, _)| line).collect())
+    }
+}
+
+fn is_duplicate(error: &ManageError) -> bool {
+    matches!(error, ManageError::Store(error) if error.kind() == StoreErrorKind::Duplicate)
+}
