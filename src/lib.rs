@@ -198,8 +198,7 @@ pub use limit::{
 pub use manage::KeyView;
 pub use manage::{
     CreditsPatch, Deducted, Deduction, Grace, ImportKey, ImportReport, InvalidField, IssuedKey,
-    KeyManager, KeyPatch, ManageError, NewCredits, NewKey, RestoreKey, RotateKey,
-    TopUp,
+    KeyManager, KeyPatch, ManageError, NewCredits, NewKey, RestoreKey, RotateKey, TopUp,
 };
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]

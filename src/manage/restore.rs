@@ -96,7 +96,7 @@ impl KeyManager {
                 rows.push((record.clone(), balance));
             }
             // Stale: another program has written a balance since.
-            if self.insert_all(&rows, now).await? == Update::Done {
+            if self.insert_all(&rows, now).await? != Update::Stale {
                 return Ok(());
             }
         }

@@ -118,7 +118,7 @@ line 4: credits must be a number, or an object with remaining and refill
 line 5: credits must be a number, or an object with remaining and refill
 line 6: credits must be a number, or an object with remaining and refill
 tower-api-key: nothing was imported: 5 of the rows are invalid; --skip-invalid leaves them out
-=> 1
+=> 2
 "#,
         );
     }

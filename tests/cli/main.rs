@@ -5,13 +5,17 @@
 mod changing;
 mod credits;
 mod curl;
+mod exported;
 mod files;
+mod import;
 mod limits;
 mod misuse;
 #[path = "../support/other_system.rs"]
 mod other_system;
 #[path = "../support/process.rs"]
 mod process;
+#[path = "../support/random_records.rs"]
+mod random_records;
 #[path = "../support/servers.rs"]
 mod servers;
 mod session;

@@ -90,7 +90,7 @@ $ printf 'key_hash,name\n%064d,\342\200\213\n' 1 > blank.csv
 $ tower-api-key import blank.csv
 line 2: name must not be blank
 tower-api-key: nothing was imported: 1 of the rows are invalid; --skip-invalid leaves them out
-=> 1
+=> 2
 $ tower-api-key list
 There are no such keys.
 ",

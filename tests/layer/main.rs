@@ -32,6 +32,7 @@ mod manager_import;
 mod manager_lists;
 mod manager_owners;
 mod manager_requests;
+mod manager_restore;
 mod manager_texts;
 mod marker_traits;
 mod nested;

@@ -23,6 +23,8 @@ mod pepper;
 mod postgres;
 #[path = "../support/proxy.rs"]
 mod proxy;
+#[path = "../support/random_records.rs"]
+mod random_records;
 #[cfg(feature = "redis")]
 mod redis;
 #[path = "../support/servers.rs"]

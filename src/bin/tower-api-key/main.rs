@@ -8,8 +8,10 @@
 mod change;
 mod create;
 mod credits;
+mod csv;
 mod database;
 mod export;
+mod exported;
 mod failure;
 mod generate;
 mod import;
@@ -68,7 +70,7 @@ Environment:
 
 Exit codes:
   0  Done; `verify`: the key is good
-  1  Refused: the key is not good, there is no such key, or rows to import are invalid
+  1  Refused: the key is not good, or there is no such key
   2  The arguments, the environment or the input cannot be used
   3  The store cannot be reached or did not answer; it is unknown whether a key is good";
 
@@ -103,30 +105,53 @@ enum Command {
     /// Nothing is written: it does not count as a use of the key. What only the service knows, such
     /// as whether the owner is active, is not asked, nor are rate limits and credits.
     Verify(verify::Args),
-    /// Takes over the keys of another system
+    /// Takes over the keys of another system, or restores those of an export
     ///
     /// They go on working as they are.
     ///
-    /// Reads CSV with a header, a JSON object on each line, or a table in SQLite or PostgreSQL. These
-    /// columns are read: key_hash (required), key_prefix, name, user_id, scopes, is_active,
-    /// expires_at, last_used_at, created_at, description, tier, limits, credits, not_before,
-    /// allowed_addresses, metadata. Keys with a revoked_at or a deleted_at are left out.
+    /// Reads CSV with a header, JSON (an object on each line, or an array of them), or a table in
+    /// SQLite, PostgreSQL, MySQL or MariaDB. Text is UTF-8, or UTF-16 with a mark. These columns are
+    /// known, in capitals or not, with `_` or without: key_hash (required), key_prefix, name,
+    /// user_id (or owner), scopes, expires_at (or expires, expiry, expiry_date, expiration,
+    /// expiration_date), not_before, last_used_at, created_at, description, tier, limits, credits,
+    /// allowed_addresses, metadata; and those that say the state of a key: is_active (or active,
+    /// enabled), disabled, status, is_revoked, is_deleted, revoked_at and deleted_at. id, updated_at
+    /// and use_count are passed over. Every other column stops the import, for it may say that a key
+    /// has ended: map it with --column, or give it up with --ignore-column.
     ///
-    /// key_hash is the SHA-256 of the key in hexadecimal, or its bcrypt or argon2 hash. Times are RFC
-    /// 3339, or in UTC without an offset, or seconds since 1970. An empty is_active means inactive. limits
-    /// and credits are JSON, as the management routes have them; credits may be a number.
+    /// Of several columns for the state, the worst counts. An empty is_active is inactive. Values that
+    /// are not known are refused until --state says what they mean. Keys that have ended are left
+    /// out. If such a key is active here, from an earlier import, that is said, and --end-ended ends
+    /// it here as well.
+    ///
+    /// key_hash is the SHA-256 of the key: in hexadecimal, or behind `sha256:` in hexadecimal, base64
+    /// or base64url. Or it is a bcrypt or argon2 hash. Times are RFC 3339, or in UTC without an
+    /// offset, or seconds since 1970. A date as expires_at is the end of that day, and one in the year
+    /// 9999 is never. limits and credits are JSON, as the management routes have them; credits may be
+    /// a number. NULL, \N and None without quotes are nothing in CSV.
     ///
     /// All rows are checked before the first is written: an invalid one stops the import, and nothing
     /// was imported. Keys that are there already are reported and stay as they are, so an import that
     /// was interrupted can be repeated.
+    ///
+    /// What `export --with-digests` has written is told by its column export_version, and restored:
+    /// with ids, counts, balances and parts in rotations, and disabled and revoked keys as such.
+    ///
+    /// The tokens of Laravel Sanctum come in with --from-table personal_access_tokens
+    /// --column key_hash=token --column user_id=tokenable_id --column scopes=abilities
+    /// --ignore-column tokenable_type. The service lets them in with a hasher
+    /// `with_numbered_keys`.
     Import(import::Args),
     /// Prints all keys, in the form that `import` reads
     ///
-    /// As CSV, or with --json as a JSON object on each line.
+    /// As CSV, or with --json as a JSON object on each line. Deleted keys are not among them.
+    ///
+    /// In CSV, lists and objects are JSON. A text that a spreadsheet would compute, or that is empty
+    /// or begins with an apostrophe, has an apostrophe before it, which `import` takes away.
     ///
     /// With their credits as they are at that moment: without those that running services have taken
-    /// to spend. Keys that share credits, because one takes the place of the other, have all of them
-    /// each.
+    /// to spend. Keys that share credits, because one takes the place of the other, share them again
+    /// where they are imported.
     ///
     /// Without digests, it is a list for people and other programs: it cannot be imported. Digests
     /// are not keys, and no key can be had from them; but whoever has them and a key can tell whose it

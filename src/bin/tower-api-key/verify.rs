@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Accepts keys with the prefix only, and none that other systems made
     #[arg(long)]
     only_prefix: bool,
+    /// Of keys like 17|secret, as Laravel Sanctum issues them, looks for the secret
+    #[arg(long)]
+    numbered: bool,
     // Only so that a key given here by mistake is not repeated in an error.
     #[arg(hide = true)]
     key: Vec<String>,
@@ -114,11 +117,13 @@ async fn ask(
         formats.push(KeyFormat::opaque());
     }
     let address = args.address;
+    let hasher = database.hasher.clone();
+    let hasher = if args.numbered { hasher.with_numbered_keys() } else { hasher };
     // Not the manager's layer, which stores digests anew and starts graces: looking is no use.
     let layer = ApiKeyLayer::new(database.repository.clone())
         .with_sources([KeySource::x_api_key()])
         .with_formats(formats)
-        .with_hasher(database.hasher.clone())
+        .with_hasher(hasher)
         .with_client_address(move |_| address);
     let scopes = RequireScopesLayer::all(args.scope.iter().map(Scope::as_str));
     let scopes = scopes.map_err(|error| Failure::Usage(error.to_string()))?;

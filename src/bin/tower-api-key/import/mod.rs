@@ -1,26 +1,37 @@
 //! `import`: everything is read and checked before anything is written.
 
 mod columns;
+mod digest;
+mod encoding;
+mod ended;
 mod files;
+mod json;
+mod report;
 mod row;
 mod source;
 mod spool;
+mod state;
 mod table;
+mod time;
 
 use std::path::PathBuf;
 
 use indicatif::ProgressBar;
-use serde::Serialize;
-use tower_api_key::ImportKey;
+use tower_api_key::{Clock, ImportKey, RestoreKey, SystemClock};
 
 use self::{
-    columns::{Columns, Fields, Renamed},
-    row::Bad,
+    columns::{Columns, Mapping, Renamed},
+    ended::Active,
+    files::Dialect,
+    report::{Report, SHOWN},
+    row::{Bad, Key, Reading},
     source::{Item, Items, Row},
     spool::Spool,
+    state::{Meaning, State},
 };
 use crate::{
     database::Database,
+    exported::Fields,
     failure::Failure,
     output::{Output, note, plain},
 };
@@ -28,8 +39,8 @@ use crate::{
 #[derive(clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
-    /// A CSV file, a file of JSON lines or a SQLite database; `-` is standard input. Without it,
-    /// the database of SOURCE_DATABASE_URL
+    /// A CSV or JSON file or a SQLite database; `-` is standard input. Without it, the database of
+    /// SOURCE_DATABASE_URL
     source: Option<PathBuf>,
     /// The table to read, where the source is a database
     #[arg(long, value_name = "NAME", default_value = "api_keys")]
@@ -37,6 +48,32 @@ pub(crate) struct Args {
     /// What a column is called there, such as key_hash=hashed_key; may be given again
     #[arg(long, value_name = "OURS=THEIRS", value_parser = columns::renamed)]
     column: Vec<Renamed>,
+    /// A column that is not to be read; may be given again
+    #[arg(long, value_name = "NAME")]
+    ignore_column: Vec<String>,
+    /// Reads no column that is not known, whatever it may say about the keys, and names those
+    #[arg(long)]
+    ignore_other_columns: bool,
+    /// What a value means in a column that says the state of a key: such as suspended=inactive, or
+    /// 9999-12-31=active for a deleted_at that never comes; may be given again
+    #[arg(long, value_name = "VALUE=STATE", value_parser = state::meaning)]
+    state: Vec<Meaning>,
+    /// Another text that is nothing where it stands without quotes in CSV, as NULL, \N and None are
+    #[arg(long, value_name = "TEXT")]
+    null: Vec<String>,
+    /// Times that are zero, negative or before 1970 stand for never
+    #[arg(long)]
+    zero_is_never: bool,
+    /// What parts the fields of a CSV file, such as `;` or `tab`; found out from its header if it is
+    /// not given
+    #[arg(long, value_name = "CHARACTER", value_parser = files::delimiter)]
+    delimiter: Option<u8>,
+    /// key_hash holds digests in base64 or base64url, without a prefix that says so
+    #[arg(long, conflicts_with = "plain_keys")]
+    base64_digests: bool,
+    /// Ends here as well the keys that have ended there, and were imported before
+    #[arg(long)]
+    end_ended: bool,
     /// Only checks, and says what would be imported
     #[arg(long)]
     dry_run: bool,
@@ -46,30 +83,33 @@ pub(crate) struct Args {
     /// key_hash holds the keys themselves
     #[arg(long, conflicts_with = "peppered")]
     plain_keys: bool,
+    /// Of keys like 17|secret, as Laravel Sanctum issues them, hashes only the secret
+    #[arg(long, requires = "plain_keys")]
+    numbered: bool,
     /// The digests were made with the pepper in TOWER_API_KEY_PEPPER, as `export` writes them
     #[arg(long)]
     peppered: bool,
 }
 
-/// What became of the rows.
-#[derive(Default, Serialize)]
-struct Report {
-    imported: u64,
-    /// Keys that were there already.
-    duplicates: u64,
-    /// Where the first of them are.
-    duplicate_rows: Vec<String>,
-    /// Keys that were revoked or deleted.
-    ended: u64,
-    invalid: u64,
-    dry_run: bool,
+impl Args {
+    fn reading(&self) -> Reading {
+        let times = time::Reading { zero_is_never: self.zero_is_never, now: SystemClock.now() };
+        Reading { times, base64_digests: self.base64_digests }
+    }
+
+    fn mapping(&self) -> Mapping {
+        Mapping {
+            renamed: self.column.clone(),
+            ignored: self.ignore_column.clone(),
+            ignore_others: self.ignore_other_columns,
+            states: self.state.clone(),
+            times: self.reading().times,
+        }
+    }
 }
 
 /// So many keys are written at a time, all or none of them.
 const BATCH: usize = 500;
-
-/// So many mistakes are shown before it stops; so many duplicates are named.
-const SHOWN: u64 = 10;
 
 pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
     if !database.accepts_plain && !args.peppered && !args.plain_keys {
@@ -78,149 +118,206 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
                     the service does";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let mut report = Report { dry_run: args.dry_run, ..Report::default() };
-    let spool = check(&args, database, &mut report).await?;
+    let mut check = Check {
+        reading: args.reading(),
+        database,
+        report: Report { dry_run: args.dry_run, ..Report::default() },
+        active: Vec::new(),
+        args: &args,
+    };
+    let spool = check.rows().await?;
+    let Check { mut report, active, reading, .. } = check;
     if args.dry_run {
         report.imported = spool.count;
-    } else {
-        write(spool, database, &mut report).await?;
+        return report.tell(out);
     }
-    tell(&report, out)
+    write(spool, &reading, database, &mut report).await?;
+    if args.end_ended {
+        for key in &active {
+            ended::end(key, database).await?;
+            report.ended_here += 1;
+        }
+    }
+    report.tell(out)
 }
 
-/// Reads all rows, and keeps the good ones.
-async fn check(args: &Args, database: &Database, report: &mut Report) -> Result<Spool, Failure> {
-    let columns = || Columns::new(args.column.clone());
-    let wanted = table::Wanted { table: args.from_table.clone(), columns: columns() };
-    let mut items = source::open(args.source.as_deref(), wanted).await?;
-    let mut columns = columns();
-    let mut spool = Spool::new()?;
-    let progress = ProgressBar::new_spinner();
-    while let Some(row) = next(&mut items, &mut columns).await? {
-        progress.inc(1);
-        let fields = row.fields.map(|fields| columns.pick(fields));
-        match good(args, database, fields).await {
-            Ok(Some(fields)) => spool.push(&row.place, &fields)?,
-            Ok(None) => report.ended += 1,
-            Err(bad) => {
-                report.invalid += 1;
-                progress.suspend(|| note(&format!("{}: {bad}", plain(&row.place))));
-                if !args.skip_invalid && report.invalid == SHOWN {
-                    break;
+/// What is known of the rows that were read.
+struct Check<'a> {
+    args: &'a Args,
+    reading: Reading,
+    database: &'a Database,
+    report: Report,
+    /// Keys that have ended there and are active here.
+    active: Vec<Active>,
+}
+
+impl Check<'_> {
+    /// Reads all rows, and keeps the good ones.
+    async fn rows(&mut self) -> Result<Spool, Failure> {
+        let args = self.args;
+        let mut columns = Columns::new(args.mapping());
+        let wanted = table::Wanted { table: args.from_table.clone(), mapping: args.mapping() };
+        let dialect = Dialect { delimiter: args.delimiter, nulls: args.null.clone() };
+        let mut items = source::open(args.source.as_deref(), wanted, dialect).await?;
+        let mut spool = Spool::new()?;
+        let progress = ProgressBar::new_spinner();
+        while let Some(row) = next(&mut items, &mut columns).await? {
+            progress.inc(1);
+            let fields = row.fields.and_then(|fields| columns.pick(fields));
+            match self.row(&row.place, fields).await? {
+                Ok(Some(fields)) => spool.push(&row.place, &fields)?,
+                Ok(None) => self.report.ended += 1,
+                Err(bad) => {
+                    self.report.invalid += 1;
+                    progress.suspend(|| note(&format!("{}: {bad}", plain(&row.place))));
+                    if !args.skip_invalid && self.report.invalid == SHOWN {
+                        break;
+                    }
                 }
             }
         }
+        progress.finish_and_clear();
+        columns.check()?;
+        let given_up: Vec<_> = columns.given_up().map(plain).collect();
+        if !given_up.is_empty() {
+            note(&format!("Columns that are not read: {}.", given_up.join(", ")));
+        }
+        let invalid = self.report.invalid;
+        if invalid > 0 && !args.skip_invalid {
+            let least = if invalid == SHOWN { "at least " } else { "" };
+            return Err(Failure::Usage(format!(
+                "nothing was imported: {least}{invalid} of the rows are invalid; --skip-invalid \
+                 leaves them out"
+            )));
+        }
+        Ok(spool)
     }
-    progress.finish_and_clear();
-    let unread: Vec<_> = columns.unread().map(plain).collect();
-    if !unread.is_empty() {
-        note(&format!("Columns that are not read: {}.", unread.join(", ")));
+
+    /// A row that can be imported; `None` if its key has ended.
+    async fn row(
+        &mut self,
+        place: &str,
+        fields: Result<Fields, Bad>,
+    ) -> Result<Result<Option<Fields>, Bad>, Failure> {
+        let mut fields = match fields {
+            Ok(fields) => fields,
+            Err(bad) => return Ok(Err(bad)),
+        };
+        let is_stored = row::is_exported(&fields);
+        let has_ended = !is_stored && row::has_ended(&fields);
+        if self.args.plain_keys && !is_stored {
+            let hasher = self.database.hasher.clone();
+            let hasher = if self.args.numbered { hasher.with_numbered_keys() } else { hasher };
+            match row::digest_key(&mut fields, &hasher) {
+                Err(bad) if !has_ended => return Ok(Err(bad)),
+                _ => {}
+            }
+        }
+        if has_ended {
+            if let Some(key) = row::ended_key(&fields, &self.reading) {
+                self.compare(place, &Key::New(key), State::Ended).await?;
+            }
+            return Ok(Ok(None));
+        }
+        match row::key(&fields, &self.reading).await {
+            Ok(key) => {
+                self.compare(place, &key, key.state(self.reading.times.now)).await?;
+                Ok(Ok(Some(fields)))
+            }
+            Err(bad) => Ok(Err(bad)),
+        }
     }
-    if report.invalid > 0 && !args.skip_invalid {
-        let least = if report.invalid == SHOWN { "at least " } else { "" };
-        return Err(Failure::Refused(format!(
-            "nothing was imported: {least}{} of the rows are invalid; --skip-invalid leaves them \
-             out",
-            report.invalid
-        )));
+
+    async fn compare(&mut self, place: &str, key: &Key, state: State) -> Result<(), Failure> {
+        let now = self.reading.times.now;
+        if let Some(active) = ended::find(key, state, now, self.database).await? {
+            self.active.push(active);
+            self.report.still_active += 1;
+            report::name(&mut self.report.still_active_rows, place);
+        }
+        Ok(())
     }
-    Ok(spool)
 }
 
 async fn next(items: &mut Items, columns: &mut Columns) -> Result<Option<Row>, Failure> {
     while let Some(item) = items.recv().await {
         match item? {
-            Item::Header(header) => {
-                columns.check(&header)?;
-                let wanted: Vec<_> =
-                    columns.wanted(&header).into_iter().map(str::to_owned).collect();
-                columns.leave(header.into_iter().filter(|column| !wanted.contains(column)));
-            }
+            Item::Header(header) => columns.header(&header)?,
             Item::Row(row) => return Ok(Some(row)),
         }
     }
     Ok(None)
 }
 
-/// A row that can be imported; `None` if its key has ended.
-async fn good(
-    args: &Args,
-    database: &Database,
-    fields: Result<Fields, Bad>,
-) -> Result<Option<Fields>, Bad> {
-    let mut fields = fields?;
-    if row::has_ended(&fields) {
-        return Ok(None);
-    }
-    if args.plain_keys {
-        row::digest_key(&mut fields, &database.hasher)?;
-    }
-    row::key(&fields).await?;
-    Ok(Some(fields))
-}
-
 /// Writes batch by batch. An error leaves whole batches behind, which the next try finds.
-async fn write(spool: Spool, database: &Database, report: &mut Report) -> Result<(), Failure> {
+async fn write(
+    spool: Spool,
+    reading: &Reading,
+    database: &Database,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let progress = ProgressBar::new(spool.count);
-    let (mut places, mut keys) = (Vec::new(), Vec::new());
+    let mut batch = Batch::default();
     for row in spool.rows()? {
         let (place, fields) = row?;
-        let key = row::key(&fields).await;
-        keys.push(key.map_err(|bad| Failure::Refused(format!("{place}: {bad}")))?);
-        places.push(place);
-        if keys.len() == BATCH {
-            write_batch(&mut places, &mut keys, database, report).await?;
-            progress.inc(BATCH as u64);
+        let key = row::key(&fields, reading).await;
+        let key = key.map_err(|bad| Failure::Usage(format!("{place}: {bad}")))?;
+        if batch.is_full_for(&key) {
+            progress.inc(batch.places.len() as u64);
+            batch.write(database, report).await?;
         }
+        batch.push(place, key);
     }
-    write_batch(&mut places, &mut keys, database, report).await?;
+    batch.write(database, report).await?;
     progress.finish_and_clear();
     Ok(())
 }
 
-async fn write_batch(
-    places: &mut Vec<String>,
-    keys: &mut Vec<ImportKey>,
-    database: &Database,
-    report: &mut Report,
-) -> Result<(), Failure> {
-    let done = database.manager.import(keys).await.map_err(|error| {
-        let Report { imported, duplicates, .. } = report;
-        let failure = Failure::from(error);
-        note(&format!(
-            "{imported} keys were imported, and {duplicates} were there already, before this. \
-             Repeat the import to go on."
-        ));
-        failure
-    })?;
-    report.imported += done.imported.len() as u64;
-    report.duplicates += done.duplicates.len() as u64;
-    for place in done.duplicates {
-        if (report.duplicate_rows.len() as u64) < SHOWN {
-            report.duplicate_rows.push(places[place].clone());
-        }
-    }
-    places.clear();
-    keys.clear();
-    Ok(())
+/// Keys that are written at once: either new ones or those of an export.
+#[derive(Default)]
+struct Batch {
+    places: Vec<String>,
+    new: Vec<ImportKey>,
+    stored: Vec<RestoreKey>,
 }
 
-fn tell(report: &Report, out: &mut Output) -> Result<(), Failure> {
-    if out.is_json() {
-        return out.object(report);
+impl Batch {
+    fn is_full_for(&self, key: &Key) -> bool {
+        let others = match key {
+            Key::New(_) => self.stored.len(),
+            Key::Stored(_) => self.new.len(),
+        };
+        others > 0 || self.places.len() == BATCH
     }
-    let imported = if report.dry_run { "Could be imported" } else { "Imported" };
-    out.say(&format!("{imported}: {}", report.imported))?;
-    if report.duplicates > 0 {
-        let more = if report.duplicates > SHOWN { ", …" } else { "" };
-        let rows = report.duplicate_rows.join(", ");
-        out.say(&format!("There already: {} ({}{more})", report.duplicates, plain(&rows)))?;
+
+    fn push(&mut self, place: String, key: Key) {
+        self.places.push(place);
+        match key {
+            Key::New(key) => self.new.push(key),
+            Key::Stored(key) => self.stored.push(key),
+        }
     }
-    if report.ended > 0 {
-        out.say(&format!("Left out, revoked or deleted: {}", report.ended))?;
+
+    async fn write(&mut self, database: &Database, report: &mut Report) -> Result<(), Failure> {
+        let Self { places, new, stored } = std::mem::take(self);
+        let done = if stored.is_empty() {
+            database.manager.import(&new).await
+        } else {
+            database.manager.restore(&stored).await
+        };
+        let done = done.map_err(|error| {
+            let Report { imported, duplicates, .. } = report;
+            note(&format!(
+                "{imported} keys were imported, and {duplicates} were there already, before this. \
+                 Repeat the import to go on."
+            ));
+            Failure::from(error)
+        })?;
+        report.imported += done.imported.len() as u64;
+        report.duplicates += done.duplicates.len() as u64;
+        for place in done.duplicates {
+            report::name(&mut report.duplicate_rows, &places[place]);
+        }
+        Ok(())
     }
-    if report.invalid > 0 {
-        out.say(&format!("Left out, invalid: {}", report.invalid))?;
-    }
-    Ok(())
 }

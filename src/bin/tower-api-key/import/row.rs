@@ -3,18 +3,26 @@
 //! Whatever is wrong is said with the column's name and what it must hold, never with what it
 //! does hold: with columns mixed up, that may be a key.
 
-use std::fmt;
+use std::{fmt, slice};
 
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower_api_key::{
-    ImportKey, InvalidLegacyHash, KeyDigest, KeyFormat, KeyHasher, KeyManager, LegacyHash, Limits,
-    ManageError, Metadata, NewCredits, NewKey, Scopes, Timestamp, store::MemoryStore,
+    ImportKey, InvalidLegacyHash, KeyFormat, KeyHasher, KeyManager, LegacyHash, Limits,
+    ManageError, Metadata, NewCredits, NewKey, RestoreKey, Scopes, Timestamp, store::MemoryStore,
 };
 
-use super::columns::{Fields, KEY_HASH};
-use crate::{create, when};
+use super::{
+    columns::{KEY_HASH, STATE},
+    digest,
+    state::State,
+    time,
+};
+use crate::{
+    create,
+    exported::{self, Exported, Fields},
+};
 
 /// What is wrong with a row.
 #[derive(Debug)]
@@ -25,7 +33,7 @@ impl Bad {
         Self(text.into())
     }
 
-    fn field(field: &str, must: &str) -> Self {
+    pub(super) fn field(field: &str, must: &str) -> Self {
         Self(format!("{field} {must}"))
     }
 }
@@ -36,17 +44,55 @@ impl fmt::Display for Bad {
     }
 }
 
-/// Whether the key came to its end there. Then it is not to come alive here.
-pub(super) fn has_ended(fields: &Fields) -> bool {
-    ["revoked_at", "deleted_at"].into_iter().any(|field| match fields.get(field) {
-        None | Some(Value::Null | Value::Bool(false)) => false,
-        Some(Value::String(text)) => !matches!(text.trim(), "" | "0" | "f" | "false" | "False"),
-        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
-        Some(_) => true,
-    })
+/// How a row is to be read.
+#[derive(Clone)]
+pub(super) struct Reading {
+    pub(super) times: time::Reading,
+    pub(super) base64_digests: bool,
 }
 
-/// Puts the digest in the place of the key itself.
+/// The key in a row.
+pub(super) enum Key {
+    /// Of another system.
+    New(ImportKey),
+    /// Of an export.
+    Stored(RestoreKey),
+}
+
+impl Key {
+    /// The state that it has where it comes from.
+    pub(super) fn state(&self, now: Timestamp) -> State {
+        let (disabled, end) = match self {
+            Self::New(key) => (key.disabled, key.new.expires_at),
+            Self::Stored(key) if key.record.revoked_at.is_some() => return State::Ended,
+            Self::Stored(key) => (key.record.disabled, key.record.ends_at()),
+        };
+        match end {
+            Some(end) if end <= now => State::Ended,
+            _ if disabled => State::Inactive,
+            _ => State::Active,
+        }
+    }
+}
+
+/// Whether the key came to its end there. Then it is not to come alive here.
+pub(super) fn has_ended(fields: &Fields) -> bool {
+    state(fields) == State::Ended
+}
+
+/// Without a column that says it, keys are active.
+fn state(fields: &Fields) -> State {
+    let state = fields.get(STATE).and_then(Value::as_str);
+    state.map_or(State::Active, |name| State::named(name).unwrap_or(State::Ended))
+}
+
+/// What a key that has ended there is found by here, if the row still says that.
+pub(super) fn ended_key(fields: &Fields, reading: &Reading) -> Option<ImportKey> {
+    let start = text(fields, "key_prefix").ok()?.unwrap_or_default();
+    hashed(fields, start, NewKey::named("ended"), reading).ok()
+}
+
+/// Puts the digest in the place of the key itself. A row of an export has no key.
 pub(super) fn digest_key(fields: &mut Fields, hasher: &KeyHasher) -> Result<(), Bad> {
     let Some(Value::String(key)) = fields.get(KEY_HASH) else {
         return Err(Bad::field(KEY_HASH, "must hold the key"));
@@ -59,11 +105,18 @@ pub(super) fn digest_key(fields: &mut Fields, hasher: &KeyHasher) -> Result<(), 
     Ok(())
 }
 
-/// The key in a row. Checked like a new one.
-pub(super) async fn key(fields: &Fields) -> Result<ImportKey, Bad> {
-    let key = read(fields)?;
-    // A manager without keys checks it as the real one is going to.
-    let checked = KeyManager::new(MemoryStore::new()).import(std::slice::from_ref(&key)).await;
+/// Reads a row, and checks its key as the manager is going to that writes it.
+pub(super) async fn key(fields: &Fields, reading: &Reading) -> Result<Key, Bad> {
+    let key = if is_exported(fields) {
+        Key::Stored(Exported::read(fields.clone()).and_then(Exported::key).map_err(Bad)?)
+    } else {
+        Key::New(read(fields, reading)?)
+    };
+    let empty = KeyManager::new(MemoryStore::new());
+    let checked = match &key {
+        Key::New(key) => empty.import(slice::from_ref(key)).await,
+        Key::Stored(key) => empty.restore(slice::from_ref(key)).await,
+    };
     match checked {
         Ok(_) => Ok(key),
         Err(ManageError::Invalid(invalid)) => {
@@ -71,6 +124,10 @@ pub(super) async fn key(fields: &Fields) -> Result<ImportKey, Bad> {
         }
         Err(error) => Err(Bad::new(error.to_string())),
     }
+}
+
+pub(super) fn is_exported(fields: &Fields) -> bool {
+    fields.contains_key(exported::VERSION)
 }
 
 /// The column that a field comes from.
@@ -82,7 +139,12 @@ fn theirs(field: &'static str) -> &'static str {
     }
 }
 
-fn read(fields: &Fields) -> Result<ImportKey, Bad> {
+fn read(fields: &Fields, reading: &Reading) -> Result<ImportKey, Bad> {
+    let time = |field: &str| {
+        let value = fields.get(field).unwrap_or(&Value::Null);
+        time::moment(field, value, &reading.times)
+    };
+    let end = fields.get("expires_at").unwrap_or(&Value::Null);
     let new = NewKey {
         name: text(fields, "name")?.unwrap_or_else(|| "imported key".to_owned()),
         description: text(fields, "description")?,
@@ -93,27 +155,34 @@ fn read(fields: &Fields) -> Result<ImportKey, Bad> {
         credits: credits(fields)?,
         metadata: metadata(fields)?,
         allowed_addresses: addresses(fields)?,
-        not_before: time(fields, "not_before")?,
-        expires_at: time(fields, "expires_at")?,
+        not_before: time("not_before")?,
+        expires_at: time::end("expires_at", end, &reading.times)?,
         request_id: None,
     };
     let start = text(fields, "key_prefix")?.unwrap_or_default();
-    let mut key = hashed(fields, start, new)?;
-    key.disabled = !is_active(fields)?;
-    key.created_at = time(fields, "created_at")?;
-    key.last_used_at = time(fields, "last_used_at")?;
+    let mut key = hashed(fields, start, new, reading)?;
+    key.disabled = state(fields) != State::Active;
+    key.created_at = time("created_at")?;
+    key.last_used_at = time("last_used_at")?;
     Ok(key)
 }
 
 /// The key by its digest, or by the slow hash that is all there is of it.
-fn hashed(fields: &Fields, start: String, mut new: NewKey) -> Result<ImportKey, Bad> {
-    /// With less to go by, every unknown key would have to be hashed slowly.
-    const MIN_START: usize = 4;
+fn hashed(
+    fields: &Fields,
+    start: String,
+    mut new: NewKey,
+    reading: &Reading,
+) -> Result<ImportKey, Bad> {
+    /// So much of a key is not the beginning of its digest by chance.
+    const TELLING: usize = 8;
 
     let hash = text(fields, KEY_HASH)?.ok_or_else(|| Bad::field(KEY_HASH, "is missing"))?;
-    // PostgreSQL writes bytes like this.
-    let hex = hash.strip_prefix("\\x").unwrap_or(&hash);
-    if let Some(digest) = KeyDigest::from_hex(hex) {
+    if start.len() >= TELLING && hash.starts_with(&start) {
+        let must = "begins like key_prefix, so it holds keys and no digests: say --plain-keys";
+        return Err(Bad::field(KEY_HASH, must));
+    }
+    if let Some(digest) = digest::read(&hash, reading.base64_digests)? {
         if KeyHasher::sha256().digest(&start) == digest {
             return Err(Bad::field("key_prefix", "holds the whole key"));
         }
@@ -122,21 +191,38 @@ fn hashed(fields: &Fields, start: String, mut new: NewKey) -> Result<ImportKey, 
         return Ok(key);
     }
     let slow = LegacyHash::parse(&hash).map_err(|error| match error {
-        InvalidLegacyHash::UnknownScheme => {
-            Bad::field(KEY_HASH, "must have 64 hexadecimal digits, or be a bcrypt or argon2 hash")
-        }
+        InvalidLegacyHash::UnknownScheme => Bad::field(
+            KEY_HASH,
+            "must be a SHA-256 digest, such as 64 hexadecimal digits, or a bcrypt or argon2 hash",
+        ),
         error => Bad::new(format!("{KEY_HASH}: {error}")),
     })?;
-    if start.len() < MIN_START {
-        let must =
-            "must have the first four characters of the key, or more, to find a slow hash by";
-        return Err(Bad::field("key_prefix", must));
-    }
+    check_start(&start)?;
     // The hash gives way to a digest when the key is first used. This stays, and tells an import
     // that is repeated later that the key is there.
     let digest = KeyHasher::sha256().digest(&hash).to_hex();
     new.request_id = Some(format!("import-{digest}"));
     Ok(ImportKey::from_legacy_hash(slow, start, new))
+}
+
+/// A slow hash is found by how its key begins. No key begins like a mask.
+fn check_start(start: &str) -> Result<(), Bad> {
+    /// With less to go by, every unknown key would have to be hashed slowly.
+    const MIN_START: usize = 4;
+    if start.len() < MIN_START {
+        let must =
+            "must have the first four characters of the key, or more, to find a slow hash by";
+        return Err(Bad::field("key_prefix", must));
+    }
+    let is_masked = start.contains(['*', '\u{2022}', '\u{25cf}', '\u{2026}'])
+        || start.contains("..")
+        || start.to_ascii_lowercase().contains("xxx");
+    if is_masked {
+        let must = "must have the first characters of the key as they are, not masked, to find a \
+                    slow hash by";
+        return Err(Bad::field("key_prefix", must));
+    }
+    Ok(())
 }
 
 /// `None` where there is nothing: a CSV file cannot tell that from an empty text.
@@ -148,51 +234,6 @@ fn text(fields: &Fields, field: &str) -> Result<Option<String>, Bad> {
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
         Some(_) => Err(Bad::field(field, "must be text")),
     }
-}
-
-/// Where there is no such column, keys are active. Where it is empty, nobody said that this one
-/// is.
-fn is_active(fields: &Fields) -> Result<bool, Bad> {
-    let Some(value) = fields.get("is_active") else { return Ok(true) };
-    let word = match value {
-        Value::Null => return Ok(false),
-        Value::Bool(active) => return Ok(*active),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => text.trim().to_ascii_lowercase(),
-        _ => String::from("?"),
-    };
-    match word.as_str() {
-        "1" | "t" | "true" | "y" | "yes" => Ok(true),
-        "" | "0" | "f" | "false" | "n" | "no" => Ok(false),
-        _ => Err(Bad::field("is_active", "must be true or false, or 1 or 0")),
-    }
-}
-
-fn time(fields: &Fields, field: &str) -> Result<Option<Timestamp>, Bad> {
-    let bad = || Bad::field(field, "must be a date and time, or seconds since 1970");
-    match fields.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
-        Some(Value::String(text)) => match text.trim().parse::<f64>() {
-            // CSV has no numbers.
-            Ok(number) => since_1970(number).map(Some).ok_or_else(bad),
-            Err(_) => when::moment(text.trim()).map(Some).ok_or_else(bad),
-        },
-        Some(Value::Number(number)) => {
-            number.as_f64().and_then(since_1970).map(Some).ok_or_else(bad)
-        }
-        Some(_) => Err(bad()),
-    }
-}
-
-/// Seconds, or milliseconds where that many seconds would lie beyond the year 5000.
-fn since_1970(number: f64) -> Option<Timestamp> {
-    const AS_SECONDS: f64 = 1e11;
-    const LAST: f64 = 253_402_207_200_000.0;
-    let millis = if number.abs() < AS_SECONDS { number * 1000.0 } else { number };
-    #[allow(clippy::cast_possible_truncation, reason = "within the bounds, there is no more")]
-    let whole = millis.round() as i64;
-    (millis.abs() <= LAST).then(|| Timestamp::from_unix_millis(whole))
 }
 
 /// A list, or what systems without lists write instead: JSON, PostgreSQL's `{a,b}`, or the items

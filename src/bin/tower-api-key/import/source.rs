@@ -11,8 +11,14 @@ use std::{
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use super::{columns::Fields, files, row::Bad, table};
-use crate::failure::Failure;
+use super::{
+    encoding,
+    files::{self, Dialect},
+    json,
+    row::Bad,
+    table,
+};
+use crate::{exported::Fields, failure::Failure};
 
 /// What a source gives: first the names of its columns, where it knows them, then its rows.
 pub(super) enum Item {
@@ -38,7 +44,11 @@ pub(super) const AHEAD: usize = 256;
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// Opens a source. `-` is standard input; none is the database of `SOURCE_DATABASE_URL`.
-pub(super) async fn open(path: Option<&Path>, table: table::Wanted) -> Result<Items, Failure> {
+pub(super) async fn open(
+    path: Option<&Path>,
+    table: table::Wanted,
+    dialect: Dialect,
+) -> Result<Items, Failure> {
     let Some(path) = path else {
         let url = env::var("SOURCE_DATABASE_URL").map(Zeroizing::new).map_err(|_| {
             let text = "name a file, or `-` for standard input, or set SOURCE_DATABASE_URL";
@@ -47,7 +57,7 @@ pub(super) async fn open(path: Option<&Path>, table: table::Wanted) -> Result<It
         return table::from_url(&url, table).await;
     };
     if path == Path::new("-") {
-        return Ok(read(io::stdin()));
+        return Ok(read(io::stdin(), dialect));
     }
     let cannot_read = |error: io::Error| Failure::Usage(format!("{}: {error}", path.display()));
     let mut start = Vec::new();
@@ -56,30 +66,32 @@ pub(super) async fn open(path: Option<&Path>, table: table::Wanted) -> Result<It
     if start == SQLITE {
         return table::from_sqlite_file(PathBuf::from(path), table).await;
     }
-    Ok(read(File::open(path).map_err(cannot_read)?))
+    Ok(read(File::open(path).map_err(cannot_read)?, dialect))
 }
 
 /// Reads in a thread of its own, and waits when it is too far ahead.
-fn read(input: impl Read + std::marker::Send + 'static) -> Items {
+fn read(input: impl Read + std::marker::Send + 'static, dialect: Dialect) -> Items {
     let (sender, items) = mpsc::channel(AHEAD);
     thread::spawn(move || {
         let send = |item| sender.blocking_send(item).is_ok();
-        if let Err(error) = parse(BufReader::new(input), &send) {
+        if let Err(error) = parse(BufReader::new(input), &dialect, &send) {
             send(Err(Failure::Usage(format!("the rows cannot be read: {error}"))));
         }
     });
     items
 }
 
-/// JSON lines begin with `{`, which no header of a CSV file does.
-fn parse(mut input: impl BufRead, send: Send<'_>) -> io::Result<()> {
-    const MARK: &[u8] = b"\xef\xbb\xbf";
-    if input.fill_buf()?.starts_with(MARK) {
-        input.consume(MARK.len());
-    }
-    match input.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        Some(b'{') => files::json_lines(input, send),
-        Some(b'[') => Err(io::Error::other("JSON must be an object on each line, not an array")),
-        _ => files::csv(input, send),
+/// JSON begins with `{` or `[`, which no header of a CSV file does.
+fn parse(input: impl BufRead + 'static, dialect: &Dialect, send: Send<'_>) -> io::Result<()> {
+    let mut input = encoding::utf8(input)?;
+    loop {
+        let start = input.fill_buf()?;
+        let spaces = start.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        match start.get(spaces) {
+            Some(b'{') => return json::lines(input, send),
+            Some(b'[') => return json::array(input, send),
+            None if spaces > 0 => input.consume(spaces),
+            _ => return files::csv(input, dialect, send),
+        }
     }
 }

@@ -6,8 +6,7 @@ use std::{
     io::{self, BufRead, BufReader, BufWriter, Seek, Write},
 };
 
-use super::columns::Fields;
-use crate::failure::Failure;
+use crate::{exported::Fields, failure::Failure};
 
 pub(super) struct Spool {
     file: BufWriter<File>,
@@ -21,7 +20,10 @@ impl Spool {
     }
 
     pub(super) fn push(&mut self, place: &str, fields: &Fields) -> Result<(), Failure> {
-        serde_json::to_writer(&mut self.file, &(place, fields)).map_err(|e| failed(e.into()))?;
+        // Two lines: in an object around both, a row that is nested deeply could not be read again.
+        serde_json::to_writer(&mut self.file, place).map_err(|e| failed(e.into()))?;
+        self.file.write_all(b"\n").map_err(failed)?;
+        serde_json::to_writer(&mut self.file, fields).map_err(|e| failed(e.into()))?;
         self.file.write_all(b"\n").map_err(failed)?;
         self.count += 1;
         Ok(())
@@ -33,9 +35,13 @@ impl Spool {
     ) -> Result<impl Iterator<Item = Result<(String, Fields), Failure>>, Failure> {
         let mut file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
         file.rewind().map_err(failed)?;
-        Ok(BufReader::new(file).lines().map(|line| {
-            let row = line.and_then(|line| Ok(serde_json::from_str(&line)?));
-            row.map_err(failed)
+        let mut lines = BufReader::new(file).lines();
+        Ok(std::iter::from_fn(move || {
+            let (place, fields) = (lines.next()?, lines.next()?);
+            let row = place.and_then(|place| {
+                Ok((serde_json::from_str(&place)?, serde_json::from_str(&fields?)?))
+            });
+            Some(row.map_err(failed))
         }))
     }
 }

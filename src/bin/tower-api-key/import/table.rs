@@ -1,4 +1,4 @@
-//! Rows straight from a table in SQLite or PostgreSQL.
+//! Rows straight from a table in SQLite, PostgreSQL, MySQL or MariaDB.
 //!
 //! The databases write each row as JSON: then there is one way to read their types, which are
 //! any that a system may have chosen.
@@ -7,22 +7,26 @@ use std::{future::poll_fn, path::PathBuf, pin::pin};
 
 use futures_core::Stream;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, PgConnection, SqliteConnection,
-    postgres::PgConnectOptions, sqlite::SqliteConnectOptions,
+    AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, PgConnection, SqliteConnection,
+    mysql::MySqlConnectOptions, postgres::PgConnectOptions, query::QueryScalar,
+    sqlite::SqliteConnectOptions,
 };
 use tokio::sync::mpsc::{self, Sender};
 
 use super::{
-    columns::{Columns, Fields},
+    columns::{Columns, Mapping},
     row::Bad,
     source::{AHEAD, Item, Items, Row},
 };
-use crate::failure::{Failure, causes};
+use crate::{
+    exported::{Fields, VERSION},
+    failure::{Failure, causes},
+};
 
 /// Which rows are wanted.
 pub(super) struct Wanted {
     pub(super) table: String,
-    pub(super) columns: Columns,
+    pub(super) mapping: Mapping,
 }
 
 pub(super) async fn from_url(url: &str, wanted: Wanted) -> Result<Items, Failure> {
@@ -32,8 +36,10 @@ pub(super) async fn from_url(url: &str, wanted: Wanted) -> Result<Items, Failure
         Some(("postgres" | "postgresql", _)) => {
             from_postgres(url.parse().map_err(unusable)?, wanted).await
         }
+        Some(("mysql" | "mariadb", _)) => from_mysql(url.parse().map_err(unusable)?, wanted).await,
         _ => {
-            let text = "SOURCE_DATABASE_URL must be like sqlite:old.db or postgres://host/database";
+            let text = "SOURCE_DATABASE_URL must be like sqlite:old.db, postgres://host/database or \
+                        mysql://host/database";
             Err(Failure::Usage(text.to_owned()))
         }
     }
@@ -100,14 +106,69 @@ async fn from_postgres(options: PgConnectOptions, wanted: Wanted) -> Result<Item
     Ok(items)
 }
 
+async fn from_mysql(options: MySqlConnectOptions, wanted: Wanted) -> Result<Items, Failure> {
+    // sqlx sets the connection to UTC and utf8mb4.
+    let options = options.disable_statement_logging();
+    let mut connection = options.connect().await.map_err(|error| failed(&error))?;
+    let read_only = "SET SESSION TRANSACTION READ ONLY";
+    sqlx::raw_sql(read_only).execute(&mut connection).await.map_err(|error| failed(&error))?;
+    // `database.table` is two names.
+    let (database, table) = match wanted.table.split_once('.') {
+        Some((database, table)) => (Some(database), table),
+        None => (None, wanted.table.as_str()),
+    };
+    // MySQL has these names as bytes, if they are not cast.
+    let columns = "SELECT CAST(COLUMN_NAME AS CHAR), CAST(DATA_TYPE AS CHAR) \
+        FROM information_schema.COLUMNS \
+        WHERE TABLE_SCHEMA = COALESCE(?, DATABASE()) AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION";
+    let columns: Vec<(String, String)> = sqlx::query_as(columns)
+        .bind(database)
+        .bind(table)
+        .fetch_all(&mut connection)
+        .await
+        .map_err(|error| failed(&error))?;
+    let header: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+    let in_backticks = |name: &str| format!("`{}`", name.replace('`', "``"));
+    let selected: Vec<String> =
+        selected(&header, &wanted)?.into_iter().map(str::to_owned).collect();
+    let pairs = selected.iter().map(|name| {
+        let kind = columns.iter().find(|(column, _)| column == name).map(|(_, kind)| kind.as_str());
+        let column = in_backticks(name);
+        match kind {
+            Some("bit") => format!("?, {column} + 0"),
+            Some(kind) if kind.ends_with("blob") || kind.ends_with("binary") => {
+                format!("?, HEX({column})")
+            }
+            _ => format!("?, {column}"),
+        }
+    });
+    let pairs = pairs.collect::<Vec<_>>().join(", ");
+    let table: Vec<_> = database.into_iter().chain([table]).map(in_backticks).collect();
+    let sql = format!("SELECT CAST(JSON_OBJECT({pairs}) AS CHAR) FROM {}", table.join("."));
+    let (sender, items) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        send_header(header, &sender).await;
+        let query = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql));
+        let query = selected.into_iter().fold(query, QueryScalar::bind);
+        send(query.fetch(&mut connection), &sender).await;
+        let _ = MySqlConnection::close(connection).await;
+    });
+    Ok(items)
+}
+
 /// The columns to select: those that can be imported, and the id, to name a row by.
 fn selected<'h>(header: &'h [String], wanted: &Wanted) -> Result<Vec<&'h str>, Failure> {
     if header.is_empty() {
         let text = format!("there is no table {:?}; name it with --from-table", wanted.table);
         return Err(Failure::Usage(text));
     }
-    wanted.columns.check(header)?;
-    let mut columns = wanted.columns.wanted(header);
+    if header.iter().any(|column| column == VERSION) {
+        let text = "the table holds an export: write it into a file, and import that";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    let mut columns = Columns::new(wanted.mapping.clone());
+    columns.header(header)?;
+    let mut columns = columns.wanted(header);
     let id = header.iter().map(String::as_str).find(|column| *column == ID);
     columns.extend(id.filter(|id| !columns.contains(id)));
     Ok(columns)
@@ -146,5 +207,21 @@ async fn send(
 }
 
 fn failed(error: &sqlx::Error) -> Failure {
-    Failure::Unavailable(format!("the table cannot be read: {}", causes(error)))
+    let text = format!("the table cannot be read: {}", causes(error));
+    if is_for_ever(error) { Failure::Usage(text) } else { Failure::Unavailable(text) }
+}
+
+/// Whether it is no use to try again: the database refused the login, knows no such database, table
+/// or column, or the file is none.
+fn is_for_ever(error: &sqlx::Error) -> bool {
+    const SQLITE: [&str; 4] = ["1", "14", "23", "26"];
+    match error {
+        sqlx::Error::Configuration(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // The classes of SQLSTATE (ISO 9075) for logins, databases, and syntax or access rules.
+            let is_sqlstate = code.len() == 5 && ["28", "3D", "42"].contains(&&code[..2]);
+            is_sqlstate || SQLITE.contains(&&*code)
+        }),
+        _ => false,
+    }
 }
