@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     AuthenticatedKey, KeyDigest, KeyRecord, Rejection, RejectionKind, RequestHead, Spend,
-    authenticated::Unauthenticated,
+    attached::{self, NoKey},
     config::Config,
     extract::{self, Credential, Place},
     key,
@@ -237,7 +237,7 @@ fn admit(
     if attempt.turn > 0 || is_awaited {
         look_after(config, request, attempt, &record);
     }
-    let key = AuthenticatedKey::new(record);
+    let key = AuthenticatedKey::new(record, config.id);
     Outcome::Admit(Admission::Authenticated { key, place: attempt.place, consumed })
 }
 
@@ -265,7 +265,7 @@ fn is_address_allowed(config: &Config, request: &RequestHead<'_>, allowed: &[IpN
     config.address(request).is_some_and(|address| allowed.iter().any(|net| net.contains(&address)))
 }
 
-/// 11. Attach.
+/// 11. Attach. What a layer further out has attached goes, whether this one has an identity or not.
 #[inline]
 pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Admission) {
     if config.renderer.grpc != GrpcDenials::default() {
@@ -275,7 +275,8 @@ pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
     }
     match admission {
         Admission::PassBy | Admission::Anonymous => {
-            request.extensions_mut().insert(Unauthenticated);
+            let no_key = NoKey { layer: config.id, is_preflight: false };
+            attached::attach_no_key(request.extensions_mut(), no_key);
         }
         Admission::Authenticated { key, place, consumed: _ } => {
             if let Some(usage) = &config.usage {
@@ -288,7 +289,7 @@ pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
             } else {
                 extract::mark_sensitive(place, &config.sources, request.headers_mut());
             }
-            request.extensions_mut().insert(key);
+            attached::attach_key(request.extensions_mut(), key);
         }
     }
 }

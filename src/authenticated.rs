@@ -3,11 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{Extensions, Response};
+use http::{Extensions, Method, Request, Response};
 use http_body_util::Full;
 
 use crate::{
     KeyId, KeyRecord, Metadata, OwnerId, Rejection, RejectionKind, RequestHead, Scopes, Timestamp,
+    attached::{self, LayerId, NoKey},
     observe,
     rejection::{respond_plainly, respond_with_mistake},
 };
@@ -16,6 +17,10 @@ use crate::{
 ///
 /// A clone is one reference count. It shares the record with the store, so it shows the key as it
 /// was when the request was let in.
+///
+/// It belongs to the layer that judged it: where one [`ApiKeyLayer`](crate::ApiKeyLayer) stands
+/// inside another, a request has the identity that the inner one found out, and none if the inner
+/// one let it in without.
 ///
 /// ```
 /// use http::Request;
@@ -30,83 +35,122 @@ use crate::{
 /// # caller(&Request::new(()));
 /// ```
 #[derive(Clone)]
-pub struct AuthenticatedKey(Arc<KeyRecord>);
+pub struct AuthenticatedKey {
+    record: Arc<KeyRecord>,
+    /// The layer that judged it.
+    layer: LayerId,
+}
 
 impl AuthenticatedKey {
-    pub(crate) fn new(record: Arc<KeyRecord>) -> Self {
-        Self(record)
+    #[inline]
+    pub(crate) fn new(record: Arc<KeyRecord>, layer: LayerId) -> Self {
+        Self { record, layer }
+    }
+
+    pub(crate) fn layer(&self) -> LayerId {
+        self.layer
     }
 
     /// The public name of the key, safe to log.
     pub fn id(&self) -> KeyId {
-        self.0.id
+        self.record.id
     }
 
     /// What the key is for, in its owner's words.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.record.name
     }
 
     /// Who the key belongs to.
     pub fn owner(&self) -> Option<&OwnerId> {
-        self.0.owner.as_ref()
+        self.record.owner.as_ref()
     }
 
     /// What the key may do.
     pub fn scopes(&self) -> &Scopes {
-        &self.0.scopes
+        &self.record.scopes
     }
 
     /// The application's own data about the key.
     pub fn metadata(&self) -> &Metadata {
-        &self.0.details.metadata
+        &self.record.details.metadata
     }
 
     /// When the key expires.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.0.expires_at
+        self.record.expires_at
     }
 
     /// The whole record.
     pub fn record(&self) -> &Arc<KeyRecord> {
-        &self.0
+        &self.record
     }
 }
 
 impl fmt::Debug for AuthenticatedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthenticatedKey")
-            .field("id", &self.0.id)
-            .field("name", &self.0.name)
-            .field("owner", &self.0.owner)
-            .field("scopes", &self.0.scopes)
+            .field("id", &self.record.id)
+            .field("name", &self.record.name)
+            .field("owner", &self.record.owner)
+            .field("scopes", &self.record.scopes)
             .finish_non_exhaustive()
     }
 }
-
-/// In the extensions of a request that passed a layer without an identity, so that whoever looks
-/// for one can tell this from a layer that is missing.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unauthenticated;
 
 /// Why a request has no identity.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Absence {
     /// It passed a layer without one.
-    Unauthenticated,
+    NoKey(NoKey),
     /// There is no layer outside. A mistake in the program, so it is answered with what to do.
     NoLayer,
     /// The same of the layer that resolves owners.
     #[cfg(feature = "axum")]
     NoOwnerLayer,
+    /// Another layer than the one that is asked about has judged it. A mistake in the program, too.
+    #[cfg(feature = "axum")]
+    OtherLayer,
 }
 
 /// The identity that a layer attached.
 pub(crate) fn require(extensions: &Extensions) -> Result<&AuthenticatedKey, Absence> {
     match extensions.get::<AuthenticatedKey>() {
         Some(key) => Ok(key),
-        None if extensions.get::<Unauthenticated>().is_some() => Err(Absence::Unauthenticated),
-        None => Err(Absence::NoLayer),
+        None => Err(attached::no_key(extensions).map_or(Absence::NoLayer, Absence::NoKey)),
+    }
+}
+
+/// The identity that this very layer attached.
+#[cfg(feature = "axum")]
+pub(crate) fn require_from(
+    layer: LayerId,
+    extensions: &Extensions,
+) -> Result<&AuthenticatedKey, Absence> {
+    match require(extensions) {
+        Ok(key) if key.layer != layer => Err(Absence::OtherLayer),
+        Err(Absence::NoKey(no_key)) if no_key.layer != layer => Err(Absence::OtherLayer),
+        other => other,
+    }
+}
+
+/// For layers inside: the identity, or nothing for a request that goes on without one. That is a
+/// CORS preflight, which the layer outside let in as that, and every other request without an
+/// identity if this layer was told so.
+pub(crate) fn require_unless<B>(
+    allow_anonymous: bool,
+    request: &Request<B>,
+) -> Result<Option<&AuthenticatedKey>, Absence> {
+    match require(request.extensions()) {
+        Ok(key) => Ok(Some(key)),
+        Err(Absence::NoKey(no_key))
+            if allow_anonymous
+                // A layer in between may have put another method in its place.
+                || (no_key.is_preflight && request.method() == Method::OPTIONS) =>
+        {
+            Ok(None)
+        }
+        Err(absence) => Err(absence),
     }
 }
 
@@ -114,7 +158,7 @@ impl Absence {
     /// The response to a request that needs an identity.
     pub(crate) fn response(self, request: &RequestHead<'_>) -> Response<Full<Bytes>> {
         let what_to_do = match self {
-            Self::Unauthenticated => {
+            Self::NoKey(_) => {
                 let rejection = Rejection::new(RejectionKind::Missing);
                 observe::denied(&rejection);
                 return respond_plainly(rejection, Some(request));
@@ -128,6 +172,11 @@ impl Absence {
                 "No owner of this type in this request: add `tower_api_key::OwnerLayer` outside \
                  this route and inside `ApiKeyLayer`, with `Router::layer` or \
                  `ServiceBuilder::layer`.\n"
+            }
+            #[cfg(feature = "axum")]
+            Self::OtherLayer => {
+                "The identity in this request is that of another layer than the guard's: take \
+                 `tower_api_key::ApiKeyLayer` out of `Guard::with_layer`.\n"
             }
         };
         respond_with_mistake(what_to_do, request)

@@ -7,6 +7,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, re
 use crate::{
     Clock, Credits, EventId, FailureThrottle, KeyAction, KeyEvent, KeyFormat, KeyHasher, KeySource,
     Precedence, RateLimits, Rejection, RejectionKind, UsageRecorder,
+    attached::LayerId,
     authenticate::Admission,
     cache_headers::CacheCare,
     event::EventHook,
@@ -21,6 +22,7 @@ use crate::{
 /// What a layer and its services share.
 #[derive(Clone)]
 pub(crate) struct Config {
+    pub(crate) id: LayerId,
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) sources: Vec<KeySource>,
     pub(crate) precedence: Precedence,

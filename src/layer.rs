@@ -7,6 +7,7 @@ use tower_layer::Layer;
 use crate::{
     ApiKeyAuth, Clock, Credits, FailureThrottle, KeyEvent, KeyFormat, KeyHasher, KeySource,
     Precedence, RateLimits, RejectionResponse, RequestHead, SystemClock, UsageRecorder,
+    attached::LayerId,
     cache_headers::vary_on,
     config::Config,
     event::EventHook,
@@ -53,6 +54,7 @@ impl ApiKeyLayer {
 
     pub(crate) fn over(store: Arc<dyn KeyStore>) -> Self {
         let config = Config {
+            id: LayerId::next(),
             store,
             sources: vec![KeySource::x_api_key(), KeySource::bearer()],
             precedence: Precedence::default(),
@@ -81,8 +83,11 @@ impl ApiKeyLayer {
         Self { config: Arc::new(config) }.with_derived()
     }
 
+    /// Another layer, so with another id.
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(Arc::make_mut(&mut self.config));
+        let config = Arc::make_mut(&mut self.config);
+        change(config);
+        config.id = LayerId::next();
         self
     }
 
@@ -327,6 +332,11 @@ impl ApiKeyLayer {
     /// where they are known. It must not block.
     pub fn with_events(self, hook: impl Fn(&KeyEvent) + Send + Sync + 'static) -> Self {
         self.with_event_hook(Some(Arc::new(hook)))
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn id(&self) -> LayerId {
+        self.config.id
     }
 
     /// The client's address, if this layer was told how to find it.

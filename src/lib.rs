@@ -56,7 +56,8 @@
 //! 9. **Address.** The key's own list of allowed networks.
 //! 10. **Limits.** [Rate limits](RateLimits), then [credits](Credits). A denial at any earlier step
 //!     consumes nothing, and neither does one here: all limits let a request in, or none counts it.
-//! 11. **Attach.** The [`AuthenticatedKey`] goes into the extensions; the header is marked
+//! 11. **Attach.** What a layer further out attached is removed, also where this one lets in without
+//!     an identity. The [`AuthenticatedKey`] goes into the extensions; the header is marked
 //!     sensitive, or the credential [taken out](ApiKeyLayer::hide_credentials); the use is
 //!     [counted](ApiKeyLayer::with_usage).
 //! 12. **Inner service**, and on its response how its limits stand, `Vary` and
@@ -127,6 +128,7 @@
 #![cfg_attr(doc, doc = "See [the design document](_design).")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod attached;
 mod authenticate;
 mod authenticated;
 #[cfg(feature = "axum")]

@@ -53,7 +53,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for AuthenticatedKey {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
         match authenticated::require(&parts.extensions) {
             Ok(key) => Ok(Some(key.clone())),
-            Err(Absence::Unauthenticated) => Ok(None),
+            Err(Absence::NoKey(_)) => Ok(None),
             Err(absence) => Err(absence.response(&RequestHead::from(&*parts)).map(Body::new)),
         }
     }
@@ -104,18 +104,18 @@ impl<S: Sync, T: Send + Sync + 'static> OptionalFromRequestParts<S> for Owner<T>
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
         match require_owner(&parts.extensions) {
             Ok(owner) => Ok(Some(owner)),
-            Err(Absence::Unauthenticated) => Ok(None),
+            Err(Absence::NoKey(_)) => Ok(None),
             Err(absence) => Err(absence.response(&RequestHead::from(&*parts)).map(Body::new)),
         }
     }
 }
 
 fn require_owner<T: Send + Sync + 'static>(extensions: &Extensions) -> Result<Owner<T>, Absence> {
-    if let Some(owner) = extensions.get::<Owner<T>>() {
-        return Ok(owner.clone());
+    if let Some(owner) = Owner::from_extensions(extensions) {
+        return Ok(owner);
     }
     match authenticated::require(extensions) {
-        Err(Absence::Unauthenticated) => Err(Absence::Unauthenticated),
+        Err(absence @ Absence::NoKey(_)) => Err(absence),
         _ => Err(Absence::NoOwnerLayer),
     }
 }

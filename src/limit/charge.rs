@@ -7,8 +7,7 @@ use tower_layer::Layer;
 
 use super::{Limited, RateLimits};
 use crate::{
-    RequestHead,
-    authenticated::{self, Absence},
+    RequestHead, authenticated,
     gate::{Gate, Gated, Verdict, deny},
 };
 
@@ -18,8 +17,10 @@ use crate::{
 /// Goes inside an [`ApiKeyLayer`](crate::ApiKeyLayer) with the same [`RateLimits`], which has
 /// charged the request what every request costs. What the limits do not let in is denied like
 /// there; only what this layer would have charged is then not counted. Without an `ApiKeyLayer`
-/// outside, every request is answered 500 and told so. A request without an identity is let on:
-/// nobody's limits count it.
+/// outside, every request is answered 500 and told so. A request that the outer layer let in
+/// without an identity is denied as `Missing`, unless [allowed](Self::allow_anonymous): there are
+/// no limits that could count it. Only a CORS preflight that the outer layer
+/// [let in](crate::ApiKeyLayer::pass_cors_preflights) goes on.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -45,10 +46,11 @@ pub struct ChargeLayer {
 pub type Charge<S> = Gated<S, ChargeGate>;
 
 /// Decides for a [`ChargeLayer`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ChargeGate {
     limits: RateLimits,
     cost: NonZeroU32,
+    allow_anonymous: bool,
 }
 
 /// What the limits have said.
@@ -63,7 +65,14 @@ impl fmt::Debug for ChargeAnswer {
 impl ChargeLayer {
     /// Charges these limits so many requests more.
     pub fn new(limits: RateLimits, cost: NonZeroU32) -> Self {
-        Self { gate: Arc::new(ChargeGate { limits, cost }) }
+        Self { gate: Arc::new(ChargeGate { limits, cost, allow_anonymous: false }) }
+    }
+
+    /// Lets requests on, at no cost, that the outer layer let in without an identity: those that
+    /// its bypass matches, and anonymous callers where it allows them.
+    pub fn allow_anonymous(mut self) -> Self {
+        Arc::make_mut(&mut self.gate).allow_anonymous = true;
+        self
     }
 }
 
@@ -79,9 +88,9 @@ impl Gate for ChargeGate {
     type Answer = ChargeAnswer;
 
     fn judge<B>(&self, request: &mut Request<B>) -> Verdict<ChargeAnswer> {
-        let limited = match authenticated::require(request.extensions()) {
-            Ok(key) => self.limits.charge(key.record(), self.cost.get()),
-            Err(Absence::Unauthenticated) => return Verdict::Admit(None),
+        let limited = match authenticated::require_unless(self.allow_anonymous, request) {
+            Ok(Some(key)) => self.limits.charge(key.record(), self.cost.get()),
+            Ok(None) => return Verdict::Admit(None),
             Err(absence) => return Verdict::Deny(absence.response(&RequestHead::from(&*request))),
         };
         self.settle(request, ChargeAnswer(limited))

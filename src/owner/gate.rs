@@ -7,8 +7,7 @@ use super::{
     layer::{Answer, Config},
 };
 use crate::{
-    Rejection, RejectionKind, RequestHead,
-    authenticated::{self, Absence},
+    Rejection, RejectionKind, RequestHead, attached, authenticated,
     gate::{Gate, Gated, GatedFuture, Verdict, deny},
     store::Lookup,
 };
@@ -27,9 +26,9 @@ impl<T: Send + Sync + 'static> Gate for OwnerGate<T> {
 
     fn judge<B>(&self, request: &mut Request<B>) -> Verdict<Answer<T>> {
         let config = &self.0;
-        let key = match authenticated::require(request.extensions()) {
-            Ok(key) => key,
-            Err(Absence::Unauthenticated) if config.allow_anonymous => return Verdict::Admit(None),
+        let key = match authenticated::require_unless(config.allow_anonymous, request) {
+            Ok(Some(key)) => key,
+            Ok(None) => return Verdict::Admit(None),
             Err(absence) => return Verdict::Deny(absence.response(&RequestHead::from(&*request))),
         };
         let Some(id) = key.owner() else { return self.settle(request, Ok(None)) };
@@ -45,7 +44,7 @@ impl<T: Send + Sync + 'static> Gate for OwnerGate<T> {
         let is_active = |owner: &Owner<T>| self.0.is_active.as_ref().is_none_or(|is| is(owner));
         match answer.map(|owner| owner.filter(is_active)) {
             Ok(Some(owner)) => {
-                request.extensions_mut().insert(owner);
+                attached::attach_owner(request.extensions_mut(), owner.into_inner());
                 Verdict::Admit(None)
             }
             Ok(None) => deny(request, Rejection::new(RejectionKind::InactiveOwner)),

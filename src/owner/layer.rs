@@ -8,14 +8,14 @@ use tower_layer::Layer;
 use super::{Owner, OwnerError, OwnerGate, OwnerResolver, ResolveOwner};
 use crate::{OwnerId, observe, store::Lookup};
 
-/// Resolves the owner of the caller's key, puts it into the request's extensions as [`Owner<T>`],
-/// and denies keys without an active owner as
+/// Resolves the owner of the caller's key, gives it to the inner service as [`Owner<T>`], and denies keys without an active owner as
 /// [`InactiveOwner`](crate::RejectionKind::InactiveOwner). When the [`OwnerResolver`] cannot tell,
 /// the answer is 503.
 ///
 /// Goes inside an [`ApiKeyLayer`](crate::ApiKeyLayer), which finds out whose key it is. Without
 /// one outside, every request is answered 500 and told so. A request that the outer layer let in
-/// without an identity is denied as `Missing`, unless [allowed](Self::allow_anonymous).
+/// without an identity is denied as `Missing`, unless [allowed](Self::allow_anonymous). Only a CORS
+/// preflight that the outer layer [let in](crate::ApiKeyLayer::pass_cors_preflights) goes on.
 ///
 /// The resolver is asked on every request. `CachedOwners` (feature `cache`) keeps what it said, as
 /// `CachedStore` does with keys.
@@ -116,9 +116,9 @@ impl<T: Send + Sync + 'static> OwnerLayer<T> {
         self.with(|config| config.is_active = Some(Arc::new(is_active)))
     }
 
-    /// Lets requests on, without an owner, that the outer layer let in without an identity: CORS
-    /// preflights, what its bypass matches, and anonymous callers where it allows them. A key
-    /// without an active owner is refused all the same.
+    /// Lets requests on, without an owner, that the outer layer let in without an identity: those
+    /// that its bypass matches, and anonymous callers where it allows them. A key without an active
+    /// owner is refused all the same.
     pub fn allow_anonymous(self) -> Self {
         self.with(|config| config.allow_anonymous = true)
     }

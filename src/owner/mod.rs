@@ -9,6 +9,8 @@ mod resolver;
 
 use std::{fmt, ops::Deref, sync::Arc};
 
+use http::Extensions;
+
 #[cfg(feature = "cache")]
 pub use cached::CachedOwners;
 pub use error::OwnerError;
@@ -16,8 +18,11 @@ pub use gate::{OwnerGate, ResolveOwner, ResolveOwnerFuture};
 pub use layer::OwnerLayer;
 pub use resolver::OwnerResolver;
 
-/// The owner of the key that a request came in with, in the request's extensions: whatever the
-/// application's [`OwnerResolver`] says an owner is.
+use crate::attached;
+
+/// The owner of the key that a request came in with: whatever the application's [`OwnerResolver`]
+/// says an owner is. [`from_extensions`](Self::from_extensions) reads it from a request; with
+/// feature `axum` it is an extractor.
 ///
 /// A clone is one reference count. With a cache it is shared between requests, and shows the owner
 /// as they were when the cache asked.
@@ -31,7 +36,7 @@ pub use resolver::OwnerResolver;
 /// }
 ///
 /// fn greeting<B>(request: &Request<B>) -> String {
-///     match request.extensions().get::<Owner<User>>() {
+///     match Owner::<User>::from_extensions(request.extensions()) {
 ///         Some(user) => format!("Hello, {}!", user.name),
 ///         None => "Hello!".to_owned(),
 ///     }
@@ -44,6 +49,18 @@ impl<T> Owner<T> {
     /// This owner.
     pub fn new(owner: T) -> Self {
         Self(Arc::new(owner))
+    }
+
+    /// The owner of the key that a request came in with, as an [`OwnerLayer`] resolved it.
+    ///
+    /// `None` if there was no such layer outside, or none for this type, and if the request has
+    /// no identity. The owner of a key that a layer further out attached is not that of the key
+    /// that an inner layer attached in its place.
+    pub fn from_extensions(extensions: &Extensions) -> Option<Self>
+    where
+        T: Send + Sync + 'static,
+    {
+        attached::owner(extensions).map(Self)
     }
 
     /// The value, shared.

@@ -23,7 +23,8 @@ use crate::{Rejection, RequestHead, authenticated, observe, rejection::respond_p
 ///
 /// Goes inside an [`ApiKeyLayer`](crate::ApiKeyLayer), which finds out who the caller is.
 /// Without one outside, every request is answered 500 and told so. A request that the outer layer
-/// let in without an identity is denied as `Missing`.
+/// let in without an identity is denied as `Missing`, unless [allowed](Self::allow_anonymous). Only
+/// a CORS preflight that the outer layer [let in](crate::ApiKeyLayer::pass_cors_preflights) goes on.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -40,12 +41,13 @@ use crate::{Rejection, RequestHead, authenticated, observe, rejection::respond_p
 #[derive(Clone, Debug)]
 pub struct RequireScopesLayer {
     rule: Arc<ScopeRule>,
+    allow_anonymous: bool,
 }
 
 impl RequireScopesLayer {
     /// Asks for keys that meet this rule.
     pub fn new(rule: ScopeRule) -> Self {
-        Self { rule: Arc::new(rule) }
+        Self { rule: Arc::new(rule), allow_anonymous: false }
     }
 
     /// Asks for keys with every one of these scopes.
@@ -59,13 +61,21 @@ impl RequireScopesLayer {
         let rules: Result<Vec<_>, _> = scopes.into_iter().map(ScopeRule::scope).collect();
         Ok(Self::new(ScopeRule::any(rules?)))
     }
+
+    /// Lets requests on that the outer layer let in without an identity: those that its bypass
+    /// matches, and anonymous callers where it allows them. A key that does not meet the rule is
+    /// refused all the same.
+    pub fn allow_anonymous(mut self) -> Self {
+        self.allow_anonymous = true;
+        self
+    }
 }
 
 impl<S> Layer<S> for RequireScopesLayer {
     type Service = RequireScopes<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireScopes { inner, rule: self.rule.clone() }
+        RequireScopes { inner, layer: self.clone() }
     }
 }
 
@@ -73,19 +83,21 @@ impl<S> Layer<S> for RequireScopesLayer {
 #[derive(Clone, Debug)]
 pub struct RequireScopes<S> {
     inner: S,
-    rule: Arc<ScopeRule>,
+    layer: RequireScopesLayer,
 }
 
 impl<S> RequireScopes<S> {
     fn denial<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
-        let key = match authenticated::require(request.extensions()) {
-            Ok(key) => key,
+        let RequireScopesLayer { rule, allow_anonymous } = &self.layer;
+        let key = match authenticated::require_unless(*allow_anonymous, request) {
+            Ok(Some(key)) => key,
+            Ok(None) => return None,
             Err(absence) => return Some(absence.response(&RequestHead::from(request))),
         };
-        if self.rule.is_met_by(key.scopes()) {
+        if rule.is_met_by(key.scopes()) {
             return None;
         }
-        let missing = self.rule.missing(key.scopes());
+        let missing = rule.missing(key.scopes());
         let rejection = Rejection::insufficient_scope(missing).with_record(key.record());
         observe::denied(&rejection);
         Some(respond_plainly(rejection, Some(&RequestHead::from(request))))

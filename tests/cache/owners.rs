@@ -139,7 +139,7 @@ impl Fixture {
         // From the second time on, it is a duplicate.
         let _ = self.keys.insert(&record).await;
         let inner = service_fn(async |request: Request<()>| {
-            let owner = request.extensions().get::<Owner<String>>().unwrap();
+            let owner = Owner::<String>::from_extensions(request.extensions()).unwrap();
             Ok::<_, Infallible>(Response::new(owner.to_string()))
         });
         let service = ServiceBuilder::new()

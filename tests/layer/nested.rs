@@ -1,8 +1,14 @@
 //! One layer inside another: an administrators' part of a service, say.
 
+use std::{convert::Infallible, future::Future, sync::Mutex};
+
+use futures_util::FutureExt;
 use http::{Request, header};
 use tower::{ServiceBuilder, service_fn};
-use tower_api_key::{ApiKeyLayer, AuthenticatedKey, KeySource, Rejection, RequireScopesLayer};
+use tower_api_key::{
+    ApiKeyLayer, AuthenticatedKey, KeySource, Owner, OwnerId, OwnerLayer, OwnerResolver, Rejection,
+    RequireScopesLayer, async_trait, store::Lookup,
+};
 
 use crate::{
     stores::TestStore,
@@ -78,11 +84,142 @@ fn the_outer_layers_hook_and_uniformity_are_for_its_own_denials() {
     assert_eq!(code(&response), "unknown_key");
 }
 
+/// The routes of the inner layer are for those that it lets in itself: what it asked nobody for
+/// must not look like somebody.
 #[test]
-fn an_identity_from_outside_is_kept_where_the_inner_layer_asks_for_none() {
+fn an_identity_from_outside_ends_where_the_inner_layer_lets_in_without_one() {
     for inner in [administrators().allow_anonymous(), administrators().with_bypass(|_| true)] {
-        assert_eq!(send(users(), inner, &[("x-api-key", KEY)]).body(), "user");
+        assert_eq!(send(users(), inner, &[("x-api-key", KEY)]).body(), "nobody");
     }
+}
+
+async fn owner_of(id: OwnerId) -> Result<Option<String>, Infallible> {
+    Ok(Some(id.to_string()))
+}
+
+async fn length_of(id: OwnerId) -> Result<Option<usize>, Infallible> {
+    Ok(Some(id.as_str().len()))
+}
+
+/// Sends a request with both keys through `outer`, owners of two types, and `inner`. Answers with
+/// the key's name and owners that the service saw.
+fn seen_inside(outer: ApiKeyLayer, inner: ApiKeyLayer) -> String {
+    let service = service_fn(async |request: Request<()>| {
+        let extensions = request.extensions();
+        let key = extensions.get::<AuthenticatedKey>().map(|key| key.name().to_owned());
+        let name = Owner::<String>::from_extensions(extensions).map(|name| name.to_string());
+        let length = Owner::<usize>::from_extensions(extensions).map(|length| *length);
+        Ok::<_, Infallible>(http::Response::new(format!("{key:?} {name:?} {length:?}")))
+    });
+    let service = ServiceBuilder::new()
+        .layer(outer)
+        .layer(OwnerLayer::new(Now(owner_of)).allow_anonymous())
+        .layer(OwnerLayer::new(Now(length_of)).allow_anonymous())
+        .layer(inner)
+        .service(service);
+    let response = respond_now(service, request(&[("x-api-key", KEY), ("x-admin-key", OTHER_KEY)]));
+    String::from_utf8(response.body().to_vec()).unwrap()
+}
+
+/// Answers at once what `F` answers when it is first asked.
+struct Now<F>(F);
+
+#[async_trait]
+impl<F, Fut, T> OwnerResolver for Now<F>
+where
+    F: Fn(OwnerId) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Option<T>, Infallible>> + Send,
+    T: Send + Sync + 'static,
+{
+    type Owner = T;
+    type Error = Infallible;
+
+    fn resolve_now(&self, id: &OwnerId) -> Option<Lookup<Owner<T>>> {
+        Some((self.0)(id.clone()).now_or_never()?.unwrap().map(Owner::new).into())
+    }
+
+    async fn resolve(&self, _: &OwnerId) -> Result<Option<Owner<T>>, Infallible> {
+        panic!("it answers at once")
+    }
+}
+
+#[test]
+fn everything_that_an_outer_layer_attached_ends_at_the_next_layer() {
+    let owned = || {
+        let user = record_with(KEY, |record| {
+            record.name = "user".into();
+            record.owner = Some("ada".into());
+        });
+        ApiKeyLayer::new(TestStore::new([user]))
+    };
+    let by_admin_key = |key: &str| {
+        ApiKeyLayer::new(TestStore::new([record_with(key, |record| record.name = "inner".into())]))
+            .with_sources([KeySource::header("x-admin-key").unwrap()])
+    };
+    let (anonymous, bypass) = (owned().allow_anonymous(), owned().with_bypass(|_| true));
+    let no_source = || owned().with_sources([]).allow_anonymous();
+    for (outer, inner, seen) in [
+        (owned(), by_admin_key(OTHER_KEY), r#"Some("inner") None None"#),
+        (owned(), bypass.clone(), "None None None"),
+        (owned(), no_source(), "None None None"),
+        // The very same key, judged again: its owner was resolved for another layer.
+        (owned(), owned(), r#"Some("user") None None"#),
+        (anonymous, owned(), r#"Some("user") None None"#),
+        (bypass.clone(), owned(), r#"Some("user") None None"#),
+        (bypass.clone(), no_source(), "None None None"),
+        (no_source(), bypass, "None None None"),
+    ] {
+        assert_eq!(seen_inside(outer, inner), seen);
+    }
+}
+
+#[test]
+fn owners_of_several_types_stand_beside_each_other() {
+    let user = record_with(KEY, |record| record.owner = Some("ada".into()));
+    let service = service_fn(async |request: Request<()>| {
+        let name = Owner::<String>::from_extensions(request.extensions()).unwrap();
+        let length = Owner::<usize>::from_extensions(request.extensions()).unwrap();
+        assert!(Owner::<u8>::from_extensions(request.extensions()).is_none());
+        Ok::<_, Infallible>(http::Response::new(format!("{} {}", *name, *length)))
+    });
+    let replaced = async |_: OwnerId| Ok::<_, Infallible>(Some("replaced".to_owned()));
+    let service = ServiceBuilder::new()
+        .layer(ApiKeyLayer::new(TestStore::new([user])))
+        .layer(OwnerLayer::new(Now(replaced)))
+        .layer(OwnerLayer::new(Now(length_of)))
+        .layer(OwnerLayer::new(Now(owner_of)))
+        .service(service);
+    assert_eq!(respond_now(service, request(&[("x-api-key", KEY)])).body(), "ada 3");
+}
+
+/// An owner that was resolved for one key is not the owner of a key that is put in its place.
+#[test]
+fn an_owner_belongs_to_the_key_that_it_was_resolved_for() {
+    let store = |key| {
+        let record = record_with(key, |record| record.owner = Some("ada".into()));
+        ApiKeyLayer::new(TestStore::new([record]))
+    };
+    let other = Mutex::new(None);
+    let keep = service_fn(async |request: Request<()>| {
+        *other.lock().unwrap() = request.extensions().get::<AuthenticatedKey>().cloned();
+        Ok::<_, Infallible>(http::Response::new(String::new()))
+    });
+    let layers = ServiceBuilder::new().layer(store(OTHER_KEY));
+    respond_now(layers.service(keep), request(&[("x-api-key", OTHER_KEY)]));
+    let other = other.into_inner().unwrap().unwrap();
+    let service = service_fn(async |mut request: Request<()>| {
+        assert!(Owner::<String>::from_extensions(request.extensions()).is_some());
+        request.extensions_mut().insert(other.clone());
+        assert!(Owner::<String>::from_extensions(request.extensions()).is_none());
+        request.extensions_mut().remove::<AuthenticatedKey>();
+        assert!(Owner::<String>::from_extensions(request.extensions()).is_none());
+        Ok::<_, Infallible>(http::Response::new("seen".to_owned()))
+    });
+    let service = ServiceBuilder::new()
+        .layer(store(KEY))
+        .layer(OwnerLayer::new(Now(owner_of)))
+        .service(service);
+    assert_eq!(respond_now(service, request(&[("x-api-key", KEY)])).body(), "seen");
 }
 
 /// What layers between the denial and the outer layer added stays: without its CORS headers, a

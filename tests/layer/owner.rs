@@ -108,8 +108,8 @@ async fn answer<T: AsRef<str> + Send + Sync + 'static>(
     request: Request<()>,
 ) -> Response<Bytes> {
     let inner = service_fn(async |request: Request<()>| {
-        let owner = request.extensions().get::<Owner<T>>();
-        let name = owner.map_or("nobody", |owner| (**owner).as_ref()).to_owned();
+        let owner = Owner::<T>::from_extensions(request.extensions());
+        let name = owner.as_ref().map_or("nobody", |owner| (**owner).as_ref()).to_owned();
         Ok::<_, Infallible>(Response::new(name))
     });
     respond(ServiceBuilder::new().layer(auth).layer(owners).service(inner), request).await
@@ -387,7 +387,7 @@ async fn a_mock_that_reserves_capacity_agrees() {
     let response = service.call(with_key(KEY));
     let (response, ()) = tokio::join!(response, async {
         let (request, send) = handle.next_request().await.unwrap();
-        assert_eq!(request.extensions().get::<Owner<User>>().unwrap().0, "Ada");
+        assert_eq!(Owner::<User>::from_extensions(request.extensions()).unwrap().0, "Ada");
         send.send_response(Response::new(Full::<Bytes>::default()));
     });
     assert_eq!(response.unwrap().status(), 200);

@@ -140,6 +140,17 @@ fn the_anonymous_are_asked_for_a_key() {
 }
 
 #[test]
+fn the_anonymous_go_on_only_where_this_layer_says_so_too() {
+    let rule = RequireScopesLayer::all(["orders:read"]).unwrap().allow_anonymous();
+    for layer in [granting(&[]).allow_anonymous(), granting(&[]).with_bypass(|_| true)] {
+        assert_eq!(answer(layer, rule.clone(), get("/")).status(), 200);
+    }
+    let lenient = granting(&["orders:write"]).allow_anonymous();
+    assert_eq!(code(&answer(lenient, rule.clone(), with_key(KEY))), "insufficient_scope");
+    assert_eq!(code(&answer(granting(&[]), rule, get("/"))), "missing_key");
+}
+
+#[test]
 fn authentication_comes_first() {
     let rule = RequireScopesLayer::all(["orders:read"]).unwrap();
     assert_eq!(code(&answer(granting(&[]), rule, with_key(OTHER_KEY))), "unknown_key");

@@ -163,7 +163,8 @@ impl Guard {
         let known = layer.clone();
         // A layer may let requests in without a key (`allow_anonymous`, a bypass); not so here.
         let identify = move |request: &RequestHead<'_>| {
-            let key = authenticated::require(request.extensions)
+            // And an identity that another layer has attached, outside or inside, is none of ours.
+            let key = authenticated::require_from(known.id(), request.extensions)
                 .map_err(|absence| Box::new(absence.response(request).map(Body::new)))?;
             let mut caller = caller(key).map_err(|denied| Box::new(denied.into_response()))?;
             // The id first: the name is for its owner to choose.

@@ -46,13 +46,29 @@ async fn a_route_costs_more_than_others() {
 }
 
 #[tokio::test]
-async fn nobody_is_not_charged() {
+async fn requests_without_an_identity_are_free_only_where_this_layer_says_so() {
+    let (layer, rate) = setup().await;
+    let charge = ChargeLayer::new(rate, nonzero!(100));
+    for outer in [layer.clone().allow_anonymous(), layer.with_bypass(|_| true)] {
+        let around = |charge: ChargeLayer| {
+            ServiceBuilder::new().layer(outer.clone()).layer(charge).service(inner())
+        };
+        let denied = respond_now(around(charge.clone()), get("/"));
+        assert_eq!((denied.status().as_u16(), &*code(&denied)), (401, "missing_key"));
+        let free = respond_now(around(charge.clone().allow_anonymous()), get("/"));
+        assert_eq!(free.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_allows_the_anonymous_charges_keys_all_the_same() {
     let (layer, rate) = setup().await;
     let service = ServiceBuilder::new()
         .layer(layer.allow_anonymous())
-        .layer(ChargeLayer::new(rate, nonzero!(100)))
+        .layer(ChargeLayer::new(rate, nonzero!(100)).allow_anonymous())
         .service(inner());
-    assert_eq!(respond_now(service, get("/")).status(), StatusCode::OK);
+    let denied = respond_now(service, with_key(KEY));
+    assert_eq!((denied.status().as_u16(), &*code(&denied)), (429, "rate_limited"));
 }
 
 #[tokio::test]

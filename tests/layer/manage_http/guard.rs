@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use axum::{Extension, Router};
-use http::{StatusCode, header};
+use axum::{Extension, Router, body::Body};
+use http::{Request, StatusCode, header};
 use tower_api_key::{
     ApiKeyLayer, Caller, Guard, KeyManager, NewKey, OwnerId, OwnerLayer, Rejection, RejectionKind,
     RequireScopesLayer, Scopes, management_router, store::MemoryStore,
@@ -136,6 +136,56 @@ async fn denials_are_never_grpc() {
     let answer = ask(guard).await;
     assert_eq!(answer.status(), 500);
     assert_eq!(answer.header(header::CONTENT_TYPE), "text/plain; charset=utf-8");
+}
+
+/// An application whose keys open everything, and a part of it for administrators whose own layer
+/// is lenient: an ordinary key is no administrator's there.
+#[tokio::test]
+async fn an_identity_from_outside_opens_nothing() {
+    let api = Api::new();
+    let key = api.issue("user-1", &["*"]).await;
+    let key = [("x-api-key", key.secret.expose())];
+    for lenient in [admin_layer().allow_anonymous(), admin_layer().with_bypass(|_| true)] {
+        for guard in [Guard::keys(lenient.clone()), Guard::owner(lenient)] {
+            let app: Router = Router::new()
+                .nest("/admin", management_router(api.keys.clone(), guard))
+                .layer(api.keys.layer());
+            for (method, path) in ROUTES {
+                let path = format!("/admin{}", path.trim_end_matches('/'));
+                send(&app, method, &path, &key, "").await.problem(401, "missing_key");
+                send(&app, method, &path, &[], "").await.problem(401, "missing_key");
+            }
+        }
+    }
+}
+
+/// Not from inside either: the guard takes the word of its own layer alone.
+#[tokio::test]
+async fn an_identity_from_another_layer_inside_opens_nothing() {
+    let api = Api::new();
+    let key = api.issue("user-1", &["*"]).await;
+    let headers = [("x-api-key", key.secret.expose()), ("x-admin-key", ADMIN_KEY)];
+    for inside in [
+        api.keys.layer(),
+        api.keys.layer().allow_anonymous(),
+        api.keys.layer().with_bypass(|_| true),
+        // The guard's own, but changed: another one.
+        admin_layer().allow_anonymous(),
+    ] {
+        for guard in [Guard::keys(admin_layer()), Guard::owner(admin_layer())] {
+            let guard = guard.with_layer(inside.clone());
+            let app: Router = management_router(api.keys.clone(), guard);
+            for (method, path) in ROUTES {
+                let request = Request::builder().method(method).uri(path);
+                let request = request.header(headers[0].0, headers[0].1);
+                let request = request.header(headers[1].0, headers[1].1);
+                let response = respond(app.clone(), request.body(Body::empty()).unwrap()).await;
+                assert_eq!(response.status(), 500, "{method} {path}");
+                let text = String::from_utf8_lossy(response.body());
+                assert!(text.contains("another layer"), "{text}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
