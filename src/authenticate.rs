@@ -10,7 +10,7 @@ mod peppers;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use http::{Method, Request, header};
+use http::Request;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
@@ -39,6 +39,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Admission {
     /// Past the layer: nobody asked who it is.
     PassBy,
+    /// Past the layer as a CORS preflight, where that was asked for.
+    Preflight,
     /// Without a credential, where that is allowed.
     Anonymous,
     /// With a good key.
@@ -89,7 +91,7 @@ const LEGACY_TURN: u32 = u32::MAX;
 #[inline]
 pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcome {
     // 1. Pass by.
-    if is_preflight(request) || config.bypass.as_ref().is_some_and(|bypass| bypass(request)) {
+    if config.bypass.as_ref().is_some_and(|bypass| bypass(request)) {
         return Outcome::Admit(Admission::PassBy);
     }
     // 2. Transport.
@@ -140,15 +142,6 @@ pub(crate) fn resume(
             limits::paid(config, request, attempt, record, rate, spend)
         }
     }
-}
-
-/// A true CORS preflight (Fetch standard, "CORS-preflight request"): browsers send it without
-/// credentials, and it asks only whether the real request may be made. OPTIONS alone is not one.
-#[inline]
-fn is_preflight(request: &RequestHead<'_>) -> bool {
-    request.method == Method::OPTIONS
-        && request.headers.contains_key(header::ORIGIN)
-        && request.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// 4. Parse: gives the key to `digest` if it is one of an accepted format.
@@ -274,8 +267,9 @@ pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
         request.extensions_mut().insert(grpc);
     }
     match admission {
-        Admission::PassBy | Admission::Anonymous => {
-            let no_key = NoKey { layer: config.id, is_preflight: false };
+        Admission::PassBy | Admission::Preflight | Admission::Anonymous => {
+            let is_preflight = matches!(admission, Admission::Preflight);
+            let no_key = NoKey { layer: config.id, is_preflight };
             attached::attach_no_key(request.extensions_mut(), no_key);
         }
         Admission::Authenticated { key, place, consumed: _ } => {

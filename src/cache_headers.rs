@@ -22,7 +22,7 @@ impl CacheCare {
     #[inline]
     pub(crate) fn for_admission(admission: &Admission) -> Self {
         match admission {
-            Admission::PassBy => Self::None,
+            Admission::PassBy | Admission::Preflight => Self::None,
             Admission::Anonymous => Self::Vary,
             Admission::Authenticated { .. } => Self::VaryAndPrivate,
         }

@@ -112,7 +112,7 @@ impl Config {
             Admission::Authenticated { key, consumed, .. } => {
                 (Retirement::of(key.record()), consumed.take())
             }
-            Admission::PassBy | Admission::Anonymous => (None, None),
+            Admission::PassBy | Admission::Preflight | Admission::Anonymous => (None, None),
         };
         Aftercare { cache, retirement, consumed }
     }

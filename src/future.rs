@@ -19,7 +19,7 @@ use crate::{
     Rejection, RequestHead,
     authenticate::{self, Outcome, Waiting},
     config::{Aftercare, Config},
-    observe,
+    observe, preflights,
 };
 
 pin_project! {
@@ -70,9 +70,16 @@ where
         Self { state: State::Waiting { parked: Some(Box::new(parked)) } }
     }
 
-    pub(crate) fn rejected(config: &Config, rejection: Rejection, request: &Request<B>) -> Self {
-        observe::denied(&rejection);
+    pub(crate) fn rejected(
+        config: &Config,
+        mut rejection: Rejection,
+        request: &Request<B>,
+    ) -> Self {
         let head = RequestHead::from(request);
+        if preflights::is_like_preflight(&head) {
+            rejection = rejection.of_preflight();
+        }
+        observe::denied(&rejection);
         config.denied(&rejection, Some(&head));
         let response = config.renderer.respond(rejection, &head);
         Self { state: State::Rejected { response: Some(response) } }

@@ -6,7 +6,8 @@ use tower_layer::Layer;
 
 use crate::{
     ApiKeyAuth, Clock, Credits, FailureThrottle, KeyEvent, KeyFormat, KeyHasher, KeySource,
-    Precedence, RateLimits, RejectionResponse, RequestHead, SystemClock, UsageRecorder,
+    PassPreflightsLayer, Precedence, RateLimits, RejectionResponse, RequestHead, SystemClock,
+    UsageRecorder,
     attached::LayerId,
     cache_headers::vary_on,
     config::Config,
@@ -148,7 +149,7 @@ impl ApiKeyLayer {
     }
 
     /// Lets requests past the layer, unauthenticated and without an identity: health checks, an
-    /// OpenAPI document, a login page. True CORS preflights always pass.
+    /// OpenAPI document, a login page.
     ///
     /// ```
     /// use tower_api_key::{ApiKeyLayer, store::MemoryStore};
@@ -168,6 +169,44 @@ impl ApiKeyLayer {
     /// must be good all the same.
     pub fn allow_anonymous(self) -> Self {
         self.with(|config| config.allow_anonymous = true)
+    }
+
+    /// Lets CORS preflights in without a key, for an application whose CORS layer has to stand
+    /// inside this one. Call it last: the layer that it makes has no settings.
+    ///
+    /// Put the CORS layer outside wherever you can. There it answers preflights itself, this layer
+    /// judges every request that it sees, and browsers can read its denials.
+    ///
+    /// Nothing proves that a request is a preflight; any client can send one of that shape. Opting
+    /// in means that such a request skips everything that this layer does: it needs no key and no
+    /// secure transport, no throttle or limit counts it, no usage is recorded. Whatever answers
+    /// `OPTIONS` inside then runs for everybody. Services that ignore the method are among it:
+    /// tonic's, plain hyper services, and axum's `any`, `route_service`, `nest_service` and
+    /// `fallback`. Let a CORS layer that answers every preflight stand between this layer and
+    /// them.
+    ///
+    /// A request passes only if a browser could have sent it: `OPTIONS` with one `Origin` and one
+    /// `Access-Control-Request-Method`; an empty body, by
+    /// [`is_end_stream`](http_body::Body::is_end_stream); none of the headers
+    /// `Authorization`, `Cookie`, `Content-…`, `Transfer-Encoding`, `TE`, `Trailer`, `Expect`,
+    /// `Upgrade`, `Proxy-Authorization`, `gRPC-…` or `X-gRPC-Web`, and none that overrides the
+    /// method; no credential in any source of this layer. Every other request is judged as ever.
+    ///
+    /// It has no identity, so extractors deny it. [`RequireScopesLayer`], [`OwnerLayer`] and
+    /// [`ChargeLayer`] inside let it on; another `ApiKeyLayer` inside judges it again.
+    ///
+    /// [`RequireScopesLayer`]: crate::RequireScopesLayer
+    /// [`OwnerLayer`]: crate::OwnerLayer
+    /// [`ChargeLayer`]: crate::ChargeLayer
+    ///
+    /// ```
+    /// use tower_api_key::{ApiKeyLayer, store::MemoryStore};
+    ///
+    /// let layer = ApiKeyLayer::new(MemoryStore::new()).pass_cors_preflights();
+    /// # let _ = layer;
+    /// ```
+    pub const fn pass_cors_preflights(self) -> PassPreflightsLayer {
+        PassPreflightsLayer::new(self)
     }
 
     /// Refuses requests that did not come over TLS, whatever their key: their URI's scheme must

@@ -34,8 +34,10 @@
 //! Always in this order. `src/authenticate.rs` reads the same way, and the tests are named after
 //! it.
 //!
-//! 1. **Pass by.** True CORS preflights and whatever the
-//!    [bypass](ApiKeyLayer::with_bypass) matches go straight in, without an identity.
+//! 1. **Pass by.** Requests that the [bypass](ApiKeyLayer::with_bypass) matches go straight in,
+//!    without an identity. A CORS preflight is judged like any request: nothing proves that it is
+//!    one. The CORS layer belongs outside, where it answers preflights itself; for one that has to
+//!    stand inside there is [`pass_cors_preflights`](ApiKeyLayer::pass_cors_preflights).
 //! 2. **Transport.** With [`require_secure_transport`](ApiKeyLayer::require_secure_transport), a
 //!    plaintext request is refused whatever its key.
 //! 3. **Extract.** Look in every configured [`KeySource`]. No credential is
@@ -156,6 +158,7 @@ mod observe;
 #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
 pub mod openapi;
 mod owner;
+mod preflights;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
@@ -208,6 +211,7 @@ pub use owner::CachedOwners;
 pub use owner::{
     Owner, OwnerError, OwnerGate, OwnerLayer, OwnerResolver, ResolveOwner, ResolveOwnerFuture,
 };
+pub use preflights::{PassPreflights, PassPreflightsLayer};
 pub use record::{Details, KeyDetails, KeyRecord, KeyStatus, LegacyHash, Metadata, Rotation};
 pub use rejection::{Rejection, RejectionKind, RejectionResponse};
 pub use scope::{

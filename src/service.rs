@@ -12,8 +12,8 @@ use http_body_util::{Either, Full};
 use tower_service::Service;
 
 use crate::{
-    RequestHead, ResponseFuture,
-    authenticate::{self, Outcome},
+    KeySource, RequestHead, ResponseFuture,
+    authenticate::{self, Admission, Outcome},
     config::Config,
 };
 
@@ -46,6 +46,25 @@ impl<S> ApiKeyAuth<S> {
     pub fn into_inner(self) -> S {
         self.inner
     }
+
+    pub(crate) fn sources(&self) -> &[KeySource] {
+        &self.config.sources
+    }
+
+    /// Lets a request in.
+    #[inline]
+    pub(crate) fn admit<B>(
+        &mut self,
+        mut request: Request<B>,
+        mut admission: Admission,
+    ) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        let after = self.config.aftercare(&mut admission);
+        authenticate::attach(&self.config, &mut request, admission);
+        ResponseFuture::admitted(self.config.clone(), after, self.inner.call(request))
+    }
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ApiKeyAuth<S>
@@ -62,14 +81,10 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         match authenticate::authenticate(config, &RequestHead::from(&request)) {
-            Outcome::Admit(mut admission) => {
-                let after = config.aftercare(&mut admission);
-                authenticate::attach(config, &mut request, admission);
-                ResponseFuture::admitted(config.clone(), after, self.inner.call(request))
-            }
+            Outcome::Admit(admission) => self.admit(request, admission),
             Outcome::Reject(rejection) => ResponseFuture::rejected(config, rejection, &request),
             Outcome::Wait(waiting) => {
                 // The service that was polled ready must be the one that is called: it goes along

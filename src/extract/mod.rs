@@ -286,6 +286,11 @@ pub(crate) fn find<'r>(
     Ok(only)
 }
 
+/// Whether any source holds a credential, or several.
+pub(crate) fn holds_any(sources: &[KeySource], head: &RequestHead<'_>) -> bool {
+    sources.iter().any(|source| !matches!(source.find(head), Found::None))
+}
+
 impl Credential<'_> {
     /// Whether another site may have had a browser send this request, with this credential.
     #[inline]

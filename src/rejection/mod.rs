@@ -31,6 +31,9 @@ pub struct Rejection {
     /// What was used up.
     exhausted: Option<Arc<Exhausted>>,
     source: Option<Arc<dyn Error + Send + Sync>>,
+    /// Whether the request looked like a CORS preflight: then the problem says where the CORS
+    /// layer belongs.
+    of_preflight: bool,
     /// Set once a layer has answered with it, so that a layer further out leaves it alone.
     rendered: bool,
 }
@@ -74,6 +77,7 @@ impl Rejection {
             missing_scopes: None,
             exhausted: None,
             source: None,
+            of_preflight: false,
             rendered: false,
         }
     }
@@ -112,6 +116,12 @@ impl Rejection {
     pub(crate) fn from_owner_error(error: OwnerError) -> Self {
         Self { source: Some(Arc::new(error)), ..Self::new(RejectionKind::Unavailable) }
             .with_retry_after(RETRY_STORE_AFTER)
+    }
+
+    /// Says that the request looked like a CORS preflight.
+    #[cold]
+    pub(crate) fn of_preflight(self) -> Self {
+        Self { of_preflight: true, ..self }
     }
 
     /// Says which key was denied.

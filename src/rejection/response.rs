@@ -258,7 +258,7 @@ static UNIFORM_BODY: LazyLock<Bytes> = LazyLock::new(|| body(UNIFORM, None));
 impl Rejection {
     /// Whether its problem says more than those of its kind all do.
     fn has_members(&self) -> bool {
-        self.missing_scopes.is_some() || self.exhausted.is_some()
+        self.of_preflight || self.missing_scopes.is_some() || self.exhausted.is_some()
     }
 }
 
@@ -283,6 +283,10 @@ fn body(row: &Row, rejection: Option<&Rejection>) -> Bytes {
     serde_json::to_vec(&problem).unwrap_or_default().into()
 }
 
+/// For the programmer who sees that a browser's preflights fail.
+const PREFLIGHT: &str = "A browser sends a CORS preflight without a key, so the service's CORS \
+                         layer belongs outside its API key layer.";
+
 /// RFC 9457 problem details. The type is `about:blank`, so the title is the status phrase
 /// (§4.2.1) and `code` tells the kinds apart.
 struct Problem<'r> {
@@ -296,7 +300,12 @@ impl Serialize for Problem<'_> {
         members.serialize_entry("type", "about:blank")?;
         members.serialize_entry("title", &self.row.status.canonical_reason())?;
         members.serialize_entry("status", &self.row.status.as_u16())?;
-        members.serialize_entry("detail", self.row.detail)?;
+        match self.rejection {
+            Some(Rejection { of_preflight: true, .. }) => {
+                members.serialize_entry("detail", &[self.row.detail, PREFLIGHT].join(" "))?;
+            }
+            _ => members.serialize_entry("detail", self.row.detail)?,
+        }
         members.serialize_entry("code", self.row.code)?;
         if let Some(rejection) = self.rejection {
             if let Some(missing) = rejection.missing_scopes() {

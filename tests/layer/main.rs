@@ -40,6 +40,7 @@ mod nested;
 mod openapi;
 mod owner;
 mod pass_by;
+mod preflights;
 mod readiness;
 mod renewal;
 mod rotation;

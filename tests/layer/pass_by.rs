@@ -1,4 +1,5 @@
-//! Requests that are let in without an identity: preflights, the bypass, the anonymous.
+//! Requests that are let in without an identity: the bypass, the anonymous. Preflights are not
+//! among them; see [`preflights`](crate::preflights).
 
 use http::{Method, Request};
 use tower_api_key::{ApiKeyLayer, AuthenticatedKey};
@@ -12,35 +13,10 @@ fn layer() -> ApiKeyLayer {
     ApiKeyLayer::new(TestStore::new([record(KEY)]))
 }
 
-const ORIGIN: (&str, &str) = ("origin", "https://web.test");
-const METHOD: (&str, &str) = ("access-control-request-method", "PUT");
-
 fn of_method(method: Method, headers: &[(&str, &str)]) -> Request<()> {
     let mut request = request(headers);
     *request.method_mut() = method;
     request
-}
-
-#[test]
-fn a_true_preflight_passes() {
-    let answer = send(&layer(), of_method(Method::OPTIONS, &[ORIGIN, METHOD]));
-    assert_eq!(answer.outcome(), "anonymous");
-}
-
-#[test]
-fn each_part_of_a_preflight_must_be_there() {
-    for request in [
-        of_method(Method::OPTIONS, &[]),
-        of_method(Method::OPTIONS, &[ORIGIN]),
-        of_method(Method::OPTIONS, &[METHOD]),
-        of_method(Method::GET, &[ORIGIN, METHOD]),
-        of_method(Method::POST, &[ORIGIN, METHOD]),
-        of_method(Method::from_bytes(b"options").unwrap(), &[ORIGIN, METHOD]),
-        of_method(Method::OPTIONS, &[ORIGIN, ("access-control-request-headers", "x-api-key")]),
-    ] {
-        let shown = format!("{request:?}");
-        assert_eq!(send(&layer(), request).outcome(), "missing_key", "{shown}");
-    }
 }
 
 #[test]

@@ -138,6 +138,30 @@ async fn denials_are_never_grpc() {
     assert_eq!(answer.header(header::CONTENT_TYPE), "text/plain; charset=utf-8");
 }
 
+/// A preflight is a stranger's request as well, also where the layer of the application lets preflights in.
+#[tokio::test]
+async fn a_preflight_is_judged_by_the_guard() {
+    let keys = KeyManager::new(MemoryStore::new());
+    let preflight = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
+    for guard in [|| Guard::keys(admin_layer()), || Guard::keys(admin_layer().allow_anonymous())] {
+        let routes = || management_router(keys.clone(), guard());
+        let inside: Router =
+            Router::new().nest("/keys", routes()).layer(keys.layer().pass_cors_preflights());
+        for (_, path) in ROUTES {
+            let nested = format!("/keys{}", path.trim_end_matches('/'));
+            for (app, path) in [(routes(), path), (inside.clone(), nested.as_str())] {
+                let answer = send(&app, "OPTIONS", path, &preflight, "").await;
+                answer.problem(401, "missing_key");
+            }
+        }
+    }
+    // A guard of the application's own, which asks nobody and may be reached by a preflight, has
+    // no route that answers one.
+    let guard = Guard::insecure_unguarded().with_layer(keys.layer().pass_cors_preflights());
+    let app: Router = management_router(keys.clone(), guard);
+    send(&app, "OPTIONS", "/", &preflight, "").await.problem(405, "method_not_allowed");
+}
+
 /// An application whose keys open everything, and a part of it for administrators whose own layer
 /// is lenient: an ordinary key is no administrator's there.
 #[tokio::test]
