@@ -5,23 +5,22 @@
 //! store or for what counts its limits, comes back through [`resume`], which goes on at the next
 //! step with the same code.
 
+mod attach;
 mod limits;
 mod peppers;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use http::Request;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
+pub(crate) use self::attach::attach;
 use crate::{
     AuthenticatedKey, KeyDigest, KeyRecord, Rejection, RejectionKind, RequestHead, Spend,
-    attached::{self, NoKey},
     config::Config,
-    extract::{self, Credential, Place},
+    extract::{self, Credential},
     key,
     limit::{Consumption, LimitReport, Limited},
-    rejection::GrpcDenials,
     store::{Lookup, StoreError},
 };
 
@@ -46,7 +45,8 @@ pub(crate) enum Admission {
     /// With a good key.
     Authenticated {
         key: AuthenticatedKey,
-        place: Place,
+        /// Index of the source that held it.
+        source: u16,
         /// What its response tells of its limits, if anything.
         consumed: Option<Box<Consumption>>,
     },
@@ -73,8 +73,9 @@ pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
 /// What is known about every request with a key. The key itself is not: it stays in the request.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt {
-    place: Place,
     digest: KeyDigest,
+    /// Index of the source that holds the key.
+    source: u16,
     /// Which pepper's turn it is: 0 is the current one's, then come the next one's and the retired
     /// ones', and then the current one's again. And last, slow hashes'.
     turn: u32,
@@ -114,7 +115,7 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
     }
     match with_key(config, &credential, |key| config.hasher.digest(key)) {
         Some(digest) => {
-            let attempt = Attempt { place: credential.place, digest, turn: 0, deadline: None };
+            let attempt = Attempt { digest, source: credential.source, turn: 0, deadline: None };
             look_up(config, request, attempt)
         }
         None => reject(RejectionKind::Malformed),
@@ -231,7 +232,7 @@ fn admit(
         look_after(config, request, attempt, &record);
     }
     let key = AuthenticatedKey::new(record, config.id);
-    Outcome::Admit(Admission::Authenticated { key, place: attempt.place, consumed })
+    Outcome::Admit(Admission::Authenticated { key, source: attempt.source, consumed })
 }
 
 /// What this use changes about the key.
@@ -256,36 +257,6 @@ fn look_after(
 #[cold]
 fn is_address_allowed(config: &Config, request: &RequestHead<'_>, allowed: &[IpNet]) -> bool {
     config.address(request).is_some_and(|address| allowed.iter().any(|net| net.contains(&address)))
-}
-
-/// 11. Attach. What a layer further out has attached goes, whether this one has an identity or not.
-#[inline]
-pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Admission) {
-    if config.renderer.grpc != GrpcDenials::default() {
-        // For the layers further in, whose denials are of the same form.
-        let grpc = config.renderer.grpc.within(request.extensions());
-        request.extensions_mut().insert(grpc);
-    }
-    match admission {
-        Admission::PassBy | Admission::Preflight | Admission::Anonymous => {
-            let is_preflight = matches!(admission, Admission::Preflight);
-            let no_key = NoKey { layer: config.id, is_preflight };
-            attached::attach_no_key(request.extensions_mut(), no_key);
-        }
-        Admission::Authenticated { key, place, consumed: _ } => {
-            if let Some(usage) = &config.usage {
-                usage.count_from(key.record(), || config.address(&RequestHead::from(&*request)));
-            }
-            if config.hide_credentials {
-                let mut uri = request.uri().clone();
-                extract::hide(place, &config.sources, request.headers_mut(), &mut uri);
-                *request.uri_mut() = uri;
-            } else {
-                extract::mark_sensitive(place, &config.sources, request.headers_mut());
-            }
-            attached::attach_key(request.extensions_mut(), key);
-        }
-    }
 }
 
 #[inline]

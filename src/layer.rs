@@ -261,8 +261,21 @@ impl ApiKeyLayer {
         self.with(|config| config.client_address = Some(Arc::new(address)))
     }
 
-    /// Takes the credential out of the request before the inner service sees it; every other
-    /// byte of the headers and the query stays as it was sent.
+    /// Takes keys out of the request before the inner service sees it; every other byte of the
+    /// headers and the query stays as it was sent.
+    ///
+    /// Of a request with a good key, what goes is this key, and in every source of the layer
+    /// whatever has the shape of an accepted [prefixed](KeyFormat::new) format. Of a request that
+    /// the bypass matches, only the latter goes: nobody judged what else it holds, and a token of
+    /// another system in `Authorization` stays. An [opaque](KeyFormat::opaque) key has no shape,
+    /// so only the one that was judged is taken out.
+    ///
+    /// axum keeps the target of a request for handlers, as `OriginalUri`. With feature `axum` it
+    /// is treated like the target itself. Copies that other layers keep in extensions of their
+    /// own cannot be known: let such layers stand inside this one.
+    ///
+    /// Without this, the headers that hold keys are marked sensitive, so that `Debug` does not
+    /// print them.
     pub fn hide_credentials(self) -> Self {
         self.with(|config| config.hide_credentials = true)
     }

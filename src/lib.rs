@@ -60,7 +60,7 @@
 //!     consumes nothing, and neither does one here: all limits let a request in, or none counts it.
 //! 11. **Attach.** What a layer further out attached is removed, also where this one lets in without
 //!     an identity. The [`AuthenticatedKey`] goes into the extensions; the header is marked
-//!     sensitive, or the credential [taken out](ApiKeyLayer::hide_credentials); the use is
+//!     sensitive, or keys are [taken out](ApiKeyLayer::hide_credentials) of all sources; the use is
 //!     [counted](ApiKeyLayer::with_usage).
 //! 12. **Inner service**, and on its response how its limits stand, `Vary` and
 //!     `Cache-Control: private`, so that shared caches stay safe. Denials carry `no-store`.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use tower_layer::Layer;
@@ -103,20 +103,15 @@ fn is_preflight<B: Body>(request: &Request<B>, sources: &[KeySource]) -> bool {
     let head = RequestHead::from(request);
     is_like_preflight(&head)
         && request.body().is_end_stream()
-        && is_only(&head, &header::ORIGIN, |origin| !origin.is_empty())
-        && is_only(&head, &header::ACCESS_CONTROL_REQUEST_METHOD, is_method)
+        && extract::only(head.headers, &header::ORIGIN).is_some_and(|origin| !origin.is_empty())
+        && extract::only(head.headers, &header::ACCESS_CONTROL_REQUEST_METHOD)
+            .is_some_and(is_method)
         && !head.headers.keys().any(is_foreign)
         && !extract::holds_any(sources, &head)
 }
 
-/// Whether this header has one value, and a good one.
-fn is_only(request: &RequestHead<'_>, name: &HeaderName, good: impl Fn(&[u8]) -> bool) -> bool {
-    let mut values = request.headers.get_all(name).iter();
-    values.next().is_some_and(|value| good(value.as_bytes())) && values.next().is_none()
-}
-
-fn is_method(name: &[u8]) -> bool {
-    Method::from_bytes(name).is_ok()
+fn is_method(name: &HeaderValue) -> bool {
+    Method::from_bytes(name.as_bytes()).is_ok()
 }
 
 /// Headers that no browser sends with a preflight, and that give a request another meaning.

@@ -3,30 +3,21 @@
 
 use http::{HeaderMap, header::COOKIE};
 
-use super::{Credential, Found, Place};
+use super::Credential;
 
-pub(super) fn find<'r>(name: &str, headers: &'r HeaderMap) -> Found<'r> {
-    let mut found = Found::None;
-    for (index, line) in headers.get_all(COOKIE).iter().enumerate() {
-        let line = line.as_bytes();
-        let mut start = 0;
-        for pair in line.split(|byte| *byte == b';') {
-            let bytes = start..start + pair.len();
-            start = bytes.end + 1;
-            let mut halves = pair.trim_ascii().splitn(2, |byte| *byte == b'=');
-            // A piece without `=` is a value without a name, and not ours.
-            if let (Some(pair_name), Some(value)) = (halves.next(), halves.next())
-                && pair_name.trim_ascii_end() == name.as_bytes()
-            {
-                found = found.and(Credential {
-                    raw: unquoted(value.trim_ascii_start()),
-                    percent_encoded: false,
-                    place: Place::value(index).with_bytes(&bytes),
-                });
-            }
-        }
+pub(super) fn each<'r>(name: &str, headers: &'r HeaderMap, mut found: impl FnMut(Credential<'r>)) {
+    for line in headers.get_all(COOKIE) {
+        let pieces = line.as_bytes().split(|byte| *byte == b';');
+        pieces.filter_map(|piece| value(name, piece)).map(Credential::plain).for_each(&mut found);
     }
-    found
+}
+
+/// The value in a piece of a line, if it is of the cookie `name`.
+pub(super) fn value<'p>(name: &str, piece: &'p [u8]) -> Option<&'p [u8]> {
+    let mut halves = piece.trim_ascii().splitn(2, |byte| *byte == b'=');
+    // A piece without `=` is a value without a name, and not ours.
+    let (found, value) = (halves.next()?, halves.next()?);
+    (found.trim_ascii_end() == name.as_bytes()).then(|| unquoted(value.trim_ascii_start()))
 }
 
 /// A cookie's value may stand in double quotes.

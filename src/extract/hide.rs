@@ -1,22 +1,35 @@
-//! Taking a credential out of a request, and only it: every other byte stays as it was sent.
-
-use std::ops::Range;
+//! Taking keys out of a request, and only them: every other byte stays as it was sent.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri,
+    HeaderMap, HeaderName, HeaderValue, Request, Uri,
     header::{AUTHORIZATION, COOKIE, Entry},
     uri::PathAndQuery,
 };
 
-use super::{KeySource, Place, SourceKind};
+use super::{Credential, KeySource, SourceKind, cookie, header, query};
+use crate::{KeyFormat, RequestHead, key};
 
-/// Marks the header that holds the credential, so that `Debug` does not print it and HTTP/2
-/// does not put it into a compression table when the request is forwarded (RFC 7541 §7.1.3).
+/// Which credentials are keys of ours.
+pub(crate) struct Ours<'k> {
+    /// A prefixed format tells by its shape, whoever judged the request. An opaque one has none.
+    pub(crate) formats: &'k [KeyFormat],
+    /// The key that the request was judged by, if it was.
+    pub(crate) judged: Option<&'k [u8]>,
+}
+
+impl Ours<'_> {
+    fn hold(&self, credential: &Credential<'_>) -> bool {
+        // The request is compared with itself here, so the time that it takes tells nothing.
+        let is_ours = |key: &[u8]| self.judged == Some(key) || key::is_prefixed(self.formats, key);
+        credential.with_key(is_ours).unwrap_or(false)
+    }
+}
+
+/// Marks the header that a source reads, so that `Debug` does not print it and HTTP/2 does not put
+/// it into a compression table when the request is forwarded (RFC 7541 §7.1.3).
 #[inline]
-pub(crate) fn mark_sensitive(place: Place, sources: &[KeySource], headers: &mut HeaderMap) {
-    let Some(name) = place.source(sources).and_then(KeySource::header_name) else {
-        return;
-    };
+pub(crate) fn mark_sensitive(source: &KeySource, headers: &mut HeaderMap) {
+    let Some(name) = source.header_name() else { return };
     if headers.len() == headers.keys_len() {
         if let Some(value) = headers.get_mut(name) {
             value.set_sensitive(true);
@@ -26,67 +39,111 @@ pub(crate) fn mark_sensitive(place: Place, sources: &[KeySource], headers: &mut 
     }
 }
 
-/// Takes the credential out of the headers or the query.
-pub(crate) fn hide(place: Place, sources: &[KeySource], headers: &mut HeaderMap, uri: &mut Uri) {
-    let Some(source) = place.source(sources) else { return };
-    match source.kind() {
-        SourceKind::Header(name) => replace_value(headers, name, place.index(), None),
-        SourceKind::Authorization(_) => replace_value(headers, &AUTHORIZATION, place.index(), None),
-        SourceKind::Cookie(_) => {
-            let line = headers.get_all(COOKIE).iter().nth(place.index());
-            let rest = line.and_then(|line| without_cookie(line, &place.bytes()));
-            replace_value(headers, &COOKIE, place.index(), rest);
+/// Marks the headers in which a source finds a key of ours.
+pub(crate) fn mark_ours<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut Request<B>) {
+    for source in sources {
+        let mut found = false;
+        source.each(&RequestHead::from(&*request), |credential| found |= ours.hold(&credential));
+        if found {
+            mark_sensitive(source, request.headers_mut());
         }
-        SourceKind::Query(_) => hide_query_pair(uri, &place.bytes()),
     }
 }
 
-/// Puts `new` in place of the `index`th value of `name`, or nothing. The others keep their order.
-fn replace_value(
-    headers: &mut HeaderMap,
-    name: &HeaderName,
-    index: usize,
-    new: Option<HeaderValue>,
-) {
-    let mut new = Some(new);
-    let values: Vec<_> = headers
-        .get_all(name)
-        .iter()
-        .enumerate()
-        .filter_map(|(i, value)| if i == index { new.take()? } else { Some(value.clone()) })
-        .collect();
-    headers.remove(name);
-    for value in values {
+/// Takes out of the request what a source would find that is a key of ours.
+pub(crate) fn hide<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut Request<B>) {
+    for source in sources {
+        match source.kind() {
+            SourceKind::Header(name) => edit(request.headers_mut(), name, |value| {
+                let credential = Credential::plain(value.as_bytes());
+                if ours.hold(&credential) { Edit::Remove } else { Edit::Keep }
+            }),
+            SourceKind::Authorization(scheme) => {
+                edit(request.headers_mut(), &AUTHORIZATION, |value| {
+                    let credential = header::of_scheme(scheme, value).map(Credential::plain);
+                    let is_ours = credential.is_some_and(|credential| ours.hold(&credential));
+                    if is_ours { Edit::Remove } else { Edit::Keep }
+                });
+            }
+            SourceKind::Cookie(name) => {
+                edit(request.headers_mut(), &COOKIE, |line| without_cookies(ours, name, line));
+            }
+            SourceKind::Query(name) => {
+                hide_pairs(ours, name, request.uri_mut());
+                // The same target as the client sent it, which axum keeps for handlers.
+                #[cfg(feature = "axum")]
+                if let Some(original) =
+                    request.extensions_mut().get_mut::<axum::extract::OriginalUri>()
+                {
+                    hide_pairs(ours, name, &mut original.0);
+                }
+            }
+        }
+    }
+}
+
+/// What becomes of a value.
+enum Edit {
+    Keep,
+    Remove,
+    Replace(HeaderValue),
+}
+
+/// Edits the values of `name`. Those that stay keep their order.
+fn edit(headers: &mut HeaderMap, name: &HeaderName, edit: impl Fn(&HeaderValue) -> Edit) {
+    let edits: Vec<Edit> = headers.get_all(name).iter().map(edit).collect();
+    if edits.iter().all(|edit| matches!(edit, Edit::Keep)) {
+        return;
+    }
+    let Entry::Occupied(values) = headers.entry(name) else { return };
+    let (_, values) = values.remove_entry_mult();
+    let edited = values.zip(edits).filter_map(|(value, edit)| match edit {
+        Edit::Keep => Some(value),
+        Edit::Remove => None,
+        Edit::Replace(new) => Some(new),
+    });
+    for value in edited.collect::<Vec<_>>() {
         headers.append(name, value);
     }
 }
 
-/// The line without the pair at `bytes` and one of the separators beside it; `None` when nothing
-/// is left.
-fn without_cookie(line: &HeaderValue, bytes: &Range<usize>) -> Option<HeaderValue> {
-    let line_bytes = line.as_bytes();
-    let rest = match (line_bytes.get(..bytes.start)?, line_bytes.get(bytes.end..)?) {
-        // `; ` went with the pair: the pair starts after the `;` and holds the space.
-        ([before @ .., b';'], after) => [before, after].concat(),
-        // The first pair: the separator after it goes, and the space that follows.
-        (_, [b';', after @ ..]) => after.trim_ascii_start().to_vec(),
-        _ => return None,
+/// The line without the cookies `name` that hold a key of ours, each with one separator.
+fn without_cookies(ours: &Ours<'_>, name: &str, line: &HeaderValue) -> Edit {
+    let is_ours = |piece: &&[u8]| {
+        cookie::value(name, piece).is_some_and(|value| ours.hold(&Credential::plain(value)))
     };
-    let mut rest = HeaderValue::from_bytes(&rest).ok()?;
-    rest.set_sensitive(line.is_sensitive());
-    Some(rest)
+    let mut pieces = line.as_bytes().split(|byte| *byte == b';').peekable();
+    let is_first = pieces.peek().is_some_and(is_ours);
+    let others: Vec<&[u8]> = pieces.filter(|piece| !is_ours(piece)).collect();
+    if others.len() == line.as_bytes().split(|byte| *byte == b';').count() {
+        return Edit::Keep;
+    }
+    if others.is_empty() {
+        return Edit::Remove;
+    }
+    let rest = others.join(&b';');
+    // The space after a `;` belongs to what follows it, and a line starts without one.
+    let rest = if is_first { rest.trim_ascii_start() } else { &rest };
+    match HeaderValue::from_bytes(rest) {
+        Ok(mut rest) => {
+            rest.set_sensitive(line.is_sensitive());
+            Edit::Replace(rest)
+        }
+        Err(_) => Edit::Remove,
+    }
 }
 
-fn hide_query_pair(uri: &mut Uri, bytes: &Range<usize>) {
+/// Takes the pairs `name` that hold a key of ours out of the query, each with one separator.
+fn hide_pairs(ours: &Ours<'_>, name: &str, uri: &mut Uri) {
     let Some(query) = uri.query() else { return };
-    let (Some(before), Some(after)) = (query.get(..bytes.start), query.get(bytes.end..)) else {
+    let is_ours = |pair: &&str| {
+        query::value(name, pair.as_bytes()).is_some_and(|credential| ours.hold(&credential))
+    };
+    if !query.split('&').any(|pair| is_ours(&pair)) {
         return;
-    };
-    let rest = match (before.strip_suffix('&'), after.strip_prefix('&')) {
-        (Some(before), _) => format!("?{before}{after}"),
-        (None, Some(after)) => format!("?{after}"),
-        (None, None) => String::new(),
-    };
+    }
+    let others: Vec<&str> = query.split('&').filter(|pair| !is_ours(pair)).collect();
+    let rest = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
     // Parts of a valid URI in their old order make a valid one; were that not so, an empty query
     // hides the key as well.
     let path_and_query = PathAndQuery::try_from(format!("{}{rest}", uri.path()))

@@ -6,7 +6,7 @@ mod header;
 mod hide;
 mod query;
 
-use std::{fmt, ops::Range};
+use std::{fmt, mem};
 
 use http::{HeaderName, header::AUTHORIZATION};
 use zeroize::Zeroizing;
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::{RequestHead, error::ConfigError, rejection::RejectionKind};
 
 pub(crate) use header::only;
-pub(crate) use hide::{hide, mark_sensitive};
+pub(crate) use hide::{Ours, hide, mark_ours, mark_sensitive};
 
 /// A place in a request where a key may be.
 ///
@@ -86,7 +86,9 @@ impl KeySource {
     /// The query parameter `name`. Percent-encoding is undone, in its name too; `+` stays `+`.
     ///
     /// Keys in URLs end up in logs, histories and `Referer` headers. Offer this only where clients
-    /// can do no better, and consider [`hide_credentials`](crate::ApiKeyLayer::hide_credentials).
+    /// can do no better, and consider [`hide_credentials`](crate::ApiKeyLayer::hide_credentials). It
+    /// takes a key out of the request's own target. Copies of the target in headers stay as they
+    /// were sent: `Referer`, and what proxies add, such as `X-Forwarded-Uri` and `X-Original-URL`.
     pub fn query(name: &str) -> Result<Self, ConfigError> {
         named(name, "query", |name| !name.is_empty()).map(|name| Self(SourceKind::Query(name)))
     }
@@ -158,8 +160,29 @@ impl KeySource {
         match &self.0 {
             SourceKind::Header(name) => header::find(name, head.headers),
             SourceKind::Authorization(scheme) => header::find_scheme(scheme, head.headers),
-            SourceKind::Query(name) => query::find(name, head.uri),
-            SourceKind::Cookie(name) => cookie::find(name, head.headers),
+            SourceKind::Query(_) | SourceKind::Cookie(_) => {
+                let mut found = Found::None;
+                self.each(head, |credential| {
+                    found = mem::replace(&mut found, Found::None).and(credential);
+                });
+                found
+            }
+        }
+    }
+
+    /// Gives all that this source holds to `found`.
+    fn each<'r>(&self, head: &RequestHead<'r>, found: impl FnMut(Credential<'r>)) {
+        let headers = head.headers;
+        match &self.0 {
+            SourceKind::Header(name) => {
+                header::each(name, headers, |value| Some(value.as_bytes()), found);
+            }
+            SourceKind::Authorization(scheme) => {
+                let read = |value| header::of_scheme(scheme, value);
+                header::each(&AUTHORIZATION, headers, read, found);
+            }
+            SourceKind::Query(name) => query::each(name, head.uri, found),
+            SourceKind::Cookie(name) => cookie::each(name, headers, found),
         }
     }
 }
@@ -215,50 +238,8 @@ impl<'r> Found<'r> {
 pub(crate) struct Credential<'r> {
     raw: &'r [u8],
     percent_encoded: bool,
-    pub(crate) place: Place,
-}
-
-/// Where in a request a credential stands, exactly. Small, because it is handed on from step to
-/// step.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Place {
     /// Index of the source among the configured ones; set by [`find`].
-    source: u16,
-    /// Of the header's values, or of the `Cookie` lines, which one it is.
-    value: u32,
-    /// The pair's bytes in the query or in that `Cookie` line.
-    start: u32,
-    end: u32,
-}
-
-impl Place {
-    /// The `index`th value of the source's header.
-    #[inline]
-    fn value(index: usize) -> Self {
-        Self { value: offset(index), ..Self::default() }
-    }
-
-    /// The pair at these bytes.
-    fn with_bytes(self, bytes: &Range<usize>) -> Self {
-        Self { start: offset(bytes.start), end: offset(bytes.end), ..self }
-    }
-
-    fn index(self) -> usize {
-        self.value as usize
-    }
-
-    fn bytes(self) -> Range<usize> {
-        self.start as usize..self.end as usize
-    }
-
-    fn source(self, sources: &[KeySource]) -> Option<&KeySource> {
-        sources.get(usize::from(self.source))
-    }
-}
-
-/// No server reads four gigabytes of headers.
-fn offset(offset: usize) -> u32 {
-    u32::try_from(offset).unwrap_or(u32::MAX)
+    pub(crate) source: u16,
 }
 
 /// Looks for the one credential in all sources.
@@ -275,7 +256,7 @@ pub(crate) fn find<'r>(
             Found::Several => return Err(RejectionKind::Ambiguous),
             Found::One(_) if only.is_some() => return Err(RejectionKind::Ambiguous),
             Found::One(mut credential) => {
-                credential.place.source = u16::try_from(index).unwrap_or(u16::MAX);
+                credential.source = u16::try_from(index).unwrap_or(u16::MAX);
                 only = Some(credential);
                 if precedence == Precedence::FirstSource {
                     break;
@@ -291,11 +272,16 @@ pub(crate) fn holds_any(sources: &[KeySource], head: &RequestHead<'_>) -> bool {
     sources.iter().any(|source| !matches!(source.find(head), Found::None))
 }
 
-impl Credential<'_> {
+impl<'r> Credential<'r> {
+    /// One that stands there as it is.
+    fn plain(raw: &'r [u8]) -> Self {
+        Self { raw, percent_encoded: false, source: 0 }
+    }
+
     /// Whether another site may have had a browser send this request, with this credential.
     #[inline]
     pub(crate) fn is_forced(&self, sources: &[KeySource], request: &RequestHead<'_>) -> bool {
-        self.place.source(sources).is_some_and(KeySource::is_ambient)
+        sources.get(usize::from(self.source)).is_some_and(KeySource::is_ambient)
             && cross_site::may_be_forced(request)
     }
 
@@ -312,6 +298,6 @@ impl Credential<'_> {
 
 impl fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credential(.. at {:?})", self.place)
+        write!(f, "Credential(.. in source {})", self.source)
     }
 }

@@ -2,27 +2,22 @@
 
 use http::Uri;
 
-use super::{Credential, Found, Place};
+use super::Credential;
 
-pub(super) fn find<'r>(name: &str, uri: &'r Uri) -> Found<'r> {
+pub(super) fn each<'r>(name: &str, uri: &'r Uri, found: impl FnMut(Credential<'r>)) {
     let query = uri.query().unwrap_or("").as_bytes();
-    let mut found = Found::None;
-    let mut start = 0;
-    for pair in query.split(|byte| *byte == b'&') {
-        let end = start + pair.len();
-        let mut halves = pair.splitn(2, |byte| *byte == b'=');
-        let pair_name = halves.next().unwrap_or_default();
-        if is_named(pair_name, name) {
-            let raw = halves.next().unwrap_or_default();
-            found = found.and(Credential {
-                raw,
-                percent_encoded: raw.contains(&b'%'),
-                place: Place::default().with_bytes(&(start..end)),
-            });
-        }
-        start = end + 1;
+    let pairs = query.split(|byte| *byte == b'&');
+    pairs.filter_map(|pair| value(name, pair)).for_each(found);
+}
+
+/// The value of a pair, if its name is `name`.
+pub(super) fn value<'p>(name: &str, pair: &'p [u8]) -> Option<Credential<'p>> {
+    let mut halves = pair.splitn(2, |byte| *byte == b'=');
+    if !is_named(halves.next()?, name) {
+        return None;
     }
-    found
+    let raw = halves.next().unwrap_or_default();
+    Some(Credential { percent_encoded: raw.contains(&b'%'), ..Credential::plain(raw) })
 }
 
 /// Compares with percent-encoding undone: whatever reads the query behind the layer would see

@@ -142,6 +142,12 @@ pub(crate) fn is_accepted(formats: &[KeyFormat], key: &[u8]) -> bool {
     opaque && is_opaque(key)
 }
 
+/// Whether `key` has the shape of a prefixed one of `formats`: whatever else it is, it is a key.
+pub(crate) fn is_prefixed(formats: &[KeyFormat], key: &[u8]) -> bool {
+    let is_one = |format: &KeyFormat| format != &KeyFormat::opaque() && format.accepts(key);
+    formats.iter().any(is_one)
+}
+
 fn is_opaque(key: &[u8]) -> bool {
     OPAQUE_LEN.contains(&key.len()) && all(key, u8::is_ascii_graphic)
 }

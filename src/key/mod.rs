@@ -9,4 +9,4 @@ pub(crate) mod strength;
 pub use format::{GenerateError, KeyFormat};
 pub use secret::SecretKey;
 
-pub(crate) use format::is_accepted;
+pub(crate) use format::{is_accepted, is_prefixed};

@@ -6,7 +6,7 @@ use tower_api_key::{ApiKeyLayer, KeySource, Precedence};
 
 use crate::{
     stores::TestStore,
-    support::{KEY, get, record, request, request_to, send},
+    support::{KEY, OTHER_KEY, get, record, request, request_to, send},
 };
 
 fn layer() -> ApiKeyLayer {
@@ -124,16 +124,27 @@ fn scheme_authority_and_path_stay() {
     assert_eq!(after.query(), Some("x=1"));
 }
 
+/// The first source decides alone, but the others would find the same key.
 #[test]
-fn other_places_that_look_like_credentials_stay() {
+fn the_judged_key_goes_from_every_source() {
     let layer = layer().with_precedence(Precedence::FirstSource);
-    let headers = [("x-api-key", KEY.to_owned()), ("cookie", format!("api_key={KEY}"))];
-    let sent = request_to(&format!("/?api_key={KEY}"), &headers);
+    let cookie = format!("a=1; api_key={KEY}; api_key={OTHER_KEY}");
+    let headers = [
+        ("x-api-key", KEY.to_owned()),
+        ("cookie", cookie),
+        ("authorization", format!("Bearer {KEY}")),
+        ("x-other", KEY.to_owned()),
+    ];
+    let sent = request_to(&format!("/?api_key={KEY}&b=2&api%5Fkey={KEY}"), &headers);
     let answer = send(&layer, sent);
     assert_eq!(answer.outcome(), "admitted");
-    assert!(!answer.seen().headers.contains_key("x-api-key"));
-    assert_eq!(answer.seen().headers["cookie"], headers[1].1);
-    assert_eq!(answer.seen().uri.query(), Some(&*format!("api_key={KEY}")));
+    let seen = answer.seen();
+    assert!(!seen.headers.contains_key("x-api-key"));
+    assert!(!seen.headers.contains_key("authorization"));
+    assert_eq!(seen.uri.query(), Some("b=2"));
+    // Opaque, and not judged: it may be anything.
+    assert_eq!(seen.headers["cookie"], format!("a=1; api_key={OTHER_KEY}"));
+    assert_eq!(seen.headers["x-other"], KEY, "no source looks there");
 }
 
 #[test]

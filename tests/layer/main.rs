@@ -16,6 +16,7 @@ mod events_denied;
 mod extraction;
 mod grpc;
 mod hide;
+mod hide_everywhere;
 mod hook;
 mod hostile;
 #[cfg(feature = "legacy-hashes")]

@@ -48,7 +48,7 @@ fn the_bypass_decides_by_anything_in_the_head() {
 }
 
 #[test]
-fn the_request_of_the_bypass_is_not_touched() {
+fn what_is_not_known_as_a_key_stays_in_the_request_of_the_bypass() {
     let layer = layer().with_bypass(|_| true).hide_credentials();
     let answer = send(&layer, with_key(KEY));
     let value = &answer.seen().headers["x-api-key"];
