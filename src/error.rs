@@ -59,6 +59,13 @@ pub enum ConfigError {
         /// What a good one looks like.
         expected: &'static str,
     },
+    /// The URL of a store has an option that would not be honoured.
+    StoreOption {
+        /// The option's name, in backquotes, or `one` where a part of a password may stand there.
+        option: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A store was asked for by the URL of something that is not a store.
     StoreScheme {
         /// What the URL begins with.
@@ -123,6 +130,9 @@ impl fmt::Display for ConfigError {
             ),
             Self::StoreUrl { expected } => {
                 write!(f, "the store's URL cannot be used: it must be {expected}")
+            }
+            Self::StoreOption { option, problem } => {
+                write!(f, "of the options in the store's URL, {option} {problem}")
             }
             Self::StoreScheme { scheme } => write!(
                 f,

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::Script;
+use super::{Script, role::refuse_replica};
 use crate::{
     ConfigError,
     store::{StoreError, StoreErrorKind},
@@ -155,6 +155,7 @@ impl Link {
 impl Client {
     /// A server, by its URL.
     pub(crate) fn server(url: &str) -> Result<Self, ConfigError> {
+        crate::store::url::check_redis(url)?;
         // The error would tell no more than its kind does, and might quote a password.
         let client = redis::Client::open(url).map_err(|_| ConfigError::RedisUrl)?;
         Ok(Self::Server(Box::new(client)))
@@ -165,6 +166,8 @@ impl Client {
     pub(crate) fn cluster<'u>(
         urls: impl IntoIterator<Item = &'u str>,
     ) -> Result<Self, ConfigError> {
+        let urls: Vec<_> = urls.into_iter().collect();
+        urls.iter().try_for_each(|url| crate::store::url::check_redis(url))?;
         let client = redis::cluster::ClusterClient::builder(urls)
             // The client would also repeat what may have been done already.
             .retries(0)
@@ -197,18 +200,6 @@ impl Client {
             #[cfg(feature = "redis-cluster")]
             Self::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
         }
-    }
-}
-
-/// A replica answers lookups from the past: it may let in a key that was revoked.
-async fn refuse_replica(connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    match redis::cmd("ROLE").query_async::<Vec<Value>>(connection).await {
-        Ok(role) if role.first() == Some(&Value::BulkString(b"slave".to_vec())) => {
-            Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "this server is a replica").into())
-        }
-        Err(error) if error.is_io_error() => Err(error),
-        // A user who may not ask has to know.
-        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What everything that keeps its data in Redis shares: a connection, and scripts.
 
 mod link;
+pub(crate) mod role;
 mod script;
 
 pub(crate) use self::{

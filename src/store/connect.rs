@@ -18,8 +18,10 @@ use crate::ConfigError;
 /// | `redis+cluster://user:password@host:port,host:port`, `rediss+cluster://…`, `valkey…` | `RedisStore` on a cluster | `redis-cluster` |
 ///
 /// What follows the database's name is the driver's: for the SQL stores, the options of sqlx, such
-/// as `?sslmode=verify-full`. SQLite takes no options but `?mode=rwc`, which is what happens
-/// anyway: a file that is not there is made.
+/// as `?sslmode=verify-full`. An option that the driver would pass over is an
+/// [error](ConfigError::StoreOption) that names it. PostgreSQL also takes `?schema=name`, as other
+/// programs write it: the `search_path` is that schema. SQLite takes no options but `?mode=rwc`,
+/// which is what happens anyway: a file that is not there is made.
 ///
 /// A cluster is known by any of its nodes; name several, so that one may be down. User and password
 /// are the same for all, as is what follows the last node. Characters that mean something in a URL,
@@ -55,17 +57,24 @@ pub async fn connect(url: &str) -> Result<Arc<dyn KeyRepository>, ConnectError> 
         "sqlite" => Err(needs("sqlite")),
 
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => Ok(Arc::new(super::PostgresStore::connect(url).await?)),
+        "postgres" | "postgresql" => {
+            super::url::postgres(url)?;
+            Ok(Arc::new(super::PostgresStore::connect(url).await?))
+        }
         #[cfg(not(feature = "postgres"))]
         "postgres" | "postgresql" => Err(needs("postgres")),
 
         #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => Ok(Arc::new(super::MySqlStore::connect(url).await?)),
+        "mysql" | "mariadb" => {
+            super::url::mysql(url)?;
+            Ok(Arc::new(super::MySqlStore::connect(url).await?))
+        }
         #[cfg(not(feature = "mysql"))]
         "mysql" | "mariadb" => Err(needs("mysql")),
 
         #[cfg(feature = "redis")]
         "redis" | "rediss" | "valkey" | "valkeys" => {
+            super::url::check_redis(url)?;
             Ok(Arc::new(super::RedisStore::connect(url).await?))
         }
         #[cfg(not(feature = "redis"))]
@@ -73,6 +82,7 @@ pub async fn connect(url: &str) -> Result<Arc<dyn KeyRepository>, ConnectError> 
 
         #[cfg(feature = "redis-cluster")]
         "redis+cluster" | "rediss+cluster" | "valkey+cluster" | "valkeys+cluster" => {
+            super::url::check_redis(url)?;
             let nodes = cluster_nodes(scheme, rest);
             let nodes = nodes.iter().map(String::as_str);
             Ok(Arc::new(super::RedisStore::connect_cluster(nodes).await?))
@@ -106,6 +116,7 @@ fn needs(feature: &'static str) -> ConnectError {
 /// The file of a SQLite URL, read as sqlx reads it, so that one variable can serve both.
 #[cfg(feature = "sqlite")]
 fn sqlite_file(url: &str, rest: &str) -> Result<std::path::PathBuf, ConfigError> {
+    super::url::check_sqlite(url)?;
     let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
     match path.trim_start_matches("//") {
         ":memory:" if options.is_empty() => return Ok(":memory:".into()),

@@ -38,6 +38,8 @@ mod requests;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
+pub(crate) mod url;
 
 /// What the unit tests of statements and scripts run against.
 #[cfg(all(test, any(feature = "mysql", feature = "postgres", feature = "redis")))]

@@ -48,6 +48,23 @@ impl OwnServer {
         Some(own)
     }
 
+    /// Starts one that copies this PostgreSQL.
+    #[allow(dead_code, reason = "not every test binary needs one")]
+    pub(crate) fn start_standby(&self) -> Self {
+        let directory = tempfile::Builder::new().prefix("tower-api-key-").tempdir_in("/tmp");
+        let (directory, account) = (directory.unwrap(), Account::of(self.server));
+        if let Some(account) = &account {
+            run(Command::new("chown").arg(account.name).arg(directory.path()));
+        }
+        let (server, program) = (self.server, self.program.clone());
+        let mut own = Self { server, program, account, port: free_port(), child: None, directory };
+        let mut backup = own.command(&own.program.with_file_name("pg_basebackup"));
+        backup.args(["-d", &self.url(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        run(backup.arg("-D").arg(own.data()));
+        own.start_again();
+        own
+    }
+
     pub(crate) fn url(&self) -> String {
         let port = self.port;
         match self.server {
@@ -124,7 +141,8 @@ impl OwnServer {
                 command.arg("-D").arg(data).args(["-p", &port, "-c", "unix_socket_directories="]);
                 // Its processes are killed here, and not the machine.
                 command.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
-                "database system is ready to accept connections".to_owned()
+                // A standby accepts `read-only connections`.
+                "database system is ready to accept".to_owned()
             }
             Server::MySql => {
                 let home = self.directory.path().display();

@@ -49,8 +49,7 @@ async fn sqlite() {
         let again = connect(&url).await.unwrap();
         assert_eq!(stored(&again, full(1).id).await, full(1));
     }
-    for url in ["sqlite:", "sqlite://", "sqlite://keys.db?mode=ro", "sqlite://keys.db?immutable=1"]
-    {
+    for url in ["sqlite:", "sqlite://", "sqlite://keys.db?mode=ro"] {
         assert!(matches!(refused(url).await, ConfigError::StoreUrl { .. }), "{url}");
     }
     let error = connect(&format!("sqlite://{path}/no/such/directory.db")).await.map(drop);
@@ -90,6 +89,41 @@ async fn redis() {
     works(&server.url()).await;
     let again = connect(&server.url().replace("redis:", "valkey:")).await.unwrap();
     assert_eq!(stored(&again, full(1).id).await, full(1));
+}
+
+/// Drivers pass over what they do not know: a mistyped `sslmode` would go without TLS.
+#[tokio::test]
+async fn options_that_would_be_dropped_are_refused() {
+    for (url, named) in [
+        ("sqlite://keys.db?immutable=1", "immutable"),
+        ("sqlite::memory:?cache=shared", "cache"),
+        ("postgres://user:hunter2@127.0.0.1:1/keys?ssmode=require", "ssmode"),
+        ("postgresql://127.0.0.1:1/keys?sslmode=require&pgbouncer=true", "pgbouncer"),
+        ("mysql://user:hunter2@127.0.0.1:1/keys?ssl_mode=REQUIRED", "ssl_mode"),
+        ("mariadb://127.0.0.1:1/keys?schema=shop", "schema"),
+        ("redis://127.0.0.1:1/?db=2", "db"),
+        ("valkeys://127.0.0.1:1/?ssl_cert_reqs=none", "ssl_cert_reqs"),
+        ("redis+cluster://127.0.0.1:1,127.0.0.1:2/?protocl=resp3", "protocl"),
+    ] {
+        let error = refused(url).await;
+        let ConfigError::StoreOption { option, .. } = &error else { panic!("{url}: {error:?}") };
+        assert_eq!(option, &format!("`{named}`"), "{url}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+    assert!(matches!(refused("memory:?size=1").await, ConfigError::StoreUrl { .. }));
+}
+
+/// As Prisma writes it.
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_schema_is_honoured() {
+    use crate::servers::{Database, Server};
+    let Some(database) = Database::new(Server::Postgres).await else { return };
+    database.run("CREATE SCHEMA shop").await;
+    works(&format!("{}?schema=shop", database.url().trim_end_matches('?'))).await;
+    database.run("SELECT digest FROM shop.api_keys").await;
+    let public = connect(database.url()).await.unwrap();
+    assert!(public.get(full(1).id).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -18,6 +18,11 @@ mod remote;
 
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod name;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[path = "../chaos/own.rs"]
+mod own;
 mod pepper;
 #[cfg(feature = "postgres")]
 mod postgres;

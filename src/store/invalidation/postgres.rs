@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
-    Executor, PgPool,
+    Executor, PgPool, Postgres,
     postgres::{PgListener, PgPoolOptions},
 };
 use tokio::{runtime::Handle, time::timeout};
@@ -60,7 +60,8 @@ const PUBLISHERS: u32 = 2;
 impl PostgresInvalidations {
     /// A bus over the database with this URL.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let pool = remote::pool().max_connections(PUBLISHERS).connect(url);
+        let options = remote::options::<Postgres>(url).map_err(StoreError::unavailable)?;
+        let pool = remote::pool().max_connections(PUBLISHERS).connect_with(options);
         Ok(Self::from_pool(pool.await.map_err(StoreError::unavailable)?))
     }
 

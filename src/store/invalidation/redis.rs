@@ -1,27 +1,39 @@
 //! [`RedisInvalidations`]: publish and subscribe.
 
-use std::{fmt, future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures_core::Stream;
 use redis::{
-    AsyncConnectionConfig, Client, RedisResult, Value,
-    aio::{MultiplexedConnection, PubSubSink, PubSubStream},
+    AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
+    RedisResult, Value, aio::MultiplexedConnection,
 };
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::{
+        Mutex,
+        mpsc::{UnboundedReceiver, unbounded_channel},
+    },
+    time::timeout,
+};
 
 use super::{
     Invalidations, Subscription,
     message::{self, KeepAlive, PATIENCE},
 };
-use crate::{ConfigError, KeyDigest, store::StoreError};
+use crate::{
+    ConfigError, KeyDigest,
+    redis::role::refuse_deaf_replica,
+    store::{StoreError, url::check_redis},
+};
 
 /// Carries invalidations with Redis' or Valkey's publish and subscribe, whatever store the keys
 /// are in.
 ///
 /// One connection of its own to publish, made anew when it breaks, and one for each subscription.
-/// In a cluster, any node will do; of a server with replicas, name the primary: what is published
-/// to a replica stays there. TLS is as for [`RedisStore`](crate::store::RedisStore).
+/// In a cluster, any node will do. Of a server with replicas, name the primary: what is published
+/// to a replica stays there. A replica is refused, also a server that becomes one under a connection:
+/// the role is asked after every message that is published, and by the keep-alive of a subscription,
+/// and the connection is made anew. A user that may not run `ROLE` forgoes that. It takes Redis 6 or
+/// later. TLS is as for [`RedisStore`](crate::store::RedisStore).
 ///
 /// Channels do not belong to a numbered database: applications that share a server hear each other
 /// unless they have [channels](Self::with_channel) of their own. It does no harm but work.
@@ -66,10 +78,10 @@ impl RedisInvalidations {
 
     /// Will connect when it is first used, and does not mind if there is no server yet.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
-        // The error would tell no more than its kind does, and might quote a password.
-        let client = Client::open(url).map_err(|_| ConfigError::RedisUrl)?;
+        check_redis(url)?;
         Ok(Self {
-            client,
+            // The error would tell no more than its kind does, and might quote a password.
+            client: client(url).map_err(|_| ConfigError::RedisUrl)?,
             publisher: Arc::default(),
             channel: message::DEFAULT_CHANNEL.into(),
             keep_alive: KeepAlive::default(),
@@ -107,7 +119,10 @@ impl RedisInvalidations {
         for message in message::encode(digests) {
             pipeline.publish(&*self.channel, message).ignore();
         }
-        pipeline.query_async(&mut self.publisher().await?).await
+        let mut connection = self.publisher().await?;
+        let () = pipeline.query_async(&mut connection).await?;
+        // Afterwards: a server that is a primary now was one when it took the message.
+        refuse_deaf_replica(&mut connection).await
     }
 
     /// The connection to publish over, or a new one.
@@ -116,20 +131,35 @@ impl RedisInvalidations {
         if let Some(connection) = &*publisher {
             return Ok(connection.clone());
         }
-        // The timeouts are ours.
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let config = untimed();
         let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         Ok(publisher.insert(connection).clone())
     }
 
     /// A connection for nothing but messages: it ends when it breaks, and does not come back by
     /// itself without a word of what it had missed.
-    async fn listen(&self) -> RedisResult<(PubSubSink, PubSubStream)> {
-        let mut connection = self.client.get_async_pubsub().await?;
+    async fn listen(&self) -> RedisResult<Connected> {
+        let (sender, messages) = unbounded_channel();
+        let config = untimed().set_push_sender(sender);
+        let mut connection =
+            self.client.get_multiplexed_async_connection_with_config(&config).await?;
         connection.subscribe(&*self.channel).await?;
-        Ok(connection.split())
+        refuse_deaf_replica(&mut connection).await?;
+        Ok(Connected { connection, messages })
     }
+}
+
+/// With version 3 of the protocol, in which a connection that is subscribed can ask for its
+/// server's role.
+fn client(url: &str) -> RedisResult<Client> {
+    let info = url.into_connection_info()?;
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Client::open(info.set_redis_settings(settings))
+}
+
+/// The timeouts are ours.
+fn untimed() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }
 
 #[async_trait]
@@ -154,34 +184,44 @@ impl Invalidations for RedisInvalidations {
 
 struct Listening {
     /// None once it is over.
-    connection: Option<(PubSubSink, PubSubStream)>,
+    connection: Option<Connected>,
     keep_alive: KeepAlive,
+}
+
+struct Connected {
+    connection: MultiplexedConnection,
+    messages: UnboundedReceiver<PushInfo>,
 }
 
 #[async_trait]
 impl Subscription for Listening {
     async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError> {
-        let (mut sink, mut stream) = self.connection.take().ok_or_else(message::lost)?;
-        let message = next(&mut sink, &mut stream, self.keep_alive).await?;
-        self.connection = Some((sink, stream));
+        let mut connected = self.connection.take().ok_or_else(message::lost)?;
+        let message = connected.next(self.keep_alive).await?;
+        self.connection = Some(connected);
         Ok(message)
     }
 }
 
-async fn next(
-    sink: &mut PubSubSink,
-    stream: &mut PubSubStream,
-    keep_alive: KeepAlive,
-) -> Result<Vec<KeyDigest>, StoreError> {
-    loop {
-        let message = poll_fn(|context| Pin::new(&mut *stream).poll_next(context));
-        match timeout(keep_alive.every, message).await {
-            Ok(Some(message)) => return message::decode(message.get_payload_bytes()),
-            Ok(None) => return Err(message::lost()),
-            Err(_) => {
-                // Messages that come before the answer are kept in the stream.
-                let answer = timeout(keep_alive.patience, sink.ping::<Value>()).await;
-                answer.map_err(|_| StoreError::timeout())?.map_err(StoreError::unavailable)?;
+impl Connected {
+    async fn next(&mut self, keep_alive: KeepAlive) -> Result<Vec<KeyDigest>, StoreError> {
+        loop {
+            match timeout(keep_alive.every, self.messages.recv()).await {
+                Ok(Some(PushInfo { kind: PushKind::Message, data })) => {
+                    let Some(Value::BulkString(text)) = data.get(1) else {
+                        return message::decode(&[]);
+                    };
+                    return message::decode(text);
+                }
+                // The answer to the subscription itself.
+                Ok(Some(PushInfo { kind: PushKind::Subscribe, .. })) => {}
+                Ok(_) => return Err(message::lost()),
+                Err(_) => {
+                    // Messages that come before the answer are kept in the channel.
+                    let answer = refuse_deaf_replica(&mut self.connection);
+                    let answer = timeout(keep_alive.patience, answer).await;
+                    answer.map_err(|_| StoreError::timeout())?.map_err(StoreError::unavailable)?;
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use sqlx::{
 
 use super::{schema, statements};
 use crate::{
-    OwnerId,
+    ConfigError, OwnerId,
     store::{
         StoreError, StoreErrorKind,
         sql::{
@@ -20,6 +20,7 @@ use crate::{
             remote::{self, ANSWER, Said, Server},
             row,
         },
+        url,
     },
 };
 
@@ -139,4 +140,13 @@ impl Server for MySql {
     /// A caller who gives up leaves a statement behind that waits for its lock. A server that ends it
     /// keeps connections from piling up behind somebody's `ALTER TABLE`.
     const SESSION: &'static str = "SET innodb_lock_wait_timeout = 5, lock_wait_timeout = 5";
+
+    /// A replica is read-only, as is a primary in maintenance, where nothing can be revoked. Amazon's
+    /// Aurora sets `innodb_read_only` on its readers. As text, since MariaDB 12 has words for it.
+    const IS_STANDBY: &'static str = "SELECT CAST(CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF') \
+        OR CAST(@@GLOBAL.innodb_read_only AS CHAR) NOT IN ('0', 'OFF') AS SIGNED)";
+
+    fn url(url: &str) -> Result<String, ConfigError> {
+        url::mysql(url)
+    }
 }

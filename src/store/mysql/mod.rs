@@ -7,8 +7,9 @@ mod statements;
 use sqlx::{MySql, MySqlPool};
 
 use super::{
-    StoreError,
-    sql::{SqlStore, repository},
+    ConnectError, StoreError,
+    sql::{DEFAULT_TABLE, SqlStore, repository, table_name},
+    url,
 };
 use crate::ConfigError;
 
@@ -19,6 +20,10 @@ use crate::ConfigError;
 /// what takes longer is a [`Timeout`](super::StoreErrorKind::Timeout). A server that was restarted, or that fell silent
 /// and was replaced, is used again as soon as it can be. A [`purge`](super::KeyRepository::purge) reads
 /// the whole table and holds up writers meanwhile, but no lookups.
+///
+/// A server with `read_only` set, as replicas have it, is refused: when the store connects, for every
+/// connection made later, and once a second for one of those in use. What is written and read is
+/// `utf8mb4`, whatever the server's or the database's default.
 ///
 /// An owner has at most 255 characters here, as many as [`KeyManager`](crate::KeyManager) takes.
 ///
@@ -61,7 +66,14 @@ impl MySqlStore {
     ///
     /// `mariadb://` is the same. At most ten connections are open at a time.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        SqlStore::connect(url).await.map(Self)
+        SqlStore::connect(url, DEFAULT_TABLE).await.map(Self)
+    }
+
+    /// Like [`connect`](Self::connect), with the keys in the table `name` and no table `api_keys`.
+    pub async fn connect_to_table(url: &str, name: &str) -> Result<Self, ConnectError> {
+        let name = table_name(name)?;
+        url::mysql(url)?;
+        Ok(Self(SqlStore::connect(url, name).await?))
     }
 
     /// Keeps keys in a database that the application has connected to, beside its own tables.
@@ -87,7 +99,8 @@ impl MySqlStore {
     /// afterwards.
     ///
     /// [`connect`](Self::connect) has made a table `api_keys` by then; with
-    /// [`from_pool`](Self::from_pool) there is none but this.
+    /// [`from_pool`](Self::from_pool) or [`connect_to_table`](Self::connect_to_table) there is none
+    /// but this.
     pub fn with_table(self, name: &str) -> Result<Self, ConfigError> {
         self.0.with_table(name).map(Self)
     }

@@ -63,6 +63,7 @@ pub(super) async fn migrate(
     connection: &mut MySqlConnection,
     table: &str,
 ) -> Result<(), StoreError> {
+    refuse_other_charset(connection).await?;
     // A table that is up to date needs no lock, nor the right to change it.
     if version::<MySql>(connection, table).await? == MySql::MIGRATIONS.len() {
         return Ok(());
@@ -87,6 +88,19 @@ pub(super) async fn migrate(
         MySql::execute(connection, finish).await.map_err(MySql::store_error)?;
     }
     Ok(())
+}
+
+/// Refuses the pool of an application whose connections speak another character set than `utf8mb4`:
+/// names in other scripts would be lost, or come back as something else.
+async fn refuse_other_charset(connection: &mut MySqlConnection) -> Result<(), StoreError> {
+    let sql = "SELECT CAST(@@character_set_client = 'utf8mb4' \
+        AND @@character_set_connection = 'utf8mb4' AS SIGNED)";
+    let call = Call::new(&statement(sql.to_owned()));
+    if MySql::fetch_number(connection, call).await.map_err(MySql::store_error)? == 1 {
+        return Ok(());
+    }
+    let text = "the pool's connections have another character set than utf8mb4";
+    Err(StoreError::unavailable(text))
 }
 
 async fn make(connection: &mut MySqlConnection, sql: &str) -> Result<(), StoreError> {

@@ -9,13 +9,17 @@ use sqlx::{
 };
 
 use super::statements;
-use crate::store::{
-    StoreError, StoreErrorKind,
-    sql::{
-        Call, Calls, Dialect, LockStatements, OwnerLocks, Statements, Value,
-        loan::answer,
-        remote::{self, ANSWER, Said, Server},
-        row, schema,
+use crate::{
+    ConfigError,
+    store::{
+        StoreError, StoreErrorKind,
+        sql::{
+            Call, Calls, Dialect, LockStatements, OwnerLocks, Statements, Value,
+            loan::answer,
+            remote::{self, ANSWER, Said, Server},
+            row, schema,
+        },
+        url,
     },
 };
 
@@ -28,8 +32,16 @@ const INVALID_TEXT_REPRESENTATION: &str = "22P02";
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK_DETECTED: &str = "40P01";
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const DUPLICATE_PREPARED_STATEMENT: &str = "42P05";
+const INVALID_SQL_STATEMENT_NAME: &str = "26000";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 const QUERY_CANCELED: &str = "57014";
+
+/// A statement was prepared on one connection and run on another, or the connection has those of
+/// another client.
+const POOLED: &str = "there is a pooler in between that gives out connections by transaction, such \
+    as PgBouncer, and prepared statements do not last: use its session mode, connect to the server \
+    itself, or set `max_prepared_statements` in PgBouncer 1.21 or later";
 
 impl Dialect for Postgres {
     // Every statement sees the latest rows, so that an update that came too late is stale. With
@@ -63,6 +75,10 @@ impl Dialect for Postgres {
             // Scopes that are not JSON.
             INVALID_TEXT_REPRESENTATION => StoreErrorKind::Corrupt,
             INSUFFICIENT_PRIVILEGE => StoreErrorKind::Unavailable,
+            DUPLICATE_PREPARED_STATEMENT | INVALID_SQL_STATEMENT_NAME => {
+                let (code, message) = (database.code(), database.message());
+                return StoreError::unavailable(format!("{POOLED}: {message} ({code})"));
+            }
             // What a statement gets that does not fit the schema.
             code if code.starts_with("42") => StoreErrorKind::Corrupt,
             _ => StoreErrorKind::Unavailable,
@@ -115,4 +131,10 @@ impl Server for Postgres {
     /// updates compare the revision themselves.
     const SESSION: &'static str = "SET lock_timeout = '5s'; \
         SET default_transaction_isolation = 'read committed'";
+
+    const IS_STANDBY: &'static str = "SELECT pg_is_in_recovery()::int::bigint";
+
+    fn url(url: &str) -> Result<String, ConfigError> {
+        url::postgres(url)
+    }
 }

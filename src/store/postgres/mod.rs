@@ -7,8 +7,9 @@ mod statements;
 use sqlx::{PgPool, Postgres};
 
 use super::{
-    StoreError,
-    sql::{SqlStore, repository},
+    ConnectError, StoreError,
+    sql::{DEFAULT_TABLE, SqlStore, repository, table_name},
+    url,
 };
 use crate::ConfigError;
 
@@ -18,6 +19,13 @@ use crate::ConfigError;
 /// A caller waits two seconds for a connection and ten for an answer, or a minute for sums of usage;
 /// what takes longer is a [`Timeout`](super::StoreErrorKind::Timeout). A server that was restarted, or that fell silent
 /// and was replaced, is used again as soon as it can be.
+///
+/// A standby, whose keys may be older than the primary's, is refused: when the store connects, and
+/// for every connection made later.
+///
+/// Connections must be the server's, or a pooler's by session. A pooler that gives them out by
+/// transaction, such as PgBouncer in its `transaction` mode, loses prepared statements, and the
+/// error says so; PgBouncer 1.21 or later keeps them with `max_prepared_statements`.
 ///
 /// Clones share the same connections.
 ///
@@ -54,7 +62,14 @@ impl PostgresStore {
     /// What the URL leaves out comes from the environment, from `PGHOST`, `PGPASSWORD` and their
     /// kind. At most ten connections are open at a time.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        SqlStore::connect(url).await.map(Self)
+        SqlStore::connect(url, DEFAULT_TABLE).await.map(Self)
+    }
+
+    /// Like [`connect`](Self::connect), with the keys in the table `name` and no table `api_keys`.
+    pub async fn connect_to_table(url: &str, name: &str) -> Result<Self, ConnectError> {
+        let name = table_name(name)?;
+        url::postgres(url)?;
+        Ok(Self(SqlStore::connect(url, name).await?))
     }
 
     /// Keeps keys in a database that the application has connected to, beside its own tables.
@@ -81,7 +96,8 @@ impl PostgresStore {
     /// afterwards.
     ///
     /// [`connect`](Self::connect) has made a table `api_keys` by then; with
-    /// [`from_pool`](Self::from_pool) there is none but this.
+    /// [`from_pool`](Self::from_pool) or [`connect_to_table`](Self::connect_to_table) there is none
+    /// but this.
     pub fn with_table(self, name: &str) -> Result<Self, ConfigError> {
         self.0.with_table(name).map(Self)
     }

@@ -40,6 +40,13 @@ end
 
 -- Says what keeps this script from working on this data, if anything does.
 local function unusable()
+  -- Replicas answer scripts that only read, from a past in which a key may not be revoked yet. They
+  -- refuse a write, also one like this, which changes nothing anywhere. Other reasons not to write
+  -- are none not to read.
+  local written = redis.pcall('HDEL', schema, '')
+  if type(written) == 'table' and written.err and written.err:find('READONLY', 1, true) then
+    return {err = 'READONLY this server is a replica'}
+  end
   local version = redis.call('HGET', schema, 'version')
   if not version then
     return corrupt('there is no schema: the keys were never migrated, or evicted or flushed since')

@@ -13,6 +13,8 @@ mod repository;
 mod requests;
 pub(super) mod row;
 pub(super) mod schema;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod standby;
 mod statements;
 mod store;
 mod usage;

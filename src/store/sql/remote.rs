@@ -1,7 +1,7 @@
 //! What the stores have in common whose database is a server: connections that break or fall
 //! silent.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, time::Duration};
 
 use sqlx::{
     ConnectOptions, Connection,
@@ -9,11 +9,11 @@ use sqlx::{
 };
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{DEFAULT_TABLE, Dialect, SqlStore, loan::within};
-use crate::store::StoreError;
+use super::{Dialect, SqlStore, loan::within, standby};
+use crate::{ConfigError, store::StoreError};
 
 /// How long a caller waits for a connection.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a statement may take that reads or writes by an index. Longer than the database itself
 /// waits for locks, so that it is the database that ends the statement if it can.
@@ -24,30 +24,34 @@ const CONNECTIONS: u32 = 10;
 
 /// A connection that lay idle for longer is tested before it is used: the server may have been
 /// restarted meanwhile. Under load none does, and a lookup is one round trip.
-const FRESH: Duration = Duration::from_secs(1);
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 /// A database that is a server.
 pub(in crate::store) trait Server: Dialect {
     /// How connections of our own differ from what the server says.
     const SESSION: &'static str;
+
+    /// Asks whether the server copies another one or takes no changes: then the number is not zero.
+    const IS_STANDBY: &'static str;
+
+    /// The URL for the driver, or an error that names an option that it would pass over.
+    fn url(url: &str) -> Result<String, ConfigError>;
 }
 
 impl<DB: Server> SqlStore<DB> {
-    /// Connects to the database of a URL and migrates it.
-    pub(in crate::store) async fn connect(url: &str) -> Result<Self, StoreError>
+    /// Connects to the database of a URL and migrates the table of this name.
+    pub(in crate::store) async fn connect(url: &str, table: &str) -> Result<Self, StoreError>
     where
         <DB::Connection as Connection>::Options: ConnectOptions<Connection = DB::Connection>,
     {
-        let options: <DB::Connection as Connection>::Options =
-            options(url).map_err(DB::store_error)?;
+        let options = options::<DB>(url).map_err(DB::store_error)?;
         let options = options.disable_statement_logging();
         // A pool would try for as long as it may, and then not say what kept it from connecting.
         let connection = within(PATIENCE, options.connect()).await.map_err(DB::store_error)?;
-        migrate::<DB>(connection, DEFAULT_TABLE).await?;
-        let pool = pool::<DB>().after_connect(|connection, _| {
-            Box::pin(async { DB::run(connection, DB::SESSION.to_owned()).await })
-        });
-        Ok(Self::new(pool.connect_lazy_with(options)))
+        migrate::<DB>(connection, table).await?;
+        let pool = standby::refuse(pool::<DB>());
+        let store = Self::new(pool.connect_lazy_with(options)).with_table(table);
+        store.map_err(StoreError::unavailable)
     }
 
     /// Brings the tables up to date.
@@ -63,7 +67,10 @@ async fn migrate<DB: Server>(
     mut connection: DB::Connection,
     table: &str,
 ) -> Result<(), StoreError> {
-    let result = DB::migrate(&mut connection, table).await;
+    let result = match standby::check::<DB>(&mut connection).await {
+        Ok(()) => DB::migrate(&mut connection, table).await,
+        Err(error) => Err(DB::store_error(error)),
+    };
     // The connection has done its work, whatever becomes of the farewell.
     let _ = within(PATIENCE, connection.close()).await;
     result
@@ -71,14 +78,16 @@ async fn migrate<DB: Server>(
 
 /// The options that a URL stands for. Without `//`, sqlx would take user and password for the name
 /// of a database, which servers repeat in their errors.
-fn options<O: FromStr<Err = sqlx::Error>>(url: &str) -> sqlx::Result<O> {
+pub(in crate::store) fn options<DB: Server>(
+    url: &str,
+) -> sqlx::Result<<DB::Connection as Connection>::Options> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     if scheme.is_none_or(|scheme| scheme.contains(':')) {
         return Err(sqlx::Error::Configuration(
             "not a URL like scheme://user@host/database".into(),
         ));
     }
-    url.parse()
+    DB::url(url).map_err(|error| sqlx::Error::Configuration(error.into()))?.parse()
 }
 
 /// A pool that connects when it is first asked to.

@@ -1,9 +1,11 @@
 //! MySQL and MariaDB: how the tests of [`remote`](crate::remote) reach them, and what is special
 //! about them.
 
+mod charset;
 mod collations;
 mod flushes;
 mod interrupted;
+mod read_only;
 
 use std::time::Duration;
 

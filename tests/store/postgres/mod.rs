@@ -1,6 +1,8 @@
 //! PostgreSQL: how the tests of [`remote`](crate::remote) reach it, and what is special about it.
 
+mod pooler;
 mod settings;
+mod standby;
 
 use std::time::Duration;
 

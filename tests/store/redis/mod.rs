@@ -5,6 +5,7 @@ mod apply;
 mod authenticate;
 mod balances;
 mod cluster;
+mod fail_over;
 mod layout;
 mod lists;
 mod lost_keys;

@@ -39,7 +39,7 @@ async fn a_replica_is_not_asked() {
     of_replica.insert(&record(2)).await.unwrap();
 }
 
-/// A server that another took over from. The first write finds out.
+/// A server that another took over from.
 #[tokio::test]
 async fn a_server_that_became_a_replica_is_an_outage() {
     let Some(server) = OwnServer::start(&[]) else { return };
@@ -48,6 +48,8 @@ async fn a_server_that_became_a_replica_is_an_outage() {
     let other = OwnServer::start(&[]).unwrap();
     let port = other.port().to_string();
     let _: () = run(&mut server.connect(), &["REPLICAOF", "127.0.0.1", &port]);
+    let error = store.find(&digest(1)).await.unwrap_err();
+    assert!(texts(&error).contains("replica"), "{error:?}");
     let error = store.insert(&record(2)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert_outage(&store).await;
