@@ -141,6 +141,12 @@ pub trait KeyStore: Send + Sync + 'static {
 
     /// The key with this digest.
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError>;
+
+    /// For a cache, a watch on changes that other programs make to the store. `None`, the default:
+    /// the store cannot notice them by itself.
+    fn watch(&self) -> Option<Box<dyn StoreWatch>> {
+        None
+    }
 }
 
 /// An answer without waiting: a store's about a key, or a resolver's about its
@@ -159,8 +165,23 @@ impl<T> From<Option<T>> for Lookup<T> {
     }
 }
 
+/// Notices that other programs change a store, without being told what.
+///
+/// What a cache holds is looked up anew after each change, so a watch must not take a program's own
+/// writes for changes.
+#[async_trait]
+pub trait StoreWatch: Send + 'static {
+    /// Waits until another program may have changed keys. The first call returns as soon as every
+    /// later change will be noticed. May be dropped at any await point.
+    async fn changed(&mut self) -> Result<(), StoreError>;
+}
+
 #[async_trait]
 impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
+    fn watch(&self) -> Option<Box<dyn StoreWatch>> {
+        (**self).watch()
+    }
+
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
         (**self).find_now(digest)
     }

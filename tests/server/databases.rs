@@ -12,7 +12,7 @@ use crate::{
     process::{Server, run},
     servers::{Database, Server as Kind},
     start::{assert_tour, commands, sh, started},
-    support::{ADMIN_KEY, Ask, command},
+    support::{ADMIN_KEY, Ask, command, directory},
 };
 
 /// A database that is emptied when the test ends.
@@ -85,8 +85,13 @@ fn a_revoked_key_is_refused_on_every_node(kind: Kind, redis: Option<&str>) {
     for node in [&a, &b] {
         node.wait_for_stderr("listening for changed keys");
     }
+    assert_revoked_everywhere(&a, &b);
+}
+
+/// Revokes a key at one node that both have cached.
+fn assert_revoked_everywhere(a: &Server, b: &Server) {
     let created = a.create(&json!({ "name": "everywhere" }));
-    for node in [&a, &b] {
+    for node in [a, b] {
         assert_eq!(node.ask_as(&created.key, "GET", "/articles").status, 200);
     }
     let path = format!("/admin/api-keys/{}/revoke", created.id);
@@ -115,6 +120,15 @@ fn the_tour_works_on_mysql() {
 fn redis_keeps_keys_and_announces_changes() {
     the_tour_works_on(Kind::Redis);
     a_revoked_key_is_refused_on_every_node(Kind::Redis, None);
+}
+
+/// Two processes on one file have no bus, and notice all the same.
+#[test]
+fn sqlite_notices_changes() {
+    let directory = directory();
+    let url = format!("sqlite://{}", directory.path().join("keys.db").display());
+    let (a, b) = (node(&url, None), node(&url, None));
+    assert_revoked_everywhere(&a, &b);
 }
 
 #[test]

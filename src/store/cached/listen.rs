@@ -1,4 +1,4 @@
-//! Forgetting what other nodes have changed.
+//! Forgetting what other nodes, or other programs, have changed.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, task::AbortHandle};
 use super::{CachedStore, Inner};
 use crate::{
     observe,
-    store::{Invalidations, KeyStore, StoreError, Subscription},
+    store::{Invalidations, KeyStore, StoreError, StoreWatch, Subscription},
 };
 
 /// Between two attempts to subscribe, doubled each time up to the second.
@@ -24,19 +24,28 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(super) struct Listeners(Vec<Listener>);
 
 struct Listener {
-    invalidations: Arc<dyn Invalidations>,
+    source: Source,
     is_running: AtomicBool,
     task: Mutex<Option<AbortHandle>>,
 }
 
+/// Who tells of changes.
+#[derive(Clone)]
+enum Source {
+    Bus(Arc<dyn Invalidations>),
+    /// The store itself, by its [watch](KeyStore::watch).
+    Store,
+}
+
 impl Listeners {
     pub(super) fn new(invalidations: &[Arc<dyn Invalidations>]) -> Self {
-        let listener = |invalidations: &Arc<dyn Invalidations>| Listener {
-            invalidations: invalidations.clone(),
+        let buses = invalidations.iter().cloned().map(Source::Bus);
+        let listener = |source| Listener {
+            source,
             is_running: AtomicBool::new(false),
             task: Mutex::default(),
         };
-        Self(invalidations.iter().map(listener).collect())
+        Self(buses.chain([Source::Store]).map(listener).collect())
     }
 }
 
@@ -49,8 +58,17 @@ impl<S: KeyStore> CachedStore<S> {
             if !listener.is_running.swap(true, Ordering::Relaxed) {
                 // Weak, so that the task ends with the last clone of the store.
                 let running = Running { cache: Arc::downgrade(&self.inner), index };
-                let invalidations = listener.invalidations.clone();
-                let task = runtime.spawn(async move { running.listen(&*invalidations).await });
+                let task = match listener.source.clone() {
+                    Source::Bus(bus) => runtime.spawn(async move { running.listen(&*bus).await }),
+                    Source::Store => {
+                        // Where there is none, this counts as running for good.
+                        let Some(watch) = self.inner.store.watch() else {
+                            running.never();
+                            continue;
+                        };
+                        runtime.spawn(async move { running.watch(watch).await })
+                    }
+                };
                 *lock(&listener.task) = Some(task.abort_handle());
             }
         }
@@ -96,6 +114,29 @@ impl<S: KeyStore> Running<S> {
                     error
                 }
                 Err(error) => error,
+            };
+            observe::not_listening(&error);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// For a store without a watch: not tried again.
+    fn never(mut self) {
+        self.cache = Weak::new();
+    }
+
+    /// Trusts nothing that was read before another program changed something.
+    async fn watch(&self, mut watch: Box<dyn StoreWatch>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let changed = watch.changed().await;
+            let Some(cache) = self.cache.upgrade() else { return };
+            cache.cache.distrust();
+            drop(cache);
+            let Err(error) = changed else {
+                pause = FIRST_PAUSE;
+                continue;
             };
             observe::not_listening(&error);
             tokio::time::sleep(pause).await;

@@ -38,6 +38,7 @@ use crate::{
 /// A key that was revoked is refused on every node
 ///
 /// - with [invalidations](Self::with_invalidations), as soon as the message arrives;
+/// - in front of a SQLite file, a tenth of a second after another process has changed it;
 /// - without, or while they are disconnected, within the [time to live](Self::with_ttl): keys in
 ///   MySQL rely on that, or take Redis to carry invalidations;
 /// - if the store fails as well, or takes longer than [`patience`](Self::with_patience), within

@@ -2,9 +2,13 @@
 
 /// Implements them for a tuple struct whose only field is one.
 macro_rules! repository {
-    ($store:ident) => {
+    ($store:ident $(, $watch:ident)?) => {
         #[async_trait::async_trait]
         impl crate::store::KeyStore for $store {
+            $(fn watch(&self) -> Option<Box<dyn crate::store::StoreWatch>> {
+                Self::$watch(self)
+            })?
+
             async fn find(
                 &self,
                 digest: &crate::KeyDigest,

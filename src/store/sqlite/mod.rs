@@ -2,6 +2,7 @@
 
 mod schema;
 mod statements;
+mod watch;
 
 use std::{path::Path, time::Duration};
 
@@ -15,8 +16,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use self::watch::Watch;
 use super::{
-    StoreError, StoreErrorKind, sql,
+    StoreError, StoreErrorKind, StoreWatch, sql,
     sql::{
         Calls, Dialect, Loan, LockStatements, OwnerLocks, SqlStore, Statements, repository, row,
     },
@@ -29,6 +31,10 @@ use crate::ConfigError;
 /// writer do not wait for each other. A caller waits two seconds for its turn and two for another
 /// program's lock; a database that is locked for longer, read-only or full is an error, and is
 /// used again as soon as it can be.
+///
+/// A [`CachedStore`](super::CachedStore) in front of a store that was [opened](Self::open) notices
+/// within a tenth of a second that another process has written to the file, and looks every key up
+/// anew before it trusts it. Counts of uses that another process writes are such writes, too.
 ///
 /// Clones share the same connections.
 ///
@@ -134,6 +140,13 @@ impl SqliteStore {
         result
     }
 
+    /// None for a pool of the application's, in which one connection sees the writes of another.
+    fn watch(&self) -> Option<Box<dyn StoreWatch>> {
+        let connections = |pool: &SqlitePool| pool.options().get_max_connections();
+        let is_file = connections(&self.0.writer) == 1 && connections(&self.0.readers) == READERS;
+        is_file.then(|| Box::new(Watch::new(self.0.writer.clone())) as _)
+    }
+
     /// Waits for what is being read and written, and closes the database. Afterwards, every
     /// method of this store and its clones is an error.
     pub async fn close(&self) {
@@ -208,7 +221,7 @@ fn write_error(error: sqlx::Error, table: &str) -> StoreError {
     }
 }
 
-repository!(SqliteStore);
+repository!(SqliteStore, watch);
 
 impl Dialect for Sqlite {
     /// With the write lock from the start: a transaction that asks for it later, when another one

@@ -6,6 +6,7 @@ mod files;
 mod migrations;
 mod rows;
 mod secrets;
+mod watched;
 
 use std::{path::PathBuf, time::Duration};
 
