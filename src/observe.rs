@@ -312,13 +312,18 @@ pub(crate) fn usage_not_forgotten(error: &StoreError) {
     metrics::counter!("tower_api_key_usage_removals_failed_total").increment(1);
 }
 
-/// An error and its sources in a line.
+/// An error and its sources in a line. Many errors end with the text of their source: it is told
+/// once.
 #[cfg(feature = "tracing")]
-fn chain(mut error: Option<&(dyn Error + 'static)>) -> String {
-    let mut texts = Vec::new();
-    while let Some(link) = error {
-        texts.push(link.to_string());
-        error = link.source();
+fn chain(error: Option<&(dyn Error + 'static)>) -> String {
+    let mut text = String::new();
+    for link in std::iter::successors(error, |link| (*link).source()) {
+        let link = link.to_string();
+        if text.is_empty() {
+            text = link;
+        } else if !text.ends_with(&link) {
+            text = format!("{text}: {link}");
+        }
     }
-    texts.join(": ")
+    text
 }

@@ -5,6 +5,7 @@
 mod changing;
 mod credits;
 mod curl;
+mod exit_codes;
 mod exported;
 mod files;
 mod import;

@@ -122,7 +122,7 @@ $ tower-api-key usage --json
 $ ID=$(tower-api-key list --json | cut -d '"' -f 4)
 $ tower-api-key show $ID | sed -n 2p
 name  a\u{1b}\u{9b}\u{202e}\u{e0041}b
-$ tower-api-key update $ID --disable | sed -n 4p
+$ tower-api-key update $ID --disable 2>/dev/null | sed -n 4p
 status  disabled
 $ tower-api-key update $ID --name b | sed -n 2p
 name  b

@@ -8,7 +8,7 @@ use crate::{
     database::Database,
     failure::Failure,
     list::{self, One},
-    output::Output,
+    output::{Output, note_delay},
     quota::{self, Credits},
     when,
 };
@@ -113,7 +113,11 @@ pub(crate) async fn update(
         return Err(Failure::Usage("say what to change; `update --help` lists it".to_owned()));
     }
     let record = database.manager.update(args.id, patch).await?;
-    list::tell(&record, database, out).await
+    list::tell(&record, database, out).await?;
+    if args.disable {
+        note_delay(out);
+    }
+    Ok(())
 }
 
 fn none_if_empty(text: String) -> Option<String> {
@@ -129,7 +133,9 @@ pub(crate) async fn revoke(
     if out.is_json() {
         return list::tell(&record, database, out).await;
     }
-    out.say(&format!("Revoked the key {}.", record.id))
+    out.say(&format!("Revoked the key {}.", record.id))?;
+    note_delay(out);
+    Ok(())
 }
 
 pub(crate) async fn delete(
@@ -138,5 +144,7 @@ pub(crate) async fn delete(
     out: &mut Output,
 ) -> Result<(), Failure> {
     database.manager.delete(args.id).await?;
-    out.say(&format!("Deleted the key {}.", args.id))
+    out.say(&format!("Deleted the key {}.", args.id))?;
+    note_delay(out);
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::{env, sync::Arc, time::Duration};
 
 use sqlx::{
-    ConnectOptions, MySqlPool, PgPool,
+    ConnectOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tower_api_key::{
@@ -178,18 +178,8 @@ async fn connect_to_table(url: &str, table: &str) -> Result<Arc<dyn KeyRepositor
             migrated(store.migrate().await)?;
             Arc::new(store)
         }
-        "postgres" | "postgresql" => {
-            let pool = PgPool::connect(url).await.map_err(failed)?;
-            let store = PostgresStore::from_pool(pool).with_table(table)?;
-            migrated(store.migrate().await)?;
-            Arc::new(store)
-        }
-        "mysql" | "mariadb" => {
-            let pool = MySqlPool::connect(url).await.map_err(failed)?;
-            let store = MySqlStore::from_pool(pool).with_table(table)?;
-            migrated(store.migrate().await)?;
-            Arc::new(store)
-        }
+        "postgres" | "postgresql" => Arc::new(PostgresStore::connect_to_table(url, table).await?),
+        "mysql" | "mariadb" => Arc::new(MySqlStore::connect_to_table(url, table).await?),
         _ => return Err(Failure::Usage("--table is for SQL databases".to_owned())),
     })
 }
@@ -197,15 +187,19 @@ async fn connect_to_table(url: &str, table: &str) -> Result<Arc<dyn KeyRepositor
 /// What tells running services to forget what they have cached: what `REDIS_URL` names, or else
 /// the database if it can.
 async fn bus(database_url: &str) -> Result<Option<Arc<dyn Invalidations>>, Failure> {
-    let redis_url = env::var("REDIS_URL").ok().map(Zeroizing::new);
+    let redis_url = env::var("REDIS_URL").ok().filter(|url| !url.is_empty()).map(Zeroizing::new);
     let url = redis_url.as_ref().map_or(database_url, |url| url.as_str());
-    let failed = |error: StoreError| Failure::unavailable("cannot announce changes", &error);
+    let failed = |error: StoreError| Failure::store("cannot announce changes: ", &error);
     Ok(match scheme(url) {
         "redis" | "rediss" | "valkey" | "valkeys" => {
             Some(Arc::new(RedisInvalidations::connect(url).await.map_err(failed)?))
         }
         "postgres" | "postgresql" => {
             Some(Arc::new(PostgresInvalidations::connect(url).await.map_err(failed)?))
+        }
+        _ if redis_url.is_some() => {
+            let text = "REDIS_URL must be like redis://host:port, or empty";
+            return Err(Failure::Usage(text.to_owned()));
         }
         _ => None,
     })

@@ -6,11 +6,14 @@ use std::{
     process::ExitCode,
 };
 
-use tower_api_key::{ConfigError, ManageError, store::ConnectError};
+use tower_api_key::{
+    ConfigError, ManageError,
+    store::{ConnectError, StoreError, StoreErrorKind},
+};
 
 /// What `--help` says about the numbers below.
 pub(crate) const EXIT_CODES: &str = "\
-Exit codes: 0 done or good; 1 refused; 2 bad arguments or input; 3 the store cannot tell. \
+Exit codes: 0 done or good; 1 refused; 2 cannot work, do not repeat it; 3 may work later. \
 `--help` says more.";
 
 /// Why a command did not do what it was asked. None of the texts holds a secret.
@@ -20,9 +23,11 @@ pub(crate) enum Failure {
     Refused(String),
     /// The same, and it is on stdout already.
     Answered,
-    /// The arguments, the environment or the input cannot be used.
+    /// The arguments, the environment, the input or the store cannot be used: the same command never
+    /// works.
     Usage(String),
-    /// The store cannot be reached, or something else that is needed.
+    /// The store cannot be reached, or something else that is needed: the same command may work
+    /// later.
     Unavailable(String),
     /// Nothing more can be printed.
     Output(io::Error),
@@ -31,6 +36,17 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn unavailable(what: &str, error: &(dyn Error + 'static)) -> Self {
         Self::Unavailable(format!("{what}: {}", causes(error)))
+    }
+
+    /// What a store could not do.
+    pub(crate) fn store(what: &str, error: &StoreError) -> Self {
+        let text = format!("{what}{}", causes(error));
+        match error.kind() {
+            StoreErrorKind::Duplicate => Self::Refused(text),
+            StoreErrorKind::Unsupported | StoreErrorKind::Corrupt => Self::Usage(text),
+            _ if is_misconfigured(error) => Self::Usage(text),
+            _ => Self::Unavailable(text),
+        }
     }
 
     /// Says on stderr what went wrong, and gives the number for it.
@@ -62,8 +78,9 @@ impl From<ManageError> for Failure {
     fn from(error: ManageError) -> Self {
         let text = causes(&error);
         match error {
+            ManageError::Store(error) => Self::store("", &error),
             ManageError::Invalid(_) => Self::Usage(text),
-            ManageError::Generate(_) | ManageError::Store(_) => Self::Unavailable(text),
+            ManageError::Generate(_) => Self::Unavailable(text),
             _ => Self::Refused(text),
         }
     }
@@ -77,16 +94,30 @@ impl From<ConfigError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        let text = format!("DATABASE_URL: {}", causes(&error));
         match error {
-            ConnectError::Config(_) => Self::Usage(text),
-            _ => Self::Unavailable(text),
+            ConnectError::Store(error) => Self::store("DATABASE_URL: ", &error),
+            error => Self::Usage(format!("DATABASE_URL: {}", causes(&error))),
         }
     }
 }
 
-/// An error and what caused it, in a line.
+/// Whether a URL or a setting is to blame, which stays as it is.
+fn is_misconfigured(error: &StoreError) -> bool {
+    error.source().is_some_and(|source| {
+        source.is::<ConfigError>()
+            || matches!(source.downcast_ref(), Some(sqlx::Error::Configuration(_)))
+    })
+}
+
+/// An error and what caused it, in a line. Many errors end with the text of their cause: it is told
+/// once.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| (*error).source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut text = error.to_string();
+    for cause in std::iter::successors(error.source(), |cause| (*cause).source()) {
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

@@ -70,9 +70,15 @@ Environment:
 
 Exit codes:
   0  Done; `verify`: the key is good
-  1  Refused: the key is not good, or there is no such key
-  2  The arguments, the environment or the input cannot be used
-  3  The store cannot be reached or did not answer; it is unknown whether a key is good";
+  1  Refused: the key is not good, there is no such key, or rows to import are invalid
+  2  The arguments, the environment, the input or the store cannot be used: repeating the command
+     does not help
+  3  The store cannot be reached, is busy or did not answer: the command may work later, and until
+     then it is unknown whether a key is good
+
+Services that are told of no changes, by REDIS_URL or by PostgreSQL, may go on accepting a key that
+was revoked, deleted, disabled or rotated without grace, for as long as they cache keys: 30 seconds
+unless their CACHE_TTL says otherwise.";
 
 #[derive(Subcommand)]
 enum Command {

@@ -8,7 +8,7 @@ use crate::{
     database::Database,
     failure::Failure,
     issuing::{self, Format, Show},
-    output::Output,
+    output::{Output, note_delay},
     when,
 };
 
@@ -48,5 +48,9 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
     };
     let remark =
         format!("Created the key {} in place of {}, which {end}.", issued.record.id, args.id);
-    issuing::show(&issued, &args.show, out, &remark)
+    issuing::show(&issued, &args.show, out, &remark)?;
+    if grace == Grace::NONE {
+        note_delay(out);
+    }
+    Ok(())
 }

@@ -13,7 +13,8 @@ use http::{HeaderValue, Request, Response};
 use serde::Serialize;
 use tower_api_key::{
     ApiKeyLayer, AuthenticatedKey, KeyFormat, KeyId, KeySource, Rejection, RejectionKind,
-    RequireScopesLayer, Scope, SecretKey, store::ListQuery,
+    RequireScopesLayer, Scope, SecretKey,
+    store::{ListQuery, StoreError},
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -60,7 +61,11 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
     };
     let kind = rejection.kind();
     if matches!(kind, RejectionKind::Unavailable | RejectionKind::Overloaded) {
-        return Err(Failure::Unavailable(causes(&rejection)));
+        let cause = std::error::Error::source(&rejection);
+        return Err(match cause.and_then(|cause| cause.downcast_ref::<StoreError>()) {
+            Some(error) => Failure::store("", error),
+            None => Failure::Unavailable(causes(&rejection)),
+        });
     }
     refused(&rejection, out)?;
     if kind == RejectionKind::AddressNotAllowed && args.address.is_none() {
