@@ -94,7 +94,7 @@ start  <start>
 status  disabled
 created at  <time>
 uses  0
-Services that are told of no changes may go on accepting it for up to 30 seconds, the default; their CACHE_TTL rules.
+Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
 $ tower-api-key update $ID --enable --if-revision 1
 tower-api-key: the key was changed by somebody else meanwhile
 => 1
@@ -130,7 +130,7 @@ $ ID=$(tower-api-key create --name stolen --json | cut -d '"' -f 4)
 $ OTHER=$(tower-api-key create --name unused --json | cut -d '"' -f 4)
 $ tower-api-key revoke $ID --reason 'laptop stolen'
 Revoked the key <id-1>.
-Services that are told of no changes may go on accepting it for up to 30 seconds, the default; their CACHE_TTL rules.
+Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
 $ tower-api-key show $ID
 id  <id-1>
 name  stolen
@@ -142,7 +142,7 @@ revoked at  <time>
 revoked because  laptop stolen
 $ tower-api-key delete $OTHER
 Deleted the key <id-2>.
-Services that are told of no changes may go on accepting it for up to 30 seconds, the default; their CACHE_TTL rules.
+Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
 $ tower-api-key usage $OTHER
 There were no requests.
 $ tower-api-key delete $OTHER

@@ -28,7 +28,7 @@ Hello, shop!
 $ ID=$(echo $KEY | tower-api-key verify --json | sed 's/.*"id":"\([^"]*\)".*/\1/')
 $ tower-api-key revoke $ID
 Revoked the key <id-1>.
-Services that are told of no changes may go on accepting it for up to 30 seconds, the default; their CACHE_TTL rules.
+Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
 $ curl -sS $URL/hello -H "X-API-Key: $KEY" | grep -o '"code":"[a-z_]*"'
 "code":"revoked_key"
 "#,

@@ -162,9 +162,11 @@ $ NEW=$(tower-api-key rotate $ID --grace 1d 2>/dev/null)
 $ tower-api-key create --name off > /dev/null 2>&1
 $ OFF=$(tower-api-key list --limit 1 --json | cut -d '"' -f 4)
 $ tower-api-key update $OFF --disable > /dev/null
+Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
 $ tower-api-key create --name gone > /dev/null 2>&1
 $ GONE=$(tower-api-key list --limit 1 --json | cut -d '"' -f 4)
 $ tower-api-key revoke $GONE --reason 'lost, =1' > /dev/null
+Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
 $ tower-api-key list --json > before
 $ tower-api-key export --with-digests > keys.csv
 $ export DATABASE_URL=sqlite:copy.db
@@ -179,6 +181,7 @@ The key is good.
 credits  15
 replaces  <id-1>
 $ tower-api-key revoke $OFF > /dev/null
+Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
 $ echo $OLD | tower-api-key verify | grep -E '^(The|replaced)'
 The key is good.
 replaced by  <id-2>

@@ -30,8 +30,7 @@ use crate::{
     readiness::Strict,
     stores::{CountDrop, TestStore},
     support::{
-        KEY, OTHER_KEY, code, get, header_values, record_with, respond, respond_now,
-        with_key,
+        KEY, OTHER_KEY, code, get, header_values, record_with, respond, respond_now, with_key,
     },
 };
 

@@ -109,15 +109,21 @@ fn is_misconfigured(error: &StoreError) -> bool {
     })
 }
 
-/// An error and what caused it, in a line. Many errors end with the text of their cause: it is told
-/// once.
+/// An error and what caused it, in a line. Many errors end with the text of their cause, and some
+/// wrap another of their own kind: each text is told once.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
+    let mut last = text.clone();
     for cause in std::iter::successors(error.source(), |cause| (*cause).source()) {
         let cause = cause.to_string();
-        if !text.ends_with(&cause) {
+        let own = last.strip_suffix(&cause);
+        if own.is_some_and(|own| cause.starts_with(own)) {
+            text.truncate(text.len() - last.len());
+            text.push_str(&cause);
+        } else if !text.ends_with(&cause) {
             text = format!("{text}: {cause}");
         }
+        last = cause;
     }
     text
 }

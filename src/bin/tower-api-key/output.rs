@@ -66,7 +66,7 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn note_delay(out: &Output) {
     if !out.is_json() {
         note(
-            "Services that are told of no changes may go on accepting it for up to 30 seconds, the \
+            "Services that are told of no changes may accept an ended key for up to 30 seconds, the \
              default; their CACHE_TTL rules.",
         );
     }

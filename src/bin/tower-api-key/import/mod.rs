@@ -33,7 +33,7 @@ use crate::{
     database::Database,
     exported::Fields,
     failure::Failure,
-    output::{Output, note, plain},
+    output::{Output, note, note_delay, plain},
 };
 
 #[derive(clap::Args)]
@@ -138,7 +138,11 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
             report.ended_here += 1;
         }
     }
-    report.tell(out)
+    report.tell(out)?;
+    if report.ended_here > 0 {
+        note_delay(out);
+    }
+    Ok(())
 }
 
 /// What is known of the rows that were read.
