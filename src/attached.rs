@@ -39,6 +39,7 @@ enum Attachment {
 /// A layer let the request in without an identity.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoKey {
+    #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "a guard compares it"))]
     pub(crate) layer: LayerId,
     /// Let in as a CORS preflight, and for no other reason.
     pub(crate) is_preflight: bool,
