@@ -87,6 +87,12 @@ impl AuthenticatedKey {
     }
 }
 
+impl AsRef<KeyRecord> for AuthenticatedKey {
+    fn as_ref(&self) -> &KeyRecord {
+        &self.record
+    }
+}
+
 impl fmt::Debug for AuthenticatedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthenticatedKey")

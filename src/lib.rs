@@ -173,7 +173,7 @@ mod usage;
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use self::axum::{Caller, Guard, management_router};
+pub use self::axum::{Caller, Guard, ManagementScopes, management_router};
 pub use async_trait::async_trait;
 pub use authenticated::AuthenticatedKey;
 pub use clock::{Clock, ParseTimestampError, SettableClock, SystemClock, Timestamp};
@@ -203,7 +203,8 @@ pub use limit::{
 pub use manage::KeyView;
 pub use manage::{
     CreditsPatch, Deducted, Deduction, Grace, ImportKey, ImportReport, InvalidField, IssuedKey,
-    KeyManager, KeyPatch, ManageError, NewCredits, NewKey, RestoreKey, RotateKey, TopUp,
+    KeyManager, KeyPatch, ManageError, NewCredits, NewKey, OwnerBounds, RestoreKey, RotateKey,
+    TopUp,
 };
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]

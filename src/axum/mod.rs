@@ -9,7 +9,7 @@ use axum::{
 };
 use http::{Extensions, request::Parts};
 
-pub use self::manage::{Caller, Guard, management_router};
+pub use self::manage::{Caller, Guard, ManagementScopes, management_router};
 use crate::{
     AuthenticatedKey, Owner, Rejection, RequestHead,
     authenticated::{self, Absence},

@@ -1,8 +1,8 @@
 //! Handles that may do less than the whole manager, and that say who is acting.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use super::{KeyManager, ManageError, characters::breaks_line};
+use super::{KeyManager, ManageError, OwnerBounds, characters::breaks_line};
 use crate::{KeyRecord, OwnerId, Scopes, Text};
 
 /// What a handle may do, and who holds it.
@@ -10,9 +10,12 @@ use crate::{KeyRecord, OwnerId, Scopes, Text};
 pub(super) struct Access {
     /// Only keys that belong to each of these exist: all keys if there is none, no key if two
     /// differ.
-    owners: Vec<OwnerId>,
+    pub(super) owners: Vec<OwnerId>,
     /// No key gets more than each of these allows.
-    ceilings: Vec<Scopes>,
+    pub(super) ceilings: Vec<Scopes>,
+    /// What the owner who holds the handle may not go beyond; an administrator or the application
+    /// holds it if there is none.
+    pub(super) bounds: Option<Arc<OwnerBounds>>,
     pub(super) actor: Option<Text>,
     pub(super) address: Option<IpAddr>,
 }
@@ -28,6 +31,10 @@ impl KeyManager {
     /// A handle on the keys of one owner. Other owners' keys are
     /// [`NotFound`](ManageError::NotFound), whatever is done with them, and new keys belong to
     /// this owner.
+    ///
+    /// It is the application's own hand, bounded in the owner and in nothing else: it gives keys
+    /// any tier, credits and end, and disables them as an administrator does. For a request of the
+    /// owner's, see [`within_bounds`](Self::within_bounds).
     ///
     /// A handle of a handle sees what both see. If their owners differ, that is nothing.
     ///
@@ -72,7 +79,7 @@ impl KeyManager {
         self.handle(|access| access.address = Some(address.to_canonical()))
     }
 
-    fn handle(&self, change: impl FnOnce(&mut Access)) -> Self {
+    pub(super) fn handle(&self, change: impl FnOnce(&mut Access)) -> Self {
         let mut handle = self.clone();
         change(&mut handle.access);
         handle
@@ -97,6 +104,17 @@ impl Access {
     /// The owner whose handle this is.
     pub(super) fn owner(&self) -> Option<&OwnerId> {
         self.owners.first()
+    }
+
+    /// Switches a key on or off, in the name of whoever holds the handle. An administrator's word
+    /// stands above that of an owner.
+    pub(super) fn switch(&self, record: &mut KeyRecord, disabled: bool) {
+        let was_owners = !record.disabled || record.details.disabled_by_owner;
+        let by_owner = disabled && self.bounds.is_some() && was_owners;
+        record.disabled = disabled;
+        if record.details.disabled_by_owner != by_owner {
+            record.details.disabled_by_owner = by_owner;
+        }
     }
 
     pub(super) fn check_scopes(&self, scopes: &Scopes) -> Result<(), ManageError> {

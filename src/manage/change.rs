@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{KeyManager, ManageError};
+use super::{KeyManager, ManageError, bounds::is_reduction};
 use crate::{
     EventId, KeyAction, KeyEvent, KeyId, KeyRecord, Text, Timestamp,
     store::{Changes, KeyUpdate, StoreError, StoreErrorKind, Update},
@@ -29,6 +29,7 @@ impl KeyManager {
         expected: Option<u64>,
         change: impl Fn(&mut KeyRecord, Timestamp) -> Result<Done, ManageError>,
     ) -> Result<Arc<KeyRecord>, ManageError> {
+        let mut is_counted = false;
         loop {
             let old = self.get(id).await?;
             if expected.is_some_and(|expected| expected != old.revision) {
@@ -40,9 +41,15 @@ impl KeyManager {
             if new == *old {
                 return Ok(old);
             }
+            let owner_bound = self.bound_change(&old, &new, now).await?;
+            if !is_counted && !is_reduction(&old, &new) {
+                self.count_act()?;
+                is_counted = true;
+            }
             let changes = Changes {
                 updates: vec![revised(&old, new.clone(), now)],
                 events: vec![self.event(now, done, Some(&old))?],
+                owner_bound,
                 ..Changes::default()
             };
             // Each `Stale` means that somebody else got on, so this cannot go round for ever.

@@ -9,7 +9,7 @@ use super::{InvalidField, KeyManager, ManageError, access::Whose, validate};
 use crate::{
     Balance, Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Limits, Metadata,
     OwnerId, Refill, Scopes, SecretKey, Timestamp,
-    store::{BalanceUpdate, Changes, ListQuery, StoreErrorKind},
+    store::{BalanceUpdate, Changes, ListQuery, StoreErrorKind, Update},
 };
 
 /// What a new key is to be.
@@ -95,29 +95,70 @@ impl KeyManager {
     /// [`AlreadyCreated`](ManageError::AlreadyCreated). Whoever lost the first answer, and the
     /// secret with it, rotates that key.
     pub async fn create(&self, new: NewKey) -> Result<IssuedKey, ManageError> {
-        let now = self.clock.now();
+        self.count_act()?;
         let secret = self.format.generate()?;
         let digest = self.hasher.digest(secret.expose());
-        let credits = new.credits;
-        let mut record = self.record(new, digest, KeyId::generate(now)?)?;
-        validate::end_is_ahead(&record, now)?;
-        record.start = self.format.start(secret.expose()).into();
-        let balance = self.first_balance(credits).await?;
-        let first = |balance| BalanceUpdate::first(record.lineage(), balance);
-        let changes = Changes {
-            inserts: vec![record.clone()],
-            balances: balance.clone().map(first).into_iter().collect(),
-            events: vec![self.event(now, KeyAction::Created, Some(&record))?],
-            ..Changes::default()
-        };
-        match (self.apply(&changes).await, record.details.request) {
-            (Err(ManageError::Store(error)), Some(request))
-                if error.kind() == StoreErrorKind::Duplicate =>
-            {
-                Err(self.already_created(request).await?)
+        loop {
+            let now = self.clock.now();
+            let mut record = self.record(new.clone(), digest, KeyId::generate(now)?)?;
+            record.start = self.format.start(secret.expose()).into();
+            validate::end_is_ahead(&record, now)?;
+            let mut balance = self.first_balance(new.credits).await?;
+            let mut begins = true;
+            if let Some(authority) = self.authority(now).await? {
+                authority.bind(&mut record, &new)?;
+                validate::record(&record)?;
+                validate::end_is_ahead(&record, now)?;
+                let credits = authority.template().and_then(|template| template.credits);
+                (balance, begins) = self.join_balance(&mut record, credits).await?;
             }
-            (result, _) => result.map(|_| IssuedKey { secret, record: Arc::new(record), balance }),
+            let first = |balance| BalanceUpdate::first(record.lineage(), balance);
+            let changes = Changes {
+                inserts: vec![record.clone()],
+                balances: balance.clone().filter(|_| begins).map(first).into_iter().collect(),
+                owner_bound: self.owner_bound(now),
+                events: vec![self.event(now, KeyAction::Created, Some(&record))?],
+                ..Changes::default()
+            };
+            match (self.apply(&changes).await, record.details.request) {
+                (Err(ManageError::Store(error)), Some(request))
+                    if error.kind() == StoreErrorKind::Duplicate =>
+                {
+                    return Err(self.already_created(request).await?);
+                }
+                (Err(error), _) => return Err(error),
+                (Ok(Update::Done), _) => {
+                    self.confirm(&record).await?;
+                    return Ok(IssuedKey { secret, record: Arc::new(record), balance });
+                }
+                // Another key of the lineage was first, so this cannot go round for ever.
+                (Ok(_), _) => {}
+            }
         }
+    }
+
+    /// Has a new key spend the balance of its lineage, if it spends any, and returns that balance and
+    /// whether it begins now, with the credits of a template.
+    async fn join_balance(
+        &self,
+        record: &mut KeyRecord,
+        credits: Option<NewCredits>,
+    ) -> Result<(Option<Balance>, bool), ManageError> {
+        if credits.is_none() && record.details.credits.is_none() {
+            return Ok((None, false));
+        }
+        credits.as_ref().map_or(Ok(()), validate::credits)?;
+        let line = record.lineage();
+        let found = self.repository.balances(&[line]).await?;
+        if let Some(balance) = found.of(line) {
+            if credits.is_some() {
+                record.details.credits = Some(balance.epoch);
+            }
+            return Ok((Some(balance.at(found.now)), false));
+        }
+        let Some(NewCredits { remaining, refill }) = credits else { return Ok((None, false)) };
+        record.details.credits = Some(0);
+        Ok((Some(Balance::new(remaining, refill, found.now)), true))
     }
 
     /// The record of a new key that may be made like this.

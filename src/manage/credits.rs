@@ -1,7 +1,7 @@
 //! Credits: setting and reading a balance.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -11,12 +11,15 @@ use super::{
 };
 use crate::{
     Balance, KeyId, KeyRecord, Timestamp,
-    store::{BalanceUpdate, Balances, Changes, Update},
+    store::{BalanceUpdate, Balances, Changes, ListQuery, Update},
 };
 
-/// Keys of a line that are looked for, the nearest to the one in question first, when its credits
-/// change.
+/// Keys of a line that are written when its credits change: the one in question, the first, and
+/// then the youngest.
 const MOST_KEYS: usize = 256;
+
+/// Keys of a line that are read at a time.
+const PAGE: usize = 256;
 
 impl KeyManager {
     /// The balance of a key's line, as it is now; `None` for a key that spends no credits.
@@ -65,6 +68,7 @@ impl KeyManager {
         patch: &KeyPatch,
         credits: Option<CreditsPatch>,
     ) -> Result<Arc<KeyRecord>, ManageError> {
+        self.refuse_owners("credits")?;
         credits.as_ref().map_or(Ok(()), validate::credits_patch)?;
         loop {
             let line = self.line_of(id).await?;
@@ -118,22 +122,32 @@ impl KeyManager {
     pub(super) async fn line_of(&self, id: KeyId) -> Result<Vec<Arc<KeyRecord>>, ManageError> {
         let key = self.get(id).await?;
         let (line, now) = (key.lineage(), self.clock.now());
-        let mut next = VecDeque::from([key.details.rotation.to, key.details.rotation.from]);
-        // The rows in between may have been purged.
-        next.push_back(Some(line));
-        let (mut seen, mut keys) = (HashSet::from([id]), vec![key]);
-        while let Some(other) = next.pop_front()
-            && seen.len() < MOST_KEYS
-        {
-            let Some(other) = other.filter(|other| seen.insert(*other)) else { continue };
-            let other = self.repository.get(other).await?;
-            let Some(other) = other.filter(|other| other.lineage() == line) else { continue };
-            next.extend([other.details.rotation.to, other.details.rotation.from]);
-            if !has_ended_for_good(&other, now) {
-                keys.push(other);
+        let mut keys = vec![key];
+        let others = self.keys_of_lineage(line).await?.into_iter();
+        keys.extend(others.filter(|other| other.id != id && !has_ended_for_good(other, now)));
+        keys.truncate(MOST_KEYS);
+        Ok(keys)
+    }
+
+    /// All keys of a lineage that are not deleted, its first before the others.
+    pub(super) async fn keys_of_lineage(
+        &self,
+        line: KeyId,
+    ) -> Result<Vec<Arc<KeyRecord>>, ManageError> {
+        let first = self.repository.get(line).await?;
+        let mut keys: Vec<_> = first.into_iter().filter(|first| !first.is_deleted()).collect();
+        let mut query = ListQuery::new(PAGE);
+        query.lineage = Some(line);
+        loop {
+            let page = self.repository.list(&query).await?;
+            // Also from a store that does not know the filter.
+            let others = page.items.into_iter();
+            keys.extend(others.filter(|key| key.id != line && key.lineage() == line));
+            match page.next {
+                Some(next) => query = query.after(next),
+                None => return Ok(keys),
             }
         }
-        Ok(keys)
     }
 }
 

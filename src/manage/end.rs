@@ -39,6 +39,7 @@ impl KeyManager {
     /// Removes the rows of keys that were revoked or deleted before this moment, and returns how
     /// many there were.
     pub async fn purge(&self, before: Timestamp) -> Result<u64, ManageError> {
+        self.refuse_owners("purge")?;
         let owner = match self.access.whose(None) {
             Whose::Everybodys => None,
             Whose::Owners(owner) => Some(owner),

@@ -1,6 +1,6 @@
 //! [`ManageError`]: why a key was not created or changed.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, time::Duration};
 
 use crate::{GenerateError, KeyId, KeyStatus, store::StoreError};
 
@@ -41,6 +41,19 @@ pub enum ManageError {
     BeyondCeiling,
     /// The owner has as many live keys as it may have; nothing was written.
     TooManyKeys,
+    /// An owner may not do this: the key has, or would get, more than the owner's own.
+    BeyondOwnKey {
+        /// The field that is beyond it: `scopes`, `expires_at`, `not_before`, `allowed_addresses`,
+        /// `tier`, `limits`, `credits`, `metadata`; `disabled` where an administrator disabled the
+        /// key; `status` where the owner's own key cannot be used any more; `owner` where there is
+        /// no key or template to measure by; `import` or `purge`, which no owner does.
+        field: &'static str,
+    },
+    /// The owner did too much in too little time.
+    TooManyActs {
+        /// After this long, the owner may do it.
+        retry_after: Duration,
+    },
     /// No random bytes for a new key.
     Generate(GenerateError),
     /// The repository failed. Whether a change was written is unknown.
@@ -104,6 +117,10 @@ impl fmt::Display for ManageError {
             }
             Self::BeyondCeiling => f.write_str("the scopes are more than may be granted here"),
             Self::TooManyKeys => f.write_str("the owner has as many keys as it may have"),
+            Self::BeyondOwnKey { field } => {
+                write!(f, "{field} would go beyond the owner's own key")
+            }
+            Self::TooManyActs { .. } => f.write_str("the owner did too much in too little time"),
             Self::Generate(_) => f.write_str("no new key could be made"),
             Self::Store(_) => f.write_str("the keys could not be read or written"),
         }

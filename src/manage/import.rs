@@ -72,6 +72,7 @@ impl KeyManager {
     /// that was interrupted can be repeated from its beginning. Some hundreds of keys at a time are
     /// a good measure.
     pub async fn import(&self, keys: &[ImportKey]) -> Result<ImportReport, ManageError> {
+        self.refuse_owners("import")?;
         let now = self.clock.now();
         let records = keys.iter().map(|key| self.imported(key, now));
         let records = records.collect::<Result<Vec<_>, ManageError>>()?;

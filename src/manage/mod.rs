@@ -1,11 +1,14 @@
 //! [`KeyManager`]: issuing keys and looking after them.
 
 mod access;
+mod acts;
+mod bounds;
 mod change;
 pub(crate) mod characters;
 mod create;
 mod credits;
 mod credits_json;
+mod descendants;
 mod end;
 mod error;
 mod import;
@@ -21,11 +24,15 @@ mod view;
 
 use std::{fmt, sync::Arc};
 
-use self::access::{Access, Whose};
 pub(crate) use self::change::revised;
 #[cfg(any(feature = "axum", feature = "cli"))]
 pub use self::view::KeyView;
+use self::{
+    access::{Access, Whose},
+    acts::OwnerActs,
+};
 pub use self::{
+    bounds::OwnerBounds,
     create::{IssuedKey, NewCredits, NewKey},
     error::{InvalidField, ManageError},
     import::{ImportKey, ImportReport},
@@ -45,8 +52,8 @@ use crate::{
 /// Issues keys and looks after them.
 ///
 /// A clone shares the same repository. Handles that may do less, or that say who is acting, are
-/// made with [`for_owner`](Self::for_owner), [`with_scope_ceiling`](Self::with_scope_ceiling),
-/// [`with_actor`](Self::with_actor) and [`with_client_address`](Self::with_client_address).
+/// made with [`for_owner`](Self::for_owner), [`within_bounds`](Self::within_bounds),
+/// [`with_scope_ceiling`](Self::with_scope_ceiling), [`with_actor`](Self::with_actor) and [`with_client_address`](Self::with_client_address).
 ///
 /// ```
 /// use tower_api_key::{KeyFormat, KeyManager, NewKey, Scopes, store::MemoryStore};
@@ -76,6 +83,8 @@ pub struct KeyManager {
     hasher: KeyHasher,
     clock: Arc<dyn Clock>,
     access: Access,
+    acts: OwnerActs,
+    max_keys_per_owner: u32,
     rate_limits: Option<RateLimits>,
     credits: Option<Credits>,
     usage: Option<UsageRecorder>,
@@ -84,6 +93,8 @@ pub struct KeyManager {
 
 /// Short, so that a key fits one SHA-256 block; see [`KeyFormat`].
 const DEFAULT_PREFIX: &str = "key";
+
+const MAX_KEYS_PER_OWNER: u32 = 25;
 
 /// The most keys or events that a page has.
 const MAX_PAGE: usize = 1000;
@@ -97,6 +108,8 @@ impl KeyManager {
             hasher: KeyHasher::default(),
             clock: Arc::new(SystemClock),
             access: Access::default(),
+            acts: OwnerActs::new(),
+            max_keys_per_owner: MAX_KEYS_PER_OWNER,
             rate_limits: None,
             credits: None,
             usage: None,
@@ -119,6 +132,20 @@ impl KeyManager {
     /// Announces every change, so that caches on other nodes forget the key at once.
     pub fn with_invalidations(mut self, invalidations: impl Invalidations) -> Self {
         self.repository = Arc::new(Announced::new(self.repository, Arc::new(invalidations)));
+        self
+    }
+
+    /// How many [live](KeyRecord::is_live) keys an owner may have who creates one within
+    /// [bounds](Self::within_bounds); 25 unless this says otherwise. More are
+    /// [`TooManyKeys`](ManageError::TooManyKeys).
+    ///
+    /// All keys of the owner count, and are counted in the write that adds one. Administrators, the
+    /// application's own hand and imports add as many as they like, and a key that takes the place
+    /// of another makes no more; but keys that live on through their grace are at most as many
+    /// again in each lineage. A store that [cannot count](KeyRepository::bounds_owners) is
+    /// `Unsupported`, and creates no keys for owners.
+    pub fn with_max_keys_per_owner(mut self, keys: u32) -> Self {
+        self.max_keys_per_owner = keys;
         self
     }
 
@@ -145,6 +172,7 @@ impl KeyManager {
     /// Reads the time from this clock.
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self.acts = self.acts.with_clock(self.clock.clone());
         self
     }
 

@@ -41,6 +41,7 @@ impl KeyManager {
     /// A key whose row was purged since comes back as well. Restore a backup into an empty store, or
     /// end afterwards what was ended since.
     pub async fn restore(&self, keys: &[RestoreKey]) -> Result<ImportReport, ManageError> {
+        self.refuse_owners("restore")?;
         let keys = keys.iter().map(|key| self.restored(key));
         let keys = keys.collect::<Result<Vec<_>, ManageError>>()?;
         let now = self.clock.now();

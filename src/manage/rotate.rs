@@ -103,6 +103,7 @@ impl KeyManager {
         rotation: impl Into<RotateKey> + Send,
     ) -> Result<IssuedKey, ManageError> {
         let RotateKey { grace, request_id } = rotation.into();
+        self.count_act()?;
         let secret = self.format.generate()?;
         loop {
             let old = self.get(id).await?;
@@ -123,6 +124,15 @@ impl KeyManager {
             self.access.check_scopes(&old.scopes)?;
 
             let mut new = successor(&old, KeyId::generate(now)?, grace, now);
+            if let Some(authority) = self.authority(now).await? {
+                authority.check_rotation(&old, &new)?;
+                if grace != Grace::NONE {
+                    self.check_grace(&old, now).await?;
+                }
+                if let Some(key) = authority.key() {
+                    new.details.created_by = Some(key.id);
+                }
+            }
             new.digest = self.hasher.digest(secret.expose());
             new.start = self.format.start(secret.expose()).into();
             let mut event = self.event(now, KeyAction::Rotated, Some(&old))?;
@@ -138,6 +148,10 @@ impl KeyManager {
             };
             // Each `Stale` means that somebody else got on, so this cannot go round for ever.
             if self.apply(&changes).await? == Update::Done {
+                // The own key was written with it, as it was read.
+                if !self.is_own(id) {
+                    self.confirm(&new).await?;
+                }
                 return Ok(IssuedKey { secret, record: Arc::new(new), balance });
             }
         }

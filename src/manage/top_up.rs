@@ -189,6 +189,7 @@ impl KeyManager {
         change: Change,
         request_id: Option<String>,
     ) -> Result<Deducted, ManageError> {
+        self.refuse_owners("credits")?;
         let mut has_recalled = false;
         loop {
             let line = self.line_of(id).await?;

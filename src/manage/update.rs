@@ -102,6 +102,9 @@ impl KeyManager {
     ) -> Result<(), ManageError> {
         let old = record.clone();
         patch.apply(record);
+        if let Some(disabled) = patch.disabled {
+            self.access.switch(record, disabled);
+        }
         validate::change(&old, record)?;
         // An end that has come may be named again, by a client that sends all fields.
         if record.expires_at != old.expires_at {
@@ -113,11 +116,12 @@ impl KeyManager {
         Ok(())
     }
 
-    /// Switches a key off for now. Does not ask whether its other fields are valid, which those of
+    /// Switches a key off for now. What an administrator switches off, no
+    /// [owner](Self::within_bounds) switches on again. Does not ask whether its other fields are valid, which those of
     /// a key that something else has written need not be.
     pub async fn disable(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         self.change(id, None, |record, _| {
-            record.disabled = true;
+            self.access.switch(record, true);
             Ok(KeyAction::Disabled.into())
         })
         .await
@@ -130,7 +134,7 @@ impl KeyManager {
             if record.revoked_at.is_some() {
                 return Err(ManageError::Ended(KeyStatus::Revoked));
             }
-            record.disabled = false;
+            self.access.switch(record, false);
             Ok(KeyAction::Enabled.into())
         })
         .await
@@ -162,6 +166,7 @@ pub(super) fn done(old: &KeyRecord, new: &KeyRecord) -> Done {
 }
 
 impl KeyPatch {
+    /// Sets every field but the credits and `disabled`.
     fn apply(&self, record: &mut KeyRecord) {
         fn set<T: Clone, U: From<T>>(field: &mut U, value: Option<&T>) {
             if let Some(value) = value {
@@ -183,6 +188,5 @@ impl KeyPatch {
         set(&mut record.not_before, self.not_before.as_ref());
         let end = self.expires_at.map(|end| end.filter(|end| !end.is_never()));
         set(&mut record.expires_at, end.as_ref());
-        set(&mut record.disabled, self.disabled.as_ref());
     }
 }

@@ -7,10 +7,10 @@ use crate::{Balance, KeyId, KeyRecord, Limits, Metadata, OwnerId, Refill, Scopes
 /// A key as the outside sees it: everything but its digest. What the management routes answer with
 /// and the command line prints, for programs of your own.
 ///
-/// As JSON: `id`, `name`, `start`, `description`, `owner`, `scopes`, `status`, `disabled`, `tier`,
-/// `limits`, `credits`, `metadata`, `allowed_addresses`, `created_at`, `updated_at`, `not_before`,
-/// `expires_at`, `last_used_at`, `use_count`, `revoked_at`, `revoked_reason`, `replaces`,
-/// `rotated_to`, `retires_at`. What a key does not have is `null`.
+/// As JSON: `id`, `name`, `start`, `description`, `owner`, `scopes`, `status`, `disabled`, `disabled_by`
+/// (`administrator` or `owner`), `tier`, `limits`, `credits`, `metadata`, `allowed_addresses`,
+/// `created_at`, `created_by`, `updated_at`, `not_before`, `expires_at`, `last_used_at`,
+/// `use_count`, `revoked_at`, `revoked_reason`, `replaces`, `rotated_to`, `retires_at`. What a key does not have is `null`.
 ///
 /// `limits` are the key's own: those of its tier are for the program to know. `credits` is
 /// `{"remaining", "refill", "next_refill_at"}`, once the [balance](Self::with_balance) is there:
@@ -38,12 +38,16 @@ pub struct KeyView<'r> {
     scopes: &'r Scopes,
     status: &'static str,
     disabled: bool,
+    /// `administrator` or `owner`, while the key is disabled.
+    disabled_by: Option<&'static str>,
     tier: Option<&'r str>,
     limits: &'r Limits,
     credits: Option<CreditsView>,
     metadata: &'r Metadata,
     allowed_addresses: Vec<String>,
     created_at: Timestamp,
+    /// The key whose holder issued this one, where an owner did.
+    created_by: Option<KeyId>,
     updated_at: Timestamp,
     not_before: Option<Timestamp>,
     expires_at: Option<Timestamp>,
@@ -88,12 +92,18 @@ impl<'r> KeyView<'r> {
             scopes: &record.scopes,
             status: record.status(now).as_str(),
             disabled: record.disabled,
+            disabled_by: record.disabled.then_some(if details.disabled_by_owner {
+                "owner"
+            } else {
+                "administrator"
+            }),
             tier: details.tier.as_deref(),
             limits: &details.limits,
             credits: None,
             metadata: &details.metadata,
             allowed_addresses: details.allowed_addresses.iter().map(ToString::to_string).collect(),
             created_at: record.created_at,
+            created_by: details.created_by,
             updated_at: record.updated_at,
             not_before: record.not_before,
             expires_at: record.expires_at,

@@ -15,6 +15,13 @@ pub(super) const BAD_PARAMETER: Error =
     ("invalid_parameter", "A parameter or header is wrong, see `field`.");
 pub(super) const CEILING: Error =
     ("scope_ceiling", "The API key has, or would get, scopes that you may not grant.");
+pub(super) const BEYOND: Error =
+    ("beyond_own_key", "The API key has, or would get, more than your own, see `field`.");
+pub(super) const NEEDS_SCOPE: Error =
+    ("insufficient_scope", "Your API key does not have the scope that this takes.");
+pub(super) const TOO_MANY_KEYS: Error =
+    ("too_many_keys", "You have as many API keys as one owner may have.");
+pub(super) const TOO_FAST: Error = ("rate_limited", "Too many changes in too little time.");
 pub(super) const NO_KEY: Error = ("not_found", "There is no API key with this id.");
 pub(super) const CREATED: Error =
     ("already_created", "This `Idempotency-Key` has created an API key already, see `key`.");

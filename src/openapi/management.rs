@@ -66,7 +66,10 @@ impl Caller {
 fn document(path: &str, caller: Caller) -> OpenApi {
     let path = path.trim_end_matches('/');
     let mut paths = Paths::new();
-    for (method, below, name, operation) in operations(caller) {
+    for (method, below, name, mut operation) in operations(caller) {
+        if caller == Caller::Owner {
+            operation = refusing_owners(&method, below, operation);
+        }
         let mut operation = operation
             .operation_id(Some(caller.operation(name)))
             .tag("API keys")
@@ -110,6 +113,27 @@ fn operations(caller: Caller) -> Vec<Documented> {
         operations.push((HttpMethod::Post, "/{id}/credits", "top_up_api_key", top_up()));
     }
     operations
+}
+
+/// What else an owner may be refused: whatever needs a scope, and what is bounded by the own key.
+fn refusing_owners(
+    method: &HttpMethod,
+    below: &str,
+    operation: OperationBuilder,
+) -> OperationBuilder {
+    let is_reading = *method == HttpMethod::Get;
+    let is_reducing = *method == HttpMethod::Delete || below.ends_with("/revoke");
+    if is_reading {
+        return operation.response("403", problem(&[errors::NEEDS_SCOPE]));
+    }
+    let mut forbidden = vec![errors::NEEDS_SCOPE, errors::BEYOND, errors::CEILING];
+    if is_reducing {
+        return operation.response("403", problem(&forbidden));
+    }
+    forbidden.push(errors::TOO_MANY_KEYS);
+    operation
+        .response("403", problem(&forbidden))
+        .response("429", responses::retry_after(problem(&[errors::TOO_FAST])))
 }
 
 fn create(caller: Caller) -> OperationBuilder {

@@ -39,6 +39,12 @@ const MAX_LEN: usize = 128;
 pub struct Scope(Box<str>);
 
 impl Scope {
+    /// A scope that is known to be one.
+    #[cfg(feature = "axum")]
+    pub(crate) fn known(text: &'static str) -> Self {
+        Self(text.into())
+    }
+
     /// The scope as text.
     pub fn as_str(&self) -> &str {
         &self.0

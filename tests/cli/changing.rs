@@ -44,7 +44,7 @@ created at  <time>
 not before  2040-01-01T00:00:00.000Z
 uses  0
 $ tower-api-key list --after $ID --json
-{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"tier":null,"limits":[],"credits":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00.000Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"replaces":null,"rotated_to":null,"retires_at":null,"revision":0}
+{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"disabled_by":null,"tier":null,"limits":[],"credits":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","created_by":null,"updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00.000Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"replaces":null,"rotated_to":null,"retires_at":null,"revision":0}
 $ tower-api-key usage $ID
 There were no requests.
 $ tower-api-key usage --owner user-1 --json
@@ -93,6 +93,7 @@ name  renamed
 start  <start>
 status  disabled
 created at  <time>
+disabled by  an administrator
 uses  0
 Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
 $ tower-api-key update $ID --enable --if-revision 1
@@ -148,6 +149,8 @@ There were no requests.
 $ tower-api-key delete $OTHER
 tower-api-key: there is no such key
 => 1
+$ tower-api-key revoke $ID --descendants
+Revoked 0 keys.
 $ tower-api-key purge --before 90d --yes
 Removed 0 keys.
 $ tower-api-key purge --before 0d
@@ -160,6 +163,35 @@ tower-api-key: there is no such key
 => 1
 $ tower-api-key list
 There are no such keys.
+"#,
+        );
+    }
+}
+
+/// What `Guard::owner` asks for, given to keys that were made before it did.
+#[tokio::test]
+async fn all_keys_of_an_owner_get_a_scope() {
+    for shell in Shell::on_each().await {
+        shell.session(
+            r#"
+$ tower-api-key create --name first --owner user-1 --scope orders:read 2>/dev/null >/dev/null
+$ tower-api-key create --name second --owner user-1 2>/dev/null >/dev/null
+$ tower-api-key create --name has --owner user-1 --scope 'keys:*' 2>/dev/null >/dev/null
+$ ID=$(tower-api-key create --name gone --owner user-1 --json | cut -d '"' -f 4)
+$ tower-api-key revoke $ID >/dev/null
+$ tower-api-key create --name other --owner user-2 2>/dev/null >/dev/null
+$ tower-api-key add-scope --owner user-1 --scope keys:read,keys:write
+Changed 2 keys.
+$ tower-api-key add-scope --owner user-1 --scope keys:read --json
+{"changed":0}
+$ tower-api-key list --json | sed 's/.*"name":"\([a-z]*\)".*"scopes":\(\[[^]]*\]\).*/\1 \2/'
+other []
+gone []
+has ["keys:*"]
+second ["keys:read","keys:write"]
+first ["keys:read","keys:write","orders:read"]
+$ tower-api-key add-scope --owner user-1 2>/dev/null
+=> 2
 "#,
         );
     }

@@ -28,6 +28,7 @@ mod lookups;
 mod manage_http;
 mod managed;
 mod manager;
+mod manager_bounds;
 mod manager_ceilings;
 mod manager_import;
 mod manager_lists;

@@ -103,6 +103,8 @@ pub(crate) fn why<T: std::fmt::Debug>(result: Result<T, ManageError>) -> String 
         ManageError::AlreadyRotated { to } => format!("already rotated to {to}"),
         ManageError::Ended(status) => format!("ended {status}"),
         ManageError::BeyondCeiling => "beyond ceiling".into(),
+        ManageError::TooManyKeys => "too many keys".into(),
+        ManageError::BeyondOwnKey { field } => format!("beyond {field}"),
         other => panic!("{other:?}"),
     }
 }

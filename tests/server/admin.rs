@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Every field of a key's view, in its order.
-const VIEW: [&str; 24] = [
+const VIEW: [&str; 26] = [
     "id",
     "name",
     "start",
@@ -17,12 +17,14 @@ const VIEW: [&str; 24] = [
     "scopes",
     "status",
     "disabled",
+    "disabled_by",
     "tier",
     "limits",
     "credits",
     "metadata",
     "allowed_addresses",
     "created_at",
+    "created_by",
     "updated_at",
     "not_before",
     "expires_at",

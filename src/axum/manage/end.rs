@@ -4,9 +4,16 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::{body::JsonBody, fields::Id, guard::Admitted, precondition, problem::Problem, view};
+use super::{
+    body::JsonBody,
+    fields::Id,
+    guard::{Admitted, AdmittedTo},
+    precondition,
+    problem::Problem,
+    view,
+};
 
-pub(super) async fn show(Admitted { keys, .. }: Admitted, Id(id): Id) -> Result<Response, Problem> {
+pub(super) async fn show(AdmittedTo { keys, id }: AdmittedTo) -> Result<Response, Problem> {
     view::shown(&keys, &keys.get(id).await?).await
 }
 
@@ -25,16 +32,23 @@ pub(super) async fn delete(
 pub(super) struct Revocation {
     /// Why, for the record.
     reason: Option<String>,
+    /// Together with the keys that were created with it.
+    #[serde(default)]
+    descendants: bool,
 }
 
 pub(super) async fn revoke(
-    Admitted { keys, .. }: Admitted,
-    Id(id): Id,
+    AdmittedTo { keys, id }: AdmittedTo,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let revocation: Revocation = body.object_or_default()?;
     precondition::check(&headers, &keys, id).await?;
-    let record = keys.revoke(id, revocation.reason.as_deref()).await?;
+    let reason = revocation.reason.as_deref();
+    if revocation.descendants {
+        keys.revoke_with_descendants(id, reason).await?;
+        return view::shown(&keys, &keys.get(id).await?).await;
+    }
+    let record = keys.revoke(id, reason).await?;
     view::shown(&keys, &record).await
 }

@@ -15,12 +15,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
+    fields::Id,
     parameters::{Asked, NoFilters, Outside},
     problem::Problem,
+    requirement::{ManagementScopes, Rules},
 };
 use crate::{
-    ApiKeyLayer, AuthenticatedKey, KeyManager, OwnerId, Rejection, RejectionKind, RequestHead,
-    Scopes,
+    ApiKeyLayer, AuthenticatedKey, KeyId, KeyManager, KeyRecord, NewKey, OwnerBounds, OwnerId,
+    Rejection, RejectionKind, RequestHead, Scopes,
     authenticated::{self, Absence},
     rejection::GrpcDenials,
 };
@@ -30,6 +32,7 @@ use crate::{
 #[must_use]
 pub struct Guard {
     identify: Arc<Identify>,
+    rules: Rules,
     /// The outermost first.
     layers: Vec<Box<Around>>,
     parameters: Outside,
@@ -52,17 +55,61 @@ impl Guard {
         Self::by_key(layer, |_| Ok(Caller::administrator()))
     }
 
-    /// Whoever this layer lets in manages the keys of the owner of the key that was sent, and
-    /// grants no scopes that this very key does not have. A key without an owner manages nothing:
+    /// Whoever this layer lets in manages the keys of the owner of the key that was sent, within
+    /// the [bounds](crate::OwnerBounds) of this very key. A key without an owner manages nothing:
     /// it is denied as [`InactiveOwner`](RejectionKind::InactiveOwner).
     ///
-    /// Any key of an owner opens all of this owner's keys. To ask for more than that, such as a
-    /// scope, or that the owner is active, see [`with_layer`](Self::with_layer).
+    /// Any key of an owner opens this owner's keys if it has the scope `keys:read` to look at them
+    /// and `keys:write` to change them; [`requiring`](Self::requiring) names others. Without them,
+    /// a key can be used to look at itself and to revoke itself. To ask for more than that, such as
+    /// that the owner is active, see [`with_layer`](Self::with_layer).
+    ///
+    /// The keys must be those of the router's manager: a key that its repository does not have
+    /// makes no others.
     pub fn owner(layer: ApiKeyLayer) -> Self {
         Self::by_key(layer, |key| match key.owner() {
-            Some(owner) => Ok(Caller::owner(owner.clone(), key.scopes().clone())),
+            Some(owner) => {
+                let caller = Caller::owner(owner.clone(), key.scopes().clone()).bounded_by(key);
+                Ok(Caller { key: Some(key.record().clone()), ..caller })
+            }
             None => Err(Rejection::new(RejectionKind::InactiveOwner).with_key(key.id())),
         })
+    }
+
+    /// The scopes that keys need which manage others, instead of `keys:read` and `keys:write`.
+    /// `None`: any key of an owner manages them, as far as its bounds go.
+    ///
+    /// They are asked of the keys of [`Guard::owner`](Self::owner). Behind any guard, an owner gives
+    /// them to no key, unless it is [`delegating`](Self::delegating).
+    ///
+    /// ```
+    /// use tower_api_key::{Guard, KeyManager, ManagementScopes, store::MemoryStore};
+    ///
+    /// let keys = KeyManager::new(MemoryStore::new());
+    /// let scopes = ManagementScopes { read: "admin:read".parse()?, write: "admin:keys".parse()? };
+    /// let guard = Guard::owner(keys.layer()).requiring(Some(scopes));
+    /// # let _ = guard;
+    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// ```
+    pub fn requiring(mut self, scopes: Option<ManagementScopes>) -> Self {
+        self.rules.management = scopes;
+        self
+    }
+
+    /// Owners may give keys the scopes that manage others, where they have them.
+    ///
+    /// A key that leaked can then make others that manage keys, which go on when it is revoked:
+    /// revoke it together with its [descendants](KeyManager::revoke_with_descendants).
+    pub const fn delegating(mut self) -> Self {
+        self.rules.delegates = true;
+        self
+    }
+
+    /// Refuses to create a key for an owner where it would spend credits, instead of having it share
+    /// the balance.
+    pub const fn refusing_shared_credits(mut self) -> Self {
+        self.rules.shares_credits = false;
+        self
     }
 
     /// The application says who calls: for users that have logged in and have a session, or for
@@ -73,7 +120,7 @@ impl Guard {
     /// leaves what it has found in the request's extensions.
     ///
     /// ```
-    /// use tower_api_key::{Caller, Guard, Rejection, RejectionKind, Scopes};
+    /// use tower_api_key::{Caller, Guard, NewKey, Rejection, RejectionKind, Scopes};
     ///
     /// /// What the application's session layer attaches.
     /// #[derive(Clone)]
@@ -85,7 +132,11 @@ impl Guard {
     /// let guard = Guard::custom(move |request| match request.extensions.get::<Session>() {
     ///     Some(session) => {
     ///         let user = &session.user;
-    ///         Ok(Caller::owner(user.as_str(), scopes.clone()).with_actor(user))
+    ///         // What every user may have.
+    ///         let tier = Some("basic".to_owned());
+    ///         let template = NewKey { tier, ..NewKey::default() };
+    ///         let caller = Caller::owner(user.as_str(), scopes.clone()).with_template(template);
+    ///         Ok(caller.with_actor(user))
     ///     }
     ///     None => Err(Rejection::new(RejectionKind::Missing)),
     /// });
@@ -102,8 +153,7 @@ impl Guard {
         let identify = move |request: &RequestHead<'_>| {
             identify(request).map_err(|answer| Box::new(answer.into_response()))
         };
-        let parameters = Outside::default();
-        Self { identify: Arc::new(identify), layers: Vec::new(), parameters }
+        Self::new(identify)
     }
 
     /// Everybody is an administrator. Right only where nobody else can send a request, such as
@@ -156,6 +206,17 @@ impl Guard {
         self
     }
 
+    fn new(
+        identify: impl Fn(&RequestHead<'_>) -> Result<Caller, Box<Response>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            identify: Arc::new(identify),
+            rules: Rules::default(),
+            layers: Vec::new(),
+            parameters: Outside::default(),
+        }
+    }
+
     fn by_key(
         layer: ApiKeyLayer,
         caller: impl Fn(&AuthenticatedKey) -> Result<Caller, Rejection> + Send + Sync + 'static,
@@ -172,9 +233,9 @@ impl Guard {
             caller.address = known.client_address(request);
             Ok(caller)
         };
-        let mut parameters = Outside::default();
-        parameters.add(layer.query_parameters());
-        Self { identify: Arc::new(identify), layers: Vec::new(), parameters }.with_layer(layer)
+        let mut guard = Self::new(identify);
+        guard.parameters.add(layer.query_parameters());
+        guard.with_layer(layer)
     }
 
     /// These routes behind this guard, and `otherwise` for other paths.
@@ -185,7 +246,7 @@ impl Guard {
         manager: KeyManager,
     ) -> Router {
         let parameters = Arc::new(self.parameters);
-        let state = Management { manager, parameters };
+        let state = Management { manager, rules: self.rules, parameters };
         // Each route is a service here, whatever the method: of a method router, axum adds `Allow`
         // to what the layers around it answer, and a stranger would learn it.
         let guarded = routes.into_iter().fold(Router::new(), |guarded, (path, methods)| {
@@ -212,21 +273,46 @@ impl fmt::Debug for Guard {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Caller {
-    owner: Option<OwnerId>,
+    owner: Option<OwnerBounds>,
     ceiling: Option<Scopes>,
     actor: Option<String>,
     address: Option<IpAddr>,
+    /// The key that must have the scopes for what is asked.
+    key: Option<Arc<KeyRecord>>,
 }
 
 impl Caller {
     /// Somebody who manages everybody's keys.
     pub const fn administrator() -> Self {
-        Self { owner: None, ceiling: None, actor: None, address: None }
+        Self { owner: None, ceiling: None, actor: None, address: None, key: None }
     }
 
     /// Somebody who manages the keys of this owner, and may give them these scopes and no others.
+    ///
+    /// Lists, reads and [reduces](OwnerBounds#reducing) them. To create keys or to widen one is 403
+    /// `beyond_own_key`, unless there is something to measure by: [`bounded_by`](Self::bounded_by)
+    /// or [`with_template`](Self::with_template).
     pub fn owner(owner: impl Into<OwnerId>, scopes: Scopes) -> Self {
-        Self { owner: Some(owner.into()), ..Self::administrator() }.with_scope_ceiling(scopes)
+        Self { owner: Some(OwnerBounds::new(owner, scopes)), ..Self::administrator() }
+    }
+
+    /// Creates and widens keys within the bounds of this key; see [`OwnerBounds::bounded_by`]. An
+    /// administrator becomes the owner of the key by this.
+    pub fn bounded_by(mut self, key: &impl AsRef<KeyRecord>) -> Self {
+        let bounds = self.owner.unwrap_or_else(|| {
+            let key = key.as_ref();
+            // No key has an empty owner, so that of a key without one manages nothing.
+            OwnerBounds::new(key.owner.clone().unwrap_or_else(|| "".into()), key.scopes.clone())
+        });
+        self.owner = Some(bounds.bounded_by(key));
+        self
+    }
+
+    /// Creates and widens keys within what this says; see [`OwnerBounds::with_template`]. Makes no
+    /// difference to an administrator, who creates any key.
+    pub fn with_template(mut self, template: NewKey) -> Self {
+        self.owner = self.owner.map(|bounds| bounds.with_template(template));
+        self
     }
 
     /// May give keys these scopes and no others.
@@ -247,10 +333,10 @@ impl Caller {
         self
     }
 
-    fn handle(&self, manager: &KeyManager) -> KeyManager {
+    fn handle(&self, Management { manager, rules, .. }: &Management) -> KeyManager {
         let mut handle = manager.clone();
-        if let Some(owner) = &self.owner {
-            handle = handle.for_owner(owner.clone());
+        if let Some(bounds) = &self.owner {
+            handle = handle.within_bounds(rules.apply(bounds.clone()));
         }
         if let Some(ceiling) = &self.ceiling {
             handle = handle.with_scope_ceiling(ceiling.clone());
@@ -290,7 +376,18 @@ struct Identified(Caller);
 #[derive(Clone)]
 pub(super) struct Management {
     manager: KeyManager,
+    rules: Rules,
     pub(super) parameters: Arc<Outside>,
+}
+
+impl Management {
+    fn admit(&self, caller: Caller) -> Admitted {
+        Admitted {
+            keys: caller.handle(self),
+            is_owner: caller.owner.is_some(),
+            ceiling: caller.ceiling,
+        }
+    }
 }
 
 /// A request that may manage keys, and has no parameters in its query. This or
@@ -308,17 +405,19 @@ pub(super) struct Admitted {
 impl Admitted {
     /// Before the query is looked at.
     pub(super) fn identified(parts: &Parts, state: &Management) -> Result<Self, Box<Response>> {
-        let Some(Identified(caller)) = parts.extensions.get().cloned() else {
-            // Every way to these routes leads through the guard.
-            let answer = Absence::NoLayer.response(&RequestHead::from(parts));
-            return Err(Box::new(answer.map(Body::new)));
-        };
-        Ok(Self {
-            keys: caller.handle(&state.manager),
-            is_owner: caller.owner.is_some(),
-            ceiling: caller.ceiling,
-        })
+        let caller = caller(parts)?;
+        state.rules.check(caller.key.as_ref(), &parts.method)?;
+        Ok(state.admit(caller))
     }
+}
+
+fn caller(parts: &Parts) -> Result<Caller, Box<Response>> {
+    let identified = parts.extensions.get().cloned();
+    identified.map(|Identified(caller)| caller).ok_or_else(|| {
+        // Every way to these routes leads through the guard.
+        let answer = Absence::NoLayer.response(&RequestHead::from(parts));
+        Box::new(answer.map(Body::new))
+    })
 }
 
 impl FromRequestParts<Management> for Admitted {
@@ -327,6 +426,30 @@ impl FromRequestParts<Management> for Admitted {
     async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
         let Asked(admitted, NoFilters) = Asked::from_request_parts(parts, state).await?;
         Ok(admitted)
+    }
+}
+
+/// The same for what the holder of a key may do with this very key, whatever scopes it has: look at
+/// it and revoke it.
+pub(super) struct AdmittedTo {
+    pub(super) keys: KeyManager,
+    pub(super) id: KeyId,
+}
+
+impl FromRequestParts<Management> for AdmittedTo {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
+        let caller = caller(parts).map_err(|answer| *answer)?;
+        let id = Id::from_request_parts(parts, state).await;
+        let is_own = |key: &Arc<KeyRecord>| id.as_ref().is_ok_and(|Id(id)| *id == key.id);
+        if !caller.key.as_ref().is_some_and(is_own) {
+            let key = caller.key.as_ref();
+            state.rules.check(key, &parts.method).map_err(|answer| *answer)?;
+        }
+        let NoFilters = state.parameters.read(parts).map_err(IntoResponse::into_response)?;
+        let Id(id) = id.map_err(IntoResponse::into_response)?;
+        Ok(Self { keys: state.admit(caller).keys, id })
     }
 }
 
@@ -339,7 +462,7 @@ impl FromRequestParts<Management> for Administrator {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
-        if Admitted::identified(parts, state).map_err(|answer| *answer)?.is_owner {
+        if caller(parts).map_err(|answer| *answer)?.owner.is_some() {
             return Err(Problem::no_such_path().into_response());
         }
         let Admitted { keys, .. } = Admitted::from_request_parts(parts, state).await?;

@@ -14,6 +14,7 @@ mod parameters;
 mod precondition;
 mod problem;
 mod range;
+mod requirement;
 mod rotate;
 mod usage;
 mod view;
@@ -26,8 +27,11 @@ use axum::{
 };
 use http::{HeaderValue, header};
 
-pub use self::guard::{Caller, Guard};
 use self::problem::Problem;
+pub use self::{
+    guard::{Caller, Guard},
+    requirement::ManagementScopes,
+};
 use crate::KeyManager;
 
 /// Routes to manage keys with, for [`Router::nest`] under a path of your choice. The guard says
@@ -63,7 +67,7 @@ use crate::KeyManager;
 /// | `GET /{id}` | | the view |
 /// | `PATCH /{id}` | the fields to change, see [`KeyPatch`]; `null` takes one away | the view |
 /// | `DELETE /{id}` | | 204 |
-/// | `POST /{id}/revoke` | `{reason?}` or nothing | the view |
+/// | `POST /{id}/revoke` | `{reason?, descendants?: true}` or nothing; with those that were [created with it](crate::KeyManager::revoke_with_descendants) | the view |
 /// | `POST /{id}/rotate` | `{grace_seconds?, grace_from?: "now" or "first_use"}` or nothing | 201, as for a new key |
 /// | `POST /{id}/credits` | `{add}` or `{subtract, or_less?}`, a number of credits; administrators alone | the view; of a subtraction with `subtracted` |
 /// | `GET /{id}/usage?since=&until=&by=` | | `{since, until, by, items: [{at, outcome, count}], total}` |
@@ -120,11 +124,23 @@ use crate::KeyManager;
 /// # Who may do what
 ///
 /// Owners ([`Guard::owner`], [`Caller::owner`]) manage keys of their own; other owners' are 404,
-/// whatever is asked of them. Who the owner is, the guard says, and no body. Owners grant no scope
-/// beyond those that the guard says they have, and what is the provider's to decide, `owner`,
-/// `tier`, `limits`, `credits` and `metadata`, no owner can send. They see the usage of their own
-/// keys. In the audit log they see what was done, and not by
-/// which administrator.
+/// whatever is asked of them. Who the owner is, the guard says, and no body. What is the provider's
+/// to decide, `owner`, `tier`, `limits`, `credits` and `metadata`, no owner can send. They see the
+/// usage of their own keys. In the audit log they see what was done, and not by which
+/// administrator.
+///
+/// Nothing that an owner does goes beyond the key that it is done with, see
+/// [`OwnerBounds`](crate::OwnerBounds):
+///
+/// | | otherwise |
+/// |---|---|
+/// | The key has the scope `keys:read` for `GET` and `keys:write` for the rest, but for looking at itself and revoking itself; see [`Guard::requiring`] | 403 `insufficient_scope` |
+/// | A new key has the tier, limits, metadata and lineage of that key, and shares its credits | |
+/// | Scopes, start, end and networks of a key that is created, widened, enabled or rotated are within those of that key | 403 `beyond_own_key`, with `field` |
+/// | The scopes of a key that is changed, revoked or deleted are within those of that key | 403 `beyond_own_key`, `field` `scopes` |
+/// | A key that is enabled was disabled by an owner | 403 `beyond_own_key`, `field` `disabled` |
+/// | An owner has at most 25 keys, see [`KeyManager::with_max_keys_per_owner`] | 403 `too_many_keys` |
+/// | An owner creates, changes and rotates at most 30 times a minute | 429 `rate_limited`, with `Retry-After` |
 ///
 /// Without a guard this is no program:
 ///

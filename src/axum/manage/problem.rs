@@ -19,6 +19,8 @@ pub(super) struct Problem {
     key: Option<KeyId>,
     rotated_to: Option<KeyId>,
     remaining: Option<u64>,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 /// What is sent of it.
@@ -52,7 +54,16 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         let detail = detail.into();
-        Self { status, code, detail, field: None, key: None, rotated_to: None, remaining: None }
+        Self {
+            status,
+            code,
+            detail,
+            field: None,
+            key: None,
+            rotated_to: None,
+            remaining: None,
+            retry_after: None,
+        }
     }
 
     pub(super) fn invalid_field(
@@ -162,6 +173,24 @@ impl From<ManageError> for Problem {
                 "The owner has as many API keys as it may have. Revoke or delete one that is not \
                  needed any more.",
             ),
+            ManageError::BeyondOwnKey { field } => {
+                let problem = Self::new(
+                    StatusCode::FORBIDDEN,
+                    "beyond_own_key",
+                    match field {
+                        "disabled" => "An administrator disabled this API key.",
+                        "status" => "Your own API key cannot be used to manage others any more.",
+                        _ => "The API key has, or would get, more than your own.",
+                    },
+                );
+                Self { field: Some(field.to_owned()), ..problem }
+            }
+            ManageError::TooManyActs { retry_after } => {
+                let seconds = retry_after.as_nanos().div_ceil(1_000_000_000).max(1);
+                let detail = format!("Too many changes of API keys. Try again in {seconds} s.");
+                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+                Self { retry_after: Some(u64::try_from(seconds).unwrap_or(u64::MAX)), ..problem }
+            }
             ManageError::Store(error) if error.kind() == StoreErrorKind::Unsupported => Self::new(
                 StatusCode::NOT_IMPLEMENTED,
                 "not_supported",
@@ -205,8 +234,9 @@ impl IntoResponse for Problem {
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let unavailable = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        if let Some(seconds) = self.retry_after.or(unavailable) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

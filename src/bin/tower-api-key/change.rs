@@ -81,6 +81,9 @@ pub(crate) struct Revoke {
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// Together with the keys that its owner created with it, and with those
+    #[arg(long)]
+    descendants: bool,
 }
 
 pub(crate) async fn update(
@@ -129,7 +132,18 @@ pub(crate) async fn revoke(
     database: &Database,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let record = database.manager.revoke(args.id, args.reason.as_deref()).await?;
+    let reason = args.reason.as_deref();
+    if args.descendants {
+        let revoked = database.manager.revoke_with_descendants(args.id, reason).await?;
+        if !out.is_json() {
+            return out.say(&format!("Revoked {} keys.", revoked.len()));
+        }
+        for record in revoked {
+            list::tell(&record, database, out).await?;
+        }
+        return Ok(());
+    }
+    let record = database.manager.revoke(args.id, reason).await?;
     if out.is_json() {
         return list::tell(&record, database, out).await;
     }

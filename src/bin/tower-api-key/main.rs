@@ -5,6 +5,7 @@
 
 #![allow(clippy::doc_markdown, reason = "what documents arguments is printed as it is")]
 
+mod add_scope;
 mod change;
 mod create;
 mod credits;
@@ -90,6 +91,10 @@ enum Command {
     Show(list::One),
     /// Changes a key
     Update(change::Update),
+    /// Adds scopes to all keys of an owner
+    ///
+    /// Such as keys:read and keys:write, which a key needs to manage others of its owner.
+    AddScope(add_scope::Args),
     /// Adds to the credits of a key
     ///
     /// On top of what is left; `update --credits` sets it anew.
@@ -187,6 +192,7 @@ impl Command {
             | Self::Generate(_)
             | Self::Completions { .. } => Access::Read,
             Self::Update(_)
+            | Self::AddScope(_)
             | Self::Rotate(_)
             | Self::Revoke(_)
             | Self::Delete(_)
@@ -227,6 +233,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Update(args) => change::update(args, &database, &mut out).await,
         Command::TopUp(args) => credits::top_up(args, &database, &mut out).await,
         Command::Deduct(args) => credits::deduct(args, &database, &mut out).await,
+        Command::AddScope(args) => add_scope::run(args, &database, &mut out).await,
         Command::Rotate(args) => rotate::run(&args, &database, &mut out).await,
         Command::Revoke(args) => change::revoke(&args, &database, &mut out).await,
         Command::Delete(args) => change::delete(&args, &database, &mut out).await,

@@ -56,6 +56,14 @@ pub(crate) fn fields(record: &KeyRecord, balance: Option<&Balance>) -> Table {
     let addresses = addresses.join(" ");
     add("allowed addresses", Some(addresses).filter(|addresses| !addresses.is_empty()));
     add("created at", Some(record.created_at.to_string()));
+    add("created by", details.created_by.map(|id| id.to_string()));
+    add(
+        "disabled by",
+        record.disabled.then(|| {
+            let who = if details.disabled_by_owner { "its owner" } else { "an administrator" };
+            who.to_owned()
+        }),
+    );
     add("not before", record.not_before.map(|at| at.to_string()));
     add("expires at", record.expires_at.map(|at| at.to_string()));
     add("last used at", record.last_used_at.map(|at| at.to_string()));

@@ -101,7 +101,7 @@ fn problem() -> ObjectBuilder {
 /// [`KeyView`](crate::KeyView).
 fn key() -> ObjectBuilder {
     let statuses = KeyStatus::ALL.map(KeyStatus::as_str);
-    all_required([
+    all_required(vec![
         ("id", id("The name of the API key, which is no secret.").into()),
         ("name", text("What it is for.").into()),
         ("start", text("How the API key begins, to recognise it by.").into()),
@@ -110,6 +110,12 @@ fn key() -> ObjectBuilder {
         ("scopes", scopes("What it may do.").into()),
         ("status", text("Whether it can be used.").enum_values(Some(statuses)).into()),
         ("disabled", boolean("Whether it is switched off.").into()),
+        (
+            "disabled_by",
+            nullable_text("Who switched it off.")
+                .enum_values(Some([json!("administrator"), json!("owner"), json!(null)]))
+                .into(),
+        ),
         ("tier", nullable_text("The plan that it belongs to.").into()),
         ("limits", limits::own("Its own rate limits, in place of those of its plan.").into()),
         ("credits", limits::nullable(limits::CREDITS).into()),
@@ -119,6 +125,7 @@ fn key() -> ObjectBuilder {
             strings("From where it may be used; from everywhere if empty.").into(),
         ),
         ("created_at", time("When it was created.").into()),
+        ("created_by", nullable_id("The API key that its owner created it with.").into()),
         ("updated_at", time("When it was last changed.").into()),
         ("not_before", nullable_time("From when it can be used.").into()),
         ("expires_at", nullable_time("Until when it can be used.").into()),
@@ -228,6 +235,7 @@ fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
 fn revocation() -> ObjectBuilder {
     ObjectBuilder::new()
         .property("reason", lines("Why, for the record."))
+        .property("descendants", boolean("Together with the API keys that were created with it."))
         .additional_properties(Some(NOTHING_ELSE))
         .examples([json!({ "reason": "found in a public repository" })])
 }

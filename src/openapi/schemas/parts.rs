@@ -10,8 +10,8 @@ use crate::manage::characters::{BLANK, DISRUPTIVE, LAYOUT, Ranges};
 /// A field of another name is refused.
 pub(super) const NOTHING_ELSE: AdditionalProperties<Schema> = AdditionalProperties::FreeForm(false);
 
-pub(super) fn all_required<const N: usize>(
-    properties: [(&str, RefOr<Schema>); N],
+pub(super) fn all_required<'n>(
+    properties: impl IntoIterator<Item = (&'n str, RefOr<Schema>)>,
 ) -> ObjectBuilder {
     properties.into_iter().fold(ObjectBuilder::new(), |object, (name, schema)| {
         object.property(name, schema).required(name)

@@ -63,7 +63,7 @@ async fn what_is_not_there_is_a_problem_too() {
 #[tokio::test]
 async fn of_two_administrators_who_change_a_key_one_is_told() {
     let api = Api::new();
-    let key = path(api.issue("user-1", &["a"]).await.record.id);
+    let key = path(api.issue_plain("user-1", &["a"]).await.record.id);
     let seen = api.admin("GET", &key, "").await.header(header::ETAG).to_owned();
     let tag = [("if-match", &*seen)];
 
@@ -83,7 +83,7 @@ async fn of_two_administrators_who_change_a_key_one_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_changes_at_once_from_one_revision_one_is_made() {
     let api = Api::new();
-    let key = format!("/admin/api-keys/{}", api.issue("user-1", &[]).await.record.id);
+    let key = format!("/admin/api-keys/{}", api.issue_plain("user-1", &[]).await.record.id);
     let changes = (0..32).map(|n| {
         let (app, key) = (api.app.clone(), key.clone());
         tokio::spawn(async move {
@@ -110,7 +110,7 @@ async fn of_many_changes_at_once_from_one_revision_one_is_made() {
 #[tokio::test]
 async fn a_stale_if_match_stops_every_change() {
     let api = Api::new();
-    let key = path(api.issue("user-1", &[]).await.record.id);
+    let key = path(api.issue_plain("user-1", &[]).await.record.id);
     api.admin("PATCH", &key, r#"{"name":"newer"}"#).await.json(200);
     let before = api.everything().await;
     let (revoke, rotate) = (format!("{key}/revoke"), format!("{key}/rotate"));
@@ -181,7 +181,7 @@ async fn an_idempotency_key_outlives_the_key() {
 #[tokio::test]
 async fn a_rotated_key_lives_on_through_its_grace() {
     let api = Api::new();
-    let old = api.issue("user-1", &["a"]).await;
+    let old = api.issue_plain("user-1", &["a"]).await;
     let rotate = format!("{}/rotate", path(old.record.id));
     let rotated = api.admin("POST", &rotate, r#"{"grace_seconds":60}"#).await;
     assert_eq!(rotated.header(header::ETAG), "\"0\"");
@@ -216,12 +216,12 @@ async fn graces_of_every_kind() {
         (r#"{"grace_from":"first_use","grace_seconds":0}"#, "active", Value::Null),
         (r#"{"grace_seconds":4294967295}"#, "active", json!("2162-12-30T06:28:15.000Z")),
     ] {
-        let old = path(api.issue("user-1", &[]).await.record.id);
+        let old = path(api.issue_plain("user-1", &[]).await.record.id);
         api.admin("POST", &format!("{old}/rotate"), body).await.json(201);
         let view = api.admin("GET", &old, "").await.json(200);
         assert_eq!((&view["status"], &view["retires_at"]), (&json!(status), &retires_at), "{body}");
     }
-    let key = path(api.issue("user-1", &[]).await.record.id);
+    let key = path(api.issue_plain("user-1", &[]).await.record.id);
     let before = api.everything().await;
     for (body, field) in [
         (r#"{"grace_seconds":-1}"#, "grace_seconds"),
@@ -241,8 +241,8 @@ async fn graces_of_every_kind() {
 #[tokio::test]
 async fn lists_are_filtered() {
     let api = Api::new();
-    let mine = api.issue("user-1", &["a", "b"]).await.record.id.to_string();
-    let theirs = api.issue("user-2", &["b"]).await.record;
+    let mine = api.issue_plain("user-1", &["a", "b"]).await.record.id.to_string();
+    let theirs = api.issue_plain("user-2", &["b"]).await.record;
     let patch =
         KeyPatch { name: Some("billing".into()), disabled: Some(true), ..KeyPatch::default() };
     api.keys.update(theirs.id, patch).await.unwrap();

@@ -5,6 +5,7 @@
 
 mod admin;
 mod arbitrary;
+mod bounds;
 mod credits;
 mod ends;
 mod events;
@@ -49,7 +50,14 @@ impl Api {
         Self { clock, store, keys, app }
     }
 
+    /// A key that also manages others.
     async fn issue(&self, owner: &str, scopes: &[&str]) -> IssuedKey {
+        let managing = ["keys:read", "keys:write"];
+        self.issue_plain(owner, &[scopes, &managing[..]].concat()).await
+    }
+
+    /// A key with these scopes and no others.
+    async fn issue_plain(&self, owner: &str, scopes: &[&str]) -> IssuedKey {
         let scopes = Scopes::parse(scopes).unwrap();
         let new = NewKey { owner: Some(owner.into()), scopes, ..NewKey::named("of a test") };
         self.keys.create(new).await.unwrap()

@@ -207,7 +207,8 @@ fn managed() -> [(Router, Value); 2] {
     let keys = || KeyManager::new(MemoryStore::new());
     let own = Guard::custom(|_| {
         let scopes = tower_api_key::Scopes::parse(["*"]).unwrap();
-        Ok::<_, StatusCode>(tower_api_key::Caller::owner("user-1", scopes))
+        let caller = tower_api_key::Caller::owner("user-1", scopes);
+        Ok::<_, StatusCode>(caller.with_template(tower_api_key::NewKey::default()))
     });
     [
         (Guard::insecure_unguarded(), openapi::management("/keys")),

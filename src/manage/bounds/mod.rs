@@ -1,0 +1,237 @@
+//! What an owner who manages keys may not go beyond.
+//!
+//! [`OwnerBounds`] says it, [`authority`] compares with it, and `KeyManager` asks for every change.
+
+mod authority;
+mod networks;
+
+use std::sync::Arc;
+
+pub(super) use self::authority::is_reduction;
+use self::authority::{Authority, Measured};
+use super::{KeyManager, ManageError, NewKey};
+use crate::{KeyId, KeyRecord, KeyStatus, OwnerId, Scopes, Timestamp, store::OwnerBound};
+
+/// What an owner who manages keys may not go beyond, for [`KeyManager::within_bounds`].
+///
+/// Every owner sees the owner's keys and may [reduce](Self#reducing) those whose scopes are within
+/// the owner's. To create or rotate keys, or to widen one, takes something to measure by: a key of
+/// the owner's, [`bounded_by`](Self::bounded_by), or a [template](Self::with_template).
+///
+/// A key that an owner makes has the tier, the limits and the metadata of that key or template,
+/// ends no later, starts no earlier and may be used from no other networks. It joins the
+/// [lineage](KeyRecord::lineage), so that rate limits, credits and usage are those of all keys
+/// together: many keys have one allowance, and a key that replaces a deleted one has what that one
+/// left.
+///
+/// # Reducing
+///
+/// Revoking, disabling and deleting reduce a key. An owner switches on what an owner switched off,
+/// and nothing that an administrator did.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct OwnerBounds {
+    owner: OwnerId,
+    scopes: Scopes,
+    measure: Option<Measure>,
+    withheld: Scopes,
+    shares_credits: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Measure {
+    Key(KeyId),
+    Template(Arc<NewKey>),
+}
+
+impl OwnerBounds {
+    /// The keys of this owner, and no scopes beyond these.
+    pub fn new(owner: impl Into<OwnerId>, scopes: Scopes) -> Self {
+        Self {
+            owner: owner.into(),
+            scopes,
+            measure: None,
+            withheld: Scopes::default(),
+            shares_credits: true,
+        }
+    }
+
+    /// Measures keys by this one, a key of the same owner in the manager's repository. It is read
+    /// again for every change: what it may do less by then, its owner may give less, and once it is
+    /// disabled or has ended, nothing.
+    pub fn bounded_by(mut self, key: &impl AsRef<KeyRecord>) -> Self {
+        self.measure = Some(Measure::Key(key.as_ref().id));
+        self
+    }
+
+    /// Measures keys by what this says: the tier, limits, credits, metadata, networks, start and end
+    /// of a key that the owner may have. Its other fields say nothing.
+    ///
+    /// All keys that are made this way for one owner share a lineage: the credits are given once.
+    pub fn with_template(mut self, template: NewKey) -> Self {
+        self.measure = Some(Measure::Template(Arc::new(template)));
+        self
+    }
+
+    /// No key comes to have one of these scopes, also where the owner has them: scopes that manage
+    /// keys, as a rule, so that a key which leaked makes no others that manage keys.
+    pub fn withholding(mut self, scopes: Scopes) -> Self {
+        self.withheld = scopes;
+        self
+    }
+
+    /// Refuses to create keys where they would spend credits, instead of having them share the
+    /// balance.
+    pub const fn refusing_shared_credits(mut self) -> Self {
+        self.shares_credits = false;
+        self
+    }
+
+    pub(super) const fn owner(&self) -> &OwnerId {
+        &self.owner
+    }
+}
+
+impl AsRef<Self> for KeyRecord {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+const fn beyond(field: &'static str) -> ManageError {
+    ManageError::BeyondOwnKey { field }
+}
+
+impl KeyManager {
+    /// A handle for an owner: on this owner's keys, and bounded by what the owner has.
+    ///
+    /// Beyond the bounds is [`BeyondOwnKey`](ManageError::BeyondOwnKey), which names the field.
+    /// Creations and changes that do not merely [reduce](OwnerBounds#reducing) are counted, 30 a
+    /// minute an owner on this node; more are [`TooManyActs`](ManageError::TooManyActs). An owner
+    /// imports, restores and purges no keys and sets no credits.
+    ///
+    /// Of a handle within bounds, further bounds leave only what reduces.
+    ///
+    /// ```
+    /// use tower_api_key::{
+    ///     KeyManager, KeyPatch, ManageError, NewKey, OwnerBounds, Scopes, store::MemoryStore,
+    /// };
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = KeyManager::new(MemoryStore::new());
+    /// let scopes = Scopes::parse(["orders:*"])?;
+    /// let tier = Some("basic".to_owned());
+    /// let new = NewKey { scopes: scopes.clone(), tier, ..NewKey::named("first") };
+    /// let key = manager.for_owner("user-1").create(new).await?.record;
+    ///
+    /// let own = manager.within_bounds(OwnerBounds::new("user-1", scopes).bounded_by(&*key));
+    /// let second = own.create(NewKey::named("second")).await?.record;
+    /// assert_eq!(second.details.tier, key.details.tier);
+    /// assert_eq!(second.lineage(), key.id);
+    ///
+    /// manager.disable(second.id).await?;
+    /// let refused = own.enable(second.id).await;
+    /// assert!(matches!(refused, Err(ManageError::BeyondOwnKey { field: "disabled" })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn within_bounds(&self, bounds: OwnerBounds) -> Self {
+        let owner = bounds.owner.clone();
+        self.handle(|access| {
+            access.owners.push(owner);
+            if let Some(before) = access.bounds.take() {
+                access.ceilings.push(before.scopes.clone());
+                access.bounds = Some(Arc::new(OwnerBounds { measure: None, ..bounds }));
+            } else {
+                access.bounds = Some(Arc::new(bounds));
+            }
+        })
+    }
+
+    /// What the owner who holds this handle may do now; `None` where no owner does.
+    pub(super) async fn authority(
+        &self,
+        now: Timestamp,
+    ) -> Result<Option<Authority<'_>>, ManageError> {
+        let Some(bounds) = self.access.bounds.as_deref() else { return Ok(None) };
+        let measured = match &bounds.measure {
+            None => Measured::Not,
+            Some(Measure::Template(template)) => Measured::Template(template),
+            Some(Measure::Key(id)) => match self.repository.get(*id).await? {
+                Some(key) if is_usable(&key, now) && self.access.sees(&key) => Measured::Key(key),
+                _ => Measured::Ended,
+            },
+        };
+        Ok(Some(Authority { bounds, measured }))
+    }
+
+    /// Refuses a change that goes beyond the bounds of the owner who holds this handle, if an owner
+    /// does, and returns how many keys the owner may have where it makes one more live.
+    pub(super) async fn bound_change(
+        &self,
+        old: &KeyRecord,
+        new: &KeyRecord,
+        now: Timestamp,
+    ) -> Result<Option<OwnerBound>, ManageError> {
+        let Some(authority) = self.authority(now).await? else { return Ok(None) };
+        authority.check_change(old, new)?;
+        let is_one_more = new.is_live(now) && !old.is_live(now);
+        Ok(self.owner_bound(now).filter(|_| is_one_more))
+    }
+
+    /// Looks again, once an owner has made a key, whether the own key can still be used; revokes
+    /// what was made otherwise.
+    ///
+    /// A key that leaked is revoked first, and then those that were made with it. One that is made
+    /// meanwhile was either written before its parent was revoked, and is found, or comes here
+    /// afterwards, and is revoked here.
+    pub(super) async fn confirm(&self, made: &KeyRecord) -> Result<(), ManageError> {
+        match self.authority(self.clock.now()).await? {
+            Some(Authority { measured: Measured::Ended, .. }) => {}
+            _ => return Ok(()),
+        }
+        let unbounded = self.handle(|access| access.bounds = None);
+        unbounded.revoke(made.id, Some("made with a key that was ended meanwhile")).await?;
+        Err(beyond("status"))
+    }
+
+    /// Whether the owner who holds this handle manages keys with this one.
+    pub(super) fn is_own(&self, id: KeyId) -> bool {
+        let measure = self.access.bounds.as_ref().and_then(|bounds| bounds.measure.as_ref());
+        matches!(measure, Some(Measure::Key(own)) if *own == id)
+    }
+
+    /// How many keys the owner who holds this handle may have, if an owner does.
+    pub(super) fn owner_bound(&self, now: Timestamp) -> Option<OwnerBound> {
+        let owner = self.access.bounds.as_ref()?.owner.clone();
+        Some(OwnerBound { owner, max_keys: self.max_keys_per_owner, now })
+    }
+
+    /// Refuses to have another key live on through a grace, where an owner has as many of the
+    /// lineage do so as it may have keys.
+    pub(super) async fn check_grace(
+        &self,
+        old: &KeyRecord,
+        now: Timestamp,
+    ) -> Result<(), ManageError> {
+        if self.access.bounds.is_none() {
+            return Ok(());
+        }
+        let lives_on = |key: &Arc<KeyRecord>| key.details.rotation.to.is_some() && key.is_live(now);
+        let keys = self.keys_of_lineage(old.lineage()).await?;
+        if keys.iter().filter(|key| lives_on(key)).count() < self.max_keys_per_owner as usize {
+            return Ok(());
+        }
+        Err(ManageError::TooManyKeys)
+    }
+
+    /// Refuses what no owner does.
+    pub(super) fn refuse_owners(&self, field: &'static str) -> Result<(), ManageError> {
+        if self.access.bounds.is_some() { Err(beyond(field)) } else { Ok(()) }
+    }
+}
+
+fn is_usable(key: &KeyRecord, now: Timestamp) -> bool {
+    !key.is_deleted() && matches!(key.status(now), KeyStatus::Active | KeyStatus::NotYetValid)
+}

@@ -1,0 +1,100 @@
+//! Keys that were made with a key that leaked.
+
+use tower_api_key::{Grace, KeyAction, KeyId, KeyRecord, NewKey, store::KeyRepository};
+
+use super::{plain, with};
+use crate::managed::{Managed, why};
+
+async fn is_revoked(managed: &Managed, id: KeyId) -> bool {
+    managed.row(id).await.revoked_at.is_some()
+}
+
+#[tokio::test]
+async fn they_are_revoked_with_it() {
+    let managed = Managed::new();
+    let admin = &managed.manager;
+    let leaked = admin.create(plain(&["a"])).await.unwrap().record;
+    let elder = admin.create(plain(&["a"])).await.unwrap().record;
+    let spared = with(&managed, &elder).create(NewKey::named("spared")).await.unwrap().record;
+    let child = with(&managed, &leaked).create(NewKey::named("child")).await.unwrap().record;
+    let grandchild =
+        with(&managed, &child).create(NewKey::named("grandchild")).await.unwrap().record;
+    // The trail is not lost with a key in between.
+    with(&managed, &leaked).delete(child.id).await.unwrap();
+    // The holder of a key knows the secret of what it replaced with it.
+    let taken = with(&managed, &leaked).rotate(spared.id, Grace::NONE).await.unwrap().record;
+    let kept = with(&managed, &leaked).create(NewKey::named("kept")).await.unwrap().record;
+    let kept = with(&managed, &kept).rotate(kept.id, Grace::NONE).await.unwrap().record;
+    // An administrator replaced the key itself, and this one did not leak.
+    let replaced = admin.rotate(leaked.id, Grace::NONE).await.unwrap().record;
+
+    let mut revoked: Vec<KeyId> = admin
+        .revoke_with_descendants(leaked.id, Some("found in a log"))
+        .await
+        .unwrap()
+        .iter()
+        .map(|record| record.id)
+        .collect();
+    assert_eq!(revoked[0], leaked.id);
+    revoked.sort();
+    let first = kept.details.rotation.from.unwrap();
+    let mut expected = vec![leaked.id, grandchild.id, taken.id, first, kept.id];
+    expected.sort();
+    assert_eq!(revoked, expected);
+    for id in expected {
+        assert!(is_revoked(&managed, id).await);
+        assert_eq!(managed.row(id).await.details.revoked_reason.as_deref(), Some("found in a log"));
+    }
+    for spared in [elder.id, spared.id, replaced.id] {
+        assert!(!is_revoked(&managed, spared).await);
+    }
+    let again = admin.revoke_with_descendants(leaked.id, None).await.unwrap();
+    assert!(again.is_empty());
+}
+
+#[tokio::test]
+async fn a_key_without_any_is_revoked_alone() {
+    let managed = Managed::new();
+    for new in [NewKey::named("nobody's"), plain(&["a"])] {
+        let key = managed.manager.create(new).await.unwrap().record;
+        let revoked = managed.manager.revoke_with_descendants(key.id, None).await.unwrap();
+        assert_eq!(revoked.len(), 1);
+        assert!(is_revoked(&managed, key.id).await);
+    }
+}
+
+/// A key is being made while its parent is revoked: after it was read, and before the new one is
+/// written.
+#[tokio::test]
+async fn a_key_that_was_revoked_meanwhile_has_made_none() {
+    for rotates in [false, true] {
+        let mut managed = Managed::new();
+        let leaked = managed.manager.create(plain(&["a"])).await.unwrap().record;
+        let other = managed.manager.create(plain(&["a"])).await.unwrap().record;
+        let (store, id) = (managed.store.clone(), leaked.id);
+        managed.manager = managed.manager.clone().with_events(move |event| {
+            if matches!(event.action, KeyAction::Created | KeyAction::Rotated) {
+                // A store in memory never waits.
+                let mut gone = KeyRecord::clone(&pollster(store.get(id)).unwrap().unwrap());
+                let revision = gone.revision;
+                (gone.revoked_at, gone.revision) = (Some(event.at), revision + 1);
+                pollster(store.update(&gone, revision)).unwrap();
+            }
+        });
+        let owner = with(&managed, &leaked);
+        let refused = if rotates {
+            owner.rotate(other.id, Grace::NONE).await
+        } else {
+            owner.create(plain(&["a"])).await
+        };
+        assert_eq!(why(refused), "beyond status");
+        let rows = managed.rows().await;
+        let made = rows.iter().find(|key| key.details.created_by == Some(id)).unwrap();
+        assert!(made.revoked_at.is_some());
+    }
+}
+
+fn pollster<T>(future: impl Future<Output = T>) -> T {
+    use futures_util::FutureExt as _;
+    future.now_or_never().expect("it never waits")
+}
