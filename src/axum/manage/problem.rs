@@ -1,6 +1,6 @@
 //! Errors as problem details (RFC 9457), of the same form as the layer's denials.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, num::NonZeroU32, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -20,7 +20,7 @@ pub(super) struct Problem {
     rotated_to: Option<KeyId>,
     remaining: Option<u64>,
     /// In seconds.
-    retry_after: Option<u64>,
+    retry_after: Option<NonZeroU32>,
 }
 
 /// What is sent of it.
@@ -99,6 +99,15 @@ impl Problem {
 
     pub(super) fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")
+    }
+
+    fn too_many_acts(retry_after: Duration) -> Self {
+        let seconds = retry_after.as_nanos().div_ceil(1_000_000_000);
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+        let seconds = NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN);
+        let detail = format!("Too many changes of API keys. Try again in {seconds} s.");
+        let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+        Self { retry_after: Some(seconds), ..problem }
     }
 
     /// axum adds `Allow`.
@@ -185,12 +194,7 @@ impl From<ManageError> for Problem {
                 );
                 Self { field: Some(field.to_owned()), ..problem }
             }
-            ManageError::TooManyActs { retry_after } => {
-                let seconds = retry_after.as_nanos().div_ceil(1_000_000_000).max(1);
-                let detail = format!("Too many changes of API keys. Try again in {seconds} s.");
-                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
-                Self { retry_after: Some(u64::try_from(seconds).unwrap_or(u64::MAX)), ..problem }
-            }
+            ManageError::TooManyActs { retry_after } => Self::too_many_acts(retry_after),
             ManageError::Store(error) if error.kind() == StoreErrorKind::Unsupported => Self::new(
                 StatusCode::NOT_IMPLEMENTED,
                 "not_supported",
@@ -234,9 +238,10 @@ impl IntoResponse for Problem {
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let unavailable = (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        let unavailable =
+            (self.status == StatusCode::SERVICE_UNAVAILABLE).then_some(NonZeroU32::MIN);
         if let Some(seconds) = self.retry_after.or(unavailable) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.get()));
         }
         response
     }
