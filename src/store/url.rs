@@ -171,11 +171,6 @@ pub(super) fn check_sqlite(url: &str) -> Result<(), ConfigError> {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn text(error: ConfigError) -> String {
-        error.to_string()
-    }
-
     #[cfg(feature = "postgres")]
     #[test]
     fn postgres_options() {
@@ -205,7 +200,7 @@ mod tests {
             ("postgres://h/d?schema=a&options[search_path]=b", "`schema`"),
             ("postgres://h/d#sslmode=require", "`#`"),
         ] {
-            let text = text(postgres(url).unwrap_err());
+            let text = postgres(url).unwrap_err().to_string();
             assert!(text.contains(option), "{url}: {text}");
         }
     }
@@ -221,7 +216,7 @@ mod tests {
             "postgres://u:1#hunter2@h/d",
             "postgres://h/d?hunter2%20=1",
         ] {
-            let text = text(postgres(url).unwrap_err());
+            let text = postgres(url).unwrap_err().to_string();
             assert!(!text.contains("hunter2"), "{url}: {text}");
         }
     }
@@ -238,7 +233,7 @@ mod tests {
             ("mysql://h/d?charset=latin1", "`charset`"),
             ("mysql://h/d?schema=a", "`schema`"),
         ] {
-            let text = text(mysql(url).unwrap_err());
+            let text = mysql(url).unwrap_err().to_string();
             assert!(text.contains(option), "{url}: {text}");
         }
     }
@@ -258,7 +253,7 @@ mod tests {
             ("redis://h/0?ssl_cert_reqs=none", "`ssl_cert_reqs`"),
             ("rediss://h#secure", "`#`"),
         ] {
-            let text = text(check_redis(url).unwrap_err());
+            let text = check_redis(url).unwrap_err().to_string();
             assert!(text.contains(option), "{url}: {text}");
         }
     }

@@ -62,7 +62,7 @@ async fn a_subscription_does_not_stay_with_a_replica() {
     let Some((server, successor)) = two_servers() else { return };
     let name = Name::of(&server.url()).await;
     let bus = RedisInvalidations::connect(name.url()).await.unwrap();
-    let bus = bus.with_keep_alive(Duration::from_millis(50), Duration::from_secs(60));
+    let bus = bus.with_keep_alive(Duration::from_millis(50), Duration::from_mins(1));
     let mut subscription = bus.subscribe().await.unwrap();
     bus.publish(&[digest(1)]).await.unwrap();
     assert_eq!(subscription.next().await.unwrap(), [digest(1)]);
