@@ -211,7 +211,12 @@ fn judge(
     {
         return reject_key(RejectionKind::AddressNotAllowed, &record);
     }
-    // 10. Limits.
+    // 10. Limits. A key with one that this layer cannot count is not let in without it.
+    if let Some(details) = details
+        && !details.needs().without(config.enforced).is_empty()
+    {
+        return limits::unenforceable(config, &record);
+    }
     if config.rate_limits.is_some() || config.credits.is_some() {
         return limits::check(config, request, attempt, record);
     }

@@ -6,7 +6,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version, re
 
 use crate::{
     Clock, Credits, EventId, FailureThrottle, KeyAction, KeyEvent, KeyFormat, KeyHasher, KeySource,
-    Precedence, RateLimits, Rejection, RejectionKind, UsageRecorder,
+    Needs, Precedence, RateLimits, Rejection, RejectionKind, UsageRecorder,
     attached::LayerId,
     authenticate::Admission,
     cache_headers::CacheCare,
@@ -42,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) throttle: Option<FailureThrottle>,
     pub(crate) rate_limits: Option<RateLimits>,
     pub(crate) credits: Option<Credits>,
+    /// What keys may need: what this layer enforces, and what it was told to pass over.
+    pub(crate) enforced: Needs,
     pub(crate) usage: Option<UsageRecorder>,
     /// Off when the application looks after caches itself.
     pub(crate) cache_headers: bool,

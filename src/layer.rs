@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 use crate::{
-    ApiKeyAuth, Clock, Credits, FailureThrottle, KeyEvent, KeyFormat, KeyHasher, KeySource,
+    ApiKeyAuth, Clock, Credits, FailureThrottle, KeyEvent, KeyFormat, KeyHasher, KeySource, Needs,
     PassPreflightsLayer, Precedence, RateLimits, RejectionResponse, RequestHead, SystemClock,
     UsageRecorder,
     attached::LayerId,
@@ -75,6 +75,7 @@ impl ApiKeyLayer {
             throttle: None,
             rate_limits: None,
             credits: None,
+            enforced: Needs::NONE,
             usage: None,
             cache_headers: true,
             vary: None,
@@ -298,13 +299,33 @@ impl ApiKeyLayer {
 
     /// Limits how many requests a key may make, and tells callers how many are left.
     pub fn with_rate_limits(self, limits: RateLimits) -> Self {
-        self.with(|config| config.rate_limits = Some(limits))
+        self.with(|config| {
+            config.rate_limits = Some(limits);
+            config.enforced = config.enforced.and(Needs::LIMITS);
+        })
     }
 
     /// Spends the credits of keys that have some, and tells callers what is left of them in
     /// `Credits-Remaining`.
     pub fn with_credits(self, credits: Credits) -> Self {
-        self.with(|config| config.credits = Some(credits))
+        self.with(|config| {
+            config.credits = Some(credits);
+            config.enforced = config.enforced.and(Needs::CREDITS);
+        })
+    }
+
+    /// Lets in keys that have rate limits of their own, without counting, where this layer has no
+    /// [`RateLimits`]: they are counted elsewhere, by a gateway or another layer.
+    ///
+    /// Without this, such a key is refused as `store_unavailable` (503), and an error is logged: a
+    /// restriction that nothing enforces is none.
+    pub fn ignoring_limits(self) -> Self {
+        self.with(|config| config.enforced = config.enforced.and(Needs::LIMITS))
+    }
+
+    /// The same for keys that spend credits, where this layer has no [`Credits`].
+    pub fn ignoring_credits(self) -> Self {
+        self.with(|config| config.enforced = config.enforced.and(Needs::CREDITS))
     }
 
     /// Has callers wait who send too many bad keys, before any is looked up. It takes their

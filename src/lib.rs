@@ -213,7 +213,9 @@ pub use owner::{
     Owner, OwnerError, OwnerGate, OwnerLayer, OwnerResolver, ResolveOwner, ResolveOwnerFuture,
 };
 pub use preflights::{PassPreflights, PassPreflightsLayer};
-pub use record::{Details, KeyDetails, KeyRecord, KeyStatus, LegacyHash, Metadata, Rotation};
+pub use record::{
+    Details, KeyDetails, KeyRecord, KeyStatus, LegacyHash, Metadata, Needs, Rotation,
+};
 pub use rejection::{Rejection, RejectionKind, RejectionResponse};
 pub use scope::{
     InvalidScope, RequireScopes, RequireScopesFuture, RequireScopesLayer, Scope, ScopeRule, Scopes,

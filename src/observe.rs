@@ -15,7 +15,7 @@ use std::path::Path;
 use crate::OwnerError;
 #[cfg(feature = "file")]
 use crate::store::FileError;
-use crate::{KeyId, Rejection, store::StoreError};
+use crate::{KeyId, Needs, Rejection, store::StoreError};
 
 /// A request was denied. The service's own trouble is a warning; a caller's is for debugging.
 pub(crate) fn denied(rejection: &Rejection) {
@@ -54,6 +54,31 @@ fn count_denial(kind: crate::RejectionKind) {
     if let Some(key) = KEYS.get(kind as usize) {
         with_recorder(|recorder| recorder.register_counter(key, &METADATA)).increment(1);
     }
+}
+
+/// A key was refused because this layer cannot enforce one of its restrictions. It is a mistake in
+/// the wiring or an old program, so it is an error; at most one in ten seconds, since every request
+/// with such a key comes here.
+pub(crate) fn unenforceable(key: KeyId, needs: Needs) {
+    #[cfg(feature = "tracing")]
+    {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        use std::time::SystemTime;
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs());
+        let due = |next| (next <= now || next > now + 10).then_some(now + 10);
+        if NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due).is_ok() {
+            tracing::error!(
+                %key,
+                %needs,
+                "a key has a restriction that this layer does not enforce, and is refused; give the \
+                 layer RateLimits or Credits, or say `ignoring_limits` or `ignoring_credits`"
+            );
+        }
+    }
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_unenforceable_total").increment(1);
 }
 
 /// Keys could not be read or written for a caller who manages them.

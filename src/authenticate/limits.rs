@@ -10,8 +10,19 @@ use crate::{
     KeyRecord, Rejection, RequestHead, Spend,
     config::Config,
     limit::{Consumption, LimitReport, Limited},
-    store::StoreError,
+    observe,
+    store::{StoreError, StoreErrorKind},
 };
+
+/// The denial of a key with a restriction that this layer cannot enforce.
+#[cold]
+pub(super) fn unenforceable(config: &Config, record: &Arc<KeyRecord>) -> Outcome {
+    let needs = record.details.needs().without(config.enforced);
+    observe::unenforceable(record.id, needs);
+    let error = StoreError::new(StoreErrorKind::Unsupported)
+        .with_source(format!("the key needs {needs}, which this layer does not enforce"));
+    Outcome::Reject(Rejection::from_store_error(error).with_record(record))
+}
 
 /// Whether the rate limits let a request in, and then the rest.
 pub(super) fn check(

@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::Metadata;
+use super::{Metadata, Needs};
 use crate::{KeyDigest, KeyId, Limits, Text, Timestamp};
 
 /// The fields that most keys leave empty. Reads and writes like [`KeyDetails`].
@@ -44,6 +44,9 @@ pub struct KeyDetails {
     /// The key spends credits: the [epoch](crate::Balance::epoch) of its line's balance. `None`:
     /// it spends none.
     pub credits: Option<u64>,
+    /// What a later version of this crate restricts the key with, which this one does not know.
+    /// What [is known](Self::needs) follows from the other fields.
+    pub unknown_needs: Needs,
     /// The application's own data.
     pub metadata: Metadata,
     /// Networks the key may be used from. Empty: from anywhere.
@@ -93,6 +96,16 @@ pub struct Rotation {
     pub grace_after_use: Option<u64>,
     /// Whether keys before this one wait for its first use.
     pub is_awaited: bool,
+}
+
+impl KeyDetails {
+    /// What a program must be able to enforce to let the key in.
+    #[inline]
+    pub fn needs(&self) -> Needs {
+        let limits = if self.limits.is_empty() { Needs::NONE } else { Needs::LIMITS };
+        let credits = if self.credits.is_some() { Needs::CREDITS } else { Needs::NONE };
+        self.unknown_needs.and(limits).and(credits)
+    }
 }
 
 impl Details {

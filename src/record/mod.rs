@@ -1,12 +1,16 @@
 //! [`KeyRecord`]: a key as stored, and whether it may be used.
 
 mod details;
+mod needs;
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-pub use self::details::{Details, KeyDetails, LegacyHash, Rotation};
+pub use self::{
+    details::{Details, KeyDetails, LegacyHash, Rotation},
+    needs::Needs,
+};
 use crate::{KeyDigest, KeyId, OwnerId, RejectionKind, Scopes, Text, Timestamp, usage::UseCounter};
 
 /// The application's own data about a key: a JSON object.

@@ -213,6 +213,10 @@ $ sed 's/"export_version":1/"export_version":2/' keys.jsonl | tower-api-key impo
 line 1: export_version must be 1
 $ sed 's/"name"/"more":1,"name"/' keys.jsonl | tower-api-key import - 2>&1 | head -n 1
 line 1: has a column that no export has
+$ sed 's/"unknown_needs":0/"unknown_needs":1/' keys.jsonl | tower-api-key import - 2>&1 | head -n 1
+line 1: unknown_needs is not what an export has there
+$ sed 's/"unknown_needs":0/"unknown_needs":9223372036854775808/' keys.jsonl | tower-api-key import - 2>&1 | head -n 1
+line 1: unknown_needs is not what an export has there
 $ sed 's/"scopes":\[\]/"scopes":"a"/' keys.jsonl | tower-api-key import - 2>&1 | head -n 1
 line 1: has a value that is not one of its column
 $ sed 's/,\[\],/,x,/' keys.csv | tower-api-key import - 2>&1 | head -n 1

@@ -210,8 +210,8 @@ $ KEY=$(tower-api-key create --name 'a "name", with all' --owner user-1 --scope 
 $ tower-api-key create --name off > /dev/null 2>&1
 $ tower-api-key update $(tower-api-key list --limit 1 --json | cut -d '"' -f 4) --disable > /dev/null 2>&1
 $ tower-api-key export --owner user-1
-key_prefix,name,user_id,scopes,is_active,expires_at,last_used_at,created_at,description,tier,limits,credits,not_before,allowed_addresses,metadata,revoked_at,revoked_reason,rotation,id,updated_at,use_count,last_used_from,revision,created_by,disabled_by_owner,export_version
-<start>,"a ""name"", with all",user-1,"[""a:b"",""c:*""]",true,2040-01-01T23:59:59.999Z,,<time>,text,basic,"[{""burst"":100,""name"":""minute"",""requests"":100,""window_seconds"":60},{""burst"":2,""name"":""day"",""requests"":5,""window_seconds"":86400}]","{""balance"":{""epoch"":0,""granted"":0,""next_refill_at"":""<time>"",""refill"":{""amount"":7,""interval"":""month""},""remaining"":5,""revision"":0,""since"":""<time>""},""epoch"":0}",,"[""10.0.0.0/8""]","{""a"":[1]}",,,,<id-1>,<time>,0,,0,,false,1
+key_prefix,name,user_id,scopes,is_active,expires_at,last_used_at,created_at,description,tier,limits,credits,not_before,allowed_addresses,metadata,revoked_at,revoked_reason,rotation,id,updated_at,use_count,last_used_from,revision,created_by,disabled_by_owner,unknown_needs,export_version
+<start>,"a ""name"", with all",user-1,"[""a:b"",""c:*""]",true,2040-01-01T23:59:59.999Z,,<time>,text,basic,"[{""burst"":100,""name"":""minute"",""requests"":100,""window_seconds"":60},{""burst"":2,""name"":""day"",""requests"":5,""window_seconds"":86400}]","{""balance"":{""epoch"":0,""granted"":0,""next_refill_at"":""<time>"",""refill"":{""amount"":7,""interval"":""month""},""remaining"":5,""revision"":0,""since"":""<time>""},""epoch"":0}",,"[""10.0.0.0/8""]","{""a"":[1]}",,,,<id-1>,<time>,0,,0,,false,0,1
 $ tower-api-key export --with-digests > keys.csv
 $ tower-api-key export --with-digests --json > keys.jsonl
 $ cut -d '"' -f 4 keys.jsonl

@@ -12,7 +12,8 @@ use proptest::{
 };
 use serde_json::Value;
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, LegacyHash, Limit, Limits, Quota, Rotation, Scopes, Timestamp,
+    KeyDigest, KeyId, KeyRecord, LegacyHash, Limit, Limits, Needs, Quota, Rotation, Scopes,
+    Timestamp,
 };
 
 pub(crate) fn any_record() -> impl Strategy<Value = KeyRecord> {
@@ -21,7 +22,7 @@ pub(crate) fn any_record() -> impl Strategy<Value = KeyRecord> {
     let times = (any_time(), any_time(), option::of(any_time()), option::of(any_time()));
     let ends = (option::of(any_time()), option::of(any_text()), option::of(any_time()));
     let counts = (0..=i64::MAX as u64, 0..=i64::MAX as u64, any::<bool>());
-    let issued = (option::of(any::<[u8; 16]>()), any::<bool>());
+    let issued = (option::of(any::<[u8; 16]>()), any::<bool>(), 0..1_u64 << 61);
     let limited = (any_limits(), option::of(0..=i64::MAX as u64), option::of(any::<IpAddr>()));
     let data = (scopes, any_metadata(), vec(any_network(), 0..4), option::of(any_text()));
     let ids = (any::<[u8; 16]>(), any::<[u8; 32]>(), option::of(any::<[u8; 32]>()));
@@ -47,6 +48,8 @@ pub(crate) fn any_record() -> impl Strategy<Value = KeyRecord> {
         (details.limits, details.credits, details.last_used_from) = limited;
         details.created_by = issued.0.map(KeyId::from_bytes);
         details.disabled_by_owner = issued.1;
+        // The two lowest are known.
+        details.unknown_needs = Needs::from_bits(issued.2 << 2);
         details.request = ids.2.map(KeyDigest::from_bytes);
         details.legacy_hash = hash.map(LegacyHash::new);
         details.rotation = rotation;

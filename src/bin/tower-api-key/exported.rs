@@ -14,8 +14,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 use tower_api_key::{
-    Balance, ImportKey, KeyDigest, KeyId, KeyRecord, LegacyHash, Limits, Metadata, NewKey, OwnerId,
-    Refill, RestoreKey, Rotation, Scopes, Text, Timestamp,
+    Balance, ImportKey, KeyDigest, KeyId, KeyRecord, LegacyHash, Limits, Metadata, Needs, NewKey,
+    OwnerId, Refill, RestoreKey, Rotation, Scopes, Text, Timestamp,
 };
 
 /// A row, by column.
@@ -32,7 +32,7 @@ pub(crate) enum Cell {
 }
 
 /// The columns, in their order.
-pub(crate) const COLUMNS: [(&str, Cell); 28] = [
+pub(crate) const COLUMNS: [(&str, Cell); 29] = [
     ("key_hash", Cell::Text),
     ("key_prefix", Cell::Text),
     ("name", Cell::Text),
@@ -59,6 +59,7 @@ pub(crate) const COLUMNS: [(&str, Cell); 28] = [
     ("revision", Cell::Json),
     ("created_by", Cell::Text),
     ("disabled_by_owner", Cell::Json),
+    ("unknown_needs", Cell::Json),
     ("request", Cell::Text),
     (VERSION, Cell::Json),
 ];
@@ -98,6 +99,8 @@ pub(crate) struct Exported {
     revision: u64,
     created_by: Option<KeyId>,
     disabled_by_owner: bool,
+    /// The bits of [`Needs`] that the exporting program did not know.
+    unknown_needs: u64,
     /// What the request that created the key hashes to, in hexadecimal, where digests are written.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[allow(clippy::option_option, reason = "it is left out, or there is none, or there is one")]
@@ -175,6 +178,7 @@ impl Exported {
             revision: record.revision,
             created_by: details.created_by,
             disabled_by_owner: details.disabled_by_owner,
+            unknown_needs: details.unknown_needs.bits(),
             request: with_digests.then(request),
             export_version: THIS_VERSION,
         }
@@ -230,6 +234,13 @@ impl Exported {
         details.last_used_from = self.last_used_from;
         details.created_by = self.created_by;
         details.disabled_by_owner = self.disabled_by_owner;
+        details.unknown_needs = Needs::from_bits(self.unknown_needs);
+        // A restriction that this program knows, and the exporting one did not, is missing from the
+        // row: the key would come back without it. Databases keep the bits as a signed number.
+        let is_kept = i64::try_from(self.unknown_needs).is_ok();
+        if !is_kept || details.unknown_needs.unknown() != details.unknown_needs {
+            return Err(bad("unknown_needs"));
+        }
         details.legacy_hash = legacy_hash;
         if let Some(request) = self.request.flatten() {
             details.request = Some(KeyDigest::from_hex(&request).ok_or_else(|| bad("request"))?);

@@ -129,6 +129,9 @@ async fn ask(
         .with_sources([KeySource::x_api_key()])
         .with_formats(formats)
         .with_hasher(hasher)
+        // They are for the service to count.
+        .ignoring_limits()
+        .ignoring_credits()
         .with_client_address(move |_| address);
     let scopes = RequireScopesLayer::all(args.scope.iter().map(Scope::as_str));
     let scopes = scopes.map_err(|error| Failure::Usage(error.to_string()))?;

@@ -12,13 +12,14 @@ use crate::store::{
 };
 
 impl Schema for Postgres {
-    const MIGRATIONS: [Migration; 6] = [
+    const MIGRATIONS: [Migration; 7] = [
         Migration { makes: Some(""), sql: include_str!("1_keys.sql") },
         Migration { makes: Some("_events"), sql: include_str!("2_management.sql") },
         Migration { makes: Some("_credits"), sql: include_str!("3_credits.sql") },
         Migration { makes: Some("_usage"), sql: include_str!("4_usage.sql") },
         Migration { makes: None, sql: include_str!("5_owners.sql") },
         Migration { makes: Some("_requests"), sql: include_str!("6_requests.sql") },
+        Migration { makes: None, sql: include_str!("7_needs.sql") },
     ];
 
     const BOOKKEEPING: &'static str = "CREATE TABLE IF NOT EXISTS \"api_keys_schema\" \

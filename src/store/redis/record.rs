@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use crate::{
-    Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, OwnerId, Rotation, Scopes, Text,
-    Timestamp,
+    Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Needs, OwnerId, Rotation, Scopes,
+    Text, Timestamp,
 };
 
 pub(super) fn write(record: &KeyRecord) -> String {
@@ -20,6 +20,7 @@ pub(super) fn write(record: &KeyRecord) -> String {
     let time = |time: Option<Timestamp>| time.map(|time| Value::from(time.as_unix_millis()));
     let id = |id: Option<KeyId>| id.map(|id| Value::from(id.to_string()));
     let details = &*record.details;
+    let needs = details.needs();
     let rotation = &details.rotation;
     let addresses = details.allowed_addresses.iter().map(ToString::to_string);
     let scopes = record.scopes.iter().map(ToString::to_string);
@@ -54,6 +55,7 @@ pub(super) fn write(record: &KeyRecord) -> String {
         ("is_awaited", rotation.is_awaited.then_some(Value::Bool(true))),
         ("request", details.request.map(|request| Value::from(request.to_hex()))),
         ("created_by", id(details.created_by)),
+        ("needs", (!needs.is_empty()).then(|| Value::from(needs.bits().to_string()))),
         ("disabled_by_owner", details.disabled_by_owner.then_some(Value::Bool(true))),
         ("legacy_hash", optional(details.legacy_hash.as_ref().map(LegacyHash::expose))),
         ("revision", text(&record.revision.to_string())),
@@ -116,6 +118,7 @@ pub(super) fn read(
     record.revoked_at = fields.time("revoked_at")?;
     let (last_used_at, last_used_from) = read_last_use(last_used.unwrap_or_default())?;
     record.last_used_at = last_used_at;
+    let needs = fields.optional("needs", |value| value.as_str()?.parse().ok())?;
     record.details = Details::from(KeyDetails {
         description: fields.text("description")?,
         tier: fields.text("tier")?,
@@ -139,6 +142,7 @@ pub(super) fn read(
         },
         request: fields.optional("request", |value| KeyDigest::from_hex(value.as_str()?))?,
         created_by: fields.id("created_by")?,
+        unknown_needs: needs.map(Needs::from_bits).unwrap_or_default().unknown(),
         disabled_by_owner: fields
             .optional("disabled_by_owner", |value| value.as_bool())?
             .unwrap_or(false),

@@ -8,12 +8,13 @@ use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::Value;
 use crate::{
-    Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, OwnerId, Rotation, Timestamp,
+    Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Needs, OwnerId, Rotation,
+    Timestamp,
     store::{KeyUse, StoreError, StoreErrorKind},
 };
 
 /// The columns that an update writes, in the order of [`changing`].
-pub(in crate::store) const CHANGING: [&str; 30] = [
+pub(in crate::store) const CHANGING: [&str; 31] = [
     "digest",
     "start",
     "name",
@@ -44,6 +45,7 @@ pub(in crate::store) const CHANGING: [&str; 30] = [
     "credits",
     "created_by",
     "owner_disabled_revision",
+    "needs",
 ];
 
 /// The columns that only an insert writes, in the order of [`fixed`].
@@ -91,6 +93,7 @@ pub(super) fn changing(record: &KeyRecord) -> [Value<'_>; CHANGING.len()] {
         Value::Number(details.credits.map(count)),
         id(details.created_by.as_ref()),
         Value::Number(details.disabled_by_owner.then(|| count(record.revision))),
+        Value::from(count(details.needs().bits())),
     ]
 }
 
@@ -221,6 +224,7 @@ where
         limits: from_json("limits", text("limits")?)?,
         credits: credits.map(|epoch| unsigned("credits", epoch)).transpose()?,
         created_by: optional_id("created_by")?,
+        unknown_needs: Needs::from_bits(unsigned("needs", number("needs")?)?).unknown(),
         // Of an earlier revision, it is not about the row as it is now.
         disabled_by_owner: owner_disabled == Some(number("revision")?),
         last_used_from: last_used_from.map_err(|error| unreadable("last_used_from", error))?,

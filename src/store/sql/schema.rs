@@ -26,7 +26,7 @@ impl Migration {
 /// How a database keeps its schema.
 pub(in crate::store) trait Schema: Dialect {
     /// What leads from one version to the next.
-    const MIGRATIONS: [Migration; 6];
+    const MIGRATIONS: [Migration; 7];
 
     /// Makes the table `api_keys_schema`, if it is not there. A row whose `applied_at` is empty is
     /// a migration that was begun.

@@ -5,6 +5,7 @@ mod counted;
 mod credits;
 mod failures;
 mod fields;
+mod needs;
 mod outage;
 
 use std::time::Duration;

@@ -30,7 +30,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::json;
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, Limit, Limits, Quota, Scopes, Timestamp, nonzero,
+    KeyDigest, KeyId, KeyRecord, Limit, Limits, Needs, Quota, Scopes, Timestamp, nonzero,
     store::{KeyRepository, StoreError, StoreErrorKind},
 };
 
@@ -187,6 +187,7 @@ pub(crate) fn full(number: u64) -> KeyRecord {
     record.last_used_at = Some(at(1_795_000_000_999));
     record.details.limits = limits();
     record.details.credits = Some((1 << 53) + 1);
+    record.details.unknown_needs = Needs::from_bits(1 << 62);
     record.details.last_used_from = Some("2001:db8::ffff:0:1".parse().unwrap());
     record.details.created_by = Some(KeyId::from_bytes([0xfe; 16]));
     record.details.disabled_by_owner = true;

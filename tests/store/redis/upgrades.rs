@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    KeyRecord, Limits, Rotation,
+    KeyRecord, Limits, Needs, Rotation,
     store::{Changes, KeyRepository, KeyStore, ListQuery, RedisStore, StoreErrorKind, Update},
 };
 
@@ -63,6 +63,7 @@ fn old_indexed(number: u64) -> KeyRecord {
     (record.details.limits, record.details.credits) = (Limits::default(), None);
     record.details.last_used_from = None;
     (record.details.created_by, record.details.disabled_by_owner) = (None, false);
+    record.details.unknown_needs = Needs::NONE;
     record
 }
 

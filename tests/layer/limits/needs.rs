@@ -1,0 +1,70 @@
+//! Keys with a restriction that a layer cannot enforce are refused, unless it says so by name.
+
+use tower_api_key::{
+    ApiKeyLayer, Credits, KeyRecord, Limit, Limits, LocalLimiter, Needs, Quota, RateLimits,
+    nonzero,
+    store::{KeyRepository, MemoryStore},
+};
+
+use super::super::support::{KEY, record_with, send_waiting, with_key};
+
+fn limited(record: &mut KeyRecord) {
+    let limit = Limit::new("minute", Quota::per_minute(nonzero!(9))).unwrap();
+    record.details.limits = Limits::new([limit]).unwrap();
+}
+
+fn spending(record: &mut KeyRecord) {
+    record.details.credits = Some(0);
+}
+
+fn tiered(record: &mut KeyRecord) {
+    record.details.tier = Some("gold".into());
+}
+
+fn newer(record: &mut KeyRecord) {
+    record.details.unknown_needs = Needs::from_bits(1 << 40);
+}
+
+/// What a layer makes of a key like this, as its code.
+async fn outcome(change: fn(&mut KeyRecord), layer: impl Fn(ApiKeyLayer) -> ApiKeyLayer) -> String {
+    let store = MemoryStore::new();
+    store.insert(&record_with(KEY, change)).await.unwrap();
+    let layer = layer(ApiKeyLayer::new(store));
+    send_waiting(&layer, with_key(KEY)).await.outcome().clone()
+}
+
+#[tokio::test]
+async fn a_restriction_that_nothing_enforces_lets_nobody_in() {
+    let refused = "store_unavailable";
+    let limits = || RateLimits::new(LocalLimiter::new());
+    let credits = || Credits::new(MemoryStore::new());
+    for (change, bare, told) in [
+        (limited as fn(&mut KeyRecord), refused, "admitted"),
+        (spending, refused, "admitted"),
+        // A name is not a restriction by itself.
+        (tiered, "admitted", "admitted"),
+        // What nobody here knows, nobody can pass over.
+        (newer, refused, refused),
+    ] {
+        assert_eq!(outcome(change, |layer| layer).await, bare);
+        let ignoring = |layer: ApiKeyLayer| layer.ignoring_limits().ignoring_credits();
+        assert_eq!(outcome(change, ignoring).await, told);
+    }
+    assert_eq!(outcome(limited, |layer| layer.with_rate_limits(limits())).await, "admitted");
+    assert_eq!(outcome(limited, |layer| layer.with_credits(credits())).await, refused);
+    assert_eq!(outcome(limited, ApiKeyLayer::ignoring_credits).await, refused);
+    assert_eq!(outcome(spending, |layer| layer.with_rate_limits(limits())).await, refused);
+    assert_eq!(outcome(spending, ApiKeyLayer::ignoring_limits).await, refused);
+    // There is no balance, which is what it says then.
+    assert_eq!(outcome(spending, |layer| layer.with_credits(credits())).await, "credits_exhausted");
+}
+
+/// An earlier step comes first: a revoked key is that, whatever it needs.
+#[tokio::test]
+async fn earlier_steps_come_first() {
+    let ended = |record: &mut KeyRecord| {
+        newer(record);
+        record.disabled = true;
+    };
+    assert_eq!(outcome(ended, |layer| layer).await, "disabled_key");
+}
