@@ -47,6 +47,7 @@ fn refused(url: &str, name: &str, problem: &'static str) -> ConfigError {
     ConfigError::StoreOption { option, problem }
 }
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
 fn no_fragment(url: &str, fragment: &str) -> Result<(), ConfigError> {
     match fragment {
         "" => Ok(()),
