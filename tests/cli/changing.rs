@@ -178,7 +178,7 @@ $ tower-api-key create --name first --owner user-1 --scope orders:read 2>/dev/nu
 $ tower-api-key create --name second --owner user-1 2>/dev/null >/dev/null
 $ tower-api-key create --name has --owner user-1 --scope 'keys:*' 2>/dev/null >/dev/null
 $ ID=$(tower-api-key create --name gone --owner user-1 --json | cut -d '"' -f 4)
-$ tower-api-key revoke $ID >/dev/null
+$ tower-api-key revoke $ID 2>/dev/null >/dev/null
 $ tower-api-key create --name other --owner user-2 2>/dev/null >/dev/null
 $ tower-api-key add-scope --owner user-1 --scope keys:read,keys:write
 Changed 2 keys.
