@@ -16,6 +16,8 @@ pub(super) struct Access {
     /// What the owner who holds the handle may not go beyond; an administrator or the application
     /// holds it if there is none.
     pub(super) bounds: Option<Arc<OwnerBounds>>,
+    /// A key is changed only while it has this revision.
+    pub(super) revision: Option<u64>,
     pub(super) actor: Option<Text>,
     pub(super) address: Option<IpAddr>,
 }
@@ -79,6 +81,35 @@ impl KeyManager {
         self.handle(|access| access.address = Some(address.to_canonical()))
     }
 
+    /// A handle that changes a key only while it has this [`revision`](KeyRecord::revision), so that
+    /// two people do not undo each other's changes: any other is
+    /// [`RevisionMismatch`](ManageError::RevisionMismatch), and nothing is written. It holds to the
+    /// write itself, whatever happens between reading and writing.
+    ///
+    /// It is for one change of one key: for [`update`](Self::update), [`disable`](Self::disable),
+    /// [`enable`](Self::enable), [`revoke`](Self::revoke), [`delete`](Self::delete),
+    /// [`rotate`](Self::rotate), [`top_up`](Self::top_up) and [`deduct`](Self::deduct). Everything
+    /// else pays no attention to it.
+    ///
+    /// ```
+    /// use tower_api_key::{KeyManager, ManageError, NewKey, store::MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = KeyManager::new(MemoryStore::new());
+    /// let seen = manager.create(NewKey::named("CI of the shop")).await?.record;
+    /// // … and meanwhile, at another desk:
+    /// manager.disable(seen.id).await?;
+    ///
+    /// let refused = manager.if_revision(seen.revision).revoke(seen.id, None).await;
+    /// assert!(matches!(refused, Err(ManageError::RevisionMismatch)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn if_revision(&self, revision: u64) -> Self {
+        self.handle(|access| access.revision = Some(revision))
+    }
+
     pub(super) fn handle(&self, change: impl FnOnce(&mut Access)) -> Self {
         let mut handle = self.clone();
         change(&mut handle.access);
@@ -89,6 +120,15 @@ impl KeyManager {
 impl Access {
     pub(super) fn sees(&self, record: &KeyRecord) -> bool {
         self.owners.iter().all(|owner| record.owner.as_ref() == Some(owner))
+    }
+
+    /// Whether this handle may change the key as it is. Whoever writes it back must expect the
+    /// revision of this very record.
+    pub(super) fn check_revision(&self, record: &KeyRecord) -> Result<(), ManageError> {
+        match self.revision {
+            Some(expected) if expected != record.revision => Err(ManageError::RevisionMismatch),
+            _ => Ok(()),
+        }
     }
 
     /// Whose keys are meant, where those of `wanted` are asked for, or all that there are here.

@@ -21,20 +21,17 @@ impl From<KeyAction> for Done {
 }
 
 impl KeyManager {
-    /// Reads a key, changes it and writes it back, again if somebody else changed it meanwhile;
-    /// but only from the `expected` revision, if there is one.
+    /// Reads a key, changes it and writes it back, again if it was changed elsewhere meanwhile; but
+    /// only from the revision of this handle, if it has one.
     pub(super) async fn change(
         &self,
         id: KeyId,
-        expected: Option<u64>,
         change: impl Fn(&mut KeyRecord, Timestamp) -> Result<Done, ManageError>,
     ) -> Result<Arc<KeyRecord>, ManageError> {
         let mut is_counted = false;
         loop {
             let old = self.get(id).await?;
-            if expected.is_some_and(|expected| expected != old.revision) {
-                return Err(ManageError::RevisionMismatch);
-            }
+            self.access.check_revision(&old)?;
             let now = self.clock.now();
             let mut new = KeyRecord::clone(&old);
             let done = change(&mut new, now)?;

@@ -73,9 +73,7 @@ impl KeyManager {
         loop {
             let line = self.line_of(id).await?;
             let Some(key) = line.first() else { return Err(ManageError::NotFound) };
-            if patch.if_revision.is_some_and(|expected| expected != key.revision) {
-                return Err(ManageError::RevisionMismatch);
-            }
+            self.access.check_revision(key)?;
             let now = self.clock.now();
             let mut changes = Changes::default();
             let mut epoch = None;

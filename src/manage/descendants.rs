@@ -24,6 +24,9 @@ impl KeyManager {
         reason: Option<&str>,
     ) -> Result<Vec<Arc<KeyRecord>>, ManageError> {
         let key = self.get(id).await?;
+        self.access.check_revision(&key)?;
+        // The revision is the key's own.
+        let others = self.handle(|access| access.revision = None);
         let mut revoked = Vec::new();
         if key.revoked_at.is_none() {
             revoked.push(self.revoke(id, reason).await?);
@@ -39,7 +42,7 @@ impl KeyManager {
                 let page = self.repository.list(&query).await?;
                 for other in page.items.iter().filter(|other| other.revoked_at.is_none()) {
                     if other.id != id && family.includes(self, other).await? {
-                        revoked.push(self.revoke(other.id, reason).await?);
+                        revoked.push(others.revoke(other.id, reason).await?);
                     }
                 }
                 match page.next {

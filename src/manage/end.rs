@@ -14,7 +14,7 @@ impl KeyManager {
         reason: Option<&str>,
     ) -> Result<Arc<KeyRecord>, ManageError> {
         reason.map_or(Ok(()), |reason| validate::text("reason", reason))?;
-        self.change(id, None, |record, now| {
+        self.change(id, |record, now| {
             if record.revoked_at.is_none() {
                 record.revoked_at = Some(now);
                 if let Some(reason) = reason {
@@ -28,7 +28,7 @@ impl KeyManager {
 
     /// Deletes a key: from now on nothing finds it. Its row stays for audit until it is purged.
     pub async fn delete(&self, id: KeyId) -> Result<(), ManageError> {
-        self.change(id, None, |record, now| {
+        self.change(id, |record, now| {
             record.details.deleted_at = Some(now);
             Ok(KeyAction::Deleted.into())
         })

@@ -112,6 +112,7 @@ impl KeyManager {
             if let Some(to) = self.done_before(request.as_ref()).await? {
                 return Err(ManageError::AlreadyRotated { to });
             }
+            self.access.check_revision(&old)?;
             let now = self.clock.now();
             if let Some(to) = old.details.rotation.to
                 && self.is_in_force(to, now).await?

@@ -200,6 +200,7 @@ impl KeyManager {
             if let Some(done) = self.done_before::<Outcome>(request.as_ref()).await? {
                 return Ok(done.into());
             }
+            self.access.check_revision(key)?;
             let balances = self.repository.balances(&[lineage]).await?;
             let Some(old) = balances.of(lineage).filter(|_| spends(key)) else {
                 return Err(ManageError::NoCredits);

@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// What to change about a key. `None` leaves a field as it is; for fields that a key may lack,
-/// `Some(None)` takes it away.
+/// `Some(None)` takes it away. To change it only if it is still what was seen, see
+/// [`if_revision`](KeyManager::if_revision).
 ///
 /// ```
 /// use tower_api_key::KeyPatch;
@@ -21,9 +22,6 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyPatch {
-    /// Changes the key only if it still has this [`revision`](KeyRecord::revision), so that two
-    /// people do not undo each other's changes.
-    pub if_revision: Option<u64>,
     /// See [`NewKey::name`](super::NewKey::name).
     pub name: Option<String>,
     /// See [`NewKey::description`](super::NewKey::description).
@@ -86,7 +84,7 @@ impl KeyManager {
         if let Some(credits) = patch.credits {
             return self.set_credits(id, &patch, credits).await;
         }
-        self.change(id, patch.if_revision, |record, _| {
+        self.change(id, |record, _| {
             let old = record.clone();
             self.patch(record, &patch)?;
             Ok(done(&old, record))
@@ -120,7 +118,7 @@ impl KeyManager {
     /// [owner](Self::within_bounds) switches on again. Does not ask whether its other fields are valid, which those of
     /// a key that something else has written need not be.
     pub async fn disable(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
-        self.change(id, None, |record, _| {
+        self.change(id, |record, _| {
             self.access.switch(record, true);
             Ok(KeyAction::Disabled.into())
         })
@@ -130,7 +128,7 @@ impl KeyManager {
     /// Switches a key on again. A revoked one never returns:
     /// [`Ended`](ManageError::Ended).
     pub async fn enable(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
-        self.change(id, None, |record, _| {
+        self.change(id, |record, _| {
             if record.revoked_at.is_some() {
                 return Err(ManageError::Ended(KeyStatus::Revoked));
             }

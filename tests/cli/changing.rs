@@ -129,7 +129,16 @@ async fn revoke_delete_and_purge() {
             r#"
 $ ID=$(tower-api-key create --name stolen --json | cut -d '"' -f 4)
 $ OTHER=$(tower-api-key create --name unused --json | cut -d '"' -f 4)
-$ tower-api-key revoke $ID --reason 'laptop stolen'
+$ tower-api-key revoke $ID --if-revision 7
+tower-api-key: the key was changed by somebody else meanwhile
+=> 1
+$ tower-api-key delete $ID --if-revision 7
+tower-api-key: the key was changed by somebody else meanwhile
+=> 1
+$ tower-api-key rotate $ID --if-revision 7
+tower-api-key: the key was changed by somebody else meanwhile
+=> 1
+$ tower-api-key revoke $ID --if-revision 0 --reason 'laptop stolen'
 Revoked the key <id-1>.
 Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
 $ tower-api-key show $ID

@@ -150,10 +150,9 @@ async fn what_changes_nothing_is_not_told() {
         "invalid name"
     );
     let stale = patch(|patch| {
-        patch.if_revision = Some(99);
         patch.name = Some("m".into());
     });
-    assert_eq!(why(manager.update(id, stale).await), "revision mismatch");
+    assert_eq!(why(manager.if_revision(99).update(id, stale).await), "revision mismatch");
     assert_eq!(why(manager.enable(revoked).await), "ended revoked");
     assert_eq!(why(manager.rotate(revoked, Grace::NONE).await), "ended revoked");
     assert_eq!(why(manager.delete(KeyId::generate(NOW).unwrap()).await), "not found");

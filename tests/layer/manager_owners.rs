@@ -31,12 +31,13 @@ async fn nothing_is_done(managed: &Managed, handle: &KeyManager, theirs: &KeyRec
         scopes: Some(scopes(&["*"])),
         ..KeyPatch::default()
     };
-    let expected = KeyPatch { if_revision: Some(theirs.revision), ..patch.clone() };
+    let (expecting, stale) = (handle.if_revision(theirs.revision), handle.if_revision(99));
     let refusals = [
         why(handle.get(id).await),
-        why(handle.update(id, patch).await),
-        why(handle.update(id, expected).await),
-        why(handle.update(id, KeyPatch { if_revision: Some(99), ..KeyPatch::default() }).await),
+        why(handle.update(id, patch.clone()).await),
+        why(expecting.update(id, patch).await),
+        why(stale.update(id, KeyPatch::default()).await),
+        why(stale.delete(id).await),
         why(handle.enable(id).await),
         why(handle.disable(id).await),
         why(handle.revoke(id, Some("because I can")).await),

@@ -112,16 +112,12 @@ async fn a_change_to_another_revision_is_refused() {
     let issued = issue(&manager, "key").await;
     let id = issued.record.id;
     let read = issued.record.revision;
-    let rename = |name: &str, revision| KeyPatch {
-        if_revision: Some(revision),
-        name: Some(name.into()),
-        ..KeyPatch::default()
-    };
-    let first = manager.update(id, rename("first", read)).await.unwrap();
-    let second = manager.update(id, rename("second", read)).await;
+    let rename = |name: &str| KeyPatch { name: Some(name.into()), ..KeyPatch::default() };
+    let first = manager.if_revision(read).update(id, rename("first")).await.unwrap();
+    let second = manager.if_revision(read).update(id, rename("second")).await;
     assert!(matches!(second, Err(ManageError::RevisionMismatch)), "{second:?}");
     assert_eq!(&*manager.get(id).await.unwrap().name, "first");
-    assert!(manager.update(id, rename("third", first.revision)).await.is_ok());
+    assert!(manager.if_revision(first.revision).update(id, rename("third")).await.is_ok());
 }
 
 /// Changes of one key from many tasks, each of another field.

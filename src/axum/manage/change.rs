@@ -71,7 +71,6 @@ pub(super) struct OwnChange {
 impl From<Change> for KeyPatch {
     fn from(body: Change) -> Self {
         Self {
-            if_revision: None,
             name: body.name,
             description: body.description,
             scopes: body.scopes,
@@ -108,19 +107,20 @@ pub(super) async fn change(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Problem> {
-    let mut patch: KeyPatch =
+    let patch: KeyPatch =
         if is_owner { body.object::<OwnChange>()?.into() } else { body.object::<Change>()?.into() };
     let expected = precondition::check(&headers, &keys, id).await?;
-    patch.if_revision = expected;
     loop {
+        let mut held = expected;
         if let Some(ceiling) = &ceiling {
             let record = keys.get(id).await?;
             if grants(&patch, &record) && !ceiling.allow_all(&record.scopes) {
                 return Err(ManageError::BeyondCeiling.into());
             }
             // What was looked at is what is changed.
-            patch.if_revision = expected.or(Some(record.revision));
+            held = expected.or(Some(record.revision));
         }
+        let keys = held.map_or_else(|| keys.clone(), |revision| keys.if_revision(revision));
         match keys.update(id, patch.clone()).await {
             // Somebody else got on meanwhile, so this cannot go round for ever.
             Err(ManageError::RevisionMismatch) if expected.is_none() => {}

@@ -22,7 +22,7 @@ pub(super) async fn delete(
     Id(id): Id,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    precondition::check(&headers, &keys, id).await?;
+    let keys = precondition::hold(&headers, keys, id).await?;
     keys.delete(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -43,7 +43,7 @@ pub(super) async fn revoke(
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let revocation: Revocation = body.object_or_default()?;
-    precondition::check(&headers, &keys, id).await?;
+    let keys = precondition::hold(&headers, keys, id).await?;
     let reason = revocation.reason.as_deref();
     if revocation.descendants {
         keys.revoke_with_descendants(id, reason).await?;

@@ -25,6 +25,19 @@ pub(super) async fn check(
     }
 }
 
+/// A handle that changes the key only while it is what the client has seen: it may change between
+/// this check and the write.
+pub(super) async fn hold(
+    headers: &HeaderMap,
+    keys: KeyManager,
+    id: KeyId,
+) -> Result<KeyManager, Problem> {
+    Ok(match check(headers, &keys, id).await? {
+        Some(revision) => keys.if_revision(revision),
+        None => keys,
+    })
+}
+
 /// None of our tags has a comma in it.
 fn tags(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all(IF_MATCH).iter().filter_map(|value| value.to_str().ok());

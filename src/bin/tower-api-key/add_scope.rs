@@ -44,7 +44,7 @@ async fn add(id: KeyId, added: &Scopes, database: &Database) -> Result<bool, Fai
             Ok(_) | Err(ManageError::NotFound) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        match database.manager.update(id, patch(&key, added)).await {
+        match database.manager.if_revision(key.revision).update(id, patch(&key, added)).await {
             Ok(_) => return Ok(true),
             Err(ManageError::RevisionMismatch) => {}
             Err(error) => return Err(error.into()),
@@ -54,5 +54,5 @@ async fn add(id: KeyId, added: &Scopes, database: &Database) -> Result<bool, Fai
 
 fn patch(key: &KeyRecord, added: &Scopes) -> KeyPatch {
     let all = key.scopes.iter().chain(added.iter()).filter_map(|scope| scope.parse().ok());
-    KeyPatch { if_revision: Some(key.revision), scopes: Some(all.collect()), ..KeyPatch::default() }
+    KeyPatch { scopes: Some(all.collect()), ..KeyPatch::default() }
 }

@@ -1,13 +1,13 @@
 //! `update`, `revoke` and `delete`.
 
 use ipnet::IpNet;
-use tower_api_key::{KeyId, KeyPatch, Limit, Metadata, Scope, Timestamp};
+use tower_api_key::{KeyId, KeyManager, KeyPatch, Limit, Metadata, Scope, Timestamp};
 
 use crate::{
     create,
     database::Database,
     failure::Failure,
-    list::{self, One},
+    list,
     output::{Output, note_delay},
     quota::{self, Credits},
     when,
@@ -69,9 +69,23 @@ pub(crate) struct Update {
     /// Switches the key on again
     #[arg(long, conflicts_with = "disable")]
     enable: bool,
+    #[command(flatten)]
+    condition: Condition,
+}
+
+/// What must be so for a key to be changed.
+#[derive(clap::Args)]
+pub(crate) struct Condition {
     /// Only if the key still has this revision, as `show --json` has it
     #[arg(long, value_name = "NUMBER")]
     if_revision: Option<u64>,
+}
+
+impl Condition {
+    /// The manager that changes a key only then.
+    pub(crate) fn of(&self, manager: &KeyManager) -> KeyManager {
+        self.if_revision.map_or_else(|| manager.clone(), |seen| manager.if_revision(seen))
+    }
 }
 
 #[derive(clap::Args)]
@@ -84,6 +98,16 @@ pub(crate) struct Revoke {
     /// Together with the keys that its owner created with it, and with those
     #[arg(long)]
     descendants: bool,
+    #[command(flatten)]
+    condition: Condition,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Delete {
+    /// The key
+    id: KeyId,
+    #[command(flatten)]
+    condition: Condition,
 }
 
 pub(crate) async fn update(
@@ -96,7 +120,6 @@ pub(crate) async fn update(
         None => args.no_limits.then(Default::default),
     };
     let patch = KeyPatch {
-        if_revision: args.if_revision,
         name: args.name,
         description: args.description.map(none_if_empty),
         scopes: match args.scope {
@@ -112,10 +135,10 @@ pub(crate) async fn update(
         expires_at: args.expires.map(Option::<Timestamp>::from),
         disabled: if args.enable { Some(false) } else { args.disable.then_some(true) },
     };
-    if patch == (KeyPatch { if_revision: patch.if_revision, ..KeyPatch::default() }) {
+    if patch == KeyPatch::default() {
         return Err(Failure::Usage("say what to change; `update --help` lists it".to_owned()));
     }
-    let record = database.manager.update(args.id, patch).await?;
+    let record = args.condition.of(&database.manager).update(args.id, patch).await?;
     list::tell(&record, database, out).await?;
     if args.disable {
         note_delay(out);
@@ -132,9 +155,9 @@ pub(crate) async fn revoke(
     database: &Database,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let reason = args.reason.as_deref();
+    let (manager, reason) = (args.condition.of(&database.manager), args.reason.as_deref());
     if args.descendants {
-        let revoked = database.manager.revoke_with_descendants(args.id, reason).await?;
+        let revoked = manager.revoke_with_descendants(args.id, reason).await?;
         if !out.is_json() {
             return out.say(&format!("Revoked {} keys.", revoked.len()));
         }
@@ -143,7 +166,7 @@ pub(crate) async fn revoke(
         }
         return Ok(());
     }
-    let record = database.manager.revoke(args.id, reason).await?;
+    let record = manager.revoke(args.id, reason).await?;
     if out.is_json() {
         return list::tell(&record, database, out).await;
     }
@@ -153,11 +176,11 @@ pub(crate) async fn revoke(
 }
 
 pub(crate) async fn delete(
-    args: &One,
+    args: &Delete,
     database: &Database,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    database.manager.delete(args.id).await?;
+    args.condition.of(&database.manager).delete(args.id).await?;
     out.say(&format!("Deleted the key {}.", args.id))?;
     note_delay(out);
     Ok(())

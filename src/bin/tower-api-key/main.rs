@@ -106,7 +106,7 @@ enum Command {
     /// Withdraws a key for good
     Revoke(change::Revoke),
     /// Deletes a key; its row is kept for audit until it is purged
-    Delete(list::One),
+    Delete(change::Delete),
     /// Removes the rows of keys that were revoked or deleted
     Purge(purge::Args),
     /// Says whether a key is good, and why not

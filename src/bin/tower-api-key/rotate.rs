@@ -5,6 +5,7 @@ use std::time::Duration;
 use tower_api_key::{Grace, KeyId, RotateKey};
 
 use crate::{
+    change::Condition,
     database::Database,
     failure::Failure,
     issuing::{self, Format, Show},
@@ -26,6 +27,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
     #[command(flatten)]
+    condition: Condition,
+    #[command(flatten)]
     format: Format,
     #[command(flatten)]
     show: Show,
@@ -37,7 +40,7 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
         Some(grace) if args.from_first_use => Grace::FromFirstUse(grace),
         Some(grace) => Grace::FromNow(grace),
     };
-    let manager = database.manager.clone().with_format(args.format.get()?);
+    let manager = args.condition.of(&database.manager).with_format(args.format.get()?);
     let mut rotation = RotateKey::new(grace);
     rotation.request_id.clone_from(&args.request_id);
     let issued = manager.rotate(args.id, rotation).await?;

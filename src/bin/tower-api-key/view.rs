@@ -14,7 +14,7 @@ use crate::{
 pub(crate) struct Shown<'r> {
     #[serde(flatten)]
     view: KeyView<'r>,
-    /// For `update --if-revision`.
+    /// For `--if-revision`.
     revision: u64,
 }
 

@@ -13,6 +13,7 @@ mod guard;
 mod limits;
 mod owner;
 mod parameters;
+mod races;
 mod stores;
 mod usage;
 

@@ -164,15 +164,17 @@ async fn a_key_can_be_given_credits_later_and_they_can_be_taken_away() {
 async fn setting_credits_goes_with_other_changes_and_their_revision() {
     let place = Place::new();
     let key = place.key(3).await;
-    let patch = KeyPatch { name: Some("renamed".into()), if_revision: Some(9), ..set(5) };
-    let refused = place.manager.update(key.id, patch.clone()).await.unwrap_err();
+    let patch = KeyPatch { name: Some("renamed".into()), ..set(5) };
+    let stale = place.manager.if_revision(9);
+    let refused = stale.update(key.id, patch.clone()).await.unwrap_err();
     assert!(matches!(refused, ManageError::RevisionMismatch), "{refused:?}");
-    let invalid = KeyPatch { name: Some(String::new()), if_revision: None, ..patch.clone() };
+    let refused = stale.top_up(key.id, 5).await.unwrap_err();
+    assert!(matches!(refused, ManageError::RevisionMismatch), "{refused:?}");
+    let invalid = KeyPatch { name: Some(String::new()), ..patch.clone() };
     assert!(place.manager.update(key.id, invalid).await.is_err());
     assert_eq!(place.stored(&key).await, 3, "all or nothing");
 
-    let patch = KeyPatch { if_revision: Some(0), ..patch };
-    let key = place.manager.update(key.id, patch).await.unwrap();
+    let key = place.manager.if_revision(0).update(key.id, patch).await.unwrap();
     assert_eq!((&*key.name, place.stored(&key).await), ("renamed", 5));
     assert_eq!(place.history(&key).await[1].1, "name, credits");
     assert_eq!(*place.found(&key).await, *key);
