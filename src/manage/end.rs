@@ -5,6 +5,16 @@ use std::sync::Arc;
 use super::{KeyManager, ManageError, access::Whose, change::Done, validate};
 use crate::{KeyAction, KeyId, KeyRecord, Timestamp, store::Changes};
 
+/// The first time and reason stay.
+pub(super) fn mark_revoked(record: &mut KeyRecord, reason: Option<&str>, now: Timestamp) {
+    if record.revoked_at.is_none() {
+        record.revoked_at = Some(now);
+        if let Some(reason) = reason {
+            record.details.revoked_reason = Some(reason.into());
+        }
+    }
+}
+
 impl KeyManager {
     /// Withdraws a key for good. Revoking it again changes nothing: the first time and reason
     /// stay. A key that it [replaced](Self::rotate) lives on through its grace.
@@ -15,12 +25,7 @@ impl KeyManager {
     ) -> Result<Arc<KeyRecord>, ManageError> {
         reason.map_or(Ok(()), |reason| validate::text("reason", reason))?;
         self.change(id, |record, now| {
-            if record.revoked_at.is_none() {
-                record.revoked_at = Some(now);
-                if let Some(reason) = reason {
-                    record.details.revoked_reason = Some(reason.into());
-                }
-            }
+            mark_revoked(record, reason, now);
             Ok(Done { action: KeyAction::Revoked, detail: reason.map(Into::into) })
         })
         .await

@@ -15,6 +15,7 @@ mod import;
 mod once;
 mod restore;
 mod rotate;
+mod sets;
 mod top_up;
 mod update;
 mod usage;
@@ -38,6 +39,7 @@ pub use self::{
     import::{ImportKey, ImportReport},
     restore::RestoreKey,
     rotate::{Grace, RotateKey},
+    sets::{KeySet, SetReport},
     top_up::{Deducted, Deduction, TopUp},
     update::{CreditsPatch, KeyPatch},
 };

@@ -55,6 +55,9 @@ pub(super) const NO_CREDITS: Error =
 pub(super) const NO_REQUESTS: Error =
     ("not_supported", "The store that API keys are kept in keeps no `Idempotency-Key`.");
 
+pub(super) const NO_SETS: Error =
+    ("not_supported", "The store that API keys are kept in cannot change many together.");
+
 pub(super) fn unavailable() -> Response {
     let meaning = "API keys cannot be read or written right now.";
     retry_after(problem(&[("store_unavailable", meaning)]))

@@ -102,6 +102,9 @@ fn operations(caller: Caller) -> Vec<Documented> {
         (HttpMethod::Delete, "/{id}", "delete_api_key", delete()),
         (HttpMethod::Post, "/{id}/revoke", "revoke_api_key", revoke()),
         (HttpMethod::Post, "/{id}/rotate", "rotate_api_key", rotate()),
+        (HttpMethod::Post, "/revoke", "revoke_api_keys", act_on_set("Withdraw API keys for good")),
+        (HttpMethod::Post, "/disable", "disable_api_keys", act_on_set("Switch API keys off")),
+        (HttpMethod::Post, "/delete", "delete_api_keys", act_on_set("Delete API keys")),
         (HttpMethod::Get, "/{id}/events", "list_events_of_api_key", events_of_one()),
         (HttpMethod::Get, "/events", "list_events_of_api_keys", events()),
         (HttpMethod::Get, "/{id}/usage", "get_usage_of_api_key", usage::of_one()),
@@ -158,6 +161,10 @@ fn list() -> OperationBuilder {
         .parameter(query("status", text("Only those of this status.").enum_values(Some(statuses))))
         .parameter(query("scope", scope().description(Some("Only those with this very scope."))))
         .parameter(query("prefix", no_nul(text("Only those that begin like this."))))
+        .parameter(query("expires_before", time("Only those that end before.")))
+        .parameter(query("expires_after", time("Only those that end then or later.")))
+        .parameter(query("last_used_before", time("Only those last used before, or never.")))
+        .parameter(query("last_used_after", time("Only those last used then or later.")))
         .response("200", responses::json("A page of API keys.", schemas::KEYS))
         .response("400", problem(&[errors::BAD_PARAMETER]))
         .response("503", errors::unavailable())
@@ -207,6 +214,20 @@ fn revoke() -> OperationBuilder {
         .response("413", problem(&[errors::TOO_LARGE]))
         .response("415", problem(&[errors::NOT_JSON]))
         .response("422", problem(&[errors::BAD_FIELD]))
+        .response("503", errors::unavailable())
+}
+
+fn act_on_set(summary: &str) -> OperationBuilder {
+    operation(summary)
+        .request_body(Some(body(schemas::SET, Required::True)))
+        .response("200", responses::json("What became of them.", schemas::SET_REPORT))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
+        .response("403", problem(&[errors::CEILING]))
+        .response("404", problem(&[errors::NO_KEY]))
+        .response("413", problem(&[errors::TOO_LARGE]))
+        .response("415", problem(&[errors::NOT_JSON]))
+        .response("422", problem(&[errors::BAD_FIELD]))
+        .response("501", problem(&[errors::NO_SETS]))
         .response("503", errors::unavailable())
 }
 

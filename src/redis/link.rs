@@ -69,7 +69,18 @@ impl Link {
         keys: &[String],
         args: &[&str],
     ) -> Result<T, StoreError> {
-        let answer = timeout(PATIENCE, self.ask(script, keys, args)).await;
+        self.run_within(PATIENCE, script, keys, args).await
+    }
+
+    /// Runs a script, in no more than this long.
+    pub(crate) async fn run_within<T: FromRedisValue>(
+        self: &Arc<Self>,
+        patience: Duration,
+        script: &Script,
+        keys: &[String],
+        args: &[&str],
+    ) -> Result<T, StoreError> {
+        let answer = timeout(patience, self.ask(script, keys, args)).await;
         let answer = answer.map_err(|late| StoreError::timeout().with_source(late))?;
         let answer = answer.map_err(|error| self.client.explain(error))?;
         redis::from_redis_value(answer).map_err(StoreError::corrupt)

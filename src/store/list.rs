@@ -31,6 +31,14 @@ pub struct ListQuery {
     pub lineage: Option<KeyId>,
     /// Only keys with a [`legacy_hash`](crate::KeyDetails::legacy_hash).
     pub legacy: bool,
+    /// Only keys that [end](KeyRecord::ends_at) before this moment.
+    pub expires_before: Option<Timestamp>,
+    /// Only keys that [end](KeyRecord::ends_at) at this moment or later, but do end.
+    pub expires_after: Option<Timestamp>,
+    /// Only keys that were last used before this moment, or never.
+    pub last_used_before: Option<Timestamp>,
+    /// Only keys that were last used at this moment or later.
+    pub last_used_after: Option<Timestamp>,
     /// Only keys with ids smaller than this one: those that come after it in the list.
     pub after: Option<KeyId>,
     /// At most this many keys.
@@ -48,6 +56,10 @@ impl ListQuery {
             request: None,
             lineage: None,
             legacy: false,
+            expires_before: None,
+            expires_after: None,
+            last_used_before: None,
+            last_used_after: None,
             after: None,
             limit,
         }
@@ -88,6 +100,20 @@ impl ListQuery {
         self
     }
 
+    fn is_in_time(&self, record: &KeyRecord) -> bool {
+        let is_before = |limit: Option<Timestamp>, time: Option<Timestamp>, without| {
+            limit.is_none_or(|limit| time.map_or(without, |time| time < limit))
+        };
+        let is_after = |limit: Option<Timestamp>, time: Option<Timestamp>| {
+            limit.is_none_or(|limit| time.is_some_and(|time| time >= limit))
+        };
+        let (end, used) = (record.ends_at(), record.last_used_at);
+        is_before(self.expires_before, end, false)
+            && is_after(self.expires_after, end)
+            && is_before(self.last_used_before, used, true)
+            && is_after(self.last_used_after, used)
+    }
+
     /// Whether the list contains this key, its length aside. What a store cannot ask its database
     /// it can ask here.
     pub fn matches(&self, record: &KeyRecord) -> bool {
@@ -105,6 +131,7 @@ impl ListQuery {
             && self.request.is_none_or(|request| record.details.request == Some(request))
             && self.lineage.is_none_or(is_of)
             && (!self.legacy || record.details.legacy_hash.is_some())
+            && self.is_in_time(record)
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`MemoryStore`]: keys in the process's memory.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
     net::IpAddr,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use super::{
     BalanceUpdate, Balances, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery,
-    Lookup, Page, RequestRecord, StoreError, StoreErrorKind, Update,
+    Lookup, Page, Plan, RequestRecord, Selection, StoreError, StoreErrorKind, Update,
     digest_map::{DigestMap, MapDigest},
     requests::KEPT,
 };
@@ -142,6 +142,36 @@ impl Keys {
         all.filter(|record| bound.counts(record)).count() > bound.max_keys as usize
     }
 
+    /// Makes all of these changes or none.
+    fn apply(&mut self, changes: &Changes) -> Result<Update, StoreError> {
+        self.check(&changes.inserts, &[])?;
+        if changes.updates.iter().any(|update| self.is_stale(update))
+            || changes.balances.iter().any(|update| self.is_stale_balance(update))
+            || self.are_done(&changes.requests)
+        {
+            return Ok(Update::Stale);
+        }
+        self.check(&changes.inserts, &changes.updates)?;
+        if self.is_beyond(changes) {
+            return Ok(Update::TooManyKeys);
+        }
+        for record in &changes.inserts {
+            self.put(Arc::new(record.clone()));
+        }
+        for KeyUpdate { record, .. } in &changes.updates {
+            self.replace(record);
+        }
+        for BalanceUpdate { line, balance, .. } in &changes.balances {
+            self.balances.insert(*line, balance.clone());
+        }
+        let at = self.clock.now();
+        for request in &changes.requests {
+            self.acts.insert(place_of(request), RequestRecord { at, ..request.clone() });
+        }
+        self.events.extend(changes.events.iter().map(|event| (event.id, event.clone())));
+        Ok(Update::Done)
+    }
+
     fn usage<'k>(&'k self, query: &'k UsageQuery) -> impl Iterator<Item = &'k HourlyUsage> {
         self.usage.values().filter(|usage| query.matches(usage))
     }
@@ -185,33 +215,21 @@ impl KeyStore for MemoryStore {
 #[async_trait]
 impl KeyRepository for MemoryStore {
     async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        self.write().apply(changes)
+    }
+
+    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
         let mut keys = self.write();
-        keys.check(&changes.inserts, &[])?;
-        if changes.updates.iter().any(|update| keys.is_stale(update))
-            || changes.balances.iter().any(|update| keys.is_stale_balance(update))
-            || keys.are_done(&changes.requests)
-        {
-            return Ok(Update::Stale);
-        }
-        keys.check(&changes.inserts, &changes.updates)?;
-        if keys.is_beyond(changes) {
-            return Ok(Update::TooManyKeys);
-        }
-        for record in &changes.inserts {
-            keys.put(Arc::new(record.clone()));
-        }
-        for KeyUpdate { record, .. } in &changes.updates {
-            keys.replace(record);
-        }
-        for BalanceUpdate { line, balance, .. } in &changes.balances {
-            keys.balances.insert(*line, balance.clone());
-        }
-        let at = keys.clock.now();
-        for request in &changes.requests {
-            keys.acts.insert(place_of(request), RequestRecord { at, ..request.clone() });
-        }
-        keys.events.extend(changes.events.iter().map(|event| (event.id, event.clone())));
-        Ok(Update::Done)
+        let records: Vec<_> = match selection {
+            Selection::Ids(ids) => {
+                let ids: BTreeSet<&KeyId> = ids.iter().collect();
+                ids.into_iter().filter_map(|id| keys.by_id.get(id)).cloned().collect()
+            }
+            Selection::Issued { .. } => {
+                keys.by_id.values().filter(|record| selection.contains(record)).cloned().collect()
+            }
+        };
+        plan(&records).map_or(Ok(Update::Done), |changes| keys.apply(&changes))
     }
 
     fn bounds_owners(&self) -> bool {

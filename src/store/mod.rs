@@ -34,6 +34,7 @@ mod postgres;
 mod redis;
 mod repository;
 mod requests;
+mod selection;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
@@ -88,6 +89,7 @@ pub use postgres::PostgresStore;
 pub use redis::RedisStore;
 pub use repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update};
 pub use requests::RequestRecord;
+pub use selection::{Plan, Selection};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use sqlite::SqliteStore;

@@ -5,8 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 use async_trait::async_trait;
 
 use super::{
-    BalanceUpdate, Balances, KeyStore, ListQuery, OwnerBound, Page, RequestRecord, StoreError,
-    StoreErrorKind,
+    BalanceUpdate, Balances, KeyStore, ListQuery, OwnerBound, Page, Plan, RequestRecord, Selection,
+    StoreError, StoreErrorKind,
 };
 use crate::{
     EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId, KeyRecord, LineUsage, OwnerId,
@@ -64,6 +64,22 @@ pub trait KeyRepository: KeyStore {
     /// [`Unsupported`](StoreErrorKind::Unsupported), since the store would pass the bound over.
     fn bounds_owners(&self) -> bool {
         false
+    }
+
+    /// Changes selected keys together: reads them, and writes what `plan` makes of them, all or
+    /// nothing, as [`apply`](Self::apply) does.
+    ///
+    /// No key of the selection is left out: one that another node creates, or issues in place of
+    /// another, is either among those that are read, or is added after the changes are written. The
+    /// same goes for changes of the keys themselves. Where they were changed between reading and
+    /// writing, the store begins again; should it give that up, nothing was written and the answer
+    /// is [`Stale`](Update::Stale).
+    ///
+    /// [`Unsupported`](StoreErrorKind::Unsupported) where a store cannot do this, never anything
+    /// less.
+    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+        let _ = (selection, plan);
+        Err(StoreError::new(StoreErrorKind::Unsupported))
     }
 
     /// [Applies](Self::apply) one new key.
@@ -225,6 +241,10 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
 
     fn bounds_owners(&self) -> bool {
         (**self).bounds_owners()
+    }
+
+    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+        (**self).apply_to(selection, plan).await
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {

@@ -207,6 +207,51 @@ $ tower-api-key add-scope --owner user-1 2>/dev/null
 }
 
 #[tokio::test]
+async fn many_keys_at_once() {
+    for shell in Shell::on_each().await {
+        shell.session(
+            r#"
+$ A=$(tower-api-key create --name a --owner user-1 --json | cut -d '"' -f 4)
+$ B=$(tower-api-key create --name b --owner user-1 --json | cut -d '"' -f 4)
+$ C=$(tower-api-key create --name c --owner user-2 --expires 2040-01-31 --json | cut -d '"' -f 4)
+$ tower-api-key revoke-all --yes
+tower-api-key: say which keys: --owner, --id or --issued-before
+=> 2
+$ tower-api-key revoke-all --owner user-1
+tower-api-key: say --yes where nobody can be asked
+=> 2
+$ tower-api-key revoke-all --owner user-1 --id $C --yes
+tower-api-key: ids must all be of keys of the owner
+=> 2
+$ tower-api-key revoke-all --issued-before 2040-01-01T00:00:00Z --yes
+tower-api-key: issued_before must not be in the future
+=> 2
+$ tower-api-key revoke-all --issued-before 1d --yes
+Revoked 0 keys.
+$ tower-api-key disable-all --id $C,$A --yes --reason audit
+Disabled 2 keys.
+$ tower-api-key revoke-all --owner user-1 --yes --json
+{"changed":2,"already_ended":[],"unknown":[]}
+$ tower-api-key revoke-all --id $B,$C --yes
+Revoked 1 keys.
+<id-1> had ended before.
+$ tower-api-key list --expires-after 2040-01-31T00:00:00Z --json | cut -d '"' -f 4
+<id-2>
+$ tower-api-key list --expires-before 2040-01-31T00:00:00Z --json
+$ tower-api-key list --last-used-before 0d --owner user-2 --json | cut -d '"' -f 4
+<id-2>
+$ tower-api-key list --last-used-after 1d --json
+$ tower-api-key delete-all --owner user-2 --yes
+Deleted 1 keys.
+$ tower-api-key show $C
+tower-api-key: there is no such key
+=> 1
+"#,
+        );
+    }
+}
+
+#[tokio::test]
 async fn rotate() {
     for shell in Shell::on_each().await {
         shell.session(

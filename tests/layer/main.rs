@@ -35,6 +35,7 @@ mod manager_lists;
 mod manager_owners;
 mod manager_requests;
 mod manager_restore;
+mod manager_sets;
 mod manager_texts;
 mod marker_traits;
 mod nested;

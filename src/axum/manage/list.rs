@@ -1,4 +1,5 @@
-//! `GET /?owner=&status=&scope=&prefix=&cursor=&limit=`
+//! `GET /?owner=&status=&scope=&prefix=&expires_before=&expires_after=&last_used_before=
+//! &last_used_after=&cursor=&limit=`
 
 use axum::response::Response;
 use http::StatusCode;
@@ -20,6 +21,10 @@ pub(super) struct Filters {
     status: Option<String>,
     scope: Option<String>,
     prefix: Option<String>,
+    expires_before: Option<String>,
+    expires_after: Option<String>,
+    last_used_before: Option<String>,
+    last_used_after: Option<String>,
     cursor: Option<String>,
     limit: Option<String>,
 }
@@ -31,6 +36,10 @@ impl parameters::Filters for Filters {
             status: from.take("status"),
             scope: from.take("scope"),
             prefix: from.take("prefix"),
+            expires_before: from.take("expires_before"),
+            expires_after: from.take("expires_after"),
+            last_used_before: from.take("last_used_before"),
+            last_used_after: from.take("last_used_after"),
             cursor: from.take("cursor"),
             limit: from.take("limit"),
         }
@@ -45,10 +54,18 @@ impl Filters {
         let expected = "scope must be a scope such as orders:read.";
         query.scope = parsed("scope", self.scope.as_deref(), expected)?;
         query.prefix = self.prefix.map(without_nul).transpose()?.map(Into::into);
+        query.expires_before = time("expires_before", self.expires_before.as_deref())?;
+        query.expires_after = time("expires_after", self.expires_after.as_deref())?;
+        query.last_used_before = time("last_used_before", self.last_used_before.as_deref())?;
+        query.last_used_after = time("last_used_after", self.last_used_after.as_deref())?;
         let expected = "cursor must be the next_cursor of an earlier page.";
         query.after = parsed("cursor", self.cursor.as_deref(), expected)?;
         Ok(query)
     }
+}
+
+fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    parsed(name, text, "This must be a date and time such as 2030-01-31T12:00:00Z.")
 }
 
 /// No name has one, and not every database takes it in a text.

@@ -16,6 +16,7 @@ mod problem;
 mod range;
 mod requirement;
 mod rotate;
+mod sets;
 mod usage;
 mod view;
 
@@ -63,12 +64,13 @@ use crate::KeyManager;
 /// | route | body | answer |
 /// |---|---|---|
 /// | `POST /` | a new key's fields, see [`NewKey`] | 201: the key's [view](crate::KeyView) and `key`, the key itself |
-/// | `GET /?owner=&status=&scope=&prefix=&cursor=&limit=` | | `{items, next_cursor}` |
+/// | `GET /?owner=&status=&scope=&prefix=&expires_before=&expires_after=&last_used_before=&last_used_after=&cursor=&limit=` | | `{items, next_cursor}` |
 /// | `GET /{id}` | | the view |
 /// | `PATCH /{id}` | the fields to change, see [`KeyPatch`]; `null` takes one away | the view |
 /// | `DELETE /{id}` | | 204 |
 /// | `POST /{id}/revoke` | `{reason?, descendants?: true}` or nothing; with those that were [created with it](crate::KeyManager::revoke_with_descendants) | the view |
 /// | `POST /{id}/rotate` | `{grace_seconds?, grace_from?: "now" or "first_use"}` or nothing | 201, as for a new key |
+/// | `POST /revoke`, `/disable`, `/delete` | `{owner?, ids?, issued_before?, reason?}`, one of the first three at least, see [`KeySet`](crate::KeySet) | `{changed, already_ended: [id], unknown: [id]}` |
 /// | `POST /{id}/credits` | `{add}` or `{subtract, or_less?}`, a number of credits; administrators alone | the view; of a subtraction with `subtracted` |
 /// | `GET /{id}/usage?since=&until=&by=` | | `{since, until, by, items: [{at, outcome, count}], total}` |
 /// | `GET /usage?owner=&since=&until=&by=` | | the same of all keys |
@@ -116,6 +118,12 @@ use crate::KeyManager;
 /// Views carry an `ETag`. A change, revocation, rotation or deletion with `If-Match` is 412 once
 /// the key is another: of two administrators who change a key at once, one learns of the other.
 ///
+/// A set is changed in one: all of its keys or none. Keys that had ended and ids that no key has are
+/// reported and stop nothing; the id of another owner's key does.
+///
+/// `expires_before` and `expires_after` list keys that end, before a moment or then and later, and
+/// `last_used_before` those that were last used before, or never.
+///
 /// Errors are problem details (RFC 9457) with a stable `code`, also for unknown paths and methods.
 /// Nothing may be cached. Bodies have at most 64 KiB. How long they may take is for the server to
 /// say: a body that fails with an [`io::Error`](std::io::Error) of kind
@@ -160,6 +168,9 @@ where
     let routes = [
         ("/", get(list::list).post(create::create)),
         ("/events", get(events::of_all)),
+        ("/revoke", post(sets::revoke)),
+        ("/disable", post(sets::disable)),
+        ("/delete", post(sets::delete)),
         ("/{id}", get(end::show).patch(change::change).delete(end::delete)),
         ("/{id}/revoke", post(end::revoke)),
         ("/{id}/rotate", post(rotate::rotate)),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tower_api_key::{
-    Balance, Clock, KeyId, KeyRecord, KeyStatus, OwnerId, Scope, SystemClock, store::ListQuery,
+    Balance, Clock, KeyId, KeyRecord, KeyStatus, OwnerId, Scope, SystemClock, Timestamp,
+    store::ListQuery,
 };
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     failure::Failure,
     output::{Output, plain, table},
     view::{self, Shown, time_or_never},
+    when,
 };
 
 #[derive(clap::Args)]
@@ -33,6 +35,18 @@ pub(crate) struct Filter {
     /// Only keys whose name or first characters begin with this
     #[arg(long, value_name = "TEXT")]
     begins_with: Option<String>,
+    /// Only keys that end before this: a moment, or how long until then, such as 30d
+    #[arg(long, value_name = "WHEN", value_parser = when::ahead)]
+    expires_before: Option<Timestamp>,
+    /// Only keys that end, then or later
+    #[arg(long, value_name = "WHEN", value_parser = when::ahead)]
+    expires_after: Option<Timestamp>,
+    /// Only keys that were last used before this, or never: a moment, or how long ago, such as 90d
+    #[arg(long, value_name = "WHEN", value_parser = when::ago)]
+    last_used_before: Option<Timestamp>,
+    /// Only keys that were last used then or later
+    #[arg(long, value_name = "WHEN", value_parser = when::ago)]
+    last_used_after: Option<Timestamp>,
     /// Only keys that come after this one in the list: the last one of a list that was cut off
     #[arg(long, value_name = "ID")]
     after: Option<KeyId>,
@@ -91,6 +105,10 @@ impl Pages {
         pages.query.status = filter.status.map(|status| (status.into(), SystemClock.now()));
         pages.query.scope = filter.scope;
         pages.query.prefix = filter.begins_with.map(Into::into);
+        pages.query.expires_before = filter.expires_before;
+        pages.query.expires_after = filter.expires_after;
+        pages.query.last_used_before = filter.last_used_before;
+        pages.query.last_used_after = filter.last_used_after;
         pages.query.after = filter.after;
         pages.left = filter.limit.unwrap_or(usize::MAX);
         pages

@@ -22,6 +22,7 @@ mod output;
 mod purge;
 mod quota;
 mod rotate;
+mod sets;
 mod usage;
 mod verify;
 mod view;
@@ -36,6 +37,7 @@ use crate::{
     database::{Access, Database},
     failure::Failure,
     output::Output,
+    sets::Act,
 };
 
 /// Issues API keys and looks after them.
@@ -107,6 +109,16 @@ enum Command {
     Revoke(change::Revoke),
     /// Deletes a key; its row is kept for audit until it is purged
     Delete(change::Delete),
+    /// Withdraws all keys of an owner, of a list, or issued before a time; all of them or none
+    ///
+    /// At least one of --owner, --id and --issued-before says which; together they mean the keys
+    /// that meet all of them. No key gets away that is created or rotated meanwhile. Keys that had
+    /// ended and ids that no key has are reported and stop nothing.
+    RevokeAll(sets::Args),
+    /// Switches off all keys of an owner, of a list, or issued before a time; all of them or none
+    DisableAll(sets::Args),
+    /// Deletes all keys of an owner, of a list, or issued before a time; all of them or none
+    DeleteAll(sets::Args),
     /// Removes the rows of keys that were revoked or deleted
     Purge(purge::Args),
     /// Says whether a key is good, and why not
@@ -196,6 +208,9 @@ impl Command {
             | Self::Rotate(_)
             | Self::Revoke(_)
             | Self::Delete(_)
+            | Self::RevokeAll(_)
+            | Self::DisableAll(_)
+            | Self::DeleteAll(_)
             | Self::TopUp(_)
             | Self::Deduct(_)
             | Self::Purge(_) => Access::Change,
@@ -237,6 +252,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rotate(args) => rotate::run(&args, &database, &mut out).await,
         Command::Revoke(args) => change::revoke(&args, &database, &mut out).await,
         Command::Delete(args) => change::delete(&args, &database, &mut out).await,
+        Command::RevokeAll(args) => sets::run(args, Act::Revoke, &database, &mut out).await,
+        Command::DisableAll(args) => sets::run(args, Act::Disable, &database, &mut out).await,
+        Command::DeleteAll(args) => sets::run(args, Act::Delete, &database, &mut out).await,
         Command::Purge(args) => purge::run(&args, &database, &mut out).await,
         Command::Verify(args) => verify::run(args, &database, &mut out).await,
         Command::Import(args) => import::run(args, &database, &mut out).await,

@@ -145,6 +145,12 @@ impl Authority<'_> {
         self.widest("owner")?.exceeded_by(new).map_or(Ok(()), |field| Err(beyond(field)))
     }
 
+    /// No key whose scopes are beyond one of these is changed.
+    pub(in crate::manage) fn ceilings(&self) -> Vec<Scopes> {
+        let own = self.key().map(|key| &key.scopes);
+        std::iter::once(&self.bounds.scopes).chain(own).cloned().collect()
+    }
+
     fn check_scopes(&self, scopes: &Scopes) -> Result<(), ManageError> {
         let are_within = self.bounds.scopes.allow_all(scopes)
             && self.key().is_none_or(|key| key.scopes.allow_all(scopes));

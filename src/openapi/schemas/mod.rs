@@ -3,6 +3,7 @@
 
 mod limits;
 mod parts;
+mod sets;
 mod usage;
 
 use serde_json::json;
@@ -25,6 +26,8 @@ pub(super) const ISSUED_KEY: &str = "IssuedApiKey";
 pub(super) const KEYS: &str = "ApiKeys";
 pub(super) const EVENTS: &str = "ApiKeyEvents";
 pub(super) const REVOCATION: &str = "ApiKeyRevocation";
+pub(super) const SET: &str = "ApiKeySet";
+pub(super) const SET_REPORT: &str = "ApiKeySetReport";
 pub(super) const ROTATION: &str = "ApiKeyRotation";
 pub(super) const TOP_UP: &str = "ApiKeyTopUp";
 pub(super) const ADJUSTED_KEY: &str = "AdjustedApiKey";
@@ -42,6 +45,8 @@ pub(super) fn components(caller: Caller) -> Components {
         .schema(caller.new_key(), new_key(caller))
         .schema(caller.changes(), changes(caller))
         .schema(REVOCATION, revocation())
+        .schema(SET, sets::set())
+        .schema(SET_REPORT, sets::report())
         .schema(ROTATION, rotation())
         .schema(limits::LIMIT, limits::limit())
         .schema(limits::REFILL, limits::refill())

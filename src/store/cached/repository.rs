@@ -9,8 +9,8 @@ use crate::{
     EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, Timestamp,
     UsageCount, UsageQuery,
     store::{
-        Balances, Changes, KeyRepository, KeyUpdate, KeyUse, ListQuery, Page, RequestRecord,
-        StoreError, Update,
+        Balances, Changes, KeyRepository, KeyUpdate, KeyUse, ListQuery, Page, Plan, RequestRecord,
+        Selection, StoreError, Update, selection::noted::Digests,
     },
 };
 
@@ -31,6 +31,12 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
 
     fn bounds_owners(&self) -> bool {
         self.inner.store.bounds_owners()
+    }
+
+    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+        let digests = Digests::default();
+        let _change = Planned { cache: &self.inner, digests: digests.clone() };
+        self.inner.store.apply_to(selection, &digests.of(plan)).await
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -101,6 +107,18 @@ struct Change<'c, S> {
 impl<S> Drop for Change<'_, S> {
     fn drop(&mut self) {
         self.cache.forget(&self.digests);
+    }
+}
+
+/// Like a [`Change`], of the keys that a plan turned out to change.
+struct Planned<'c, S> {
+    cache: &'c Inner<S>,
+    digests: Digests,
+}
+
+impl<S> Drop for Planned<'_, S> {
+    fn drop(&mut self) {
+        self.cache.forget(&self.digests.take());
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     UsageCount, UsageQuery, observe,
     store::{
         Balances, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, Lookup, Page,
-        RequestRecord, StoreError, Update,
+        Plan, RequestRecord, Selection, StoreError, Update, selection::noted::Digests,
     },
 };
 
@@ -89,6 +89,18 @@ impl KeyRepository for Announced {
 
     fn bounds_owners(&self) -> bool {
         self.repository.bounds_owners()
+    }
+
+    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+        let digests = Digests::default();
+        let (this, selection, plan) = (self.clone(), selection.clone(), digests.of(plan));
+        to_the_end(async move {
+            let result = this.repository.apply_to(&selection, &plan).await;
+            // Also after an error, which does not say that nothing was written.
+            this.announce(&digests.take()).await;
+            result
+        })
+        .await
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {

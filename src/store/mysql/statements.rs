@@ -21,6 +21,10 @@ pub(super) fn statements(table: &str) -> Statements {
             "SELECT {names} FROM `{table}` WHERE digest = ? AND deleted_at IS NULL"
         )),
         get: statement(format!("SELECT {names} FROM `{table}` WHERE id = ?")),
+        get_many: statement(format!(
+            "SELECT {names} FROM JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(32) PATH '$')) AS news \
+                 STRAIGHT_JOIN `{table}` ON `{table}`.id = unhex(news.asked) FOR UPDATE"
+        )),
         insert: Inserts::new(
             &format!("INSERT INTO `{table}` ({names}) VALUES"),
             &format!("({values})"),
@@ -134,6 +138,8 @@ fn filters(table: &str) -> Filters {
         ),
         // As it is at this moment, whatever this transaction has read before.
         end_of_live: " LOCK IN SHARE MODE",
+        selected: format!("SELECT {names} FROM `{table}` WHERE id >= ? AND deleted_at IS NULL"),
+        end_of_selected: " ORDER BY id LIMIT ? FOR UPDATE".to_owned(),
         keys: format!("SELECT {names} FROM `{table}` WHERE id <= ? AND deleted_at IS NULL"),
         end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
         events: format!("SELECT {event} FROM `{table}_events` WHERE id <= ?"),

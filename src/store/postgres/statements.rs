@@ -48,6 +48,11 @@ pub(super) fn statements(table: &str) -> Statements {
         get: statement(format!(
             "SELECT {selected_key} FROM \"{table}\" WHERE id = encode(?, 'hex')::uuid"
         )),
+        get_many: statement(format!(
+            "SELECT {selected_key} FROM \"{table}\" \
+                 WHERE id = ANY (ARRAY(SELECT json_array_elements_text(?::text::json)::uuid)) \
+                 ORDER BY \"{table}\".id FOR NO KEY UPDATE"
+        )),
         insert: Inserts::new(
             &format!("INSERT INTO \"{table}\" ({names}) VALUES"),
             &format!("({values})"),
@@ -162,6 +167,11 @@ fn filters(table: &str) -> Filters {
              AND (expires_at IS NULL OR expires_at > ?) AND (retires_at IS NULL OR retires_at > ?)"
         ),
         end_of_live: "",
+        selected: format!(
+            "SELECT {selected_key} FROM \"{table}\" WHERE id >= encode(?, 'hex')::uuid \
+             AND deleted_at IS NULL"
+        ),
+        end_of_selected: format!(" ORDER BY \"{table}\".id LIMIT ? FOR NO KEY UPDATE"),
         keys: format!(
             "SELECT {selected_key} FROM \"{table}\" WHERE id <= encode(?, 'hex')::uuid \
              AND deleted_at IS NULL"

@@ -1,20 +1,23 @@
 -- Adds and replaces any number of keys and balances, and adds requests; or none of them.
 --
 -- ARGV: how many live keys an owner may have afterwards, at which time, and the owner, or three
---       times nothing; how many keys there are to add; of each its id, JSON, created_at, use count,
---       last use or nothing; how many to replace; of each its id, JSON, expected revision; how many
---       balances; of each its line, JSON, expected revision or nothing if there must be none, and
---       the time when it is due or nothing; then of each request its line, a colon and the request
---       in hex, and JSON
+--       times nothing; `owners` or `ids`, the owner or nothing, the time before which keys were
+--       created or nothing, and the ids of all such keys, or four times nothing; who holds the
+--       lock, to give it back, or nothing; how many keys there are to add; of each its id, JSON,
+--       created_at, use count, last use or nothing; how many to replace; of each its id, JSON,
+--       expected revision; how many balances; of each its line, JSON, expected revision or nothing
+--       if there must be none, and the time when it is due or nothing; then of each request its
+--       line, a colon and the request in hex, and JSON
 local problem = unusable()
 if problem then
   return problem
 end
 
 local inserts, updates, added, replaced, new_acts = {}, {}, {}, {}, {}
-local max_keys, now, owner = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
-local place = 5
-for number = 1, tonumber(ARGV[4]) do
+local max_keys, live_at, owner = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local holder = ARGV[8]
+local place = 10
+for number = 1, tonumber(ARGV[9]) do
   local id, json, created_at, count, last = unpack(ARGV, place, place + 4)
   inserts[number] = {
     id = id, json = json, key = cjson.decode(json),
@@ -77,6 +80,61 @@ local function balances_refusal()
   end
 end
 
+-- Says that somebody is about to change some of these keys together with all others of an owner.
+local function lock_refusal()
+  local whose = locked_by_another(holder)
+  if not whose then
+    return nil
+  end
+  for _, list in ipairs({inserts, updates}) do
+    for _, new in ipairs(list) do
+      if whose == '*' or new.key.owner and owned('', new.key) == whose .. ':' then
+        return 'locked'
+      end
+    end
+  end
+end
+
+-- The bounds of what `owners` has of an owner. `;` comes right after `:`.
+local function bounds_of(name)
+  local group = owned('', {owner = name})
+  return '[' .. group, '(' .. string.sub(group, 1, -2) .. ';'
+end
+
+-- Says that there is a selected key that the changes were made without, if that is so.
+local function selection_refusal()
+  local index, name, before, known_ids = unpack(ARGV, 4, 7)
+  if index == '' then
+    return nil
+  end
+  before = tonumber(before)
+  local known = {}
+  for id in string.gmatch(known_ids, '%S+') do
+    known[id] = true
+  end
+  local set, from, to = ids, '-', '+'
+  if index == 'owners' then
+    set = owners
+    from, to = bounds_of(name)
+  end
+  repeat
+    local members = redis.call('ZRANGE', set, from, to, 'BYLEX', 'LIMIT', 0, 250)
+    for _, member in ipairs(members) do
+      local id = string.sub(member, -36)
+      if not known[id] then
+        local row = redis.call('HGET', keys, id)
+        local key = row and decode(row)
+        if not key then
+          return corrupt('the key ' .. id .. ' is missing or not readable')
+        elseif not before or key.created_at < before then
+          return 'stale'
+        end
+      end
+    end
+    from = '(' .. (members[#members] or '')
+  until #members < 250
+end
+
 -- How many keys of an owner may have expired without having been revoked or deleted. With more of
 -- them, the owner gets no other key: each is read to be told from a live one, and Redis does
 -- nothing else meanwhile.
@@ -85,7 +143,7 @@ local MAX_EXPIRED = 1000
 -- Says that the owner would have more live keys than it may have, if that is so.
 local function owner_refusal()
   local function is_over(time)
-    return time and time <= now
+    return time and time <= live_at
   end
   local function counts(key)
     return key.owner == owner and not key.deleted_at and not key.revoked_at
@@ -98,8 +156,7 @@ local function owner_refusal()
       live = live + (counts(new.key) and 1 or 0)
     end
   end
-  local group = owned('', {owner = owner})
-  local from, to = '[' .. group, '(' .. string.sub(group, 1, -2) .. ';'
+  local from, to = bounds_of(owner)
   repeat
     local members = redis.call('ZRANGE', owners, from, to, 'BYLEX', 'LIMIT', 0, 250)
     for _, member in ipairs(members) do
@@ -141,6 +198,10 @@ end
 -- Says what becomes of the changes, if they cannot be made.
 local function refusal()
   assert_types()
+  local locked = lock_refusal()
+  if locked then
+    return locked
+  end
   local incomplete = #inserts + #added > 0 and lost()
   if incomplete then
     return incomplete
@@ -150,6 +211,10 @@ local function refusal()
       and is_free(requests, new.key.request)) then
       return 'duplicate'
     end
+  end
+  local incomplete_selection = selection_refusal()
+  if incomplete_selection then
+    return incomplete_selection
   end
   for _, new in ipairs(updates) do
     local row = redis.call('HGET', keys, new.id)
@@ -212,5 +277,8 @@ for _, act in ipairs(new_acts) do
   redis.call('HSET', acts, act.field, '{"at":' .. now .. ',' .. string.sub(act.json, 2))
   redis.call('ZADD', act_times, now, act.field)
   redis.call('HINCRBY', schema, 'acts', 1)
+end
+if holder ~= '' then
+  redis.call('HDEL', schema, 'lock')
 end
 return 'done'

@@ -4,6 +4,8 @@
 --   schema       hash: `version` of this layout, the sizes of `keys`, `requests`, `legacy`,
 --                `balances`, `lines`, `usage`, `usage_hours` and `acts`, and `unlined` as long as
 --                `migrate` has not put all keys into `lines`: where in `keys` it goes on
+--                For a moment, `lock`: when it ends, who holds it, and whose keys nobody else
+--                adds or replaces until then: an owner in hex or `*`
 --   keys         hash: id -> the key as JSON, as src/store/redis/record.rs writes it
 --   digests      hash: digest in hex -> id
 --   uses         hash: id -> use count, where there is one
@@ -221,4 +223,11 @@ local function unindex(id, key)
     redis.call('ZREM', legacy, id)
     redis.call('HINCRBY', schema, 'legacy', -1)
   end
+end
+
+-- Whose keys may not be written, if somebody else than this holder has the lock.
+local function locked_by_another(holder)
+  local ends, other, whose =
+    string.match(redis.call('HGET', schema, 'lock') or '', '^(%d+) (%S+) (%S+)$')
+  return ends and other ~= holder and tonumber(ends) > clock() and whose or nil
 end

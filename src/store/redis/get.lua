@@ -1,9 +1,17 @@
--- ARGV: id
+-- ARGV: ids
 local problem = unusable()
 if problem then
   return problem
 end
-if redis.call('HEXISTS', keys, ARGV[1]) == 0 then
-  return lost() or rows({})
+local found = {}
+for _, id in ipairs(ARGV) do
+  if redis.call('HEXISTS', keys, id) == 1 then
+    found[#found + 1] = id
+  else
+    problem = lost()
+    if problem then
+      return problem
+    end
+  end
 end
-return rows({ARGV[1]})
+return rows(found)

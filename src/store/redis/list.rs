@@ -48,6 +48,8 @@ fn is_whole(query: &ListQuery) -> bool {
         && prefix.is_none()
         && lineage.is_none()
         && !(*legacy && owner.is_some())
+        && [query.expires_before, query.expires_after].iter().all(Option::is_none)
+        && [query.last_used_before, query.last_used_after].iter().all(Option::is_none)
 }
 
 impl RedisStore {

@@ -1,5 +1,6 @@
 //! [`RedisStore`]: keys in Redis or Valkey.
 
+mod apply;
 mod balance;
 mod list;
 mod record;

@@ -8,13 +8,13 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{BATCH, RedisStore, balance, count, millis, record, request, unexpected};
+use super::{BATCH, RedisStore, balance, count, millis, request, unexpected};
 use crate::{
     HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, Timestamp, UsageCount,
     UsageOutcome, UsageQuery,
     store::{
-        BalanceUpdate, Balances, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery,
-        OwnerBound, Page, RequestRecord, StoreError, StoreErrorKind, Update, requests::KEPT,
+        Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Page, Plan, RequestRecord,
+        Selection, StoreError, Update, requests::KEPT,
     },
 };
 
@@ -32,48 +32,11 @@ impl KeyStore for RedisStore {
 #[async_trait]
 impl KeyRepository for RedisStore {
     async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
-        let Changes { inserts, updates, balances, requests, owner_bound, .. } = changes;
-        let is_empty = inserts.is_empty() && updates.is_empty() && balances.is_empty();
-        if is_empty && requests.is_empty() && owner_bound.is_none() {
-            return Ok(Update::Done);
-        }
-        let mut args = match owner_bound {
-            Some(OwnerBound { owner, max_keys, now }) => {
-                vec![max_keys.to_string(), millis(*now), owner.as_str().to_owned()]
-            }
-            None => vec![String::new(); 3],
-        };
-        args.push(inserts.len().to_string());
-        for record in inserts {
-            args.extend([
-                record.id.to_string(),
-                record::write(record),
-                millis(record.created_at),
-                count(record.use_count),
-                record::write_last_use(record),
-            ]);
-        }
-        args.push(updates.len().to_string());
-        for KeyUpdate { record, expected } in updates {
-            args.extend([record.id.to_string(), record::write(record), expected.to_string()]);
-        }
-        args.push(balances.len().to_string());
-        for BalanceUpdate { line, balance, expected, due } in balances {
-            let expected = expected.map(|revision| revision.to_string()).unwrap_or_default();
-            let due = due.map(millis).unwrap_or_default();
-            args.extend([line.to_string(), balance::write(balance), expected, due]);
-        }
-        for new in requests {
-            args.extend([request::field(new.line, &new.request), request::write(new)]);
-        }
-        let args: Vec<_> = args.iter().map(String::as_str).collect();
-        match self.run::<String>(&self.scripts.apply, &args).await?.as_str() {
-            "done" => Ok(Update::Done),
-            "stale" => Ok(Update::Stale),
-            "too many keys" => Ok(Update::TooManyKeys),
-            "duplicate" => Err(StoreError::new(StoreErrorKind::Duplicate)),
-            _ => Err(unexpected()),
-        }
+        self.apply_changes(changes).await
+    }
+
+    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+        self.apply_planned(selection, plan).await
     }
 
     fn bounds_owners(&self) -> bool {

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::{Call, Dialect, Value, row};
 use crate::{
     EventId, EventQuery, KeyId, KeyStatus, OwnerId, Scope, Timestamp, UsageQuery,
-    store::{ListQuery, OwnerBound},
+    store::{ListQuery, OwnerBound, Selection},
 };
 
 /// The parts of statements. All question marks in a part stand for the same value.
@@ -16,6 +16,10 @@ pub(in crate::store) struct Filters {
     pub(in crate::store) live: String,
     /// How that ends.
     pub(in crate::store) end_of_live: &'static str,
+    /// Keys from an id on that are not deleted, for a transaction that changes them.
+    pub(in crate::store) selected: String,
+    /// How they end, in the order of their ids.
+    pub(in crate::store) end_of_selected: String,
     /// Keys up to an id that are not deleted.
     pub(in crate::store) keys: String,
     /// Events up to an id.
@@ -49,6 +53,12 @@ pub(in crate::store) struct Filters {
 }
 
 const REQUEST: &str = "request = ?";
+const EXPIRES_BEFORE: &str = "(expires_at < ? OR retires_at < ?)";
+const EXPIRES_AFTER: &str = "(expires_at IS NOT NULL OR retires_at IS NOT NULL) \
+    AND (expires_at IS NULL OR expires_at >= ?) AND (retires_at IS NULL OR retires_at >= ?)";
+const LAST_USED_BEFORE: &str = "(last_used_at IS NULL OR last_used_at < ?)";
+const LAST_USED_AFTER: &str = "last_used_at >= ?";
+const CREATED_BEFORE: &str = "created_at < ?";
 const SINCE: &str = "at >= ?";
 const UNTIL: &str = "at < ?";
 const UNTIL_HOUR: &str = "hour < ?";
@@ -140,8 +150,28 @@ impl Filters {
             .and(self.prefix, prefix)
             .and(REQUEST, request)
             .and(self.lineage, query.lineage.as_ref().map(|first| &first.as_bytes()[..]))
-            .and(self.legacy, query.legacy.then_some(Value::Flag(true)));
+            .and(self.legacy, query.legacy.then_some(Value::Flag(true)))
+            .and(EXPIRES_BEFORE, query.expires_before)
+            .and(EXPIRES_AFTER, query.expires_after)
+            .and(LAST_USED_BEFORE, query.last_used_before)
+            .and(LAST_USED_AFTER, query.last_used_after);
         Some(select.end(&self.end_of_keys, query.limit).call::<DB>())
+    }
+
+    /// The statement for some keys of a selection, from an id on. `None` when there can be none.
+    pub(in crate::store) fn selected<'s, DB: Dialect>(
+        &self,
+        selection: &'s Selection,
+        first: [u8; 16],
+        limit: usize,
+    ) -> Option<Call<'s>> {
+        let Selection::Issued { owner, before } = selection else { return None };
+        let owner = owner.as_ref().map(OwnerId::as_str);
+        can_be::<DB>(owner).then(|| {
+            let select = Select::new(&self.selected, Value::Id(first));
+            let select = select.and(self.owner, owner).and(CREATED_BEFORE, *before);
+            select.push(&self.end_of_selected, row::count(limit as u64)).call::<DB>()
+        })
     }
 
     /// The statement that counts the live keys of an owner. `None` when there can be none.

@@ -13,6 +13,7 @@ mod repository;
 mod requests;
 pub(super) mod row;
 pub(super) mod schema;
+mod selected;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 mod standby;
 mod statements;

@@ -10,7 +10,10 @@
 use std::collections::BTreeSet;
 
 use super::{Dialect, Loan, SqlStore, Statements};
-use crate::{OwnerId, store::Changes};
+use crate::{
+    OwnerId,
+    store::{Changes, Selection},
+};
 
 /// The locks that a transaction takes before it reads or writes.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +32,17 @@ impl OwnerLocks {
         let owners = owners.chain(bound.map(|bound| Some(&bound.owner)));
         let numbers = owners.map(|owner| number(owner, count)).collect();
         Self { numbers, exclusive: bound.is_some() }
+    }
+
+    /// Those of the keys of an owner, or of all keys, for a transaction that must know every one.
+    /// Keys that are named by their ids are locked when they are read, and no others matter.
+    pub(super) fn of_selection(selection: &Selection, count: u32) -> Self {
+        let numbers = match selection {
+            Selection::Ids(_) => BTreeSet::new(),
+            Selection::Issued { owner: Some(owner), .. } => [number(Some(owner), count)].into(),
+            Selection::Issued { owner: None, .. } => (0..count).collect(),
+        };
+        Self { numbers, exclusive: true }
     }
 }
 

@@ -30,6 +30,14 @@ macro_rules! repository {
                 true
             }
 
+            async fn apply_to(
+                &self,
+                selection: &crate::store::Selection,
+                plan: &crate::store::Plan,
+            ) -> Result<crate::store::Update, crate::store::StoreError> {
+                self.0.apply_to(selection, plan).await
+            }
+
             async fn get(
                 &self,
                 id: crate::KeyId,

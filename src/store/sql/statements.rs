@@ -17,6 +17,8 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) table: Box<str>,
     pub(in crate::store) find: SqlStr,
     pub(in crate::store) get: SqlStr,
+    /// Those of many keys that are there, for a transaction that changes them.
+    pub(in crate::store) get_many: SqlStr,
     pub(in crate::store) insert: Inserts,
     pub(in crate::store) update: SqlStr,
     pub(in crate::store) owner_locks: LockStatements,

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     ConfigError, EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId, Timestamp,
-    store::{Changes, KeyUpdate, KeyUse, ListQuery, OwnerBound, Page, StoreError, Update},
+    store::{
+        Changes, KeyUpdate, KeyUse, ListQuery, OwnerBound, Page, Plan, Selection, StoreError,
+        Update,
+    },
 };
 
 /// Keys in a table, and a connection to it.
@@ -44,22 +47,37 @@ async fn pause(tries: u32) {
     sleep(Duration::from_millis(u64::from(chance % longest))).await;
 }
 
+/// What is done in a transaction.
+#[derive(Clone, Copy)]
+pub(super) enum Work<'w> {
+    /// Changes that are known beforehand.
+    Changes(&'w Changes),
+    /// Those that a plan makes of selected keys.
+    Planned(&'w Selection, &'w Plan),
+}
+
 /// Why changes were not made.
-struct Failed {
-    error: sqlx::Error,
-    /// Whether it came of writing a key, which may be a duplicate.
-    is_of_key: bool,
+pub(super) enum Failed {
+    /// Something else than writing a key.
+    Otherwise(sqlx::Error),
+    /// Writing a key, which may be a duplicate.
+    OfKey(sqlx::Error),
+    /// Not the database.
+    OfStore(StoreError),
 }
 
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
-        Self { error, is_of_key: false }
+        Self::Otherwise(error)
     }
 }
 
 impl Failed {
-    fn of_key(error: sqlx::Error) -> Self {
-        Self { error, is_of_key: true }
+    fn is_collision<DB: Dialect>(&self) -> bool {
+        match self {
+            Self::Otherwise(error) | Self::OfKey(error) => DB::collided(error),
+            Self::OfStore(_) => false,
+        }
     }
 }
 
@@ -196,22 +214,36 @@ impl<DB: Dialect> SqlStore<DB> {
         for owner in keys.map(|record| record.owner.as_ref()).chain(events) {
             DB::check(owner)?;
         }
+        self.in_transaction(Work::Changes(changes)).await
+    }
+
+    /// Writes in a transaction, again if the database gave it up in favour of another. Unless it
+    /// is done, it comes to nothing.
+    pub(super) async fn in_transaction(&self, work: Work<'_>) -> Result<Update, StoreError> {
         let mut tries = 1;
         loop {
-            match self.try_apply(changes).await {
-                Err(failed) if DB::collided(&failed.error) && tries < TRIES => pause(tries).await,
-                Err(Failed { error, is_of_key: true }) => {
+            match self.try_in_transaction(work).await {
+                Err(failed) if failed.is_collision::<DB>() && tries < TRIES => pause(tries).await,
+                Err(Failed::Otherwise(error)) => return Err(DB::store_error(error)),
+                Err(Failed::OfKey(error)) => {
                     return Err(DB::write_error(error, &self.statements.table));
                 }
-                result => return result.map_err(|failed| DB::store_error(failed.error)),
+                Err(Failed::OfStore(error)) => return Err(error),
+                Ok(update) => return Ok(update),
             }
             tries += 1;
         }
     }
 
-    async fn try_apply(&self, changes: &Changes) -> Result<Update, Failed> {
+    async fn try_in_transaction(&self, work: Work<'_>) -> Result<Update, Failed> {
         let mut transaction = Loan::begin(&self.writer).await?;
-        match self.make(&mut transaction, changes).await {
+        let done = match work {
+            Work::Changes(changes) => self.make(&mut transaction, changes).await,
+            Work::Planned(selection, plan) => {
+                self.make_planned(&mut transaction, selection, plan).await
+            }
+        };
+        match done {
             Ok(Update::Done) => {
                 transaction.commit().await?;
                 Ok(Update::Done)
@@ -224,18 +256,22 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 
     /// Makes all changes, up to the first that cannot be made.
-    async fn make(&self, transaction: &mut Loan<DB>, changes: &Changes) -> Result<Update, Failed> {
+    pub(super) async fn make(
+        &self,
+        transaction: &mut Loan<DB>,
+        changes: &Changes,
+    ) -> Result<Update, Failed> {
         let Statements { insert, update, insert_event, .. } = &*self.statements;
         self.lock(transaction, &OwnerLocks::of(changes, DB::OWNER_LOCKS)).await?;
         let values = |record| row::changing(record).into_iter().chain(row::fixed(record));
         insert_all(transaction, insert, &changes.inserts.iter().collect::<Vec<_>>(), values)
             .await
-            .map_err(Failed::of_key)?;
+            .map_err(Failed::OfKey)?;
         for KeyUpdate { record, expected } in &changes.updates {
             let call = Call::new(update).with_all(row::changing(record));
             let call = call.with(&record.id.as_bytes()[..]).with(row::count(*expected));
             let done = answer::<DB, _>(DB::execute(transaction, call)).await;
-            if DB::affected(&done.map_err(Failed::of_key)?) == 0 {
+            if DB::affected(&done.map_err(Failed::OfKey)?) == 0 {
                 return Ok(Update::Stale);
             }
         }

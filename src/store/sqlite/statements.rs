@@ -21,6 +21,9 @@ pub(super) fn statements(table: &str) -> Statements {
             "SELECT {names} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
         )),
         get: statement(format!("SELECT {names} FROM \"{table}\" WHERE id = ?")),
+        get_many: statement(format!(
+            "SELECT {names} FROM \"{table}\" WHERE id IN (SELECT unhex(value) FROM json_each(?))"
+        )),
         insert: Inserts::new(
             &format!("INSERT INTO \"{table}\" ({names}) VALUES"),
             &format!("({values})"),
@@ -110,6 +113,8 @@ fn filters(table: &str) -> Filters {
              AND (expires_at IS NULL OR expires_at > ?) AND (retires_at IS NULL OR retires_at > ?)"
         ),
         end_of_live: "",
+        selected: format!("SELECT {names} FROM \"{table}\" WHERE id >= ? AND deleted_at IS NULL"),
+        end_of_selected: " ORDER BY id LIMIT ?".to_owned(),
         keys: format!("SELECT {names} FROM \"{table}\" WHERE id <= ? AND deleted_at IS NULL"),
         end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
         events: format!("SELECT {event} FROM \"{table}_events\" WHERE id <= ?"),

@@ -14,6 +14,7 @@ mod limits;
 mod owner;
 mod parameters;
 mod races;
+mod sets;
 mod stores;
 mod usage;
 

@@ -7,8 +7,23 @@ use super::{ADMIN_KEY, Api, admin_layer, path, send};
 use crate::support::OTHER_KEY;
 
 /// Every route with the parameters that it knows; `{id}` is a key's.
-const ROUTES: [(&str, &str, &[&str]); 13] = [
-    ("GET", "", &["owner", "status", "scope", "prefix", "cursor", "limit"]),
+const ROUTES: [(&str, &str, &[&str]); 16] = [
+    (
+        "GET",
+        "",
+        &[
+            "owner",
+            "status",
+            "scope",
+            "prefix",
+            "expires_before",
+            "expires_after",
+            "last_used_before",
+            "last_used_after",
+            "cursor",
+            "limit",
+        ],
+    ),
     ("POST", "", &[]),
     ("GET", "/events", &["owner", "since", "until", "cursor", "limit"]),
     ("GET", "/usage", &["owner", "since", "until", "by"]),
@@ -16,6 +31,9 @@ const ROUTES: [(&str, &str, &[&str]); 13] = [
     ("GET", "/{id}", &[]),
     ("PATCH", "/{id}", &[]),
     ("DELETE", "/{id}", &[]),
+    ("POST", "/revoke", &[]),
+    ("POST", "/disable", &[]),
+    ("POST", "/delete", &[]),
     ("POST", "/{id}/revoke", &[]),
     ("POST", "/{id}/rotate", &[]),
     ("POST", "/{id}/credits", &[]),
@@ -23,9 +41,25 @@ const ROUTES: [(&str, &str, &[&str]); 13] = [
     ("GET", "/{id}/usage", &["since", "until", "by"]),
 ];
 
-const NAMES: [&str; 14] = [
-    "owner", "status", "scope", "prefix", "cursor", "limit", "since", "until", "by", "owner_id",
-    "page", "Owner", "api_key", "reason",
+const NAMES: [&str; 18] = [
+    "expires_before",
+    "expires_after",
+    "last_used_before",
+    "last_used_after",
+    "owner",
+    "status",
+    "scope",
+    "prefix",
+    "cursor",
+    "limit",
+    "since",
+    "until",
+    "by",
+    "owner_id",
+    "page",
+    "Owner",
+    "api_key",
+    "reason",
 ];
 
 /// A good value, so that nothing else can be wrong.
@@ -35,7 +69,9 @@ fn value(name: &str) -> &'static str {
         "scope" => "a",
         "cursor" => "01890000-0000-7000-8000-000000000000",
         "limit" => "5",
-        "since" => "2026-11-20T00:00:00Z",
+        "since" | "expires_before" | "expires_after" | "last_used_before" | "last_used_after" => {
+            "2026-11-20T00:00:00Z"
+        }
         "until" => "2026-11-21T00:00:00Z",
         "by" => "hour",
         _ => "user-1",
@@ -60,7 +96,9 @@ async fn what_a_route_does_not_know_is_refused_and_named() {
                 let answer = api.admin(method, &twice, body).await;
                 assert_eq!(answer.field(400, "invalid_parameter"), name, "{method} {twice}");
             } else {
-                assert_eq!(answer.field(400, "invalid_parameter"), name, "{method} {target}");
+                let shown = answer.field(400, "invalid_parameter");
+                let begins = shown.strip_suffix('…').is_some_and(|shown| name.starts_with(shown));
+                assert!(shown == name || begins, "{method} {target}: {shown}");
                 let detail = answer.problem(400, "invalid_parameter")["detail"].to_string();
                 assert!(known.iter().all(|known| detail.contains(known)), "{detail}");
             }

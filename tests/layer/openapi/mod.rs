@@ -191,7 +191,7 @@ fn two_documents_make_one() {
             assert_eq!(named.count(), 1, "{method} {path}");
         }
     }
-    assert_eq!(names.len(), 13 + 12);
+    assert_eq!(names.len(), 16 + 15);
 }
 
 fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {

@@ -71,6 +71,41 @@ pub(crate) async fn lists_are_what_was_asked_for(store: impl KeyRepository) {
     });
 }
 
+/// A key without an end ends neither before a moment nor after, and one that was never used was not
+/// used since.
+pub(crate) async fn ends_and_last_uses_are_compared(store: impl KeyRepository) {
+    type Filter = fn(&mut ListQuery, tower_api_key::Timestamp);
+    let times = [None, Some(at(10)), Some(at(20))];
+    let mut changes = Changes::default();
+    for (number, time) in (1..).zip(times) {
+        let mut key = record(number);
+        (key.expires_at, key.last_used_at) = (time, time);
+        changes.inserts.push(key);
+    }
+    let mut replaced = record(4);
+    replaced.expires_at = Some(at(20));
+    replaced.details.rotation.retires_at = Some(at(10));
+    changes.inserts.push(replaced);
+    store.apply(&changes).await.unwrap();
+    let filters: [(Filter, [&[u64]; 4]); 4] = [
+        (|query, time| query.expires_before = Some(time), [&[], &[], &[4, 2], &[4, 3, 2]]),
+        (|query, time| query.expires_after = Some(time), [&[4, 3, 2], &[4, 3, 2], &[3], &[]]),
+        (
+            |query, time| query.last_used_before = Some(time),
+            [&[4, 1], &[4, 1], &[4, 2, 1], &[4, 3, 2, 1]],
+        ),
+        (|query, time| query.last_used_after = Some(time), [&[3, 2], &[3, 2], &[3], &[]]),
+    ];
+    for (filter, expected) in filters {
+        for (time, expected) in [9, 10, 20, 21].into_iter().zip(expected) {
+            let mut query = ListQuery::new(1);
+            filter(&mut query, at(time));
+            let expected: Vec<_> = expected.iter().map(|number| record(*number).id).collect();
+            assert_eq!(ids(&store, query.clone()).await, expected, "{query:?}");
+        }
+    }
+}
+
 /// No key has a NUL in it, which is no reason to fail.
 pub(crate) async fn a_nul_is_found_nowhere(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
@@ -89,7 +124,7 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
     let time = || option::of((0_i64..6).prop_map(at));
     let flags = (any::<[bool; 2]>(), prop::bool::weighted(0.2), prop::bool::weighted(0.1));
     let rare = prop::bool::weighted(0.2);
-    let times = (time(), time(), time());
+    let times = (time(), time(), time(), time());
     let lineage = option::of(0_u64..4);
     let all = (texts, scopes, times, flags, rare, lineage);
     all.prop_map(|(texts, scopes, times, flags, legacy, lineage)| {
@@ -97,7 +132,8 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
         (record.name, record.start) = (texts.0.into(), texts.1.into());
         record.owner = texts.2.map(Into::into);
         record.scopes = Scopes::parse(scopes).unwrap();
-        (record.not_before, record.expires_at, record.details.rotation.retires_at) = times;
+        (record.not_before, record.expires_at, record.last_used_at) = (times.0, times.1, times.2);
+        record.details.rotation.retires_at = times.3;
         record.disabled = flags.0 == [true; 2];
         record.revoked_at = flags.1.then(|| at(1));
         record.details.deleted_at = flags.2.then(|| at(1));
@@ -122,11 +158,11 @@ fn any_query() -> impl Strategy<Value = ListQuery> {
         option::of((status, (-1_i64..7).prop_map(at))),
         option::of(select(&SCOPES[..])),
         option::of(select(&TEXTS[..])),
-        (rarely(), 1..=RECORDS),
+        ((rarely(), 1..=RECORDS), vec(option::weighted(0.1, (-1_i64..7).prop_map(at)), 4)),
         (rarely(), option::weighted(0.3, 0_u64..5)),
         option::of(0..RECORDS + 2),
     )
-        .prop_map(|(limit, owner, status, scope, prefix, request, index, after)| {
+        .prop_map(|(limit, owner, status, scope, prefix, (request, times), index, after)| {
             let (legacy, lineage) = index;
             let mut query = ListQuery::new(limit);
             query.owner = owner.map(Into::into);
@@ -136,6 +172,8 @@ fn any_query() -> impl Strategy<Value = ListQuery> {
             query.request = request.0.then(|| digest(request.1));
             query.legacy = legacy;
             query.lineage = lineage.map(|first| record(first).id);
+            (query.expires_before, query.expires_after) = (times[0], times[1]);
+            (query.last_used_before, query.last_used_after) = (times[2], times[3]);
             query.after = after.map(|number| record(number).id);
             query
         })

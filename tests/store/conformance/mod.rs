@@ -21,6 +21,7 @@ pub(crate) mod owner_bounds;
 pub(crate) mod purges;
 pub(crate) mod random;
 pub(crate) mod requests;
+pub(crate) mod selections;
 pub(crate) mod updates;
 pub(crate) mod usage;
 pub(crate) mod uses;
@@ -112,6 +113,11 @@ macro_rules! conformance {
                 owner_bounds: only_live_keys_count
                 owner_bounds: updates_count_as_they_will_be
                 owner_bounds: concurrent_creations_never_exceed_the_bound
+                selections: selections_are_read_and_changed
+                selections: bad_plans_write_nothing
+                selections: no_key_escapes_by_being_rotated
+                selections: twenty_thousand_keys_are_changed_together
+                filters: ends_and_last_uses_are_compared
                 filters: lists_are_what_was_asked_for
                 filters: a_nul_is_found_nowhere
                 updates: the_mark_of_an_owner_is_kept_with_each_revision

@@ -1,9 +1,12 @@
 //! Clusters: several servers, each with a part of the keys.
 
+use std::sync::Arc;
+
 use tower_api_key::{
     Balance, KeyDigest, KeyId, UsageQuery,
     store::{
-        BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, Update,
+        BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Plan, RedisStore,
+        Selection, Update,
     },
 };
 
@@ -35,6 +38,11 @@ async fn use_everything(store: &RedisStore) {
     (by_request.request, legacy.legacy) = (Some(request(1)), true);
     for query in [ListQuery::new(1), ListQuery::new(1).with_owner("bert"), by_request, legacy] {
         assert_eq!(store.list(&query).await.unwrap().items.len(), 1);
+    }
+    let unplanned: Plan = Arc::new(|records| (records.len() != 1).then(Changes::default));
+    let all = Selection::Issued { owner: Some("bert".into()), before: None };
+    for selection in [Selection::Ids(vec![record(2).id]), all] {
+        assert_eq!(store.apply_to(&selection, &unplanned).await.unwrap(), Update::Done);
     }
     let uses = [1, 2].map(|number| KeyUse::new(record(number).id, 1, at(9)));
     store.record_uses(&uses).await.unwrap();

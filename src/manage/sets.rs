@@ -1,0 +1,285 @@
+//! Ending many keys at once: those of an owner, those that are named, those issued before a time.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{
+    InvalidField, KeyManager, ManageError,
+    access::Whose,
+    change::{Done, revised},
+    end::mark_revoked,
+    validate,
+};
+use crate::{
+    KeyAction, KeyId, KeyRecord, OwnerId, Scopes, Text, Timestamp,
+    store::{Changes, Plan, Selection, StoreError, Update},
+};
+
+/// Which keys to [revoke](KeyManager::revoke_all), [disable](KeyManager::disable_all) or
+/// [delete](KeyManager::delete_all) together. Every condition that is set must be met; a set
+/// without any is refused, and is not all keys.
+///
+/// ```
+/// use tower_api_key::KeySet;
+///
+/// let leaked_in_may = KeySet::of_owner("user-1").issued_before("2026-06-01T00:00:00Z".parse()?);
+/// # let _ = leaked_in_may;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeySet {
+    /// Only keys of this owner.
+    pub owner: Option<OwnerId>,
+    /// Only these keys.
+    pub ids: Option<Vec<KeyId>>,
+    /// Only keys that were created before this moment, which has come.
+    pub issued_before: Option<Timestamp>,
+}
+
+impl KeySet {
+    /// The keys of this owner.
+    pub fn of_owner(owner: impl Into<OwnerId>) -> Self {
+        Self { owner: Some(owner.into()), ..Self::default() }
+    }
+
+    /// These keys.
+    pub fn of_ids(ids: impl IntoIterator<Item = KeyId>) -> Self {
+        Self { ids: Some(ids.into_iter().collect()), ..Self::default() }
+    }
+
+    /// Of these keys, those that were created before this moment. Of all keys, where nothing else
+    /// is set: `KeySet::default().issued_before(time)`.
+    #[must_use]
+    pub const fn issued_before(mut self, moment: Timestamp) -> Self {
+        self.issued_before = Some(moment);
+        self
+    }
+
+    fn check(&self, now: Timestamp) -> Result<(), InvalidField> {
+        if *self == Self::default() {
+            return Err(InvalidField::new("set", "must name an owner, ids or issued_before"));
+        }
+        if self.ids.as_ref().is_some_and(Vec::is_empty) {
+            return Err(InvalidField::new("ids", "must name at least one key"));
+        }
+        // Keys that are created until then would be left out.
+        if self.issued_before.is_some_and(|moment| moment > now) {
+            return Err(InvalidField::new("issued_before", "must not be in the future"));
+        }
+        Ok(())
+    }
+}
+
+/// What became of a [`KeySet`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetReport {
+    /// The keys that were changed.
+    pub changed: Vec<KeyId>,
+    /// Keys of the set that had come to their end before: those that were revoked, unless keys are
+    /// deleted, and those named ones that were deleted.
+    pub already_ended: Vec<KeyId>,
+    /// The ids of the set that no key has.
+    pub unknown: Vec<KeyId>,
+}
+
+/// What is done to each key of a set.
+#[derive(Clone, Copy)]
+enum Act {
+    Revoke,
+    Disable,
+    Delete,
+}
+
+impl KeyManager {
+    /// Withdraws all keys of a set for good, in one: all of them or, after an error, none.
+    ///
+    /// No key of the set gets away, also not one that is created or that replaces another while this
+    /// goes on: either it is revoked, or it is created afterwards. To keep an owner from creating
+    /// others, refuse the owner, with an [`OwnerLayer`](crate::OwnerLayer).
+    ///
+    /// Ids that no key has, and keys that were revoked or deleted before, are reported and stop
+    /// nothing. An id of another owner's key, on a handle or in a set of an [owner](KeySet::owner),
+    /// stops everything: nothing is changed. On the handle of an owner with a [ceiling of
+    /// scopes](Self::with_scope_ceiling), so does a key whose scopes are beyond it, which is
+    /// [`BeyondCeiling`](ManageError::BeyondCeiling), and on one [within
+    /// bounds](Self::within_bounds) [`BeyondOwnKey`](ManageError::BeyondOwnKey).
+    ///
+    /// Each key has its event in the audit log, and is announced to the caches. A repository that
+    /// cannot do this is [`Unsupported`](crate::store::StoreErrorKind::Unsupported).
+    ///
+    /// ```
+    /// use tower_api_key::{KeyManager, KeySet, NewKey, store::MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = KeyManager::new(MemoryStore::new());
+    /// let theirs = NewKey { owner: Some("user-1".into()), ..NewKey::named("CI of the shop") };
+    /// let id = manager.create(theirs).await?.record.id;
+    ///
+    /// let report = manager.revoke_all(KeySet::of_owner("user-1"), Some("account closed")).await?;
+    /// assert_eq!(report.changed, [id]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn revoke_all(
+        &self,
+        set: KeySet,
+        reason: Option<&str>,
+    ) -> Result<SetReport, ManageError> {
+        self.act_on(set, Act::Revoke, reason).await
+    }
+
+    /// Switches all keys of a set off for now, as [`revoke_all`](Self::revoke_all) withdraws them.
+    /// The reason is for the audit log. Those that are off already stay as they are.
+    pub async fn disable_all(
+        &self,
+        set: KeySet,
+        reason: Option<&str>,
+    ) -> Result<SetReport, ManageError> {
+        self.act_on(set, Act::Disable, reason).await
+    }
+
+    /// Deletes all keys of a set, as [`revoke_all`](Self::revoke_all) withdraws them. The reason is
+    /// for the audit log.
+    pub async fn delete_all(
+        &self,
+        set: KeySet,
+        reason: Option<&str>,
+    ) -> Result<SetReport, ManageError> {
+        self.act_on(set, Act::Delete, reason).await
+    }
+
+    async fn act_on(
+        &self,
+        set: KeySet,
+        act: Act,
+        reason: Option<&str>,
+    ) -> Result<SetReport, ManageError> {
+        reason.map_or(Ok(()), |reason| validate::text("reason", reason))?;
+        let now = self.clock.now();
+        set.check(now)?;
+        let owner = match self.access.whose(set.owner.as_ref()) {
+            Whose::Everybodys => None,
+            Whose::Owners(owner) => Some(owner.clone()),
+            Whose::Nobodys => return Err(ManageError::NotFound),
+        };
+        let selection = match &set.ids {
+            Some(ids) => Selection::Ids(ids.clone()),
+            None => Selection::Issued { owner, before: set.issued_before },
+        };
+        let ceilings = self.authority(now).await?.map_or_else(Vec::new, |own| own.ceilings());
+        let (manager, reason) = (self.clone(), reason.map(Into::into));
+        let work = Arc::new(Work { manager, set, act, reason, ceilings, now });
+        let outcome = Arc::new(Mutex::new(None));
+        let plan: Plan = {
+            let (work, outcome) = (work.clone(), outcome.clone());
+            Arc::new(move |records| {
+                let mut slot = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                match work.plan(records) {
+                    Ok((changes, report)) => {
+                        let heard = work.manager.hook.as_ref().map(|_| changes.events.clone());
+                        *slot = Some(Ok((heard.unwrap_or_default(), report)));
+                        Some(changes)
+                    }
+                    Err(error) => {
+                        *slot = Some(Err(error));
+                        None
+                    }
+                }
+            })
+        };
+        // Each `Stale` means that another change got on, so this cannot go round for ever.
+        while self.repository.apply_to(&selection, &plan).await? != Update::Done {}
+        let planned = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let unplanned = || StoreError::corrupt("the store did not ask what to change");
+        let (events, report) = planned.ok_or_else(unplanned)??;
+        if let Some(hook) = &self.hook {
+            for event in &events {
+                hook(event);
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// An act on a set, by the holder of a handle.
+struct Work {
+    manager: KeyManager,
+    set: KeySet,
+    act: Act,
+    reason: Option<Text>,
+    /// Of an owner within bounds: no key whose scopes are beyond one of these is ended.
+    ceilings: Vec<Scopes>,
+    now: Timestamp,
+}
+
+impl Work {
+    fn plan(&self, records: &[Arc<KeyRecord>]) -> Result<(Changes, SetReport), ManageError> {
+        let (mut changes, mut report) = (Changes::default(), SetReport::default());
+        let mut found = HashSet::with_capacity(records.len());
+        for old in records {
+            found.insert(old.id);
+            self.check_owner(old)?;
+            if self.set.issued_before.is_some_and(|moment| old.created_at >= moment) {
+                continue;
+            }
+            let is_revoked = old.revoked_at.is_some() && !matches!(self.act, Act::Delete);
+            if old.is_deleted() || is_revoked {
+                report.already_ended.push(old.id);
+                continue;
+            }
+            let mut new = KeyRecord::clone(old);
+            let action = self.change(&mut new);
+            if new == **old {
+                continue;
+            }
+            if self.manager.access.owner().is_some() {
+                self.manager.access.check_scopes(&old.scopes)?;
+            }
+            if !self.ceilings.iter().all(|ceiling| ceiling.allow_all(&old.scopes)) {
+                return Err(ManageError::BeyondOwnKey { field: "scopes" });
+            }
+            let done = Done { action, detail: self.reason.clone() };
+            changes.events.push(self.manager.event(self.now, done, Some(old))?);
+            changes.updates.push(revised(old, new, self.now));
+            report.changed.push(old.id);
+        }
+        let asked: BTreeSet<KeyId> = self.set.ids.iter().flatten().copied().collect();
+        report.unknown.extend(asked.iter().filter(|id| !found.contains(id)));
+        Ok((changes, report))
+    }
+
+    /// Refuses a key that was named and is another owner's.
+    fn check_owner(&self, record: &KeyRecord) -> Result<(), ManageError> {
+        if !self.manager.access.sees(record) {
+            return Err(ManageError::NotFound);
+        }
+        match &self.set.owner {
+            Some(owner) if record.owner.as_ref() != Some(owner) => {
+                Err(InvalidField::new("ids", "must all be of keys of the owner").into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn change(&self, record: &mut KeyRecord) -> KeyAction {
+        match self.act {
+            Act::Revoke => {
+                mark_revoked(record, self.reason.as_deref(), self.now);
+                KeyAction::Revoked
+            }
+            Act::Disable => {
+                self.manager.access.switch(record, true);
+                KeyAction::Disabled
+            }
+            Act::Delete => {
+                record.details.deleted_at = Some(self.now);
+                KeyAction::Deleted
+            }
+        }
+    }
+}

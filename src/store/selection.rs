@@ -1,0 +1,96 @@
+//! [`Selection`]: keys that are changed together.
+
+use std::sync::Arc;
+
+use super::Changes;
+use crate::{KeyId, KeyRecord, OwnerId, Timestamp};
+
+/// Which keys a repository [changes together](super::KeyRepository::apply_to).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Those of these keys that exist, whoever they belong to, and deleted ones too.
+    Ids(Vec<KeyId>),
+    /// Keys that are not deleted.
+    Issued {
+        /// Of this owner; of all owners and of none, if there is no owner here.
+        owner: Option<OwnerId>,
+        /// Those that were created before this moment.
+        before: Option<Timestamp>,
+    },
+}
+
+impl Selection {
+    /// Whether a key belongs to it.
+    pub fn contains(&self, record: &KeyRecord) -> bool {
+        match self {
+            Self::Ids(ids) => ids.contains(&record.id),
+            Self::Issued { owner, before } => {
+                !record.is_deleted()
+                    && owner.as_ref().is_none_or(|owner| record.owner.as_ref() == Some(owner))
+                    && before.is_none_or(|before| record.created_at < before)
+            }
+        }
+    }
+}
+
+/// Makes the changes to selected keys from what the keys are: from all of them at once, in the order
+/// of their ids. `None`: nothing is to be written.
+///
+/// It is called while nothing else can change the keys, and hence must neither wait nor call the
+/// repository. Where the keys were changed all the same, it is called again, with all of them.
+pub type Plan = Arc<dyn Fn(&[Arc<KeyRecord>]) -> Option<Changes> + Send + Sync>;
+
+/// A plan that also notes which digests lead to keys that it changes, before and after, for caches
+/// to forget.
+pub(super) mod noted {
+    use std::{
+        collections::HashMap,
+        sync::{Arc, Mutex, PoisonError},
+    };
+
+    use super::Plan;
+    use crate::KeyDigest;
+
+    #[derive(Clone, Default)]
+    pub(in crate::store) struct Digests(Arc<Mutex<Vec<KeyDigest>>>);
+
+    impl Digests {
+        pub(in crate::store) fn of(&self, plan: &Plan) -> Plan {
+            let (plan, digests) = (plan.clone(), self.clone());
+            Arc::new(move |records| {
+                let changes = plan(records)?;
+                let before: HashMap<_, _> =
+                    records.iter().map(|old| (old.id, old.digest)).collect();
+                let mut noted = digests.0.lock().unwrap_or_else(PoisonError::into_inner);
+                noted.extend(changes.inserts.iter().map(|record| record.digest));
+                for update in &changes.updates {
+                    let digest = update.record.digest;
+                    noted.push(digest);
+                    noted.extend(before.get(&update.record.id).filter(|old| **old != digest));
+                }
+                Some(changes)
+            })
+        }
+
+        pub(in crate::store) fn take(&self) -> Vec<KeyDigest> {
+            std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+}
+
+/// Runs a plan where it does not keep other tasks from running, if there is much to plan.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
+pub(super) async fn planned(
+    plan: &Plan,
+    mut records: Vec<Arc<KeyRecord>>,
+) -> Result<Option<Changes>, super::StoreError> {
+    const FEW: usize = 500;
+
+    records.sort_unstable_by_key(|record| record.id);
+    if records.len() <= FEW {
+        return Ok(plan(&records));
+    }
+    let plan = plan.clone();
+    let planned = tokio::task::spawn_blocking(move || plan(&records)).await;
+    planned.map_err(super::StoreError::unavailable)
+}

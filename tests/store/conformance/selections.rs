@@ -1,0 +1,196 @@
+//! Keys that are selected and changed together, whatever happens to them meanwhile.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use tokio::task::{JoinSet, yield_now};
+use tower_api_key::{
+    KeyId, KeyRecord, OwnerId, Timestamp,
+    store::{Changes, KeyRepository, KeyUpdate, ListQuery, Plan, Selection, Update},
+};
+
+use super::{at, digest, full, record, stored};
+
+fn owned(number: u64, owner: &str, created_at: i64) -> KeyRecord {
+    let mut record = record(number);
+    record.owner = Some(owner.into());
+    record.created_at = at(created_at);
+    record
+}
+
+fn revoked(record: &KeyRecord) -> KeyUpdate {
+    let mut new = record.clone();
+    new.revoked_at = Some(at(7_000));
+    new.revision += 1;
+    KeyUpdate { record: new, expected: record.revision }
+}
+
+/// A plan that revokes all keys, and the ids that it was last given.
+fn revoke_all() -> (Plan, Arc<Mutex<Vec<KeyId>>>) {
+    let given = Arc::new(Mutex::new(Vec::new()));
+    let seen = given.clone();
+    let plan: Plan = Arc::new(move |records| {
+        *seen.lock().unwrap() = records.iter().map(|record| record.id).collect();
+        let updates = records.iter().map(|record| revoked(record)).collect();
+        Some(Changes { updates, ..Changes::default() })
+    });
+    (plan, given)
+}
+
+fn of(owner: Option<&str>, before: Option<i64>) -> Selection {
+    Selection::Issued { owner: owner.map(OwnerId::from), before: before.map(at) }
+}
+
+fn ids(numbers: impl IntoIterator<Item = u64>) -> Vec<KeyId> {
+    numbers.into_iter().map(|number| record(number).id).collect()
+}
+
+pub(crate) async fn selections_are_read_and_changed(store: impl KeyRepository) {
+    let mut deleted = owned(4, "anna", 10);
+    deleted.details.deleted_at = Some(at(1));
+    let everything = full(6);
+    let mut changes = Changes::default();
+    changes.inserts.extend([
+        owned(3, "anna", 20),
+        owned(1, "anna", 10),
+        owned(2, "anna ", 10),
+        deleted,
+        record(5),
+        everything.clone(),
+    ]);
+    store.apply(&changes).await.unwrap();
+    for (selection, expected) in [
+        (of(Some("anna"), None), ids([1, 3])),
+        (of(Some("anna"), Some(20)), ids([1])),
+        (of(Some("anna"), Some(10)), ids([])),
+        (of(Some("nobody"), None), ids([])),
+        (of(Some("an\0na"), None), ids([])),
+        (of(None, Some(20)), ids([1, 2, 6])),
+        (of(None, None), ids([1, 2, 3, 5, 6])),
+        (Selection::Ids(ids([6, 4, 99, 1, 4])), ids([1, 4, 6])),
+        (Selection::Ids(ids([98, 99])), ids([])),
+        (Selection::Ids(Vec::new()), ids([])),
+    ] {
+        let (plan, given) = revoke_all();
+        // The keys as they are, and nothing is written.
+        let looked: Plan = {
+            let plan = plan.clone();
+            Arc::new(move |records: &[Arc<KeyRecord>]| plan(records).and(None))
+        };
+        assert_eq!(store.apply_to(&selection, &looked).await.unwrap(), Update::Done);
+        assert_eq!(*given.lock().unwrap(), expected, "{selection:?}");
+    }
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let plan: Plan = {
+        let seen = seen.clone();
+        Arc::new(move |records| {
+            seen.lock().unwrap().extend(records.iter().map(|record| KeyRecord::clone(record)));
+            None
+        })
+    };
+    store.apply_to(&Selection::Ids(ids([6])), &plan).await.unwrap();
+    assert_eq!(*seen.lock().unwrap(), [everything]);
+
+    let (plan, _) = revoke_all();
+    assert_eq!(store.apply_to(&of(Some("anna"), None), &plan).await.unwrap(), Update::Done);
+    for (number, is_revoked) in [(1, true), (2, false), (3, true), (4, false), (5, false)] {
+        let now = stored(&store, record(number).id).await;
+        assert_eq!((now.revoked_at.is_some(), now.revision), (is_revoked, is_revoked.into()));
+    }
+}
+
+/// A duplicate among what is planned, and a key that another revision is expected of.
+pub(crate) async fn bad_plans_write_nothing(store: impl KeyRepository) {
+    store.insert(&owned(1, "anna", 10)).await.unwrap();
+    store.insert(&record(2)).await.unwrap();
+    let plan: Plan = Arc::new(|records| {
+        let updates = records.iter().map(|record| revoked(record)).collect();
+        Some(Changes { updates, inserts: vec![record(2)], ..Changes::default() })
+    });
+    super::assert_duplicate(store.apply_to(&of(Some("anna"), None), &plan).await);
+    let plan: Plan = Arc::new(|records| {
+        let mut updates: Vec<_> = records.iter().map(|record| revoked(record)).collect();
+        let stale = KeyUpdate { expected: 9, ..revoked(&record(2)) };
+        updates.push(stale);
+        Some(Changes { updates, ..Changes::default() })
+    });
+    let result = store.apply_to(&of(Some("anna"), None), &plan).await.unwrap();
+    assert_eq!(result, Update::Stale);
+    assert_eq!(stored(&store, record(1).id).await, owned(1, "anna", 10));
+}
+
+/// Replaces a key by another, as a rotation does. Whether it was done.
+async fn rotate(store: &impl KeyRepository, old: &KeyRecord, new: KeyRecord) -> bool {
+    let mut replaced = old.clone();
+    replaced.details.rotation.to = Some(new.id);
+    replaced.revision += 1;
+    let updates = vec![KeyUpdate { record: replaced, expected: old.revision }];
+    let changes = Changes { updates, inserts: vec![new], ..Changes::default() };
+    store.apply(&changes).await.unwrap() == Update::Done
+}
+
+/// Keys that replace others all the time, each of which could carry on a stolen one.
+pub(crate) async fn no_key_escapes_by_being_rotated(store: impl KeyRepository + Clone) {
+    const ROTATORS: u64 = 6;
+    for round in 0..4_u64 {
+        let owner = format!("owner {round}");
+        let (stop, rotations) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut rotators = JoinSet::new();
+        for number in 0..ROTATORS {
+            let first = 100_000 * (round + 1) + 10_000 * number;
+            store.insert(&owned(first, &owner, 10)).await.unwrap();
+            let (store, owner) = (store.clone(), owner.clone());
+            let (stop, rotations) = (stop.clone(), rotations.clone());
+            rotators.spawn(async move {
+                let mut current = record(first).id;
+                for next in first + 1..first + 5_000 {
+                    let old = stored(&store, current).await;
+                    if old.revoked_at.is_some() || stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let new = owned(next, &owner, 10);
+                    let id = new.id;
+                    if rotate(&store, &old, new).await {
+                        current = id;
+                        rotations.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+        while rotations.load(Ordering::SeqCst) < 20 {
+            yield_now().await;
+        }
+        let (plan, given) = revoke_all();
+        while store.apply_to(&of(Some(&owner), None), &plan).await.unwrap() == Update::Stale {}
+        // Whoever is in the middle of a rotation finds its key revoked: it is over.
+        stop.store(true, Ordering::SeqCst);
+        rotators.join_all().await;
+        let listed = store.list(&ListQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
+        assert_eq!(listed.len(), given.lock().unwrap().len());
+        assert!(listed.len() as u64 >= ROTATORS + 20);
+        let escaped: Vec<_> = listed.iter().filter(|key| key.revoked_at.is_none()).collect();
+        assert!(escaped.is_empty(), "{} keys escaped", escaped.len());
+    }
+}
+
+/// More than fits a statement of any database, changed by one act.
+pub(crate) async fn twenty_thousand_keys_are_changed_together(store: impl KeyRepository) {
+    const COUNT: u64 = 20_000;
+    let all: Vec<_> = (0..COUNT).map(|number| owned(number + 1, "anna", 10)).collect();
+    for inserts in all.chunks(1000) {
+        let changes = Changes { inserts: inserts.to_vec(), ..Changes::default() };
+        assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    }
+    let (plan, given) = revoke_all();
+    assert_eq!(store.apply_to(&of(Some("anna"), None), &plan).await.unwrap(), Update::Done);
+    assert_eq!(given.lock().unwrap().len() as u64, COUNT);
+    let mut query = ListQuery::new(1).with_owner("anna");
+    query.status = Some((tower_api_key::KeyStatus::Active, Timestamp::from_unix_millis(8_000)));
+    assert!(store.list(&query).await.unwrap().items.is_empty());
+    for number in [1, 250, 1_000, 1_001, COUNT] {
+        let found = store.find(&digest(number)).await.unwrap().unwrap();
+        assert_eq!((found.revoked_at, found.revision), (Some(at(7_000)), 1));
+    }
+}
