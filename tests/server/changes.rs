@@ -29,6 +29,8 @@ fn fields_change_and_others_stay() {
         expected[field] = value;
         expected["status"] =
             if expected["disabled"] == true { "disabled" } else { "active" }.into();
+        expected["disabled_by"] =
+            if expected["disabled"] == true { json!("administrator") } else { json!(null) };
         expected["updated_at"] = changed["updated_at"].clone();
         assert_eq!(changed, expected, "{field}");
     }
