@@ -1,6 +1,8 @@
 //! Acts on many keys at once: which keys they reach, and what stops them.
 
-use tower_api_key::{KeyAction, KeyId, KeySet, KeyStatus, NewKey, Timestamp};
+use tower_api_key::{
+    KeyAction, KeyId, KeySet, KeyStatus, ManageError, NewKey, OwnerBounds, Timestamp,
+};
 
 use crate::{
     managed::{Managed, scopes, why},
@@ -185,6 +187,34 @@ async fn owners_reach_their_own_keys_alone() {
 
 /// What a cache on this node or another remembers is forgotten, key by key.
 #[cfg(feature = "cache")]
+/// A key that may do little does not end those that may do more, and what an owner disables is
+/// marked as an owner's.
+#[tokio::test]
+async fn bounds_hold_for_every_key_of_a_set() {
+    let managed = Managed::new();
+    let weak = issue(&managed, Some("user-1"), &["orders:read"]).await;
+    let strong = issue(&managed, Some("user-1"), &["*"]).await;
+    let own = managed.row(weak).await;
+    let bounds = OwnerBounds::new("user-1", scopes(&["*"])).bounded_by(&own);
+    let owner = managed.manager.within_bounds(bounds);
+    let before = everything(&managed).await;
+    let set = KeySet::of_owner("user-1");
+    for refused in [
+        owner.revoke_all(set.clone(), None).await,
+        owner.disable_all(set.clone(), None).await,
+        owner.delete_all(set, None).await,
+        owner.revoke_all(KeySet::of_ids([strong]), None).await,
+    ] {
+        assert!(matches!(refused, Err(ManageError::BeyondOwnKey { field: "scopes" })));
+    }
+    assert_eq!(everything(&managed).await, before);
+
+    owner.disable_all(KeySet::of_ids([weak]), None).await.unwrap();
+    assert!(managed.row(weak).await.details.disabled_by_owner);
+    managed.manager.disable_all(KeySet::of_ids([weak]), None).await.unwrap();
+    assert!(!managed.row(weak).await.details.disabled_by_owner, "the administrator's overrides");
+}
+
 #[tokio::test]
 async fn caches_forget_every_key_of_a_set() {
     use tower_api_key::{

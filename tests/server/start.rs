@@ -216,7 +216,7 @@ fn databases_that_cannot_be_used_are_refused_and_passwords_not_shown() {
         "hunter2.db",
         "sqlite:",
         "sqlite://",
-        "sqlite://keys.db?hunter2=1",
+        "sqlite://keys.db?password=hunter2",
         "memory:hunter2",
         "",
     ] {
