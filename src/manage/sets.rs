@@ -134,7 +134,8 @@ impl KeyManager {
     }
 
     /// Switches all keys of a set off for now, as [`revoke_all`](Self::revoke_all) withdraws them.
-    /// The reason is for the audit log. Those that are off already stay as they are.
+    /// The reason is for the audit log. Keys that are off already stay off; where an administrator
+    /// does this, those that an owner switched off are no longer an owner's to switch on.
     pub async fn disable_all(
         &self,
         set: KeySet,

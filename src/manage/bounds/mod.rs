@@ -191,7 +191,7 @@ impl KeyManager {
             Some(Authority { measured: Measured::Ended, .. }) => {}
             _ => return Ok(()),
         }
-        let unbounded = self.handle(|access| access.bounds = None);
+        let unbounded = self.handle(|access| (access.bounds, access.revision) = (None, None));
         unbounded.revoke(made.id, Some("made with a key that was ended meanwhile")).await?;
         Err(beyond("status"))
     }

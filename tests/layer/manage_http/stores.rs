@@ -8,8 +8,8 @@ use std::sync::{
 use axum::Router;
 use http::header;
 use tower_api_key::{
-    Guard, KeyDigest, KeyId, KeyManager, KeyRecord, OwnerId, Timestamp, async_trait,
-    management_router,
+    Guard, KeyDigest, KeyId, KeyManager, KeyRecord, KeySet, ManageError, NewKey, OwnerBounds,
+    OwnerId, Scopes, Timestamp, async_trait, management_router,
     store::{
         Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page,
         StoreError, StoreErrorKind, Update,
@@ -174,4 +174,24 @@ async fn credits_are_asked_for_once_and_only_where_there_are_some() {
     let mut left: Vec<_> = items.filter_map(|key| key["credits"]["remaining"].as_u64()).collect();
     left.sort_unstable();
     assert_eq!(left, (0..30).collect::<Vec<_>>());
+}
+
+/// A store that cannot count an owner's keys, or change a set in one, refuses instead of passing
+/// the bound over.
+#[tokio::test]
+async fn a_store_without_bounds_or_sets_writes_nothing() {
+    let keys = keys(false);
+    let unsupported = |result: Result<(), ManageError>| match result {
+        Err(ManageError::Store(error)) => assert_eq!(error.kind(), StoreErrorKind::Unsupported),
+        other => panic!("{other:?}"),
+    };
+    let template = NewKey::named("what owners may have");
+    let bounds = OwnerBounds::new("user-1", Scopes::default()).with_template(template);
+    let owner = keys.within_bounds(bounds);
+    unsupported(owner.create(NewKey::named("one more")).await.map(drop));
+    let theirs = NewKey { owner: Some("user-1".into()), ..NewKey::named("theirs") };
+    let theirs = keys.create(theirs).await.unwrap().record;
+    unsupported(keys.revoke_all(KeySet::of_owner("user-1"), None).await.map(drop));
+    let rows = keys.list(&ListQuery::new(10)).await.unwrap().items;
+    assert_eq!(rows, [theirs]);
 }
