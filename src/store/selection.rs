@@ -79,7 +79,7 @@ pub(super) mod noted {
 }
 
 /// Runs a plan where it does not keep other tasks from running, if there is much to plan.
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(super) async fn planned(
     plan: &Plan,
     mut records: Vec<Arc<KeyRecord>>,
