@@ -7,6 +7,10 @@ use crate::ConfigError;
 /// The parts of a URL behind its address.
 struct Tail<'u> {
     query: &'u str,
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres", feature = "redis")),
+        expect(dead_code)
+    )]
     fragment: &'u str,
 }
 

@@ -44,7 +44,9 @@ pub(in crate::store) struct Statements {
 /// transaction write at a time.
 #[derive(Default)]
 pub(in crate::store) struct LockStatements {
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), expect(dead_code))]
     pub(in crate::store) shared: Option<SqlStr>,
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), expect(dead_code))]
     pub(in crate::store) exclusive: Option<SqlStr>,
 }
 
