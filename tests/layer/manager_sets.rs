@@ -215,6 +215,7 @@ async fn bounds_hold_for_every_key_of_a_set() {
     assert!(!managed.row(weak).await.details.disabled_by_owner, "the administrator's overrides");
 }
 
+#[cfg(feature = "cache")]
 #[tokio::test]
 async fn caches_forget_every_key_of_a_set() {
     use tower_api_key::{

@@ -78,7 +78,7 @@ fn no_route_is_added_without_being_described() {
         assert_eq!(plain, usize::from(path.ends_with("docs.rs")), "{}", path.display());
     }
     // The others are the library's, which tests them.
-    assert_eq!(operations(&document()).count(), described + 13);
+    assert_eq!(operations(&document()).count(), described + 16);
 }
 
 /// The addresses in these attributes.

@@ -8,7 +8,7 @@
 --       expected revision; how many balances; of each its line, JSON, expected revision or nothing
 --       if there must be none, and the time when it is due or nothing; then of each request its
 --       line, a colon and the request in hex, and JSON
-local problem = unusable()
+local problem = unusable(true)
 if problem then
   return problem
 end

@@ -41,11 +41,14 @@ local function corrupt(what)
 end
 
 -- Says what keeps this script from working on this data, if anything does.
-local function unusable()
+--
+-- A script that writes what takes memory says so: a replica refuses that write, and after an earlier
+-- one Redis would no longer refuse it when memory is full.
+local function unusable(takes_memory)
   -- Replicas answer scripts that only read, from a past in which a key may not be revoked yet. They
   -- refuse a write, also one like this, which changes nothing anywhere. Other reasons not to write
   -- are none not to read.
-  local written = redis.pcall('HDEL', schema, '')
+  local written = not takes_memory and redis.pcall('HDEL', schema, '')
   if type(written) == 'table' and written.err and written.err:find('READONLY', 1, true) then
     return {err = 'READONLY this server is a replica'}
   end

@@ -1,6 +1,6 @@
 -- ARGV: lines of hour, line, owner as in `usage_lines`, outcome and count. One argument, since
 -- Redis takes a million at most.
-local problem = unusable() or lost_usage()
+local problem = unusable(true) or lost_usage()
 if problem then
   return problem
 end

@@ -1,6 +1,6 @@
 -- ARGV: lines of id, count, time, and address or `-`. One argument, since Redis takes a million at
 -- most.
-local problem = unusable()
+local problem = unusable(true)
 if problem then
   return problem
 end
