@@ -186,7 +186,6 @@ async fn owners_reach_their_own_keys_alone() {
 }
 
 /// What a cache on this node or another remembers is forgotten, key by key.
-#[cfg(feature = "cache")]
 /// A key that may do little does not end those that may do more, and what an owner disables is
 /// marked as an owner's.
 #[tokio::test]
