@@ -5,6 +5,7 @@ use std::{fs, process::Command};
 use sqlx::{ConnectOptions, Connection, Executor, sqlite::SqliteConnectOptions};
 
 use crate::{
+    own_redis::OwnRedis,
     process::{self, Finished},
     session::Shell,
 };
@@ -66,6 +67,61 @@ fn of_buses_that_cannot_be_used() {
     }
 }
 
+/// A login or a database that the server refuses is refused again.
+#[tokio::test]
+async fn of_logins_that_are_refused() {
+    let with_database = |url: &str| {
+        let (server, database) = url.rsplit_once('/').unwrap();
+        let options = database.split_once('?').map_or("", |(_, options)| options);
+        format!("{server}/tower_api_key_no_such_database?{options}")
+    };
+    let with_user = |url: &str| {
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (_, server) = rest.rsplit_once('@').unwrap_or(("", rest));
+        format!("{scheme}://tower_api_key_nobody:wrong-password@{server}")
+    };
+    for shell in
+        [Shell::on_postgres().await, Shell::on_mysql().await, Shell::on_redis()].iter().flatten()
+    {
+        let mut urls = vec![with_user(&shell.url)];
+        if !shell.url.starts_with("redis") {
+            urls.push(with_database(&shell.url));
+        }
+        for url in urls {
+            for variable in ["DATABASE_URL", "REDIS_URL"] {
+                if variable == "REDIS_URL" && !url.starts_with("redis") {
+                    continue;
+                }
+                let finished = run(shell, &[(variable, &url)], &["create", "--name", "x"]);
+                assert_eq!(finished.status.code(), Some(2), "{url}: {finished:?}");
+                assert!(!finished.stderr.contains("wrong-password"), "{finished:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn of_a_redis_that_wants_a_password() {
+    let Some(server) = OwnRedis::start(&["--requirepass", "password"]) else { return };
+    let (shell, url) = (Shell::on_sqlite(), server.url());
+    let right = url.replace("://", "://:password@");
+    let mut connection = redis::Client::open(&*right).unwrap().get_connection().unwrap();
+    let mut user = redis::cmd("ACL");
+    user.arg(&["SETUSER", "reader", "on", ">password", "~*", "&*", "+@read", "+@connection"]);
+    user.exec(&mut connection).unwrap();
+    let reader = url.replace("://", "://reader:password@");
+    for variable in ["DATABASE_URL", "REDIS_URL"] {
+        let wrong = url.replace("://", "://:wrong@");
+        for (url, code) in [(&right, 0), (&wrong, 2), (&url, 2)] {
+            let finished = run(&shell, &[(variable, url)], &["create", "--name", "x"]);
+            assert_eq!(finished.status.code(), Some(code), "{variable} {url}: {finished:?}");
+        }
+    }
+    let finished = run(&shell, &[("DATABASE_URL", &reader)], &["create", "--name", "x"]);
+    assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("no permissions"), "{finished:?}");
+}
+
 #[tokio::test]
 async fn of_a_database_in_use() {
     let shell = Shell::on_sqlite();
@@ -91,6 +147,7 @@ async fn of_a_database_in_use() {
 #[test]
 fn of_answers() {
     let shell = Shell::on_sqlite();
+    shell.write("invalid.csv", "key_hash,name\n0123,x\n");
     let made = run(&shell, &[], &["create", "--name", "x"]);
     let key = made.stdout.trim();
     let unknown = "0192f0c1-2b3c-7d4e-8f50-616263646566";
@@ -103,6 +160,7 @@ fn of_answers() {
         (&["show", "no-id"], "", 2),
         (&["create", "--name", ""], "", 2),
         (&["create"], "", 2),
+        (&["import", "invalid.csv"], "", 2),
     ] {
         let finished = run(&shell, &[("API_KEY", key)], args);
         assert_eq!(finished.status.code(), Some(code), "{args:?}: {finished:?}");
@@ -118,6 +176,15 @@ fn are_in_the_help() {
     let help = run_help(&shell);
     for text in ["Exit codes:", "does not help", "may work later", "30 seconds", "CACHE_TTL"] {
         assert!(help.contains(text), "{help}");
+    }
+    // Each beside its number, as it is in `of_answers`.
+    let readme = include_str!("../../README.md");
+    let table = readme.split_once("| exit code |").unwrap().1.split_once("\n\n").unwrap().0;
+    let table = table.replace("| 0 |", "  0  ").replace("| 1 |", "  1  ").replace("| 2 |", "  2  ");
+    for text in [&help, &table] {
+        let place = |text: &str, part| text.find(part).unwrap_or_else(|| panic!("{part}: {text}"));
+        let [one, two, rows] = ["  1  ", "  2  ", "rows to import"].map(|part| place(text, part));
+        assert!(one < two && two < rows, "{text}");
     }
 }
 

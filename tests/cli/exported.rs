@@ -102,9 +102,7 @@ async fn every_valid_record_comes_back() {
     let before = everything(&source.url).await;
     assert!(before.0.len() < 150, "deleted keys are not exported");
     for format in ["csv", "json"] {
-        let mut targets = Shell::on_each().await;
-        targets.extend(Shell::on_mysql().await);
-        for target in targets {
+        for target in Shell::on_each().await {
             let export = |shell: &Shell| {
                 let mut command = shell.command("tower-api-key");
                 command.args(["export", "--with-digests"]);

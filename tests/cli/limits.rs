@@ -22,7 +22,7 @@ $ tower-api-key list --json | grep -o '"limits":.*,"credits":null'
 "limits":[{"name":"minute","requests":100,"window_seconds":60,"burst":20},{"name":"day","requests":5000,"window_seconds":86400,"burst":5000}],"credits":null
 $ tower-api-key update $ID --limit second=5/500ms | grep limits
 limits  second=5/500ms
-$ tower-api-key rotate $ID --json | grep -o '"limits":.*,"credits":null'
+$ tower-api-key rotate $ID --json 2> /dev/null | grep -o '"limits":.*,"credits":null'
 "limits":[{"name":"second","requests":5,"window_seconds":0.5,"burst":5}],"credits":null
 $ tower-api-key update $ID --no-limits --tier '' | sed -n 4,5p
 status  expired

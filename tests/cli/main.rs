@@ -13,6 +13,7 @@ mod limits;
 mod misuse;
 #[path = "../support/other_system.rs"]
 mod other_system;
+mod own_redis;
 #[path = "../support/process.rs"]
 mod process;
 #[path = "../support/random_records.rs"]

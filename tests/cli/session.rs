@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path, process::Command};
 use tempfile::TempDir;
 
 use crate::{
+    own_redis::OwnRedis,
     process,
     servers::{Database, Server},
 };
@@ -14,6 +15,7 @@ pub(crate) struct Shell {
     pub(crate) directory: TempDir,
     pub(crate) url: String,
     _database: Option<Database>,
+    _redis: Option<OwnRedis>,
 }
 
 impl Shell {
@@ -21,27 +23,36 @@ impl Shell {
     pub(crate) fn on_sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("keys.db").display());
-        Self { directory, url, _database: None }
+        Self { directory, url, _database: None, _redis: None }
     }
 
     /// With a new PostgreSQL database; `None` when its tests are left out.
     pub(crate) async fn on_postgres() -> Option<Self> {
         let database = Database::new(Server::Postgres).await?;
         let (directory, url) = (tempfile::tempdir().unwrap(), database.url().to_owned());
-        Some(Self { directory, url, _database: Some(database) })
+        Some(Self { directory, url, _database: Some(database), _redis: None })
     }
 
     /// With a new MySQL database; `None` when its tests are left out.
     pub(crate) async fn on_mysql() -> Option<Self> {
         let database = Database::new(Server::MySql).await?;
         let (directory, url) = (tempfile::tempdir().unwrap(), database.url().to_owned());
-        Some(Self { directory, url, _database: Some(database) })
+        Some(Self { directory, url, _database: Some(database), _redis: None })
+    }
+
+    /// With a new Redis; `None` when its tests are left out.
+    pub(crate) fn on_redis() -> Option<Self> {
+        let redis = OwnRedis::start(&[])?;
+        let (directory, url) = (tempfile::tempdir().unwrap(), redis.url());
+        Some(Self { directory, url, _database: None, _redis: Some(redis) })
     }
 
     /// With each of them.
     pub(crate) async fn on_each() -> Vec<Self> {
         let mut shells = vec![Self::on_sqlite()];
         shells.extend(Self::on_postgres().await);
+        shells.extend(Self::on_mysql().await);
+        shells.extend(Self::on_redis());
         shells
     }
 

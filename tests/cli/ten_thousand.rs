@@ -15,7 +15,9 @@ use crate::{
 
 #[tokio::test]
 async fn every_key_works_as_before() {
-    for shell in Shell::on_each().await {
+    // Ten thousand keys take their time: the other stores take fewer, in `exported`.
+    let shells = [Some(Shell::on_sqlite()), Shell::on_postgres().await];
+    for shell in shells.into_iter().flatten() {
         let rows: Vec<Row> = (0..COUNT).map(Row::number).collect();
         other_system::make_table(&shell.directory.path().join("old.db"), &rows).await;
 

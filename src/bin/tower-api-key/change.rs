@@ -141,7 +141,7 @@ pub(crate) async fn update(
     let record = args.condition.of(&database.manager).update(args.id, patch).await?;
     list::tell(&record, database, out).await?;
     if args.disable {
-        note_delay(out);
+        note_delay();
     }
     Ok(())
 }
@@ -158,20 +158,23 @@ pub(crate) async fn revoke(
     let (manager, reason) = (args.condition.of(&database.manager), args.reason.as_deref());
     if args.descendants {
         let revoked = manager.revoke_with_descendants(args.id, reason).await?;
-        if !out.is_json() {
-            return out.say(&format!("Revoked {} keys.", revoked.len()));
+        out.say(&format!("Revoked {} keys.", revoked.len()))?;
+        if out.is_json() {
+            for record in &revoked {
+                list::tell(record, database, out).await?;
+            }
         }
-        for record in revoked {
-            list::tell(&record, database, out).await?;
+        if !revoked.is_empty() {
+            note_delay();
         }
         return Ok(());
     }
     let record = manager.revoke(args.id, reason).await?;
-    if out.is_json() {
-        return list::tell(&record, database, out).await;
-    }
     out.say(&format!("Revoked the key {}.", record.id))?;
-    note_delay(out);
+    if out.is_json() {
+        list::tell(&record, database, out).await?;
+    }
+    note_delay();
     Ok(())
 }
 
@@ -182,6 +185,6 @@ pub(crate) async fn delete(
 ) -> Result<(), Failure> {
     args.condition.of(&database.manager).delete(args.id).await?;
     out.say(&format!("Deleted the key {}.", args.id))?;
-    note_delay(out);
+    note_delay();
     Ok(())
 }

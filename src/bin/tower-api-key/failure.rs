@@ -105,8 +105,33 @@ impl From<ConnectError> for Failure {
 fn is_misconfigured(error: &StoreError) -> bool {
     error.source().is_some_and(|source| {
         source.is::<ConfigError>()
-            || matches!(source.downcast_ref(), Some(sqlx::Error::Configuration(_)))
+            || source.downcast_ref().is_some_and(is_for_ever)
+            || source.downcast_ref().is_some_and(is_login_refused)
     })
+}
+
+/// Whether it is no use to try again: the database refused the login, knows no such database, table
+/// or column, or the file is none.
+pub(crate) fn is_for_ever(error: &sqlx::Error) -> bool {
+    const SQLITE: [&str; 4] = ["1", "14", "23", "26"];
+    match error {
+        sqlx::Error::Configuration(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // The classes of SQLSTATE (ISO 9075) for logins, databases, and syntax or access rules.
+            // MySQL has its unknown databases in the last.
+            let is_sqlstate = code.len() == 5 && ["28", "3D", "42"].contains(&&code[..2]);
+            is_sqlstate || SQLITE.contains(&&*code)
+        }),
+        _ => false,
+    }
+}
+
+/// Whether Redis wants another password, or another user.
+fn is_login_refused(error: &redis::RedisError) -> bool {
+    error.kind() == redis::ErrorKind::AuthenticationFailed
+        || matches!(error.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
+        // What it says to a long command before any login, as scripts are.
+        || error.detail().is_some_and(|detail| detail.contains("unauthenticated"))
 }
 
 /// An error and what caused it, in a line. Many errors end with the text of their cause, and some

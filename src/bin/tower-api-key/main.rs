@@ -73,9 +73,9 @@ Environment:
 
 Exit codes:
   0  Done; `verify`: the key is good
-  1  Refused: the key is not good, there is no such key, or rows to import are invalid
-  2  The arguments, the environment, the input or the store cannot be used: repeating the command
-     does not help
+  1  Refused: the key is not good, or there is no such key
+  2  The arguments, the environment, the input or the store cannot be used (rows to import are
+     invalid, the database refuses the login): repeating the command does not help
   3  The store cannot be reached, is busy or did not answer: the command may work later, and until
      then it is unknown whether a key is good
 
@@ -134,11 +134,13 @@ enum Command {
     ///
     /// Reads CSV with a header, JSON (an object on each line, or an array of them), or a table in
     /// SQLite, PostgreSQL, MySQL or MariaDB. Text is UTF-8, or UTF-16 with a mark. These columns are
-    /// known, in capitals or not, with `_` or without: key_hash (required), key_prefix, name,
-    /// user_id (or owner), scopes, expires_at (or expires, expiry, expiry_date, expiration,
-    /// expiration_date), not_before, last_used_at, created_at, description, tier, limits, credits,
-    /// allowed_addresses, metadata; and those that say the state of a key: is_active (or active,
-    /// enabled), disabled, status, is_revoked, is_deleted, revoked_at and deleted_at. id, updated_at
+    /// known, in capitals or not, with `_` or without: key_hash (or hashed_key; required),
+    /// key_prefix, name, user_id (or owner, owner_id), scopes, expires_at (or expires, expires_on,
+    /// expire_at, expiry, expiry_at, expiry_date, expiration, expiration_date), not_before,
+    /// last_used_at (or last_used), created_at (or created), description, tier (or
+    /// rate_limit_tier), limits, credits, allowed_addresses, metadata; and those that say the state
+    /// of a key: is_active (or is_enabled, active, enabled), is_disabled (or disabled), status (or
+    /// state), is_revoked, is_deleted, revoked_at, deleted_at, revoked and deleted. id, updated_at
     /// and use_count are passed over. Every other column stops the import, for it may say that a key
     /// has ended: map it with --column, or give it up with --ignore-column.
     ///

@@ -62,14 +62,13 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// How long services may go on accepting a key whose end they were not told of.
-pub(crate) fn note_delay(out: &Output) {
-    if !out.is_json() {
-        note(
-            "Services that are told of no changes may accept an ended key for up to 30 seconds, the \
-             default; their CACHE_TTL rules.",
-        );
-    }
+/// How long services may go on accepting a key whose end they were not told of. Also for programs,
+/// whose JSON is on stdout.
+pub(crate) fn note_delay() {
+    note(
+        "Services that are told of no changes may accept an ended key for up to 30 seconds, the \
+         default; their CACHE_TTL rules.",
+    );
 }
 
 /// A table without lines, whose first column starts at the margin. Without a header if that is

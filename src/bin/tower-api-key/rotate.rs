@@ -53,7 +53,7 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
         format!("Created the key {} in place of {}, which {end}.", issued.record.id, args.id);
     issuing::show(&issued, &args.show, out, &remark)?;
     if grace == Grace::NONE {
-        note_delay(out);
+        note_delay();
     }
     Ok(())
 }

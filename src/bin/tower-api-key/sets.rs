@@ -5,7 +5,12 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use serde::Serialize;
 use tower_api_key::{KeyId, KeySet, OwnerId, SetReport, Timestamp};
 
-use crate::{database::Database, failure::Failure, output::Output, when};
+use crate::{
+    database::Database,
+    failure::Failure,
+    output::{Output, note_delay},
+    when,
+};
 
 /// Which keys. Every condition that is given must be met.
 #[derive(clap::Args)]
@@ -81,12 +86,16 @@ pub(crate) async fn run(
         Act::Delete => manager.delete_all(set, reason).await?,
     };
     let changed = changed.len();
-    if out.is_json() {
-        return out.object(&Report { changed, already_ended, unknown });
-    }
     out.say(&format!("{} {changed} keys.", act.done()))?;
     already_ended.iter().try_for_each(|id| out.say(&format!("{id} had ended before.")))?;
-    unknown.iter().try_for_each(|id| out.say(&format!("{id} is no key.")))
+    unknown.iter().try_for_each(|id| out.say(&format!("{id} is no key.")))?;
+    if out.is_json() {
+        out.object(&Report { changed, already_ended, unknown })?;
+    }
+    if changed > 0 {
+        note_delay();
+    }
+    Ok(())
 }
 
 fn confirm(act: Act) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{Dialect, SqlStore, loan::within, standby};
+use super::{Dialect, SqlStore, loan::within, row, standby};
 use crate::{ConfigError, store::StoreError};
 
 /// How long a caller waits for a connection.
@@ -47,7 +47,8 @@ impl<DB: Server> SqlStore<DB> {
         let options = options::<DB>(url).map_err(DB::store_error)?;
         let options = options.disable_statement_logging();
         // A pool would try for as long as it may, and then not say what kept it from connecting.
-        let connection = within(PATIENCE, options.connect()).await.map_err(DB::store_error)?;
+        // The error stays as it is: before the first statement, it can quote no rows.
+        let connection = within(PATIENCE, options.connect()).await.map_err(row::store_error)?;
         migrate::<DB>(connection, table).await?;
         let pool = standby::refuse(pool::<DB>());
         let store = Self::new(pool.connect_lazy_with(options)).with_table(table);

@@ -140,7 +140,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
     }
     report.tell(out)?;
     if report.ended_here > 0 {
-        note_delay(out);
+        note_delay();
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     exported::{Fields, VERSION},
-    failure::{Failure, causes},
+    failure::{Failure, causes, is_for_ever},
 };
 
 /// Which rows are wanted.
@@ -209,19 +209,4 @@ async fn send(
 fn failed(error: &sqlx::Error) -> Failure {
     let text = format!("the table cannot be read: {}", causes(error));
     if is_for_ever(error) { Failure::Usage(text) } else { Failure::Unavailable(text) }
-}
-
-/// Whether it is no use to try again: the database refused the login, knows no such database, table
-/// or column, or the file is none.
-fn is_for_ever(error: &sqlx::Error) -> bool {
-    const SQLITE: [&str; 4] = ["1", "14", "23", "26"];
-    match error {
-        sqlx::Error::Configuration(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            // The classes of SQLSTATE (ISO 9075) for logins, databases, and syntax or access rules.
-            let is_sqlstate = code.len() == 5 && ["28", "3D", "42"].contains(&&code[..2]);
-            is_sqlstate || SQLITE.contains(&&*code)
-        }),
-        _ => false,
-    }
 }
