@@ -204,8 +204,8 @@ pub use limit::{
 pub use manage::KeyView;
 pub use manage::{
     CreditsPatch, Deducted, Deduction, Grace, ImportKey, ImportReport, InvalidField, IssuedKey,
-    KeyManager, KeyPatch, KeySet, ManageError, NewCredits, NewKey, OwnerBounds, RestoreKey,
-    RotateKey, SetReport, TopUp,
+    KeyManager, KeyPatch, KeySet, ManageError, NewCredits, NewKey, OwnerBounds, RefillPatch,
+    RestoreKey, RotateKey, SetReport, TopUp,
 };
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]

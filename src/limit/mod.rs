@@ -27,7 +27,7 @@ pub use self::{
     tier::Tiers,
 };
 pub(crate) use self::{
-    credits::MOST as MOST_CREDITS,
+    credits::{MOST as MOST_CREDITS, refill_halves},
     headers::{Consumption, LimitReport, tells_of_limits},
     rate::Limited,
 };

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    CreditsPatch, KeyManager, KeyPatch, ManageError, change::revised, once::spends, update::done,
-    validate,
+    CreditsPatch, InvalidField, KeyManager, KeyPatch, ManageError, change::revised, once::spends,
+    update::done, validate,
 };
 use crate::{
     Balance, KeyId, KeyRecord, Timestamp,
@@ -80,7 +80,7 @@ impl KeyManager {
             if let Some(credits) = credits {
                 let balances = self.repository.balances(&[key.lineage()]).await?;
                 let last = line.iter().filter_map(|key| key.details.credits).max();
-                let update = changed(key, last, credits, &balances);
+                let update = changed(key, last, credits, &balances)?;
                 epoch = update.as_ref().map_or(key.details.credits, |new| Some(new.balance.epoch));
                 changes.balances.extend(update);
             }
@@ -156,7 +156,7 @@ fn changed(
     last: Option<u64>,
     patch: CreditsPatch,
     balances: &Balances,
-) -> Option<BalanceUpdate> {
+) -> Result<Option<BalanceUpdate>, InvalidField> {
     let (line, now) = (key.lineage(), balances.now);
     let old = balances.of(line);
     let next_epoch = || {
@@ -165,24 +165,34 @@ fn changed(
     };
     let Some(old) = old.filter(|_| spends(key)) else {
         // It spends none yet.
-        let refill = patch.refill.flatten();
+        let refill = patch.refill.flatten().map_or(Ok(None), |refill| refill.applied(None))?;
         let remaining = patch.remaining.or(refill.map(|refill| refill.amount.get()));
-        let balance = Balance { epoch: next_epoch(), ..Balance::new(remaining?, refill, now) };
-        return Some(match old {
+        let Some(remaining) = remaining else { return Ok(None) };
+        let balance = Balance { epoch: next_epoch(), ..Balance::new(remaining, refill, now) };
+        return Ok(Some(match old {
             Some(old) => BalanceUpdate::of(line, old, balance),
             None => BalanceUpdate::first(line, balance),
-        });
+        }));
     };
     let current = old.at(now);
     let mut balance = current.clone();
-    if let Some(refill) = patch.refill {
-        balance = balance.with_refill(refill, now);
+    match patch.refill {
+        Some(Some(refill)) => {
+            let new = refill.applied(current.refill)?;
+            balance = match refill.interval {
+                Some(_) => balance.with_refill(new, now),
+                // The days on which they come back stay.
+                None => Balance { refill: new, ..balance },
+            };
+        }
+        Some(None) => balance = balance.with_refill(None, now),
+        None => {}
     }
     if let Some(remaining) = patch.remaining {
         // What nodes have taken of it is forgotten.
         (balance.remaining, balance.epoch) = (remaining, next_epoch());
     }
-    (balance != current).then(|| BalanceUpdate::of(line, old, balance))
+    Ok((balance != current).then(|| BalanceUpdate::of(line, old, balance)))
 }
 
 /// An expired key may get another end; one that was replaced, not.

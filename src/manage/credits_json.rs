@@ -1,4 +1,4 @@
-//! [`NewCredits`] and [`CreditsPatch`] as JSON: what the management routes and the command line
+//! [`NewCredits`], [`CreditsPatch`] and [`RefillPatch`] as JSON: what the management routes and the command line
 //! read.
 
 use std::{fmt, marker::PhantomData};
@@ -8,8 +8,11 @@ use serde::{
     de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
 };
 
-use super::{CreditsPatch, NewCredits};
-use crate::{Refill, limit::MOST_CREDITS};
+use super::{CreditsPatch, NewCredits, RefillPatch};
+use crate::{
+    Refill,
+    limit::{MOST_CREDITS, refill_halves},
+};
 
 impl<'de> Deserialize<'de> for NewCredits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -86,7 +89,7 @@ struct PatchFields {
     #[serde(default, deserialize_with = "sent_remaining")]
     remaining: Option<u64>,
     #[serde(default, deserialize_with = "sent_refill")]
-    refill: Option<Option<Refill>>,
+    refill: Option<Option<RefillPatch>>,
 }
 
 fn sent_remaining<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -96,8 +99,18 @@ fn sent_remaining<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u
 #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
 fn sent_refill<'de, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<Option<Refill>>, D::Error> {
-    refill(deserializer).map(Some)
+) -> Result<Option<Option<RefillPatch>>, D::Error> {
+    let refill = Option::<RefillPatch>::deserialize(deserializer)?;
+    let amount = refill.and_then(|refill| refill.amount);
+    amount.map_or(Ok(0), |amount| within_bounds(amount.get()))?;
+    Ok(Some(refill))
+}
+
+impl<'de> Deserialize<'de> for RefillPatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (amount, interval) = refill_halves(deserializer)?;
+        Ok(Self { amount, interval })
+    }
 }
 
 fn remaining<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -127,6 +140,7 @@ mod tests {
     #[test]
     fn a_patch_tells_what_was_left_out_from_null() {
         let refill = Refill { amount: NonZeroU64::MIN, interval: RefillInterval::Month };
+        let refill = RefillPatch::from(refill);
         for (json, remaining, refill) in [
             ("5", Some(5), None),
             ("{}", None, None),
@@ -134,6 +148,17 @@ mod tests {
             (r#"{"refill":null}"#, None, Some(None)),
             (r#"{"remaining":5,"refill":null}"#, Some(5), Some(None)),
             (r#"{"refill":{"amount":1,"interval":"month"}}"#, None, Some(Some(refill))),
+            (
+                r#"{"refill":{"amount":1}}"#,
+                None,
+                Some(Some(RefillPatch { interval: None, ..refill })),
+            ),
+            (
+                r#"{"refill":{"interval":"month"}}"#,
+                None,
+                Some(Some(RefillPatch { amount: None, ..refill })),
+            ),
+            (r#"{"refill":{}}"#, None, Some(Some(RefillPatch::default()))),
         ] {
             let read: CreditsPatch = serde_json::from_str(json).unwrap();
             assert_eq!(read, CreditsPatch { remaining, refill }, "{json}");
@@ -144,6 +169,8 @@ mod tests {
             r#"{"remaining":null}"#,
             r#"{"remaining":9223372036854775808}"#,
             r#"{"refill":{"amount":9223372036854775808,"interval":"month"}}"#,
+            r#"{"refill":{"amount":null}}"#,
+            r#"{"refill":{"interval":"month","interval_seconds":1}}"#,
             r#"{"next_refill_at":null}"#,
         ] {
             assert!(serde_json::from_str::<CreditsPatch>(json).is_err(), "{json}");

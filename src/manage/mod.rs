@@ -41,7 +41,7 @@ pub use self::{
     rotate::{Grace, RotateKey},
     sets::{KeySet, SetReport},
     top_up::{Deducted, Deduction, TopUp},
-    update::{CreditsPatch, KeyPatch},
+    update::{CreditsPatch, KeyPatch, RefillPatch},
 };
 use crate::{
     ApiKeyLayer, Clock, Credits, EventPage, EventQuery, KeyEvent, KeyFormat, KeyHasher, KeyId,

@@ -1,5 +1,7 @@
 //! What a key's fields may hold. Bounds are on characters and not on bytes where people type.
 
+use std::num::NonZeroU64;
+
 use super::{
     CreditsPatch, InvalidField, NewCredits,
     characters::{BLANK, DISRUPTIVE, breaks_line, is_in},
@@ -97,16 +99,20 @@ fn metadata(metadata: &Metadata) -> Result<(), InvalidField> {
 
 /// How many credits there may be, as databases count.
 pub(super) fn credits(credits: &NewCredits) -> Result<(), InvalidField> {
-    at_most_credits(credits.remaining, credits.refill)
+    at_most_credits([Some(credits.remaining), credits.refill.map(amount)])
 }
 
 /// The same, of a balance as stored.
 pub(super) fn balance(balance: &Balance) -> Result<(), InvalidField> {
-    at_most_credits(balance.remaining, balance.refill)
+    at_most_credits([Some(balance.remaining), balance.refill.map(amount)])
 }
 
-fn at_most_credits(remaining: u64, refill: Option<Refill>) -> Result<(), InvalidField> {
-    if remaining.max(refill.map_or(0, |refill| refill.amount.get())) <= MOST_CREDITS {
+fn amount(refill: Refill) -> u64 {
+    refill.amount.get()
+}
+
+fn at_most_credits(numbers: [Option<u64>; 2]) -> Result<(), InvalidField> {
+    if numbers.into_iter().flatten().all(|number| number <= MOST_CREDITS) {
         return Ok(());
     }
     Err(InvalidField::new("credits", "must be at most 9223372036854775807"))
@@ -114,10 +120,8 @@ fn at_most_credits(remaining: u64, refill: Option<Refill>) -> Result<(), Invalid
 
 /// The same of what is to change about them.
 pub(super) fn credits_patch(patch: &CreditsPatch) -> Result<(), InvalidField> {
-    credits(&NewCredits {
-        remaining: patch.remaining.unwrap_or_default(),
-        refill: patch.refill.flatten(),
-    })
+    let amount = patch.refill.flatten().and_then(|refill| refill.amount);
+    at_most_credits([patch.remaining, amount.map(NonZeroU64::get)])
 }
 
 /// What a caller names a request by.

@@ -15,8 +15,18 @@ $ tower-api-key update $ID --credits 3 --json | credits
 "credits":{"remaining":3,"refill":{"amount":7
 $ tower-api-key update $ID --refill 9/30d --json | credits
 "credits":{"remaining":3,"refill":{"amount":9
+$ tower-api-key update $ID --refill 8 | grep ^refill
+refill  8/30d
+$ tower-api-key update $ID --refill /month | grep ^refill
+refill  8/month
 $ tower-api-key update $ID --no-refill --json | credits
 "credits":{"remaining":3,"refill":null
+$ tower-api-key update $ID --refill 8
+tower-api-key: credits.refill.interval must be given: the key has no refill yet
+=> 2
+$ tower-api-key create --name y --refill 8
+tower-api-key: --refill: must be like 1000/30d, or 1000/month
+=> 2
 $ tower-api-key update $ID --no-refill --refill 1/1d 2> /dev/null
 => 2
 "#,

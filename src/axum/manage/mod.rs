@@ -89,9 +89,10 @@ use crate::KeyManager;
 ///
 /// `limits` are written as [`Limits`](crate::Limits) are in JSON, and `credits` as
 /// [`NewCredits`](crate::NewCredits): `1000`, or `{"remaining":1000,"refill":{"amount":1000,
-/// "interval":"month"}}`. In a change, limits replace what was there, and so does each half of the
-/// credits that is sent (see [`CreditsPatch`](crate::CreditsPatch)): `{"remaining":5}` leaves the
-/// refill as it is. To subtract more than there is is 409 `not_enough_credits`, which says how many
+/// "interval":"month"}}`. In a change, what is left out of the credits stays at every depth (see
+/// [`CreditsPatch`](crate::CreditsPatch)): `{"remaining":5}` leaves the refill as it is, and
+/// `{"refill":{"amount":5}}` its interval. Lists and `metadata` are one value each, which replaces
+/// what was there. To subtract more than there is is 409 `not_enough_credits`, which says how many
 /// are `remaining`; with `"or_less":true`, those are subtracted.
 ///
 /// # Usage

@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         scopes: args.scope.into_iter().collect(),
         tier: args.tier,
         limits: quota::limits(args.limit)?,
-        credits: args.credits.get(),
+        credits: args.credits.get()?,
         metadata: args.metadata.unwrap_or_default(),
         allowed_addresses: args.allow,
         not_before: args.not_before,

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use tower_api_key::{CreditsPatch, Limit, Limits, NewCredits, Quota, Refill, RefillInterval};
+use tower_api_key::{
+    CreditsPatch, Limit, Limits, NewCredits, Quota, Refill, RefillInterval, RefillPatch,
+};
 
 use crate::failure::Failure;
 
@@ -19,9 +21,10 @@ pub(crate) struct Credits {
     /// How many credits there are at least again, and how often: such as 1000/30d or 1000/month
     ///
     /// Months are the calendar's, in UTC. A key that has no credits yet gets as many to begin with,
-    /// unless --credits says how many.
-    #[arg(long, value_name = "COUNT/TIME", value_parser = refill)]
-    refill: Option<Refill>,
+    /// unless --credits says how many. `update` takes half of it, such as 2000 or /month, and leaves
+    /// the other half as it is.
+    #[arg(long, value_name = "COUNT/TIME", value_parser = refill_patch)]
+    refill: Option<RefillPatch>,
 }
 
 /// What databases count to.
@@ -29,9 +32,14 @@ const MOST: u64 = i64::MAX.unsigned_abs();
 
 impl Credits {
     /// Those of a new key.
-    pub(crate) fn get(&self) -> Option<NewCredits> {
-        let remaining = self.credits.or(self.refill.map(|refill| refill.amount.get()))?;
-        Some(NewCredits { remaining, refill: self.refill })
+    pub(crate) fn get(&self) -> Result<Option<NewCredits>, Failure> {
+        let refill = self.refill.map(|RefillPatch { amount, interval }| {
+            let refill = amount.zip(interval).map(|(amount, interval)| Refill { amount, interval });
+            refill.ok_or_else(|| Failure::Usage(format!("--refill: {REFILL_FORM}")))
+        });
+        let refill = refill.transpose()?;
+        let remaining = self.credits.or(refill.map(|refill| refill.amount.get()));
+        Ok(remaining.map(|remaining| NewCredits { remaining, refill }))
     }
 
     /// What is to change about those of a key; `None` if nothing is.
@@ -65,20 +73,32 @@ pub(crate) fn limits(limits: Vec<Limit>) -> Result<Limits, Failure> {
     Limits::new(limits).map_err(|error| Failure::Usage(format!("--limit: {error}")))
 }
 
-/// `COUNT/TIME` or `COUNT/month`.
-pub(crate) fn refill(text: &str) -> Result<Refill, String> {
-    let must = || "must be like 1000/30d, or 1000/month".to_owned();
-    let (amount, interval) = text.split_once('/').ok_or_else(must)?;
-    let amount: NonZeroU64 = amount.parse().map_err(|_| must())?;
-    if amount.get() > MOST {
+const REFILL_FORM: &str = "must be like 1000/30d, or 1000/month";
+
+/// `COUNT/TIME` or `COUNT/month`, or half of it: `COUNT`, `/TIME` or `/month`.
+fn refill_patch(text: &str) -> Result<RefillPatch, String> {
+    let must = || REFILL_FORM.to_owned();
+    let (amount, interval) = match text.split_once('/') {
+        None => (Some(text), None),
+        Some(("", interval)) => (None, Some(interval)),
+        Some((amount, interval)) => (Some(amount), Some(interval)),
+    };
+    let amount = amount.map(|amount| amount.parse::<NonZeroU64>().map_err(|_| must()));
+    let amount = amount.transpose()?;
+    if amount.is_some_and(|amount| amount.get() > MOST) {
         return Err(format!("there are at most {MOST} credits"));
     }
-    if interval == "month" {
-        return Ok(Refill { amount, interval: RefillInterval::Month });
+    let interval = interval.map(|interval| refill_interval(interval).ok_or_else(must));
+    Ok(RefillPatch { amount, interval: interval.transpose()? })
+}
+
+fn refill_interval(text: &str) -> Option<RefillInterval> {
+    if text == "month" {
+        return Some(RefillInterval::Month);
     }
-    let interval = duration(interval).filter(|time| time.subsec_nanos() == 0).ok_or_else(must)?;
+    let interval = duration(text).filter(|time| time.subsec_nanos() == 0)?;
     let seconds = u32::try_from(interval.as_secs()).ok().and_then(NonZeroU32::new);
-    Ok(Refill { amount, interval: RefillInterval::Seconds(seconds.ok_or_else(must)?) })
+    seconds.map(RefillInterval::Seconds)
 }
 
 /// The units, from the longest, in milliseconds.
@@ -173,11 +193,16 @@ mod tests {
             ("5/d", "5/1d"),
             ("5/86400s", "5/1d"),
         ] {
-            assert_eq!(refill_text(&refill(text).unwrap()), again);
-            assert_eq!(refill(again).unwrap(), refill(text).unwrap());
+            let read = refill_patch(text).unwrap();
+            let (amount, interval) = (read.amount.unwrap(), read.interval.unwrap());
+            assert_eq!(refill_text(&Refill { amount, interval }), again);
+            assert_eq!(refill_patch(again).unwrap(), read);
         }
-        for bad in ["", "5", "0/1d", "5/", "5/months", "5/1500ms", "5/0s", "5/99999d", "-5/1d"] {
-            assert!(refill(bad).is_err(), "{bad}");
+        let whole = refill_patch("5/1d").unwrap();
+        assert_eq!(refill_patch("5").unwrap(), RefillPatch { interval: None, ..whole });
+        assert_eq!(refill_patch("/1d").unwrap(), RefillPatch { amount: None, ..whole });
+        for bad in ["", "/", "0/1d", "5/", "5/months", "5/1500ms", "5/0s", "5/99999d", "-5/1d"] {
+            assert!(refill_patch(bad).is_err(), "{bad}");
         }
     }
 }

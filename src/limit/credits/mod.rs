@@ -15,7 +15,6 @@ use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
-pub(crate) use self::balance::MOST;
 use self::{
     account::Account,
     accounts::Accounts,
@@ -27,6 +26,7 @@ pub use self::{
     balance::Balance,
     refill::{Refill, RefillInterval},
 };
+pub(crate) use self::{balance::MOST, refill::halves as refill_halves};
 use crate::{
     Clock, KeyId, KeyRecord, RequestHead, SystemClock,
     store::{KeyRepository, StoreError},

@@ -87,7 +87,9 @@ fn month_at(since: Timestamp, now: Timestamp) -> Option<i64> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
-    amount: NonZeroU64,
+    /// May be left out, and is never `null`.
+    #[serde(default, deserialize_with = "sent")]
+    amount: Option<NonZeroU64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     interval_seconds: Option<NonZeroU32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,20 +108,37 @@ impl Serialize for Refill {
             RefillInterval::Seconds(seconds) => (Some(seconds), None),
             RefillInterval::Month => (None, Some(Calendar::Month)),
         };
-        Fields { amount: self.amount, interval_seconds, interval }.serialize(serializer)
+        Fields { amount: Some(self.amount), interval_seconds, interval }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Refill {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Fields { amount, interval_seconds, interval } = Fields::deserialize(deserializer)?;
-        let interval = match (interval_seconds, interval) {
-            (Some(seconds), None) => RefillInterval::Seconds(seconds),
-            (None, Some(Calendar::Month)) => RefillInterval::Month,
-            _ => return Err(D::Error::custom("needs either interval_seconds or interval")),
-        };
+        let (amount, interval) = halves(deserializer)?;
+        let amount = amount.ok_or_else(|| D::Error::missing_field("amount"))?;
+        let interval = interval.ok_or_else(|| D::Error::custom(ONE_INTERVAL))?;
         Ok(Self { amount, interval })
     }
+}
+
+const ONE_INTERVAL: &str = "needs either interval_seconds or interval";
+
+/// What of a refill was sent.
+pub(crate) fn halves<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<(Option<NonZeroU64>, Option<RefillInterval>), D::Error> {
+    let Fields { amount, interval_seconds, interval } = Fields::deserialize(deserializer)?;
+    let interval = match (interval_seconds, interval) {
+        (Some(_), Some(_)) => return Err(D::Error::custom(ONE_INTERVAL)),
+        (Some(seconds), None) => Some(RefillInterval::Seconds(seconds)),
+        (None, Some(Calendar::Month)) => Some(RefillInterval::Month),
+        (None, None) => None,
+    };
+    Ok((amount, interval))
+}
+
+fn sent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU64>, D::Error> {
+    NonZeroU64::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::parts::{NOTHING_ELSE, all_required, boolean, integer, nullable_time, 
 
 pub(super) const LIMIT: &str = "ApiKeyLimit";
 pub(super) const REFILL: &str = "ApiKeyRefill";
+pub(super) const REFILL_CHANGES: &str = "ApiKeyRefillChanges";
 pub(super) const CREDITS: &str = "ApiKeyCredits";
 pub(super) const NEW_CREDITS: &str = "NewApiKeyCredits";
 pub(super) const CREDITS_CHANGES: &str = "ApiKeyCreditsChanges";
@@ -44,23 +45,35 @@ pub(super) fn own(description: &str) -> ArrayBuilder {
 
 /// See [`Refill`](crate::Refill).
 pub(super) fn refill() -> Schema {
-    let of = |name: &str, interval: ObjectBuilder| {
-        let amount = integer("How many there are at least after a refill.");
-        ObjectBuilder::new()
-            .property("amount", amount.minimum(Some(1)).maximum(Some(MOST_CREDITS)))
-            .property(name, interval)
-            .required("amount")
-            .required(name)
-            .additional_properties(Some(NOTHING_ELSE))
-    };
+    let description = "How credits come back. What was not used does not add up.";
+    let schema = OneOfBuilder::new().description(Some(description));
+    let schemas = intervals().map(|(name, interval)| {
+        amount().required("amount").property(name, interval).required(name)
+    });
+    schemas.into_iter().fold(schema, OneOfBuilder::item).into()
+}
+
+/// See [`RefillPatch`](crate::RefillPatch).
+pub(super) fn refill_changes() -> Schema {
+    let description = "What is left out stays; a key without a refill needs both.";
+    let schema = OneOfBuilder::new().description(Some(description)).item(amount());
+    let schemas =
+        intervals().map(|(name, interval)| amount().property(name, interval).required(name));
+    schemas.into_iter().fold(schema, OneOfBuilder::item).into()
+}
+
+fn amount() -> ObjectBuilder {
+    let amount = integer("How many there are at least after a refill.");
+    ObjectBuilder::new()
+        .property("amount", amount.minimum(Some(1)).maximum(Some(MOST_CREDITS)))
+        .additional_properties(Some(NOTHING_ELSE))
+}
+
+fn intervals() -> [(&'static str, ObjectBuilder); 2] {
     let seconds = integer("Every so many seconds.").minimum(Some(1));
     let seconds = seconds.maximum(Some(f64::from(u32::MAX)));
     let month = text("Every calendar month, in UTC.").enum_values(Some(["month"]));
-    OneOfBuilder::new()
-        .description(Some("How credits come back. What was not used does not add up."))
-        .item(of("interval_seconds", seconds))
-        .item(of("interval", month))
-        .into()
+    [("interval_seconds", seconds), ("interval", month)]
 }
 
 /// What [`KeyView`](crate::KeyView) shows of a balance.
@@ -100,7 +113,7 @@ pub(super) fn credits_changes() -> Schema {
         .item(
             ObjectBuilder::new()
                 .property("remaining", credits("How many there are."))
-                .property("refill", nullable(REFILL))
+                .property("refill", nullable(REFILL_CHANGES))
                 .additional_properties(Some(NOTHING_ELSE)),
         )
         .into()

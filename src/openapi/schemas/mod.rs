@@ -59,6 +59,7 @@ pub(super) fn components(caller: Caller) -> Components {
     if caller == Caller::Administrator {
         let schemas = &mut components.schemas;
         schemas.insert(limits::NEW_CREDITS.to_owned(), limits::new_credits().into());
+        schemas.insert(limits::REFILL_CHANGES.to_owned(), limits::refill_changes().into());
         schemas.insert(limits::CREDITS_CHANGES.to_owned(), limits::credits_changes().into());
         schemas.insert(TOP_UP.to_owned(), limits::top_up().into());
         schemas.insert(ADJUSTED_KEY.to_owned(), adjusted_key().into());

@@ -72,13 +72,19 @@ async fn credits_are_set_anew_and_taken_away() {
     let issued = api.issue("user-1", &[]).await.record.id;
     let key = path(issued);
     let refill = json!({ "amount": 7, "interval": "month" });
-    let next = json!("2026-12-23T00:00:00.000Z");
+    let more = json!({ "amount": 9, "interval": "month" });
+    let daily = json!({ "amount": 9, "interval_seconds": 86_400 });
+    let (day, next) = (json!("2026-11-24T00:00:00.000Z"), json!("2026-12-23T00:00:00.000Z"));
     for (sent, shown) in [
         (json!(10), credits(10, &Value::Null, &Value::Null)),
         (json!({ "remaining": 3, "refill": refill }), credits(3, &refill, &next)),
         // What is left out stays, at this depth too.
         (json!({ "remaining": 1 }), credits(1, &refill, &next)),
+        (json!({ "refill": { "amount": 9 } }), credits(1, &more, &next)),
+        (json!({ "refill": { "interval_seconds": 86_400 } }), credits(1, &daily, &day)),
+        (json!({ "refill": {} }), credits(1, &daily, &day)),
         (json!({ "refill": null }), credits(1, &Value::Null, &Value::Null)),
+        (json!({ "refill": {} }), credits(1, &Value::Null, &Value::Null)),
         (json!({ "refill": refill }), credits(1, &refill, &next)),
         (json!({}), credits(1, &refill, &next)),
         (json!(4), credits(4, &refill, &next)),
@@ -113,7 +119,6 @@ async fn what_are_no_credits_is_refused_by_its_path() {
         (json!({ "remaining": 9_223_372_036_854_775_808_u64 }), "credits.remaining"),
         (json!({ "remaining": 1, "epoch": 1 }), "credits.epoch"),
         (refill(json!(1)), "credits.refill"),
-        (refill(json!({ "amount": 1 })), "credits.refill"),
         (
             refill(json!({ "amount": 1, "interval": "month", "interval_seconds": 1 })),
             "credits.refill",
@@ -132,6 +137,17 @@ async fn what_are_no_credits_is_refused_by_its_path() {
             let answer = api.admin(method, path, &body).await;
             assert_eq!(answer.field(422, "invalid_field"), field, "{body}: {answer:?}");
         }
+    }
+    // A key without a refill needs both halves of one.
+    for (half, missing) in [
+        (json!({ "amount": 1 }), "credits.refill.interval"),
+        (json!({ "interval": "month" }), "credits.refill.amount"),
+    ] {
+        let body = json!({ "name": "x", "credits": refill(half) }).to_string();
+        let answer = api.admin("POST", "", &body).await;
+        assert_eq!(answer.field(422, "invalid_field"), "credits.refill", "{body}: {answer:?}");
+        let answer = api.admin("PATCH", &key, &body).await;
+        assert_eq!(answer.field(422, "invalid_field"), missing, "{body}: {answer:?}");
     }
     // A new key needs one half at least.
     for credits in [json!({}), json!({ "refill": null }), json!({ "remaining": null })] {

@@ -1,11 +1,14 @@
 //! Halves of credits, refunds, and requests that are repeated.
 
-use std::{num::NonZeroU64, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    CreditsPatch, Deduction, Grace, KeyId, KeyManager, KeyPatch, ManageError, Refill,
-    RefillInterval, RotateKey, TopUp,
+    CreditsPatch, Deduction, Grace, KeyId, KeyManager, KeyPatch, ManageError, NewKey, Refill,
+    RefillInterval, RefillPatch, RotateKey, TopUp,
     store::{KeyRepository, MemoryStore},
 };
 
@@ -35,7 +38,7 @@ async fn half_of_the_credits_leaves_the_other_half() {
     let schedule = (before.refill, before.since, before.next_refill_at);
     assert_eq!((after.refill, after.since, after.next_refill_at), schedule);
 
-    let refill = CreditsPatch { refill: Some(Some(monthly(7))), ..CreditsPatch::default() };
+    let refill = CreditsPatch { refill: Some(Some(monthly(7).into())), ..CreditsPatch::default() };
     place.manager.update(key.id, patch(refill)).await.unwrap();
     let after = balance().await;
     assert_eq!((after.remaining, after.epoch), (3, before.epoch + 1));
@@ -54,6 +57,54 @@ async fn half_of_the_credits_leaves_the_other_half() {
     assert_eq!(*same, *record, "nothing was sent, and nothing changes");
 }
 
+/// A new amount comes when the old one would have; a new interval begins now.
+#[tokio::test]
+async fn half_of_a_refill_leaves_the_other_half() {
+    let place = Place::new();
+    let key = place.key_with(5, Some(monthly(10))).await;
+    let balance = async || place.manager.balance(key.id).await.unwrap().unwrap();
+    let half = |refill| CreditsPatch { refill: Some(Some(refill)), ..CreditsPatch::default() };
+    let before = balance().await;
+    let day = Duration::from_hours(24);
+    place.clock.advance(day);
+
+    let amount = RefillPatch { interval: None, ..monthly(7).into() };
+    place.manager.update(key.id, patch(half(amount))).await.unwrap();
+    let after = balance().await;
+    assert_eq!(after.refill, Some(monthly(7)));
+    let schedule = (before.remaining, before.since, before.next_refill_at);
+    assert_eq!((after.remaining, after.since, after.next_refill_at), schedule);
+
+    let daily = RefillInterval::Seconds(NonZeroU32::new(86_400).unwrap());
+    let interval = RefillPatch { amount: None, interval: Some(daily) };
+    place.manager.update(key.id, patch(half(interval))).await.unwrap();
+    let after = balance().await;
+    assert_eq!(after.refill, Some(Refill { interval: daily, ..monthly(7) }));
+    assert_eq!((after.remaining, after.since), (5, before.since.saturating_add(day)));
+    place.clock.advance(day);
+    assert_eq!(balance().await.remaining, 7);
+
+    let nothing = patch(half(RefillPatch::default()));
+    place.manager.update(key.id, nothing.clone()).await.unwrap();
+    assert_eq!(balance().await.refill, after.refill);
+
+    // There is no other half.
+    let spends_none = place.manager.create(NewKey::named("spends none")).await.unwrap();
+    let without = [place.key(5).await.id, spends_none.record.id];
+    for key in without {
+        place.manager.update(key, nothing.clone()).await.unwrap();
+        for (refill, field) in
+            [(amount, "credits.refill.interval"), (interval, "credits.refill.amount")]
+        {
+            let refused = place.manager.update(key, patch(half(refill))).await.unwrap_err();
+            let ManageError::Invalid(invalid) = refused else { panic!("{refused:?}") };
+            assert_eq!(invalid.field(), field);
+        }
+        let balance = place.manager.balance(key).await.unwrap();
+        assert!(balance.is_none_or(|balance| balance.refill.is_none()));
+    }
+}
+
 /// What a node has taken is neither forgotten nor counted twice where only the refill changes.
 #[tokio::test]
 async fn a_new_refill_leaves_what_nodes_hold() {
@@ -61,7 +112,7 @@ async fn a_new_refill_leaves_what_nodes_hold() {
     let key = place.key(1_000).await;
     assert!(is_done(place.credits.spend(&key, 1).await.unwrap()));
     let held = place.credits.held(key.lineage());
-    let refill = CreditsPatch { refill: Some(Some(monthly(7))), ..CreditsPatch::default() };
+    let refill = CreditsPatch { refill: Some(Some(monthly(7).into())), ..CreditsPatch::default() };
     let key = place.manager.update(key.id, patch(refill)).await.unwrap();
     assert_eq!(place.credits.held(key.lineage()), held);
     assert_eq!(spend_all(&place.credits, &key).await, 999);
@@ -72,7 +123,7 @@ async fn a_refill_that_is_given_reaches_a_node_that_found_nothing() {
     let place = Place::new();
     let key = place.key(0).await;
     assert!(!is_done(place.credits.spend(&key, 1).await.unwrap()));
-    let credits = CreditsPatch { refill: Some(Some(monthly(7))), ..CreditsPatch::default() };
+    let credits = CreditsPatch { refill: Some(Some(monthly(7).into())), ..CreditsPatch::default() };
     let key = place.manager.update(key.id, patch(credits)).await.unwrap();
     place.clock.advance(Duration::from_hours(24 * 31));
     assert_eq!(spend_all(&place.credits, &key).await, 7);
