@@ -116,6 +116,8 @@ macro_rules! conformance {
                 selections: selections_are_read_and_changed
                 selections: bad_plans_write_nothing
                 selections: no_key_escapes_by_being_rotated
+                selections: no_key_escapes_by_being_made
+                selections: no_key_outlives_the_one_it_was_made_with
                 selections: twenty_thousand_keys_are_changed_together
                 filters: ends_and_last_uses_are_compared
                 filters: lists_are_what_was_asked_for

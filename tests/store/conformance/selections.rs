@@ -7,8 +7,8 @@ use std::sync::{
 
 use tokio::task::{JoinSet, yield_now};
 use tower_api_key::{
-    KeyId, KeyRecord, OwnerId, Timestamp,
-    store::{Changes, KeyRepository, KeyUpdate, ListQuery, Plan, Selection, Update},
+    KeyId, KeyManager, KeyRecord, KeySet, ManageError, NewKey, OwnerBounds, OwnerId, Timestamp,
+    store::{Changes, KeyRepository, KeyUpdate, ListQuery, OwnerBound, Plan, Selection, Update},
 };
 
 use super::{at, digest, full, record, stored};
@@ -170,6 +170,99 @@ pub(crate) async fn no_key_escapes_by_being_rotated(store: impl KeyRepository + 
         let listed = store.list(&ListQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
         assert_eq!(listed.len(), given.lock().unwrap().len());
         assert!(listed.len() as u64 >= ROTATORS + 20);
+        let escaped: Vec<_> = listed.iter().filter(|key| key.revoked_at.is_none()).collect();
+        assert!(escaped.is_empty(), "{} keys escaped", escaped.len());
+    }
+}
+
+/// Keys that are made all the time: what was there when the act began is ended by it, and what it did
+/// not see was made afterwards.
+pub(crate) async fn no_key_escapes_by_being_made(store: impl KeyRepository + Clone) {
+    const MAKERS: u64 = 6;
+    for round in 0..4_u64 {
+        let owner = format!("owner {round}");
+        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let mut makers = JoinSet::new();
+        for number in 0..MAKERS {
+            let (store, owner) = (store.clone(), owner.clone());
+            let (stop, made) = (stop.clone(), made.clone());
+            makers.spawn(async move {
+                let first = 100_000 * (round + 1) + 10_000 * number;
+                for next in first..first + 5_000 {
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let new = owned(next, &owner, 10);
+                    let (id, bound) = (
+                        new.id,
+                        OwnerBound {
+                            owner: owner.as_str().into(),
+                            max_keys: u32::MAX,
+                            now: at(5_000),
+                        },
+                    );
+                    // As an owner does, and as an administrator does.
+                    let owner_bound = Some(bound).filter(|_| number % 2 == 0);
+                    let inserts = vec![new];
+                    let changes = Changes { inserts, owner_bound, ..Changes::default() };
+                    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+                    made.lock().unwrap().push(id);
+                    // A store in memory never waits.
+                    yield_now().await;
+                }
+            });
+        }
+        while made.lock().unwrap().len() < 20 {
+            yield_now().await;
+        }
+        let before = made.lock().unwrap().clone();
+        let (plan, given) = revoke_all();
+        while store.apply_to(&of(Some(&owner), None), &plan).await.unwrap() == Update::Stale {}
+        stop.store(true, Ordering::SeqCst);
+        makers.join_all().await;
+        let given = given.lock().unwrap().clone();
+        assert!(before.iter().all(|id| given.contains(id)));
+        let listed = store.list(&ListQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
+        assert_eq!(listed.len(), made.lock().unwrap().len());
+        for key in &listed {
+            assert_eq!(key.revoked_at.is_some(), given.contains(&key.id), "{}", key.id);
+        }
+    }
+}
+
+/// A key that leaked makes others all the time, while all keys of its owner are revoked.
+pub(crate) async fn no_key_outlives_the_one_it_was_made_with(store: impl KeyRepository + Clone) {
+    for round in 0..3 {
+        let owner = format!("owner {round}");
+        // Each counts the acts of owners for itself.
+        let manager = || KeyManager::new(store.clone()).with_max_keys_per_owner(u32::MAX);
+        let leaked = NewKey { owner: Some(owner.as_str().into()), ..NewKey::named("leaked") };
+        let leaked = manager().create(leaked).await.unwrap().record;
+        let made = Arc::new(AtomicUsize::new(0));
+        let mut makers = JoinSet::new();
+        for _ in 0..6 {
+            let bounds = OwnerBounds::new(&*owner, leaked.scopes.clone()).bounded_by(&*leaked);
+            let (store, made) = (store.clone(), made.clone());
+            makers.spawn(async move {
+                loop {
+                    let manager = KeyManager::new(store.clone()).with_max_keys_per_owner(u32::MAX);
+                    match manager.within_bounds(bounds.clone()).create(NewKey::named("made")).await
+                    {
+                        Ok(_) => drop(made.fetch_add(1, Ordering::SeqCst)),
+                        Err(ManageError::BeyondOwnKey { field: "status" }) => break,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                    yield_now().await;
+                }
+            });
+        }
+        while made.load(Ordering::SeqCst) < 20 {
+            yield_now().await;
+        }
+        manager().revoke_all(KeySet::of_owner(&*owner), Some("leaked")).await.unwrap();
+        makers.join_all().await;
+        let listed = store.list(&ListQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
+        assert!(listed.len() > 20);
         let escaped: Vec<_> = listed.iter().filter(|key| key.revoked_at.is_none()).collect();
         assert!(escaped.is_empty(), "{} keys escaped", escaped.len());
     }
