@@ -5,7 +5,10 @@ use std::{collections::HashSet, time::Duration};
 use axum::Router;
 use http::header;
 use serde_json::{Value, json};
-use tower_api_key::{Guard, KeyPatch, Scopes, management_router, store::ListQuery};
+use tower_api_key::{
+    Clock, Guard, KeyPatch, NewKey, Scopes, management_router,
+    store::{KeyRepository, KeyUse, ListQuery},
+};
 
 use super::{ADMIN_KEY, Api, admin_layer, items, path, send};
 use crate::support::{send as through, with_key};
@@ -281,6 +284,52 @@ async fn lists_are_filtered() {
     ] {
         let answer = api.admin("GET", &format!("?{query}"), "").await;
         assert_eq!(answer.field(400, "invalid_parameter"), field, "{query}");
+    }
+}
+
+/// `before` is less than the moment, `after` is the moment or later: of an end no end is neither, and
+/// what was never used was last used before.
+#[tokio::test]
+async fn lists_are_filtered_by_end_and_last_use() {
+    let api = Api::new();
+    let minute = |minutes| api.clock.now().saturating_add(Duration::from_mins(minutes));
+    let mut names = std::collections::HashMap::new();
+    for (name, end, used) in
+        [("soon", Some(10), Some(30)), ("late", Some(20), Some(40)), ("never", None, None)]
+    {
+        let new = NewKey { expires_at: end.map(minute), ..NewKey::named(name) };
+        let id = api.keys.create(new).await.unwrap().record.id;
+        if let Some(used) = used {
+            api.store.record_uses(&[KeyUse::new(id, 1, minute(used))]).await.unwrap();
+        }
+        names.insert(id.to_string(), name);
+    }
+    for (filter, minutes, expected) in [
+        ("expires_before", 10, &[][..]),
+        ("expires_before", 11, &["soon"]),
+        ("expires_before", 21, &["late", "soon"]),
+        ("expires_after", 10, &["late", "soon"]),
+        ("expires_after", 11, &["late"]),
+        ("expires_after", 21, &[]),
+        ("last_used_before", 30, &["never"]),
+        ("last_used_before", 31, &["never", "soon"]),
+        ("last_used_before", 41, &["late", "never", "soon"]),
+        ("last_used_after", 30, &["late", "soon"]),
+        ("last_used_after", 31, &["late"]),
+        ("last_used_after", 41, &[]),
+    ] {
+        let query = format!("?{filter}={}", minute(minutes));
+        let list = api.admin("GET", &query, "").await.json(200);
+        let mut listed: Vec<_> = items(&list, "id").iter().map(|id| names[id]).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, expected, "{filter} {minutes}");
+    }
+    // Together they are a range.
+    for (filter, first, last) in [("expires", 10, 11), ("last_used", 30, 31)] {
+        let (first, last) = (minute(first), minute(last));
+        let query = format!("?{filter}_after={first}&{filter}_before={last}");
+        let list = api.admin("GET", &query, "").await.json(200);
+        assert_eq!(items(&list, "name"), ["soon"], "{filter}");
     }
 }
 
