@@ -94,3 +94,49 @@ async fn a_body_names_a_thousand_keys() {
     let again = send(&app, "POST", "/revoke", &[], &body).await.json(200);
     assert_eq!((&again["changed"], ids(&again, "already_ended").len()), (&json!(0), 1000));
 }
+
+/// Owners act on sets as they do on single keys: with the scope for it, and on no greater key.
+#[tokio::test]
+async fn owners_act_on_sets_of_their_own() {
+    for (route, status) in [("/revoke", "revoked"), ("/disable", "disabled"), ("/delete", "gone")] {
+        let api = Api::new();
+        let me = api.issue("user-1", &["a"]).await;
+        let looking = api.issue_plain("user-1", &["a", "keys:read"]).await;
+        let great = api.issue_plain("user-1", &["*"]).await.record.id;
+        let small = api.issue_plain("user-1", &["a"]).await.record.id;
+        let theirs = api.issue_plain("user-2", &["a"]).await.record.id;
+        let before = api.everything().await;
+        let smaller = json!({ "ids": [small] }).to_string();
+        let with_great = json!({ "ids": [small, great] }).to_string();
+        for body in [&*smaller, r#"{"owner":"user-1"}"#, "not even JSON"] {
+            let refused = api.holder(&looking, "POST", route, body).await;
+            let problem = refused.problem(403, "insufficient_scope");
+            assert_eq!(problem["missing_scopes"], json!(["keys:write"]));
+        }
+        for body in [&*with_great, r#"{"owner":"user-1"}"#] {
+            let refused = api.holder(&me, "POST", route, body).await;
+            assert_eq!(refused.field(403, "beyond_own_key"), "scopes", "{body}");
+        }
+        let with_theirs = json!({ "ids": [small, theirs] }).to_string();
+        api.holder(&me, "POST", route, &with_theirs).await.problem(404, "not_found");
+        assert_eq!(api.everything().await, before);
+
+        let report = api.holder(&me, "POST", route, &smaller).await.json(200);
+        assert_eq!(report["changed"], 1);
+        let shown = api.admin("GET", &path(small), "").await;
+        if status == "gone" {
+            shown.problem(404, "not_found");
+        } else {
+            assert_eq!(shown.json(200)["status"], status);
+        }
+        // Everything of the owner's, once no greater key is among them; and nobody else's.
+        api.admin("DELETE", &path(great), "").await;
+        let report = api.holder(&me, "POST", route, r#"{"owner":"user-1"}"#).await.json(200);
+        assert_eq!(report["changed"], 2, "{report}");
+        for id in [great, theirs] {
+            let is_theirs = id == theirs;
+            assert_eq!(api.admin("GET", &path(id), "").await.status() == 200, is_theirs);
+        }
+        assert_eq!(api.admin("GET", &path(theirs), "").await.json(200)["status"], "active");
+    }
+}
