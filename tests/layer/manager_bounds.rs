@@ -245,11 +245,79 @@ async fn a_key_beyond_the_own_is_only_reduced() {
         ..extending(Some(end.saturating_sub(minute)))
     };
     handle.update(free.id, fitting).await.unwrap();
-    // Now it is within the own, up to the own.
-    handle.update(free.id, extending(Some(end))).await.unwrap();
-    let new = handle.rotate(free.id, Grace::NONE).await.unwrap().record;
-    assert_eq!((new.lineage(), new.details.created_by), (free.id, Some(own.id)));
+    // Now it is within the own in time and place, and still another product.
+    handle.disable(free.id).await.unwrap();
+    let patch = KeyPatch::default;
+    let credits = NewCredits { remaining: 5, refill: None };
+    for (expected, sold) in [
+        ("tier", patch()),
+        ("tier", KeyPatch { tier: Some(Some("gold".into())), ..patch() }),
+        ("limits", KeyPatch { tier: Some(Some("basic".into())), ..patch() }),
+        // Credits to spend without end, and then a balance of its own.
+        ("credits", KeyPatch { limits: Some(three_a_minute()), ..patch() }),
+        ("credits", KeyPatch { credits: Some(Some(credits.into())), ..patch() }),
+    ] {
+        managed.manager.update(free.id, sold).await.unwrap();
+        let before = managed.row(free.id).await;
+        let expected = format!("beyond {expected}");
+        assert_eq!(why(handle.update(free.id, extending(Some(end))).await), expected);
+        assert_eq!(why(handle.enable(free.id).await), expected);
+        assert_eq!(why(handle.rotate(free.id, Grace::NONE).await), expected);
+        assert_eq!(managed.row(free.id).await, before);
+    }
+    // A key that shares all of it is widened up to the own.
+    let earlier = Some(end.saturating_sub(minute));
+    let made = NewKey { expires_at: earlier, ..NewKey::named("made") };
+    let made = handle.create(made).await.unwrap().record;
+    handle.update(made.id, extending(Some(end))).await.unwrap();
+    handle.disable(made.id).await.unwrap();
+    handle.enable(made.id).await.unwrap();
+    let new = handle.rotate(made.id, Grace::NONE).await.unwrap().record;
+    assert_eq!((new.lineage(), new.details.created_by), (own.id, Some(own.id)));
     assert_eq!(new.expires_at, Some(end));
+    // And the own key can always be replaced.
+    handle.rotate(own.id, Grace::NONE).await.unwrap();
+}
+
+/// A trial of a greater product, which is over, is not prolonged with a key of a lesser one, or by an
+/// owner who is to have the lesser one.
+#[tokio::test]
+async fn an_ended_trial_stays_ended() {
+    let managed = Managed::new();
+    let minute = std::time::Duration::from_mins(1);
+    let basic = || NewKey { tier: Some("basic".into()), ..plain(&["orders:*"]) };
+    let own = managed.manager.create(basic()).await.unwrap().record;
+    let end = Some(tower_api_key::Clock::now(&managed.clock).saturating_add(minute));
+    let gold = NewKey { tier: Some("gold".into()), expires_at: end, ..plain(&["orders:read"]) };
+    let trial = managed.manager.create(gold).await.unwrap().record;
+    let same = managed.manager.create(NewKey { expires_at: end, ..basic() }).await.unwrap().record;
+    managed.clock.advance(2 * minute);
+    let bounds = OwnerBounds::new(OWNER, scopes(&["*"])).with_template(basic());
+    for handle in [with(&managed, &own), managed.manager.within_bounds(bounds)] {
+        assert_eq!(why(handle.update(trial.id, extending(None)).await), "beyond tier");
+        let longer = managed.manager.update(trial.id, extending(None)).await.unwrap();
+        assert_eq!(why(handle.rotate(longer.id, Grace::NONE).await), "beyond tier");
+        let again =
+            extending(Some(tower_api_key::Clock::now(&managed.clock).saturating_add(minute)));
+        managed.manager.update(trial.id, again).await.unwrap();
+        managed.clock.advance(2 * minute);
+        handle.update(same.id, extending(None)).await.unwrap();
+    }
+}
+
+/// Keys that were made by a template share its balance; others of the owner do not.
+#[tokio::test]
+async fn a_template_measures_what_is_sold_as_well() {
+    let managed = Managed::new();
+    let bounds = OwnerBounds::new(OWNER, scopes(&["*"])).with_template(sold(&managed));
+    let handle = managed.manager.within_bounds(bounds);
+    let made = handle.create(NewKey::named("made")).await.unwrap().record;
+    handle.rotate(made.id, Grace::NONE).await.unwrap();
+    let other = managed.manager.create(sold(&managed)).await.unwrap().record;
+    assert_eq!(why(handle.rotate(other.id, Grace::NONE).await), "beyond credits");
+    let free = NewKey { credits: None, ..sold(&managed) };
+    let free = managed.manager.create(free).await.unwrap().record;
+    assert_eq!(why(handle.rotate(free.id, Grace::NONE).await), "beyond credits");
 }
 
 #[tokio::test]

@@ -146,10 +146,12 @@ use crate::KeyManager;
 /// | The key has the scope `keys:read` for `GET` and `keys:write` for the rest, but for looking at itself and revoking itself; see [`Guard::requiring`] | 403 `insufficient_scope` |
 /// | A new key has the tier, limits, metadata and lineage of that key, and shares its credits | |
 /// | Scopes, start, end and networks of a key that is created, widened, enabled or rotated are within those of that key | 403 `beyond_own_key`, with `field` |
+/// | Another key that is widened, enabled or rotated has the same tier and limits | 403 `beyond_own_key`, `field` `tier` or `limits` |
+/// | If that key spends credits, another key that is widened, enabled or rotated shares them | 403 `beyond_own_key`, `field` `credits` |
 /// | The scopes of a key that is changed, revoked or deleted are within those of that key | 403 `beyond_own_key`, `field` `scopes` |
 /// | A key that is enabled was disabled by an owner | 403 `beyond_own_key`, `field` `disabled` |
 /// | An owner has at most 25 keys, see [`KeyManager::with_max_keys_per_owner`] | 403 `too_many_keys` |
-/// | An owner creates, changes and rotates at most 30 times a minute | 429 `rate_limited`, with `Retry-After` |
+/// | An owner creates, changes and rotates at most 30 times a minute on each node: on `n` nodes, `n` times as often | 429 `rate_limited`, with `Retry-After` |
 ///
 /// Without a guard this is no program:
 ///

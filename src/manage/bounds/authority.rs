@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use super::{OwnerBounds, beyond, networks::are_within};
-use crate::{KeyId, KeyRecord, ManageError, NewKey, OwnerId, Scope, Scopes, Timestamp};
+use crate::{KeyId, KeyRecord, Limits, ManageError, NewKey, OwnerId, Scope, Scopes, Timestamp};
 
 /// The bounds of an owner at one moment.
 pub(in crate::manage) struct Authority<'m> {
@@ -28,6 +28,10 @@ struct Widest<'a> {
     not_before: Option<Timestamp>,
     ends_at: Option<Timestamp>,
     networks: &'a [IpNet],
+    tier: Option<&'a str>,
+    limits: &'a Limits,
+    /// The lineage whose credits are spent, where credits are.
+    spends: Option<KeyId>,
 }
 
 impl Authority<'_> {
@@ -172,11 +176,17 @@ impl Authority<'_> {
                 not_before: key.not_before,
                 ends_at: key.ends_at(),
                 networks: &key.details.allowed_addresses,
+                tier: key.details.tier.as_deref(),
+                limits: &key.details.limits,
+                spends: key.details.credits.map(|_| key.lineage()),
             }),
             Measured::Template(template) => Ok(Widest {
                 not_before: template.not_before,
                 ends_at: template.expires_at,
                 networks: &template.allowed_addresses,
+                tier: template.tier.as_deref(),
+                limits: &template.limits,
+                spends: template.credits.map(|_| self.lineage()),
             }),
         }
     }
@@ -191,6 +201,14 @@ impl Widest<'_> {
             Some("expires_at")
         } else if !are_within(&key.details.allowed_addresses, self.networks) {
             Some("allowed_addresses")
+        } else if key.details.tier.as_deref() != self.tier {
+            // Which of two tiers or limits is the greater, only the provider knows.
+            Some("tier")
+        } else if key.details.limits != *self.limits {
+            Some("limits")
+        } else if self.spends.is_some_and(|lineage| key.lineage() != lineage) {
+            // Credits of its own, or none to spend: not those of the caller.
+            Some("credits")
         } else {
             None
         }

@@ -24,6 +24,10 @@ use crate::{KeyId, KeyRecord, KeyStatus, OwnerId, Scopes, Timestamp, store::Owne
 /// together: many keys have one allowance, and a key that replaces a deleted one has what that one
 /// left.
 ///
+/// Another key is rotated, widened or enabled only if it has the same tier and limits and, where the
+/// own key or template has credits, if it shares them: a key that was sold more is not to be had with
+/// one that was sold less.
+///
 /// # Reducing
 ///
 /// Revoking, disabling and deleting reduce a key. An owner switches on what an owner switched off,

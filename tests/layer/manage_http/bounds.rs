@@ -370,3 +370,41 @@ async fn owners_make_twenty_five_keys_and_no_five_thousand() {
     let body = r#"{"name":"x","owner":"user-1"}"#;
     assert_eq!(api.admin("POST", "", body).await.status(), 201);
 }
+
+/// Nor by a new secret for it, nor by prolonging it, nor by switching it on.
+#[tokio::test]
+async fn nobody_gets_what_another_key_was_sold() {
+    let mut api = Api::new();
+    let me = sold(&api).await;
+    from_inside(&mut api);
+    let end = api.clock.now().saturating_add(Duration::from_mins(30));
+    let basic = || NewKey {
+        owner: Some("user-1".into()),
+        scopes: Scopes::parse(["orders:read"]).unwrap(),
+        tier: Some("basic".into()),
+        limits: me.record.details.limits.clone(),
+        credits: Some(NewCredits { remaining: 5, refill: None }),
+        allowed_addresses: vec!["10.0.0.0/8".parse().unwrap()],
+        expires_at: Some(end),
+        ..NewKey::named("another")
+    };
+    for (field, new) in [
+        ("tier", NewKey { tier: None, ..basic() }),
+        ("tier", NewKey { tier: Some("gold".into()), ..basic() }),
+        ("limits", NewKey { limits: Limits::default(), ..basic() }),
+        ("credits", NewKey { credits: None, ..basic() }),
+        ("credits", basic()),
+    ] {
+        let other = path(api.keys.create(new).await.unwrap().record.id);
+        let refused = api.holder(&me, "POST", &format!("{other}/rotate"), "").await;
+        assert_eq!(refused.field(403, "beyond_own_key"), field);
+        let later = json!({ "expires_at": me.record.expires_at.unwrap().to_string() }).to_string();
+        let refused = api.holder(&me, "PATCH", &other, &later).await;
+        assert_eq!(refused.field(403, "beyond_own_key"), field);
+        api.holder(&me, "PATCH", &other, r#"{"disabled":true}"#).await.json(200);
+        let refused = api.holder(&me, "PATCH", &other, r#"{"disabled":false}"#).await;
+        assert_eq!(refused.field(403, "beyond_own_key"), field);
+    }
+    let mine = path(me.record.id);
+    api.holder(&me, "POST", &format!("{mine}/rotate"), "").await.json(201);
+}

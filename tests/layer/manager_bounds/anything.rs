@@ -4,11 +4,12 @@ use std::net::IpAddr;
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tower_api_key::{
-    Grace, KeyManager, KeyPatch, KeyRecord, KeyStatus, NewKey, Scope, Timestamp,
+    Grace, KeyManager, KeyPatch, KeyRecord, KeyStatus, Limits, NewCredits, NewKey, Scope,
+    Timestamp,
     store::{KeyRepository, MemoryStore},
 };
 
-use super::{networks, plain, with};
+use super::{networks, plain, three_a_minute, with};
 use crate::{
     managed::{Managed, scopes},
     support::NOW,
@@ -46,23 +47,31 @@ enum Act {
 fn any_new() -> impl Strategy<Value = NewKey> {
     let time = || option::of((-3_i64..7).prop_map(minutes));
     let networks_of = vec(select(&NETWORKS[..]), 0..3);
-    (time(), time(), networks_of, vec(select(&SCOPES[..]), 0..3)).prop_map(
-        |(not_before, expires_at, addresses, granted)| NewKey {
+    // Often the same for all, or nothing else would be tried.
+    let sold = || prop_oneof![3 => Just([false; 3]), 1 => any::<[bool; 3]>()];
+    (time(), time(), networks_of, vec(select(&SCOPES[..]), 0..3), sold()).prop_map(
+        |(not_before, expires_at, addresses, granted, [tier, limits, credits])| NewKey {
             not_before,
             expires_at,
             allowed_addresses: networks(&addresses),
+            tier: tier.then(|| "gold".to_owned()),
+            limits: if limits { three_a_minute() } else { Limits::default() },
+            credits: credits.then_some(NewCredits { remaining: 5, refill: None }),
             ..plain(&granted)
         },
     )
 }
 
 fn any_act() -> impl Strategy<Value = Act> {
-    let patch = (any_new(), any::<[bool; 4]>(), option::of(any::<bool>())).prop_map(
+    let patch = (any_new(), any::<[bool; 7]>(), option::of(any::<bool>())).prop_map(
         |(new, takes, disabled)| KeyPatch {
             not_before: takes[0].then_some(new.not_before),
             expires_at: takes[1].then_some(new.expires_at),
             allowed_addresses: takes[2].then_some(new.allowed_addresses),
             scopes: takes[3].then_some(new.scopes),
+            tier: (takes[4] && takes[5]).then_some(new.tier),
+            limits: (takes[4] && takes[6]).then_some(new.limits),
+            credits: (takes[5] && takes[6]).then_some(new.credits.map(Into::into)),
             disabled,
             ..KeyPatch::default()
         },
@@ -96,6 +105,15 @@ fn uses(key: &KeyRecord) -> Vec<(i64, &'static str, &'static str)> {
         }
     }
     uses
+}
+
+/// Whether what is counted of this key is counted for the other as well: they are of one tier and of
+/// the same limits, and credits that the first one spends are those that the other spends.
+fn is_counted_alike(one: &KeyRecord, other: &KeyRecord) -> bool {
+    let balance = |key: &KeyRecord| key.details.credits.map(|_| key.lineage());
+    one.details.tier == other.details.tier
+        && one.details.limits == other.details.limits
+        && balance(one).is_none_or(|balance_of_one| balance(other) == Some(balance_of_one))
 }
 
 async fn keys_of(store: &MemoryStore) -> Vec<KeyRecord> {
@@ -144,16 +162,20 @@ proptest! {
             prop_assert_eq!(&with(&managed, &own).get(own.id).await.unwrap().id, &own.id);
             for step in acts {
                 let before = keys_of(&managed.store).await;
-                let own_uses = uses(before.iter().find(|key| key.id == own.id).unwrap());
+                let own_before = before.iter().find(|key| key.id == own.id).unwrap();
+                let own_uses = uses(own_before);
                 let shown = format!("{step:?}");
                 let is_forbidden = matches!(step, Act::Forbid(_));
                 act(&owner, admin, &before, step).await;
                 for key in keys_of(&managed.store).await {
                     let old = before.iter().find(|old| old.id == key.id);
-                    let old_uses = old.map(uses).unwrap_or_default();
+                    let old_uses = old.filter(|old| is_counted_alike(old, &key));
+                    let old_uses = old_uses.map(uses).unwrap_or_default();
+                    let is_like_own = is_counted_alike(own_before, &key);
                     for use_of in uses(&key) {
                         prop_assert!(
-                            old_uses.contains(&use_of) || own_uses.contains(&use_of),
+                            old_uses.contains(&use_of)
+                                || (is_like_own && own_uses.contains(&use_of)),
                             "{shown} gave {use_of:?} to {key:?}"
                         );
                     }
