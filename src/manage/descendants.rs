@@ -16,20 +16,26 @@ impl KeyManager {
     /// with it or with one of those, and returns those that were not revoked before.
     ///
     /// For a key that leaked. The key itself comes first, so that it makes no others meanwhile. An
-    /// error may come after some of them; doing it again goes on. Keys that were created with a key
-    /// whose row was purged since are not known as descendants.
+    /// error may come after some of them; doing it again goes on. A key that was deleted stays as it
+    /// is, and its descendants are revoked. Keys that were created with a key whose row was purged
+    /// since are not known as descendants.
     pub async fn revoke_with_descendants(
         &self,
         id: KeyId,
         reason: Option<&str>,
     ) -> Result<Vec<Arc<KeyRecord>>, ManageError> {
-        let key = self.get(id).await?;
+        let key = self.get_or_deleted(id).await?;
         self.access.check_revision(&key)?;
         // The revision is the key's own.
         let others = self.handle(|access| access.revision = None);
         let mut revoked = Vec::new();
-        if key.revoked_at.is_none() {
-            revoked.push(self.revoke(id, reason).await?);
+        if key.revoked_at.is_none() && !key.is_deleted() {
+            match self.revoke(id, reason).await {
+                Ok(record) => revoked.push(record),
+                // Deleted since it was read: it makes no others either.
+                Err(ManageError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
         }
         // Only owners create keys with keys, and only their own.
         let Some(owner) = &key.owner else { return Ok(revoked) };

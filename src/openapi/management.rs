@@ -209,6 +209,7 @@ fn revoke() -> OperationBuilder {
         .request_body(Some(body(schemas::REVOCATION, Required::False)))
         .response("200", responses::key("The API key as it is now.", schemas::KEY))
         .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
+        .response("204", responses::empty("The descendants of a deleted API key are revoked."))
         .response("404", problem(&[errors::NO_KEY]))
         .response("412", problem(&[errors::CHANGED]))
         .response("413", problem(&[errors::TOO_LARGE]))

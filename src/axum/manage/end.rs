@@ -1,6 +1,6 @@
 //! `GET /{id}`, `DELETE /{id}` and `POST /{id}/revoke`
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
@@ -12,6 +12,7 @@ use super::{
     problem::Problem,
     view,
 };
+use crate::ManageError;
 
 pub(super) async fn show(AdmittedTo { keys, id }: AdmittedTo) -> Result<Response, Problem> {
     view::shown(&keys, &keys.get(id).await?).await
@@ -47,7 +48,12 @@ pub(super) async fn revoke(
     let reason = revocation.reason.as_deref();
     if revocation.descendants {
         keys.revoke_with_descendants(id, reason).await?;
-        return view::shown(&keys, &keys.get(id).await?).await;
+        return match keys.get(id).await {
+            Ok(record) => view::shown(&keys, &record).await,
+            // A deleted key has no view, and its descendants are revoked.
+            Err(ManageError::NotFound) => Ok(StatusCode::NO_CONTENT.into_response()),
+            Err(error) => Err(error.into()),
+        };
     }
     let record = keys.revoke(id, reason).await?;
     view::shown(&keys, &record).await

@@ -68,7 +68,7 @@ use crate::KeyManager;
 /// | `GET /{id}` | | the view |
 /// | `PATCH /{id}` | the fields to change, see [`KeyPatch`]; `null` takes one away | the view |
 /// | `DELETE /{id}` | | 204 |
-/// | `POST /{id}/revoke` | `{reason?, descendants?: true}` or nothing; with those that were [created with it](crate::KeyManager::revoke_with_descendants) | the view |
+/// | `POST /{id}/revoke` | `{reason?, descendants?: true}` or nothing; with those that were [created with it](crate::KeyManager::revoke_with_descendants), also where it was deleted before | the view; 204 with the descendants of a deleted key |
 /// | `POST /{id}/rotate` | `{grace_seconds?, grace_from?: "now" or "first_use"}` or nothing | 201, as for a new key |
 /// | `POST /revoke`, `/disable`, `/delete` | `{owner?, ids?, issued_before?, reason?}`, one of the first three at least, see [`KeySet`](crate::KeySet) | `{changed, already_ended: [id], unknown: [id]}` |
 /// | `POST /{id}/credits` | `{add}` or `{subtract, or_less?}`, a number of credits; administrators alone | the view; of a subtraction with `subtracted` |

@@ -408,3 +408,24 @@ async fn nobody_gets_what_another_key_was_sold() {
     let mine = path(me.record.id);
     api.holder(&me, "POST", &format!("{mine}/rotate"), "").await.json(201);
 }
+
+#[tokio::test]
+async fn a_deleted_key_that_leaked_has_its_descendants_revoked() {
+    let api = Api::new();
+    let me = api.issue("user-1", &["a"]).await;
+    let made = api.holder(&me, "POST", "", r#"{"name":"x"}"#).await.json(201);
+    let made = format!("/{}", made["id"].as_str().unwrap());
+    let mine = path(me.record.id);
+    assert_eq!(api.admin("DELETE", &mine, "").await.status(), 204);
+    let revoke = format!("{mine}/revoke");
+    api.admin("POST", &revoke, r#"{"reason":"leaked"}"#).await.problem(404, "not_found");
+    assert_eq!(api.admin("GET", &made, "").await.json(200)["status"], "active");
+    for _ in 0..2 {
+        let answer = api.admin("POST", &revoke, r#"{"descendants":true}"#).await;
+        assert_eq!((answer.status(), answer.0.body().len()), (204, 0));
+        assert_eq!(api.admin("GET", &made, "").await.json(200)["status"], "revoked");
+    }
+    let stranger = api.issue("user-2", &["a"]).await;
+    let refused = api.holder(&stranger, "POST", &revoke, r#"{"descendants":true}"#).await;
+    refused.problem(404, "not_found");
+}

@@ -52,6 +52,32 @@ async fn they_are_revoked_with_it() {
     assert!(again.is_empty());
 }
 
+/// A key that leaked is often deleted first, and then somebody asks what it has made.
+#[tokio::test]
+async fn a_deleted_key_still_has_its_descendants() {
+    let managed = Managed::new();
+    let admin = &managed.manager;
+    let leaked = admin.create(plain(&["a"])).await.unwrap().record;
+    let child = with(&managed, &leaked).create(NewKey::named("child")).await.unwrap().record;
+    let grandchild =
+        with(&managed, &child).create(NewKey::named("grandchild")).await.unwrap().record;
+    let spared = admin.create(plain(&["a"])).await.unwrap().record;
+    admin.delete(leaked.id).await.unwrap();
+    let before = managed.row(leaked.id).await;
+    // Another owner has no such key.
+    let other = admin.for_owner("user-2").revoke_with_descendants(leaked.id, None).await;
+    assert_eq!(why(other), "not found");
+    let revoked = admin.revoke_with_descendants(leaked.id, Some("leaked")).await.unwrap();
+    let mut revoked: Vec<_> = revoked.iter().map(|record| record.id).collect();
+    revoked.sort();
+    let mut expected = [child.id, grandchild.id];
+    expected.sort();
+    assert_eq!(revoked, expected);
+    assert!(!is_revoked(&managed, spared.id).await);
+    assert_eq!(managed.row(leaked.id).await, before);
+    assert!(admin.revoke_with_descendants(leaked.id, None).await.unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_key_without_any_is_revoked_alone() {
     let managed = Managed::new();
