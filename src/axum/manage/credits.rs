@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     body::{self, JsonBody},
     fields::Id,
-    guard::Administrator,
+    guard::Admitted,
     idempotency,
     problem::Problem,
 };
@@ -38,7 +38,7 @@ struct Subtracted<'r> {
 }
 
 pub(super) async fn adjust(
-    Administrator { keys }: Administrator,
+    Admitted { keys, .. }: Admitted,
     Id(id): Id,
     headers: HeaderMap,
     body: JsonBody,

@@ -17,7 +17,6 @@ use tower_service::Service;
 use super::{
     fields::Id,
     parameters::{Asked, NoFilters, Outside},
-    problem::Problem,
     requirement::{ManagementScopes, Rules},
 };
 use crate::{
@@ -238,10 +237,12 @@ impl Guard {
         guard.with_layer(layer)
     }
 
-    /// These routes behind this guard, and `otherwise` for other paths.
+    /// These routes behind this guard, and `otherwise` for other paths. To owners, those of
+    /// administrators do not exist, whatever they send and with which method.
     pub(super) fn protect(
         self,
         routes: impl IntoIterator<Item = (&'static str, MethodRouter<Management>)>,
+        of_administrators: impl IntoIterator<Item = (&'static str, MethodRouter<Management>)>,
         otherwise: MethodRouter,
         manager: KeyManager,
     ) -> Router {
@@ -251,6 +252,10 @@ impl Guard {
         // to what the layers around it answer, and a stranger would learn it.
         let guarded = routes.into_iter().fold(Router::new(), |guarded, (path, methods)| {
             guarded.route_service(path, methods.with_state(state.clone()))
+        });
+        let alone = from_fn_with_state(otherwise.clone(), administrators_alone);
+        let guarded = of_administrators.into_iter().fold(guarded, |guarded, (path, methods)| {
+            guarded.route_service(path, alone.layer(methods.with_state(state.clone())))
         });
         let guarded =
             guarded.fallback_service(otherwise).layer(from_fn_with_state(self.identify, identify));
@@ -367,6 +372,23 @@ async fn identify(
     }
 }
 
+/// Answers owners as a path that nobody has does, before the method is looked at: a method router
+/// would tell them by 405 and `Allow` that the route is there.
+async fn administrators_alone(
+    State(mut otherwise): State<MethodRouter>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match request.extensions().get() {
+        Some(Identified(caller)) if caller.owner.is_some() => {
+            // It is ready at any time, and never fails.
+            otherwise.call(request).await.into_response()
+        }
+        // Handlers refuse requests that did not come through the guard.
+        _ => next.run(request).await,
+    }
+}
+
 /// In the extensions of a request that passed the guard.
 #[derive(Clone)]
 struct Identified(Caller);
@@ -450,22 +472,5 @@ impl FromRequestParts<Management> for AdmittedTo {
         let NoFilters = state.parameters.read(parts).map_err(IntoResponse::into_response)?;
         let Id(id) = id.map_err(IntoResponse::into_response)?;
         Ok(Self { keys: state.admit(caller).keys, id })
-    }
-}
-
-/// A request of an administrator. To owners, such a route does not exist, whatever they send.
-pub(super) struct Administrator {
-    pub(super) keys: KeyManager,
-}
-
-impl FromRequestParts<Management> for Administrator {
-    type Rejection = Response;
-
-    async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
-        if caller(parts).map_err(|answer| *answer)?.owner.is_some() {
-            return Err(Problem::no_such_path().into_response());
-        }
-        let Admitted { keys, .. } = Admitted::from_request_parts(parts, state).await?;
-        Ok(Self { keys })
     }
 }

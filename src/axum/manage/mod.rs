@@ -24,7 +24,7 @@ use axum::{
     Router,
     middleware::map_response,
     response::Response,
-    routing::{any, get, post},
+    routing::{MethodRouter, any, get, post},
 };
 use http::{HeaderValue, header};
 
@@ -178,16 +178,18 @@ where
         ("/{id}/revoke", post(end::revoke)),
         ("/{id}/rotate", post(rotate::rotate)),
         ("/{id}/events", get(events::of_one)),
-        ("/{id}/credits", post(credits::adjust)),
         ("/{id}/usage", get(usage::of_one)),
         ("/usage", get(usage::of_all)),
         ("/usage/top", get(usage::top)),
     ];
+    let of_administrators = [("/{id}/credits", post(credits::adjust))];
     // Inside the guard: who may not call a route learns neither its methods nor its path.
-    let routes =
-        routes.map(|(path, methods)| (path, methods.fallback(async || Problem::no_such_method())));
+    let answering = |(path, methods): (&'static str, MethodRouter<_>)| {
+        (path, methods.fallback(async || Problem::no_such_method()))
+    };
+    let (routes, of_administrators) = (routes.map(answering), of_administrators.map(answering));
     guard
-        .protect(routes, any(async || Problem::no_such_path()), manager)
+        .protect(routes, of_administrators, any(async || Problem::no_such_path()), manager)
         .layer(map_response(no_store))
         .with_state(())
 }

@@ -1,6 +1,7 @@
 //! What owners do with their own keys, and cannot do to others'.
 
 use serde_json::{Value, json};
+use tower_api_key::KeyId;
 
 use super::{Api, items, path, send};
 
@@ -210,4 +211,35 @@ async fn owners_manage_their_own_keys() {
     // A key that ends itself is gone at once.
     api.holder(&me, "DELETE", &path(me.record.id), "").await;
     api.holder(&me, "GET", "", "").await.problem(401, "unknown_key");
+}
+
+/// Every route that is not there for owners, by every method, whosever key it names.
+#[tokio::test]
+async fn routes_of_administrators_are_paths_that_nobody_has() {
+    let api = Api::new();
+    let me = api.issue("user-1", &["a"]).await;
+    let reading = api.issue_plain("user-1", &["a"]).await;
+    let theirs = api.issue("user-2", &["a"]).await.record.id;
+    let unknown = KeyId::from_bytes([9; 16]);
+    for (route, taken) in [("credits", "POST")] {
+        for id in
+            [me.record.id, theirs, unknown].map(|id| id.to_string()).iter().chain([&"x".into()])
+        {
+            let route = format!("/{id}/{route}");
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"] {
+                for (key, body) in [(&me, ""), (&me, r#"{"add":1}"#), (&reading, "")] {
+                    let answer = api.holder(key, method, &route, body).await;
+                    let nowhere = api.holder(key, method, "/a/b/c", body).await;
+                    assert_eq!(answer.status(), 404, "{method} {route}");
+                    assert_eq!(answer.0.headers(), nowhere.0.headers(), "{method} {route}");
+                    assert_eq!(answer.0.body(), nowhere.0.body(), "{method} {route}");
+                }
+                if method != taken {
+                    let answer = api.admin(method, &route, "").await;
+                    assert_eq!(answer.status(), 405, "{method} {route}");
+                    assert_eq!(answer.header(http::header::ALLOW), taken);
+                }
+            }
+        }
+    }
 }
