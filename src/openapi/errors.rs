@@ -16,7 +16,7 @@ pub(super) const BAD_PARAMETER: Error =
 pub(super) const CEILING: Error =
     ("scope_ceiling", "The API key has, or would get, scopes that you may not grant.");
 pub(super) const BEYOND: Error =
-    ("beyond_own_key", "The API key has, or would get, more than your own, see `field`.");
+    ("beyond_own_key", "The API key has, or would get, what is not yours to give, see `field`.");
 pub(super) const NEEDS_SCOPE: Error =
     ("insufficient_scope", "Your API key does not have the scope that this takes.");
 pub(super) const TOO_MANY_KEYS: Error =

@@ -189,7 +189,13 @@ impl From<ManageError> for Problem {
                     match field {
                         "disabled" => "An administrator disabled this API key.",
                         "status" => "Your own API key cannot be used to manage others any more.",
-                        _ => "The API key has, or would get, more than your own.",
+                        "owner" => {
+                            "There is no API key of yours to measure this one by. You may \
+                                    look at API keys and end them."
+                        }
+                        "credits" => "You spend credits, and this API key would not share them.",
+                        "import" | "restore" | "purge" => "No owner may do this.",
+                        _ => "The API key has, or would get, something that is not yours to give.",
                     },
                 );
                 Self { field: Some(field.to_owned()), ..problem }

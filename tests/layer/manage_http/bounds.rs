@@ -429,3 +429,37 @@ async fn a_deleted_key_that_leaked_has_its_descendants_revoked() {
     let refused = api.holder(&stranger, "POST", &revoke, r#"{"descendants":true}"#).await;
     refused.problem(404, "not_found");
 }
+
+/// A denial that names a field says about it what is so.
+#[tokio::test]
+async fn denials_say_why() {
+    let api = Api::new();
+    let detail = |answer: &Answer, field: &str| {
+        assert_eq!(answer.field(403, "beyond_own_key"), field);
+        answer.problem(403, "beyond_own_key")["detail"].as_str().unwrap().to_owned()
+    };
+    let bare = Guard::custom(|_| {
+        Ok::<_, Rejection>(Caller::owner("user-1", Scopes::parse(["*"]).unwrap()))
+    });
+    let bare: Router = management_router(api.keys.clone(), bare);
+    let nothing_to_measure_by = send(&bare, "POST", "/", &[], r#"{"name":"x"}"#).await;
+    let spending = Guard::custom(|_| {
+        let credits = Some(NewCredits { remaining: 5, refill: None });
+        let template = NewKey { credits, ..NewKey::default() };
+        let caller = Caller::owner("user-1", Scopes::parse(["*"]).unwrap());
+        Ok::<_, Rejection>(caller.with_template(template))
+    });
+    let spending: Router = management_router(api.keys.clone(), spending.refusing_shared_credits());
+    let not_shared = send(&spending, "POST", "/", &[], r#"{"name":"x"}"#).await;
+    let me = api.issue("user-1", &["a"]).await;
+    let greater = api.holder(&me, "POST", "", r#"{"name":"x","scopes":["b"]}"#).await;
+    for (answer, field, expected) in [
+        (nothing_to_measure_by, "owner", "no API key of yours to measure this one by"),
+        (not_shared, "credits", "You spend credits, and this API key would not share them."),
+        (greater, "scopes", "something that is not yours to give"),
+    ] {
+        let detail = detail(&answer, field);
+        assert!(detail.contains(expected), "{field}: {detail}");
+        assert!(!detail.contains("more than your own"), "{detail}");
+    }
+}
