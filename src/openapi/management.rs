@@ -125,7 +125,8 @@ fn refusing_owners(
     operation: OperationBuilder,
 ) -> OperationBuilder {
     let is_reading = *method == HttpMethod::Get;
-    let is_reducing = *method == HttpMethod::Delete || below.ends_with("/revoke");
+    let is_reducing = *method == HttpMethod::Delete
+        || ["/revoke", "/disable", "/delete"].iter().any(|act| below.ends_with(act));
     if is_reading {
         return operation.response("403", problem(&[errors::NEEDS_SCOPE]));
     }
@@ -208,8 +209,8 @@ fn revoke() -> OperationBuilder {
         .parameter(if_match())
         .request_body(Some(body(schemas::REVOCATION, Required::False)))
         .response("200", responses::key("The API key as it is now.", schemas::KEY))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("204", responses::empty("The descendants of a deleted API key are revoked."))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("404", problem(&[errors::NO_KEY]))
         .response("412", problem(&[errors::CHANGED]))
         .response("413", problem(&[errors::TOO_LARGE]))
@@ -222,7 +223,7 @@ fn act_on_set(summary: &str) -> OperationBuilder {
     operation(summary)
         .request_body(Some(body(schemas::SET, Required::True)))
         .response("200", responses::json("What became of them.", schemas::SET_REPORT))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON]))
+        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("403", problem(&[errors::CEILING]))
         .response("404", problem(&[errors::NO_KEY]))
         .response("413", problem(&[errors::TOO_LARGE]))

@@ -124,7 +124,11 @@ fn scopes_and_anonymous_callers_are_in_the_requirement() {
 
 /// The codes that an operation's answers with this status speak of.
 fn codes(document: &Value, status: &str) -> BTreeSet<String> {
-    let answer = &document["paths"]["/keys/{id}"]["get"]["responses"][status];
+    codes_of(&document["paths"]["/keys/{id}"]["get"], status)
+}
+
+fn codes_of(operation: &Value, status: &str) -> BTreeSet<String> {
+    let answer = &operation["responses"][status];
     let lines = answer["description"].as_str().unwrap_or_default().lines();
     lines.filter_map(|line| Some(line.strip_prefix("- `")?.split_once('`')?.0.to_owned())).collect()
 }
@@ -227,6 +231,47 @@ async fn send(app: &Router, method: &str, path: &str, body: Option<&Value>) -> R
 
 fn json_of(answer: &Response<Bytes>) -> Value {
     serde_json::from_slice(answer.body()).unwrap()
+}
+
+/// What ends keys is refused to no owner for the number or the rate of acts, and all that is changed
+/// refuses parameters.
+#[test]
+fn acts_have_the_codes_that_they_can_have() {
+    for [document, own] in [managed().map(|(_, document)| document)] {
+        for (path, method, operation) in operations(&own) {
+            let is_reducing = method == "delete"
+                || ["revoke", "disable", "delete"].iter().any(|act| path.ends_with(act));
+            let may_be_one_more = method != "get" && !is_reducing;
+            let shown = format!("{method} {path}");
+            let forbidden = codes_of(operation, "403");
+            assert_eq!(forbidden.contains("beyond_own_key"), method != "get", "{shown}");
+            assert!(forbidden.contains("insufficient_scope"), "{shown}");
+            assert_eq!(forbidden.contains("too_many_keys"), may_be_one_more, "{shown}");
+            assert_eq!(operation["responses"]["429"].is_object(), may_be_one_more, "{shown}");
+        }
+        for document in [document, own] {
+            for (path, method, operation) in operations(&document) {
+                assert!(
+                    codes_of(operation, "400").contains("invalid_parameter"),
+                    "{method} {path}"
+                );
+            }
+        }
+    }
+}
+
+/// A parameter that no route knows is refused by every one of them, as documented.
+#[tokio::test]
+async fn every_route_refuses_a_parameter_as_documented() {
+    for (app, document) in managed() {
+        for (path, method, operation) in operations(&document) {
+            let concrete = path.replace("{id}", "01890000-0000-7000-8000-000000000000");
+            let refused = send(&app, method, &format!("{concrete}?unheard_of=1"), None).await;
+            assert_eq!(refused.status(), 400, "{method} {path}");
+            let code = json_of(&refused)["code"].as_str().unwrap().to_owned();
+            assert!(codes_of(operation, "400").contains(&code), "{method} {path}: {code}");
+        }
+    }
 }
 
 #[tokio::test]
