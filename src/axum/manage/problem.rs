@@ -101,6 +101,22 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path.")
     }
 
+    fn beyond_own_key(field: &'static str) -> Self {
+        let detail = match field {
+            "disabled" => "An administrator disabled this API key.",
+            "status" => "Your own API key cannot be used to manage others any more.",
+            "owner" => {
+                "There is no API key of yours to measure this one by. You may look at API keys and \
+                 end them."
+            }
+            "credits" => "You spend credits, and this API key would not share them.",
+            "import" | "restore" | "purge" => "No owner may do this.",
+            _ => "The API key has, or would get, something that is not yours to give.",
+        };
+        let problem = Self::new(StatusCode::FORBIDDEN, "beyond_own_key", detail);
+        Self { field: Some(field.to_owned()), ..problem }
+    }
+
     fn too_many_acts(retry_after: Duration) -> Self {
         let seconds = retry_after.as_nanos().div_ceil(1_000_000_000);
         let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
@@ -182,24 +198,7 @@ impl From<ManageError> for Problem {
                 "The owner has as many API keys as it may have. Revoke or delete one that is not \
                  needed any more.",
             ),
-            ManageError::BeyondOwnKey { field } => {
-                let problem = Self::new(
-                    StatusCode::FORBIDDEN,
-                    "beyond_own_key",
-                    match field {
-                        "disabled" => "An administrator disabled this API key.",
-                        "status" => "Your own API key cannot be used to manage others any more.",
-                        "owner" => {
-                            "There is no API key of yours to measure this one by. You may \
-                                    look at API keys and end them."
-                        }
-                        "credits" => "You spend credits, and this API key would not share them.",
-                        "import" | "restore" | "purge" => "No owner may do this.",
-                        _ => "The API key has, or would get, something that is not yours to give.",
-                    },
-                );
-                Self { field: Some(field.to_owned()), ..problem }
-            }
+            ManageError::BeyondOwnKey { field } => Self::beyond_own_key(field),
             ManageError::TooManyActs { retry_after } => Self::too_many_acts(retry_after),
             ManageError::Store(error) if error.kind() == StoreErrorKind::Unsupported => Self::new(
                 StatusCode::NOT_IMPLEMENTED,
