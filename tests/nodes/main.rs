@@ -8,6 +8,7 @@
 mod place;
 mod changes;
 mod contract;
+mod deaf;
 mod gate;
 mod lost;
 mod network;

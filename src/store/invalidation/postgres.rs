@@ -1,11 +1,11 @@
 //! [`PostgresInvalidations`]: LISTEN and NOTIFY.
 
-use std::{fmt, time::Duration};
+use std::{collections::VecDeque, fmt, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
-    Executor, PgPool, Postgres,
-    postgres::{PgListener, PgPoolOptions},
+    ConnectOptions, Connection, Executor, PgPool, Postgres,
+    postgres::{PgListener, PgNotification, PgPoolOptions},
 };
 use tokio::{runtime::Handle, time::timeout};
 
@@ -26,7 +26,9 @@ use crate::{
 ///
 /// Each subscription has a connection of its own for as long as it lasts. It must be the server's:
 /// a pooler that gives out connections by transaction, such as PgBouncer's `transaction` mode,
-/// loses notifications without a word. Notifications are not sent by a standby either.
+/// loses notifications without a word. So a subscription has a notification sent to itself when it
+/// begins and with every keep-alive question. One that does not come ends the subscription, with an
+/// error that names such poolers. Notifications are not sent by a standby either.
 ///
 /// A peer that vanished without closing the connection is noticed when a keep-alive question has no
 /// answer, by default within 7 seconds; until then, what is cached lives as long as its time to
@@ -53,6 +55,15 @@ pub struct PostgresInvalidations {
     channel: Box<str>,
     keep_alive: KeepAlive,
 }
+
+/// The channel on which subscriptions have notifications sent to themselves. No channel that can be
+/// [chosen](PostgresInvalidations::with_channel) has a `/` in its name, so that no node of an older
+/// version hears them.
+const ECHO: &str = "tower_api_key/echo";
+
+const DEAF: &str = "statements are answered and notifications do not arrive: there may be a pooler in \
+    between that gives out connections by transaction, such as PgBouncer: use its session mode, or \
+    connect to the server itself";
 
 /// Connections to publish over: a message takes about a millisecond.
 const PUBLISHERS: u32 = 2;
@@ -111,7 +122,7 @@ impl PostgresInvalidations {
         let mut listener = PgListener::connect_with(&pool).await?;
         // It would come back by itself, and say nothing of what it had missed.
         listener.eager_reconnect(false);
-        listener.listen(&self.channel).await?;
+        listener.listen_all([&*self.channel, ECHO]).await?;
         Ok(listener)
     }
 }
@@ -131,16 +142,19 @@ impl Invalidations for PostgresInvalidations {
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
         let listener = timeout(PATIENCE, self.listen()).await.map_err(|_| StoreError::timeout())?;
-        let listener = Some(listener.map_err(StoreError::unavailable)?);
-        let runtime = Handle::current();
-        Ok(Box::new(Listening { listener, keep_alive: self.keep_alive, runtime }))
+        let mut listener = listener.map_err(StoreError::unavailable)?;
+        let early = self.check(&mut listener, PATIENCE).await?;
+        let (bus, runtime) = (self.clone(), Handle::current());
+        Ok(Box::new(Listening { listener: Some(listener), early, bus, runtime }))
     }
 }
 
 struct Listening {
     /// None once it is over: asked again, a listener would connect anew.
     listener: Option<PgListener>,
-    keep_alive: KeepAlive,
+    /// Came before an echo.
+    early: VecDeque<PgNotification>,
+    bus: PostgresInvalidations,
     runtime: Handle,
 }
 
@@ -156,29 +170,75 @@ impl Drop for Listening {
 impl Subscription for Listening {
     async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError> {
         let mut listener = self.listener.take().ok_or_else(message::lost)?;
-        let message = next(&mut listener, self.keep_alive).await?;
+        let message = self.bus.next(&mut listener, &mut self.early).await?;
         self.listener = Some(listener);
         Ok(message)
     }
 }
 
-async fn next(
-    listener: &mut PgListener,
-    keep_alive: KeepAlive,
-) -> Result<Vec<KeyDigest>, StoreError> {
-    loop {
-        match timeout(keep_alive.every, listener.try_recv()).await {
-            Ok(Ok(Some(notification))) => {
-                return message::decode(notification.payload().as_bytes());
+impl PostgresInvalidations {
+    async fn next(
+        &self,
+        listener: &mut PgListener,
+        early: &mut VecDeque<PgNotification>,
+    ) -> Result<Vec<KeyDigest>, StoreError> {
+        loop {
+            let received = match early.pop_front() {
+                Some(notification) => Ok(Ok(Some(notification))),
+                None => timeout(self.keep_alive.every, listener.try_recv()).await,
+            };
+            match received {
+                // Somebody's echo, which shows that notifications arrive.
+                Ok(Ok(Some(notification))) if notification.channel() == ECHO => {}
+                Ok(Ok(Some(notification))) => {
+                    return message::decode(notification.payload().as_bytes());
+                }
+                Ok(Ok(None)) => return Err(message::lost()),
+                Ok(Err(error)) => return Err(StoreError::unavailable(error)),
+                Err(_) => early.extend(self.check(listener, self.keep_alive.patience).await?),
             }
-            Ok(Ok(None)) => return Err(message::lost()),
-            Ok(Err(error)) => return Err(StoreError::unavailable(error)),
-            Err(_) => {
-                // Notifications that come before the answer are kept for the next `try_recv`.
-                let question = listener.execute("SELECT 1");
-                let answer = timeout(keep_alive.patience, question).await;
-                answer.map_err(|_| StoreError::timeout())?.map_err(StoreError::unavailable)?;
+        }
+    }
+
+    /// Over a connection of its own: those of the pool are for what is published.
+    async fn send_echo(&self, nonce: &str) -> sqlx::Result<()> {
+        let mut connection = self.pool.connect_options().connect().await?;
+        let query = sqlx::query("SELECT pg_notify($1, $2)").bind(ECHO).bind(nonce);
+        query.execute(&mut connection).await?;
+        connection.close().await
+    }
+
+    /// Asks whether the server is there, and has it send a notification over another connection.
+    /// Returns what came before that.
+    async fn check(
+        &self,
+        listener: &mut PgListener,
+        patience: Duration,
+    ) -> Result<VecDeque<PgNotification>, StoreError> {
+        // Notifications that come before the answer are kept for the next `try_recv`.
+        let answer = timeout(patience, listener.execute("SELECT 1")).await;
+        answer.map_err(|_| StoreError::timeout())?.map_err(StoreError::unavailable)?;
+        let mut early = VecDeque::new();
+        let nonce = format!("{:016x}", getrandom::u64().map_err(StoreError::unavailable)?);
+        if !matches!(timeout(patience, self.send_echo(&nonce)).await, Ok(Ok(()))) {
+            // There may be no room for another connection, which says nothing about this one.
+            return Ok(early);
+        }
+        let echo = async {
+            while let Some(notification) = listener.try_recv().await? {
+                if notification.channel() != ECHO {
+                    early.push_back(notification);
+                } else if notification.payload() == nonce {
+                    return Ok(true);
+                }
             }
+            Ok::<_, sqlx::Error>(false)
+        };
+        match timeout(patience, echo).await {
+            Ok(Ok(true)) => Ok(early),
+            Ok(Ok(false)) => Err(message::lost()),
+            Ok(Err(error)) => Err(StoreError::unavailable(error)),
+            Err(_) => Err(StoreError::unavailable(DEAF)),
         }
     }
 }

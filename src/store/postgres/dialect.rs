@@ -41,7 +41,8 @@ const QUERY_CANCELED: &str = "57014";
 /// another client.
 const POOLED: &str = "there is a pooler in between that gives out connections by transaction, such \
     as PgBouncer, and prepared statements do not last: use its session mode, connect to the server \
-    itself, or set `max_prepared_statements` in PgBouncer 1.21 or later";
+    itself, or set `max_prepared_statements` in PgBouncer 1.21 or later, which carries no \
+    notifications to caches all the same";
 
 impl Dialect for Postgres {
     // Every statement sees the latest rows, so that an update that came too late is stale. With

@@ -25,7 +25,9 @@ use crate::ConfigError;
 ///
 /// Connections must be the server's, or a pooler's by session. A pooler that gives them out by
 /// transaction, such as PgBouncer in its `transaction` mode, loses prepared statements, and the
-/// error says so; PgBouncer 1.21 or later keeps them with `max_prepared_statements`.
+/// error says so; PgBouncer 1.21 or later keeps them with `max_prepared_statements`. Notifications to
+/// caches are lost all the same: give [`PostgresInvalidations`](super::PostgresInvalidations) the
+/// server itself, or a pooler by session.
 ///
 /// Clones share the same connections.
 ///
