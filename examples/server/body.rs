@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::{
     problem::Problem,
     serve::{DISCARD, is_late},
+    shown::explained,
 };
 
 /// The largest body that is read as JSON.
@@ -102,8 +103,8 @@ fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::invalid_field("body", "The body must be a JSON object."));
     }
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let field = error.path().to_string();
-        Problem::invalid_field(field, error.into_inner().to_string())
+        let (field, detail) = explained(error);
+        Problem::invalid_field(field, detail)
     })
 }
 

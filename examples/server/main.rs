@@ -34,6 +34,7 @@ mod me;
 mod problem;
 mod query;
 mod serve;
+mod shown;
 mod shutdown;
 mod users;
 

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::problem::Problem;
+use crate::{problem::Problem, shown::shown};
 
 /// The parameter that clients may put their key in.
 pub(crate) const API_KEY: &str = "api_key";
@@ -25,13 +25,4 @@ pub(crate) async fn known(request: Request, next: Next) -> Response {
 fn refused(name: &str) -> Response {
     Problem::invalid_parameter(shown(name), "No query parameters but api_key are known here.")
         .into_response()
-}
-
-/// As much of a name as tells which it is. It may be a key that was sent in the wrong place, and no
-/// answer repeats one.
-fn shown(name: &str) -> String {
-    const MOST: usize = 12;
-    let start: String = name.chars().take(MOST).flat_map(char::escape_debug).collect();
-    let end = if name.chars().nth(MOST).is_some() { "…" } else { "" };
-    start + end
 }

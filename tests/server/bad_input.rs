@@ -154,6 +154,35 @@ fn missing_and_unknown_fields_are_422_and_named() {
     assert_eq!(server.ask_as(&created.key, "GET", "/articles").status, 200);
 }
 
+/// A key in the place of a name, or of a value, comes back in no answer.
+#[test]
+fn no_answer_repeats_a_key_in_a_body() {
+    let server = shared();
+    let created = server.create(&json!({ "name": "misplaced" }));
+    let key = &created.key;
+    let cut = format!("{}…", &key[..12]);
+    let header = format!("X-API-Key: {key}");
+    let own = |body: &Value| {
+        let body = body.to_string();
+        let json = "Content-Type: application/json";
+        server.ask("POST", "/me/key/revoke", &["-H", &header, "-H", json, "-d", &body])
+    };
+    for (reply, field) in [
+        (own(&json!({ key: 1 })), &*cut),
+        (create(&server, &json!({ "name": "x", key: 1 }).to_string()), &cut),
+        (
+            create(&server, &json!({ "name": "x", "credits": { key: 1 } }).to_string()),
+            &format!("credits.{cut}"),
+        ),
+        (create(&server, &json!({ "name": "x", "limits": key }).to_string()), "limits"),
+    ] {
+        assert_invalid(&reply, field);
+        assert!(!reply.body.contains(&key[..13]), "{reply:?}");
+        assert!(reply.body.contains(&cut), "{reply:?}");
+    }
+    assert_eq!(server.ask_as(key, "GET", "/articles").status, 200);
+}
+
 #[test]
 fn bodies_over_64_kib_are_413_however_they_are_framed() {
     let server = shared();

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::problem::Problem;
+use super::{problem::Problem, shown::explained};
 
 /// The largest body that is read.
 const LIMIT: usize = 64 * 1024;
@@ -34,8 +34,8 @@ impl JsonBody {
             return Err(Problem::invalid_field("body", "The body must be a JSON object."));
         }
         serde_path_to_error::deserialize(value).map_err(|error| {
-            let field = error.path().to_string();
-            Problem::invalid_field(field, error.into_inner().to_string())
+            let (field, detail) = explained(error);
+            Problem::invalid_field(field, detail)
         })
     }
 

@@ -59,7 +59,7 @@ impl TryFrom<String> for Network {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network
             .map(Self)
-            .map_err(|_| format!("{text:?} is neither a network such as 10.0.0.0/8 nor an address"))
+            .map_err(|_| "expected a network such as 10.0.0.0/8, or an address".to_owned())
     }
 }
 

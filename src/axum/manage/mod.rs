@@ -17,6 +17,7 @@ mod range;
 mod requirement;
 mod rotate;
 mod sets;
+mod shown;
 mod usage;
 mod view;
 

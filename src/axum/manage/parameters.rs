@@ -10,8 +10,8 @@ use http::request::Parts;
 use super::{
     guard::{Admitted, Management},
     problem::Problem,
+    shown::shown,
 };
-use crate::manage::characters::breaks_line;
 
 /// What a route knows of the query, as text: the answers to bad values are ours.
 pub(super) trait Filters: Sized {
@@ -95,15 +95,4 @@ fn refused(name: &str, known: &[&str]) -> Problem {
         }
     };
     Problem::invalid_parameter(shown(name), detail)
-}
-
-/// As much of a name as tells which it is. It may be a key that was sent in the wrong place, and no
-/// answer repeats one; the shortest have 16 characters.
-fn shown(name: &str) -> String {
-    const MOST: usize = 12;
-    let start = name.chars().take(MOST);
-    let escaped =
-        start.map(|c| if breaks_line(c) { c.escape_unicode().to_string() } else { c.to_string() });
-    let end = if name.chars().nth(MOST).is_some() { "…" } else { "" };
-    escaped.collect::<String>() + end
 }

@@ -1,6 +1,7 @@
 //! The query: what a route does not know is refused and named, whatever the route.
 
 use axum::Router;
+use serde_json::{Value, json};
 use tower_api_key::{Caller, Guard, KeySource, Rejection, RejectionKind, management_router};
 
 use super::{ADMIN_KEY, Api, admin_layer, path, send};
@@ -179,5 +180,61 @@ async fn what_is_read_outside_may_be_sent() {
         );
         let refused = ask(&format!("admin_key={ADMIN_KEY}&language=a")).await;
         assert_eq!(refused.field(400, "invalid_parameter"), "language");
+    }
+}
+
+/// A key that is sent as the name or the value of a field, at any depth, comes back in no answer.
+#[tokio::test]
+async fn no_answer_repeats_a_key_in_a_body() {
+    let api = Api::new();
+    let key = api.issue("user-1", &["a"]).await;
+    let secret = key.secret.expose();
+    let cut = format!("{}…", &secret[..12]);
+    let id = path(key.record.id);
+    let refused = async |method: &str, route: &str, body: &Value, field: &str| {
+        let answer = api.admin(method, route, &body.to_string()).await;
+        assert_eq!(answer.field(422, "invalid_field"), field, "{method} {route} {body}");
+        let sent = String::from_utf8_lossy(answer.0.body()).into_owned();
+        assert!(!sent.contains(secret) && !sent.contains(&secret[..13]), "{sent}");
+        sent
+    };
+    for (method, route) in [
+        ("POST", ""),
+        ("PATCH", &*id),
+        ("POST", "/revoke"),
+        ("POST", "/disable"),
+        ("POST", "/delete"),
+        ("POST", &format!("{id}/revoke")),
+        ("POST", &format!("{id}/rotate")),
+        ("POST", &format!("{id}/credits")),
+    ] {
+        let sent = refused(method, route, &json!({ secret: 1 }), &cut).await;
+        // It says which it was, and what is known.
+        assert!(sent.contains(&format!("unknown field `{cut}`, expected ")), "{sent}");
+    }
+    // In serde's own words, a name could end early.
+    let tricky = format!("sixteen-bytes, expected {secret}");
+    refused("POST", "", &json!({ tricky: 1 }), "sixteen-byte…").await;
+    refused("POST", "", &json!({ "twelve-bytes": 1 }), "twelve-bytes").await;
+    refused("POST", "", &json!({ "\u{1b}[2J": 1 }), "\\u{1b}[2J").await;
+    for (field, value, wrong) in [
+        ("credits", json!({ secret: 1 }), format!("credits.{cut}")),
+        ("credits", json!({ "refill": { secret: 1 } }), format!("credits.refill.{cut}")),
+        ("limits", json!([{ secret: 1 }]), format!("limits[0].{cut}")),
+        // As a value.
+        ("scopes", json!(secret), "scopes".to_owned()),
+        ("credits", json!(secret), "credits".to_owned()),
+        ("limits", json!([secret]), "limits[0]".to_owned()),
+        (
+            "limits",
+            json!([{ "name": "a", "requests": secret, "window_seconds": 1 }]),
+            "limits[0].requests".to_owned(),
+        ),
+        ("metadata", json!(secret), "metadata".to_owned()),
+        ("expires_at", json!(secret), "expires_at".to_owned()),
+        ("allowed_addresses", json!([secret]), "allowed_addresses[0]".to_owned()),
+    ] {
+        refused("POST", "", &json!({ "name": "x", field: value }), &wrong).await;
+        refused("PATCH", &id, &json!({ field: value }), &wrong).await;
     }
 }
