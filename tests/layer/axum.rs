@@ -114,6 +114,11 @@ async fn a_handlers_rejection_without_a_layer_is_a_plain_denial() {
     let response = ask(&denying(), get("/inactive_owner")).await;
     assert_eq!(response.status(), 401);
     assert_eq!(code(&response), "inactive_owner");
+    // No layer says where a key belongs, and a 401 without a challenge is none (RFC 9110, 11.6.1).
+    assert_eq!(
+        header_values(&response, header::WWW_AUTHENTICATE),
+        [r#"ApiKey realm="api", error="invalid_token""#]
+    );
 }
 
 #[tokio::test]
