@@ -68,3 +68,35 @@ async fn earlier_steps_come_first() {
     };
     assert_eq!(outcome(ended, |layer| layer).await, "disabled_key");
 }
+
+/// A key that comes from a cache is refused each time, and the log says it once in ten seconds.
+#[cfg(all(feature = "cache", feature = "file-yaml", feature = "metrics", feature = "tracing"))]
+#[tokio::test]
+async fn keys_from_a_cache_are_refused_as_well() {
+    use crate::{secrets::child, static_file::telling::Printer};
+
+    const TEST: &str = "limits::needs::keys_from_a_cache_are_refused_as_well";
+    // Other tests of this process have such keys as well.
+    if !child::is_child() {
+        let printed = child::run(TEST, None);
+        let count = |text: &str| printed.lines().filter(|line| line.contains(text)).count();
+        assert_eq!(count("a restriction that this layer does not enforce"), 1, "{printed}");
+        assert_eq!(count("(tower_api_key_unenforceable_total) +1"), 3, "{printed}");
+        assert!(!printed.contains(KEY), "{printed}");
+        return;
+    }
+    tracing_subscriber::fmt().with_ansi(false).init();
+    metrics::set_global_recorder(Printer).unwrap();
+    let store = MemoryStore::new();
+    store.insert(&record_with(KEY, limited)).await.unwrap();
+    let cache = tower_api_key::store::CachedStore::new(store);
+    let layer = ApiKeyLayer::new(cache.clone());
+    for _ in 0..3 {
+        assert_eq!(send_waiting(&layer, with_key(KEY)).await.outcome(), "store_unavailable");
+    }
+    assert_eq!((cache.stats().misses, cache.stats().hits), (1, 2));
+    // It is the layer that refuses: one that enforces limits lets the same entry in.
+    let limits = RateLimits::new(LocalLimiter::new());
+    let layer = ApiKeyLayer::new(cache).with_rate_limits(limits);
+    assert_eq!(send_waiting(&layer, with_key(KEY)).await.outcome(), "admitted");
+}

@@ -4,7 +4,7 @@ mod errors;
 mod formats;
 mod reload;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
-mod telling;
+pub(crate) mod telling;
 
 use std::{fmt::Write, fs, path::PathBuf};
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Prints every metric as it changes.
-struct Printer;
+pub(crate) struct Printer;
 
 struct Line(String);
 
