@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use tower_api_key::{KeyFormat, SecretKey, store::FixedStore};
 
 use crate::cors::Origins;
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     /// a part of the answer.
     pub(crate) client_timeout: Duration,
     pub(crate) max_connections: usize,
+    /// The networks of proxies, which may have any number of connections.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// Of web pages that may call the business routes.
     pub(crate) origins: Origins,
     /// Holds the administrator's key, as a digest.
@@ -63,6 +66,7 @@ impl Config {
             failures_per_minute: NonZeroU32::new(failures),
             client_timeout,
             max_connections: max_connections()?,
+            trusted_proxies: trusted_proxies()?,
             origins,
             admin,
             generated_admin_key,
@@ -129,6 +133,25 @@ fn max_connections() -> Result<usize, String> {
         ));
     }
     Ok(chosen.get())
+}
+
+/// Networks with commas between; an address alone is one as well.
+fn trusted_proxies() -> Result<Vec<IpNet>, String> {
+    let list = variable("TRUSTED_PROXIES", "")?;
+    if list.is_empty() {
+        return Ok(Vec::new());
+    }
+    let network = |text: &str| {
+        let text = text.trim();
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| {
+            format!(
+                "TRUSTED_PROXIES: {text:?} is no network; write networks such as 10.0.0.0/8 or \
+                 2001:db8::/32, or addresses, with commas between"
+            )
+        })
+    };
+    list.split(',').map(network).collect()
 }
 
 /// Files that are open beside connections: of the database, of Redis, of the program itself.

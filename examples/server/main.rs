@@ -15,7 +15,8 @@
 //! | `REDIS_URL` | | carries changes to other nodes at once (PostgreSQL and Redis do so without), and counts rate limits for all of them |
 //! | `FAILURES_PER_MINUTE` | `0` | bad keys that an address may send a minute before it has to wait, 0 for any number |
 //! | `CLIENT_TIMEOUT` | `10` | seconds that a client may take to send a request's head, again for its body, and again to take any part of the answer |
-//! | `MAX_CONNECTIONS` | files that may be open less 64, at most 1024 | connections that may be open, at most 64 from an address that is not this machine's |
+//! | `MAX_CONNECTIONS` | files that may be open less 64, at most 1024 | connections that may be open, at most 64 from an address (from a /64 of IPv6) that is neither this machine's nor a trusted proxy's |
+//! | `TRUSTED_PROXIES` | | networks of proxies, with commas between: from there, any number of connections may come |
 //! | `CORS_ORIGINS` | `*` | origins whose web pages may call the business routes, with commas between; empty for none |
 //! | `ADMIN_API_KEY` | made at start and printed, if `ADDR` is of this machine alone | guards `/admin`, in `X-Admin-Key` |
 //! | `RUST_LOG` | `info` | what to log to stderr |
@@ -107,7 +108,8 @@ impl Server {
         let origins = &config.origins;
         let router = app::router(keys, config.admin.clone(), throttle.as_ref(), origins)?;
         banner::print(listener.local_addr()?, &config)?;
-        let (client_timeout, slots) = (config.client_timeout, Slots::new(config.max_connections));
+        let client_timeout = config.client_timeout;
+        let slots = Slots::new(config.max_connections, config.trusted_proxies);
         Ok(Self {
             listener,
             router,

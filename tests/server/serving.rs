@@ -7,12 +7,16 @@ mod serve;
 
 use std::{net::IpAddr, time::Duration};
 
-use axum::{Router, body::Body, routing::get};
-use http::Request;
+use axum::{
+    Router,
+    body::Body,
+    routing::{get, post},
+};
+use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    io::{DuplexStream, duplex},
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     sync::watch,
     time::{Instant, advance},
 };
@@ -30,8 +34,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves the other end of a stream, until the sender is told to stop or dropped.
 fn served(slot: Slot) -> (DuplexStream, watch::Sender<bool>) {
+    served_by(Router::new().route("/", get(async || "here")), slot)
+}
+
+fn served_by(router: Router, slot: Slot) -> (DuplexStream, watch::Sender<bool>) {
     let (client, server) = duplex(64 * 1024);
-    let router = Router::new().route("/", get(async || "here"));
     let peer = "192.0.2.1:1".parse().unwrap();
     let (stop, stopping) = watch::channel(false);
     let connection = Connection { peer, router, patience: PATIENCE, slot };
@@ -42,7 +49,7 @@ fn served(slot: Slot) -> (DuplexStream, watch::Sender<bool>) {
 /// The client answers every ping, and keeps sending its own.
 #[tokio::test(start_paused = true)]
 async fn an_http_2_connection_without_a_request_ends_after_a_minute() {
-    let slots = Slots::new(1);
+    let slots = Slots::new(1, Vec::new());
     let (client, _stop) = served(slots.try_take(ip("192.0.2.1")).unwrap_or_else(|_| panic!()));
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -68,16 +75,41 @@ async fn an_http_2_connection_without_a_request_ends_after_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_asks_nothing_ends_with_the_patience() {
-    let slots = Slots::new(1);
+    let slots = Slots::new(1, Vec::new());
     let (_client, _stop) = served(slots.try_take(ip("192.0.2.1")).unwrap_or_else(|_| panic!()));
     let opened = Instant::now();
     slots.all_free().await;
     assert_eq!(opened.elapsed().as_secs(), PATIENCE.as_secs());
 }
 
+/// A refused upload is taken from the network for a second, but not where there is too much to do.
+#[tokio::test(start_paused = true)]
+async fn uploads_are_not_drained_where_there_is_too_much_to_do() {
+    for (status, seconds) in [(401, 1), (403, 1), (429, 0), (503, 0)] {
+        let slots = Slots::new(1, Vec::new());
+        let slot = slots.try_take(ip("192.0.2.1")).unwrap_or_else(|_| panic!());
+        let refuse = move || async move { StatusCode::from_u16(status).unwrap() };
+        let router = Router::new().route("/", post(refuse));
+        let (mut client, _stop) = served_by(router, slot);
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\nhalf")
+            .await
+            .unwrap();
+        let sent = Instant::now();
+        let mut answer = [0; b"HTTP/1.1 401".len()];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, *format!("HTTP/1.1 {status}").as_bytes());
+        assert_eq!(sent.elapsed().as_secs(), seconds, "{status}");
+        // To the end of the connection.
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+        assert_eq!(sent.elapsed().as_secs(), seconds, "{status}");
+        slots.all_free().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_not_waited_for_when_the_server_stops() {
-    let slots = Slots::new(1);
+    let slots = Slots::new(1, Vec::new());
     let (_client, stop) = served(slots.try_take(ip("192.0.2.1")).unwrap_or_else(|_| panic!()));
     stop.send_replace(true);
     let stopped = Instant::now();
@@ -87,7 +119,7 @@ async fn an_idle_connection_is_not_waited_for_when_the_server_stops() {
 
 #[tokio::test]
 async fn an_address_has_64_and_this_machine_all() {
-    let slots = Slots::new(200);
+    let slots = Slots::new(200, Vec::new());
     let take = |address: &str| slots.try_take(ip(address));
     let mut held: Vec<_> = (0..MAX_OF_ADDRESS).map(|_| take("192.0.2.1").ok().unwrap()).collect();
     for same in ["192.0.2.1", "::ffff:192.0.2.1"] {
@@ -109,9 +141,42 @@ async fn an_address_has_64_and_this_machine_all() {
     slots.all_free().await;
 }
 
+/// Whoever has a network has all of its addresses.
+#[test]
+fn an_ipv6_network_has_64() {
+    let slots = Slots::new(200, Vec::new());
+    let take = |address: &str| slots.try_take(ip(address));
+    let mut held: Vec<_> = (0..MAX_OF_ADDRESS)
+        .map(|n| take(&format!("2001:db8:0:1:{n:x}::{n:x}")).ok().unwrap())
+        .collect();
+    for same in ["2001:db8:0:1::", "2001:db8:0:1:ffff:ffff:ffff:ffff"] {
+        assert_eq!(take(same).err(), Some(Refused::Address));
+    }
+    held.push(take("2001:db8:0:2::").ok().unwrap());
+    held.push(take("2001:db8:0:0:ffff:ffff:ffff:ffff").ok().unwrap());
+    held.swap_remove(0);
+    held.push(take("2001:db8:0:1::1").ok().unwrap());
+    assert_eq!(take("2001:db8:0:1::1").err(), Some(Refused::Address));
+}
+
+#[test]
+fn trusted_proxies_have_all() {
+    let networks = ["10.0.0.0/8", "2001:db8:7::/48"].map(|network| network.parse().unwrap());
+    let slots = Slots::new(1000, networks.to_vec());
+    let take = |address: &str| slots.try_take(ip(address));
+    let mut held = Vec::new();
+    for proxy in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8:7::1"] {
+        held.extend((0..2 * MAX_OF_ADDRESS).map(|_| take(proxy).ok().unwrap()));
+    }
+    for other in ["11.0.0.1", "2001:db8:8::1"] {
+        held.extend((0..MAX_OF_ADDRESS).map(|_| take(other).ok().unwrap()));
+        assert_eq!(take(other).err(), Some(Refused::Address));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_connection_that_is_idle_for_longest_makes_way() {
-    let slots = Slots::new(3);
+    let slots = Slots::new(3, Vec::new());
     let (mut clients, mut stops) = (Vec::new(), Vec::new());
     for _ in 0..3 {
         let (client, stop) = served(slots.take(ip("192.0.2.1")).await.unwrap());

@@ -204,6 +204,24 @@ fn where_others_can_try_the_admin_key_must_be_a_good_one() {
     }
 }
 
+#[test]
+fn trusted_proxies_are_networks() {
+    let with = |proxies: &str| {
+        let mut command = command();
+        command
+            .env("ADDR", "127.0.0.1:0")
+            .env("DATABASE_URL", "memory:")
+            .env("TRUSTED_PROXIES", proxies);
+        command
+    };
+    for good in ["", "10.0.0.7", " 10.0.0.0/8 , 2001:db8::/32,::1 "] {
+        Server::start(&mut with(good));
+    }
+    let error = refused(&mut with("10.0.0.0/8,proxy"));
+    let expected = r#"TRUSTED_PROXIES: "proxy" is no network; write networks such as 10.0.0.0/8"#;
+    assert!(error.contains(expected), "{error}");
+}
+
 /// Port 1 is nobody's.
 #[test]
 fn databases_that_cannot_be_used_are_refused_and_passwords_not_shown() {
@@ -237,6 +255,11 @@ fn what_else_cannot_be_used_is_refused_by_name() {
         ("MAX_CONNECTIONS", "-1"),
         ("MAX_CONNECTIONS", "many"),
         ("MAX_CONNECTIONS", "1000000000"),
+        ("TRUSTED_PROXIES", "nginx"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("TRUSTED_PROXIES", "10.0.0.1,"),
+        ("TRUSTED_PROXIES", "10.0.0.1 10.0.0.2"),
+        ("TRUSTED_PROXIES", "*"),
         ("CORS_ORIGINS", "shop.example"),
         ("CORS_ORIGINS", "https://"),
         ("CORS_ORIGINS", "https://shop.example/"),

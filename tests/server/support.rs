@@ -28,6 +28,7 @@ pub(crate) fn command() -> Command {
         "CACHE_TTL",
         "CLIENT_TIMEOUT",
         "MAX_CONNECTIONS",
+        "TRUSTED_PROXIES",
         "CORS_ORIGINS",
         "FAILURES_PER_MINUTE",
         "ADMIN_API_KEY",

@@ -2,17 +2,18 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use ipnet::IpNet;
 use tokio::{sync::Notify, time::Instant};
 
 use super::activity::Activity;
 
-/// How many connections an address may have. Loopback may have all: behind it is every client of a
-/// proxy on this machine.
+/// How many connections an address may have, or a network of IPv6 that is one customer's. Loopback
+/// and trusted proxies may have all: behind each is every client of the proxy.
 pub(crate) const MAX_OF_ADDRESS: usize = 64;
 
 /// How often the log says that every slot is taken.
@@ -24,6 +25,8 @@ pub(crate) struct Slots(Arc<Shared>);
 
 struct Shared {
     max: usize,
+    /// The networks of proxies.
+    trusted: Vec<IpNet>,
     taken: Mutex<Taken>,
     /// A slot is free, or its connection idle.
     changed: Arc<Notify>,
@@ -47,9 +50,10 @@ pub(crate) enum Refused {
 }
 
 impl Slots {
-    pub(crate) fn new(max: usize) -> Self {
+    /// With proxies in these networks, which may have any number.
+    pub(crate) fn new(max: usize, trusted: Vec<IpNet>) -> Self {
         let (taken, changed) = (Mutex::default(), Arc::default());
-        Self(Arc::new(Shared { max, taken, changed }))
+        Self(Arc::new(Shared { max, trusted, taken, changed }))
     }
 
     /// A slot for a client who waits for it. `None` if its address may have no more.
@@ -69,10 +73,13 @@ impl Slots {
     }
 
     pub(crate) fn try_take(&self, peer: IpAddr) -> Result<Slot, Refused> {
-        let address = peer.to_canonical();
+        let peer = peer.to_canonical();
+        let is_bounded =
+            !peer.is_loopback() && !self.0.trusted.iter().any(|network| network.contains(&peer));
+        let address = counted(peer);
         let mut taken = self.taken();
         let of_address = taken.of_address.get(&address).copied().unwrap_or_default();
-        if !address.is_loopback() && of_address >= MAX_OF_ADDRESS {
+        if is_bounded && of_address >= MAX_OF_ADDRESS {
             return Err(Refused::Address);
         }
         if taken.connections.len() >= self.0.max {
@@ -114,6 +121,15 @@ impl Slots {
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a connection is counted for: an address of IPv4, or a /64 of IPv6, all of whose addresses
+/// are usually one machine's to choose from.
+fn counted(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(peer) => Ipv6Addr::from_bits(peer.to_bits() & (!0 << 64)).into(),
     }
 }
 
