@@ -11,9 +11,11 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
+    databases::Empty,
     h2::Raw,
     process::{Reply, Server, curl, example},
-    support::{ADMIN_KEY, Ask, command_on, connect, directory},
+    servers::Server as Kind,
+    support::{ADMIN_KEY, Ask, command, command_on, connect, directory},
 };
 
 /// A server that has this many places, and a second of patience.
@@ -30,9 +32,8 @@ fn assert_reachable(server: &Server) {
 }
 
 /// The same program where only this many files may be open.
-fn with_files(files: u32, directory: &TempDir) -> Command {
+fn with_files(files: u32, from: &Command) -> Command {
     let server = example("server");
-    let from = command_on(&directory.path().join("keys.db"));
     let mut command = Command::new("sh");
     command.args([
         "-c",
@@ -53,7 +54,22 @@ fn with_files(files: u32, directory: &TempDir) -> Command {
 #[test]
 fn three_hundred_idle_connections_leave_room_among_256_files() {
     let directory = directory();
-    let server = Server::start(&mut with_files(256, &directory));
+    leave_room_among_256_files(&command_on(&directory.path().join("keys.db")));
+}
+
+/// Here files are open as well for the pool, for the bus and its listener, and for Redis.
+#[test]
+fn they_leave_room_beside_the_servers_of_a_database_and_of_redis() {
+    let Some(redis) = Kind::Redis.url() else { return };
+    let Some(database) = Empty::new(Kind::Postgres) else { return };
+    let mut command = command();
+    command.env("ADDR", "127.0.0.1:0").env("ADMIN_API_KEY", ADMIN_KEY);
+    command.env("DATABASE_URL", database.url()).env("REDIS_URL", redis);
+    leave_room_among_256_files(&command);
+}
+
+fn leave_room_among_256_files(command: &Command) {
+    let server = Server::start(&mut with_files(256, command));
     let mut all: Vec<_> = (0..300)
         .map(|_| {
             let mut idle = Raw::open(server.address());
@@ -63,8 +79,16 @@ fn three_hundred_idle_connections_leave_room_among_256_files() {
         })
         .collect();
     assert_reachable(&server);
-    let created = server.create(&json!({ "name": "reachable" }));
+    let limits = json!([{ "name": "minute", "requests": 1000, "window_seconds": 60 }]);
+    let created = server.create(&json!({ "name": "reachable", "limits": limits }));
     assert_eq!(server.ask_as(&created.key, "GET", "/articles").status, 200);
+    // As many keys at once as the pool has connections for, and more.
+    let keys: Vec<_> = (0..40).map(|_| server.create(&json!({ "name": "many" })).key).collect();
+    std::thread::scope(|scope| {
+        for key in &keys {
+            scope.spawn(|| assert_eq!(server.ask_as(key, "GET", "/articles").status, 200));
+        }
+    });
 
     // The oldest had to leave, and the youngest are there.
     let mut youngest = all.pop().unwrap();
@@ -220,6 +244,37 @@ fn denied_uploads_are_read_as_denials() {
             }
         }
     }
+}
+
+/// Half an upload with a key that has nothing left: the answer comes and the connection closes, while
+/// the client still owes what it never sends. How long that takes is measured in
+/// [`serving`](crate::serving).
+#[test]
+fn an_upload_with_a_key_that_is_used_up_is_cut_off() {
+    let directory = directory();
+    let server = Server::start(&mut command_on(&directory.path().join("keys.db")));
+    let key = server.create(&json!({ "name": "used up", "credits": 0 })).key;
+    let half = "x".repeat(150 * 1024);
+    let mut stream = connect(server.address());
+    let request = format!(
+        "POST /webhook/orders HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\
+         Content-Type: application/json\r\nContent-Length: 300000\r\n\r\n{half}"
+    );
+    // It may close before it has taken all of this.
+    let _ = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let first = answer.get(..b"HTTP/1.1 429".len());
+    assert!(first.is_none() || first == Some(b"HTTP/1.1 429"), "{answer:?}");
+
+    // So little that nothing is lost when it closes.
+    let mut stream = connect(server.address());
+    let request = request.trim_end_matches('x').to_owned() + "x";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let reply = Reply::parse(&answer).unwrap();
+    assert_eq!(reply.status, 429, "{reply:?}");
 }
 
 /// A connection goes on after a refusal.

@@ -16,14 +16,14 @@ use crate::{
 };
 
 /// A database that is emptied when the test ends.
-enum Empty {
+pub(crate) enum Empty {
     Sql(Database),
     Redis(String),
 }
 
 impl Empty {
     /// `None` when the tests of this server are left out.
-    fn new(kind: Kind) -> Option<Self> {
+    pub(crate) fn new(kind: Kind) -> Option<Self> {
         if kind == Kind::Redis {
             let url = kind.url()?;
             // The last of the sixteen databases that a server has by default.
@@ -35,7 +35,7 @@ impl Empty {
         runtime.block_on(Database::new(kind)).map(Self::Sql)
     }
 
-    fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         match self {
             Self::Sql(database) => database.url(),
             Self::Redis(url) => url,
