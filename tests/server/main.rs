@@ -26,6 +26,7 @@ mod routes;
 #[path = "../support/servers.rs"]
 mod servers;
 mod serving;
+mod sets;
 mod shutdown;
 mod slow;
 mod start;

@@ -67,6 +67,9 @@ fn management_routes_know_their_own() {
         ("POST", &format!("/admin/api-keys/{ID}/rotate?grace_seconds=60")),
         ("POST", &format!("/admin/api-keys/{ID}/credits?add=1")),
         ("GET", &format!("/admin/api-keys/{ID}/usage?owner=user-1")),
+        ("POST", "/admin/api-keys/revoke?owner=user-1"),
+        ("POST", "/admin/api-keys/disable?ids=x"),
+        ("POST", "/admin/api-keys/delete?owner=user-1"),
         // The key of these routes has a header of its own.
         ("GET", "/admin/api-keys?api_key=x"),
     ] {

@@ -14,7 +14,7 @@ const WITH_KEY: [(&str, &str); 7] = [
     ("POST", "/me/key/revoke"),
 ];
 
-const WITH_ADMIN_KEY: [(&str, &str); 9] = [
+const WITH_ADMIN_KEY: [(&str, &str); 16] = [
     ("POST", "/admin/api-keys"),
     ("GET", "/admin/api-keys"),
     ("GET", "/admin/api-keys/01890000-0000-7000-8000-000000000000"),
@@ -24,6 +24,13 @@ const WITH_ADMIN_KEY: [(&str, &str); 9] = [
     ("POST", "/admin/api-keys/01890000-0000-7000-8000-000000000000/rotate"),
     ("GET", "/admin/api-keys/01890000-0000-7000-8000-000000000000/events"),
     ("GET", "/admin/api-keys/events"),
+    ("POST", "/admin/api-keys/01890000-0000-7000-8000-000000000000/credits"),
+    ("GET", "/admin/api-keys/01890000-0000-7000-8000-000000000000/usage"),
+    ("GET", "/admin/api-keys/usage"),
+    ("GET", "/admin/api-keys/usage/top"),
+    ("POST", "/admin/api-keys/revoke"),
+    ("POST", "/admin/api-keys/disable"),
+    ("POST", "/admin/api-keys/delete"),
 ];
 
 #[test]
