@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     body::AnyJson,
-    docs::BodyProblems,
+    docs::{BodyProblems, QueryProblems},
     users::{self, User},
 };
 
@@ -45,7 +45,7 @@ struct Article {
 }
 
 /// List articles
-#[utoipa::path(get, path = "/articles", responses((status = 200, description = "The articles.", body = Articles)))]
+#[utoipa::path(get, path = "/articles", responses((status = 200, description = "The articles.", body = Articles), QueryProblems))]
 async fn articles() -> Json<Articles> {
     let articles = vec![
         Article { id: 1, title: "Why API keys are stored as hashes" },
@@ -89,7 +89,7 @@ struct Export {
 }
 
 /// Export the data of the key's owner
-#[utoipa::path(get, path = "/data/export", responses((status = 200, description = "The data.", body = Export)))]
+#[utoipa::path(get, path = "/data/export", responses((status = 200, description = "The data.", body = Export), QueryProblems))]
 async fn export(key: AuthenticatedKey) -> Json<Export> {
     Json(Export { owner: key.owner().cloned(), data: Vec::new() })
 }
@@ -103,7 +103,7 @@ struct Products {
 
 // Not the key alone decides here, but also whose it is.
 /// List the products of the key's owner, who must be active
-#[utoipa::path(get, path = "/external/products", responses((status = 200, description = "The products.", body = Products)))]
+#[utoipa::path(get, path = "/external/products", responses((status = 200, description = "The products.", body = Products), QueryProblems))]
 async fn products(user: Owner<User>) -> Json<Products> {
     Json(Products { user_id: user.id.clone(), products: Vec::new() })
 }

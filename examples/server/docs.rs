@@ -46,13 +46,28 @@ async fn from_here_alone(mut response: HttpResponse) -> HttpResponse {
 
 const DOCUMENT: &str = "/openapi.json";
 
-/// What the answers to bad bodies are.
+/// What the answer to a query is that holds more than the key.
+pub(crate) struct QueryProblems;
+
+impl IntoResponses for QueryProblems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        problems([("400", QUERY)])
+    }
+}
+
+const QUERY: &str = "The query has a parameter other than the key's (`invalid_parameter`).";
+
+/// What the answers to bad bodies are, and to such queries.
 pub(crate) struct BodyProblems;
 
 impl IntoResponses for BodyProblems {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems([
-            ("400", "The body is not JSON, or ended early."),
+            (
+                "400",
+                "The query has a parameter other than the key's (`invalid_parameter`), or the body \
+                 is not JSON (`malformed_json`), or ended early (`incomplete_body`).",
+            ),
             ("408", "The body took too long to arrive."),
             ("413", "The body has more than 64 KiB."),
             ("415", "The body's `Content-Type` is not JSON."),

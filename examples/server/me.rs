@@ -16,7 +16,10 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{body::OptionalJsonObject, docs::ObjectProblems};
+use crate::{
+    body::OptionalJsonObject,
+    docs::{ObjectProblems, QueryProblems},
+};
 
 pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
     let mut routes = OpenApiRouter::new().routes(routes!(show)).routes(routes!(revoke));
@@ -35,6 +38,7 @@ pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
     path = "/me/key",
     responses(
         (status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey"), headers(("ETag" = String))),
+        QueryProblems,
     ),
 )]
 async fn show(

@@ -59,6 +59,29 @@ fn every_operation_needs_the_key_that_it_says() {
     assert_eq!(inventory["header.x-api-key"], json!(["inventory:write"]));
 }
 
+/// What every route with a key answers to `?page=2`.
+#[test]
+fn answers_to_unknown_parameters_are_described() {
+    let document = document();
+    let mut business = 0;
+    for (path, method, operation) in operations(&document) {
+        if path == "/health" {
+            continue;
+        }
+        let described = &operation["responses"]["400"];
+        assert!(described.is_object(), "{method} {path}");
+        if path.starts_with("/admin/") {
+            continue;
+        }
+        business += 1;
+        let description = described["description"].as_str().unwrap();
+        assert!(description.contains("`invalid_parameter`"), "{method} {path}: {description}");
+        let schema = &described["content"]["application/problem+json"]["schema"]["$ref"];
+        assert_eq!(schema, "#/components/schemas/ApiKeyProblem", "{method} {path}");
+    }
+    assert_eq!(business, 7);
+}
+
 /// Routes are added together with what the document says of them, but for the document itself.
 #[test]
 fn no_route_is_added_without_being_described() {
