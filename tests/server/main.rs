@@ -18,6 +18,7 @@ mod limited;
 mod limits;
 mod lists;
 mod managed;
+mod nginx;
 #[path = "../support/process.rs"]
 mod process;
 mod queries;
