@@ -131,25 +131,14 @@
 #![cfg_attr(doc, doc = "See [the design document](_design).")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod attached;
-mod authenticate;
-mod authenticated;
-#[cfg(feature = "axum")]
-mod axum;
-#[cfg(feature = "cache")]
-mod cache;
-mod cache_headers;
+mod auth;
 mod clock;
-mod config;
-mod digest;
+mod credits;
 mod error;
-mod event;
-mod extract;
-mod future;
-mod gate;
-mod id;
+#[cfg(feature = "axum")]
+mod http;
+mod inner;
 mod key;
-mod layer;
 #[cfg(feature = "legacy-hashes")]
 mod legacy;
 mod limit;
@@ -158,72 +147,67 @@ mod observe;
 #[cfg(feature = "openapi")]
 #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
 pub mod openapi;
-mod owner;
-mod preflights;
-mod record;
 #[cfg(feature = "redis")]
 mod redis;
 mod rejection;
-mod retirement;
-mod scope;
-mod service;
+mod request;
+mod runtime;
 pub mod store;
 mod text;
-mod upkeep;
+mod throttle;
 mod usage;
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use self::axum::{Caller, Guard, ManagementScopes, management_router};
-pub use async_trait::async_trait;
-pub use authenticated::AuthenticatedKey;
-pub use clock::{Clock, ParseTimestampError, SettableClock, SystemClock, Timestamp};
-pub use config::RequestHead;
-pub use digest::{KeyDigest, KeyHasher, Peppers};
-pub use error::ConfigError;
-pub use event::{EventPage, EventQuery, KeyAction, KeyEvent};
-pub use extract::{KeySource, Precedence};
-pub use future::ResponseFuture;
-pub use gate::{Gated, GatedFuture};
-pub use id::{EventId, KeyId, OwnerId, ParseIdError};
-pub use key::{GenerateError, KeyFormat, SecretKey};
-pub use layer::ApiKeyLayer;
-#[cfg(feature = "legacy-hashes")]
-#[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
-pub use legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
-#[cfg(feature = "redis")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use limit::RedisLimiter;
-pub use limit::{
-    Balance, Bucket, Charge, ChargeGate, ChargeLayer, Credits, Decision, FailureThrottle, Limit,
-    LimitCheck, LimiterOutage, Limits, LocalLimiter, Quota, RateLimiter, RateLimits, Refill,
-    RefillInterval, Spend, Standing, Tiers,
-};
-#[cfg(any(feature = "axum", feature = "cli"))]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]
-pub use manage::KeyView;
-pub use manage::{
-    CreditsPatch, Deducted, Deduction, Grace, ImportKey, ImportReport, InvalidField, IssuedKey,
-    KeyManager, KeyPatch, KeySet, ManageError, NewCredits, NewKey, OwnerBounds, RefillPatch,
-    RestoreKey, RotateKey, SetReport, TopUp,
-};
+pub use self::http::{Caller, Guard, ManagementScopes, management_router};
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
-pub use owner::CachedOwners;
-pub use owner::{
-    Owner, OwnerError, OwnerGate, OwnerLayer, OwnerResolver, ResolveOwner, ResolveOwnerFuture,
+pub use self::inner::CachedOwners;
+#[cfg(feature = "legacy-hashes")]
+#[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
+pub use self::legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::limit::RedisLimiter;
+#[cfg(any(feature = "axum", feature = "cli"))]
+#[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]
+pub use self::manage::KeyView;
+pub use self::{
+    auth::{
+        ApiKeyAuth, ApiKeyLayer, AuthenticatedKey, KeySource, PassPreflights, PassPreflightsLayer,
+        Precedence, ResponseFuture,
+    },
+    clock::{Clock, ParseTimestampError, SettableClock, SystemClock, Timestamp},
+    credits::{Credits, Spend},
+    error::ConfigError,
+    inner::{
+        Charge, ChargeGate, ChargeLayer, Gated, GatedFuture, Owner, OwnerError, OwnerGate,
+        OwnerLayer, OwnerResolver, RequireScopes, RequireScopesFuture, RequireScopesLayer,
+        ResolveOwner, ResolveOwnerFuture,
+    },
+    key::{
+        Balance, CreditsPatch, Details, EventId, EventPage, EventQuery, GenerateError, HourlyUsage,
+        InvalidField, InvalidScope, KeyAction, KeyDetails, KeyDigest, KeyEvent, KeyFormat,
+        KeyHasher, KeyId, KeyRecord, KeyStatus, LegacyHash, Limit, Limits, LineUsage, Metadata,
+        Needs, NewCredits, OwnerId, ParseIdError, Peppers, Quota, Refill, RefillInterval,
+        RefillPatch, RejectionKind, Rotation, Scope, ScopeRule, Scopes, SecretKey, UsageCount,
+        UsageOutcome, UsageQuery,
+    },
+    limit::{
+        Bucket, Decision, LimitCheck, LimiterOutage, LocalLimiter, RateLimiter, RateLimits,
+        Standing, Tiers,
+    },
+    manage::{
+        Deducted, Deduction, Grace, ImportKey, ImportReport, IssuedKey, KeyManager, KeyPatch,
+        KeySet, ManageError, NewKey, OwnerBounds, RestoreKey, RotateKey, SetReport, TopUp,
+    },
+    rejection::{Rejection, RejectionResponse},
+    request::RequestHead,
+    text::Text,
+    throttle::FailureThrottle,
+    usage::UsageRecorder,
 };
-pub use preflights::{PassPreflights, PassPreflightsLayer};
-pub use record::{
-    Details, KeyDetails, KeyRecord, KeyStatus, LegacyHash, Metadata, Needs, Rotation,
-};
-pub use rejection::{Rejection, RejectionKind, RejectionResponse};
-pub use scope::{
-    InvalidScope, RequireScopes, RequireScopesFuture, RequireScopesLayer, Scope, ScopeRule, Scopes,
-};
-pub use service::ApiKeyAuth;
-pub use text::Text;
-pub use usage::{HourlyUsage, LineUsage, UsageCount, UsageOutcome, UsageQuery, UsageRecorder};
+pub use async_trait::async_trait;
 
 /// The questions that the design answers.
 #[cfg(any(doc, doctest))]

@@ -12,10 +12,14 @@ use std::error::Error;
 use std::path::Path;
 
 #[cfg(feature = "cache")]
-use crate::OwnerError;
+use crate::inner::OwnerError;
 #[cfg(feature = "file")]
 use crate::store::FileError;
-use crate::{KeyId, Needs, Rejection, store::StoreError};
+use crate::{
+    key::{KeyId, Needs},
+    rejection::Rejection,
+    store::StoreError,
+};
 
 /// A request was denied. The service's own trouble is a warning; a caller's is for debugging.
 pub(crate) fn denied(rejection: &Rejection) {
@@ -35,17 +39,17 @@ pub(crate) fn denied(rejection: &Rejection) {
 
 /// With keys that are made once: `counter!` would allocate one for each denial.
 #[cfg(feature = "metrics")]
-fn count_denial(kind: crate::RejectionKind) {
+fn count_denial(kind: crate::key::RejectionKind) {
     use std::sync::LazyLock;
 
     use metrics::{Key, Label, Level, Metadata, with_recorder};
 
     static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
-        let key = |kind: crate::RejectionKind| {
+        let key = |kind: crate::key::RejectionKind| {
             let code = Label::from_static_parts("code", kind.code());
             Key::from_parts("tower_api_key_denied_total", vec![code])
         };
-        crate::RejectionKind::all().map(key).collect()
+        crate::key::RejectionKind::all().map(key).collect()
     });
     static METADATA: Metadata<'static> =
         Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
@@ -83,7 +87,7 @@ pub(crate) fn unenforceable(key: KeyId, needs: Needs) {
 
 /// Keys could not be read or written for a caller who manages them.
 #[cfg(feature = "axum")]
-pub(crate) fn management_failed(error: &crate::ManageError) {
+pub(crate) fn management_failed(error: &crate::manage::ManageError) {
     #[cfg(feature = "tracing")]
     tracing::warn!(cause = chain(Some(error)), "managing keys failed");
     #[cfg(feature = "metrics")]

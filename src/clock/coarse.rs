@@ -1,6 +1,6 @@
 //! [`CoarseClock`]: the time as a hit needs it.
 
-use crate::{Clock, SystemClock, Timestamp};
+use super::{Clock, SystemClock, Timestamp};
 
 /// The operating system's clock as of its last tick, where there is such a thing; elsewhere the
 /// exact one.

@@ -2,7 +2,7 @@
 
 use std::{sync::LazyLock, time::Instant};
 
-use crate::{Clock, SystemClock, Timestamp};
+use super::{Clock, SystemClock, Timestamp};
 
 /// The time that has passed since it was made, counted from what the operating system's clock
 /// showed then: what the system's time is set to afterwards does not matter.

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use zeroize::Zeroizing;
 
 use super::{
-    SecretKey,
     checksum::{BASE62, CHECKSUM_LEN, checksum, is_checksum},
+    secret::SecretKey,
 };
 use crate::error::ConfigError;
 

@@ -20,8 +20,8 @@ pub(crate) fn is_weak(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::format::KeyFormat;
     use super::*;
-    use crate::KeyFormat;
 
     #[test]
     fn what_people_think_up_is_weak() {

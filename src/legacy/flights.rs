@@ -7,11 +7,10 @@ use std::{
 
 use super::{index::Candidate, shared::Waiter};
 use crate::{
-    KeyDigest, KeyRecord, Timestamp,
-    store::{
-        StoreError,
-        digest_map::{DigestMap, MapDigest},
-    },
+    clock::Timestamp,
+    key::{KeyDigest, KeyRecord},
+    runtime::{DigestMap, MapDigest},
+    store::StoreError,
 };
 
 /// What came of a verification, for everybody who waited for it.
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
 
     fn digest(n: usize) -> KeyDigest {
-        crate::KeyHasher::sha256().digest(n.to_string())
+        crate::key::KeyHasher::sha256().digest(n.to_string())
     }
 
     fn is_refused(state: &State, n: usize, millis: i64) -> bool {

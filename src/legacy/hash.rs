@@ -4,7 +4,10 @@ use std::{error::Error, fmt, str::FromStr};
 
 use argon2::{Argon2, Params, PasswordHash, PasswordVerifier, password_hash};
 
-use crate::{LegacyHash, SecretKey, store::StoreError};
+use crate::{
+    key::{LegacyHash, SecretKey},
+    store::StoreError,
+};
 
 /// Some four seconds of one processor.
 const MAX_BCRYPT_COST: u32 = 16;

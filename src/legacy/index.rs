@@ -9,8 +9,11 @@ use std::{
 use tokio::time::timeout;
 
 use crate::{
-    KeyId, KeyRecord, LegacyHash, Text, Timestamp, observe,
+    clock::Timestamp,
+    key::{KeyId, KeyRecord, LegacyHash},
+    observe,
     store::{KeyRepository, ListQuery, StoreError},
+    text::Text,
 };
 
 /// A key that another system issued and that was not used here yet.

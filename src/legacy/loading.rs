@@ -9,7 +9,7 @@ use super::{
     index::Index,
     shared::{Waiter, Work},
 };
-use crate::{Timestamp, observe, store::StoreError};
+use crate::{clock::Timestamp, observe, store::StoreError};
 
 /// Reading the index, which several may wait for.
 #[derive(Default)]

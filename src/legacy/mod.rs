@@ -27,7 +27,8 @@ use self::{
     shared::Workers,
 };
 use crate::{
-    Clock, KeyDigest, SystemClock,
+    clock::{Clock, SystemClock},
+    key::KeyDigest,
     store::{KeyRepository, StoreError},
 };
 

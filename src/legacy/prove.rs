@@ -15,7 +15,8 @@ use super::{
     shared::{Waiter, Work},
 };
 use crate::{
-    Details, KeyDetails, KeyDigest, KeyRecord, SecretKey, observe,
+    key::{Details, KeyDetails, KeyDigest, KeyRecord, SecretKey},
+    observe,
     store::{StoreError, StoreErrorKind, Update},
 };
 

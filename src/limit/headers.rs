@@ -10,7 +10,8 @@ use http::{
     header::{Entry, RETRY_AFTER},
 };
 
-use super::{Limit, Limits, Standing};
+use super::limiter::Standing;
+use crate::key::{Limit, Limits};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");

@@ -4,8 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::Limits;
-use crate::{KeyId, OwnerId, store::StoreError};
+use crate::{
+    key::{KeyId, Limits, OwnerId},
+    store::StoreError,
+};
 
 /// Whose requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,10 +12,18 @@ use std::{
 };
 
 use super::{
-    Bucket, Decision, LimitCheck, Limits, LocalLimiter, RateLimiter, Tiers,
     headers::{Fields, LimitReport},
+    limiter::{Bucket, Decision, LimitCheck, RateLimiter},
+    local::LocalLimiter,
+    tier::Tiers,
 };
-use crate::{KeyRecord, Rejection, RequestHead, config::Hook, observe, store::StoreError};
+use crate::{
+    key::{KeyRecord, Limits},
+    observe,
+    rejection::Rejection,
+    request::{Hook, RequestHead},
+    store::StoreError,
+};
 
 /// The rate limits of keys, for [`ApiKeyLayer::with_rate_limits`].
 ///

@@ -1,7 +1,9 @@
 //! [`Tiers`]: rate limits that many keys share, by the name of their tier.
 
-use super::Limits;
-use crate::{KeyRecord, Text};
+use crate::{
+    key::{KeyRecord, Limits},
+    text::Text,
+};
 
 /// The rate limits of keys that have none of their own, by their
 /// [`tier`](crate::KeyDetails::tier).

@@ -2,8 +2,11 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{KeyManager, ManageError, OwnerBounds, characters::breaks_line};
-use crate::{KeyRecord, OwnerId, Scopes, Text};
+use super::{KeyManager, bounds::OwnerBounds, error::ManageError};
+use crate::{
+    key::{KeyRecord, OwnerId, Scopes, characters::breaks_line},
+    text::Text,
+};
 
 /// What a handle may do, and who holds it.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +57,7 @@ impl KeyManager {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn for_owner(&self, owner: impl Into<crate::OwnerId>) -> Self {
+    pub fn for_owner(&self, owner: impl Into<crate::key::OwnerId>) -> Self {
         self.handle(|access| access.owners.push(owner.into()))
     }
 

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{KeyManager, ManageError};
+use super::{KeyManager, error::ManageError};
 use crate::{
-    Bucket, Clock, Decision, Limit, LimitCheck, Limits, LocalLimiter, OwnerId, Quota, nonzero,
+    clock::Clock,
+    key::{Limit, Limits, OwnerId, Quota},
+    limit::{Bucket, Decision, LimitCheck, LocalLimiter},
+    nonzero,
 };
 
 /// Counts what owners do, in the memory of this node.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{KeyManager, ManageError, bounds::is_reduction};
+use super::{KeyManager, bounds::is_reduction, error::ManageError};
 use crate::{
-    EventId, KeyAction, KeyEvent, KeyId, KeyRecord, Text, Timestamp,
+    clock::Timestamp,
+    key::{EventId, KeyAction, KeyEvent, KeyId, KeyRecord},
     store::{Changes, KeyUpdate, StoreError, StoreErrorKind, Update},
+    text::Text,
 };
 
 /// What a change did to a key, for its event.

@@ -5,10 +5,13 @@ use std::{fmt, sync::Arc};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::{InvalidField, KeyManager, ManageError, access::Whose, validate};
+use super::{KeyManager, access::Whose, error::ManageError};
 use crate::{
-    Balance, Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Limits, Metadata,
-    OwnerId, Refill, Scopes, SecretKey, Timestamp,
+    clock::Timestamp,
+    key::{
+        Balance, Details, InvalidField, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Limits,
+        Metadata, NewCredits, OwnerId, Scopes, SecretKey, validate,
+    },
     store::{BalanceUpdate, Changes, ListQuery, StoreErrorKind, Update},
 };
 
@@ -49,20 +52,6 @@ pub struct NewKey {
     /// The caller's name for the request that creates the key, so that a repeated request makes no
     /// second one: 1 to 255 visible ASCII characters. Each handle's owner has names of their own.
     pub request_id: Option<String>,
-}
-
-/// The credits that a key is given.
-///
-/// They are spent through [`Credits`](crate::Credits).
-///
-/// As JSON, a number, or `{"remaining":1000,"refill":{"amount":1000,"interval":"month"}}`, see
-/// [`Refill`]. One of the two may be left out; then there is no refill, or as much as it gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewCredits {
-    /// How many there are: at most 2⁶³ − 1.
-    pub remaining: u64,
-    /// How they come back, if they do.
-    pub refill: Option<Refill>,
 }
 
 impl NewKey {

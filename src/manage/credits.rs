@@ -6,11 +6,15 @@ use std::{
 };
 
 use super::{
-    CreditsPatch, InvalidField, KeyManager, KeyPatch, ManageError, change::revised, once::spends,
-    update::done, validate,
+    KeyManager,
+    change::revised,
+    error::ManageError,
+    once::spends,
+    update::{KeyPatch, done},
 };
 use crate::{
-    Balance, KeyId, KeyRecord, Timestamp,
+    clock::Timestamp,
+    key::{Balance, CreditsPatch, InvalidField, KeyId, KeyRecord, validate},
     store::{BalanceUpdate, Balances, Changes, ListQuery, Update},
 };
 

@@ -5,8 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{KeyManager, ManageError};
-use crate::{KeyId, KeyRecord, store::ListQuery};
+use super::{KeyManager, error::ManageError};
+use crate::{
+    key::{KeyId, KeyRecord},
+    store::ListQuery,
+};
 
 /// Keys that are read at a time.
 const PAGE: usize = 256;

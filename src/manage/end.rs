@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{KeyManager, ManageError, access::Whose, change::Done, validate};
-use crate::{KeyAction, KeyId, KeyRecord, Timestamp, store::Changes};
+use super::{KeyManager, access::Whose, change::Done, error::ManageError};
+use crate::{
+    clock::Timestamp,
+    key::{KeyAction, KeyId, KeyRecord, validate},
+    store::Changes,
+};
 
 /// The first time and reason stay.
 pub(super) fn mark_revoked(record: &mut KeyRecord, reason: Option<&str>, now: Timestamp) {

@@ -2,7 +2,10 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use crate::{GenerateError, KeyId, KeyStatus, store::StoreError};
+use crate::{
+    key::{GenerateError, InvalidField, KeyId, KeyStatus},
+    store::StoreError,
+};
 
 /// Why a key was not created, found or changed.
 #[derive(Debug)]
@@ -59,37 +62,6 @@ pub enum ManageError {
     /// The repository failed. Whether a change was written is unknown.
     Store(StoreError),
 }
-
-/// A field of a key holds something it may not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidField {
-    field: &'static str,
-    message: &'static str,
-}
-
-impl InvalidField {
-    pub(super) const fn new(field: &'static str, message: &'static str) -> Self {
-        Self { field, message }
-    }
-
-    /// The name of the field.
-    pub const fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// What it must be.
-    pub const fn message(&self) -> &'static str {
-        self.message
-    }
-}
-
-impl fmt::Display for InvalidField {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.field, self.message)
-    }
-}
-
-impl Error for InvalidField {}
 
 impl fmt::Display for ManageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{KeyManager, ManageError, NewKey, change::Done, create::request_digest, validate};
+use super::{
+    KeyManager,
+    change::Done,
+    create::{NewKey, request_digest},
+    error::ManageError,
+};
 use crate::{
-    Balance, Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Text,
-    Timestamp,
+    clock::Timestamp,
+    key::{
+        Balance, Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, validate,
+    },
     store::{BalanceUpdate, Changes, ListQuery, StoreErrorKind, Update},
+    text::Text,
 };
 
 /// A key that another system has issued. Nobody here knows the key itself.

@@ -4,10 +4,8 @@ mod access;
 mod acts;
 mod bounds;
 mod change;
-pub(crate) mod characters;
 mod create;
 mod credits;
-mod credits_json;
 mod descendants;
 mod end;
 mod error;
@@ -19,7 +17,6 @@ mod sets;
 mod top_up;
 mod update;
 mod usage;
-pub(crate) mod validate;
 #[cfg(any(feature = "axum", feature = "cli"))]
 mod view;
 
@@ -34,21 +31,26 @@ use self::{
 };
 pub use self::{
     bounds::OwnerBounds,
-    create::{IssuedKey, NewCredits, NewKey},
-    error::{InvalidField, ManageError},
+    create::{IssuedKey, NewKey},
+    error::ManageError,
     import::{ImportKey, ImportReport},
     restore::RestoreKey,
     rotate::{Grace, RotateKey},
     sets::{KeySet, SetReport},
     top_up::{Deducted, Deduction, TopUp},
-    update::{CreditsPatch, KeyPatch, RefillPatch},
+    update::KeyPatch,
 };
 use crate::{
-    ApiKeyLayer, Clock, Credits, EventPage, EventQuery, KeyEvent, KeyFormat, KeyHasher, KeyId,
-    KeyRecord, OwnerId, RateLimits, SystemClock, UsageRecorder,
-    event::EventHook,
-    store::{Announced, Invalidations, KeyRepository, ListQuery, Page},
-    upkeep::Upkeep,
+    auth::ApiKeyLayer,
+    clock::{Clock, SystemClock},
+    credits::Credits,
+    key::{
+        EventHook, EventPage, EventQuery, InvalidField, KeyEvent, KeyFormat, KeyHasher, KeyId,
+        KeyRecord, OwnerId,
+    },
+    limit::RateLimits,
+    store::{Announced, Invalidations, KeyRepository, ListQuery, Page, Upkeep},
+    usage::UsageRecorder,
 };
 
 /// Issues keys and looks after them.
@@ -224,7 +226,7 @@ impl KeyManager {
 
     /// The time by this manager's clock.
     #[cfg(feature = "axum")]
-    pub(crate) fn now(&self) -> crate::Timestamp {
+    pub(crate) fn now(&self) -> crate::clock::Timestamp {
         self.clock.now()
     }
 
@@ -233,8 +235,8 @@ impl KeyManager {
     /// several layers.
     #[cfg(feature = "legacy-hashes")]
     #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
-    pub fn legacy_hashes(&self) -> crate::LegacyHashes {
-        crate::LegacyHashes::over(self.repository.clone(), self.clock.clone())
+    pub fn legacy_hashes(&self) -> crate::legacy::LegacyHashes {
+        crate::legacy::LegacyHashes::over(self.repository.clone(), self.clock.clone())
     }
 
     /// The key with this id.

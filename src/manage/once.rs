@@ -2,9 +2,9 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{KeyManager, ManageError, create::request_digest, validate};
+use super::{KeyManager, create::request_digest, error::ManageError};
 use crate::{
-    KeyId, KeyRecord,
+    key::{KeyId, KeyRecord, validate},
     store::{RequestRecord, StoreError},
 };
 

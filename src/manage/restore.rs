@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{ImportReport, InvalidField, KeyManager, ManageError, validate};
+use super::{KeyManager, error::ManageError, import::ImportReport};
 use crate::{
-    Balance, KeyId, KeyRecord, LegacyHash, Timestamp,
+    clock::Timestamp,
+    key::{Balance, InvalidField, KeyId, KeyRecord, LegacyHash, validate},
     store::{BalanceUpdate, StoreErrorKind, Update},
 };
 

@@ -3,12 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    IssuedKey, KeyManager, ManageError,
+    KeyManager,
     change::revised,
+    create::IssuedKey,
+    error::ManageError,
     once::{Act, with_result},
 };
 use crate::{
-    Details, KeyAction, KeyDetails, KeyId, KeyRecord, KeyStatus, Rotation, Timestamp,
+    clock::Timestamp,
+    key::{Details, KeyAction, KeyDetails, KeyId, KeyRecord, KeyStatus, Rotation},
     store::{Changes, Update},
 };
 

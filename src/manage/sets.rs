@@ -6,15 +6,17 @@ use std::{
 };
 
 use super::{
-    InvalidField, KeyManager, ManageError,
+    KeyManager,
     access::Whose,
     change::{Done, revised},
     end::mark_revoked,
-    validate,
+    error::ManageError,
 };
 use crate::{
-    KeyAction, KeyId, KeyRecord, OwnerId, Scopes, Text, Timestamp,
+    clock::Timestamp,
+    key::{InvalidField, KeyAction, KeyId, KeyRecord, OwnerId, Scopes, validate},
     store::{Changes, Plan, Selection, StoreError, Update},
+    text::Text,
 };
 
 /// Which keys to [revoke](KeyManager::revoke_all), [disable](KeyManager::disable_all) or

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeyManager, ManageError,
+    KeyManager,
     change::{Done, revised},
+    error::ManageError,
     once::{Act, spends, with_result},
 };
 use crate::{
-    Balance, KeyAction, KeyId, KeyRecord, Timestamp,
-    limit::MOST_CREDITS,
+    clock::Timestamp,
+    key::{Balance, KeyAction, KeyId, KeyRecord, MAX_CREDITS},
     store::{BalanceUpdate, Changes, Update},
 };
 
@@ -220,7 +221,7 @@ impl KeyManager {
                 }
             };
             let remaining = if change.adds {
-                current.remaining.saturating_add(amount).min(MOST_CREDITS)
+                current.remaining.saturating_add(amount).min(MAX_CREDITS)
             } else {
                 current.remaining.saturating_sub(amount)
             };
@@ -285,7 +286,7 @@ impl Change {
 struct Outcome {
     amount: u64,
     remaining: u64,
-    refill: Option<crate::Refill>,
+    refill: Option<crate::key::Refill>,
     since: Timestamp,
     next_refill_at: Option<Timestamp>,
     granted: i64,

@@ -1,13 +1,16 @@
 //! Changing keys.
 
-use std::{num::NonZeroU64, sync::Arc};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{InvalidField, KeyManager, ManageError, NewCredits, change::Done, validate};
+use super::{KeyManager, change::Done, error::ManageError};
 use crate::{
-    KeyAction, KeyId, KeyRecord, KeyStatus, Limits, Metadata, Refill, RefillInterval, Scopes, Text,
-    Timestamp,
+    clock::Timestamp,
+    key::{
+        CreditsPatch, KeyAction, KeyId, KeyRecord, KeyStatus, Limits, Metadata, Scopes, validate,
+    },
+    text::Text,
 };
 
 /// What to change about a key. `None` leaves a field as it is; for fields that a key may lack,
@@ -48,72 +51,6 @@ pub struct KeyPatch {
     pub expires_at: Option<Option<Timestamp>>,
     /// Switches the key off, or on again. A revoked key stays revoked.
     pub disabled: Option<bool>,
-}
-
-/// What to change about the credits of a key. What is `None` stays as it is, within a refill too. A
-/// key that spends no credits yet begins to with either half: without the other, there is no refill,
-/// or as much as it gives.
-///
-/// As JSON, a number, which is what remains, or `{"remaining":1000,"refill":{"amount":1000,
-/// "interval":"month"}}`, where `null` takes the refill away, and anything may be left out.
-///
-/// ```
-/// use tower_api_key::{CreditsPatch, KeyPatch};
-///
-/// // What is left stays, and nothing comes back any more.
-/// let credits = CreditsPatch { refill: Some(None), ..CreditsPatch::default() };
-/// let patch = KeyPatch { credits: Some(Some(credits)), ..KeyPatch::default() };
-/// # let _ = patch;
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CreditsPatch {
-    /// How many there are: at most 2⁶³ − 1. What nodes have taken and not spent is forgotten.
-    pub remaining: Option<u64>,
-    /// How they come back; `Some(None)`: not any more.
-    pub refill: Option<Option<RefillPatch>>,
-}
-
-/// What to change about how credits come back. What is `None` stays as it is; a key without a refill
-/// needs both.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RefillPatch {
-    /// See [`Refill::amount`].
-    pub amount: Option<NonZeroU64>,
-    /// See [`Refill::interval`]. Counted from now on, also where it is what it was.
-    pub interval: Option<RefillInterval>,
-}
-
-impl From<Refill> for RefillPatch {
-    /// Both halves.
-    fn from(refill: Refill) -> Self {
-        Self { amount: Some(refill.amount), interval: Some(refill.interval) }
-    }
-}
-
-impl RefillPatch {
-    /// What it makes of a refill.
-    pub(super) fn applied(self, old: Option<Refill>) -> Result<Option<Refill>, InvalidField> {
-        if self == Self::default() {
-            return Ok(old);
-        }
-        let missing = |field| InvalidField::new(field, "must be given: the key has no refill yet");
-        let amount = self.amount.or(old.map(|old| old.amount));
-        let interval = self.interval.or(old.map(|old| old.interval));
-        Ok(Some(Refill {
-            amount: amount.ok_or_else(|| missing("credits.refill.amount"))?,
-            interval: interval.ok_or_else(|| missing("credits.refill.interval"))?,
-        }))
-    }
-}
-
-impl From<NewCredits> for CreditsPatch {
-    /// Both halves.
-    fn from(credits: NewCredits) -> Self {
-        Self {
-            remaining: Some(credits.remaining),
-            refill: Some(credits.refill.map(RefillPatch::from)),
-        }
-    }
 }
 
 impl KeyManager {

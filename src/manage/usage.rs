@@ -1,7 +1,11 @@
 //! How much keys were used.
 
-use super::{KeyManager, ManageError, access::Whose, check_limit, holds_nul};
-use crate::{KeyId, LineUsage, OwnerId, Timestamp, UsageCount, UsageQuery, store::KeyRepository};
+use super::{KeyManager, access::Whose, check_limit, error::ManageError, holds_nul};
+use crate::{
+    clock::Timestamp,
+    key::{KeyId, LineUsage, OwnerId, UsageCount, UsageQuery},
+    store::KeyRepository,
+};
 
 impl KeyManager {
     /// How often the line of a key was used, by hour and outcome: this key, those it has replaced

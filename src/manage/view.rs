@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{Balance, KeyId, KeyRecord, Limits, Metadata, OwnerId, Refill, Scopes, Timestamp};
+use crate::{
+    clock::Timestamp,
+    key::{Balance, KeyId, KeyRecord, Limits, Metadata, OwnerId, Refill, Scopes},
+};
 
 /// A key as the outside sees it: everything but its digest. What the management routes answer with
 /// and the command line prints, for programs of your own.

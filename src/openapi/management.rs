@@ -14,7 +14,7 @@ use super::{
     schemas::{self, id, integer, no_nul, scope, text, time},
     usage,
 };
-use crate::KeyStatus;
+use crate::key::KeyStatus;
 
 /// The document of a [`management_router`](crate::management_router) for administrators that is
 /// nested under this path, such as `/admin/api-keys`.

@@ -28,5 +28,5 @@ mod schemas;
 mod security;
 mod usage;
 
-pub use management::{management, own_management};
-pub use security::Security;
+pub use self::management::{management, own_management};
+pub use self::security::Security;

@@ -11,7 +11,10 @@ use utoipa::openapi::{
 };
 
 use super::{responses, schemas};
-use crate::{ApiKeyLayer, KeySource, RejectionKind, config::Config, extract::SourceKind};
+use crate::{
+    auth::{ApiKeyLayer, KeySource, SourceKind, config::Config},
+    key::RejectionKind,
+};
 
 /// What a layer asks of requests, in the words of OpenAPI: a security scheme for each place where
 /// it looks for keys, and the answers to those it denies. Made by [`ApiKeyLayer::security`] from

@@ -15,9 +15,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Script, role::refuse_replica};
+use super::{role::refuse_replica, script::Script};
 use crate::{
-    ConfigError,
+    error::ConfigError,
     store::{StoreError, StoreErrorKind},
 };
 

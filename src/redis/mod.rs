@@ -8,7 +8,7 @@ pub(crate) use self::{
     link::{Client, Link},
     script::Script,
 };
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// Refuses what is no prefix for the names of keys. Braces are none of the good characters: they
 /// decide which node of a cluster a key is on.

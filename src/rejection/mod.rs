@@ -1,20 +1,20 @@
 //! [`Rejection`]: why a request was denied, and how that is said.
 
-mod challenge;
 mod grpc;
-mod kind;
 mod response;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{KeyId, KeyRecord, OwnerError, Scopes, limit::LimitReport, store::StoreError};
+use crate::{
+    inner::OwnerError,
+    key::{KeyId, KeyRecord, RejectionKind, Scopes},
+    limit::LimitReport,
+    store::StoreError,
+};
 
-pub(crate) use challenge::Challenges;
-pub(crate) use grpc::GrpcDenials;
-pub use kind::RejectionKind;
-use kind::{ChallengeError, Row, TABLE, UNIFORM};
-pub use response::RejectionResponse;
-pub(crate) use response::{Renderer, respond_plainly, respond_with_mistake};
+pub(crate) use self::grpc::GrpcDenials;
+pub use self::response::RejectionResponse;
+pub(crate) use self::response::{Renderer, respond_plainly, respond_with_mistake};
 
 /// Why a request was denied, with what is known about it.
 ///
@@ -170,7 +170,7 @@ impl Rejection {
     /// The name of the rate limit that is used up; set for [`RejectionKind::RateLimited`] by a
     /// layer.
     pub fn limit(&self) -> Option<&str> {
-        self.limit_report()?.limit().map(crate::Limit::name)
+        self.limit_report()?.limit().map(crate::key::Limit::name)
     }
 
     /// How many credits there are, which are not enough; set for

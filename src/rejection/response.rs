@@ -7,8 +7,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{Challenges, GrpcDenials, Rejection, RejectionKind, Row, TABLE, UNIFORM, grpc};
-use crate::{RequestHead, Scopes, limit};
+use super::{
+    Rejection,
+    grpc::{self, GrpcDenials},
+};
+use crate::{
+    auth::Challenges,
+    key::{RejectionKind, Row, Scopes, TABLE, UNIFORM},
+    limit,
+    request::RequestHead,
+};
 
 /// A hook that answers denials its own way.
 ///

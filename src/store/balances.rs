@@ -1,6 +1,9 @@
 //! [`Balances`]: what a repository knows of credits, and [`BalanceUpdate`], how they change.
 
-use crate::{Balance, KeyId, Timestamp};
+use crate::{
+    clock::Timestamp,
+    key::{Balance, KeyId},
+};
 
 /// Balances as a repository has them, with the time by its own clock, read in one statement.
 ///

@@ -2,8 +2,8 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use super::{KeyRepository, MemoryStore, StoreError};
-use crate::ConfigError;
+use super::{error::StoreError, memory::MemoryStore, repository::KeyRepository};
+use crate::error::ConfigError;
 
 /// Opens the store of a URL, as it stands in an environment variable like `DATABASE_URL`, and
 /// makes its tables if they are not there.

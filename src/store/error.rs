@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use crate::RejectionKind;
+use crate::key::RejectionKind;
 
 type BoxError = Box<dyn Error + Send + Sync + 'static>;
 

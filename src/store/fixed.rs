@@ -5,13 +5,13 @@ use std::{collections::HashSet, env, fmt, sync::Arc};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use super::{
-    KeyStore, Lookup, StoreError,
-    digest_map::{DigestMap, MapDigest},
-};
+use super::{KeyStore, Lookup, error::StoreError};
 use crate::{
-    Clock, KeyDigest, KeyFormat, KeyHasher, KeyId, KeyRecord, SystemClock, Text,
-    error::ConfigError, key::strength,
+    clock::{Clock, SystemClock},
+    error::ConfigError,
+    key::{KeyDigest, KeyFormat, KeyHasher, KeyId, KeyRecord, strength},
+    runtime::{DigestMap, MapDigest},
+    text::Text,
 };
 
 /// A handful of keys from the environment or configuration, held as digests: an administrator's

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::{KeyDigest, KeyId, KeyRecord, KeyStatus, OwnerId, Scope, Text, Timestamp};
+use crate::{
+    clock::Timestamp,
+    key::{KeyDigest, KeyId, KeyRecord, KeyStatus, OwnerId, Scope},
+    text::Text,
+};
 
 /// Which keys to list. Every filter that is set must be met.
 ///

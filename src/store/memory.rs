@@ -10,15 +10,21 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    BalanceUpdate, Balances, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery,
-    Lookup, Page, Plan, RequestRecord, Selection, StoreError, StoreErrorKind, Update,
-    digest_map::{DigestMap, MapDigest},
-    requests::KEPT,
+    KeyStore, Lookup,
+    balances::{BalanceUpdate, Balances},
+    error::{StoreError, StoreErrorKind},
+    list::{ListQuery, Page},
+    repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update},
+    requests::{KEPT, RequestRecord},
+    selection::{Plan, Selection},
 };
 use crate::{
-    Balance, Clock, Details, EventId, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent,
-    KeyId, KeyRecord, LineUsage, OwnerId, SystemClock, Timestamp, UsageCount, UsageOutcome,
-    UsageQuery,
+    clock::{Clock, SystemClock, Timestamp},
+    key::{
+        Balance, Details, EventId, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId,
+        KeyRecord, LineUsage, OwnerId, UsageCount, UsageOutcome, UsageQuery,
+    },
+    runtime::{DigestMap, MapDigest},
 };
 
 /// Keys in the process's memory: for tests, and for keys that need not outlive the process.

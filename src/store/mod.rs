@@ -14,15 +14,16 @@
 //! [`connect`] opens those that a manager can write to, by URL.
 
 mod balances;
+mod bus;
+#[cfg(feature = "cache")]
+pub(crate) mod cache;
 #[cfg(feature = "cache")]
 mod cached;
 mod connect;
-pub(crate) mod digest_map;
 mod error;
 #[cfg(feature = "file")]
 mod file;
 mod fixed;
-mod invalidation;
 mod list;
 mod memory;
 #[cfg(feature = "mysql")]
@@ -41,6 +42,7 @@ mod sql;
 mod sqlite;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 pub(crate) mod url;
+mod write_back;
 
 /// What the unit tests of statements and scripts run against.
 #[cfg(all(test, any(feature = "mysql", feature = "postgres", feature = "redis")))]
@@ -51,48 +53,48 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{KeyDigest, KeyRecord};
+use crate::key::{KeyDigest, KeyRecord};
 
+pub use self::balances::{BalanceUpdate, Balances};
+pub(crate) use self::bus::Announced;
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use self::bus::PostgresInvalidations;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::bus::RedisInvalidations;
+pub use self::bus::{Invalidations, LocalInvalidations, Subscription};
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
-pub use crate::cache::CacheStats;
-pub use balances::{BalanceUpdate, Balances};
+pub use self::cache::CacheStats;
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
-pub use cached::CachedStore;
-pub use connect::{ConnectError, connect};
-pub(crate) use digest_map::DigestHash;
-pub use error::{StoreError, StoreErrorKind};
+pub use self::cached::CachedStore;
+pub use self::connect::{ConnectError, connect};
+pub use self::error::{StoreError, StoreErrorKind};
 #[cfg(feature = "file")]
 #[cfg_attr(docsrs, doc(cfg(feature = "file")))]
-pub use file::{FileError, FileErrorKind, FileStatus, FileStore};
-pub use fixed::FixedStore;
-pub(crate) use invalidation::Announced;
-#[cfg(feature = "postgres")]
-#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-pub use invalidation::PostgresInvalidations;
-#[cfg(feature = "redis")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use invalidation::RedisInvalidations;
-pub use invalidation::{Invalidations, LocalInvalidations, Subscription};
-pub use list::{ListQuery, Page};
-pub use memory::MemoryStore;
+pub use self::file::{FileError, FileErrorKind, FileStatus, FileStore};
+pub use self::fixed::FixedStore;
+pub use self::list::{ListQuery, Page};
+pub use self::memory::MemoryStore;
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
-pub use mysql::MySqlStore;
-pub use owner_bound::OwnerBound;
+pub use self::mysql::MySqlStore;
+pub use self::owner_bound::OwnerBound;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-pub use postgres::PostgresStore;
+pub use self::postgres::PostgresStore;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use redis::RedisStore;
-pub use repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update};
-pub use requests::RequestRecord;
-pub use selection::{Plan, Selection};
+pub use self::redis::RedisStore;
+pub use self::repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update};
+pub use self::requests::RequestRecord;
+pub use self::selection::{Plan, Selection};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
-pub use sqlite::SqliteStore;
+pub use self::sqlite::SqliteStore;
+pub(crate) use self::write_back::Upkeep;
 
 /// Finds keys by digest: all that a layer needs.
 ///

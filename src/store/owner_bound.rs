@@ -1,6 +1,9 @@
 //! [`OwnerBound`]: how many live keys an owner may have.
 
-use crate::{KeyRecord, OwnerId, Timestamp};
+use crate::{
+    clock::Timestamp,
+    key::{KeyRecord, OwnerId},
+};
 
 /// The most live keys that an owner may have once [changes](super::Changes) are made.
 ///

@@ -5,12 +5,20 @@ use std::{net::IpAddr, sync::Arc};
 use async_trait::async_trait;
 
 use super::{
-    BalanceUpdate, Balances, KeyStore, ListQuery, OwnerBound, Page, Plan, RequestRecord, Selection,
-    StoreError, StoreErrorKind,
+    KeyStore,
+    balances::{BalanceUpdate, Balances},
+    error::{StoreError, StoreErrorKind},
+    list::{ListQuery, Page},
+    owner_bound::OwnerBound,
+    requests::RequestRecord,
+    selection::{Plan, Selection},
 };
 use crate::{
-    EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId, KeyRecord, LineUsage, OwnerId,
-    Timestamp, UsageCount, UsageQuery,
+    clock::Timestamp,
+    key::{
+        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId, KeyRecord, LineUsage,
+        OwnerId, UsageCount, UsageQuery,
+    },
 };
 
 /// Keeps keys: what a [`KeyManager`](crate::KeyManager) needs.

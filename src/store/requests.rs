@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{KeyDigest, KeyId, Text, Timestamp};
+use crate::{
+    clock::Timestamp,
+    key::{KeyDigest, KeyId},
+    text::Text,
+};
 
 /// How long requests are kept at least.
 pub(crate) const KEPT: Duration = Duration::from_hours(30 * 24);

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Changes;
-use crate::{KeyId, KeyRecord, OwnerId, Timestamp};
+use super::repository::Changes;
+use crate::{
+    clock::Timestamp,
+    key::{KeyId, KeyRecord, OwnerId},
+};
 
 /// Which keys a repository [changes together](super::KeyRepository::apply_to).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub(super) mod noted {
     };
 
     use super::Plan;
-    use crate::KeyDigest;
+    use crate::key::KeyDigest;
 
     #[derive(Clone, Default)]
     pub(in crate::store) struct Digests(Arc<Mutex<Vec<KeyDigest>>>);

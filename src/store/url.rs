@@ -2,7 +2,7 @@
 //! a mistyped `sslmode` would go without TLS, and a `schema` that is dropped keeps the keys
 //! elsewhere. Here such a URL is an error.
 
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// The parts of a URL behind its address.
 struct Tail<'u> {

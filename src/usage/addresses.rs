@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::KeyId;
+use crate::key::KeyId;
 
 /// The address of the last use of each key that was used since uses were last collected.
 ///

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::{HourlyUsage, KeyId, Timestamp, store::KeyUse};
+use crate::{
+    clock::Timestamp,
+    key::{HourlyUsage, KeyId},
+    store::KeyUse,
+};
 
 /// What was counted and is not written yet.
 ///
@@ -105,7 +109,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::{RejectionKind, UsageOutcome};
+    use crate::key::{RejectionKind, UsageOutcome};
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_unix_millis(millis)

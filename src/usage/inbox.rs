@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{addresses::LastAddresses, collected::Hours};
-use crate::{HourlyUsage, KeyId, KeyRecord};
+use crate::key::{HourlyUsage, KeyId, KeyRecord};
 
 /// What requests leave for the recorder.
 pub(super) struct Inbox {

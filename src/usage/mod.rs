@@ -2,15 +2,11 @@
 
 mod addresses;
 mod collected;
-mod counter;
 mod inbox;
 mod recorder;
-mod rollup;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub(crate) use counter::UseCounter;
-pub use recorder::UsageRecorder;
-pub use rollup::{HourlyUsage, LineUsage, UsageCount, UsageOutcome, UsageQuery};
+pub use self::recorder::UsageRecorder;

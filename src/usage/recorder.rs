@@ -4,7 +4,9 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use super::{settings::Settings, writer::Writer};
 use crate::{
-    Clock, HourlyUsage, KeyRecord, RejectionKind, UsageOutcome, observe,
+    clock::Clock,
+    key::{HourlyUsage, KeyRecord, RejectionKind, UsageOutcome},
+    observe,
     store::{KeyRepository, StoreError},
 };
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock};
 
 #[derive(Clone)]
 pub(super) struct Settings {

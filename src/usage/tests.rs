@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::recorder::UsageRecorder;
 use crate::{
-    KeyDigest, KeyId, KeyRecord, RejectionKind, SettableClock, Timestamp, UsageCount, UsageQuery,
-    UsageRecorder,
+    clock::{SettableClock, Timestamp},
+    key::{KeyDigest, KeyId, KeyRecord, RejectionKind, UsageCount, UsageQuery},
     store::{KeyRepository, MemoryStore},
 };
 

@@ -21,7 +21,9 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    HourlyUsage, Timestamp, UsageOutcome, observe,
+    clock::Timestamp,
+    key::{HourlyUsage, UsageOutcome},
+    observe,
     store::{KeyRepository, KeyUse, StoreError, StoreErrorKind},
 };
 

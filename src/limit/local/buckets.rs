@@ -8,8 +8,9 @@ use std::{
 };
 
 use crate::{
-    limit::{Bucket, Decision, LimitCheck, Limits, Standing},
-    store::DigestHash,
+    key::Limits,
+    limit::limiter::{Bucket, Decision, LimitCheck, Standing},
+    runtime::DigestHash,
 };
 
 /// Enough that threads rarely meet in one.

@@ -15,8 +15,11 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 use self::buckets::Buckets;
-use super::{Decision, LimitCheck, RateLimiter};
-use crate::{Clock, clock::MonotonicClock, store::StoreError};
+use super::limiter::{Decision, LimitCheck, RateLimiter};
+use crate::{
+    clock::{Clock, MonotonicClock},
+    store::StoreError,
+};
 
 /// Counts requests in the memory of this process, exactly and without waiting. Other nodes count
 /// for themselves.

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Bucket, Decision, LimitCheck, Limits, Standing,
+    key::Limits,
+    limit::limiter::{Bucket, Decision, LimitCheck, Standing},
     redis::{Client, Link, Script},
     store::StoreError,
 };
@@ -125,7 +126,7 @@ fn unexpected() -> StoreError {
 }
 
 pub(super) fn take_args(check: &LimitCheck<'_>) -> Vec<String> {
-    let each = |limit: &crate::Limit| {
+    let each = |limit: &crate::key::Limit| {
         let charge = limit.quota().charge(check.cost);
         let room = limit.quota().room().max(charge);
         [limit.name().to_owned(), charge.to_string(), room.to_string()]
@@ -134,7 +135,7 @@ pub(super) fn take_args(check: &LimitCheck<'_>) -> Vec<String> {
 }
 
 pub(super) fn give_back_args(check: &LimitCheck<'_>) -> Vec<String> {
-    let each = |limit: &crate::Limit| {
+    let each = |limit: &crate::key::Limit| {
         [limit.name().to_owned(), limit.quota().charge(check.cost).to_string()]
     };
     check.limits.iter().flat_map(each).collect()
@@ -142,12 +143,12 @@ pub(super) fn give_back_args(check: &LimitCheck<'_>) -> Vec<String> {
 
 pub(super) fn lease_args(ask: &Ask) -> Vec<String> {
     // A sixteenth of a burst is fair, and one request at least.
-    let share = |limit: &crate::Limit| limit.quota().burst().get() / 16;
+    let share = |limit: &crate::key::Limit| limit.quota().burst().get() / 16;
     let fair = ask.limits.iter().map(share).min().unwrap_or_default().max(1);
     let Ask { need, want, unused, since, .. } = ask;
     let head = [nanos(ask.time), (*need).into(), (*want).into(), fair.into()];
     let tail = [(*unused).into(), *since];
-    let each = |limit: &crate::Limit| {
+    let each = |limit: &crate::key::Limit| {
         let quota = limit.quota();
         [limit.name().to_owned(), quota.charge(1).to_string(), quota.room().to_string()]
     };

@@ -9,7 +9,10 @@ use super::{
     lease::{Landed, Lease, Moment},
     leases::{Leases, Whose, held},
 };
-use crate::{Decision, LimitCheck, store::StoreError};
+use crate::{
+    limit::limiter::{Decision, LimitCheck},
+    store::StoreError,
+};
 
 /// What comes of asking for more.
 pub(super) enum Joined {

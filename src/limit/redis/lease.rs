@@ -5,7 +5,11 @@ use std::{mem::take, time::Duration};
 use tokio::sync::watch;
 
 use super::buckets::{Ask, Lent, nanos};
-use crate::{Decision, Limits, Quota, Standing, store::StoreError};
+use crate::{
+    key::{Limits, Quota},
+    limit::limiter::{Decision, Standing},
+    store::StoreError,
+};
 
 /// Nanoseconds since the limiter was made, by a clock that never goes back.
 pub(super) type Moment = u64;
@@ -221,7 +225,7 @@ impl Lease {
     /// How much is left that has not melted yet, so that it can be given back.
     fn unused(&self, now: Moment) -> Option<u32> {
         let age = now.saturating_sub(self.asked);
-        let is_there = |limit: &crate::Limit| limit.quota().charge(self.left) > age;
+        let is_there = |limit: &crate::key::Limit| limit.quota().charge(self.left) > age;
         self.limits.iter().any(is_there).then_some(self.left)
     }
 

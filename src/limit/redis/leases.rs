@@ -16,7 +16,11 @@ use super::{
     buckets::{Buckets, nanos},
     lease::{Lease, Moment, batch},
 };
-use crate::{Bucket, Decision, KeyId, LimitCheck, OwnerId, store::digest_map::DigestHash};
+use crate::{
+    key::{KeyId, OwnerId},
+    limit::limiter::{Bucket, Decision, LimitCheck},
+    runtime::DigestHash,
+};
 
 /// How many buckets may have a lease. Each takes some 300 bytes, and all that are not in use are
 /// forgotten; requests of more are decided one by one.

@@ -18,9 +18,10 @@ use self::{
     flight::Joined,
     leases::Leases,
 };
-use super::{Decision, LimitCheck, RateLimiter};
+use super::limiter::{Decision, LimitCheck, RateLimiter};
 use crate::{
-    ConfigError, observe,
+    error::ConfigError,
+    observe,
     redis::{Client, check_prefix},
     store::StoreError,
 };

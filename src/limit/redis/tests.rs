@@ -11,7 +11,8 @@ use redis::{Client, Connection, FromRedisValue, Script};
 
 use super::buckets::{Ask, Lent, decision, give_back_args, lease_args, take_args};
 use crate::{
-    Bucket, Decision, KeyId, Limit, LimitCheck, Limits, Quota, Standing,
+    key::{KeyId, Limit, Limits, Quota},
+    limit::limiter::{Bucket, Decision, LimitCheck, Standing},
     store::servers::{Server, unique_name},
 };
 

@@ -6,7 +6,11 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use super::{OwnerBounds, beyond, networks::are_within};
-use crate::{KeyId, KeyRecord, Limits, ManageError, NewKey, OwnerId, Scope, Scopes, Timestamp};
+use crate::{
+    clock::Timestamp,
+    key::{KeyId, KeyRecord, Limits, OwnerId, Scope, Scopes},
+    manage::{create::NewKey, error::ManageError},
+};
 
 /// The bounds of an owner at one moment.
 pub(in crate::manage) struct Authority<'m> {

@@ -9,8 +9,12 @@ use std::sync::Arc;
 
 pub(super) use self::authority::is_reduction;
 use self::authority::{Authority, Measured};
-use super::{KeyManager, ManageError, NewKey};
-use crate::{KeyId, KeyRecord, KeyStatus, OwnerId, Scopes, Timestamp, store::OwnerBound};
+use super::{KeyManager, create::NewKey, error::ManageError};
+use crate::{
+    clock::Timestamp,
+    key::{KeyId, KeyRecord, KeyStatus, OwnerId, Scopes},
+    store::OwnerBound,
+};
 
 /// What an owner who manages keys may not go beyond, for [`KeyManager::within_bounds`].
 ///

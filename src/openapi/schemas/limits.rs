@@ -17,7 +17,7 @@ pub(super) const CREDITS_CHANGES: &str = "ApiKeyCreditsChanges";
 
 /// The most credits, 2⁶³ − 1, as a double has it: the next one above. What lies between is refused
 /// all the same.
-const MOST_CREDITS: f64 = 9_223_372_036_854_775_807.0;
+const MAX_CREDITS: f64 = 9_223_372_036_854_775_807.0;
 
 /// See [`Limit`](crate::Limit).
 pub(super) fn limit() -> ObjectBuilder {
@@ -65,7 +65,7 @@ pub(super) fn refill_changes() -> Schema {
 fn amount() -> ObjectBuilder {
     let amount = integer("How many there are at least after a refill.");
     ObjectBuilder::new()
-        .property("amount", amount.minimum(Some(1)).maximum(Some(MOST_CREDITS)))
+        .property("amount", amount.minimum(Some(1)).maximum(Some(MAX_CREDITS)))
         .additional_properties(Some(NOTHING_ELSE))
 }
 
@@ -88,7 +88,7 @@ pub(super) fn credits() -> ObjectBuilder {
 
 /// See [`NewCredits`](crate::NewCredits).
 pub(super) fn new_credits() -> Schema {
-    let credits = |description| integer(description).minimum(Some(0)).maximum(Some(MOST_CREDITS));
+    let credits = |description| integer(description).minimum(Some(0)).maximum(Some(MAX_CREDITS));
     OneOfBuilder::new()
         .description(Some("Credits to begin with; a number is that many, and no refill."))
         .item(credits("How many there are."))
@@ -106,7 +106,7 @@ pub(super) fn new_credits() -> Schema {
 
 /// See [`CreditsPatch`](crate::CreditsPatch).
 pub(super) fn credits_changes() -> Schema {
-    let credits = |description| integer(description).minimum(Some(0)).maximum(Some(MOST_CREDITS));
+    let credits = |description| integer(description).minimum(Some(0)).maximum(Some(MAX_CREDITS));
     OneOfBuilder::new()
         .description(Some("What is left out stays; a number is how many there are."))
         .item(credits("How many there are."))
@@ -120,7 +120,7 @@ pub(super) fn credits_changes() -> Schema {
 }
 
 pub(super) fn top_up() -> Schema {
-    let number = |description| integer(description).minimum(Some(1)).maximum(Some(MOST_CREDITS));
+    let number = |description| integer(description).minimum(Some(1)).maximum(Some(MAX_CREDITS));
     OneOfBuilder::new()
         .item(
             ObjectBuilder::new()

@@ -18,7 +18,7 @@ use self::parts::{
 };
 pub(super) use self::parts::{id, integer, no_nul, scope, text, time};
 use super::management::Caller;
-use crate::{KeyAction, KeyStatus};
+use crate::key::{KeyAction, KeyStatus};
 
 pub(super) const PROBLEM: &str = "ApiKeyProblem";
 pub(super) const KEY: &str = "ApiKey";

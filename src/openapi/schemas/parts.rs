@@ -5,7 +5,7 @@ use utoipa::openapi::{
     schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type},
 };
 
-use crate::manage::characters::{BLANK, DISRUPTIVE, LAYOUT, Ranges};
+use crate::key::characters::{BLANK, DISRUPTIVE, LAYOUT, Ranges};
 
 /// A field of another name is refused.
 pub(super) const NOTHING_ELSE: AdditionalProperties<Schema> = AdditionalProperties::FreeForm(false);

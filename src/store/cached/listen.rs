@@ -13,7 +13,11 @@ use tokio::{runtime::Handle, task::AbortHandle};
 use super::{CachedStore, Inner};
 use crate::{
     observe,
-    store::{Invalidations, KeyStore, StoreError, StoreWatch, Subscription},
+    store::{
+        KeyStore, StoreWatch,
+        bus::{Invalidations, Subscription},
+        error::StoreError,
+    },
 };
 
 /// Between two attempts to subscribe, doubled each time up to the second.

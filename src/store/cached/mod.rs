@@ -10,11 +10,15 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 use self::{listen::Listeners, settings::Settings};
-use super::{KeyStore, Lookup, StoreError, StoreErrorKind, digest_map::MapDigest};
-use crate::{
-    KeyDigest, KeyRecord,
+use super::{
+    KeyStore, Lookup,
     cache::{Answer, Cache, CacheKey, CacheStats, Failure},
+    error::{StoreError, StoreErrorKind},
+};
+use crate::{
+    key::{KeyDigest, KeyRecord},
     observe,
+    runtime::MapDigest,
 };
 
 /// A bounded cache in front of a store, for as many keys as are in use.

@@ -6,11 +6,18 @@ use async_trait::async_trait;
 
 use super::{CachedStore, Inner};
 use crate::{
-    EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, Timestamp,
-    UsageCount, UsageQuery,
+    clock::Timestamp,
+    key::{
+        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
+        UsageCount, UsageQuery,
+    },
     store::{
-        Balances, Changes, KeyRepository, KeyUpdate, KeyUse, ListQuery, Page, Plan, RequestRecord,
-        Selection, StoreError, Update, selection::noted::Digests,
+        balances::Balances,
+        error::StoreError,
+        list::{ListQuery, Page},
+        repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update},
+        requests::RequestRecord,
+        selection::{Plan, Selection, noted::Digests},
     },
 };
 

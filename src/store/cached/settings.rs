@@ -4,8 +4,8 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::CachedStore;
 use crate::{
-    Clock, cache,
-    store::{Invalidations, KeyStore},
+    clock::Clock,
+    store::{KeyStore, bus::Invalidations, cache},
 };
 
 #[derive(Clone)]

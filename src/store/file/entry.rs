@@ -15,10 +15,9 @@ use super::{
     value::{Digest, Network, Time, times_as_text},
 };
 use crate::{
-    KeyDigest, KeyId, KeyRecord, Metadata, OwnerId, Timestamp,
-    clock::End,
-    manage::validate,
-    store::digest_map::{DigestMap, MapDigest},
+    clock::{End, Timestamp},
+    key::{KeyDigest, KeyId, KeyRecord, Metadata, OwnerId, validate},
+    runtime::{DigestMap, MapDigest},
 };
 
 /// The fields of a key, and what each must be.

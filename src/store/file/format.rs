@@ -10,7 +10,7 @@ use super::{
     entry::{File, Place},
     error::{Fault, FileErrorKind, Position},
 };
-use crate::{KeyRecord, Timestamp};
+use crate::{clock::Timestamp, key::KeyRecord};
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug)]

@@ -14,11 +14,16 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::{
-    FileError, FileErrorKind, FileStatus, error::Fault, format::Format, watch::DEFAULT_INTERVAL,
+    FileStatus,
+    error::{Fault, FileError, FileErrorKind},
+    format::Format,
+    watch::DEFAULT_INTERVAL,
 };
 use crate::{
-    Clock, KeyDigest, KeyRecord, SystemClock, observe,
-    store::digest_map::{DigestMap, MapDigest},
+    clock::{Clock, SystemClock},
+    key::{KeyDigest, KeyRecord},
+    observe,
+    runtime::{DigestMap, MapDigest},
 };
 
 const MAX_BYTES: u64 = 16 * 1024 * 1024;

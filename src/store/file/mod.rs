@@ -11,11 +11,13 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-pub use error::{FileError, FileErrorKind};
-use keys::Keys;
-
-use super::{KeyStore, Lookup, StoreError};
-use crate::{KeyDigest, KeyRecord, Timestamp};
+pub use self::error::{FileError, FileErrorKind};
+use self::keys::Keys;
+use super::{KeyStore, Lookup, error::StoreError};
+use crate::{
+    clock::Timestamp,
+    key::{KeyDigest, KeyRecord},
+};
 
 /// Keys from a file, for a service with a handful of them. The file is read again when it changes.
 ///

@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::KeyDigest;
+use crate::key::KeyDigest;
 
 /// In metadata, which are JSON, TOML's times are texts. They come as tables of one field.
 pub(super) fn times_as_text(value: &mut Value) {

@@ -2,18 +2,12 @@
 
 use std::time::Duration;
 
-use sqlx::{
-    MySql, MySqlConnection,
-    error::{DatabaseError, ErrorKind},
-    mysql::{MySqlDatabaseError, MySqlQueryResult},
-    pool::PoolConnection,
-};
-
 use super::{schema, statements};
 use crate::{
-    ConfigError, OwnerId,
+    error::ConfigError,
+    key::OwnerId,
     store::{
-        StoreError, StoreErrorKind,
+        error::{StoreError, StoreErrorKind},
         sql::{
             Call, Calls, Dialect, LockStatements, OwnerLocks, Statements,
             loan::answer,
@@ -22,6 +16,12 @@ use crate::{
         },
         url,
     },
+};
+use sqlx::{
+    MySql, MySqlConnection,
+    error::{DatabaseError, ErrorKind},
+    mysql::{MySqlDatabaseError, MySqlQueryResult},
+    pool::PoolConnection,
 };
 
 fn database_error(error: &sqlx::Error) -> Option<&MySqlDatabaseError> {

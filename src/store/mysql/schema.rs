@@ -9,7 +9,7 @@ use sqlx::{MySql, MySqlConnection};
 
 use super::dialect::{DUP_FIELDNAME, NO_SUCH_TABLE, number};
 use crate::store::{
-    StoreError,
+    error::StoreError,
     sql::{
         Call, Calls, Dialect,
         schema::{Migration, Schema, bookkeeping_call, now, refuse_foreign, version},

@@ -169,9 +169,9 @@ fn filters(table: &str) -> Filters {
 mod tests {
     use sqlx::{AssertSqlSafe, MySql, MySqlConnection, Row};
 
+    use super::MySqlStore;
     use super::*;
     use crate::store::{
-        MySqlStore,
         servers::{Database, Server},
         sql::queries,
     };

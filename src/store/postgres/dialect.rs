@@ -10,9 +10,9 @@ use sqlx::{
 
 use super::statements;
 use crate::{
-    ConfigError,
+    error::ConfigError,
     store::{
-        StoreError, StoreErrorKind,
+        error::{StoreError, StoreErrorKind},
         sql::{
             Call, Calls, Dialect, LockStatements, OwnerLocks, Statements, Value,
             loan::answer,

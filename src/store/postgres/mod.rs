@@ -7,11 +7,12 @@ mod statements;
 use sqlx::{PgPool, Postgres};
 
 use super::{
-    ConnectError, StoreError,
+    connect::ConnectError,
+    error::StoreError,
     sql::{DEFAULT_TABLE, SqlStore, repository, table_name},
     url,
 };
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// Keys in a PostgreSQL database, version 13 or later: one that the application has already, or
 /// one of their own. Any number of nodes can share it.

@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, Postgres};
 
 use crate::store::{
-    StoreError,
+    error::StoreError,
     sql::{
         Call, Calls, Dialect,
         schema::{Migration, Schema},

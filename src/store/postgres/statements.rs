@@ -206,8 +206,8 @@ fn filters(table: &str) -> Filters {
 mod tests {
     use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlStr};
 
+    use super::PostgresStore;
     use crate::store::{
-        PostgresStore,
         servers::{Database, Server},
         sql::queries,
     };

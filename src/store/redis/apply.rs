@@ -6,10 +6,14 @@ use tokio::time::{Instant, sleep};
 
 use super::{BATCH, RedisStore, balance, count, millis, record, request, unexpected};
 use crate::{
-    KeyId, KeyRecord,
+    key::{KeyId, KeyRecord},
     store::{
-        BalanceUpdate, Changes, KeyUpdate, ListQuery, OwnerBound, Plan, Selection, StoreError,
-        StoreErrorKind, Update,
+        balances::BalanceUpdate,
+        error::{StoreError, StoreErrorKind},
+        list::ListQuery,
+        owner_bound::OwnerBound,
+        repository::{Changes, KeyUpdate, Update},
+        selection::{Plan, Selection},
     },
 };
 

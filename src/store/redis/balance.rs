@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::record::{Fields, Unreadable, object};
-use crate::Balance;
+use crate::key::Balance;
 
 pub(super) fn write(balance: &Balance) -> String {
     let count = |count: u64| Some(Value::from(count.to_string()));

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::{BATCH, RedisStore};
 use crate::{
-    KeyDigest, KeyId, KeyRecord,
-    store::{ListQuery, Page, StoreError},
+    key::{KeyDigest, KeyId, KeyRecord},
+    store::{
+        error::StoreError,
+        list::{ListQuery, Page},
+    },
 };
 
 /// A sorted set with the ids of all keys that a list may contain.

@@ -14,9 +14,11 @@ use std::{fmt, sync::Arc};
 use redis::FromRedisValue;
 
 use self::script::{Keys, Scripts};
-use super::StoreError;
+use super::error::StoreError;
 use crate::{
-    ConfigError, KeyRecord, Timestamp,
+    clock::Timestamp,
+    error::ConfigError,
+    key::KeyRecord,
     redis::{Client, Link, Script, check_prefix},
 };
 

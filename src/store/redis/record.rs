@@ -10,8 +10,12 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use crate::{
-    Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Needs, OwnerId, Rotation, Scopes,
-    Text, Timestamp,
+    clock::Timestamp,
+    key::{
+        Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Needs, OwnerId, Rotation,
+        Scopes,
+    },
+    text::Text,
 };
 
 pub(super) fn write(record: &KeyRecord) -> String {

@@ -10,11 +10,19 @@ use async_trait::async_trait;
 
 use super::{BATCH, RedisStore, balance, count, millis, request, unexpected};
 use crate::{
-    HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, Timestamp, UsageCount,
-    UsageOutcome, UsageQuery,
+    clock::Timestamp,
+    key::{
+        HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, UsageCount, UsageOutcome,
+        UsageQuery,
+    },
     store::{
-        Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Page, Plan, RequestRecord,
-        Selection, StoreError, Update, requests::KEPT,
+        KeyStore,
+        balances::Balances,
+        error::StoreError,
+        list::{ListQuery, Page},
+        repository::{Changes, KeyRepository, KeyUse, Update},
+        requests::{KEPT, RequestRecord},
+        selection::{Plan, Selection},
     },
 };
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::record::{Fields, Unreadable, object};
-use crate::{KeyDigest, store::RequestRecord};
+use crate::{key::KeyDigest, store::requests::RequestRecord};
 
 pub(super) fn write(request: &RequestRecord) -> String {
     let text = |text: &str| Some(Value::from(text));
@@ -33,6 +33,6 @@ pub(super) fn read(json: &str) -> Result<RequestRecord, Unreadable> {
 }
 
 /// Where it is kept.
-pub(super) fn field(line: crate::KeyId, request: &KeyDigest) -> String {
+pub(super) fn field(line: crate::key::KeyId, request: &KeyDigest) -> String {
     format!("{line}:{}", request.to_hex())
 }

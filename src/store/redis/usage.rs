@@ -1,7 +1,11 @@
 //! Usage: what is counted by the hour, and how it is read without keeping others waiting.
 
 use super::{RedisStore, count, millis};
-use crate::{HourlyUsage, KeyId, OwnerId, Timestamp, UsageOutcome, UsageQuery, store::StoreError};
+use crate::{
+    clock::Timestamp,
+    key::{HourlyUsage, KeyId, OwnerId, UsageOutcome, UsageQuery},
+    store::error::StoreError,
+};
 
 /// Hours of lines that one run of a script reads or forgets: Redis does nothing else meanwhile.
 const BATCH: usize = 500;

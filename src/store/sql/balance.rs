@@ -5,14 +5,20 @@ use std::collections::BTreeSet;
 use sqlx::{ColumnIndex, Decode, Type};
 
 use super::{
-    Call, Dialect, Loan, SqlStore, Value,
-    loan::answer,
+    call::{Call, Value},
+    dialect::Dialect,
+    loan::{Loan, answer},
     row::{array, count, from_json, hex, json, unsigned},
-    store::insert_all,
+    store::{SqlStore, insert_all},
 };
 use crate::{
-    Balance, KeyId, Timestamp,
-    store::{BalanceUpdate, Balances, StoreError, Update},
+    clock::Timestamp,
+    key::{Balance, KeyId},
+    store::{
+        balances::{BalanceUpdate, Balances},
+        error::StoreError,
+        repository::Update,
+    },
 };
 
 /// The columns that an update of a balance writes, in the order of [`values`].

@@ -6,7 +6,11 @@ use sqlx::{
 };
 
 use super::{balance, event, requests, row, usage};
-use crate::{KeyEvent, KeyRecord, LineUsage, Timestamp, UsageCount, store::RequestRecord};
+use crate::{
+    clock::Timestamp,
+    key::{KeyEvent, KeyRecord, LineUsage, UsageCount},
+    store::requests::RequestRecord,
+};
 
 /// A value to bind.
 #[derive(Clone)]

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 
-use super::{Calls, LockStatements, OwnerLocks, Statements};
-use crate::{OwnerId, store::StoreError};
+use super::{
+    call::Calls,
+    owner_lock::OwnerLocks,
+    statements::{LockStatements, Statements},
+};
+use crate::{key::OwnerId, store::error::StoreError};
 
 /// How a database differs from the others.
 pub(in crate::store) trait Dialect: Calls {

@@ -5,10 +5,13 @@ use std::net::IpAddr;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::{
-    Value,
+    call::Value,
     row::{address, array, id, unreadable},
 };
-use crate::{EventId, KeyAction, KeyEvent, KeyId, OwnerId, Timestamp};
+use crate::{
+    clock::Timestamp,
+    key::{EventId, KeyAction, KeyEvent, KeyId, OwnerId},
+};
 
 /// Every column of an event, in the order of [`values`].
 pub(in crate::store) const EVENT: [&str; 8] =

@@ -2,10 +2,15 @@
 
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
-use super::{Call, Dialect, Value, row};
+use super::{
+    call::{Call, Value},
+    dialect::Dialect,
+    row,
+};
 use crate::{
-    EventId, EventQuery, KeyId, KeyStatus, OwnerId, Scope, Timestamp, UsageQuery,
-    store::{ListQuery, OwnerBound, Selection},
+    clock::Timestamp,
+    key::{EventId, EventQuery, KeyId, KeyStatus, OwnerId, Scope, UsageQuery},
+    store::{list::ListQuery, owner_bound::OwnerBound, selection::Selection},
 };
 
 /// The parts of statements. All question marks in a part stand for the same value.
@@ -250,7 +255,7 @@ impl Filters {
 #[cfg(test)]
 pub(in crate::store) mod queries {
     use super::*;
-    use crate::KeyDigest;
+    use crate::key::KeyDigest;
 
     /// All keys, those of an owner, by request, those with a slow hash, and those of a lineage.
     pub(in crate::store) fn of_keys() -> [ListQuery; 5] {

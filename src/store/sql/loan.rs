@@ -9,7 +9,7 @@ use std::{
 use sqlx::{Pool, pool::PoolConnection};
 use tokio::time::timeout;
 
-use super::Dialect;
+use super::dialect::Dialect;
 
 /// A connection on loan. It is given back as its [`Dialect`] wants it.
 ///

@@ -9,10 +9,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Dialect, Loan, SqlStore, Statements};
+use super::{dialect::Dialect, loan::Loan, statements::Statements, store::SqlStore};
 use crate::{
-    OwnerId,
-    store::{Changes, Selection},
+    key::OwnerId,
+    store::{repository::Changes, selection::Selection},
 };
 
 /// The locks that a transaction takes before it reads or writes.
@@ -70,7 +70,11 @@ impl<DB: Dialect> SqlStore<DB> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{KeyDigest, KeyId, KeyRecord, Timestamp, store::OwnerBound};
+    use crate::{
+        clock::Timestamp,
+        key::{KeyDigest, KeyId, KeyRecord},
+        store::owner_bound::OwnerBound,
+    };
 
     #[test]
     fn changes_share_the_locks_of_their_owners_unless_they_are_bound() {

@@ -9,8 +9,8 @@ use sqlx::{
 };
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{Dialect, SqlStore, loan::within, row, standby};
-use crate::{ConfigError, store::StoreError};
+use super::{dialect::Dialect, loan::within, row, standby, store::SqlStore};
+use crate::{error::ConfigError, store::error::StoreError};
 
 /// How long a caller waits for a connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);

@@ -11,8 +11,8 @@ macro_rules! repository {
 
             async fn find(
                 &self,
-                digest: &crate::KeyDigest,
-            ) -> Result<Option<std::sync::Arc<crate::KeyRecord>>, crate::store::StoreError> {
+                digest: &crate::key::KeyDigest,
+            ) -> Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError> {
                 self.0.find(digest).await
             }
         }
@@ -40,8 +40,8 @@ macro_rules! repository {
 
             async fn get(
                 &self,
-                id: crate::KeyId,
-            ) -> Result<Option<std::sync::Arc<crate::KeyRecord>>, crate::store::StoreError> {
+                id: crate::key::KeyId,
+            ) -> Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError> {
                 self.0.get(id).await
             }
 
@@ -61,59 +61,59 @@ macro_rules! repository {
 
             async fn purge(
                 &self,
-                before: crate::Timestamp,
-                owner: Option<&crate::OwnerId>,
+                before: crate::clock::Timestamp,
+                owner: Option<&crate::key::OwnerId>,
             ) -> Result<u64, crate::store::StoreError> {
                 self.0.purge(before, owner).await
             }
 
             async fn events(
                 &self,
-                query: &crate::EventQuery,
-            ) -> Result<crate::EventPage, crate::store::StoreError> {
+                query: &crate::key::EventQuery,
+            ) -> Result<crate::key::EventPage, crate::store::StoreError> {
                 self.0.events(query).await
             }
 
             async fn balances(
                 &self,
-                lines: &[crate::KeyId],
+                lines: &[crate::key::KeyId],
             ) -> Result<crate::store::Balances, crate::store::StoreError> {
                 self.0.balances(lines).await
             }
 
             async fn request(
                 &self,
-                line: crate::KeyId,
-                request: &crate::KeyDigest,
+                line: crate::key::KeyId,
+                request: &crate::key::KeyDigest,
             ) -> Result<Option<crate::store::RequestRecord>, crate::store::StoreError> {
                 self.0.request(line, request).await
             }
 
             async fn record_usage(
                 &self,
-                usage: &[crate::HourlyUsage],
+                usage: &[crate::key::HourlyUsage],
             ) -> Result<(), crate::store::StoreError> {
                 self.0.record_usage(usage).await
             }
 
             async fn usage(
                 &self,
-                query: &crate::UsageQuery,
-            ) -> Result<Vec<crate::UsageCount>, crate::store::StoreError> {
+                query: &crate::key::UsageQuery,
+            ) -> Result<Vec<crate::key::UsageCount>, crate::store::StoreError> {
                 self.0.usage(query).await
             }
 
             async fn busiest(
                 &self,
-                query: &crate::UsageQuery,
+                query: &crate::key::UsageQuery,
                 limit: usize,
-            ) -> Result<Vec<crate::LineUsage>, crate::store::StoreError> {
+            ) -> Result<Vec<crate::key::LineUsage>, crate::store::StoreError> {
                 self.0.busiest(query, limit).await
             }
 
             async fn forget_usage(
                 &self,
-                before: crate::Timestamp,
+                before: crate::clock::Timestamp,
             ) -> Result<u64, crate::store::StoreError> {
                 self.0.forget_usage(before).await
             }

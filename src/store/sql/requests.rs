@@ -3,14 +3,20 @@
 use sqlx::{ColumnIndex, Decode, Type};
 
 use super::{
-    Call, Dialect, Loan, SqlStore, Value,
-    loan::answer,
+    call::{Call, Value},
+    dialect::Dialect,
+    loan::{Loan, answer},
     row::{array, count, id, unsigned},
-    store::insert_all,
+    store::{SqlStore, insert_all},
 };
 use crate::{
-    KeyDigest, KeyId, Timestamp,
-    store::{RequestRecord, StoreError, Update, requests::KEPT},
+    clock::Timestamp,
+    key::{KeyDigest, KeyId},
+    store::{
+        error::StoreError,
+        repository::Update,
+        requests::{KEPT, RequestRecord},
+    },
 };
 
 /// Every column but `at`, in the order of [`values`].

@@ -6,11 +6,14 @@ use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
-use super::Value;
+use super::call::Value;
 use crate::{
-    Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Needs, OwnerId, Rotation,
-    Timestamp,
-    store::{KeyUse, StoreError, StoreErrorKind},
+    clock::Timestamp,
+    key::{Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Needs, OwnerId, Rotation},
+    store::{
+        error::{StoreError, StoreErrorKind},
+        repository::KeyUse,
+    },
 };
 
 /// The columns that an update writes, in the order of [`changing`].

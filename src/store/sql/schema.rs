@@ -5,8 +5,11 @@
 
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
-use super::{Call, Dialect};
-use crate::{Clock, SystemClock, Timestamp, store::StoreError};
+use super::{call::Call, dialect::Dialect};
+use crate::{
+    clock::{Clock, SystemClock, Timestamp},
+    store::error::StoreError,
+};
 
 /// What leads from one version to the next.
 pub(in crate::store) struct Migration {

@@ -3,14 +3,20 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Call, Dialect, Loan, OwnerLocks, SqlStore, Value,
-    loan::answer,
+    call::{Call, Value},
+    dialect::Dialect,
+    loan::{Loan, answer},
+    owner_lock::OwnerLocks,
     row::{hex, json},
-    store::{Failed, Work},
+    store::{Failed, SqlStore, Work},
 };
 use crate::{
-    KeyId, KeyRecord,
-    store::{Plan, Selection, StoreError, Update, selection::planned},
+    key::{KeyId, KeyRecord},
+    store::{
+        error::StoreError,
+        repository::Update,
+        selection::{Plan, Selection, planned},
+    },
 };
 
 /// Keys that one statement reads.

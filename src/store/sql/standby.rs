@@ -10,10 +10,10 @@ use std::{
 use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 
 use super::{
-    Call,
+    call::Call,
     loan::within,
     remote::{FRESH, PATIENCE, Server},
-    statement,
+    statements::statement,
 };
 
 /// Has a pool give out no connection to a standby.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-use super::Filters;
-use crate::ConfigError;
+use super::filter::Filters;
+use crate::error::ConfigError;
 
 pub(in crate::store) const DEFAULT_TABLE: &str = "api_keys";
 

@@ -6,15 +6,24 @@ use sqlx::Pool;
 use tokio::time::sleep;
 
 use super::{
-    Call, DEFAULT_TABLE, Dialect, Inserts, Loan, OwnerLocks, Statements, Value, event,
-    loan::{answer, within},
-    row, table_name,
+    call::{Call, Value},
+    dialect::Dialect,
+    event,
+    loan::{Loan, answer, within},
+    owner_lock::OwnerLocks,
+    row,
+    statements::{DEFAULT_TABLE, Inserts, Statements, table_name},
 };
 use crate::{
-    ConfigError, EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId, Timestamp,
+    clock::Timestamp,
+    error::ConfigError,
+    key::{EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId},
     store::{
-        Changes, KeyUpdate, KeyUse, ListQuery, OwnerBound, Page, Plan, Selection, StoreError,
-        Update,
+        error::StoreError,
+        list::{ListQuery, Page},
+        owner_bound::OwnerBound,
+        repository::{Changes, KeyUpdate, KeyUse, Update},
+        selection::{Plan, Selection},
     },
 };
 

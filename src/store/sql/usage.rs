@@ -6,12 +6,15 @@ use serde_json::Value as Json;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::{
-    Call, Dialect, SqlStore, Value,
+    call::{Call, Value},
+    dialect::Dialect,
     row::{array, count, hex, json, unreadable, unsigned},
+    store::SqlStore,
 };
 use crate::{
-    HourlyUsage, KeyId, LineUsage, OwnerId, Timestamp, UsageCount, UsageOutcome, UsageQuery,
-    store::StoreError,
+    clock::Timestamp,
+    key::{HourlyUsage, KeyId, LineUsage, OwnerId, UsageCount, UsageOutcome, UsageQuery},
+    store::error::StoreError,
 };
 
 /// The counts as `[["<line in hex>", hour, "<outcome>", count, "<owner>"], …]`, without the last

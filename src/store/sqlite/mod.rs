@@ -18,12 +18,14 @@ use tokio::{
 
 use self::watch::Watch;
 use super::{
-    StoreError, StoreErrorKind, StoreWatch, sql,
+    StoreWatch,
+    error::{StoreError, StoreErrorKind},
     sql::{
-        Calls, Dialect, Loan, LockStatements, OwnerLocks, SqlStore, Statements, repository, row,
+        self, Calls, Dialect, Loan, LockStatements, OwnerLocks, SqlStore, Statements, repository,
+        row,
     },
 };
-use crate::ConfigError;
+use crate::error::ConfigError;
 
 /// Keys in a SQLite database: on one machine, in a file that needs no server.
 ///

@@ -4,7 +4,7 @@ use sqlx::{Sqlite, SqliteConnection};
 
 use super::store_error;
 use crate::store::{
-    StoreError,
+    error::StoreError,
     sql::{
         Call, Calls,
         schema::{Migration, Schema},

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 use tokio::time::sleep;
 
-use super::{StoreError, store_error};
-use crate::store::StoreWatch;
+use super::store_error;
+use crate::store::{StoreWatch, error::StoreError};
 
 /// Between two looks. Each is one pragma, which reads a number that all processes share.
 const EVERY: Duration = Duration::from_millis(100);

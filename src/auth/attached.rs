@@ -1,0 +1,129 @@
+//! What the layers leave in a request's extensions beside an [`AuthenticatedKey`], and which layer
+//! left it.
+//!
+//! An identity belongs to the layer that judged it. Each [`ApiKeyLayer`](crate::ApiKeyLayer)
+//! therefore begins with what it found out itself: [`attach_key`] and [`attach_no_key`] are the
+//! only two ways in, and each removes everything that a layer further out has attached.
+
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use http::Extensions;
+
+use super::authenticated::AuthenticatedKey;
+use crate::key::KeyId;
+
+/// Tells the layers of a process apart. Clones share it until one of them is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LayerId(u64);
+
+impl LayerId {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What stands beside an identity, or in its place. One type for both, so that a layer removes
+/// all of it in one step.
+#[derive(Clone, Debug)]
+enum Attachment {
+    NoKey(NoKey),
+    Owners(Owners),
+}
+
+/// A layer let the request in without an identity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoKey {
+    #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "a guard compares it"))]
+    pub(crate) layer: LayerId,
+    /// Let in as a CORS preflight, and for no other reason.
+    pub(crate) is_preflight: bool,
+}
+
+/// The owners of one key. The types are the application's, and extensions are found by type alone:
+/// under one type of ours they can be removed without knowing theirs.
+#[derive(Clone, Debug)]
+struct Owners {
+    layer: LayerId,
+    key: KeyId,
+    /// Nearly always the only one.
+    first: AnyOwner,
+    /// Of further types, where several layers resolve owners.
+    others: Vec<AnyOwner>,
+}
+
+type AnyOwner = Arc<dyn Any + Send + Sync>;
+
+/// Attaches the identity that a layer has found out, in place of what a layer further out attached.
+#[inline]
+pub(crate) fn attach_key(extensions: &mut Extensions, key: AuthenticatedKey) {
+    extensions.insert(key);
+    // Looking is cheaper than removing, and there is nothing unless layers stand inside each other.
+    if extensions.get::<Attachment>().is_some() {
+        extensions.remove::<Attachment>();
+    }
+}
+
+/// Notes that a layer let the request in without an identity, in place of what a layer further out
+/// attached.
+pub(crate) fn attach_no_key(extensions: &mut Extensions, no_key: NoKey) {
+    extensions.remove::<AuthenticatedKey>();
+    extensions.insert(Attachment::NoKey(no_key));
+}
+
+/// Whether a layer let the request in without an identity.
+pub(crate) fn no_key(extensions: &Extensions) -> Option<NoKey> {
+    match extensions.get::<Attachment>()? {
+        Attachment::NoKey(no_key) => Some(*no_key),
+        Attachment::Owners(_) => None,
+    }
+}
+
+/// Attaches an owner of the attached key, in place of another owner of the same type.
+pub(crate) fn attach_owner<T: Send + Sync + 'static>(extensions: &mut Extensions, owner: Arc<T>) {
+    let Some(key) = extensions.get::<AuthenticatedKey>() else { return };
+    let (layer, key) = (key.layer(), key.id());
+    match extensions.get_mut::<Attachment>() {
+        Some(Attachment::Owners(owners)) if owners.are_of(layer, key) => owners.put(owner),
+        _ => {
+            let owners = Owners { layer, key, first: owner, others: Vec::new() };
+            extensions.insert(Attachment::Owners(owners));
+        }
+    }
+}
+
+/// The owner of the attached key. One that belongs to another key, or to what another layer
+/// attached, is none.
+pub(crate) fn owner<T: Send + Sync + 'static>(extensions: &Extensions) -> Option<Arc<T>> {
+    let key = extensions.get::<AuthenticatedKey>()?;
+    match extensions.get::<Attachment>()? {
+        Attachment::Owners(owners) if owners.are_of(key.layer(), key.id()) => owners.get(),
+        _ => None,
+    }
+}
+
+impl Owners {
+    fn are_of(&self, layer: LayerId, key: KeyId) -> bool {
+        self.layer == layer && self.key == key
+    }
+
+    fn put<T: Send + Sync + 'static>(&mut self, owner: Arc<T>) {
+        let mut all = std::iter::once(&mut self.first).chain(&mut self.others);
+        match all.find(|other| other.is::<T>()) {
+            Some(slot) => *slot = owner,
+            None => self.others.push(owner),
+        }
+    }
+
+    fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let mut all = std::iter::once(&self.first).chain(&self.others);
+        let owner = all.find(|owner| owner.is::<T>())?;
+        owner.clone().downcast().ok()
+    }
+}

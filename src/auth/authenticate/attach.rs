@@ -1,0 +1,72 @@
+//! 11. Attach.
+
+use http::Request;
+use zeroize::Zeroizing;
+
+use super::Admission;
+use crate::{
+    auth::{
+        attached::{self, NoKey},
+        config::Config,
+        extract::{self, Ours, Precedence},
+    },
+    rejection::GrpcDenials,
+    request::RequestHead,
+};
+
+/// Attaches the identity, in place of what a layer further out attached, and hides or marks the
+/// keys in the request.
+#[inline]
+pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Admission) {
+    if config.renderer.grpc != GrpcDenials::default() {
+        // For the layers further in, whose denials are of the same form.
+        let grpc = config.renderer.grpc.within(request.extensions());
+        request.extensions_mut().insert(grpc);
+    }
+    match admission {
+        Admission::PassBy | Admission::Preflight | Admission::Anonymous => {
+            let ours = Ours { formats: &config.formats, judged: None };
+            if config.hide_credentials {
+                extract::hide(&ours, &config.sources, request);
+            } else {
+                extract::mark_ours(&ours, &config.sources, request);
+            }
+            let is_preflight = matches!(admission, Admission::Preflight);
+            let no_key = NoKey { layer: config.id, is_preflight };
+            attached::attach_no_key(request.extensions_mut(), no_key);
+        }
+        Admission::Authenticated { key, source, consumed: _ } => {
+            if let Some(usage) = &config.usage {
+                usage.count_from(key.record(), || config.address(&RequestHead::from(&*request)));
+            }
+            if config.hide_credentials {
+                hide(config, request);
+            } else {
+                mark(config, request, source);
+            }
+            attached::attach_key(request.extensions_mut(), key);
+        }
+    }
+}
+
+/// Takes the key out that the request was judged by, and every other one.
+#[inline(never)]
+fn hide<B>(config: &Config, request: &mut Request<B>) {
+    let head = RequestHead::from(&*request);
+    let judged = extract::find(&config.sources, config.precedence, &head).ok().flatten();
+    let judged = judged.and_then(|judged| judged.with_key(|key| Zeroizing::new(key.to_vec())));
+    let judged = judged.as_ref().map(|key| key.as_slice());
+    extract::hide(&Ours { formats: &config.formats, judged }, &config.sources, request);
+}
+
+/// Marks the header that held the key. Where the first source decided, the others may hold keys,
+/// too.
+#[inline]
+fn mark<B>(config: &Config, request: &mut Request<B>, source: u16) {
+    let headers = request.headers_mut();
+    if config.precedence == Precedence::FirstSource {
+        config.sources.iter().for_each(|source| extract::mark_sensitive(source, headers));
+    } else if let Some(source) = config.sources.get(usize::from(source)) {
+        extract::mark_sensitive(source, headers);
+    }
+}

@@ -1,0 +1,192 @@
+//! [`AuthenticatedKey`]: what handlers learn about the caller.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::{Extensions, Method, Request, Response};
+use http_body_util::Full;
+
+use super::attached::{self, LayerId, NoKey};
+use crate::{
+    clock::Timestamp,
+    key::{KeyId, KeyRecord, Metadata, OwnerId, RejectionKind, Scopes},
+    observe,
+    rejection::{Rejection, respond_plainly, respond_with_mistake},
+    request::RequestHead,
+};
+
+/// The key that a request came in with, in the request's extensions.
+///
+/// A clone is one reference count. It shares the record with the store, so it shows the key as it
+/// was when the request was let in.
+///
+/// It belongs to the layer that judged it: where one [`ApiKeyLayer`](crate::ApiKeyLayer) stands
+/// inside another, a request has the identity that the inner one found out, and none if the inner
+/// one let it in without.
+///
+/// ```
+/// use http::Request;
+/// use tower_api_key::AuthenticatedKey;
+///
+/// fn caller<B>(request: &Request<B>) -> String {
+///     match request.extensions().get::<AuthenticatedKey>() {
+///         Some(key) => format!("{} ({})", key.name(), key.id()),
+///         None => "somebody without a key".to_owned(),
+///     }
+/// }
+/// # caller(&Request::new(()));
+/// ```
+#[derive(Clone)]
+pub struct AuthenticatedKey {
+    record: Arc<KeyRecord>,
+    /// The layer that judged it.
+    layer: LayerId,
+}
+
+impl AuthenticatedKey {
+    #[inline]
+    pub(crate) fn new(record: Arc<KeyRecord>, layer: LayerId) -> Self {
+        Self { record, layer }
+    }
+
+    pub(crate) fn layer(&self) -> LayerId {
+        self.layer
+    }
+
+    /// The public name of the key, safe to log.
+    pub fn id(&self) -> KeyId {
+        self.record.id
+    }
+
+    /// What the key is for, in its owner's words.
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
+    /// Who the key belongs to.
+    pub fn owner(&self) -> Option<&OwnerId> {
+        self.record.owner.as_ref()
+    }
+
+    /// What the key may do.
+    pub fn scopes(&self) -> &Scopes {
+        &self.record.scopes
+    }
+
+    /// The application's own data about the key.
+    pub fn metadata(&self) -> &Metadata {
+        &self.record.details.metadata
+    }
+
+    /// When the key expires.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.record.expires_at
+    }
+
+    /// The whole record.
+    pub fn record(&self) -> &Arc<KeyRecord> {
+        &self.record
+    }
+}
+
+impl AsRef<KeyRecord> for AuthenticatedKey {
+    fn as_ref(&self) -> &KeyRecord {
+        &self.record
+    }
+}
+
+impl fmt::Debug for AuthenticatedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticatedKey")
+            .field("id", &self.record.id)
+            .field("name", &self.record.name)
+            .field("owner", &self.record.owner)
+            .field("scopes", &self.record.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a request has no identity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Absence {
+    /// It passed a layer without one.
+    NoKey(NoKey),
+    /// There is no layer outside. A mistake in the program, so it is answered with what to do.
+    NoLayer,
+    /// The same of the layer that resolves owners.
+    #[cfg(feature = "axum")]
+    NoOwnerLayer,
+    /// Another layer than the one that is asked about has judged it. A mistake in the program, too.
+    #[cfg(feature = "axum")]
+    OtherLayer,
+}
+
+/// The identity that a layer attached.
+pub(crate) fn require(extensions: &Extensions) -> Result<&AuthenticatedKey, Absence> {
+    match extensions.get::<AuthenticatedKey>() {
+        Some(key) => Ok(key),
+        None => Err(attached::no_key(extensions).map_or(Absence::NoLayer, Absence::NoKey)),
+    }
+}
+
+/// The identity that this very layer attached.
+#[cfg(feature = "axum")]
+pub(crate) fn require_from(
+    layer: LayerId,
+    extensions: &Extensions,
+) -> Result<&AuthenticatedKey, Absence> {
+    match require(extensions) {
+        Ok(key) if key.layer != layer => Err(Absence::OtherLayer),
+        Err(Absence::NoKey(no_key)) if no_key.layer != layer => Err(Absence::OtherLayer),
+        other => other,
+    }
+}
+
+/// For layers inside: the identity, or nothing for a request that goes on without one. That is a
+/// CORS preflight, which the layer outside let in as that, and every other request without an
+/// identity if this layer was told so.
+pub(crate) fn require_unless<B>(
+    allow_anonymous: bool,
+    request: &Request<B>,
+) -> Result<Option<&AuthenticatedKey>, Absence> {
+    match require(request.extensions()) {
+        Ok(key) => Ok(Some(key)),
+        Err(Absence::NoKey(no_key))
+            if allow_anonymous
+                // A layer in between may have put another method in its place.
+                || (no_key.is_preflight && request.method() == Method::OPTIONS) =>
+        {
+            Ok(None)
+        }
+        Err(absence) => Err(absence),
+    }
+}
+
+impl Absence {
+    /// The response to a request that needs an identity.
+    pub(crate) fn response(self, request: &RequestHead<'_>) -> Response<Full<Bytes>> {
+        let what_to_do = match self {
+            Self::NoKey(_) => {
+                let rejection = Rejection::new(RejectionKind::Missing);
+                observe::denied(&rejection);
+                return respond_plainly(rejection, Some(request));
+            }
+            Self::NoLayer => {
+                "No identity in this request: add `tower_api_key::ApiKeyLayer` outside this \
+                 route, with `Router::layer` or `ServiceBuilder::layer`.\n"
+            }
+            #[cfg(feature = "axum")]
+            Self::NoOwnerLayer => {
+                "No owner of this type in this request: add `tower_api_key::OwnerLayer` outside \
+                 this route and inside `ApiKeyLayer`, with `Router::layer` or \
+                 `ServiceBuilder::layer`.\n"
+            }
+            #[cfg(feature = "axum")]
+            Self::OtherLayer => {
+                "The identity in this request is that of another layer than the guard's: take \
+                 `tower_api_key::ApiKeyLayer` out of `Guard::with_layer`.\n"
+            }
+        };
+        respond_with_mistake(what_to_do, request)
+    }
+}

@@ -1,0 +1,181 @@
+//! [`Config`]: what a layer and its services share, and [`RequestHead`], what hooks see.
+
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use http::HeaderValue;
+
+use super::{
+    attached::LayerId,
+    authenticate::Admission,
+    cache_policy::CacheCare,
+    deprecation::Retirement,
+    extract::{self, Credential, KeySource, Precedence},
+};
+use crate::{
+    clock::Clock,
+    credits::Credits,
+    key::{EventHook, EventId, KeyAction, KeyEvent, KeyFormat, KeyHasher, Needs, RejectionKind},
+    limit::{Consumption, RateLimits},
+    rejection::{Rejection, Renderer},
+    request::{Hook, RequestHead},
+    store::{KeyStore, Upkeep},
+    throttle::FailureThrottle,
+    usage::UsageRecorder,
+};
+
+/// What a layer and its services share.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) id: LayerId,
+    pub(crate) store: Arc<dyn KeyStore>,
+    pub(crate) sources: Vec<KeySource>,
+    pub(crate) precedence: Precedence,
+    pub(crate) formats: Vec<KeyFormat>,
+    pub(crate) hasher: KeyHasher,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) lookup_timeout: Duration,
+    pub(crate) bypass: Option<Hook<bool>>,
+    pub(crate) secure_transport: Option<Hook<bool>>,
+    pub(crate) client_address: Option<Hook<Option<IpAddr>>>,
+    pub(crate) allow_anonymous: bool,
+    pub(crate) hide_credentials: bool,
+    pub(crate) upkeep: Option<Upkeep>,
+    pub(crate) events: Option<EventHook>,
+    #[cfg(feature = "legacy-hashes")]
+    pub(crate) legacy: Option<crate::legacy::LegacyHashes>,
+    pub(crate) throttle: Option<FailureThrottle>,
+    pub(crate) rate_limits: Option<RateLimits>,
+    pub(crate) credits: Option<Credits>,
+    /// What keys may need: what this layer enforces, and what it was told to pass over.
+    pub(crate) enforced: Needs,
+    pub(crate) usage: Option<UsageRecorder>,
+    /// Off when the application looks after caches itself.
+    pub(crate) cache_headers: bool,
+    pub(crate) vary: Option<HeaderValue>,
+    pub(crate) renderer: Renderer,
+    pub(crate) realm: Box<str>,
+}
+
+/// What is done to the response of a request that was let in.
+// Every request carries this, so it is small.
+pub(crate) struct Aftercare {
+    pub(crate) cache: CacheCare,
+    pub(crate) retirement: Option<Retirement>,
+    pub(crate) consumed: Option<Box<Consumption>>,
+}
+
+impl Config {
+    /// What the response to a request that is let in like this needs.
+    #[inline]
+    pub(crate) fn aftercare(&self, admission: &mut Admission) -> Aftercare {
+        let cache =
+            if self.cache_headers { CacheCare::for_admission(admission) } else { CacheCare::None };
+        let (retirement, consumed) = match admission {
+            Admission::Authenticated { key, consumed, .. } => {
+                (Retirement::of(key.record()), consumed.take())
+            }
+            Admission::PassBy | Admission::Preflight | Admission::Anonymous => (None, None),
+        };
+        Aftercare { cache, retirement, consumed }
+    }
+}
+
+impl Config {
+    /// The client's address, where it can be told. A dual-stack socket shows IPv4 clients as
+    /// `::ffff:a.b.c.d`; that is undone here.
+    pub(crate) fn address(&self, request: &RequestHead<'_>) -> Option<IpAddr> {
+        let address = self.client_address.as_ref().and_then(|address| address(request));
+        address.as_ref().map(IpAddr::to_canonical)
+    }
+
+    /// The denial of a caller who has failed too often and has to wait.
+    #[inline]
+    pub(crate) fn throttled(
+        &self,
+        request: &RequestHead<'_>,
+        credential: &Credential<'_>,
+    ) -> Option<Rejection> {
+        match &self.throttle {
+            Some(throttle) if throttle.is_busy() => {
+                self.throttled_by(throttle, request, credential)
+            }
+            _ => None,
+        }
+    }
+
+    #[inline(never)]
+    fn throttled_by(
+        &self,
+        throttle: &FailureThrottle,
+        request: &RequestHead<'_>,
+        credential: &Credential<'_>,
+    ) -> Option<Rejection> {
+        let address = self.address(request)?;
+        let wait = credential.with_key(|key| throttle.must_wait(address, key))??;
+        Some(Rejection::new(RejectionKind::TooManyFailures).with_retry_after(wait))
+    }
+
+    /// Tells everybody of a denial who has to know. Of one that was made inside, the request is
+    /// gone.
+    #[inline]
+    pub(crate) fn denied(&self, rejection: &Rejection, request: Option<&RequestHead<'_>>) {
+        if let Some(hook) = &self.events {
+            self.tell_hook(hook, rejection, request);
+        }
+        if let (Some(usage), Some(record)) = (&self.usage, rejection.record()) {
+            usage.denied(record, rejection.kind());
+        }
+        if let (Some(throttle), Some(request)) = (&self.throttle, request)
+            && FailureThrottle::is_failure(rejection.kind())
+        {
+            self.count_failure(throttle, request);
+        }
+    }
+
+    #[cold]
+    fn count_failure(&self, throttle: &FailureThrottle, request: &RequestHead<'_>) {
+        let credential = extract::find(&self.sources, self.precedence, request);
+        if let (Some(address), Ok(Some(credential))) = (self.address(request), credential) {
+            credential.with_key(|key| throttle.failed(address, key));
+        }
+    }
+
+    #[cold]
+    fn tell_hook(
+        &self,
+        hook: &EventHook,
+        rejection: &Rejection,
+        request: Option<&RequestHead<'_>>,
+    ) {
+        let now = self.clock.now();
+        // Without random bytes there is no name for the event; the denial is in the log.
+        let Ok(id) = EventId::generate(now) else { return };
+        let mut event = KeyEvent::new(id, now, KeyAction::Denied(rejection.kind()));
+        event.key = rejection.key();
+        event.address = request.and_then(|request| self.address(request));
+        hook(&event);
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("sources", &self.sources)
+            .field("precedence", &self.precedence)
+            .field("formats", &self.formats)
+            .field("hasher", &self.hasher)
+            .field("lookup_timeout", &self.lookup_timeout)
+            .field("bypass", &self.bypass.is_some())
+            .field("secure_transport", &self.secure_transport.is_some())
+            .field("client_address", &self.client_address.is_some())
+            .field("allow_anonymous", &self.allow_anonymous)
+            .field("hide_credentials", &self.hide_credentials)
+            .field("throttle", &self.throttle)
+            .field("rate_limits", &self.rate_limits)
+            .field("credits", &self.credits)
+            .field("cache_headers", &self.cache_headers)
+            .field("renderer", &self.renderer)
+            .field("realm", &self.realm)
+            .finish_non_exhaustive()
+    }
+}

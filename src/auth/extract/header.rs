@@ -1,0 +1,55 @@
+//! Keys in headers: a whole value, or what follows a scheme in `Authorization`.
+
+use http::{
+    HeaderMap, HeaderName,
+    header::{AUTHORIZATION, HeaderValue},
+};
+
+use super::{Credential, Found};
+
+#[inline]
+pub(super) fn find<'r>(name: &HeaderName, headers: &'r HeaderMap) -> Found<'r> {
+    find_in(name, headers, |value| Some(value.as_bytes()))
+}
+
+#[inline]
+pub(super) fn find_scheme<'r>(scheme: &str, headers: &'r HeaderMap) -> Found<'r> {
+    find_in(&AUTHORIZATION, headers, |value| of_scheme(scheme, value))
+}
+
+#[inline]
+fn find_in<'r>(
+    name: &HeaderName,
+    headers: &'r HeaderMap,
+    read: impl Fn(&'r HeaderValue) -> Option<&'r [u8]>,
+) -> Found<'r> {
+    // No name has two values in most requests: then the first value is the only one, and the
+    // iterator over all of them is not needed.
+    if headers.len() == headers.keys_len() {
+        return match headers.get(name).and_then(read) {
+            Some(raw) => Found::One(Credential::plain(raw)),
+            None => Found::None,
+        };
+    }
+    let values = headers.get_all(name).iter().filter_map(read);
+    values.map(Credential::plain).fold(Found::None, Found::and)
+}
+
+pub(super) fn each<'r>(
+    name: &HeaderName,
+    headers: &'r HeaderMap,
+    read: impl Fn(&'r HeaderValue) -> Option<&'r [u8]>,
+    found: impl FnMut(Credential<'r>),
+) {
+    headers.get_all(name).iter().filter_map(read).map(Credential::plain).for_each(found);
+}
+
+/// `<scheme> 1*SP <key>`; the scheme compares case-insensitively (RFC 9110 §11.1). Values of
+/// other schemes belong to somebody else. The scheme alone is a credential, and an empty one.
+#[inline]
+pub(super) fn of_scheme<'v>(scheme: &str, value: &'v HeaderValue) -> Option<&'v [u8]> {
+    let (start, rest) = value.as_bytes().split_at_checked(scheme.len())?;
+    let ours = start.eq_ignore_ascii_case(scheme.as_bytes())
+        && rest.first().is_none_or(|separator| *separator == b' ');
+    ours.then(|| rest.trim_ascii_start())
+}

@@ -1,0 +1,161 @@
+//! Taking keys out of a request, and only them: every other byte stays as it was sent.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Uri,
+    header::{AUTHORIZATION, COOKIE, Entry},
+    uri::PathAndQuery,
+};
+
+use super::{Credential, KeySource, SourceKind, cookie, header, query};
+use crate::{
+    key::{self, KeyFormat},
+    request::RequestHead,
+};
+
+/// Which credentials are keys of ours.
+pub(crate) struct Ours<'k> {
+    /// A prefixed format tells by its shape, whoever judged the request. An opaque one has none.
+    pub(crate) formats: &'k [KeyFormat],
+    /// The key that the request was judged by, if it was.
+    pub(crate) judged: Option<&'k [u8]>,
+}
+
+impl Ours<'_> {
+    fn hold(&self, credential: &Credential<'_>) -> bool {
+        // The request is compared with itself here, so the time that it takes tells nothing.
+        let is_ours = |key: &[u8]| self.judged == Some(key) || key::is_prefixed(self.formats, key);
+        credential.with_key(is_ours).unwrap_or(false)
+    }
+}
+
+/// Marks the header that a source reads, so that `Debug` does not print it and HTTP/2 does not put
+/// it into a compression table when the request is forwarded (RFC 7541 §7.1.3).
+#[inline]
+pub(crate) fn mark_sensitive(source: &KeySource, headers: &mut HeaderMap) {
+    let Some(name) = source.header_name() else { return };
+    if headers.len() == headers.keys_len() {
+        if let Some(value) = headers.get_mut(name) {
+            value.set_sensitive(true);
+        }
+    } else if let Entry::Occupied(mut values) = headers.entry(name) {
+        values.iter_mut().for_each(|value| value.set_sensitive(true));
+    }
+}
+
+/// Marks the headers in which a source finds a key of ours.
+pub(crate) fn mark_ours<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut Request<B>) {
+    for source in sources {
+        let mut found = false;
+        source.each(&RequestHead::from(&*request), |credential| found |= ours.hold(&credential));
+        if found {
+            mark_sensitive(source, request.headers_mut());
+        }
+    }
+}
+
+/// Takes out of the request what a source would find that is a key of ours.
+pub(crate) fn hide<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut Request<B>) {
+    for source in sources {
+        match source.kind() {
+            SourceKind::Header(name) => edit(request.headers_mut(), name, |value| {
+                let credential = Credential::plain(value.as_bytes());
+                if ours.hold(&credential) { Edit::Remove } else { Edit::Keep }
+            }),
+            SourceKind::Authorization(scheme) => {
+                edit(request.headers_mut(), &AUTHORIZATION, |value| {
+                    let credential = header::of_scheme(scheme, value).map(Credential::plain);
+                    let is_ours = credential.is_some_and(|credential| ours.hold(&credential));
+                    if is_ours { Edit::Remove } else { Edit::Keep }
+                });
+            }
+            SourceKind::Cookie(name) => {
+                edit(request.headers_mut(), &COOKIE, |line| without_cookies(ours, name, line));
+            }
+            SourceKind::Query(name) => {
+                hide_pairs(ours, name, request.uri_mut());
+                // The same target as the client sent it, which axum keeps for handlers.
+                #[cfg(feature = "axum")]
+                if let Some(original) =
+                    request.extensions_mut().get_mut::<axum::extract::OriginalUri>()
+                {
+                    hide_pairs(ours, name, &mut original.0);
+                }
+            }
+        }
+    }
+}
+
+/// What becomes of a value.
+enum Edit {
+    Keep,
+    Remove,
+    Replace(HeaderValue),
+}
+
+/// Edits the values of `name`. Those that stay keep their order.
+fn edit(headers: &mut HeaderMap, name: &HeaderName, edit: impl Fn(&HeaderValue) -> Edit) {
+    let edits: Vec<Edit> = headers.get_all(name).iter().map(edit).collect();
+    if edits.iter().all(|edit| matches!(edit, Edit::Keep)) {
+        return;
+    }
+    let Entry::Occupied(values) = headers.entry(name) else { return };
+    let (_, values) = values.remove_entry_mult();
+    let edited = values.zip(edits).filter_map(|(value, edit)| match edit {
+        Edit::Keep => Some(value),
+        Edit::Remove => None,
+        Edit::Replace(new) => Some(new),
+    });
+    for value in edited.collect::<Vec<_>>() {
+        headers.append(name, value);
+    }
+}
+
+/// The line without the cookies `name` that hold a key of ours, each with one separator.
+fn without_cookies(ours: &Ours<'_>, name: &str, line: &HeaderValue) -> Edit {
+    let is_ours = |piece: &&[u8]| {
+        cookie::value(name, piece).is_some_and(|value| ours.hold(&Credential::plain(value)))
+    };
+    let mut pieces = line.as_bytes().split(|byte| *byte == b';').peekable();
+    let is_first = pieces.peek().is_some_and(is_ours);
+    let others: Vec<&[u8]> = pieces.filter(|piece| !is_ours(piece)).collect();
+    if others.len() == line.as_bytes().split(|byte| *byte == b';').count() {
+        return Edit::Keep;
+    }
+    if others.is_empty() {
+        return Edit::Remove;
+    }
+    let rest = others.join(&b';');
+    // The space after a `;` belongs to what follows it, and a line starts without one.
+    let rest = if is_first { rest.trim_ascii_start() } else { &rest };
+    match HeaderValue::from_bytes(rest) {
+        Ok(mut rest) => {
+            rest.set_sensitive(line.is_sensitive());
+            Edit::Replace(rest)
+        }
+        Err(_) => Edit::Remove,
+    }
+}
+
+/// Takes the pairs `name` that hold a key of ours out of the query, each with one separator.
+fn hide_pairs(ours: &Ours<'_>, name: &str, uri: &mut Uri) {
+    let Some(query) = uri.query() else { return };
+    let is_ours = |pair: &&str| {
+        query::value(name, pair.as_bytes()).is_some_and(|credential| ours.hold(&credential))
+    };
+    if !query.split('&').any(|pair| is_ours(&pair)) {
+        return;
+    }
+    let others: Vec<&str> = query.split('&').filter(|pair| !is_ours(pair)).collect();
+    let rest = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
+    // Parts of a valid URI in their old order make a valid one; were that not so, an empty query
+    // hides the key as well.
+    let path_and_query = PathAndQuery::try_from(format!("{}{rest}", uri.path()))
+        .or_else(|_| PathAndQuery::try_from(uri.path()));
+    let mut parts = uri.clone().into_parts();
+    if let Ok(path_and_query) = path_and_query {
+        parts.path_and_query = Some(path_and_query);
+        if let Ok(hidden) = Uri::from_parts(parts) {
+            *uri = hidden;
+        }
+    }
+}

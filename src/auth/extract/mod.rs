@@ -1,0 +1,302 @@
+//! Where keys are looked for, and how several of them are told apart.
+
+mod cookie;
+mod cross_site;
+mod header;
+mod hide;
+mod query;
+
+use std::{fmt, mem};
+
+use http::{HeaderName, header::AUTHORIZATION};
+use zeroize::Zeroizing;
+
+use crate::{error::ConfigError, key::RejectionKind, request::RequestHead};
+
+pub(crate) use self::hide::{Ours, hide, mark_ours, mark_sensitive};
+
+/// A place in a request where a key may be.
+///
+/// ```
+/// use tower_api_key::KeySource;
+///
+/// let sources = [
+///     KeySource::header("x-api-key")?,
+///     KeySource::bearer(),
+///     KeySource::scheme("Token")?,
+///     KeySource::cookie("api_key")?,
+/// ];
+/// # let _ = sources;
+/// # Ok::<(), tower_api_key::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySource(SourceKind);
+
+#[derive(Clone, Debug, Eq)]
+pub(crate) enum SourceKind {
+    /// The whole value of a header.
+    Header(HeaderName),
+    /// What follows this scheme in `Authorization`.
+    Authorization(Box<str>),
+    /// The value of a query parameter.
+    Query(Box<str>),
+    /// The value of a cookie.
+    Cookie(Box<str>),
+}
+
+impl PartialEq for SourceKind {
+    /// As requests are read: the case of a scheme does not matter.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(a), Self::Header(b)) => a == b,
+            (Self::Authorization(a), Self::Authorization(b)) => a.eq_ignore_ascii_case(b),
+            (Self::Query(a), Self::Query(b)) | (Self::Cookie(a), Self::Cookie(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl KeySource {
+    /// The whole value of the header `name`, such as `X-API-Key`.
+    ///
+    /// `Authorization` without a scheme can be read like this, but not beside
+    /// [`bearer`](Self::bearer): each of the two would find a credential in the same header.
+    pub fn header(name: &str) -> Result<Self, ConfigError> {
+        HeaderName::from_bytes(name.as_bytes())
+            .map(|name| Self(SourceKind::Header(name)))
+            .map_err(|_| ConfigError::SourceName { family: "header" })
+    }
+
+    /// The whole value of `X-API-Key`, the name most services use.
+    pub fn x_api_key() -> Self {
+        Self(SourceKind::Header(HeaderName::from_static("x-api-key")))
+    }
+
+    /// `Authorization: Bearer <key>` (RFC 6750 §2.1). The scheme's case does not matter.
+    pub fn bearer() -> Self {
+        Self(SourceKind::Authorization("Bearer".into()))
+    }
+
+    /// `Authorization: <scheme> <key>` with another scheme.
+    pub fn scheme(scheme: &str) -> Result<Self, ConfigError> {
+        named(scheme, "scheme", is_token).map(|name| Self(SourceKind::Authorization(name)))
+    }
+
+    /// The query parameter `name`. Percent-encoding is undone, in its name too; `+` stays `+`.
+    ///
+    /// Keys in URLs end up in logs, histories and `Referer` headers. Offer this only where clients
+    /// can do no better, and consider [`hide_credentials`](crate::ApiKeyLayer::hide_credentials). It
+    /// takes a key out of the request's own target. Copies of the target in headers stay as they
+    /// were sent: `Referer`, and what proxies add, such as `X-Forwarded-Uri` and `X-Original-URL`.
+    pub fn query(name: &str) -> Result<Self, ConfigError> {
+        named(name, "query", |name| !name.is_empty()).map(|name| Self(SourceKind::Query(name)))
+    }
+
+    /// The cookie `name`.
+    ///
+    /// Browsers send cookies along with requests that other sites make, so a key in a cookie does
+    /// not count where it may have been another site's idea: with a method that may change
+    /// something (any but `GET`, `HEAD`, `OPTIONS` and `TRACE`) or with `Upgrade`, as of a
+    /// WebSocket. Such a request is let in only if the browser says `Sec-Fetch-Site: same-origin`
+    /// or `none`; a browser that does not say it must name in `Origin` the very host that the
+    /// request goes to. Otherwise it is refused as [`CrossSite`](RejectionKind::CrossSite), before
+    /// the key is looked at. A request with neither header comes from no browser of today, and is
+    /// judged as usual.
+    ///
+    /// Behind a proxy that changes `Host`, the second way finds no match: have the proxy keep it.
+    pub fn cookie(name: &str) -> Result<Self, ConfigError> {
+        named(name, "cookie", is_token).map(|name| Self(SourceKind::Cookie(name)))
+    }
+
+    pub(crate) fn kind(&self) -> &SourceKind {
+        &self.0
+    }
+
+    /// The query parameter that it looks into.
+    #[cfg(feature = "axum")]
+    pub(crate) fn query_parameter(&self) -> Option<&str> {
+        match &self.0 {
+            SourceKind::Query(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The words that OpenAPI has for places, and `authorization`.
+    pub(crate) fn family(&self) -> &'static str {
+        match &self.0 {
+            SourceKind::Header(_) => "header",
+            SourceKind::Authorization(_) => "authorization",
+            SourceKind::Query(_) => "query",
+            SourceKind::Cookie(_) => "cookie",
+        }
+    }
+
+    /// Whether browsers send a credential of this source along by themselves.
+    pub(crate) fn is_ambient(&self) -> bool {
+        matches!(self.0, SourceKind::Cookie(_))
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.0 {
+            SourceKind::Header(name) => Some(name.as_str()),
+            SourceKind::Authorization(_) => None,
+            SourceKind::Query(name) | SourceKind::Cookie(name) => Some(name),
+        }
+    }
+
+    /// The header that responses vary on because of this source.
+    pub(crate) fn header_name(&self) -> Option<&HeaderName> {
+        match &self.0 {
+            SourceKind::Header(name) => Some(name),
+            SourceKind::Authorization(_) => Some(&AUTHORIZATION),
+            SourceKind::Cookie(_) => Some(&http::header::COOKIE),
+            SourceKind::Query(_) => None,
+        }
+    }
+
+    #[inline]
+    fn find<'r>(&self, head: &RequestHead<'r>) -> Found<'r> {
+        match &self.0 {
+            SourceKind::Header(name) => header::find(name, head.headers),
+            SourceKind::Authorization(scheme) => header::find_scheme(scheme, head.headers),
+            SourceKind::Query(_) | SourceKind::Cookie(_) => {
+                let mut found = Found::None;
+                self.each(head, |credential| {
+                    found = mem::replace(&mut found, Found::None).and(credential);
+                });
+                found
+            }
+        }
+    }
+
+    /// Gives all that this source holds to `found`.
+    fn each<'r>(&self, head: &RequestHead<'r>, found: impl FnMut(Credential<'r>)) {
+        let headers = head.headers;
+        match &self.0 {
+            SourceKind::Header(name) => {
+                header::each(name, headers, |value| Some(value.as_bytes()), found);
+            }
+            SourceKind::Authorization(scheme) => {
+                let read = |value| header::of_scheme(scheme, value);
+                header::each(&AUTHORIZATION, headers, read, found);
+            }
+            SourceKind::Query(name) => query::each(name, head.uri, found),
+            SourceKind::Cookie(name) => cookie::each(name, headers, found),
+        }
+    }
+}
+
+fn named(
+    name: &str,
+    family: &'static str,
+    good: impl Fn(&str) -> bool,
+) -> Result<Box<str>, ConfigError> {
+    if good(name) { Ok(name.into()) } else { Err(ConfigError::SourceName { family }) }
+}
+
+/// A token of RFC 9110 §5.6.2: what schemes and cookie names are made of.
+fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+/// What happens when a request holds more than one credential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precedence {
+    /// It is refused as ambiguous. Two credentials mean that somebody is confused or that
+    /// somebody is trying to confuse: two components of the service could each act on another
+    /// one.
+    #[default]
+    RefuseSeveral,
+    /// The first configured source that has one decides alone, even when its key is not valid.
+    ///
+    /// Two credentials within one source are still refused: there is no order among them that
+    /// intermediaries keep.
+    FirstSource,
+}
+
+/// What one source holds.
+pub(crate) enum Found<'r> {
+    None,
+    One(Credential<'r>),
+    Several,
+}
+
+impl<'r> Found<'r> {
+    /// Adds another credential of the same source.
+    fn and(self, credential: Credential<'r>) -> Self {
+        match self {
+            Self::None => Self::One(credential),
+            Self::One(_) | Self::Several => Self::Several,
+        }
+    }
+}
+
+/// A credential as it was sent, and where.
+pub(crate) struct Credential<'r> {
+    raw: &'r [u8],
+    percent_encoded: bool,
+    /// Index of the source among the configured ones; set by [`find`].
+    pub(crate) source: u16,
+}
+
+/// Looks for the one credential in all sources.
+#[inline]
+pub(crate) fn find<'r>(
+    sources: &[KeySource],
+    precedence: Precedence,
+    head: &RequestHead<'r>,
+) -> Result<Option<Credential<'r>>, RejectionKind> {
+    let mut only: Option<Credential<'r>> = None;
+    for (index, source) in sources.iter().enumerate() {
+        match source.find(head) {
+            Found::None => {}
+            Found::Several => return Err(RejectionKind::Ambiguous),
+            Found::One(_) if only.is_some() => return Err(RejectionKind::Ambiguous),
+            Found::One(mut credential) => {
+                credential.source = u16::try_from(index).unwrap_or(u16::MAX);
+                only = Some(credential);
+                if precedence == Precedence::FirstSource {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(only)
+}
+
+/// Whether any source holds a credential, or several.
+pub(crate) fn holds_any(sources: &[KeySource], head: &RequestHead<'_>) -> bool {
+    sources.iter().any(|source| !matches!(source.find(head), Found::None))
+}
+
+impl<'r> Credential<'r> {
+    /// One that stands there as it is.
+    fn plain(raw: &'r [u8]) -> Self {
+        Self { raw, percent_encoded: false, source: 0 }
+    }
+
+    /// Whether another site may have had a browser send this request, with this credential.
+    #[inline]
+    pub(crate) fn is_forced(&self, sources: &[KeySource], request: &RequestHead<'_>) -> bool {
+        sources.get(usize::from(self.source)).is_some_and(KeySource::is_ambient)
+            && cross_site::may_be_forced(request)
+    }
+
+    /// Gives the presented key to `judge`, with percent-encoding undone; the copy that takes is
+    /// wiped. `None` when an escape is not valid.
+    #[inline]
+    pub(crate) fn with_key<T>(&self, judge: impl Fn(&[u8]) -> T) -> Option<T> {
+        if self.percent_encoded {
+            return Some(judge(&Zeroizing::new(query::percent_decode(self.raw)?)));
+        }
+        Some(judge(self.raw))
+    }
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credential(.. in source {})", self.source)
+    }
+}

@@ -1,0 +1,182 @@
+//! [`ResponseFuture`]: waiting for an answer about the key, then for the inner service, or
+//! rejected.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{Either, Full};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{
+    authenticate::{self, Outcome, Waiting},
+    config::{Aftercare, Config},
+    preflights,
+};
+use crate::{observe, rejection::Rejection, request::RequestHead};
+
+pin_project! {
+    /// The response of an [`ApiKeyAuth`](crate::ApiKeyAuth).
+    pub struct ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        state: State<S, B, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, B, F> {
+        // Boxed: a request and a service are large, and few requests wait.
+        Waiting { parked: Option<Box<Parked<S, B>>> },
+        Inner { config: Arc<Config>, after: Aftercare, #[pin] future: F },
+        Rejected { response: Option<Response<Full<Bytes>>> },
+    }
+}
+
+/// A request that waits, with the service that was polled ready for it.
+struct Parked<S, B> {
+    config: Arc<Config>,
+    service: S,
+    request: Request<B>,
+    waiting: Box<Waiting>,
+}
+
+impl<S, B> ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    #[inline]
+    pub(crate) fn admitted(config: Arc<Config>, after: Aftercare, future: S::Future) -> Self {
+        Self { state: State::Inner { config, after, future } }
+    }
+
+    pub(crate) fn waiting(
+        config: Arc<Config>,
+        service: S,
+        request: Request<B>,
+        waiting: Box<Waiting>,
+    ) -> Self {
+        let parked = Parked { config, service, request, waiting };
+        Self { state: State::Waiting { parked: Some(Box::new(parked)) } }
+    }
+
+    pub(crate) fn rejected(
+        config: &Config,
+        mut rejection: Rejection,
+        request: &Request<B>,
+    ) -> Self {
+        let head = RequestHead::from(request);
+        if preflights::is_like_preflight(&head) {
+            rejection = rejection.of_preflight();
+        }
+        observe::denied(&rejection);
+        config.denied(&rejection, Some(&head));
+        let response = config.renderer.respond(rejection, &head);
+        Self { state: State::Rejected { response: Some(response) } }
+    }
+}
+
+impl<S, B, ResBody> Future for ResponseFuture<S, B>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+{
+    type Output = Result<Response<Either<ResBody, Full<Bytes>>>, S::Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match self.as_mut().project().state.project() {
+                StateProjection::Inner { config, after, future } => {
+                    let response = ready!(future.poll(cx))?;
+                    return Poll::Ready(Ok(finish(config, after, response)));
+                }
+                StateProjection::Rejected { response } => {
+                    let response = response.take().expect(POLLED_AFTER_COMPLETION);
+                    return Poll::Ready(Ok(response.map(Either::Right)));
+                }
+                StateProjection::Waiting { parked } => ready!(resume(parked, cx)),
+            };
+            self.set(next);
+        }
+    }
+}
+
+const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion";
+
+/// Goes on once the answer is there. Kept out of `poll`, which most requests pass through
+/// without ever having waited.
+#[cold]
+fn resume<S, B>(
+    slot: &mut Option<Box<Parked<S, B>>>,
+    cx: &mut Context<'_>,
+) -> Poll<ResponseFuture<S, B>>
+where
+    S: Service<Request<B>>,
+{
+    let mut parked = slot.take().expect(POLLED_AFTER_COMPLETION);
+    let Poll::Ready(answer) = parked.waiting.answer.as_mut().poll(cx) else {
+        *slot = Some(parked);
+        return Poll::Pending;
+    };
+    let Parked { config, mut service, mut request, waiting } = *parked;
+    let head = RequestHead::from(&request);
+    Poll::Ready(match authenticate::resume(&config, &head, waiting.attempt, answer) {
+        Outcome::Admit(mut admission) => {
+            let after = config.aftercare(&mut admission);
+            authenticate::attach(&config, &mut request, admission);
+            ResponseFuture::admitted(config, after, service.call(request))
+        }
+        Outcome::Reject(rejection) => ResponseFuture::rejected(&config, rejection, &request),
+        Outcome::Wait(waiting) => ResponseFuture::waiting(config, service, request, waiting),
+    })
+}
+
+/// 12. What the layer does to the inner service's response.
+#[inline]
+fn finish<ResBody>(
+    config: &Config,
+    after: &Aftercare,
+    mut response: Response<ResBody>,
+) -> Response<Either<ResBody, Full<Bytes>>> {
+    if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
+        config.denied(rejection, None);
+        // A uniform denial does not tell that there is a key, whose limits stand somehow.
+        if let Some(consumed) = &after.consumed
+            && !config.renderer.folds(rejection.kind())
+        {
+            consumed.apply(denial.headers_mut());
+        }
+        return denial.map(Either::Right);
+    }
+    after.cache.apply(config.vary.as_ref(), response.headers_mut());
+    if let Some(retirement) = &after.retirement {
+        retirement.apply(response.headers_mut());
+    }
+    if let Some(consumed) = &after.consumed {
+        consumed.apply(response.headers_mut());
+    }
+    response.map(Either::Left)
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::Waiting { .. } => "ResponseFuture::Waiting",
+            State::Inner { .. } => "ResponseFuture::Inner",
+            State::Rejected { .. } => "ResponseFuture::Rejected",
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! [`ApiKeyAuth`]: the middleware.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{Either, Full};
+use tower_service::Service;
+
+use super::{
+    authenticate::{self, Admission, Outcome},
+    config::Config,
+    extract::KeySource,
+    future::ResponseFuture,
+};
+use crate::request::RequestHead;
+
+/// The middleware that [`ApiKeyLayer`](crate::ApiKeyLayer) puts around a service.
+///
+/// A response's body is the inner service's or a denial's. `Error` is the inner service's: a
+/// denial is always a response.
+#[derive(Clone)]
+pub struct ApiKeyAuth<S> {
+    inner: S,
+    config: Arc<Config>,
+}
+
+impl<S> ApiKeyAuth<S> {
+    pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
+        Self { inner, config }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    pub(crate) fn sources(&self) -> &[KeySource] {
+        &self.config.sources
+    }
+
+    /// Lets a request in.
+    #[inline]
+    pub(crate) fn admit<B>(
+        &mut self,
+        mut request: Request<B>,
+        mut admission: Admission,
+    ) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        let after = self.config.aftercare(&mut admission);
+        authenticate::attach(&self.config, &mut request, admission);
+        ResponseFuture::admitted(self.config.clone(), after, self.inner.call(request))
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ApiKeyAuth<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+{
+    type Response = Response<Either<ResBody, Full<Bytes>>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody>;
+
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    #[inline]
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let config = &self.config;
+        match authenticate::authenticate(config, &RequestHead::from(&request)) {
+            Outcome::Admit(admission) => self.admit(request, admission),
+            Outcome::Reject(rejection) => ResponseFuture::rejected(config, rejection, &request),
+            Outcome::Wait(waiting) => {
+                // The service that was polled ready must be the one that is called: it goes along
+                // with the request, and a clone takes its place here.
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::waiting(config.clone(), ready, request, waiting)
+            }
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for ApiKeyAuth<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeyAuth").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

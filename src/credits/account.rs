@@ -1,0 +1,342 @@
+//! [`Account`]: the credits of a line that this node holds, and what it knows of the others.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Spend,
+    ask::{Ask, Askers},
+    bank::{Taken, Trouble},
+    flight::{Deposit, Flight, Giving, Landed, Returned, Waiter},
+};
+use crate::{
+    clock::Timestamp,
+    key::{KeyId, KeyRecord},
+    store::StoreError,
+};
+
+/// What this node holds and knows of the credits of a line. One call of the store is on its way
+/// at a time.
+pub(super) struct Account {
+    pub(super) line: KeyId,
+    /// Taken from the store and not spent.
+    held: AtomicU64,
+    /// The latest epoch that the store was asked about. What is held is of this one.
+    epoch: AtomicU64,
+    /// What the store had left when it last answered.
+    left: AtomicU64,
+    /// With less than this, more are taken in advance. 0 while that is happening.
+    low: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Who waits for the call of the store that is on its way.
+    flight: Option<watch::Sender<Option<Landed>>>,
+    ask: Ask,
+    askers: Askers,
+    /// The epoch of the balance that what is held was taken from.
+    lease: u64,
+    /// The refill with which what is held ends: it would not have added up in the store either.
+    until: Option<Timestamp>,
+    /// The store has not enough.
+    short: Option<Short>,
+    /// The store did not answer.
+    failure: Option<(Timestamp, StoreError)>,
+    /// What `low` is when nothing is on its way.
+    low: u64,
+    /// What was held at the last round, and in how many rounds that has not changed.
+    rounds: (u64, u32),
+}
+
+/// What the store has, and that it was not enough.
+struct Short {
+    left: u64,
+    since: Timestamp,
+    until: Timestamp,
+    refill: Option<(Timestamp, u64)>,
+}
+
+impl State {
+    /// Why the store is not asked now. A clock that was set back makes nobody wait.
+    fn rest(&self, now: Timestamp) -> Option<&StoreError> {
+        let (since, error) = self.failure.as_ref()?;
+        (*since..since.saturating_add(PAUSE)).contains(&now).then_some(error)
+    }
+}
+
+impl Short {
+    fn holds(&self, now: Timestamp) -> bool {
+        (self.since..self.until).contains(&now)
+    }
+}
+
+/// How long a line is believed to be exhausted without asking again. Top-ups are known by the
+/// record; this is for what other nodes give back.
+const EXHAUSTED: Duration = Duration::from_secs(1);
+
+/// How long a store that failed is not asked again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Rounds after which what was not used is given back.
+const IDLE_ROUNDS: u32 = 3;
+
+impl Account {
+    pub(super) fn new(line: KeyId) -> Self {
+        Self {
+            line,
+            held: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            low: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Spends from what is held. True if it is time to take more.
+    #[inline]
+    pub(super) fn spend(&self, epoch: u64, cost: u64) -> Option<(Spend, bool)> {
+        // Before `held` is read, since it is emptied before this is raised.
+        if self.epoch.load(Ordering::Acquire) < epoch {
+            return None;
+        }
+        let spend = |held: u64| held.checked_sub(cost);
+        let held = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, spend).ok()? - cost;
+        let remaining = held.saturating_add(self.left.load(Ordering::Relaxed));
+        Some((Spend::Done { remaining }, held < self.low.load(Ordering::Relaxed)))
+    }
+
+    /// A denial without asking the store, where it has just said that it has not enough.
+    #[cold]
+    pub(super) fn refuse(
+        &self,
+        record: &KeyRecord,
+        epoch: u64,
+        cost: u64,
+        now: Timestamp,
+    ) -> Option<Spend> {
+        let state = self.state();
+        let short = state.short.as_ref()?;
+        let holds = short.holds(now)
+            && self.epoch.load(Ordering::Acquire) >= epoch
+            && !state.askers.is_news(record);
+        let held = self.held();
+        if !holds || cost.saturating_sub(held) <= short.left {
+            return None;
+        }
+        // A refill of less than the cost is nothing to wait for.
+        let refill = short.refill.filter(|(_, amount)| *amount >= cost);
+        Some(Spend::Short {
+            remaining: short.left.saturating_add(held),
+            retry_after: refill.map(|(at, _)| at.saturating_since(now)),
+        })
+    }
+
+    /// Puts back what was spent by a request that did not get on. Only where it surely is of the
+    /// same epoch.
+    pub(super) fn put_back(&self, epoch: u64, cost: u64) {
+        let state = self.state();
+        if self.epoch.load(Ordering::Acquire) == epoch && state.ask.epoch <= epoch {
+            self.add(cost);
+        }
+    }
+
+    fn add(&self, amount: u64) {
+        let add = |held: u64| Some(held.saturating_add(amount));
+        let _ = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+    }
+
+    /// What is held of a balance of this epoch.
+    pub(super) fn held_of(&self, epoch: u64) -> u64 {
+        if self.state().lease == epoch { self.held() } else { 0 }
+    }
+
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Ordering::Acquire)
+    }
+
+    /// What is left, as far as this node knows.
+    pub(super) fn remaining(&self) -> u64 {
+        self.held().saturating_add(self.left.load(Ordering::Relaxed))
+    }
+
+    /// Waits for the call that is on its way, or begins one, whose flight is then the caller's to
+    /// make.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        record: &KeyRecord,
+        epoch: u64,
+        cost: u64,
+        now: Timestamp,
+    ) -> Result<(Waiter, Option<Flight>), StoreError> {
+        let mut state = self.state();
+        if let Some(error) = state.rest(now) {
+            return Err(error.clone());
+        }
+        state.ask.add(cost);
+        state.askers.add(record);
+        if epoch > self.epoch.load(Ordering::Acquire) && epoch > state.ask.epoch {
+            state.ask.epoch = epoch;
+            // The balance was set anew.
+            self.held.store(0, Ordering::Release);
+        }
+        if let Some(flight) = &state.flight {
+            return Ok((flight.subscribe(), None));
+        }
+        let waiter = self.take_off(&mut state);
+        Ok((waiter, Some(Flight::of(self))))
+    }
+
+    /// Begins to take more in advance, if nothing is on its way.
+    pub(super) fn join_in_advance(self: &Arc<Self>, now: Timestamp) -> Option<Flight> {
+        let mut state = self.state.try_lock().ok()?;
+        if state.flight.is_some() || state.rest(now).is_some() {
+            return None;
+        }
+        self.take_off(&mut state);
+        Some(Flight::of(self))
+    }
+
+    fn take_off(&self, state: &mut State) -> Waiter {
+        self.low.store(0, Ordering::Relaxed);
+        let (sender, waiter) = watch::channel(None);
+        state.flight = Some(sender);
+        waiter
+    }
+
+    /// What callers wait for now, just before the store is asked.
+    pub(super) fn ask(&self) -> Ask {
+        let mut state = self.state();
+        state.askers.ask();
+        Ask { held: self.held(), ..state.ask }
+    }
+
+    /// Takes what is held out, to be given back.
+    pub(super) fn give(self: &Arc<Self>, now: Timestamp) -> Giving {
+        let mut state = self.state();
+        if let Some(flight) = &state.flight {
+            return Giving::Busy(flight.subscribe());
+        }
+        self.end_with_refill(&mut state, now);
+        match self.held.swap(0, Ordering::AcqRel) {
+            0 => Giving::Nothing,
+            amount => {
+                self.take_off(&mut state);
+                Giving::Off(Flight::of(self), Deposit { amount, epoch: state.lease })
+            }
+        }
+    }
+
+    /// One more round of the background task: what is held ends with its refill. True if the rest
+    /// has not been used for a while.
+    pub(super) fn round(&self, now: Timestamp) -> bool {
+        let mut state = self.state();
+        self.end_with_refill(&mut state, now);
+        let held = self.held();
+        let (before, rounds) = state.rounds;
+        state.rounds = if held == before { (held, rounds.saturating_add(1)) } else { (held, 0) };
+        held > 0 && state.rounds.1 >= IDLE_ROUNDS
+    }
+
+    /// Whether nothing is lost when this is forgotten.
+    pub(super) fn is_forgettable(&self, now: Timestamp) -> bool {
+        let state = self.state();
+        let knows = state.short.as_ref().is_some_and(|short| short.holds(now));
+        self.held() == 0 && state.flight.is_none() && !knows && state.rest(now).is_none()
+    }
+
+    fn end_with_refill(&self, state: &mut State, now: Timestamp) {
+        if state.until.is_some_and(|until| until <= now) {
+            self.held.store(0, Ordering::Release);
+            state.until = None;
+        }
+    }
+
+    /// The store has answered.
+    pub(super) fn took(&self, ask: &Ask, taken: &Taken, most: u64) {
+        let mut state = self.state();
+        state.failure = None;
+        state.ask.is_careful = false;
+        // Set anew after the store was asked: what it gave is of a balance that is gone.
+        let is_outdated = state.ask.epoch > ask.epoch && taken.epoch < state.ask.epoch;
+        self.end_with_refill(&mut state, taken.at);
+        if taken.epoch != state.lease {
+            self.held.store(0, Ordering::Release);
+        }
+        // The store's word is the last, also about an epoch that it does not know.
+        self.epoch.fetch_max(taken.epoch.max(ask.epoch), Ordering::AcqRel);
+        state.lease = taken.epoch;
+        self.left.store(taken.left, Ordering::Relaxed);
+        if taken.amount > 0 && !is_outdated {
+            state.until = taken.until;
+            self.add(taken.amount);
+        }
+        let is_plenty = Ask::default().amount(taken.left, most) > 0;
+        state.low = if is_plenty { most / 4 } else { 0 };
+        if taken.amount == 0 && ask.least() > taken.left {
+            let until = taken.at.saturating_add(EXHAUSTED);
+            let until = taken.refill.map_or(until, |(at, _)| until.min(at));
+            let Taken { left, at: since, refill, .. } = *taken;
+            state.short = Some(Short { left, since, until, refill });
+        } else {
+            state.short = None;
+            state.askers = Askers::default();
+        }
+        self.land(state, Landed::Took(Ok(())));
+    }
+
+    /// The store has not.
+    pub(super) fn took_not(&self, trouble: Trouble, now: Timestamp) {
+        let mut state = self.state();
+        state.failure = Some((now, trouble.error.clone()));
+        state.ask.is_careful |= trouble.lost > 0;
+        self.land(state, Landed::Took(Err(trouble.error)));
+    }
+
+    /// Credits on their way back have arrived, or not.
+    pub(super) fn gave(&self, deposit: Deposit, returned: Returned) {
+        let mut state = self.state();
+        match returned {
+            Returned::Done { left } => {
+                self.left.store(left, Ordering::Relaxed);
+                state.short = None;
+            }
+            // Set anew meanwhile, there is nothing to hold again.
+            Returned::NotMade if state.ask.epoch <= deposit.epoch => self.add(deposit.amount),
+            Returned::NotMade | Returned::Unknown => {}
+        }
+        self.land(state, Landed::Gave);
+    }
+
+    /// The task that was to call it is gone.
+    pub(super) fn gave_up(&self) {
+        let error = StoreError::unavailable("the call of the store was given up");
+        let mut state = self.state();
+        state.ask.is_careful = true;
+        self.land(state, Landed::Took(Err(error)));
+    }
+
+    fn land(&self, mut state: MutexGuard<'_, State>, landed: Landed) {
+        let Ask { epoch, is_careful, .. } = state.ask;
+        state.ask = Ask { epoch, is_careful, ..Ask::default() };
+        self.low.store(state.low, Ordering::Relaxed);
+        let flight = state.flight.take();
+        drop(state);
+        if let Some(flight) = flight {
+            flight.send_replace(Some(landed));
+        }
+    }
+}

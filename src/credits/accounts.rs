@@ -1,0 +1,90 @@
+//! [`Accounts`]: the lines of which this node holds credits, or knows that they have none.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::account::Account;
+use crate::{clock::Timestamp, key::KeyId, runtime::DigestHash};
+
+/// Accounts by line. A request reads one of several maps, so that few wait for who adds a line.
+pub(super) struct Accounts([RwLock<Shard>; SHARDS]);
+
+type Shard = HashMap<Line, Arc<Account>, DigestHash>;
+
+const SHARDS: usize = 16;
+
+/// An id as a map's key: hashed by words.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Line(u64, u64);
+
+impl From<KeyId> for Line {
+    #[inline]
+    fn from(id: KeyId) -> Self {
+        let id = u128::from_ne_bytes(*id.as_bytes());
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+        Self(id as u64, (id >> 64) as u64)
+    }
+}
+
+impl Accounts {
+    pub(super) fn new() -> Self {
+        Self(std::array::from_fn(|_| RwLock::default()))
+    }
+
+    /// The last byte of an id is random.
+    #[inline]
+    fn shard(&self, line: KeyId) -> &RwLock<Shard> {
+        &self.0[usize::from(line.as_bytes()[15]) % SHARDS]
+    }
+
+    /// Looks at the account of a line, if there is one.
+    // No code that can panic runs under a lock, so a poisoned one still guards sound data.
+    #[inline]
+    pub(super) fn with<T>(&self, line: KeyId, look: impl FnOnce(&Arc<Account>) -> T) -> Option<T> {
+        let shard = self.shard(line).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(&line.into()).map(look)
+    }
+
+    /// The account of a line, a new one if there is none.
+    pub(super) fn open(&self, line: KeyId) -> Arc<Account> {
+        if let Some(account) = self.with(line, Arc::clone) {
+            return account;
+        }
+        let mut shard = self.shard(line).write().unwrap_or_else(PoisonError::into_inner);
+        shard.entry(line.into()).or_insert_with(|| Arc::new(Account::new(line))).clone()
+    }
+
+    /// Some of the accounts.
+    pub(super) fn filter(&self, is_wanted: impl Fn(&Account) -> bool) -> Vec<Arc<Account>> {
+        let mut found = Vec::new();
+        for shard in &self.0 {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            found.extend(shard.values().filter(|account| is_wanted(account)).cloned());
+        }
+        found
+    }
+
+    /// Forgets the accounts that hold and know nothing. True if there are none any more.
+    pub(super) fn forget(&self, now: Timestamp) -> bool {
+        let mut is_empty = true;
+        for shard in &self.0 {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            // Whoever has one in hand may be about to put credits into it. Nobody gets one anew
+            // while the map is locked.
+            shard.retain(|_, account| {
+                Arc::strong_count(account) > 1 || !account.is_forgettable(now)
+            });
+            if shard.len() < shard.capacity() / 4 {
+                shard.shrink_to_fit();
+            }
+            is_empty &= shard.is_empty();
+        }
+        is_empty
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|s| s.read().unwrap_or_else(PoisonError::into_inner).is_empty())
+    }
+}

@@ -1,0 +1,251 @@
+//! [`Bank`]: takes credits from the store, and gives them back.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    num::NonZeroU64,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::{
+    ask::Ask,
+    flight::{Deposit, Flight, Returned},
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    key::{KeyId, MAX_CREDITS},
+    observe,
+    store::{BalanceUpdate, Balances, Changes, KeyRepository, StoreError, StoreErrorKind, Update},
+};
+
+/// The store's side of a node's credits.
+pub(super) struct Bank {
+    pub(super) repository: Arc<dyn KeyRepository>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// How many are held at most, unless callers want more.
+    pub(super) most: NonZeroU64,
+}
+
+/// What the store said.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    /// How many were taken.
+    pub(super) amount: u64,
+    /// How many are left there.
+    pub(super) left: u64,
+    pub(super) epoch: u64,
+    /// The refill with which they end. `None` if there are so many that it brings none.
+    pub(super) until: Option<Timestamp>,
+    /// When there is a refill, and of how many.
+    pub(super) refill: Option<(Timestamp, u64)>,
+    /// When that was.
+    pub(super) at: Timestamp,
+}
+
+/// The store did not say what became of it.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) error: StoreError,
+    /// How many credits may have left the store, or not come back to it. They count as lost.
+    pub(super) lost: u64,
+}
+
+/// How long one call of the store may take. Stores lose patience earlier, and callers as well; what
+/// is given up here is lost.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How often others may be faster. Each time, one of them got on.
+const TRIES: u32 = 200;
+
+/// Lines in one write.
+const BATCH: usize = 100;
+
+impl Bank {
+    /// Takes what callers wait for, and says which.
+    pub(super) async fn take(&self, flight: Flight) {
+        let Some(account) = flight.account() else { return };
+        for tries in 0..TRIES {
+            // Anew each time, since others have joined.
+            let ask = account.ask();
+            match self.try_to_take(account.line, &ask).await {
+                Ok(Some(taken)) => return flight.took(&ask, &taken, self.most.get()),
+                Ok(None) => let_others_go_first(tries).await,
+                Err(trouble) => {
+                    observe::credits_not_taken(account.line, trouble.lost, &trouble.error);
+                    return flight.took_not(trouble, self.clock.now());
+                }
+            }
+        }
+        let error = StoreError::new(StoreErrorKind::Overloaded);
+        observe::credits_not_taken(account.line, 0, &error);
+        flight.took_not(Trouble { error, lost: 0 }, self.clock.now());
+    }
+
+    /// None if somebody else has changed the balance meanwhile.
+    async fn try_to_take(&self, line: KeyId, ask: &Ask) -> Result<Option<Taken>, Trouble> {
+        let known = |error| Trouble { error, lost: 0 };
+        let found = self.read(&[line]).await.map_err(known)?;
+        let now = self.clock.now();
+        let Some(old) = found.of(line) else {
+            // No credits at all: the key says that it spends some.
+            let none = Taken { amount: 0, left: 0, epoch: 0, until: None, refill: None, at: now };
+            return Ok(Some(none));
+        };
+        let mut balance = old.at(found.now);
+        let amount = ask.amount(balance.remaining, self.most.get());
+        balance.remaining -= amount.min(balance.remaining);
+        let refill = balance.refill.zip(balance.next_refill_at);
+        // By this node's clock, which only measures how long it takes until then.
+        let here = |at: Timestamp| now.saturating_add(at.saturating_since(found.now));
+        let refill = refill.map(|(refill, at)| (here(at), refill.amount.get()));
+        let taken = Taken {
+            amount,
+            left: balance.remaining,
+            epoch: balance.epoch,
+            until: refill.filter(|(_, fill)| balance.remaining < *fill).map(|(at, _)| at),
+            refill,
+            at: now,
+        };
+        // Also where nothing is taken: a time that was repaired must not be found broken again.
+        if balance == *old {
+            return Ok(Some(taken));
+        }
+        let update = BalanceUpdate::of(line, old, balance);
+        let changes = Changes { balances: vec![update], ..Changes::default() };
+        match self.write(&changes).await {
+            Ok(Update::Done) => Ok(Some(taken)),
+            // The second answers a bound that is not set here.
+            Ok(Update::Stale | Update::TooManyKeys) => Ok(None),
+            Err(error) => Err(Trouble { error, lost: amount }),
+        }
+    }
+
+    /// Gives credits back, of many lines at once. The first error ends it: what was not written
+    /// until then is held again.
+    pub(super) async fn give_back(
+        &self,
+        deposits: Vec<(Flight, Deposit)>,
+    ) -> Result<(), StoreError> {
+        let mut batches = in_batches(deposits, BATCH);
+        let (mut result, mut tries) = (Ok(()), 0);
+        while let Some(batch) = batches.pop() {
+            if result.is_err() {
+                land(batch, &|_| Returned::NotMade);
+                continue;
+            }
+            match self.try_to_give_back(batch).await {
+                Ok(stale) if stale.is_empty() => {}
+                Ok(stale) => {
+                    // Others have changed one of them.
+                    batches.extend(in_batches(stale, 1));
+                    tries += 1;
+                    if tries == TRIES {
+                        result = Err(StoreError::new(StoreErrorKind::Overloaded));
+                    }
+                    let_others_go_first(tries).await;
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        result
+    }
+
+    /// Those that were not given back, because others were faster.
+    async fn try_to_give_back(
+        &self,
+        batch: Vec<(Flight, Deposit)>,
+    ) -> Result<Vec<(Flight, Deposit)>, StoreError> {
+        let lines: Vec<_> = batch.iter().filter_map(|(flight, _)| line(flight)).collect();
+        let found = match self.read(&lines).await {
+            Ok(found) => found,
+            Err(error) => {
+                report(&batch, 0, &error);
+                land(batch, &|_| Returned::NotMade);
+                return Err(error);
+            }
+        };
+        let balance_of = |flight: &Flight| found.of(line(flight)?);
+        let mut changes = Changes::default();
+        for (flight, deposit) in &batch {
+            // What was taken from a balance that was set anew since is not given back.
+            let old = balance_of(flight).filter(|balance| balance.epoch == deposit.epoch);
+            if let (Some(line), Some(old)) = (line(flight), old) {
+                let mut balance = old.at(found.now);
+                balance.remaining =
+                    balance.remaining.saturating_add(deposit.amount).min(MAX_CREDITS);
+                changes.balances.push(BalanceUpdate::of(line, old, balance));
+            }
+        }
+        let written =
+            if changes.balances.is_empty() { Ok(Update::Done) } else { self.write(&changes).await };
+        match written {
+            Ok(Update::Stale | Update::TooManyKeys) => Ok(batch),
+            Ok(Update::Done) => {
+                let left = |flight: &Flight| {
+                    let line = line(flight)?;
+                    let written = changes.balances.iter().find(|update| update.line == line);
+                    let written = written.map(|update| update.balance.remaining);
+                    written.or_else(|| {
+                        balance_of(flight).map(|balance| balance.at(found.now).remaining)
+                    })
+                };
+                land(batch, &|flight| Returned::Done { left: left(flight).unwrap_or_default() });
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                let lost = batch.iter().map(|(_, deposit)| deposit.amount).sum();
+                report(&batch, lost, &error);
+                land(batch, &|_| Returned::Unknown);
+                Err(error)
+            }
+        }
+    }
+
+    async fn read(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
+        let answer = timeout(PATIENCE, self.repository.balances(lines)).await;
+        answer.unwrap_or_else(|_| Err(StoreError::timeout()))
+    }
+
+    async fn write(&self, changes: &Changes) -> Result<Update, StoreError> {
+        let answer = timeout(PATIENCE, self.repository.apply(changes)).await;
+        answer.unwrap_or_else(|_| Err(StoreError::timeout()))
+    }
+}
+
+/// Somebody was faster, so somebody got on. Many nodes that try again all at once would mostly be in
+/// each other's way.
+async fn let_others_go_first(tries: u32) {
+    let most = 1_u64 << tries.min(6);
+    match RandomState::new().hash_one(tries) % most {
+        0 => tokio::task::yield_now().await,
+        millis => tokio::time::sleep(Duration::from_millis(millis)).await,
+    }
+}
+
+fn line(flight: &Flight) -> Option<KeyId> {
+    flight.account().map(|account| account.line)
+}
+
+fn in_batches<T>(mut items: Vec<T>, size: usize) -> Vec<Vec<T>> {
+    let mut batches = Vec::with_capacity(items.len().div_ceil(size));
+    while items.len() > size {
+        batches.push(items.split_off(items.len() - size));
+    }
+    batches.extend((!items.is_empty()).then_some(items));
+    batches
+}
+
+fn land(batch: Vec<(Flight, Deposit)>, returned: &dyn Fn(&Flight) -> Returned) {
+    for (flight, deposit) in batch {
+        let returned = returned(&flight);
+        flight.gave(deposit, returned);
+    }
+}
+
+fn report(batch: &[(Flight, Deposit)], lost: u64, error: &StoreError) {
+    if let Some(line) = batch.first().and_then(|(flight, _)| line(flight)) {
+        observe::credits_not_given_back(line, lost, error);
+    }
+}

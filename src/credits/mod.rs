@@ -1,0 +1,277 @@
+//! Credits: a balance that requests spend.
+
+mod account;
+mod accounts;
+mod ask;
+mod bank;
+mod flight;
+mod rounds;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
+use self::{
+    account::Account,
+    accounts::Accounts,
+    bank::Bank,
+    flight::{Flight, Landed},
+    rounds::Rounds,
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    key::{KeyId, KeyRecord},
+    request::RequestHead,
+    store::{KeyRepository, StoreError},
+};
+
+/// Spends the credits of keys, in memory and never more than there are.
+///
+/// The balance of a line of keys is in the store. A node takes some hundreds of credits at a time
+/// out of it, and spends those without asking anybody; the nearer the balance comes to its end, the
+/// fewer. What a key no longer uses is given back after some seconds, and everything by
+/// [`close`](Self::close). A node that crashes loses what it holds: credits are lost, never spent
+/// twice. So they are, too, if the store fails without saying whether it has given them.
+///
+/// - **What is set or topped up** by a [`KeyManager`](crate::KeyManager) counts as soon as the
+///   changed key is seen here: a cache has to hear of it, as of every change.
+/// - **What other nodes hold** cannot be spent here. A line is refused as exhausted once the store
+///   has less than the request costs; it is asked again every second.
+/// - **A refill ends what is held** of a balance that it fills up, within two seconds.
+/// - **While the store fails**, what is held goes on being spent. After that, requests are told to
+///   try again.
+///
+/// Clones share what they hold. Spending needs a tokio runtime with time enabled.
+///
+/// A handler that only knows afterwards what a request costs spends it itself:
+///
+/// ```
+/// use tower_api_key::{
+///     Credits, KeyManager, NewCredits, NewKey, Spend, store::{KeyStore, MemoryStore},
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let credits = Credits::new(store.clone());
+/// let manager = KeyManager::new(store);
+/// let new = NewCredits { remaining: 100, refill: None };
+/// let key = manager.create(NewKey { credits: Some(new), ..NewKey::named("CI") }).await?.record;
+///
+/// assert_eq!(credits.spend(&key, 30).await?, Spend::Done { remaining: 70 });
+/// let short = credits.spend(&key, 71).await?;
+/// assert_eq!(short, Spend::Short { remaining: 70, retry_after: None });
+///
+/// // When the server has stopped:
+/// credits.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Credits {
+    inner: Arc<Inner>,
+    cost: Option<Arc<Cost>>,
+}
+
+type Cost = dyn Fn(&RequestHead<'_>) -> u64 + Send + Sync;
+
+struct Inner {
+    bank: Arc<Bank>,
+    accounts: Accounts,
+    rounds: Rounds,
+}
+
+/// What became of an attempt to spend credits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spend {
+    /// They are spent.
+    Done {
+        /// What is left, as far as this node knows.
+        remaining: u64,
+    },
+    /// There are not enough, and none were spent.
+    Short {
+        /// What is left, as far as this node knows.
+        remaining: u64,
+        /// How long it takes until enough come back, if they do.
+        retry_after: Option<Duration>,
+    },
+}
+
+const MOST_AT_A_TIME: NonZeroU64 = NonZeroU64::MIN.saturating_add(511);
+
+impl Credits {
+    /// Credits whose balances are in `repository`. A request costs one, and a node takes 512 at a
+    /// time at most.
+    pub fn new(repository: impl KeyRepository) -> Self {
+        Self::over(Arc::new(repository), Arc::new(SystemClock))
+    }
+
+    pub(crate) fn over(repository: Arc<dyn KeyRepository>, clock: Arc<dyn Clock>) -> Self {
+        Self::with(Bank { repository, clock, most: MOST_AT_A_TIME }, None)
+    }
+
+    fn with(bank: Bank, cost: Option<Arc<Cost>>) -> Self {
+        let (accounts, rounds) = (Accounts::new(), Rounds::default());
+        Self { inner: Arc::new(Inner { bank: Arc::new(bank), accounts, rounds }), cost }
+    }
+
+    /// Reads the time from this clock. Set it before anything is spent or cloned.
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        let Bank { repository, most, .. } = &*self.inner.bank;
+        let bank = Bank { repository: repository.clone(), clock: Arc::new(clock), most: *most };
+        Self::with(bank, self.cost)
+    }
+
+    /// How many credits of a line a node takes at a time at most, unless requests cost more: what
+    /// a crash can lose, against how often the store is asked. Set it before anything is spent or
+    /// cloned.
+    pub fn with_lease(self, most: NonZeroU64) -> Self {
+        let Bank { repository, clock, .. } = &*self.inner.bank;
+        let bank = Bank { repository: repository.clone(), clock: clock.clone(), most };
+        Self::with(bank, self.cost)
+    }
+
+    /// What a request costs; 0 is free, also for a key without any credits left.
+    ///
+    /// ```
+    /// use tower_api_key::{Credits, store::MemoryStore};
+    ///
+    /// let credits = Credits::new(MemoryStore::new())
+    ///     .with_cost(|request| if request.uri.path() == "/export" { 50 } else { 1 });
+    /// # let _ = credits;
+    /// ```
+    pub fn with_cost(
+        mut self,
+        cost: impl Fn(&RequestHead<'_>) -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        self.cost = Some(Arc::new(cost));
+        self
+    }
+
+    /// What a request costs.
+    #[inline]
+    pub(crate) fn cost(&self, request: &RequestHead<'_>) -> u64 {
+        self.cost.as_ref().map_or(1, |cost| cost(request))
+    }
+
+    /// Spends credits of a key's line, if that needs no waiting; `None` when [`spend`](Self::spend)
+    /// must be asked.
+    ///
+    /// A cost of 0 is always done, and so is any cost of a key that spends no credits: of those,
+    /// `u64::MAX` remain.
+    #[inline]
+    pub fn spend_now(&self, record: &KeyRecord, cost: u64) -> Option<Spend> {
+        let Some(epoch) = record.details.get().and_then(|details| details.credits) else {
+            return Some(Spend::Done { remaining: u64::MAX });
+        };
+        let line = record.lineage();
+        let answer = self.inner.accounts.with(line, |account| match account.spend(epoch, cost) {
+            Some((spend, is_low)) => {
+                if is_low {
+                    self.take_in_advance(account);
+                }
+                Some(spend)
+            }
+            None if cost == 0 => Some(Spend::Done { remaining: account.remaining() }),
+            None => account.refuse(record, epoch, cost, self.inner.bank.clock.now()),
+        });
+        match answer {
+            Some(answer) => answer,
+            None if cost == 0 => Some(Spend::Done { remaining: 0 }),
+            None => None,
+        }
+    }
+
+    /// Spends credits of a key's line, and takes more from the store where this node has not
+    /// enough.
+    ///
+    /// Credits that are taken are held by this node also when the caller goes away. An error means
+    /// that nothing was spent, and that nobody knows whether there is enough.
+    pub async fn spend(&self, record: &KeyRecord, cost: u64) -> Result<Spend, StoreError> {
+        loop {
+            if let Some(spend) = self.spend_now(record, cost) {
+                return Ok(spend);
+            }
+            let runtime = Handle::try_current()
+                .map_err(|_| StoreError::unavailable("there is no tokio runtime"))?;
+            let epoch = record.details.credits.unwrap_or_default();
+            let account = self.inner.accounts.open(record.lineage());
+            let now = self.inner.bank.clock.now();
+            let (mut waiter, flight) = account.join(record, epoch, cost, now)?;
+            if let Some(flight) = flight {
+                self.fly(&runtime, flight);
+            }
+            let landed = waiter.wait_for(Option::is_some).await;
+            match landed.as_deref() {
+                // Others may have been faster with what was taken.
+                Ok(Some(Landed::Took(Ok(())) | Landed::Gave)) => {}
+                Ok(Some(Landed::Took(Err(error)))) => return Err(error.clone()),
+                Ok(None) | Err(_) => return Err(StoreError::unavailable("nobody has answered")),
+            }
+        }
+    }
+
+    /// Puts back what was spent by a request that was then denied for another reason, or cost
+    /// nothing after all. Does not wait; what another node or nobody has room for is lost.
+    pub fn give_back(&self, record: &KeyRecord, cost: u64) {
+        if let Some(epoch) = record.details.credits {
+            let _ =
+                self.inner.accounts.with(record.lineage(), |account| account.put_back(epoch, cost));
+        }
+    }
+
+    /// Gives back what this node holds of a line, for somebody who is about to take it.
+    pub(crate) async fn recall(&self, line: KeyId) -> Result<(), StoreError> {
+        let held = self.inner.accounts.with(line, Arc::clone);
+        self.inner.give_back(held.into_iter().collect()).await
+    }
+
+    /// What this node [holds](Self::held) of a balance of this epoch.
+    pub(crate) fn held_of(&self, line: KeyId, epoch: u64) -> u64 {
+        self.inner.accounts.with(line, |account| account.held_of(epoch)).unwrap_or_default()
+    }
+
+    /// How many credits of a [line](KeyRecord::lineage) of keys this node holds and has not spent.
+    pub fn held(&self, line: KeyId) -> u64 {
+        self.inner.accounts.with(line, |account| account.held()).unwrap_or_default()
+    }
+
+    /// Gives everything back that this node holds, before the program ends: when nothing is spent
+    /// any more.
+    ///
+    /// After an error, it can be done again. Credits of which it is not known whether the store got
+    /// them count as lost.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let Ok(runtime) = Handle::try_current() else { return self.inner.close().await };
+        // In a task of its own, so that nothing is lost on the way when the caller goes away.
+        let inner = self.inner.clone();
+        runtime.spawn(async move { inner.close().await }).await.map_err(StoreError::unavailable)?
+    }
+
+    #[cold]
+    fn take_in_advance(&self, account: &Arc<Account>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if let Some(flight) = account.join_in_advance(self.inner.bank.clock.now()) {
+            self.fly(&runtime, flight);
+        }
+    }
+
+    /// In a task of its own: a caller who goes away takes nobody's credits along.
+    fn fly(&self, runtime: &Handle, flight: Flight) {
+        self.inner.start_rounds(runtime);
+        let bank = self.inner.bank.clone();
+        runtime.spawn(async move { bank.take(flight).await });
+    }
+}
+
+impl fmt::Debug for Credits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credits")
+            .field("lease", &self.inner.bank.most)
+            .field("cost", &self.cost.is_some())
+            .finish_non_exhaustive()
+    }
+}

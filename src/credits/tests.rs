@@ -1,0 +1,88 @@
+//! What only the inside shows.
+
+use super::*;
+use crate::{
+    clock::{SettableClock, Timestamp},
+    manage::{KeyManager, NewCredits, NewKey},
+    store::MemoryStore,
+};
+
+async fn key(manager: &KeyManager, remaining: u64) -> Arc<KeyRecord> {
+    let credits = Some(NewCredits { remaining, refill: None });
+    manager.create(NewKey { credits, ..NewKey::named("test") }).await.unwrap().record
+}
+
+fn place() -> (SettableClock, KeyManager, Credits) {
+    let clock = SettableClock::new(Timestamp::UNIX_EPOCH);
+    let store = MemoryStore::new();
+    let manager = KeyManager::new(store.clone()).with_clock(clock.clone());
+    (clock.clone(), manager, Credits::new(store).with_clock(clock))
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_that_hold_and_know_nothing_are_forgotten_and_the_task_ends() {
+    let (clock, manager, credits) = place();
+    for remaining in [0, 1, 100_000] {
+        for _ in 0..100 {
+            let key = key(&manager, remaining).await;
+            credits.spend(&key, 1).await.unwrap();
+        }
+    }
+    let count = || credits.inner.accounts.filter(|_| true).len();
+    assert_eq!(count(), 300);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Those that were found exhausted are remembered for a second, by a clock that stands still.
+    assert_eq!(count(), 200);
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(count(), 100);
+    clock.advance(Duration::from_secs(1));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(credits.inner.accounts.is_empty());
+    assert_eq!(Arc::weak_count(&credits.inner), 0, "nobody makes rounds any more");
+
+    // And begins again.
+    let key = key(&manager, 100_000).await;
+    credits.spend(&key, 1).await.unwrap();
+    assert_eq!(Arc::weak_count(&credits.inner), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_with_the_last_of_the_credits() {
+    let (_, manager, credits) = place();
+    let key = key(&manager, 100_000).await;
+    credits.spend(&key, 1).await.unwrap();
+    let bank = Arc::downgrade(&credits.inner.bank);
+    drop(credits);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(bank.strong_count(), 0);
+}
+
+#[test]
+fn a_runtime_that_ends_leaves_the_next_one_its_task() {
+    let (_, manager, credits) = place();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let first = runtime();
+    let key = first.block_on(key(&manager, 100_000));
+    first.block_on(credits.spend(&key, 1)).unwrap();
+    drop(first);
+    assert_eq!(credits.held(key.lineage()), 511);
+    runtime().block_on(async {
+        // More than is held, so that the store is asked.
+        credits.spend(&key, 512).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(15)).await;
+    });
+    assert_eq!(credits.held(key.lineage()), 0);
+}
+
+#[test]
+fn a_cost_is_one_or_what_the_request_says() {
+    let (_, _, credits) = place();
+    let request = http::Request::get("/export").body(()).unwrap();
+    let head = RequestHead::from(&request);
+    assert_eq!(credits.cost(&head), 1);
+    let credits = credits.with_cost(|request| request.uri.path().len() as u64);
+    assert_eq!(credits.with_lease(NonZeroU64::MIN).cost(&head), 7);
+}

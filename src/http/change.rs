@@ -1,0 +1,142 @@
+//! `PATCH /{id}`
+
+use axum::response::Response;
+use http::HeaderMap;
+use serde::Deserialize;
+
+use super::{
+    body::JsonBody,
+    fields::{Id, Network, networks, sent},
+    guard::Admitted,
+    precondition,
+    problem::Problem,
+    view,
+};
+use crate::{
+    clock::{End, Timestamp},
+    key::{CreditsPatch, KeyRecord, Limits, Metadata, Scopes},
+    manage::{KeyPatch, ManageError},
+};
+
+/// What an administrator may change. What was left out stays. `null` takes away what a key may
+/// lack, and is refused elsewhere. A key's owner never changes: what the old owner may see would
+/// become the new one's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
+pub(super) struct Change {
+    #[serde(default, deserialize_with = "sent")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "sent")]
+    description: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    scopes: Option<Scopes>,
+    #[serde(default, deserialize_with = "sent")]
+    expires_at: Option<Option<End>>,
+    #[serde(default, deserialize_with = "sent")]
+    not_before: Option<Option<Timestamp>>,
+    #[serde(default, deserialize_with = "sent")]
+    tier: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    limits: Option<Option<Limits>>,
+    #[serde(default, deserialize_with = "sent")]
+    credits: Option<Option<CreditsPatch>>,
+    #[serde(default, deserialize_with = "sent")]
+    allowed_addresses: Option<Vec<Network>>,
+    #[serde(default, deserialize_with = "sent")]
+    metadata: Option<Metadata>,
+    #[serde(default, deserialize_with = "sent")]
+    disabled: Option<bool>,
+}
+
+/// What an owner may change. What is the provider's is not here, so it is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
+pub(super) struct OwnChange {
+    #[serde(default, deserialize_with = "sent")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "sent")]
+    description: Option<Option<String>>,
+    #[serde(default, deserialize_with = "sent")]
+    scopes: Option<Scopes>,
+    #[serde(default, deserialize_with = "sent")]
+    expires_at: Option<Option<End>>,
+    #[serde(default, deserialize_with = "sent")]
+    not_before: Option<Option<Timestamp>>,
+    #[serde(default, deserialize_with = "sent")]
+    allowed_addresses: Option<Vec<Network>>,
+    #[serde(default, deserialize_with = "sent")]
+    disabled: Option<bool>,
+}
+
+impl From<Change> for KeyPatch {
+    fn from(body: Change) -> Self {
+        Self {
+            name: body.name,
+            description: body.description,
+            scopes: body.scopes,
+            tier: body.tier,
+            limits: body.limits.map(Option::unwrap_or_default),
+            credits: body.credits,
+            metadata: body.metadata,
+            allowed_addresses: body.allowed_addresses.map(networks),
+            not_before: body.not_before,
+            expires_at: body.expires_at.map(|end| end.and_then(|end| end.0)),
+            disabled: body.disabled,
+        }
+    }
+}
+
+impl From<OwnChange> for KeyPatch {
+    fn from(body: OwnChange) -> Self {
+        Self {
+            name: body.name,
+            description: body.description,
+            scopes: body.scopes,
+            allowed_addresses: body.allowed_addresses.map(networks),
+            not_before: body.not_before,
+            expires_at: body.expires_at.map(|end| end.and_then(|end| end.0)),
+            disabled: body.disabled,
+            ..Self::default()
+        }
+    }
+}
+
+pub(super) async fn change(
+    Admitted { keys, is_owner, ceiling }: Admitted,
+    Id(id): Id,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let patch: KeyPatch =
+        if is_owner { body.object::<OwnChange>()?.into() } else { body.object::<Change>()?.into() };
+    let expected = precondition::check(&headers, &keys, id).await?;
+    loop {
+        let mut held = expected;
+        if let Some(ceiling) = &ceiling {
+            let record = keys.get(id).await?;
+            if grants(&patch, &record) && !ceiling.allow_all(&record.scopes) {
+                return Err(ManageError::BeyondCeiling.into());
+            }
+            // What was looked at is what is changed.
+            held = expected.or(Some(record.revision));
+        }
+        let keys = held.map_or_else(|| keys.clone(), |revision| keys.if_revision(revision));
+        match keys.update(id, patch.clone()).await {
+            // Somebody else got on meanwhile, so this cannot go round for ever.
+            Err(ManageError::RevisionMismatch) if expected.is_none() => {}
+            result => return view::shown(&keys, &result?).await,
+        }
+    }
+}
+
+/// Whether the scopes that the key has come to work when or where they did not. (Other scopes are
+/// the manager's to refuse.)
+fn grants(patch: &KeyPatch, record: &KeyRecord) -> bool {
+    let addresses = &record.details.allowed_addresses;
+    (record.disabled && patch.disabled == Some(false))
+        || patch.not_before.is_some_and(|start| start != record.not_before)
+        || patch.expires_at.is_some_and(|end| end != record.expires_at)
+        || patch.allowed_addresses.as_ref().is_some_and(|new| new[..] != addresses[..])
+}

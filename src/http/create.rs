@@ -1,0 +1,99 @@
+//! `POST /`
+
+use axum::{extract::OriginalUri, response::Response};
+use http::HeaderMap;
+use serde::Deserialize;
+
+use super::{
+    body::JsonBody,
+    fields::{Network, networks},
+    guard::Admitted,
+    idempotency,
+    problem::Problem,
+    view,
+};
+use crate::{
+    clock::{End, Timestamp},
+    key::{Limits, Metadata, NewCredits, OwnerId, Scopes},
+    manage::NewKey,
+};
+
+/// What an administrator may say about a new key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Creation {
+    /// Not an `Option`: the manager says what a name must be, also to who sends none.
+    #[serde(default)]
+    name: String,
+    description: Option<String>,
+    owner: Option<OwnerId>,
+    scopes: Option<Scopes>,
+    expires_at: Option<End>,
+    not_before: Option<Timestamp>,
+    tier: Option<String>,
+    limits: Option<Limits>,
+    credits: Option<NewCredits>,
+    allowed_addresses: Option<Vec<Network>>,
+    metadata: Option<Metadata>,
+}
+
+/// What an owner may say about a new key. What is the provider's is not here, so it is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OwnCreation {
+    #[serde(default)]
+    name: String,
+    description: Option<String>,
+    scopes: Option<Scopes>,
+    expires_at: Option<End>,
+    not_before: Option<Timestamp>,
+    allowed_addresses: Option<Vec<Network>>,
+}
+
+impl From<Creation> for NewKey {
+    fn from(body: Creation) -> Self {
+        Self {
+            name: body.name,
+            description: body.description,
+            owner: body.owner,
+            scopes: body.scopes.unwrap_or_default(),
+            tier: body.tier,
+            limits: body.limits.unwrap_or_default(),
+            credits: body.credits,
+            metadata: body.metadata.unwrap_or_default(),
+            allowed_addresses: networks(body.allowed_addresses.unwrap_or_default()),
+            not_before: body.not_before,
+            expires_at: body.expires_at.and_then(|end| end.0),
+            request_id: None,
+        }
+    }
+}
+
+impl From<OwnCreation> for NewKey {
+    fn from(body: OwnCreation) -> Self {
+        Self {
+            description: body.description,
+            scopes: body.scopes.unwrap_or_default(),
+            allowed_addresses: networks(body.allowed_addresses.unwrap_or_default()),
+            not_before: body.not_before,
+            expires_at: body.expires_at.and_then(|end| end.0),
+            ..Self::named(body.name)
+        }
+    }
+}
+
+pub(super) async fn create(
+    Admitted { keys, is_owner, .. }: Admitted,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let mut new: NewKey = if is_owner {
+        body.object::<OwnCreation>()?.into()
+    } else {
+        body.object::<Creation>()?.into()
+    };
+    new.request_id = idempotency::request_id(&headers)?;
+    let issued = keys.create(new).await.map_err(idempotency::problem)?;
+    Ok(view::issued(&issued, uri.path().trim_end_matches('/'), keys.now()))
+}

@@ -1,0 +1,83 @@
+//! `POST /{id}/credits`
+
+use std::num::NonZeroU64;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    body::{self, JsonBody},
+    fields::Id,
+    guard::Admitted,
+    idempotency,
+    problem::Problem,
+};
+use crate::{
+    key::MAX_CREDITS,
+    manage::{Deducted, Deduction, KeyView, TopUp},
+};
+
+/// One of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adjustment {
+    /// How many credits come on top of what is left.
+    add: Option<NonZeroU64>,
+    /// How many are taken from it.
+    subtract: Option<NonZeroU64>,
+    /// Whether what is left is taken where that is less.
+    #[serde(default)]
+    or_less: bool,
+}
+
+/// The answer to a subtraction.
+#[derive(Serialize)]
+struct Subtracted<'r> {
+    #[serde(flatten)]
+    view: KeyView<'r>,
+    /// How many were taken.
+    subtracted: u64,
+}
+
+pub(super) async fn adjust(
+    Admitted { keys, .. }: Admitted,
+    Id(id): Id,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let Adjustment { add, subtract, or_less } = body.object()?;
+    let request_id = idempotency::request_id(&headers)?;
+    match (add, subtract) {
+        (Some(amount), None) if !or_less => {
+            let mut top_up = TopUp::new(within_bounds("add", amount)?);
+            top_up.request_id = request_id;
+            let balance = keys.top_up(id, top_up).await.map_err(idempotency::problem)?;
+            let record = keys.get(id).await?;
+            let view = KeyView::new(&record, keys.now()).with_balance(Some(&balance));
+            Ok(view.into_response())
+        }
+        (None, Some(amount)) => {
+            let mut deduction = Deduction::new(within_bounds("subtract", amount)?);
+            (deduction.or_less, deduction.request_id) = (or_less, request_id);
+            let deducted = keys.deduct(id, deduction).await.map_err(idempotency::problem)?;
+            let Deducted { amount, balance } = deducted;
+            let record = keys.get(id).await?;
+            let view = KeyView::new(&record, keys.now()).with_balance(Some(&balance));
+            let answer = Subtracted { view, subtracted: amount };
+            let mut response = body::json(StatusCode::OK, &answer);
+            answer.view.headers(&mut response);
+            Ok(response)
+        }
+        (Some(_), None) => Err(Problem::invalid_field("or_less", "or_less goes with subtract.")),
+        _ => Err(Problem::invalid_field("add", "Send either add or subtract.")),
+    }
+}
+
+fn within_bounds(field: &str, amount: NonZeroU64) -> Result<u64, Problem> {
+    if amount.get() <= MAX_CREDITS {
+        return Ok(amount.get());
+    }
+    let detail = format!("There are at most {MAX_CREDITS} credits.");
+    Err(Problem::invalid_field(field, detail))
+}

@@ -1,0 +1,477 @@
+//! [`Guard`]: who may manage keys, and which.
+
+use std::{convert::Infallible, fmt, net::IpAddr, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{FromRequestParts, Request, State},
+    middleware::{Next, from_fn_with_state, map_request},
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, Route},
+};
+use http::request::Parts;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{
+    fields::Id,
+    parameters::{Asked, NoFilters, Outside},
+    requirement::{ManagementScopes, Rules},
+};
+use crate::{
+    auth::{Absence, ApiKeyLayer, AuthenticatedKey, authenticated},
+    key::{KeyId, KeyRecord, OwnerId, RejectionKind, Scopes},
+    manage::{KeyManager, NewKey, OwnerBounds},
+    rejection::{GrpcDenials, Rejection},
+    request::RequestHead,
+};
+
+/// What stands before a [`management_router`](crate::management_router): who may use it, and whose
+/// keys each caller manages.
+#[must_use]
+pub struct Guard {
+    identify: Arc<Identify>,
+    rules: Rules,
+    /// The outermost first.
+    layers: Vec<Box<Around>>,
+    parameters: Outside,
+}
+
+type Identify = dyn Fn(&RequestHead<'_>) -> Result<Caller, Box<Response>> + Send + Sync;
+type Around = dyn FnOnce(Router) -> Router + Send + Sync;
+
+impl Guard {
+    /// Whoever this layer lets in is an administrator, and manages everybody's keys.
+    ///
+    /// Give it a layer of its own, such as one over a
+    /// [`FixedStore`](crate::store::FixedStore) with a header of its own: with the layer of the
+    /// keys that are managed, everybody who has any key would be an administrator. Where it is
+    /// meant that some of them are, say which, with [`with_layer`](Self::with_layer).
+    ///
+    /// In the audit log, the actor is the id and the name of the administrator's key, and the
+    /// address is what [`with_client_address`](ApiKeyLayer::with_client_address) tells.
+    pub fn keys(layer: ApiKeyLayer) -> Self {
+        Self::by_key(layer, |_| Ok(Caller::administrator()))
+    }
+
+    /// Whoever this layer lets in manages the keys of the owner of the key that was sent, within
+    /// the [bounds](crate::OwnerBounds) of this very key. A key without an owner manages nothing:
+    /// it is denied as [`InactiveOwner`](RejectionKind::InactiveOwner).
+    ///
+    /// Any key of an owner opens this owner's keys if it has the scope `keys:read` to look at them
+    /// and `keys:write` to change them; [`requiring`](Self::requiring) names others. Without them,
+    /// a key can be used to look at itself and to revoke itself. To ask for more than that, such as
+    /// that the owner is active, see [`with_layer`](Self::with_layer).
+    ///
+    /// The keys must be those of the router's manager: a key that its repository does not have
+    /// makes no others.
+    pub fn owner(layer: ApiKeyLayer) -> Self {
+        Self::by_key(layer, |key| match key.owner() {
+            Some(owner) => {
+                let caller = Caller::owner(owner.clone(), key.scopes().clone()).bounded_by(key);
+                Ok(Caller { key: Some(key.record().clone()), ..caller })
+            }
+            None => Err(Rejection::new(RejectionKind::InactiveOwner).with_key(key.id())),
+        })
+    }
+
+    /// The scopes that keys need which manage others, instead of `keys:read` and `keys:write`.
+    /// `None`: any key of an owner manages them, as far as its bounds go.
+    ///
+    /// They are asked of the keys of [`Guard::owner`](Self::owner). Behind any guard, an owner gives
+    /// them to no key, unless it is [`delegating`](Self::delegating).
+    ///
+    /// ```
+    /// use tower_api_key::{Guard, KeyManager, ManagementScopes, store::MemoryStore};
+    ///
+    /// let keys = KeyManager::new(MemoryStore::new());
+    /// let scopes = ManagementScopes { read: "admin:read".parse()?, write: "admin:keys".parse()? };
+    /// let guard = Guard::owner(keys.layer()).requiring(Some(scopes));
+    /// # let _ = guard;
+    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// ```
+    pub fn requiring(mut self, scopes: Option<ManagementScopes>) -> Self {
+        self.rules.management = scopes;
+        self
+    }
+
+    /// Owners may give keys the scopes that manage others, where they have them.
+    ///
+    /// A key that leaked can then make others that manage keys, which go on when it is revoked:
+    /// revoke it together with its [descendants](KeyManager::revoke_with_descendants).
+    pub const fn delegating(mut self) -> Self {
+        self.rules.delegates = true;
+        self
+    }
+
+    /// Refuses to create a key for an owner where it would spend credits, instead of having it share
+    /// the balance.
+    pub const fn refusing_shared_credits(mut self) -> Self {
+        self.rules.shares_credits = false;
+        self
+    }
+
+    /// The application says who calls: for users that have logged in and have a session, or for
+    /// administrators behind a proxy that knows them.
+    ///
+    /// `identify` sees every request before its body is read, and answers who it is from, or what
+    /// to answer instead, such as a [`Rejection`]. It cannot wait: a layer outside does that, and
+    /// leaves what it has found in the request's extensions.
+    ///
+    /// ```
+    /// use tower_api_key::{Caller, Guard, NewKey, Rejection, RejectionKind, Scopes};
+    ///
+    /// /// What the application's session layer attaches.
+    /// #[derive(Clone)]
+    /// struct Session {
+    ///     user: String,
+    /// }
+    ///
+    /// let scopes = Scopes::parse(["orders:*"])?;
+    /// let guard = Guard::custom(move |request| match request.extensions.get::<Session>() {
+    ///     Some(session) => {
+    ///         let user = &session.user;
+    ///         // What every user may have.
+    ///         let tier = Some("basic".to_owned());
+    ///         let template = NewKey { tier, ..NewKey::default() };
+    ///         let caller = Caller::owner(user.as_str(), scopes.clone()).with_template(template);
+    ///         Ok(caller.with_actor(user))
+    ///     }
+    ///     None => Err(Rejection::new(RejectionKind::Missing)),
+    /// });
+    /// # let _ = guard;
+    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// ```
+    ///
+    /// Where a browser sends the session along by itself, in a cookie, other sites can have it
+    /// send requests: protect these routes against that like the application's others, with a
+    /// layer outside or [`with_layer`](Self::with_layer). The same goes for keys in cookies.
+    pub fn custom<R: IntoResponse>(
+        identify: impl Fn(&RequestHead<'_>) -> Result<Caller, R> + Send + Sync + 'static,
+    ) -> Self {
+        let identify = move |request: &RequestHead<'_>| {
+            identify(request).map_err(|answer| Box::new(answer.into_response()))
+        };
+        Self::new(identify)
+    }
+
+    /// Everybody is an administrator. Right only where nobody else can send a request, such as
+    /// behind a layer or a proxy that does the guarding.
+    pub fn insecure_unguarded() -> Self {
+        Self::custom(|_| Ok::<_, Infallible>(Caller::administrator()))
+    }
+
+    /// Another layer to go through, inside those that are there already: a
+    /// [`RequireScopesLayer`](crate::RequireScopesLayer), or an
+    /// [`OwnerLayer`](crate::OwnerLayer) that refuses owners who are not active.
+    ///
+    /// ```
+    /// use tower_api_key::{Guard, KeyManager, RequireScopesLayer, store::MemoryStore};
+    ///
+    /// let keys = KeyManager::new(MemoryStore::new());
+    /// let guard = Guard::owner(keys.layer()).with_layer(RequireScopesLayer::all(["keys:manage"])?);
+    /// # let _ = guard;
+    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// ```
+    pub fn with_layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Response: IntoResponse + 'static,
+        <L::Service as Service<Request>>::Error: Into<Infallible> + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
+        self.layers.push(Box::new(move |routes| routes.layer(layer)));
+        self
+    }
+
+    /// Query parameters that something outside the routes reads: a layer of the application's, a
+    /// proxy, the function of [`custom`](Self::custom). The routes refuse parameters that they do
+    /// not know, but for these and those in which the layer of [`keys`](Self::keys) or
+    /// [`owner`](Self::owner) looks for keys.
+    ///
+    /// ```
+    /// use tower_api_key::{Guard, KeyManager, store::MemoryStore};
+    ///
+    /// let keys = KeyManager::new(MemoryStore::new());
+    /// let guard = Guard::owner(keys.layer()).with_query_parameters(["lang"]);
+    /// # let _ = guard;
+    /// ```
+    pub fn with_query_parameters<T: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.parameters.add(names);
+        self
+    }
+
+    fn new(
+        identify: impl Fn(&RequestHead<'_>) -> Result<Caller, Box<Response>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            identify: Arc::new(identify),
+            rules: Rules::default(),
+            layers: Vec::new(),
+            parameters: Outside::default(),
+        }
+    }
+
+    fn by_key(
+        layer: ApiKeyLayer,
+        caller: impl Fn(&AuthenticatedKey) -> Result<Caller, Rejection> + Send + Sync + 'static,
+    ) -> Self {
+        let known = layer.clone();
+        // A layer may let requests in without a key (`allow_anonymous`, a bypass); not so here.
+        let identify = move |request: &RequestHead<'_>| {
+            // And an identity that another layer has attached, outside or inside, is none of ours.
+            let key = authenticated::require_from(known.id(), request.extensions)
+                .map_err(|absence| Box::new(absence.response(request).map(Body::new)))?;
+            let mut caller = caller(key).map_err(|denied| Box::new(denied.into_response()))?;
+            // The id first: the name is for its owner to choose.
+            caller.actor.get_or_insert_with(|| format!("key {} ({})", key.id(), key.name()));
+            caller.address = known.client_address(request);
+            Ok(caller)
+        };
+        let mut guard = Self::new(identify);
+        guard.parameters.add(layer.query_parameters());
+        guard.with_layer(layer)
+    }
+
+    /// These routes behind this guard, and `otherwise` for other paths. To owners, those of
+    /// administrators do not exist, whatever they send and with which method.
+    pub(super) fn protect(
+        self,
+        routes: impl IntoIterator<Item = (&'static str, MethodRouter<Management>)>,
+        of_administrators: impl IntoIterator<Item = (&'static str, MethodRouter<Management>)>,
+        otherwise: MethodRouter,
+        manager: KeyManager,
+    ) -> Router {
+        let parameters = Arc::new(self.parameters);
+        let state = Management { manager, rules: self.rules, parameters };
+        // Each route is a service here, whatever the method: of a method router, axum adds `Allow`
+        // to what the layers around it answer, and a stranger would learn it.
+        let guarded = routes.into_iter().fold(Router::new(), |guarded, (path, methods)| {
+            guarded.route_service(path, methods.with_state(state.clone()))
+        });
+        let alone = from_fn_with_state(otherwise.clone(), administrators_alone);
+        let guarded = of_administrators.into_iter().fold(guarded, |guarded, (path, methods)| {
+            guarded.route_service(path, alone.layer(methods.with_state(state.clone())))
+        });
+        let guarded =
+            guarded.fallback_service(otherwise).layer(from_fn_with_state(self.identify, identify));
+        let guarded = self.layers.into_iter().rev().fold(guarded, |routes, layer| layer(routes));
+        // What a proxy in front asks is no gRPC, whatever the client says.
+        guarded.layer(map_request(async |mut request: Request| {
+            request.extensions_mut().insert(GrpcDenials::Never);
+            request
+        }))
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+/// Whose keys a request manages, and in whose name; see [`Guard::custom`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Caller {
+    owner: Option<OwnerBounds>,
+    ceiling: Option<Scopes>,
+    actor: Option<String>,
+    address: Option<IpAddr>,
+    /// The key that must have the scopes for what is asked.
+    key: Option<Arc<KeyRecord>>,
+}
+
+impl Caller {
+    /// Somebody who manages everybody's keys.
+    pub const fn administrator() -> Self {
+        Self { owner: None, ceiling: None, actor: None, address: None, key: None }
+    }
+
+    /// Somebody who manages the keys of this owner, and may give them these scopes and no others.
+    ///
+    /// Lists, reads and [reduces](OwnerBounds#reducing) them. To create keys or to widen one is 403
+    /// `beyond_own_key`, unless there is something to measure by: [`bounded_by`](Self::bounded_by)
+    /// or [`with_template`](Self::with_template).
+    pub fn owner(owner: impl Into<OwnerId>, scopes: Scopes) -> Self {
+        Self { owner: Some(OwnerBounds::new(owner, scopes)), ..Self::administrator() }
+    }
+
+    /// Creates and widens keys within the bounds of this key; see [`OwnerBounds::bounded_by`]. An
+    /// administrator becomes the owner of the key by this.
+    pub fn bounded_by(mut self, key: &impl AsRef<KeyRecord>) -> Self {
+        let bounds = self.owner.unwrap_or_else(|| {
+            let key = key.as_ref();
+            // No key has an empty owner, so that of a key without one manages nothing.
+            OwnerBounds::new(key.owner.clone().unwrap_or_else(|| "".into()), key.scopes.clone())
+        });
+        self.owner = Some(bounds.bounded_by(key));
+        self
+    }
+
+    /// Creates and widens keys within what this says; see [`OwnerBounds::with_template`]. Makes no
+    /// difference to an administrator, who creates any key.
+    pub fn with_template(mut self, template: NewKey) -> Self {
+        self.owner = self.owner.map(|bounds| bounds.with_template(template));
+        self
+    }
+
+    /// May give keys these scopes and no others.
+    pub fn with_scope_ceiling(mut self, scopes: Scopes) -> Self {
+        self.ceiling = Some(scopes);
+        self
+    }
+
+    /// Who it is, for the audit log; at most 255 characters are kept.
+    pub fn with_actor(mut self, actor: &str) -> Self {
+        self.actor = Some(actor.to_owned());
+        self
+    }
+
+    /// The client's address, for the audit log.
+    pub const fn with_client_address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    fn handle(&self, Management { manager, rules, .. }: &Management) -> KeyManager {
+        let mut handle = manager.clone();
+        if let Some(bounds) = &self.owner {
+            handle = handle.within_bounds(rules.apply(bounds.clone()));
+        }
+        if let Some(ceiling) = &self.ceiling {
+            handle = handle.with_scope_ceiling(ceiling.clone());
+        }
+        if let Some(actor) = &self.actor {
+            handle = handle.with_actor(actor);
+        }
+        if let Some(address) = self.address {
+            handle = handle.with_client_address(address);
+        }
+        handle
+    }
+}
+
+/// Finds out who calls, before anything of a request is read and before its path and method are
+/// looked at.
+async fn identify(
+    State(identify): State<Arc<Identify>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match identify(&RequestHead::from(&request)) {
+        Ok(caller) => {
+            request.extensions_mut().insert(Identified(caller));
+            next.run(request).await
+        }
+        Err(answer) => *answer,
+    }
+}
+
+/// Answers owners as a path that nobody has does, before the method is looked at: a method router
+/// would tell them by 405 and `Allow` that the route is there.
+async fn administrators_alone(
+    State(mut otherwise): State<MethodRouter>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match request.extensions().get() {
+        Some(Identified(caller)) if caller.owner.is_some() => {
+            // It is ready at any time, and never fails.
+            otherwise.call(request).await.into_response()
+        }
+        // Handlers refuse requests that did not come through the guard.
+        _ => next.run(request).await,
+    }
+}
+
+/// In the extensions of a request that passed the guard.
+#[derive(Clone)]
+struct Identified(Caller);
+
+/// The state of the routes. The manager is private here: handlers come to keys through
+/// [`Admitted`] alone.
+#[derive(Clone)]
+pub(super) struct Management {
+    manager: KeyManager,
+    rules: Rules,
+    pub(super) parameters: Arc<Outside>,
+}
+
+impl Management {
+    fn admit(&self, caller: Caller) -> Admitted {
+        Admitted {
+            keys: caller.handle(self),
+            is_owner: caller.owner.is_some(),
+            ceiling: caller.ceiling,
+        }
+    }
+}
+
+/// A request that may manage keys, and has no parameters in its query. This or
+/// [`Asked`] is the first argument of every handler, so that nothing else of a
+/// request is read before.
+pub(super) struct Admitted {
+    /// A handle on the keys that the caller may manage.
+    pub(super) keys: KeyManager,
+    /// Whether the caller is an owner, and not an administrator.
+    pub(super) is_owner: bool,
+    /// What the caller may grant; everything, if there is none.
+    pub(super) ceiling: Option<Scopes>,
+}
+
+impl Admitted {
+    /// Before the query is looked at.
+    pub(super) fn identified(parts: &Parts, state: &Management) -> Result<Self, Box<Response>> {
+        let caller = caller(parts)?;
+        state.rules.check(caller.key.as_ref(), &parts.method)?;
+        Ok(state.admit(caller))
+    }
+}
+
+fn caller(parts: &Parts) -> Result<Caller, Box<Response>> {
+    let identified = parts.extensions.get().cloned();
+    identified.map(|Identified(caller)| caller).ok_or_else(|| {
+        // Every way to these routes leads through the guard.
+        let answer = Absence::NoLayer.response(&RequestHead::from(parts));
+        Box::new(answer.map(Body::new))
+    })
+}
+
+impl FromRequestParts<Management> for Admitted {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
+        let Asked(admitted, NoFilters) = Asked::from_request_parts(parts, state).await?;
+        Ok(admitted)
+    }
+}
+
+/// The same for what the holder of a key may do with this very key, whatever scopes it has: look at
+/// it and revoke it.
+pub(super) struct AdmittedTo {
+    pub(super) keys: KeyManager,
+    pub(super) id: KeyId,
+}
+
+impl FromRequestParts<Management> for AdmittedTo {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
+        let caller = caller(parts).map_err(|answer| *answer)?;
+        let id = Id::from_request_parts(parts, state).await;
+        let is_own = |key: &Arc<KeyRecord>| id.as_ref().is_ok_and(|Id(id)| *id == key.id);
+        if !caller.key.as_ref().is_some_and(is_own) {
+            let key = caller.key.as_ref();
+            state.rules.check(key, &parts.method).map_err(|answer| *answer)?;
+        }
+        let NoFilters = state.parameters.read(parts).map_err(IntoResponse::into_response)?;
+        let Id(id) = id.map_err(IntoResponse::into_response)?;
+        Ok(Self { keys: state.admit(caller).keys, id })
+    }
+}

@@ -1,0 +1,18 @@
+//! Layers further in than [`ApiKeyLayer`](crate::ApiKeyLayer), which ask more of a key that was let
+//! in: scopes, an owner, a price.
+
+mod extra_cost;
+mod owner;
+mod require_scopes;
+mod waiting;
+
+#[cfg(feature = "cache")]
+pub use self::owner::CachedOwners;
+pub use self::{
+    extra_cost::{Charge, ChargeGate, ChargeLayer},
+    owner::{
+        Owner, OwnerError, OwnerGate, OwnerLayer, OwnerResolver, ResolveOwner, ResolveOwnerFuture,
+    },
+    require_scopes::{RequireScopes, RequireScopesFuture, RequireScopesLayer},
+    waiting::{Gated, GatedFuture},
+};

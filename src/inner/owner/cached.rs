@@ -1,0 +1,245 @@
+//! [`CachedOwners`]: a bounded cache in front of a resolver.
+
+use std::{
+    fmt,
+    future::Future,
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{Owner, error::OwnerError, resolver::OwnerResolver};
+use crate::{
+    clock::Clock,
+    key::OwnerId,
+    observe,
+    store::{
+        CacheStats, Lookup,
+        cache::{Answer, Cache, CacheKey, Failure, Settings},
+    },
+};
+
+/// A bounded cache in front of an [`OwnerResolver`].
+///
+/// - **A hit never waits**, and allocates nothing.
+/// - **Concurrent misses of one owner are one call**, which goes on when a caller goes away. A
+///   panic in the resolver is an error for those who wait.
+/// - **Owners who are unknown or not active are remembered too**, for a shorter time.
+/// - **Owners in use are resolved again before their time is up**, in the background.
+/// - **When the resolver fails, known owners go on** for a while; others are told to try again.
+///
+/// # What is guaranteed
+///
+/// An owner who is no longer active is refused
+///
+/// - on this node at once, if [`forget`](Self::forget) is called after the change;
+/// - else within the [time to live](Self::with_ttl);
+/// - if the resolver fails as well, or takes longer than [`patience`](Self::with_patience), within
+///   [`stale_if_error`](Self::with_stale_if_error) after that.
+///
+/// # Use
+///
+/// Clones share the same cache. Lookups need a tokio runtime with time enabled.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_api_key::{CachedOwners, OwnerId, OwnerLayer};
+///
+/// async fn find_user(id: OwnerId) -> Result<Option<String>, std::io::Error> {
+///     Ok(Some(format!("user {id}")))
+/// }
+///
+/// let owners = CachedOwners::new(find_user).with_ttl(Duration::from_secs(10));
+/// let layer = OwnerLayer::new(owners.clone());
+/// // Wherever a user is changed:
+/// owners.forget(&OwnerId::from("user-1"));
+/// # let _ = layer;
+/// ```
+pub struct CachedOwners<R: OwnerResolver> {
+    inner: Arc<Inner<R>>,
+}
+
+struct Inner<R: OwnerResolver> {
+    resolver: Arc<R>,
+    cache: Arc<Cache<OwnerKey, Owner<R::Owner>, OwnerError>>,
+    hasher: RandomState,
+}
+
+/// An id with its hash, which is needed several times on the way.
+#[derive(Clone, PartialEq, Eq)]
+struct OwnerKey {
+    hash: u64,
+    id: OwnerId,
+}
+
+impl Hash for OwnerKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl CacheKey for OwnerKey {
+    const MOVES: bool = false;
+
+    fn jitter(&self) -> u8 {
+        self.hash.to_ne_bytes()[0]
+    }
+}
+
+impl Failure for OwnerError {
+    fn timeout() -> Self {
+        Self::timeout()
+    }
+
+    fn overloaded() -> Self {
+        Self::from_resolver("too many owners are being resolved")
+    }
+
+    fn given_up(reason: &'static str) -> Self {
+        Self::from_resolver(reason)
+    }
+
+    /// Why a resolver fails, nobody knows but the resolver: what it says of one owner may not be so
+    /// for others.
+    fn is_outage(&self) -> bool {
+        self.is_timeout()
+    }
+
+    fn report(&self) {
+        observe::owner_lookup_failed(self);
+    }
+
+    fn report_end() {
+        observe::owners_are_back();
+    }
+}
+
+impl<R: OwnerResolver> CachedOwners<R> {
+    /// A cache with room for 100,000 owners, in front of `resolver`. Who was found lives 30
+    /// seconds, who was not 5; known owners go on for 5 minutes when the resolver fails.
+    pub fn new(resolver: R) -> Self {
+        Self::with_settings(Arc::new(resolver), Settings::default())
+    }
+
+    fn with_settings(resolver: Arc<R>, settings: Settings) -> Self {
+        let cache = Arc::new(Cache::new(settings));
+        Self { inner: Arc::new(Inner { resolver, cache, hasher: RandomState::new() }) }
+    }
+
+    /// Forgets what is known about an owner: the next request with one of their keys asks the
+    /// resolver, also when one is being asked already.
+    pub fn forget(&self, id: &OwnerId) {
+        self.inner.cache.forget(&self.key(id));
+    }
+
+    /// Forgets every owner.
+    pub fn clear(&self) {
+        self.inner.cache.clear();
+    }
+
+    /// What the cache has done so far.
+    pub fn stats(&self) -> CacheStats {
+        self.inner.cache.stats()
+    }
+
+    fn key(&self, id: &OwnerId) -> OwnerKey {
+        OwnerKey { hash: self.inner.hasher.hash_one(id), id: id.clone() }
+    }
+
+    /// A call of the resolver.
+    fn ask(
+        &self,
+        id: &OwnerId,
+    ) -> impl Future<Output = Answer<Owner<R::Owner>, OwnerError>> + Send + use<R> {
+        let (resolver, id) = (self.inner.resolver.clone(), id.clone());
+        async move { resolver.resolve(&id).await.map_err(OwnerError::from_resolver) }
+    }
+}
+
+/// Set these before the cache is used or cloned: each starts with an empty one.
+impl<R: OwnerResolver> CachedOwners<R> {
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.inner.cache.settings().clone();
+        change(&mut settings);
+        Self::with_settings(self.inner.resolver.clone(), settings)
+    }
+
+    /// Room for so many active owners, and as many others; 100,000 by default. The least used make
+    /// way.
+    pub fn with_capacity(self, owners: usize) -> Self {
+        self.with(|settings| settings.capacity = owners)
+    }
+
+    /// How long an active owner is let in without asking again, at most; 30 seconds by default. Up
+    /// to a tenth less, differently for each owner.
+    pub fn with_ttl(self, ttl: Duration) -> Self {
+        self.with(|settings| settings.ttl = ttl)
+    }
+
+    /// How long an owner who was not found, or is not active, is refused without asking again, at
+    /// most; 5 seconds by default. Up to a tenth less, differently for each owner.
+    pub fn with_not_found_ttl(self, ttl: Duration) -> Self {
+        self.with(|settings| settings.not_found_ttl = ttl)
+    }
+
+    /// How long after their time a known owner still goes on while the resolver fails; 5 minutes
+    /// by default. Zero: not at all.
+    pub fn with_stale_if_error(self, duration: Duration) -> Self {
+        self.with(|settings| settings.stale_if_error = duration)
+    }
+
+    /// How long a call of the resolver may take, whoever waits for it; 5 seconds by default.
+    pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
+        self.with(|settings| settings.lookup_timeout = timeout)
+    }
+
+    /// How long a known owner waits for the resolver before they go on with what was last known, as
+    /// if it had failed; half a second by default. It should be shorter than the layer's own
+    /// [lookup timeout](crate::OwnerLayer::with_lookup_timeout), which knows nothing of that.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        self.with(|settings| settings.patience = patience)
+    }
+
+    /// Reads the time from this clock.
+    pub fn with_clock(self, clock: impl Clock) -> Self {
+        self.with(|settings| settings.clock = Arc::new(clock))
+    }
+}
+
+#[async_trait]
+impl<R: OwnerResolver> OwnerResolver for CachedOwners<R> {
+    type Owner = R::Owner;
+    type Error = OwnerError;
+
+    fn resolve_now(&self, id: &OwnerId) -> Option<Lookup<Owner<R::Owner>>> {
+        // What the resolver can say at once needs no cache.
+        if let Some(lookup) = self.inner.resolver.resolve_now(id) {
+            return Some(lookup);
+        }
+        self.inner.cache.find_now(&self.key(id), || self.ask(id))
+    }
+
+    async fn resolve(&self, id: &OwnerId) -> Result<Option<Owner<R::Owner>>, OwnerError> {
+        match self.resolve_now(id) {
+            Some(Lookup::Found(owner)) => Ok(Some(owner)),
+            Some(Lookup::NotFound) => Ok(None),
+            None => self.inner.cache.look_up(&self.key(id), || self.ask(id)).await,
+        }
+    }
+}
+
+impl<R: OwnerResolver> Clone for CachedOwners<R> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<R: OwnerResolver> fmt::Debug for CachedOwners<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedOwners")
+            .field("settings", self.inner.cache.settings())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,63 @@
+//! [`OwnerGate`]: what becomes of a request.
+
+use http::Request;
+
+use super::{
+    Owner,
+    layer::{Answer, Config},
+};
+use crate::{
+    auth::{attached, authenticated},
+    inner::waiting::{Gate, Gated, GatedFuture, Verdict, deny},
+    key::RejectionKind,
+    rejection::Rejection,
+    request::RequestHead,
+    store::Lookup,
+};
+
+/// The middleware that [`OwnerLayer`](super::OwnerLayer) puts around a service.
+pub type ResolveOwner<S, T> = Gated<S, OwnerGate<T>>;
+
+/// The response of a [`ResolveOwner`].
+pub type ResolveOwnerFuture<S, B, T> = GatedFuture<S, B, OwnerGate<T>>;
+
+/// Decides for an [`OwnerLayer`](super::OwnerLayer).
+pub struct OwnerGate<T>(pub(super) Config<T>);
+
+impl<T: Send + Sync + 'static> Gate for OwnerGate<T> {
+    type Answer = Answer<T>;
+
+    fn judge<B>(&self, request: &mut Request<B>) -> Verdict<Answer<T>> {
+        let config = &self.0;
+        let key = match authenticated::require_unless(config.allow_anonymous, request) {
+            Ok(Some(key)) => key,
+            Ok(None) => return Verdict::Admit(None),
+            Err(absence) => return Verdict::Deny(absence.response(&RequestHead::from(&*request))),
+        };
+        let Some(id) = key.owner() else { return self.settle(request, Ok(None)) };
+        match config.resolver.resolve_now(id) {
+            Some(Lookup::Found(owner)) => self.settle(request, Ok(Some(owner))),
+            Some(Lookup::NotFound) => self.settle(request, Ok(None)),
+            None => Verdict::Wait(config.resolve(id.clone())),
+        }
+    }
+
+    /// Goes on with the resolver's answer.
+    fn settle<B>(&self, request: &mut Request<B>, answer: Answer<T>) -> Verdict<Answer<T>> {
+        let is_active = |owner: &Owner<T>| self.0.is_active.as_ref().is_none_or(|is| is(owner));
+        match answer.map(|owner| owner.filter(is_active)) {
+            Ok(Some(owner)) => {
+                attached::attach_owner(request.extensions_mut(), owner.into_inner());
+                Verdict::Admit(None)
+            }
+            Ok(None) => deny(request, Rejection::new(RejectionKind::InactiveOwner)),
+            Err(error) => deny(request, Rejection::from_owner_error(error)),
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for OwnerGate<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnerGate").finish_non_exhaustive()
+    }
+}

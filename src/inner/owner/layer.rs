@@ -1,0 +1,192 @@
+//! [`OwnerLayer`]: the configuration.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tower_layer::Layer;
+
+use super::{
+    Owner,
+    error::OwnerError,
+    gate::{OwnerGate, ResolveOwner},
+    resolver::OwnerResolver,
+};
+use crate::{key::OwnerId, observe, store::Lookup};
+
+/// Resolves the owner of the caller's key, gives it to the inner service as [`Owner<T>`], and denies keys without an active owner as
+/// [`InactiveOwner`](crate::RejectionKind::InactiveOwner). When the [`OwnerResolver`] cannot tell,
+/// the answer is 503.
+///
+/// Goes inside an [`ApiKeyLayer`](crate::ApiKeyLayer), which finds out whose key it is. Without
+/// one outside, every request is answered 500 and told so. A request that the outer layer let in
+/// without an identity is denied as `Missing`, unless [allowed](Self::allow_anonymous). Only a CORS
+/// preflight that the outer layer [let in](crate::ApiKeyLayer::pass_cors_preflights) goes on.
+///
+/// The resolver is asked on every request. `CachedOwners` (feature `cache`) keeps what it said, as
+/// `CachedStore` does with keys.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use tower_api_key::{ApiKeyLayer, Owner, OwnerId, OwnerLayer, store::MemoryStore};
+///
+/// struct User {
+///     name: String,
+/// }
+///
+/// /// In a real service: a query for an active user.
+/// async fn find_user(id: OwnerId) -> Result<Option<User>, std::io::Error> {
+///     Ok((id.as_str() == "user-1").then(|| User { name: "Ada".into() }))
+/// }
+///
+/// async fn hello(user: Owner<User>) -> String {
+///     format!("Hello, {}!", user.name)
+/// }
+///
+/// # #[cfg(feature = "axum")]
+/// let app: Router = Router::new()
+///     .route("/hello", get(hello))
+///     .layer(OwnerLayer::new(find_user))
+///     // Outermost, so it runs first.
+///     .layer(ApiKeyLayer::new(MemoryStore::new()));
+/// ```
+pub struct OwnerLayer<T> {
+    gate: Arc<OwnerGate<T>>,
+}
+
+/// What a layer and its services share.
+pub(super) struct Config<T> {
+    pub(super) resolver: Arc<dyn AnyResolver<T>>,
+    pub(super) lookup_timeout: Duration,
+    pub(super) is_active: Option<ActiveCheck<T>>,
+    pub(super) allow_anonymous: bool,
+}
+
+type ActiveCheck<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
+
+/// As for keys: enough for a database that is busy.
+const DEFAULT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+const A_DAY: Duration = Duration::from_hours(24);
+
+impl<T: Send + Sync + 'static> OwnerLayer<T> {
+    /// A layer that asks `resolver`.
+    pub fn new(resolver: impl OwnerResolver<Owner = T>) -> Self {
+        let config = Config {
+            resolver: Arc::new(resolver),
+            lookup_timeout: DEFAULT_LOOKUP_TIMEOUT,
+            is_active: None,
+            allow_anonymous: false,
+        };
+        Self::build(config)
+    }
+
+    fn build(config: Config<T>) -> Self {
+        Self { gate: Arc::new(OwnerGate(config)) }
+    }
+
+    fn with(self, change: impl FnOnce(&mut Config<T>)) -> Self {
+        let mut config = self.gate.0.clone();
+        change(&mut config);
+        Self::build(config)
+    }
+
+    /// Waits this long for the resolver, 5 seconds by default and at most a day, then answers 503.
+    ///
+    /// The wait uses tokio's timer, so a resolver that has to be waited for needs a tokio runtime
+    /// with time enabled.
+    pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
+        self.with(|config| config.lookup_timeout = timeout.min(A_DAY))
+    }
+
+    /// Refuses owners for whom this is false, as if the resolver had not found them. Asked on every
+    /// request, also for what is cached: right for what depends on the time.
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    /// use tower_api_key::{OwnerId, OwnerLayer};
+    ///
+    /// struct Account {
+    ///     paid_until: SystemTime,
+    /// }
+    ///
+    /// async fn account(_: OwnerId) -> Result<Option<Account>, std::io::Error> {
+    ///     Ok(Some(Account { paid_until: SystemTime::UNIX_EPOCH }))
+    /// }
+    ///
+    /// let layer = OwnerLayer::new(account)
+    ///     .with_active_check(|account: &Account| SystemTime::now() < account.paid_until);
+    /// # let _ = layer;
+    /// ```
+    pub fn with_active_check(self, is_active: impl Fn(&T) -> bool + Send + Sync + 'static) -> Self {
+        self.with(|config| config.is_active = Some(Arc::new(is_active)))
+    }
+
+    /// Lets requests on, without an owner, that the outer layer let in without an identity: those
+    /// that its bypass matches, and anonymous callers where it allows them. A key without an active
+    /// owner is refused all the same.
+    pub fn allow_anonymous(self) -> Self {
+        self.with(|config| config.allow_anonymous = true)
+    }
+}
+
+impl<S, T> Layer<S> for OwnerLayer<T> {
+    type Service = ResolveOwner<S, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ResolveOwner::new(inner, self.gate.clone())
+    }
+}
+
+/// An [`OwnerResolver`] of any type, so that the layer's type is known by what an owner is alone.
+#[async_trait]
+pub(super) trait AnyResolver<T>: Send + Sync {
+    fn resolve_now(&self, id: &OwnerId) -> Option<Lookup<Owner<T>>>;
+    async fn resolve(&self, id: &OwnerId) -> Answer<T>;
+}
+
+pub(super) type Answer<T> = Result<Option<Owner<T>>, OwnerError>;
+pub(super) type AnswerFuture<T> = Pin<Box<dyn Future<Output = Answer<T>> + Send>>;
+
+#[async_trait]
+impl<R: OwnerResolver> AnyResolver<R::Owner> for R {
+    fn resolve_now(&self, id: &OwnerId) -> Option<Lookup<Owner<R::Owner>>> {
+        OwnerResolver::resolve_now(self, id)
+    }
+
+    async fn resolve(&self, id: &OwnerId) -> Answer<R::Owner> {
+        OwnerResolver::resolve(self, id).await.map_err(OwnerError::from_resolver)
+    }
+}
+
+impl<T: Send + Sync + 'static> Config<T> {
+    pub(super) fn resolve(&self, id: OwnerId) -> AnswerFuture<T> {
+        let (resolver, time) = (self.resolver.clone(), self.lookup_timeout);
+        Box::pin(async move {
+            let answer = tokio::time::timeout(time, resolver.resolve(&id)).await;
+            let answer = answer.unwrap_or_else(|_| Err(OwnerError::timeout()));
+            answer.inspect_err(|_| observe::owner_not_resolved())
+        })
+    }
+}
+
+impl<T> Clone for Config<T> {
+    fn clone(&self) -> Self {
+        Self { resolver: self.resolver.clone(), is_active: self.is_active.clone(), ..*self }
+    }
+}
+
+impl<T> Clone for OwnerLayer<T> {
+    fn clone(&self) -> Self {
+        Self { gate: self.gate.clone() }
+    }
+}
+
+impl<T> fmt::Debug for OwnerLayer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnerLayer")
+            .field("lookup_timeout", &self.gate.0.lookup_timeout)
+            .field("active_check", &self.gate.0.is_active.is_some())
+            .field("allow_anonymous", &self.gate.0.allow_anonymous)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+//! [`OwnerLayer`]: resolves whose key it is, and refuses owners that are not active.
+
+#[cfg(feature = "cache")]
+mod cached;
+mod error;
+mod gate;
+mod layer;
+mod resolver;
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+use http::Extensions;
+
+#[cfg(feature = "cache")]
+pub use self::cached::CachedOwners;
+pub use self::error::OwnerError;
+pub use self::gate::{OwnerGate, ResolveOwner, ResolveOwnerFuture};
+pub use self::layer::OwnerLayer;
+pub use self::resolver::OwnerResolver;
+
+use crate::auth::attached;
+
+/// The owner of the key that a request came in with: whatever the application's [`OwnerResolver`]
+/// says an owner is. [`from_extensions`](Self::from_extensions) reads it from a request; with
+/// feature `axum` it is an extractor.
+///
+/// A clone is one reference count. With a cache it is shared between requests, and shows the owner
+/// as they were when the cache asked.
+///
+/// ```
+/// use http::Request;
+/// use tower_api_key::Owner;
+///
+/// struct User {
+///     name: String,
+/// }
+///
+/// fn greeting<B>(request: &Request<B>) -> String {
+///     match Owner::<User>::from_extensions(request.extensions()) {
+///         Some(user) => format!("Hello, {}!", user.name),
+///         None => "Hello!".to_owned(),
+///     }
+/// }
+/// # greeting(&Request::new(()));
+/// ```
+pub struct Owner<T>(Arc<T>);
+
+impl<T> Owner<T> {
+    /// This owner.
+    pub fn new(owner: T) -> Self {
+        Self(Arc::new(owner))
+    }
+
+    /// The owner of the key that a request came in with, as an [`OwnerLayer`] resolved it.
+    ///
+    /// `None` if there was no such layer outside, or none for this type, and if the request has
+    /// no identity. The owner of a key that a layer further out attached is not that of the key
+    /// that an inner layer attached in its place.
+    pub fn from_extensions(extensions: &Extensions) -> Option<Self>
+    where
+        T: Send + Sync + 'static,
+    {
+        attached::owner(extensions).map(Self)
+    }
+
+    /// The value, shared.
+    pub fn into_inner(self) -> Arc<T> {
+        self.0
+    }
+}
+
+impl<T> From<Arc<T>> for Owner<T> {
+    fn from(owner: Arc<T>) -> Self {
+        Self(owner)
+    }
+}
+
+impl<T> Deref for Owner<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Clone for Owner<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Owner<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Owner").field(&self.0).finish()
+    }
+}

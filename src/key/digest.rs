@@ -1,0 +1,523 @@
+//! [`KeyDigest`] and [`KeyHasher`]: what is stored instead of a key. The only file that compares
+//! digests.
+
+use std::{fmt, sync::Arc};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256, block_api::compress256};
+use subtle::ConstantTimeEq;
+use zeroize::optimization_barrier;
+
+use crate::{clock::Timestamp, error::ConfigError};
+
+/// The 32 bytes by which a key is stored and looked up.
+///
+/// `==` takes the same time wherever the digests differ. `Debug` shows nothing: a digest does
+/// not belong in a log, where it would let anyone who holds a key check whose it is.
+#[derive(Clone, Copy)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// From the 32 raw bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// From 64 hexadecimal digits of either case: the form most systems store.
+    ///
+    /// ```
+    /// use tower_api_key::{KeyDigest, KeyHasher};
+    ///
+    /// // What `hashlib.sha256(b"my-key-from-python").hexdigest()` wrote.
+    /// let stored = "48e4389fe9be1b939c761ccc20b69bf962af209365732a074a6d10f5e6423a4b";
+    /// let digest = KeyHasher::sha256().digest("my-key-from-python");
+    /// assert_eq!(KeyDigest::from_hex(stored), Some(digest));
+    /// assert_eq!(KeyDigest::from_hex("48e4"), None);
+    /// ```
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// The 32 raw bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// 64 lower-case hexadecimal digits.
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0)
+    }
+
+    /// The digest as four words, in memory order.
+    #[inline]
+    pub(crate) fn words(&self) -> [u64; 4] {
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(self.0.as_chunks::<8>().0) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        words
+    }
+}
+
+impl PartialEq for KeyDigest {
+    /// In constant time: the differences of all four words are gathered before one comparison,
+    /// which `subtle` keeps free of branches. Comparing byte by byte costs four times as much.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let pairs = self.words().into_iter().zip(other.words());
+        let difference = pairs.fold(0, |all, (a, b)| all | (a ^ b));
+        difference.ct_eq(&0).into()
+    }
+}
+
+impl Eq for KeyDigest {}
+
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyDigest(..)")
+    }
+}
+
+/// How a key becomes a [`KeyDigest`].
+///
+/// Plain SHA-256 by default. A fast hash is right here: keys carry 256 random bits, so there is
+/// nothing to guess, and a slow hash on every request is a gift to whoever wants the service down
+/// (NIST SP 800-63B-4 §3.1.2 allows an approved plain hash from 112 bits of entropy).
+///
+/// With [`Peppers`], HMAC-SHA256 under a secret that is not in the database: somebody who can
+/// write rows still cannot make a key that works.
+///
+/// # Numbered keys
+///
+/// Laravel Sanctum gives its callers `17|` and a secret, and stores `sha256(secret)`: the number is
+/// that of the row. [`with_numbered_keys`](Self::with_numbered_keys) lets such keys in.
+#[derive(Clone, Default)]
+pub struct KeyHasher {
+    peppers: Option<Arc<Peppers>>,
+    numbered: bool,
+}
+
+/// The secret of a numbered key has at least as many bytes as any other key.
+const MIN_NUMBERED_SECRET: usize = 16;
+
+impl KeyHasher {
+    /// SHA-256 of the whole key string: rows that other systems made as `sha256(key)` work as
+    /// they are.
+    pub const fn sha256() -> Self {
+        Self { peppers: None, numbered: false }
+    }
+
+    /// HMAC-SHA256 under the current pepper; keys stored under the next or a retired one are still
+    /// found.
+    pub fn hmac_sha256(peppers: Peppers) -> Self {
+        Self { peppers: Some(Arc::new(peppers)), numbered: false }
+    }
+
+    /// Of keys like `17|secret`, hashes only the secret: decimal digits, `|`, and at least 16 bytes.
+    /// Other keys are hashed as a whole, as without this.
+    ///
+    /// The number is not checked, and the secret alone is let in as well, as Sanctum does: the
+    /// secret is what proves the caller. The layer has to accept the form, which
+    /// [`KeyFormat::opaque`](crate::KeyFormat::opaque) does.
+    ///
+    /// ```
+    /// use tower_api_key::KeyHasher;
+    ///
+    /// let secret = "qTzJ2b0XQxCs8nB6mKfW3vLpRyHd4EgUaN1oZi5t";
+    /// let hasher = KeyHasher::sha256().with_numbered_keys();
+    /// assert_eq!(hasher.digest(format!("17|{secret}")), KeyHasher::sha256().digest(secret));
+    /// ```
+    #[must_use]
+    pub fn with_numbered_keys(mut self) -> Self {
+        self.numbered = true;
+        self
+    }
+
+    /// SHA-256, and keys stored under this pepper are found as well: the first step from no pepper
+    /// to one; see [`Peppers`].
+    pub fn sha256_with_next(next: &[u8]) -> Result<Self, ConfigError> {
+        Ok(Self::hmac_sha256(Peppers { current: Method::Sha256, others: vec![Other::next(next)?] }))
+    }
+
+    /// The digest to store for `key`.
+    #[inline]
+    pub fn digest(&self, key: impl AsRef<[u8]>) -> KeyDigest {
+        let key = self.hashed(key.as_ref());
+        match &self.peppers {
+            None => KeyDigest(sha256(key)),
+            Some(peppers) => peppers.current.digest(key),
+        }
+    }
+
+    /// The part of a key that is hashed.
+    #[inline]
+    fn hashed<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        if self.numbered { after_number(key) } else { key }
+    }
+
+    /// The digest that `key` has by the `index`th other way: under the next pepper if there is
+    /// one, then under the retired ones, the latest first.
+    pub(crate) fn other_digest(&self, key: &[u8], index: usize) -> Option<KeyDigest> {
+        Some(self.others().get(index)?.method.digest(self.hashed(key)))
+    }
+
+    /// Whether keys stored by the `index`th other way are still accepted.
+    pub(crate) fn accepts_other(&self, index: usize, now: impl FnOnce() -> Timestamp) -> bool {
+        let until = self.others().get(index).and_then(|other| other.until);
+        until.is_none_or(|until| now() < until)
+    }
+
+    /// Whether the `index`th other way is the one to come, by which other nodes may store keys
+    /// already. This one leaves such keys as they are: two nodes would store them in turns.
+    pub(crate) fn is_next(&self, index: usize) -> bool {
+        self.others().get(index).is_some_and(|other| other.is_next)
+    }
+
+    /// How many other ways there are to try.
+    pub(crate) fn other_count(&self) -> usize {
+        self.others().len()
+    }
+
+    fn others(&self) -> &[Other] {
+        self.peppers.as_ref().map_or(&[], |peppers| &peppers.others)
+    }
+}
+
+impl fmt::Debug for KeyHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.peppers.as_deref() {
+            None | Some(Peppers { current: Method::Sha256, .. }) => "KeyHasher(SHA-256)",
+            Some(_) => "KeyHasher(HMAC-SHA256)",
+        })
+    }
+}
+
+/// One way from a key to a digest.
+#[derive(Clone)]
+enum Method {
+    Sha256,
+    /// Keyed once and cloned for each digest, which saves two of the four SHA-256 blocks.
+    Hmac(Hmac<Sha256>),
+}
+
+impl Method {
+    #[inline]
+    fn digest(&self, key: &[u8]) -> KeyDigest {
+        match self {
+            Self::Sha256 => KeyDigest(sha256(key)),
+            Self::Hmac(pepper) => hmac(pepper, key),
+        }
+    }
+}
+
+/// A way in which keys are accepted and never stored.
+#[derive(Clone)]
+struct Other {
+    method: Method,
+    is_next: bool,
+    /// Accepted before this moment; without one, for good.
+    until: Option<Timestamp>,
+}
+
+impl Other {
+    fn next(pepper: &[u8]) -> Result<Self, ConfigError> {
+        Ok(Self { method: Method::Hmac(keyed(pepper)?), is_next: true, until: None })
+    }
+
+    fn retired(method: Method, until: Option<Timestamp>) -> Self {
+        Self { method, is_next: false, until }
+    }
+}
+
+/// The secret of a numbered key; any other key as it is.
+fn after_number(key: &[u8]) -> &[u8] {
+    let digits = key.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match key.get(digits..) {
+        Some([b'|', secret @ ..]) if digits > 0 && secret.len() >= MIN_NUMBERED_SECRET => secret,
+        _ => key,
+    }
+}
+
+/// SHA-256 (FIPS 180-4 §6.2).
+///
+/// A key of up to 55 bytes fits one block and goes straight to the compression function: the
+/// general hasher's bookkeeping would cost as many instructions again as the compression with SHA
+/// extensions does.
+#[inline]
+fn sha256(key: &[u8]) -> [u8; 32] {
+    const BLOCK_LEN: usize = 64;
+    /// §5.3.3
+    const INITIAL: [u32; 8] = [
+        0x6a09_e667,
+        0xbb67_ae85,
+        0x3c6e_f372,
+        0xa54f_f53a,
+        0x510e_527f,
+        0x9b05_688c,
+        0x1f83_d9ab,
+        0x5be0_cd19,
+    ];
+    let mut block = [0; BLOCK_LEN];
+    // §5.1.1: a one bit ends the message, and the last eight bytes are its length in bits.
+    let (message, length) = block.split_at_mut(BLOCK_LEN - 8);
+    let Some((start, [end, ..])) = message.split_at_mut_checked(key.len()) else {
+        return Sha256::digest(key).into();
+    };
+    start.copy_from_slice(key);
+    *end = 0x80;
+    length.copy_from_slice(&(key.len() as u64 * 8).to_be_bytes());
+
+    let mut state = INITIAL;
+    compress256(&mut state, std::slice::from_ref(&block));
+    block.fill(0);
+    optimization_barrier(&block); // The copy of the key is gone for good.
+
+    let mut digest = [0; 32];
+    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    digest
+}
+
+/// The secrets that [`KeyHasher::hmac_sha256`] mixes into digests. Each is in one of three states:
+///
+/// | state | keys stored under it are found | keys are stored under it |
+/// |---|---|---|
+/// | *next* | yes | never |
+/// | *current* | yes | new keys, and retired ones when they are next used |
+/// | *retired* | yes | no longer |
+///
+/// # Changing the pepper
+///
+/// With several nodes, a node with the old configuration must find what one with the new stores:
+///
+/// 1. Add the new pepper as *next*, and wait until every node has it.
+/// 2. Make it current and the old one retired, node by node. A layer from
+///    [`KeyManager::layer`](crate::KeyManager::layer) stores a key that was found under a retired
+///    pepper anew under the current one.
+/// 3. Once no key is left under it, or none that is still wanted, take the retired one away.
+///
+/// To go back from step 2, go back to step 1: the new pepper becomes *next* again, and keys that
+/// were stored under it are found. Going back further would lock them out.
+///
+/// # From no pepper to one
+///
+/// The same, where the old way is plain SHA-256: [`KeyHasher::sha256_with_next`] is step 1, and
+/// [`with_retired_plain`](Self::with_retired_plain) step 2.
+///
+/// ```
+/// use tower_api_key::{KeyHasher, Peppers};
+///
+/// let (old, new) = (b"the old pepper, 32 bytes or more..", b"the new pepper, 32 bytes or more..");
+/// // On every node, before any node has the third line.
+/// let first = KeyHasher::hmac_sha256(Peppers::new(old)?.with_next(new)?);
+/// let then = KeyHasher::hmac_sha256(Peppers::new(new)?.with_retired(old)?);
+/// # let _ = (first, then);
+/// # Ok::<(), tower_api_key::ConfigError>(())
+/// ```
+///
+/// # Line ends
+///
+/// The bytes given to [`new`](Self::new), [`with_next`](Self::with_next) and
+/// [`with_retired`](Self::with_retired) are used as they are. Text, from the environment or a file,
+/// is read by one rule, whatever the pepper's state: a pepper is one line, and the line ends after
+/// it (`\n`, `\r\n`) are no part of it. [`line`](Self::line) is that rule.
+#[derive(Clone)]
+pub struct Peppers {
+    current: Method,
+    /// The next one first, then the retired ones, the latest first.
+    others: Vec<Other>,
+}
+
+/// As long as the digest: RFC 2104 §3 advises against anything shorter.
+const MIN_PEPPER_LEN: usize = 32;
+
+impl Peppers {
+    /// A current pepper of at least 32 bytes and no others.
+    pub fn new(current: &[u8]) -> Result<Self, ConfigError> {
+        Ok(Self { current: Method::Hmac(keyed(current)?), others: Vec::new() })
+    }
+
+    /// The current pepper from an environment variable: a [line](Self::line) of at least 32 bytes.
+    pub fn from_env(variable: &str) -> Result<Self, ConfigError> {
+        let value = zeroize::Zeroizing::new(
+            std::env::var(variable)
+                .map_err(|_| ConfigError::EnvironmentUnset { variable: variable.to_owned() })?,
+        );
+        Self::line(&value).and_then(Self::new).map_err(|_| ConfigError::EnvironmentValue {
+            variable: variable.to_owned(),
+            expected: "a pepper of at least 32 bytes, on one line",
+        })
+    }
+
+    /// The pepper in this text: the one line without the line ends after it. Shells, editors and
+    /// orchestrators add such ends or take them away, and with another pepper no key is found.
+    pub fn line(text: &str) -> Result<&[u8], ConfigError> {
+        let pepper = text.trim_end_matches(['\r', '\n']);
+        if pepper.contains(['\r', '\n']) {
+            return Err(ConfigError::PepperLines);
+        }
+        Ok(pepper.as_bytes())
+    }
+
+    /// Sets the pepper that is to become the current one. Keys that another node stored under it
+    /// are found, and stay as they are.
+    pub fn with_next(mut self, next: &[u8]) -> Result<Self, ConfigError> {
+        let next = Other::next(next)?;
+        self.others.retain(|other| !other.is_next);
+        self.others.insert(0, next);
+        Ok(self)
+    }
+
+    /// Adds a retired pepper. Add the latest first: they are tried in this order.
+    pub fn with_retired(mut self, retired: &[u8]) -> Result<Self, ConfigError> {
+        self.others.push(Other::retired(Method::Hmac(keyed(retired)?), None));
+        Ok(self)
+    }
+
+    /// Adds the retired peppers in this text, the latest first: each is a [line](Self::line), and
+    /// empty lines are passed over.
+    pub fn with_retired_lines(self, text: &str) -> Result<Self, ConfigError> {
+        let lines = text.split('\n').map(Self::line);
+        lines
+            .filter(|line| line.as_ref().map_or(true, |line| !line.is_empty()))
+            .try_fold(self, |peppers, line| peppers.with_retired(line?))
+    }
+
+    /// Accepts keys that were stored without any pepper, as plain SHA-256, before `until`: rows
+    /// from before there was a pepper, and imported ones. They are stored anew under the current
+    /// pepper when they are next used. Those that were not used by then are unknown.
+    ///
+    /// While this lasts, whoever can write to the table can make a key that works, which is what a
+    /// pepper is there to prevent: so it has an end.
+    pub fn with_retired_plain(mut self, until: Timestamp) -> Self {
+        self.others.push(Other::retired(Method::Sha256, Some(until)));
+        self
+    }
+}
+
+impl fmt::Debug for Peppers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let next = self.others.iter().filter(|other| other.is_next).count();
+        write!(f, "Peppers(current, {next} next, {} retired)", self.others.len() - next)
+    }
+}
+
+fn keyed(pepper: &[u8]) -> Result<Hmac<Sha256>, ConfigError> {
+    if pepper.len() < MIN_PEPPER_LEN {
+        return Err(ConfigError::PepperTooShort);
+    }
+    Hmac::new_from_slice(pepper).map_err(|_| ConfigError::PepperTooShort)
+}
+
+fn hmac(pepper: &Hmac<Sha256>, key: &[u8]) -> KeyDigest {
+    KeyDigest(pepper.clone().chain_update(key).finalize().into_bytes().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sha256_of_the_whole_key() {
+        // FIPS 180-2, appendix B.1.
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(KeyHasher::sha256().digest("abc").to_hex(), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn one_block_or_many(key in proptest::collection::vec(any::<u8>(), 0..130)) {
+            prop_assert_eq!(sha256(&key), <[u8; 32]>::from(Sha256::digest(&key)));
+        }
+    }
+
+    #[test]
+    fn hmac_sha256_under_the_pepper() {
+        // RFC 4231, test case 6: a key of 131 bytes.
+        let hasher = KeyHasher::hmac_sha256(Peppers::new(&[0xaa; 131]).unwrap());
+        let text = "Test Using Larger Than Block-Size Key - Hash Key First";
+        let expected = "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54";
+        assert_eq!(hasher.digest(text).to_hex(), expected);
+    }
+
+    #[test]
+    fn only_the_secret_of_a_numbered_key_is_hashed() {
+        let plain = KeyHasher::sha256();
+        let numbered = KeyHasher::sha256().with_numbered_keys();
+        let secret = "0123456789abcdef";
+        for key in ["17|0123456789abcdef", "0|0123456789abcdef", "0123456789abcdef"] {
+            assert_eq!(numbered.digest(key), plain.digest(secret), "{key}");
+        }
+        for whole in [
+            "17|0123456789abcde",
+            "|0123456789abcdef",
+            "a17|0123456789abcdef",
+            "17||",
+            "17",
+            "",
+            "-1|0123456789abcdef",
+            "key_0123456789abcdef|0123456789abcdef",
+        ] {
+            assert_eq!(numbered.digest(whole), plain.digest(whole), "{whole}");
+        }
+        // The first bar ends the number.
+        assert_eq!(numbered.digest("1|2|0123456789abcdef"), plain.digest("2|0123456789abcdef"),);
+        let (new, old) = ([1; 32], [2; 32]);
+        let peppers = Peppers::new(&new).unwrap().with_retired(&old).unwrap();
+        let peppered = KeyHasher::hmac_sha256(peppers).with_numbered_keys();
+        let under = |pepper| KeyHasher::hmac_sha256(Peppers::new(pepper).unwrap()).digest(secret);
+        assert_eq!(peppered.digest("17|0123456789abcdef"), under(&new));
+        assert_eq!(peppered.other_digest(b"17|0123456789abcdef", 0), Some(under(&old)));
+    }
+
+    #[test]
+    fn a_difference_in_any_byte_is_seen() {
+        let digest = KeyDigest::from_bytes([7; 32]);
+        assert_eq!(digest, KeyDigest::from_hex(&digest.to_hex()).unwrap());
+        for position in 0..32 {
+            let mut other = [7; 32];
+            other[position] ^= 0x80;
+            assert_ne!(digest, KeyDigest::from_bytes(other));
+        }
+    }
+
+    #[test]
+    fn line_ends_after_a_pepper_are_no_part_of_it() {
+        const PEPPER: &str = "a pepper of at least thirty-two bytes";
+        const OTHER: &str = "another one of thirty-two bytes or more";
+        let digest = |peppers: &Peppers, index| {
+            let hasher = KeyHasher::hmac_sha256(peppers.clone());
+            hasher.other_digest(b"key", index).unwrap()
+        };
+        let expected = Peppers::new(PEPPER.as_bytes()).unwrap().current.digest(b"key");
+        for end in ["", "\n", "\r\n", "\r", "\n\n", "\r\n\r\n"] {
+            let text = format!("{PEPPER}{end}");
+            let line = Peppers::line(&text).unwrap();
+            assert_eq!(Peppers::new(line).unwrap().current.digest(b"key"), expected, "{end:?}");
+            let current = Peppers::new(OTHER.as_bytes()).unwrap();
+            let next = current.clone().with_next(line).unwrap();
+            assert_eq!(digest(&next, 0), expected);
+            // Alone, and as the second of two lines.
+            let alone = current.clone().with_retired_lines(&text).unwrap();
+            assert_eq!(digest(&alone, 0), expected, "{end:?}");
+            let second = current.with_retired_lines(&format!("{OTHER}\r\n\n{text}")).unwrap();
+            assert_eq!(digest(&second, 1), expected, "{end:?}");
+            assert_eq!(second.others.len(), 2);
+        }
+        for bad in ["a line\nand another", "a line\rand another", "\nafter a line end"] {
+            assert_eq!(Peppers::line(bad), Err(ConfigError::PepperLines));
+        }
+        let current = Peppers::new(PEPPER.as_bytes()).unwrap();
+        assert!(current.with_retired_lines(&format!("{PEPPER}\r{OTHER}")).is_err());
+    }
+
+    #[test]
+    fn short_peppers_are_refused() {
+        assert_eq!(Peppers::new(&[1; 31]).unwrap_err(), ConfigError::PepperTooShort);
+    }
+}

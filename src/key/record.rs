@@ -1,0 +1,234 @@
+//! [`KeyRecord`]: a key as stored, and whether it may be used.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::{
+    details::Details,
+    digest::KeyDigest,
+    id::{KeyId, OwnerId},
+    rejection_kind::RejectionKind,
+    scope::Scopes,
+    use_counter::UseCounter,
+};
+use crate::{clock::Timestamp, text::Text};
+
+/// The application's own data about a key: a JSON object.
+pub type Metadata = Map<String, Value>;
+
+/// A key as stored: everything about it but its secret.
+///
+/// Stores fill one with [`new`](Self::new) and then set fields. What changes by use
+/// (`last_used_at`, `use_count`) is written by
+/// [`KeyRepository::record_uses`](crate::store::KeyRepository::record_uses) alone; everything
+/// else by [`update`](crate::store::KeyRepository::update), which raises `revision`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct KeyRecord {
+    /// The public name of the key.
+    pub id: KeyId,
+    /// What the key is looked up by.
+    pub digest: KeyDigest,
+    /// The first characters of the key, shown so that people can recognise it.
+    pub start: Text,
+    /// What the key is for, in its owner's words.
+    pub name: Text,
+    /// Who the key belongs to.
+    pub owner: Option<OwnerId>,
+    /// What the key may do. None is nothing, not everything.
+    pub scopes: Scopes,
+    /// Switched off for now. Can be switched on again, unlike a revoked key.
+    pub disabled: bool,
+    /// When the key was issued.
+    pub created_at: Timestamp,
+    /// When the record was last changed.
+    pub updated_at: Timestamp,
+    /// The key is refused before this moment.
+    pub not_before: Option<Timestamp>,
+    /// The key is refused from this moment on.
+    pub expires_at: Option<Timestamp>,
+    /// When the key was revoked, for good.
+    pub revoked_at: Option<Timestamp>,
+    /// When the key last let a request in, give or take the time between two flushes.
+    pub last_used_at: Option<Timestamp>,
+    /// How many requests the key has let in.
+    pub use_count: u64,
+    /// How often the record was changed; what `update` compares so that no change is lost.
+    pub revision: u64,
+    /// What most keys do not have: a description, a list of addresses, a part in a rotation.
+    pub details: Details,
+    /// Uses that are not in `use_count` yet.
+    pub(crate) uses: UseCounter,
+}
+
+impl KeyRecord {
+    /// A record with no owner, no scopes, no end and no restrictions.
+    pub fn new(id: KeyId, digest: KeyDigest, name: impl Into<Text>, now: Timestamp) -> Self {
+        Self {
+            id,
+            digest,
+            start: Text::default(),
+            name: name.into(),
+            owner: None,
+            scopes: Scopes::default(),
+            disabled: false,
+            created_at: now,
+            updated_at: now,
+            not_before: None,
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+            use_count: 0,
+            revision: 0,
+            details: Details::default(),
+            uses: UseCounter::default(),
+        }
+    }
+
+    /// The first key of the line of rotations that this key is in: its own id, if it was never
+    /// rotated. Limits and usage belong to the line.
+    #[inline]
+    pub fn lineage(&self) -> KeyId {
+        self.details.get().and_then(|details| details.rotation.lineage).unwrap_or(self.id)
+    }
+
+    /// Whether the key was deleted and is only kept for audit.
+    #[inline]
+    pub fn is_deleted(&self) -> bool {
+        self.details.get().is_some_and(|details| details.deleted_at.is_some())
+    }
+
+    /// The moment from which on the key is refused: its end, or the end of its grace after a
+    /// rotation, whichever comes first.
+    #[inline]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match (self.expires_at, self.details.get().and_then(|d| d.rotation.retires_at)) {
+            (Some(expires), Some(retires)) => Some(expires.min(retires)),
+            (expires, retires) => expires.or(retires),
+        }
+    }
+
+    /// Whether the key is there and has not come to its end by `now`: it is neither deleted nor
+    /// revoked nor past [`ends_at`](Self::ends_at). One that is disabled or not valid yet is live,
+    /// since it can be used one day.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        let has_ended = self.ends_at().is_some_and(|end| now >= end);
+        !self.is_deleted() && self.revoked_at.is_none() && !has_ended
+    }
+
+    /// Whether the key may be used at `now`, and if not, why.
+    pub fn status(&self, now: Timestamp) -> KeyStatus {
+        self.status_by(|| now)
+    }
+
+    /// The [status](Self::status), by a clock that is read only if the time matters.
+    #[inline]
+    pub(crate) fn status_by(&self, now: impl FnOnce() -> Timestamp) -> KeyStatus {
+        if self.revoked_at.is_some() {
+            return KeyStatus::Revoked;
+        }
+        if self.disabled {
+            return KeyStatus::Disabled;
+        }
+        let (start, end) = (self.not_before, self.ends_at());
+        if start.is_none() && end.is_none() {
+            return KeyStatus::Active;
+        }
+        let now = now();
+        if start.is_some_and(|start| now < start) {
+            KeyStatus::NotYetValid
+        } else if end.is_some_and(|end| now >= end) {
+            KeyStatus::Expired
+        } else {
+            KeyStatus::Active
+        }
+    }
+}
+
+/// Whether a key may be used. Listed in the order in which the reasons are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyStatus {
+    /// Withdrawn for good.
+    Revoked,
+    /// Switched off for now.
+    Disabled,
+    /// Its `not_before` is still to come.
+    NotYetValid,
+    /// Its [`ends_at`](KeyRecord::ends_at) has come.
+    Expired,
+    /// Usable.
+    Active,
+}
+
+impl KeyStatus {
+    /// Every status.
+    #[cfg(feature = "axum")]
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Active, Self::NotYetValid, Self::Expired, Self::Disabled, Self::Revoked];
+
+    /// `revoked`, `disabled`, `not_yet_valid`, `expired` or `active`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Disabled => "disabled",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::Active => "active",
+        }
+    }
+
+    /// Why a key of this status is denied; `None` for an active one.
+    pub const fn rejection(self) -> Option<RejectionKind> {
+        match self {
+            Self::Revoked => Some(RejectionKind::Revoked),
+            Self::Disabled => Some(RejectionKind::Disabled),
+            Self::NotYetValid => Some(RejectionKind::NotYetValid),
+            Self::Expired => Some(RejectionKind::Expired),
+            Self::Active => None,
+        }
+    }
+}
+
+impl fmt::Display for KeyStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_unix_millis(millis)
+    }
+
+    fn record() -> KeyRecord {
+        let digest = KeyDigest::from_bytes([1; 32]);
+        KeyRecord::new(KeyId::generate(at(0)).unwrap(), digest, "test", at(0))
+    }
+
+    #[test]
+    fn bounds_are_exact() {
+        let mut record = record();
+        record.not_before = Some(at(100));
+        record.expires_at = Some(at(200));
+        assert_eq!(record.status(at(99)), KeyStatus::NotYetValid);
+        assert_eq!(record.status(at(100)), KeyStatus::Active);
+        assert_eq!(record.status(at(199)), KeyStatus::Active);
+        assert_eq!(record.status(at(200)), KeyStatus::Expired);
+    }
+
+    #[test]
+    fn the_graver_reason_comes_first() {
+        let mut record = record();
+        record.expires_at = Some(at(0));
+        assert_eq!(record.status(at(1)), KeyStatus::Expired);
+        record.disabled = true;
+        assert_eq!(record.status(at(1)), KeyStatus::Disabled);
+        record.revoked_at = Some(at(0));
+        assert_eq!(record.status(at(1)), KeyStatus::Revoked);
+    }
+}

@@ -1,0 +1,92 @@
+//! A hash map keyed by digests.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+};
+
+use crate::key::KeyDigest;
+
+/// From digests to what belongs to them.
+pub(crate) type DigestMap<V> = HashMap<MapDigest, V, DigestHash>;
+
+/// A digest as a map's key: its 32 raw bytes.
+///
+/// Maps compare keys by plain equality, which is quick and says nothing to a caller who cannot
+/// choose digests freely; the layer compares what was found in constant time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MapDigest([u64; 4]);
+
+impl From<&KeyDigest> for MapDigest {
+    #[inline]
+    fn from(digest: &KeyDigest) -> Self {
+        Self(digest.words())
+    }
+}
+
+#[cfg(feature = "cache")]
+impl MapDigest {
+    /// Eight of its bits.
+    #[inline]
+    pub(crate) fn first_byte(self) -> u8 {
+        self.0[0].to_ne_bytes()[0]
+    }
+}
+
+impl Hash for MapDigest {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.iter().for_each(|word| state.write_u64(*word));
+    }
+}
+
+/// Digests are uniform already, so a cheap hash is enough. But SHA-256 is public: without a
+/// secret, anybody could search for keys whose digests fall into one bucket. So every word is
+/// mixed with a seed that is drawn per map, by folded multiplication.
+#[derive(Clone, Copy)]
+pub(crate) struct DigestHash {
+    seed: u64,
+}
+
+impl Default for DigestHash {
+    fn default() -> Self {
+        // The standard library's per-process random keys, without another dependency.
+        Self { seed: RandomState::new().hash_one(0_u64) }
+    }
+}
+
+impl BuildHasher for DigestHash {
+    type Hasher = DigestHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> DigestHasher {
+        DigestHasher(self.seed)
+    }
+}
+
+pub(crate) struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        // An odd constant with about as many ones as zeros (2⁶⁴ / φ).
+        const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+        let product = u128::from(self.0 ^ word) * u128::from(MULTIPLIER);
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+        {
+            self.0 = (product as u64) ^ ((product >> 64) as u64);
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not called for digests; any other key would still hash soundly.
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

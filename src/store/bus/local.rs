@@ -1,0 +1,53 @@
+//! [`LocalInvalidations`]: within one process.
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+use super::{Invalidations, Subscription};
+use crate::{key::KeyDigest, store::error::StoreError};
+
+/// Carries invalidations within one process, between caches that do not know of each other.
+///
+/// Clones are the same bus.
+#[derive(Clone, Debug)]
+pub struct LocalInvalidations(broadcast::Sender<Vec<KeyDigest>>);
+
+/// Messages that a slow subscriber may be behind by.
+const CAPACITY: usize = 1_024;
+
+impl LocalInvalidations {
+    /// A new bus.
+    pub fn new() -> Self {
+        Self(broadcast::Sender::new(CAPACITY))
+    }
+}
+
+impl Default for LocalInvalidations {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Invalidations for LocalInvalidations {
+    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
+        if !digests.is_empty() {
+            // An error says that nobody listens.
+            let _ = self.0.send(digests.to_vec());
+        }
+        Ok(())
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
+        Ok(Box::new(Local(self.0.subscribe())))
+    }
+}
+
+struct Local(broadcast::Receiver<Vec<KeyDigest>>);
+
+#[async_trait]
+impl Subscription for Local {
+    async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError> {
+        self.0.recv().await.map_err(StoreError::unavailable)
+    }
+}

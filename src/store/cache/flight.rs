@@ -1,0 +1,301 @@
+//! One lookup for all who miss the same thing at the same time.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    time::Duration,
+};
+
+use tokio::{runtime::Handle, sync::watch, time::timeout};
+
+use super::{
+    Answer, Cache, CacheKey, Failure,
+    budget::{Admission, Budget, Reservation},
+    outage,
+    stats::Counters,
+};
+use crate::{clock::Timestamp, runtime::DigestHash, store::Lookup};
+
+/// The lookups that are on their way.
+pub(super) struct Flights<K, V, E>(Mutex<State<K, V, E>>);
+
+pub(super) struct State<K, V, E> {
+    flying: HashMap<K, Flight<V, E>, DigestHash>,
+    next_number: u64,
+}
+
+struct Flight<V, E> {
+    /// Tells a flight from a later one for the same key.
+    number: u64,
+    /// Dropped without an answer when the flight is abandoned.
+    answer: watch::Sender<Option<Answer<V, E>>>,
+}
+
+impl<K, V, E> Default for Flights<K, V, E> {
+    fn default() -> Self {
+        Self(Mutex::new(State { flying: HashMap::default(), next_number: 0 }))
+    }
+}
+
+impl<K, V, E> Flights<K, V, E> {
+    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<K, V, E>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, State<K, V, E>>> {
+        match self.0.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+impl<K: CacheKey, V, E> State<K, V, E> {
+    /// Whoever waits for the key, and whoever misses it from now on, gets a new lookup: the old
+    /// one may have read what was before a change.
+    pub(super) fn abandon(&mut self, key: &K) {
+        self.flying.remove(key);
+    }
+
+    pub(super) fn abandon_all(&mut self) {
+        self.flying.clear();
+    }
+
+    fn take_off(&mut self, key: &K) -> (u64, Waiter<V, E>) {
+        let number = self.next_number;
+        self.next_number += 1;
+        let (answer, waiter) = watch::channel(None);
+        self.flying.insert(key.clone(), Flight { number, answer });
+        (number, Waiter(waiter))
+    }
+
+    /// Ends a flight, unless it was abandoned.
+    fn land(&mut self, key: &K, number: u64) -> Option<Flight<V, E>> {
+        self.flying.get(key).filter(|flight| flight.number == number)?;
+        self.flying.remove(key)
+    }
+}
+
+/// Somebody who waits for a lookup.
+struct Waiter<V, E>(watch::Receiver<Option<Answer<V, E>>>);
+
+impl<V: Clone, E: Clone> Waiter<V, E> {
+    /// The answer; none if the lookup was abandoned.
+    async fn answer(&mut self) -> Option<Answer<V, E>> {
+        self.0.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
+    /// Asks, together with everybody else who asks for this.
+    pub(crate) async fn look_up<F>(self: &Arc<Self>, key: &K, ask: impl Fn() -> F) -> Answer<V, E>
+    where
+        F: Future<Output = Answer<V, E>> + Send + 'static,
+    {
+        loop {
+            let mut waiter = match self.join_or_start(key, &ask)? {
+                Departure::Answered(Lookup::Found(value)) => return Ok(Some(value)),
+                Departure::Answered(Lookup::NotFound) => return Ok(None),
+                Departure::Waiting(waiter) => waiter,
+            };
+            let answer = if self.last_known(key).is_some() {
+                let answers = self.outage.answers();
+                if let Ok(answer) = timeout(self.settings.patience, waiter.answer()).await {
+                    answer
+                } else {
+                    self.outage.failed(self.settings.clock.now(), answers);
+                    if let Some(value) = self.go_on_with_last_known(key) {
+                        return Ok(Some(value));
+                    }
+                    waiter.answer().await
+                }
+            } else {
+                waiter.answer().await
+            };
+            return match answer {
+                Some(Ok(found)) => Ok(found),
+                // Asked again, since it may have been forgotten meanwhile.
+                Some(Err(error)) => self.go_on_with_last_known(key).map(Some).ok_or(error),
+                // It was changed after the store was asked.
+                None => continue,
+            };
+        }
+    }
+
+    fn join_or_start<F>(
+        self: &Arc<Self>,
+        key: &K,
+        ask: impl FnOnce() -> F,
+    ) -> Result<Departure<V, E>, E>
+    where
+        F: Future<Output = Answer<V, E>> + Send + 'static,
+    {
+        let runtime =
+            Handle::try_current().map_err(|_| E::given_up("there is no tokio runtime"))?;
+        let now = self.settings.clock.now();
+        let mut flights = self.flights.lock();
+        if let Some(flight) = flights.flying.get(key) {
+            Counters::count(&self.counters.coalesced);
+            return Ok(Departure::Waiting(Waiter(flight.answer.subscribe())));
+        }
+        // One may have landed since the caller looked.
+        if let Some(recalled) = self.recall(key, now).filter(|recalled| !recalled.is_stale) {
+            self.counters.count_hit(key.jitter());
+            return Ok(Departure::Answered(recalled.lookup));
+        }
+        // What is known to exist is not part of any flood.
+        let budget = self.budget.as_ref().filter(|_| !self.memory.is_known(key));
+        let admission = budget.map(Budget::admit);
+        if matches!(admission, Some(Admission::Refused)) {
+            Counters::count(&self.counters.shed);
+            return Err(E::overloaded());
+        }
+        let (number, waiter) = flights.take_off(key);
+        drop(flights);
+        self.fly(&runtime, key, number, admission, ask());
+        Ok(Departure::Waiting(waiter))
+    }
+
+    /// Asks again for what is known, in the background, unless somebody does so already. Never
+    /// waits: if it cannot be now, the next request will do.
+    #[cold]
+    pub(super) fn refresh<F>(self: &Arc<Self>, key: &K, ask: impl FnOnce() -> F)
+    where
+        F: Future<Output = Answer<V, E>> + Send + 'static,
+    {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let Some(mut flights) = self.flights.try_lock() else { return };
+        let now = self.settings.clock.now();
+        // One may have landed since the caller looked.
+        let is_due = self.recall(key, now).is_some_and(|recalled| recalled.is_due);
+        if is_due && !flights.flying.contains_key(key) && self.outage.may_ask(now) {
+            let (number, _) = flights.take_off(key);
+            drop(flights);
+            Counters::count(&self.counters.refreshes);
+            self.fly(&runtime, key, number, None, ask());
+        }
+    }
+
+    /// In a task of its own: a caller who goes away takes nobody's answer along.
+    fn fly(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        key: &K,
+        number: u64,
+        admission: Option<Admission>,
+        lookup: impl Future<Output = Answer<V, E>> + Send + 'static,
+    ) {
+        let asked_at = self.settings.clock.now();
+        let mut landing = Landing { cache: self.clone(), key: key.clone(), number, asked_at };
+        runtime.spawn(async move {
+            let answer = landing.ask(admission, lookup).await;
+            landing.land(answer);
+        });
+    }
+
+    /// The token of the lookup budget, if there is a budget. Waits in line for one no longer than
+    /// a lookup may take.
+    async fn reserve(&self, admission: Option<Admission>) -> Result<Option<Reservation>, E> {
+        let reservation = match admission {
+            None => return Ok(None),
+            Some(Admission::Granted(reservation)) => Some(reservation),
+            Some(Admission::Queued(turn)) => {
+                let turn = timeout(self.settings.lookup_timeout, turn).await;
+                turn.ok().and_then(Result::ok).flatten()
+            }
+            Some(Admission::Refused) => None,
+        };
+        if reservation.is_none() {
+            Counters::count(&self.counters.shed);
+        }
+        reservation.map(Some).ok_or_else(E::overloaded)
+    }
+
+    async fn wait_for(&self, lookup: impl Future<Output = Answer<V, E>>) -> Answer<V, E> {
+        let Self { settings, outage, .. } = self;
+        let answers = outage.answers();
+        let mut lookup = pin!(timeout(settings.lookup_timeout, lookup));
+        let answer = loop {
+            match timeout(settings.patience, &mut lookup).await {
+                Ok(answer) => break answer.unwrap_or_else(|_| Err(E::timeout())),
+                // Who comes next need not find out anew.
+                Err(_) => outage.failed(settings.clock.now(), answers),
+            }
+        };
+        match &answer {
+            Ok(_) if outage.answered() => E::report_end(),
+            Ok(_) => {}
+            Err(error) => {
+                error.report();
+                if error.is_outage() {
+                    outage.failed(settings.clock.now(), answers);
+                }
+            }
+        }
+        answer
+    }
+}
+
+/// How a lookup begins.
+enum Departure<V, E> {
+    /// It was not necessary.
+    Answered(Lookup<V>),
+    Waiting(Waiter<V, E>),
+}
+
+/// Ends a flight, also when its task panics or its runtime is shut down.
+struct Landing<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> {
+    cache: Arc<Cache<K, V, E>>,
+    key: K,
+    number: u64,
+    asked_at: Timestamp,
+}
+
+impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Landing<K, V, E> {
+    /// Asks the store as soon as the budget allows it.
+    async fn ask(
+        &mut self,
+        admission: Option<Admission>,
+        lookup: impl Future<Output = Answer<V, E>>,
+    ) -> Answer<V, E> {
+        let has_waited = matches!(admission, Some(Admission::Queued(_)));
+        let mut reservation = self.cache.reserve(admission).await?;
+        if has_waited {
+            self.asked_at = self.cache.settings.clock.now();
+        }
+        Counters::count(&self.cache.counters.misses);
+        if let Some(reservation) = &mut reservation {
+            reservation.begin();
+        }
+        let answer = self.cache.wait_for(lookup).await;
+        if let (Some(reservation), Ok(Some(_))) = (&mut reservation, &answer) {
+            reservation.found();
+        }
+        answer
+    }
+
+    /// Keeps the answer and gives it to all who wait, unless the flight was abandoned.
+    fn land(&self, answer: Answer<V, E>) {
+        const PAUSE: Duration = outage::PAUSE;
+        let Cache { flights, memory, settings, .. } = &*self.cache;
+        // Held until the answer is kept: see `Memory`.
+        let mut flights = flights.lock();
+        let Some(flight) = flights.land(&self.key, self.number) else { return };
+        match &answer {
+            Ok(found) => memory.keep(&self.key, self.asked_at, found.as_ref()),
+            Err(_) => memory.let_rest(&self.key, settings.clock.now(), PAUSE),
+        }
+        drop(flights);
+        flight.answer.send_replace(Some(answer));
+    }
+}
+
+impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Drop for Landing<K, V, E> {
+    fn drop(&mut self) {
+        self.land(Err(E::given_up("the lookup was given up")));
+    }
+}

@@ -1,0 +1,213 @@
+//! What a cache has in memory, and how long it may be used.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use quick_cache::{
+    UnitWeighter,
+    sync::{Cache, DefaultLifecycle},
+};
+
+use super::{CacheKey, settings::Settings};
+use crate::{clock::Timestamp, runtime::DigestHash, store::Lookup};
+
+/// What is in memory: things that exist, and apart from them, so that no flood displaces a good
+/// one, things that do not.
+///
+/// Reading needs no more than a moment. Whoever changes anything holds the lock of the flights, so
+/// that every answer of the store is kept either before or after a thing is forgotten.
+pub(super) struct Memory<K, V> {
+    known: Entries<K, Known<V>>,
+    /// When the store was asked for it.
+    not_found: Entries<K, Timestamp>,
+    /// Raised when changes may have been missed.
+    generation: AtomicU32,
+    times: Times,
+}
+
+/// The settings, in milliseconds.
+struct Times {
+    ttl: u64,
+    not_found_ttl: u64,
+    stale_if_error: u64,
+}
+
+type Entries<K, V> = Cache<K, V, UnitWeighter, DigestHash>;
+
+/// What is known about a thing that exists.
+#[derive(Clone)]
+struct Known<V> {
+    /// None: it was changed, and nobody has asked yet what it is now.
+    value: Option<V>,
+    /// When the store was asked for it. Not when it answered: it may have changed meanwhile.
+    asked_at: Timestamp,
+    /// What is older than the memory's own is used only if the store fails.
+    generation: u32,
+    /// Up to this age, in milliseconds, the store is not asked again: it has just failed.
+    rests_until: u32,
+}
+
+/// What memory says about a thing.
+pub(super) struct Recalled<V> {
+    pub(super) lookup: Lookup<V>,
+    /// Whether its time is up, so that only a failing store excuses using it.
+    pub(super) is_stale: bool,
+    /// Whether the store should be asked again, in the background.
+    pub(super) is_due: bool,
+}
+
+/// How old what is known about a thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freshness {
+    Fresh,
+    /// Fresh, and in the last fifth of its time.
+    Due,
+    /// Only for when the store fails.
+    Stale,
+    /// Of no use.
+    Gone,
+}
+
+impl<K: CacheKey, V: Clone> Memory<K, V> {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            known: cache(settings.capacity),
+            not_found: cache(settings.capacity),
+            generation: AtomicU32::new(0),
+            times: Times {
+                ttl: millis(settings.ttl),
+                not_found_ttl: millis(settings.not_found_ttl),
+                stale_if_error: millis(settings.stale_if_error),
+            },
+        }
+    }
+
+    /// What can be said without asking the store. What is stale can be said while it is down, or
+    /// has just failed for this thing.
+    #[inline]
+    pub(super) fn recall(
+        &self,
+        key: &K,
+        now: Timestamp,
+        is_down: impl FnOnce() -> bool,
+    ) -> Option<Recalled<V>> {
+        if let Some(known) = self.known.get(key) {
+            let age = age(known.asked_at, now)?;
+            let is_rested = age >= u64::from(known.rests_until);
+            let (is_stale, is_due) = match self.freshness(key, &known, age) {
+                Freshness::Fresh => (false, false),
+                Freshness::Due => (false, is_rested),
+                Freshness::Stale if !is_rested || is_down() => (true, is_rested),
+                Freshness::Stale | Freshness::Gone => return None,
+            };
+            return Some(Recalled { lookup: Lookup::Found(known.value?), is_stale, is_due });
+        }
+        let age = age(self.not_found.get(key)?, now)?;
+        (age < jittered(self.times.not_found_ttl, key.jitter())).then_some(Recalled {
+            lookup: Lookup::NotFound,
+            is_stale: false,
+            is_due: false,
+        })
+    }
+
+    #[inline]
+    fn freshness(&self, key: &K, known: &Known<V>, age: u64) -> Freshness {
+        let ttl = jittered(self.times.ttl, key.jitter());
+        let is_trusted = known.generation == self.generation.load(Ordering::Relaxed);
+        if is_trusted && age < ttl - ttl / 5 {
+            Freshness::Fresh
+        } else if is_trusted && age < ttl {
+            Freshness::Due
+        } else if age < ttl.saturating_add(self.times.stale_if_error) {
+            Freshness::Stale
+        } else {
+            Freshness::Gone
+        }
+    }
+
+    /// What was last known about a thing, if that may be used when the store fails.
+    pub(super) fn last_known(&self, key: &K, now: Timestamp) -> Option<V> {
+        let known = self.known.peek(key)?;
+        let age = age(known.asked_at, now)?;
+        (self.freshness(key, &known, age) != Freshness::Gone).then_some(known.value?)
+    }
+
+    /// Whether it was found before, however long ago and whatever became of it.
+    pub(super) fn is_known(&self, key: &K) -> bool {
+        self.known.contains_key(key)
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.known.len() + self.not_found.len()
+    }
+
+    /// The store was asked at this time, and found this.
+    pub(super) fn keep(&self, key: &K, asked_at: Timestamp, found: Option<&V>) {
+        if let Some(value) = found {
+            let generation = self.generation.load(Ordering::Relaxed);
+            let value = Some(value.clone());
+            self.known.insert(key.clone(), Known { value, asked_at, generation, rests_until: 0 });
+            self.not_found.remove(key);
+        } else {
+            if self.known.remove(key).is_some() && K::MOVES {
+                // An API key was deleted, or has another digest now, which may be in memory as
+                // unknown: a good key must not be refused for that.
+                self.not_found.clear();
+            }
+            self.not_found.insert(key.clone(), asked_at);
+        }
+    }
+
+    /// The store has failed for this thing: if it is known, let it rest.
+    pub(super) fn let_rest(&self, key: &K, now: Timestamp, pause: Duration) {
+        if let Some(known) = self.known.peek(key) {
+            let age = age(known.asked_at, now).unwrap_or(0).saturating_add(millis(pause));
+            let rests_until = u32::try_from(age).unwrap_or(u32::MAX);
+            self.known.insert(key.clone(), Known { rests_until, ..known });
+        }
+    }
+
+    /// Forgets what is said about a thing, and not that it exists: it is not a part of any flood.
+    pub(super) fn forget(&self, key: &K) {
+        if let Some(known) = self.known.peek(key) {
+            self.known.insert(key.clone(), Known { value: None, rests_until: 0, ..known });
+        }
+        self.not_found.remove(key);
+    }
+
+    /// Changes may have been missed: what is known so far is used only if the store fails.
+    pub(super) fn distrust(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.not_found.clear();
+    }
+
+    pub(super) fn clear(&self) {
+        self.known.clear();
+        self.not_found.clear();
+    }
+}
+
+fn cache<K: CacheKey, V: Clone>(capacity: usize) -> Entries<K, V> {
+    let (hash, lifecycle) = (DigestHash::default(), DefaultLifecycle::default());
+    Cache::with(capacity, capacity as u64, UnitWeighter, hash, lifecycle)
+}
+
+/// Milliseconds since. None when the clock was set back: then nobody knows.
+#[inline]
+fn age(asked_at: Timestamp, now: Timestamp) -> Option<u64> {
+    u64::try_from(now.as_unix_millis() - asked_at.as_unix_millis()).ok()
+}
+
+/// Up to a tenth shorter, differently for each thing, so that what came together does not all have
+/// to be looked up again at one moment.
+#[inline]
+fn jittered(ttl: u64, by: u8) -> u64 {
+    ttl - ttl.saturating_mul(u64::from(by)) / (10 * 255)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,152 @@
+//! A bounded cache of what has to be asked for elsewhere, with one lookup for all who miss the
+//! same thing. [`CachedStore`](crate::store::CachedStore) keeps keys in one, and
+//! [`CachedOwners`](crate::CachedOwners) their owners.
+
+mod budget;
+mod flight;
+mod memory;
+mod outage;
+mod settings;
+mod stats;
+
+use std::{future::Future, hash::Hash, sync::Arc};
+
+use self::{
+    budget::Budget,
+    flight::Flights,
+    memory::{Memory, Recalled},
+    outage::Outage,
+    stats::Counters,
+};
+use super::Lookup;
+use crate::clock::Timestamp;
+
+pub(crate) use self::settings::Settings;
+pub use self::stats::CacheStats;
+
+/// What is known, by `K`, of things that are found elsewhere. Who asks for one says how to find
+/// it: a lookup is the same for everybody who asks for the same thing.
+pub(crate) struct Cache<K, V, E> {
+    settings: Settings,
+    memory: Memory<K, V>,
+    flights: Flights<K, V, E>,
+    /// None where nobody can ask for what does not exist.
+    budget: Option<Arc<Budget>>,
+    outage: Outage,
+    counters: Counters,
+}
+
+/// What things are found by. Hashed with a seed of the cache's own, so it writes words that are
+/// spread well already.
+pub(crate) trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {
+    /// Whether a thing that is no longer known by one key may be known by another from now on.
+    const MOVES: bool;
+
+    /// By how much the time to live is shortened, from not at all to a tenth.
+    fn jitter(&self) -> u8;
+}
+
+/// Why a lookup brought nothing.
+pub(crate) trait Failure: Clone + Send + Sync + 'static {
+    /// It took too long.
+    fn timeout() -> Self;
+    /// It was not begun, because there are too many.
+    fn overloaded() -> Self;
+    /// It ended without an answer, or cannot begin.
+    fn given_up(reason: &'static str) -> Self;
+    /// Whether it says that whoever was asked is down as a whole. One thing that cannot be read
+    /// says nothing about the others.
+    fn is_outage(&self) -> bool;
+    /// Tells the operator of it.
+    fn report(&self);
+    /// Tells the operator that an outage is over.
+    fn report_end();
+}
+
+/// What a lookup brought, for everybody who waited for it.
+pub(crate) type Answer<V, E> = Result<Option<V>, E>;
+
+impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            memory: Memory::new(&settings),
+            flights: Flights::default(),
+            budget: settings
+                .lookups_per_second
+                .map(|per_second| Budget::new(per_second, settings.clock.clone())),
+            outage: Outage::default(),
+            counters: Counters::default(),
+            settings,
+        }
+    }
+
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What can be said without waiting. What is due is looked up with `ask`, in the background.
+    #[inline]
+    pub(crate) fn find_now<F>(
+        self: &Arc<Self>,
+        key: &K,
+        ask: impl FnOnce() -> F,
+    ) -> Option<Lookup<V>>
+    where
+        F: Future<Output = Answer<V, E>> + Send + 'static,
+    {
+        let recalled = self.recall(key, self.settings.clock.now())?;
+        if recalled.is_due {
+            self.refresh(key, ask);
+        }
+        if recalled.is_stale {
+            Counters::count(&self.counters.stale);
+        } else {
+            self.counters.count_hit(key.jitter());
+        }
+        Some(recalled.lookup)
+    }
+
+    /// What can be said without asking.
+    #[inline]
+    fn recall(&self, key: &K, now: Timestamp) -> Option<Recalled<V>> {
+        self.memory.recall(key, now, || self.outage.is_on(now))
+    }
+
+    /// What was last known, if that may be used when lookups fail.
+    fn last_known(&self, key: &K) -> Option<V> {
+        self.memory.last_known(key, self.settings.clock.now())
+    }
+
+    /// The same, when a lookup has failed.
+    fn go_on_with_last_known(&self, key: &K) -> Option<V> {
+        let value = self.last_known(key)?;
+        Counters::count(&self.counters.stale);
+        Some(value)
+    }
+
+    /// Forgets what is known about a thing: whoever asks next has it looked up.
+    pub(crate) fn forget(&self, key: &K) {
+        let mut flights = self.flights.lock();
+        flights.abandon(key);
+        self.memory.forget(key);
+    }
+
+    /// Forgets everything, and that it was there.
+    pub(crate) fn clear(&self) {
+        let mut flights = self.flights.lock();
+        flights.abandon_all();
+        self.memory.clear();
+    }
+
+    /// Changes may have been missed: everything is looked up again before it is trusted.
+    pub(crate) fn distrust(&self) {
+        let mut flights = self.flights.lock();
+        flights.abandon_all();
+        self.memory.distrust();
+        Counters::count(&self.counters.resets);
+    }
+
+    pub(crate) fn stats(&self) -> CacheStats {
+        self.counters.read(self.memory.len())
+    }
+}
