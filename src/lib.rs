@@ -155,6 +155,8 @@ mod runtime;
 pub mod store;
 mod text;
 mod throttle;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod url;
 mod usage;
 
 #[cfg(feature = "axum")]

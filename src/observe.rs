@@ -6,50 +6,44 @@
     allow(unused_variables, reason = "what nobody listens for is not used")
 )]
 
-#[cfg(feature = "tracing")]
 use std::error::Error;
 #[cfg(feature = "file")]
 use std::path::Path;
 
-#[cfg(feature = "cache")]
-use crate::inner::OwnerError;
-#[cfg(feature = "file")]
-use crate::store::FileError;
-use crate::{
-    key::{KeyId, Needs},
-    rejection::Rejection,
-    store::StoreError,
-};
+use crate::key::{KeyId, Needs, RejectionKind};
+
+/// What went wrong, for the log.
+type Cause<'e> = &'e (dyn Error + 'static);
 
 /// A request was denied. The service's own trouble is a warning; a caller's is for debugging.
-pub(crate) fn denied(rejection: &Rejection) {
-    let code = rejection.kind().code();
+pub(crate) fn denied(kind: RejectionKind, key: Option<KeyId>, cause: Option<Cause<'_>>) {
+    let code = kind.code();
     #[cfg(feature = "tracing")]
-    if rejection.kind().status().is_server_error() {
-        let cause = chain(std::error::Error::source(rejection));
+    if kind.status().is_server_error() {
+        let cause = chain(cause);
         tracing::warn!(code, cause, "request denied");
-    } else if let Some(key) = rejection.key() {
+    } else if let Some(key) = key {
         tracing::debug!(code, %key, "request denied");
     } else {
         tracing::debug!(code, "request denied");
     }
     #[cfg(feature = "metrics")]
-    count_denial(rejection.kind());
+    count_denial(kind);
 }
 
 /// With keys that are made once: `counter!` would allocate one for each denial.
 #[cfg(feature = "metrics")]
-fn count_denial(kind: crate::key::RejectionKind) {
+fn count_denial(kind: RejectionKind) {
     use std::sync::LazyLock;
 
     use metrics::{Key, Label, Level, Metadata, with_recorder};
 
     static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
-        let key = |kind: crate::key::RejectionKind| {
+        let key = |kind: RejectionKind| {
             let code = Label::from_static_parts("code", kind.code());
             Key::from_parts("tower_api_key_denied_total", vec![code])
         };
-        crate::key::RejectionKind::all().map(key).collect()
+        RejectionKind::all().map(key).collect()
     });
     static METADATA: Metadata<'static> =
         Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
@@ -87,7 +81,7 @@ pub(crate) fn unenforceable(key: KeyId, needs: Needs) {
 
 /// Keys could not be read or written for a caller who manages them.
 #[cfg(feature = "axum")]
-pub(crate) fn management_failed(error: &crate::manage::ManageError) {
+pub(crate) fn management_failed(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(cause = chain(Some(error)), "managing keys failed");
     #[cfg(feature = "metrics")]
@@ -95,7 +89,7 @@ pub(crate) fn management_failed(error: &crate::manage::ManageError) {
 }
 
 /// What the use of a key changed about it could not be written.
-pub(crate) fn upkeep_failed(key: KeyId, error: &StoreError) {
+pub(crate) fn upkeep_failed(key: KeyId, error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(%key, cause = chain(Some(error)), "what a use changed was not written; the next use tries again");
     #[cfg(feature = "metrics")]
@@ -120,7 +114,7 @@ pub(crate) fn legacy_upgraded(key: KeyId) {
 
 /// A key of another system was let in, but its digest could not be stored.
 #[cfg(feature = "legacy-hashes")]
-pub(crate) fn legacy_not_upgraded(key: KeyId, error: &StoreError) {
+pub(crate) fn legacy_not_upgraded(key: KeyId, error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(%key, cause = chain(Some(error)), "digest not stored; its next use tries again");
     #[cfg(feature = "metrics")]
@@ -129,7 +123,7 @@ pub(crate) fn legacy_not_upgraded(key: KeyId, error: &StoreError) {
 
 /// The index of keys of another system could not be read.
 #[cfg(feature = "legacy-hashes")]
-pub(crate) fn legacy_not_loaded(error: &StoreError) {
+pub(crate) fn legacy_not_loaded(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(cause = chain(Some(error)), "keys of another system could not be listed");
     #[cfg(feature = "metrics")]
@@ -160,7 +154,7 @@ pub(crate) fn legacy_alike(keys: usize) {
 }
 
 /// A change could not be announced to other nodes.
-pub(crate) fn not_announced(error: &StoreError) {
+pub(crate) fn not_announced(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
         cause = chain(Some(error)),
@@ -172,7 +166,7 @@ pub(crate) fn not_announced(error: &StoreError) {
 
 /// A cache's lookup failed.
 #[cfg(feature = "cache")]
-pub(crate) fn lookup_failed(error: &StoreError) {
+pub(crate) fn lookup_failed(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(cause = chain(Some(error)), "lookup failed; known keys go on for a while");
     #[cfg(feature = "metrics")]
@@ -194,7 +188,7 @@ pub(crate) fn owner_not_resolved() {
 
 /// A cache's call of the resolver of owners failed.
 #[cfg(feature = "cache")]
-pub(crate) fn owner_lookup_failed(error: &OwnerError) {
+pub(crate) fn owner_lookup_failed(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
         cause = chain(Some(error)),
@@ -222,7 +216,7 @@ pub(crate) fn listening() {
 
 /// A cache does not hear what other nodes change.
 #[cfg(feature = "cache")]
-pub(crate) fn not_listening(error: &StoreError) {
+pub(crate) fn not_listening(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
         cause = chain(Some(error)),
@@ -250,19 +244,19 @@ pub(crate) fn file_loaded(path: &Path, keys: usize) {
 
 /// A file of keys has changed and cannot be used.
 #[cfg(feature = "file")]
-pub(crate) fn file_not_loaded(error: &FileError) {
+pub(crate) fn file_not_loaded(path: &Path, error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(%error, "keys not loaded from their file; those of the last good one stay");
     #[cfg(feature = "metrics")]
     {
-        let path = error.path().display().to_string();
+        let path = path.display().to_string();
         metrics::gauge!("tower_api_key_file_current", "path" => path.clone()).set(0.0);
         metrics::counter!("tower_api_key_file_loads_failed_total", "path" => path).increment(1);
     }
 }
 
 /// A rate limiter did not answer a request, which is news if it had answered the one before.
-pub(crate) fn limiter_out(error: &StoreError, is_news: bool) {
+pub(crate) fn limiter_out(error: Cause<'_>, is_news: bool) {
     #[cfg(feature = "tracing")]
     if is_news {
         tracing::warn!(cause = chain(Some(error)), "the rate limiter does not answer");
@@ -278,7 +272,7 @@ pub(crate) fn limiter_is_back() {
 }
 
 /// Counts of uses could not be written.
-pub(crate) fn uses_not_written(error: &StoreError) {
+pub(crate) fn uses_not_written(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(cause = chain(Some(error)), "uses not written; they are kept and tried again");
     #[cfg(feature = "metrics")]
@@ -287,7 +281,7 @@ pub(crate) fn uses_not_written(error: &StoreError) {
 
 /// What was taken of a shared limit and not used stays taken.
 #[cfg(feature = "redis")]
-pub(crate) fn not_given_back(error: &StoreError) {
+pub(crate) fn not_given_back(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(cause = chain(Some(error)), "unused permits not given back; they are lost");
     #[cfg(feature = "metrics")]
@@ -295,14 +289,14 @@ pub(crate) fn not_given_back(error: &StoreError) {
 }
 
 /// Credits could not be taken from the store.
-pub(crate) fn credits_not_taken(line: KeyId, lost: u64, error: &StoreError) {
+pub(crate) fn credits_not_taken(line: KeyId, lost: u64, error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(%line, lost, cause = chain(Some(error)), "credits not taken");
     count_lost_credits(lost);
 }
 
 /// Credits could not be given back to the store.
-pub(crate) fn credits_not_given_back(line: KeyId, lost: u64, error: &StoreError) {
+pub(crate) fn credits_not_given_back(line: KeyId, lost: u64, error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(%line, lost, cause = chain(Some(error)), "credits not given back");
     count_lost_credits(lost);
@@ -331,7 +325,7 @@ pub(crate) fn usage_by_hour_unsupported() {
 }
 
 /// Old counts by hour could not be removed.
-pub(crate) fn usage_not_forgotten(error: &StoreError) {
+pub(crate) fn usage_not_forgotten(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
         cause = chain(Some(error)),
@@ -344,7 +338,7 @@ pub(crate) fn usage_not_forgotten(error: &StoreError) {
 /// An error and its sources in a line. Many errors end with the text of their source: it is told
 /// once.
 #[cfg(feature = "tracing")]
-fn chain(error: Option<&(dyn Error + 'static)>) -> String {
+fn chain(error: Option<Cause<'_>>) -> String {
     let mut text = String::new();
     for link in std::iter::successors(error, |link| (*link).source()) {
         let link = link.to_string();

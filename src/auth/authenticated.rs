@@ -10,7 +10,6 @@ use super::attached::{self, LayerId, NoKey};
 use crate::{
     clock::Timestamp,
     key::{KeyId, KeyRecord, Metadata, OwnerId, RejectionKind, Scopes},
-    observe,
     rejection::{Rejection, respond_plainly, respond_with_mistake},
     request::RequestHead,
 };
@@ -168,7 +167,7 @@ impl Absence {
         let what_to_do = match self {
             Self::NoKey(_) => {
                 let rejection = Rejection::new(RejectionKind::Missing);
-                observe::denied(&rejection);
+                rejection.observe();
                 return respond_plainly(rejection, Some(request));
             }
             Self::NoLayer => {

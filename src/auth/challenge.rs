@@ -1,68 +1,18 @@
-//! `WWW-Authenticate`: how to authenticate instead (RFC 9110 §11.6.1, RFC 6750 §3).
-
-use std::fmt::Write;
-
-use http::HeaderValue;
+//! The families of challenges that a layer's sources make.
 
 use super::extract::{KeySource, SourceKind};
-use crate::key::ChallengeError;
+use crate::rejection::{API_KEY_SCHEME, Challenges, bare, quoted};
 
-/// The scheme of challenges for keys outside `Authorization`. There is no registered one; the
-/// name follows OpenAPI's `apiKey` scheme, and `in` and `name` are its fields.
-const API_KEY_SCHEME: &str = "ApiKey";
-
-/// One challenge per family of sources: each authorization scheme, header, query, cookie.
-///
-/// Without sources there is the scheme alone, since a 401 has at least one challenge
-/// (RFC 9110 §15.5.2).
-#[derive(Clone, Debug)]
-pub(crate) struct Challenges {
-    /// Without an error, as they are for a request without a credential: built once.
-    plain: Vec<HeaderValue>,
-    /// With `error="invalid_token"`, the other common case.
-    invalid_token: Vec<HeaderValue>,
-}
-
-impl Challenges {
-    pub(crate) fn new(realm: &str, sources: &[KeySource]) -> Self {
-        let families = families(realm, sources);
-        let with = |error| families.iter().map(|family| value(family, error, None)).collect();
-        Self { plain: with(None), invalid_token: with(Some(ChallengeError::InvalidToken)) }
-    }
-
-    /// The challenges for a denial with this error. `scope` lists the scopes that are missing.
-    pub(crate) fn values(
-        &self,
-        error: Option<ChallengeError>,
-        scope: Option<&str>,
-    ) -> impl Iterator<Item = HeaderValue> {
-        let prepared = match error {
-            Some(ChallengeError::InvalidToken) => &self.invalid_token,
-            _ => &self.plain,
-        };
-        let extra = match error {
-            None | Some(ChallengeError::InvalidToken) => None,
-            Some(other) => Some(other),
-        };
-        prepared.iter().map(move |challenge| match (extra, challenge.to_str()) {
-            (Some(error), Ok(family)) => value(family, Some(error), scope),
-            _ => challenge.clone(),
-        })
-    }
-}
-
-/// Of the realm `api`, without sources: for denials that no layer outside completes.
-impl Default for Challenges {
-    fn default() -> Self {
-        Self::new("api", &[])
-    }
+/// What a 401 of a layer with these sources asks for.
+pub(super) fn challenges(realm: &str, sources: &[KeySource]) -> Challenges {
+    Challenges::new(&families(realm, sources))
 }
 
 fn families(realm: &str, sources: &[KeySource]) -> Vec<String> {
-    let realm = quoted(realm);
     if sources.is_empty() {
-        return vec![format!("{API_KEY_SCHEME} realm={realm}")];
+        return vec![bare(realm)];
     }
+    let realm = quoted(realm);
     let mut challenges: Vec<String> = Vec::new();
     let names = |family: &str| {
         let names = sources.iter().filter(|s| s.family() == family).filter_map(KeySource::name);
@@ -85,43 +35,17 @@ fn families(realm: &str, sources: &[KeySource]) -> Vec<String> {
     challenges
 }
 
-fn value(family: &str, error: Option<ChallengeError>, scope: Option<&str>) -> HeaderValue {
-    let mut text = family.to_owned();
-    if let Some(error) = error {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, ", error=\"{}\"", error.as_str());
-    }
-    if let Some(scope) = scope {
-        let _ = write!(text, ", scope={}", quoted(scope));
-    }
-    // Everything in it was checked or quoted above; a bare scheme is still a challenge.
-    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(API_KEY_SCHEME))
-}
-
-/// A quoted-string (RFC 9110 §5.6.4); characters that cannot be in one are replaced.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            ' '..='~' => quoted.push(character),
-            _ => quoted.push('?'),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::ChallengeError;
 
     fn texts(
         sources: &[KeySource],
         error: Option<ChallengeError>,
         scope: Option<&str>,
     ) -> Vec<String> {
-        let challenges = Challenges::new("the \"api\"", sources);
+        let challenges = challenges("the \"api\"", sources);
         challenges.values(error, scope).map(|v| v.to_str().unwrap().to_owned()).collect()
     }
 

@@ -20,7 +20,7 @@ use super::{
     config::{Aftercare, Config},
     preflights,
 };
-use crate::{observe, rejection::Rejection, request::RequestHead};
+use crate::{rejection::Rejection, request::RequestHead};
 
 pin_project! {
     /// The response of an [`ApiKeyAuth`](crate::ApiKeyAuth).
@@ -79,7 +79,7 @@ where
         if preflights::is_like_preflight(&head) {
             rejection = rejection.of_preflight();
         }
-        observe::denied(&rejection);
+        rejection.observe();
         config.denied(&rejection, Some(&head));
         let response = config.renderer.respond(rejection, &head);
         Self { state: State::Rejected { response: Some(response) } }

@@ -7,7 +7,7 @@ use tower_layer::Layer;
 use super::{
     attached::LayerId,
     cache_policy::vary_on,
-    challenge::Challenges,
+    challenge::challenges,
     config::Config,
     extract::{KeySource, Precedence},
     preflights::PassPreflightsLayer,
@@ -104,7 +104,7 @@ impl ApiKeyLayer {
     /// Recomputes what follows from the sources and the realm.
     fn with_derived(self) -> Self {
         self.with(|config| {
-            config.renderer.challenges = Challenges::new(&config.realm, &config.sources);
+            config.renderer.challenges = challenges(&config.realm, &config.sources);
             config.vary = vary_on(&config.sources);
         })
     }

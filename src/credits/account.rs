@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{KeyId, KeyRecord},
-    store::StoreError,
 };
 
 /// What this node holds and knows of the credits of a line. One call of the store is on its way

@@ -15,9 +15,10 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
+    error::{StoreError, StoreErrorKind},
     key::{KeyId, MAX_CREDITS},
     observe,
-    store::{BalanceUpdate, Balances, Changes, KeyRepository, StoreError, StoreErrorKind, Update},
+    store::{BalanceUpdate, Balances, Changes, KeyRepository, Update},
 };
 
 /// The store's side of a node's credits.

@@ -22,9 +22,10 @@ use self::{
 };
 use crate::{
     clock::{Clock, SystemClock},
+    error::StoreError,
     key::{KeyId, KeyRecord},
     request::RequestHead,
-    store::{KeyRepository, StoreError},
+    store::KeyRepository,
 };
 
 /// Spends the credits of keys, in memory and never more than there are.

@@ -12,7 +12,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{Inner, account::Account, flight::Giving};
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 /// Whether the background task runs.
 #[derive(Default)]

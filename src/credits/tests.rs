@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     clock::{SettableClock, Timestamp},
-    manage::{KeyManager, NewCredits, NewKey},
+    key::NewCredits,
+    manage::{KeyManager, NewKey},
     store::MemoryStore,
 };
 

@@ -10,7 +10,6 @@ use http::{Extensions, request::Parts};
 use crate::{
     auth::{Absence, AuthenticatedKey, authenticated},
     inner::Owner,
-    observe,
     rejection::{Rejection, respond_plainly},
     request::RequestHead,
 };
@@ -134,7 +133,7 @@ fn require_owner<T: Send + Sync + 'static>(extensions: &Extensions) -> Result<Ow
 /// ```
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
-        observe::denied(&self);
+        self.observe();
         respond_plainly(self, None).map(Body::new)
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::body;
-use crate::{key::KeyId, manage::ManageError, observe, store::StoreErrorKind};
+use crate::{error::StoreErrorKind, key::KeyId, manage::ManageError, observe};
 
 /// An error to answer with.
 #[derive(Debug)]

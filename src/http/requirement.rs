@@ -8,7 +8,6 @@ use http::Method;
 use crate::{
     key::{KeyRecord, Scope, Scopes},
     manage::OwnerBounds,
-    observe,
     rejection::Rejection,
 };
 
@@ -42,7 +41,7 @@ impl ManagementScopes {
         }
         let missing = Scopes::from_iter([needed.clone()]);
         let rejection = Rejection::insufficient_scope(missing).with_record(key);
-        observe::denied(&rejection);
+        rejection.observe();
         Err(Box::new(rejection.into_response()))
     }
 }

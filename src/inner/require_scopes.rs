@@ -18,7 +18,6 @@ use tower_service::Service;
 use crate::{
     auth::authenticated,
     key::{InvalidScope, ScopeRule},
-    observe,
     rejection::{Rejection, respond_plainly},
     request::RequestHead,
 };
@@ -104,7 +103,7 @@ impl<S> RequireScopes<S> {
         }
         let missing = rule.missing(key.scopes());
         let rejection = Rejection::insufficient_scope(missing).with_record(key.record());
-        observe::denied(&rejection);
+        rejection.observe();
         Some(respond_plainly(rejection, Some(&RequestHead::from(request))))
     }
 }

@@ -99,7 +99,7 @@ mod tests {
         time::Duration,
     };
 
-    use super::refill::RefillInterval;
+    use super::super::refill::RefillInterval;
     use super::*;
 
     #[test]

@@ -214,8 +214,8 @@ fn within_bounds<E: Error>(number: u64) -> Result<u64, E> {
 mod tests {
     use std::num::{NonZeroU32, NonZeroU64};
 
+    use super::super::refill::RefillInterval;
     use super::*;
-    use crate::key::RefillInterval;
 
     #[test]
     fn a_patch_tells_what_was_left_out_from_null() {

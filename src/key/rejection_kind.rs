@@ -215,7 +215,8 @@ mod tests {
             let Row { kind, status, grpc, code, .. } = row;
             format!("/// | `{kind:?}` | {} | {grpc} | `{code}` | {error} |", status.as_u16())
         });
-        let documented = include_str!("kind.rs").lines().filter(|line| line.starts_with("/// | `"));
+        let documented =
+            include_str!("rejection_kind.rs").lines().filter(|line| line.starts_with("/// | `"));
         assert_eq!(documented.collect::<Vec<_>>(), rows.collect::<Vec<_>>());
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn is_weak(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::format::KeyFormat;
+    use super::super::format::KeyFormat;
     use super::*;
 
     #[test]

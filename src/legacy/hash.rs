@@ -5,8 +5,8 @@ use std::{error::Error, fmt, str::FromStr};
 use argon2::{Argon2, Params, PasswordHash, PasswordVerifier, password_hash};
 
 use crate::{
+    error::StoreError,
     key::{LegacyHash, SecretKey},
-    store::StoreError,
 };
 
 /// Some four seconds of one processor.

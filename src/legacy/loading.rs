@@ -9,7 +9,7 @@ use super::{
     index::Index,
     shared::{Waiter, Work},
 };
-use crate::{clock::Timestamp, observe, store::StoreError};
+use crate::{clock::Timestamp, error::StoreError, observe};
 
 /// Reading the index, which several may wait for.
 #[derive(Default)]

@@ -28,8 +28,9 @@ use self::{
 };
 use crate::{
     clock::{Clock, SystemClock},
+    error::StoreError,
     key::KeyDigest,
-    store::{KeyRepository, StoreError},
+    store::KeyRepository,
 };
 
 /// Lets in keys that another system stored as bcrypt or argon2 hashes, and stores their fast

@@ -15,9 +15,10 @@ use super::{
     shared::{Waiter, Work},
 };
 use crate::{
+    error::{StoreError, StoreErrorKind},
     key::{Details, KeyDetails, KeyDigest, KeyRecord, SecretKey},
     observe,
-    store::{StoreError, StoreErrorKind, Update},
+    store::Update,
 };
 
 /// What one read or write of the repository may take.

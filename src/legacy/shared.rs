@@ -7,7 +7,7 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 /// Somebody who waits for work that was started in a task of its own: a caller who goes away takes
 /// nobody's answer along.

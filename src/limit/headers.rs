@@ -5,27 +5,13 @@
 
 use std::time::Duration;
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{Entry, RETRY_AFTER},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 
 use super::limiter::Standing;
-use crate::key::{Limit, Limits};
-
-const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// Of our own: no standard has a name for it.
-const CREDITS: HeaderName = HeaderName::from_static("credits-remaining");
-const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
-/// Whether a response header tells how the limits of a key stand, and so that the key exists.
-pub(crate) fn tells_of_limits(name: &HeaderName) -> bool {
-    [POLICY, LIMIT, CREDITS, LEGACY_LIMIT, LEGACY_REMAINING, LEGACY_RESET, RETRY_AFTER]
-        .contains(name)
-}
+use crate::{
+    key::{Limit, Limits},
+    rejection::fields::{CREDITS, LEGACY_LIMIT, LEGACY_REMAINING, LEGACY_RESET, LIMIT, POLICY},
+};
 
 /// Which fields are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +63,13 @@ impl LimitReport {
     /// The limit that this is about.
     pub(crate) fn limit(&self) -> Option<&Limit> {
         self.limits.get(self.standing.limit)
+    }
+
+    /// The fields of a denial.
+    pub(super) fn fields(&self) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        self.apply(&mut fields);
+        fields
     }
 
     /// What the response says about limits already comes first: a layer further in knows more.

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
+    error::StoreError,
     key::{KeyId, Limits, OwnerId},
-    store::StoreError,
 };
 
 /// Whose requests are counted together.

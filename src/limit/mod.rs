@@ -11,7 +11,7 @@ mod tier;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisLimiter;
 pub(crate) use self::{
-    headers::{Consumption, LimitReport, tells_of_limits},
+    headers::{Consumption, LimitReport},
     rate::Limited,
 };
 pub use self::{

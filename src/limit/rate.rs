@@ -18,11 +18,12 @@ use super::{
     tier::Tiers,
 };
 use crate::{
+    error::StoreError,
     key::{KeyRecord, Limits},
     observe,
     rejection::Rejection,
     request::{Hook, RequestHead},
-    store::StoreError,
+    text::Text,
 };
 
 /// The rate limits of keys, for [`ApiKeyLayer::with_rate_limits`].
@@ -252,7 +253,9 @@ impl Inner {
             }
             Decision::Deny { standing, retry_after } => {
                 let report = LimitReport::new(limits, standing, self.fields);
-                Limited::Denied(Rejection::rate_limited(report, retry_after).with_record(record))
+                let name = report.limit().map(|limit| Text::from(limit.name()));
+                let rejection = Rejection::rate_limited(name, report.fields(), retry_after);
+                Limited::Denied(rejection.with_record(record))
             }
         }
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::{KeyManager, bounds::is_reduction, error::ManageError};
 use crate::{
     clock::Timestamp,
+    error::{StoreError, StoreErrorKind},
     key::{EventId, KeyAction, KeyEvent, KeyId, KeyRecord},
-    store::{Changes, KeyUpdate, StoreError, StoreErrorKind, Update},
+    store::{Changes, KeyUpdate, Update},
     text::Text,
 };
 
@@ -46,7 +47,7 @@ impl KeyManager {
                 is_counted = true;
             }
             let changes = Changes {
-                updates: vec![revised(&old, new.clone(), now)],
+                updates: vec![KeyUpdate::revised(&old, new.clone(), now)],
                 events: vec![self.event(now, done, Some(&old))?],
                 owner_bound,
                 ..Changes::default()
@@ -92,12 +93,4 @@ impl KeyManager {
             ..KeyEvent::new(EventId::generate(now)?, now, action)
         })
     }
-}
-
-/// The update that makes `old` into `new`.
-pub(crate) fn revised(old: &KeyRecord, mut new: KeyRecord, now: Timestamp) -> KeyUpdate {
-    new.updated_at = now.max(old.updated_at);
-    new.revision = old.revision + 1;
-    new.details.shrink();
-    KeyUpdate { record: new, expected: old.revision }
 }

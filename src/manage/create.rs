@@ -8,11 +8,12 @@ use sha2::{Digest, Sha256};
 use super::{KeyManager, access::Whose, error::ManageError};
 use crate::{
     clock::Timestamp,
+    error::StoreErrorKind,
     key::{
         Balance, Details, InvalidField, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Limits,
         Metadata, NewCredits, OwnerId, Scopes, SecretKey, validate,
     },
-    store::{BalanceUpdate, Changes, ListQuery, StoreErrorKind, Update},
+    store::{BalanceUpdate, Changes, ListQuery, Update},
 };
 
 /// What a new key is to be.

@@ -7,7 +7,6 @@ use std::{
 
 use super::{
     KeyManager,
-    change::revised,
     error::ManageError,
     once::spends,
     update::{KeyPatch, done},
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     key::{Balance, CreditsPatch, InvalidField, KeyId, KeyRecord, validate},
-    store::{BalanceUpdate, Balances, Changes, ListQuery, Update},
+    store::{BalanceUpdate, Balances, Changes, KeyUpdate, ListQuery, Update},
 };
 
 /// Keys of a line that are written when its credits change: the one in question, the first, and
@@ -104,7 +103,7 @@ impl KeyManager {
                         done.detail = Some("credits".into());
                     }
                     changes.events.push(self.event(now, done, Some(old))?);
-                    changes.updates.push(revised(old, new, now));
+                    changes.updates.push(KeyUpdate::revised(old, new, now));
                 }
             }
             if changes.updates.is_empty() {

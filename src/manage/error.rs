@@ -3,8 +3,8 @@
 use std::{error::Error, fmt, time::Duration};
 
 use crate::{
+    error::StoreError,
     key::{GenerateError, InvalidField, KeyId, KeyStatus},
-    store::StoreError,
 };
 
 /// Why a key was not created, found or changed.

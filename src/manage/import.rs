@@ -10,10 +10,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::StoreErrorKind,
     key::{
         Balance, Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, validate,
     },
-    store::{BalanceUpdate, Changes, ListQuery, StoreErrorKind, Update},
+    store::{BalanceUpdate, Changes, ListQuery, Update},
     text::Text,
 };
 

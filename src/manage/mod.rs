@@ -22,7 +22,6 @@ mod view;
 
 use std::{fmt, sync::Arc};
 
-pub(crate) use self::change::revised;
 #[cfg(any(feature = "axum", feature = "cli"))]
 pub use self::view::KeyView;
 use self::{

@@ -4,8 +4,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{KeyManager, create::request_digest, error::ManageError};
 use crate::{
+    error::StoreError,
     key::{KeyId, KeyRecord, validate},
-    store::{RequestRecord, StoreError},
+    store::RequestRecord,
 };
 
 /// What a request asks for, as far as a repetition must ask for the same.

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use super::{KeyManager, error::ManageError, import::ImportReport};
 use crate::{
     clock::Timestamp,
+    error::StoreErrorKind,
     key::{Balance, InvalidField, KeyId, KeyRecord, LegacyHash, validate},
-    store::{BalanceUpdate, StoreErrorKind, Update},
+    store::{BalanceUpdate, Update},
 };
 
 /// A key as a store kept it, to be written as it is.

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     KeyManager,
-    change::revised,
     create::IssuedKey,
     error::ManageError,
     once::{Act, with_result},
@@ -12,7 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     key::{Details, KeyAction, KeyDetails, KeyId, KeyRecord, KeyStatus, Rotation},
-    store::{Changes, Update},
+    store::{Changes, KeyUpdate, Update},
 };
 
 /// How long a key lives on after it was replaced.
@@ -145,7 +144,7 @@ impl KeyManager {
             let balance = self.balances_of(std::slice::from_ref(&old)).await?.pop().flatten();
             let changes = Changes {
                 requests: with_result(request, &new.id).into_iter().collect(),
-                updates: vec![revised(&old, replaced(&old, new.id, grace, now), now)],
+                updates: vec![KeyUpdate::revised(&old, replaced(&old, new.id, grace, now), now)],
                 inserts: vec![new.clone()],
                 events: vec![event],
                 ..Changes::default()

@@ -5,17 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{
-    KeyManager,
-    access::Whose,
-    change::{Done, revised},
-    end::mark_revoked,
-    error::ManageError,
-};
+use super::{KeyManager, access::Whose, change::Done, end::mark_revoked, error::ManageError};
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{InvalidField, KeyAction, KeyId, KeyRecord, OwnerId, Scopes, validate},
-    store::{Changes, Plan, Selection, StoreError, Update},
+    store::{Changes, KeyUpdate, Plan, Selection, Update},
     text::Text,
 };
 
@@ -248,7 +243,7 @@ impl Work {
             }
             let done = Done { action, detail: self.reason.clone() };
             changes.events.push(self.manager.event(self.now, done, Some(old))?);
-            changes.updates.push(revised(old, new, self.now));
+            changes.updates.push(KeyUpdate::revised(old, new, self.now));
             report.changed.push(old.id);
         }
         let asked: BTreeSet<KeyId> = self.set.ids.iter().flatten().copied().collect();

@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     KeyManager,
-    change::{Done, revised},
+    change::Done,
     error::ManageError,
     once::{Act, spends, with_result},
 };
 use crate::{
     clock::Timestamp,
     key::{Balance, KeyAction, KeyId, KeyRecord, MAX_CREDITS},
-    store::{BalanceUpdate, Changes, Update},
+    store::{BalanceUpdate, Changes, KeyUpdate, Update},
 };
 
 /// Credits to add to a balance: see [`KeyManager::top_up`]. A number is that many.
@@ -238,7 +238,9 @@ impl KeyManager {
             let event = Done { action: KeyAction::Updated, detail: Some(detail.into()) };
             let spending = line.iter().filter(|key| spends(key));
             let mut changes = Changes {
-                updates: spending.map(|key| revised(key, KeyRecord::clone(key), now)).collect(),
+                updates: spending
+                    .map(|key| KeyUpdate::revised(key, KeyRecord::clone(key), now))
+                    .collect(),
                 balances: vec![update],
                 requests: with_result(request, &Outcome::from(&done)).into_iter().collect(),
                 events: vec![self.event(now, event, Some(key))?],

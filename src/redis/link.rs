@@ -16,10 +16,7 @@ use tokio::{
 };
 
 use super::{role::refuse_replica, script::Script};
-use crate::{
-    error::ConfigError,
-    store::{StoreError, StoreErrorKind},
-};
+use crate::error::{ConfigError, StoreError, StoreErrorKind};
 
 /// How long a caller waits for all that it takes to answer it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -166,7 +163,7 @@ impl Link {
 impl Client {
     /// A server, by its URL.
     pub(crate) fn server(url: &str) -> Result<Self, ConfigError> {
-        crate::store::url::check_redis(url)?;
+        crate::url::check_redis(url)?;
         // The error would tell no more than its kind does, and might quote a password.
         let client = redis::Client::open(url).map_err(|_| ConfigError::RedisUrl)?;
         Ok(Self::Server(Box::new(client)))
@@ -178,7 +175,7 @@ impl Client {
         urls: impl IntoIterator<Item = &'u str>,
     ) -> Result<Self, ConfigError> {
         let urls: Vec<_> = urls.into_iter().collect();
-        urls.iter().try_for_each(|url| crate::store::url::check_redis(url))?;
+        urls.iter().try_for_each(|url| crate::url::check_redis(url))?;
         let client = redis::cluster::ClusterClient::builder(urls)
             // The client would also repeat what may have been done already.
             .retries(0)

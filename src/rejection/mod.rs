@@ -1,20 +1,26 @@
 //! [`Rejection`]: why a request was denied, and how that is said.
 
+mod challenge;
+pub(crate) mod fields;
 mod grpc;
 mod response;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{
-    inner::OwnerError,
-    key::{KeyId, KeyRecord, RejectionKind, Scopes},
-    limit::LimitReport,
-    store::StoreError,
-};
+use http::HeaderMap;
 
-pub(crate) use self::grpc::GrpcDenials;
 pub use self::response::RejectionResponse;
-pub(crate) use self::response::{Renderer, respond_plainly, respond_with_mistake};
+pub(crate) use self::{
+    challenge::{API_KEY_SCHEME, Challenges, bare, quoted},
+    grpc::GrpcDenials,
+    response::{Renderer, respond_plainly, respond_with_mistake},
+};
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    key::{KeyId, KeyRecord, RejectionKind, Scopes},
+    observe,
+    text::Text,
+};
 
 /// Why a request was denied, with what is known about it.
 ///
@@ -41,8 +47,14 @@ pub struct Rejection {
 /// What a key has used up.
 #[derive(Debug)]
 enum Exhausted {
-    Rate(LimitReport),
-    Credits { remaining: u64 },
+    /// The limit of this name, with the fields that report it.
+    Rate {
+        limit: Option<Text>,
+        fields: HeaderMap,
+    },
+    Credits {
+        remaining: u64,
+    },
 }
 
 /// What is known of the key that was denied.
@@ -90,9 +102,13 @@ impl Rejection {
         }
     }
 
-    /// A denial because this limit is used up.
-    pub(crate) fn rate_limited(report: LimitReport, retry_after: Duration) -> Self {
-        let exhausted = Some(Arc::new(Exhausted::Rate(report)));
+    /// A denial because the limit of this name is used up. `fields` report it to the client.
+    pub(crate) fn rate_limited(
+        limit: Option<Text>,
+        fields: HeaderMap,
+        retry_after: Duration,
+    ) -> Self {
+        let exhausted = Some(Arc::new(Exhausted::Rate { limit, fields }));
         Self { exhausted, ..Self::new(RejectionKind::RateLimited) }.with_retry_after(retry_after)
     }
 
@@ -107,15 +123,16 @@ impl Rejection {
 
     /// A denial because the store could not tell.
     pub(crate) fn from_store_error(error: StoreError) -> Self {
-        let kind = error.kind().rejection();
-        Self { source: Some(Arc::new(error)), ..Self::new(kind) }
-            .with_retry_after(RETRY_STORE_AFTER)
+        Self::unavailable(RejectionKind::from(error.kind()), error)
     }
 
-    /// A denial because the resolver of owners could not tell.
-    pub(crate) fn from_owner_error(error: OwnerError) -> Self {
-        Self { source: Some(Arc::new(error)), ..Self::new(RejectionKind::Unavailable) }
-            .with_retry_after(RETRY_STORE_AFTER)
+    /// A denial because a back end could not tell, and this is why.
+    pub(crate) fn unavailable(
+        kind: RejectionKind,
+        source: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { source: Some(Arc::new(source)), ..Self::new(kind) }
+            .with_retry_after(RETRY_BACK_END_AFTER)
     }
 
     /// Says that the request looked like a CORS preflight.
@@ -152,6 +169,11 @@ impl Rejection {
         self
     }
 
+    /// Logs and counts the denial.
+    pub(crate) fn observe(&self) {
+        observe::denied(self.kind, self.key(), self.source());
+    }
+
     /// The reason.
     pub const fn kind(&self) -> RejectionKind {
         self.kind
@@ -170,7 +192,10 @@ impl Rejection {
     /// The name of the rate limit that is used up; set for [`RejectionKind::RateLimited`] by a
     /// layer.
     pub fn limit(&self) -> Option<&str> {
-        self.limit_report()?.limit().map(crate::key::Limit::name)
+        match self.exhausted.as_deref()? {
+            Exhausted::Rate { limit, .. } => limit.as_deref(),
+            Exhausted::Credits { .. } => None,
+        }
     }
 
     /// How many credits there are, which are not enough; set for
@@ -178,14 +203,14 @@ impl Rejection {
     pub fn credits_remaining(&self) -> Option<u64> {
         match self.exhausted.as_deref()? {
             Exhausted::Credits { remaining } => Some(*remaining),
-            Exhausted::Rate(_) => None,
+            Exhausted::Rate { .. } => None,
         }
     }
 
-    /// How the limit stands that is used up.
-    fn limit_report(&self) -> Option<&LimitReport> {
+    /// The fields that report the limit that is used up.
+    fn limit_fields(&self) -> Option<&HeaderMap> {
         match self.exhausted.as_deref()? {
-            Exhausted::Rate(report) => Some(report),
+            Exhausted::Rate { fields, .. } => Some(fields),
             Exhausted::Credits { .. } => None,
         }
     }
@@ -197,8 +222,18 @@ impl Rejection {
     }
 }
 
-/// A store (or resolver) that fails now is worth another try soon; long enough not to make its trouble worse.
-const RETRY_STORE_AFTER: Duration = Duration::from_secs(1);
+/// A back end that fails now is worth another try soon; long enough not to make its trouble worse.
+const RETRY_BACK_END_AFTER: Duration = Duration::from_secs(1);
+
+/// How a request is denied whose key could not be looked up for this reason.
+impl From<StoreErrorKind> for RejectionKind {
+    fn from(kind: StoreErrorKind) -> Self {
+        match kind {
+            StoreErrorKind::Overloaded => Self::Overloaded,
+            _ => Self::Unavailable,
+        }
+    }
+}
 
 impl From<RejectionKind> for Rejection {
     fn from(kind: RejectionKind) -> Self {

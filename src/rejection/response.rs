@@ -9,12 +9,12 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{
     Rejection,
+    challenge::Challenges,
+    fields,
     grpc::{self, GrpcDenials},
 };
 use crate::{
-    auth::Challenges,
     key::{RejectionKind, Row, Scopes, TABLE, UNIFORM},
-    limit,
     request::RequestHead,
 };
 
@@ -134,7 +134,7 @@ impl Renderer {
             let goes = ours.contains(name)
                 || DESCRIBES_BODY.contains(name)
                 || grpc::is_status(name)
-                || (folds && limit::tells_of_limits(name));
+                || (folds && fields::reports_limit(name));
             if !goes {
                 headers.append(name, value.clone());
             }
@@ -173,8 +173,8 @@ impl Renderer {
     ) {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(report) = own.and_then(Rejection::limit_report) {
-            report.apply(headers);
+        for (name, value) in own.and_then(Rejection::limit_fields).into_iter().flatten() {
+            headers.insert(name, value.clone());
         }
         if let Some(seconds) = own.and_then(Rejection::retry_after_seconds) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -2,8 +2,8 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use super::{error::StoreError, memory::MemoryStore, repository::KeyRepository};
-use crate::error::ConfigError;
+use super::{memory::MemoryStore, repository::KeyRepository};
+use crate::error::{ConfigError, StoreError};
 
 /// Opens the store of a URL, as it stands in an environment variable like `DATABASE_URL`, and
 /// makes its tables if they are not there.
@@ -58,7 +58,7 @@ pub async fn connect(url: &str) -> Result<Arc<dyn KeyRepository>, ConnectError> 
 
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
-            super::url::postgres(url)?;
+            crate::url::postgres(url)?;
             Ok(Arc::new(super::PostgresStore::connect(url).await?))
         }
         #[cfg(not(feature = "postgres"))]
@@ -66,7 +66,7 @@ pub async fn connect(url: &str) -> Result<Arc<dyn KeyRepository>, ConnectError> 
 
         #[cfg(feature = "mysql")]
         "mysql" | "mariadb" => {
-            super::url::mysql(url)?;
+            crate::url::mysql(url)?;
             Ok(Arc::new(super::MySqlStore::connect(url).await?))
         }
         #[cfg(not(feature = "mysql"))]
@@ -74,7 +74,7 @@ pub async fn connect(url: &str) -> Result<Arc<dyn KeyRepository>, ConnectError> 
 
         #[cfg(feature = "redis")]
         "redis" | "rediss" | "valkey" | "valkeys" => {
-            super::url::check_redis(url)?;
+            crate::url::check_redis(url)?;
             Ok(Arc::new(super::RedisStore::connect(url).await?))
         }
         #[cfg(not(feature = "redis"))]
@@ -82,7 +82,7 @@ pub async fn connect(url: &str) -> Result<Arc<dyn KeyRepository>, ConnectError> 
 
         #[cfg(feature = "redis-cluster")]
         "redis+cluster" | "rediss+cluster" | "valkey+cluster" | "valkeys+cluster" => {
-            super::url::check_redis(url)?;
+            crate::url::check_redis(url)?;
             let nodes = cluster_nodes(scheme, rest);
             let nodes = nodes.iter().map(String::as_str);
             Ok(Arc::new(super::RedisStore::connect_cluster(nodes).await?))
@@ -116,7 +116,7 @@ fn needs(feature: &'static str) -> ConnectError {
 /// The file of a SQLite URL, read as sqlx reads it, so that one variable can serve both.
 #[cfg(feature = "sqlite")]
 fn sqlite_file(url: &str, rest: &str) -> Result<std::path::PathBuf, ConfigError> {
-    super::url::check_sqlite(url)?;
+    crate::url::check_sqlite(url)?;
     let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
     match path.trim_start_matches("//") {
         ":memory:" if options.is_empty() => return Ok(":memory:".into()),

@@ -5,10 +5,10 @@ use std::{collections::HashSet, env, fmt, sync::Arc};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use super::{KeyStore, Lookup, error::StoreError};
+use super::{KeyStore, Lookup};
 use crate::{
     clock::{Clock, SystemClock},
-    error::ConfigError,
+    error::{ConfigError, StoreError},
     key::{KeyDigest, KeyFormat, KeyHasher, KeyId, KeyRecord, strength},
     runtime::{DigestMap, MapDigest},
     text::Text,

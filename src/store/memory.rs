@@ -12,7 +12,6 @@ use async_trait::async_trait;
 use super::{
     KeyStore, Lookup,
     balances::{BalanceUpdate, Balances},
-    error::{StoreError, StoreErrorKind},
     list::{ListQuery, Page},
     repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update},
     requests::{KEPT, RequestRecord},
@@ -20,6 +19,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
+    error::{StoreError, StoreErrorKind},
     key::{
         Balance, Details, EventId, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId,
         KeyRecord, LineUsage, OwnerId, UsageCount, UsageOutcome, UsageQuery,

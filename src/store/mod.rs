@@ -20,7 +20,6 @@ pub(crate) mod cache;
 #[cfg(feature = "cache")]
 mod cached;
 mod connect;
-mod error;
 #[cfg(feature = "file")]
 mod file;
 mod fixed;
@@ -40,8 +39,6 @@ mod selection;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
-pub(crate) mod url;
 mod write_back;
 
 /// What the unit tests of statements and scripts run against.
@@ -71,7 +68,6 @@ pub use self::cache::CacheStats;
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use self::cached::CachedStore;
 pub use self::connect::{ConnectError, connect};
-pub use self::error::{StoreError, StoreErrorKind};
 #[cfg(feature = "file")]
 #[cfg_attr(docsrs, doc(cfg(feature = "file")))]
 pub use self::file::{FileError, FileErrorKind, FileStatus, FileStore};
@@ -95,6 +91,7 @@ pub use self::selection::{Plan, Selection};
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::SqliteStore;
 pub(crate) use self::write_back::Upkeep;
+pub use crate::error::{StoreError, StoreErrorKind};
 
 /// Finds keys by digest: all that a layer needs.
 ///

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use super::{
     KeyStore,
     balances::{BalanceUpdate, Balances},
-    error::{StoreError, StoreErrorKind},
     list::{ListQuery, Page},
     owner_bound::OwnerBound,
     requests::RequestRecord,
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::{StoreError, StoreErrorKind},
     key::{
         EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId, KeyRecord, LineUsage,
         OwnerId, UsageCount, UsageQuery,
@@ -206,6 +206,16 @@ pub struct KeyUpdate {
     pub record: KeyRecord,
     /// The revision that it must have in the store.
     pub expected: u64,
+}
+
+impl KeyUpdate {
+    /// The update that makes `old` into `new`.
+    pub(crate) fn revised(old: &KeyRecord, mut new: KeyRecord, now: Timestamp) -> Self {
+        new.updated_at = now.max(old.updated_at);
+        new.revision = old.revision + 1;
+        new.details.shrink();
+        Self { record: new, expected: old.revision }
+    }
 }
 
 /// What became of changes.

@@ -9,14 +9,11 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::{
-    error::StoreError,
-    repository::{Changes, KeyRepository, KeyUpdate, Update},
-};
+use super::repository::{Changes, KeyRepository, KeyUpdate, Update};
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord},
-    manage::revised,
     observe,
 };
 
@@ -148,7 +145,7 @@ async fn first_use(
             rotation.retires_at = Some(used_at.saturating_add(Duration::from_millis(grace)));
         }
         if new != *old {
-            updates.push(revised(&old, new, used_at));
+            updates.push(KeyUpdate::revised(&old, new, used_at));
         }
     }
     Ok(updates)

@@ -5,9 +5,10 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use super::{settings::Settings, writer::Writer};
 use crate::{
     clock::Clock,
+    error::StoreError,
     key::{HourlyUsage, KeyRecord, RejectionKind, UsageOutcome},
     observe,
-    store::{KeyRepository, StoreError},
+    store::KeyRepository,
 };
 
 /// Writes how often keys are used, and when last, without slowing requests down.

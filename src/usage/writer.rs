@@ -22,9 +22,10 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::{StoreError, StoreErrorKind},
     key::{HourlyUsage, UsageOutcome},
     observe,
-    store::{KeyRepository, KeyUse, StoreError, StoreErrorKind},
+    store::{KeyRepository, KeyUse},
 };
 
 /// What clones of a recorder share.

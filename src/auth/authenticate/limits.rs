@@ -9,12 +9,12 @@ use super::{Answer, Attempt, Outcome, Waiting, admit};
 use crate::{
     auth::config::Config,
     credits::Spend,
+    error::{StoreError, StoreErrorKind},
     key::KeyRecord,
     limit::{Consumption, LimitReport, Limited},
     observe,
     rejection::Rejection,
     request::RequestHead,
-    store::{StoreError, StoreErrorKind},
 };
 
 /// The denial of a key with a restriction that this layer cannot enforce.

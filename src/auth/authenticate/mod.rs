@@ -22,11 +22,12 @@ use super::{
 };
 use crate::{
     credits::Spend,
+    error::StoreError,
     key::{self, KeyDigest, KeyRecord, RejectionKind},
     limit::{Consumption, LimitReport, Limited},
     rejection::Rejection,
     request::RequestHead,
-    store::{Lookup, StoreError},
+    store::Lookup,
 };
 
 /// What became of a request.

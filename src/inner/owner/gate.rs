@@ -51,7 +51,7 @@ impl<T: Send + Sync + 'static> Gate for OwnerGate<T> {
                 Verdict::Admit(None)
             }
             Ok(None) => deny(request, Rejection::new(RejectionKind::InactiveOwner)),
-            Err(error) => deny(request, Rejection::from_owner_error(error)),
+            Err(error) => deny(request, Rejection::unavailable(RejectionKind::Unavailable, error)),
         }
     }
 }

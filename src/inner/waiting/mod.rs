@@ -21,7 +21,6 @@ pub use self::future::GatedFuture;
 use crate::{
     auth::authenticated,
     limit::LimitReport,
-    observe,
     rejection::{Rejection, respond_plainly},
     request::RequestHead,
 };
@@ -67,7 +66,7 @@ pub(crate) fn deny<B, A>(request: &Request<B>, rejection: Rejection) -> Verdict<
         Ok(key) => rejection.with_record(key.record()),
         Err(_) => rejection,
     };
-    observe::denied(&rejection);
+    rejection.observe();
     Verdict::Deny(respond_plainly(rejection, Some(&RequestHead::from(request))))
 }
 

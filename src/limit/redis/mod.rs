@@ -20,10 +20,9 @@ use self::{
 };
 use super::limiter::{Decision, LimitCheck, RateLimiter};
 use crate::{
-    error::ConfigError,
+    error::{ConfigError, StoreError},
     observe,
     redis::{Client, check_prefix},
-    store::StoreError,
 };
 
 /// Rate limits that all nodes of a service count together, in Redis 6.2 or later, or Valkey.

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use super::Invalidations;
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{
         EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
         UsageCount, UsageQuery,
@@ -16,7 +17,6 @@ use crate::{
     store::{
         KeyStore, Lookup,
         balances::Balances,
-        error::StoreError,
         list::{ListQuery, Page},
         repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update},
         requests::RequestRecord,

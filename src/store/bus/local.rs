@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{Invalidations, Subscription};
-use crate::{key::KeyDigest, store::error::StoreError};
+use crate::{error::StoreError, key::KeyDigest};
 
 /// Carries invalidations within one process, between caches that do not know of each other.
 ///

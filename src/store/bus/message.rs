@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use crate::{error::ConfigError, key::KeyDigest, store::error::StoreError};
+use crate::{
+    error::{ConfigError, StoreError},
+    key::KeyDigest,
+};
 
 pub(super) const DEFAULT_CHANNEL: &str = "tower_api_key";
 

@@ -13,8 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::error::StoreError;
-use crate::key::KeyDigest;
+use crate::{error::StoreError, key::KeyDigest};
 
 pub(crate) use self::announced::Announced;
 pub use self::local::LocalInvalidations;

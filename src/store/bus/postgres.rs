@@ -14,12 +14,9 @@ use super::{
     message::{self, KeepAlive, PATIENCE},
 };
 use crate::{
-    error::ConfigError,
+    error::{ConfigError, StoreError},
     key::KeyDigest,
-    store::{
-        error::StoreError,
-        sql::{Loan, remote},
-    },
+    store::sql::{Loan, remote},
 };
 
 /// Carries invalidations with PostgreSQL's `LISTEN` and `NOTIFY`, through the database that the

@@ -20,10 +20,10 @@ use super::{
     message::{self, KeepAlive, PATIENCE},
 };
 use crate::{
-    error::ConfigError,
+    error::{ConfigError, StoreError},
     key::KeyDigest,
     redis::role::refuse_deaf_replica,
-    store::{error::StoreError, url::check_redis},
+    url::check_redis,
 };
 
 /// Carries invalidations with Redis' or Valkey's publish and subscribe, whatever store the keys

@@ -12,11 +12,11 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{CachedStore, Inner};
 use crate::{
+    error::StoreError,
     observe,
     store::{
         KeyStore, StoreWatch,
         bus::{Invalidations, Subscription},
-        error::StoreError,
     },
 };
 

@@ -13,9 +13,9 @@ use self::{listen::Listeners, settings::Settings};
 use super::{
     KeyStore, Lookup,
     cache::{Answer, Cache, CacheKey, CacheStats, Failure},
-    error::{StoreError, StoreErrorKind},
 };
 use crate::{
+    error::{StoreError, StoreErrorKind},
     key::{KeyDigest, KeyRecord},
     observe,
     runtime::MapDigest,

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use super::{CachedStore, Inner};
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{
         EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
         UsageCount, UsageQuery,
     },
     store::{
         balances::Balances,
-        error::StoreError,
         list::{ListQuery, Page},
         repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update},
         requests::RequestRecord,

@@ -130,7 +130,7 @@ impl Keys {
     pub(super) fn keep(&self, fault: Fault) -> FileError {
         let error = FileError { path: self.path.clone(), fault };
         lock(&self.status).error = Some(error.clone());
-        observe::file_not_loaded(&error);
+        observe::file_not_loaded(error.path(), &error);
         error
     }
 }

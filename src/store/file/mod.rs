@@ -13,9 +13,10 @@ use async_trait::async_trait;
 
 pub use self::error::{FileError, FileErrorKind};
 use self::keys::Keys;
-use super::{KeyStore, Lookup, error::StoreError};
+use super::{KeyStore, Lookup};
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{KeyDigest, KeyRecord},
 };
 

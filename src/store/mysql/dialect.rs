@@ -4,18 +4,15 @@ use std::time::Duration;
 
 use super::{schema, statements};
 use crate::{
-    error::ConfigError,
+    error::{ConfigError, StoreError, StoreErrorKind},
     key::OwnerId,
-    store::{
-        error::{StoreError, StoreErrorKind},
-        sql::{
-            Call, Calls, Dialect, LockStatements, OwnerLocks, Statements,
-            loan::answer,
-            remote::{self, ANSWER, Said, Server},
-            row,
-        },
-        url,
+    store::sql::{
+        Call, Calls, Dialect, LockStatements, OwnerLocks, Statements,
+        loan::answer,
+        remote::{self, ANSWER, Said, Server},
+        row,
     },
+    url,
 };
 use sqlx::{
     MySql, MySqlConnection,

@@ -8,11 +8,12 @@ use sqlx::{MySql, MySqlPool};
 
 use super::{
     connect::ConnectError,
-    error::StoreError,
     sql::{DEFAULT_TABLE, SqlStore, repository, table_name},
+};
+use crate::{
+    error::{ConfigError, StoreError},
     url,
 };
-use crate::error::ConfigError;
 
 /// Keys in a MySQL (8.0 or later) or MariaDB (10.6 or later) database: one that the application has
 /// already, or one of their own. Any number of nodes can share it.

@@ -8,9 +8,9 @@
 use sqlx::{MySql, MySqlConnection};
 
 use super::dialect::{DUP_FIELDNAME, NO_SUCH_TABLE, number};
-use crate::store::{
+use crate::{
     error::StoreError,
-    sql::{
+    store::sql::{
         Call, Calls, Dialect,
         schema::{Migration, Schema, bookkeeping_call, now, refuse_foreign, version},
         statement,

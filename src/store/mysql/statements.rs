@@ -169,7 +169,7 @@ fn filters(table: &str) -> Filters {
 mod tests {
     use sqlx::{AssertSqlSafe, MySql, MySqlConnection, Row};
 
-    use super::MySqlStore;
+    use super::super::MySqlStore;
     use super::*;
     use crate::store::{
         servers::{Database, Server},

@@ -10,17 +10,14 @@ use sqlx::{
 
 use super::statements;
 use crate::{
-    error::ConfigError,
-    store::{
-        error::{StoreError, StoreErrorKind},
-        sql::{
-            Call, Calls, Dialect, LockStatements, OwnerLocks, Statements, Value,
-            loan::answer,
-            remote::{self, ANSWER, Said, Server},
-            row, schema,
-        },
-        url,
+    error::{ConfigError, StoreError, StoreErrorKind},
+    store::sql::{
+        Call, Calls, Dialect, LockStatements, OwnerLocks, Statements, Value,
+        loan::answer,
+        remote::{self, ANSWER, Said, Server},
+        row, schema,
     },
+    url,
 };
 
 fn database_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {

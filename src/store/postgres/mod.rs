@@ -8,11 +8,12 @@ use sqlx::{PgPool, Postgres};
 
 use super::{
     connect::ConnectError,
-    error::StoreError,
     sql::{DEFAULT_TABLE, SqlStore, repository, table_name},
+};
+use crate::{
+    error::{ConfigError, StoreError},
     url,
 };
-use crate::error::ConfigError;
 
 /// Keys in a PostgreSQL database, version 13 or later: one that the application has already, or
 /// one of their own. Any number of nodes can share it.

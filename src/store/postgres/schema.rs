@@ -2,9 +2,9 @@
 
 use sqlx::{PgConnection, Postgres};
 
-use crate::store::{
+use crate::{
     error::StoreError,
-    sql::{
+    store::sql::{
         Call, Calls, Dialect,
         schema::{Migration, Schema},
         statement,

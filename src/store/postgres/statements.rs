@@ -206,7 +206,7 @@ fn filters(table: &str) -> Filters {
 mod tests {
     use sqlx::{AssertSqlSafe, PgConnection, Postgres, SqlStr};
 
-    use super::PostgresStore;
+    use super::super::PostgresStore;
     use crate::store::{
         servers::{Database, Server},
         sql::queries,

@@ -6,10 +6,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{BATCH, RedisStore, balance, count, millis, record, request, unexpected};
 use crate::{
+    error::{StoreError, StoreErrorKind},
     key::{KeyId, KeyRecord},
     store::{
         balances::BalanceUpdate,
-        error::{StoreError, StoreErrorKind},
         list::ListQuery,
         owner_bound::OwnerBound,
         repository::{Changes, KeyUpdate, Update},

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use super::{BATCH, RedisStore};
 use crate::{
+    error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord},
-    store::{
-        error::StoreError,
-        list::{ListQuery, Page},
-    },
+    store::list::{ListQuery, Page},
 };
 
 /// A sorted set with the ids of all keys that a list may contain.

@@ -14,10 +14,9 @@ use std::{fmt, sync::Arc};
 use redis::FromRedisValue;
 
 use self::script::{Keys, Scripts};
-use super::error::StoreError;
 use crate::{
     clock::Timestamp,
-    error::ConfigError,
+    error::{ConfigError, StoreError},
     key::KeyRecord,
     redis::{Client, Link, Script, check_prefix},
 };

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::{BATCH, RedisStore, balance, count, millis, request, unexpected};
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{
         HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, UsageCount, UsageOutcome,
         UsageQuery,
@@ -18,7 +19,6 @@ use crate::{
     store::{
         KeyStore,
         balances::Balances,
-        error::StoreError,
         list::{ListQuery, Page},
         repository::{Changes, KeyRepository, KeyUse, Update},
         requests::{KEPT, RequestRecord},

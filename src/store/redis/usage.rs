@@ -3,8 +3,8 @@
 use super::{RedisStore, count, millis};
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{HourlyUsage, KeyId, OwnerId, UsageOutcome, UsageQuery},
-    store::error::StoreError,
 };
 
 /// Hours of lines that one run of a script reads or forgets: Redis does nothing else meanwhile.

@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{Balance, KeyId},
     store::{
         balances::{BalanceUpdate, Balances},
-        error::StoreError,
         repository::Update,
     },
 };

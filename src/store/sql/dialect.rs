@@ -9,7 +9,7 @@ use super::{
     owner_lock::OwnerLocks,
     statements::{LockStatements, Statements},
 };
-use crate::{key::OwnerId, store::error::StoreError};
+use crate::{error::StoreError, key::OwnerId};
 
 /// How a database differs from the others.
 pub(in crate::store) trait Dialect: Calls {

@@ -10,7 +10,7 @@ use sqlx::{
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{dialect::Dialect, loan::within, row, standby, store::SqlStore};
-use crate::{error::ConfigError, store::error::StoreError};
+use crate::error::{ConfigError, StoreError};
 
 /// How long a caller waits for a connection.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);

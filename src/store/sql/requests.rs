@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{KeyDigest, KeyId},
     store::{
-        error::StoreError,
         repository::Update,
         requests::{KEPT, RequestRecord},
     },

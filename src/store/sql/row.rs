@@ -9,11 +9,9 @@ use sqlx::{ColumnIndex, Decode, Row, Type};
 use super::call::Value;
 use crate::{
     clock::Timestamp,
+    error::{StoreError, StoreErrorKind},
     key::{Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Needs, OwnerId, Rotation},
-    store::{
-        error::{StoreError, StoreErrorKind},
-        repository::KeyUse,
-    },
+    store::repository::KeyUse,
 };
 
 /// The columns that an update writes, in the order of [`changing`].

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::{call::Call, dialect::Dialect};
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
-    store::error::StoreError,
+    error::StoreError,
 };
 
 /// What leads from one version to the next.

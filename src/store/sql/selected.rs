@@ -11,9 +11,9 @@ use super::{
     store::{Failed, SqlStore, Work},
 };
 use crate::{
+    error::StoreError,
     key::{KeyId, KeyRecord},
     store::{
-        error::StoreError,
         repository::Update,
         selection::{Plan, Selection, planned},
     },

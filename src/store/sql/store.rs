@@ -16,10 +16,9 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    error::ConfigError,
+    error::{ConfigError, StoreError},
     key::{EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId},
     store::{
-        error::StoreError,
         list::{ListQuery, Page},
         owner_bound::OwnerBound,
         repository::{Changes, KeyUpdate, KeyUse, Update},

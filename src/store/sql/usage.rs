@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{HourlyUsage, KeyId, LineUsage, OwnerId, UsageCount, UsageOutcome, UsageQuery},
-    store::error::StoreError,
 };
 
 /// The counts as `[["<line in hex>", hour, "<outcome>", count, "<owner>"], …]`, without the last

@@ -19,13 +19,12 @@ use tokio::{
 use self::watch::Watch;
 use super::{
     StoreWatch,
-    error::{StoreError, StoreErrorKind},
     sql::{
         self, Calls, Dialect, Loan, LockStatements, OwnerLocks, SqlStore, Statements, repository,
         row,
     },
 };
-use crate::error::ConfigError;
+use crate::error::{ConfigError, StoreError, StoreErrorKind};
 
 /// Keys in a SQLite database: on one machine, in a file that needs no server.
 ///

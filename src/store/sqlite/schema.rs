@@ -3,9 +3,9 @@
 use sqlx::{Sqlite, SqliteConnection};
 
 use super::store_error;
-use crate::store::{
+use crate::{
     error::StoreError,
-    sql::{
+    store::sql::{
         Call, Calls,
         schema::{Migration, Schema},
         statement,

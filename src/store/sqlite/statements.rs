@@ -145,7 +145,7 @@ fn filters(table: &str) -> Filters {
 mod tests {
     use sqlx::{AssertSqlSafe, SqlStr, Sqlite};
 
-    use super::SqliteStore;
+    use super::super::SqliteStore;
     use crate::store::sql::queries;
 
     const BY_ID: &str = "SEARCH api_keys USING INDEX sqlite_autoindex_api_keys_1";

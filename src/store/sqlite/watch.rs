@@ -7,7 +7,7 @@ use sqlx::SqlitePool;
 use tokio::time::sleep;
 
 use super::store_error;
-use crate::store::{StoreWatch, error::StoreError};
+use crate::{error::StoreError, store::StoreWatch};
 
 /// Between two looks. Each is one pragma, which reads a number that all processes share.
 const EVERY: Duration = Duration::from_millis(100);

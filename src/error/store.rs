@@ -2,8 +2,6 @@
 
 use std::{error::Error, fmt, sync::Arc};
 
-use crate::key::RejectionKind;
-
 type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
 /// A store could not do what it was asked.
@@ -37,16 +35,6 @@ pub enum StoreErrorKind {
     Corrupt,
 }
 
-impl StoreErrorKind {
-    /// How a request is denied whose key could not be looked up for this reason.
-    pub(crate) const fn rejection(self) -> RejectionKind {
-        match self {
-            Self::Overloaded => RejectionKind::Overloaded,
-            _ => RejectionKind::Unavailable,
-        }
-    }
-}
-
 impl StoreError {
     /// An error of this kind.
     pub const fn new(kind: StoreErrorKind) -> Self {
@@ -70,7 +58,7 @@ impl StoreError {
 
     /// The same cause, understood better.
     #[cfg(any(feature = "mysql", feature = "postgres"))]
-    pub(super) const fn with_kind(mut self, kind: StoreErrorKind) -> Self {
+    pub(crate) const fn with_kind(mut self, kind: StoreErrorKind) -> Self {
         self.kind = kind;
         self
     }

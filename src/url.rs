@@ -62,7 +62,7 @@ fn no_fragment(url: &str, fragment: &str) -> Result<(), ConfigError> {
 /// The URL for the driver of PostgreSQL, if it knows all options: those of libpq that sqlx has, and
 /// `schema`, which other programs write for the first schema of the `search_path`.
 #[cfg(feature = "postgres")]
-pub(super) fn postgres(url: &str) -> Result<String, ConfigError> {
+pub(crate) fn postgres(url: &str) -> Result<String, ConfigError> {
     let Tail { query, fragment } = tail(url);
     no_fragment(url, fragment)?;
     check(url, query, |name| {
@@ -121,7 +121,7 @@ const SCHEMA: &str = "must be a name of lower-case letters, digits and `_`; for 
 
 /// The same for MySQL. A character set other than `utf8mb4` would lose names in other scripts.
 #[cfg(feature = "mysql")]
-pub(super) fn mysql(url: &str) -> Result<String, ConfigError> {
+pub(crate) fn mysql(url: &str) -> Result<String, ConfigError> {
     let Tail { query, fragment } = tail(url);
     no_fragment(url, fragment)?;
     check(url, query, |name| {
@@ -167,7 +167,7 @@ pub(crate) fn check_redis(url: &str) -> Result<(), ConfigError> {
 
 /// Checks the options of a SQLite URL. A file that is not there is made in any case.
 #[cfg(feature = "sqlite")]
-pub(super) fn check_sqlite(url: &str) -> Result<(), ConfigError> {
+pub(crate) fn check_sqlite(url: &str) -> Result<(), ConfigError> {
     let Tail { query, .. } = tail(url);
     check(url, query, |name| name == "mode")
 }
