@@ -77,10 +77,9 @@
 //! | feature | default | what it adds | what it costs |
 //! |---|---|---|---|
 //! | `default` | | `tracing` | |
-//! | `full` | | everything below but `cli` | |
+//! | `full` | | everything below | |
 //! | `axum` | no | extractors, denials as responses, `management_router` | `axum` without its server, `serde_path_to_error`, `serde_derive` |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
-//! | `cli` | no | the command line `tower-api-key`; not in `full` | `base64`, `clap`, `clap_complete`, `comfy-table`, `indicatif`, `tempfile`, and the stores |
 //! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
 //! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
 //! | `legacy-hashes` | no | `LegacyHashes`: keys that another system stored as bcrypt or argon2 hashes | `argon2`, `bcrypt`; nothing on the path of a good key |
@@ -171,8 +170,6 @@ pub use self::legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::limit::RedisLimiter;
-#[cfg(any(feature = "axum", feature = "cli"))]
-#[cfg_attr(docsrs, doc(cfg(any(feature = "axum", feature = "cli"))))]
 pub use self::manage::KeyView;
 pub use self::{
     auth::{

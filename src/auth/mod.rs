@@ -13,7 +13,6 @@ mod layer;
 mod preflights;
 mod service;
 
-pub(crate) use self::{authenticated::Absence, extract::SourceKind};
 pub use self::{
     authenticated::AuthenticatedKey,
     extract::{KeySource, Precedence},

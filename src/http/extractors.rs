@@ -8,7 +8,10 @@ use axum::{
 use http::{Extensions, request::Parts};
 
 use crate::{
-    auth::{Absence, AuthenticatedKey, authenticated},
+    auth::{
+        AuthenticatedKey,
+        authenticated::{self, Absence},
+    },
     inner::Owner,
     rejection::{Rejection, respond_plainly},
     request::RequestHead,

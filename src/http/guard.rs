@@ -20,7 +20,10 @@ use super::{
     requirement::{ManagementScopes, Rules},
 };
 use crate::{
-    auth::{Absence, ApiKeyLayer, AuthenticatedKey, authenticated},
+    auth::{
+        ApiKeyLayer, AuthenticatedKey,
+        authenticated::{self, Absence},
+    },
     key::{KeyId, KeyRecord, OwnerId, RejectionKind, Scopes},
     manage::{KeyManager, NewKey, OwnerBounds},
     rejection::{GrpcDenials, Rejection},

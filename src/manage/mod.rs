@@ -17,12 +17,10 @@ mod sets;
 mod top_up;
 mod update;
 mod usage;
-#[cfg(any(feature = "axum", feature = "cli"))]
 mod view;
 
 use std::{fmt, sync::Arc};
 
-#[cfg(any(feature = "axum", feature = "cli"))]
 pub use self::view::KeyView;
 use self::{
     access::{Access, Whose},

@@ -12,7 +12,7 @@ use utoipa::openapi::{
 
 use super::{responses, schemas};
 use crate::{
-    auth::{ApiKeyLayer, KeySource, SourceKind, config::Config},
+    auth::{ApiKeyLayer, KeySource, config::Config, extract::SourceKind},
     key::RejectionKind,
 };
 

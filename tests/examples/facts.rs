@@ -82,8 +82,7 @@ fn full_is_every_feature() {
     let features = features();
     let full: BTreeSet<&str> = features["full"].iter().map(String::as_str).collect();
     let all: BTreeSet<&str> = features.keys().map(String::as_str).collect();
-    // The command line is a program, and nothing in it is for whoever uses the library.
-    assert_eq!(full, &all - &BTreeSet::from(["cli", "default", "full"]));
+    assert_eq!(full, &all - &BTreeSet::from(["default", "full"]));
 }
 
 #[test]

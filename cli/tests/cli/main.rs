@@ -11,14 +11,14 @@ mod files;
 mod import;
 mod limits;
 mod misuse;
-#[path = "../support/other_system.rs"]
+#[path = "../../../tests/support/other_system.rs"]
 mod other_system;
 mod own_redis;
-#[path = "../support/process.rs"]
+#[path = "../../../tests/support/process.rs"]
 mod process;
-#[path = "../support/random_records.rs"]
+#[path = "../../../tests/support/random_records.rs"]
 mod random_records;
-#[path = "../support/servers.rs"]
+#[path = "../../../tests/support/servers.rs"]
 mod servers;
 mod session;
 mod tables;

@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for developers")]
 
-#[path = "../tests/support/other_system.rs"]
+#[path = "../../tests/support/other_system.rs"]
 mod other_system;
 
 use std::{
