@@ -7,7 +7,6 @@
 mod process;
 
 mod custom_store;
-mod facts;
 mod hyper;
 mod quickstart;
 mod tonic;

@@ -1,0 +1,6 @@
+//! The project itself: what its files say of each other, and how its source is laid out.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod facts;
+mod imports;
