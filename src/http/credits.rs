@@ -10,7 +10,7 @@ use super::{
     body::{self, JsonBody},
     fields::Id,
     guard::Admitted,
-    idempotency,
+    idempotency, precondition,
     problem::Problem,
 };
 use crate::{
@@ -48,6 +48,7 @@ pub(super) async fn adjust(
 ) -> Result<Response, Problem> {
     let Adjustment { add, subtract, or_less } = body.object()?;
     let request_id = idempotency::request_id(&headers)?;
+    let keys = precondition::expect(&headers, keys, id).await?;
     match (add, subtract) {
         (Some(amount), None) if !or_less => {
             let mut top_up = TopUp::new(within_bounds("add", amount)?);

@@ -2,7 +2,10 @@
 
 use http::{HeaderMap, header::IF_MATCH};
 
-use super::{problem::Problem, view::etag};
+use super::{
+    problem::Problem,
+    view::{etag, revision_of},
+};
 use crate::{
     key::KeyId,
     manage::{KeyManager, ManageError},
@@ -39,6 +42,20 @@ pub(super) async fn hold(
         Some(revision) => keys.if_revision(revision),
         None => keys,
     })
+}
+
+/// The same for what a client may send again, with the tag that it had seen before the first time: the
+/// manager looks for what is done already, and then compares.
+pub(super) async fn expect(
+    headers: &HeaderMap,
+    keys: KeyManager,
+    id: KeyId,
+) -> Result<KeyManager, Problem> {
+    let mut expected = tags(headers);
+    match (expected.next().and_then(revision_of), expected.next()) {
+        (Some(revision), None) => Ok(keys.if_revision(revision)),
+        _ => hold(headers, keys, id).await,
+    }
 }
 
 /// None of our tags has a comma in it.

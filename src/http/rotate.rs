@@ -51,7 +51,7 @@ pub(super) async fn rotate(
     let replacement: Replacement = body.object_or_default()?;
     let mut rotation = RotateKey::new(replacement.into());
     rotation.request_id = idempotency::request_id(&headers)?;
-    let keys = precondition::hold(&headers, keys, id).await?;
+    let keys = precondition::expect(&headers, keys, id).await?;
     let issued = keys.rotate(id, rotation).await.map_err(idempotency::problem)?;
     // Without `/{id}/rotate`.
     let router = uri.path().rsplitn(3, '/').last().unwrap_or_default();

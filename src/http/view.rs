@@ -76,3 +76,9 @@ pub(super) fn etag(record: &KeyRecord) -> String {
 fn tag(revision: u64) -> String {
     format!("\"{revision}\"")
 }
+
+/// The revision that an entity tag of ours names.
+pub(super) fn revision_of(entity_tag: &str) -> Option<u64> {
+    let revision = entity_tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()?;
+    (tag(revision) == entity_tag).then_some(revision)
+}

@@ -89,6 +89,12 @@ impl KeyId {
         bytes.copy_from_slice(&hash.finalize()[..16]);
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
+
+    /// Whether this is no key's id, but that of the lineage of an owner's keys, which is made from the
+    /// owner's name.
+    pub(crate) fn is_of_owner(self) -> bool {
+        self.as_bytes()[6] >> 4 == 8
+    }
 }
 
 impl EventId {

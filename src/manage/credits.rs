@@ -17,9 +17,9 @@ use crate::{
     store::{BalanceUpdate, Balances, Changes, KeyUpdate, ListQuery, Update},
 };
 
-/// Keys of a line that are written when its credits change: the one in question, the first, and
-/// then the youngest.
-const MOST_KEYS: usize = 256;
+/// Keys of a line that are written to tell nodes that its balance changed: the one in question, the
+/// first, and then the youngest. The others spend the same balance, and are told later.
+pub(super) const MOST_KEYS: usize = 256;
 
 /// Keys of a line that are read at a time.
 const PAGE: usize = 256;
@@ -88,7 +88,12 @@ impl KeyManager {
                 changes.balances.extend(update);
             }
             let has_changed = !changes.balances.is_empty();
-            for old in &line {
+            for (index, old) in line.iter().enumerate() {
+                // A key that began or ceased to spend must be written, however many there are: one
+                // that is left out would be free.
+                if index >= MOST_KEYS && old.details.credits.is_some() == epoch.is_some() {
+                    continue;
+                }
                 let mut new = KeyRecord::clone(old);
                 if old.id == id {
                     self.patch(&mut new, patch)?;
@@ -126,7 +131,6 @@ impl KeyManager {
         let mut keys = vec![key];
         let others = self.keys_of_lineage(line).await?.into_iter();
         keys.extend(others.filter(|other| other.id != id && !has_ended_for_good(other, now)));
-        keys.truncate(MOST_KEYS);
         Ok(keys)
     }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     KeyManager,
     change::Done,
+    credits::MOST_KEYS,
     error::ManageError,
     once::{Act, spends, with_result},
 };
@@ -236,7 +237,7 @@ impl KeyManager {
             let detail =
                 format!("{amount} credits {}", if change.adds { "added" } else { "taken" });
             let event = Done { action: KeyAction::Updated, detail: Some(detail.into()) };
-            let spending = line.iter().filter(|key| spends(key));
+            let spending = line.iter().take(MOST_KEYS).filter(|key| spends(key));
             let mut changes = Changes {
                 updates: spending
                     .map(|key| KeyUpdate::revised(key, KeyRecord::clone(key), now))

@@ -254,12 +254,14 @@ fn rotate() -> OperationBuilder {
 
 fn top_up() -> OperationBuilder {
     operation("Add to the credits of an API key, or subtract from them")
+        .parameter(if_match())
         .parameter(once("Adds or subtracts once however often the request is sent."))
         .request_body(Some(body(schemas::TOP_UP, Required::True)))
         .response("200", responses::key("The API key as it is now.", schemas::ADJUSTED_KEY))
         .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("404", problem(&[errors::NO_KEY]))
         .response("409", problem(&[errors::SPENDS_NONE, errors::NOT_ENOUGH, errors::REUSED]))
+        .response("412", problem(&[errors::CHANGED]))
         .response("413", problem(&[errors::TOO_LARGE]))
         .response("415", problem(&[errors::NOT_JSON]))
         .response("422", problem(&[errors::BAD_FIELD]))

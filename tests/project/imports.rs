@@ -37,10 +37,10 @@ const ROOMS: [&str; 22] = [
 
 #[test]
 fn imports_run_downward() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let (mut upward, mut found) = (Vec::new(), BTreeSet::new());
-    for file in rust_files(&root) {
-        let inside = file.strip_prefix(&root).unwrap();
+    for file in rust_files(&source) {
+        let inside = file.strip_prefix(&source).unwrap();
         let name = inside.components().next().unwrap().as_os_str().to_str().unwrap();
         let room = name.trim_end_matches(".rs");
         found.insert(room.to_owned());

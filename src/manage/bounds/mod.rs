@@ -167,7 +167,7 @@ impl KeyManager {
             None => Measured::Not,
             Some(Measure::Template(template)) => Measured::Template(template),
             Some(Measure::Key(id)) => match self.repository.get(*id).await? {
-                Some(key) if is_usable(&key, now) && self.access.sees(&key) => Measured::Key(key),
+                Some(key) if is_lasting(&key, now) && self.access.sees(&key) => Measured::Key(key),
                 _ => Measured::Ended,
             },
         };
@@ -242,4 +242,10 @@ impl KeyManager {
 
 fn is_usable(key: &KeyRecord, now: Timestamp) -> bool {
     !key.is_deleted() && matches!(key.status(now), KeyStatus::Active | KeyStatus::NotYetValid)
+}
+
+/// Whether a key can measure others. The end of one that was replaced, and waits for the first use of
+/// the key that replaced it, is not known yet: what it makes could outlive it.
+fn is_lasting(key: &KeyRecord, now: Timestamp) -> bool {
+    is_usable(key, now) && key.details.rotation.grace_after_use.is_none()
 }

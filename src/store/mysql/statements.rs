@@ -86,7 +86,8 @@ pub(super) fn statements(table: &str) -> Statements {
         purge_balances: statement(format!(
             "DELETE credits FROM `{table}_credits` AS credits LEFT JOIN ( \
                  SELECT DISTINCT coalesce(lineage, id) AS line FROM `{table}` \
-             ) AS known ON known.line = credits.line WHERE known.line IS NULL"
+             ) AS known ON known.line = credits.line \
+                 WHERE known.line IS NULL AND substr(hex(credits.line), 13, 1) <> '8'"
         )),
         requests: requests(table),
         // Takes what `usage::counts` makes, and keeps its order. A count stops at the greatest.

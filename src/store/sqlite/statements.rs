@@ -67,7 +67,8 @@ pub(super) fn statements(table: &str) -> Statements {
         )),
         purge_balances: statement(format!(
             "DELETE FROM \"{table}_credits\" \
-                 WHERE line NOT IN (SELECT coalesce(lineage, id) FROM \"{table}\")"
+                 WHERE substr(hex(line), 13, 1) <> '8' \
+                 AND line NOT IN (SELECT coalesce(lineage, id) FROM \"{table}\")"
         )),
         requests: requests(table),
         // Takes what `usage::counts` makes. A count stops at the greatest. `WHERE` is for the

@@ -1,7 +1,7 @@
 //! What the keys of an owner have together: many keys have one allowance.
 
 use tower_api_key::{
-    Credits, IssuedKey, KeyManager, KeyPatch, LocalLimiter, NewCredits, NewKey, OwnerBounds,
+    Credits, Grace, IssuedKey, KeyManager, KeyPatch, LocalLimiter, NewCredits, NewKey, OwnerBounds,
     RateLimits,
 };
 
@@ -156,4 +156,59 @@ async fn the_credits_of_a_template_are_given_once() {
         let balance = managed.manager.balance(key.id).await.unwrap().unwrap();
         assert_eq!(balance.remaining, 5);
     }
+}
+
+/// What was used up stays used up, also after the rows of all keys are gone.
+#[tokio::test]
+async fn the_credits_of_a_template_are_given_once_whatever_is_purged() {
+    let managed = Managed::new();
+    let bounds = OwnerBounds::new(OWNER, scopes(&["a"])).with_template(sold(&managed));
+    let handle = managed.manager.within_bounds(bounds);
+    let first = handle.create(NewKey::named("first")).await.unwrap().record;
+    managed.manager.deduct(first.id, 5).await.unwrap();
+    handle.delete(first.id).await.unwrap();
+    managed.clock.advance(std::time::Duration::from_secs(1));
+    let now = tower_api_key::Clock::now(&managed.clock);
+    assert_eq!(managed.manager.purge(now).await.unwrap(), 1);
+    let next = handle.create(NewKey::named("next")).await.unwrap().record;
+    assert_eq!(managed.manager.balance(next.id).await.unwrap().unwrap().remaining, 0);
+}
+
+/// None is left out, however many there are: it would be free.
+#[tokio::test]
+async fn all_keys_of_a_large_lineage_begin_to_spend() {
+    let mut managed = Managed::new();
+    managed.manager = managed.manager.clone().with_max_keys_per_owner(u32::MAX);
+    let own = managed.manager.create(plain(&["a"])).await.unwrap().record;
+    let handle = with(&managed, &own);
+    let mut made = Vec::new();
+    for number in 0..300 {
+        if number % 20 == 0 {
+            managed.clock.advance(std::time::Duration::from_secs(60));
+        }
+        made.push(handle.create(NewKey::named("n")).await.unwrap().record.id);
+    }
+    let credits = NewCredits { remaining: 7, refill: None };
+    for (credits, spends) in [(Some(credits.into()), true), (None, false)] {
+        let patch = KeyPatch { credits: Some(credits), ..KeyPatch::default() };
+        managed.manager.update(own.id, patch).await.unwrap();
+        for id in &made {
+            assert_eq!(managed.row(*id).await.details.credits.is_some(), spends);
+        }
+    }
+}
+
+/// The end of a key that was replaced, and waits for the first use of that key, is not known yet.
+#[tokio::test]
+async fn a_key_that_waits_to_end_makes_none_that_outlive_it() {
+    let managed = Managed::new();
+    let own = managed.manager.create(plain(&["a"])).await.unwrap().record;
+    let handle = with(&managed, &own);
+    let other = handle.create(NewKey::named("other")).await.unwrap().record;
+    let grace = Grace::FromFirstUse(std::time::Duration::from_hours(1));
+    managed.manager.rotate(own.id, grace).await.unwrap();
+    assert_eq!(why(handle.create(NewKey::named("n")).await), "beyond owner");
+    assert_eq!(why(handle.rotate(other.id, Grace::NONE).await), "beyond owner");
+    // What takes away is still open to it.
+    handle.revoke(other.id, None).await.unwrap();
 }

@@ -260,7 +260,10 @@ pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRep
         ended(3, 50),
         record(4),
     ];
-    let balances = (1..=5).map(|number| new(number, balance(number)));
+    // An owner's own line, which may get a key again, is there for good.
+    let of_owner = KeyId::from_bytes([0, 0, 0, 0, 0, 0, 0x80, 0, 0x80, 0, 0, 0, 0, 0, 0, 9]);
+    let kept = BalanceUpdate { line: of_owner, balance: balance(9), expected: None, due: None };
+    let balances = (1..=5).map(|number| new(number, balance(number))).chain([kept]);
     store.apply(&Changes { inserts, ..changes(balances) }).await.unwrap();
 
     let left = async || {
@@ -273,6 +276,8 @@ pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRep
     assert_eq!(left().await, [2, 3, 4].map(|number| (line(number), number)));
     assert_eq!(store.purge(at(51), None).await.unwrap(), 1);
     assert_eq!(left().await, [2, 4].map(|number| (line(number), number)));
+    let kept = store.balances(&[of_owner]).await.unwrap();
+    assert_eq!(kept.of(of_owner).map(|balance| balance.remaining), Some(9));
 }
 
 /// An update that grants a refill is written once the store's clock has come to it, whatever the
