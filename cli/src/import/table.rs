@@ -52,7 +52,10 @@ pub(super) async fn from_sqlite_file(path: PathBuf, wanted: Wanted) -> Result<It
 async fn from_sqlite(options: SqliteConnectOptions, wanted: Wanted) -> Result<Items, Failure> {
     let options = options.read_only(true).disable_statement_logging();
     let mut connection = options.connect().await.map_err(|error| failed(&error))?;
-    let header: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info(?)")
+    // With generated columns, which pragma_table_info passes over, but without those that a virtual
+    // table hides.
+    let columns = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden <> 1";
+    let header: Vec<String> = sqlx::query_scalar(columns)
         .bind(&wanted.table)
         .fetch_all(&mut connection)
         .await

@@ -102,3 +102,68 @@ uses  0
 ",
     );
 }
+
+/// Two keys, of which the second has leaked: a generated column says so.
+fn generated(column: &str, text: &str) -> String {
+    format!(
+        "CREATE TABLE api_keys (key_hash {text}, revoked_reason {text}, {column}); \
+         INSERT INTO api_keys (key_hash, revoked_reason) VALUES ('{}', NULL), ('{}', 'leaked'); \
+         CREATE VIEW seen_keys AS SELECT * FROM api_keys",
+        hash("one-one-one-one-one"),
+        hash("two-two-two-two-two"),
+    )
+}
+
+/// What comes of it, from the table and from a view of it.
+fn only_the_first_comes_in(url: &str) {
+    let shell = Shell::on_sqlite();
+    shell.write("url", url);
+    shell.session(
+        r#"
+$ export SOURCE_DATABASE_URL=$(cat url)
+$ tower-api-key import 2>&1 | cut -c 1-58
+tower-api-key: these columns are not known: revoked_reason
+$ tower-api-key import --from-table seen_keys --ignore-column revoked_reason --dry-run
+Could be imported: 1
+Left out, revoked or deleted: 1
+$ tower-api-key import --ignore-column revoked_reason
+Imported: 1
+Left out, revoked or deleted: 1
+$ echo one-one-one-one-one | tower-api-key verify | head -n 1
+The key is good.
+$ echo two-two-two-two-two | tower-api-key verify --json | grep -o '"code":"[a-z_]*"'
+"code":"unknown_key"
+"#,
+    );
+}
+
+#[tokio::test]
+async fn generated_columns_of_sqlite() {
+    for kind in ["VIRTUAL", "STORED"] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("their.db");
+        let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        let column =
+            format!("is_revoked INT GENERATED ALWAYS AS (revoked_reason IS NOT NULL) {kind}");
+        let sql = sqlx::AssertSqlSafe(generated(&column, "TEXT"));
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        only_the_first_comes_in(&format!("sqlite:{}", file.display()));
+    }
+}
+
+#[tokio::test]
+async fn generated_columns_of_servers() {
+    let generated_as = "GENERATED ALWAYS AS (revoked_reason IS NOT NULL)";
+    for (server, kind) in [
+        (Server::Postgres, ("boolean", "STORED")),
+        (Server::MySql, ("int", "STORED")),
+        (Server::MySql, ("int", "VIRTUAL")),
+    ] {
+        let Some(source) = Database::new(server).await else { continue };
+        let column = format!("is_revoked {} {generated_as} {}", kind.0, kind.1);
+        source.run(&generated(&column, "varchar(64)")).await;
+        only_the_first_comes_in(source.url());
+    }
+}
