@@ -156,8 +156,9 @@ enum Command {
     /// a number. NULL, \N and None without quotes are nothing in CSV.
     ///
     /// All rows are checked before the first is written: an invalid one stops the import, and nothing
-    /// was imported. Keys that are there already are reported and stay as they are, so an import that
-    /// was interrupted can be repeated.
+    /// was imported. So does a key in two rows that differ, as a table of every change has it, also
+    /// with --skip-invalid: give each key one row. Keys that are there already are reported and stay
+    /// as they are, so an import that was interrupted can be repeated.
     ///
     /// What `export --with-digests` has written is told by its column export_version, and restored:
     /// with ids, counts, balances and parts in rotations, and disabled and revoked keys as such.

@@ -117,6 +117,13 @@ pub(super) struct Mapping {
     pub(super) times: time::Reading,
 }
 
+/// A row under our names.
+pub(super) struct Picked {
+    pub(super) fields: Fields,
+    /// Whether its state is understood. If not, the row still says whose key it is.
+    pub(super) state: Result<(), Bad>,
+}
+
 /// What a column of theirs is.
 enum Column {
     Known(&'static Known),
@@ -278,9 +285,9 @@ impl Columns {
     }
 
     /// The row under our names, with nothing else in it. A row of an export stays as it is.
-    pub(super) fn pick(&mut self, theirs: Fields) -> Result<Fields, Bad> {
+    pub(super) fn pick(&mut self, theirs: Fields) -> Picked {
         if theirs.contains_key(VERSION) {
-            return Ok(theirs);
+            return Picked { fields: theirs, state: Ok(()) };
         }
         self.rows += 1;
         let (mut ours, mut state, mut with_state) = (Fields::new(), Ok(None), BTreeSet::new());
@@ -299,7 +306,10 @@ impl Columns {
             let says = state::read(known.name, says, &value, states, times);
             state = state.and_then(|state| Ok(state.max(Some(says?))));
         }
-        let state = state?;
+        let state = match state {
+            Ok(state) => state,
+            Err(bad) => return Picked { fields: ours, state: Err(bad) },
+        };
         if state != Some(State::Ended) {
             self.not_ended += 1;
             for column in with_state {
@@ -308,7 +318,7 @@ impl Columns {
         }
         let state = state.map(State::name);
         ours.extend(state.map(|state| (STATE.to_owned(), state.into())));
-        Ok(ours)
+        Picked { fields: ours, state: Ok(()) }
     }
 
     /// The columns that the caller gave up without naming them.

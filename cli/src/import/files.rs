@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     row::Bad,
-    source::{Item, Row, Send},
+    source::{Item, Place, Row, Send},
 };
 use crate::{
     csv::{Field, Reader, Record},
@@ -57,7 +57,7 @@ pub(super) fn csv(input: impl BufRead, dialect: &Dialect, send: Send<'_>) -> io:
         } else {
             Err(Bad::new(format!("has {} columns, and the header {}", fields.len(), header.len())))
         };
-        if !send(Ok(Item::Row(Row { place: format!("line {line}"), fields }))) {
+        if !send(Ok(Item::Row(Row { place: Place::new("line", line), fields }))) {
             return Ok(());
         }
     }

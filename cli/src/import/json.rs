@@ -14,7 +14,7 @@ use serde::{
 
 use super::{
     row::Bad,
-    source::{Item, Row, Send},
+    source::{Item, Place, Row, Send},
 };
 use crate::exported::Fields;
 
@@ -37,7 +37,7 @@ pub(super) fn lines(mut input: impl BufRead, send: Send<'_>) -> io::Result<()> {
         // The parser's own words may hold a piece of the line.
         let fields = serde_json::from_slice(&line)
             .map_or_else(|_| Err(Bad::new(NO_OBJECT)), |Element(fields)| fields);
-        if !send(Ok(Item::Row(Row { place: format!("line {number}"), fields }))) {
+        if !send(Ok(Item::Row(Row { place: Place::new("line", number), fields }))) {
             return Ok(());
         }
     }
@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for Elements<'_> {
         while let Some(Element(fields)) = elements.next_element()? {
             number += 1;
             self.left.set(MAX_ROW);
-            if !(self.send)(Ok(Item::Row(Row { place: format!("element {number}"), fields }))) {
+            if !(self.send)(Ok(Item::Row(Row { place: Place::new("element", number), fields }))) {
                 *self.is_wanted = false;
                 return Err(A::Error::custom("no more is wanted"));
             }

@@ -13,6 +13,7 @@ mod spool;
 mod state;
 mod table;
 mod time;
+mod twice;
 
 use std::path::PathBuf;
 
@@ -20,14 +21,15 @@ use indicatif::ProgressBar;
 use tower_api_key::{Clock, ImportKey, RestoreKey, SystemClock};
 
 use self::{
-    columns::{Columns, Mapping, Renamed},
+    columns::{Columns, Mapping, Picked, Renamed},
     ended::Active,
     files::Dialect,
     report::{Report, SHOWN},
     row::{Bad, Key, Reading},
-    source::{Item, Items, Row},
+    source::{Item, Items, Place, Row},
     spool::Spool,
     state::{Meaning, State},
+    twice::Seen,
 };
 use crate::{
     database::Database,
@@ -123,6 +125,8 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         database,
         report: Report { dry_run: args.dry_run, ..Report::default() },
         active: Vec::new(),
+        seen: Seen::default(),
+        twice: 0,
         args: &args,
     };
     let spool = check.rows().await?;
@@ -153,6 +157,17 @@ struct Check<'a> {
     report: Report,
     /// Keys that have ended there and are active here.
     active: Vec<Active>,
+    seen: Seen,
+    /// Rows whose keys were there before, in a row that differs.
+    twice: u64,
+}
+
+/// What is to become of a row.
+struct Judged {
+    /// The row, if it can be imported; `None` if its key has ended.
+    outcome: Result<Option<Fields>, Bad>,
+    /// The number of an earlier row that has the same key.
+    earlier: Option<u64>,
 }
 
 impl Check<'_> {
@@ -167,13 +182,24 @@ impl Check<'_> {
         let progress = ProgressBar::new_spinner();
         while let Some(row) = next(&mut items, &mut columns).await? {
             progress.inc(1);
-            let fields = row.fields.and_then(|fields| columns.pick(fields));
-            match self.row(&row.place, fields).await? {
-                Ok(Some(fields)) => spool.push(&row.place, &fields)?,
+            let picked = row.fields.map(|fields| columns.pick(fields));
+            let Judged { outcome, earlier } = self.row(&row.place, picked).await?;
+            let place = row.place.to_string();
+            if let Some(earlier) = earlier {
+                self.twice += 1;
+                let unit = row.place.unit;
+                let text = format!("the key is there twice; {unit} {earlier} differs");
+                progress.suspend(|| note(&format!("{}: {text}", plain(&place))));
+                if self.twice == SHOWN {
+                    break;
+                }
+            }
+            match outcome {
+                Ok(Some(fields)) => spool.push(&place, &fields)?,
                 Ok(None) => self.report.ended += 1,
                 Err(bad) => {
                     self.report.invalid += 1;
-                    progress.suspend(|| note(&format!("{}: {bad}", plain(&row.place))));
+                    progress.suspend(|| note(&format!("{}: {bad}", plain(&place))));
                     if !args.skip_invalid && self.report.invalid == SHOWN {
                         break;
                     }
@@ -186,6 +212,15 @@ impl Check<'_> {
         if !given_up.is_empty() {
             note(&format!("Columns that are not read: {}.", given_up.join(", ")));
         }
+        // Also with --skip-invalid: of two rows, neither is known to be the one that holds.
+        if self.twice > 0 {
+            let least = if self.twice == SHOWN { "at least " } else { "" };
+            return Err(Failure::Usage(format!(
+                "nothing was imported: {least}{} of the rows have a key that another row has, which \
+                 differs; leave one row for each key",
+                self.twice
+            )));
+        }
         let invalid = self.report.invalid;
         if invalid > 0 && !args.skip_invalid {
             let least = if invalid == SHOWN { "at least " } else { "" };
@@ -197,31 +232,41 @@ impl Check<'_> {
         Ok(spool)
     }
 
-    /// A row that can be imported; `None` if its key has ended.
-    async fn row(
-        &mut self,
-        place: &str,
-        fields: Result<Fields, Bad>,
-    ) -> Result<Result<Option<Fields>, Bad>, Failure> {
-        let mut fields = match fields {
-            Ok(fields) => fields,
-            Err(bad) => return Ok(Err(bad)),
+    async fn row(&mut self, place: &Place, picked: Result<Picked, Bad>) -> Result<Judged, Failure> {
+        let Picked { mut fields, state } = match picked {
+            Ok(picked) => picked,
+            Err(bad) => return Ok(Judged { outcome: Err(bad), earlier: None }),
         };
-        let is_stored = row::is_exported(&fields);
-        let has_ended = !is_stored && row::has_ended(&fields);
-        if self.args.plain_keys && !is_stored {
+        let mut digested = Ok(());
+        if self.args.plain_keys && !row::is_exported(&fields) {
             let hasher = self.database.hasher.clone();
             let hasher = if self.args.numbered { hasher.with_numbered_keys() } else { hasher };
-            match row::digest_key(&mut fields, &hasher) {
-                Err(bad) if !has_ended => return Ok(Err(bad)),
-                _ => {}
-            }
+            digested = row::digest_key(&mut fields, &hasher);
         }
-        if has_ended {
+        let sight = self.seen.sight(&fields, state.is_ok());
+        let outcome = match state {
+            Ok(()) => self.judge(&place.to_string(), fields, digested).await?,
+            Err(bad) => Err(bad),
+        };
+        let comes_in = matches!(outcome, Ok(Some(_)));
+        Ok(Judged { outcome, earlier: self.seen.see(&sight, place, comes_in) })
+    }
+
+    /// A row that can be imported; `None` if its key has ended.
+    async fn judge(
+        &mut self,
+        place: &str,
+        fields: Fields,
+        digested: Result<(), Bad>,
+    ) -> Result<Result<Option<Fields>, Bad>, Failure> {
+        if !row::is_exported(&fields) && row::has_ended(&fields) {
             if let Some(key) = row::ended_key(&fields, &self.reading) {
                 self.compare(place, &Key::New(key), State::Ended).await?;
             }
             return Ok(Ok(None));
+        }
+        if let Err(bad) = digested {
+            return Ok(Err(bad));
         }
         match row::key(&fields, &self.reading).await {
             Ok(key) => {

@@ -1,7 +1,7 @@
 //! Where rows come from: a file, standard input, or a table.
 
 use std::{
-    env,
+    env, fmt,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -27,9 +27,30 @@ pub(super) enum Item {
 }
 
 pub(super) struct Row {
-    /// Where it is, for people.
-    pub(super) place: String,
+    pub(super) place: Place,
     pub(super) fields: Result<Fields, Bad>,
+}
+
+/// Where a row is, for people: `line 2`.
+pub(super) struct Place {
+    /// What the source counts: lines, elements or rows.
+    pub(super) unit: &'static str,
+    pub(super) number: u64,
+    /// Its id there, as JSON, if it has one.
+    pub(super) id: Option<String>,
+}
+
+impl Place {
+    pub(super) const fn new(unit: &'static str, number: u64) -> Self {
+        Self { unit, number, id: None }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.unit, self.number)?;
+        self.id.as_ref().map_or(Ok(()), |id| write!(f, " (id {id})"))
+    }
 }
 
 pub(super) type Items = mpsc::Receiver<Result<Item, Failure>>;

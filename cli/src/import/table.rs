@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{self, Sender};
 use super::{
     columns::{Columns, Mapping},
     row::Bad,
-    source::{AHEAD, Item, Items, Row},
+    source::{AHEAD, Item, Items, Place, Row},
 };
 use crate::{
     exported::{Fields, VERSION},
@@ -199,9 +199,9 @@ async fn send(
         let item = row.map_err(|error| failed(&error)).map(|json| {
             let fields: Result<Fields, _> = serde_json::from_str(&json);
             let id = fields.as_ref().ok().and_then(|fields| fields.get(ID));
-            let id = id.map(|id| format!(" (id {id})")).unwrap_or_default();
+            let id = id.map(ToString::to_string);
             let fields = fields.map_err(|_| Bad::new("cannot be read"));
-            Item::Row(Row { place: format!("row {number}{id}"), fields })
+            Item::Row(Row { place: Place { id, ..Place::new("row", number) }, fields })
         });
         if sender.send(item).await.is_err() {
             return;

@@ -243,7 +243,7 @@ fn slow_hashes_and_plain_keys() {
         "key_hash,key_prefix,name\n\
          $2b$12$U2dpLERQlLrZy.Wg7VvHCeHhbuIoW1.ZFOdww3KJ.FdSAj0eIjuUe,abcd,good\n\
          $argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA,abcd,quotes are missing\n\
-         $2b$12$U2dpLERQlLrZy.Wg7VvHCeHhbuIoW1.ZFOdww3KJ.FdSAj0eIjuUe,,nothing to find it by\n\
+         $2b$12$U2dpLERQlLrZy.Wg7VvHCeHhbuIoW1.ZFOdww3KJ.FdSAj0eIjuUa,,nothing to find it by\n\
          $pbkdf2-sha256$29000$abc,abcd,another hash\n",
     );
     shell.write("plain.csv", "secret_key,name\nMV_SECRET_0123456789,first\nshort,second\n");

@@ -6,6 +6,7 @@ mod ended;
 mod formats;
 mod mysql;
 mod states;
+mod twice;
 mod values;
 
 use std::collections::BTreeMap;
