@@ -102,7 +102,7 @@ impl Standing {
 ///
 /// - A request is let in by all limits, which then count it, or by none of them, and none counts
 ///   it. What a request costs is counted whole.
-/// - A limit counts as its [`Quota`](super::Quota) says. Limits of one bucket with the same name
+/// - A limit counts as its [`Quota`](crate::Quota) says. Limits of one bucket with the same name
 ///   are one, also when its quota has changed in between: what was used stays used.
 /// - An error means that it could not be found out; what then happens to the request is the
 ///   [layer's](super::LimiterOutage) to say.

@@ -20,6 +20,7 @@ mod statements;
 mod store;
 mod usage;
 
+#[allow(unused_imports, reason = "every database uses its own part of this")]
 pub(super) use self::{
     balance::BALANCE,
     call::{Call, Calls, Value},

@@ -207,8 +207,8 @@ async fn a_key_that_waits_to_end_makes_none_that_outlive_it() {
     let other = handle.create(NewKey::named("other")).await.unwrap().record;
     let grace = Grace::FromFirstUse(std::time::Duration::from_hours(1));
     managed.manager.rotate(own.id, grace).await.unwrap();
-    assert_eq!(why(handle.create(NewKey::named("n")).await), "beyond owner");
-    assert_eq!(why(handle.rotate(other.id, Grace::NONE).await), "beyond owner");
+    assert_eq!(why(handle.create(NewKey::named("n")).await), "beyond status");
+    assert_eq!(why(handle.rotate(other.id, Grace::NONE).await), "beyond status");
     // What takes away is still open to it.
     handle.revoke(other.id, None).await.unwrap();
 }
