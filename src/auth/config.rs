@@ -1,4 +1,4 @@
-//! [`Config`]: what a layer and its services share, and [`RequestHead`], what hooks see.
+//! [`Config`]: what a layer and its services share.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -78,9 +78,7 @@ impl Config {
         };
         Aftercare { cache, retirement, consumed }
     }
-}
 
-impl Config {
     /// The client's address, where it can be told. A dual-stack socket shows IPv4 clients as
     /// `::ffff:a.b.c.d`; that is undone here.
     pub(crate) fn address(&self, request: &RequestHead<'_>) -> Option<IpAddr> {

@@ -118,8 +118,8 @@ use crate::manage::KeyManager;
 /// On other routes, which do no harm when they are repeated, it is passed over. A store that cannot
 /// keep them is 501, and nothing was done.
 ///
-/// Views carry an `ETag`. A change of the key or of its credits, revocation, rotation or deletion with `If-Match` is 412 once
-/// the key is another: of two administrators who change a key at once, one learns of the other.
+/// Views carry an `ETag`. A change of the key or of its credits, a revocation, a rotation or a
+/// deletion with `If-Match` is 412 once the key is another: of two administrators who change a key at once, one learns of the other.
 ///
 /// A set is changed in one: all of its keys or none. Keys that had ended and ids that no key has are
 /// reported and stop nothing; the id of another owner's key does.

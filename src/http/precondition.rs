@@ -44,8 +44,8 @@ pub(super) async fn hold(
     })
 }
 
-/// The same for what a client may send again, with the tag that it had seen before the first time: the
-/// manager looks for what is done already, and then compares.
+/// The same for requests that a client may repeat, with the tag that it had seen before the first of
+/// them: the manager first looks whether the request was done already, and then compares.
 pub(super) async fn expect(
     headers: &HeaderMap,
     keys: KeyManager,

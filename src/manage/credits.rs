@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// Keys of a line that are written to tell nodes that its balance changed: the one in question, the
-/// first, and then the youngest. The others spend the same balance, and are told later.
+/// first, and then the youngest. The others spend the same balance; nodes notice it when what they have
+/// cached of those expires.
 pub(super) const MOST_KEYS: usize = 256;
 
 /// Keys of a line that are read at a time.

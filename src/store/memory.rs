@@ -290,7 +290,7 @@ impl KeyRepository for MemoryStore {
         let Keys { by_id, requests, balances, .. } = &mut *keys;
         requests.retain(|_, id| by_id.contains_key(id));
         let lines: HashSet<KeyId> = by_id.values().map(|record| record.lineage()).collect();
-        balances.retain(|line, _| line.is_of_owner() || lines.contains(line));
+        balances.retain(|line, _| line.may_be_of_owner() || lines.contains(line));
         if owner.is_none() {
             let now = keys.clock.now();
             keys.acts.retain(|_, act| act.at >= before || now.saturating_since(act.at) <= KEPT);

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use sha2::{Digest, Sha256};
 
 use super::{OwnerBounds, beyond, networks::are_within};
 use crate::{
     clock::Timestamp,
-    key::{KeyId, KeyRecord, Limits, OwnerId, Scope, Scopes},
+    key::{KeyId, KeyRecord, Limits, Scope, Scopes},
     manage::{create::NewKey, error::ManageError},
 };
 
@@ -21,7 +20,7 @@ pub(in crate::manage) struct Authority<'m> {
 pub(super) enum Measured<'m> {
     /// There is nothing to measure by.
     Not,
-    /// By a key that is gone, is another owner's or cannot be used.
+    /// By a key that is gone, is another owner's, cannot be used, or waits to end.
     Ended,
     Key(Arc<KeyRecord>),
     Template(&'m NewKey),
@@ -100,7 +99,7 @@ impl Authority<'_> {
 
     /// The lineage that new keys join.
     fn lineage(&self) -> KeyId {
-        self.key().map_or_else(|| lineage_of(&self.bounds.owner), |key| key.lineage())
+        self.key().map_or_else(|| KeyId::lineage_of(&self.bounds.owner), |key| key.lineage())
     }
 
     /// What the template gives to a lineage that has no balance yet.
@@ -252,16 +251,4 @@ fn is_earlier(start: Option<Timestamp>, than: Option<Timestamp>) -> bool {
 /// No end is the latest.
 fn is_later(end: Option<Timestamp>, than: Option<Timestamp>) -> bool {
     than.is_some_and(|than| end.is_none_or(|end| end > than))
-}
-
-/// The lineage of the keys that are made by a template: no key's id.
-fn lineage_of(owner: &OwnerId) -> KeyId {
-    let hash = Sha256::new().chain_update(b"tower-api-key lineage\0");
-    let hash: [u8; 32] = hash.chain_update(owner.as_str()).finalize().into();
-    let mut id = [0; 16];
-    id.copy_from_slice(&hash[..16]);
-    // A UUID of an application's own making (RFC 9562 §5.8); those of keys have version 7.
-    id[6] = 0x80 | (id[6] & 0x0f);
-    id[8] = 0x80 | (id[8] & 0x3f);
-    KeyId::from_bytes(id)
 }

@@ -167,7 +167,7 @@ impl KeyManager {
             None => Measured::Not,
             Some(Measure::Template(template)) => Measured::Template(template),
             Some(Measure::Key(id)) => match self.repository.get(*id).await? {
-                Some(key) if is_lasting(&key, now) && self.access.sees(&key) => Measured::Key(key),
+                Some(key) if can_measure(&key, now) && self.access.sees(&key) => Measured::Key(key),
                 _ => Measured::Ended,
             },
         };
@@ -240,12 +240,10 @@ impl KeyManager {
     }
 }
 
-fn is_usable(key: &KeyRecord, now: Timestamp) -> bool {
-    !key.is_deleted() && matches!(key.status(now), KeyStatus::Active | KeyStatus::NotYetValid)
-}
-
-/// Whether a key can measure others. The end of one that was replaced, and waits for the first use of
-/// the key that replaced it, is not known yet: what it makes could outlive it.
-fn is_lasting(key: &KeyRecord, now: Timestamp) -> bool {
-    is_usable(key, now) && key.details.rotation.grace_after_use.is_none()
+/// Whether a key can measure others. One that was replaced, and waits for the first use of the key
+/// that replaced it, cannot: its end is not known yet, and what it makes could outlive it.
+fn can_measure(key: &KeyRecord, now: Timestamp) -> bool {
+    !key.is_deleted()
+        && matches!(key.status(now), KeyStatus::Active | KeyStatus::NotYetValid)
+        && key.details.rotation.grace_after_use.is_none()
 }
