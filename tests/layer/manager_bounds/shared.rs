@@ -184,7 +184,7 @@ async fn all_keys_of_a_large_lineage_begin_to_spend() {
     let mut made = Vec::new();
     for number in 0..300 {
         if number % 20 == 0 {
-            managed.clock.advance(std::time::Duration::from_secs(60));
+            managed.clock.advance(std::time::Duration::from_mins(1));
         }
         made.push(handle.create(NewKey::named("n")).await.unwrap().record.id);
     }
