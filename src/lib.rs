@@ -125,9 +125,10 @@
 //! | `tower_api_key_usage_details_dropped_total` | counter | counts by hour that were dropped because too many waited to be written |
 //! | `tower_api_key_usage_removals_failed_total` | counter | attempts to remove old counts by hour that failed |
 //!
-//! # Why it is built like this
-//!
-#![cfg_attr(doc, doc = "See [the design document](_design).")]
+#![cfg_attr(
+    doc,
+    doc = "# Guides\n\n[`guide`] has a page for each subject, and [`_design`] says why."
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod auth;
@@ -208,12 +209,10 @@ pub use self::{
 };
 pub use async_trait::async_trait;
 
+#[cfg(any(doc, doctest))]
+pub mod guide;
+
 /// The questions that the design answers.
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/design.md")]
 pub mod _design {}
-
-// The README's programs are tests.
-#[cfg(all(doctest, feature = "cache", feature = "openapi", feature = "postgres"))]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The folders and files at the top of `src/`, from the bottom up.
-const ROOMS: [&str; 22] = [
+const ROOMS: [&str; 23] = [
     "error",
     "url",
     "text",
@@ -32,6 +32,7 @@ const ROOMS: [&str; 22] = [
     "manage",
     "openapi",
     "http",
+    "guide",
     "lib",
 ];
 
