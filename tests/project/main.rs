@@ -5,3 +5,4 @@
 mod facts;
 mod imports;
 mod readme;
+mod threat_model;

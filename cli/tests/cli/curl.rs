@@ -1,4 +1,4 @@
-//! The command line and `curl`, against a service, as the README shows them.
+//! The command line and `curl`, against a service, as the guide shows them.
 
 use axum::{Router, routing::get};
 use tower_api_key::{ApiKeyLayer, AuthenticatedKey, store};

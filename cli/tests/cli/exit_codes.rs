@@ -178,8 +178,8 @@ fn are_in_the_help() {
         assert!(help.contains(text), "{help}");
     }
     // Each beside its number, as it is in `of_answers`.
-    let readme = include_str!("../../../README.md");
-    let table = readme.split_once("| exit code |").unwrap().1.split_once("\n\n").unwrap().0;
+    let guide = include_str!("../../../docs/guide/command_line.md");
+    let table = guide.split_once("| exit code |").unwrap().1.split_once("\n\n").unwrap().0;
     let table = table.replace("| 0 |", "  0  ").replace("| 1 |", "  1  ").replace("| 2 |", "  2  ");
     for text in [&help, &table] {
         let place = |text: &str, part| text.find(part).unwrap_or_else(|| panic!("{part}: {text}"));
