@@ -9,9 +9,7 @@ pub(super) fn challenges(realm: &str, sources: &[KeySource]) -> Challenges {
 }
 
 fn families(realm: &str, sources: &[KeySource]) -> Vec<String> {
-    if sources.is_empty() {
-        return vec![bare(realm)];
-    }
+    let bare = bare(realm);
     let realm = quoted(realm);
     let mut challenges: Vec<String> = Vec::new();
     let names = |family: &str| {
@@ -20,6 +18,9 @@ fn families(realm: &str, sources: &[KeySource]) -> Vec<String> {
     };
     for source in sources {
         let challenge = if let SourceKind::Authorization(scheme) = source.kind() {
+            if source.is_ambient() {
+                continue;
+            }
             format!("{scheme} realm={realm}")
         } else {
             let family = source.family();
@@ -31,6 +32,9 @@ fn families(realm: &str, sources: &[KeySource]) -> Vec<String> {
         if !challenges.contains(&challenge) {
             challenges.push(challenge);
         }
+    }
+    if challenges.is_empty() {
+        challenges.push(bare);
     }
     challenges
 }
@@ -74,6 +78,18 @@ mod tests {
             texts(&[], Some(ChallengeError::InvalidToken), None),
             [r#"ApiKey realm="the \"api\"", error="invalid_token""#]
         );
+    }
+
+    /// A browser would ask its user for a name and a password.
+    #[test]
+    fn none_for_what_browsers_ask_their_user() {
+        for scheme in ["Basic", "bAsIc", "Digest", "Negotiate", "NTLM"] {
+            let scheme = KeySource::scheme(scheme).unwrap();
+            assert_eq!(texts(std::slice::from_ref(&scheme), None, None), texts(&[], None, None));
+            let bearer = [KeySource::bearer()];
+            let both = [scheme, KeySource::bearer()];
+            assert_eq!(texts(&both, None, None), texts(&bearer, None, None));
+        }
     }
 
     #[test]

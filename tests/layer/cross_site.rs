@@ -113,6 +113,32 @@ fn the_host_is_that_of_the_target_where_it_has_one() {
     assert_eq!(outcome(twice), "cross_site_request");
 }
 
+/// Browsers send these along by themselves too, once their user or the system has given them; and
+/// whatever is a cookie, however it is read.
+#[test]
+fn every_source_that_browsers_fill_by_themselves() {
+    let schemes = ["Basic", "basic", "Digest", "Negotiate", "NTLM"];
+    let mut sources: Vec<_> = schemes
+        .map(|scheme| (KeySource::scheme(scheme), "authorization", format!("{scheme} {KEY}"), false))
+        .into();
+    sources.push((KeySource::header("Cookie"), "cookie", KEY.to_owned(), false));
+    for other in ["Token", "Basically", "Bearer"] {
+        sources.push((KeySource::scheme(other), "authorization", format!("{other} {KEY}"), true));
+    }
+    sources.push((KeySource::header("Authorization"), "authorization", KEY.to_owned(), true));
+    for (source, name, value, is_admitted) in sources {
+        let layer = ApiKeyLayer::new(TestStore::new([record(KEY)])).with_sources([source.unwrap()]);
+        let from = |site| {
+            let mut request = request(&[(name, &*value), ("sec-fetch-site", site)]);
+            *request.method_mut() = Method::POST;
+            send(&layer, request).outcome()
+        };
+        assert_eq!(from("same-origin"), "admitted", "{value}");
+        let expected = if is_admitted { "admitted" } else { "cross_site_request" };
+        assert_eq!(from("cross-site"), expected, "{value}");
+    }
+}
+
 /// A page of another site cannot put a key into a header or into the query: it does not know it.
 #[test]
 fn other_sources_are_not_asked() {

@@ -8,7 +8,10 @@ mod query;
 
 use std::{fmt, mem};
 
-use http::{HeaderName, header::AUTHORIZATION};
+use http::{
+    HeaderName,
+    header::{AUTHORIZATION, COOKIE},
+};
 use zeroize::Zeroizing;
 
 use crate::{error::ConfigError, key::RejectionKind, request::RequestHead};
@@ -30,7 +33,11 @@ pub(crate) use self::hide::{Ours, hide, mark_ours, mark_sensitive};
 /// # Ok::<(), tower_api_key::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeySource(SourceKind);
+pub struct KeySource {
+    kind: SourceKind,
+    /// Whether browsers send a credential of this source along by themselves.
+    is_ambient: bool,
+}
 
 #[derive(Clone, Debug, Eq)]
 pub(crate) enum SourceKind {
@@ -56,30 +63,50 @@ impl PartialEq for SourceKind {
     }
 }
 
+/// The schemes for which browsers ask their user, or the system, and then send a credential along
+/// with every request to the host.
+const AMBIENT_SCHEMES: [&str; 4] = ["Basic", "Digest", "Negotiate", "NTLM"];
+
 impl KeySource {
+    fn new(kind: SourceKind) -> Self {
+        let is_ambient = match &kind {
+            SourceKind::Header(name) => *name == COOKIE,
+            SourceKind::Authorization(scheme) => {
+                AMBIENT_SCHEMES.iter().any(|ambient| scheme.eq_ignore_ascii_case(ambient))
+            }
+            SourceKind::Query(_) => false,
+            SourceKind::Cookie(_) => true,
+        };
+        Self { kind, is_ambient }
+    }
+
     /// The whole value of the header `name`, such as `X-API-Key`.
     ///
     /// `Authorization` without a scheme can be read like this, but not beside
     /// [`bearer`](Self::bearer): each of the two would find a credential in the same header.
     pub fn header(name: &str) -> Result<Self, ConfigError> {
         HeaderName::from_bytes(name.as_bytes())
-            .map(|name| Self(SourceKind::Header(name)))
+            .map(|name| Self::new(SourceKind::Header(name)))
             .map_err(|_| ConfigError::SourceName { family: "header" })
     }
 
     /// The whole value of `X-API-Key`, the name most services use.
     pub fn x_api_key() -> Self {
-        Self(SourceKind::Header(HeaderName::from_static("x-api-key")))
+        Self::new(SourceKind::Header(HeaderName::from_static("x-api-key")))
     }
 
     /// `Authorization: Bearer <key>` (RFC 6750 §2.1). The scheme's case does not matter.
     pub fn bearer() -> Self {
-        Self(SourceKind::Authorization("Bearer".into()))
+        Self::new(SourceKind::Authorization("Bearer".into()))
     }
 
     /// `Authorization: <scheme> <key>` with another scheme.
+    ///
+    /// Browsers send credentials of `Basic`, `Digest`, `Negotiate` and `NTLM` along by themselves,
+    /// so those are judged as [cookies](Self::cookie) are, and no 401 asks for them: a browser would
+    /// ask its user for a name and a password.
     pub fn scheme(scheme: &str) -> Result<Self, ConfigError> {
-        named(scheme, "scheme", is_token).map(|name| Self(SourceKind::Authorization(name)))
+        named(scheme, "scheme", is_token).map(|name| Self::new(SourceKind::Authorization(name)))
     }
 
     /// The query parameter `name`. Percent-encoding is undone, in its name too; `+` stays `+`.
@@ -89,7 +116,7 @@ impl KeySource {
     /// takes a key out of the request's own target. Copies of the target in headers stay as they
     /// were sent: `Referer`, and what proxies add, such as `X-Forwarded-Uri` and `X-Original-URL`.
     pub fn query(name: &str) -> Result<Self, ConfigError> {
-        named(name, "query", |name| !name.is_empty()).map(|name| Self(SourceKind::Query(name)))
+        named(name, "query", |name| !name.is_empty()).map(|name| Self::new(SourceKind::Query(name)))
     }
 
     /// The cookie `name`.
@@ -105,17 +132,17 @@ impl KeySource {
     ///
     /// Behind a proxy that changes `Host`, the second way finds no match: have the proxy keep it.
     pub fn cookie(name: &str) -> Result<Self, ConfigError> {
-        named(name, "cookie", is_token).map(|name| Self(SourceKind::Cookie(name)))
+        named(name, "cookie", is_token).map(|name| Self::new(SourceKind::Cookie(name)))
     }
 
     pub(crate) fn kind(&self) -> &SourceKind {
-        &self.0
+        &self.kind
     }
 
     /// The query parameter that it looks into.
     #[cfg(feature = "axum")]
     pub(crate) fn query_parameter(&self) -> Option<&str> {
-        match &self.0 {
+        match &self.kind {
             SourceKind::Query(name) => Some(name),
             _ => None,
         }
@@ -123,7 +150,7 @@ impl KeySource {
 
     /// The words that OpenAPI has for places, and `authorization`.
     pub(crate) fn family(&self) -> &'static str {
-        match &self.0 {
+        match &self.kind {
             SourceKind::Header(_) => "header",
             SourceKind::Authorization(_) => "authorization",
             SourceKind::Query(_) => "query",
@@ -133,11 +160,11 @@ impl KeySource {
 
     /// Whether browsers send a credential of this source along by themselves.
     pub(crate) fn is_ambient(&self) -> bool {
-        matches!(self.0, SourceKind::Cookie(_))
+        self.is_ambient
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
-        match &self.0 {
+        match &self.kind {
             SourceKind::Header(name) => Some(name.as_str()),
             SourceKind::Authorization(_) => None,
             SourceKind::Query(name) | SourceKind::Cookie(name) => Some(name),
@@ -146,17 +173,17 @@ impl KeySource {
 
     /// The header that responses vary on because of this source.
     pub(crate) fn header_name(&self) -> Option<&HeaderName> {
-        match &self.0 {
+        match &self.kind {
             SourceKind::Header(name) => Some(name),
             SourceKind::Authorization(_) => Some(&AUTHORIZATION),
-            SourceKind::Cookie(_) => Some(&http::header::COOKIE),
+            SourceKind::Cookie(_) => Some(&COOKIE),
             SourceKind::Query(_) => None,
         }
     }
 
     #[inline]
     fn find<'r>(&self, head: &RequestHead<'r>) -> Found<'r> {
-        match &self.0 {
+        match &self.kind {
             SourceKind::Header(name) => header::find(name, head.headers),
             SourceKind::Authorization(scheme) => header::find_scheme(scheme, head.headers),
             SourceKind::Query(_) | SourceKind::Cookie(_) => {
@@ -172,7 +199,7 @@ impl KeySource {
     /// Gives all that this source holds to `found`.
     fn each<'r>(&self, head: &RequestHead<'r>, found: impl FnMut(Credential<'r>)) {
         let headers = head.headers;
-        match &self.0 {
+        match &self.kind {
             SourceKind::Header(name) => {
                 header::each(name, headers, |value| Some(value.as_bytes()), found);
             }
