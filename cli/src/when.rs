@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::{Span, Timestamp as Moment, civil::DateTime, tz::TimeZone};
+use jiff::{
+    Span, Timestamp as Moment,
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
 use tower_api_key::{Clock, SystemClock, Timestamp};
 
 const MOMENT: &str = "a date and time such as 2030-01-31T12:00:00Z";
@@ -28,7 +32,10 @@ pub(crate) fn ahead(text: &str) -> Result<Timestamp, String> {
 
 /// When a key ends: like [`ahead`], or `never`; a date alone is the end of that day.
 pub(crate) fn end(text: &str) -> Result<OrNever, String> {
-    match Timestamp::parse_end(text) {
+    // A date without dashes is one as well.
+    let day = if text.len() == 8 { text.parse::<Date>().ok() } else { None };
+    let day = day.map(|day| day.to_string());
+    match Timestamp::parse_end(day.as_deref().unwrap_or(text)) {
         Ok(end) => Ok(OrNever(end)),
         Err(error) if error.is_out_of_range() => Err(format!("is {error}")),
         Err(_) => or_never(text),

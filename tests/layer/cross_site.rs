@@ -119,7 +119,9 @@ fn the_host_is_that_of_the_target_where_it_has_one() {
 fn every_source_that_browsers_fill_by_themselves() {
     let schemes = ["Basic", "basic", "Digest", "Negotiate", "NTLM"];
     let mut sources: Vec<_> = schemes
-        .map(|scheme| (KeySource::scheme(scheme), "authorization", format!("{scheme} {KEY}"), false))
+        .map(|scheme| {
+            (KeySource::scheme(scheme), "authorization", format!("{scheme} {KEY}"), false)
+        })
         .into();
     sources.push((KeySource::header("Cookie"), "cookie", KEY.to_owned(), false));
     for other in ["Token", "Basically", "Bearer"] {

@@ -148,7 +148,7 @@ fn ended_at(column: &str, value: &Value, word: &str, times: &time::Reading) -> R
         Some(Time::Zero) if times.zero_is_never => Ok(State::Active),
         Some(Time::Zero) => Err(time::zero(column)),
         Some(Time::At(at)) if ended(at) => Ok(State::Ended),
-        Some(Time::Day(day)) if ended(time::start_of(day)) => Ok(State::Ended),
+        Some(Time::Day(day)) if ended(time::start_of(day.into())) => Ok(State::Ended),
         Some(Time::At(_) | Time::Day(_) | Time::Never) => Err(unknown(column, "a time to come")),
         None => Err(unknown(column, "a value that is not known")),
     }

@@ -1,6 +1,9 @@
 //! Times, as other systems write them.
 
-use jiff::{civil::Date, tz::TimeZone};
+use jiff::{
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
 use serde_json::Value;
 use tower_api_key::Timestamp;
 
@@ -29,6 +32,14 @@ pub(super) enum Time {
 }
 
 impl Time {
+    fn of_day(day: Date) -> Self {
+        match day.year() {
+            9999 => Self::Never,
+            1970.. => Self::Day(day),
+            _ => Self::Zero,
+        }
+    }
+
     /// Whether both are the same moment, or never.
     pub(super) fn is(&self, other: &Self) -> bool {
         match (self, other) {
@@ -40,7 +51,7 @@ impl Time {
     fn moment(&self) -> Option<Timestamp> {
         match self {
             Self::At(at) => Some(*at),
-            Self::Day(day) => Some(start_of(*day)),
+            Self::Day(day) => Some(start_of((*day).into())),
             Self::Nothing | Self::Zero | Self::Never => None,
         }
     }
@@ -48,14 +59,21 @@ impl Time {
 
 /// `None` for a value that is no time.
 pub(super) fn read(value: &Value) -> Option<Time> {
+    let number;
     let text = match value {
         Value::Null => return Some(Time::Nothing),
-        Value::Number(number) => return since_1970(number.as_f64()?),
+        Value::Number(value) => {
+            number = value.to_string();
+            &number
+        }
         Value::String(text) => text.trim(),
         _ => return None,
     };
     if text.is_empty() {
         return Some(Time::Nothing);
+    }
+    if let Some(time) = compact(text) {
+        return time;
     }
     if let Ok(number) = text.parse::<f64>() {
         // CSV has no numbers. `infinity` is one to Rust.
@@ -67,11 +85,34 @@ pub(super) fn read(value: &Value) -> Option<Time> {
         return Some(Time::Zero);
     }
     match day {
-        Some(day) if day.year() == 9999 => Some(Time::Never),
-        Some(day) if text.len() == 10 && day.year() < 1970 => Some(Time::Zero),
-        Some(day) if text.len() == 10 => Some(Time::Day(day)),
+        Some(day) if text.len() == 10 || day.year() == 9999 => Some(Time::of_day(day)),
         _ => when::moment(text).map(known),
     }
+}
+
+/// A date in digits alone, with or without a time: `20300131`, `203001311200`, `20300131120000`.
+///
+/// The outer `None` is a number: as one, these would be a moment of the year 1970, 1976, or 2594 and
+/// later. What begins with a year and is no date stays unread, rather than end a key in 2613.
+fn compact(text: &str) -> Option<Option<Time>> {
+    const YEARS: std::ops::RangeInclusive<i16> = 1970..=2200;
+    let is_one =
+        matches!(text.len(), 8 | 12 | 14) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |range: std::ops::Range<usize>| text.get(range)?.parse::<i8>().ok();
+    let year = if is_one { text.get(..4)?.parse::<i16>().ok()? } else { return None };
+    if !YEARS.contains(&year) && year != 9999 {
+        return None;
+    }
+    let read = || {
+        let day = Date::new(year, digits(4..6)?, digits(6..8)?).ok()?;
+        if text.len() == 8 {
+            return Some(Time::of_day(day));
+        }
+        let second = if text.len() == 14 { digits(12..14)? } else { 0 };
+        let time = jiff::civil::Time::new(digits(8..10)?, digits(10..12)?, second, 0).ok()?;
+        Some(if year == 9999 { Time::Never } else { known(start_of(day.to_datetime(time))) })
+    };
+    Some(read())
 }
 
 fn known(at: Timestamp) -> Time {
@@ -110,7 +151,7 @@ pub(super) fn moment(
         Time::Zero => Err(zero(column)),
         Time::Never => Err(Bad::new(format!("{column} must be before the year 9999"))),
         Time::At(at) => Ok(Some(at)),
-        Time::Day(day) => Ok(Some(start_of(day))),
+        Time::Day(day) => Ok(Some(start_of(day.into()))),
     }
 }
 
@@ -127,8 +168,9 @@ pub(super) fn end(
     }
 }
 
-pub(super) fn start_of(day: Date) -> Timestamp {
-    let zoned = day.to_zoned(TimeZone::UTC);
+/// In UTC; of a date without a time, its beginning.
+pub(super) fn start_of(time: DateTime) -> Timestamp {
+    let zoned = time.to_zoned(TimeZone::UTC);
     let millis = zoned.map_or(i64::MAX, |zoned| zoned.timestamp().as_millisecond());
     Timestamp::from_unix_millis(millis)
 }

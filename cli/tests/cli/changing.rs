@@ -100,6 +100,8 @@ tower-api-key: expires_at must be in the future
 => 2
 $ tower-api-key update $ID --expires 2040-01-31 --json | grep -o '"expires_at":[^,]*'
 "expires_at":"2040-01-31T23:59:59.999Z"
+$ tower-api-key update $ID --expires 20410131 --json | grep -o '"expires_at":[^,]*'
+"expires_at":"2041-01-31T23:59:59.999Z"
 $ tower-api-key update $ID --expires 9999-12-31T23:59:59Z --json | grep -o '"expires_at":[^,]*'
 "expires_at":null
 "#,

@@ -84,6 +84,9 @@ fn the_end_of_time_is_never() {
         "9999-01-01T00:00:00+14:00",
         "253402300799",
         "253402300799000",
+        "99991231",
+        "999912312359",
+        "99991231235959",
     ] {
         let shell = Shell::on_sqlite();
         shell.write("keys.csv", &csv("expires_at", value));
@@ -118,6 +121,39 @@ $ tower-api-key list --json | grep -o -E '"(expires_at|not_before)":[^,]*'
 "expires_at":"2040-01-31T23:59:59.999Z"
 "#,
     );
+}
+
+/// As a number, a date of fourteen digits would be a moment of the year 2613.
+#[test]
+fn dates_in_digits_alone() {
+    for (value, at) in [
+        ("20400131", "2040-01-31T23:59:59.999Z"),
+        ("204001311200", "2040-01-31T12:00:00.000Z"),
+        ("20400131120030", "2040-01-31T12:00:30.000Z"),
+        // These are numbers: seconds, and milliseconds, up to the year 3000.
+        ("2204010311", "2039-11-04T09:05:11.000Z"),
+        ("2204010311000", "2039-11-04T09:05:11.000Z"),
+        ("32503680000", "3000-01-01T00:00:00.000Z"),
+        ("32503680000000", "3000-01-01T00:00:00.000Z"),
+    ] {
+        for file in [csv("expires_at", value), json("expires_at", value)] {
+            let shell = Shell::on_sqlite();
+            shell.write("keys", &file);
+            shell.session(&format!(
+                r#"
+$ tower-api-key import keys
+Imported: 1
+$ tower-api-key list --json | grep -o '"expires_at":[^,]*'
+"expires_at":"{at}"
+"#
+            ));
+        }
+    }
+    assert_eq!(import(&csv("expires_at", "20010131"), &[]), came("expired"));
+    for value in ["20401331", "204001312400", "20400131126000", "20400230000000"] {
+        assert_stopped(&import(&csv("expires_at", value), &[]), "1 of the rows are invalid");
+        assert_stopped(&import(&json("expires_at", value), &[]), "1 of the rows are invalid");
+    }
 }
 
 /// No key begins like a mask, and a slow hash is found by how its key begins.
