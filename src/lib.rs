@@ -161,7 +161,7 @@ mod usage;
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use self::http::{Caller, Guard, ManagementScopes, management_router};
+pub use self::http::{Caller, Guard, JsonBody, ManagementScopes, management_router};
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use self::inner::CachedOwners;
@@ -201,7 +201,7 @@ pub use self::{
         Deducted, Deduction, Grace, ImportKey, ImportReport, IssuedKey, KeyManager, KeyPatch,
         KeySet, ManageError, NewKey, OwnerBounds, RestoreKey, RotateKey, SetReport, TopUp,
     },
-    rejection::{Rejection, RejectionResponse},
+    rejection::{Problem, Rejection, RejectionResponse},
     request::RequestHead,
     text::Text,
     throttle::FailureThrottle,

@@ -8,7 +8,7 @@ use std::{
 use axum::{Json, Router, extract::ConnectInfo, middleware};
 use serde::Serialize;
 use tower_api_key::{
-    ApiKeyLayer, ConfigError, FailureThrottle, Guard, KeyManager, KeySource, RequestHead,
+    ApiKeyLayer, ConfigError, FailureThrottle, Guard, KeyManager, KeySource, Problem, RequestHead,
     RequireScopesLayer, management_router, openapi, store::FixedStore,
 };
 use utoipa::ToSchema;
@@ -17,7 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     business,
     cors::{self, Origins},
-    docs, me, problem, query,
+    docs, me, query,
 };
 
 /// Routes are added to one of the groups. Only what stands in `open` needs no key, and outside the
@@ -55,7 +55,7 @@ pub(crate) fn router(
     Ok(finished(open.merge(docs::routes(document)))
         .merge(business)
         .nest(MANAGEMENT, management_router(keys.clone(), Guard::keys(admin_layer)))
-        .fallback(problem::no_such_path)
+        .fallback(async || Problem::no_such_path())
         .with_state(keys))
 }
 
@@ -63,7 +63,7 @@ const MANAGEMENT: &str = "/admin/api-keys";
 
 /// Before the guard, so that who may not call a route does not learn its methods either.
 fn finished(group: Router<KeyManager>) -> Router<KeyManager> {
-    group.method_not_allowed_fallback(problem::no_such_method)
+    group.method_not_allowed_fallback(async || Problem::no_such_method())
 }
 
 /// For the keys that the server issues, in every place where clients may be able to put one.

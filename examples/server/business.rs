@@ -3,12 +3,13 @@
 use axum::Json;
 use serde::Serialize;
 use serde_json::Value;
-use tower_api_key::{AuthenticatedKey, CachedOwners, KeyManager, Owner, OwnerId, OwnerLayer};
+use tower_api_key::{
+    AuthenticatedKey, CachedOwners, JsonBody, KeyManager, Owner, OwnerId, OwnerLayer, Problem,
+};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    body::AnyJson,
     docs::{BodyProblems, QueryProblems},
     users::{self, User},
 };
@@ -66,8 +67,9 @@ struct Received {
     request_body(content = Option<Value>),
     responses((status = 200, description = "Received.", body = Received), BodyProblems),
 )]
-async fn receive_order(_: AnyJson) -> Json<Received> {
-    Json(Received { status: "received" })
+async fn receive_order(body: JsonBody) -> Result<Json<Received>, Problem> {
+    body.check()?;
+    Ok(Json(Received { status: "received" }))
 }
 
 /// Another service tells us of its inventory
@@ -77,8 +79,9 @@ async fn receive_order(_: AnyJson) -> Json<Received> {
     request_body(content = Option<Value>),
     responses((status = 200, description = "Received.", body = Received), BodyProblems),
 )]
-async fn receive_inventory(_: AnyJson) -> Json<Received> {
-    Json(Received { status: "received" })
+async fn receive_inventory(body: JsonBody) -> Result<Json<Received>, Problem> {
+    body.check()?;
+    Ok(Json(Received { status: "received" }))
 }
 
 #[derive(Serialize, ToSchema)]

@@ -23,7 +23,6 @@
 
 mod app;
 mod banner;
-mod body;
 mod business;
 mod config;
 mod cors;
@@ -32,10 +31,8 @@ mod docs;
 mod limits;
 mod logs;
 mod me;
-mod problem;
 mod query;
 mod serve;
-mod shown;
 mod shutdown;
 mod users;
 

@@ -8,7 +8,8 @@ use axum::{
 };
 use serde::Deserialize;
 use tower_api_key::{
-    AuthenticatedKey, Clock, KeyManager, KeyRecord, KeyView, ManageError, SystemClock,
+    AuthenticatedKey, Clock, JsonBody, KeyManager, KeyRecord, KeyView, ManageError, Problem,
+    SystemClock,
 };
 use utoipa::{
     ToSchema,
@@ -16,10 +17,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    body::OptionalJsonObject,
-    docs::{ObjectProblems, QueryProblems},
-};
+use crate::docs::{ObjectProblems, QueryProblems};
 
 pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
     let mut routes = OpenApiRouter::new().routes(routes!(show)).routes(routes!(revoke));
@@ -82,10 +80,11 @@ async fn revoke(
     State(keys): State<KeyManager>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     key: AuthenticatedKey,
-    OptionalJsonObject(revocation): OptionalJsonObject<Revocation>,
-) -> Result<Response, ManageError> {
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let revocation: Revocation = body.object_or_default()?;
     let actor = format!("key {} ({})", key.id(), key.name());
     let keys = keys.with_actor(&actor).with_client_address(peer.ip());
     let record = keys.revoke(key.id(), revocation.reason.as_deref()).await?;
-    shown(&keys, &record).await
+    Ok(shown(&keys, &record).await?)
 }

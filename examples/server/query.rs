@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{problem::Problem, shown::shown};
+use tower_api_key::Problem;
 
 /// The parameter that clients may put their key in.
 pub(crate) const API_KEY: &str = "api_key";
@@ -23,6 +23,6 @@ pub(crate) async fn known(request: Request, next: Next) -> Response {
 }
 
 fn refused(name: &str) -> Response {
-    Problem::invalid_parameter(shown(name), "No query parameters but api_key are known here.")
+    Problem::unknown_parameter(name, "No query parameters but api_key are known here.")
         .into_response()
 }

@@ -15,6 +15,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+/// Rounded up: who waits for too long is late, who waits for too short a time is denied again.
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
 /// A moment in UTC, in whole milliseconds since the Unix epoch.
 ///
 /// Milliseconds are what every store keeps, so a record reads back equal to what was written.

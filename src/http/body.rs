@@ -1,6 +1,6 @@
 //! JSON in both directions. What is wrong with a body, the answer says.
 
-use std::{error::Error, io};
+use std::{error::Error, fmt, io};
 
 use axum::{
     body::{Body, HttpBody},
@@ -9,10 +9,14 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::Value;
 
-use super::{problem::Problem, shown::explained};
+use super::repeated::Unrepeated;
+use crate::rejection::{Problem, shown};
 
 /// The largest body that is read.
 const LIMIT: usize = 64 * 1024;
@@ -21,18 +25,52 @@ const LIMIT: usize = 64 * 1024;
 /// is busy sending comes to read why it was refused. Whoever has more is cut off.
 const DISCARD: usize = 1024 * 1024;
 
-/// A whole body that says it is JSON, or is empty.
-pub(super) struct JsonBody(Vec<u8>);
+/// A whole body of at most 64 KiB that says it is JSON, or is empty. What is wrong with a body, the
+/// [`Problem`] says that answers it.
+///
+/// - 400 `malformed_json`: it is no JSON. `incomplete_body`: it ended early.
+/// - 408 `slow_body`: it took longer than the server waits for it.
+/// - 413 `body_too_large`; 415 `unsupported_media_type`.
+/// - 422 `invalid_field`: it is not what the handler reads, or an object in it has two members of
+///   one name.
+///
+/// ```
+/// use serde::Deserialize;
+/// use tower_api_key::{JsonBody, Problem};
+///
+/// #[derive(Deserialize)]
+/// #[serde(deny_unknown_fields)]
+/// struct Order {
+///     article: u32,
+/// }
+///
+/// async fn receive(body: JsonBody) -> Result<String, Problem> {
+///     let order: Order = body.object()?;
+///     Ok(format!("{} is ordered", order.article))
+/// }
+/// # let _: axum::Router = axum::Router::new().route("/orders", axum::routing::post(receive));
+/// ```
+pub struct JsonBody(Vec<u8>);
 
 impl JsonBody {
+    /// Checks that it holds JSON, or nothing, for a handler that does not read it.
+    pub fn check(&self) -> Result<(), Problem> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        serde_json::from_slice(&self.0).map(|IgnoredAny| ()).map_err(|error| malformed(&error))
+    }
+
     /// The JSON object that it holds.
-    pub(super) fn object<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    pub fn object<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         // In two steps: what is no JSON at all is another mistake than a field of the wrong type,
         // and serde would also read a struct from an array.
         let value: Value = serde_json::from_slice(&self.0).map_err(|error| malformed(&error))?;
         if !value.is_object() {
             return Err(Problem::invalid_field("body", "The body must be a JSON object."));
         }
+        let repeated = |error| Problem::invalid_field("body", format!("In the body, {error}."));
+        serde_json::from_slice::<Unrepeated>(&self.0).map_err(repeated)?;
         serde_path_to_error::deserialize(value).map_err(|error| {
             let (field, detail) = explained(error);
             Problem::invalid_field(field, detail)
@@ -40,8 +78,14 @@ impl JsonBody {
     }
 
     /// The JSON object that it holds, or the default where it holds nothing.
-    pub(super) fn object_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
+    pub fn object_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
         if self.0.is_empty() { Ok(T::default()) } else { self.object() }
+    }
+}
+
+impl fmt::Debug for JsonBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JsonBody({} bytes)", self.0.len())
     }
 }
 
@@ -111,6 +155,36 @@ fn may_be_json(headers: &HeaderMap) -> bool {
 fn malformed(error: &serde_json::Error) -> Problem {
     let detail = format!("The body is not JSON: {error}.");
     Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
+}
+
+/// What serde writes before a text of the client, and the character around that text.
+const BEFORE: [(&str, char); 4] = [
+    ("unknown field `", '`'),
+    ("unknown variant `", '`'),
+    ("invalid type: string \"", '"'),
+    ("invalid value: string \"", '"'),
+];
+
+/// What serde writes behind it. What it expects is a text of ours, without these words.
+const BEHIND: [&str; 2] = [", expected ", ", there are no "];
+
+/// Which field is wrong, and why: serde's words, with no more of the client's than [`shown`] shows.
+fn explained(error: serde_path_to_error::Error<serde_json::Error>) -> (String, String) {
+    let path = error.path().to_string();
+    let message = error.into_inner().to_string();
+    let Some((before, quote)) = BEFORE.into_iter().find(|(before, _)| message.starts_with(before))
+    else {
+        return (path, message);
+    };
+    let sent = &message[before.len()..];
+    let end = BEHIND.iter().filter_map(|behind| sent.rfind(behind)).max().unwrap_or(sent.len());
+    let (sent, behind) = sent.split_at(end);
+    let sent = sent.strip_suffix(quote).unwrap_or(sent);
+    let field = match path.strip_suffix(sent) {
+        Some(parent) if before.starts_with("unknown field") => format!("{parent}{}", shown(sent)),
+        _ => path,
+    };
+    (field, format!("{before}{}{quote}{behind}", shown(sent)))
 }
 
 /// An answer in JSON.

@@ -8,14 +8,13 @@ use super::{
     body::JsonBody,
     fields::{Id, Network, networks, sent},
     guard::Admitted,
-    precondition,
-    problem::Problem,
-    view,
+    precondition, view,
 };
 use crate::{
     clock::{End, Timestamp},
     key::{CreditsPatch, KeyRecord, Limits, Metadata, Scopes},
     manage::{KeyPatch, ManageError},
+    rejection::Problem,
 };
 
 /// What an administrator may change. What was left out stays. `null` takes away what a key may

@@ -8,14 +8,13 @@ use super::{
     body::JsonBody,
     fields::{Network, networks},
     guard::Admitted,
-    idempotency,
-    problem::Problem,
-    view,
+    idempotency, view,
 };
 use crate::{
     clock::{End, Timestamp},
     key::{Limits, Metadata, NewCredits, OwnerId, Scopes},
     manage::NewKey,
+    rejection::Problem,
 };
 
 /// What an administrator may say about a new key.

@@ -11,11 +11,11 @@ use super::{
     fields::Id,
     guard::Admitted,
     idempotency, precondition,
-    problem::Problem,
 };
 use crate::{
     key::MAX_CREDITS,
     manage::{Deducted, Deduction, KeyView, TopUp},
+    rejection::Problem,
 };
 
 /// One of the two.

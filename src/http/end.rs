@@ -8,11 +8,9 @@ use super::{
     body::JsonBody,
     fields::Id,
     guard::{Admitted, AdmittedTo},
-    precondition,
-    problem::Problem,
-    view,
+    precondition, view,
 };
-use crate::ManageError;
+use crate::{ManageError, rejection::Problem};
 
 pub(super) async fn show(AdmittedTo { keys, id }: AdmittedTo) -> Result<Response, Problem> {
     view::shown(&keys, &keys.get(id).await?).await

@@ -11,11 +11,12 @@ use super::{
     fields::{Id, limit, parsed},
     guard::Admitted,
     parameters::{Asked, Filters, Parameters},
-    problem::Problem,
+    problem,
 };
 use crate::{
     clock::Timestamp,
     key::{EventId, EventPage, EventQuery, KeyEvent, KeyId, OwnerId},
+    rejection::Problem,
 };
 
 /// Which events of a key are asked for.
@@ -118,7 +119,7 @@ fn listing(page: &EventPage, is_owner: bool) -> Response {
 pub(super) async fn of_all(
     Asked(Admitted { keys, is_owner, .. }, filters): Asked<OfAll>,
 ) -> Result<Response, Problem> {
-    let page = keys.events(&filters.try_into()?).await.map_err(Problem::of_query)?;
+    let page = keys.events(&filters.try_into()?).await.map_err(problem::of_query)?;
     Ok(listing(&page, is_owner))
 }
 
@@ -128,7 +129,7 @@ pub(super) async fn of_one(
 ) -> Result<Response, Problem> {
     let mut query = EventQuery::try_from(filters)?;
     query.key = Some(id);
-    let page = keys.events(&query).await.map_err(Problem::of_query)?;
+    let page = keys.events(&query).await.map_err(problem::of_query)?;
     // A deleted key has a history and no more. Where there is neither, there is no such key.
     if page.items.is_empty() {
         keys.get(id).await?;

@@ -7,8 +7,8 @@ use http::request::Parts;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
 
-use super::problem::Problem;
-use crate::key::KeyId;
+use super::problem;
+use crate::{key::KeyId, rejection::Problem};
 
 /// How many items a page has.
 const DEFAULT_LIMIT: usize = 20;
@@ -24,7 +24,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let path = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
         // The last one: the path that this router is nested under may have parameters of its own.
         let id = path.ok().and_then(|Path(mut path)| path.pop()?.1.parse().ok());
-        id.map(Self).ok_or_else(Problem::no_such_key)
+        id.map(Self).ok_or_else(problem::no_such_key)
     }
 }
 

@@ -2,8 +2,7 @@
 
 use http::HeaderMap;
 
-use super::problem::Problem;
-use crate::manage::ManageError;
+use crate::{manage::ManageError, rejection::Problem};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 

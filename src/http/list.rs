@@ -10,12 +10,13 @@ use super::{
     fields::{limit, parsed},
     guard::Admitted,
     parameters::{self, Asked, Parameters},
-    problem::Problem,
+    problem,
 };
 use crate::{
     clock::Timestamp,
     key::{KeyId, KeyStatus},
     manage::KeyView,
+    rejection::Problem,
     store::ListQuery,
 };
 
@@ -99,7 +100,7 @@ pub(super) async fn list(
     Asked(Admitted { keys, .. }, filters): Asked<Filters>,
 ) -> Result<Response, Problem> {
     let now = keys.now();
-    let page = keys.list(&filters.query(now)?).await.map_err(Problem::of_query)?;
+    let page = keys.list(&filters.query(now)?).await.map_err(problem::of_query)?;
     let balances = keys.balances_of(&page.items).await?;
     let items = page.items.iter().zip(&balances);
     let items =

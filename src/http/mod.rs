@@ -15,10 +15,10 @@ mod parameters;
 mod precondition;
 mod problem;
 mod range;
+mod repeated;
 mod requirement;
 mod rotate;
 mod sets;
-mod shown;
 mod usage;
 mod view;
 
@@ -30,12 +30,12 @@ use axum::{
 };
 use http::{HeaderValue, header};
 
-use self::problem::Problem;
 pub use self::{
+    body::JsonBody,
     guard::{Caller, Guard},
     requirement::ManagementScopes,
 };
-use crate::manage::KeyManager;
+use crate::{manage::KeyManager, rejection::Problem};
 
 /// Routes to manage keys with, for [`Router::nest`] under a path of your choice. The guard says
 /// who may use them, and there is no router without one.

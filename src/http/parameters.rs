@@ -7,11 +7,8 @@ use axum::{
 };
 use http::request::Parts;
 
-use super::{
-    guard::{Admitted, Management},
-    problem::Problem,
-    shown::shown,
-};
+use super::guard::{Admitted, Management};
+use crate::rejection::Problem;
 
 /// What a route knows of the query, as text: the answers to bad values are ours.
 pub(super) trait Filters: Sized {
@@ -94,5 +91,5 @@ fn refused(name: &str, known: &[&str]) -> Problem {
             format!("The query parameters that are known here are {} and {last}.", names.join(", "))
         }
     };
-    Problem::invalid_parameter(shown(name), detail)
+    Problem::unknown_parameter(name, detail)
 }

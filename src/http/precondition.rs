@@ -2,13 +2,11 @@
 
 use http::{HeaderMap, header::IF_MATCH};
 
-use super::{
-    problem::Problem,
-    view::{etag, revision_of},
-};
+use super::view::{etag, revision_of};
 use crate::{
     key::KeyId,
     manage::{KeyManager, ManageError},
+    rejection::Problem,
 };
 
 /// The revision that the client has seen, if it says so, and if the key still has it.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{fields::parsed, problem::Problem};
-use crate::clock::Timestamp;
+use super::fields::parsed;
+use crate::{clock::Timestamp, rejection::Problem};
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);

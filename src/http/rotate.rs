@@ -6,10 +6,11 @@ use axum::{extract::OriginalUri, response::Response};
 use http::HeaderMap;
 use serde::Deserialize;
 
-use super::{
-    body::JsonBody, fields::Id, guard::Admitted, idempotency, precondition, problem::Problem, view,
+use super::{body::JsonBody, fields::Id, guard::Admitted, idempotency, precondition, view};
+use crate::{
+    manage::{Grace, RotateKey},
+    rejection::Problem,
 };
-use crate::manage::{Grace, RotateKey};
 
 /// How long the old key lives on. Without a word, not at all.
 #[derive(Default, Deserialize)]

@@ -8,12 +8,12 @@ use super::{
     body::{self, JsonBody},
     fields::sent,
     guard::Admitted,
-    problem::Problem,
 };
 use crate::{
     clock::Timestamp,
     key::KeyId,
     manage::{KeySet, ManageError, SetReport},
+    rejection::Problem,
 };
 
 /// Which keys, and why. A `null` is refused: a client's empty variable must not widen the set.

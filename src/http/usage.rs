@@ -12,12 +12,13 @@ use super::{
     fields::{Id, limit},
     guard::Admitted,
     parameters::{Asked, Filters, Parameters},
-    problem::Problem,
+    problem,
     range::{Bounds, Range},
 };
 use crate::{
     clock::Timestamp,
     key::{KeyId, OwnerId, UsageCount, UsageQuery},
+    rejection::Problem,
 };
 
 /// What counts are added up by.
@@ -153,7 +154,7 @@ pub(super) async fn of_one(
 ) -> Result<Response, Problem> {
     let by = filters.by()?;
     let range = filters.time.range(&by.bounds(), keys.now())?;
-    let hours = keys.usage_of(id, range.since, range.until).await.map_err(Problem::of_query)?;
+    let hours = keys.usage_of(id, range.since, range.until).await.map_err(problem::of_query)?;
     Ok(told(&range, by, hours))
 }
 
@@ -162,7 +163,7 @@ pub(super) async fn of_all(
 ) -> Result<Response, Problem> {
     let by = filters.others.by()?;
     let range = filters.others.time.range(&by.bounds(), keys.now())?;
-    let hours = keys.usage(&range.query(filters.owner)).await.map_err(Problem::of_query)?;
+    let hours = keys.usage(&range.query(filters.owner)).await.map_err(problem::of_query)?;
     Ok(told(&range, by, hours))
 }
 
@@ -187,7 +188,7 @@ pub(super) async fn top(
     let limit = limit(filters.limit.as_deref())?;
     let range = filters.time.range(&Bounds::WHOLE, keys.now())?;
     let query = range.query(filters.owner);
-    let lines = keys.busiest(&query, limit).await.map_err(Problem::of_query)?;
+    let lines = keys.busiest(&query, limit).await.map_err(problem::of_query)?;
     let items = lines.into_iter().map(|usage| Busy { key: usage.line, count: usage.count });
     let items = items.collect();
     Ok(body::json(StatusCode::OK, &Top { since: range.since, until: range.until, items }))

@@ -6,11 +6,12 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use super::{body, problem::Problem};
+use super::body;
 use crate::{
     clock::Timestamp,
     key::{Balance, KeyRecord},
     manage::{IssuedKey, KeyManager, KeyView},
+    rejection::Problem,
 };
 
 impl KeyView<'_> {

@@ -3,12 +3,11 @@
 //! `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10: structured
 //! fields (RFC 9651) with one member, the limit that is nearest to exhaustion.
 
-use std::time::Duration;
-
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 
 use super::limiter::Standing;
 use crate::{
+    clock::whole_seconds,
     key::{Limit, Limits},
     rejection::fields::{CREDITS, LEGACY_LIMIT, LEGACY_REMAINING, LEGACY_RESET, LIMIT, POLICY},
 };
@@ -135,11 +134,6 @@ impl Line {
             }
         }
     }
-}
-
-/// Rounded up: too late is a wait, too soon is a denial.
-fn whole_seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 #[cfg(test)]

@@ -3,19 +3,22 @@
 mod challenge;
 pub(crate) mod fields;
 mod grpc;
+mod problem;
 mod response;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
-pub use self::response::RejectionResponse;
 pub(crate) use self::{
     challenge::{API_KEY_SCHEME, Challenges, bare, quoted},
     grpc::GrpcDenials,
+    problem::shown,
     response::{Renderer, respond_plainly, respond_with_mistake},
 };
+pub use self::{problem::Problem, response::RejectionResponse};
 use crate::{
+    clock::whole_seconds,
     error::{StoreError, StoreErrorKind},
     key::{KeyId, KeyRecord, RejectionKind, Scopes},
     observe,
@@ -217,8 +220,7 @@ impl Rejection {
 
     /// After how many whole seconds to try again.
     pub fn retry_after_seconds(&self) -> Option<u64> {
-        let after = self.retry_after?;
-        Some((after.as_secs() + u64::from(after.subsec_nanos() > 0)).max(1))
+        Some(whole_seconds(self.retry_after?).max(1))
     }
 }
 

@@ -1,17 +1,20 @@
 //! Denials as responses: problem details (RFC 9457), or gRPC where the request was gRPC.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{
     Rejection,
     challenge::Challenges,
     fields,
     grpc::{self, GrpcDenials},
+    problem::{self, Problem},
 };
 use crate::{
     key::{RejectionKind, Row, Scopes, TABLE, UNIFORM},
@@ -278,54 +281,31 @@ fn problem(row: &'static Row, own: Option<&Rejection>) -> Response<Full<Bytes>> 
     } else {
         BODIES[row.kind as usize].clone()
     };
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = row.status;
-    let json = HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
-fn body(row: &Row, rejection: Option<&Rejection>) -> Bytes {
-    let problem = Problem { row, rejection };
-    // Texts and numbers always serialise.
-    serde_json::to_vec(&problem).unwrap_or_default().into()
+    problem::response(row.status, body)
 }
 
 /// For the programmer who sees that a browser's preflights fail.
 const PREFLIGHT: &str = "A browser sends a CORS preflight without a key, so the service's CORS \
                          layer belongs outside its API key layer.";
 
-/// RFC 9457 problem details. The type is `about:blank`, so the title is the status phrase
-/// (§4.2.1) and `code` tells the kinds apart.
-struct Problem<'r> {
-    row: &'r Row,
-    rejection: Option<&'r Rejection>,
-}
-
-impl Serialize for Problem<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut members = serializer.serialize_map(None)?;
-        members.serialize_entry("type", "about:blank")?;
-        members.serialize_entry("title", &self.row.status.canonical_reason())?;
-        members.serialize_entry("status", &self.row.status.as_u16())?;
-        match self.rejection {
-            Some(Rejection { of_preflight: true, .. }) => {
-                members.serialize_entry("detail", &[self.row.detail, PREFLIGHT].join(" "))?;
-            }
-            _ => members.serialize_entry("detail", self.row.detail)?,
+fn body(row: &'static Row, rejection: Option<&Rejection>) -> Bytes {
+    let of_preflight = rejection.is_some_and(|rejection| rejection.of_preflight);
+    let detail = if of_preflight {
+        [row.detail, PREFLIGHT].join(" ").into()
+    } else {
+        Cow::Borrowed(row.detail)
+    };
+    let mut problem = Problem::new(row.status, row.code, detail);
+    if let Some(rejection) = rejection {
+        if let Some(missing) = rejection.missing_scopes() {
+            problem = problem.with_member("missing_scopes", missing.iter().collect::<Vec<_>>());
         }
-        members.serialize_entry("code", self.row.code)?;
-        if let Some(rejection) = self.rejection {
-            if let Some(missing) = rejection.missing_scopes() {
-                members.serialize_entry("missing_scopes", missing)?;
-            }
-            if let Some(limit) = rejection.limit() {
-                members.serialize_entry("limit", limit)?;
-            }
-            if let Some(remaining) = rejection.credits_remaining() {
-                members.serialize_entry("credits_remaining", &remaining)?;
-            }
+        if let Some(limit) = rejection.limit() {
+            problem = problem.with_member("limit", limit);
         }
-        members.end()
+        if let Some(remaining) = rejection.credits_remaining() {
+            problem = problem.with_member("credits_remaining", remaining);
+        }
     }
+    problem.body()
 }

@@ -35,6 +35,39 @@ fn what_is_no_json_is_400() {
     assert_eq!(server.ask_as(&created.key, "GET", "/articles").status, 200);
 }
 
+/// A proxy or a client's library may have read the other one.
+#[test]
+fn a_member_that_is_there_twice_is_422() {
+    let server = shared();
+    let created = server.create(&json!({ "name": "once" }));
+    let path = format!("/admin/api-keys/{}", created.id);
+    let holder = format!("X-API-Key: {}", created.key);
+    let json = "Content-Type: application/json";
+    for (method, path, body) in [
+        ("POST", "/admin/api-keys", r#"{"name":"a","scopes":[],"scopes":["*"]}"#),
+        ("POST", "/admin/api-keys", r#"{"name":"a","metadata":{"b":[{"c":1,"c":2}]}}"#),
+        ("POST", "/admin/api-keys", r#"{"name":"a","n\u0061me":"b"}"#),
+        ("PATCH", &path, r#"{"disabled":true,"disabled":false}"#),
+        ("PATCH", &path, r#"{"credits":{"remaining":1,"remaining":9}}"#),
+        ("POST", &format!("{path}/rotate"), r#"{"grace_seconds":0,"grace_seconds":3600}"#),
+        ("POST", &format!("{path}/revoke"), r#"{"reason":"a","reason":"b"}"#),
+        ("POST", &format!("{path}/credits"), r#"{"add":1,"add":2}"#),
+        ("POST", "/admin/api-keys/revoke", r#"{"owner":"a","owner":"b"}"#),
+    ] {
+        let reply = server.admin_sends(method, path, body, &[]);
+        assert_invalid(&reply, "body");
+        assert!(reply.body.contains("is there twice"), "{reply:?}");
+    }
+    let own = [("-H", &*holder), ("-H", json), ("-d", r#"{"reason":"a","reason":"b"}"#)];
+    let own: Vec<_> = own.iter().flat_map(|(flag, value)| [*flag, *value]).collect();
+    assert_invalid(&server.ask("POST", "/me/key/revoke", &own), "body");
+    // What may be a key is not repeated.
+    let twice = format!(r#"{{"{0}":1,"{0}":2}}"#, created.key);
+    let reply = server.admin_sends("POST", "/admin/api-keys", &twice, &[]);
+    assert!(!reply.body.contains(&created.key[..16]), "{reply:?}");
+    assert_eq!(server.ask_as(&created.key, "GET", "/articles").status, 200);
+}
+
 #[test]
 fn what_is_no_object_is_422() {
     let server = shared();

@@ -16,10 +16,7 @@ use axum::{Router, serve::Listener};
 use tokio::{net::TcpListener, sync::watch};
 
 use self::connection::Connection;
-pub(crate) use self::{
-    request_body::{DISCARD, is_late},
-    slots::Slots,
-};
+pub(crate) use self::slots::Slots;
 
 /// Serves until `signal`, and then finishes what was begun. A client has `patience` to send the
 /// head of a request, again to send its body, and again to take any part of an answer.

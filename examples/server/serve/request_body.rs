@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 /// Of a body that is refused, this much is taken from the network, so that a client that is busy
 /// sending comes to read why. Whoever has more is cut off.
-pub(crate) const DISCARD: u64 = 1024 * 1024;
+const DISCARD: u64 = 1024 * 1024;
 
 /// And for this long.
 const DISCARD_TIME: Duration = Duration::from_secs(1);
@@ -128,13 +128,4 @@ impl Unread {
             let _ = rest.await;
         }
     }
-}
-
-/// Whether a body could not be read because it came too late.
-pub(crate) fn is_late(error: &(dyn Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
-    causes.any(|error| {
-        let error = error.downcast_ref::<io::Error>();
-        error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
-    })
 }
