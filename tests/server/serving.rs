@@ -199,3 +199,73 @@ async fn the_connection_that_is_idle_for_longest_makes_way() {
     assert_eq!(tokio::io::AsyncReadExt::read(&mut second, &mut byte).await.unwrap(), 0);
     drop(next);
 }
+
+/// Larger than what is on its way without the client: the stream's 64 KiB, or its window.
+const LARGE: usize = 300_000;
+
+fn served_large(slot: Slot) -> (DuplexStream, watch::Sender<bool>) {
+    served_by(Router::new().route("/", get(async || "a".repeat(LARGE))), slot)
+}
+
+/// The server has made all of the answer, and the client has not taken it yet.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_still_written_makes_no_way() {
+    let slots = Slots::new(1, Vec::new());
+    let (mut client, _stop) = served_large(slots.take(ip("192.0.2.1")).await.unwrap());
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut begin = [0; b"HTTP/1.1 200".len()];
+    client.read_exact(&mut begin).await.unwrap();
+    let next = tokio::spawn({
+        let slots = slots.clone();
+        async move { slots.take(ip("192.0.2.9")).await.unwrap() }
+    });
+    tokio::time::sleep(PATIENCE / 2).await;
+    assert!(!next.is_finished());
+    // Only once the answer is written, the connection is idle.
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.unwrap();
+    let body = answer.iter().rev().take_while(|byte| **byte == b'a').count();
+    assert_eq!(body, LARGE);
+    drop(next.await.unwrap());
+    slots.all_free().await;
+}
+
+/// The same over HTTP/2, where the client says how much it takes.
+#[tokio::test(start_paused = true)]
+async fn over_http_2_an_answer_that_is_still_written_makes_no_way() {
+    let slots = Slots::new(1, Vec::new());
+    let (client, _stop) = served_large(slots.take(ip("192.0.2.1")).await.unwrap());
+    // All but the end of the answer fits.
+    let window = u32::try_from(LARGE - 1_000).unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(2 * window)
+        .handshake(TokioIo::new(client))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://x/").body(Body::empty()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let next = tokio::spawn({
+        let slots = slots.clone();
+        async move { slots.take(ip("192.0.2.9")).await.unwrap() }
+    });
+    tokio::time::sleep(PATIENCE / 2).await;
+    assert!(!next.is_finished());
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body.len(), LARGE);
+    drop(next.await.unwrap());
+    let _ = connection.await.unwrap();
+    slots.all_free().await;
+}
+
+/// A client that takes nothing of it is waited for as long as any other.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_no_client_takes_ends_with_the_patience() {
+    let slots = Slots::new(1, Vec::new());
+    let (mut client, _stop) = served_large(slots.take(ip("192.0.2.1")).await.unwrap());
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let sent = Instant::now();
+    slots.all_free().await;
+    assert_eq!(sent.elapsed().as_secs(), PATIENCE.as_secs());
+}

@@ -25,6 +25,9 @@ struct State {
     requests: usize,
     /// Of those, the ones whose answer is on its way.
     sending: usize,
+    /// Whether the network has not taken all that was written. The last part of an answer over
+    /// HTTP/1 waits like this when its request is gone already.
+    writing: bool,
     /// When one of these numbers, or an answer, last moved.
     since: Instant,
     is_leaving: bool,
@@ -44,7 +47,14 @@ pub(crate) enum End {
 impl Activity {
     pub(super) fn new(changed: Arc<Notify>) -> Self {
         let since = Instant::now();
-        let state = State { has_asked: false, requests: 0, sending: 0, since, is_leaving: false };
+        let state = State {
+            has_asked: false,
+            requests: 0,
+            sending: 0,
+            writing: false,
+            since,
+            is_leaving: false,
+        };
         Self { state: Mutex::new(state), leave: Notify::new(), changed }
     }
 
@@ -54,20 +64,21 @@ impl Activity {
         let state = self.state();
         if !state.has_asked {
             (state.since + patience, Some(End::Silent))
-        } else if state.requests == 0 {
+        } else if state.is_idle() {
             (state.since + IDLE, Some(End::Idle))
         } else if state.sending > 0 {
             // Every answer here is ready as a whole, so it is the client who does not take it.
             (state.since + patience, Some(End::Stalled))
         } else {
+            // A write that waits has a time of its own, see `Stalling`.
             (Instant::now() + patience, None)
         }
     }
 
-    /// Since when there was no request; `None` while there is one.
+    /// Since when there was no request, and nothing to write; `None` while there is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state();
-        (state.requests == 0).then_some(state.since)
+        state.is_idle().then_some(state.since)
     }
 
     pub(super) fn ask_to_leave(&self) {
@@ -78,6 +89,23 @@ impl Activity {
     /// Whether it was asked to, and no request came between.
     pub(super) fn is_leaving(&self) -> bool {
         self.state().is_leaving
+    }
+
+    /// Whether the network has taken all that was written, or not yet.
+    pub(super) fn writes(&self, writing: bool) {
+        let mut state = self.state();
+        if state.writing != writing {
+            state.writing = writing;
+            state.since = Instant::now();
+            state.is_leaving = false;
+            self.tell_if_idle(&state);
+        }
+    }
+
+    fn tell_if_idle(&self, state: &State) {
+        if state.is_idle() {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits until it is to leave.
@@ -105,6 +133,12 @@ impl Activity {
     }
 }
 
+impl State {
+    fn is_idle(&self) -> bool {
+        self.requests == 0 && !self.writing
+    }
+}
+
 /// A request that is being answered.
 pub(super) struct Busy {
     activity: Arc<Activity>,
@@ -129,8 +163,6 @@ impl Drop for Busy {
         state.requests -= 1;
         state.sending -= usize::from(self.is_sending);
         state.since = Instant::now();
-        if state.requests == 0 {
-            self.activity.changed.notify_one();
-        }
+        self.activity.tell_if_idle(&state);
     }
 }

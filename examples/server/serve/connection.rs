@@ -61,7 +61,7 @@ impl Connection {
                 answer(router.clone(), request, peer, patience, activity.begin())
             }
         });
-        let stream = TokioIo::new(Stalling::new(stream, patience));
+        let stream = TokioIo::new(Stalling::new(stream, patience, activity.clone()));
         let mut served = pin!(http.serve_connection(stream, service));
         let mut is_stopping = false;
         let farewell = loop {

@@ -47,7 +47,11 @@ impl HttpBody for Sending {
                 other => return Poll::Ready(other),
             }
         }
-        let part = this.left.split_to(this.left.len().min(PART));
+        // The last byte goes alone. Over HTTP/2, it waits until the client has room for all before
+        // it, and until then the request is there.
+        let left = this.left.len();
+        let is_last = (2..=PART).contains(&left) && this.body.is_end_stream();
+        let part = this.left.split_to(if is_last { left - 1 } else { left.min(PART) });
         Poll::Ready(Some(Ok(Frame::data(part))))
     }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,18 +13,21 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::activity::Activity;
+
 /// Fails once a write has made no progress for a time. Reads wait as long as they like: there are
 /// other bounds for them.
 pub(super) struct Stalling<S> {
     stream: S,
     patience: Duration,
+    activity: Arc<Activity>,
     /// From when a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stalling<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stalled: None }
+    pub(super) fn new(stream: S, patience: Duration, activity: Arc<Activity>) -> Self {
+        Self { stream, patience, activity, stalled: None }
     }
 
     fn watched<T>(
@@ -32,8 +36,13 @@ impl<S> Stalling<S> {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stalled = None;
+            if self.stalled.take().is_some() {
+                self.activity.writes(false);
+            }
             return written;
+        }
+        if self.stalled.is_none() {
+            self.activity.writes(true);
         }
         let patience = self.patience;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
