@@ -51,7 +51,9 @@ impl Balance {
     /// Each period grants one refill. The period that was granted last is not granted again, even
     /// if the clock was set back and comes to it a second time. A `next_refill_at` beyond the end of
     /// the current period was written by a clock that was ahead: it moves back to that end, and
-    /// nothing is granted for it.
+    /// nothing is granted for it. Earlier periods that a clock comes to again take their time again,
+    /// and grant again: in all, there is at most one refill for each period of true time, and two
+    /// for each time that the clock is set.
     #[must_use]
     pub fn at(&self, now: Timestamp) -> Self {
         let Some((refill, due)) = self.refill.zip(self.next_refill_at) else { return self.clone() };
@@ -98,6 +100,8 @@ mod tests {
         num::{NonZeroU32, NonZeroU64},
         time::Duration,
     };
+
+    use proptest::{collection::vec, option, prelude::*};
 
     use super::super::refill::RefillInterval;
     use super::*;
@@ -152,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_grants_no_period_twice() {
+    fn a_clock_that_is_set_back_does_not_grant_the_last_period_again() {
         let refilled = hourly().at(hour(5));
         assert_eq!((refilled.remaining, refilled.granted), (10, 5));
         let mut spent = Balance { remaining: 0, ..refilled };
@@ -163,5 +167,33 @@ mod tests {
             assert_eq!((spent.remaining, spent.next_refill_at), (0, Some(hour(6))), "{back}");
         }
         assert_eq!(spent.at(hour(6)).remaining, 10);
+    }
+
+    proptest! {
+        /// Neither a clock that is set back by many periods nor one that goes to and fro grants more
+        /// than the time that has truly gone by, and for each time that it is set, one at once and one
+        /// at the end of a period that is cut short.
+        #[test]
+        fn clocks_that_are_set_grant_two_refills_each_time_at_most(
+            steps in vec((0..200_i64, option::weighted(0.2, -500_000..500_000_i64)), 1..200),
+        ) {
+            const MINUTE: i64 = 60_000;
+            let (mut balance, mut grants, mut changes) = (hourly(), 0, 0);
+            let (mut gone_by, mut ahead) = (0, 0);
+            for (minutes, set) in steps {
+                // Looked at each minute, so that no refill is missed.
+                for _ in 0..minutes {
+                    gone_by += 1;
+                    balance = balance.at(Timestamp::from_unix_millis((gone_by + ahead) * MINUTE));
+                    grants += i64::from(balance.remaining > 0);
+                    balance.remaining = 0;
+                }
+                if let Some(set) = set {
+                    ahead = set;
+                    changes += 1;
+                }
+                prop_assert!(grants <= gone_by / 60 + 2 * changes, "{grants} after {gone_by} min");
+            }
+        }
     }
 }

@@ -10,10 +10,11 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
+#[cfg(feature = "axum")]
+pub(crate) use self::problem::shown;
 pub(crate) use self::{
     challenge::{API_KEY_SCHEME, Challenges, bare, quoted},
     grpc::GrpcDenials,
-    problem::shown,
     response::{Renderer, respond_plainly, respond_with_mistake},
 };
 pub use self::{problem::Problem, response::RejectionResponse};

@@ -1,5 +1,7 @@
 //! Times, as other systems write them.
 
+use std::ops::{Range, RangeInclusive};
+
 use jiff::{
     civil::{Date, DateTime},
     tz::TimeZone,
@@ -94,11 +96,12 @@ pub(super) fn read(value: &Value) -> Option<Time> {
 ///
 /// The outer `None` is a number: as one, these would be a moment of the year 1970, 1976, or 2594 and
 /// later. What begins with a year and is no date stays unread, rather than end a key in 2613.
+#[expect(clippy::option_option, reason = "a number, no time and a time are three things")]
 fn compact(text: &str) -> Option<Option<Time>> {
-    const YEARS: std::ops::RangeInclusive<i16> = 1970..=2200;
+    const YEARS: RangeInclusive<i16> = 1970..=2200;
     let is_one =
         matches!(text.len(), 8 | 12 | 14) && text.bytes().all(|byte| byte.is_ascii_digit());
-    let digits = |range: std::ops::Range<usize>| text.get(range)?.parse::<i8>().ok();
+    let digits = |range: Range<usize>| text.get(range)?.parse::<i8>().ok();
     let year = if is_one { text.get(..4)?.parse::<i16>().ok()? } else { return None };
     if !YEARS.contains(&year) && year != 9999 {
         return None;
@@ -123,7 +126,7 @@ fn known(at: Timestamp) -> Time {
 /// year 9999 are seconds, which as milliseconds would lie in 1978.
 fn since_1970(number: f64) -> Option<Time> {
     const AS_SECONDS: f64 = 1e11;
-    const YEAR_9999: std::ops::Range<f64> = 253_370_764_800.0..253_402_300_800.0;
+    const YEAR_9999: Range<f64> = 253_370_764_800.0..253_402_300_800.0;
     if !number.is_finite() {
         return None;
     }
