@@ -48,7 +48,7 @@ struct Parked<S, B> {
     config: Arc<Config>,
     service: S,
     request: Request<B>,
-    waiting: Box<Waiting>,
+    waiting: Waiting,
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -64,7 +64,7 @@ where
         config: Arc<Config>,
         service: S,
         request: Request<B>,
-        waiting: Box<Waiting>,
+        waiting: Waiting,
     ) -> Self {
         let parked = Parked { config, service, request, waiting };
         Self { state: State::Waiting { parked: Some(Box::new(parked)) } }
@@ -124,13 +124,13 @@ where
     S: Service<Request<B>>,
 {
     let mut parked = slot.take().expect(POLLED_AFTER_COMPLETION);
-    let Poll::Ready(answer) = parked.waiting.answer.as_mut().poll(cx) else {
+    let Poll::Ready((attempt, answer)) = parked.waiting.as_mut().poll(cx) else {
         *slot = Some(parked);
         return Poll::Pending;
     };
-    let Parked { config, mut service, mut request, waiting } = *parked;
+    let Parked { config, mut service, mut request, waiting: _ } = *parked;
     let head = RequestHead::from(&request);
-    Poll::Ready(match authenticate::resume(&config, &head, waiting.attempt, answer) {
+    Poll::Ready(match authenticate::resume(&config, &head, attempt, answer) {
         Outcome::Admit(mut admission) => {
             let after = config.aftercare(&mut admission);
             authenticate::attach(&config, &mut request, admission);

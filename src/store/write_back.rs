@@ -47,8 +47,12 @@ impl Upkeep {
             let mut changed = KeyRecord::clone(&record);
             changed.digest = renewed;
             changed.revision += 1;
-            // Stale: somebody else changed the key meanwhile, perhaps by renewing it.
-            repository.update(&changed, record.revision).await.map(drop)
+            if repository.update(&changed, record.revision).await? == Update::Stale {
+                // Another node has renewed it, perhaps: a cache learns the new digest by this,
+                // and so the key is not found under the old one again.
+                repository.find(&renewed).await?;
+            }
+            Ok(())
         });
     }
 

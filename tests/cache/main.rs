@@ -19,6 +19,7 @@ mod listening;
 mod observed;
 mod outage;
 mod owners;
+mod peppers;
 mod refresh;
 mod slow;
 mod support;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, Attempt, Outcome, Waiting, admit};
+use super::{Answer, Attempt, Outcome, admit};
 use crate::{
     auth::config::Config,
     credits::Spend,
@@ -55,8 +55,9 @@ pub(super) fn counted(
         Limited::Admitted(report) => pay(config, request, attempt, record, report),
         Limited::Denied(rejection) => Outcome::Reject(rejection),
         Limited::Waiting(limited) => {
-            let answer = Box::pin(async move { Answer::Limited(record, limited.await) });
-            Outcome::Wait(Box::new(Waiting { attempt, answer }))
+            Outcome::Wait(Box::pin(
+                async move { (attempt, Answer::Limited(record, limited.await)) },
+            ))
         }
     }
 }
@@ -81,11 +82,11 @@ fn pay(
         return paid(config, request, attempt, record, rate, Ok(spend));
     }
     let (credits, deadline) = (credits.clone(), Instant::now() + config.lookup_timeout);
-    let answer = Box::pin(async move {
+    Outcome::Wait(Box::pin(async move {
         let spend = timeout_at(deadline, credits.spend(&record, cost)).await;
-        Answer::Paid(record, rate, spend.unwrap_or_else(|_| Err(StoreError::timeout())))
-    });
-    Outcome::Wait(Box::new(Waiting { attempt, answer }))
+        let spend = spend.unwrap_or_else(|_| Err(StoreError::timeout()));
+        (attempt, Answer::Paid(record, rate, spend))
+    }))
 }
 
 /// Goes on once the credits are spent, or are not.

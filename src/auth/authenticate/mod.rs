@@ -36,8 +36,8 @@ pub(crate) enum Outcome {
     Admit(Admission),
     /// Back to the caller.
     Reject(Rejection),
-    /// Something must be waited for; then [`resume`]. Boxed, to keep the others small.
-    Wait(Box<Waiting>),
+    /// Something must be waited for; then [`resume`].
+    Wait(Waiting),
 }
 
 /// How a request is let in.
@@ -58,11 +58,8 @@ pub(crate) enum Admission {
     },
 }
 
-/// A request that waits.
-pub(crate) struct Waiting {
-    pub(crate) attempt: Attempt,
-    pub(crate) answer: Pin<Box<dyn Future<Output = Answer> + Send>>,
-}
+/// What a request waits for.
+pub(crate) type Waiting = Pin<Box<dyn Future<Output = (Attempt, Answer)> + Send>>;
 
 /// What a request has waited for, and what was known of it by then.
 pub(crate) enum Answer {
@@ -83,11 +80,17 @@ pub(crate) struct Attempt {
     /// Index of the source that holds the key.
     source: u16,
     /// Which pepper's turn it is: 0 is the current one's, then come the next one's and the retired
-    /// ones', and then the current one's again. And last, slow hashes'.
+    /// ones'. And last, slow hashes'.
     turn: u32,
     /// Until when the store is waited for, however often it has to be asked. Set by the first
     /// wait.
     deadline: Option<Instant>,
+}
+
+impl Attempt {
+    fn set_deadline(&mut self, config: &Config) -> Instant {
+        *self.deadline.get_or_insert_with(|| Instant::now() + config.lookup_timeout)
+    }
 }
 
 /// The turn of hashes that another system kept: nobody else knows the key.
@@ -137,10 +140,7 @@ pub(crate) fn resume(
 ) -> Outcome {
     match answer {
         Answer::Lookup(Ok(Some(record))) => judge(config, request, attempt, record),
-        Answer::Lookup(Ok(None)) => match peppers::with_next_pepper(config, request, attempt) {
-            Some(attempt) => look_up(config, request, attempt),
-            None => peppers::unknown(config, request, attempt),
-        },
+        Answer::Lookup(Ok(None)) => peppers::unknown(config, request, attempt),
         Answer::Lookup(Err(error)) => Outcome::Reject(Rejection::from_store_error(error)),
         Answer::Limited(record, limited) => {
             limits::counted(config, request, attempt, record, limited)
@@ -156,25 +156,23 @@ pub(crate) fn resume(
 fn with_key<T>(
     config: &Config,
     credential: &Credential<'_>,
-    digest: impl Fn(&[u8]) -> T,
+    digest: impl FnOnce(&[u8]) -> T,
 ) -> Option<T> {
     credential.with_key(|key| key::is_accepted(&config.formats, key).then(|| digest(key)))?
 }
 
 /// 6. Look up.
 #[inline]
-fn look_up(config: &Config, request: &RequestHead<'_>, mut attempt: Attempt) -> Outcome {
-    loop {
-        match config.store.find_now(&attempt.digest) {
-            Some(Lookup::Found(record)) => return judge(config, request, attempt, record),
-            Some(Lookup::NotFound) => match peppers::with_next_pepper(config, request, attempt) {
-                Some(next) => attempt = next,
-                None => return peppers::unknown(config, request, attempt),
-            },
-            None => {
-                let (store, digest) = (config.store.clone(), attempt.digest);
-                return wait(config, attempt, async move { store.find(&digest).await });
-            }
+fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
+    match config.store.find_now(&attempt.digest) {
+        Some(Lookup::Found(record)) => judge(config, request, attempt, record),
+        answer if config.hasher.other_count() > 0 => {
+            peppers::look_up(config, request, attempt, answer.is_some())
+        }
+        Some(Lookup::NotFound) => peppers::unknown(config, request, attempt),
+        None => {
+            let (store, digest) = (config.store.clone(), attempt.digest);
+            wait(config, attempt, async move { store.find(&digest).await })
         }
     }
 }
@@ -184,13 +182,11 @@ fn wait(
     mut attempt: Attempt,
     answer: impl Future<Output = LookupResult> + Send + 'static,
 ) -> Outcome {
-    let deadline = Instant::now() + config.lookup_timeout;
-    let deadline = *attempt.deadline.get_or_insert(deadline);
-    let answer = Box::pin(async move {
+    let deadline = attempt.set_deadline(config);
+    Outcome::Wait(Box::pin(async move {
         let answer = tokio::time::timeout_at(deadline, answer).await;
-        Answer::Lookup(answer.unwrap_or_else(|_| Err(StoreError::timeout())))
-    });
-    Outcome::Wait(Box::new(Waiting { attempt, answer }))
+        (attempt, Answer::Lookup(answer.unwrap_or_else(|_| Err(StoreError::timeout()))))
+    }))
 }
 
 /// Steps 7 to 9, which need the record.

@@ -314,7 +314,7 @@ impl<'r> Credential<'r> {
     /// Gives the presented key to `judge`, with percent-encoding undone; the copy that takes is
     /// wiped. `None` when an escape is not valid.
     #[inline]
-    pub(crate) fn with_key<T>(&self, judge: impl Fn(&[u8]) -> T) -> Option<T> {
+    pub(crate) fn with_key<T>(&self, judge: impl FnOnce(&[u8]) -> T) -> Option<T> {
         if self.percent_encoded {
             return Some(judge(&Zeroizing::new(query::percent_decode(self.raw)?)));
         }
