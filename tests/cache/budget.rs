@@ -6,7 +6,7 @@ use tower_api_key::store::StoreErrorKind;
 
 use crate::support::{
     Answer::{Good, Revoked, Unknown},
-    Fixture, Mode, NOT_FOUND_TTL, STALE_IF_ERROR, TTL, digest, find, record, until,
+    Fixture, MILLISECOND, Mode, NOT_FOUND_TTL, STALE_IF_ERROR, TTL, digest, find, record, until,
 };
 
 /// A cache that looks up ten unknown keys a second.
@@ -168,6 +168,33 @@ async fn waiting_for_the_budget_ends_with_the_lookup_timeout() {
     }
     assert_eq!((timeouts, refused), (10, 10));
     assert_eq!(fixture.store.lookups(), 10);
+}
+
+/// What time brings goes to those who wait, whether or not a lookup ends.
+#[tokio::test(start_paused = true)]
+async fn time_brings_tokens_to_those_who_wait() {
+    let fixture = fixture();
+    assert_eq!(looked_up(&fixture, 0..5).await, 5);
+    let spawn = |number| {
+        let cache = fixture.cache.clone();
+        tokio::spawn(async move { find(&cache, &digest(number)).await })
+    };
+    fixture.store.set(Mode::Hang);
+    let hanging: Vec<_> = (10..15).map(spawn).collect();
+    fixture.store.asked(10).await;
+    fixture.store.set(Mode::Answer);
+    let waiting: Vec<_> = (20..23).map(spawn).collect();
+    for (number, one) in waiting.into_iter().enumerate() {
+        fixture.pass(Duration::from_millis(98)).await;
+        tokio::task::yield_now().await;
+        assert_eq!(fixture.store.lookups(), 10 + number, "not yet");
+        // The timer goes by whole milliseconds.
+        fixture.pass(2 * MILLISECOND).await;
+        assert_eq!(one.await.unwrap(), Ok(Unknown));
+    }
+    for one in hanging {
+        assert_eq!(one.await.unwrap(), Err(StoreErrorKind::Timeout));
+    }
 }
 
 /// An error says nothing about whether there is such a key: a flood does not ask a failing store

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A database that takes twenty milliseconds, and holds these keys.
-struct SlowDatabase(MemoryStore);
+pub(crate) struct SlowDatabase(pub(crate) MemoryStore);
 
 #[async_trait]
 impl KeyStore for SlowDatabase {

@@ -3,14 +3,17 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
 use tower_api_key::{
-    ApiKeyLayer, KeyHasher, KeyManager, KeyRecord, Peppers,
-    store::{KeyRepository, KeyStore, StoreErrorKind, Update},
+    ApiKeyLayer, KeyHasher, KeyManager, KeyRecord, Peppers, SettableClock,
+    store::{CachedStore, KeyRepository, KeyStore, MemoryStore, StoreErrorKind, Update},
 };
 
 use crate::{
+    cold_start::SlowDatabase,
     flood::{ask, random_key},
-    support::{Answer, Fixture, MILLISECOND, Mode, STALE_IF_ERROR, TTL, record, until},
+    support::{Answer, Fixture, MILLISECOND, Mode, NOW, STALE_IF_ERROR, TTL, record, until},
 };
 
 const NEXT: &[u8] = b"the next pepper of these tests, 32 bytes";
@@ -203,6 +206,104 @@ async fn a_key_is_found_by_a_digest_after_one_that_fails() {
         }
         assert_eq!(changing.ask(&key).await, "admitted");
     }
+}
+
+/// Clients with good keys under any pepper, one after the other: the clock stands still, and the
+/// budget is ten.
+#[tokio::test]
+async fn at_a_cold_start_good_keys_cost_nothing() {
+    for budget in [10, 1] {
+        let changing = Changing::with_budget(budget);
+        for _ in 0..20 {
+            for (pepper, lookups) in [(CURRENT, 1), (NEXT, 2), (RETIRED, 3), (OLDEST, 4)] {
+                let key = changing.key_under(pepper).await;
+                assert_eq!(changing.asks(&key).await, ("admitted", lookups));
+            }
+        }
+        assert_eq!(changing.fixture.cache.stats().shed, 0);
+    }
+}
+
+/// An unknown key costs a token for each of its digests, whoever came before it.
+#[tokio::test]
+async fn a_flood_gets_nothing_back() {
+    let changing = Changing::with_budget(100);
+    for _ in 0..50 {
+        let key = changing.key_under(OLDEST).await;
+        assert_eq!(changing.ask(&key).await, "admitted");
+    }
+    // Twenty-four keys by four digests each; one that might need a fifth lookup, for which there is
+    // no token, by the last three of them. The last token is for a lookup that is the only one.
+    assert_eq!(changing.flood().await, 24 * 4 + 3);
+    assert_eq!(changing.flood().await, 0);
+}
+
+/// Requests at once with one good key share its lookups, and its tokens come back once.
+#[tokio::test]
+async fn who_shares_a_lookup_gives_nothing_back_twice() {
+    let changing = Changing::with_budget(100);
+    let store = &changing.fixture.store;
+    store.set(Mode::Wait);
+    let (good, bad) = (changing.key_under(OLDEST).await, random_key());
+    let mut requests = JoinSet::new();
+    for key in [&good, &bad] {
+        for _ in 0..20 {
+            let (layer, key) = (changing.layer.clone(), key.clone());
+            requests.spawn(async move { ask(&layer, &key).await });
+        }
+    }
+    for waiting in 0..8 {
+        store.asked(waiting + 1).await;
+        store.release(waiting);
+    }
+    let outcomes = requests.join_all().await;
+    let admitted = outcomes.iter().filter(|outcome| **outcome == "admitted").count();
+    let unknown = outcomes.iter().filter(|outcome| **outcome == "unknown_key").count();
+    assert_eq!((admitted, unknown, store.lookups()), (20, 20, 8));
+    store.set(Mode::Answer);
+    // Four of the hundred were spent: see above.
+    assert_eq!(changing.flood().await, 23 * 4 + 3);
+}
+
+/// The client goes away while its key is looked up: what was asked for is spent.
+#[tokio::test]
+async fn who_goes_away_gives_nothing_back() {
+    let changing = Changing::with_budget(10);
+    let store = &changing.fixture.store;
+    store.set(Mode::Wait);
+    for number in 0..2 {
+        let layer = changing.layer.clone();
+        let request = tokio::spawn(async move { ask(&layer, &random_key()).await });
+        store.asked(2 * number + 1).await;
+        store.release(2 * number);
+        store.asked(2 * number + 2).await;
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+        store.release(2 * number + 1);
+    }
+    store.answered(4).await;
+    store.set(Mode::Answer);
+    tokio::task::yield_now().await;
+    // Four of the ten were spent: see above.
+    assert_eq!(changing.flood().await, 4 + 1);
+}
+
+/// As in `cold_start.rs`: no token comes back with time.
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_at_once_under_a_retired_pepper() {
+    let clock = SettableClock::new(NOW);
+    let store = MemoryStore::new();
+    let keys: Vec<_> = (0..10_000).map(|_| random_key()).collect();
+    for key in &keys {
+        store.insert(&record(under(RETIRED).digest(key))).await.unwrap();
+    }
+    let peppers = Peppers::new(CURRENT).unwrap().with_retired(RETIRED).unwrap();
+    let cache = CachedStore::new(SlowDatabase(store)).with_clock(clock.clone());
+    let layer = ApiKeyLayer::new(cache.clone()).with_hasher(KeyHasher::hmac_sha256(peppers));
+    let outcomes = join_all(keys.iter().map(|key| ask(&layer, key))).await;
+    assert!(outcomes.into_iter().all(|outcome| outcome == "admitted"));
+    let stats = cache.stats();
+    assert_eq!((stats.shed, stats.misses), (0, 20_000));
 }
 
 /// Another node has renewed a key that this one knows by its old digest, and there is no bus to

@@ -73,7 +73,11 @@ pub(super) fn look_up(
 /// Asks the store for what memory could not tell.
 fn wait_in_turn(config: &Config, mut attempt: Attempt, turns: Vec<Attempt>) -> Outcome {
     let deadline = attempt.set_deadline(config);
+    #[cfg(feature = "cache")]
+    let digests = turns.len() + 1;
     let lookups = look_up_in_turn(config.store.clone(), attempt, turns, deadline);
+    #[cfg(feature = "cache")]
+    let lookups = crate::store::cache::of_one_key(digests, lookups);
     Outcome::Wait(Box::pin(async move {
         let (attempt, answer) = lookups.await;
         (attempt, Answer::Lookup(answer))

@@ -4,16 +4,30 @@
 //! tell which kind a lookup is. So a lookup reserves a token when it begins. When it ends, the
 //! token is spent unless the key was found. A reservation needs a token that no other lookup holds,
 //! hence even if all lookups under way find nothing, the store was not asked for more than the
-//! budget. When all tokens are held, further lookups wait for one to end; when all are spent, they
-//! are refused.
+//! budget. When all tokens are held, further lookups wait for one to end, or for the time that
+//! brings another token; when all are spent, they are refused.
+//!
+//! During a change of peppers, a key is looked up by several digests, and is unknown only when all
+//! of them are. So one reservation holds a token for each of these lookups, and ends with the last
+//! of them.
 
 use std::{
     collections::VecDeque,
+    future::{Future, poll_fn},
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{Mutex as AsyncMutex, Notify, oneshot},
+    time::timeout,
+};
 
 use crate::clock::{Clock, Timestamp};
 
@@ -24,6 +38,10 @@ pub(super) struct Budget {
     /// How far ahead `full_at` is when the bucket is empty.
     nanos_when_empty: i64,
     clock: Arc<dyn Clock>,
+    /// Held by the one lookup, of those that wait, that watches the clock for all of them.
+    watch: AsyncMutex<()>,
+    /// Tells the lookup on watch that a reservation has ended.
+    released: Notify,
 }
 
 struct State {
@@ -35,7 +53,13 @@ struct State {
     waiting: VecDeque<Ticket>,
 }
 
-type Ticket = oneshot::Sender<Option<Reservation>>;
+struct Ticket {
+    lookups: u32,
+    turn: oneshot::Sender<Turn>,
+}
+
+/// Tokens, or none where all are spent.
+type Turn = Option<Arc<Reservation>>;
 
 /// How many lookups may wait for a token. One that waits takes about a kilobyte.
 const MAX_WAITING: usize = 10_000;
@@ -44,9 +68,10 @@ const SECOND: i64 = 1_000_000_000;
 
 /// What the budget says to a lookup that would begin.
 pub(super) enum Admission {
-    Granted(Reservation),
-    /// All tokens are held. Yields a reservation in turn, or none when all tokens are spent.
-    Queued(oneshot::Receiver<Option<Reservation>>),
+    Granted(Arc<Reservation>),
+    /// All tokens are held. Yields a reservation in [turn](Budget::wait_for), or none when all
+    /// tokens are spent.
+    Queued(oneshot::Receiver<Turn>),
     Refused,
 }
 
@@ -54,9 +79,9 @@ pub(super) enum Admission {
 #[derive(PartialEq, Eq)]
 enum Room {
     Free,
-    /// Every token is held, and may come back.
+    /// So many tokens are held, and may come back.
     Held,
-    /// There is less than one token.
+    /// There are not so many tokens.
     Spent,
 }
 
@@ -70,40 +95,84 @@ impl Budget {
             nanos_per_lookup,
             nanos_when_empty: nanos_per_lookup * per_second,
             clock,
+            watch: AsyncMutex::new(()),
+            released: Notify::new(),
         })
     }
 
-    /// Reserves a token, or a place in the queue for one.
-    pub(super) fn admit(self: &Arc<Self>) -> Admission {
+    /// Reserves tokens for all the lookups that one key may need, or a place in the queue for
+    /// them. A bucket that is smaller than that is reserved as a whole.
+    pub(super) fn admit(self: &Arc<Self>, lookups: u32) -> Admission {
         let now = self.now();
         let mut state = self.lock();
-        match self.room(&state, now) {
+        match self.room(&state, lookups, now) {
             // Those who wait come first.
             Room::Free if state.waiting.is_empty() => {
-                state.reserved += 1;
-                Admission::Granted(Reservation::new(self.clone()))
+                Admission::Granted(Reservation::new(self, &mut state, lookups))
             }
             Room::Free | Room::Held => {
                 if state.waiting.len() >= MAX_WAITING {
-                    state.waiting.retain(|ticket| !ticket.is_closed());
+                    state.waiting.retain(|ticket| !ticket.turn.is_closed());
                 }
                 if state.waiting.len() >= MAX_WAITING {
                     return Admission::Refused;
                 }
-                let (ticket, turn) = oneshot::channel();
-                state.waiting.push_back(ticket);
-                Admission::Queued(turn)
+                let (turn, receiver) = oneshot::channel();
+                state.waiting.push_back(Ticket { lookups, turn });
+                Admission::Queued(receiver)
             }
             Room::Spent => Admission::Refused,
         }
     }
 
-    fn room(&self, state: &State, now: i64) -> Room {
+    /// Waits for the turn of a lookup that was queued. One of those who wait watches the clock,
+    /// until its own turn comes.
+    pub(super) async fn wait_for(self: &Arc<Self>, mut turn: oneshot::Receiver<Turn>) -> Turn {
+        let mut watch = pin!(self.watch_clock());
+        poll_fn(|cx| {
+            if let Poll::Ready(turn) = Pin::new(&mut turn).poll(cx) {
+                return Poll::Ready(turn.ok().flatten());
+            }
+            // It never ends. If it hands this lookup its turn, that wakes this task.
+            watch.as_mut().poll(cx).map(|()| None)
+        })
+        .await
+    }
+
+    async fn watch_clock(self: &Arc<Self>) {
+        let _watch = self.watch.lock().await;
+        loop {
+            let released = self.released.notified();
+            match self.hand_out() {
+                Some(due) => drop(timeout(due, released).await),
+                None => released.await,
+            }
+        }
+    }
+
+    /// Gives tokens to those whose turn it is. Returns how long it is until time brings those that
+    /// the next one waits for; none if only the end of a lookup can bring them.
+    fn hand_out(self: &Arc<Self>) -> Option<Duration> {
+        let now = self.now();
+        let mut state = self.lock();
+        let turns = self.turns(&mut state, now);
+        let due = state.waiting.front().and_then(|next| {
+            let left = self.nanos_when_empty
+                - (state.reserved + self.tokens(next.lookups)) * self.nanos_per_lookup;
+            (left >= 0).then(|| self.full_at(&state, now) - left - now)
+        });
+        drop(state);
+        send(turns);
+        due.map(|nanos| Duration::from_nanos(nanos.max(1).unsigned_abs()))
+    }
+
+    fn room(&self, state: &State, lookups: u32, now: i64) -> Room {
+        let tokens = self.tokens(lookups);
         let spent = (self.full_at(state, now) - now).max(0);
-        let tokens = (self.nanos_when_empty - spent) / self.nanos_per_lookup;
-        if tokens > state.reserved {
+        let left = (self.nanos_when_empty - spent) / self.nanos_per_lookup;
+        if left >= state.reserved + tokens {
             Room::Free
-        } else if tokens > 0 {
+        } else if left >= tokens {
             Room::Held
         } else {
             Room::Spent
@@ -118,36 +187,45 @@ impl Budget {
         if set_back { now } else { state.full_at }
     }
 
+    /// How many tokens so many lookups take: no more than a full bucket holds.
+    fn tokens(&self, lookups: u32) -> i64 {
+        i64::from(lookups).min(self.nanos_when_empty / self.nanos_per_lookup)
+    }
+
     /// Ends a reservation, and tells those whose turn it is.
-    fn release(self: &Arc<Self>, is_spent: bool) {
+    fn release(self: &Arc<Self>, lookups: u32, spent: u32) {
         let now = self.now();
-        let mut turns = Vec::new();
         let mut state = self.lock();
-        state.reserved -= 1;
-        if is_spent {
-            state.full_at = self.full_at(&state, now).max(now) + self.nanos_per_lookup;
+        state.reserved -= self.tokens(lookups);
+        if spent > 0 {
+            let spent = self.tokens(spent) * self.nanos_per_lookup;
+            state.full_at = self.full_at(&state, now).max(now) + spent;
         }
-        loop {
-            let room = self.room(&state, now);
-            if room == Room::Held {
+        let turns = self.turns(&mut state, now);
+        let is_awaited = !state.waiting.is_empty();
+        drop(state);
+        send(turns);
+        if is_awaited {
+            self.released.notify_one();
+        }
+    }
+
+    /// Takes those out of the queue whose turn it is.
+    fn turns(self: &Arc<Self>, state: &mut State, now: i64) -> Vec<(Ticket, Turn)> {
+        let mut turns = Vec::new();
+        while let Some(next) = state.waiting.front() {
+            let (lookups, is_closed) = (next.lookups, next.turn.is_closed());
+            let room = self.room(state, lookups, now);
+            if !is_closed && room == Room::Held {
                 break;
             }
             let Some(ticket) = state.waiting.pop_front() else { break };
-            if ticket.is_closed() {
-                continue;
+            if !is_closed {
+                let is_free = room == Room::Free;
+                turns.push((ticket, is_free.then(|| Reservation::new(self, state, lookups))));
             }
-            let reservation = (room == Room::Free).then(|| {
-                state.reserved += 1;
-                Reservation::new(self.clone())
-            });
-            turns.push((ticket, reservation));
         }
-        drop(state);
-        for (ticket, reservation) in turns {
-            // A lookup that stopped waiting just now drops its reservation, and so releases it:
-            // not under the lock.
-            drop(ticket.send(reservation));
-        }
+        turns
     }
 
     fn now(&self) -> i64 {
@@ -160,40 +238,67 @@ impl Budget {
     }
 }
 
+/// Not under the lock: a lookup that stopped waiting just now drops its reservation, and so
+/// releases it.
+fn send(turns: Vec<(Ticket, Turn)>) {
+    for (ticket, turn) in turns {
+        drop(ticket.turn.send(turn));
+    }
+}
+
 fn nanos(time: Timestamp) -> i64 {
     time.as_unix_millis().saturating_mul(1_000_000)
 }
 
-/// A token that a lookup holds. Dropped when the lookup has ended, however it ends.
+/// Tokens that the lookups of one key hold. Dropped when the last of them has ended, however it
+/// ends.
 pub(super) struct Reservation {
     budget: Arc<Budget>,
-    is_spent: bool,
+    lookups: u32,
+    /// How often the store was asked.
+    begun: AtomicU32,
+    is_found: AtomicBool,
 }
 
 impl Reservation {
-    fn new(budget: Arc<Budget>) -> Self {
-        Self { budget, is_spent: false }
+    fn new(budget: &Arc<Budget>, state: &mut State, lookups: u32) -> Arc<Self> {
+        state.reserved += budget.tokens(lookups);
+        let (begun, is_found) = (AtomicU32::new(0), AtomicBool::new(false));
+        Arc::new(Self { budget: budget.clone(), lookups, begun, is_found })
     }
 
-    /// The store is asked now. From here on the token is spent unless the key is
+    /// The store is asked now. From here on a token is spent unless the key is
     /// [found](Self::found): an error does not say that there is such a key.
-    pub(super) fn begin(&mut self) {
-        self.is_spent = true;
+    pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn found(&mut self) {
-        self.is_spent = false;
+    /// The key exists, so that none of its lookups costs anything.
+    pub(super) fn found(&self) {
+        self.is_found.store(true, Relaxed);
+    }
+
+    /// Whether other lookups may yet find the key.
+    pub(super) const fn is_for_several(&self) -> bool {
+        self.lookups > 1
+    }
+
+    pub(super) fn is_of(&self, budget: &Arc<Budget>) -> bool {
+        Arc::ptr_eq(&self.budget, budget)
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.release(self.is_spent);
+        let spent = if *self.is_found.get_mut() { 0 } else { *self.begun.get_mut() };
+        self.budget.release(self.lookups, spent);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::JoinHandle;
+
     use super::*;
     use crate::clock::SettableClock;
 
@@ -217,8 +322,8 @@ mod tests {
 
         /// Lookups, one after the other, that find nothing until one is refused.
         fn spend(&self) -> usize {
-            let spend = |_: &usize| match self.budget.admit() {
-                Admission::Granted(mut reservation) => {
+            let spend = |_: &usize| match self.budget.admit(1) {
+                Admission::Granted(reservation) => {
                     reservation.begin();
                     true
                 }
@@ -228,9 +333,19 @@ mod tests {
             (0..2_000_000).take_while(spend).count()
         }
 
-        fn granted(&self) -> Reservation {
-            match self.budget.admit() {
-                Admission::Granted(mut reservation) => {
+        /// So many lookups that find nothing, beside others that are under way.
+        fn spend_beside(&self, lookups: usize) {
+            drop((0..lookups).map(|_| self.granted()).collect::<Vec<_>>());
+        }
+
+        fn granted(&self) -> Arc<Reservation> {
+            self.granted_for(1)
+        }
+
+        /// A reservation for so many lookups, the first of which has begun.
+        fn granted_for(&self, lookups: u32) -> Arc<Reservation> {
+            match self.budget.admit(lookups) {
+                Admission::Granted(reservation) => {
                     reservation.begin();
                     reservation
                 }
@@ -238,11 +353,24 @@ mod tests {
             }
         }
 
-        fn queued(&self) -> oneshot::Receiver<Option<Reservation>> {
-            match self.budget.admit() {
+        fn queued(&self) -> oneshot::Receiver<Turn> {
+            self.queued_for(1)
+        }
+
+        fn queued_for(&self, lookups: u32) -> oneshot::Receiver<Turn> {
+            match self.budget.admit(lookups) {
                 Admission::Queued(turn) => turn,
                 _ => panic!("every token is held"),
             }
+        }
+
+        fn is_refused(&self, lookups: u32) -> bool {
+            matches!(self.budget.admit(lookups), Admission::Refused)
+        }
+
+        /// How many milliseconds it is until time brings the next one its turn.
+        fn due(&self) -> Option<u128> {
+            self.budget.hand_out().map(|due| due.as_millis())
         }
     }
 
@@ -302,10 +430,12 @@ mod tests {
     #[test]
     fn a_token_that_comes_back_late_is_no_second_one() {
         let fixture = Fixture::new(10);
-        let mut held: Vec<_> = (0..10).map(|_| fixture.granted()).collect();
+        let held: Vec<_> = (0..10).map(|_| fixture.granted()).collect();
         fixture.at(60_000);
-        assert!(matches!(fixture.budget.admit(), Admission::Queued(_)), "they are still held");
-        held.iter_mut().for_each(Reservation::found);
+        assert!(matches!(fixture.budget.admit(1), Admission::Queued(_)), "they are still held");
+        for reservation in &held {
+            reservation.found();
+        }
         drop(held);
         assert_eq!(fixture.spend(), 10);
     }
@@ -313,23 +443,23 @@ mod tests {
     #[test]
     fn when_all_are_held_the_next_waits_for_one_to_come_back() {
         let fixture = Fixture::new(1);
-        let mut first = fixture.granted();
+        let first = fixture.granted();
         let (mut second, mut third) = (fixture.queued(), fixture.queued());
         assert!(second.try_recv().is_err());
         first.found();
         drop(first);
-        let mut second = second.try_recv().unwrap().expect("a token");
+        let second = second.try_recv().unwrap().expect("a token");
         assert!(third.try_recv().is_err(), "one at a time");
         second.begin();
         drop(second);
         assert!(third.try_recv().unwrap().is_none(), "the only token is spent");
-        assert!(matches!(fixture.budget.admit(), Admission::Refused));
+        assert!(fixture.is_refused(1));
     }
 
     #[test]
     fn a_lookup_that_stopped_waiting_keeps_no_token() {
         let fixture = Fixture::new(1);
-        let mut first = fixture.granted();
+        let first = fixture.granted();
         drop(fixture.queued());
         let mut left_too_late = fixture.queued();
         let mut last = fixture.queued();
@@ -345,8 +475,122 @@ mod tests {
         let fixture = Fixture::new(1);
         let _held = fixture.granted();
         let waiting: Vec<_> = (0..MAX_WAITING).map(|_| fixture.queued()).collect();
-        assert!(matches!(fixture.budget.admit(), Admission::Refused));
+        assert!(fixture.is_refused(1));
         drop(waiting);
         fixture.queued();
+    }
+    #[test]
+    fn time_brings_tokens_to_those_who_wait() {
+        let fixture = Fixture::new(10);
+        let held: Vec<_> = (0..5).map(|_| fixture.granted()).collect();
+        fixture.spend_beside(5);
+        let (mut first, mut second) = (fixture.queued(), fixture.queued());
+        for (millis, due) in [(0, 100), (1, 99), (99, 1)] {
+            fixture.at(millis);
+            assert_eq!(fixture.due(), Some(due), "after {millis} ms");
+        }
+        assert!(first.try_recv().is_err());
+        fixture.at(100);
+        assert_eq!(fixture.due(), Some(100), "the second one's");
+        let _first = first.try_recv().unwrap().expect("a token");
+        assert!(second.try_recv().is_err());
+        fixture.at(250);
+        assert_eq!(fixture.due(), None);
+        let _second = second.try_recv().unwrap().expect("a token");
+        drop(held);
+        assert_eq!(fixture.due(), None, "nobody waits any more");
+    }
+
+    #[test]
+    fn time_brings_nothing_while_a_whole_bucket_is_held() {
+        let fixture = Fixture::new(10);
+        let mut held: Vec<_> = (0..10).map(|_| fixture.granted()).collect();
+        let mut turn = fixture.queued();
+        fixture.at(60_000);
+        assert_eq!(fixture.due(), None);
+        // Found nothing: its token is spent, and comes back with time.
+        held.pop();
+        assert_eq!(fixture.due(), Some(100));
+        assert!(turn.try_recv().is_err());
+        fixture.at(60_100);
+        assert_eq!(fixture.due(), None);
+        assert!(turn.try_recv().unwrap().is_some());
+    }
+
+    /// One of them watches the clock; when it goes away, another does.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_woken_by_time() {
+        let fixture = Fixture::new(10);
+        let mut held: Vec<_> = (0..10).map(|_| fixture.granted()).collect();
+        let mut waiting: Vec<_> = (0..4)
+            .map(|_| {
+                let (budget, turn) = (fixture.budget.clone(), fixture.queued());
+                tokio::spawn(async move { budget.wait_for(turn).await })
+            })
+            .collect();
+        let pass = async |millis: u64| {
+            fixture.clock.advance(Duration::from_millis(millis));
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+        };
+        let are_waiting =
+            |waiting: &[JoinHandle<Turn>]| waiting.iter().all(|one| !one.is_finished());
+        pass(1_000).await;
+        assert!(are_waiting(&waiting), "time brings nothing");
+        waiting.remove(0).abort();
+        for turn in 1..=3 {
+            // One is spent, and comes back with time.
+            drop(held.remove(0));
+            pass(99).await;
+            assert!(are_waiting(&waiting), "turn {turn}");
+            pass(1).await;
+            held.push(waiting.remove(0).await.unwrap().expect("a token"));
+        }
+    }
+
+    #[test]
+    fn the_lookups_of_one_key_are_reserved_and_spent_together() {
+        let fixture = Fixture::new(10);
+        for _ in 0..1_000 {
+            let reservation = fixture.granted_for(3);
+            reservation.begin();
+            reservation.found();
+        }
+        let held: Vec<_> = (0..3).map(|_| fixture.granted_for(3)).collect();
+        let mut turn = fixture.queued_for(3);
+        held[0].begin();
+        drop(held);
+        // Three have spent four: six are left.
+        let turn = turn.try_recv().unwrap().expect("three of them");
+        drop(turn);
+        assert_eq!(fixture.spend(), 6);
+    }
+
+    #[test]
+    fn a_key_that_needs_more_than_is_left_is_refused() {
+        let fixture = Fixture::new(10);
+        fixture.spend_beside(8);
+        assert!(fixture.is_refused(3));
+        drop(fixture.granted_for(2));
+        assert_eq!(fixture.spend(), 1);
+    }
+
+    #[test]
+    fn a_small_bucket_is_reserved_as_a_whole() {
+        let fixture = Fixture::new(1);
+        let reservation = fixture.granted_for(3);
+        reservation.begin();
+        reservation.begin();
+        let mut turn = fixture.queued_for(3);
+        reservation.found();
+        drop(reservation);
+        let reservation = turn.try_recv().unwrap().expect("the whole");
+        for _ in 0..3 {
+            reservation.begin();
+        }
+        drop(reservation);
+        fixture.at(999);
+        assert!(fixture.is_refused(1));
+        fixture.at(1_000);
+        assert_eq!(fixture.spend(), 1);
     }
 }

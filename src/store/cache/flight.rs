@@ -12,8 +12,8 @@ use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{
     Answer, Cache, CacheKey, Failure,
-    budget::{Admission, Budget, Reservation},
-    outage,
+    budget::{Admission, Reservation},
+    one_key, outage,
     stats::Counters,
 };
 use crate::{clock::Timestamp, runtime::DigestHash, store::Lookup};
@@ -30,8 +30,11 @@ struct Flight<V, E> {
     /// Tells a flight from a later one for the same key.
     number: u64,
     /// Dropped without an answer when the flight is abandoned.
-    answer: watch::Sender<Option<Answer<V, E>>>,
+    answer: watch::Sender<Option<Landed<V, E>>>,
 }
+
+/// The answer, and what was reserved for further lookups of the same key.
+type Landed<V, E> = (Answer<V, E>, Option<Arc<Reservation>>);
 
 impl<K, V, E> Default for Flights<K, V, E> {
     fn default() -> Self {
@@ -81,12 +84,14 @@ impl<K: CacheKey, V, E> State<K, V, E> {
 }
 
 /// Somebody who waits for a lookup.
-struct Waiter<V, E>(watch::Receiver<Option<Answer<V, E>>>);
+struct Waiter<V, E>(watch::Receiver<Option<Landed<V, E>>>);
 
 impl<V: Clone, E: Clone> Waiter<V, E> {
     /// The answer; none if the lookup was abandoned.
     async fn answer(&mut self) -> Option<Answer<V, E>> {
-        self.0.wait_for(Option::is_some).await.ok()?.clone()
+        let (answer, reservation) = self.0.wait_for(Option::is_some).await.ok()?.clone()?;
+        reservation.into_iter().for_each(one_key::hold);
+        Some(answer)
     }
 }
 
@@ -96,8 +101,9 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     where
         F: Future<Output = Answer<V, E>> + Send + 'static,
     {
+        let lookups = one_key::next_lookups();
         loop {
-            let mut waiter = match self.join_or_start(key, &ask)? {
+            let mut waiter = match self.join_or_start(key, lookups, &ask)? {
                 Departure::Answered(Lookup::Found(value)) => return Ok(Some(value)),
                 Departure::Answered(Lookup::NotFound) => return Ok(None),
                 Departure::Waiting(waiter) => waiter,
@@ -129,6 +135,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     fn join_or_start<F>(
         self: &Arc<Self>,
         key: &K,
+        lookups: u32,
         ask: impl FnOnce() -> F,
     ) -> Result<Departure<V, E>, E>
     where
@@ -149,7 +156,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         }
         // What is known to exist is not part of any flood.
         let budget = self.budget.as_ref().filter(|_| !self.memory.is_known(key));
-        let admission = budget.map(Budget::admit);
+        let admission = budget.map(|budget| one_key::admit(budget, lookups));
         if matches!(admission, Some(Admission::Refused)) {
             Counters::count(&self.counters.shed);
             return Err(E::overloaded());
@@ -190,7 +197,8 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         lookup: impl Future<Output = Answer<V, E>> + Send + 'static,
     ) {
         let asked_at = self.settings.clock.now();
-        let mut landing = Landing { cache: self.clone(), key: key.clone(), number, asked_at };
+        let (cache, key) = (self.clone(), key.clone());
+        let mut landing = Landing { cache, key, number, asked_at, reservation: None };
         runtime.spawn(async move {
             let answer = landing.ask(admission, lookup).await;
             landing.land(answer);
@@ -199,15 +207,15 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
 
     /// The token of the lookup budget, if there is a budget. Waits in line for one no longer than
     /// a lookup may take.
-    async fn reserve(&self, admission: Option<Admission>) -> Result<Option<Reservation>, E> {
+    async fn reserve(&self, admission: Option<Admission>) -> Result<Option<Arc<Reservation>>, E> {
+        let (Some(budget), Some(admission)) = (&self.budget, admission) else { return Ok(None) };
         let reservation = match admission {
-            None => return Ok(None),
-            Some(Admission::Granted(reservation)) => Some(reservation),
-            Some(Admission::Queued(turn)) => {
-                let turn = timeout(self.settings.lookup_timeout, turn).await;
-                turn.ok().and_then(Result::ok).flatten()
+            Admission::Granted(reservation) => Some(reservation),
+            Admission::Queued(turn) => {
+                let turn = timeout(self.settings.lookup_timeout, budget.wait_for(turn)).await;
+                turn.ok().flatten()
             }
-            Some(Admission::Refused) => None,
+            Admission::Refused => None,
         };
         if reservation.is_none() {
             Counters::count(&self.counters.shed);
@@ -253,6 +261,7 @@ struct Landing<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> {
     key: K,
     number: u64,
     asked_at: Timestamp,
+    reservation: Option<Arc<Reservation>>,
 }
 
 impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Landing<K, V, E> {
@@ -263,23 +272,25 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Landing<K, V, E>
         lookup: impl Future<Output = Answer<V, E>>,
     ) -> Answer<V, E> {
         let has_waited = matches!(admission, Some(Admission::Queued(_)));
-        let mut reservation = self.cache.reserve(admission).await?;
+        self.reservation = self.cache.reserve(admission).await?;
         if has_waited {
             self.asked_at = self.cache.settings.clock.now();
         }
         Counters::count(&self.cache.counters.misses);
-        if let Some(reservation) = &mut reservation {
+        if let Some(reservation) = &self.reservation {
             reservation.begin();
         }
         let answer = self.cache.wait_for(lookup).await;
-        if let (Some(reservation), Ok(Some(_))) = (&mut reservation, &answer) {
+        if let (Some(reservation), Ok(Some(_))) = (&self.reservation, &answer) {
             reservation.found();
         }
+        // It ends here, unless the key may yet be found by another digest.
+        self.reservation.take_if(|reserved| !reserved.is_for_several());
         answer
     }
 
     /// Keeps the answer and gives it to all who wait, unless the flight was abandoned.
-    fn land(&self, answer: Answer<V, E>) {
+    fn land(&mut self, answer: Answer<V, E>) {
         const PAUSE: Duration = outage::PAUSE;
         let Cache { flights, memory, settings, .. } = &*self.cache;
         // Held until the answer is kept: see `Memory`.
@@ -290,7 +301,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Landing<K, V, E>
             Err(_) => memory.let_rest(&self.key, settings.clock.now(), PAUSE),
         }
         drop(flights);
-        flight.answer.send_replace(Some(answer));
+        flight.answer.send_replace(Some((answer, self.reservation.take())));
     }
 }
 

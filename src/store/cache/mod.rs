@@ -5,6 +5,7 @@
 mod budget;
 mod flight;
 mod memory;
+mod one_key;
 mod outage;
 mod settings;
 mod stats;
@@ -21,6 +22,7 @@ use self::{
 use super::Lookup;
 use crate::clock::Timestamp;
 
+pub(crate) use self::one_key::of_one_key;
 pub(crate) use self::settings::Settings;
 pub use self::stats::CacheStats;
 

@@ -28,7 +28,8 @@ use crate::{
 /// - **Unknown keys are remembered too**, apart from the others, so that a flood of them displaces
 ///   no good key, for a shorter time, and with a budget: beyond so many lookups a second that find
 ///   nothing, keys not in memory are denied as [`Overloaded`](crate::RejectionKind::Overloaded).
-///   Keys that are known go on, and a lookup that finds its key costs nothing.
+///   Keys that are known go on, and a lookup that finds its key costs nothing. During a change of
+///   [peppers](crate::Peppers) this holds for a key's digests together.
 /// - **Keys in use are looked up again before their time is up**, in the background.
 /// - **When the store fails, known keys go on** for a while, with what was last known about them,
 ///   and without waiting for it. Unknown keys are told to try again, never let in and never

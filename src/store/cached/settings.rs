@@ -62,7 +62,11 @@ impl<S: KeyStore> CachedStore<S> {
     /// A lookup that finds its key costs nothing, so a process that has just started refuses no
     /// good key. Until the store answers, a lookup counts as one that finds nothing: no more of
     /// them are under way at a time than the budget still has. Up to 10,000 further ones wait for
-    /// those, each no longer than the [lookup timeout](Self::with_lookup_timeout).
+    /// those, or for the time that brings the next, each no longer than the
+    /// [lookup timeout](Self::with_lookup_timeout).
+    ///
+    /// During a change of [peppers](crate::Peppers), an unknown key is looked up by each of its
+    /// digests, and a request counts as so many lookups until one of them finds the key.
     pub fn with_lookup_budget(self, per_second: NonZeroU32) -> Self {
         self.with(|settings| settings.cache.lookups_per_second = Some(per_second))
     }
