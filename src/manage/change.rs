@@ -41,21 +41,20 @@ impl KeyManager {
             if new == *old {
                 return Ok(old);
             }
-            let owner_bound = self.bound_change(&old, &new, now).await?;
+            let mut changes = Changes {
+                updates: vec![KeyUpdate::revised(&old, new.clone(), now)],
+                events: vec![self.event(now, done, Some(&old))?],
+                ..Changes::default()
+            };
+            self.bound_change(&old, &new, now, &mut changes).await?;
             if !is_counted && !is_reduction(&old, &new) {
                 self.count_act()?;
                 is_counted = true;
             }
-            let changes = Changes {
-                updates: vec![KeyUpdate::revised(&old, new.clone(), now)],
-                events: vec![self.event(now, done, Some(&old))?],
-                owner_bound,
-                ..Changes::default()
-            };
             // Each `Stale` means that somebody else got on, so this cannot go round for ever.
             if self.apply(&changes).await? == Update::Done {
-                let written = changes.updates.into_iter().next().map(|update| update.record);
-                return Ok(Arc::new(written.unwrap_or(new)));
+                let mut written = changes.updates.into_iter().map(|update| update.record);
+                return Ok(Arc::new(written.find(|record| record.id == id).unwrap_or(new)));
             }
         }
     }

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::{KeyManager, access::Whose, error::ManageError};
+use super::{
+    KeyManager, access::Whose, bounds::Authority, credits::has_ended_for_good, error::ManageError,
+    once::spends, update::done,
+};
 use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
@@ -13,7 +16,7 @@ use crate::{
         Balance, Details, InvalidField, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Limits,
         Metadata, NewCredits, OwnerId, Scopes, SecretKey, validate,
     },
-    store::{BalanceUpdate, Changes, ListQuery, Update},
+    store::{BalanceUpdate, Changes, KeyUpdate, ListQuery, Update},
 };
 
 /// What a new key is to be.
@@ -51,7 +54,7 @@ pub struct NewKey {
     /// The key is refused from this moment on, which must be still to come. The year 9999 is never.
     pub expires_at: Option<Timestamp>,
     /// The caller's name for the request that creates the key, so that a repeated request makes no
-    /// second one: 1 to 255 visible ASCII characters. Each handle's owner has names of their own.
+    /// second one: 1 to 255 visible ASCII characters. Each handle's owner has names of its own.
     pub request_id: Option<String>,
 }
 
@@ -93,23 +96,20 @@ impl KeyManager {
             let mut record = self.record(new.clone(), digest, KeyId::generate(now)?)?;
             record.start = self.format.start(secret.expose()).into();
             validate::end_is_ahead(&record, now)?;
-            let mut balance = self.first_balance(new.credits).await?;
-            let mut begins = true;
-            if let Some(authority) = self.authority(now).await? {
+            let mut changes = Changes { owner_bound: self.owner_bound(now), ..Changes::default() };
+            let balance = if let Some(authority) = self.authority(now).await? {
                 authority.bind(&mut record, &new)?;
                 validate::record(&record)?;
                 validate::end_is_ahead(&record, now)?;
-                let credits = authority.template().and_then(|template| template.credits);
-                (balance, begins) = self.join_balance(&mut record, credits).await?;
-            }
-            let first = |balance| BalanceUpdate::first(record.lineage(), balance);
-            let changes = Changes {
-                inserts: vec![record.clone()],
-                balances: balance.clone().filter(|_| begins).map(first).into_iter().collect(),
-                owner_bound: self.owner_bound(now),
-                events: vec![self.event(now, KeyAction::Created, Some(&record))?],
-                ..Changes::default()
+                self.join_lineage(&mut record, &authority, now, &mut changes).await?
+            } else {
+                let balance = self.first_balance(new.credits).await?;
+                let first = |balance| BalanceUpdate::first(record.lineage(), balance);
+                changes.balances.extend(balance.clone().map(first));
+                balance
             };
+            changes.events.push(self.event(now, KeyAction::Created, Some(&record))?);
+            changes.inserts.push(record.clone());
             match (self.apply(&changes).await, record.details.request) {
                 (Err(ManageError::Store(error)), Some(request))
                     if error.kind() == StoreErrorKind::Duplicate =>
@@ -118,24 +118,52 @@ impl KeyManager {
                 }
                 (Err(error), _) => return Err(error),
                 (Ok(Update::Done), _) => {
-                    self.confirm(&record).await?;
                     return Ok(IssuedKey { secret, record: Arc::new(record), balance });
                 }
-                // Another key of the lineage was first, so this cannot go round for ever.
+                // Another change of the lineage was first, so this cannot go round for ever.
                 (Ok(_), _) => {}
             }
         }
     }
 
-    /// Has a new key spend the balance of its lineage, if it spends any, and returns that balance and
-    /// whether it begins now, with the credits of a template.
-    async fn join_balance(
+    /// Has a key that an owner makes spend the balance of its lineage, if its keys spend one, and
+    /// returns that balance. It is written only while a key of the lineage is as it was read: a
+    /// change of the credits of all, which writes that key as well, either comes first and is seen,
+    /// or finds the new key.
+    async fn join_lineage(
+        &self,
+        record: &mut KeyRecord,
+        authority: &Authority<'_>,
+        now: Timestamp,
+        changes: &mut Changes,
+    ) -> Result<Option<Balance>, ManageError> {
+        if authority.key().is_some() {
+            authority.hold(changes);
+            return self.balance_of_lineage(record, None, now, &[], changes).await;
+        }
+        let siblings = self.keys_of_lineage(record.lineage()).await?.into_iter();
+        let siblings: Vec<_> = siblings.filter(|key| !has_ended_for_good(key, now)).collect();
+        record.details.credits = siblings.iter().filter_map(|key| key.details.credits).max();
+        let credits = authority.template().and_then(|template| template.credits);
+        let balance = self.balance_of_lineage(record, credits, now, &siblings, changes).await?;
+        if let Some(sibling) = siblings.first() {
+            changes.rely_on(sibling);
+        }
+        Ok(balance)
+    }
+
+    /// The balance that a new key spends. It begins with the credits of a template, if it has not
+    /// yet, and all keys of the lineage begin to spend with it.
+    async fn balance_of_lineage(
         &self,
         record: &mut KeyRecord,
         credits: Option<NewCredits>,
-    ) -> Result<(Option<Balance>, bool), ManageError> {
+        now: Timestamp,
+        siblings: &[Arc<KeyRecord>],
+        changes: &mut Changes,
+    ) -> Result<Option<Balance>, ManageError> {
         if credits.is_none() && record.details.credits.is_none() {
-            return Ok((None, false));
+            return Ok(None);
         }
         credits.as_ref().map_or(Ok(()), validate::credits)?;
         let line = record.lineage();
@@ -144,11 +172,19 @@ impl KeyManager {
             if credits.is_some() {
                 record.details.credits = Some(balance.epoch);
             }
-            return Ok((Some(balance.at(found.now)), false));
+            return Ok(Some(balance.at(found.now)));
         }
-        let Some(NewCredits { remaining, refill }) = credits else { return Ok((None, false)) };
+        let Some(NewCredits { remaining, refill }) = credits else { return Ok(None) };
         record.details.credits = Some(0);
-        Ok((Some(Balance::new(remaining, refill, found.now)), true))
+        for sibling in siblings.iter().filter(|sibling| !spends(sibling)) {
+            let mut new = KeyRecord::clone(sibling);
+            new.details.credits = Some(0);
+            changes.events.push(self.event(now, done(sibling, &new), Some(sibling))?);
+            changes.updates.push(KeyUpdate::revised(sibling, new, now));
+        }
+        let balance = Balance::new(remaining, refill, found.now);
+        changes.balances.push(BalanceUpdate::first(line, balance.clone()));
+        Ok(Some(balance))
     }
 
     /// The record of a new key that may be made like this.

@@ -127,7 +127,8 @@ impl KeyManager {
             self.access.check_scopes(&old.scopes)?;
 
             let mut new = successor(&old, KeyId::generate(now)?, grace, now);
-            if let Some(authority) = self.authority(now).await? {
+            let authority = self.authority(now).await?;
+            if let Some(authority) = &authority {
                 authority.check_rotation(&old, &new)?;
                 if grace != Grace::NONE {
                     self.check_grace(&old, now).await?;
@@ -142,19 +143,18 @@ impl KeyManager {
             event.detail = Some(format!("replaced by {}", new.id).into());
             // Before: when reading it afterwards failed, the new key would be lost. It is the line's.
             let balance = self.balances_of(std::slice::from_ref(&old)).await?.pop().flatten();
-            let changes = Changes {
+            let mut changes = Changes {
                 requests: with_result(request, &new.id).into_iter().collect(),
                 updates: vec![KeyUpdate::revised(&old, replaced(&old, new.id, grace, now), now)],
                 inserts: vec![new.clone()],
                 events: vec![event],
                 ..Changes::default()
             };
+            if let Some(authority) = &authority {
+                authority.hold(&mut changes);
+            }
             // Each `Stale` means that somebody else got on, so this cannot go round for ever.
             if self.apply(&changes).await? == Update::Done {
-                // The own key was written with it, as it was read.
-                if !self.is_own(id) {
-                    self.confirm(&new).await?;
-                }
                 return Ok(IssuedKey { secret, record: Arc::new(new), balance });
             }
         }

@@ -199,6 +199,20 @@ pub struct Changes {
     pub owner_bound: Option<OwnerBound>,
 }
 
+impl Changes {
+    /// Has all of this written only while `key` is as it was read. It gets its next revision and
+    /// stays the same otherwise, so that changes which were made from its last one at the same time
+    /// are made anew, from what is written here.
+    pub(crate) fn rely_on(&mut self, key: &KeyRecord) {
+        if self.updates.iter().all(|update| update.record.id != key.id) {
+            let record = KeyRecord { revision: key.revision + 1, ..key.clone() };
+            self.updates.push(KeyUpdate { record, expected: key.revision });
+        }
+        // As everybody does who writes several keys, so that nobody waits for the other.
+        self.updates.sort_by_key(|update| update.record.id);
+    }
+}
+
 /// A key as it is to be, if it still has the revision it was read with.
 #[derive(Clone, Debug)]
 pub struct KeyUpdate {

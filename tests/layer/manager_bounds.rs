@@ -279,6 +279,19 @@ async fn a_key_beyond_the_own_is_only_reduced() {
     handle.rotate(own.id, Grace::NONE).await.unwrap();
 }
 
+/// It hands out another secret of the key as it is, and compares neither of them.
+#[tokio::test]
+async fn a_rotation_leaves_name_and_metadata_as_they_are() {
+    let managed = Managed::new();
+    let own = managed.manager.create(plain(&["a"])).await.unwrap().record;
+    let metadata = serde_json::json!({ "team": "shop" }).as_object().unwrap().clone();
+    let other = NewKey { name: "other".into(), metadata, ..plain(&["a"]) };
+    let other = managed.manager.create(other).await.unwrap().record;
+    let new = with(&managed, &own).rotate(other.id, Grace::NONE).await.unwrap().record;
+    assert_eq!((&new.name, &new.details.metadata), (&other.name, &other.details.metadata));
+    assert_ne!(new.details.metadata, own.details.metadata);
+}
+
 /// A trial of a greater product, which is over, is not prolonged with a key of a lesser one, or by an
 /// owner who is to have the lesser one.
 #[tokio::test]

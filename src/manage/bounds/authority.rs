@@ -9,6 +9,7 @@ use crate::{
     clock::Timestamp,
     key::{KeyId, KeyRecord, Limits, Scope, Scopes},
     manage::{create::NewKey, error::ManageError},
+    store::Changes,
 };
 
 /// The bounds of an owner at one moment.
@@ -110,15 +111,23 @@ impl Authority<'_> {
         }
     }
 
-    /// Whether a key may become what it is to be.
+    /// Has changes written only while the own key, which they were compared with, is as it was.
+    pub(in crate::manage) fn hold(&self, changes: &mut Changes) {
+        if let Some(key) = self.key() {
+            changes.rely_on(key);
+        }
+    }
+
+    /// Refuses what a key may not become, and returns whether it becomes wider: then the changes
+    /// must [hold](Self::hold) to what they were compared with.
     pub(in crate::manage) fn check_change(
         &self,
         old: &KeyRecord,
         new: &KeyRecord,
-    ) -> Result<(), ManageError> {
+    ) -> Result<bool, ManageError> {
         self.check_scopes(&old.scopes)?;
         if is_reduction(old, new) {
-            return Ok(());
+            return Ok(false);
         }
         self.check_scopes(&new.scopes)?;
         for (field, is_other) in [
@@ -133,8 +142,8 @@ impl Authority<'_> {
                 return Err(beyond(field));
             }
         }
-        let Some(field) = widened(old, new) else { return Ok(()) };
-        self.widest(field)?.exceeded_by(new).map_or(Ok(()), |field| Err(beyond(field)))
+        let Some(field) = widened(old, new) else { return Ok(false) };
+        self.widest(field)?.exceeded_by(new).map_or(Ok(true), |field| Err(beyond(field)))
     }
 
     /// Whether a key may be replaced by this one.

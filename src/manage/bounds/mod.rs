@@ -7,13 +7,13 @@ mod networks;
 
 use std::sync::Arc;
 
-pub(super) use self::authority::is_reduction;
-use self::authority::{Authority, Measured};
+use self::authority::Measured;
+pub(super) use self::authority::{Authority, is_reduction};
 use super::{KeyManager, create::NewKey, error::ManageError};
 use crate::{
     clock::Timestamp,
     key::{KeyId, KeyRecord, KeyStatus, OwnerId, Scopes},
-    store::OwnerBound,
+    store::{Changes, OwnerBound},
 };
 
 /// What an owner who manages keys may not go beyond, for [`KeyManager::within_bounds`].
@@ -66,7 +66,9 @@ impl OwnerBounds {
 
     /// Measures keys by this one, a key of the same owner in the manager's repository. It is read
     /// again for every change: what it may do less by then, its owner may give less, and once it is
-    /// disabled or has ended, nothing.
+    /// disabled or has ended, nothing. That holds at the write: what was measured by it is written
+    /// only while it has not changed since, and gives it another
+    /// [revision](KeyRecord::revision).
     pub fn bounded_by(mut self, key: &impl AsRef<KeyRecord>) -> Self {
         self.measure = Some(Measure::Key(key.as_ref().id));
         self
@@ -175,39 +177,23 @@ impl KeyManager {
     }
 
     /// Refuses a change that goes beyond the bounds of the owner who holds this handle, if an owner
-    /// does, and returns how many keys the owner may have where it makes one more live.
+    /// does. Bounds what is to be written by what it was compared with, where it widens the key, and
+    /// by how many keys the owner may have, where it makes one more live.
     pub(super) async fn bound_change(
         &self,
         old: &KeyRecord,
         new: &KeyRecord,
         now: Timestamp,
-    ) -> Result<Option<OwnerBound>, ManageError> {
-        let Some(authority) = self.authority(now).await? else { return Ok(None) };
-        authority.check_change(old, new)?;
-        let is_one_more = new.is_live(now) && !old.is_live(now);
-        Ok(self.owner_bound(now).filter(|_| is_one_more))
-    }
-
-    /// Looks again, once an owner has made a key, whether the own key can still be used; revokes
-    /// what was made otherwise.
-    ///
-    /// A key that leaked is revoked first, and then those that were made with it. One that is made
-    /// meanwhile was either written before its parent was revoked, and is found, or comes here
-    /// afterwards, and is revoked here.
-    pub(super) async fn confirm(&self, made: &KeyRecord) -> Result<(), ManageError> {
-        match self.authority(self.clock.now()).await? {
-            Some(Authority { measured: Measured::Ended, .. }) => {}
-            _ => return Ok(()),
+        changes: &mut Changes,
+    ) -> Result<(), ManageError> {
+        let Some(authority) = self.authority(now).await? else { return Ok(()) };
+        if authority.check_change(old, new)? {
+            authority.hold(changes);
         }
-        let unbounded = self.handle(|access| (access.bounds, access.revision) = (None, None));
-        unbounded.revoke(made.id, Some("made with a key that was ended meanwhile")).await?;
-        Err(beyond("status"))
-    }
-
-    /// Whether the owner who holds this handle manages keys with this one.
-    pub(super) fn is_own(&self, id: KeyId) -> bool {
-        let measure = self.access.bounds.as_ref().and_then(|bounds| bounds.measure.as_ref());
-        matches!(measure, Some(Measure::Key(own)) if *own == id)
+        if new.is_live(now) && !old.is_live(now) {
+            changes.owner_bound = self.owner_bound(now);
+        }
+        Ok(())
     }
 
     /// How many keys the owner who holds this handle may have, if an owner does.

@@ -1,6 +1,6 @@
 //! Keys that were made with a key that leaked.
 
-use tower_api_key::{Grace, KeyAction, KeyId, KeyRecord, NewKey, store::KeyRepository};
+use tower_api_key::{Grace, KeyId, NewKey};
 
 use super::{plain, with};
 use crate::managed::{Managed, why};
@@ -87,40 +87,4 @@ async fn a_key_without_any_is_revoked_alone() {
         assert_eq!(revoked.len(), 1);
         assert!(is_revoked(&managed, key.id).await);
     }
-}
-
-/// A key is being made while its parent is revoked: after it was read, and before the new one is
-/// written.
-#[tokio::test]
-async fn a_key_that_was_revoked_meanwhile_has_made_none() {
-    for rotates in [false, true] {
-        let mut managed = Managed::new();
-        let leaked = managed.manager.create(plain(&["a"])).await.unwrap().record;
-        let other = managed.manager.create(plain(&["a"])).await.unwrap().record;
-        let (store, id) = (managed.store.clone(), leaked.id);
-        managed.manager = managed.manager.clone().with_events(move |event| {
-            if matches!(event.action, KeyAction::Created | KeyAction::Rotated) {
-                // A store in memory never waits.
-                let mut gone = KeyRecord::clone(&pollster(store.get(id)).unwrap().unwrap());
-                let revision = gone.revision;
-                (gone.revoked_at, gone.revision) = (Some(event.at), revision + 1);
-                pollster(store.update(&gone, revision)).unwrap();
-            }
-        });
-        let owner = with(&managed, &leaked);
-        let refused = if rotates {
-            owner.rotate(other.id, Grace::NONE).await
-        } else {
-            owner.create(plain(&["a"])).await
-        };
-        assert_eq!(why(refused), "beyond status");
-        let rows = managed.rows().await;
-        let made = rows.iter().find(|key| key.details.created_by == Some(id)).unwrap();
-        assert!(made.revoked_at.is_some());
-    }
-}
-
-fn pollster<T>(future: impl Future<Output = T>) -> T {
-    use futures_util::FutureExt as _;
-    future.now_or_never().expect("it never waits")
 }

@@ -19,6 +19,7 @@ pub(crate) mod lists;
 pub(crate) mod lookups;
 pub(crate) mod owner_bounds;
 pub(crate) mod purges;
+pub(crate) mod races;
 pub(crate) mod random;
 pub(crate) mod requests;
 pub(crate) mod selections;
@@ -119,6 +120,9 @@ macro_rules! conformance {
                 selections: no_key_escapes_by_being_made
                 selections: no_key_outlives_the_one_it_was_made_with
                 selections: twenty_thousand_keys_are_changed_together
+                races: nothing_keeps_more_than_the_narrowed_key
+                races: a_key_made_meanwhile_spends_with_its_lineage
+                races: a_lineage_begins_to_spend_as_a_whole
                 filters: ends_and_last_uses_are_compared
                 filters: lists_are_what_was_asked_for
                 filters: a_nul_is_found_nowhere

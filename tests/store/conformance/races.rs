@@ -1,0 +1,260 @@
+//! What is decided by a key holds at the write, whatever happens between reading and writing.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use tower_api_key::{
+    Clock, CreditsPatch, Grace, KeyDigest, KeyId, KeyManager, KeyPatch, KeyRecord, ManageError,
+    NewCredits, NewKey, OwnerBounds, OwnerId, Scopes, SystemClock, Timestamp, async_trait,
+    store::{
+        Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Page, RequestRecord,
+        StoreError, Update,
+    },
+};
+
+const OWNER: &str = "anna";
+
+/// A store where something else happens right before the next write.
+#[derive(Clone)]
+struct Raced<S> {
+    store: S,
+    meanwhile: Arc<Mutex<Option<BoxFuture<'static, ()>>>>,
+}
+
+impl<S> Raced<S> {
+    fn new(store: S, meanwhile: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { store, meanwhile: Arc::new(Mutex::new(Some(Box::pin(meanwhile)))) }
+    }
+}
+
+#[async_trait]
+impl<S: KeyRepository> KeyStore for Raced<S> {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.store.find(digest).await
+    }
+}
+
+#[async_trait]
+impl<S: KeyRepository> KeyRepository for Raced<S> {
+    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        self.store.apply(changes).await
+    }
+
+    fn bounds_owners(&self) -> bool {
+        self.store.bounds_owners()
+    }
+
+    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.store.get(id).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        self.store.list(query).await
+    }
+
+    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+        self.store.record_uses(uses).await
+    }
+
+    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
+        self.store.purge(before, owner).await
+    }
+
+    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
+        self.store.balances(lines).await
+    }
+
+    async fn request(
+        &self,
+        line: KeyId,
+        request: &KeyDigest,
+    ) -> Result<Option<RequestRecord>, StoreError> {
+        self.store.request(line, request).await
+    }
+}
+
+fn scopes(texts: &[&str]) -> Scopes {
+    Scopes::parse(texts).unwrap()
+}
+
+fn in_hours(hours: u64) -> Timestamp {
+    SystemClock.now().saturating_add(Duration::from_hours(hours))
+}
+
+fn key(texts: &[&str], hours: u64) -> NewKey {
+    NewKey {
+        owner: Some(OWNER.into()),
+        scopes: scopes(texts),
+        expires_at: Some(in_hours(hours)),
+        ..NewKey::named("key")
+    }
+}
+
+/// The handle of the holder of `own`. Each counts the acts of owners for itself.
+fn with(store: impl KeyRepository, own: &KeyRecord) -> KeyManager {
+    let bounds = OwnerBounds::new(OWNER, scopes(&["*"])).bounded_by(own);
+    KeyManager::new(store).within_bounds(bounds)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Act {
+    Create,
+    Rotate,
+    Extend,
+    Enable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Narrowing {
+    Scopes,
+    End,
+    Disabled,
+    Revoked,
+    Deleted,
+}
+
+async fn narrow(keys: KeyManager, id: KeyId, narrowing: Narrowing) {
+    let patch = match narrowing {
+        Narrowing::Scopes => KeyPatch { scopes: Some(scopes(&["b"])), ..KeyPatch::default() },
+        Narrowing::End => KeyPatch { expires_at: Some(Some(in_hours(1))), ..KeyPatch::default() },
+        Narrowing::Disabled => KeyPatch { disabled: Some(true), ..KeyPatch::default() },
+        Narrowing::Revoked => return drop(keys.revoke(id, None).await.unwrap()),
+        Narrowing::Deleted => return keys.delete(id).await.unwrap(),
+    };
+    keys.update(id, patch).await.unwrap();
+}
+
+/// An owner's key is narrowed after something was compared with it, and before that is written.
+pub(crate) async fn nothing_keeps_more_than_the_narrowed_key(store: impl KeyRepository + Clone) {
+    let admin = KeyManager::new(store.clone());
+    for act in [Act::Create, Act::Rotate, Act::Extend, Act::Enable] {
+        for (narrowing, refused) in [
+            (Narrowing::Scopes, "scopes"),
+            (Narrowing::End, "expires_at"),
+            (Narrowing::Disabled, "status"),
+            (Narrowing::Revoked, "status"),
+            (Narrowing::Deleted, "status"),
+        ] {
+            let own = admin.create(key(&["a", "b"], 9)).await.unwrap().record;
+            let other = admin.create(key(&["a"], 5)).await.unwrap().record;
+            with(store.clone(), &own).disable(other.id).await.unwrap();
+            let before = store.get(other.id).await.unwrap();
+            let meanwhile = narrow(admin.clone(), own.id, narrowing);
+            let owner = with(Raced::new(store.clone(), meanwhile), &own);
+            let done = match act {
+                Act::Create => {
+                    let new = NewKey { scopes: scopes(&["a"]), ..NewKey::named("made") };
+                    owner.create(new).await.map(|made| made.record)
+                }
+                Act::Rotate => owner.rotate(other.id, Grace::NONE).await.map(|made| made.record),
+                Act::Extend => {
+                    let expires_at = Some(Some(in_hours(7)));
+                    owner.update(other.id, KeyPatch { expires_at, ..KeyPatch::default() }).await
+                }
+                Act::Enable => owner.enable(other.id).await,
+            };
+            // A new key has the end that its parent has.
+            if (act, narrowing) == (Act::Create, Narrowing::End) {
+                let own = store.get(own.id).await.unwrap().unwrap();
+                assert_eq!(done.unwrap().expires_at, own.expires_at);
+                continue;
+            }
+            let Err(ManageError::BeyondOwnKey { field }) = done else {
+                panic!("{act:?} {narrowing:?}: {done:?}")
+            };
+            assert_eq!(field, refused, "{act:?} {narrowing:?}");
+            assert_eq!(store.get(other.id).await.unwrap(), before, "{act:?} {narrowing:?}");
+            let made = store.list(&ListQuery::new(1000)).await.unwrap().items;
+            let made = made.iter().filter(|made| made.details.created_by == Some(own.id));
+            assert_eq!(made.count(), 0, "{act:?} {narrowing:?}");
+        }
+    }
+}
+
+async fn begin(keys: KeyManager, id: KeyId) {
+    let credits = CreditsPatch { remaining: Some(7), ..CreditsPatch::default() };
+    let patch = KeyPatch { credits: Some(Some(credits)), ..KeyPatch::default() };
+    keys.update(id, patch).await.unwrap();
+}
+
+/// By a key or by what a template says, which gives no credits itself.
+async fn create_in(store: impl KeyRepository, own: &KeyRecord, by_key: bool) -> KeyId {
+    let bounds = OwnerBounds::new(OWNER, scopes(&["*"]));
+    let bounds =
+        if by_key { bounds.bounded_by(own) } else { bounds.with_template(NewKey::default()) };
+    let owner = KeyManager::new(store).within_bounds(bounds);
+    owner.create(NewKey::named("made")).await.unwrap().record.id
+}
+
+/// A lineage begins to spend credits while a key is added to it: before that is written, or while
+/// the credits are.
+pub(crate) async fn a_key_made_meanwhile_spends_with_its_lineage(
+    store: impl KeyRepository + Clone,
+) {
+    let admin = KeyManager::new(store.clone());
+    for by_key in [true, false] {
+        for credits_come_first in [true, false] {
+            let first = if by_key {
+                admin.create(key(&["a"], 9)).await.unwrap().record
+            } else {
+                let template = NewKey::default();
+                let bounds = OwnerBounds::new(OWNER, scopes(&["*"])).with_template(template);
+                let owner = admin.within_bounds(bounds);
+                owner.create(NewKey::named("first")).await.unwrap().record
+            };
+            if credits_come_first {
+                let raced = Raced::new(store.clone(), begin(admin.clone(), first.id));
+                create_in(raced, &first, by_key).await;
+            } else {
+                let (other, own) = (store.clone(), first.clone());
+                let meanwhile = async move {
+                    create_in(other, &own, by_key).await;
+                };
+                begin(KeyManager::new(Raced::new(store.clone(), meanwhile)), first.id).await;
+            }
+            let query = ListQuery::new(2).with_owner(OWNER);
+            let keys = store.list(&query).await.unwrap().items;
+            for key in &keys {
+                let place = format!("by key: {by_key}, credits first: {credits_come_first}");
+                assert_eq!(key.lineage(), first.lineage(), "{place}");
+                assert!(key.details.credits.is_some(), "{place}");
+            }
+            assert_eq!(admin.balance(keys[0].id).await.unwrap().unwrap().remaining, 7);
+            // The next round begins anew.
+            for key in &keys {
+                admin.delete(key.id).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Of two templates, as during a deployment, one gives credits.
+pub(crate) async fn a_lineage_begins_to_spend_as_a_whole(store: impl KeyRepository + Clone) {
+    let bounds = |credits| {
+        let template = NewKey { credits, ..NewKey::default() };
+        OwnerBounds::new(OWNER, scopes(&["*"])).with_template(template)
+    };
+    let credits = Some(NewCredits { remaining: 7, refill: None });
+    let create = async |store: Raced<_>, credits| {
+        let owner = KeyManager::new(store).within_bounds(bounds(credits));
+        owner.create(NewKey::named("made")).await.unwrap().record
+    };
+    let quiet = || Raced::new(store.clone(), async {});
+    let first = create(quiet(), None).await;
+    assert_eq!(first.details.credits, None);
+    let other = quiet();
+    let owner = KeyManager::new(other).within_bounds(bounds(credits));
+    let meanwhile = async move { drop(owner.create(NewKey::named("spending")).await.unwrap()) };
+    create(Raced::new(store.clone(), meanwhile), None).await;
+    create(quiet(), None).await;
+    let keys = store.list(&ListQuery::new(10)).await.unwrap().items;
+    assert_eq!(keys.len(), 4);
+    assert!(keys.iter().all(|key| key.details.credits == Some(0)), "{keys:?}");
+}
