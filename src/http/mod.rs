@@ -114,7 +114,9 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// sent: again, it is 409 and names the key, which can be rotated by whoever lost the answer. So
 /// does a rotation: again, it is 409 and names the new key as `rotated_to`. Adding and subtracting
 /// credits with one happens once, and the answer is repeated. The same `Idempotency-Key` with
-/// another amount or on another of these routes of the same line of keys is 409 `request_id_reused`.
+/// another amount, for a new key that is to be another (but for its times), or on another of these
+/// routes of the same line of keys is 409 `request_id_reused`. Each is kept for 30 days at least,
+/// also when the key is gone.
 /// On other routes, which do no harm when they are repeated, it is passed over. A store that cannot
 /// keep them is 501, and nothing was done.
 ///

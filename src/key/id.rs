@@ -92,6 +92,12 @@ impl KeyId {
         Self::derived(b"tower-api-key lineage\0", owner.as_str())
     }
 
+    /// What creations of keys are kept under that were requested with an id, in place of a lineage:
+    /// a repetition does not know the lineage of the key that there is. Version 8.
+    pub(crate) fn of_creations() -> Self {
+        Self::derived(b"tower-api-key creations", "")
+    }
+
     /// Whether this may be the [lineage of an owner](Self::lineage_of), whose balance stays when no
     /// key is left: the owner's next key spends what the last one left. By the version alone, as the
     /// statements and scripts that purge balances tell it.
@@ -240,5 +246,6 @@ mod tests {
         // Written down: limits in Redis and rows of usage are kept under it.
         assert_eq!(id.to_string(), "dbb42457-8ef1-8561-9c45-821a358234d9");
         assert_ne!(id, KeyId::from_name("admin_api_key"));
+        assert_eq!(KeyId::of_creations().to_string(), "cd1137f6-78e6-80e9-8038-72a207b44bde");
     }
 }

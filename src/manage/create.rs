@@ -85,8 +85,12 @@ impl KeyManager {
     /// Creates a key. Once this returned, the key is stored.
     ///
     /// With a [`request_id`](NewKey::request_id), doing it again makes no second key: it is
-    /// [`AlreadyCreated`](ManageError::AlreadyCreated). Whoever lost the first answer, and the
-    /// secret with it, rotates that key.
+    /// [`AlreadyCreated`](ManageError::AlreadyCreated), also where the key is gone since. Whoever
+    /// lost the first answer, and the secret with it, rotates that key. The same id for a key that
+    /// is to be another, but for `not_before` and `expires_at`, or for another act on the key's
+    /// [lineage](KeyRecord::lineage) is [`RequestIdReused`](ManageError::RequestIdReused). For how
+    /// long ids are kept, see [`top_up`](Self::top_up); a repository that does not keep them knows
+    /// the id as long as it has the key's row.
     pub async fn create(&self, new: NewKey) -> Result<IssuedKey, ManageError> {
         self.count_act()?;
         let secret = self.format.generate()?;
@@ -95,6 +99,7 @@ impl KeyManager {
             let now = self.clock.now();
             let mut record = self.record(new.clone(), digest, KeyId::generate(now)?)?;
             record.start = self.format.start(secret.expose()).into();
+            let request = self.creation(KeyId::of_creations(), &record, &new).await?;
             validate::end_is_ahead(&record, now)?;
             let mut changes = Changes { owner_bound: self.owner_bound(now), ..Changes::default() };
             let balance = if let Some(authority) = self.authority(now).await? {
@@ -108,13 +113,20 @@ impl KeyManager {
                 changes.balances.extend(balance.clone().map(first));
                 balance
             };
+            if request.is_some() {
+                changes.requests.extend(self.creation(record.lineage(), &record, &new).await?);
+            }
+            changes.requests.extend(request);
             changes.events.push(self.event(now, KeyAction::Created, Some(&record))?);
             changes.inserts.push(record.clone());
             match (self.apply(&changes).await, record.details.request) {
                 (Err(ManageError::Store(error)), Some(request))
                     if error.kind() == StoreErrorKind::Duplicate =>
                 {
-                    return Err(self.already_created(request).await?);
+                    self.creation(KeyId::of_creations(), &record, &new).await?;
+                    let query = ListQuery { request: Some(request), ..ListQuery::new(1) };
+                    let page = self.repository.list(&query).await?;
+                    return Err(self.already_created(page.items.into_iter().next()));
                 }
                 (Err(error), _) => return Err(error),
                 (Ok(Update::Done), _) => {
@@ -236,11 +248,10 @@ impl KeyManager {
         Ok(Some(Balance::new(remaining, refill, now)))
     }
 
-    async fn already_created(&self, request: KeyDigest) -> Result<ManageError, ManageError> {
-        let query = ListQuery { request: Some(request), ..ListQuery::new(1) };
-        let page = self.repository.list(&query).await?;
-        let key = page.items.first().filter(|record| self.access.sees(record));
-        Ok(ManageError::AlreadyCreated { key: key.map(|record| record.id) })
+    /// The error of a repeated request that has created this key.
+    pub(super) fn already_created(&self, key: Option<Arc<KeyRecord>>) -> ManageError {
+        let key = key.filter(|key| !key.is_deleted() && self.access.sees(key));
+        ManageError::AlreadyCreated { key: key.map(|key| key.id) }
     }
 }
 

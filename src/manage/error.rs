@@ -38,7 +38,7 @@ pub enum ManageError {
         remaining: u64,
     },
     /// A request with this id has done something else to this line of keys: for another key, of
-    /// another kind or with another amount.
+    /// another kind or with another amount; or it has created a key that was to be another.
     RequestIdReused,
     /// The scopes are more than this handle may grant.
     BeyondCeiling,

@@ -1,13 +1,21 @@
 //! What a request with an id does once, however often it is sent.
 
 use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
 
-use super::{KeyManager, create::request_digest, error::ManageError};
+use super::{
+    KeyManager,
+    create::{NewKey, request_digest},
+    error::ManageError,
+};
 use crate::{
-    error::StoreError,
-    key::{KeyId, KeyRecord, validate},
+    error::{StoreError, StoreErrorKind},
+    key::{KeyDigest, KeyId, KeyRecord, validate},
     store::RequestRecord,
 };
+
+/// The act of a creation.
+const CREATE: &str = "create";
 
 /// What a request asks for, as far as a repetition must ask for the same.
 #[derive(Clone, Copy)]
@@ -51,6 +59,49 @@ impl KeyManager {
         let result = serde_json::from_str(&found.result).map_err(StoreError::corrupt)?;
         Ok(Some(result))
     }
+}
+
+impl KeyManager {
+    /// The record that a creation with a request id is to leave in this line. It is an error if one
+    /// is there, and nothing where the request has no id or the repository keeps no requests.
+    pub(super) async fn creation(
+        &self,
+        line: KeyId,
+        record: &KeyRecord,
+        new: &NewKey,
+    ) -> Result<Option<RequestRecord>, ManageError> {
+        let Some(request) = record.details.request else { return Ok(None) };
+        let mut creation = RequestRecord::new(line, request, CREATE, record.id);
+        creation.actor.clone_from(&self.access.actor);
+        creation.result = asked(new).into();
+        match self.repository.request(line, &request).await {
+            Ok(None) => Ok(Some(creation)),
+            Ok(Some(found)) if (&found.act, &found.result) == (&creation.act, &creation.result) => {
+                Err(self.already_created(self.repository.get(found.key).await?))
+            }
+            Ok(Some(_)) => Err(ManageError::RequestIdReused),
+            Err(error) if error.kind() == StoreErrorKind::Unsupported => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What a creation asks for, as far as a repetition must ask for the same: all but the times, which
+/// a client may count from the moment of each request.
+///
+/// A field that is not set leaves no trace, so that a later version can add one.
+fn asked(new: &NewKey) -> String {
+    let NewKey { name, description, owner, scopes, tier, limits, credits, metadata, .. } = new;
+    let networks: Vec<_> = new.allowed_addresses.iter().map(ToString::to_string).collect();
+    let credits = credits.map(|credits| (credits.remaining, credits.refill));
+    let mut asked = serde_json::json!({
+        "name": name, "description": description, "owner": owner, "scopes": scopes, "tier": tier,
+        "limits": limits, "credits": credits, "metadata": metadata, "networks": networks,
+    });
+    if let Some(asked) = asked.as_object_mut() {
+        asked.retain(|_, value| !value.is_null());
+    }
+    KeyDigest::from_bytes(Sha256::digest(asked.to_string()).into()).to_hex()
 }
 
 /// The record, with what came of the request.

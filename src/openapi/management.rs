@@ -147,7 +147,7 @@ fn create(caller: Caller) -> OperationBuilder {
         .response("201", responses::issued("The new API key. It is shown this once."))
         .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
         .response("403", problem(&[errors::CEILING]))
-        .response("409", problem(&[errors::CREATED]))
+        .response("409", problem(&[errors::CREATED, errors::REUSED]))
         .response("413", problem(&[errors::TOO_LARGE]))
         .response("415", problem(&[errors::NOT_JSON]))
         .response("422", problem(&[errors::BAD_FIELD]))

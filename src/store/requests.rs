@@ -16,13 +16,14 @@ pub(crate) const KEPT: Duration = Duration::from_hours(30 * 24);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestRecord {
-    /// The line of keys, by its first key.
+    /// The line of keys, by its first key. A creation is kept a second time, under an id that is no
+    /// key's and the same for all creations.
     pub line: KeyId,
     /// What the caller's id of the request hashes to. Unique in its line.
     pub request: KeyDigest,
     /// When it was written, by the [clock](super::Balances::now) of the repository, which sets it.
     pub at: Timestamp,
-    /// What was done, such as `top_up`.
+    /// What was done: `create`, `rotate`, `top_up`, `deduct` or `deduct_or_less`.
     pub act: Text,
     /// The key that it was done to.
     pub key: KeyId,

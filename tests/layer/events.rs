@@ -142,7 +142,7 @@ async fn what_changes_nothing_is_not_told() {
     assert_eq!(manager.purge(NOW).await.unwrap(), 0);
     manager.import(&[]).await.unwrap();
 
-    let twice = NewKey { request_id: Some("r".into()), ..NewKey::named("n") };
+    let twice = NewKey { request_id: Some("r".into()), ..NewKey::named("same") };
     assert!(why(manager.create(twice).await).starts_with("already created"));
     assert_eq!(why(manager.create(NewKey::named("")).await), "invalid name");
     assert_eq!(

@@ -101,6 +101,7 @@ pub(crate) fn why<T: std::fmt::Debug>(result: Result<T, ManageError>) -> String 
         ManageError::RevisionMismatch => "revision mismatch".into(),
         ManageError::AlreadyCreated { key } => format!("already created {key:?}"),
         ManageError::AlreadyRotated { to } => format!("already rotated to {to}"),
+        ManageError::RequestIdReused => "request id reused".into(),
         ManageError::Ended(status) => format!("ended {status}"),
         ManageError::BeyondCeiling => "beyond ceiling".into(),
         ManageError::TooManyKeys => "too many keys".into(),

@@ -1,8 +1,11 @@
 //! Request ids: a repeated request creates no second key.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -16,7 +19,7 @@ use tower_api_key::{
 
 use crate::{
     managed::{Managed, why},
-    support::at,
+    support::{at, clock},
 };
 
 fn requested(id: &str) -> NewKey {
@@ -69,15 +72,17 @@ async fn each_owner_has_names_of_their_own() {
     assert_eq!(managed.rows().await.len(), 7);
     // The name is the handle's, whoever the key is for.
     let theirs = NewKey { owner: Some("a".into()), ..requested("for-a") };
-    let theirs = manager.create(theirs).await.unwrap().record.id;
-    assert_eq!(why(manager.create(requested("for-a")).await), already(theirs));
+    let id = manager.create(theirs.clone()).await.unwrap().record.id;
+    assert_eq!(why(manager.create(theirs).await), already(id));
+    assert_eq!(why(manager.create(requested("for-a")).await), "request id reused");
     assert!(manager.for_owner("a").create(requested("for-a")).await.is_ok());
 }
 
 #[tokio::test]
-async fn the_name_stays_taken_until_the_key_is_purged() {
-    let managed = Managed::new();
+async fn the_name_stays_taken_for_thirty_days_and_as_long_as_there_is_the_key() {
+    let (managed, store_clock) = (Managed::new(), clock());
     let manager = &managed.manager;
+    drop(managed.store.clone().with_clock(store_clock.clone()));
     let id = manager.create(requested("r")).await.unwrap().record.id;
     manager.revoke(id, None).await.unwrap();
     assert_eq!(why(manager.create(requested("r")).await), already(id));
@@ -85,6 +90,17 @@ async fn the_name_stays_taken_until_the_key_is_purged() {
     assert_eq!(why(manager.create(requested("r")).await), "already created None");
     managed.set(at(1));
     assert_eq!(manager.purge(at(1)).await.unwrap(), 1);
+    let another = NewKey { name: "another".into(), ..requested("r") };
+    assert_eq!(why(manager.create(another).await), "request id reused");
+    let purge_after = async |days: u64| {
+        store_clock.advance(Duration::from_hours(days * 24));
+        manager.purge(tower_api_key::Clock::now(&store_clock)).await.unwrap()
+    };
+    for days in [0, 30] {
+        assert_eq!(purge_after(days).await, 0);
+        assert_eq!(why(manager.create(requested("r")).await), "already created None");
+    }
+    assert_eq!(purge_after(1).await, 0);
     let again = manager.create(requested("r")).await.unwrap();
     assert_ne!(again.record.id, id);
     assert_eq!(why(manager.create(requested("r")).await), already(again.record.id));

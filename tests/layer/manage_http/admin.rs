@@ -140,7 +140,9 @@ async fn of_64_creations_with_one_idempotency_key_one_makes_a_key() {
         let app = api.app.clone();
         tokio::spawn(async move {
             let headers = [("x-admin-key", ADMIN_KEY), ("idempotency-key", "request-1")];
-            let body = json!({ "name": format!("try {n}") }).to_string();
+            // Counted from when it is sent.
+            let end = format!("{}-01-01T00:00:00Z", 2100 + n);
+            let body = json!({ "name": "one", "expires_at": end }).to_string();
             send(&app, "POST", "/admin/api-keys", &headers, &body).await
         })
     });
@@ -168,7 +170,17 @@ async fn an_idempotency_key_outlives_the_key() {
     };
     let created = create("r").await.json(201);
     create("s").await.json(201);
-    api.admin("DELETE", &format!("/{}", created["id"].as_str().unwrap()), "").await;
+    let id = created["id"].as_str().unwrap();
+    // For something else: another key, or another act on this one.
+    let headers = [("idempotency-key", "r")];
+    for (path, body) in [(String::new(), r#"{"name":"another"}"#), (format!("/{id}/rotate"), "")] {
+        let other = api.admin_with("POST", &path, &headers, body).await;
+        other.problem(409, "request_id_reused");
+    }
+    api.admin("DELETE", &format!("/{id}"), "").await;
+    assert_eq!(create("r").await.problem(409, "already_created")["key"], Value::Null);
+    let later = "2100-01-01T00:00:00Z".parse().unwrap();
+    assert_eq!(api.keys.purge(later).await.unwrap(), 1);
     assert_eq!(create("r").await.problem(409, "already_created")["key"], Value::Null);
 
     let before = api.everything().await;

@@ -123,6 +123,7 @@ macro_rules! conformance {
                 races: nothing_keeps_more_than_the_narrowed_key
                 races: a_key_made_meanwhile_spends_with_its_lineage
                 races: a_lineage_begins_to_spend_as_a_whole
+                races: a_creation_is_remembered
                 filters: ends_and_last_uses_are_compared
                 filters: lists_are_what_was_asked_for
                 filters: a_nul_is_found_nowhere

@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use tower_api_key::{
     Clock, CreditsPatch, Grace, KeyDigest, KeyId, KeyManager, KeyPatch, KeyRecord, ManageError,
-    NewCredits, NewKey, OwnerBounds, OwnerId, Scopes, SystemClock, Timestamp, async_trait,
+    NewCredits, NewKey, OwnerBounds, OwnerId, Scopes, SystemClock, Timestamp, TopUp, async_trait,
     store::{
         Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Page, RequestRecord,
         StoreError, Update,
@@ -257,4 +257,58 @@ pub(crate) async fn a_lineage_begins_to_spend_as_a_whole(store: impl KeyReposito
     let keys = store.list(&ListQuery::new(10)).await.unwrap().items;
     assert_eq!(keys.len(), 4);
     assert!(keys.iter().all(|key| key.details.credits == Some(0)), "{keys:?}");
+}
+
+/// The id of a creation is known, whatever becomes of the key.
+pub(crate) async fn a_creation_is_remembered(store: impl KeyRepository + Clone) {
+    let admin = KeyManager::new(store.clone()).for_owner(OWNER);
+    let new = |id: &str| NewKey {
+        request_id: Some(id.to_owned()),
+        credits: Some(NewCredits { remaining: 7, refill: None }),
+        ..key(&["a"], 9)
+    };
+    let own = admin.create(new("r")).await.unwrap().record;
+    let already = async |id, expected| {
+        let again = admin.create(new(id)).await;
+        let Err(ManageError::AlreadyCreated { key }) = again else { panic!("{again:?}") };
+        assert_eq!(key, expected);
+    };
+    // Times are counted from when it is sent.
+    already("r", Some(own.id)).await;
+    // Something else with the same id.
+    for other in [
+        NewKey { name: "another".to_owned(), ..new("r") },
+        NewKey { scopes: Scopes::default(), ..new("r") },
+        NewKey { credits: None, ..new("r") },
+        NewKey { allowed_addresses: vec!["10.0.0.0/8".parse().unwrap()], ..new("r") },
+    ] {
+        let refused = admin.create(other).await;
+        assert!(matches!(refused, Err(ManageError::RequestIdReused)), "{refused:?}");
+    }
+    let reused = admin.top_up(own.id, TopUp::new(1).with_request_id("r")).await;
+    assert!(matches!(reused, Err(ManageError::RequestIdReused)), "{reused:?}");
+    let rotation = tower_api_key::RotateKey::new(Grace::NONE).with_request_id("r");
+    let reused = admin.rotate(own.id, rotation).await;
+    assert!(matches!(reused, Err(ManageError::RequestIdReused)), "{reused:?}");
+    // And the other way round, in the lineage that the new key joins.
+    admin.top_up(own.id, TopUp::new(1).with_request_id("paid")).await.unwrap();
+    let owner = with(store.clone(), &own);
+    let made = NewKey { request_id: Some("paid".to_owned()), ..NewKey::named("made") };
+    let reused = owner.create(made).await;
+    assert!(matches!(reused, Err(ManageError::RequestIdReused)), "{reused:?}");
+    let made = NewKey { request_id: Some("made".to_owned()), ..NewKey::named("made") };
+    let id = owner.create(made.clone()).await.unwrap().record.id;
+    let again = owner.create(made).await;
+    let Err(ManageError::AlreadyCreated { key }) = again else { panic!("{again:?}") };
+    assert_eq!(key, Some(id));
+
+    admin.revoke(own.id, None).await.unwrap();
+    already("r", Some(own.id)).await;
+    admin.delete(own.id).await.unwrap();
+    already("r", None).await;
+    assert_eq!(KeyManager::new(store.clone()).purge(in_hours(24)).await.unwrap(), 1);
+    assert!(store.get(own.id).await.unwrap().is_none());
+    already("r", None).await;
+    // Nothing of a creation that was refused is left.
+    admin.create(new("s")).await.unwrap();
 }
