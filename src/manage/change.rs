@@ -67,6 +67,11 @@ impl KeyManager {
             return Err(StoreError::new(StoreErrorKind::Unsupported).into());
         }
         let update = self.repository.apply(changes).await?;
+        self.applied(update, changes)
+    }
+
+    /// What became of changes.
+    pub(super) fn applied(&self, update: Update, changes: &Changes) -> Result<Update, ManageError> {
         match (update, &self.hook) {
             (Update::Done, Some(hook)) => changes.events.iter().for_each(|event| hook(event)),
             (Update::TooManyKeys, _) => return Err(ManageError::TooManyKeys),

@@ -5,10 +5,7 @@ use std::{fmt, sync::Arc};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::{
-    KeyManager, access::Whose, bounds::Authority, credits::has_ended_for_good, error::ManageError,
-    once::spends, update::done,
-};
+use super::{KeyManager, access::Whose, error::ManageError};
 use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
@@ -16,7 +13,7 @@ use crate::{
         Balance, Details, InvalidField, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Limits,
         Metadata, NewCredits, OwnerId, Scopes, SecretKey, validate,
     },
-    store::{BalanceUpdate, Changes, KeyUpdate, ListQuery, Update},
+    store::{BalanceUpdate, Changes, ListQuery, Update},
 };
 
 /// What a new key is to be.
@@ -119,7 +116,7 @@ impl KeyManager {
             changes.requests.extend(request);
             changes.events.push(self.event(now, KeyAction::Created, Some(&record))?);
             changes.inserts.push(record.clone());
-            match (self.apply(&changes).await, record.details.request) {
+            match (self.apply_joined(&record, &changes).await, record.details.request) {
                 (Err(ManageError::Store(error)), Some(request))
                     if error.kind() == StoreErrorKind::Duplicate =>
                 {
@@ -136,67 +133,6 @@ impl KeyManager {
                 (Ok(_), _) => {}
             }
         }
-    }
-
-    /// Has a key that an owner makes spend the balance of its lineage, if its keys spend one, and
-    /// returns that balance. It is written only while a key of the lineage is as it was read: a
-    /// change of the credits of all, which writes that key as well, either comes first and is seen,
-    /// or finds the new key.
-    async fn join_lineage(
-        &self,
-        record: &mut KeyRecord,
-        authority: &Authority<'_>,
-        now: Timestamp,
-        changes: &mut Changes,
-    ) -> Result<Option<Balance>, ManageError> {
-        if authority.key().is_some() {
-            authority.hold(changes);
-            return self.balance_of_lineage(record, None, now, &[], changes).await;
-        }
-        let siblings = self.keys_of_lineage(record.lineage()).await?.into_iter();
-        let siblings: Vec<_> = siblings.filter(|key| !has_ended_for_good(key, now)).collect();
-        record.details.credits = siblings.iter().filter_map(|key| key.details.credits).max();
-        let credits = authority.template().and_then(|template| template.credits);
-        let balance = self.balance_of_lineage(record, credits, now, &siblings, changes).await?;
-        if let Some(sibling) = siblings.first() {
-            changes.rely_on(sibling);
-        }
-        Ok(balance)
-    }
-
-    /// The balance that a new key spends. It begins with the credits of a template, if it has not
-    /// yet, and all keys of the lineage begin to spend with it.
-    async fn balance_of_lineage(
-        &self,
-        record: &mut KeyRecord,
-        credits: Option<NewCredits>,
-        now: Timestamp,
-        siblings: &[Arc<KeyRecord>],
-        changes: &mut Changes,
-    ) -> Result<Option<Balance>, ManageError> {
-        if credits.is_none() && record.details.credits.is_none() {
-            return Ok(None);
-        }
-        credits.as_ref().map_or(Ok(()), validate::credits)?;
-        let line = record.lineage();
-        let found = self.repository.balances(&[line]).await?;
-        if let Some(balance) = found.of(line) {
-            if credits.is_some() {
-                record.details.credits = Some(balance.epoch);
-            }
-            return Ok(Some(balance.at(found.now)));
-        }
-        let Some(NewCredits { remaining, refill }) = credits else { return Ok(None) };
-        record.details.credits = Some(0);
-        for sibling in siblings.iter().filter(|sibling| !spends(sibling)) {
-            let mut new = KeyRecord::clone(sibling);
-            new.details.credits = Some(0);
-            changes.events.push(self.event(now, done(sibling, &new), Some(sibling))?);
-            changes.updates.push(KeyUpdate::revised(sibling, new, now));
-        }
-        let balance = Balance::new(remaining, refill, found.now);
-        changes.balances.push(BalanceUpdate::first(line, balance.clone()));
-        Ok(Some(balance))
     }
 
     /// The record of a new key that may be made like this.

@@ -10,6 +10,7 @@ mod descendants;
 mod end;
 mod error;
 mod import;
+mod lineage;
 mod once;
 mod restore;
 mod rotate;

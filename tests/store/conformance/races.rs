@@ -10,8 +10,8 @@ use tower_api_key::{
     Clock, CreditsPatch, Grace, KeyDigest, KeyId, KeyManager, KeyPatch, KeyRecord, ManageError,
     NewCredits, NewKey, OwnerBounds, OwnerId, Scopes, SystemClock, Timestamp, TopUp, async_trait,
     store::{
-        Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Page, RequestRecord,
-        StoreError, Update,
+        Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Page, Plan, RequestRecord,
+        Selection, StoreError, Update,
     },
 };
 
@@ -45,6 +45,14 @@ impl<S: KeyRepository> KeyRepository for Raced<S> {
             meanwhile.await;
         }
         self.store.apply(changes).await
+    }
+
+    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        self.store.apply_to(selection, plan).await
     }
 
     fn bounds_owners(&self) -> bool {
@@ -235,28 +243,42 @@ pub(crate) async fn a_key_made_meanwhile_spends_with_its_lineage(
     }
 }
 
-/// Of two templates, as during a deployment, one gives credits.
+/// Of two templates, as during a deployment, one gives credits; or an administrator does.
 pub(crate) async fn a_lineage_begins_to_spend_as_a_whole(store: impl KeyRepository + Clone) {
-    let bounds = |credits| {
+    async fn create(store: impl KeyRepository, owner: &str, credits: Option<NewCredits>) -> KeyId {
         let template = NewKey { credits, ..NewKey::default() };
-        OwnerBounds::new(OWNER, scopes(&["*"])).with_template(template)
-    };
+        let bounds = OwnerBounds::new(owner, scopes(&["*"])).with_template(template);
+        let owner = KeyManager::new(store).within_bounds(bounds);
+        owner.create(NewKey::named("made")).await.unwrap().record.id
+    }
     let credits = Some(NewCredits { remaining: 7, refill: None });
-    let create = async |store: Raced<_>, credits| {
-        let owner = KeyManager::new(store).within_bounds(bounds(credits));
-        owner.create(NewKey::named("made")).await.unwrap().record
-    };
-    let quiet = || Raced::new(store.clone(), async {});
-    let first = create(quiet(), None).await;
-    assert_eq!(first.details.credits, None);
-    let other = quiet();
-    let owner = KeyManager::new(other).within_bounds(bounds(credits));
-    let meanwhile = async move { drop(owner.create(NewKey::named("spending")).await.unwrap()) };
-    create(Raced::new(store.clone(), meanwhile), None).await;
-    create(quiet(), None).await;
-    let keys = store.list(&ListQuery::new(10)).await.unwrap().items;
-    assert_eq!(keys.len(), 4);
-    assert!(keys.iter().all(|key| key.details.credits == Some(0)), "{keys:?}");
+    for (number, (has_first, first, second, by_admin)) in [
+        (true, None, credits, false),
+        (true, credits, None, false),
+        (true, None, None, true),
+        (false, None, credits, false),
+        (false, credits, None, false),
+        (false, None, None, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let owner = format!("owner {number}");
+        if has_first {
+            create(store.clone(), &owner, None).await;
+        }
+        let (other, whose) = (store.clone(), owner.clone());
+        let meanwhile = async move {
+            let id = create(other.clone(), &whose, second).await;
+            if by_admin {
+                begin(KeyManager::new(other), id).await;
+            }
+        };
+        create(Raced::new(store.clone(), meanwhile), &owner, first).await;
+        let keys = store.list(&ListQuery::new(10).with_owner(&*owner)).await.unwrap().items;
+        assert_eq!(keys.len(), 2 + usize::from(has_first), "{owner}");
+        assert!(keys.iter().all(|key| key.details.credits == Some(0)), "{owner}: {keys:?}");
+    }
 }
 
 /// The id of a creation is known, whatever becomes of the key.
