@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,6 +20,7 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyId, KeyRecord},
+    runtime::Mutex,
 };
 
 /// What this node holds and knows of the credits of a line. One call of the store is on its way
@@ -101,11 +102,6 @@ impl Account {
         }
     }
 
-    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Spends from what is held. True if it is time to take more.
     #[inline]
     pub(super) fn spend(&self, epoch: u64, cost: u64) -> Option<(Spend, bool)> {
@@ -128,7 +124,7 @@ impl Account {
         cost: u64,
         now: Timestamp,
     ) -> Option<Spend> {
-        let state = self.state();
+        let state = self.state.lock();
         let short = state.short.as_ref()?;
         let holds = short.holds(now)
             && self.epoch.load(Ordering::Acquire) >= epoch
@@ -148,7 +144,7 @@ impl Account {
     /// Puts back what was spent by a request that did not get on. Only where it surely is of the
     /// same epoch.
     pub(super) fn put_back(&self, epoch: u64, cost: u64) {
-        let state = self.state();
+        let state = self.state.lock();
         if self.epoch.load(Ordering::Acquire) == epoch && state.ask.epoch <= epoch {
             self.add(cost);
         }
@@ -161,7 +157,7 @@ impl Account {
 
     /// What is held of a balance of this epoch.
     pub(super) fn held_of(&self, epoch: u64) -> u64 {
-        if self.state().lease == epoch { self.held() } else { 0 }
+        if self.state.lock().lease == epoch { self.held() } else { 0 }
     }
 
     pub(super) fn held(&self) -> u64 {
@@ -182,7 +178,7 @@ impl Account {
         cost: u64,
         now: Timestamp,
     ) -> Result<(Waiter, Option<Flight>), StoreError> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(error) = state.rest(now) {
             return Err(error.clone());
         }
@@ -202,7 +198,7 @@ impl Account {
 
     /// Begins to take more in advance, if nothing is on its way.
     pub(super) fn join_in_advance(self: &Arc<Self>, now: Timestamp) -> Option<Flight> {
-        let mut state = self.state.try_lock().ok()?;
+        let mut state = self.state.try_lock()?;
         if state.flight.is_some() || state.rest(now).is_some() {
             return None;
         }
@@ -219,14 +215,14 @@ impl Account {
 
     /// What callers wait for now, just before the store is asked.
     pub(super) fn ask(&self) -> Ask {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.askers.ask();
         Ask { held: self.held(), ..state.ask }
     }
 
     /// Takes what is held out, to be given back.
     pub(super) fn give(self: &Arc<Self>, now: Timestamp) -> Giving {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Some(flight) = &state.flight {
             return Giving::Busy(flight.subscribe());
         }
@@ -243,7 +239,7 @@ impl Account {
     /// One more round of the background task: what is held ends with its refill. True if the rest
     /// has not been used for a while.
     pub(super) fn round(&self, now: Timestamp) -> bool {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         self.end_with_refill(&mut state, now);
         let held = self.held();
         let (before, rounds) = state.rounds;
@@ -253,7 +249,7 @@ impl Account {
 
     /// Whether nothing is lost when this is forgotten.
     pub(super) fn is_forgettable(&self, now: Timestamp) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         let knows = state.short.as_ref().is_some_and(|short| short.holds(now));
         self.held() == 0 && state.flight.is_none() && !knows && state.rest(now).is_none()
     }
@@ -267,7 +263,7 @@ impl Account {
 
     /// The store has answered.
     pub(super) fn took(&self, ask: &Ask, taken: &Taken, most: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.failure = None;
         state.ask.is_careful = false;
         // Set anew after the store was asked: what it gave is of a balance that is gone.
@@ -300,7 +296,7 @@ impl Account {
 
     /// The store has not.
     pub(super) fn took_not(&self, trouble: Trouble, now: Timestamp) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.failure = Some((now, trouble.error.clone()));
         state.ask.is_careful |= trouble.lost > 0;
         self.land(state, Landed::Took(Err(trouble.error)));
@@ -308,7 +304,7 @@ impl Account {
 
     /// Credits on their way back have arrived, or not.
     pub(super) fn gave(&self, deposit: Deposit, returned: Returned) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match returned {
             Returned::Done { left } => {
                 self.left.store(left, Ordering::Relaxed);
@@ -324,7 +320,7 @@ impl Account {
     /// The task that was to call it is gone.
     pub(super) fn gave_up(&self) {
         let error = StoreError::unavailable("the call of the store was given up");
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.ask.is_careful = true;
         self.land(state, Landed::Took(Err(error)));
     }

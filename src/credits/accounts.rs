@@ -1,12 +1,13 @@
 //! [`Accounts`]: the lines of which this node holds credits, or knows that they have none.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use super::account::Account;
-use crate::{clock::Timestamp, key::KeyId, runtime::DigestHash};
+use crate::{
+    clock::Timestamp,
+    key::KeyId,
+    runtime::{DigestHash, RwLock},
+};
 
 /// Accounts by line. A request reads one of several maps, so that few wait for who adds a line.
 pub(super) struct Accounts([RwLock<Shard>; SHARDS]);
@@ -40,10 +41,9 @@ impl Accounts {
     }
 
     /// Looks at the account of a line, if there is one.
-    // No code that can panic runs under a lock, so a poisoned one still guards sound data.
     #[inline]
     pub(super) fn with<T>(&self, line: KeyId, look: impl FnOnce(&Arc<Account>) -> T) -> Option<T> {
-        let shard = self.shard(line).read().unwrap_or_else(PoisonError::into_inner);
+        let shard = self.shard(line).read();
         shard.get(&line.into()).map(look)
     }
 
@@ -52,7 +52,7 @@ impl Accounts {
         if let Some(account) = self.with(line, Arc::clone) {
             return account;
         }
-        let mut shard = self.shard(line).write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shard(line).write();
         shard.entry(line.into()).or_insert_with(|| Arc::new(Account::new(line))).clone()
     }
 
@@ -60,7 +60,7 @@ impl Accounts {
     pub(super) fn filter(&self, is_wanted: impl Fn(&Account) -> bool) -> Vec<Arc<Account>> {
         let mut found = Vec::new();
         for shard in &self.0 {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let shard = shard.read();
             found.extend(shard.values().filter(|account| is_wanted(account)).cloned());
         }
         found
@@ -70,7 +70,7 @@ impl Accounts {
     pub(super) fn forget(&self, now: Timestamp) -> bool {
         let mut is_empty = true;
         for shard in &self.0 {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let mut shard = shard.write();
             // Whoever has one in hand may be about to put credits into it. Nobody gets one anew
             // while the map is locked.
             shard.retain(|_, account| {
@@ -85,6 +85,6 @@ impl Accounts {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|s| s.read().unwrap_or_else(PoisonError::into_inner).is_empty())
+        self.0.iter().all(|s| s.read().is_empty())
     }
 }

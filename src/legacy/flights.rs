@@ -1,7 +1,7 @@
 //! [`Flights`]: one verification for all who send the same key, and what came of earlier ones.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard},
     time::Duration,
 };
 
@@ -9,7 +9,7 @@ use super::{index::Candidate, shared::Waiter};
 use crate::{
     clock::Timestamp,
     key::{KeyDigest, KeyRecord},
-    runtime::{DigestMap, MapDigest},
+    runtime::{DigestMap, MapDigest, Mutex},
     store::StoreError,
 };
 
@@ -43,9 +43,8 @@ pub(super) enum Verdict {
 }
 
 impl Flights {
-    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading the index: by one for all who wait for it, and one after the other.
 
-use std::{sync::PoisonError, time::Duration};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -39,7 +39,7 @@ impl LegacyHashes {
         now: Timestamp,
     ) -> Result<Waiter<Result<(), StoreError>>, StoreError> {
         let runtime = Handle::try_current().map_err(StoreError::unavailable)?;
-        let mut loading = self.0.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loading = self.0.loading.lock();
         if let Some(running) = loading.running.as_ref().filter(|running| !running.is_done()) {
             return Ok(running.clone());
         }
@@ -63,7 +63,7 @@ impl Inner {
         let now = self.settings.clock.now();
         let loaded = Index::load(&*self.settings.repository, now).await;
         let failed = loaded.as_ref().err().map(|error| (self.settings.clock.now(), error.clone()));
-        self.loading.lock().unwrap_or_else(PoisonError::into_inner).failed = failed;
+        self.loading.lock().failed = failed;
         match loaded {
             Ok(index) => self.keep(index),
             Err(error) => {

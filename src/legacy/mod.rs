@@ -10,7 +10,7 @@ mod shared;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -30,6 +30,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::StoreError,
     key::KeyDigest,
+    runtime::{Mutex, RwLock},
     store::KeyRepository,
 };
 
@@ -235,13 +236,12 @@ impl LegacyHashes {
 }
 
 impl Inner {
-    // No code that can panic runs under the locks, so a poisoned one still guards sound data.
     fn with_index<T>(&self, read: impl FnOnce(Option<&Index>) -> T) -> T {
-        read(self.index.read().unwrap_or_else(PoisonError::into_inner).as_ref())
+        read(self.index.read().as_ref())
     }
 
     fn with_index_mut<T>(&self, change: impl FnOnce(&mut Option<Index>) -> T) -> T {
-        change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.index.write())
     }
 
     fn is_usable(&self, age: Duration) -> bool {

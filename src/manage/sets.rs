@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use super::{KeyManager, access::Whose, change::Done, end::mark_revoked, error::ManageError};
@@ -10,6 +10,7 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{InvalidField, KeyAction, KeyId, KeyRecord, OwnerId, Scopes, validate},
+    runtime::Mutex,
     store::{Changes, KeyUpdate, Plan, Selection, Update},
     text::Text,
 };
@@ -176,7 +177,7 @@ impl KeyManager {
         let plan: Plan = {
             let (work, outcome) = (work.clone(), outcome.clone());
             Arc::new(move |records| {
-                let mut slot = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut slot = outcome.lock();
                 match work.plan(records) {
                     Ok((changes, report)) => {
                         let heard = work.manager.hook.as_ref().map(|_| changes.events.clone());
@@ -192,7 +193,7 @@ impl KeyManager {
         };
         // Each `Stale` means that another change got on, so this cannot go round for ever.
         while self.repository.apply_to(&selection, &plan).await? != Update::Done {}
-        let planned = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let planned = outcome.lock().take();
         let unplanned = || StoreError::corrupt("the store did not ask what to change");
         let (events, report) = planned.ok_or_else(unplanned)??;
         if let Some(hook) = &self.hook {

@@ -1,10 +1,6 @@
 //! One connection for all callers, made anew when it breaks.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult,
@@ -17,6 +13,7 @@ use tokio::{
 
 use super::{role::refuse_replica, script::Script};
 use crate::error::{ConfigError, StoreError, StoreErrorKind};
+use crate::runtime::Mutex;
 
 /// How long a caller waits for all that it takes to answer it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -126,11 +123,11 @@ impl Link {
 
     /// The connection, or a new one.
     async fn live(self: &Arc<Self>) -> RedisResult<Live> {
-        if let Some(live) = &*self.slot() {
+        if let Some(live) = &*self.live.lock() {
             return Ok(live.clone());
         }
         let turn = self.turns.clone().lock_owned().await;
-        if let Some(live) = &*self.slot() {
+        if let Some(live) = &*self.live.lock() {
             return Ok(live.clone());
         }
         // In a task of its own: a caller who goes away must not take along a connection that is
@@ -141,7 +138,7 @@ impl Link {
             let connection = timeout(PATIENCE, link.client.connect()).await;
             let connection = connection.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             let live = Live(connection, Arc::default());
-            *link.slot() = Some(live.clone());
+            *link.live.lock() = Some(live.clone());
             Ok(live)
         });
         connecting.await.map_err(io::Error::other)?
@@ -149,14 +146,10 @@ impl Link {
 
     /// The next caller connects anew. Who is waiting for an answer goes on waiting.
     fn discard(&self, live: &Live) {
-        let mut slot = self.slot();
+        let mut slot = self.live.lock();
         if slot.as_ref().is_some_and(|current| Arc::ptr_eq(&current.1, &live.1)) {
             *slot = None;
         }
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Option<Live>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
     net::IpAddr,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use crate::{
         Balance, Details, EventId, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId,
         KeyRecord, LineUsage, OwnerId, UsageCount, UsageOutcome, UsageQuery,
     },
-    runtime::{DigestMap, MapDigest},
+    runtime::{DigestMap, MapDigest, RwLock},
 };
 
 /// Keys in the process's memory: for tests, and for keys that need not outlive the process.
@@ -77,14 +77,13 @@ impl MemoryStore {
         self
     }
 
-    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
     #[inline]
     fn read(&self) -> RwLockReadGuard<'_, Keys> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Keys> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.write()
     }
 
     #[inline]

@@ -46,13 +46,10 @@ pub type Plan = Arc<dyn Fn(&[Arc<KeyRecord>]) -> Option<Changes> + Send + Sync>;
 /// A plan that also notes which digests lead to keys that it changes, before and after, for caches
 /// to forget.
 pub(super) mod noted {
-    use std::{
-        collections::HashMap,
-        sync::{Arc, Mutex, PoisonError},
-    };
+    use std::{collections::HashMap, sync::Arc};
 
     use super::Plan;
-    use crate::key::KeyDigest;
+    use crate::{key::KeyDigest, runtime::Mutex};
 
     #[derive(Clone, Default)]
     pub(in crate::store) struct Digests(Arc<Mutex<Vec<KeyDigest>>>);
@@ -64,7 +61,7 @@ pub(super) mod noted {
                 let changes = plan(records)?;
                 let before: HashMap<_, _> =
                     records.iter().map(|old| (old.id, old.digest)).collect();
-                let mut noted = digests.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut noted = digests.0.lock();
                 noted.extend(changes.inserts.iter().map(|record| record.digest));
                 for update in &changes.updates {
                     let digest = update.record.digest;
@@ -76,7 +73,7 @@ pub(super) mod noted {
         }
 
         pub(in crate::store) fn take(&self) -> Vec<KeyDigest> {
-            std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+            std::mem::take(&mut self.0.lock())
         }
     }
 }

@@ -1,11 +1,7 @@
 //! [`Upkeep`]: what using a key changes about it, written off the request's path. What could not be
 //! written is made up for when the key is next used.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
@@ -15,6 +11,7 @@ use crate::{
     error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord},
     observe,
+    runtime::Mutex,
 };
 
 /// Writes back what was learned about keys when they were used.
@@ -88,7 +85,7 @@ struct Place {
 
 impl Place {
     fn take(busy: &Arc<Mutex<HashSet<KeyId>>>, key: KeyId) -> Option<Self> {
-        let mut keys = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = busy.lock();
         let is_free = keys.len() < PLACES && keys.insert(key);
         is_free.then(|| Self { busy: busy.clone(), key })
     }
@@ -96,7 +93,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+        self.busy.lock().remove(&self.key);
     }
 }
 

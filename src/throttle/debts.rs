@@ -1,6 +1,7 @@
 //! [`Debts`]: who owes how much, in bounded memory.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::runtime::Mutex;
+use std::sync::MutexGuard;
 
 /// Who owes how much, by a hash of who it is.
 ///
@@ -31,12 +32,11 @@ impl Debts {
         Self { sets: (0..sets).map(|_| Mutex::default()).collect(), ways }
     }
 
-    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
     fn set(&self, who: u64) -> MutexGuard<'_, Vec<Debt>> {
         // Scales the hash to the number of sets, which is no power of two.
         let place = u128::from(who) * self.sets.len() as u128;
         let place = usize::try_from(place >> 64).unwrap_or(0);
-        self.sets[place].lock().unwrap_or_else(PoisonError::into_inner)
+        self.sets[place].lock()
     }
 
     /// When a debt is paid off, if there is one.
@@ -66,7 +66,7 @@ impl Debts {
 
     /// How many are kept, paid off or not.
     pub(super) fn len(&self) -> usize {
-        let len = |set: &Mutex<Vec<Debt>>| set.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let len = |set: &Mutex<Vec<Debt>>| set.lock().len();
         self.sets.iter().map(len).sum()
     }
 }

@@ -1,12 +1,9 @@
 //! [`LastAddresses`]: where keys were last used from.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, net::IpAddr, sync::MutexGuard};
 
 use crate::key::KeyId;
+use crate::runtime::Mutex;
 
 /// The address of the last use of each key that was used since uses were last collected.
 ///
@@ -18,11 +15,10 @@ pub(super) struct LastAddresses([Mutex<HashMap<KeyId, IpAddr>>; SHARDS]);
 const SHARDS: usize = 16;
 
 impl LastAddresses {
-    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
     fn shard(&self, key: KeyId) -> MutexGuard<'_, HashMap<KeyId, IpAddr>> {
         // The last byte of an id is random.
         let [.., last] = *key.as_bytes();
-        self.0[usize::from(last) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+        self.0[usize::from(last) % SHARDS].lock()
     }
 
     pub(super) fn note(&self, key: KeyId, address: IpAddr) {

@@ -1,13 +1,10 @@
 //! [`Inbox`]: what requests leave for the recorder. None of them waits for more than a moment.
 
-use std::{
-    mem,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{mem, net::IpAddr, sync::Arc};
 
 use super::{addresses::LastAddresses, collected::Hours};
 use crate::key::{HourlyUsage, KeyId, KeyRecord};
+use crate::runtime::Mutex;
 
 /// What requests leave for the recorder.
 pub(super) struct Inbox {
@@ -28,18 +25,9 @@ impl Inbox {
         Self { used: Mutex::default(), denied: Mutex::default(), addresses }
     }
 
-    // No code that can panic runs under the locks, so a poisoned one still guards sound data.
-    fn used(&self) -> MutexGuard<'_, Vec<Arc<KeyRecord>>> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn denied(&self) -> MutexGuard<'_, Hours> {
-        self.denied.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Puts a record in whose counter was zero. True where that makes [`MANY`].
     pub(super) fn put(&self, record: Arc<KeyRecord>) -> bool {
-        let mut used = self.used();
+        let mut used = self.used.lock();
         used.push(record);
         used.len() == MANY
     }
@@ -47,7 +35,7 @@ impl Inbox {
     /// Counts a denial, and keeps no more than `most` counts. Returns how many were dropped for
     /// that, and whether there are [`MANY`] now.
     pub(super) fn deny(&self, denial: HourlyUsage, most: usize) -> (usize, bool) {
-        let mut denied = self.denied();
+        let mut denied = self.denied.lock();
         let before = denied.len();
         denied.add(denial);
         let is_many = before < denied.len() && denied.len() == MANY;
@@ -67,13 +55,13 @@ impl Inbox {
 
     pub(super) fn take_used(&self) -> Vec<Arc<KeyRecord>> {
         // As much room as was needed this time, so that requests need not make it.
-        let room = self.used().len();
+        let room = self.used.lock().len();
         let empty = Vec::with_capacity(room);
-        mem::replace(&mut *self.used(), empty)
+        mem::replace(&mut *self.used.lock(), empty)
     }
 
     pub(super) fn take_denied(&self) -> Hours {
-        mem::take(&mut *self.denied())
+        mem::take(&mut *self.denied.lock())
     }
 
     pub(super) fn take_address(&self, key: KeyId) -> Option<IpAddr> {

@@ -3,7 +3,7 @@
 use std::{
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -25,6 +25,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     key::{HourlyUsage, UsageOutcome},
     observe,
+    runtime::Mutex,
     store::{KeyRepository, KeyUse},
 };
 
@@ -82,11 +83,6 @@ impl Writer {
         }
     }
 
-    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
-    fn fresh(&self) -> MutexGuard<'_, Fresh> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn keeps_hours(&self) -> bool {
         self.keeps_hours.load(Ordering::Relaxed)
     }
@@ -133,7 +129,7 @@ impl Writer {
 
     /// Takes over what requests left.
     fn collect(&self) {
-        let mut fresh = self.fresh();
+        let mut fresh = self.fresh.lock();
         let now = self.settings.clock.now();
         // Of the time in which the uses were, the middle says best in which hour most of them were.
         let since = fresh.at.max(now.saturating_sub(self.settings.interval)).min(now);
@@ -185,7 +181,7 @@ impl Writer {
     /// What was written is taken off afterwards: whoever gives this up in the middle loses nothing.
     async fn write(&self, writing: &mut Writing) -> Result<(), StoreError> {
         let collected = &mut writing.collected;
-        collected.absorb(mem::take(&mut self.fresh().collected));
+        collected.absorb(mem::take(&mut self.fresh.lock().collected));
         self.bound(collected);
         loop {
             let batch = collected.some_uses(BATCH);

@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hash, Hasher, RandomState},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::MutexGuard,
     time::Duration,
 };
 
 use crate::{
     key::Limits,
     limit::limiter::{Bucket, Decision, LimitCheck, Standing},
-    runtime::DigestHash,
+    runtime::{DigestHash, Mutex},
 };
 
 /// Enough that threads rarely meet in one.
@@ -92,12 +92,11 @@ impl Buckets {
         Key { words, hash: self.hash.hash_one(words[0] ^ words[1].rotate_left(32)) }
     }
 
-    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
     #[inline]
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
         // The map mixes the hash once more, so that its places do not follow from the shard.
         let place = usize::try_from(key.hash >> 32).unwrap_or(0) % SHARDS;
-        lock(&self.shards[place])
+        self.shards[place].lock()
     }
 
     /// Decides, and says whether there is a new entry.
@@ -119,18 +118,14 @@ impl Buckets {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).paid_at.len()).sum()
+        self.shards.iter().map(|shard| shard.lock().paid_at.len()).sum()
     }
 
     pub(super) fn reclaim(&self, now: u64) {
         for shard in &self.shards {
-            lock(shard).reclaim(now);
+            shard.lock().reclaim(now);
         }
     }
-}
-
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shard {

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     key::{KeyId, OwnerId},
     limit::limiter::{Bucket, Decision, LimitCheck},
-    runtime::DigestHash,
+    runtime::{DigestHash, Mutex},
 };
 
 /// How many buckets may have a lease. Each takes some 300 bytes, and all that are not in use are
@@ -107,12 +107,11 @@ impl Leases {
         }
     }
 
-    /// No code that can panic runs under the lock, so a poisoned one still guards sound data.
     #[inline]
     pub(super) fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         // Of bits that the map does not use.
         let shard = (hash >> 32) as usize % self.shards.len();
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[shard].lock()
     }
 
     /// Decides what can be decided without asking.

@@ -1,7 +1,7 @@
 //! Giving back what is not used, and forgetting who has gone.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use super::{
     leases::{Leases, Shard},
 };
 use crate::observe;
+use crate::runtime::Mutex;
 
 /// A bucket that nobody asked for this long is forgotten.
 const IDLE: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ impl Leases {
         self.is_closed.store(true, Ordering::Relaxed);
         for shard in &self.shards {
             let flights: Vec<_> = {
-                let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                let shard = shard.lock();
                 shard.values().filter_map(|held| held.lease.flight.clone()).collect()
             };
             for mut flight in flights {
@@ -45,7 +46,7 @@ impl Leases {
     ) -> Vec<(String, Ask)> {
         let now = self.now();
         let mut unused = Vec::new();
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = shard.lock();
         shard.retain(|_, held| {
             let lease = &mut held.lease;
             if lease.is_idle(now, nanos(unused_for))

@@ -17,7 +17,7 @@ use std::{
     num::NonZeroU32,
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     task::Poll,
@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use crate::clock::{Clock, Timestamp};
+use crate::runtime::Mutex;
 
 /// A token bucket that holds a second's worth, and the lookups that wait for a token.
 pub(super) struct Budget {
@@ -104,7 +105,7 @@ impl Budget {
     /// them. A bucket that is smaller than that is reserved as a whole.
     pub(super) fn admit(self: &Arc<Self>, lookups: u32) -> Admission {
         let now = self.now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match self.room(&state, lookups, now) {
             // Those who wait come first.
             Room::Free if state.waiting.is_empty() => {
@@ -154,7 +155,7 @@ impl Budget {
     /// the next one waits for; none if only the end of a lookup can bring them.
     fn hand_out(self: &Arc<Self>) -> Option<Duration> {
         let now = self.now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let turns = self.turns(&mut state, now);
         let due = state.waiting.front().and_then(|next| {
             let left = self.nanos_when_empty
@@ -195,7 +196,7 @@ impl Budget {
     /// Ends a reservation, and tells those whose turn it is.
     fn release(self: &Arc<Self>, lookups: u32, spent: u32) {
         let now = self.now();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.reserved -= self.tokens(lookups);
         if spent > 0 {
             let spent = self.tokens(spent) * self.nanos_per_lookup;
@@ -230,11 +231,6 @@ impl Budget {
 
     fn now(&self) -> i64 {
         nanos(self.clock.now())
-    }
-
-    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

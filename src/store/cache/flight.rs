@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::Future,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{Arc, MutexGuard},
     time::Duration,
 };
 
@@ -16,7 +16,11 @@ use super::{
     one_key, outage,
     stats::Counters,
 };
-use crate::{clock::Timestamp, runtime::DigestHash, store::Lookup};
+use crate::{
+    clock::Timestamp,
+    runtime::{DigestHash, Mutex},
+    store::Lookup,
+};
 
 /// The lookups that are on their way.
 pub(super) struct Flights<K, V, E>(Mutex<State<K, V, E>>);
@@ -43,17 +47,12 @@ impl<K, V, E> Default for Flights<K, V, E> {
 }
 
 impl<K, V, E> Flights<K, V, E> {
-    // No code that can panic runs under the lock, so a poisoned one still guards sound data.
     pub(super) fn lock(&self) -> MutexGuard<'_, State<K, V, E>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, State<K, V, E>>> {
-        match self.0.try_lock() {
-            Ok(state) => Some(state),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        self.0.try_lock()
     }
 }
 

@@ -1,14 +1,7 @@
 //! [`Keys`]: the keys in use, and how a file replaces them. Everything here that reads the file
 //! blocks.
 
-use std::{
-    fs,
-    io::Read,
-    mem,
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{fs, io::Read, mem, path::Path, sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -23,7 +16,7 @@ use crate::{
     clock::{Clock, SystemClock},
     key::{KeyDigest, KeyRecord},
     observe,
-    runtime::{DigestMap, MapDigest},
+    runtime::{DigestMap, MapDigest, Mutex, RwLock},
 };
 
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -70,19 +63,18 @@ impl Keys {
 
     #[inline]
     pub(super) fn find(&self, digest: &KeyDigest) -> Option<Arc<KeyRecord>> {
-        // No code that can panic runs under the lock, so a poisoned one still guards sound data.
-        let keys = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.by_digest.read();
         keys.get(&MapDigest::from(digest)).cloned()
     }
 
     pub(super) fn status(&self) -> FileStatus {
-        lock(&self.status).clone()
+        self.status.lock().clone()
     }
 
     /// Looks at the file, and loads it if it was the same at the `last` look, too. Returns what was
     /// seen if it has to be looked at once more.
     pub(super) fn look(&self, last: Option<&Seen>) -> Option<Seen> {
-        let mut judged = lock(&self.judged);
+        let mut judged = self.judged.lock();
         let (seen, bytes) = see(&self.path);
         if seen == *judged {
             return None;
@@ -97,7 +89,7 @@ impl Keys {
 
     /// Loads the file as it is.
     pub(super) fn reload(&self) -> Result<(), FileError> {
-        let mut judged = lock(&self.judged);
+        let mut judged = self.judged.lock();
         let (seen, bytes) = see(&self.path);
         self.judge(&mut judged, seen, &bytes)
     }
@@ -111,17 +103,17 @@ impl Keys {
             Err(fault) => return Err(self.keep(fault)),
         };
         let by_digest = {
-            let old = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
+            let old = self.by_digest.read();
             merge(records, &old)
         };
         let keys = by_digest.len();
         let old = {
-            let mut current = self.by_digest.write().unwrap_or_else(PoisonError::into_inner);
+            let mut current = self.by_digest.write();
             mem::replace(&mut *current, by_digest)
         };
         // Freed when nobody has to wait for it.
         drop(old);
-        *lock(&self.status) = FileStatus { loaded_at: now, keys, error: None };
+        *self.status.lock() = FileStatus { loaded_at: now, keys, error: None };
         observe::file_loaded(&self.path, keys);
         Ok(())
     }
@@ -129,7 +121,7 @@ impl Keys {
     /// Keeps the keys, and says why.
     pub(super) fn keep(&self, fault: Fault) -> FileError {
         let error = FileError { path: self.path.clone(), fault };
-        lock(&self.status).error = Some(error.clone());
+        self.status.lock().error = Some(error.clone());
         observe::file_not_loaded(error.path(), &error);
         error
     }
@@ -179,9 +171,4 @@ fn read(path: &Path) -> Result<Vec<u8>, Fault> {
 
 fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
-}
-
-/// What is behind these locks is replaced as a whole, so it is sound even after a panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
