@@ -18,13 +18,13 @@ use self::{
     accounts::Accounts,
     bank::Bank,
     flight::{Flight, Landed},
-    rounds::Rounds,
 };
 use crate::{
     clock::{Clock, SystemClock},
     error::StoreError,
     key::{KeyId, KeyRecord},
     request::RequestHead,
+    runtime::Background,
     store::KeyRepository,
 };
 
@@ -81,7 +81,7 @@ type Cost = dyn Fn(&RequestHead<'_>) -> u64 + Send + Sync;
 struct Inner {
     bank: Arc<Bank>,
     accounts: Accounts,
-    rounds: Rounds,
+    rounds: Background,
 }
 
 /// What became of an attempt to spend credits.
@@ -115,7 +115,7 @@ impl Credits {
     }
 
     fn with(bank: Bank, cost: Option<Arc<Cost>>) -> Self {
-        let (accounts, rounds) = (Accounts::new(), Rounds::default());
+        let (accounts, rounds) = (Accounts::new(), Background::default());
         Self { inner: Arc::new(Inner { bank: Arc::new(bank), accounts, rounds }), cost }
     }
 

@@ -1,60 +1,30 @@
 //! The background task that gives back what is not used, and what closes a node's credits.
 
-use std::{
-    mem,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
 use super::{Inner, account::Account, flight::Giving};
 use crate::error::StoreError;
 
-/// Whether the background task runs.
-#[derive(Default)]
-pub(super) struct Rounds(AtomicBool);
-
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_secs(2);
-
-/// Says that the task has ended, also when its runtime is shut down.
-struct Running(Weak<Inner>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(inner) = self.0.upgrade() {
-            inner.rounds.0.store(false, Ordering::Release);
-        }
-    }
-}
 
 impl Inner {
     /// Starts the background task, unless it runs.
     pub(super) fn start_rounds(self: &Arc<Self>, runtime: &Handle) {
-        if self.rounds.0.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        // Weak, so that the task ends with the last `Credits`.
-        let mut running = Running(Arc::downgrade(self));
+        let Some(mut running) = self.rounds.begin() else { return };
+        let inner = Arc::downgrade(self);
         runtime.spawn(async move {
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                let Some(inner) = running.0.upgrade() else { return };
+                let Some(inner) = inner.upgrade() else { return };
                 inner.round().await;
                 if !inner.accounts.forget(inner.bank.clock.now()) {
                     continue;
                 }
-                // Somebody may have come in between, and found the task running.
-                inner.rounds.0.store(false, Ordering::Release);
-                if inner.accounts.is_empty() || inner.rounds.0.swap(true, Ordering::AcqRel) {
-                    // Said already.
-                    drop(mem::take(&mut running.0));
-                    return;
-                }
+                let Some(on) = running.unless(|| inner.accounts.is_empty()) else { return };
+                running = on;
             }
         });
     }

@@ -1,9 +1,13 @@
 //! What runs the rest: shared calls, background tasks, locks and maps.
 
+mod background;
 mod digest_map;
 mod locks;
 
+#[cfg(feature = "cache")]
+pub(crate) use self::background::Running;
 pub(crate) use self::{
+    background::Background,
     digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},
 };

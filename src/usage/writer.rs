@@ -3,7 +3,7 @@
 use std::{
     mem,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -25,7 +25,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     key::{HourlyUsage, UsageOutcome},
     observe,
-    runtime::Mutex,
+    runtime::{Background, Mutex},
     store::{KeyRepository, KeyUse},
 };
 
@@ -38,8 +38,7 @@ pub(super) struct Writer {
     fresh: Mutex<Fresh>,
     /// Held while writing, so that writes come one after another.
     writing: Arc<AsyncMutex<Writing>>,
-    /// Whether the background task runs.
-    is_running: AtomicBool,
+    background: Background,
     /// Ends the background task's wait.
     wake: Arc<Notify>,
     /// Not if the repository keeps no counts by hour.
@@ -77,7 +76,7 @@ impl Writer {
             settings,
             fresh: Mutex::new(fresh),
             writing: Arc::default(),
-            is_running: AtomicBool::new(false),
+            background: Background::default(),
             wake: Arc::default(),
             keeps_hours: AtomicBool::new(true),
         }
@@ -96,7 +95,7 @@ impl Writer {
     /// one, uses are written by [`flush`](Self::flush) alone.
     #[inline]
     pub(super) fn ensure_running(self: &Arc<Self>) {
-        if !self.is_running.load(Ordering::Relaxed) {
+        if !self.background.is_running() {
             self.start();
         }
     }
@@ -104,15 +103,14 @@ impl Writer {
     #[cold]
     fn start(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if self.is_running.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let (task, wake, mut wait) = (Task(Arc::downgrade(self)), self.wake.clone(), self.wait());
+        let Some(running) = self.background.begin() else { return };
+        let (writer, wake, mut wait) = (Arc::downgrade(self), self.wake.clone(), self.wait());
         runtime.spawn(async move {
+            let _running = running;
             loop {
                 // Nobody waits for either of the two.
                 let _ = timeout(wait, wake.notified()).await;
-                let Some(writer) = task.0.upgrade() else { return };
+                let Some(writer) = writer.upgrade() else { return };
                 writer.collect();
                 writer.write_aside();
                 wait = writer.wait();
@@ -224,18 +222,6 @@ impl Writer {
         match self.repository.forget_usage(before).await {
             Ok(_) => writing.forgotten_in = Some(hour),
             Err(error) => observe::usage_not_forgotten(&error),
-        }
-    }
-}
-
-/// The background task ends with the last recorder, and may be started again if its runtime ends
-/// before.
-struct Task(Weak<Writer>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        if let Some(writer) = self.0.upgrade() {
-            writer.is_running.store(false, Ordering::Relaxed);
         }
     }
 }

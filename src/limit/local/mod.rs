@@ -2,14 +2,7 @@
 
 mod buckets;
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
@@ -18,6 +11,7 @@ use self::buckets::Buckets;
 use super::limiter::{Decision, LimitCheck, RateLimiter};
 use crate::{
     clock::{Clock, MonotonicClock},
+    runtime::Background,
     store::StoreError,
 };
 
@@ -50,8 +44,8 @@ struct Inner {
     buckets: Buckets,
     clock: Arc<dyn Clock>,
     capacity: usize,
-    /// Whether the task runs that removes what owes nothing.
-    running: AtomicBool,
+    /// Removes what owes nothing.
+    background: Background,
 }
 
 /// About 64 MB when it is full.
@@ -68,7 +62,7 @@ impl LocalLimiter {
 
     fn build(capacity: usize, clock: Arc<dyn Clock>) -> Self {
         let buckets = Buckets::new(capacity);
-        Self(Arc::new(Inner { buckets, clock, capacity, running: AtomicBool::new(false) }))
+        Self(Arc::new(Inner { buckets, clock, capacity, background: Background::default() }))
     }
 
     /// Has room for about so many entries: one for each limit of each line of keys. Set it before
@@ -102,7 +96,7 @@ impl LocalLimiter {
     #[inline]
     pub(crate) fn decide(&self, check: &LimitCheck<'_>) -> Decision {
         let (decision, is_new) = self.0.buckets.check(check, self.0.now());
-        if is_new && !self.0.running.load(Relaxed) {
+        if is_new && !self.0.background.is_running() {
             self.start();
         }
         decision
@@ -113,20 +107,15 @@ impl LocalLimiter {
     #[cold]
     fn start(&self) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if self.0.running.swap(true, Relaxed) {
-            return;
-        }
+        let Some(mut running) = self.0.background.begin() else { return };
         let inner = Arc::downgrade(&self.0);
         runtime.spawn(async move {
             loop {
                 tokio::time::sleep(RECLAIM_INTERVAL).await;
-                let Some(inner) = Weak::upgrade(&inner) else { return };
+                let Some(inner) = inner.upgrade() else { return };
                 inner.reclaim();
-                // Before looking, so that a new entry is seen here, or starts another task.
-                inner.running.store(false, Relaxed);
-                if inner.buckets.len() == 0 || inner.running.swap(true, Relaxed) {
-                    return;
-                }
+                let Some(on) = running.unless(|| inner.buckets.len() == 0) else { return };
+                running = on;
             }
         });
     }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     key::{KeyId, OwnerId},
     limit::limiter::{Bucket, Decision, LimitCheck},
-    runtime::{DigestHash, Mutex},
+    runtime::{Background, DigestHash, Mutex},
 };
 
 /// How many buckets may have a lease. Each takes some 300 bytes, and all that are not in use are
@@ -38,7 +38,7 @@ pub(super) struct Leases {
     by_owner: RandomState,
     pub(super) shards: Box<[Mutex<Shard>]>,
     /// There is a task that looks after them.
-    pub(super) is_swept: AtomicBool,
+    pub(super) sweeping: Background,
     /// Nothing is lent to them any more.
     pub(super) is_closed: AtomicBool,
 }
@@ -82,7 +82,7 @@ impl Leases {
             by_line: DigestHash::default(),
             by_owner: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            is_swept: AtomicBool::new(false),
+            sweeping: Background::default(),
             is_closed: AtomicBool::new(false),
         }
     }

@@ -1,7 +1,7 @@
 //! Giving back what is not used, and forgetting who has gone.
 
 use std::{
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -11,8 +11,7 @@ use super::{
     buckets::{Ask, Buckets, nanos},
     leases::{Leases, Shard},
 };
-use crate::observe;
-use crate::runtime::Mutex;
+use crate::{observe, runtime::Mutex};
 
 /// A bucket that nobody asked for this long is forgotten.
 const IDLE: Duration = Duration::from_secs(10);
@@ -64,15 +63,14 @@ impl Leases {
 
     /// Starts the task that gives back and forgets. It ends with the limiter.
     pub(super) fn sweep(self: &Arc<Self>, runtime: &Handle, buckets: &Buckets) {
-        if self.is_swept.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let (sweeper, buckets) = (Sweeper(Arc::downgrade(self)), buckets.clone());
+        let Some(running) = self.sweeping.begin() else { return };
+        let (leases, buckets) = (Arc::downgrade(self), buckets.clone());
         let unused_for = (self.time / 2).max(SHORTEST);
         runtime.spawn(async move {
+            let _running = running;
             loop {
                 tokio::time::sleep(unused_for).await;
-                let Some(leases) = sweeper.0.upgrade() else { return };
+                let Some(leases) = leases.upgrade() else { return };
                 for shard in &leases.shards {
                     give_back(leases.clear(shard, unused_for, &buckets), &buckets).await;
                 }
@@ -96,15 +94,4 @@ async fn give_back(unused: Vec<(String, Ask)>, buckets: &Buckets) {
         }
     }
     while returns.join_next().await.is_some() {}
-}
-
-/// Whoever asks next starts another, if the task ends with its runtime.
-struct Sweeper(Weak<Leases>);
-
-impl Drop for Sweeper {
-    fn drop(&mut self) {
-        if let Some(leases) = self.0.upgrade() {
-            leases.is_swept.store(false, Ordering::Relaxed);
-        }
-    }
 }

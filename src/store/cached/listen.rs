@@ -1,10 +1,7 @@
 //! Forgetting what other nodes, or other programs, have changed.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -14,6 +11,7 @@ use super::{CachedStore, Inner};
 use crate::{
     error::StoreError,
     observe,
+    runtime::{Background, Mutex, Running},
     store::{
         KeyStore, StoreWatch,
         bus::{Invalidations, Subscription},
@@ -29,7 +27,7 @@ pub(super) struct Listeners(Vec<Listener>);
 
 struct Listener {
     source: Source,
-    is_running: AtomicBool,
+    background: Background,
     task: Mutex<Option<AbortHandle>>,
 }
 
@@ -44,11 +42,8 @@ enum Source {
 impl Listeners {
     pub(super) fn new(invalidations: &[Arc<dyn Invalidations>]) -> Self {
         let buses = invalidations.iter().cloned().map(Source::Bus);
-        let listener = |source| Listener {
-            source,
-            is_running: AtomicBool::new(false),
-            task: Mutex::default(),
-        };
+        let listener =
+            |source| Listener { source, background: Background::default(), task: Mutex::default() };
         Self(buses.chain([Source::Store]).map(listener).collect())
     }
 }
@@ -58,47 +53,44 @@ impl<S: KeyStore> CachedStore<S> {
     /// starts with its first lookup, before which there is nothing to forget; one whose runtime
     /// was shut down starts again with the next.
     pub(super) fn start_listening(&self, runtime: &Handle) {
-        for (index, listener) in self.inner.listeners.0.iter().enumerate() {
-            if !listener.is_running.swap(true, Ordering::Relaxed) {
-                // Weak, so that the task ends with the last clone of the store.
-                let running = Running { cache: Arc::downgrade(&self.inner), index };
-                let task = match listener.source.clone() {
-                    Source::Bus(bus) => runtime.spawn(async move { running.listen(&*bus).await }),
-                    Source::Store => {
-                        // Where there is none, this counts as running for good.
-                        let Some(watch) = self.inner.store.watch() else {
-                            running.never();
-                            continue;
-                        };
-                        runtime.spawn(async move { running.watch(watch).await })
-                    }
-                };
-                *lock(&listener.task) = Some(task.abort_handle());
-            }
+        for listener in &self.inner.listeners.0 {
+            let Some(running) = listener.background.begin() else { continue };
+            let listening =
+                |running| Listening { cache: Arc::downgrade(&self.inner), _running: running };
+            let task = match listener.source.clone() {
+                Source::Bus(bus) => {
+                    let listening = listening(running);
+                    runtime.spawn(async move { listening.listen(&*bus).await })
+                }
+                Source::Store => {
+                    let Some(watch) = self.inner.store.watch() else {
+                        running.for_good();
+                        continue;
+                    };
+                    let listening = listening(running);
+                    runtime.spawn(async move { listening.watch(watch).await })
+                }
+            };
+            *listener.task.lock() = Some(task.abort_handle());
         }
     }
 }
 
-// No code that can panic runs under the lock, so a poisoned one still guards sound data.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(task) = lock(&self.task).take() {
+        if let Some(task) = self.task.lock().take() {
             task.abort();
         }
     }
 }
 
 /// The task of a listener.
-struct Running<S> {
+struct Listening<S> {
     cache: Weak<Inner<S>>,
-    index: usize,
+    _running: Running,
 }
 
-impl<S: KeyStore> Running<S> {
+impl<S: KeyStore> Listening<S> {
     async fn listen(&self, invalidations: &dyn Invalidations) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -123,11 +115,6 @@ impl<S: KeyStore> Running<S> {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-    }
-
-    /// For a store without a watch: not tried again.
-    fn never(mut self) {
-        self.cache = Weak::new();
     }
 
     /// Trusts nothing that was read before another program changed something.
@@ -159,12 +146,11 @@ impl<S: KeyStore> Running<S> {
     }
 }
 
-impl<S> Drop for Running<S> {
+impl<S> Drop for Listening<S> {
     fn drop(&mut self) {
         // The runtime was shut down, or the task has panicked.
         if let Some(cache) = self.cache.upgrade() {
             cache.cache.distrust();
-            cache.listeners.0[self.index].is_running.store(false, Ordering::Relaxed);
         }
     }
 }
