@@ -6,13 +6,13 @@ use crate::facts::{read, root};
 
 #[test]
 fn the_tests_that_the_threat_model_names_exist() {
-    let text = read("docs/threat-model.md");
+    let document = read("docs/threat-model.md");
     let mut file = String::new();
     let (mut named, mut missing) = (0, Vec::new());
     // Between backticks: `path`, `path::test`, or `::test` of the path before.
-    for name in text.split('`').skip(1).step_by(2) {
+    for name in document.split('`').skip(1).step_by(2) {
         let (path, test) = name.split_once("::").unwrap_or((name, ""));
-        if path.ends_with(".rs") {
+        if Path::new(path).extension().is_some_and(|extension| extension == "rs") {
             path.clone_into(&mut file);
         } else if !(path.is_empty() && name.starts_with("::")) {
             continue;
