@@ -8,19 +8,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
-
 use super::{
     Spend,
     ask::{Ask, Askers},
     bank::{Taken, Trouble},
-    flight::{Deposit, Flight, Giving, Landed, Returned, Waiter},
+    call::{Call, Deposit, Ended, Giving, Returned},
 };
 use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyId, KeyRecord},
-    runtime::Mutex,
+    runtime::{Mutex, SharedCall, Waiter},
 };
 
 /// What this node holds and knows of the credits of a line. One call of the store is on its way
@@ -41,7 +39,7 @@ pub(super) struct Account {
 #[derive(Default)]
 struct State {
     /// Who waits for the call of the store that is on its way.
-    flight: Option<watch::Sender<Option<Landed>>>,
+    call: Option<SharedCall<Ended>>,
     ask: Ask,
     askers: Askers,
     /// The epoch of the balance that what is held was taken from.
@@ -169,7 +167,7 @@ impl Account {
         self.held().saturating_add(self.left.load(Ordering::Relaxed))
     }
 
-    /// Waits for the call that is on its way, or begins one, whose flight is then the caller's to
+    /// Waits for the call that is on its way, or begins one, whose call is then the caller's to
     /// make.
     pub(super) fn join(
         self: &Arc<Self>,
@@ -177,7 +175,7 @@ impl Account {
         epoch: u64,
         cost: u64,
         now: Timestamp,
-    ) -> Result<(Waiter, Option<Flight>), StoreError> {
+    ) -> Result<(Waiter<Ended>, Option<Call>), StoreError> {
         let mut state = self.state.lock();
         if let Some(error) = state.rest(now) {
             return Err(error.clone());
@@ -189,27 +187,27 @@ impl Account {
             // The balance was set anew.
             self.held.store(0, Ordering::Release);
         }
-        if let Some(flight) = &state.flight {
-            return Ok((flight.subscribe(), None));
+        if let Some(call) = &state.call {
+            return Ok((call.join(), None));
         }
-        let waiter = self.take_off(&mut state);
-        Ok((waiter, Some(Flight::of(self))))
+        let waiter = self.start(&mut state);
+        Ok((waiter, Some(Call::of(self))))
     }
 
     /// Begins to take more in advance, if nothing is on its way.
-    pub(super) fn join_in_advance(self: &Arc<Self>, now: Timestamp) -> Option<Flight> {
+    pub(super) fn join_in_advance(self: &Arc<Self>, now: Timestamp) -> Option<Call> {
         let mut state = self.state.try_lock()?;
-        if state.flight.is_some() || state.rest(now).is_some() {
+        if state.call.is_some() || state.rest(now).is_some() {
             return None;
         }
-        self.take_off(&mut state);
-        Some(Flight::of(self))
+        self.start(&mut state);
+        Some(Call::of(self))
     }
 
-    fn take_off(&self, state: &mut State) -> Waiter {
+    fn start(&self, state: &mut State) -> Waiter<Ended> {
         self.low.store(0, Ordering::Relaxed);
-        let (sender, waiter) = watch::channel(None);
-        state.flight = Some(sender);
+        let (call, waiter) = SharedCall::new();
+        state.call = Some(call);
         waiter
     }
 
@@ -223,15 +221,15 @@ impl Account {
     /// Takes what is held out, to be given back.
     pub(super) fn give(self: &Arc<Self>, now: Timestamp) -> Giving {
         let mut state = self.state.lock();
-        if let Some(flight) = &state.flight {
-            return Giving::Busy(flight.subscribe());
+        if let Some(call) = &state.call {
+            return Giving::Busy(call.join());
         }
         self.end_with_refill(&mut state, now);
         match self.held.swap(0, Ordering::AcqRel) {
             0 => Giving::Nothing,
             amount => {
-                self.take_off(&mut state);
-                Giving::Off(Flight::of(self), Deposit { amount, epoch: state.lease })
+                self.start(&mut state);
+                Giving::Off(Call::of(self), Deposit { amount, epoch: state.lease })
             }
         }
     }
@@ -251,7 +249,7 @@ impl Account {
     pub(super) fn is_forgettable(&self, now: Timestamp) -> bool {
         let state = self.state.lock();
         let knows = state.short.as_ref().is_some_and(|short| short.holds(now));
-        self.held() == 0 && state.flight.is_none() && !knows && state.rest(now).is_none()
+        self.held() == 0 && state.call.is_none() && !knows && state.rest(now).is_none()
     }
 
     fn end_with_refill(&self, state: &mut State, now: Timestamp) {
@@ -291,7 +289,7 @@ impl Account {
             state.short = None;
             state.askers = Askers::default();
         }
-        self.land(state, Landed::Took(Ok(())));
+        self.finish(state, Ended::Took(Ok(())));
     }
 
     /// The store has not.
@@ -299,7 +297,7 @@ impl Account {
         let mut state = self.state.lock();
         state.failure = Some((now, trouble.error.clone()));
         state.ask.is_careful |= trouble.lost > 0;
-        self.land(state, Landed::Took(Err(trouble.error)));
+        self.finish(state, Ended::Took(Err(trouble.error)));
     }
 
     /// Credits on their way back have arrived, or not.
@@ -314,7 +312,7 @@ impl Account {
             Returned::NotMade if state.ask.epoch <= deposit.epoch => self.add(deposit.amount),
             Returned::NotMade | Returned::Unknown => {}
         }
-        self.land(state, Landed::Gave);
+        self.finish(state, Ended::Gave);
     }
 
     /// The task that was to call it is gone.
@@ -322,17 +320,17 @@ impl Account {
         let error = StoreError::unavailable("the call of the store was given up");
         let mut state = self.state.lock();
         state.ask.is_careful = true;
-        self.land(state, Landed::Took(Err(error)));
+        self.finish(state, Ended::Took(Err(error)));
     }
 
-    fn land(&self, mut state: MutexGuard<'_, State>, landed: Landed) {
+    fn finish(&self, mut state: MutexGuard<'_, State>, ended: Ended) {
         let Ask { epoch, is_careful, .. } = state.ask;
         state.ask = Ask { epoch, is_careful, ..Ask::default() };
         self.low.store(state.low, Ordering::Relaxed);
-        let flight = state.flight.take();
+        let call = state.call.take();
         drop(state);
-        if let Some(flight) = flight {
-            flight.send_replace(Some(landed));
+        if let Some(call) = call {
+            call.answer(ended);
         }
     }
 }

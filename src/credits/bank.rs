@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{
     ask::Ask,
-    flight::{Deposit, Flight, Returned},
+    call::{Call, Deposit, Returned},
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -65,23 +65,23 @@ const BATCH: usize = 100;
 
 impl Bank {
     /// Takes what callers wait for, and says which.
-    pub(super) async fn take(&self, flight: Flight) {
-        let Some(account) = flight.account() else { return };
+    pub(super) async fn take(&self, call: Call) {
+        let Some(account) = call.account() else { return };
         for tries in 0..TRIES {
             // Anew each time, since others have joined.
             let ask = account.ask();
             match self.try_to_take(account.line, &ask).await {
-                Ok(Some(taken)) => return flight.took(&ask, &taken, self.most.get()),
+                Ok(Some(taken)) => return call.took(&ask, &taken, self.most.get()),
                 Ok(None) => let_others_go_first(tries).await,
                 Err(trouble) => {
                     observe::credits_not_taken(account.line, trouble.lost, &trouble.error);
-                    return flight.took_not(trouble, self.clock.now());
+                    return call.took_not(trouble, self.clock.now());
                 }
             }
         }
         let error = StoreError::new(StoreErrorKind::Overloaded);
         observe::credits_not_taken(account.line, 0, &error);
-        flight.took_not(Trouble { error, lost: 0 }, self.clock.now());
+        call.took_not(Trouble { error, lost: 0 }, self.clock.now());
     }
 
     /// None if somebody else has changed the balance meanwhile.
@@ -125,15 +125,12 @@ impl Bank {
 
     /// Gives credits back, of many lines at once. The first error ends it: what was not written
     /// until then is held again.
-    pub(super) async fn give_back(
-        &self,
-        deposits: Vec<(Flight, Deposit)>,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn give_back(&self, deposits: Vec<(Call, Deposit)>) -> Result<(), StoreError> {
         let mut batches = in_batches(deposits, BATCH);
         let (mut result, mut tries) = (Ok(()), 0);
         while let Some(batch) = batches.pop() {
             if result.is_err() {
-                land(batch, &|_| Returned::NotMade);
+                finish(batch, &|_| Returned::NotMade);
                 continue;
             }
             match self.try_to_give_back(batch).await {
@@ -156,23 +153,23 @@ impl Bank {
     /// Those that were not given back, because others were faster.
     async fn try_to_give_back(
         &self,
-        batch: Vec<(Flight, Deposit)>,
-    ) -> Result<Vec<(Flight, Deposit)>, StoreError> {
-        let lines: Vec<_> = batch.iter().filter_map(|(flight, _)| line(flight)).collect();
+        batch: Vec<(Call, Deposit)>,
+    ) -> Result<Vec<(Call, Deposit)>, StoreError> {
+        let lines: Vec<_> = batch.iter().filter_map(|(call, _)| line(call)).collect();
         let found = match self.read(&lines).await {
             Ok(found) => found,
             Err(error) => {
                 report(&batch, 0, &error);
-                land(batch, &|_| Returned::NotMade);
+                finish(batch, &|_| Returned::NotMade);
                 return Err(error);
             }
         };
-        let balance_of = |flight: &Flight| found.of(line(flight)?);
+        let balance_of = |call: &Call| found.of(line(call)?);
         let mut changes = Changes::default();
-        for (flight, deposit) in &batch {
+        for (call, deposit) in &batch {
             // What was taken from a balance that was set anew since is not given back.
-            let old = balance_of(flight).filter(|balance| balance.epoch == deposit.epoch);
-            if let (Some(line), Some(old)) = (line(flight), old) {
+            let old = balance_of(call).filter(|balance| balance.epoch == deposit.epoch);
+            if let (Some(line), Some(old)) = (line(call), old) {
                 let mut balance = old.at(found.now);
                 balance.remaining =
                     balance.remaining.saturating_add(deposit.amount).min(MAX_CREDITS);
@@ -184,21 +181,20 @@ impl Bank {
         match written {
             Ok(Update::Stale | Update::TooManyKeys) => Ok(batch),
             Ok(Update::Done) => {
-                let left = |flight: &Flight| {
-                    let line = line(flight)?;
+                let left = |call: &Call| {
+                    let line = line(call)?;
                     let written = changes.balances.iter().find(|update| update.line == line);
                     let written = written.map(|update| update.balance.remaining);
-                    written.or_else(|| {
-                        balance_of(flight).map(|balance| balance.at(found.now).remaining)
-                    })
+                    written
+                        .or_else(|| balance_of(call).map(|balance| balance.at(found.now).remaining))
                 };
-                land(batch, &|flight| Returned::Done { left: left(flight).unwrap_or_default() });
+                finish(batch, &|call| Returned::Done { left: left(call).unwrap_or_default() });
                 Ok(Vec::new())
             }
             Err(error) => {
                 let lost = batch.iter().map(|(_, deposit)| deposit.amount).sum();
                 report(&batch, lost, &error);
-                land(batch, &|_| Returned::Unknown);
+                finish(batch, &|_| Returned::Unknown);
                 Err(error)
             }
         }
@@ -225,8 +221,8 @@ async fn let_others_go_first(tries: u32) {
     }
 }
 
-fn line(flight: &Flight) -> Option<KeyId> {
-    flight.account().map(|account| account.line)
+fn line(call: &Call) -> Option<KeyId> {
+    call.account().map(|account| account.line)
 }
 
 fn in_batches<T>(mut items: Vec<T>, size: usize) -> Vec<Vec<T>> {
@@ -238,15 +234,15 @@ fn in_batches<T>(mut items: Vec<T>, size: usize) -> Vec<Vec<T>> {
     batches
 }
 
-fn land(batch: Vec<(Flight, Deposit)>, returned: &dyn Fn(&Flight) -> Returned) {
-    for (flight, deposit) in batch {
-        let returned = returned(&flight);
-        flight.gave(deposit, returned);
+fn finish(batch: Vec<(Call, Deposit)>, returned: &dyn Fn(&Call) -> Returned) {
+    for (call, deposit) in batch {
+        let returned = returned(&call);
+        call.gave(deposit, returned);
     }
 }
 
-fn report(batch: &[(Flight, Deposit)], lost: u64, error: &StoreError) {
-    if let Some(line) = batch.first().and_then(|(flight, _)| line(flight)) {
+fn report(batch: &[(Call, Deposit)], lost: u64, error: &StoreError) {
+    if let Some(line) = batch.first().and_then(|(call, _)| line(call)) {
         observe::credits_not_given_back(line, lost, error);
     }
 }

@@ -4,7 +4,7 @@ mod account;
 mod accounts;
 mod ask;
 mod bank;
-mod flight;
+mod call;
 mod rounds;
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,7 @@ use self::{
     account::Account,
     accounts::Accounts,
     bank::Bank,
-    flight::{Flight, Landed},
+    call::{Call, Ended},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -201,16 +201,15 @@ impl Credits {
             let epoch = record.details.credits.unwrap_or_default();
             let account = self.inner.accounts.open(record.lineage());
             let now = self.inner.bank.clock.now();
-            let (mut waiter, flight) = account.join(record, epoch, cost, now)?;
-            if let Some(flight) = flight {
-                self.fly(&runtime, flight);
+            let (mut waiter, call) = account.join(record, epoch, cost, now)?;
+            if let Some(call) = call {
+                self.make(&runtime, call);
             }
-            let landed = waiter.wait_for(Option::is_some).await;
-            match landed.as_deref() {
+            match waiter.answer().await {
                 // Others may have been faster with what was taken.
-                Ok(Some(Landed::Took(Ok(())) | Landed::Gave)) => {}
-                Ok(Some(Landed::Took(Err(error)))) => return Err(error.clone()),
-                Ok(None) | Err(_) => return Err(StoreError::unavailable("nobody has answered")),
+                Some(Ended::Took(Ok(())) | Ended::Gave) => {}
+                Some(Ended::Took(Err(error))) => return Err(error),
+                None => return Err(StoreError::unavailable("nobody has answered")),
             }
         }
     }
@@ -255,16 +254,16 @@ impl Credits {
     #[cold]
     fn take_in_advance(&self, account: &Arc<Account>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if let Some(flight) = account.join_in_advance(self.inner.bank.clock.now()) {
-            self.fly(&runtime, flight);
+        if let Some(call) = account.join_in_advance(self.inner.bank.clock.now()) {
+            self.make(&runtime, call);
         }
     }
 
     /// In a task of its own: a caller who goes away takes nobody's credits along.
-    fn fly(&self, runtime: &Handle, flight: Flight) {
+    fn make(&self, runtime: &Handle, call: Call) {
         self.inner.start_rounds(runtime);
         let bank = self.inner.bank.clone();
-        runtime.spawn(async move { bank.take(flight).await });
+        runtime.spawn(async move { bank.take(call).await });
     }
 }
 

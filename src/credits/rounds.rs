@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
-use super::{Inner, account::Account, flight::Giving};
+use super::{Inner, account::Account, call::Giving};
 use crate::error::StoreError;
 
 /// How often it looks.
@@ -35,8 +35,8 @@ impl Inner {
         let mut deposits = Vec::new();
         for account in self.accounts.filter(|account| account.round(now)) {
             // What is on its way is in use.
-            if let Giving::Off(flight, deposit) = account.give(now) {
-                deposits.push((flight, deposit));
+            if let Giving::Off(call, deposit) = account.give(now) {
+                deposits.push((call, deposit));
             }
         }
         // An error was reported. What is still held has its turn again.
@@ -60,13 +60,13 @@ impl Inner {
                 match account.give(now) {
                     Giving::Nothing => {}
                     Giving::Busy(waiter) => busy.push((account, waiter)),
-                    Giving::Off(flight, deposit) => deposits.push((flight, deposit)),
+                    Giving::Off(call, deposit) => deposits.push((call, deposit)),
                 }
             }
             self.bank.give_back(deposits).await?;
             for (account, mut waiter) in busy {
                 // Whatever became of it, the account has its turn now.
-                let _ = waiter.wait_for(Option::is_some).await;
+                let _ = waiter.answer().await;
                 accounts.push(account);
             }
         }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{
-    Inner, LegacyHashes,
-    index::Index,
-    shared::{Waiter, Work},
+use super::{Inner, LegacyHashes, index::Index};
+use crate::{
+    clock::Timestamp,
+    error::StoreError,
+    observe,
+    runtime::{SharedCall, Waiter},
 };
-use crate::{clock::Timestamp, error::StoreError, observe};
 
 /// Reading the index, which several may wait for.
 #[derive(Default)]
@@ -48,7 +49,7 @@ impl LegacyHashes {
         {
             return Err(error.clone());
         }
-        let (work, waiter) = Work::new();
+        let (work, waiter) = SharedCall::new();
         loading.running = Some(waiter.clone());
         drop(loading);
         let inner = self.0.clone();
@@ -84,7 +85,7 @@ impl Inner {
         drop(old);
         // After the index: whoever begins in between is among the old generation.
         if adds {
-            self.flights.lock().begin_generation();
+            self.calls.lock().begin_generation();
         }
     }
 }

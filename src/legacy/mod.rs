@@ -1,11 +1,11 @@
 //! [`LegacyHashes`]: keys that another system stored as slow hashes, until they are first used.
 
-mod flights;
+mod calls;
 mod hash;
 mod index;
 mod loading;
 mod prove;
-mod shared;
+mod workers;
 
 use std::{
     fmt,
@@ -21,10 +21,10 @@ use tokio::sync::Mutex as AsyncMutex;
 
 pub use self::hash::InvalidLegacyHash;
 use self::{
-    flights::{Flights, Verdict},
+    calls::{Calls, Outcome},
     index::Index,
     loading::Loading,
-    shared::Workers,
+    workers::Workers,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -110,7 +110,7 @@ struct Inner {
     loading: Mutex<Loading>,
     /// Held while the index is read: whoever asks for it then gets what was written before.
     turn: AsyncMutex<()>,
-    flights: Flights,
+    calls: Calls,
     verifications: AtomicU64,
     upgrades: AtomicU64,
     shed: AtomicU64,
@@ -160,7 +160,7 @@ impl LegacyHashes {
             index: RwLock::default(),
             loading: Mutex::default(),
             turn: AsyncMutex::default(),
-            flights: Flights::default(),
+            calls: Calls::default(),
             verifications: AtomicU64::new(0),
             upgrades: AtomicU64::new(0),
             shed: AtomicU64::new(0),
@@ -226,10 +226,10 @@ impl LegacyHashes {
             // The one that there is will do. If this fails, the next unknown key tries again.
             drop(self.start_loading(now));
         }
-        match inner.flights.lock().verdict(digest, now) {
-            Some(Verdict::Refused) => false,
+        match inner.calls.lock().outcome(digest, now) {
+            Some(Outcome::Refused) => false,
             // Also once it is no candidate any more: a cache may not know of it yet.
-            Some(Verdict::Proven(_)) => true,
+            Some(Outcome::Proven(_)) => true,
             None => has_candidates,
         }
     }

@@ -10,14 +10,14 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     Inner, LegacyHashes,
-    flights::{Answer, Verdict},
+    calls::{Answer, Outcome},
     index::Candidate,
-    shared::{Waiter, Work},
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
     key::{Details, KeyDetails, KeyDigest, KeyRecord, SecretKey},
     observe,
+    runtime::{SharedCall, Waiter},
     store::Update,
 };
 
@@ -29,7 +29,7 @@ impl LegacyHashes {
     pub(crate) async fn find(self, digest: KeyDigest, key: SecretKey) -> Answer {
         self.ready().await?;
         match self.join_or_start(digest, key)? {
-            Some(waiter) => waiter
+            Some(mut waiter) => waiter
                 .answer()
                 .await
                 .unwrap_or_else(|| Err(StoreError::unavailable("proving the key was given up"))),
@@ -45,13 +45,13 @@ impl LegacyHashes {
     ) -> Result<Option<Waiter<Answer>>, StoreError> {
         let runtime = Handle::try_current().map_err(StoreError::unavailable)?;
         let inner = &self.0;
-        let mut flights = inner.flights.lock();
-        if let Some(waiter) = flights.flying(&digest) {
+        let mut calls = inner.calls.lock();
+        if let Some(waiter) = calls.under_way(&digest) {
             return Ok(Some(waiter.clone()));
         }
-        let (proven, candidates) = match flights.verdict(&digest, inner.settings.clock.now()) {
-            Some(Verdict::Refused) => return Ok(None),
-            Some(Verdict::Proven(candidate)) => (Some(candidate.clone()), Vec::new()),
+        let (proven, candidates) = match calls.outcome(&digest, inner.settings.clock.now()) {
+            Some(Outcome::Refused) => return Ok(None),
+            Some(Outcome::Proven(candidate)) => (Some(candidate.clone()), Vec::new()),
             None => (
                 None,
                 inner.with_index(|index| {
@@ -62,40 +62,40 @@ impl LegacyHashes {
         if proven.is_none() && candidates.is_empty() {
             return Ok(None);
         }
-        if flights.count() >= inner.settings.max_waiting {
+        if calls.count() >= inner.settings.max_waiting {
             inner.shed.fetch_add(1, Relaxed);
             return Err(StoreError::new(StoreErrorKind::Overloaded));
         }
-        let generation = flights.generation();
-        let (work, waiter) = Work::new();
-        flights.take_off(&digest, waiter.clone());
-        drop(flights);
-        let flight = Flight { inner: inner.clone(), digest, key: Arc::new(key), generation };
+        let generation = calls.generation();
+        let (work, waiter) = SharedCall::new();
+        calls.start(&digest, waiter.clone());
+        drop(calls);
+        let call = Call { inner: inner.clone(), digest, key: Arc::new(key), generation };
         work.start(&runtime, async move {
             match proven {
-                Some(candidate) => flight.store(candidate).await,
-                None => flight.prove(candidates).await,
+                Some(candidate) => call.store(candidate).await,
+                None => call.prove(candidates).await,
             }
         });
         Ok(Some(waiter))
     }
 }
 
-/// A key on its way to be proven. Lands when it is dropped, also by a panic.
-struct Flight {
+/// A key on its way to be proven. Ends when it is dropped, also by a panic.
+struct Call {
     inner: Arc<Inner>,
     digest: KeyDigest,
     key: Arc<SecretKey>,
     generation: u64,
 }
 
-impl Drop for Flight {
+impl Drop for Call {
     fn drop(&mut self) {
-        self.inner.flights.lock().land(&self.digest);
+        self.inner.calls.lock().finish(&self.digest);
     }
 }
 
-impl Flight {
+impl Call {
     /// Tries one hash after the other.
     async fn prove(self, candidates: Vec<Arc<Candidate>>) -> Answer {
         let mut trouble = None;
@@ -110,7 +110,7 @@ impl Flight {
         if let Some(error) = trouble {
             return Err(error);
         }
-        self.remember(Verdict::Refused);
+        self.remember(Outcome::Refused);
         Ok(None)
     }
 
@@ -127,7 +127,7 @@ impl Flight {
 
     /// The key is proven: its digest is stored.
     async fn store(self, candidate: Arc<Candidate>) -> Answer {
-        self.remember(Verdict::Proven(candidate.clone()));
+        self.remember(Outcome::Proven(candidate.clone()));
         let repository = &self.inner.settings.repository;
         // Each `Stale` means that somebody else got on, so this cannot go round for ever.
         loop {
@@ -164,7 +164,7 @@ impl Flight {
     }
 
     fn forget(&self, candidate: &Candidate) {
-        self.inner.flights.lock().forget(&self.digest);
+        self.inner.calls.lock().forget(&self.digest);
         self.forget_candidate(candidate);
     }
 
@@ -176,9 +176,9 @@ impl Flight {
         });
     }
 
-    fn remember(&self, verdict: Verdict) {
+    fn remember(&self, outcome: Outcome) {
         let now = self.inner.settings.clock.now();
-        self.inner.flights.lock().remember(&self.digest, verdict, self.generation, now);
+        self.inner.calls.lock().remember(&self.digest, outcome, self.generation, now);
     }
 }
 

@@ -3,6 +3,7 @@
 mod background;
 mod digest_map;
 mod locks;
+mod shared;
 
 #[cfg(feature = "cache")]
 pub(crate) use self::background::Running;
@@ -10,4 +11,5 @@ pub(crate) use self::{
     background::Background,
     digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},
+    shared::{SharedCall, Waiter},
 };

@@ -12,7 +12,6 @@ mod changes;
 mod child;
 mod cold_start;
 mod expiry;
-mod flights;
 mod flood;
 mod listening;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
@@ -21,5 +20,6 @@ mod outage;
 mod owners;
 mod peppers;
 mod refresh;
+mod shared;
 mod slow;
 mod support;

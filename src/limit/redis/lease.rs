@@ -2,20 +2,19 @@
 
 use std::{mem::take, time::Duration};
 
-use tokio::sync::watch;
-
 use super::buckets::{Ask, Lent, nanos};
 use crate::{
     key::{Limits, Quota},
     limit::limiter::{Decision, Standing},
+    runtime::Waiter,
     store::StoreError,
 };
 
 /// Nanoseconds since the limiter was made, by a clock that never goes back.
 pub(super) type Moment = u64;
 
-/// How a request for more ended; `None` while it is on its way.
-pub(super) type Landed = Option<Result<(), StoreError>>;
+/// How a request for more ended.
+pub(super) type Ended = Result<(), StoreError>;
 
 /// A round trip should bring so many requests. Where the quota is used up, a node asks less often
 /// until it does, and not more often than it must once it brings twice as many.
@@ -57,7 +56,7 @@ pub(super) struct Lease {
     waiting: u32,
     /// The same when the last lease was not enough for them.
     crowd: u32,
-    pub(super) flight: Option<watch::Receiver<Landed>>,
+    pub(super) call: Option<Waiter<Ended>>,
 }
 
 impl Lease {
@@ -80,7 +79,7 @@ impl Lease {
             used: 0,
             waiting: 0,
             crowd: 0,
-            flight: None,
+            call: None,
         }
     }
 
@@ -169,7 +168,7 @@ impl Lease {
     }
 
     /// The answer has come.
-    pub(super) fn landed(&mut self, lent: &Lent, ask: &Ask, asked: Moment, now: Moment) {
+    pub(super) fn ended(&mut self, lent: &Lent, ask: &Ask, asked: Moment, now: Moment) {
         let time = nanos(ask.time);
         (self.left, self.lent, self.since) = (lent.requests, lent.requests, lent.since);
         // From before the server was asked: it lent them later, and lent them for as long.
@@ -214,12 +213,12 @@ impl Lease {
 
     /// Nobody has asked for anything for so long.
     pub(super) fn is_idle(&self, now: Moment, time: u64) -> bool {
-        self.flight.is_none() && now.saturating_sub(self.used) >= time
+        self.call.is_none() && now.saturating_sub(self.used) >= time
     }
 
     /// Whether there is nothing of it that could be let in.
     pub(super) fn is_over(&self, now: Moment) -> bool {
-        self.flight.is_none() && (self.left == 0 || now >= self.ends)
+        self.call.is_none() && (self.left == 0 || now >= self.ends)
     }
 
     /// How much is left that has not melted yet, so that it can be given back.

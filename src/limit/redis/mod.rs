@@ -1,7 +1,7 @@
 //! [`RedisLimiter`]: one count for all nodes, in Redis or Valkey.
 
 mod buckets;
-mod flight;
+mod call;
 mod lease;
 mod leases;
 mod returns;
@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use self::{
     buckets::{Buckets, give_back_args},
-    flight::Joined,
+    call::Joined,
     leases::Leases,
 };
 use super::limiter::{Decision, LimitCheck, RateLimiter};
@@ -170,17 +170,13 @@ impl RateLimiter for RedisLimiter {
     async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
         if let Some(leases) = &self.leases {
             for _ in 0..LEASES_TO_WAIT_FOR {
-                let mut flight = match leases.join(&self.buckets, check) {
+                let mut call = match leases.join(&self.buckets, check) {
                     Joined::Decided(decision) => return Ok(decision),
-                    Joined::Waiting(flight) => flight,
+                    Joined::Waiting(call) => call,
                     Joined::NotLeased => break,
                 };
-                // Nobody is left to answer only when the answer is there.
-                if let Ok(answer) = flight.wait_for(Option::is_some).await
-                    && let Some(Err(error)) = &*answer
-                {
-                    return Err(error.clone());
-                }
+                // Without an answer, the lease was forgotten meanwhile.
+                call.answer().await.transpose()?;
             }
         }
         let decision = self.buckets.take(check).await?;

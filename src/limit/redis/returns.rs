@@ -24,13 +24,13 @@ impl Leases {
     pub(super) async fn close(&self, buckets: &Buckets) {
         self.is_closed.store(true, Ordering::Relaxed);
         for shard in &self.shards {
-            let flights: Vec<_> = {
+            let calls: Vec<_> = {
                 let shard = shard.lock();
-                shard.values().filter_map(|held| held.lease.flight.clone()).collect()
+                shard.values().filter_map(|held| held.lease.call.clone()).collect()
             };
-            for mut flight in flights {
+            for mut call in calls {
                 // An error says that it was given up, which is an end as well.
-                let _ = flight.wait_for(Option::is_some).await;
+                let _ = call.answer().await;
             }
             give_back(self.clear(shard, Duration::ZERO, buckets), buckets).await;
         }

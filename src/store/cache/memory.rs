@@ -16,7 +16,7 @@ use crate::{clock::Timestamp, runtime::DigestHash, store::Lookup};
 /// What is in memory: things that exist, and apart from them, so that no flood displaces a good
 /// one, things that do not.
 ///
-/// Reading needs no more than a moment. Whoever changes anything holds the lock of the flights, so
+/// Reading needs no more than a moment. Whoever changes anything holds the lock of the calls, so
 /// that every answer of the store is kept either before or after a thing is forgotten.
 pub(super) struct Memory<K, V> {
     known: Entries<K, Known<V>>,

@@ -3,7 +3,7 @@
 //! [`CachedOwners`](crate::CachedOwners) their owners.
 
 mod budget;
-mod flight;
+mod calls;
 mod memory;
 mod one_key;
 mod outage;
@@ -14,7 +14,7 @@ use std::{future::Future, hash::Hash, sync::Arc};
 
 use self::{
     budget::Budget,
-    flight::Flights,
+    calls::Calls,
     memory::{Memory, Recalled},
     outage::Outage,
     stats::Counters,
@@ -31,7 +31,7 @@ pub use self::stats::CacheStats;
 pub(crate) struct Cache<K, V, E> {
     settings: Settings,
     memory: Memory<K, V>,
-    flights: Flights<K, V, E>,
+    calls: Calls<K, V, E>,
     /// None where nobody can ask for what does not exist.
     budget: Option<Arc<Budget>>,
     outage: Outage,
@@ -72,7 +72,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             memory: Memory::new(&settings),
-            flights: Flights::default(),
+            calls: Calls::default(),
             budget: settings
                 .lookups_per_second
                 .map(|per_second| Budget::new(per_second, settings.clock.clone())),
@@ -128,22 +128,22 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
 
     /// Forgets what is known about a thing: whoever asks next has it looked up.
     pub(crate) fn forget(&self, key: &K) {
-        let mut flights = self.flights.lock();
-        flights.abandon(key);
+        let mut calls = self.calls.lock();
+        calls.abandon(key);
         self.memory.forget(key);
     }
 
     /// Forgets everything, and that it was there.
     pub(crate) fn clear(&self) {
-        let mut flights = self.flights.lock();
-        flights.abandon_all();
+        let mut calls = self.calls.lock();
+        calls.abandon_all();
         self.memory.clear();
     }
 
     /// Changes may have been missed: everything is looked up again before it is trusted.
     pub(crate) fn distrust(&self) {
-        let mut flights = self.flights.lock();
-        flights.abandon_all();
+        let mut calls = self.calls.lock();
+        calls.abandon_all();
         self.memory.distrust();
         Counters::count(&self.counters.resets);
     }

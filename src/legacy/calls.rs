@@ -1,15 +1,15 @@
-//! [`Flights`]: one verification for all who send the same key, and what came of earlier ones.
+//! [`Calls`]: one verification for all who send the same key, and what came of earlier ones.
 
 use std::{
     sync::{Arc, MutexGuard},
     time::Duration,
 };
 
-use super::{index::Candidate, shared::Waiter};
+use super::index::Candidate;
 use crate::{
     clock::Timestamp,
     key::{KeyDigest, KeyRecord},
-    runtime::{DigestMap, MapDigest, Mutex},
+    runtime::{DigestMap, MapDigest, Mutex, Waiter},
     store::StoreError,
 };
 
@@ -23,47 +23,47 @@ const MEMORY: Duration = Duration::from_mins(5);
 const MAX_REMEMBERED: usize = 10_000;
 
 #[derive(Default)]
-pub(super) struct Flights(Mutex<State>);
+pub(super) struct Calls(Mutex<State>);
 
 #[derive(Default)]
 pub(super) struct State {
-    flying: DigestMap<Waiter<Answer>>,
-    remembered: DigestMap<(Verdict, Timestamp)>,
+    under_way: DigestMap<Waiter<Answer>>,
+    remembered: DigestMap<(Outcome, Timestamp)>,
     /// Counts how often keys were added to those that may match.
     generation: u64,
 }
 
 /// What came of a key.
 #[derive(Clone)]
-pub(super) enum Verdict {
+pub(super) enum Outcome {
     /// It matched no hash.
     Refused,
     /// It is this one.
     Proven(Arc<Candidate>),
 }
 
-impl Flights {
+impl Calls {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock()
     }
 }
 
 impl State {
-    pub(super) fn flying(&self, digest: &KeyDigest) -> Option<&Waiter<Answer>> {
-        self.flying.get(&MapDigest::from(digest))
+    pub(super) fn under_way(&self, digest: &KeyDigest) -> Option<&Waiter<Answer>> {
+        self.under_way.get(&MapDigest::from(digest))
     }
 
     pub(super) fn count(&self) -> usize {
-        self.flying.len()
+        self.under_way.len()
     }
 
     /// Notes a verification that begins.
-    pub(super) fn take_off(&mut self, digest: &KeyDigest, waiter: Waiter<Answer>) {
-        self.flying.insert(MapDigest::from(digest), waiter);
+    pub(super) fn start(&mut self, digest: &KeyDigest, waiter: Waiter<Answer>) {
+        self.under_way.insert(MapDigest::from(digest), waiter);
     }
 
-    pub(super) fn land(&mut self, digest: &KeyDigest) {
-        self.flying.remove(&MapDigest::from(digest));
+    pub(super) fn finish(&mut self, digest: &KeyDigest) {
+        self.under_way.remove(&MapDigest::from(digest));
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -73,24 +73,24 @@ impl State {
     /// There are more keys than before: one that was refused may be among them.
     pub(super) fn begin_generation(&mut self) {
         self.generation += 1;
-        self.remembered.retain(|_, (verdict, _)| matches!(verdict, Verdict::Proven(_)));
+        self.remembered.retain(|_, (outcome, _)| matches!(outcome, Outcome::Proven(_)));
     }
 
     /// What came of the key lately.
-    pub(super) fn verdict(&self, digest: &KeyDigest, now: Timestamp) -> Option<&Verdict> {
-        let (verdict, until) = self.remembered.get(&MapDigest::from(digest))?;
-        (now < *until).then_some(verdict)
+    pub(super) fn outcome(&self, digest: &KeyDigest, now: Timestamp) -> Option<&Outcome> {
+        let (outcome, until) = self.remembered.get(&MapDigest::from(digest))?;
+        (now < *until).then_some(outcome)
     }
 
     /// Remembers what came of a key among the keys of this generation.
     pub(super) fn remember(
         &mut self,
         digest: &KeyDigest,
-        verdict: Verdict,
+        outcome: Outcome,
         generation: u64,
         now: Timestamp,
     ) {
-        if generation != self.generation && matches!(verdict, Verdict::Refused) {
+        if generation != self.generation && matches!(outcome, Outcome::Refused) {
             return;
         }
         if self.remembered.len() >= MAX_REMEMBERED {
@@ -98,10 +98,10 @@ impl State {
         }
         if self.remembered.len() >= MAX_REMEMBERED {
             // There are no more proven keys than keys to prove.
-            self.remembered.retain(|_, (verdict, _)| matches!(verdict, Verdict::Proven(_)));
+            self.remembered.retain(|_, (outcome, _)| matches!(outcome, Outcome::Proven(_)));
         }
         let until = now.saturating_add(MEMORY);
-        self.remembered.insert(MapDigest::from(digest), (verdict, until));
+        self.remembered.insert(MapDigest::from(digest), (outcome, until));
     }
 
     pub(super) fn forget(&mut self, digest: &KeyDigest) {
@@ -118,8 +118,8 @@ mod tests {
     }
 
     fn is_refused(state: &State, n: usize, millis: i64) -> bool {
-        let verdict = state.verdict(&digest(n), Timestamp::from_unix_millis(millis));
-        matches!(verdict, Some(Verdict::Refused))
+        let outcome = state.outcome(&digest(n), Timestamp::from_unix_millis(millis));
+        matches!(outcome, Some(Outcome::Refused))
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
         let mut state = State::default();
         let refuse = |state: &mut State, n: usize, millis: i64| {
             let now = Timestamp::from_unix_millis(millis);
-            state.remember(&digest(n), Verdict::Refused, state.generation(), now);
+            state.remember(&digest(n), Outcome::Refused, state.generation(), now);
         };
         refuse(&mut state, 0, 0);
         assert!(is_refused(&state, 0, 299_999) && !is_refused(&state, 0, 300_000));
@@ -149,11 +149,11 @@ mod tests {
     fn what_was_refused_among_fewer_keys_is_forgotten() {
         let mut state = State::default();
         let (now, before) = (Timestamp::from_unix_millis(0), state.generation());
-        state.remember(&digest(1), Verdict::Refused, before, now);
+        state.remember(&digest(1), Outcome::Refused, before, now);
         state.begin_generation();
-        state.remember(&digest(2), Verdict::Refused, before, now);
+        state.remember(&digest(2), Outcome::Refused, before, now);
         assert!(!is_refused(&state, 1, 0) && !is_refused(&state, 2, 0));
-        state.remember(&digest(2), Verdict::Refused, state.generation(), now);
+        state.remember(&digest(2), Outcome::Refused, state.generation(), now);
         assert!(is_refused(&state, 2, 0));
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, sync::watch, time::timeout};
+use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     Answer, Cache, CacheKey, Failure,
@@ -18,35 +18,35 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    runtime::{DigestHash, Mutex},
+    runtime::{DigestHash, Mutex, SharedCall, Waiter},
     store::Lookup,
 };
 
 /// The lookups that are on their way.
-pub(super) struct Flights<K, V, E>(Mutex<State<K, V, E>>);
+pub(super) struct Calls<K, V, E>(Mutex<State<K, V, E>>);
 
 pub(super) struct State<K, V, E> {
-    flying: HashMap<K, Flight<V, E>, DigestHash>,
+    under_way: HashMap<K, Call<V, E>, DigestHash>,
     next_number: u64,
 }
 
-struct Flight<V, E> {
-    /// Tells a flight from a later one for the same key.
+struct Call<V, E> {
+    /// Tells a call from a later one for the same key.
     number: u64,
-    /// Dropped without an answer when the flight is abandoned.
-    answer: watch::Sender<Option<Landed<V, E>>>,
+    /// Dropped without an answer when the call is abandoned.
+    shared: SharedCall<Answered<V, E>>,
 }
 
 /// The answer, and what was reserved for further lookups of the same key.
-type Landed<V, E> = (Answer<V, E>, Option<Arc<Reservation>>);
+type Answered<V, E> = (Answer<V, E>, Option<Arc<Reservation>>);
 
-impl<K, V, E> Default for Flights<K, V, E> {
+impl<K, V, E> Default for Calls<K, V, E> {
     fn default() -> Self {
-        Self(Mutex::new(State { flying: HashMap::default(), next_number: 0 }))
+        Self(Mutex::new(State { under_way: HashMap::default(), next_number: 0 }))
     }
 }
 
-impl<K, V, E> Flights<K, V, E> {
+impl<K, V, E> Calls<K, V, E> {
     pub(super) fn lock(&self) -> MutexGuard<'_, State<K, V, E>> {
         self.0.lock()
     }
@@ -60,38 +60,33 @@ impl<K: CacheKey, V, E> State<K, V, E> {
     /// Whoever waits for the key, and whoever misses it from now on, gets a new lookup: the old
     /// one may have read what was before a change.
     pub(super) fn abandon(&mut self, key: &K) {
-        self.flying.remove(key);
+        self.under_way.remove(key);
     }
 
     pub(super) fn abandon_all(&mut self) {
-        self.flying.clear();
+        self.under_way.clear();
     }
 
-    fn take_off(&mut self, key: &K) -> (u64, Waiter<V, E>) {
+    fn start(&mut self, key: &K) -> (u64, Waiter<Answered<V, E>>) {
         let number = self.next_number;
         self.next_number += 1;
-        let (answer, waiter) = watch::channel(None);
-        self.flying.insert(key.clone(), Flight { number, answer });
-        (number, Waiter(waiter))
+        let (shared, waiter) = SharedCall::new();
+        self.under_way.insert(key.clone(), Call { number, shared });
+        (number, waiter)
     }
 
-    /// Ends a flight, unless it was abandoned.
-    fn land(&mut self, key: &K, number: u64) -> Option<Flight<V, E>> {
-        self.flying.get(key).filter(|flight| flight.number == number)?;
-        self.flying.remove(key)
+    /// Ends a call, unless it was abandoned.
+    fn finish(&mut self, key: &K, number: u64) -> Option<Call<V, E>> {
+        self.under_way.get(key).filter(|call| call.number == number)?;
+        self.under_way.remove(key)
     }
 }
 
-/// Somebody who waits for a lookup.
-struct Waiter<V, E>(watch::Receiver<Option<Landed<V, E>>>);
-
-impl<V: Clone, E: Clone> Waiter<V, E> {
-    /// The answer; none if the lookup was abandoned.
-    async fn answer(&mut self) -> Option<Answer<V, E>> {
-        let (answer, reservation) = self.0.wait_for(Option::is_some).await.ok()?.clone()?;
-        reservation.into_iter().for_each(one_key::hold);
-        Some(answer)
-    }
+/// Waits for the answer; `None` if the lookup was abandoned.
+async fn answer<V: Clone, E: Clone>(waiter: &mut Waiter<Answered<V, E>>) -> Option<Answer<V, E>> {
+    let (answer, reservation) = waiter.answer().await?;
+    reservation.into_iter().for_each(one_key::hold);
+    Some(answer)
 }
 
 impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
@@ -103,23 +98,23 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         let lookups = one_key::next_lookups();
         loop {
             let mut waiter = match self.join_or_start(key, lookups, &ask)? {
-                Departure::Answered(Lookup::Found(value)) => return Ok(Some(value)),
-                Departure::Answered(Lookup::NotFound) => return Ok(None),
-                Departure::Waiting(waiter) => waiter,
+                Start::Answered(Lookup::Found(value)) => return Ok(Some(value)),
+                Start::Answered(Lookup::NotFound) => return Ok(None),
+                Start::Waiting(waiter) => waiter,
             };
             let answer = if self.last_known(key).is_some() {
                 let answers = self.outage.answers();
-                if let Ok(answer) = timeout(self.settings.patience, waiter.answer()).await {
+                if let Ok(answer) = timeout(self.settings.patience, answer(&mut waiter)).await {
                     answer
                 } else {
                     self.outage.failed(self.settings.clock.now(), answers);
                     if let Some(value) = self.go_on_with_last_known(key) {
                         return Ok(Some(value));
                     }
-                    waiter.answer().await
+                    answer(&mut waiter).await
                 }
             } else {
-                waiter.answer().await
+                answer(&mut waiter).await
             };
             return match answer {
                 Some(Ok(found)) => Ok(found),
@@ -136,22 +131,22 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         key: &K,
         lookups: u32,
         ask: impl FnOnce() -> F,
-    ) -> Result<Departure<V, E>, E>
+    ) -> Result<Start<V, E>, E>
     where
         F: Future<Output = Answer<V, E>> + Send + 'static,
     {
         let runtime =
             Handle::try_current().map_err(|_| E::given_up("there is no tokio runtime"))?;
         let now = self.settings.clock.now();
-        let mut flights = self.flights.lock();
-        if let Some(flight) = flights.flying.get(key) {
+        let mut calls = self.calls.lock();
+        if let Some(call) = calls.under_way.get(key) {
             Counters::count(&self.counters.coalesced);
-            return Ok(Departure::Waiting(Waiter(flight.answer.subscribe())));
+            return Ok(Start::Waiting(call.shared.join()));
         }
-        // One may have landed since the caller looked.
+        // One may have ended since the caller looked.
         if let Some(recalled) = self.recall(key, now).filter(|recalled| !recalled.is_stale) {
             self.counters.count_hit(key.jitter());
-            return Ok(Departure::Answered(recalled.lookup));
+            return Ok(Start::Answered(recalled.lookup));
         }
         // What is known to exist is not part of any flood.
         let budget = self.budget.as_ref().filter(|_| !self.memory.is_known(key));
@@ -160,10 +155,10 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             Counters::count(&self.counters.shed);
             return Err(E::overloaded());
         }
-        let (number, waiter) = flights.take_off(key);
-        drop(flights);
-        self.fly(&runtime, key, number, admission, ask());
-        Ok(Departure::Waiting(waiter))
+        let (number, waiter) = calls.start(key);
+        drop(calls);
+        self.make(&runtime, key, number, admission, ask());
+        Ok(Start::Waiting(waiter))
     }
 
     /// Asks again for what is known, in the background, unless somebody does so already. Never
@@ -174,20 +169,20 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         F: Future<Output = Answer<V, E>> + Send + 'static,
     {
         let Ok(runtime) = Handle::try_current() else { return };
-        let Some(mut flights) = self.flights.try_lock() else { return };
+        let Some(mut calls) = self.calls.try_lock() else { return };
         let now = self.settings.clock.now();
-        // One may have landed since the caller looked.
+        // One may have ended since the caller looked.
         let is_due = self.recall(key, now).is_some_and(|recalled| recalled.is_due);
-        if is_due && !flights.flying.contains_key(key) && self.outage.may_ask(now) {
-            let (number, _) = flights.take_off(key);
-            drop(flights);
+        if is_due && !calls.under_way.contains_key(key) && self.outage.may_ask(now) {
+            let (number, _) = calls.start(key);
+            drop(calls);
             Counters::count(&self.counters.refreshes);
-            self.fly(&runtime, key, number, None, ask());
+            self.make(&runtime, key, number, None, ask());
         }
     }
 
     /// In a task of its own: a caller who goes away takes nobody's answer along.
-    fn fly(
+    fn make(
         self: &Arc<Self>,
         runtime: &Handle,
         key: &K,
@@ -197,10 +192,10 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     ) {
         let asked_at = self.settings.clock.now();
         let (cache, key) = (self.clone(), key.clone());
-        let mut landing = Landing { cache, key, number, asked_at, reservation: None };
+        let mut ending = Ending { cache, key, number, asked_at, reservation: None };
         runtime.spawn(async move {
-            let answer = landing.ask(admission, lookup).await;
-            landing.land(answer);
+            let answer = ending.ask(admission, lookup).await;
+            ending.finish(answer);
         });
     }
 
@@ -248,14 +243,14 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
 }
 
 /// How a lookup begins.
-enum Departure<V, E> {
+enum Start<V, E> {
     /// It was not necessary.
     Answered(Lookup<V>),
-    Waiting(Waiter<V, E>),
+    Waiting(Waiter<Answered<V, E>>),
 }
 
-/// Ends a flight, also when its task panics or its runtime is shut down.
-struct Landing<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> {
+/// Ends a call, also when its task panics or its runtime is shut down.
+struct Ending<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> {
     cache: Arc<Cache<K, V, E>>,
     key: K,
     number: u64,
@@ -263,7 +258,7 @@ struct Landing<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> {
     reservation: Option<Arc<Reservation>>,
 }
 
-impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Landing<K, V, E> {
+impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Ending<K, V, E> {
     /// Asks the store as soon as the budget allows it.
     async fn ask(
         &mut self,
@@ -288,24 +283,24 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Landing<K, V, E>
         answer
     }
 
-    /// Keeps the answer and gives it to all who wait, unless the flight was abandoned.
-    fn land(&mut self, answer: Answer<V, E>) {
+    /// Keeps the answer and gives it to all who wait, unless the call was abandoned.
+    fn finish(&mut self, answer: Answer<V, E>) {
         const PAUSE: Duration = outage::PAUSE;
-        let Cache { flights, memory, settings, .. } = &*self.cache;
+        let Cache { calls, memory, settings, .. } = &*self.cache;
         // Held until the answer is kept: see `Memory`.
-        let mut flights = flights.lock();
-        let Some(flight) = flights.land(&self.key, self.number) else { return };
+        let mut calls = calls.lock();
+        let Some(call) = calls.finish(&self.key, self.number) else { return };
         match &answer {
             Ok(found) => memory.keep(&self.key, self.asked_at, found.as_ref()),
             Err(_) => memory.let_rest(&self.key, settings.clock.now(), PAUSE),
         }
-        drop(flights);
-        flight.answer.send_replace(Some((answer, self.reservation.take())));
+        drop(calls);
+        call.shared.answer((answer, self.reservation.take()));
     }
 }
 
-impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Drop for Landing<K, V, E> {
+impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Drop for Ending<K, V, E> {
     fn drop(&mut self) {
-        self.land(Err(E::given_up("the lookup was given up")));
+        self.finish(Err(E::given_up("the lookup was given up")));
     }
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::{runtime::Handle, sync::watch};
+use tokio::runtime::Handle;
 
 use super::{
     buckets::{Ask, Buckets, Lent},
-    lease::{Landed, Lease, Moment},
+    lease::{Ended, Lease, Moment},
     leases::{Leases, Whose, held},
 };
 use crate::{
     limit::limiter::{Decision, LimitCheck},
+    runtime::{SharedCall, Waiter},
     store::StoreError,
 };
 
@@ -19,7 +20,7 @@ pub(super) enum Joined {
     /// It was not necessary.
     Decided(Decision),
     /// It is on its way.
-    Waiting(watch::Receiver<Landed>),
+    Waiting(Waiter<Ended>),
     /// Not for this request.
     NotLeased,
 }
@@ -39,63 +40,65 @@ impl Leases {
             return Joined::Decided(decision);
         }
         lease.wait(check.cost);
-        if let Some(flight) = &lease.flight {
-            return Joined::Waiting(flight.clone());
+        if let Some(call) = &lease.call {
+            return Joined::Waiting(call.clone());
         }
-        let (answer, waiter) = watch::channel(None);
-        lease.flight = Some(waiter.clone());
+        let (call, waiter) = SharedCall::new();
+        lease.call = Some(waiter.clone());
         let ask = lease.ask(check.cost, now, self.time);
         let whose = held.whose.clone();
         drop(shard);
         self.sweep(&runtime, buckets);
-        let landing = Landing { leases: self.clone(), hash, whose, answer };
+        let mut ending = Ending { leases: self.clone(), hash, whose, call: Some(call) };
         // In a task of its own: a caller who goes away takes nobody's requests along.
         let (buckets, key) = (buckets.clone(), buckets.key(&check.bucket));
         runtime.spawn(async move {
             let lent = buckets.lease(key, &ask).await;
-            landing.land(lent, &ask, now);
+            ending.finish(lent, &ask, now);
         });
         Joined::Waiting(waiter)
     }
 }
 
 /// Ends the wait for more, also when its task panics or its runtime is shut down.
-struct Landing {
+struct Ending {
     leases: Arc<Leases>,
     hash: u64,
     whose: Whose,
-    answer: watch::Sender<Landed>,
+    /// None once it is answered.
+    call: Option<SharedCall<Ended>>,
 }
 
-impl Landing {
-    fn land(&self, lent: Result<Lent, StoreError>, ask: &Ask, asked: Moment) {
+impl Ending {
+    fn finish(&mut self, lent: Result<Lent, StoreError>, ask: &Ask, asked: Moment) {
         let now = self.leases.now();
         let result = self.with(|lease| {
             let lent = lent.inspect_err(|_| lease.failed())?;
-            lease.landed(&lent, ask, asked, now);
+            lease.ended(&lent, ask, asked, now);
             Ok(())
         });
-        self.answer.send_replace(result);
+        if let (Some(call), Some(result)) = (self.call.take(), result) {
+            call.answer(result);
+        }
     }
 
-    /// It is not forgotten before this has landed.
+    /// It is not forgotten before this has ended.
     fn with<T>(&self, f: impl FnOnce(&mut Lease) -> T) -> Option<T> {
         let mut shard = self.leases.shard(self.hash);
         let held = shard.get_mut(&self.hash)?;
         if held.whose.bucket() != self.whose.bucket() {
             return None;
         }
-        held.lease.flight = None;
+        held.lease.call = None;
         Some(f(&mut held.lease))
     }
 }
 
-impl Drop for Landing {
+impl Drop for Ending {
     fn drop(&mut self) {
-        if self.answer.borrow().is_none() {
+        if let Some(call) = self.call.take() {
             self.with(|_| ());
-            let gone = StoreError::unavailable("asking for a lease was given up");
-            self.answer.send_replace(Some(Err(gone)));
+            call.answer(Err(StoreError::unavailable("asking for a lease was given up")));
         }
     }
 }

@@ -1,47 +1,10 @@
-//! Work that several wait for, and work that keeps a processor busy.
+//! [`Workers`]: threads for slow hashes.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, watch},
-};
+use tokio::sync::Semaphore;
 
 use crate::error::StoreError;
-
-/// Somebody who waits for work that was started in a task of its own: a caller who goes away takes
-/// nobody's answer along.
-#[derive(Clone)]
-pub(super) struct Waiter<T>(watch::Receiver<Option<T>>);
-
-/// Work that is waited for, to be started.
-pub(super) struct Work<T>(watch::Sender<Option<T>>);
-
-impl<T: Send + Sync + 'static> Work<T> {
-    pub(super) fn new() -> (Self, Waiter<T>) {
-        let (answer, waiter) = watch::channel(None);
-        (Self(answer), Waiter(waiter))
-    }
-
-    /// Starts it. A runtime that ends drops the work within this call: hold no lock that it takes.
-    pub(super) fn start(self, runtime: &Handle, work: impl Future<Output = T> + Send + 'static) {
-        runtime.spawn(async move {
-            let done = work.await;
-            self.0.send_replace(Some(done));
-        });
-    }
-}
-
-impl<T: Clone> Waiter<T> {
-    /// The answer; none if the work was given up, by a panic or because the runtime ends.
-    pub(super) async fn answer(mut self) -> Option<T> {
-        self.0.wait_for(Option::is_some).await.ok()?.clone()
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.0.borrow().is_some() || self.0.has_changed().is_err()
-    }
-}
 
 /// Threads for slow hashes, a bounded number at once: the others wait their turn.
 pub(super) struct Workers(Arc<Semaphore>);
@@ -103,14 +66,5 @@ mod tests {
         let error = workers.run(|| panic!("about the key")).await.map(|(): ()| ()).unwrap_err();
         assert!(!format!("{error:?}").contains("about the key"), "{error:?}");
         assert_eq!(workers.run(|| 7).await.unwrap(), 7);
-    }
-
-    #[tokio::test]
-    async fn work_that_panics_is_done_without_an_answer() {
-        let (work, waiter) = Work::<()>::new();
-        work.start(&Handle::current(), async { panic!("in the test") });
-        assert!(!waiter.is_done());
-        assert_eq!(waiter.clone().answer().await, None);
-        assert!(waiter.is_done());
     }
 }

@@ -1,20 +1,18 @@
-//! [`Flight`]: a call of the store on its way, and what comes of it.
+//! [`Call`]: a call of the store on its way, and what comes of it.
 
 use std::{mem, sync::Arc};
-
-use tokio::sync::watch;
 
 use super::{
     account::Account,
     ask::Ask,
     bank::{Taken, Trouble},
 };
-use crate::{clock::Timestamp, store::StoreError};
+use crate::{clock::Timestamp, runtime::Waiter, store::StoreError};
 
 /// A call of the store on its way. Ends also when its task panics or its runtime is shut down.
-pub(super) struct Flight(Option<Arc<Account>>);
+pub(super) struct Call(Option<Arc<Account>>);
 
-impl Flight {
+impl Call {
     pub(super) fn of(account: &Arc<Account>) -> Self {
         Self(Some(account.clone()))
     }
@@ -42,7 +40,7 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for Call {
     fn drop(&mut self) {
         if let Some(account) = mem::take(&mut self.0) {
             account.gave_up();
@@ -52,20 +50,18 @@ impl Drop for Flight {
 
 /// How a call of the store ended.
 #[derive(Clone, Debug)]
-pub(super) enum Landed {
+pub(super) enum Ended {
     /// The store was asked for credits, and answered or did not.
     Took(Result<(), StoreError>),
     /// It was not asked for any.
     Gave,
 }
 
-pub(super) type Waiter = watch::Receiver<Option<Landed>>;
-
 /// What somebody finds who wants to give back what is held.
 pub(super) enum Giving {
     Nothing,
-    Busy(Waiter),
-    Off(Flight, Deposit),
+    Busy(Waiter<Ended>),
+    Off(Call, Deposit),
 }
 
 /// Credits on their way back.
