@@ -14,12 +14,19 @@
 //! | [`testing`] | fixed keys, a settable clock, `oneshot` |
 //! | [`operation`] | metrics, shutdown, peppers, rotation, leaks |
 //!
-//! The pages are the files of `docs/guide/`, and their programs are tests.
+//! The pages are the files of `docs/guide/`, and their programs are tests. [`design`] says why the crate
+//! is as it is.
 
 /// A page. Its links to other pages are relative paths, for readers of the files; the definitions in
 /// front lead readers of this documentation.
 macro_rules! page {
-    ($name:literal) => {
+    ($links:ident, $file:literal) => {
+        concat!($links!(), "\n", include_str!(concat!("../docs/", $file)))
+    };
+}
+
+macro_rules! guides {
+    () => {
         concat!(
             "[axum]: crate::guide::axum\n",
             "[tonic]: crate::guide::tonic\n",
@@ -32,48 +39,88 @@ macro_rules! page {
             "[openapi]: crate::guide::openapi\n",
             "[testing]: crate::guide::testing\n",
             "[operation]: crate::guide::operation\n",
-            "\n",
-            include_str!(concat!("../docs/guide/", $name, ".md"))
+        )
+    };
+}
+
+macro_rules! chapters {
+    () => {
+        concat!(
+            "[request]: crate::guide::design::request\n",
+            "[keys]: crate::guide::design::keys\n",
+            "[stores]: crate::guide::design::stores\n",
+            "[cache]: crate::guide::design::cache\n",
+            "[limits]: crate::guide::design::limits\n",
+            "[credits]: crate::guide::design::credits\n",
+            "[management]: crate::guide::design::management\n",
+            "[figures]: crate::guide::design::figures\n",
         )
     };
 }
 
 #[cfg(any(not(doctest), feature = "axum"))]
-#[doc = page!("axum")]
+#[doc = page!(guides, "guide/axum.md")]
 pub mod axum {}
 
-#[doc = page!("tonic")]
+#[doc = page!(guides, "guide/tonic.md")]
 pub mod tonic {}
 
-#[doc = page!("hyper")]
+#[doc = page!(guides, "guide/hyper.md")]
 pub mod hyper {}
 
 #[cfg(any(not(doctest), all(feature = "cache", feature = "postgres")))]
-#[doc = page!("stores")]
+#[doc = page!(guides, "guide/stores.md")]
 pub mod stores {}
 
-#[doc = page!("limits")]
+#[doc = page!(guides, "guide/limits.md")]
 pub mod limits {}
 
 #[cfg(any(not(doctest), feature = "axum"))]
-#[doc = page!("management")]
+#[doc = page!(guides, "guide/management.md")]
 pub mod management {}
 
 #[cfg(any(not(doctest), feature = "legacy-hashes"))]
-#[doc = page!("command_line")]
+#[doc = page!(guides, "guide/command_line.md")]
 pub mod command_line {}
 
 #[cfg(any(not(doctest), feature = "file"))]
-#[doc = page!("files")]
+#[doc = page!(guides, "guide/files.md")]
 pub mod files {}
 
 #[cfg(any(not(doctest), feature = "openapi"))]
-#[doc = page!("openapi")]
+#[doc = page!(guides, "guide/openapi.md")]
 pub mod openapi {}
 
-#[doc = page!("testing")]
+#[doc = page!(guides, "guide/testing.md")]
 pub mod testing {}
 
 #[cfg(any(not(doctest), feature = "axum"))]
-#[doc = page!("operation")]
+#[doc = page!(guides, "guide/operation.md")]
 pub mod operation {}
+
+#[doc = page!(chapters, "design.md")]
+pub mod design {
+    #[doc = page!(chapters, "design/request.md")]
+    pub mod request {}
+
+    #[doc = page!(chapters, "design/keys.md")]
+    pub mod keys {}
+
+    #[doc = page!(chapters, "design/stores.md")]
+    pub mod stores {}
+
+    #[doc = page!(chapters, "design/cache.md")]
+    pub mod cache {}
+
+    #[doc = page!(chapters, "design/limits.md")]
+    pub mod limits {}
+
+    #[doc = page!(chapters, "design/credits.md")]
+    pub mod credits {}
+
+    #[doc = page!(chapters, "design/management.md")]
+    pub mod management {}
+
+    #[doc = page!(chapters, "design/figures.md")]
+    pub mod figures {}
+}

@@ -127,7 +127,7 @@
 //!
 #![cfg_attr(
     doc,
-    doc = "# Guides\n\n[`guide`] has a page for each subject, and [`_design`] says why."
+    doc = "# Guides\n\n[`guide`] has a page for each subject, and [`guide::design`] says why."
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -211,8 +211,3 @@ pub use async_trait::async_trait;
 
 #[cfg(any(doc, doctest))]
 pub mod guide;
-
-/// The questions that the design answers.
-#[cfg(any(doc, doctest))]
-#[doc = include_str!("../docs/design.md")]
-pub mod _design {}
