@@ -3,7 +3,7 @@
 use std::{
     env,
     error::Error,
-    fmt,
+    fmt, io,
     net::IpAddr,
     num::{NonZeroU32, NonZeroUsize},
     time::Duration,
@@ -97,6 +97,15 @@ impl Config {
                 Err(format!("{weak}; ADDR={} is not of this machine alone", self.address).into())
             }
         }
+    }
+
+    /// Why `ADDR` cannot be listened on, and how it is written.
+    pub(crate) fn cannot_listen(&self, error: &io::Error) -> String {
+        let form = match self.address.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => "",
+            _ => " (write a host and a port, such as 127.0.0.1:3000; port 0 takes a free one)",
+        };
+        format!("cannot listen on ADDR={}{form}: {error}", self.address)
     }
 
     /// A Redis that all nodes have, and the variable that names it.
@@ -207,8 +216,9 @@ impl StoreUrl {
         POSTGRES.contains(&self.scheme())
     }
 
+    /// A server, or a cluster.
     pub(crate) fn is_redis(&self) -> bool {
-        REDIS.contains(&self.scheme())
+        REDIS.contains(&self.scheme().trim_end_matches("+cluster"))
     }
 
     fn is_server(&self) -> bool {

@@ -5,7 +5,8 @@ use std::{error::Error, sync::Arc, time::Duration};
 use tower_api_key::{
     KeyAction, KeyEvent, KeyManager,
     store::{
-        self, CachedStore, Invalidations, KeyRepository, PostgresInvalidations, RedisInvalidations,
+        self, CachedStore, ConnectError, Invalidations, KeyRepository, PostgresInvalidations,
+        RedisInvalidations,
     },
 };
 
@@ -19,9 +20,13 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn open(config: &Config) -> Result<Self, Box<dyn Error>> {
-        let store = store::connect(config.database.as_str()).await.map_err(|error| {
-            format!("DATABASE_URL: cannot use {}: {}", config.database, causes(&error))
-        })?;
+        let store =
+            store::connect(config.database.as_str()).await.map_err(|error| match error {
+                ConnectError::Config(error) => format!("DATABASE_URL: {}", causes(&error)),
+                error => {
+                    format!("DATABASE_URL: cannot use {}: {}", config.database, causes(&error))
+                }
+            })?;
         let bus = bus(config).await?;
         let repository = match (config.cache_ttl, &bus) {
             (Duration::ZERO, _) => {

@@ -7,7 +7,7 @@ use axum::{
     Json, Router,
     http::{HeaderValue, header},
     middleware::map_response,
-    response::Response as HttpResponse,
+    response::{Redirect, Response as HttpResponse},
     routing::get,
 };
 use utoipa::{
@@ -32,8 +32,10 @@ pub(crate) fn document(parts: impl IntoIterator<Item = OpenApi>) -> OpenApi {
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(document: OpenApi) -> Router<S> {
     // The page would ask a host on the internet whether the document is good.
     let config = Config::from(DOCUMENT).validator_url("none");
-    let page: Router<S> = SwaggerUi::new("/docs").config(config).into();
-    page.layer(map_response(from_here_alone)).route(DOCUMENT, get(async || Json(document)))
+    let page: Router<S> = SwaggerUi::new(PAGE).config(config).into();
+    page.layer(map_response(from_here_alone))
+        .route(DOCUMENT, get(async || Json(document)))
+        .route("/", get(async || Redirect::temporary(PAGE)))
 }
 
 /// The browser sees to it that the page talks to this server and nobody else.
@@ -43,6 +45,8 @@ async fn from_here_alone(mut response: HttpResponse) -> HttpResponse {
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }
+
+const PAGE: &str = "/docs";
 
 const DOCUMENT: &str = "/openapi.json";
 

@@ -10,7 +10,7 @@
 //! | variable | default | |
 //! |---|---|---|
 //! | `ADDR` | `127.0.0.1:3000` | where to listen; port 0 takes a free one |
-//! | `DATABASE_URL` | `sqlite://api-keys.db` | where keys are kept: `sqlite:`, `postgres:`, `mysql:`, `redis:` or `memory:` |
+//! | `DATABASE_URL` | `sqlite://api-keys.db` | where keys are kept: `sqlite:`, `postgres:`, `mysql:`, `redis:`, `redis+cluster:` or `memory:` |
 //! | `CACHE_TTL` | `30` | seconds that a key is cached, 0 for not at all |
 //! | `REDIS_URL` | | carries changes to other nodes at once (PostgreSQL and Redis do so without), and counts rate limits for all of them |
 //! | `FAILURES_PER_MINUTE` | `0` | bad keys that an address may send a minute before it has to wait, 0 for any number |
@@ -90,7 +90,7 @@ impl Server {
         // Before the database: a second server by mistake should not touch the first one's.
         let listener = TcpListener::bind(&config.address)
             .await
-            .map_err(|error| format!("cannot listen on ADDR={}: {error}", config.address))?;
+            .map_err(|error| config.cannot_listen(&error))?;
         config.check_admin_key(listener.local_addr()?.ip())?;
         let database = Database::open(&config).await?;
         let usage = UsageRecorder::new(database.repository.clone());

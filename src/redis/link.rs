@@ -154,9 +154,17 @@ impl Link {
 }
 
 impl Client {
-    /// A server, by its URL.
-    pub(crate) fn server(url: &str) -> Result<Self, ConfigError> {
+    /// A server or a cluster, by its URL.
+    pub(crate) fn of(url: &str) -> Result<Self, ConfigError> {
         crate::url::check_redis(url)?;
+        #[cfg(feature = "redis-cluster")]
+        if let Some(nodes) = super::cluster_nodes(url) {
+            return Self::cluster(nodes.iter().map(String::as_str));
+        }
+        #[cfg(not(feature = "redis-cluster"))]
+        if super::cluster_nodes(url).is_some() {
+            return Err(ConfigError::StoreFeature { feature: "redis-cluster" });
+        }
         // The error would tell no more than its kind does, and might quote a password.
         let client = redis::Client::open(url).map_err(|_| ConfigError::RedisUrl)?;
         Ok(Self::Server(Box::new(client)))

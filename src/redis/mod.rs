@@ -3,10 +3,12 @@
 mod link;
 pub(crate) mod role;
 mod script;
+mod url;
 
 pub(crate) use self::{
     link::{Client, Link},
     script::Script,
+    url::{cluster_nodes, is_scheme},
 };
 use crate::error::ConfigError;
 

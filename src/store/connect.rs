@@ -73,24 +73,14 @@ pub async fn connect(url: &str) -> Result<Arc<dyn KeyRepository>, ConnectError> 
         "mysql" | "mariadb" => Err(needs("mysql")),
 
         #[cfg(feature = "redis")]
-        "redis" | "rediss" | "valkey" | "valkeys" => {
-            crate::url::check_redis(url)?;
-            Ok(Arc::new(super::RedisStore::connect(url).await?))
+        scheme if crate::redis::is_scheme(scheme) => {
+            let store = super::RedisStore::new(url)?;
+            store.migrate().await?;
+            Ok(Arc::new(store))
         }
         #[cfg(not(feature = "redis"))]
-        "redis" | "rediss" | "valkey" | "valkeys" => Err(needs("redis")),
-
-        #[cfg(feature = "redis-cluster")]
-        "redis+cluster" | "rediss+cluster" | "valkey+cluster" | "valkeys+cluster" => {
-            crate::url::check_redis(url)?;
-            let nodes = cluster_nodes(scheme, rest);
-            let nodes = nodes.iter().map(String::as_str);
-            Ok(Arc::new(super::RedisStore::connect_cluster(nodes).await?))
-        }
-        #[cfg(not(feature = "redis-cluster"))]
-        "redis+cluster" | "rediss+cluster" | "valkey+cluster" | "valkeys+cluster" => {
-            Err(needs("redis-cluster"))
-        }
+        "redis" | "rediss" | "valkey" | "valkeys" | "redis+cluster" | "rediss+cluster"
+        | "valkey+cluster" | "valkeys+cluster" => Err(needs("redis")),
 
         scheme if is_scheme(scheme) => {
             Err(ConfigError::StoreScheme { scheme: scheme.to_owned() }.into())
@@ -99,8 +89,9 @@ pub async fn connect(url: &str) -> Result<Arc<dyn KeyRepository>, ConnectError> 
     }
 }
 
-const NO_URL: ConfigError =
-    ConfigError::StoreUrl { expected: "a URL like `postgres://user:password@host/database`" };
+const NO_URL: ConfigError = ConfigError::StoreUrl {
+    expected: "a URL like `postgres://user:password@host/database`, or `sqlite:keys.db` for a file",
+};
 
 /// RFC 3986 §3.1
 fn is_scheme(text: &str) -> bool {
@@ -128,17 +119,6 @@ fn sqlite_file(url: &str, rest: &str) -> Result<std::path::PathBuf, ConfigError>
         _ => {}
     }
     Err(ConfigError::StoreUrl { expected: "a URL like `sqlite:keys.db`" })
-}
-
-/// The URL of each node of a cluster. There is no standard for one of all of them; this is the form
-/// of several other programs, with the `+` of redis-rs's own `redis+unix`.
-#[cfg(feature = "redis-cluster")]
-fn cluster_nodes(scheme: &str, rest: &str) -> Vec<String> {
-    let scheme = scheme.trim_end_matches("+cluster");
-    let rest = rest.trim_start_matches("//");
-    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
-    hosts.split(',').map(|host| format!("{scheme}://{user}{host}{tail}")).collect()
 }
 
 /// Why [`connect`] gave no store.
@@ -177,32 +157,6 @@ impl Error for ConnectError {
         match self {
             Self::Config(error) => error.source(),
             Self::Store(error) => error.source(),
-        }
-    }
-}
-
-#[cfg(all(test, feature = "redis-cluster"))]
-mod tests {
-    use super::cluster_nodes;
-
-    #[test]
-    fn a_cluster_has_the_urls_of_its_nodes() {
-        for (scheme, rest, nodes) in [
-            ("redis", "//one", &["redis://one"][..]),
-            ("valkey", "//one:1,two:2", &["valkey://one:1", "valkey://two:2"]),
-            (
-                "rediss",
-                "//u:p%2C@one,[::1]:7/0?a=b,c",
-                &["rediss://u:p%2C@one/0?a=b,c", "rediss://u:p%2C@[::1]:7/0?a=b,c"],
-            ),
-            (
-                "redis",
-                "//:p@ss@one,two#insecure",
-                &["redis://:p@ss@one#insecure", "redis://:p@ss@two#insecure"],
-            ),
-            ("redis", "//one,", &["redis://one", "redis://"]),
-        ] {
-            assert_eq!(cluster_nodes(&format!("{scheme}+cluster"), rest), nodes);
         }
     }
 }

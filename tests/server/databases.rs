@@ -60,7 +60,7 @@ impl Drop for Empty {
 }
 
 /// A server on this database that caches for an hour.
-fn node(url: &str, redis: Option<&str>) -> Server {
+pub(crate) fn node(url: &str, redis: Option<&str>) -> Server {
     let mut command = command();
     command.env("ADDR", "127.0.0.1:0").env("DATABASE_URL", url).env("ADMIN_API_KEY", ADMIN_KEY);
     command.env("CACHE_TTL", "3600");
@@ -89,7 +89,7 @@ fn a_revoked_key_is_refused_on_every_node(kind: Kind, redis: Option<&str>) {
 }
 
 /// Revokes a key at one node that both have cached.
-fn assert_revoked_everywhere(a: &Server, b: &Server) {
+pub(crate) fn assert_revoked_everywhere(a: &Server, b: &Server) {
     let created = a.create(&json!({ "name": "everywhere" }));
     for node in [a, b] {
         assert_eq!(node.ask_as(&created.key, "GET", "/articles").status, 200);

@@ -98,7 +98,9 @@ fn no_route_is_added_without_being_described() {
         let source = fs::read_to_string(&path).unwrap();
         described += source.matches("routes!(").count();
         let plain = source.matches(".route(").count();
-        assert_eq!(plain, usize::from(path.ends_with("docs.rs")), "{}", path.display());
+        // The document, and what leads to the page.
+        let of_page = if path.ends_with("docs.rs") { 2 } else { 0 };
+        assert_eq!(plain, of_page, "{}", path.display());
     }
     // The others are the library's, which tests them.
     assert_eq!(operations(&document()).count(), described + 16);

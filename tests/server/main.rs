@@ -7,6 +7,7 @@ mod admin;
 mod bad_input;
 mod browser;
 mod changes;
+mod cluster;
 mod connections;
 mod credentials;
 mod databases;

@@ -178,10 +178,16 @@ fn holders_see_and_revoke_their_own_key() {
 fn unknown_paths_are_404_with_or_without_a_key() {
     let server = shared();
     let key = server.create(&json!({ "name": "lost" })).key;
-    for path in ["/", "/nope", "/articles/", "/admin", "/admin/api-keys/", "/me", "/health/x"] {
+    for path in ["/nope", "/articles/", "/admin", "/admin/api-keys/", "/me", "/health/x"] {
         assert_problem(&server.ask("GET", path, &[]), 404, "not_found");
         assert_problem(&server.ask_as(&key, "GET", path), 404, "not_found");
     }
+}
+
+#[test]
+fn the_root_leads_to_the_documentation() {
+    let reply = shared().ask("GET", "/", &[]);
+    assert_eq!((reply.status, reply.header("location")), (307, Some("/docs")));
 }
 
 #[test]

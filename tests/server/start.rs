@@ -345,3 +345,24 @@ fn port_3000_is_the_default() {
     let error = refused(command().env("DATABASE_URL", "memory:"));
     assert!(error.contains("127.0.0.1:3000"), "{error}");
 }
+
+/// What newcomers write first.
+#[test]
+fn the_form_of_an_address_and_of_a_file_is_told() {
+    for address in ["3000", ":3000", "localhost", "127.0.0.1:99999", "http://127.0.0.1:3000/"] {
+        let error = refused(command().env("ADDR", address).env("DATABASE_URL", "memory:"));
+        assert!(error.contains(&format!("ADDR={address} ")), "{error}");
+        assert!(error.contains("such as 127.0.0.1:3000"), "{error}");
+    }
+    for file in ["keys.db", "./keys.db", "/tmp/keys.db"] {
+        let error = refused(command().env("ADDR", "127.0.0.1:0").env("DATABASE_URL", file));
+        assert!(error.contains("`sqlite:keys.db` for a file"), "{error}");
+        // Once, and without a place that is none.
+        assert_eq!(error.matches("URL").count(), 3, "{error}");
+        assert!(!error.contains("cannot use this"), "{error}");
+    }
+    let error = refused(
+        command().env("ADDR", "127.0.0.1:0").env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/x"),
+    );
+    assert_eq!(error.matches("refused").count(), 1, "a cause is told once: {error}");
+}

@@ -96,7 +96,9 @@ const LEASES_TO_WAIT_FOR: usize = 4;
 impl RedisLimiter {
     /// Connects to a server, and finds out whether it is there.
     ///
-    /// The URL has the form `redis://user:password@host:port/database`, or `unix:///path`.
+    /// The URL has the form `redis://user:password@host:port/database`, or `unix:///path`; of a
+    /// cluster, `redis+cluster://user:password@host:port,host:port`, see
+    /// [`connect`](crate::store::connect).
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let limiter = Self::new(url).map_err(StoreError::unavailable)?;
         limiter.buckets.probe().await?;
@@ -105,7 +107,7 @@ impl RedisLimiter {
 
     /// Will connect when it is first used, and does not mind if there is no server yet.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
-        Client::server(url).map(Self::from_client)
+        Client::of(url).map(Self::from_client)
     }
 
     /// Like [`new`](Self::new), for a cluster. Each bucket is on some node of it.

@@ -1,6 +1,6 @@
 //! [`RedisInvalidations`]: publish and subscribe.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use redis::{
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     error::{ConfigError, StoreError},
     key::KeyDigest,
-    redis::role::refuse_deaf_replica,
+    redis::{cluster_nodes, role::refuse_deaf_replica},
     url::check_redis,
 };
 
@@ -60,7 +60,8 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct RedisInvalidations {
-    client: Client,
+    /// Any of them will do.
+    nodes: Arc<[Client]>,
     publisher: Arc<Mutex<Option<MultiplexedConnection>>>,
     channel: Box<str>,
     keep_alive: KeepAlive,
@@ -69,7 +70,8 @@ pub struct RedisInvalidations {
 impl RedisInvalidations {
     /// Connects to a server.
     ///
-    /// The URL has the form `redis://user:password@host:port`, or `unix:///path`.
+    /// The URL has the form `redis://user:password@host:port`, or `unix:///path`; of a cluster,
+    /// `redis+cluster://user:password@host:port,host:port`, whose first node that answers is taken.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let bus = Self::new(url).map_err(StoreError::unavailable)?;
         let connected = timeout(PATIENCE, bus.publisher()).await;
@@ -82,7 +84,7 @@ impl RedisInvalidations {
         check_redis(url)?;
         Ok(Self {
             // The error would tell no more than its kind does, and might quote a password.
-            client: client(url).map_err(|_| ConfigError::RedisUrl)?,
+            nodes: clients(url).map_err(|_| ConfigError::RedisUrl)?,
             publisher: Arc::default(),
             channel: message::DEFAULT_CHANNEL.into(),
             keep_alive: KeepAlive::default(),
@@ -133,7 +135,7 @@ impl RedisInvalidations {
             return Ok(connection.clone());
         }
         let config = untimed();
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let connection = self.connect_any(&config).await?;
         Ok(publisher.insert(connection).clone())
     }
 
@@ -142,11 +144,34 @@ impl RedisInvalidations {
     async fn listen(&self) -> RedisResult<Connected> {
         let (sender, messages) = unbounded_channel();
         let config = untimed().set_push_sender(sender);
-        let mut connection =
-            self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut connection = self.connect_any(&config).await?;
         connection.subscribe(&*self.channel).await?;
         refuse_deaf_replica(&mut connection).await?;
         Ok(Connected { connection, messages })
+    }
+}
+
+impl RedisInvalidations {
+    /// With the first node that answers. None but the last is waited for as long as all may take.
+    async fn connect_any(
+        &self,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        let (last, others) = self.nodes.split_last().ok_or_else(|| io::Error::other("no node"))?;
+        for node in others {
+            let connection = node.get_multiplexed_async_connection_with_config(config);
+            if let Ok(Ok(connection)) = timeout(PATIENCE / 8, connection).await {
+                return Ok(connection);
+            }
+        }
+        last.get_multiplexed_async_connection_with_config(config).await
+    }
+}
+
+fn clients(url: &str) -> RedisResult<Arc<[Client]>> {
+    match cluster_nodes(url) {
+        Some(nodes) => nodes.iter().map(|node| client(node)).collect(),
+        None => Ok(Arc::new([client(url)?])),
     }
 }
 

@@ -100,7 +100,9 @@ const BATCH: usize = 250;
 impl RedisStore {
     /// Connects to a server, and [migrates](Self::migrate) it.
     ///
-    /// The URL has the form `redis://user:password@host:port/database`, or `unix:///path`.
+    /// The URL has the form `redis://user:password@host:port/database`, or `unix:///path`; of a
+    /// cluster, `redis+cluster://user:password@host:port,host:port`, see
+    /// [`connect`](super::connect).
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let store = Self::new(url).map_err(StoreError::unavailable)?;
         store.migrate().await?;
@@ -121,7 +123,7 @@ impl RedisStore {
     /// # }
     /// ```
     pub fn new(url: &str) -> Result<Self, ConfigError> {
-        Client::server(url).map(Self::from_client)
+        Client::of(url).map(Self::from_client)
     }
 
     /// Like [`new`](Self::new), for a cluster.
