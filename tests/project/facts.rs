@@ -20,7 +20,7 @@ fn rust_version_is_true() {
     let root = text(&metadata["resolve"]["root"]);
     let declared = rust_version(packages[root]).expect("`rust-version` in Cargo.toml");
 
-    let asking_more: Vec<String> = built_for_users(&metadata)
+    let asking_more: Vec<String> = built_for_users(&metadata, root)
         .into_iter()
         .map(|id| packages[id])
         .filter(|package| rust_version(package) > Some(declared))
@@ -149,7 +149,7 @@ fn features() -> BTreeMap<String, Vec<String>> {
 }
 
 /// What `cargo` knows of the package and everything it could be built with, on any platform.
-fn metadata() -> Value {
+pub(crate) fn metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version", "1", "--all-features", "--locked"])
@@ -161,11 +161,11 @@ fn metadata() -> Value {
 }
 
 /// The packages that a user of this one builds with it: all but those for its development.
-fn built_for_users(metadata: &Value) -> BTreeSet<&str> {
+pub(crate) fn built_for_users<'m>(metadata: &'m Value, package: &'m str) -> BTreeSet<&'m str> {
     let nodes: BTreeMap<&str, &Value> =
         items(&metadata["resolve"]["nodes"]).map(|node| (text(&node["id"]), node)).collect();
     let mut reached = BTreeSet::new();
-    let mut open = vec![text(&metadata["resolve"]["root"])];
+    let mut open = vec![package];
     while let Some(id) = open.pop() {
         if reached.insert(id) {
             let deps = items(&nodes[id]["deps"]);
@@ -183,10 +183,10 @@ fn rust_version(package: &Value) -> Option<(u32, u32, u32)> {
     Some((next(), next(), next()))
 }
 
-fn items(value: &Value) -> std::slice::Iter<'_, Value> {
+pub(crate) fn items(value: &Value) -> std::slice::Iter<'_, Value> {
     value.as_array().unwrap().iter()
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
