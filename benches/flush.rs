@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 #![allow(clippy::print_stdout, reason = "that is what it is for")]
 
+#[path = "support/mode.rs"]
+mod mode;
 #[path = "../tests/support/servers.rs"]
 mod servers;
 
@@ -27,8 +29,8 @@ const HOUR: i64 = 3_600_000;
 
 #[tokio::main]
 async fn main() {
-    if !std::env::args().any(|argument| argument == "--bench") {
-        return; // Started by `cargo test` for all targets: there is nothing to test here.
+    if !mode::measures() {
+        return; // It takes more writes than a test should.
     }
     let directory = tempfile::tempdir().unwrap();
     measure("SQLite", &SqliteStore::open(directory.path().join("keys.db")).await.unwrap()).await;

@@ -9,6 +9,8 @@
 
 #[path = "support/memory.rs"]
 mod memory;
+#[path = "support/mode.rs"]
+mod mode;
 #[path = "../tests/support/servers.rs"]
 mod servers;
 
@@ -28,8 +30,8 @@ const SOME: usize = 500;
 
 #[tokio::main]
 async fn main() {
-    if !std::env::args().any(|argument| argument == "--bench") {
-        return; // Started by `cargo test` for all targets: there is nothing to test here.
+    if !mode::measures() {
+        return; // It takes more rows than a test should.
     }
     let Some(database) = Database::new(Server::Postgres).await else { return };
     let store = PostgresStore::connect(database.url()).await.unwrap();

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 #![allow(clippy::print_stdout, reason = "that is what it is for")]
 
+#[path = "support/mode.rs"]
+mod mode;
 #[path = "../tests/support/servers.rs"]
 mod servers;
 
@@ -31,8 +33,8 @@ const ROUND: usize = 500;
 
 #[tokio::main]
 async fn main() {
-    if !std::env::args().any(|argument| argument == "--bench") {
-        return; // Started by `cargo test` for all targets: there is nothing to test here.
+    if !mode::measures() {
+        return; // It takes more rows than a test should.
     }
     let few = Table::new(FEW).await;
     let many = Table::new(MANY).await;

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program for developers")]
 
+#[path = "../../benches/support/mode.rs"]
+mod mode;
 #[path = "../../tests/support/other_system.rs"]
 mod other_system;
 
@@ -33,6 +35,7 @@ fn main() {
         assert!(import.status().unwrap().success());
         let took = start.elapsed();
         println!("{COUNT} keys {what} in {:.2} s", took.as_secs_f64());
-        assert!(took < AT_MOST, "{COUNT} keys may take {AT_MOST:?}");
+        // Of an optimized build, that is.
+        assert!(took < AT_MOST || !mode::measures(), "{COUNT} keys may take {AT_MOST:?}");
     }
 }
