@@ -11,7 +11,7 @@ use std::{convert::Infallible, env, error::Error};
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response, header};
-use http_body_util::{Full, combinators::BoxBody};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -45,8 +45,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let service = ServiceBuilder::new()
         // Outside the keys: preflights carry no key, and a browser may read denials, too.
         .layer(cors())
-        // The CORS layer needs a body that it can make an empty one of.
-        .map_response(|response: Response<_>| response.map(BoxBody::new))
         .layer(keys.layer())
         .service_fn(hello);
 

@@ -179,7 +179,7 @@ pub use self::manage::KeyView;
 pub use self::{
     auth::{
         ApiKeyAuth, ApiKeyLayer, AuthenticatedKey, KeySource, PassPreflights, PassPreflightsLayer,
-        Precedence, ResponseFuture,
+        Precedence, ResponseBody, ResponseFuture,
     },
     clock::{Clock, ParseTimestampError, SettableClock, SystemClock, Timestamp},
     credits::{Credits, Spend},

@@ -7,13 +7,13 @@ use std::{convert::Infallible, future::Ready, task::Context};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use tower::{Layer, Service, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyManager, NewKey, Rejection, UsageRecorder, store::MemoryStore,
+    ApiKeyLayer, KeyManager, NewKey, Rejection, ResponseBody, UsageRecorder, store::MemoryStore,
 };
 
-type Body = Either<Full<Bytes>, Full<Bytes>>;
+type Body = ResponseBody<Full<Bytes>>;
 
 /// Allocations while `f` runs.
 fn allocations<T>(f: impl FnOnce() -> T) -> (u64, T) {
@@ -99,7 +99,7 @@ async fn denials_allocate_nothing_before_their_response() {
 fn rebuild(like: &Response<Body>) -> (u64, Response<Body>) {
     let rejection = like.extensions().get::<Rejection>().unwrap().clone();
     allocations(|| {
-        let mut response = Response::new(Either::Right(Full::default()));
+        let mut response = Response::new(Body::default());
         *response.status_mut() = like.status();
         copy(like.headers(), response.headers_mut());
         response.extensions_mut().insert(rejection);

@@ -15,13 +15,14 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderName, Request, Response};
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::runtime::{Builder, Runtime};
 use tower_api_key::{
     ApiKeyAuth, ApiKeyLayer, AuthenticatedKey, KeyDigest, KeyManager, KeyRecord, KeySource, Limit,
-    Limits, LocalLimiter, NewKey, Quota, RateLimits, Tiers, Timestamp, UsageRecorder, nonzero,
+    Limits, LocalLimiter, NewKey, Quota, RateLimits, ResponseBody, Tiers, Timestamp, UsageRecorder,
+    nonzero,
     store::{CachedStore, KeyStore, MemoryStore},
 };
 use tower_layer::Layer;
@@ -31,7 +32,7 @@ use tower_service::Service;
 const KEYS: usize = 1_000;
 
 /// What every service here answers with, so that all of them move the same bytes.
-pub(crate) type Body = Either<Full<Bytes>, Full<Bytes>>;
+pub(crate) type Body = ResponseBody<Full<Bytes>>;
 
 /// The inner service: a response at once.
 #[derive(Clone, Copy, Debug)]
@@ -137,11 +138,11 @@ impl Future for Mapped {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(future) = &mut self.0 else {
-            let mut response = Response::new(Either::Right(Full::default()));
+            let mut response = Response::new(Body::default());
             *response.status_mut() = http::StatusCode::UNAUTHORIZED;
             return Poll::Ready(Ok(response));
         };
-        Pin::new(future).poll(cx).map_ok(|response| response.map(Either::Left))
+        Pin::new(future).poll(cx).map_ok(|response| response.map(ResponseBody::from))
     }
 }
 

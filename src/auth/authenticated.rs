@@ -4,7 +4,6 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{Extensions, Method, Request, Response};
-use http_body_util::Full;
 
 use super::attached::{self, LayerId, NoKey};
 use crate::{
@@ -163,7 +162,7 @@ pub(crate) fn require_unless<B>(
 
 impl Absence {
     /// The response to a request that needs an identity.
-    pub(crate) fn response(self, request: &RequestHead<'_>) -> Response<Full<Bytes>> {
+    pub(crate) fn response(self, request: &RequestHead<'_>) -> Response<Bytes> {
         let what_to_do = match self {
             Self::NoKey(_) => {
                 let rejection = Rejection::new(RejectionKind::Missing);

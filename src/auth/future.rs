@@ -11,12 +11,12 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
     authenticate::{self, Outcome, Waiting},
+    body::ResponseBody,
     config::{Aftercare, Config},
     preflights,
 };
@@ -24,6 +24,7 @@ use crate::{rejection::Rejection, request::RequestHead};
 
 pin_project! {
     /// The response of an [`ApiKeyAuth`](crate::ApiKeyAuth).
+    #[must_use = "a future does nothing unless it is polled"]
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
@@ -39,7 +40,7 @@ pin_project! {
         // Boxed: a request and a service are large, and few requests wait.
         Waiting { parked: Option<Box<Parked<S, B>>> },
         Inner { config: Arc<Config>, after: Aftercare, #[pin] future: F },
-        Rejected { response: Option<Response<Full<Bytes>>> },
+        Rejected { response: Option<Response<Bytes>> },
     }
 }
 
@@ -90,7 +91,7 @@ impl<S, B, ResBody> Future for ResponseFuture<S, B>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
 {
-    type Output = Result<Response<Either<ResBody, Full<Bytes>>>, S::Error>;
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -102,7 +103,7 @@ where
                 }
                 StateProjection::Rejected { response } => {
                     let response = response.take().expect(POLLED_AFTER_COMPLETION);
-                    return Poll::Ready(Ok(response.map(Either::Right)));
+                    return Poll::Ready(Ok(response.map(ResponseBody::denial)));
                 }
                 StateProjection::Waiting { parked } => ready!(resume(parked, cx)),
             };
@@ -147,7 +148,7 @@ fn finish<ResBody>(
     config: &Config,
     after: &Aftercare,
     mut response: Response<ResBody>,
-) -> Response<Either<ResBody, Full<Bytes>>> {
+) -> Response<ResponseBody<ResBody>> {
     if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
         config.denied(rejection, None);
         // A uniform denial does not tell that there is a key, whose limits stand somehow.
@@ -156,7 +157,7 @@ fn finish<ResBody>(
         {
             consumed.apply(denial.headers_mut());
         }
-        return denial.map(Either::Right);
+        return denial.map(ResponseBody::denial);
     }
     after.cache.apply(config.vary.as_ref(), response.headers_mut());
     if let Some(retirement) = &after.retirement {
@@ -165,7 +166,7 @@ fn finish<ResBody>(
     if let Some(consumed) = &after.consumed {
         consumed.apply(response.headers_mut());
     }
-    response.map(Either::Left)
+    response.map(ResponseBody::from)
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

@@ -46,6 +46,7 @@ use crate::{
 /// # fn temp_env(f: impl Fn() -> Result<(), tower_api_key::ConfigError>) { let _ = f(); }
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct ApiKeyLayer {
     config: Arc<Config>,
 }

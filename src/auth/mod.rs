@@ -3,6 +3,7 @@
 pub(crate) mod attached;
 mod authenticate;
 pub(crate) mod authenticated;
+mod body;
 mod cache_policy;
 mod challenge;
 pub(crate) mod config;
@@ -15,6 +16,7 @@ mod service;
 
 pub use self::{
     authenticated::AuthenticatedKey,
+    body::ResponseBody,
     extract::{KeySource, Precedence},
     future::ResponseFuture,
     layer::ApiKeyLayer,

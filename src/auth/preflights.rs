@@ -6,15 +6,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body;
-use http_body_util::{Either, Full};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
     authenticate::Admission,
+    body::ResponseBody,
     extract::{self, KeySource},
     future::ResponseFuture,
     layer::ApiKeyLayer,
@@ -46,6 +45,7 @@ impl<S> Layer<S> for PassPreflightsLayer {
 ///
 /// It asks for a request body that tells whether it is empty: over HTTP/2, no header does.
 #[derive(Clone)]
+#[must_use]
 pub struct PassPreflights<S>(ApiKeyAuth<S>);
 
 impl<S> PassPreflights<S> {
@@ -70,7 +70,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     ReqBody: Body,
 {
-    type Response = Response<Either<ResBody, Full<Bytes>>>;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
     type Future = ResponseFuture<S, ReqBody>;
 

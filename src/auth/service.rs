@@ -6,13 +6,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{Either, Full};
 use tower_service::Service;
 
 use super::{
     authenticate::{self, Admission, Outcome},
+    body::ResponseBody,
     config::Config,
     extract::KeySource,
     future::ResponseFuture,
@@ -21,9 +20,10 @@ use crate::request::RequestHead;
 
 /// The middleware that [`ApiKeyLayer`](crate::ApiKeyLayer) puts around a service.
 ///
-/// A response's body is the inner service's or a denial's. `Error` is the inner service's: a
-/// denial is always a response.
+/// A [response's body](ResponseBody) is the inner service's or a denial's. `Error` is the inner
+/// service's: a denial is always a response.
 #[derive(Clone)]
+#[must_use]
 pub struct ApiKeyAuth<S> {
     inner: S,
     config: Arc<Config>,
@@ -73,7 +73,7 @@ impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ApiKeyAuth<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
 {
-    type Response = Response<Either<ResBody, Full<Bytes>>>;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
     type Future = ResponseFuture<S, ReqBody>;
 

@@ -1,6 +1,6 @@
 //! JSON in both directions. What is wrong with a body, the answer says.
 
-use std::{error::Error, fmt, io};
+use std::{error::Error, fmt, future::poll_fn, io, pin::Pin};
 
 use axum::{
     body::{Body, HttpBody},
@@ -8,7 +8,6 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::BodyExt;
 use serde::{
     Serialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -104,7 +103,7 @@ impl<S: Sync> FromRequest<S> for JsonBody {
         }
         let mut bytes = Vec::new();
         let mut length = 0;
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             let frame = frame.map_err(|error| unreadable(&error))?;
             let Ok(data) = frame.into_data() else { continue };
             length += data.len();

@@ -41,7 +41,7 @@ impl<S: Sync> FromRequestParts<S> for AuthenticatedKey {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
         authenticated::require(&parts.extensions)
             .cloned()
-            .map_err(|absence| absence.response(&RequestHead::from(&*parts)).map(Body::new))
+            .map_err(|absence| absence.response(&RequestHead::from(&*parts)).map(Body::from))
     }
 }
 
@@ -54,7 +54,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for AuthenticatedKey {
         match authenticated::require(&parts.extensions) {
             Ok(key) => Ok(Some(key.clone())),
             Err(Absence::NoKey(_)) => Ok(None),
-            Err(absence) => Err(absence.response(&RequestHead::from(&*parts)).map(Body::new)),
+            Err(absence) => Err(absence.response(&RequestHead::from(&*parts)).map(Body::from)),
         }
     }
 }
@@ -92,7 +92,7 @@ impl<S: Sync, T: Send + Sync + 'static> FromRequestParts<S> for Owner<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
         require_owner(&parts.extensions)
-            .map_err(|absence| absence.response(&RequestHead::from(&*parts)).map(Body::new))
+            .map_err(|absence| absence.response(&RequestHead::from(&*parts)).map(Body::from))
     }
 }
 
@@ -105,7 +105,7 @@ impl<S: Sync, T: Send + Sync + 'static> OptionalFromRequestParts<S> for Owner<T>
         match require_owner(&parts.extensions) {
             Ok(owner) => Ok(Some(owner)),
             Err(Absence::NoKey(_)) => Ok(None),
-            Err(absence) => Err(absence.response(&RequestHead::from(&*parts)).map(Body::new)),
+            Err(absence) => Err(absence.response(&RequestHead::from(&*parts)).map(Body::from)),
         }
     }
 }
@@ -137,6 +137,6 @@ fn require_owner<T: Send + Sync + 'static>(extensions: &Extensions) -> Result<Ow
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         self.observe();
-        respond_plainly(self, None).map(Body::new)
+        respond_plainly(self, None).map(Body::from)
     }
 }

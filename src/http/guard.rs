@@ -229,7 +229,7 @@ impl Guard {
         let identify = move |request: &RequestHead<'_>| {
             // And an identity that another layer has attached, outside or inside, is none of ours.
             let key = authenticated::require_from(known.id(), request.extensions)
-                .map_err(|absence| Box::new(absence.response(request).map(Body::new)))?;
+                .map_err(|absence| Box::new(absence.response(request).map(Body::from)))?;
             let mut caller = caller(key).map_err(|denied| Box::new(denied.into_response()))?;
             // The id first: the name is for its owner to choose.
             caller.actor.get_or_insert_with(|| format!("key {} ({})", key.id(), key.name()));
@@ -442,7 +442,7 @@ fn caller(parts: &Parts) -> Result<Caller, Box<Response>> {
     identified.map(|Identified(caller)| caller).ok_or_else(|| {
         // Every way to these routes leads through the guard.
         let answer = Absence::NoLayer.response(&RequestHead::from(parts));
-        Box::new(answer.map(Body::new))
+        Box::new(answer.map(Body::from))
     })
 }
 

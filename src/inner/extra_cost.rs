@@ -39,6 +39,7 @@ use crate::{
 /// # let _ = app;
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct ChargeLayer {
     gate: Arc<ChargeGate>,
 }

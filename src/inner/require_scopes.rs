@@ -10,13 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    auth::authenticated,
+    auth::{ResponseBody, authenticated},
     key::{InvalidScope, ScopeRule},
     rejection::{Rejection, respond_plainly},
     request::RequestHead,
@@ -43,6 +42,7 @@ use crate::{
 /// # Ok::<(), tower_api_key::InvalidScope>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct RequireScopesLayer {
     rule: Arc<ScopeRule>,
     allow_anonymous: bool,
@@ -85,13 +85,14 @@ impl<S> Layer<S> for RequireScopesLayer {
 
 /// The middleware that [`RequireScopesLayer`] puts around a service.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct RequireScopes<S> {
     inner: S,
     layer: RequireScopesLayer,
 }
 
 impl<S> RequireScopes<S> {
-    fn denial<B>(&self, request: &Request<B>) -> Option<Response<Full<Bytes>>> {
+    fn denial<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
         let RequireScopesLayer { rule, allow_anonymous } = &self.layer;
         let key = match authenticated::require_unless(*allow_anonymous, request) {
             Ok(Some(key)) => key,
@@ -112,7 +113,7 @@ impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireScopes<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
 {
-    type Response = Response<Either<ResBody, Full<Bytes>>>;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
     type Future = RequireScopesFuture<S::Future>;
 
@@ -131,6 +132,7 @@ where
 
 pin_project! {
     /// The response of a [`RequireScopes`].
+    #[must_use = "a future does nothing unless it is polled"]
     pub struct RequireScopesFuture<F> {
         #[pin]
         state: State<F>,
@@ -141,7 +143,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<F> {
         Inner { #[pin] future: F },
-        Denied { response: Option<Response<Full<Bytes>>> },
+        Denied { response: Option<Response<Bytes>> },
     }
 }
 
@@ -149,17 +151,17 @@ impl<F, ResBody, E> Future for RequireScopesFuture<F>
 where
     F: Future<Output = Result<Response<ResBody>, E>>,
 {
-    type Output = Result<Response<Either<ResBody, Full<Bytes>>>, E>;
+    type Output = Result<Response<ResponseBody<ResBody>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match self.project().state.project() {
             StateProjection::Inner { future } => {
-                ready!(future.poll(cx)).map(|response| response.map(Either::Left))
+                ready!(future.poll(cx)).map(|response| response.map(ResponseBody::from))
             }
             StateProjection::Denied { response } => {
                 let response =
                     response.take().expect("`RequireScopesFuture` polled after completion");
-                Ok(response.map(Either::Right))
+                Ok(response.map(ResponseBody::denial))
             }
         })
     }

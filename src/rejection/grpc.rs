@@ -8,7 +8,6 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Response, Version, header};
-use http_body_util::Full;
 
 use crate::request::{RequestHead, only};
 
@@ -109,12 +108,8 @@ fn protocol(content_type: &[u8]) -> Option<Protocol> {
 
 /// The response without its challenges. Repeats the request's content type, which gRPC-Web
 /// clients insist on.
-pub(super) fn response(
-    content_type: HeaderValue,
-    status: u8,
-    message: &[&str],
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+pub(super) fn response(content_type: HeaderValue, status: u8, message: &[&str]) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status)));

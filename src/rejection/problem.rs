@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
@@ -98,7 +97,7 @@ impl Problem {
     }
 
     /// The response, which no cache may keep.
-    pub fn into_http(self) -> Response<Full<Bytes>> {
+    pub fn into_http(self) -> Response<Bytes> {
         let mut response = response(self.status, self.body());
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -108,8 +107,8 @@ impl Problem {
 }
 
 /// The response with the [body](Problem::body) of a problem.
-pub(super) fn response(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+pub(super) fn response(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     let json = HeaderValue::from_static("application/problem+json");
@@ -137,7 +136,7 @@ impl Serialize for Problem {
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 impl axum::response::IntoResponse for Problem {
     fn into_response(self) -> axum::response::Response {
-        self.into_http().map(axum::body::Body::new)
+        self.into_http().map(axum::body::Body::from)
     }
 }
 

@@ -7,7 +7,6 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
 
 use super::{
     Rejection,
@@ -28,13 +27,12 @@ use crate::{
 /// ```
 /// use bytes::Bytes;
 /// use http::Response;
-/// use http_body_util::Full;
 /// use tower_api_key::{ApiKeyLayer, Rejection, store::MemoryStore};
 ///
 /// let layer = ApiKeyLayer::new(MemoryStore::new()).with_rejection_response(
-///     |rejection: &Rejection, prepared: Response<Full<Bytes>>| {
+///     |rejection: &Rejection, prepared: Response<Bytes>| {
 ///         let body = format!("no entry: {}\n", rejection.kind().code());
-///         prepared.map(|_| Full::from(body))
+///         prepared.map(|_| body.into())
 ///     },
 /// );
 /// # let _ = layer;
@@ -44,22 +42,14 @@ pub trait RejectionResponse: Send + Sync + 'static {
     /// and `Cache-Control: no-store`: change it, or start from another.
     ///
     /// gRPC requests are denied as the protocol asks and never come here.
-    fn respond(
-        &self,
-        rejection: &Rejection,
-        prepared: Response<Full<Bytes>>,
-    ) -> Response<Full<Bytes>>;
+    fn respond(&self, rejection: &Rejection, prepared: Response<Bytes>) -> Response<Bytes>;
 }
 
 impl<F> RejectionResponse for F
 where
-    F: Fn(&Rejection, Response<Full<Bytes>>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    F: Fn(&Rejection, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
 {
-    fn respond(
-        &self,
-        rejection: &Rejection,
-        prepared: Response<Full<Bytes>>,
-    ) -> Response<Full<Bytes>> {
+    fn respond(&self, rejection: &Rejection, prepared: Response<Bytes>) -> Response<Bytes> {
         self(rejection, prepared)
     }
 }
@@ -79,17 +69,13 @@ impl Renderer {
         &self,
         rejection: Rejection,
         request: &RequestHead<'_>,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<Bytes> {
         let grpc = self.grpc.within(request.extensions).content_type(request);
         self.respond_as(rejection, grpc)
     }
 
     /// The response in the form of gRPC with this content type, or as problem details.
-    fn respond_as(
-        &self,
-        mut rejection: Rejection,
-        grpc: Option<&HeaderValue>,
-    ) -> Response<Full<Bytes>> {
+    fn respond_as(&self, mut rejection: Rejection, grpc: Option<&HeaderValue>) -> Response<Bytes> {
         let row = self.row(rejection.kind);
         // What a uniform denial says is the same for all kinds: nothing of the rejection's own.
         let own = (!self.folds(rejection.kind)).then_some(&rejection);
@@ -115,17 +101,13 @@ impl Renderer {
     pub(crate) fn respond_anew<'r, B>(
         &self,
         inner: &'r Response<B>,
-    ) -> Option<(&'r Rejection, Response<Full<Bytes>>)> {
+    ) -> Option<(&'r Rejection, Response<Bytes>)> {
         let rejection = inner.extensions().get::<Rejection>().filter(|r| !r.rendered)?;
         Some((rejection, self.respond_in_place_of(inner.headers(), rejection.clone())))
     }
 
     #[cold]
-    fn respond_in_place_of(
-        &self,
-        inner: &HeaderMap,
-        rejection: Rejection,
-    ) -> Response<Full<Bytes>> {
+    fn respond_in_place_of(&self, inner: &HeaderMap, rejection: Rejection) -> Response<Bytes> {
         let folds = self.folds(rejection.kind);
         let mut response = self.respond_as(rejection, self.grpc.content_type_again(inner));
         let headers = response.headers_mut();
@@ -168,12 +150,7 @@ impl Renderer {
     }
 
     /// `own` is the rejection, unless nothing of its own is to be told.
-    fn add_headers(
-        &self,
-        response: &mut Response<Full<Bytes>>,
-        row: &Row,
-        own: Option<&Rejection>,
-    ) {
+    fn add_headers(&self, response: &mut Response<Bytes>, row: &Row, own: Option<&Rejection>) {
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for (name, value) in own.and_then(Rejection::limit_fields).into_iter().flatten() {
@@ -193,7 +170,7 @@ impl Renderer {
     }
 
     /// A 401 has a challenge (RFC 9110 §15.5.2), also where a hook started from another response.
-    fn add_missing_challenge(&self, response: &mut Response<Full<Bytes>>) {
+    fn add_missing_challenge(&self, response: &mut Response<Bytes>) {
         let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
         if is_unauthorized && !response.headers().contains_key(header::WWW_AUTHENTICATE) {
             for challenge in self.challenges.values(None, None) {
@@ -231,7 +208,7 @@ impl std::fmt::Debug for Renderer {
 pub(crate) fn respond_plainly(
     rejection: Rejection,
     request: Option<&RequestHead<'_>>,
-) -> Response<Full<Bytes>> {
+) -> Response<Bytes> {
     static RENDERER: LazyLock<Renderer> = LazyLock::new(Renderer::default);
     let grpc = request.and_then(|head| GrpcDenials::of(head.extensions).content_type(head));
     let mut response = RENDERER.respond_as(rejection, grpc);
@@ -245,12 +222,12 @@ pub(crate) fn respond_plainly(
 pub(crate) fn respond_with_mistake(
     what_to_do: &'static str,
     request: &RequestHead<'_>,
-) -> Response<Full<Bytes>> {
+) -> Response<Bytes> {
     let grpc = GrpcDenials::of(request.extensions).content_type(request);
     let mut response = if let Some(content_type) = grpc {
         grpc::response(content_type.clone(), grpc::INTERNAL, &[what_to_do.trim_end()])
     } else {
-        let mut response = Response::new(Full::from(what_to_do));
+        let mut response = Response::new(Bytes::from(what_to_do));
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, text);
@@ -273,7 +250,7 @@ impl Rejection {
     }
 }
 
-fn problem(row: &'static Row, own: Option<&Rejection>) -> Response<Full<Bytes>> {
+fn problem(row: &'static Row, own: Option<&Rejection>) -> Response<Bytes> {
     let body = if let Some(rejection) = own.filter(|rejection| rejection.has_members()) {
         body(row, Some(rejection))
     } else if row.code == UNIFORM.code {

@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{FutureExt, future::join_all};
 use http::{Request, Response};
-use http_body_util::Either;
+use http_body_util::BodyExt;
 use tokio::{sync::Notify, time::Instant};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
@@ -148,13 +148,11 @@ impl Fixture {
             .service(inner);
         let request = Request::builder().header("x-api-key", key).body(()).unwrap();
         let response = service.oneshot(request).await.unwrap();
-        match response.extensions().get::<Rejection>() {
-            Some(rejection) => rejection.kind().code().to_owned(),
-            None => match response.into_body() {
-                Either::Left(Either::Left(owner)) => owner,
-                denial => panic!("{denial:?}"),
-            },
+        if let Some(rejection) = response.extensions().get::<Rejection>() {
+            return rejection.kind().code().to_owned();
         }
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.into()).unwrap()
     }
 
     /// [`Self::ask`] where nothing may wait.

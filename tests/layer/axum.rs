@@ -101,7 +101,7 @@ async fn a_handlers_rejection_is_completed_by_the_layer_outside() {
 async fn a_handlers_rejection_obeys_the_layers_choices() {
     let uniform = denying().layer(layer().with_uniform_denials());
     assert_eq!(code(&ask(&uniform, keyed("/inactive_owner")).await), "invalid_key");
-    let hook = |rejection: &Rejection, prepared: Response<http_body_util::Full<Bytes>>| {
+    let hook = |rejection: &Rejection, prepared: Response<Bytes>| {
         prepared.map(|_| format!("hook: {rejection}").into())
     };
     let hooked = denying().layer(layer().with_rejection_response(hook));

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
-use http_body_util::Full;
 use tower_api_key::{ApiKeyLayer, Rejection, RejectionResponse};
 
 use crate::{
@@ -13,8 +12,8 @@ use crate::{
 };
 
 /// Renders denials as a line of text.
-fn as_text(rejection: &Rejection, prepared: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    let mut response = prepared.map(|_| Full::from(format!("no: {}", rejection.kind().code())));
+fn as_text(rejection: &Rejection, prepared: Response<Bytes>) -> Response<Bytes> {
+    let mut response = prepared.map(|_| Bytes::from(format!("no: {}", rejection.kind().code())));
     let text = header::HeaderValue::from_static("text/plain");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response
@@ -37,8 +36,8 @@ async fn every_denial_goes_through_it_and_starts_from_the_prepared_one() {
 fn it_may_start_from_another_response_and_the_rejection_is_attached_all_the_same() {
     struct Redirect;
     impl RejectionResponse for Redirect {
-        fn respond(&self, _: &Rejection, _: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-            let mut response = Response::new(Full::default());
+        fn respond(&self, _: &Rejection, _: Response<Bytes>) -> Response<Bytes> {
+            let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::SEE_OTHER;
             response
         }
@@ -54,8 +53,8 @@ fn it_may_start_from_another_response_and_the_rejection_is_attached_all_the_same
 #[test]
 fn a_401_has_a_challenge_whatever_it_does() {
     let layer = ApiKeyLayer::new(TestStore::new([])).with_rejection_response(
-        |_: &Rejection, _: Response<Full<Bytes>>| {
-            let mut response = Response::new(Full::from("no"));
+        |_: &Rejection, _: Response<Bytes>| {
+            let mut response = Response::new(Bytes::from("no"));
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             response
         },
@@ -71,7 +70,7 @@ fn a_401_has_a_challenge_whatever_it_does() {
 fn it_sees_the_truth_beside_the_uniform_response() {
     let layer = ApiKeyLayer::new(TestStore::new([]))
         .with_uniform_denials()
-        .with_rejection_response(|rejection: &Rejection, prepared: Response<Full<Bytes>>| {
+        .with_rejection_response(|rejection: &Rejection, prepared: Response<Bytes>| {
             assert_eq!(rejection.kind().code(), "unknown_key");
             prepared
         });
@@ -81,7 +80,7 @@ fn it_sees_the_truth_beside_the_uniform_response() {
 
 #[test]
 fn grpc_and_admitted_requests_do_not_go_through_it() {
-    fn never(_: &Rejection, _: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    fn never(_: &Rejection, _: Response<Bytes>) -> Response<Bytes> {
         panic!("not for this request")
     }
     let layer = ApiKeyLayer::new(TestStore::new([record(KEY)])).with_rejection_response(never);

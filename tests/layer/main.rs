@@ -46,6 +46,7 @@ mod pass_by;
 mod preflights;
 mod readiness;
 mod renewal;
+mod response_body;
 mod rotation;
 mod rotation_again;
 mod rotation_first_use;

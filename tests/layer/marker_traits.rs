@@ -7,7 +7,7 @@ use tower::{Layer, service_fn, util::BoxCloneSyncService, util::ServiceFn};
 use tower_api_key::{
     ApiKeyAuth, ApiKeyLayer, AuthenticatedKey, ConfigError, KeyHasher, KeyManager, KeyRecord,
     ManageError, Owner, OwnerError, OwnerLayer, Peppers, Rejection, RequireScopes,
-    RequireScopesLayer, ResolveOwner, ResolveOwnerFuture, ResponseFuture, SecretKey,
+    RequireScopesLayer, ResolveOwner, ResolveOwnerFuture, ResponseBody, ResponseFuture, SecretKey,
     store::{FixedStore, MemoryStore, StoreError},
 };
 
@@ -34,6 +34,7 @@ fn what_servers_share_can_be_shared() {
     shared::<AuthenticatedKey>();
     shared::<KeyRecord>();
     shared::<Rejection>();
+    shared::<ResponseBody<String>>();
 }
 
 #[test]

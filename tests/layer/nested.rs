@@ -76,9 +76,7 @@ fn each_denies_for_itself() {
 #[test]
 fn the_outer_layers_hook_and_uniformity_are_for_its_own_denials() {
     let outer = users().with_uniform_denials().with_rejection_response(
-        |_: &Rejection, _: http::Response<http_body_util::Full<bytes::Bytes>>| {
-            panic!("not its denial")
-        },
+        |_: &Rejection, _: http::Response<bytes::Bytes>| panic!("not its denial"),
     );
     let response = send(outer, administrators(), &[("x-api-key", KEY), ("x-admin-key", KEY)]);
     assert_eq!(code(&response), "unknown_key");

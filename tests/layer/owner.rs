@@ -165,7 +165,7 @@ async fn the_outer_layers_choices_count() {
         let uniform = owned_by(Some("eve")).with_uniform_denials();
         let response = answer(uniform, owners.clone(), with_key(KEY)).await;
         assert_eq!(code(&response), "invalid_key");
-        let hook = |rejection: &Rejection, prepared: Response<Full<Bytes>>| {
+        let hook = |rejection: &Rejection, prepared: Response<Bytes>| {
             prepared.map(|_| format!("hook: {rejection}").into())
         };
         let hooked = owned_by(Some("eve")).with_rejection_response(hook);

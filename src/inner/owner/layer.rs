@@ -49,6 +49,7 @@ use crate::{key::OwnerId, observe, store::Lookup};
 ///     // Outermost, so it runs first.
 ///     .layer(ApiKeyLayer::new(MemoryStore::new()));
 /// ```
+#[must_use]
 pub struct OwnerLayer<T> {
     gate: Arc<OwnerGate<T>>,
 }

@@ -10,15 +10,15 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{Gate, Verdict};
-use crate::limit::LimitReport;
+use crate::{auth::ResponseBody, limit::LimitReport};
 
 pin_project! {
     /// The response of a [`Gated`](super::Gated) service.
+    #[must_use = "a future does nothing unless it is polled"]
     pub struct GatedFuture<S, B, G>
     where
         S: Service<Request<B>>,
@@ -38,7 +38,7 @@ pin_project! {
         // Boxed: a request and a service are large, and few requests wait.
         Waiting { parked: Option<Box<Parked<S, B, G>>> },
         Inner { report: Option<LimitReport>, #[pin] future: F },
-        Denied { response: Option<Response<Full<Bytes>>> },
+        Denied { response: Option<Response<Bytes>> },
     }
 }
 
@@ -61,7 +61,7 @@ where
         Self { state: State::Inner { report, future } }
     }
 
-    pub(super) fn denied(response: Response<Full<Bytes>>) -> Self {
+    pub(super) fn denied(response: Response<Bytes>) -> Self {
         Self { state: State::Denied { response: Some(response) } }
     }
 
@@ -81,7 +81,7 @@ where
     S: Service<Request<B>, Response = Response<ResBody>>,
     G: Gate,
 {
-    type Output = Result<Response<Either<ResBody, Full<Bytes>>>, S::Error>;
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
@@ -91,11 +91,11 @@ where
                     if let Some(report) = report {
                         report.apply(response.headers_mut());
                     }
-                    return Poll::Ready(Ok(response.map(Either::Left)));
+                    return Poll::Ready(Ok(response.map(ResponseBody::from)));
                 }
                 StateProjection::Denied { response } => {
                     let response = response.take().expect(POLLED_AFTER_COMPLETION);
-                    return Poll::Ready(Ok(response.map(Either::Right)));
+                    return Poll::Ready(Ok(response.map(ResponseBody::denial)));
                 }
                 StateProjection::Waiting { parked } => ready!(resume(parked, cx)),
             };

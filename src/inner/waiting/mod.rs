@@ -14,12 +14,11 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{Either, Full};
 use tower_service::Service;
 
 pub use self::future::GatedFuture;
 use crate::{
-    auth::authenticated,
+    auth::{ResponseBody, authenticated},
     limit::LimitReport,
     rejection::{Rejection, respond_plainly},
     request::RequestHead,
@@ -44,7 +43,7 @@ pub enum Verdict<A> {
     /// On to the inner service, and on its response how a limit stands, if there is one.
     Admit(Option<LimitReport>),
     /// Back to the caller.
-    Deny(Response<Full<Bytes>>),
+    Deny(Response<Bytes>),
     /// Something must be waited for; then [`Gate::settle`].
     Wait(Pin<Box<dyn Future<Output = A> + Send>>),
 }
@@ -73,7 +72,9 @@ pub(crate) fn deny<B, A>(request: &Request<B>, rejection: Rejection) -> Verdict<
 /// The middleware that layers like [`OwnerLayer`](crate::OwnerLayer) and
 /// [`ChargeLayer`](crate::ChargeLayer) put around a service.
 ///
-/// A response's body is the inner service's or a denial's, and `Error` is the inner service's.
+/// A [response's body](ResponseBody) is the inner service's or a denial's, and `Error` is the inner
+/// service's.
+#[must_use]
 pub struct Gated<S, G> {
     inner: S,
     gate: Arc<G>,
@@ -105,7 +106,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     G: Gate,
 {
-    type Response = Response<Either<ResBody, Full<Bytes>>>;
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
     type Future = GatedFuture<S, ReqBody, G>;
 

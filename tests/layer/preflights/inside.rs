@@ -4,7 +4,8 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::{Empty, Full};
+use http_body::Body;
+use http_body_util::{Empty, Full, combinators::BoxBody};
 use tower::{ServiceBuilder, service_fn, util::BoxCloneSyncService};
 use tower_api_key::{
     ApiKeyLayer, ChargeLayer, KeySource, LocalLimiter, OwnerId, OwnerLayer, PassPreflightsLayer,
@@ -14,7 +15,8 @@ use tower_api_key::{
 use super::{layer, outcome, preflight};
 use crate::support::{request_to, respond};
 
-type Inside = BoxCloneSyncService<Request<Empty<Bytes>>, Response<Full<Bytes>>, Infallible>;
+type Boxed = BoxBody<Bytes, Infallible>;
+type Inside = BoxCloneSyncService<Request<Empty<Bytes>>, Response<Boxed>, Infallible>;
 
 /// A service behind each of the layers that ask for an identity, and behind all of them.
 fn behind_each() -> [(&'static str, Inside); 4] {
@@ -26,26 +28,26 @@ fn behind_each() -> [(&'static str, Inside); 4] {
     let scopes = RequireScopesLayer::all(["orders:read"]).unwrap();
     let owners = OwnerLayer::new(async |id: OwnerId| Ok::<_, Infallible>(Some(id)));
     let charge = ChargeLayer::new(RateLimits::new(LocalLimiter::new()), nonzero!(1));
-    let flat = || ServiceBuilder::new().map_response(flatten);
     let all = ServiceBuilder::new()
-        .layer(flat().layer(scopes.clone()).into_inner())
-        .layer(flat().layer(owners.clone()).into_inner())
-        .layer(flat().layer(charge.clone()).into_inner())
+        .layer(scopes.clone())
+        .layer(owners.clone())
+        .layer(charge.clone())
+        .map_response(boxed)
         .service(inner());
+    let each = || ServiceBuilder::new().map_response(boxed);
     [
-        ("scopes", BoxCloneSyncService::new(flat().layer(scopes).service(inner()))),
-        ("owners", BoxCloneSyncService::new(flat().layer(owners).service(inner()))),
-        ("charge", BoxCloneSyncService::new(flat().layer(charge).service(inner()))),
-        ("all", BoxCloneSyncService::new(all)),
+        ("scopes", BoxCloneSyncService::new(each().layer(scopes).service(inner()))),
+        ("owners", BoxCloneSyncService::new(each().layer(owners).service(inner()))),
+        ("charge", BoxCloneSyncService::new(each().layer(charge).service(inner()))),
+        ("all", BoxCloneSyncService::new(ServiceBuilder::new().map_response(boxed).service(all))),
     ]
 }
 
-fn flatten(
-    response: Response<http_body_util::Either<Full<Bytes>, Full<Bytes>>>,
-) -> Response<Full<Bytes>> {
-    response.map(|body| match body {
-        http_body_util::Either::Left(body) | http_body_util::Either::Right(body) => body,
-    })
+fn boxed<B>(response: Response<B>) -> Response<Boxed>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+{
+    response.map(BoxBody::new)
 }
 
 #[tokio::test]
