@@ -33,6 +33,11 @@ use crate::{
 /// - Written records read back equal.
 /// - A change is visible to `find` through the same store as soon as it returned.
 #[async_trait]
+#[diagnostic::on_unimplemented(
+    message = "a `KeyManager` cannot change the keys of `{Self}`",
+    note = "implement `KeyRepository` for it, or use one of the stores in `tower_api_key::store`",
+    note = "a `FixedStore` can only be read: use `ApiKeyLayer::new`"
+)]
 pub trait KeyRepository: KeyStore {
     /// Makes all of these changes, or none: the new keys, then the updates, then the balances, then
     /// the events.
