@@ -3,7 +3,9 @@
 use std::{env, sync::Arc, time::Duration};
 
 use sqlx::{
-    ConnectOptions,
+    ConnectOptions, Connection,
+    mysql::MySqlConnectOptions,
+    postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tower_api_key::{
@@ -15,12 +17,13 @@ use tower_api_key::{
 };
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, tables};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Args {
-    /// The table with the keys, in a SQL database; `api_keys` if none is given
+    /// The table with the keys, in a SQL database; `api_keys` if none is given. Only `migrate` makes
+    /// one that is not there
     #[arg(long, global = true, env = "TOWER_API_KEY_TABLE", value_name = "NAME")]
     table: Option<String>,
     /// In whose name the audit log has changes; your user name if none is given
@@ -36,6 +39,8 @@ pub(crate) enum Access {
     Change,
     /// The same, and a SQLite file that is not there is made. For other commands it would be a
     /// mistyped name.
+    Add,
+    /// Makes the tables, whatever their name is. For other commands it would be a mistyped one.
     Make,
 }
 
@@ -59,12 +64,21 @@ impl Database {
                 let text = "DATABASE_URL: `memory:` keeps nothing after this command";
                 return Err(Failure::Usage(text.to_owned()));
             }
-            "sqlite" if access != Access::Make => check_file(&url)?,
+            "sqlite" => match access {
+                Access::Make => {}
+                Access::Add if args.table.is_none() => {}
+                _ => check_file(&url)?,
+            },
             _ => {}
         }
         let repository = match &args.table {
             None => store::connect(&url).await?,
-            Some(table) => connect_to_table(&url, table).await?,
+            Some(table) => {
+                if access != Access::Make {
+                    check_table(&url, table).await?;
+                }
+                connect_to_table(&url, table).await?
+            }
         };
         let actor = args.actor.clone().or_else(|| env::var("USER").ok());
         let mut manager = KeyManager::new(repository.clone())
@@ -105,6 +119,53 @@ fn check_file(url: &str) -> Result<(), Failure> {
     }
     let text = format!("DATABASE_URL: there is no file {}; `migrate` makes one", file.display());
     Err(Failure::Usage(text))
+}
+
+/// Refuses a table that is not there, and names those that are.
+async fn check_table(url: &str, table: &str) -> Result<(), Failure> {
+    /// As long as the stores wait for a connection.
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    let names = tokio::time::timeout(TIMEOUT, table_names(url));
+    let names = names.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    let names = names.map_err(|error| ConnectError::Store(StoreError::unavailable(error)))?;
+    if let Some(names) = names
+        && !names.iter().any(|name| name == table)
+    {
+        let missing = tables::missing(table, &names);
+        let text = "`migrate` makes one, and `import` reads one with --from-table";
+        return Err(Failure::Usage(format!("--table: {missing}. {text}")));
+    }
+    Ok(())
+}
+
+/// The tables of a SQL database; `None` if it is another.
+async fn table_names(url: &str) -> sqlx::Result<Option<Vec<String>>> {
+    let names = match scheme(url) {
+        "sqlite" => {
+            let options = url.parse::<SqliteConnectOptions>()?.disable_statement_logging();
+            let mut connection = options.connect().await?;
+            let names = sqlx::query_scalar(tables::SQLITE).fetch_all(&mut connection).await;
+            connection.close().await?;
+            names
+        }
+        "postgres" | "postgresql" => {
+            let options = url.parse::<PgConnectOptions>()?.disable_statement_logging();
+            let mut connection = options.connect().await?;
+            let names = sqlx::query_scalar(tables::POSTGRES).fetch_all(&mut connection).await;
+            connection.close().await?;
+            names
+        }
+        "mysql" | "mariadb" => {
+            let options = url.parse::<MySqlConnectOptions>()?.disable_statement_logging();
+            let mut connection = options.connect().await?;
+            let names = sqlx::query_scalar(tables::MYSQL).fetch_all(&mut connection).await;
+            connection.close().await?;
+            names
+        }
+        // For `connect_to_table` to refuse.
+        _ => return Ok(None),
+    };
+    names.map(Some)
 }
 
 /// How the service makes digests. Without its peppers, its keys would be unknown here.

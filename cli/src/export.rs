@@ -10,7 +10,7 @@ use crate::{
     exported::{self, COLUMNS, Cell, DIGESTS, Exported},
     failure::Failure,
     list::Pages,
-    output::Output,
+    output::{Output, note},
 };
 
 #[derive(clap::Args)]
@@ -23,7 +23,14 @@ pub(crate) struct Args {
     with_digests: bool,
 }
 
+/// What the output is good for.
+const WITH_DIGESTS: &str = "These are digests, from which no key can be made: `import` restores the \
+                            keys here or elsewhere. Keep them as you keep the database.";
+const WITHOUT: &str = "This is a list for people and other programs. It has no digests, so it cannot be \
+                       imported; --with-digests adds them.";
+
 pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
+    note(if args.with_digests { WITH_DIGESTS } else { WITHOUT });
     let mut stdout = BufWriter::new(io::stdout().lock());
     let is_written = |column: &str| args.with_digests || !DIGESTS.contains(&column);
     let columns: Vec<_> = COLUMNS.into_iter().filter(|(column, _)| is_written(column)).collect();

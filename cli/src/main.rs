@@ -19,10 +19,12 @@ mod import;
 mod issuing;
 mod list;
 mod output;
+mod progress;
 mod purge;
 mod quota;
 mod rotate;
 mod sets;
+mod tables;
 mod usage;
 mod verify;
 mod view;
@@ -155,6 +157,8 @@ enum Command {
     /// 9999 is never. limits and credits are JSON, as the management routes have them; credits may be
     /// a number. NULL, \N and None without quotes are nothing in CSV.
     ///
+    /// A terminal shows the count, the rate and the time left of each phase.
+    ///
     /// All rows are checked before the first is written: an invalid one stops the import, and nothing
     /// was imported. So does a key in two rows that differ, as a table of every change has it, also
     /// with --skip-invalid: give each key one row. Keys that are there already are reported and stay
@@ -179,9 +183,10 @@ enum Command {
     /// to spend. Keys that share credits, because one takes the place of the other, share them again
     /// where they are imported.
     ///
-    /// Without digests, it is a list for people and other programs: it cannot be imported. Digests
-    /// are not keys, and no key can be had from them; but whoever has them and a key can tell whose it
-    /// is, and whoever can write them into a service's database has its keys work there.
+    /// Without digests, it is a list for people and other programs: it cannot be imported. Which of
+    /// both it is, is said on standard error. Digests are not keys, and no key can be had from them;
+    /// but whoever has them and a key can tell whose it is, and whoever can write them into a service's
+    /// database has its keys work there.
     Export(export::Args),
     /// Shows how often keys were used, and when last; of one key, what became of its requests
     Usage(usage::Args),
@@ -217,7 +222,8 @@ impl Command {
             | Self::TopUp(_)
             | Self::Deduct(_)
             | Self::Purge(_) => Access::Change,
-            Self::Create(_) | Self::Import(_) | Self::Migrate => Access::Make,
+            Self::Create(_) | Self::Import(_) => Access::Add,
+            Self::Migrate => Access::Make,
         }
     }
 }

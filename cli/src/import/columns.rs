@@ -197,7 +197,7 @@ impl Columns {
     /// Takes note of all columns, where they are known before the rows, and says what is wrong.
     pub(super) fn header(&mut self, header: &[String]) -> Result<(), Failure> {
         if header.iter().any(|column| column == VERSION) {
-            return self.check_export(header);
+            return self.check_export(header.iter());
         }
         let mut ours = BTreeSet::new();
         for column in header {
@@ -235,11 +235,15 @@ impl Columns {
         })
     }
 
-    fn check_export(&self, header: &[String]) -> Result<(), Failure> {
+    fn check_export<'c>(
+        &self,
+        mut columns: impl Iterator<Item = &'c String>,
+    ) -> Result<(), Failure> {
         let text = if !self.mapping.renamed.is_empty() {
             "the columns of an export are not to be mapped"
-        } else if !header.iter().any(|column| column == KEY_HASH) {
-            "this export was made without --with-digests, so no key can be had from it"
+        } else if !columns.any(|column| column == KEY_HASH) {
+            "this export has no digests of keys, its column key_hash is missing: make one with `export \
+             --with-digests`"
         } else {
             return Ok(());
         };
@@ -254,7 +258,8 @@ impl Columns {
         if self.seen.values().any(|known| known.name == KEY_HASH) {
             return Ok(());
         }
-        let text = "there is no column key_hash; say what it is called with --column key_hash=NAME";
+        let text = "there is no column key_hash (or hashed_key), which has the digests of the keys; say \
+                    what it is called with --column key_hash=NAME";
         Err(Failure::Usage(text.to_owned()))
     }
 
@@ -285,9 +290,10 @@ impl Columns {
     }
 
     /// The row under our names, with nothing else in it. A row of an export stays as it is.
-    pub(super) fn pick(&mut self, theirs: Fields) -> Picked {
+    pub(super) fn pick(&mut self, theirs: Fields) -> Result<Picked, Failure> {
         if theirs.contains_key(VERSION) {
-            return Picked { fields: theirs, state: Ok(()) };
+            self.check_export(theirs.keys())?;
+            return Ok(Picked { fields: theirs, state: Ok(()) });
         }
         self.rows += 1;
         let (mut ours, mut state, mut with_state) = (Fields::new(), Ok(None), BTreeSet::new());
@@ -308,7 +314,7 @@ impl Columns {
         }
         let state = match state {
             Ok(state) => state,
-            Err(bad) => return Picked { fields: ours, state: Err(bad) },
+            Err(bad) => return Ok(Picked { fields: ours, state: Err(bad) }),
         };
         if state != Some(State::Ended) {
             self.not_ended += 1;
@@ -318,7 +324,7 @@ impl Columns {
         }
         let state = state.map(State::name);
         ours.extend(state.map(|state| (STATE.to_owned(), state.into())));
-        Picked { fields: ours, state: Ok(()) }
+        Ok(Picked { fields: ours, state: Ok(()) })
     }
 
     /// The columns that the caller gave up without naming them.

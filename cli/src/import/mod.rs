@@ -17,7 +17,6 @@ mod twice;
 
 use std::path::PathBuf;
 
-use indicatif::ProgressBar;
 use tower_api_key::{Clock, ImportKey, RestoreKey, SystemClock};
 
 use self::{
@@ -26,7 +25,7 @@ use self::{
     files::Dialect,
     report::{Report, SHOWN},
     row::{Bad, Key, Reading},
-    source::{Item, Items, Place, Row},
+    source::{Item, Place, Row, Source},
     spool::Spool,
     state::{Meaning, State},
     twice::Seen,
@@ -36,6 +35,7 @@ use crate::{
     exported::Fields,
     failure::Failure,
     output::{Output, note, note_delay, plain},
+    progress::Progress,
 };
 
 #[derive(clap::Args)]
@@ -137,9 +137,11 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
     }
     write(spool, &reading, database, &mut report).await?;
     if args.end_ended {
+        let progress = Progress::new("Ended", Some(active.len() as u64));
         for key in &active {
             ended::end(key, database).await?;
             report.ended_here += 1;
+            progress.done(1);
         }
     }
     report.tell(out)?;
@@ -177,19 +179,27 @@ impl Check<'_> {
         let mut columns = Columns::new(args.mapping());
         let wanted = table::Wanted { table: args.from_table.clone(), mapping: args.mapping() };
         let dialect = Dialect { delimiter: args.delimiter, nulls: args.null.clone() };
-        let mut items = source::open(args.source.as_deref(), wanted, dialect).await?;
+        let mut source = source::open(args.source.as_deref(), wanted, dialect).await?;
         let mut spool = Spool::new()?;
-        let progress = ProgressBar::new_spinner();
-        while let Some(row) = next(&mut items, &mut columns).await? {
-            progress.inc(1);
-            let picked = row.fields.map(|fields| columns.pick(fields));
+        let progress = Progress::new("Read and checked", source.end());
+        let mut rows = 0_u64;
+        while let Some(row) = next(&mut source, &mut columns).await? {
+            rows += 1;
+            progress.done(1);
+            if rows.is_multiple_of(source::AHEAD as u64) {
+                progress.expect(source.end());
+            }
+            let picked = match row.fields {
+                Ok(fields) => Ok(columns.pick(fields)?),
+                Err(bad) => Err(bad),
+            };
             let Judged { outcome, earlier } = self.row(&row.place, picked).await?;
             let place = row.place.to_string();
             if let Some(earlier) = earlier {
                 self.twice += 1;
                 let unit = row.place.unit;
                 let text = format!("the key is there twice; {unit} {earlier} differs");
-                progress.suspend(|| note(&format!("{}: {text}", plain(&place))));
+                progress.beside(|| note(&format!("{}: {text}", plain(&place))));
                 if self.twice == SHOWN {
                     break;
                 }
@@ -199,15 +209,18 @@ impl Check<'_> {
                 Ok(None) => self.report.ended += 1,
                 Err(bad) => {
                     self.report.invalid += 1;
-                    progress.suspend(|| note(&format!("{}: {bad}", plain(&place))));
+                    progress.beside(|| note(&format!("{}: {bad}", plain(&place))));
                     if !args.skip_invalid && self.report.invalid == SHOWN {
                         break;
                     }
                 }
             }
         }
-        progress.finish_and_clear();
+        drop(progress);
         columns.check()?;
+        if rows == 0 {
+            note("There are no rows.");
+        }
         let given_up: Vec<_> = columns.given_up().map(plain).collect();
         if !given_up.is_empty() {
             note(&format!("Columns that are not read: {}.", given_up.join(", ")));
@@ -288,8 +301,8 @@ impl Check<'_> {
     }
 }
 
-async fn next(items: &mut Items, columns: &mut Columns) -> Result<Option<Row>, Failure> {
-    while let Some(item) = items.recv().await {
+async fn next(source: &mut Source, columns: &mut Columns) -> Result<Option<Row>, Failure> {
+    while let Some(item) = source.items.recv().await {
         match item? {
             Item::Header(header) => columns.header(&header)?,
             Item::Row(row) => return Ok(Some(row)),
@@ -305,20 +318,18 @@ async fn write(
     database: &Database,
     report: &mut Report,
 ) -> Result<(), Failure> {
-    let progress = ProgressBar::new(spool.count);
+    let progress = Progress::new("Written", Some(spool.count));
     let mut batch = Batch::default();
     for row in spool.rows()? {
         let (place, fields) = row?;
         let key = row::key(&fields, reading).await;
         let key = key.map_err(|bad| Failure::Usage(format!("{place}: {bad}")))?;
         if batch.is_full_for(&key) {
-            progress.inc(batch.places.len() as u64);
-            batch.write(database, report).await?;
+            progress.done(batch.write(database, report).await?);
         }
         batch.push(place, key);
     }
-    batch.write(database, report).await?;
-    progress.finish_and_clear();
+    progress.done(batch.write(database, report).await?);
     Ok(())
 }
 
@@ -347,7 +358,8 @@ impl Batch {
         }
     }
 
-    async fn write(&mut self, database: &Database, report: &mut Report) -> Result<(), Failure> {
+    /// Writes all of them; says how many they were.
+    async fn write(&mut self, database: &Database, report: &mut Report) -> Result<u64, Failure> {
         let Self { places, new, stored } = std::mem::take(self);
         let done = if stored.is_empty() {
             database.manager.import(&new).await
@@ -367,6 +379,6 @@ impl Batch {
         for place in done.duplicates {
             report::name(&mut report.duplicate_rows, &places[place]);
         }
-        Ok(())
+        Ok(places.len() as u64)
     }
 }

@@ -5,6 +5,10 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 
@@ -55,6 +59,64 @@ impl fmt::Display for Place {
 
 pub(super) type Items = mpsc::Receiver<Result<Item, Failure>>;
 
+/// An open source.
+pub(super) struct Source {
+    pub(super) items: Items,
+    length: Length,
+}
+
+/// How much is to be read.
+enum Length {
+    Unknown,
+    Rows(u64),
+    /// A file of so many bytes.
+    Bytes(u64, Arc<Consumed>),
+}
+
+/// How much of a file was read.
+#[derive(Default)]
+struct Consumed {
+    bytes: AtomicU64,
+    rows: AtomicU64,
+}
+
+impl Source {
+    /// A table of so many rows.
+    pub(super) fn table(items: Items, rows: i64) -> Self {
+        Self { items, length: Length::Rows(rows.unsigned_abs()) }
+    }
+
+    /// How many rows there are. That of a file is an estimate from what was read of it, which
+    /// becomes better.
+    pub(super) fn end(&self) -> Option<u64> {
+        match &self.length {
+            Length::Unknown => None,
+            Length::Rows(all) => Some(*all),
+            Length::Bytes(all, read) => {
+                let rows = read.rows.load(Ordering::Relaxed);
+                let bytes = read.bytes.load(Ordering::Relaxed);
+                let end = u128::from(rows) * u128::from(*all) / u128::from(bytes.max(1));
+                // The first rows say too little.
+                u64::try_from(end).ok().filter(|_| rows >= AHEAD as u64)
+            }
+        }
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    input: R,
+    consumed: Arc<Consumed>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.consumed.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
 /// How a source hands over what it reads. `false` when nobody wants more.
 pub(super) type Send<'s> = &'s dyn Fn(Result<Item, Failure>) -> bool;
 
@@ -69,7 +131,7 @@ pub(super) async fn open(
     path: Option<&Path>,
     table: table::Wanted,
     dialect: Dialect,
-) -> Result<Items, Failure> {
+) -> Result<Source, Failure> {
     let Some(path) = path else {
         let url = env::var("SOURCE_DATABASE_URL").map(Zeroizing::new).map_err(|_| {
             let text = "name a file, or `-` for standard input, or set SOURCE_DATABASE_URL";
@@ -78,7 +140,9 @@ pub(super) async fn open(
         return table::from_url(&url, table).await;
     };
     if path == Path::new("-") {
-        return Ok(read(io::stdin(), dialect));
+        let name = "standard input".to_owned();
+        let items = read(io::stdin(), name, dialect, Arc::default());
+        return Ok(Source { items, length: Length::Unknown });
     }
     let cannot_read = |error: io::Error| Failure::Usage(format!("{}: {error}", path.display()));
     let mut start = Vec::new();
@@ -87,32 +151,60 @@ pub(super) async fn open(
     if start == SQLITE {
         return table::from_sqlite_file(PathBuf::from(path), table).await;
     }
-    Ok(read(File::open(path).map_err(cannot_read)?, dialect))
+    let input = File::open(path).map_err(cannot_read)?;
+    let metadata = input.metadata().map_err(cannot_read)?;
+    let consumed = Arc::<Consumed>::default();
+    // A pipe has no length.
+    let length = if metadata.is_file() {
+        Length::Bytes(metadata.len(), consumed.clone())
+    } else {
+        Length::Unknown
+    };
+    let items = read(input, path.display().to_string(), dialect, consumed);
+    Ok(Source { items, length })
 }
 
 /// Reads in a thread of its own, and waits when it is too far ahead.
-fn read(input: impl Read + std::marker::Send + 'static, dialect: Dialect) -> Items {
+fn read(
+    input: impl Read + std::marker::Send + 'static,
+    name: String,
+    dialect: Dialect,
+    consumed: Arc<Consumed>,
+) -> Items {
     let (sender, items) = mpsc::channel(AHEAD);
     thread::spawn(move || {
-        let send = |item| sender.blocking_send(item).is_ok();
-        if let Err(error) = parse(BufReader::new(input), &dialect, &send) {
-            send(Err(Failure::Usage(format!("the rows cannot be read: {error}"))));
-        }
+        let send = |item: Result<Item, Failure>| {
+            consumed.rows.fetch_add(1, Ordering::Relaxed);
+            sender.blocking_send(item).is_ok()
+        };
+        let input = Counted { input, consumed: consumed.clone() };
+        let failure = match parse(BufReader::new(input), &dialect, &send) {
+            Ok(true) => return,
+            Ok(false) => format!("there is nothing to import: {name} is empty"),
+            Err(error) => format!("the rows cannot be read: {error}"),
+        };
+        send(Err(Failure::Usage(failure)));
     });
     items
 }
 
-/// JSON begins with `{` or `[`, which no header of a CSV file does.
-fn parse(input: impl BufRead + 'static, dialect: &Dialect, send: Send<'_>) -> io::Result<()> {
+/// Whether there was anything to read. JSON begins with `{` or `[`, which no header of a CSV file
+/// does.
+fn parse(input: impl BufRead + 'static, dialect: &Dialect, send: Send<'_>) -> io::Result<bool> {
     let mut input = encoding::utf8(input)?;
     loop {
         let start = input.fill_buf()?;
         let spaces = start.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
         match start.get(spaces) {
-            Some(b'{') => return json::lines(input, send),
-            Some(b'[') => return json::array(input, send),
-            None if spaces > 0 => input.consume(spaces),
-            _ => return files::csv(input, dialect, send),
+            Some(b'{') => json::lines(input, send)?,
+            Some(b'[') => json::array(input, send)?,
+            Some(_) => files::csv(input, dialect, send)?,
+            None if spaces == 0 => return Ok(false),
+            None => {
+                input.consume(spaces);
+                continue;
+            }
         }
+        return Ok(true);
     }
 }

@@ -16,11 +16,12 @@ use tokio::sync::mpsc::{self, Sender};
 use super::{
     columns::{Columns, Mapping},
     row::Bad,
-    source::{AHEAD, Item, Items, Place, Row},
+    source::{AHEAD, Item, Place, Row, Source},
 };
 use crate::{
     exported::{Fields, VERSION},
     failure::{Failure, causes, is_for_ever},
+    tables,
 };
 
 /// Which rows are wanted.
@@ -29,7 +30,7 @@ pub(super) struct Wanted {
     pub(super) mapping: Mapping,
 }
 
-pub(super) async fn from_url(url: &str, wanted: Wanted) -> Result<Items, Failure> {
+pub(super) async fn from_url(url: &str, wanted: Wanted) -> Result<Source, Failure> {
     let unusable = |_| Failure::Usage("SOURCE_DATABASE_URL cannot be used".to_owned());
     match url.split_once(':') {
         Some(("sqlite", _)) => from_sqlite(url.parse().map_err(unusable)?, wanted).await,
@@ -45,11 +46,11 @@ pub(super) async fn from_url(url: &str, wanted: Wanted) -> Result<Items, Failure
     }
 }
 
-pub(super) async fn from_sqlite_file(path: PathBuf, wanted: Wanted) -> Result<Items, Failure> {
+pub(super) async fn from_sqlite_file(path: PathBuf, wanted: Wanted) -> Result<Source, Failure> {
     from_sqlite(SqliteConnectOptions::new().filename(path), wanted).await
 }
 
-async fn from_sqlite(options: SqliteConnectOptions, wanted: Wanted) -> Result<Items, Failure> {
+async fn from_sqlite(options: SqliteConnectOptions, wanted: Wanted) -> Result<Source, Failure> {
     let options = options.read_only(true).disable_statement_logging();
     let mut connection = options.connect().await.map_err(|error| failed(&error))?;
     // With generated columns, which pragma_table_info passes over, but without those that a virtual
@@ -58,6 +59,15 @@ async fn from_sqlite(options: SqliteConnectOptions, wanted: Wanted) -> Result<It
     let header: Vec<String> = sqlx::query_scalar(columns)
         .bind(&wanted.table)
         .fetch_all(&mut connection)
+        .await
+        .map_err(|error| failed(&error))?;
+    if header.is_empty() {
+        let there = sqlx::query_scalar(tables::SQLITE).fetch_all(&mut connection).await;
+        return Err(missing(&wanted.table, there));
+    }
+    let table = quoted(&wanted.table);
+    let rows = sqlx::query_scalar(count(&table))
+        .fetch_one(&mut connection)
         .await
         .map_err(|error| failed(&error))?;
     let pairs: Vec<_> = selected(&header, &wanted)?
@@ -69,7 +79,7 @@ async fn from_sqlite(options: SqliteConnectOptions, wanted: Wanted) -> Result<It
             format!("'{}', {value}", name.replace('\'', "''"))
         })
         .collect();
-    let sql = format!("SELECT json_object({}) FROM {}", pairs.join(", "), quoted(&wanted.table));
+    let sql = format!("SELECT json_object({}) FROM {table}", pairs.join(", "));
     let (sender, items) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         send_header(header, &sender).await;
@@ -77,10 +87,10 @@ async fn from_sqlite(options: SqliteConnectOptions, wanted: Wanted) -> Result<It
         send(rows, &sender).await;
         let _ = SqliteConnection::close(connection).await;
     });
-    Ok(items)
+    Ok(Source::table(items, rows))
 }
 
-async fn from_postgres(options: PgConnectOptions, wanted: Wanted) -> Result<Items, Failure> {
+async fn from_postgres(options: PgConnectOptions, wanted: Wanted) -> Result<Source, Failure> {
     let options = options.disable_statement_logging();
     let mut connection = options.connect().await.map_err(|error| failed(&error))?;
     // Times without a zone are taken for UTC, so those with one are to be told in it.
@@ -96,6 +106,14 @@ async fn from_postgres(options: PgConnectOptions, wanted: Wanted) -> Result<Item
         .fetch_all(&mut connection)
         .await
         .map_err(|error| failed(&error))?;
+    if header.is_empty() {
+        let there = sqlx::query_scalar(tables::POSTGRES).fetch_all(&mut connection).await;
+        return Err(missing(&wanted.table, there));
+    }
+    let rows = sqlx::query_scalar(count(&table))
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| failed(&error))?;
     let columns: Vec<_> = selected(&header, &wanted)?.into_iter().map(quoted).collect();
     let columns = columns.join(", ");
     let sql = format!("SELECT row_to_json(r)::text FROM (SELECT {columns} FROM {table}) r");
@@ -106,10 +124,10 @@ async fn from_postgres(options: PgConnectOptions, wanted: Wanted) -> Result<Item
         send(rows, &sender).await;
         let _ = PgConnection::close(connection).await;
     });
-    Ok(items)
+    Ok(Source::table(items, rows))
 }
 
-async fn from_mysql(options: MySqlConnectOptions, wanted: Wanted) -> Result<Items, Failure> {
+async fn from_mysql(options: MySqlConnectOptions, wanted: Wanted) -> Result<Source, Failure> {
     // sqlx sets the connection to UTC and utf8mb4.
     let options = options.disable_statement_logging();
     let mut connection = options.connect().await.map_err(|error| failed(&error))?;
@@ -131,7 +149,17 @@ async fn from_mysql(options: MySqlConnectOptions, wanted: Wanted) -> Result<Item
         .await
         .map_err(|error| failed(&error))?;
     let header: Vec<String> = columns.iter().map(|(name, _)| name.clone()).collect();
+    if header.is_empty() {
+        let there = sqlx::query_scalar(tables::MYSQL).fetch_all(&mut connection).await;
+        return Err(missing(&wanted.table, there));
+    }
     let in_backticks = |name: &str| format!("`{}`", name.replace('`', "``"));
+    let table: Vec<_> = database.into_iter().chain([table]).map(in_backticks).collect();
+    let table = table.join(".");
+    let rows = sqlx::query_scalar(count(&table))
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| failed(&error))?;
     let selected: Vec<String> =
         selected(&header, &wanted)?.into_iter().map(str::to_owned).collect();
     let pairs = selected.iter().map(|name| {
@@ -146,8 +174,7 @@ async fn from_mysql(options: MySqlConnectOptions, wanted: Wanted) -> Result<Item
         }
     });
     let pairs = pairs.collect::<Vec<_>>().join(", ");
-    let table: Vec<_> = database.into_iter().chain([table]).map(in_backticks).collect();
-    let sql = format!("SELECT CAST(JSON_OBJECT({pairs}) AS CHAR) FROM {}", table.join("."));
+    let sql = format!("SELECT CAST(JSON_OBJECT({pairs}) AS CHAR) FROM {table}");
     let (sender, items) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
         send_header(header, &sender).await;
@@ -156,15 +183,11 @@ async fn from_mysql(options: MySqlConnectOptions, wanted: Wanted) -> Result<Item
         send(query.fetch(&mut connection), &sender).await;
         let _ = MySqlConnection::close(connection).await;
     });
-    Ok(items)
+    Ok(Source::table(items, rows))
 }
 
 /// The columns to select: those that can be imported, and the id, to name a row by.
 fn selected<'h>(header: &'h [String], wanted: &Wanted) -> Result<Vec<&'h str>, Failure> {
-    if header.is_empty() {
-        let text = format!("there is no table {:?}; name it with --from-table", wanted.table);
-        return Err(Failure::Usage(text));
-    }
     if header.iter().any(|column| column == VERSION) {
         let text = "the table holds an export: write it into a file, and import that";
         return Err(Failure::Usage(text.to_owned()));
@@ -178,6 +201,21 @@ fn selected<'h>(header: &'h [String], wanted: &Wanted) -> Result<Vec<&'h str>, F
 }
 
 const ID: &str = "id";
+
+/// Says which tables there are instead.
+fn missing(table: &str, there: sqlx::Result<Vec<String>>) -> Failure {
+    match there {
+        Ok(there) => {
+            let missing = tables::missing(table, &there);
+            Failure::Usage(format!("{missing}. --from-table names another"))
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn count(table: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"))
+}
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

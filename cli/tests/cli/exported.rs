@@ -142,6 +142,7 @@ fn no_cell_is_a_formula() {
 $ tower-api-key create --name '=HYPERLINK("http://a.example/"&A1)' --owner '@SUM(1)' --description '+1' --tier=-x > made 2>&1
 $ tower-api-key create --name "'quoted" --owner=- --description "$(printf '\t=1')" > made 2>&1
 $ tower-api-key export | cut -d , -f 2,3,9,10
+This is a list for people and other programs. It has no digests, so it cannot be imported; --with-digests adds them.
 name,user_id,description,tier
 ''quoted,'-,"'	=1",
 "'=HYPERLINK(""http://a.example/""&A1)",'@SUM(1),'+1,'-x
@@ -167,6 +168,7 @@ $ tower-api-key revoke $GONE --reason 'lost, =1' > /dev/null
 Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
 $ tower-api-key list --json > before
 $ tower-api-key export --with-digests > keys.csv
+These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
 $ export DATABASE_URL=sqlite:copy.db
 $ tower-api-key import keys.csv
 Imported: 4
@@ -194,16 +196,19 @@ fn an_export_that_is_none() {
         r#"
 $ tower-api-key create --name first > made 2>&1
 $ tower-api-key export > list.csv
+This is a list for people and other programs. It has no digests, so it cannot be imported; --with-digests adds them.
 $ tower-api-key export --json > list.jsonl
+This is a list for people and other programs. It has no digests, so it cannot be imported; --with-digests adds them.
 $ tower-api-key export --with-digests > keys.csv
+These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
 $ tower-api-key export --with-digests --json > keys.jsonl
+These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
 $ export DATABASE_URL=sqlite:copy.db
 $ tower-api-key import list.csv
-tower-api-key: this export was made without --with-digests, so no key can be had from it
+tower-api-key: this export has no digests of keys, its column key_hash is missing: make one with `export --with-digests`
 => 2
 $ tower-api-key import list.jsonl
-line 1: key_hash is missing, which an export has
-tower-api-key: nothing was imported: 1 of the rows are invalid; --skip-invalid leaves them out
+tower-api-key: this export has no digests of keys, its column key_hash is missing: make one with `export --with-digests`
 => 2
 $ sed 's/"is_active":true,//' keys.jsonl | tower-api-key import - 2>&1 | head -n 1
 line 1: is_active is missing, which an export has

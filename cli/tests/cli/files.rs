@@ -142,11 +142,11 @@ tower-api-key: there is no column `title`
 $ tower-api-key import keys.csv --column naem=title 2>&1 | head -n 1 | cut -c 1-52
 error: invalid value 'naem=title' for '--column <OUR
 $ printf 'a,b\n1,2\n' | tower-api-key import -
-tower-api-key: there is no column key_hash; say what it is called with --column key_hash=NAME
+tower-api-key: there is no column key_hash (or hashed_key), which has the digests of the keys; say what it is called with --column key_hash=NAME
 => 2
 $ printf '[{}]' | tower-api-key import -
 element 1: key_hash is missing
-tower-api-key: there is no column key_hash; say what it is called with --column key_hash=NAME
+tower-api-key: there is no column key_hash (or hashed_key), which has the digests of the keys; say what it is called with --column key_hash=NAME
 => 2
 $ tower-api-key import nowhere.csv
 tower-api-key: nowhere.csv: No such file or directory (os error 2)
@@ -210,10 +210,13 @@ $ KEY=$(tower-api-key create --name 'a "name", with all' --owner user-1 --scope 
 $ tower-api-key create --name off > /dev/null 2>&1
 $ tower-api-key update $(tower-api-key list --limit 1 --json | cut -d '"' -f 4) --disable > /dev/null 2>&1
 $ tower-api-key export --owner user-1
+This is a list for people and other programs. It has no digests, so it cannot be imported; --with-digests adds them.
 key_prefix,name,user_id,scopes,is_active,expires_at,last_used_at,created_at,description,tier,limits,credits,not_before,allowed_addresses,metadata,revoked_at,revoked_reason,rotation,id,updated_at,use_count,last_used_from,revision,created_by,disabled_by_owner,unknown_needs,export_version
 <start>,"a ""name"", with all",user-1,"[""a:b"",""c:*""]",true,2040-01-01T23:59:59.999Z,,<time>,text,basic,"[{""burst"":100,""name"":""minute"",""requests"":100,""window_seconds"":60},{""burst"":2,""name"":""day"",""requests"":5,""window_seconds"":86400}]","{""balance"":{""epoch"":0,""granted"":0,""next_refill_at"":""<time>"",""refill"":{""amount"":7,""interval"":""month""},""remaining"":5,""revision"":0,""since"":""<time>""},""epoch"":0}",,"[""10.0.0.0/8""]","{""a"":[1]}",,,,<id-1>,<time>,0,,0,,false,0,1
 $ tower-api-key export --with-digests > keys.csv
+These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
 $ tower-api-key export --with-digests --json > keys.jsonl
+These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
 $ cut -d '"' -f 4 keys.jsonl
 <digest-1>
 <digest-2>
@@ -224,6 +227,7 @@ $ tower-api-key import keys.jsonl
 Imported: 0
 There already: 2 (line 1, line 2)
 $ tower-api-key export --with-digests | diff keys.csv - && echo same
+These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
 same
 $ echo $KEY | tower-api-key verify --address 10.0.0.1 --scope c:d | grep -E 'good|limits|credits|^refill'
 The key is good.
@@ -289,6 +293,7 @@ The key is refused: unknown_key. This API key does not exist. Check that it belo
 Keys that were imported with a slow hash and not used since are not looked for.
 => 1
 $ tower-api-key export --with-digests | cut -d , -f 1-3
+These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
 key_hash,key_prefix,name
 $2b$12$U2dpLERQlLrZy.Wg7VvHCeHhbuIoW1.ZFOdww3KJ.FdSAj0eIjuUe,abcd,imported key
 ",

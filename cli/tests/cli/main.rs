@@ -16,6 +16,7 @@ mod other_system;
 mod own_redis;
 #[path = "../../../tests/support/process.rs"]
 mod process;
+mod progress;
 #[path = "../../../tests/support/random_records.rs"]
 mod random_records;
 #[path = "../../../tests/support/servers.rs"]

@@ -45,7 +45,7 @@ async fn postgres() {
         r"
 $ export SOURCE_DATABASE_URL=$(cat url)
 $ tower-api-key import
-tower-api-key: there is no table `api_keys`; name it with --from-table
+tower-api-key: there is no table `api_keys`; those there are: old.Keys. --from-table names another
 => 2
 $ tower-api-key import --from-table old.Keys --column user_id=owner
 Imported: 2
@@ -93,6 +93,8 @@ async fn beside_the_other_table() {
 $ tower-api-key list 2>&1 | grep -o 'the key store holds something that is not a key'
 the key store holds something that is not a key
 $ export TOWER_API_KEY_TABLE=service_keys
+$ tower-api-key migrate
+The tables are up to date.
 $ tower-api-key import keys.db --column 'name=the name'
 Imported: 1
 $ echo one-one-one-one-one | tower-api-key verify | tail -n 3

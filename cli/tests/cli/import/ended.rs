@@ -89,6 +89,7 @@ $ tower-api-key list --json | grep -o '"status":"[a-z]*"'
 $ tower-api-key create --name mine > made 2>&1
 $ ID=$(tower-api-key list --limit 1 --json | cut -d '"' -f 4)
 $ tower-api-key export --with-digests | sed 's/,true,/,false,/' > keys.csv
+These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
 $ tower-api-key import keys.csv --end-ended
 Imported: 0
 There already: 2 (line 2, line 3)

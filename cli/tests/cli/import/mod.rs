@@ -5,6 +5,7 @@ mod digests;
 mod ended;
 mod formats;
 mod mysql;
+mod nothing;
 mod states;
 mod twice;
 mod values;

@@ -35,7 +35,7 @@ async fn its_types() {
         r"
 $ export SOURCE_DATABASE_URL=$(cat url)
 $ tower-api-key import
-tower-api-key: there is no table `api_keys`; name it with --from-table
+tower-api-key: there is no table `api_keys`; those there are: api keys. --from-table names another
 => 2
 $ tower-api-key import --from-table 'api keys'
 tower-api-key: these columns are not known: locked. Say what each of them is with --column OURS=THEIRS, or give it up with --ignore-column NAME; --ignore-other-columns gives up all

@@ -169,9 +169,11 @@ fn in_two_exports() {
         r#"
 $ tower-api-key create --name mine > made 2>&1
 $ tower-api-key export --with-digests --json > before.jsonl
+These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
 $ ID=$(tower-api-key list --json | cut -d '"' -f 4)
 $ tower-api-key revoke $ID > made 2>&1
 $ tower-api-key export --with-digests --json > after.jsonl
+These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
 $ cat before.jsonl after.jsonl > same.jsonl
 $ sed 's/.key_hash.:........./"key_hash":"00000000/' before.jsonl | cat - after.jsonl > other.jsonl
 $ export DATABASE_URL=sqlite:new.db
