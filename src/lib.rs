@@ -145,7 +145,7 @@ mod inner;
 mod key;
 #[cfg(feature = "legacy-hashes")]
 mod legacy;
-mod limit;
+pub mod limit;
 mod manage;
 mod observe;
 #[cfg(feature = "openapi")]

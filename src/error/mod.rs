@@ -5,5 +5,5 @@ mod store;
 
 pub use self::{
     config::ConfigError,
-    store::{StoreError, StoreErrorKind},
+    store::{BackEnd, StoreError, StoreErrorKind},
 };

@@ -1,21 +1,45 @@
-//! [`StoreError`]: a store that could not do what it was asked.
+//! [`StoreError`]: a back end that could not do what it was asked.
 
 use std::{error::Error, fmt, sync::Arc};
 
 type BoxError = Box<dyn Error + Send + Sync + 'static>;
 
-/// A store could not do what it was asked.
+/// A back end could not do what it was asked: the key store, the rate limiter or the bus.
 ///
 /// Says nothing about the key: a caller whose lookup fails is told to try again (503), never that
 /// its key is bad.
 #[derive(Clone, Debug)]
 pub struct StoreError {
     kind: StoreErrorKind,
+    back_end: BackEnd,
     // Shared: a lookup that several callers wait for fails for all of them.
     source: Option<Arc<dyn Error + Send + Sync + 'static>>,
 }
 
-/// What kept the store from answering.
+/// The role of the back end that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BackEnd {
+    /// It keeps keys, credits, usage and the audit log.
+    #[default]
+    KeyStore,
+    /// It counts requests: a [`RateLimiter`](crate::RateLimiter).
+    RateLimiter,
+    /// It tells other nodes of changes: an [`Invalidations`](crate::store::Invalidations).
+    Bus,
+}
+
+impl fmt::Display for BackEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeyStore => "the key store",
+            Self::RateLimiter => "the rate limiter",
+            Self::Bus => "the bus",
+        })
+    }
+}
+
+/// What kept the back end from answering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
@@ -36,9 +60,9 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
-    /// An error of this kind.
+    /// An error of this kind, of the key store.
     pub const fn new(kind: StoreErrorKind) -> Self {
-        Self { kind, source: None }
+        Self { kind, back_end: BackEnd::KeyStore, source: None }
     }
 
     /// The store cannot be reached or refuses to work, and this is why.
@@ -56,6 +80,16 @@ impl StoreError {
         Self::new(StoreErrorKind::Timeout)
     }
 
+    /// The same error of a back end with this role.
+    ///
+    /// The crate sets the role on the errors of [`RateLimiter`](crate::RateLimiter) and
+    /// [`Invalidations`](crate::store::Invalidations), whoever implements them.
+    #[must_use]
+    pub const fn of(mut self, back_end: BackEnd) -> Self {
+        self.back_end = back_end;
+        self
+    }
+
     /// The same cause, understood better.
     #[cfg(any(feature = "mysql", feature = "postgres"))]
     pub(crate) const fn with_kind(mut self, kind: StoreErrorKind) -> Self {
@@ -70,22 +104,33 @@ impl StoreError {
         self
     }
 
-    /// What kept the store from answering.
+    /// What kept the back end from answering.
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// The role of the back end that failed.
+    pub const fn back_end(&self) -> BackEnd {
+        self.back_end
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            StoreErrorKind::Unavailable => "the key store is unavailable",
-            StoreErrorKind::Timeout => "the key store did not answer in time",
-            StoreErrorKind::Overloaded => "the key store has too much to do",
-            StoreErrorKind::Duplicate => "a key with this id, digest or request exists already",
-            StoreErrorKind::Unsupported => "the key store cannot do this",
-            StoreErrorKind::Corrupt => "the key store holds something that is not a key",
-        })
+        let back_end = self.back_end;
+        match self.kind {
+            StoreErrorKind::Unavailable => write!(f, "{back_end} is unavailable"),
+            StoreErrorKind::Timeout => write!(f, "{back_end} did not answer in time"),
+            StoreErrorKind::Overloaded => write!(f, "{back_end} has too much to do"),
+            StoreErrorKind::Duplicate => {
+                f.write_str("a key with this id, digest or request exists already")
+            }
+            StoreErrorKind::Unsupported => write!(f, "{back_end} cannot do this"),
+            StoreErrorKind::Corrupt if back_end == BackEnd::KeyStore => {
+                f.write_str("the key store holds something that is not a key")
+            }
+            StoreErrorKind::Corrupt => write!(f, "{back_end} answered something unreadable"),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use http::StatusCode;
 /// | `TooManyFailures` | 429 | 8 | `too_many_failures` | – |
 /// | `Unavailable` | 503 | 14 | `store_unavailable` | – |
 /// | `Overloaded` | 503 | 14 | `lookup_overloaded` | – |
+/// | `LimiterUnavailable` | 503 | 14 | `limiter_unavailable` | – |
 ///
 /// Every 401 and `insufficient_scope` carries a `WWW-Authenticate` challenge for each family of
 /// sources; `Ambiguous` too, with `invalid_request` (RFC 6750 §3.1).
@@ -68,6 +69,9 @@ pub enum RejectionKind {
     Unavailable,
     /// The store was not asked, because it has too much to do.
     Overloaded,
+    /// The rate limiter could not tell, and the layer
+    /// [fails closed](crate::LimiterOutage::FailClosed).
+    LimiterUnavailable,
 }
 
 /// A row of the table: what a kind means to the outside.
@@ -125,6 +129,7 @@ pub(crate) const TABLE: &[Row] = {
         row(K::TooManyFailures,   S::TOO_MANY_REQUESTS,     8, "too_many_failures",   None,          "Too many failed attempts. Wait before trying again."),
         row(K::Unavailable,       S::SERVICE_UNAVAILABLE,  14, "store_unavailable",   None,          "The API key cannot be checked right now. It may well be good: try again later."),
         row(K::Overloaded,        S::SERVICE_UNAVAILABLE,  14, "lookup_overloaded",   None,          "Too many API keys are being checked right now. Try again later."),
+        row(K::LimiterUnavailable, S::SERVICE_UNAVAILABLE, 14, "limiter_unavailable", None,          "The limits of this API key cannot be checked right now. Try again later."),
     ]
 };
 
@@ -160,7 +165,7 @@ const _: () = {
         );
         index += 1;
     }
-    assert!(TABLE.len() == RejectionKind::Overloaded as usize + 1, "a kind without a row");
+    assert!(TABLE.len() == RejectionKind::LimiterUnavailable as usize + 1, "a kind without a row");
 };
 
 impl RejectionKind {

@@ -1,4 +1,5 @@
-//! 10. Limits: how much a key may use the service.
+//! Limits: how much a key may use the service, and the [`RateLimiter`] that counts. Step 10 of the
+//! decision.
 
 mod headers;
 mod limiter;
@@ -9,6 +10,7 @@ mod redis;
 mod tier;
 
 #[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::RedisLimiter;
 pub(crate) use self::{
     headers::{Consumption, LimitReport},
@@ -19,4 +21,10 @@ pub use self::{
     local::LocalLimiter,
     rate::{LimiterOutage, RateLimits},
     tier::Tiers,
+};
+/// What the signatures of [`RateLimiter`] name.
+#[doc(no_inline)]
+pub use crate::{
+    error::{BackEnd, StoreError, StoreErrorKind},
+    key::{KeyId, Limits, OwnerId},
 };

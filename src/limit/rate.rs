@@ -18,7 +18,7 @@ use super::{
     tier::Tiers,
 };
 use crate::{
-    error::StoreError,
+    error::{BackEnd, StoreError},
     key::{KeyRecord, Limits},
     observe,
     rejection::Rejection,
@@ -85,7 +85,8 @@ pub enum LimiterOutage {
     LocalFallback,
     /// They are let in, and counted by nobody.
     FailOpen,
-    /// They are denied as [`Unavailable`](crate::RejectionKind::Unavailable).
+    /// They are denied as [`LimiterUnavailable`](crate::RejectionKind::LimiterUnavailable): 503
+    /// `limiter_unavailable`, with `Retry-After`.
     FailClosed,
 }
 
@@ -176,6 +177,12 @@ impl RateLimits {
         self.0.limiter.close().await;
     }
 
+    /// Whether requests are denied while the limiter does not answer.
+    #[cfg(feature = "openapi")]
+    pub(crate) fn fails_closed(&self) -> bool {
+        self.0.outage == LimiterOutage::FailClosed
+    }
+
     /// Checks and counts a request with this key.
     #[inline]
     pub(crate) fn check(&self, request: &RequestHead<'_>, record: &Arc<KeyRecord>) -> Limited {
@@ -262,6 +269,7 @@ impl Inner {
 
     #[cold]
     fn out(&self, record: &Arc<KeyRecord>, check: &LimitCheck<'_>, error: StoreError) -> Limited {
+        let error = error.of(BackEnd::RateLimiter);
         // Said once: there may be thousands of requests a second.
         let is_news = !self.is_out.swap(true, Relaxed);
         observe::limiter_out(&error, is_news);

@@ -14,6 +14,7 @@ use super::{responses, schemas};
 use crate::{
     auth::{ApiKeyLayer, KeySource, config::Config, extract::SourceKind},
     key::RejectionKind,
+    limit::RateLimits,
 };
 
 /// What a layer asks of requests, in the words of OpenAPI: a security scheme for each place where
@@ -153,6 +154,9 @@ fn can_deny(config: &Config, kind: RejectionKind) -> bool {
         RejectionKind::InsecureTransport => config.secure_transport.is_some(),
         RejectionKind::CrossSite => config.sources.iter().any(KeySource::is_ambient),
         RejectionKind::RateLimited => config.rate_limits.is_some(),
+        RejectionKind::LimiterUnavailable => {
+            config.rate_limits.as_ref().is_some_and(RateLimits::fails_closed)
+        }
         RejectionKind::CreditsExhausted => config.credits.is_some(),
         RejectionKind::TooManyFailures => config.throttle.is_some(),
         // Routes say so, see `with_scopes`.

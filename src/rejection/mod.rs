@@ -20,7 +20,7 @@ pub(crate) use self::{
 pub use self::{problem::Problem, response::RejectionResponse};
 use crate::{
     clock::whole_seconds,
-    error::{StoreError, StoreErrorKind},
+    error::{BackEnd, StoreError, StoreErrorKind},
     key::{KeyId, KeyRecord, RejectionKind, Scopes},
     observe,
     text::Text,
@@ -125,9 +125,9 @@ impl Rejection {
         }
     }
 
-    /// A denial because the store could not tell.
+    /// A denial because the store or the rate limiter could not tell.
     pub(crate) fn from_store_error(error: StoreError) -> Self {
-        Self::unavailable(RejectionKind::from(error.kind()), error)
+        Self::unavailable(RejectionKind::from(&error), error)
     }
 
     /// A denial because a back end could not tell, and this is why.
@@ -228,11 +228,12 @@ impl Rejection {
 /// A back end that fails now is worth another try soon; long enough not to make its trouble worse.
 const RETRY_BACK_END_AFTER: Duration = Duration::from_secs(1);
 
-/// How a request is denied whose key could not be looked up for this reason.
-impl From<StoreErrorKind> for RejectionKind {
-    fn from(kind: StoreErrorKind) -> Self {
-        match kind {
-            StoreErrorKind::Overloaded => Self::Overloaded,
+/// How a request is denied that a back end failed with this error.
+impl From<&StoreError> for RejectionKind {
+    fn from(error: &StoreError) -> Self {
+        match (error.back_end(), error.kind()) {
+            (BackEnd::RateLimiter, _) => Self::LimiterUnavailable,
+            (_, StoreErrorKind::Overloaded) => Self::Overloaded,
             _ => Self::Unavailable,
         }
     }

@@ -50,8 +50,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::key::{KeyDigest, KeyRecord};
-
 pub use self::balances::{BalanceUpdate, Balances};
 pub(crate) use self::bus::Announced;
 #[cfg(feature = "postgres")]
@@ -91,7 +89,16 @@ pub use self::selection::{Plan, Selection};
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::SqliteStore;
 pub(crate) use self::write_back::Upkeep;
-pub use crate::error::{StoreError, StoreErrorKind};
+pub use crate::error::{BackEnd, StoreError, StoreErrorKind};
+/// What the signatures of the traits in this module name.
+#[doc(no_inline)]
+pub use crate::{
+    clock::Timestamp,
+    key::{
+        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
+        UsageCount, UsageQuery,
+    },
+};
 
 /// Finds keys by digest: all that a layer needs.
 ///

@@ -9,6 +9,7 @@ use tower_api_key::{
 };
 
 use crate::{
+    limits::outage::{Conduct, failing_closed},
     stores::TestStore,
     support::{
         KEY, OTHER_KEY, at, clock, code, get, header_values, problem, record, record_with, request,
@@ -18,7 +19,7 @@ use crate::{
 
 /// Kind, HTTP status, gRPC status, code and challenge error: the contract with clients.
 #[rustfmt::skip]
-pub(crate) const TABLE: [(RejectionKind, u16, u8, &str, Option<&str>); 18] = [
+pub(crate) const TABLE: [(RejectionKind, u16, u8, &str, Option<&str>); 19] = [
     (RejectionKind::Missing,           401, 16, "missing_key",         None),
     (RejectionKind::Ambiguous,         400,  3, "ambiguous_key",       Some("invalid_request")),
     (RejectionKind::Malformed,         401, 16, "malformed_key",       Some("invalid_token")),
@@ -37,6 +38,7 @@ pub(crate) const TABLE: [(RejectionKind, u16, u8, &str, Option<&str>); 18] = [
     (RejectionKind::TooManyFailures,   429,  8, "too_many_failures",   None),
     (RejectionKind::Unavailable,       503, 14, "store_unavailable",   None),
     (RejectionKind::Overloaded,        503, 14, "lookup_overloaded",   None),
+    (RejectionKind::LimiterUnavailable, 503, 14, "limiter_unavailable", None),
 ];
 
 /// Layers and requests that are denied by the layer itself, with the kind of the denial.
@@ -68,6 +70,11 @@ pub(crate) fn denied() -> Vec<(RejectionKind, ApiKeyLayer, Request<()>)> {
         ),
         (RejectionKind::Unavailable, failing(StoreErrorKind::Unavailable), with_key(KEY)),
         (RejectionKind::Overloaded, failing(StoreErrorKind::Overloaded), with_key(KEY)),
+        (
+            RejectionKind::LimiterUnavailable,
+            good().with_rate_limits(failing_closed(Conduct::Fails)),
+            with_key(KEY),
+        ),
     ]
 }
 
@@ -167,6 +174,7 @@ async fn outer_layers_find_the_rejection_in_the_response() {
                 | RejectionKind::NotYetValid
                 | RejectionKind::Expired
                 | RejectionKind::AddressNotAllowed
+                | RejectionKind::LimiterUnavailable
         );
         assert_eq!(answer.rejection().key().is_some(), key_is_known, "{kind:?}");
         assert_eq!(answer.rejection().to_string(), format!("denied: {}", kind.code()));

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tower_api_key::{KeyDigest, NewKey, RejectionKind, store::StoreErrorKind};
+use tower_api_key::{
+    KeyDigest, NewKey, RejectionKind,
+    store::{BackEnd, StoreErrorKind},
+};
 
 use crate::{
     node::{Node, TTL},
@@ -26,7 +29,8 @@ async fn is_noticed(place: &Place) {
     let mut subscription = place.asking_bus_at(proxy.url(), SHORT).await.subscribe().await.unwrap();
     proxy.freeze();
     let end = timeout(PATIENCE, subscription.next()).await.expect("it is noticed");
-    assert_eq!(end.unwrap_err().kind(), StoreErrorKind::Timeout);
+    let error = end.unwrap_err();
+    assert_eq!((error.kind(), error.back_end()), (StoreErrorKind::Timeout, BackEnd::Bus));
     // It is over, also when the network is back: something may have been missed.
     proxy.pass();
     let end = timeout(PATIENCE, subscription.next()).await.expect("it is over");

@@ -7,7 +7,6 @@ mod admin;
 mod bad_input;
 mod browser;
 mod changes;
-mod cluster;
 mod connections;
 mod credentials;
 mod databases;
@@ -23,6 +22,7 @@ mod nginx;
 #[path = "../support/process.rs"]
 mod process;
 mod queries;
+mod redis;
 mod restarts;
 mod routes;
 #[path = "../support/servers.rs"]

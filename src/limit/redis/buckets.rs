@@ -1,12 +1,14 @@
 //! The buckets in Redis: what scripts are told about them, and what they answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
+
+use redis::FromRedisValue;
 
 use crate::{
     key::Limits,
     limit::limiter::{Bucket, Decision, LimitCheck, Standing},
     redis::{Client, Link, Script},
-    store::StoreError,
+    store::{BackEnd, StoreError},
 };
 
 /// A script with what all of them begin with.
@@ -59,30 +61,39 @@ impl Buckets {
     /// Whether there is a server that runs scripts.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
         let key = format!("{}:probe", self.prefix);
-        self.link.run::<String>(&self.scripts.probe, &[key], &[]).await.map(drop)
+        self.run::<String>(&self.scripts.probe, key, &[]).await.map(drop)
     }
 
     /// Asks for one request.
     pub(super) async fn take(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
         let key = self.key(&check.bucket);
         let args = take_args(check);
-        let answer: Vec<u64> = self.link.run(&self.scripts.take, &[key], &texts(&args)).await?;
+        let answer: Vec<u64> = self.run(&self.scripts.take, key, &args).await?;
         decision(check, &answer).ok_or_else(unexpected)
     }
 
     /// Takes one back, with what [`give_back_args`] says of it.
     pub(super) async fn give_back(&self, key: String, args: &[String]) -> Result<(), StoreError> {
-        let args = texts(args);
-        self.link.run::<String>(&self.scripts.give_back, &[key], &args).await.map(drop)
+        self.run::<String>(&self.scripts.give_back, key, args).await.map(drop)
     }
 
     /// Asks for requests to let in later.
     pub(super) async fn lease(&self, key: String, ask: &Ask) -> Result<Lent, StoreError> {
         let scripts = &self.scripts;
         let script = if ask.unused == 0 { &scripts.lease } else { &scripts.renew };
-        let args = lease_args(ask);
-        let answer: Vec<u64> = self.link.run(script, &[key], &texts(&args)).await?;
+        let answer: Vec<u64> = self.run(script, key, &lease_args(ask)).await?;
         Lent::from_answer(&answer, ask).ok_or_else(unexpected)
+    }
+
+    async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        key: String,
+        args: &[String],
+    ) -> Result<T, StoreError> {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let answer = self.link.run(script, &[key], &args).await;
+        answer.map_err(|error: StoreError| error.of(BackEnd::RateLimiter))
     }
 }
 
@@ -117,12 +128,13 @@ impl Lent {
     }
 }
 
-fn texts(args: &[String]) -> Vec<&str> {
-    args.iter().map(String::as_str).collect()
+/// The limiter does not work, and this is why.
+pub(super) fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::unavailable(source).of(BackEnd::RateLimiter)
 }
 
 fn unexpected() -> StoreError {
-    StoreError::corrupt("a script returned what it never returns")
+    StoreError::corrupt("a script returned what it never returns").of(BackEnd::RateLimiter)
 }
 
 pub(super) fn take_args(check: &LimitCheck<'_>) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::{
-    buckets::{Ask, Buckets, Lent},
+    buckets::{Ask, Buckets, Lent, unavailable},
     lease::{Ended, Lease, Moment},
     leases::{Leases, Whose, held},
 };
@@ -98,7 +98,7 @@ impl Drop for Ending {
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
             self.with(|_| ());
-            call.answer(Err(StoreError::unavailable("asking for a lease was given up")));
+            call.answer(Err(unavailable("asking for a lease was given up")));
         }
     }
 }

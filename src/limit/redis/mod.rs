@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 use self::{
-    buckets::{Buckets, give_back_args},
+    buckets::{Buckets, give_back_args, unavailable},
     call::Joined,
     leases::Leases,
 };
@@ -100,7 +100,7 @@ impl RedisLimiter {
     /// cluster, `redis+cluster://user:password@host:port,host:port`, see
     /// [`connect`](crate::store::connect).
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let limiter = Self::new(url).map_err(StoreError::unavailable)?;
+        let limiter = Self::new(url).map_err(unavailable)?;
         limiter.buckets.probe().await?;
         Ok(limiter)
     }
@@ -125,7 +125,7 @@ impl RedisLimiter {
     pub async fn connect_cluster<'u>(
         urls: impl IntoIterator<Item = &'u str>,
     ) -> Result<Self, StoreError> {
-        let limiter = Self::new_cluster(urls).map_err(StoreError::unavailable)?;
+        let limiter = Self::new_cluster(urls).map_err(unavailable)?;
         limiter.buckets.probe().await?;
         Ok(limiter)
     }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::Invalidations;
 use crate::{
     clock::Timestamp,
-    error::StoreError,
+    error::{BackEnd, StoreError},
     key::{
         EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
         UsageCount, UsageQuery,
@@ -48,7 +48,7 @@ impl Announced {
             return;
         }
         if let Err(error) = self.invalidations.publish(digests).await {
-            observe::not_announced(&error);
+            observe::not_announced(&error.of(BackEnd::Bus));
         }
     }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use super::{Invalidations, Subscription};
+use super::{Invalidations, Subscription, unavailable};
 use crate::{error::StoreError, key::KeyDigest};
 
 /// Carries invalidations within one process, between caches that do not know of each other.
@@ -48,6 +48,6 @@ struct Local(broadcast::Receiver<Vec<KeyDigest>>);
 #[async_trait]
 impl Subscription for Local {
     async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError> {
-        self.0.recv().await.map_err(StoreError::unavailable)
+        self.0.recv().await.map_err(unavailable)
     }
 }

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
+use super::unavailable;
 use crate::{
-    error::{ConfigError, StoreError},
+    error::{BackEnd, ConfigError, StoreError},
     key::KeyDigest,
 };
 
@@ -34,9 +35,9 @@ pub(super) fn decode(message: &[u8]) -> Result<Vec<KeyDigest>, StoreError> {
     let digest = |text: &[u8]| KeyDigest::from_hex(str::from_utf8(text).ok()?);
     let digests = message.split(|byte| *byte == b',').map(digest);
     // Not what it says: nobody knows what that is.
-    digests
-        .collect::<Option<_>>()
-        .ok_or_else(|| StoreError::corrupt("there is a message that this version cannot read"))
+    digests.collect::<Option<_>>().ok_or_else(|| {
+        StoreError::corrupt("there is a message that this version cannot read").of(BackEnd::Bus)
+    })
 }
 
 /// A name that every bus can have for a channel, as it is.
@@ -48,7 +49,12 @@ pub(super) fn channel(name: &str) -> Result<Box<str>, ConfigError> {
 
 /// The end of a subscription.
 pub(super) fn lost() -> StoreError {
-    StoreError::unavailable("the connection was lost")
+    unavailable("the connection was lost")
+}
+
+/// The server did not answer in time.
+pub(super) const fn late() -> StoreError {
+    StoreError::timeout().of(BackEnd::Bus)
 }
 
 /// How a subscription finds out that its peer has vanished without a word.

@@ -9,11 +9,14 @@ mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::{error::StoreError, key::KeyDigest};
+use crate::{
+    error::{BackEnd, StoreError},
+    key::KeyDigest,
+};
 
 pub(crate) use self::announced::Announced;
 pub use self::local::LocalInvalidations;
@@ -47,6 +50,11 @@ pub trait Invalidations: Send + Sync + 'static {
 
     /// Starts to listen.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError>;
+}
+
+/// The bus does not work, and this is why.
+fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::unavailable(source).of(BackEnd::Bus)
 }
 
 /// What is published from now on.

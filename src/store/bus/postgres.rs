@@ -12,6 +12,7 @@ use tokio::{runtime::Handle, time::timeout};
 use super::{
     Invalidations, Subscription,
     message::{self, KeepAlive, PATIENCE},
+    unavailable,
 };
 use crate::{
     error::{ConfigError, StoreError},
@@ -69,9 +70,9 @@ const PUBLISHERS: u32 = 2;
 impl PostgresInvalidations {
     /// A bus over the database with this URL.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let options = remote::options::<Postgres>(url).map_err(StoreError::unavailable)?;
+        let options = remote::options::<Postgres>(url).map_err(unavailable)?;
         let pool = remote::pool().max_connections(PUBLISHERS).connect_with(options);
-        Ok(Self::from_pool(pool.await.map_err(StoreError::unavailable)?))
+        Ok(Self::from_pool(pool.await.map_err(unavailable)?))
     }
 
     /// A bus over a database that the application has opened. What is published goes through the
@@ -103,8 +104,8 @@ impl PostgresInvalidations {
             query.execute(&mut *connection).await
         };
         match timeout(PATIENCE / 2, notify).await {
-            Ok(result) => result.map(drop).map_err(StoreError::unavailable),
-            Err(_) => Err(StoreError::timeout()),
+            Ok(result) => result.map(drop).map_err(unavailable),
+            Err(_) => Err(message::late()),
         }
     }
 
@@ -139,8 +140,8 @@ impl Invalidations for PostgresInvalidations {
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
-        let listener = timeout(PATIENCE, self.listen()).await.map_err(|_| StoreError::timeout())?;
-        let mut listener = listener.map_err(StoreError::unavailable)?;
+        let listener = timeout(PATIENCE, self.listen()).await.map_err(|_| message::late())?;
+        let mut listener = listener.map_err(unavailable)?;
         let early = self.check(&mut listener, PATIENCE).await?;
         let (bus, runtime) = (self.clone(), Handle::current());
         Ok(Box::new(Listening { listener: Some(listener), early, bus, runtime }))
@@ -192,7 +193,7 @@ impl PostgresInvalidations {
                     return message::decode(notification.payload().as_bytes());
                 }
                 Ok(Ok(None)) => return Err(message::lost()),
-                Ok(Err(error)) => return Err(StoreError::unavailable(error)),
+                Ok(Err(error)) => return Err(unavailable(error)),
                 Err(_) => early.extend(self.check(listener, self.keep_alive.patience).await?),
             }
         }
@@ -215,9 +216,9 @@ impl PostgresInvalidations {
     ) -> Result<VecDeque<PgNotification>, StoreError> {
         // Notifications that come before the answer are kept for the next `try_recv`.
         let answer = timeout(patience, listener.execute("SELECT 1")).await;
-        answer.map_err(|_| StoreError::timeout())?.map_err(StoreError::unavailable)?;
+        answer.map_err(|_| message::late())?.map_err(unavailable)?;
         let mut early = VecDeque::new();
-        let nonce = format!("{:016x}", getrandom::u64().map_err(StoreError::unavailable)?);
+        let nonce = format!("{:016x}", getrandom::u64().map_err(unavailable)?);
         if !matches!(timeout(patience, self.send_echo(&nonce)).await, Ok(Ok(()))) {
             // There may be no room for another connection, which says nothing about this one.
             return Ok(early);
@@ -235,8 +236,8 @@ impl PostgresInvalidations {
         match timeout(patience, echo).await {
             Ok(Ok(true)) => Ok(early),
             Ok(Ok(false)) => Err(message::lost()),
-            Ok(Err(error)) => Err(StoreError::unavailable(error)),
-            Err(_) => Err(StoreError::unavailable(DEAF)),
+            Ok(Err(error)) => Err(unavailable(error)),
+            Err(_) => Err(unavailable(DEAF)),
         }
     }
 }

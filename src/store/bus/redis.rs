@@ -18,6 +18,7 @@ use tokio::{
 use super::{
     Invalidations, Subscription,
     message::{self, KeepAlive, PATIENCE},
+    unavailable,
 };
 use crate::{
     error::{ConfigError, StoreError},
@@ -73,9 +74,9 @@ impl RedisInvalidations {
     /// The URL has the form `redis://user:password@host:port`, or `unix:///path`; of a cluster,
     /// `redis+cluster://user:password@host:port,host:port`, whose first node that answers is taken.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let bus = Self::new(url).map_err(StoreError::unavailable)?;
+        let bus = Self::new(url).map_err(unavailable)?;
         let connected = timeout(PATIENCE, bus.publisher()).await;
-        connected.map_err(|_| StoreError::timeout())?.map_err(StoreError::unavailable)?;
+        connected.map_err(|_| message::late())?.map_err(unavailable)?;
         Ok(bus)
     }
 
@@ -107,8 +108,8 @@ impl RedisInvalidations {
 
     async fn attempt(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
         let result = match timeout(PATIENCE / 2, self.send(digests)).await {
-            Ok(result) => result.map_err(StoreError::unavailable),
-            Err(_) => Err(StoreError::timeout()),
+            Ok(result) => result.map_err(unavailable),
+            Err(_) => Err(message::late()),
         };
         if result.is_err() {
             // A connection that is silent would stay so until TCP gives up.
@@ -201,9 +202,8 @@ impl Invalidations for RedisInvalidations {
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
-        let connection =
-            timeout(PATIENCE, self.listen()).await.map_err(|_| StoreError::timeout())?;
-        let connection = Some(connection.map_err(StoreError::unavailable)?);
+        let connection = timeout(PATIENCE, self.listen()).await.map_err(|_| message::late())?;
+        let connection = Some(connection.map_err(unavailable)?);
         Ok(Box::new(Listening { connection, keep_alive: self.keep_alive }))
     }
 }
@@ -246,7 +246,7 @@ impl Connected {
                     // Messages that come before the answer are kept in the channel.
                     let answer = refuse_deaf_replica(&mut self.connection);
                     let answer = timeout(keep_alive.patience, answer).await;
-                    answer.map_err(|_| StoreError::timeout())?.map_err(StoreError::unavailable)?;
+                    answer.map_err(|_| message::late())?.map_err(unavailable)?;
                 }
             }
         }

@@ -9,7 +9,7 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use super::{CachedStore, Inner};
 use crate::{
-    error::StoreError,
+    error::{BackEnd, StoreError},
     observe,
     runtime::{Background, Mutex, Running},
     store::{
@@ -111,7 +111,7 @@ impl<S: KeyStore> Listening<S> {
                 }
                 Err(error) => error,
             };
-            observe::not_listening(&error);
+            observe::not_listening(&error.of(BackEnd::Bus));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

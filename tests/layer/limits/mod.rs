@@ -6,7 +6,7 @@ mod credits;
 mod failures;
 mod fields;
 mod needs;
-mod outage;
+pub(crate) mod outage;
 
 use std::time::Duration;
 

@@ -10,16 +10,19 @@ use std::{
 
 use tower_api_key::{
     ApiKeyLayer, Decision, LimitCheck, LimiterOutage, LocalLimiter, Quota, RateLimiter, RateLimits,
-    async_trait, nonzero,
-    store::{KeyRepository, MemoryStore, StoreError},
+    Tiers, async_trait, nonzero,
+    store::{BackEnd, KeyRepository, MemoryStore, StoreError},
 };
 
 use super::limits;
-use crate::support::{KEY, clock, record_with, send_waiting, with_key};
+use crate::{
+    stores::TestStore,
+    support::{KEY, clock, record, record_with, send_waiting, with_key},
+};
 
 /// What a limiter in another process does with a request.
 #[derive(Clone, Copy)]
-enum Conduct {
+pub(crate) enum Conduct {
     Answers,
     Fails,
     IsSilent,
@@ -46,6 +49,14 @@ impl RateLimiter for Remote {
     fn give_back(&self, check: &LimitCheck<'_>) {
         self.counts.give_back(check);
     }
+}
+
+/// Limits of every key that fail closed.
+pub(crate) fn failing_closed(conduct: Conduct) -> RateLimits {
+    let (counts, asked) = (LocalLimiter::new(), Arc::default());
+    RateLimits::new(Remote { conduct, counts, asked })
+        .with_tiers(Tiers::new().with_default(limits(Quota::per_hour(nonzero!(1)))))
+        .with_outage(LimiterOutage::FailClosed)
 }
 
 /// What becomes of three requests, where one is let in.
@@ -80,9 +91,26 @@ async fn an_outage_is_what_was_chosen() {
         for (outage, expected) in [
             (LimiterOutage::LocalFallback, ["admitted", "rate_limited", "rate_limited"]),
             (LimiterOutage::FailOpen, ["admitted"; 3]),
-            (LimiterOutage::FailClosed, ["store_unavailable"; 3]),
+            (LimiterOutage::FailClosed, ["limiter_unavailable"; 3]),
         ] {
             assert_eq!(outcomes(conduct, outage).await.0, expected, "{outage:?}");
         }
+    }
+}
+
+/// The limiter is named, not the key store: for the log, in the source of the denial.
+#[tokio::test(start_paused = true)]
+async fn the_denial_names_the_limiter() {
+    for (conduct, text) in [
+        (Conduct::Fails, "the rate limiter is unavailable"),
+        (Conduct::IsSilent, "the rate limiter did not answer in time"),
+    ] {
+        let rate = failing_closed(conduct);
+        let layer = ApiKeyLayer::new(TestStore::new([record(KEY)])).with_rate_limits(rate);
+        let answer = send_waiting(&layer, with_key(KEY)).await;
+        let error = std::error::Error::source(answer.rejection()).unwrap();
+        assert_eq!(error.to_string(), text);
+        let error = error.downcast_ref::<StoreError>().unwrap();
+        assert_eq!(error.back_end(), BackEnd::RateLimiter);
     }
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tower_api_key::{
-    ApiKeyLayer, Credits, FailureThrottle, Guard, KeyManager, KeySource, LocalLimiter, Quota,
-    RateLimits, management_router, nonzero,
+    ApiKeyLayer, Credits, FailureThrottle, Guard, KeyManager, KeySource, LimiterOutage,
+    LocalLimiter, Quota, RateLimits, management_router, nonzero,
     openapi::{self, Security},
     store::MemoryStore,
 };
@@ -166,6 +166,10 @@ fn denials_are_those_of_the_layer() {
     let document = secured(limited);
     let denials = ["credits_exhausted", "rate_limited", "too_many_failures"].map(str::to_owned);
     assert_eq!(codes(&document, "429"), BTreeSet::from(denials));
+    assert!(!codes(&document, "503").contains("limiter_unavailable"), "this node counts itself");
+    let closed = RateLimits::new(LocalLimiter::new()).with_outage(LimiterOutage::FailClosed);
+    let closed = secured(layer([KeySource::bearer()]).with_rate_limits(closed));
+    assert!(codes(&closed, "503").contains("limiter_unavailable"));
     let answer = &document["paths"]["/keys/{id}"]["get"]["responses"]["429"];
     assert!(answer["headers"]["Retry-After"].is_object());
 }

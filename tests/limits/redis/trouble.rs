@@ -5,7 +5,7 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 use tokio::time::timeout;
 use tower_api_key::{
     Bucket, LimitCheck, RateLimiter, RedisLimiter,
-    store::{StoreError, StoreErrorKind},
+    store::{BackEnd, StoreError, StoreErrorKind},
 };
 
 use super::{
@@ -20,6 +20,7 @@ const FAR_TOO_LONG: Duration = Duration::from_mins(1);
 fn assert_outage(error: &StoreError) {
     let is_outage = matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Timeout);
     assert!(is_outage, "{error:?}");
+    assert_eq!(error.back_end(), BackEnd::RateLimiter);
 }
 
 #[tokio::test]
