@@ -279,6 +279,14 @@ pub(crate) fn uses_not_written(error: Cause<'_>) {
     metrics::counter!("tower_api_key_use_flushes_failed_total").increment(1);
 }
 
+/// The last counts of uses could not be written before the program's end.
+pub(crate) fn uses_lost(error: Cause<'_>) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(cause = chain(Some(error)), "uses not written at shutdown; they are lost");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_use_flushes_failed_total").increment(1);
+}
+
 /// What was taken of a shared limit and not used stays taken.
 #[cfg(feature = "redis")]
 pub(crate) fn not_given_back(error: Cause<'_>) {

@@ -45,7 +45,7 @@ use std::{
 
 use axum::Router;
 use tokio::{net::TcpListener, sync::oneshot};
-use tower_api_key::{Credits, RateLimits, UsageRecorder};
+use tower_api_key::{Credits, KeyManager, UsageRecorder};
 
 use config::Config;
 use database::Database;
@@ -75,10 +75,7 @@ struct Server {
     router: Router,
     client_timeout: Duration,
     slots: Slots,
-    limits: RateLimits,
-    credits: Credits,
-    usage: UsageRecorder,
-    database: Database,
+    keys: KeyManager,
     signals: Signals,
 }
 
@@ -93,46 +90,23 @@ impl Server {
             .map_err(|error| config.cannot_listen(&error))?;
         config.check_admin_key(listener.local_addr()?.ip())?;
         let database = Database::open(&config).await?;
-        let usage = UsageRecorder::new(database.repository.clone());
-        let limits = limits::open(&config).await?;
-        let credits = Credits::new(database.repository.clone());
         let keys = database
             .manager()
-            .with_rate_limits(limits.clone())
-            .with_credits(credits.clone())
-            .with_usage(usage.clone());
+            .with_rate_limits(limits::open(&config).await?)
+            .with_credits(Credits::new(database.repository.clone()))
+            .with_usage(UsageRecorder::new(database.repository.clone()));
         let throttle = limits::throttle(&config);
         let origins = &config.origins;
-        let router = app::router(keys, config.admin.clone(), throttle.as_ref(), origins)?;
+        let router = app::router(keys.clone(), config.admin.clone(), throttle.as_ref(), origins)?;
         banner::print(listener.local_addr()?, &config)?;
         let client_timeout = config.client_timeout;
         let slots = Slots::new(config.max_connections, config.trusted_proxies);
-        Ok(Self {
-            listener,
-            router,
-            client_timeout,
-            slots,
-            limits,
-            credits,
-            usage,
-            database,
-            signals,
-        })
+        Ok(Self { listener, router, client_timeout, slots, keys, signals })
     }
 
     /// Serves until a signal comes, then finishes what was begun.
     async fn run(self) {
-        let Self {
-            listener,
-            router,
-            client_timeout,
-            slots,
-            limits,
-            credits,
-            usage,
-            database,
-            signals,
-        } = self;
+        let Self { listener, router, client_timeout, slots, keys, signals } = self;
         let (stop, stopping) = oneshot::channel();
         let signal = async move {
             signals.received().await;
@@ -148,14 +122,9 @@ impl Server {
             () = serve::serve(listener, router, slots, client_timeout, signal) => {}
             () = out_of_patience => tracing::warn!("some requests took too long to finish"),
         }
-        limits.close().await;
-        if let Err(error) = credits.close().await {
-            tracing::warn!(cause = logs::causes(&error), "unused credits were not given back");
+        if let Err(error) = keys.close().await {
+            tracing::warn!(cause = logs::causes(&error), "not everything was written at shutdown");
         }
-        if let Err(error) = usage.flush().await {
-            tracing::warn!(cause = logs::causes(&error), "the last uses of keys were not counted");
-        }
-        database.repository.close().await;
     }
 }
 

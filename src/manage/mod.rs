@@ -42,11 +42,13 @@ use crate::{
     auth::ApiKeyLayer,
     clock::{Clock, SystemClock},
     credits::Credits,
+    error::StoreError,
     key::{
         EventHook, EventPage, EventQuery, InvalidField, KeyEvent, KeyFormat, KeyHasher, KeyId,
         KeyRecord, OwnerId,
     },
     limit::RateLimits,
+    observe,
     store::{Announced, Invalidations, KeyRepository, ListQuery, Page, Upkeep},
     usage::UsageRecorder,
 };
@@ -220,6 +222,36 @@ impl KeyManager {
             layer = layer.with_usage(usage.clone());
         }
         layer
+    }
+
+    /// Shuts down everything that the manager was given, before the program ends: after the last
+    /// request and the last change.
+    ///
+    /// In this order: [rate limits](Self::with_rate_limits) give their leases back,
+    /// [credits](Self::with_credits) what this node holds, and [usage](Self::with_usage) is
+    /// written; then the repository [closes](KeyRepository::close). Every step is taken, whatever
+    /// became of those before it. The first error is returned, another one is logged; what was not
+    /// written is lost.
+    ///
+    /// Clones and handles share what is closed. A write takes as long as the store does: give the
+    /// shutdown a time limit.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        if let Some(limits) = &self.rate_limits {
+            limits.close().await;
+        }
+        let credits = match &self.credits {
+            Some(credits) => credits.close().await,
+            None => Ok(()),
+        };
+        let usage = match &self.usage {
+            Some(usage) => usage.flush().await,
+            None => Ok(()),
+        };
+        self.repository.close().await;
+        if let (Err(_), Err(error)) = (&credits, &usage) {
+            observe::uses_lost(error);
+        }
+        credits.and(usage)
     }
 
     /// The time by this manager's clock.
