@@ -134,18 +134,19 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
     let mut pages = Pages::new(args.filter);
     let mut header: &[&str] =
         &["ID", "NAME", "START", "OWNER", "SCOPES", "STATUS", "EXPIRES", "LAST USED"];
+    let mut widths = None;
     while let Some(records) = pages.next(database).await? {
         if out.is_json() {
             let balances = database.manager.balances_of(&records).await?;
-            records.iter().zip(&balances).try_for_each(|(record, balance)| {
-                out.object(&Shown::new(record, balance.as_ref()))
-            })?;
+            let page = records.iter().zip(&balances);
+            out.objects(page.map(|(record, balance)| Shown::new(record, balance.as_ref())))?;
             continue;
         }
         if records.is_empty() && !header.is_empty() {
             return out.say("There are no such keys.");
         }
-        out.table(&table(header, records.iter().map(|record| row(record))))?;
+        let page = table(header, records.iter().map(|record| row(record)));
+        out.table(&page.below(&mut widths))?;
         header = &[];
     }
     Ok(())

@@ -90,6 +90,8 @@ enum Command {
     /// Creates a key and prints it, this once
     Create(create::Args),
     /// Lists keys, the youngest first
+    ///
+    /// Each page is printed as it comes, in columns as wide as the first page needs.
     List(list::Args),
     /// Shows everything about a key but its secret
     Show(list::One),

@@ -5,8 +5,8 @@ use std::{
     io::{self, Stdout, Write},
 };
 
-use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
 use crate::failure::Failure;
 
@@ -39,19 +39,39 @@ impl Output {
 
     /// An object on a line.
     pub(crate) fn object(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        // One call for all of it: stdout writes at every line's end.
-        let mut line = plain_json(serde_json::to_string(value).map_err(io::Error::from)?);
-        line.push('\n');
-        let mut stdout = self.stdout.lock();
-        stdout.write_all(line.as_bytes())?;
-        Ok(stdout.flush()?)
+        self.objects([value])
+    }
+
+    /// An object on each line, in one call for all of them: stdout writes at every line's end.
+    pub(crate) fn objects(
+        &mut self,
+        values: impl IntoIterator<Item = impl Serialize>,
+    ) -> Result<(), Failure> {
+        let mut lines = String::new();
+        for value in values {
+            lines += &plain_json(serde_json::to_string(&value).map_err(io::Error::from)?);
+            lines.push('\n');
+        }
+        self.write(&lines)
     }
 
     pub(crate) fn table(&mut self, table: &Table) -> Result<(), Failure> {
-        let mut stdout = self.stdout.lock();
-        for line in table.lines() {
-            writeln!(stdout, "{}", line.trim_end())?;
+        let mut lines = String::new();
+        for row in &table.rows {
+            for (cell, width) in row.iter().zip(&table.widths) {
+                let padding = width.saturating_sub(cell.width()) + 2;
+                lines += cell;
+                lines.extend(std::iter::repeat_n(' ', padding));
+            }
+            lines.truncate(lines.trim_end_matches(' ').len());
+            lines.push('\n');
         }
+        self.write(&lines)
+    }
+
+    fn write(&mut self, lines: &str) -> Result<(), Failure> {
+        let mut stdout = self.stdout.lock();
+        stdout.write_all(lines.as_bytes())?;
         Ok(stdout.flush()?)
     }
 }
@@ -71,21 +91,33 @@ pub(crate) fn note_delay() {
     );
 }
 
-/// A table without lines, whose first column starts at the margin. Without a header if that is
-/// empty.
+/// A table without lines, whose first column starts at the margin.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+    widths: Vec<usize>,
+}
+
+/// Without a header if that is empty.
 pub(crate) fn table<const N: usize>(
     header: &[&str],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING).add_rows(rows);
-    if !header.is_empty() {
-        table.set_header(header.iter().copied());
+    let header: Vec<String> = header.iter().map(|&name| name.to_owned()).collect();
+    let header = (!header.is_empty()).then_some(header);
+    let rows: Vec<_> = header.into_iter().chain(rows.into_iter().map(Vec::from)).collect();
+    let width =
+        |column: usize| rows.iter().map(|row: &Vec<String>| row[column].width()).max().unwrap_or(0);
+    let widths = (0..N).map(width).collect();
+    Table { rows, widths }
+}
+
+impl Table {
+    /// Goes on below the first page of the same table, whose columns were this wide. A longer cell
+    /// moves what follows in its row.
+    pub(crate) fn below(mut self, first: &mut Option<Vec<usize>>) -> Self {
+        self.widths.clone_from(first.get_or_insert_with(|| self.widths.clone()));
+        self
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
 }
 
 /// A text as a terminal may have it: what could move the cursor or change colours is spelt out.
@@ -104,7 +136,8 @@ pub(crate) fn plain(text: &str) -> String {
 /// The same for JSON, which means the same afterwards: only its strings can hold such characters,
 /// and those of ASCII are spelt out already.
 fn plain_json(json: String) -> String {
-    if !json.contains(is_unprintable) {
+    const DELETE: u8 = 0x7f;
+    if json.is_ascii() && !json.as_bytes().contains(&DELETE) || !json.contains(is_unprintable) {
         return json;
     }
     let mut plain = String::with_capacity(json.len() + 16);

@@ -49,8 +49,9 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
     }
     let mut pages = Pages::all(args.owner);
     let mut header: &[&str] = &["ID", "NAME", "USES", "LAST USED"];
+    let mut widths = None;
     while let Some(records) = pages.next(database).await? {
-        tell(&records, header, out)?;
+        tell(&records, header, &mut widths, out)?;
         header = &[];
     }
     Ok(())
@@ -78,10 +79,10 @@ async fn one(id: KeyId, args: &Args, database: &Database, out: &mut Output) -> R
         By::Day => UsageCount::by_day(&hours),
     };
     if out.is_json() {
-        return counts.into_iter().try_for_each(|usage| {
+        return out.objects(counts.into_iter().map(|usage| {
             let UsageCount { hour: at, outcome, count } = usage;
-            out.object(&Row { at, outcome: outcome.as_str(), count })
-        });
+            Row { at, outcome: outcome.as_str(), count }
+        }));
     }
     if counts.is_empty() {
         return out.say("There were no requests.");
@@ -98,7 +99,12 @@ fn start_of(time: Timestamp, step: Duration) -> Timestamp {
     Timestamp::from_unix_millis(time.as_unix_millis().div_euclid(step) * step)
 }
 
-fn tell(records: &[Arc<KeyRecord>], header: &[&str], out: &mut Output) -> Result<(), Failure> {
+fn tell(
+    records: &[Arc<KeyRecord>],
+    header: &[&str],
+    widths: &mut Option<Vec<usize>>,
+    out: &mut Output,
+) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Used<'r> {
         id: KeyId,
@@ -111,14 +117,12 @@ fn tell(records: &[Arc<KeyRecord>], header: &[&str], out: &mut Output) -> Result
             let last = time_or_never(record.last_used_at);
             [record.id.to_string(), plain(&record.name), record.use_count.to_string(), last]
         });
-        return out.table(&table(header, rows));
+        return out.table(&table(header, rows).below(widths));
     }
-    records.iter().try_for_each(|record| {
-        out.object(&Used {
-            id: record.id,
-            name: &record.name,
-            use_count: record.use_count,
-            last_used_at: record.last_used_at,
-        })
-    })
+    out.objects(records.iter().map(|record| Used {
+        id: record.id,
+        name: &record.name,
+        use_count: record.use_count,
+        last_used_at: record.last_used_at,
+    }))
 }

@@ -1,11 +1,10 @@
 //! A key as the outside sees it: everything but its digest.
 
-use comfy_table::Table;
 use serde::Serialize;
 use tower_api_key::{Balance, Clock, KeyRecord, KeyView, SystemClock, Timestamp};
 
 use crate::{
-    output::{plain, table},
+    output::{Table, plain, table},
     quota,
 };
 

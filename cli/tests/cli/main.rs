@@ -10,6 +10,7 @@ mod exported;
 mod files;
 mod import;
 mod limits;
+mod listing;
 mod misuse;
 #[path = "../../../tests/support/other_system.rs"]
 mod other_system;
