@@ -12,7 +12,7 @@ use serde::{
     Serialize,
     de::{DeserializeOwned, IgnoredAny},
 };
-use serde_json::Value;
+use serde_json::{Value, error::Category};
 
 use super::repeated::Unrepeated;
 use crate::rejection::{Problem, shown};
@@ -64,12 +64,15 @@ impl JsonBody {
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         // In two steps: what is no JSON at all is another mistake than a field of the wrong type,
         // and serde would also read a struct from an array.
+        // Before all else: this knows no recursion but the parser's own, which is bounded.
+        serde_json::from_slice::<Unrepeated>(&self.0).map_err(|error| match error.classify() {
+            Category::Data => Problem::invalid_field("body", format!("In the body, {error}.")),
+            Category::Io | Category::Syntax | Category::Eof => malformed(&error),
+        })?;
         let value: Value = serde_json::from_slice(&self.0).map_err(|error| malformed(&error))?;
         if !value.is_object() {
             return Err(Problem::invalid_field("body", "The body must be a JSON object."));
         }
-        let repeated = |error| Problem::invalid_field("body", format!("In the body, {error}."));
-        serde_json::from_slice::<Unrepeated>(&self.0).map_err(repeated)?;
         serde_path_to_error::deserialize(value).map_err(|error| {
             let (field, detail) = explained(error);
             Problem::invalid_field(field, detail)

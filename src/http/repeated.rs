@@ -6,6 +6,11 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 use crate::rejection::shown;
 
+/// What [`Value`](serde_json::Value) takes for JSON of its own where another crate has turned on
+/// `raw_value`, as axum does: the text in it would be parsed anew, past this check and past the
+/// parser's bound on depth.
+const RAW: &str = "$serde_json::private::RawValue";
+
 /// JSON without such objects, at any depth. Parsers differ in which of the members counts
 /// (RFC 8259 §4), so a proxy that checks a body may read something else than its service.
 pub(super) struct Unrepeated;
@@ -45,6 +50,9 @@ impl<'de> Visitor<'de> for Unrepeated {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
         let mut names = HashSet::new();
         while let Some(name) = members.next_key::<String>()? {
+            if name == RAW {
+                return Err(A::Error::custom(format_args!("`{}` is no name", shown(&name))));
+            }
             members.next_value::<Self>()?;
             if names.contains(&name) {
                 return Err(A::Error::custom(format_args!("`{}` is there twice", shown(&name))));

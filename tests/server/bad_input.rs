@@ -68,6 +68,32 @@ fn a_member_that_is_there_twice_is_422() {
     assert_eq!(server.ask_as(&created.key, "GET", "/articles").status, 200);
 }
 
+/// The parser's own marker for JSON in a text: what is in it would be read past every check.
+#[test]
+fn json_in_a_text_is_no_json() {
+    const RAW: &str = "$serde_json::private::RawValue";
+    let server = shared();
+    let created = server.create(&json!({ "name": "raw" }));
+    let hidden = json!({ RAW: r#"{"name":"good","name":"evil","scopes":["*"]}"# }).to_string();
+    assert_invalid(&create(&server, &hidden), "body");
+    for field in ["scopes", "metadata", "limits", "credits"] {
+        let body = json!({ "name": "raw", field: { RAW: r#"["*"]"# } }).to_string();
+        assert_invalid(&create(&server, &body), "body");
+    }
+    // Each marker would begin a new bound on depth.
+    let mut deep = "[".repeat(120) + &"]".repeat(120);
+    for _ in 0..4 {
+        let text = serde_json::to_string(&deep).unwrap();
+        deep = format!("{}{{\"{RAW}\":{text}}}{}", "[".repeat(120), "]".repeat(120));
+    }
+    let body = format!(r#"{{"reason":{deep}}}"#);
+    let holder = format!("X-API-Key: {}", created.key);
+    let json = "Content-Type: application/json";
+    let own = server.ask("POST", "/me/key/revoke", &["-H", &holder, "-H", json, "-d", &body]);
+    assert_invalid(&own, "body");
+    assert_eq!(server.ask_as(&created.key, "GET", "/articles").status, 200);
+}
+
 #[test]
 fn what_is_no_object_is_422() {
     let server = shared();

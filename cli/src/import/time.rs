@@ -1,6 +1,6 @@
 //! Times, as other systems write them.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use jiff::{
     civil::{Date, DateTime},
@@ -94,19 +94,25 @@ pub(super) fn read(value: &Value) -> Option<Time> {
 
 /// A date in digits alone, with or without a time: `20300131`, `203001311200`, `20300131120000`.
 ///
-/// The outer `None` is a number: as one, these would be a moment of the year 1970, 1976, or 2594 and
-/// later. What begins with a year and is no date stays unread, rather than end a key in 2613.
+/// The outer `None` is a number: as one, these would be a moment of the year 1970, 1976, or 2572 and
+/// later. What begins with a year and is no date stays unread, rather than end a key in 2613, and so
+/// does what a spreadsheet has made a number of: `20300131.0`, `2.03E+13`.
 #[expect(clippy::option_option, reason = "a number, no time and a time are three things")]
 fn compact(text: &str) -> Option<Option<Time>> {
-    const YEARS: RangeInclusive<i16> = 1970..=2200;
-    let is_one =
-        matches!(text.len(), 8 | 12 | 14) && text.bytes().all(|byte| byte.is_ascii_digit());
-    let digits = |range: Range<usize>| text.get(range)?.parse::<i8>().ok();
-    let year = if is_one { text.get(..4)?.parse::<i16>().ok()? } else { return None };
-    if !YEARS.contains(&year) && year != 9999 {
+    // Of twelve digits, some are seconds of the year 9999.
+    const LAST_YEARS: [(usize, i16); 3] = [(8, 2999), (12, 2200), (14, 2999)];
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite())?;
+    let whole = format!("{:.0}", number.trunc());
+    let (_, last) = LAST_YEARS.into_iter().find(|(length, _)| *length == whole.len())?;
+    let year = whole.get(..4)?.parse::<i16>().ok()?;
+    if !(1900..=last).contains(&year) && year != 9999 {
         return None;
     }
+    let digits = |range: Range<usize>| text.get(range)?.parse::<i8>().ok();
     let read = || {
+        if text != whole {
+            return None;
+        }
         let day = Date::new(year, digits(4..6)?, digits(6..8)?).ok()?;
         if text.len() == 8 {
             return Some(Time::of_day(day));

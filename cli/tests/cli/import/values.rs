@@ -150,7 +150,12 @@ $ tower-api-key list --json | grep -o '"expires_at":[^,]*'
         }
     }
     assert_eq!(import(&csv("expires_at", "20010131"), &[]), came("expired"));
-    for value in ["20401331", "204001312400", "20400131126000", "20400230000000"] {
+    // As `1900-01-01` is.
+    assert_eq!(import(&csv("expires_at", "19000101"), &["--zero-is-never"]), came("active"));
+    assert_eq!(import(&csv("not_before", "29991231"), &[]), came("not_yet_valid"));
+    let numbers = ["20400131120000.0", "2.03001E13", "20300131.0", "203001311200.5"];
+    let dates = ["20401331", "204001312400", "20400131126000", "20400230000000"];
+    for value in [numbers, dates].concat() {
         assert_stopped(&import(&csv("expires_at", value), &[]), "1 of the rows are invalid");
         assert_stopped(&import(&json("expires_at", value), &[]), "1 of the rows are invalid");
     }
