@@ -269,3 +269,27 @@ async fn an_answer_that_no_client_takes_ends_with_the_patience() {
     slots.all_free().await;
     assert_eq!(sent.elapsed().as_secs(), PATIENCE.as_secs());
 }
+
+/// Other requests on the connection do not keep it.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_taken_ends_with_the_patience_whatever_else_goes_on() {
+    let slots = Slots::new(1, Vec::new());
+    let (client, _stop) = served_large(slots.take(ip("192.0.2.1")).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(1_000)
+        .handshake(TokioIo::new(client))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = || Request::get("http://x/").body(Body::empty()).unwrap();
+    let begun = Instant::now();
+    let _untaken = sender.send_request(request()).await.unwrap();
+    while !connection.is_finished() && begun.elapsed() < 3 * PATIENCE {
+        // Each is given up at once.
+        let _ = sender.send_request(request()).await;
+        tokio::time::sleep(PATIENCE / 7).await;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    assert!((PATIENCE.as_secs_f64()..1.5 * PATIENCE.as_secs_f64()).contains(&seconds), "{seconds}");
+    slots.all_free().await;
+}

@@ -1,6 +1,7 @@
 //! What a connection is busy with, and until when it may go on like this.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -23,12 +24,13 @@ struct State {
     has_asked: bool,
     /// Those whose answer is not sent yet.
     requests: usize,
-    /// Of those, the ones whose answer is on its way.
-    sending: usize,
+    /// Of those, the ones whose answer is on its way, and when a part of it was last taken.
+    sending: HashMap<u64, Instant>,
+    next: u64,
     /// Whether the network has not taken all that was written. The last part of an answer over
     /// HTTP/1 waits like this when its request is gone already.
     writing: bool,
-    /// When one of these numbers, or an answer, last moved.
+    /// When a request last came or ended, or a write began or ended to wait.
     since: Instant,
     is_leaving: bool,
 }
@@ -50,7 +52,8 @@ impl Activity {
         let state = State {
             has_asked: false,
             requests: 0,
-            sending: 0,
+            sending: HashMap::new(),
+            next: 0,
             writing: false,
             since,
             is_leaving: false,
@@ -66,9 +69,10 @@ impl Activity {
             (state.since + patience, Some(End::Silent))
         } else if state.is_idle() {
             (state.since + IDLE, Some(End::Idle))
-        } else if state.sending > 0 {
-            // Every answer here is ready as a whole, so it is the client who does not take it.
-            (state.since + patience, Some(End::Stalled))
+        } else if let Some(longest) = state.sending.values().min() {
+            // Every answer here is ready as a whole, so it is the client who does not take it. What
+            // else goes on does not keep the connection.
+            (*longest + patience, Some(End::Stalled))
         } else {
             // A write that waits has a time of its own, see `Stalling`.
             (Instant::now() + patience, None)
@@ -96,7 +100,9 @@ impl Activity {
         let mut state = self.state();
         if state.writing != writing {
             state.writing = writing;
-            state.since = Instant::now();
+            if state.has_asked {
+                state.since = Instant::now();
+            }
             state.is_leaving = false;
             self.tell_if_idle(&state);
         }
@@ -125,7 +131,9 @@ impl Activity {
         state.requests += 1;
         state.since = Instant::now();
         state.is_leaving = false;
-        Busy { activity: self.clone(), is_sending: false }
+        let id = state.next;
+        state.next += 1;
+        Busy { activity: self.clone(), id }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,18 +150,13 @@ impl State {
 /// A request that is being answered.
 pub(super) struct Busy {
     activity: Arc<Activity>,
-    is_sending: bool,
+    id: u64,
 }
 
 impl Busy {
     /// A part of the answer was taken, or all of it is ready.
-    pub(super) fn sends(&mut self) {
-        let mut state = self.activity.state();
-        if !self.is_sending {
-            self.is_sending = true;
-            state.sending += 1;
-        }
-        state.since = Instant::now();
+    pub(super) fn sends(&self) {
+        self.activity.state().sending.insert(self.id, Instant::now());
     }
 }
 
@@ -161,7 +164,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let mut state = self.activity.state();
         state.requests -= 1;
-        state.sending -= usize::from(self.is_sending);
+        state.sending.remove(&self.id);
         state.since = Instant::now();
         self.activity.tell_if_idle(&state);
     }

@@ -106,7 +106,7 @@ async fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
     patience: Duration,
-    mut busy: Busy,
+    busy: Busy,
 ) -> Result<Response<Body>, Infallible> {
     let deadline = Instant::now() + patience;
     let (mut request, unread) = Timely::of(request, deadline);
