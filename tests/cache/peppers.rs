@@ -325,3 +325,18 @@ async fn a_digest_that_another_node_has_renewed_is_learned() {
     until(|| changing.fixture.find_now(&renewed) == Some(Answer::Good)).await;
     assert_eq!(*cache.get(record.id).await.unwrap().unwrap(), record);
 }
+
+/// Requests with one key share what its lookups have reserved. Where each of these fails at once,
+/// every request would begin anew.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_at_once_is_asked_within_the_budget() {
+    for kind in [StoreErrorKind::Unavailable, StoreErrorKind::Overloaded] {
+        let changing = Changing::with_budget(30);
+        changing.fixture.store.set(Mode::Fail(kind));
+        let keys: Vec<_> = (0..6).map(|_| random_key()).collect();
+        let requests = keys.iter().flat_map(|key| std::iter::repeat_n(key, 50));
+        join_all(requests.map(|key| ask(&changing.layer, key))).await;
+        let asked = changing.fixture.store.lookups();
+        assert!(asked <= 30, "{kind:?}: asked {asked} times");
+    }
+}

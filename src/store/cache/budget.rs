@@ -251,6 +251,8 @@ fn nanos(time: Timestamp) -> i64 {
 pub(super) struct Reservation {
     budget: Arc<Budget>,
     lookups: u32,
+    /// How many of the lookups are taken: those that were begun, and those that will be.
+    claimed: AtomicU32,
     /// How often the store was asked.
     begun: AtomicU32,
     is_found: AtomicBool,
@@ -260,7 +262,15 @@ impl Reservation {
     fn new(budget: &Arc<Budget>, state: &mut State, lookups: u32) -> Arc<Self> {
         state.reserved += budget.tokens(lookups);
         let (begun, is_found) = (AtomicU32::new(0), AtomicBool::new(false));
-        Arc::new(Self { budget: budget.clone(), lookups, begun, is_found })
+        let claimed = AtomicU32::new(1);
+        Arc::new(Self { budget: budget.clone(), lookups, claimed, begun, is_found })
+    }
+
+    /// Takes another of its lookups; false if there is none left. Many requests may share a
+    /// reservation, and where the store fails, each would ask it again.
+    pub(super) fn claim(&self) -> bool {
+        let next = |claimed| (claimed < self.lookups).then_some(claimed + 1);
+        self.claimed.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
     /// The store is asked now. From here on a token is spent unless the key is

@@ -46,10 +46,11 @@ pub(super) fn next_lookups() -> u32 {
     ONE_KEY.try_with(next).unwrap_or(1)
 }
 
-/// Reserves tokens, unless the request holds some.
+/// Reserves tokens, unless the request holds some that no lookup has taken.
 pub(super) fn admit(budget: &Arc<Budget>, lookups: u32) -> Admission {
-    let held =
-        ONE_KEY.try_with(|one| one.borrow().held.iter().find(|held| held.is_of(budget)).cloned());
+    let held = ONE_KEY.try_with(|one| {
+        one.borrow().held.iter().find(|held| held.is_of(budget) && held.claim()).cloned()
+    });
     held.ok().flatten().map_or_else(|| budget.admit(lookups), Admission::Granted)
 }
 
