@@ -3,9 +3,8 @@
 use std::{env, sync::Arc, time::Duration};
 
 use sqlx::{
-    ConnectOptions, Connection,
-    mysql::MySqlConnectOptions,
-    postgres::PgConnectOptions,
+    ConnectOptions, Connection, Database as Kind, Executor, FromRow, IntoArguments,
+    MySqlConnection, PgConnection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tower_api_key::{
@@ -141,31 +140,28 @@ async fn check_table(url: &str, table: &str) -> Result<(), Failure> {
 /// The tables of a SQL database; `None` if it is another.
 async fn table_names(url: &str) -> sqlx::Result<Option<Vec<String>>> {
     let names = match scheme(url) {
-        "sqlite" => {
-            let options = url.parse::<SqliteConnectOptions>()?.disable_statement_logging();
-            let mut connection = options.connect().await?;
-            let names = sqlx::query_scalar(tables::SQLITE).fetch_all(&mut connection).await;
-            connection.close().await?;
-            names
-        }
-        "postgres" | "postgresql" => {
-            let options = url.parse::<PgConnectOptions>()?.disable_statement_logging();
-            let mut connection = options.connect().await?;
-            let names = sqlx::query_scalar(tables::POSTGRES).fetch_all(&mut connection).await;
-            connection.close().await?;
-            names
-        }
-        "mysql" | "mariadb" => {
-            let options = url.parse::<MySqlConnectOptions>()?.disable_statement_logging();
-            let mut connection = options.connect().await?;
-            let names = sqlx::query_scalar(tables::MYSQL).fetch_all(&mut connection).await;
-            connection.close().await?;
-            names
-        }
+        "sqlite" => names::<SqliteConnection>(url, tables::SQLITE).await,
+        "postgres" | "postgresql" => names::<PgConnection>(url, tables::POSTGRES).await,
+        "mysql" | "mariadb" => names::<MySqlConnection>(url, tables::MYSQL).await,
         // For `connect_to_table` to refuse.
         _ => return Ok(None),
     };
     names.map(Some)
+}
+
+/// What a query answers, over a connection of its own.
+async fn names<C>(url: &str, query: &'static str) -> sqlx::Result<Vec<String>>
+where
+    C: Connection<Options: ConnectOptions<Connection = C>>,
+    for<'c> &'c mut C: Executor<'c, Database = C::Database>,
+    <C::Database as Kind>::Arguments: IntoArguments<C::Database>,
+    (String,): for<'r> FromRow<'r, <C::Database as Kind>::Row>,
+{
+    let options = url.parse::<C::Options>()?.disable_statement_logging();
+    let mut connection = options.connect().await?;
+    let names = sqlx::query_scalar(query).fetch_all(&mut connection).await;
+    connection.close().await?;
+    names
 }
 
 /// How the service makes digests. Without its peppers, its keys would be unknown here.
