@@ -6,7 +6,7 @@ use tower_api_key::store::StoreErrorKind;
 
 use crate::support::{
     Answer::{Good, Revoked, Unknown},
-    Fixture, MILLISECOND, Mode, NOT_FOUND_TTL, STALE_IF_ERROR, TTL, digest, find, record, until,
+    Fixture, MILLISECOND, Mode, NOT_FOUND_TTL, STALE_IF_ERROR, TTL, digest, record, until,
 };
 
 /// A cache that looks up ten unknown keys a second.
@@ -96,12 +96,7 @@ async fn nor_do_unknown_keys_that_are_remembered() {
 async fn nor_does_waiting_for_somebody_elses_lookup() {
     let fixture = fixture();
     fixture.store.set(Mode::Wait);
-    let callers: Vec<_> = (0..100)
-        .map(|_| {
-            let cache = fixture.cache.clone();
-            tokio::spawn(async move { find(&cache, &digest(1)).await })
-        })
-        .collect();
+    let callers: Vec<_> = (0..100).map(|_| fixture.spawn_find(digest(1))).collect();
     until(|| fixture.cache.stats().coalesced == 99).await;
     fixture.store.release(0);
     for caller in callers {
@@ -123,8 +118,7 @@ async fn lookups_under_way_are_no_more_than_the_budget() {
             if is_good {
                 fixture.store.insert(&record(digest(number))).await;
             }
-            let cache = fixture.cache.clone();
-            callers.push(tokio::spawn(async move { find(&cache, &digest(number)).await }));
+            callers.push(fixture.spawn_find(digest(number)));
             tokio::task::yield_now().await;
         }
         let releasing = async {
@@ -155,8 +149,7 @@ async fn waiting_for_the_budget_ends_with_the_lookup_timeout() {
     fixture.store.set(Mode::Hang);
     let mut callers = Vec::new();
     for number in 0..20 {
-        let cache = fixture.cache.clone();
-        callers.push(tokio::spawn(async move { find(&cache, &digest(number)).await }));
+        callers.push(fixture.spawn_find(digest(number)));
     }
     let (mut timeouts, mut refused) = (0, 0);
     for caller in callers {
@@ -175,10 +168,7 @@ async fn waiting_for_the_budget_ends_with_the_lookup_timeout() {
 async fn time_brings_tokens_to_those_who_wait() {
     let fixture = fixture();
     assert_eq!(looked_up(&fixture, 0..5).await, 5);
-    let spawn = |number| {
-        let cache = fixture.cache.clone();
-        tokio::spawn(async move { find(&cache, &digest(number)).await })
-    };
+    let spawn = |number| fixture.spawn_find(digest(number));
     fixture.store.set(Mode::Hang);
     let hanging: Vec<_> = (10..15).map(spawn).collect();
     fixture.store.asked(10).await;

@@ -64,15 +64,9 @@ async fn a_caller_who_goes_away_takes_nothing_along() {
     let fixture = Fixture::new();
     fixture.store.insert(&record(digest(1))).await;
     fixture.store.set(Mode::Wait);
-    let leader = tokio::spawn({
-        let cache = fixture.cache.clone();
-        async move { find(&cache, &digest(1)).await }
-    });
+    let leader = fixture.spawn_find(digest(1));
     fixture.store.asked(1).await;
-    let follower = tokio::spawn({
-        let cache = fixture.cache.clone();
-        async move { find(&cache, &digest(1)).await }
-    });
+    let follower = fixture.spawn_find(digest(1));
     until(|| fixture.cache.stats().coalesced == 1).await;
     leader.abort();
     assert!(leader.await.unwrap_err().is_cancelled());
@@ -80,10 +74,7 @@ async fn a_caller_who_goes_away_takes_nothing_along() {
     assert_eq!(follower.await.unwrap(), Ok(Good));
 
     // And when nobody is left, the answer is kept for the next.
-    let alone = tokio::spawn({
-        let cache = fixture.cache.clone();
-        async move { find(&cache, &digest(2)).await }
-    });
+    let alone = fixture.spawn_find(digest(2));
     fixture.store.asked(2).await;
     alone.abort();
     fixture.store.release(1);
@@ -126,10 +117,7 @@ async fn an_answer_from_before_a_change_reaches_nobody() {
     let fixture = Fixture::new();
     fixture.store.insert(&record(digest(1))).await;
     fixture.store.set(Mode::Wait);
-    let caller = tokio::spawn({
-        let cache = fixture.cache.clone();
-        async move { find(&cache, &digest(1)).await }
-    });
+    let caller = fixture.spawn_find(digest(1));
     fixture.store.asked(1).await;
     fixture.store.revoke(&digest(1)).await;
     fixture.cache.forget(&[digest(1)]);
@@ -149,10 +137,7 @@ async fn nor_one_from_before_everything_was_forgotten() {
     let fixture = Fixture::new();
     fixture.store.insert(&record(digest(1))).await;
     fixture.store.set(Mode::Wait);
-    let caller = tokio::spawn({
-        let cache = fixture.cache.clone();
-        async move { find(&cache, &digest(1)).await }
-    });
+    let caller = fixture.spawn_find(digest(1));
     fixture.store.asked(1).await;
     fixture.store.revoke(&digest(1)).await;
     fixture.cache.clear();

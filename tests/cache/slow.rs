@@ -10,7 +10,7 @@ use crate::{
     flood::ask,
     support::{
         Answer::{Good, Revoked, Unknown},
-        Fixture, Mode, TTL, digest, find, record, until,
+        Fixture, Mode, TTL, digest, record, until,
     },
 };
 
@@ -92,8 +92,7 @@ async fn a_key_that_is_changed_while_it_waits_does_not_go_on() {
     let fixture = Fixture::knowing(&[digest(1)]).await;
     fixture.at(TTL);
     fixture.store.set(Mode::Hang);
-    let cache = fixture.cache.clone();
-    let waiting = tokio::spawn(async move { find(&cache, &digest(1)).await });
+    let waiting = fixture.spawn_find(digest(1));
     fixture.store.asked(2).await;
     fixture.cache.forget(&[digest(1)]);
     assert_eq!(waiting.await.unwrap(), Err(StoreErrorKind::Timeout));
@@ -119,8 +118,7 @@ async fn a_lookup_that_hangs_while_others_are_answered_is_no_outage() {
     let fixture = Fixture::knowing(&[digest(1), digest(2)]).await;
     fixture.at(TTL);
     fixture.store.set_for(&digest(1), Mode::Hang);
-    let cache = fixture.cache.clone();
-    let waiting = tokio::spawn(async move { find(&cache, &digest(1)).await });
+    let waiting = fixture.spawn_find(digest(1));
     fixture.store.asked(3).await;
     assert_eq!(fixture.find(&digest(3)).await, Ok(Unknown));
     assert_eq!(waiting.await.unwrap(), Ok(Good));

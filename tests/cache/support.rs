@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 use tower_api_key::{
     KeyDigest, KeyId, KeyRecord, OwnerId, SettableClock, Timestamp, async_trait,
     store::{
@@ -204,6 +204,15 @@ impl Fixture {
     /// Asks for a key as a layer does.
     pub(crate) async fn find(&self, digest: &KeyDigest) -> Result<Answer, StoreErrorKind> {
         find(&self.cache, digest).await
+    }
+
+    /// The same, by a caller of its own.
+    pub(crate) fn spawn_find(
+        &self,
+        digest: KeyDigest,
+    ) -> JoinHandle<Result<Answer, StoreErrorKind>> {
+        let cache = self.cache.clone();
+        tokio::spawn(async move { find(&cache, &digest).await })
     }
 
     /// What is said without waiting, if anything.
