@@ -248,7 +248,9 @@ async fn bus(database_url: &str) -> Result<Option<Arc<dyn Invalidations>>, Failu
     let url = redis_url.as_ref().map_or(database_url, |url| url.as_str());
     let failed = |error: StoreError| Failure::store("cannot announce changes: ", &error);
     Ok(match scheme(url) {
-        "redis" | "rediss" | "valkey" | "valkeys" => {
+        // A server, or a cluster.
+        "redis" | "rediss" | "valkey" | "valkeys" | "redis+cluster" | "rediss+cluster"
+        | "valkey+cluster" | "valkeys+cluster" => {
             Some(Arc::new(RedisInvalidations::connect(url).await.map_err(failed)?))
         }
         "postgres" | "postgresql" => {

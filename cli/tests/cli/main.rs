@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod changing;
+mod cluster;
 mod credits;
 mod curl;
 mod exit_codes;

@@ -7,12 +7,16 @@ use std::{
     thread,
 };
 
+use tempfile::TempDir;
+
 use crate::servers::Server;
 
 /// Ended when dropped; it keeps nothing.
 pub(crate) struct OwnRedis {
     port: u16,
     child: Child,
+    /// Of a node of a cluster.
+    directory: Option<TempDir>,
 }
 
 impl OwnRedis {
@@ -28,13 +32,40 @@ impl OwnRedis {
         let mut command = Command::new(program());
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""]);
         command.args(options).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut server = Self { port, child: command.spawn().unwrap() };
+        let mut server = Self { port, child: command.spawn().unwrap(), directory: None };
         let mut lines = BufReader::new(server.child.stdout.take().unwrap()).lines();
         let ready =
             lines.by_ref().map_while(Result::ok).any(|line| line.contains("Ready to accept"));
         // It must never wait for somebody to read what it has to say.
         thread::spawn(move || lines.for_each(drop));
         ready.then_some(server)
+    }
+
+    /// Starts a cluster of one node.
+    pub(crate) fn start_cluster() -> Option<Self> {
+        // By default it would be another 10000 above, where there may be no port.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port.to_string();
+        let directory = tempfile::tempdir().unwrap();
+        let nodes = directory.path().join("nodes.conf").display().to_string();
+        let mut node = Self::start(&[
+            "--cluster-enabled",
+            "yes",
+            "--cluster-port",
+            &port,
+            "--cluster-config-file",
+            &nodes,
+        ])?;
+        let mut connection = redis::Client::open(node.url()).unwrap().get_connection().unwrap();
+        let mut cluster = |args: &[&str]| -> redis::Value {
+            redis::cmd("CLUSTER").arg(args).query(&mut connection).unwrap()
+        };
+        cluster(&["ADDSLOTSRANGE", "0", "16383"]);
+        while !format!("{:?}", cluster(&["INFO"])).contains("cluster_state:ok") {
+            thread::yield_now();
+        }
+        node.directory = Some(directory);
+        Some(node)
     }
 
     pub(crate) fn url(&self) -> String {
