@@ -1,7 +1,13 @@
 //! Keys under next and retired peppers, in floods, outages and at cold starts: they are as good as
 //! those under the current one.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    num::NonZeroU32,
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
@@ -338,5 +344,45 @@ async fn a_store_that_fails_at_once_is_asked_within_the_budget() {
         join_all(requests.map(|key| ask(&changing.layer, key))).await;
         let asked = changing.fixture.store.lookups();
         assert!(asked <= 30, "{kind:?}: asked {asked} times");
+    }
+}
+
+/// The store takes more than a lookup's share of the time, and there are tokens for this key alone.
+#[tokio::test(start_paused = true)]
+async fn a_lookup_takes_the_tokens_of_an_earlier_one_that_is_under_way() {
+    let changing = Changing::with_budget(5);
+    let key = changing.key_under(RETIRED).await;
+    for slow in [CURRENT, NEXT] {
+        changing.fixture.store.set_for(&under(slow).digest(&key), Mode::Hang);
+    }
+    let start = tokio::time::Instant::now();
+    assert_eq!(changing.ask(&key).await, "admitted");
+    assert!(start.elapsed() < Duration::from_secs(4), "its turn came after two shares of five");
+    assert_eq!(changing.fixture.cache.stats().shed, 0);
+}
+
+/// Two requests with one key: the second begins a lookup after the first one's lookup has ended,
+/// and before the first request has taken note of that. There are tokens for one of them.
+#[tokio::test(start_paused = true)]
+async fn a_request_keeps_no_tokens_while_it_waits_for_another_one() {
+    for pepper in [NEXT, RETIRED, OLDEST] {
+        let changing = Changing::with_budget(5);
+        let store = &changing.fixture.store;
+        let key = changing.key_under(pepper).await;
+        store.set_for(&under(CURRENT).digest(&key), Mode::Wait);
+        let mut first = pin!(changing.ask(&key));
+        let waits = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending())).await;
+        assert!(waits);
+        store.asked(1).await;
+        store.release(0);
+        store.answered(1).await;
+        until(|| changing.fixture.find_now(&under(CURRENT).digest(&key)).is_some()).await;
+        let second = changing.ask(&key);
+        let start = tokio::time::Instant::now();
+        // The second one is polled first.
+        let (second, first) = futures_util::future::join(second, first).await;
+        assert_eq!((first, second), ("admitted", "admitted"));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        assert_eq!(changing.fixture.cache.stats().shed, 0);
     }
 }

@@ -13,7 +13,8 @@ use tokio::{runtime::Handle, time::timeout};
 use super::{
     Answer, Cache, CacheKey, Failure,
     budget::{Admission, Reservation},
-    one_key, outage,
+    one_key::{self, InLine},
+    outage,
     stats::Counters,
 };
 use crate::{
@@ -35,6 +36,51 @@ struct Call<V, E> {
     number: u64,
     /// Dropped without an answer when the call is abandoned.
     shared: SharedCall<Answered<V, E>>,
+    tokens: Tokens,
+}
+
+/// The tokens of the lookup budget that a call began with.
+#[derive(Clone)]
+enum Tokens {
+    NotNeeded,
+    Reserved(Arc<Reservation>),
+    /// It waits for them, or has waited.
+    Awaited,
+}
+
+impl Tokens {
+    fn of(admission: Option<&Admission>) -> Self {
+        match admission {
+            None | Some(Admission::Refused) => Self::NotNeeded,
+            Some(Admission::Granted(reservation)) => Self::Reserved(reservation.clone()),
+            Some(Admission::Queued(_)) => Self::Awaited,
+        }
+    }
+}
+
+/// A request that waits for a call.
+struct Waiting<V, E> {
+    waiter: Waiter<Answered<V, E>>,
+    in_line: Option<InLine>,
+}
+
+impl<V: Clone, E: Clone> Waiting<V, E> {
+    /// Not under the lock of the calls: it may hand tokens to other lookups.
+    fn new(waiter: Waiter<Answered<V, E>>, tokens: &Tokens) -> Self {
+        if let Tokens::Reserved(reservation) = tokens {
+            one_key::hold(reservation);
+        }
+        let in_line = matches!(tokens, Tokens::Awaited).then(InLine::new);
+        Self { waiter, in_line }
+    }
+
+    /// Waits for the answer; `None` if the lookup was abandoned.
+    async fn answer(&mut self) -> Option<Answer<V, E>> {
+        let (answer, reservation) = self.waiter.answer().await?;
+        self.in_line = None;
+        reservation.iter().for_each(one_key::hold);
+        Some(answer)
+    }
 }
 
 /// The answer, and what was reserved for further lookups of the same key.
@@ -67,11 +113,11 @@ impl<K: CacheKey, V, E> State<K, V, E> {
         self.under_way.clear();
     }
 
-    fn start(&mut self, key: &K) -> (u64, Waiter<Answered<V, E>>) {
+    fn start(&mut self, key: &K, tokens: Tokens) -> (u64, Waiter<Answered<V, E>>) {
         let number = self.next_number;
         self.next_number += 1;
         let (shared, waiter) = SharedCall::new();
-        self.under_way.insert(key.clone(), Call { number, shared });
+        self.under_way.insert(key.clone(), Call { number, shared, tokens });
         (number, waiter)
     }
 
@@ -82,13 +128,6 @@ impl<K: CacheKey, V, E> State<K, V, E> {
     }
 }
 
-/// Waits for the answer; `None` if the lookup was abandoned.
-async fn answer<V: Clone, E: Clone>(waiter: &mut Waiter<Answered<V, E>>) -> Option<Answer<V, E>> {
-    let (answer, reservation) = waiter.answer().await?;
-    reservation.into_iter().for_each(one_key::hold);
-    Some(answer)
-}
-
 impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     /// Asks, together with everybody else who asks for this.
     pub(crate) async fn look_up<F>(self: &Arc<Self>, key: &K, ask: impl Fn() -> F) -> Answer<V, E>
@@ -97,24 +136,24 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     {
         let lookups = one_key::next_lookups();
         loop {
-            let mut waiter = match self.join_or_start(key, lookups, &ask)? {
+            let mut waiting = match self.join_or_start(key, lookups, &ask)? {
                 Start::Answered(Lookup::Found(value)) => return Ok(Some(value)),
                 Start::Answered(Lookup::NotFound) => return Ok(None),
-                Start::Waiting(waiter) => waiter,
+                Start::Waiting(waiting) => waiting,
             };
             let answer = if self.last_known(key).is_some() {
                 let answers = self.outage.answers();
-                if let Ok(answer) = timeout(self.settings.patience, answer(&mut waiter)).await {
+                if let Ok(answer) = timeout(self.settings.patience, waiting.answer()).await {
                     answer
                 } else {
                     self.outage.failed(self.settings.clock.now(), answers);
                     if let Some(value) = self.go_on_with_last_known(key) {
                         return Ok(Some(value));
                     }
-                    answer(&mut waiter).await
+                    waiting.answer().await
                 }
             } else {
-                answer(&mut waiter).await
+                waiting.answer().await
             };
             return match answer {
                 Some(Ok(found)) => Ok(found),
@@ -141,7 +180,9 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         let mut calls = self.calls.lock();
         if let Some(call) = calls.under_way.get(key) {
             Counters::count(&self.counters.coalesced);
-            return Ok(Start::Waiting(call.shared.join()));
+            let (waiter, tokens) = (call.shared.join(), call.tokens.clone());
+            drop(calls);
+            return Ok(Start::Waiting(Waiting::new(waiter, &tokens)));
         }
         // One may have ended since the caller looked.
         if let Some(recalled) = self.recall(key, now).filter(|recalled| !recalled.is_stale) {
@@ -155,10 +196,11 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             Counters::count(&self.counters.shed);
             return Err(E::overloaded());
         }
-        let (number, waiter) = calls.start(key);
+        let tokens = Tokens::of(admission.as_ref());
+        let (number, waiter) = calls.start(key, tokens.clone());
         drop(calls);
         self.make(&runtime, key, number, admission, ask());
-        Ok(Start::Waiting(waiter))
+        Ok(Start::Waiting(Waiting::new(waiter, &tokens)))
     }
 
     /// Asks again for what is known, in the background, unless somebody does so already. Never
@@ -174,7 +216,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         // One may have ended since the caller looked.
         let is_due = self.recall(key, now).is_some_and(|recalled| recalled.is_due);
         if is_due && !calls.under_way.contains_key(key) && self.outage.may_ask(now) {
-            let (number, _) = calls.start(key);
+            let (number, _) = calls.start(key, Tokens::NotNeeded);
             drop(calls);
             Counters::count(&self.counters.refreshes);
             self.make(&runtime, key, number, None, ask());
@@ -246,7 +288,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
 enum Start<V, E> {
     /// It was not necessary.
     Answered(Lookup<V>),
-    Waiting(Waiter<Answered<V, E>>),
+    Waiting(Waiting<V, E>),
 }
 
 /// Ends a call, also when its task panics or its runtime is shut down.

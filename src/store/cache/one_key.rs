@@ -1,5 +1,9 @@
 //! The lookups of one key by its several digests, during a change of peppers: they cost nothing if
 //! one of them finds it.
+//!
+//! They share a reservation. A request must not keep one while it waits for a call that waits for
+//! tokens: the tokens may be these. So it then lets go of its own, and what they were used for is
+//! spent.
 
 use std::{cell::RefCell, future::Future, sync::Arc};
 
@@ -8,20 +12,22 @@ use super::{
     budget::{Admission, Budget, Reservation},
 };
 
-/// What a request has looked up so far, by the digests of its one key.
+/// The lookups of a request, by the digests of its one key.
 struct OneKey {
     /// How many lookups are still to begin, at most.
     left: u32,
-    /// What lookups that did not find the key have reserved: spent with the end of the request, if
-    /// no other finds it.
+    /// The reservations of lookups that have begun or ended without finding the key: spent with the
+    /// end of the request, if no other finds it.
     held: Vec<Arc<Reservation>>,
+    /// How many calls it waits for that may be waiting for tokens.
+    in_line: u32,
 }
 
 tokio::task_local! {
     static ONE_KEY: RefCell<OneKey>;
 }
 
-/// Does `lookups`, which asks for no more than so many digests of one key.
+/// Makes `lookups`, for no more than so many digests of one key.
 pub(crate) async fn of_one_key<A, V, E>(
     digests: usize,
     lookups: impl Future<Output = (A, Answer<V, E>)>,
@@ -30,32 +36,64 @@ pub(crate) async fn of_one_key<A, V, E>(
     let lookups = async {
         let answer = lookups.await;
         if matches!(answer, (_, Ok(Some(_)))) {
-            ONE_KEY.with(|one| one.borrow().held.iter().for_each(|held| held.found()));
+            with(|one| one.held.iter().for_each(|held| held.found()));
         }
         answer
     };
-    ONE_KEY.scope(RefCell::new(OneKey { left, held: Vec::new() }), lookups).await
+    ONE_KEY.scope(RefCell::new(OneKey { left, held: Vec::new(), in_line: 0 }), lookups).await
+}
+
+fn with<T>(change: impl FnOnce(&mut OneKey) -> T) -> Option<T> {
+    ONE_KEY.try_with(|one| change(&mut one.borrow_mut())).ok()
 }
 
 /// How many lookups the one that begins now may need tokens for, itself included.
 pub(super) fn next_lookups() -> u32 {
-    let next = |one: &RefCell<OneKey>| {
-        let left = &mut one.borrow_mut().left;
-        std::mem::replace(left, left.saturating_sub(1)).max(1)
+    let next = |one: &mut OneKey| {
+        let left = one.left;
+        one.left = left.saturating_sub(1);
+        left.max(1)
     };
-    ONE_KEY.try_with(next).unwrap_or(1)
+    with(next).unwrap_or(1)
 }
 
 /// Reserves tokens, unless the request holds some that no lookup has taken.
 pub(super) fn admit(budget: &Arc<Budget>, lookups: u32) -> Admission {
-    let held = ONE_KEY.try_with(|one| {
-        one.borrow().held.iter().find(|held| held.is_of(budget) && held.claim()).cloned()
-    });
-    held.ok().flatten().map_or_else(|| budget.admit(lookups), Admission::Granted)
+    let held = with(|one| one.held.iter().find(|held| held.is_of(budget) && held.claim()).cloned());
+    held.flatten().map_or_else(|| budget.admit(lookups), Admission::Granted)
 }
 
-/// Keeps what a lookup has reserved that did not find the key, for the next ones.
-pub(super) fn hold(reservation: Arc<Reservation>) {
-    let hold = |one: &RefCell<OneKey>| one.borrow_mut().held.push(reservation);
-    ONE_KEY.try_with(hold).unwrap_or_default();
+/// Keeps the reservation of a lookup for the next ones, unless the request waits in line.
+pub(super) fn hold(reservation: &Arc<Reservation>) {
+    if !reservation.is_for_several() {
+        return;
+    }
+    let let_go = with(|one| {
+        let is_held = one.held.iter().any(|held| Arc::ptr_eq(held, reservation));
+        if !is_held && one.in_line == 0 {
+            one.held.push(reservation.clone());
+        }
+    });
+    let_go.unwrap_or_default();
+}
+
+/// As long as a request waits for a call that may be waiting for tokens, it holds none.
+pub(super) struct InLine(());
+
+impl InLine {
+    pub(super) fn new() -> Self {
+        let held = with(|one| {
+            one.in_line += 1;
+            std::mem::take(&mut one.held)
+        });
+        // Not under the borrow: it hands tokens to other lookups.
+        drop(held);
+        Self(())
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        with(|one| one.in_line = one.in_line.saturating_sub(1));
+    }
 }
