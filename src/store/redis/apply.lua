@@ -80,15 +80,16 @@ local function balances_refusal()
   end
 end
 
--- Says that somebody is about to change some of these keys together with all others of an owner.
+-- What the lock of an owner is for.
+local function lock_subject(owner)
+  return owner and string.sub(owned('', {owner = owner}), 1, -2) or '*'
+end
+
+-- Says that another node is about to change some of these keys together with all others of an owner.
 local function lock_refusal()
-  local whose = locked_by_another(holder)
-  if not whose then
-    return nil
-  end
   for _, list in ipairs({inserts, updates}) do
     for _, new in ipairs(list) do
-      if whose == '*' or new.key.owner and owned('', new.key) == whose .. ':' then
+      if is_locked(lock_subject(new.key.owner), holder) then
         return 'locked'
       end
     end
@@ -279,6 +280,6 @@ for _, act in ipairs(new_acts) do
   redis.call('HINCRBY', schema, 'acts', 1)
 end
 if holder ~= '' then
-  redis.call('HDEL', schema, 'lock')
+  redis.call('HDEL', schema, lock_field(lock_subject(ARGV[4] == 'owners' and ARGV[5] or nil)))
 end
 return 'done'

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How much longer for each key that is changed together with others.
 const PATIENCE_PER_KEY: Duration = Duration::from_millis(1);
 
-/// How long a caller waits for somebody else's lock, and how often it asks.
+/// How long a caller waits for another one's lock, and how often it asks.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -39,8 +39,15 @@ const LOCK_DURATION: Duration = Duration::from_secs(10);
 struct Known<'k> {
     selection: &'k Selection,
     records: &'k [Arc<KeyRecord>],
-    /// Who holds the lock of the selection; nothing, where there is none.
+    /// The holder of the lock of the selection; nothing, where there is none.
     holder: &'k str,
+}
+
+/// A lock of the keys of an owner in hex, or of all: `*`.
+struct Lock {
+    /// No other has this name.
+    holder: String,
+    subject: String,
 }
 
 /// A caller's turn, for which it waits while others have the lock.
@@ -97,10 +104,11 @@ impl RedisStore {
         plan: &Plan,
     ) -> Result<Update, StoreError> {
         for _ in 0..TRIES {
-            let holder = self.lock(selection).await?;
-            let update = self.try_planned(selection, plan, &holder).await;
-            if !matches!(update, Ok(Some(Update::Done))) {
-                self.give_back(&holder).await;
+            let lock = self.lock(selection).await?;
+            let holder = lock.as_ref().map_or("", |lock| &lock.holder);
+            let update = self.try_planned(selection, plan, holder).await;
+            if let Some(lock) = lock.filter(|_| !matches!(update, Ok(Some(Update::Done)))) {
+                self.give_back(&lock).await;
             }
             match update? {
                 None => return Ok(Update::Done),
@@ -133,9 +141,9 @@ impl RedisStore {
 
     /// Keeps others from adding keys to a selection, and from replacing them: however often they do,
     /// this comes to its end. Keys that are named need no lock, since none can be added to them.
-    async fn lock(&self, selection: &Selection) -> Result<String, StoreError> {
-        let whose = match selection {
-            Selection::Ids(_) => return Ok(String::new()),
+    async fn lock(&self, selection: &Selection) -> Result<Option<Lock>, StoreError> {
+        let subject = match selection {
+            Selection::Ids(_) => return Ok(None),
             Selection::Issued { owner: Some(owner), .. } => hex::encode(owner.as_str()),
             Selection::Issued { owner: None, .. } => "*".to_owned(),
         };
@@ -143,9 +151,9 @@ impl RedisStore {
         let duration = LOCK_DURATION.as_millis().to_string();
         let turn = Turn::new();
         loop {
-            let args = [&*holder, &*whose, &*duration];
+            let args = [&*holder, &*subject, &*duration];
             match self.run::<String>(&self.scripts.lock, &args).await?.as_str() {
-                "done" => return Ok(holder),
+                "done" => return Ok(Some(Lock { holder, subject })),
                 "locked" => turn.wait().await?,
                 _ => return Err(unexpected()),
             }
@@ -153,10 +161,9 @@ impl RedisStore {
     }
 
     /// One that cannot be given back ends by itself.
-    async fn give_back(&self, holder: &str) {
-        if !holder.is_empty() {
-            let _ = self.run::<String>(&self.scripts.lock, &[holder, "*", "0"]).await;
-        }
+    async fn give_back(&self, lock: &Lock) {
+        let args = [&*lock.holder, &*lock.subject, "0"];
+        let _ = self.run::<String>(&self.scripts.lock, &args).await;
     }
 
     /// In the order of their ids.

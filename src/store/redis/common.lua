@@ -4,8 +4,8 @@
 --   schema       hash: `version` of this layout, the sizes of `keys`, `requests`, `legacy`,
 --                `balances`, `lines`, `usage`, `usage_hours` and `acts`, and `unlined` as long as
 --                `migrate` has not put all keys into `lines`: where in `keys` it goes on
---                For a moment, `lock`: when it ends, who holds it, and whose keys nobody else
---                adds or replaces until then: an owner in hex or `*`
+--                For a moment, `lock:` and an owner in hex, or `*`: when this lock ends, and its
+--                holder, which alone adds or replaces keys of this owner, or any keys, until then
 --   keys         hash: id -> the key as JSON, as src/store/redis/record.rs writes it
 --   digests      hash: digest in hex -> id
 --   uses         hash: id -> use count, where there is one
@@ -228,9 +228,25 @@ local function unindex(id, key)
   end
 end
 
--- Whose keys may not be written, if somebody else than this holder has the lock.
-local function locked_by_another(holder)
-  local ends, other, whose =
-    string.match(redis.call('HGET', schema, 'lock') or '', '^(%d+) (%S+) (%S+)$')
-  return ends and other ~= holder and tonumber(ends) > clock() and whose or nil
+-- The field of `schema` with the lock of an owner in hex, or of all keys: `*`.
+local function lock_field(subject)
+  return 'lock:' .. subject
+end
+
+-- The holder of a lock, if it has not ended.
+local function lock_holder(subject)
+  local lock = redis.call('HGET', schema, lock_field(subject)) or ''
+  local ends, holder = string.match(lock, '^(%d+) (%S+)$')
+  return ends and tonumber(ends) > clock() and holder or nil
+end
+
+-- Whether these keys are locked, and not by this holder. A lock of all keys goes before those of
+-- owners.
+local function is_locked(subject, holder)
+  local of_all = lock_holder('*')
+  if of_all or subject == '*' then
+    return of_all ~= nil and of_all ~= holder
+  end
+  local of_owner = lock_holder(subject)
+  return of_owner ~= nil and of_owner ~= holder
 end

@@ -1,8 +1,13 @@
 //! Several changes at once.
 
+use std::sync::{Arc, mpsc};
+
 use tower_api_key::{
     KeyRecord,
-    store::{Changes, KeyRepository, KeyStore, KeyUpdate, RedisStore, StoreErrorKind, Update},
+    store::{
+        Changes, KeyRepository, KeyStore, KeyUpdate, Plan, RedisStore, Selection, StoreErrorKind,
+        Update,
+    },
 };
 
 use super::{Prefix, indexed, request, run};
@@ -141,4 +146,45 @@ async fn large_batches_are_one_change() {
     assert_eq!(store.apply(&changes).await.unwrap(), Update::Stale);
     assert!(store.find(&digest(total - 1)).await.unwrap().is_none());
     assert_eq!(store.find(&digest(total)).await.unwrap().unwrap().id, record(0).id);
+}
+
+/// A change of all keys of an owner keeps no other owner waiting; a change of all keys does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owners_have_locks_of_their_own() {
+    let of = |owner: Option<&str>| Selection::Issued { owner: owner.map(Into::into), before: None };
+    for (held, others) in [
+        (
+            Some("anna"),
+            [(Some("bob"), true), (Some("ann"), true), (Some("anna"), false), (None, true)],
+        ),
+        (None, [(Some("bob"), false), (Some("*"), false), (Some("anna"), false), (None, false)]),
+    ] {
+        let Some(prefix) = Prefix::new() else { return };
+        let store = prefix.open().await;
+        let (planning, begun) = mpsc::channel();
+        let (go_on, goes_on) = mpsc::channel();
+        let goes_on = std::sync::Mutex::new(goes_on);
+        let plan: Plan = Arc::new(move |_| {
+            planning.send(()).unwrap();
+            goes_on.lock().unwrap().recv().unwrap();
+            None
+        });
+        let holder = store.clone();
+        let selection = of(held);
+        let holding = tokio::spawn(async move { holder.apply_to(&selection, &plan).await });
+        tokio::task::block_in_place(|| begun.recv().unwrap());
+        for (number, (owner, is_free)) in (1..).zip(others) {
+            let mut new = record(number);
+            new.owner = owner.map(Into::into);
+            let changes = Changes { inserts: vec![new], ..Changes::default() };
+            let plan: Plan = Arc::new(move |_| Some(changes.clone()));
+            let applied = store.apply_to(&of(owner), &plan).await.map_err(|error| error.kind());
+            let expected = if is_free { Ok(Update::Done) } else { Err(StoreErrorKind::Timeout) };
+            assert_eq!(applied, expected, "{owner:?} while {held:?} is locked");
+        }
+        go_on.send(()).unwrap();
+        assert_eq!(holding.await.unwrap().unwrap(), Update::Done);
+        let schema: Vec<String> = run(&mut prefix.connect(), &["HKEYS", &prefix.key("schema")]);
+        assert!(!schema.iter().any(|field| field.starts_with("lock")), "{schema:?}");
+    }
 }
