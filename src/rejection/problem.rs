@@ -78,10 +78,21 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
-    /// With another member, after those that each problem has.
+    /// With another member, after those that each problem has. A second value of a name takes the
+    /// place of the first: readers take a repeated name in different ways (RFC 8259 §4).
+    ///
+    /// # Panics
+    ///
+    /// In debug builds, for `type`, `title`, `status`, `detail` and `code`, which each problem has.
+    /// In others such a member is left out.
     #[must_use]
     pub fn with_member(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        self.members.push((name, value.into()));
+        let is_taken = OWN_MEMBERS.contains(&name);
+        debug_assert!(!is_taken, "each problem has a member `{name}` of its own");
+        if !is_taken {
+            self.members.retain(|(member, _)| *member != name);
+            self.members.push((name, value.into()));
+        }
         self
     }
 
@@ -105,6 +116,9 @@ impl Problem {
         response
     }
 }
+
+/// The names of the members that each problem has.
+const OWN_MEMBERS: [&str; 5] = ["type", "title", "status", "detail", "code"];
 
 /// The response with the [body](Problem::body) of a problem.
 pub(super) fn response(status: StatusCode, body: Bytes) -> Response<Bytes> {
@@ -149,4 +163,35 @@ pub(crate) fn shown(name: &str) -> String {
         start.map(|c| if breaks_line(c) { c.escape_unicode().to_string() } else { c.to_string() });
     let end = if name.chars().nth(MOST).is_some() { "…" } else { "" };
     escaped.collect::<String>() + end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem() -> Problem {
+        Problem::new(StatusCode::CONFLICT, "sold_out", "No ticket is left.")
+    }
+
+    #[test]
+    fn the_last_value_of_a_member_counts() {
+        let problem = problem().with_member("a", 1).with_member("b", 2).with_member("a", 3);
+        let body = String::from_utf8(problem.body().to_vec()).unwrap();
+        assert!(body.ends_with(r#""code":"sold_out","b":2,"a":3}"#), "{body}");
+    }
+
+    #[test]
+    fn no_member_repeats_one_that_each_problem_has() {
+        let body: Value = serde_json::from_slice(&problem().body()).unwrap();
+        let own = body.as_object().unwrap();
+        assert!(
+            own.len() == OWN_MEMBERS.len()
+                && OWN_MEMBERS.iter().all(|name| own.contains_key(*name))
+        );
+        for name in OWN_MEMBERS {
+            let with_member = std::panic::catch_unwind(|| problem().with_member(name, 200));
+            let body = with_member.ok().map(|problem| problem.body());
+            assert_eq!(body, (!cfg!(debug_assertions)).then(|| problem().body()));
+        }
+    }
 }
