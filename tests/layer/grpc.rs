@@ -7,7 +7,10 @@ use http::{HeaderName, Method, Request, Response, Version, header};
 use http_body::Body;
 use http_body_util::Full;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tower_api_key::{ApiKeyLayer, OwnerId, OwnerLayer, RequireScopesLayer};
+use tower_api_key::{
+    ApiKeyLayer, ChargeLayer, LocalLimiter, OwnerId, OwnerLayer, RateLimits, RequireScopesLayer,
+    nonzero,
+};
 
 use crate::{
     denials::{TABLE, denied},
@@ -188,12 +191,25 @@ enum By {
     /// A layer inside that finds no active owner.
     Owner,
     /// A layer whose layer outside is missing: a mistake of the program.
-    NoLayer,
+    ScopesWithoutLayer,
+    OwnerWithoutLayer,
+    CostWithoutLayer,
 }
 
 impl By {
-    const ALL: [Self; 5] =
-        [Self::Layer, Self::Scopes, Self::ScopesWithoutKey, Self::Owner, Self::NoLayer];
+    const ALL: [Self; 7] = [
+        Self::Layer,
+        Self::Scopes,
+        Self::ScopesWithoutKey,
+        Self::Owner,
+        Self::ScopesWithoutLayer,
+        Self::OwnerWithoutLayer,
+        Self::CostWithoutLayer,
+    ];
+
+    fn is_a_mistake(self) -> bool {
+        matches!(self, Self::ScopesWithoutLayer | Self::OwnerWithoutLayer | Self::CostWithoutLayer)
+    }
 
     /// HTTP status, gRPC status, and how the message begins.
     fn meaning(self) -> (u16, &'static str, &'static str) {
@@ -201,7 +217,7 @@ impl By {
             Self::Layer | Self::ScopesWithoutKey => (401, "16", "missing_key: "),
             Self::Scopes => (403, "7", "insufficient_scope: "),
             Self::Owner => (401, "16", "inactive_owner: "),
-            Self::NoLayer => (500, "13", "No identity in this request"),
+            _ => (500, "13", "No identity in this request: add `tower_api_key::ApiKeyLayer`"),
         }
     }
 
@@ -211,7 +227,8 @@ impl By {
         });
         let layer = mode.of(ApiKeyLayer::new(TestStore::new([record(KEY)])));
         let scopes = RequireScopesLayer::all(["orders:write"]).unwrap();
-        let nobody = async |_: OwnerId| Ok::<Option<()>, Infallible>(None);
+        let owner = OwnerLayer::new(async |_: OwnerId| Ok::<Option<()>, Infallible>(None));
+        let cost = ChargeLayer::new(RateLimits::new(LocalLimiter::new()), nonzero!(2));
         if matches!(self, Self::Scopes | Self::Owner) {
             request.headers_mut().insert("x-api-key", KEY.parse().unwrap());
         }
@@ -221,8 +238,10 @@ impl By {
             Self::ScopesWithoutKey => {
                 respond_now(layer.allow_anonymous().layer(scopes.layer(inner)), request)
             }
-            Self::Owner => respond_now(layer.layer(OwnerLayer::new(nobody).layer(inner)), request),
-            Self::NoLayer => respond_now(scopes.layer(inner), request),
+            Self::Owner => respond_now(layer.layer(owner.layer(inner)), request),
+            Self::ScopesWithoutLayer => respond_now(scopes.layer(inner), request),
+            Self::OwnerWithoutLayer => respond_now(owner.layer(inner), request),
+            Self::CostWithoutLayer => respond_now(cost.layer(inner), request),
         }
     }
 }
@@ -236,7 +255,7 @@ fn nothing_else_turns_a_denial_into_a_success() {
         for mode in [Mode::Default, Mode::WithWeb, Mode::Without] {
             for by in By::ALL {
                 // Without a layer, nothing was told.
-                let told = if let By::NoLayer = by { Mode::Default } else { mode };
+                let told = if by.is_a_mistake() { Mode::Default } else { mode };
                 let response = by.deny(mode, request.clone());
                 let (http, grpc, said) = by.meaning();
                 assert_eq!(header_values(&response, header::CACHE_CONTROL), ["no-store"]);
@@ -252,7 +271,7 @@ fn nothing_else_turns_a_denial_into_a_success() {
                     assert_eq!(response.status(), http, "{by:?}, {mode:?}: {request:?}");
                     assert!(!response.headers().contains_key("grpc-status"));
                     let content_type = response.headers()[header::CONTENT_TYPE].to_str().unwrap();
-                    let expected = if let By::NoLayer = by {
+                    let expected = if by.is_a_mistake() {
                         "text/plain; charset=utf-8"
                     } else {
                         "application/problem+json"
@@ -265,7 +284,7 @@ fn nothing_else_turns_a_denial_into_a_success() {
     // 3 native types over 2 versions where nothing was told, and over 5 where gRPC-Web is known,
     // with its own 4 types over 5 versions whatever `te` is (6 kinds).
     let (default, web) = (3 * 2, 3 * 5 + 4 * 5 * 6);
-    assert_eq!(as_grpc, 4 * (default + web) + 3 * default);
+    assert_eq!(as_grpc, 4 * (default + web) + 3 * 3 * default);
 }
 
 /// What a layer outside says holds for another layer inside.

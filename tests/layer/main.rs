@@ -39,6 +39,8 @@ mod manager_restore;
 mod manager_sets;
 mod manager_texts;
 mod marker_traits;
+#[cfg(feature = "axum")]
+mod mistakes;
 mod nested;
 #[cfg(feature = "openapi")]
 mod openapi;
