@@ -110,7 +110,7 @@ struct Health {
 }
 
 /// Whether the server is there
-#[utoipa::path(get, path = "/health", security(()), responses((status = 200, description = "It is.", body = Health)))]
+#[utoipa::path(get, path = "/health", tag = docs::SERVER, security(()), responses((status = 200, description = "It is.", body = Health)))]
 async fn health() -> Json<Health> {
     Json(Health { status: "ok" })
 }

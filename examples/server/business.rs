@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    docs::{BodyProblems, QueryProblems},
+    docs::{self, BodyProblems, QueryProblems},
     users::{self, User},
 };
 
@@ -46,7 +46,7 @@ struct Article {
 }
 
 /// List articles
-#[utoipa::path(get, path = "/articles", responses((status = 200, description = "The articles.", body = Articles), QueryProblems))]
+#[utoipa::path(get, path = "/articles", tag = docs::BUSINESS, responses((status = 200, description = "The articles.", body = Articles), QueryProblems))]
 async fn articles() -> Json<Articles> {
     let articles = vec![
         Article { id: 1, title: "Why API keys are stored as hashes" },
@@ -64,6 +64,7 @@ struct Received {
 #[utoipa::path(
     post,
     path = "/webhook/orders",
+    tag = docs::BUSINESS,
     request_body(content = Option<Value>),
     responses((status = 200, description = "Received.", body = Received), BodyProblems),
 )]
@@ -76,6 +77,7 @@ async fn receive_order(body: JsonBody) -> Result<Json<Received>, Problem> {
 #[utoipa::path(
     post,
     path = "/webhook/inventory",
+    tag = docs::BUSINESS,
     request_body(content = Option<Value>),
     responses((status = 200, description = "Received.", body = Received), BodyProblems),
 )]
@@ -92,7 +94,7 @@ struct Export {
 }
 
 /// Export the data of the key's owner
-#[utoipa::path(get, path = "/data/export", responses((status = 200, description = "The data.", body = Export), QueryProblems))]
+#[utoipa::path(get, path = "/data/export", tag = docs::BUSINESS, responses((status = 200, description = "The data.", body = Export), QueryProblems))]
 async fn export(key: AuthenticatedKey) -> Json<Export> {
     Json(Export { owner: key.owner().cloned(), data: Vec::new() })
 }
@@ -106,7 +108,7 @@ struct Products {
 
 // Not the key alone decides here, but also whose it is.
 /// List the products of the key's owner, who must be active
-#[utoipa::path(get, path = "/external/products", responses((status = 200, description = "The products.", body = Products), QueryProblems))]
+#[utoipa::path(get, path = "/external/products", tag = docs::BUSINESS, responses((status = 200, description = "The products.", body = Products), QueryProblems))]
 async fn products(user: Owner<User>) -> Json<Products> {
     Json(Products { user_id: user.id.clone(), products: Vec::new() })
 }

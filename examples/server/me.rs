@@ -17,7 +17,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::docs::{ObjectProblems, QueryProblems};
+use crate::docs::{self, ObjectProblems, QueryProblems};
 
 pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
     let mut routes = OpenApiRouter::new().routes(routes!(show)).routes(routes!(revoke));
@@ -34,6 +34,7 @@ pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
 #[utoipa::path(
     get,
     path = "/me/key",
+    tag = docs::OWN_KEY,
     responses(
         (status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey"), headers(("ETag" = String))),
         QueryProblems,
@@ -70,6 +71,7 @@ struct Revocation {
 #[utoipa::path(
     post,
     path = "/me/key/revoke",
+    tag = docs::OWN_KEY,
     request_body(content = Revocation),
     responses(
         (status = 200, description = "The key.", body = ref("#/components/schemas/ApiKey"), headers(("ETag" = String))),

@@ -1,11 +1,12 @@
 //! The errors of the routes: each `code` and what it means. They are those of
-//! `src/axum/manage/problem.rs`, where they are made.
+//! `src/http/`, where they are made.
 
+use http::StatusCode;
 use utoipa::openapi::Response;
 
 use super::responses::{problem, retry_after};
 
-type Error = (&'static str, &'static str);
+pub(super) type Error = (&'static str, &'static str);
 
 pub(super) const BODY: Error = ("incomplete_body", "The body ended early.");
 pub(super) const SLOW: Error =
@@ -60,5 +61,5 @@ pub(super) const NO_SETS: Error =
 
 pub(super) fn unavailable() -> Response {
     let meaning = "API keys cannot be read or written right now.";
-    retry_after(problem(&[("store_unavailable", meaning)]))
+    retry_after(problem(StatusCode::SERVICE_UNAVAILABLE, &[("store_unavailable", meaning)]))
 }

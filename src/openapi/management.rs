@@ -1,5 +1,6 @@
 //! The document of [`management_router`](crate::management_router).
 
+use http::StatusCode;
 use serde_json::json;
 use utoipa::openapi::{
     Content, HttpMethod, Info, OpenApi, OpenApiBuilder, Paths, Ref, Required,
@@ -10,7 +11,7 @@ use utoipa::openapi::{
 
 use super::{
     errors,
-    responses::{self, problem},
+    responses::{self, WithProblems, problem},
     schemas::{self, id, integer, no_nul, scope, text, time},
     usage,
 };
@@ -77,7 +78,7 @@ fn document(path: &str, caller: Caller) -> OpenApi {
             .parameters(Some(parameters_of(path).chain(below.contains("{id}").then(key_id))))
             .build();
         if operation.request_body.is_some() {
-            let slow = problem(&[errors::SLOW]);
+            let slow = problem(StatusCode::REQUEST_TIMEOUT, &[errors::SLOW]);
             operation.responses.responses.insert("408".to_owned(), slow.into());
         }
         let whole = format!("{path}{below}");
@@ -128,16 +129,17 @@ fn refusing_owners(
     let is_reducing = *method == HttpMethod::Delete
         || ["/revoke", "/disable", "/delete"].iter().any(|act| below.ends_with(act));
     if is_reading {
-        return operation.response("403", problem(&[errors::NEEDS_SCOPE]));
+        return operation.problems(StatusCode::FORBIDDEN, &[errors::NEEDS_SCOPE]);
     }
     let mut forbidden = vec![errors::NEEDS_SCOPE, errors::BEYOND, errors::CEILING];
     if is_reducing {
-        return operation.response("403", problem(&forbidden));
+        return operation.problems(StatusCode::FORBIDDEN, &forbidden);
     }
     forbidden.push(errors::TOO_MANY_KEYS);
+    let too_fast = problem(StatusCode::TOO_MANY_REQUESTS, &[errors::TOO_FAST]);
     operation
-        .response("403", problem(&forbidden))
-        .response("429", responses::retry_after(problem(&[errors::TOO_FAST])))
+        .problems(StatusCode::FORBIDDEN, &forbidden)
+        .response("429", responses::retry_after(too_fast))
 }
 
 fn create(caller: Caller) -> OperationBuilder {
@@ -145,13 +147,13 @@ fn create(caller: Caller) -> OperationBuilder {
         .parameter(once("Makes one API key however often the request is sent."))
         .request_body(Some(body(caller.new_key(), Required::True)))
         .response("201", responses::issued("The new API key. It is shown this once."))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
-        .response("403", problem(&[errors::CEILING]))
-        .response("409", problem(&[errors::CREATED, errors::REUSED]))
-        .response("413", problem(&[errors::TOO_LARGE]))
-        .response("415", problem(&[errors::NOT_JSON]))
-        .response("422", problem(&[errors::BAD_FIELD]))
-        .response("500", problem(&[errors::INTERNAL]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
+        .problems(StatusCode::FORBIDDEN, &[errors::CEILING])
+        .problems(StatusCode::CONFLICT, &[errors::CREATED, errors::REUSED])
+        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
+        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
+        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
+        .problems(StatusCode::INTERNAL_SERVER_ERROR, &[errors::INTERNAL])
         .response("503", errors::unavailable())
 }
 
@@ -167,15 +169,15 @@ fn list() -> OperationBuilder {
         .parameter(query("last_used_before", time("Only those last used before, or never.")))
         .parameter(query("last_used_after", time("Only those last used then or later.")))
         .response("200", responses::json("A page of API keys.", schemas::KEYS))
-        .response("400", problem(&[errors::BAD_PARAMETER]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
         .response("503", errors::unavailable())
 }
 
 fn show() -> OperationBuilder {
     operation("Show an API key")
         .response("200", responses::key("The API key.", schemas::KEY))
-        .response("400", problem(&[errors::BAD_PARAMETER]))
-        .response("404", problem(&[errors::NO_KEY]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
+        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
         .response("503", errors::unavailable())
 }
 
@@ -184,13 +186,13 @@ fn change(caller: Caller) -> OperationBuilder {
         .parameter(if_match())
         .request_body(Some(body(caller.changes(), Required::True)))
         .response("200", responses::key("The API key as it is now.", schemas::KEY))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
-        .response("403", problem(&[errors::CEILING]))
-        .response("404", problem(&[errors::NO_KEY]))
-        .response("412", problem(&[errors::CHANGED]))
-        .response("413", problem(&[errors::TOO_LARGE]))
-        .response("415", problem(&[errors::NOT_JSON]))
-        .response("422", problem(&[errors::BAD_FIELD]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
+        .problems(StatusCode::FORBIDDEN, &[errors::CEILING])
+        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
+        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
+        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
+        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
+        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
         .response("503", errors::unavailable())
 }
 
@@ -198,9 +200,9 @@ fn delete() -> OperationBuilder {
     operation("Delete an API key")
         .parameter(if_match())
         .response("204", responses::empty("It is gone."))
-        .response("400", problem(&[errors::BAD_PARAMETER]))
-        .response("404", problem(&[errors::NO_KEY]))
-        .response("412", problem(&[errors::CHANGED]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
+        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
+        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
         .response("503", errors::unavailable())
 }
 
@@ -210,12 +212,12 @@ fn revoke() -> OperationBuilder {
         .request_body(Some(body(schemas::REVOCATION, Required::False)))
         .response("200", responses::key("The API key as it is now.", schemas::KEY))
         .response("204", responses::empty("The descendants of a deleted API key are revoked."))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
-        .response("404", problem(&[errors::NO_KEY]))
-        .response("412", problem(&[errors::CHANGED]))
-        .response("413", problem(&[errors::TOO_LARGE]))
-        .response("415", problem(&[errors::NOT_JSON]))
-        .response("422", problem(&[errors::BAD_FIELD]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
+        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
+        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
+        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
+        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
+        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
         .response("503", errors::unavailable())
 }
 
@@ -223,13 +225,13 @@ fn act_on_set(summary: &str) -> OperationBuilder {
     operation(summary)
         .request_body(Some(body(schemas::SET, Required::True)))
         .response("200", responses::json("What became of them.", schemas::SET_REPORT))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
-        .response("403", problem(&[errors::CEILING]))
-        .response("404", problem(&[errors::NO_KEY]))
-        .response("413", problem(&[errors::TOO_LARGE]))
-        .response("415", problem(&[errors::NOT_JSON]))
-        .response("422", problem(&[errors::BAD_FIELD]))
-        .response("501", problem(&[errors::NO_SETS]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
+        .problems(StatusCode::FORBIDDEN, &[errors::CEILING])
+        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
+        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
+        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
+        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
+        .problems(StatusCode::NOT_IMPLEMENTED, &[errors::NO_SETS])
         .response("503", errors::unavailable())
 }
 
@@ -239,16 +241,16 @@ fn rotate() -> OperationBuilder {
         .parameter(once("Makes one new API key however often the request is sent."))
         .request_body(Some(body(schemas::ROTATION, Required::False)))
         .response("201", responses::issued("The new API key. It is shown this once."))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
-        .response("403", problem(&[errors::CEILING]))
-        .response("404", problem(&[errors::NO_KEY]))
-        .response("409", problem(&[errors::ROTATED, errors::ENDED, errors::REUSED]))
-        .response("412", problem(&[errors::CHANGED]))
-        .response("413", problem(&[errors::TOO_LARGE]))
-        .response("415", problem(&[errors::NOT_JSON]))
-        .response("422", problem(&[errors::BAD_FIELD]))
-        .response("500", problem(&[errors::INTERNAL]))
-        .response("501", problem(&[errors::NO_REQUESTS]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
+        .problems(StatusCode::FORBIDDEN, &[errors::CEILING])
+        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
+        .problems(StatusCode::CONFLICT, &[errors::ROTATED, errors::ENDED, errors::REUSED])
+        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
+        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
+        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
+        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
+        .problems(StatusCode::INTERNAL_SERVER_ERROR, &[errors::INTERNAL])
+        .problems(StatusCode::NOT_IMPLEMENTED, &[errors::NO_REQUESTS])
         .response("503", errors::unavailable())
 }
 
@@ -258,20 +260,20 @@ fn top_up() -> OperationBuilder {
         .parameter(once("Adds or subtracts once however often the request is sent."))
         .request_body(Some(body(schemas::TOP_UP, Required::True)))
         .response("200", responses::key("The API key as it is now.", schemas::ADJUSTED_KEY))
-        .response("400", problem(&[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER]))
-        .response("404", problem(&[errors::NO_KEY]))
-        .response("409", problem(&[errors::SPENDS_NONE, errors::NOT_ENOUGH, errors::REUSED]))
-        .response("412", problem(&[errors::CHANGED]))
-        .response("413", problem(&[errors::TOO_LARGE]))
-        .response("415", problem(&[errors::NOT_JSON]))
-        .response("422", problem(&[errors::BAD_FIELD]))
-        .response("501", problem(&[errors::NO_CREDITS, errors::NO_REQUESTS]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
+        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
+        .problems(StatusCode::CONFLICT, &[errors::SPENDS_NONE, errors::NOT_ENOUGH, errors::REUSED])
+        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
+        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
+        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
+        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
+        .problems(StatusCode::NOT_IMPLEMENTED, &[errors::NO_CREDITS, errors::NO_REQUESTS])
         .response("503", errors::unavailable())
 }
 
 fn events_of_one() -> OperationBuilder {
     log("List what was done to an API key, the latest first")
-        .response("404", problem(&[errors::NO_KEY]))
+        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
 }
 
 fn events() -> OperationBuilder {
@@ -284,8 +286,8 @@ fn log(summary: &str) -> OperationBuilder {
         .parameter(query("since", time("Only what was done then or later.")))
         .parameter(query("until", time("Only what was done before.")))
         .response("200", responses::json("A page of events.", schemas::EVENTS))
-        .response("400", problem(&[errors::BAD_PARAMETER]))
-        .response("501", problem(&[errors::UNSUPPORTED]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
+        .problems(StatusCode::NOT_IMPLEMENTED, &[errors::UNSUPPORTED])
         .response("503", errors::unavailable())
 }
 

@@ -22,6 +22,7 @@
 //! ```
 
 mod errors;
+mod examples;
 mod management;
 mod responses;
 mod schemas;

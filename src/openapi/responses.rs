@@ -3,21 +3,41 @@
 use http::StatusCode;
 use utoipa::openapi::{
     Content, Header, Ref, Response, ResponseBuilder,
+    path::OperationBuilder,
     schema::{ObjectBuilder, Type},
 };
 
-use super::schemas;
+use super::{errors::Error, examples, schemas};
 
 /// Problem details with one of these codes, each with what it means.
-pub(super) fn problem(codes: &[(&str, &str)]) -> Response {
+pub(super) fn problem(status: StatusCode, codes: &[Error]) -> Response {
     let lines = codes.iter().map(|(code, meaning)| format!("\n- `{code}`: {meaning}"));
     let description = lines.fold("Problem details, by `code`:".to_owned(), |all, line| all + &line);
-    ResponseBuilder::new().description(description).content(PROBLEM_JSON, problem_body()).build()
+    let mut response = ResponseBuilder::new()
+        .description(description)
+        .content(PROBLEM_JSON, problem_body())
+        .build();
+    for (code, meaning) in codes {
+        examples::add(&mut response, status, code, meaning);
+    }
+    response
+}
+
+/// Answers of an operation that are problem details.
+pub(super) trait WithProblems {
+    /// With problem details of one of these codes, as [`problem`] makes them.
+    fn problems(self, status: StatusCode, codes: &[Error]) -> Self;
+}
+
+impl WithProblems for OperationBuilder {
+    fn problems(self, status: StatusCode, codes: &[Error]) -> Self {
+        self.response(status.as_str(), problem(status, codes))
+    }
 }
 
 /// A denial; what it says is added to the description.
 pub(super) fn denied(status: StatusCode) -> Response {
-    let response = problem(&[]);
+    let response = problem(status, &[]);
     match status {
         StatusCode::UNAUTHORIZED => {
             let description = "Where an API key may be sent, and what is wrong.";
@@ -57,7 +77,7 @@ pub(super) fn empty(description: &str) -> Response {
     Response::new(description)
 }
 
-const PROBLEM_JSON: &str = "application/problem+json";
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 fn problem_body() -> Content {
     Content::new(Some(Ref::from_schema_name(schemas::PROBLEM)))

@@ -10,7 +10,7 @@ use utoipa::openapi::{
     security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
 };
 
-use super::{responses, schemas};
+use super::{examples, responses, schemas};
 use crate::{
     auth::{ApiKeyLayer, KeySource, config::Config, extract::SourceKind},
     key::RejectionKind,
@@ -125,6 +125,9 @@ impl Security {
                 .or_insert_with(|| RefOr::T(self.denied(denial.status)));
             // The description of a component is everybody's.
             let RefOr::T(response) = documented else { continue };
+            if self.are_problems {
+                examples::add(response, denial.status, denial.code, denial.detail);
+            }
             if !response.description.contains(&line) {
                 response.description = format!("{}\n{line}", response.description);
             }

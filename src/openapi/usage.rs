@@ -1,18 +1,19 @@
 //! The operations that tell what was used.
 
+use http::StatusCode;
 use serde_json::json;
 use utoipa::openapi::path::OperationBuilder;
 
 use super::{
     errors,
     management::{limit, operation, query},
-    responses::{self, problem},
+    responses::{self, WithProblems},
     schemas::{self, text, time},
 };
 
 pub(super) fn of_one() -> OperationBuilder {
     usage("Count what an API key was used for, with those that it was rotated from or to")
-        .response("404", problem(&[errors::NO_KEY]))
+        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
 }
 
 pub(super) fn of_all() -> OperationBuilder {
@@ -43,7 +44,7 @@ fn answered(summary: &str, since: &str, until: &str) -> OperationBuilder {
     operation(summary)
         .parameter(query("since", time(since)))
         .parameter(query("until", time(until)))
-        .response("400", problem(&[errors::BAD_PARAMETER]))
-        .response("501", problem(&[errors::NO_USAGE]))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
+        .problems(StatusCode::NOT_IMPLEMENTED, &[errors::NO_USAGE])
         .response("503", errors::unavailable())
 }

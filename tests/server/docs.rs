@@ -25,8 +25,17 @@ fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
 fn the_document_is_of_openapi_3_1_and_names_what_the_server_accepts() {
     let document = document();
     assert_eq!(document["openapi"], "3.1.0");
+    let mut schemes = document["components"]["securitySchemes"].clone();
+    for (name, scheme) in schemes.as_object_mut().unwrap() {
+        // What it is for, and what does not work on the page.
+        let description = scheme.as_object_mut().unwrap().remove("description");
+        let description = description.unwrap_or_default().to_string();
+        assert!(description.contains("key"), "{name}: {description}");
+        let is_of_no_use = description.contains("Cannot be tried from this page");
+        assert_eq!(is_of_no_use, name.starts_with("cookie."), "{name}: {description}");
+    }
     assert_eq!(
-        document["components"]["securitySchemes"],
+        schemes,
         json!({
             "authorization.bearer": { "type": "http", "scheme": "bearer" },
             "cookie.api_key": { "type": "apiKey", "in": "cookie", "name": "api_key" },
@@ -35,6 +44,44 @@ fn the_document_is_of_openapi_3_1_and_names_what_the_server_accepts() {
             "query.api_key": { "type": "apiKey", "in": "query", "name": "api_key" },
         })
     );
+}
+
+/// The page shows headings in the order of the document's tags.
+#[test]
+fn business_stands_first_and_everything_under_a_heading() {
+    let document = document();
+    let tags = document["tags"].as_array().unwrap();
+    let headings: Vec<&str> = tags.iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    assert_eq!(headings, ["Business", "Own key", "API keys", "Server"]);
+    for (path, method, operation) in operations(&document) {
+        let expected = match path {
+            "/health" => "Server",
+            _ if path.starts_with("/admin/") => "API keys",
+            _ if path.starts_with("/me/") => "Own key",
+            _ => "Business",
+        };
+        assert_eq!(operation["tags"], json!([expected]), "{method} {path}");
+    }
+}
+
+/// Of each answer to a mistake, an example for each `code`.
+#[test]
+fn examples_are_of_their_status_and_code() {
+    let document = document();
+    for (path, method, operation) in operations(&document) {
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            let shown = format!("{method} {path}: {status}");
+            let examples = &answer["content"]["application/problem+json"]["examples"];
+            let examples = examples.as_object().cloned().unwrap_or_default();
+            assert_eq!(examples.is_empty(), status.starts_with('2'), "{shown}");
+            for (code, example) in examples {
+                let description = answer["description"].as_str().unwrap();
+                assert!(description.contains(&format!("- `{code}`")), "{shown}: {code}");
+                assert_eq!(example["value"]["code"], code, "{shown}");
+                assert_eq!(example["value"]["status"].to_string(), *status, "{shown}");
+            }
+        }
+    }
 }
 
 /// What needs a key says so, and what says so needs one.

@@ -10,7 +10,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tower_api_key::{
     ApiKeyLayer, Credits, FailureThrottle, Guard, KeyManager, KeySource, LimiterOutage,
-    LocalLimiter, Quota, RateLimits, management_router, nonzero,
+    LocalLimiter, Quota, RateLimits, Rejection, management_router, nonzero,
     openapi::{self, Security},
     store::MemoryStore,
 };
@@ -172,6 +172,48 @@ fn denials_are_those_of_the_layer() {
     assert!(codes(&closed, "503").contains("limiter_unavailable"));
     let answer = &document["paths"]["/keys/{id}"]["get"]["responses"]["429"];
     assert!(answer["headers"]["Retry-After"].is_object());
+}
+
+/// Each code that an answer can have is shown by an example of this very answer.
+#[test]
+fn examples_are_of_their_status_and_code() {
+    let limits = RateLimits::new(LocalLimiter::new()).with_outage(LimiterOutage::FailClosed);
+    let keys = layer(sources()).require_secure_transport().with_rate_limits(limits);
+    let mut document =
+        openapi::management("/admin/keys").merge_from(openapi::own_management("/me/keys"));
+    keys.security().with_scopes(["keys:write"]).secure(&mut document);
+    let document = value(&document);
+    for (path, method, operation) in operations(&document) {
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            let shown = format!("{method} {path}: {status}");
+            let examples = &answer["content"]["application/problem+json"]["examples"];
+            let examples = examples.as_object().cloned().unwrap_or_default();
+            let names: BTreeSet<String> = examples.keys().cloned().collect();
+            assert_eq!(names, codes_of(operation, status), "{shown}");
+            assert_eq!(names.is_empty(), status.starts_with('2'), "{shown}");
+            for (code, example) in examples {
+                let problem = &example["value"];
+                assert_eq!(problem["code"], code, "{shown}");
+                assert_eq!(problem["status"].to_string(), *status, "{shown}");
+                let phrase: StatusCode = status.parse().unwrap();
+                assert_eq!(problem["title"], phrase.canonical_reason().unwrap(), "{shown}");
+            }
+        }
+    }
+}
+
+/// A hook answers in its own way, of which nothing is known.
+#[test]
+fn denials_of_a_hook_have_no_examples() {
+    let keys = layer([KeySource::bearer()])
+        .with_rejection_response(|_: &Rejection, prepared: Response<Bytes>| prepared);
+    let mut document = openapi::management("/keys");
+    keys.security().secure(&mut document);
+    let answers = &value(&document)["paths"]["/keys/{id}"]["get"]["responses"];
+    assert!(answers["401"]["content"].is_null(), "{answers}");
+    let unavailable = &answers["503"]["content"]["application/problem+json"]["examples"];
+    let names: Vec<_> = unavailable.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["store_unavailable"], "the route's own");
 }
 
 #[test]
