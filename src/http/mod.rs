@@ -80,6 +80,10 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// | `GET /{id}/events?since=&until=&cursor=&limit=` | | `{items, next_cursor}` |
 /// | `GET /events?owner=&since=&until=&cursor=&limit=` | | `{items, next_cursor}` |
 ///
+/// No path has a slash at its end. axum's `nest` does not take the path that it nests under with
+/// one: the application's fallback answers `/admin/api-keys/`. Nest the routes *after*
+/// `.layer(…)` with the layer for the application's own routes, which would judge these as well.
+///
 /// A parameter that a route does not know, or that is sent twice, is 400 and named: passed over,
 /// `?owner_id=` would list everybody's keys. See
 /// [`with_query_parameters`](Guard::with_query_parameters) for those that are meant for others.
@@ -103,7 +107,9 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// `until` are moved outward to where one begins, and come back in the answer. By default, a range
 /// ends with the day or hour that it is now, and has 30 days or 24 hours; at most it has 366 days,
 /// or 31 days by the hour. Without requests there is no item; `total` has the sum for each outcome
-/// that occurred: `accepted`, or the `code` of a denial. [`top`](crate::KeyManager::busiest) counts
+/// that occurred: `accepted`, or the `code` of a denial. The counts of a key are those of its whole
+/// [lineage](crate::KeyRecord::lineage), and `accepted` also counts requests that a layer further in
+/// denied later, see [`UsageOutcome`](crate::UsageOutcome). [`top`](crate::KeyManager::busiest) counts
 /// whole hours of at most 366 days, by default those of the last 30 days, and names the first key
 /// of each [line](crate::KeyRecord::lineage). A store that keeps no usage is 501.
 ///

@@ -13,8 +13,9 @@ use crate::clock::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UsageOutcome {
-    /// It was let in. A handler, or a layer inside, may have denied it all the same, which is
-    /// counted beside.
+    /// It was let in by the layer for keys. A layer further in, such as
+    /// [`RequireScopesLayer`](crate::RequireScopesLayer), or a handler may have denied it later: that
+    /// denial is counted as well, so the request is in two counts.
     Accepted,
     /// It was denied.
     Denied(RejectionKind),

@@ -35,7 +35,8 @@ impl Tiers {
         Self::default()
     }
 
-    /// The limits of keys of this tier. The last that is said about a tier counts.
+    /// The limits of keys of this tier. The last that is said about a tier counts. No error tells that
+    /// the tier of a key is misspelt: give such keys limits by [`with_default`](Self::with_default).
     #[must_use]
     pub fn with_tier(mut self, name: impl Into<Text>, limits: Limits) -> Self {
         let name = name.into();

@@ -8,8 +8,11 @@ use crate::{
 };
 
 impl KeyManager {
-    /// How often the line of a key was used, by hour and outcome: this key, those it has replaced
+    /// How often the lineage of a key was used, by hour and outcome: this key, those it has replaced
     /// and those that have replaced it.
+    ///
+    /// [`Accepted`](crate::UsageOutcome::Accepted) also counts requests that a layer further in
+    /// denied later.
     ///
     /// Of the hours that began at or after `since` and before `until`, in their order and, within
     /// one, in that of the names of outcomes; hours without requests are left out. The counts come

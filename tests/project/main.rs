@@ -4,6 +4,7 @@
 
 mod dependencies;
 mod facts;
+mod guides;
 mod imports;
 mod readme;
 mod threat_model;
