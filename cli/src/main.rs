@@ -81,9 +81,10 @@ Exit codes:
   3  The store cannot be reached, is busy or did not answer: the command may work later, and until
      then it is unknown whether a key is good
 
-Services that are told of no changes, by REDIS_URL or by PostgreSQL, may go on accepting a key that
-was revoked, deleted, disabled or rotated without grace, for as long as they cache keys: 30 seconds
-unless their CACHE_TTL says otherwise.";
+A key that was revoked, deleted, disabled or rotated without grace is refused by running services at
+once where they are told of changes, by PostgreSQL or REDIS_URL; within a tenth of a second where
+they read the same SQLite file; and otherwise for as long as they cache keys: 30 seconds unless their
+CACHE_TTL says otherwise.";
 
 #[derive(Subcommand)]
 enum Command {

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     address: Option<IpAddr>,
     #[command(flatten)]
     format: Format,
-    /// Accepts keys with the prefix only, and none that other systems made
+    /// Accepts keys with the prefix only, as a service does that was not told of other formats
     #[arg(long)]
     only_prefix: bool,
     /// Of keys like 17|secret, as Laravel Sanctum issues them, looks for the secret
@@ -48,6 +48,10 @@ pub(crate) struct Args {
     key: Vec<String>,
 }
 
+/// Such a key is refused before it is looked for, unless the service was told of other formats.
+const FOREIGN: &str = "A service whose layer knows only the format of the keys issued here refuses it as \
+                       malformed_key: see with_formats and KeyFormat::opaque().";
+
 pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
     if !args.key.is_empty() {
         let text = "a key does not belong on a command line, where every user of this machine \
@@ -56,7 +60,13 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
     }
     let key = read_key()?;
     let rejection = match ask(&args, database, &key).await? {
-        Ok(key) => return good(&key, database, out).await,
+        Ok(good_key) => {
+            good(&good_key, database, out).await?;
+            if !args.format.get()?.recognizes(key.expose()) {
+                note(FOREIGN);
+            }
+            return Ok(());
+        }
         Err(rejection) => rejection,
     };
     let kind = rejection.kind();

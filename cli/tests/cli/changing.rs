@@ -80,7 +80,7 @@ status  disabled
 created at  <time>
 disabled by  an administrator
 uses  0
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key update $ID --enable --if-revision 1
 tower-api-key: the key was changed by somebody else meanwhile
 => 1
@@ -127,7 +127,7 @@ tower-api-key: the key was changed by somebody else meanwhile
 => 1
 $ tower-api-key revoke $ID --if-revision 0 --reason 'laptop stolen'
 Revoked the key <id-1>.
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key show $ID
 id  <id-1>
 name  stolen
@@ -139,7 +139,7 @@ revoked at  <time>
 revoked because  laptop stolen
 $ tower-api-key delete $OTHER
 Deleted the key <id-2>.
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key usage $OTHER
 There were no requests.
 $ tower-api-key delete $OTHER
@@ -150,13 +150,13 @@ Revoked 0 keys.
 $ THIRD=$(tower-api-key create --name third --json | cut -d '"' -f 4)
 $ tower-api-key revoke $THIRD --descendants
 Revoked 1 keys.
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ FOURTH=$(tower-api-key create --name fourth --json | cut -d '"' -f 4)
 $ tower-api-key revoke $FOURTH --json > /dev/null
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ FIFTH=$(tower-api-key create --name fifth --json | cut -d '"' -f 4)
 $ tower-api-key revoke $FIFTH --descendants --json > /dev/null
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key purge --before 90d --yes
 Removed 0 keys.
 $ tower-api-key purge --before 0d
@@ -227,14 +227,14 @@ $ tower-api-key revoke-all --issued-before 1d --yes
 Revoked 0 keys.
 $ tower-api-key disable-all --id $C,$A --yes --reason audit
 Disabled 2 keys.
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key revoke-all --owner user-1 --yes --json
 {"changed":2,"already_ended":[],"unknown":[]}
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key revoke-all --id $B,$C --yes
 Revoked 1 keys.
 <id-1> had ended before.
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key revoke-all --id $B --yes
 Revoked 0 keys.
 <id-1> had ended before.
@@ -246,7 +246,7 @@ $ tower-api-key list --last-used-before 0d --owner user-2 --json | cut -d '"' -f
 $ tower-api-key list --last-used-after 1d --json
 $ tower-api-key delete-all --owner user-2 --yes
 Deleted 1 keys.
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key show $C
 tower-api-key: there is no such key
 => 1

@@ -65,7 +65,7 @@ $ tower-api-key deduct $ID 0 2> /dev/null
 $ tower-api-key rotate $ID --grace 1h --request-id r > /dev/null 2>&1
 $ NEW=$(tower-api-key list --limit 1 --json | cut -d '"' -f 4)
 $ tower-api-key revoke $NEW > /dev/null
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key rotate $ID --grace 1h --request-id r 2>&1 | sed "s/$NEW/the new one/"
 tower-api-key: the key was replaced already, by the new one
 $ tower-api-key list --json | wc -l

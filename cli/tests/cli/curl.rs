@@ -28,7 +28,7 @@ Hello, shop!
 $ ID=$(echo $KEY | tower-api-key verify --json | sed 's/.*"id":"\([^"]*\)".*/\1/')
 $ tower-api-key revoke $ID
 Revoked the key <id-1>.
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ curl -sS $URL/hello -H "X-API-Key: $KEY" | grep -o '"code":"[a-z_]*"'
 "code":"revoked_key"
 "#,

@@ -161,11 +161,11 @@ $ NEW=$(tower-api-key rotate $ID --grace 1d 2>/dev/null)
 $ tower-api-key create --name off > /dev/null 2>&1
 $ OFF=$(tower-api-key list --limit 1 --json | cut -d '"' -f 4)
 $ tower-api-key update $OFF --disable > /dev/null
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key create --name gone > /dev/null 2>&1
 $ GONE=$(tower-api-key list --limit 1 --json | cut -d '"' -f 4)
 $ tower-api-key revoke $GONE --reason 'lost, =1' > /dev/null
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key list --json > before
 $ tower-api-key export --with-digests > keys.csv
 These are digests, from which no key can be made: `import` restores the keys here or elsewhere. Keep them as you keep the database.
@@ -181,7 +181,7 @@ The key is good.
 credits  15
 replaces  <id-1>
 $ tower-api-key revoke $OFF > /dev/null
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ echo $OLD | tower-api-key verify | grep -E '^(The|replaced)'
 The key is good.
 replaced by  <id-2>

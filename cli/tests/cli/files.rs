@@ -48,9 +48,10 @@ created at  2019-12-31T23:00:00.000Z
 expires at  2040-01-01T12:00:00.000Z
 last used at  <time>
 uses  0
-$ echo two-two-two-two-two | tower-api-key verify --json | grep -o '"code":"[a-z_]*"'
+A service whose layer knows only the format of the keys issued here refuses it as malformed_key: see with_formats and KeyFormat::opaque().
+$ echo two-two-two-two-two | tower-api-key verify --json 2>/dev/null | grep -o '"code":"[a-z_]*"'
 "code":"disabled_key"
-$ echo three-three-three-three | tower-api-key verify --json | grep -o '"code":"[a-z_]*"'
+$ echo three-three-three-three | tower-api-key verify --json 2>/dev/null | grep -o '"code":"[a-z_]*"'
 "code":"expired_key"
 "#,
         );
@@ -94,9 +95,10 @@ metadata  {"plan":1}
 allowed addresses  10.0.0.0/8
 created at  <time>
 uses  0
-$ echo two-two-two-two-two | tower-api-key verify --json | grep -o '"code":"[a-z_]*"'
+A service whose layer knows only the format of the keys issued here refuses it as malformed_key: see with_formats and KeyFormat::opaque().
+$ echo two-two-two-two-two | tower-api-key verify --json 2>/dev/null | grep -o '"code":"[a-z_]*"'
 "code":"unknown_key"
-$ echo four-four-four-four | tower-api-key verify --json | grep -o '"code":"[a-z_]*"'
+$ echo four-four-four-four | tower-api-key verify --json 2>/dev/null | grep -o '"code":"[a-z_]*"'
 "code":"disabled_key"
 "#,
     );
@@ -263,7 +265,7 @@ $ tower-api-key import plain.csv --column key_hash=secret_key --plain-keys --ski
 line 3: key_hash must hold a key of 16 to 512 visible ASCII characters
 Imported: 1
 Left out, invalid: 1
-$ echo MV_SECRET_0123456789 | tower-api-key verify | head -n 1
+$ echo MV_SECRET_0123456789 | tower-api-key verify 2>/dev/null | head -n 1
 The key is good.
 $ export TOWER_API_KEY_PEPPER='a pepper that has at least 32 bytes'
 $ tower-api-key import plain.csv

@@ -61,7 +61,8 @@ scopes  a:b c:d
 created at  2001-02-03T04:05:06.000Z
 expires at  2040-01-01T10:00:00.000Z
 uses  0
-$ echo two-two-two-two-two | tower-api-key verify | cut -d ' ' -f 1-5
+A service whose layer knows only the format of the keys issued here refuses it as malformed_key: see with_formats and KeyFormat::opaque().
+$ echo two-two-two-two-two | tower-api-key verify 2>/dev/null | cut -d ' ' -f 1-5
 The key is refused: disabled_key.
 $ tower-api-key import --from-table old.Keys --column user_id=owner
 Imported: 0
@@ -97,7 +98,7 @@ $ tower-api-key migrate
 The tables are up to date.
 $ tower-api-key import keys.db --column 'name=the name'
 Imported: 1
-$ echo one-one-one-one-one | tower-api-key verify | tail -n 3
+$ echo one-one-one-one-one | tower-api-key verify 2>/dev/null | tail -n 3
 created at  <time>
 expires at  2040-01-01T00:00:00.500Z
 uses  0
@@ -131,9 +132,9 @@ Left out, revoked or deleted: 1
 $ tower-api-key import --ignore-column revoked_reason
 Imported: 1
 Left out, revoked or deleted: 1
-$ echo one-one-one-one-one | tower-api-key verify | head -n 1
+$ echo one-one-one-one-one | tower-api-key verify 2>/dev/null | head -n 1
 The key is good.
-$ echo two-two-two-two-two | tower-api-key verify --json | grep -o '"code":"[a-z_]*"'
+$ echo two-two-two-two-two | tower-api-key verify --json 2>/dev/null | grep -o '"code":"[a-z_]*"'
 "code":"unknown_key"
 "#,
     );

@@ -17,7 +17,7 @@ $ OVER=over-over-over-over
 $ printf 'key_hash,name,expires_at\n%s,over,2001-01-01T00:00:00Z\n' $(printf %s $OVER | sha256sum | cut -c 1-64) > over.csv
 $ tower-api-key import over.csv > /dev/null
 $ tower-api-key update $(tower-api-key list --json | grep '"off"' | cut -d '"' -f 4) --disable --json > /dev/null
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ echo $GOOD | tower-api-key verify --address 10.1.2.3 --scope orders:read
 The key is good.
 id  <id-1>

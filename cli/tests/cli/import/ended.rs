@@ -38,7 +38,7 @@ async fn a_repeated_import_tells_of_them_and_ends_them() {
 $ tower-api-key import before.csv
 Imported: 5
 $ tower-api-key update $(tower-api-key list --json | grep 'off here' | cut -d '"' -f 4) --disable > /dev/null
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key import after.csv --dry-run
 Could be imported: 5
 Left out, revoked or deleted: 2
@@ -53,7 +53,7 @@ Imported: 0
 There already: 5 (line 3, line 4, line 5, line 6, line 7)
 Left out, revoked or deleted: 2
 Ended here as they have there: 3
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key import after.csv --json
 {"imported":0,"duplicates":5,"duplicate_rows":["line 3","line 4","line 5","line 6","line 7"],"ended":2,"still_active":0,"still_active_rows":[],"ended_here":0,"invalid":0,"dry_run":false}
 $ tower-api-key list --json | grep -o -E '"(name|status)":"[^"]*"' | paste - - | sort
@@ -83,7 +83,7 @@ $ tower-api-key import gone.csv --end-ended
 Imported: 0
 Left out, revoked or deleted: 1
 Ended here as they have there: 1
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key list --json | grep -o '"status":"[a-z]*"'
 "status":"revoked"
 $ tower-api-key create --name mine > made 2>&1
@@ -94,7 +94,7 @@ $ tower-api-key import keys.csv --end-ended
 Imported: 0
 There already: 2 (line 2, line 3)
 Ended here as they have there: 1
-Services that are told of no changes may accept an ended key for up to 30 seconds, the default; their CACHE_TTL rules.
+Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key show $ID | grep status
 status  disabled
 "#,
