@@ -52,7 +52,10 @@ pub(crate) const SERVER: &str = "Server";
 
 /// The headings, in the order of the page. That of the management routes is the library's.
 const TAGS: [(&str, &str); 4] = [
-    (BUSINESS, "What the keys are for: any key that was issued here opens these routes."),
+    (
+        BUSINESS,
+        "What the keys are for. Any key opens these routes; one asks for a scope, one for an owner.",
+    ),
     (OWN_KEY, "What the holder of a key may do with it."),
     ("API keys", "Management, for the administrator's key alone."),
     (SERVER, "Needs no key."),
@@ -196,5 +199,5 @@ fn example((status, code, meaning): Documented) -> Example {
         _ => problem,
     };
     let value = serde_json::to_value(problem).ok();
-    ExampleBuilder::new().summary(meaning).value(value).build()
+    ExampleBuilder::new().value(value).build()
 }

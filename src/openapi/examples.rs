@@ -21,7 +21,7 @@ pub(super) fn add(
             problem.with_member(name, value)
         });
     let value = serde_json::to_value(problem).ok();
-    let example = ExampleBuilder::new().summary(detail).value(value).build();
+    let example = ExampleBuilder::new().value(value).build();
     content.examples.entry(code.to_owned()).or_insert_with(|| example.into());
 }
 
