@@ -16,7 +16,8 @@ use std::{num::NonZeroU32, sync::Arc};
 use memory::resident;
 use tokio::runtime::Builder;
 use tower_api_key::{
-    KeyDigest, KeyHasher, KeyId, KeyRecord, OwnerId, Scopes, Timestamp, async_trait,
+    KeyHasher, KeyId, OwnerId, Scopes, Timestamp, async_trait,
+    key::{KeyDigest, KeyRecord},
     store::{CachedStore, KeyStore, StoreError},
 };
 

@@ -19,11 +19,13 @@ use std::{
 
 use criterion::Criterion;
 use tower_api_key::{
-    Credits, KeyManager, KeyRecord, NewCredits, NewKey, Spend,
+    Credits, KeyManager, NewKey,
+    credits::{NewCredits, SpendOutcome},
+    key::KeyRecord,
     store::{KeyRepository, KeyStore, MemoryStore, SqliteStore},
 };
 
-/// Lines of keys that a node holds credits of.
+/// Lineages that a node holds credits of.
 const LINES: usize = 1_000;
 
 fn main() {
@@ -92,7 +94,7 @@ async fn leases() {
                 let (start, mut count, mut failed) = (Instant::now(), 0_u64, 0_u64);
                 while start.elapsed() < Duration::from_secs_f64(seconds) {
                     match credits.spend(&key, 1).await {
-                        Ok(spend) => count += u64::from(matches!(spend, Spend::Done { .. })),
+                        Ok(spend) => count += u64::from(matches!(spend, SpendOutcome::Done { .. })),
                         Err(_) => failed += 1,
                     }
                 }

@@ -26,8 +26,8 @@ use http_body_util::Full;
 use tokio::runtime::{Builder, Handle};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyDigest, KeyFormat, KeyHasher, KeyId, KeyRecord, Rejection, RejectionKind,
-    Timestamp, async_trait,
+    ApiKeyLayer, KeyFormat, KeyHasher, KeyId, Rejection, RejectionKind, Timestamp, async_trait,
+    key::{KeyDigest, KeyRecord},
     store::{CachedStore, KeyRepository, KeyStore, MemoryStore, StoreError},
 };
 

@@ -17,8 +17,10 @@ use std::{
 
 use servers::{Database, Server};
 use tower_api_key::{
-    HourlyUsage, KeyDigest, KeyId, KeyRecord, Timestamp, UsageOutcome, UsageQuery,
+    KeyId, Timestamp,
+    key::{KeyDigest, KeyRecord},
     store::{Changes, KeyRepository, KeyUse, MySqlStore, PostgresStore, SqliteStore},
+    usage::{HourlyUsage, UsageOutcome, UsageQuery},
 };
 
 const KEYS: usize = 10_000;
@@ -77,12 +79,9 @@ fn uses(round: i64) -> Vec<KeyUse> {
 }
 
 fn usage(hour: i64) -> Vec<HourlyUsage> {
-    let usage = |number| HourlyUsage {
-        line: id(number),
-        owner: Some(owner(number).as_str().into()),
-        hour: at(hour * HOUR),
-        outcome: UsageOutcome::Accepted,
-        count: 5,
+    let usage = |number| {
+        HourlyUsage::new(id(number), at(hour * HOUR), UsageOutcome::Accepted, 5)
+            .with_owner(Some(owner(number).as_str().into()))
     };
     (0..KEYS as u64).map(usage).collect()
 }
@@ -90,7 +89,7 @@ fn usage(hour: i64) -> Vec<HourlyUsage> {
 async fn measure(name: &str, store: &impl KeyRepository) {
     for first in (0..KEYS as u64).step_by(1_000) {
         let inserts = (first..first + 1_000).map(key).collect();
-        store.apply(&Changes { inserts, ..Changes::default() }).await.unwrap();
+        store.apply(&Changes::default().with_inserts(inserts)).await.unwrap();
     }
     let mut hour = 0;
     for batch in BATCHES {

@@ -17,8 +17,12 @@ use std::time::Duration;
 
 use memory::resident;
 use tower_api_key::{
-    Bucket, Decision, KeyId, Limit, LimitCheck, Limits, LocalLimiter, Quota, RateLimiter,
-    SettableClock, Timestamp, nonzero,
+    KeyId, Timestamp,
+    clock::SettableClock,
+    limit::{
+        Limit, LimitCheck, LimitDecision, LimitSubject, Limits, LocalLimiter, Quota, RateLimiter,
+    },
+    nonzero,
 };
 
 fn keys() -> u32 {
@@ -37,8 +41,8 @@ fn main() {
         for number in 0..keys {
             let mut id = [0; 16];
             id[12..].copy_from_slice(&number.to_be_bytes());
-            let check = LimitCheck::new(Bucket::Line(KeyId::from_bytes(id)), &limits);
-            assert!(matches!(limiter.check_now(&check), Some(Decision::Allow(_))));
+            let check = LimitCheck::new(LimitSubject::Lineage(KeyId::from_bytes(id)), &limits);
+            assert!(matches!(limiter.check_now(&check), Some(LimitDecision::Allow(_))));
         }
         let (busy, entries) = (resident(), limiter.len());
         clock.advance(Duration::from_secs(2));

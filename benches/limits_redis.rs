@@ -2,7 +2,7 @@
 //! much of a quota nodes with leases can use, with how many round trips.
 //!
 //! `cargo bench --all-features --bench limits_redis`. Takes a minute and a half, and a Redis that
-//! nobody else uses, at `TEST_REDIS_URL` or its usual port. Compare lines of one run.
+//! nobody else uses, at `TEST_REDIS_URL` or its usual port. Compare lineages of one run.
 
 #![allow(clippy::print_stdout, reason = "that is what a bench is for")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
@@ -18,8 +18,11 @@ use std::{
 
 use tokio::{runtime::Builder, task::JoinSet, time::sleep_until};
 use tower_api_key::{
-    Bucket, Decision, KeyId, Limit, LimitCheck, Limits, Quota, RateLimiter, RedisLimiter,
-    Timestamp, nonzero,
+    KeyId, Timestamp,
+    limit::{
+        Limit, LimitCheck, LimitDecision, LimitSubject, Limits, Quota, RateLimiter, RedisLimiter,
+    },
+    nonzero,
 };
 
 const PHASE: Duration = Duration::from_secs(4);
@@ -33,7 +36,7 @@ fn node() -> RedisLimiter {
     RedisLimiter::new(&url()).unwrap().with_prefix("bench").unwrap()
 }
 
-fn line() -> KeyId {
+fn lineage() -> KeyId {
     KeyId::generate(Timestamp::UNIX_EPOCH).unwrap()
 }
 
@@ -59,7 +62,7 @@ async fn ask(limiter: &RedisLimiter, check: &LimitCheck<'_>) -> bool {
         Some(decision) => decision,
         None => limiter.check(check).await.unwrap(),
     };
-    matches!(decision, Decision::Allow(_))
+    matches!(decision, LimitDecision::Allow(_))
 }
 
 /// Nanoseconds of a decision from memory, the quickest of several runs.
@@ -67,8 +70,9 @@ async fn from_memory(name: &str, quotas: &[Quota], keys: usize) {
     const COUNT: usize = 20_000;
     let limiter = node().with_lease_time(Duration::from_mins(1));
     let limits = limits(quotas);
-    let lines: Vec<_> = (0..keys).map(|_| line()).collect();
-    let check = |number: usize| LimitCheck::new(Bucket::Line(lines[number % keys]), &limits);
+    let lines: Vec<_> = (0..keys).map(|_| lineage()).collect();
+    let check =
+        |number: usize| LimitCheck::new(LimitSubject::Lineage(lines[number % keys]), &limits);
     let mut quickest = f64::MAX;
     for _ in 0..20 {
         // Until there is enough for a run.
@@ -81,7 +85,7 @@ async fn from_memory(name: &str, quotas: &[Quota], keys: usize) {
         let start = Instant::now();
         for number in 0..COUNT {
             let decision = black_box(&limiter).check_now(black_box(&check(number)));
-            assert!(matches!(black_box(decision), Some(Decision::Allow(_))));
+            assert!(matches!(black_box(decision), Some(LimitDecision::Allow(_))));
         }
         quickest = quickest.min(start.elapsed().as_secs_f64() * 1e9 / COUNT as f64);
     }
@@ -91,8 +95,8 @@ async fn from_memory(name: &str, quotas: &[Quota], keys: usize) {
 async fn round_trips() {
     let limiter = node();
     let limits = limits(&[Quota::per_hour(nonzero!(1_000_000))]);
-    let line = line();
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let line = lineage();
+    let check = LimitCheck::new(LimitSubject::Lineage(line), &limits);
     let (start, mut count) = (Instant::now(), 0_u32);
     while start.elapsed() < PHASE / 2 {
         ask(&limiter, &check).await;
@@ -124,7 +128,7 @@ async fn callers(
     mut random: Random,
     from: Instant,
 ) -> (u32, u32) {
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let check = LimitCheck::new(LimitSubject::Lineage(line), &limits);
     let (mut allowed, mut asked, mut next) = (0, 0, random.next() / rate);
     // What happens first is not counted.
     let (warm, end) = (PHASE.as_secs_f64() / 4.0, PHASE.as_secs_f64() * 1.25);
@@ -142,7 +146,7 @@ async fn callers(
 
 /// Nodes whose callers ask for so much of the quota, together.
 async fn leased(nodes: u32, share: f64, is_random: bool) {
-    let (line, limits, start) = (line(), limits(&[QUOTA]), Instant::now());
+    let (line, limits, start) = (lineage(), limits(&[QUOTA]), Instant::now());
     let mut tasks = JoinSet::new();
     for number in 0..nodes {
         let rate = 1_000.0 * share / f64::from(nodes);

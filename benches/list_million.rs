@@ -20,7 +20,7 @@ use memory::resident;
 use servers::{Database, Server};
 use tower_api_key::{
     KeyManager,
-    store::{ListQuery, PostgresStore},
+    store::{KeyQuery, PostgresStore},
 };
 
 const ROWS: usize = 1_000_000;
@@ -40,10 +40,10 @@ async fn main() {
     // Connections, statements and the server's own memory: what is measured is a list and not the
     // first one.
     for _ in 0..SOME {
-        manager.list(&ListQuery::new(PER_PAGE)).await.unwrap();
+        manager.list(&KeyQuery::new(PER_PAGE)).await.unwrap();
     }
 
-    let (mut query, mut listed, mut last) = (ListQuery::new(PER_PAGE), 0, None);
+    let (mut query, mut listed, mut last) = (KeyQuery::new(PER_PAGE), 0, None);
     let (mut times, mut memory) = (Vec::with_capacity(ROWS / PER_PAGE), Vec::new());
     loop {
         let began = Instant::now();

@@ -19,7 +19,7 @@ use servers::{Database, Server};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, PgPool, Row, postgres::PgPoolOptions};
 use tower_api_key::{
-    KeyDigest,
+    key::KeyDigest,
     store::{KeyStore, PostgresStore},
 };
 

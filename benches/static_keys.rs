@@ -16,7 +16,8 @@ use std::{
 
 use criterion::Criterion;
 use tower_api_key::{
-    KeyDigest, KeyHasher, KeyId, KeyRecord, Timestamp,
+    KeyHasher, KeyId, Timestamp,
+    key::{KeyDigest, KeyRecord},
     store::{FileStore, FixedStore, KeyRepository, KeyStore, MemoryStore},
 };
 

@@ -22,7 +22,8 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tower_api_key::{
-    AuthenticatedKey, KeyDigest, KeyManager, KeyRecord, NewKey, async_trait,
+    AuthenticatedKey, KeyManager, NewKey, async_trait,
+    key::{KeyDigest, KeyRecord},
     store::{CachedStore, KeyStore, MemoryStore, StoreError},
 };
 

@@ -16,8 +16,10 @@ use axum::{Extension, Router, routing::get};
 use serde::{Deserialize, Serialize};
 use tokio::{fs, net::TcpListener};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, Clock, KeyDigest, KeyFormat, KeyHasher, KeyId, KeyRecord,
-    OwnerId, SecretKey, SystemClock, Timestamp, async_trait,
+    ApiKeyLayer, AuthenticatedKey, KeyFormat, KeyHasher, KeyId, OwnerId, SecretKey, Timestamp,
+    async_trait,
+    clock::{Clock, SystemClock},
+    key::{KeyDigest, KeyRecord},
     store::{KeyStore, StoreError},
 };
 

@@ -165,7 +165,9 @@ mod usage;
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use self::http::{Caller, Guard, JsonBody, ManagementScopes, management_router};
+pub use self::http::{
+    JsonBody, ManagementCaller, ManagementGuard, ManagementScopes, management_router,
+};
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use self::inner::CachedOwners;
@@ -182,28 +184,28 @@ pub use self::{
         Precedence, ResponseBody, ResponseFuture,
     },
     clock::{Clock, ParseTimestampError, SettableClock, SystemClock, Timestamp},
-    credits::{Credits, Spend},
+    credits::{Credits, SpendOutcome},
     error::ConfigError,
     inner::{
-        Charge, ChargeGate, ChargeLayer, Gated, GatedFuture, Owner, OwnerError, OwnerGate,
+        ExtraCost, ExtraCostGate, ExtraCostLayer, Gated, GatedFuture, Owner, OwnerError, OwnerGate,
         OwnerLayer, OwnerResolver, RequireScopes, RequireScopesFuture, RequireScopesLayer,
         ResolveOwner, ResolveOwnerFuture,
     },
     key::{
         Balance, CreditsPatch, Details, EventId, EventPage, EventQuery, GenerateError, HourlyUsage,
         InvalidField, InvalidScope, KeyAction, KeyDetails, KeyDigest, KeyEvent, KeyFormat,
-        KeyHasher, KeyId, KeyRecord, KeyStatus, LegacyHash, Limit, Limits, LineUsage, Metadata,
+        KeyHasher, KeyId, KeyRecord, KeyStatus, LegacyHash, Limit, Limits, LineageUsage, Metadata,
         Needs, NewCredits, OwnerId, ParseIdError, Peppers, Quota, Refill, RefillInterval,
         RefillPatch, RejectionKind, Rotation, Scope, ScopeRule, Scopes, SecretKey, UsageCount,
         UsageOutcome, UsageQuery,
     },
     limit::{
-        Bucket, Decision, LimitCheck, LimiterOutage, LocalLimiter, RateLimiter, RateLimits,
-        Standing, Tiers,
+        LimitCheck, LimitDecision, LimitState, LimitSubject, LocalLimiter, OutagePolicy,
+        RateLimiter, RateLimits, Tiers,
     },
     manage::{
-        Deducted, Deduction, Grace, ImportKey, ImportReport, IssuedKey, KeyManager, KeyPatch,
-        KeySet, ManageError, NewKey, OwnerBounds, RestoreKey, RotateKey, SetReport, TopUp,
+        Deducted, Deduction, ImportKey, ImportReport, IssuedKey, KeyManager, KeyPatch, KeySet,
+        ManageError, NewKey, OwnerBounds, RestoreKey, RotateKey, RotationGrace, SetReport, TopUp,
     },
     rejection::{Problem, Rejection, RejectionResponse},
     request::RequestHead,

@@ -10,7 +10,8 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, Service, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyManager, NewKey, Rejection, ResponseBody, UsageRecorder, store::MemoryStore,
+    ApiKeyLayer, KeyManager, NewKey, Rejection, UsageRecorder, auth::ResponseBody,
+    store::MemoryStore,
 };
 
 type Body = ResponseBody<Full<Bytes>>;
@@ -118,13 +119,13 @@ fn copy(from: &HeaderMap, to: &mut HeaderMap) {
 #[cfg(feature = "legacy-hashes")]
 #[tokio::test]
 async fn a_key_of_another_system_costs_what_any_key_costs() {
-    use tower_api_key::{KeyHasher, LegacyHash, LegacyHashes, store::KeyRepository};
+    use tower_api_key::{KeyHasher, key::LegacyHash, legacy::LegacyHashes, store::KeyRepository};
 
     let (key, unknown) = ("a-key-of-another-system", "no-key-of-another-system");
     let store = MemoryStore::new();
     let manager = KeyManager::new(store.clone());
     let issued = manager.create(NewKey::named("imported")).await.unwrap();
-    let mut imported = tower_api_key::KeyRecord::clone(&issued.record);
+    let mut imported = tower_api_key::key::KeyRecord::clone(&issued.record);
     imported.digest = KeyHasher::sha256().digest("not a key");
     imported.start = key[..8].into();
     imported.details.legacy_hash = Some(LegacyHash::parse(&bcrypt::hash(key, 4).unwrap()).unwrap());
@@ -180,7 +181,10 @@ async fn a_hit_in_a_cache_allocates_nothing() {
 #[cfg(feature = "cache")]
 #[tokio::test]
 async fn an_owner_in_a_cache_costs_the_one_that_the_extension_makes() {
-    use tower_api_key::{CachedOwners, OwnerId, OwnerLayer, OwnerResolver};
+    use tower_api_key::{
+        OwnerId, OwnerLayer,
+        owner::{CachedOwners, OwnerResolver},
+    };
 
     let manager = KeyManager::new(MemoryStore::new());
     let new = NewKey { owner: Some("user-1".into()), ..NewKey::named("test") };
@@ -213,7 +217,10 @@ async fn counting_uses_allocates_nothing() {
 /// What a node holds is spent without allocating, also where there is not enough.
 #[tokio::test]
 async fn spending_what_is_held_allocates_nothing() {
-    use tower_api_key::{Credits, NewCredits, Spend};
+    use tower_api_key::{
+        Credits,
+        credits::{NewCredits, SpendOutcome},
+    };
 
     let store = MemoryStore::new();
     let manager = KeyManager::new(store.clone());
@@ -221,14 +228,14 @@ async fn spending_what_is_held_allocates_nothing() {
     let new = NewKey { credits: Some(new), ..NewKey::named("test") };
     let key = manager.create(new).await.unwrap().record;
     let credits = Credits::new(store);
-    assert_eq!(credits.spend(&key, 1).await.unwrap(), Spend::Done { remaining: 99_999 });
+    assert_eq!(credits.spend(&key, 1).await.unwrap(), SpendOutcome::Done { remaining: 99_999 });
     let short = credits.spend(&key, 100_000).await.unwrap();
-    assert_eq!(short, Spend::Short { remaining: 99_999, retry_after: None });
+    assert_eq!(short, SpendOutcome::Short { remaining: 99_999, retry_after: None });
 
     let (done, spend) = allocations(|| credits.spend_now(&key, 1));
-    assert_eq!(spend, Some(Spend::Done { remaining: 99_998 }));
+    assert_eq!(spend, Some(SpendOutcome::Done { remaining: 99_998 }));
     let (denied, spend) = allocations(|| credits.spend_now(&key, 100_000));
-    assert_eq!(spend, Some(Spend::Short { remaining: 99_998, retry_after: None }));
+    assert_eq!(spend, Some(SpendOutcome::Short { remaining: 99_998, retry_after: None }));
     let (given_back, ()) = allocations(|| credits.give_back(&key, 1));
     assert_eq!(credits.held(key.id), 511);
     assert_eq!((done, denied, given_back), (0, 0, 0));
@@ -237,7 +244,11 @@ async fn spending_what_is_held_allocates_nothing() {
 /// One limit or several, once its bucket is there.
 #[tokio::test]
 async fn counting_against_local_limits_allocates_nothing() {
-    use tower_api_key::{Limit, Limits, LocalLimiter, Quota, RateLimits, Tiers, nonzero};
+    use tower_api_key::{
+        RateLimits,
+        limit::{Limit, Limits, LocalLimiter, Quota, Tiers},
+        nonzero,
+    };
 
     let (layer, key) = setup().await;
     let (without, _) = count(layer.clone().layer(inner()), Some(&key));

@@ -20,8 +20,11 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::runtime::{Builder, Runtime};
 use tower_api_key::{
-    ApiKeyAuth, ApiKeyLayer, AuthenticatedKey, KeyDigest, KeyManager, KeyRecord, KeySource, Limit,
-    Limits, LocalLimiter, NewKey, Quota, RateLimits, ResponseBody, Tiers, Timestamp, UsageRecorder,
+    ApiKeyLayer, AuthenticatedKey, KeyManager, KeySource, NewKey, RateLimits, Timestamp,
+    UsageRecorder,
+    auth::{ApiKeyAuth, ResponseBody},
+    key::{KeyDigest, KeyRecord},
+    limit::{Limit, Limits, LocalLimiter, Quota, Tiers},
     nonzero,
     store::{CachedStore, KeyStore, MemoryStore},
 };
@@ -254,7 +257,10 @@ impl Setup {
     #[cfg(feature = "redis")]
     #[allow(dead_code, reason = "instructions are not counted of it")]
     pub(crate) fn leased(&self, inner: NoOp) -> Option<ApiKeyAuth<NoOp>> {
-        use tower_api_key::{Bucket, KeyHasher, LimitCheck, RateLimiter, RedisLimiter};
+        use tower_api_key::{
+            KeyHasher,
+            limit::{LimitCheck, LimitSubject, RateLimiter, RedisLimiter},
+        };
 
         let url = std::env::var("TEST_REDIS_URL");
         let url = url.unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
@@ -263,7 +269,7 @@ impl Setup {
             let limiter = RedisLimiter::connect(&url).await.ok()?.with_prefix("bench").unwrap();
             let limiter = limiter.leased().with_lease_time(Duration::from_mins(1));
             let digest = KeyHasher::sha256().digest(&self.valid);
-            let bucket = Bucket::Line(self.store.find(&digest).await.unwrap()?.lineage());
+            let bucket = LimitSubject::Lineage(self.store.find(&digest).await.unwrap()?.lineage());
             let check = LimitCheck::new(bucket, &limits).with_cost(1_000_000_000);
             limiter.check(&check).await.unwrap();
             limiter.give_back(&check);

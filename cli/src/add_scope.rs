@@ -1,7 +1,9 @@
 //! `add-scope`.
 
 use serde::Serialize;
-use tower_api_key::{KeyId, KeyPatch, KeyRecord, ManageError, OwnerId, Scope, Scopes};
+use tower_api_key::{
+    KeyId, KeyPatch, OwnerId, Scopes, key::KeyRecord, manage::ManageError, scope::Scope,
+};
 
 use crate::{database::Database, failure::Failure, list::Pages, output::Output};
 

@@ -1,7 +1,9 @@
 //! `update`, `revoke` and `delete`.
 
 use ipnet::IpNet;
-use tower_api_key::{KeyId, KeyManager, KeyPatch, Limit, Metadata, Scope, Timestamp};
+use tower_api_key::{
+    KeyId, KeyManager, KeyPatch, Timestamp, key::Metadata, limit::Limit, scope::Scope,
+};
 
 use crate::{
     create,

@@ -1,7 +1,7 @@
 //! `create`.
 
 use ipnet::IpNet;
-use tower_api_key::{Limit, Metadata, NewKey, OwnerId, Scope, Timestamp};
+use tower_api_key::{NewKey, OwnerId, Timestamp, key::Metadata, limit::Limit, scope::Scope};
 
 use crate::{
     database::Database,

@@ -1,7 +1,11 @@
 //! `top-up` and `deduct`.
 
 use serde::Serialize;
-use tower_api_key::{Balance, Deducted, Deduction, KeyId, TopUp};
+use tower_api_key::{
+    KeyId,
+    credits::Balance,
+    manage::{Deducted, Deduction, TopUp},
+};
 
 use crate::{database::Database, failure::Failure, list, output::Output, view::Shown};
 

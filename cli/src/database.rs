@@ -8,7 +8,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 use tower_api_key::{
-    Balance, Clock, ConfigError, KeyHasher, KeyManager, KeyRecord, Peppers, SystemClock, Timestamp,
+    ConfigError, KeyHasher, KeyManager, Peppers, Timestamp,
+    clock::{Clock, SystemClock},
+    credits::Balance,
+    key::KeyRecord,
     store::{
         self, ConnectError, Invalidations, KeyRepository, MySqlStore, PostgresInvalidations,
         PostgresStore, RedisInvalidations, SqliteStore, StoreError,
@@ -82,7 +85,7 @@ impl Database {
         let actor = args.actor.clone().or_else(|| env::var("USER").ok());
         let mut manager = KeyManager::new(repository.clone())
             .with_hasher(hasher.clone())
-            .with_actor(actor.as_deref().unwrap_or("tower-api-key"));
+            .acting_as(actor.as_deref().unwrap_or("tower-api-key"));
         if access != Access::Read
             && let Some(bus) = bus(&url).await?
         {

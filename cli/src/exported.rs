@@ -14,8 +14,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 use tower_api_key::{
-    Balance, ImportKey, KeyDigest, KeyId, KeyRecord, LegacyHash, Limits, Metadata, Needs, NewKey,
-    OwnerId, Refill, RestoreKey, Rotation, Scopes, Text, Timestamp,
+    KeyId, NewKey, OwnerId, Scopes, Timestamp,
+    credits::{Balance, Refill},
+    key::{KeyDigest, KeyRecord, LegacyHash, Metadata, Needs, Rotation, Text},
+    limit::Limits,
+    manage::{ImportKey, RestoreKey},
 };
 
 /// A row, by column.

@@ -7,7 +7,8 @@ use std::{
 };
 
 use tower_api_key::{
-    ConfigError, ManageError,
+    ConfigError,
+    manage::ManageError,
     store::{ConnectError, StoreError, StoreErrorKind},
 };
 

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use tower_api_key::{
-    Balance, Clock, KeyId, KeyRecord, KeyStatus, OwnerId, Scope, SystemClock, Timestamp,
-    store::ListQuery,
+    KeyId, OwnerId, Timestamp,
+    clock::{Clock, SystemClock},
+    credits::Balance,
+    key::{KeyRecord, KeyStatus},
+    scope::Scope,
+    store::KeyQuery,
 };
 
 use crate::{
@@ -88,14 +92,14 @@ const PAGE: usize = 1000;
 
 /// The keys of a list, page by page, so that a million of them need no more memory than a page.
 pub(crate) struct Pages {
-    query: ListQuery,
+    query: KeyQuery,
     left: usize,
     done: bool,
 }
 
 impl Pages {
     pub(crate) fn all(owner: Option<OwnerId>) -> Self {
-        let mut query = ListQuery::new(PAGE);
+        let mut query = KeyQuery::new(PAGE);
         query.owner = owner;
         Self { query, left: usize::MAX, done: false }
     }

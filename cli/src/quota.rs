@@ -7,7 +7,8 @@ use std::{
 };
 
 use tower_api_key::{
-    CreditsPatch, Limit, Limits, NewCredits, Quota, Refill, RefillInterval, RefillPatch,
+    credits::{CreditsPatch, NewCredits, Refill, RefillInterval, RefillPatch},
+    limit::{Limit, Limits, Quota},
 };
 
 use crate::failure::Failure;
@@ -34,7 +35,8 @@ impl Credits {
     /// Those of a new key.
     pub(crate) fn get(&self) -> Result<Option<NewCredits>, Failure> {
         let refill = self.refill.map(|RefillPatch { amount, interval }| {
-            let refill = amount.zip(interval).map(|(amount, interval)| Refill { amount, interval });
+            let refill =
+                amount.zip(interval).map(|(amount, interval)| Refill::new(amount, interval));
             refill.ok_or_else(|| Failure::Usage(format!("--refill: {REFILL_FORM}")))
         });
         let refill = refill.transpose()?;
@@ -195,7 +197,7 @@ mod tests {
         ] {
             let read = refill_patch(text).unwrap();
             let (amount, interval) = (read.amount.unwrap(), read.interval.unwrap());
-            assert_eq!(refill_text(&Refill { amount, interval }), again);
+            assert_eq!(refill_text(&Refill::new(amount, interval)), again);
             assert_eq!(refill_patch(again).unwrap(), read);
         }
         let whole = refill_patch("5/1d").unwrap();

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tower_api_key::{Grace, KeyId, RotateKey};
+use tower_api_key::{
+    KeyId,
+    manage::{RotateKey, RotationGrace},
+};
 
 use crate::{
     change::Condition,
@@ -36,23 +39,25 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
     let grace = match args.grace {
-        None => Grace::NONE,
-        Some(grace) if args.from_first_use => Grace::FromFirstUse(grace),
-        Some(grace) => Grace::FromNow(grace),
+        None => RotationGrace::NONE,
+        Some(grace) if args.from_first_use => RotationGrace::FromFirstUse(grace),
+        Some(grace) => RotationGrace::FromNow(grace),
     };
     let manager = args.condition.of(&database.manager).with_format(args.format.get()?);
     let mut rotation = RotateKey::new(grace);
     rotation.request_id.clone_from(&args.request_id);
     let issued = manager.rotate(args.id, rotation).await?;
     let end = match grace {
-        Grace::NONE => "is refused from now on",
-        Grace::FromNow(_) => "lives on through its grace",
-        Grace::FromFirstUse(_) => "lives on until its grace after the first use of the new one",
+        RotationGrace::NONE => "is refused from now on",
+        RotationGrace::FromNow(_) => "lives on through its grace",
+        RotationGrace::FromFirstUse(_) => {
+            "lives on until its grace after the first use of the new one"
+        }
     };
     let remark =
         format!("Created the key {} in place of {}, which {end}.", issued.record.id, args.id);
     issuing::show(&issued, &args.show, out, &remark)?;
-    if grace == Grace::NONE {
+    if grace == RotationGrace::NONE {
         note_delay();
     }
     Ok(())

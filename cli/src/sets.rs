@@ -3,7 +3,10 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use serde::Serialize;
-use tower_api_key::{KeyId, KeySet, OwnerId, SetReport, Timestamp};
+use tower_api_key::{
+    KeyId, OwnerId, Timestamp,
+    manage::{KeySet, SetReport},
+};
 
 use crate::{
     database::Database,

@@ -3,7 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tower_api_key::{Clock, KeyId, KeyRecord, OwnerId, SystemClock, Timestamp, UsageCount};
+use tower_api_key::{
+    KeyId, OwnerId, Timestamp,
+    clock::{Clock, SystemClock},
+    key::KeyRecord,
+    usage::UsageCount,
+};
 
 use crate::{
     database::Database,

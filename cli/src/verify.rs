@@ -13,8 +13,9 @@ use http::{HeaderValue, Request, Response};
 use serde::Serialize;
 use tower_api_key::{
     ApiKeyLayer, AuthenticatedKey, KeyFormat, KeyId, KeySource, Rejection, RejectionKind,
-    RequireScopesLayer, Scope, SecretKey,
-    store::{ListQuery, StoreError},
+    RequireScopesLayer, SecretKey,
+    scope::Scope,
+    store::{KeyQuery, StoreError},
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -89,7 +90,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
 
 /// Proving one would store its digest, and looking is to change nothing.
 async fn has_slow_hashes(database: &Database) -> Result<bool, Failure> {
-    let mut query = ListQuery::new(1);
+    let mut query = KeyQuery::new(1);
     query.legacy = true;
     Ok(!database.manager.list(&query).await?.items.is_empty())
 }

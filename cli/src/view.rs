@@ -1,7 +1,13 @@
 //! A key as the outside sees it: everything but its digest.
 
 use serde::Serialize;
-use tower_api_key::{Balance, Clock, KeyRecord, KeyView, SystemClock, Timestamp};
+use tower_api_key::{
+    Timestamp,
+    clock::{Clock, SystemClock},
+    credits::Balance,
+    key::KeyRecord,
+    manage::KeyView,
+};
 
 use crate::{
     output::{Table, plain, table},

@@ -7,7 +7,10 @@ use jiff::{
     civil::{Date, DateTime},
     tz::TimeZone,
 };
-use tower_api_key::{Clock, SystemClock, Timestamp};
+use tower_api_key::{
+    Timestamp,
+    clock::{Clock, SystemClock},
+};
 
 const MOMENT: &str = "a date and time such as 2030-01-31T12:00:00Z";
 const SPAN: &str = "a duration such as 30d, 12h or 1y";

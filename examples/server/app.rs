@@ -8,8 +8,12 @@ use std::{
 use axum::{Json, Router, extract::ConnectInfo, middleware};
 use serde::Serialize;
 use tower_api_key::{
-    ApiKeyLayer, ConfigError, FailureThrottle, Guard, KeyManager, KeySource, Problem, RequestHead,
-    RequireScopesLayer, management_router, openapi, store::FixedStore,
+    ApiKeyLayer, ConfigError, KeyManager, KeySource, RequireScopesLayer,
+    auth::{FailureThrottle, RequestHead},
+    axum::{ManagementGuard, management_router},
+    openapi,
+    rejection::Problem,
+    store::FixedStore,
 };
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -54,7 +58,7 @@ pub(crate) fn router(
     };
     Ok(finished(open.merge(docs::routes(document)))
         .merge(business)
-        .nest(MANAGEMENT, management_router(keys.clone(), Guard::keys(admin_layer)))
+        .nest(MANAGEMENT, management_router(keys.clone(), ManagementGuard::keys(admin_layer)))
         .fallback(async || Problem::no_such_path())
         .with_state(keys))
 }

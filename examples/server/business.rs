@@ -4,7 +4,8 @@ use axum::Json;
 use serde::Serialize;
 use serde_json::Value;
 use tower_api_key::{
-    AuthenticatedKey, CachedOwners, JsonBody, KeyManager, Owner, OwnerId, OwnerLayer, Problem,
+    AuthenticatedKey, KeyManager, Owner, OwnerId, OwnerLayer, axum::JsonBody, owner::CachedOwners,
+    rejection::Problem,
 };
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};

@@ -3,7 +3,8 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use tower_api_key::{
-    KeyAction, KeyEvent, KeyManager,
+    KeyManager,
+    key::{KeyAction, KeyEvent},
     store::{
         self, CachedStore, ConnectError, Invalidations, KeyRepository, PostgresInvalidations,
         RedisInvalidations,
@@ -52,7 +53,7 @@ impl Database {
     }
 
     pub(crate) fn manager(&self) -> KeyManager {
-        let manager = KeyManager::new(self.repository.clone()).with_events(log);
+        let manager = KeyManager::new(self.repository.clone()).with_event_hook(log);
         match &self.bus {
             Some(bus) => manager.with_invalidations(bus.clone()),
             None => manager,

@@ -10,7 +10,7 @@ use axum::{
     response::{Redirect, Response as HttpResponse},
     routing::get,
 };
-use tower_api_key::Problem;
+use tower_api_key::rejection::Problem;
 use utoipa::{
     IntoResponses,
     openapi::{

@@ -1,8 +1,10 @@
 //! How much keys may use the server: the tiers that there are, and who counts.
 
 use tower_api_key::{
-    ConfigError, FailureThrottle, Limit, Limits, LocalLimiter, Quota, RateLimits, RedisLimiter,
-    Tiers, nonzero,
+    ConfigError, RateLimits,
+    auth::FailureThrottle,
+    limit::{Limit, Limits, LocalLimiter, Quota, RedisLimiter, Tiers},
+    nonzero,
 };
 
 use crate::{config::Config, logs::causes};

@@ -8,8 +8,12 @@ use axum::{
 };
 use serde::Deserialize;
 use tower_api_key::{
-    AuthenticatedKey, Clock, JsonBody, KeyManager, KeyRecord, KeyView, ManageError, Problem,
-    SystemClock,
+    AuthenticatedKey, KeyManager,
+    axum::JsonBody,
+    clock::{Clock, SystemClock},
+    key::KeyRecord,
+    manage::{KeyView, ManageError},
+    rejection::Problem,
 };
 use utoipa::{
     ToSchema,
@@ -86,7 +90,7 @@ async fn revoke(
 ) -> Result<Response, Problem> {
     let revocation: Revocation = body.object_or_default()?;
     let actor = format!("key {} ({})", key.id(), key.name());
-    let keys = keys.with_actor(&actor).with_client_address(peer.ip());
+    let keys = keys.acting_as(&actor).from_address(peer.ip());
     let record = keys.revoke(key.id(), revocation.reason.as_deref()).await?;
     Ok(shown(&keys, &record).await?)
 }

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use tower_api_key::Problem;
+use tower_api_key::rejection::Problem;
 
 /// The parameter that clients may put their key in.
 pub(crate) const API_KEY: &str = "api_key";

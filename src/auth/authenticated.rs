@@ -182,7 +182,7 @@ impl Absence {
             #[cfg(feature = "axum")]
             Self::OtherLayer => {
                 "The identity in this request is that of another layer than the guard's: take \
-                 `tower_api_key::ApiKeyLayer` out of `Guard::with_layer`.\n"
+                 `tower_api_key::ApiKeyLayer` out of `ManagementGuard::with_layer`.\n"
             }
         };
         respond_with_mistake(what_to_do, request)

@@ -22,7 +22,7 @@ pin_project! {
     ///
     /// use http::{Request, Response, StatusCode};
     /// use tower::{ServiceBuilder, ServiceExt, service_fn};
-    /// use tower_api_key::{ApiKeyLayer, ResponseBody, store::MemoryStore};
+    /// use tower_api_key::{ApiKeyLayer, auth::ResponseBody, store::MemoryStore};
     /// use tower_http::{cors::CorsLayer, timeout::TimeoutLayer};
     ///
     /// # #[tokio::main(flavor = "current_thread")]

@@ -23,7 +23,7 @@ use super::{
 use crate::{rejection::Rejection, request::RequestHead};
 
 pin_project! {
-    /// The response of an [`ApiKeyAuth`](crate::ApiKeyAuth).
+    /// The response of an [`ApiKeyAuth`](crate::auth::ApiKeyAuth).
     #[must_use = "a future does nothing unless it is polled"]
     pub struct ResponseFuture<S, B>
     where

@@ -203,11 +203,11 @@ impl ApiKeyLayer {
     /// method; no credential in any source of this layer. Every other request is judged as ever.
     ///
     /// It has no identity, so extractors deny it. [`RequireScopesLayer`], [`OwnerLayer`] and
-    /// [`ChargeLayer`] inside let it on; another `ApiKeyLayer` inside judges it again.
+    /// [`ExtraCostLayer`] inside let it on; another `ApiKeyLayer` inside judges it again.
     ///
     /// [`RequireScopesLayer`]: crate::RequireScopesLayer
     /// [`OwnerLayer`]: crate::OwnerLayer
-    /// [`ChargeLayer`]: crate::ChargeLayer
+    /// [`ExtraCostLayer`]: crate::extra_cost::ExtraCostLayer
     ///
     /// ```
     /// use tower_api_key::{ApiKeyLayer, store::MemoryStore};
@@ -291,7 +291,7 @@ impl ApiKeyLayer {
     }
 
     /// Lets in keys that another system stored as slow hashes; see
-    /// [`LegacyHashes`](crate::LegacyHashes).
+    /// [`LegacyHashes`](crate::legacy::LegacyHashes).
     ///
     /// Such keys do not look like yours, so [opaque](KeyFormat::opaque) keys are accepted from now
     /// on, beside the formats that were. Keep accepting them when this is taken away.
@@ -410,10 +410,10 @@ impl ApiKeyLayer {
     }
 
     /// Calls `hook` on every denial, with a [`KeyEvent`] of action
-    /// [`Denied`](crate::KeyAction::Denied), which holds the key's id and the client's address
+    /// [`Denied`](crate::key::KeyAction::Denied), which holds the key's id and the client's address
     /// where they are known. It must not block.
-    pub fn with_events(self, hook: impl Fn(&KeyEvent) + Send + Sync + 'static) -> Self {
-        self.with_event_hook(Some(Arc::new(hook)))
+    pub fn with_event_hook(self, hook: impl Fn(&KeyEvent) + Send + Sync + 'static) -> Self {
+        self.set_event_hook(Some(Arc::new(hook)))
     }
 
     #[cfg(feature = "axum")]
@@ -438,7 +438,7 @@ impl ApiKeyLayer {
         &self.config
     }
 
-    pub(crate) fn with_event_hook(self, hook: Option<EventHook>) -> Self {
+    pub(crate) fn set_event_hook(self, hook: Option<EventHook>) -> Self {
         self.with(|config| config.events = hook)
     }
 

@@ -171,7 +171,10 @@ impl Clock for SystemClock {
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_api_key::{Clock, SettableClock, Timestamp};
+/// use tower_api_key::{
+///     Timestamp,
+///     clock::{Clock, SettableClock},
+/// };
 ///
 /// let clock = SettableClock::new("2030-01-01T00:00:00Z".parse().unwrap());
 /// clock.advance(Duration::from_secs(60));

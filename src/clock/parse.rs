@@ -38,7 +38,7 @@ impl Timestamp {
     /// assert_eq!(end.unwrap().to_string(), "2030-01-31T23:59:59.999Z");
     /// assert_eq!(Timestamp::parse_end("9999-12-31T23:59:59Z")?, None);
     /// assert_eq!(Timestamp::parse_end("infinity")?, None);
-    /// # Ok::<(), tower_api_key::ParseTimestampError>(())
+    /// # Ok::<(), tower_api_key::clock::ParseTimestampError>(())
     /// ```
     pub fn parse_end(text: &str) -> Result<Option<Self>, ParseTimestampError> {
         if text == "infinity" {

@@ -1,4 +1,4 @@
-//! [`Account`]: the credits of a line that this node holds, and what it knows of the others.
+//! [`Account`]: the credits of a lineage that this node holds, and what it knows of the others.
 
 use std::{
     sync::{
@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Spend,
+    SpendOutcome,
     ask::{Ask, Askers},
     bank::{Taken, Trouble},
     call::{Call, Deposit, Ended, Giving, Returned},
@@ -21,10 +21,10 @@ use crate::{
     runtime::{Mutex, SharedCall, Waiter},
 };
 
-/// What this node holds and knows of the credits of a line. One call of the store is on its way
+/// What this node holds and knows of the credits of a lineage. One call of the store is on its way
 /// at a time.
 pub(super) struct Account {
-    pub(super) line: KeyId,
+    pub(super) lineage: KeyId,
     /// Taken from the store and not spent.
     held: AtomicU64,
     /// The latest epoch that the store was asked about. What is held is of this one.
@@ -78,7 +78,7 @@ impl Short {
     }
 }
 
-/// How long a line is believed to be exhausted without asking again. Top-ups are known by the
+/// How long a lineage is believed to be exhausted without asking again. Top-ups are known by the
 /// record; this is for what other nodes give back.
 const EXHAUSTED: Duration = Duration::from_secs(1);
 
@@ -89,9 +89,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 const IDLE_ROUNDS: u32 = 3;
 
 impl Account {
-    pub(super) fn new(line: KeyId) -> Self {
+    pub(super) fn new(lineage: KeyId) -> Self {
         Self {
-            line,
+            lineage,
             held: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             left: AtomicU64::new(0),
@@ -102,7 +102,7 @@ impl Account {
 
     /// Spends from what is held. True if it is time to take more.
     #[inline]
-    pub(super) fn spend(&self, epoch: u64, cost: u64) -> Option<(Spend, bool)> {
+    pub(super) fn spend(&self, epoch: u64, cost: u64) -> Option<(SpendOutcome, bool)> {
         // Before `held` is read, since it is emptied before this is raised.
         if self.epoch.load(Ordering::Acquire) < epoch {
             return None;
@@ -110,7 +110,7 @@ impl Account {
         let spend = |held: u64| held.checked_sub(cost);
         let held = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, spend).ok()? - cost;
         let remaining = held.saturating_add(self.left.load(Ordering::Relaxed));
-        Some((Spend::Done { remaining }, held < self.low.load(Ordering::Relaxed)))
+        Some((SpendOutcome::Done { remaining }, held < self.low.load(Ordering::Relaxed)))
     }
 
     /// A denial without asking the store, where it has just said that it has not enough.
@@ -121,7 +121,7 @@ impl Account {
         epoch: u64,
         cost: u64,
         now: Timestamp,
-    ) -> Option<Spend> {
+    ) -> Option<SpendOutcome> {
         let state = self.state.lock();
         let short = state.short.as_ref()?;
         let holds = short.holds(now)
@@ -133,7 +133,7 @@ impl Account {
         }
         // A refill of less than the cost is nothing to wait for.
         let refill = short.refill.filter(|(_, amount)| *amount >= cost);
-        Some(Spend::Short {
+        Some(SpendOutcome::Short {
             remaining: short.left.saturating_add(held),
             retry_after: refill.map(|(at, _)| at.saturating_since(now)),
         })

@@ -1,4 +1,4 @@
-//! [`Accounts`]: the lines of which this node holds credits, or knows that they have none.
+//! [`Accounts`]: the lineages of which this node holds credits, or knows that they have none.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,7 +9,8 @@ use crate::{
     runtime::{DigestHash, RwLock},
 };
 
-/// Accounts by line. A request reads one of several maps, so that few wait for who adds a line.
+/// Accounts by lineage. A request reads one of several maps, so that few wait for who adds a
+/// lineage.
 pub(super) struct Accounts([RwLock<Shard>; SHARDS]);
 
 type Shard = HashMap<Line, Arc<Account>, DigestHash>;
@@ -36,24 +37,28 @@ impl Accounts {
 
     /// The last byte of an id is random.
     #[inline]
-    fn shard(&self, line: KeyId) -> &RwLock<Shard> {
-        &self.0[usize::from(line.as_bytes()[15]) % SHARDS]
+    fn shard(&self, lineage: KeyId) -> &RwLock<Shard> {
+        &self.0[usize::from(lineage.as_bytes()[15]) % SHARDS]
     }
 
-    /// Looks at the account of a line, if there is one.
+    /// Looks at the account of a lineage, if there is one.
     #[inline]
-    pub(super) fn with<T>(&self, line: KeyId, look: impl FnOnce(&Arc<Account>) -> T) -> Option<T> {
-        let shard = self.shard(line).read();
-        shard.get(&line.into()).map(look)
+    pub(super) fn with<T>(
+        &self,
+        lineage: KeyId,
+        look: impl FnOnce(&Arc<Account>) -> T,
+    ) -> Option<T> {
+        let shard = self.shard(lineage).read();
+        shard.get(&lineage.into()).map(look)
     }
 
-    /// The account of a line, a new one if there is none.
-    pub(super) fn open(&self, line: KeyId) -> Arc<Account> {
-        if let Some(account) = self.with(line, Arc::clone) {
+    /// The account of a lineage, a new one if there is none.
+    pub(super) fn open(&self, lineage: KeyId) -> Arc<Account> {
+        if let Some(account) = self.with(lineage, Arc::clone) {
             return account;
         }
-        let mut shard = self.shard(line).write();
-        shard.entry(line.into()).or_insert_with(|| Arc::new(Account::new(line))).clone()
+        let mut shard = self.shard(lineage).write();
+        shard.entry(lineage.into()).or_insert_with(|| Arc::new(Account::new(lineage))).clone()
     }
 
     /// Some of the accounts.

@@ -53,7 +53,7 @@ impl Ask {
     }
 }
 
-/// The keys for which the store was asked since a line was found exhausted, and their revisions:
+/// The keys for which the store was asked since a lineage was found exhausted, and their revisions:
 /// the manager changes them when it gives credits.
 #[derive(Debug, Default)]
 pub(super) struct Askers([Option<Asker>; 4]);
@@ -68,8 +68,8 @@ struct Asker {
 }
 
 impl Askers {
-    /// Somebody is about to wait for the store. Beyond four keys of a line, the others are judged
-    /// by what those have learned.
+    /// Somebody is about to wait for the store. Beyond four keys of a lineage, the others are
+    /// judged by what those have learned.
     pub(super) fn add(&mut self, record: &KeyRecord) {
         let place = self.find(record.id).or_else(|| self.0.iter().position(Option::is_none));
         let Some(place) = place.and_then(|place| self.0.get_mut(place)) else { return };
@@ -164,7 +164,7 @@ mod tests {
         askers.ask();
         assert!(!askers.is_news(&changed) && !askers.is_news(&first));
 
-        // Keys of one line have four places.
+        // Keys of one lineage have four places.
         for _ in 0..3 {
             let other = record(0);
             assert!(askers.is_news(&other));

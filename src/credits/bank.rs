@@ -18,7 +18,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     key::{KeyId, MAX_CREDITS},
     observe,
-    store::{BalanceUpdate, Balances, Changes, KeyRepository, Update},
+    store::{ApplyOutcome, BalanceUpdate, Balances, Changes, KeyRepository},
 };
 
 /// The store's side of a node's credits.
@@ -60,7 +60,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// How often others may be faster. Each time, one of them got on.
 const TRIES: u32 = 200;
 
-/// Lines in one write.
+/// Lineages in one write.
 const BATCH: usize = 100;
 
 impl Bank {
@@ -70,26 +70,26 @@ impl Bank {
         for tries in 0..TRIES {
             // Anew each time, since others have joined.
             let ask = account.ask();
-            match self.try_to_take(account.line, &ask).await {
+            match self.try_to_take(account.lineage, &ask).await {
                 Ok(Some(taken)) => return call.took(&ask, &taken, self.most.get()),
                 Ok(None) => let_others_go_first(tries).await,
                 Err(trouble) => {
-                    observe::credits_not_taken(account.line, trouble.lost, &trouble.error);
+                    observe::credits_not_taken(account.lineage, trouble.lost, &trouble.error);
                     return call.took_not(trouble, self.clock.now());
                 }
             }
         }
         let error = StoreError::new(StoreErrorKind::Overloaded);
-        observe::credits_not_taken(account.line, 0, &error);
+        observe::credits_not_taken(account.lineage, 0, &error);
         call.took_not(Trouble { error, lost: 0 }, self.clock.now());
     }
 
     /// None if somebody else has changed the balance meanwhile.
-    async fn try_to_take(&self, line: KeyId, ask: &Ask) -> Result<Option<Taken>, Trouble> {
+    async fn try_to_take(&self, lineage: KeyId, ask: &Ask) -> Result<Option<Taken>, Trouble> {
         let known = |error| Trouble { error, lost: 0 };
-        let found = self.read(&[line]).await.map_err(known)?;
+        let found = self.read(&[lineage]).await.map_err(known)?;
         let now = self.clock.now();
-        let Some(old) = found.of(line) else {
+        let Some(old) = found.of(lineage) else {
             // No credits at all: the key says that it spends some.
             let none = Taken { amount: 0, left: 0, epoch: 0, until: None, refill: None, at: now };
             return Ok(Some(none));
@@ -113,17 +113,17 @@ impl Bank {
         if balance == *old {
             return Ok(Some(taken));
         }
-        let update = BalanceUpdate::of(line, old, balance);
+        let update = BalanceUpdate::of(lineage, old, balance);
         let changes = Changes { balances: vec![update], ..Changes::default() };
         match self.write(&changes).await {
-            Ok(Update::Done) => Ok(Some(taken)),
+            Ok(ApplyOutcome::Done) => Ok(Some(taken)),
             // The second answers a bound that is not set here.
-            Ok(Update::Stale | Update::TooManyKeys) => Ok(None),
+            Ok(ApplyOutcome::Stale | ApplyOutcome::TooManyKeys) => Ok(None),
             Err(error) => Err(Trouble { error, lost: amount }),
         }
     }
 
-    /// Gives credits back, of many lines at once. The first error ends it: what was not written
+    /// Gives credits back, of many lineages at once. The first error ends it: what was not written
     /// until then is held again.
     pub(super) async fn give_back(&self, deposits: Vec<(Call, Deposit)>) -> Result<(), StoreError> {
         let mut batches = in_batches(deposits, BATCH);
@@ -155,8 +155,8 @@ impl Bank {
         &self,
         batch: Vec<(Call, Deposit)>,
     ) -> Result<Vec<(Call, Deposit)>, StoreError> {
-        let lines: Vec<_> = batch.iter().filter_map(|(call, _)| line(call)).collect();
-        let found = match self.read(&lines).await {
+        let lineages: Vec<_> = batch.iter().filter_map(|(call, _)| lineage(call)).collect();
+        let found = match self.read(&lineages).await {
             Ok(found) => found,
             Err(error) => {
                 report(&batch, 0, &error);
@@ -164,26 +164,29 @@ impl Bank {
                 return Err(error);
             }
         };
-        let balance_of = |call: &Call| found.of(line(call)?);
+        let balance_of = |call: &Call| found.of(lineage(call)?);
         let mut changes = Changes::default();
         for (call, deposit) in &batch {
             // What was taken from a balance that was set anew since is not given back.
             let old = balance_of(call).filter(|balance| balance.epoch == deposit.epoch);
-            if let (Some(line), Some(old)) = (line(call), old) {
+            if let (Some(lineage), Some(old)) = (lineage(call), old) {
                 let mut balance = old.at(found.now);
                 balance.remaining =
                     balance.remaining.saturating_add(deposit.amount).min(MAX_CREDITS);
-                changes.balances.push(BalanceUpdate::of(line, old, balance));
+                changes.balances.push(BalanceUpdate::of(lineage, old, balance));
             }
         }
-        let written =
-            if changes.balances.is_empty() { Ok(Update::Done) } else { self.write(&changes).await };
+        let written = if changes.balances.is_empty() {
+            Ok(ApplyOutcome::Done)
+        } else {
+            self.write(&changes).await
+        };
         match written {
-            Ok(Update::Stale | Update::TooManyKeys) => Ok(batch),
-            Ok(Update::Done) => {
+            Ok(ApplyOutcome::Stale | ApplyOutcome::TooManyKeys) => Ok(batch),
+            Ok(ApplyOutcome::Done) => {
                 let left = |call: &Call| {
-                    let line = line(call)?;
-                    let written = changes.balances.iter().find(|update| update.line == line);
+                    let lineage = lineage(call)?;
+                    let written = changes.balances.iter().find(|update| update.lineage == lineage);
                     let written = written.map(|update| update.balance.remaining);
                     written
                         .or_else(|| balance_of(call).map(|balance| balance.at(found.now).remaining))
@@ -200,12 +203,12 @@ impl Bank {
         }
     }
 
-    async fn read(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
-        let answer = timeout(PATIENCE, self.repository.balances(lines)).await;
+    async fn read(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        let answer = timeout(PATIENCE, self.repository.balances(lineages)).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
     }
 
-    async fn write(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn write(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         let answer = timeout(PATIENCE, self.repository.apply(changes)).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
     }
@@ -221,8 +224,8 @@ async fn let_others_go_first(tries: u32) {
     }
 }
 
-fn line(call: &Call) -> Option<KeyId> {
-    call.account().map(|account| account.line)
+fn lineage(call: &Call) -> Option<KeyId> {
+    call.account().map(|account| account.lineage)
 }
 
 fn in_batches<T>(mut items: Vec<T>, size: usize) -> Vec<Vec<T>> {
@@ -242,7 +245,7 @@ fn finish(batch: Vec<(Call, Deposit)>, returned: &dyn Fn(&Call) -> Returned) {
 }
 
 fn report(batch: &[(Call, Deposit)], lost: u64, error: &StoreError) {
-    if let Some(line) = batch.first().and_then(|(call, _)| line(call)) {
-        observe::credits_not_given_back(line, lost, error);
+    if let Some(lineage) = batch.first().and_then(|(call, _)| lineage(call)) {
+        observe::credits_not_given_back(lineage, lost, error);
     }
 }

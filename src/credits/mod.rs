@@ -30,7 +30,7 @@ use crate::{
 
 /// Spends the credits of keys, in memory and never more than there are.
 ///
-/// The balance of a line of keys is in the store. A node takes some hundreds of credits at a time
+/// The balance of a lineage is in the store. A node takes some hundreds of credits at a time
 /// out of it, and spends those without asking anybody; the nearer the balance comes to its end, the
 /// fewer. What a key no longer uses is given back after some seconds, and everything by
 /// [`close`](Self::close). A node that crashes loses what it holds: credits are lost, never spent
@@ -38,8 +38,8 @@ use crate::{
 ///
 /// - **What is set or topped up** by a [`KeyManager`](crate::KeyManager) counts as soon as the
 ///   changed key is seen here: a cache has to hear of it, as of every change.
-/// - **What other nodes hold** cannot be spent here. A line is refused as exhausted once the store
-///   has less than the request costs; it is asked again every second.
+/// - **What other nodes hold** cannot be spent here. A lineage is refused as exhausted once the
+///   store has less than the request costs; it is asked again every second.
 /// - **A refill ends what is held** of a balance that it fills up, within two seconds.
 /// - **While the store fails**, what is held goes on being spent. After that, requests are told to
 ///   try again.
@@ -50,7 +50,9 @@ use crate::{
 ///
 /// ```
 /// use tower_api_key::{
-///     Credits, KeyManager, NewCredits, NewKey, Spend, store::{KeyStore, MemoryStore},
+///     Credits, KeyManager, NewKey,
+///     credits::{NewCredits, SpendOutcome},
+///     store::{KeyStore, MemoryStore},
 /// };
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -61,9 +63,9 @@ use crate::{
 /// let new = NewCredits { remaining: 100, refill: None };
 /// let key = manager.create(NewKey { credits: Some(new), ..NewKey::named("CI") }).await?.record;
 ///
-/// assert_eq!(credits.spend(&key, 30).await?, Spend::Done { remaining: 70 });
+/// assert_eq!(credits.spend(&key, 30).await?, SpendOutcome::Done { remaining: 70 });
 /// let short = credits.spend(&key, 71).await?;
-/// assert_eq!(short, Spend::Short { remaining: 70, retry_after: None });
+/// assert_eq!(short, SpendOutcome::Short { remaining: 70, retry_after: None });
 ///
 /// // When the server has stopped:
 /// credits.close().await?;
@@ -86,7 +88,7 @@ struct Inner {
 
 /// What became of an attempt to spend credits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spend {
+pub enum SpendOutcome {
     /// They are spent.
     Done {
         /// What is left, as far as this node knows.
@@ -126,9 +128,9 @@ impl Credits {
         Self::with(bank, self.cost)
     }
 
-    /// How many credits of a line a node takes at a time at most, unless requests cost more: what
-    /// a crash can lose, against how often the store is asked. Set it before anything is spent or
-    /// cloned.
+    /// How many credits of a lineage a node takes at a time at most, unless requests cost more:
+    /// what a crash can lose, against how often the store is asked. Set it before anything is spent
+    /// or cloned.
     pub fn with_lease(self, most: NonZeroU64) -> Self {
         let Bank { repository, clock, .. } = &*self.inner.bank;
         let bank = Bank { repository: repository.clone(), clock: clock.clone(), most };
@@ -158,40 +160,41 @@ impl Credits {
         self.cost.as_ref().map_or(1, |cost| cost(request))
     }
 
-    /// Spends credits of a key's line, if that needs no waiting; `None` when [`spend`](Self::spend)
-    /// must be asked.
+    /// Spends credits of a key's lineage, if that needs no waiting; `None` when
+    /// [`spend`](Self::spend) must be asked.
     ///
     /// A cost of 0 is always done, and so is any cost of a key that spends no credits: of those,
     /// `u64::MAX` remain.
     #[inline]
-    pub fn spend_now(&self, record: &KeyRecord, cost: u64) -> Option<Spend> {
+    pub fn spend_now(&self, record: &KeyRecord, cost: u64) -> Option<SpendOutcome> {
         let Some(epoch) = record.details.get().and_then(|details| details.credits) else {
-            return Some(Spend::Done { remaining: u64::MAX });
+            return Some(SpendOutcome::Done { remaining: u64::MAX });
         };
-        let line = record.lineage();
-        let answer = self.inner.accounts.with(line, |account| match account.spend(epoch, cost) {
-            Some((spend, is_low)) => {
-                if is_low {
-                    self.take_in_advance(account);
+        let lineage = record.lineage();
+        let answer =
+            self.inner.accounts.with(lineage, |account| match account.spend(epoch, cost) {
+                Some((spend, is_low)) => {
+                    if is_low {
+                        self.take_in_advance(account);
+                    }
+                    Some(spend)
                 }
-                Some(spend)
-            }
-            None if cost == 0 => Some(Spend::Done { remaining: account.remaining() }),
-            None => account.refuse(record, epoch, cost, self.inner.bank.clock.now()),
-        });
+                None if cost == 0 => Some(SpendOutcome::Done { remaining: account.remaining() }),
+                None => account.refuse(record, epoch, cost, self.inner.bank.clock.now()),
+            });
         match answer {
             Some(answer) => answer,
-            None if cost == 0 => Some(Spend::Done { remaining: 0 }),
+            None if cost == 0 => Some(SpendOutcome::Done { remaining: 0 }),
             None => None,
         }
     }
 
-    /// Spends credits of a key's line, and takes more from the store where this node has not
+    /// Spends credits of a key's lineage, and takes more from the store where this node has not
     /// enough.
     ///
     /// Credits that are taken are held by this node also when the caller goes away. An error means
     /// that nothing was spent, and that nobody knows whether there is enough.
-    pub async fn spend(&self, record: &KeyRecord, cost: u64) -> Result<Spend, StoreError> {
+    pub async fn spend(&self, record: &KeyRecord, cost: u64) -> Result<SpendOutcome, StoreError> {
         loop {
             if let Some(spend) = self.spend_now(record, cost) {
                 return Ok(spend);
@@ -223,20 +226,21 @@ impl Credits {
         }
     }
 
-    /// Gives back what this node holds of a line, for somebody who is about to take it.
-    pub(crate) async fn recall(&self, line: KeyId) -> Result<(), StoreError> {
-        let held = self.inner.accounts.with(line, Arc::clone);
+    /// Gives back what this node holds of a lineage, for somebody who is about to take it.
+    pub(crate) async fn recall(&self, lineage: KeyId) -> Result<(), StoreError> {
+        let held = self.inner.accounts.with(lineage, Arc::clone);
         self.inner.give_back(held.into_iter().collect()).await
     }
 
     /// What this node [holds](Self::held) of a balance of this epoch.
-    pub(crate) fn held_of(&self, line: KeyId, epoch: u64) -> u64 {
-        self.inner.accounts.with(line, |account| account.held_of(epoch)).unwrap_or_default()
+    pub(crate) fn held_of(&self, lineage: KeyId, epoch: u64) -> u64 {
+        self.inner.accounts.with(lineage, |account| account.held_of(epoch)).unwrap_or_default()
     }
 
-    /// How many credits of a [line](KeyRecord::lineage) of keys this node holds and has not spent.
-    pub fn held(&self, line: KeyId) -> u64 {
-        self.inner.accounts.with(line, |account| account.held()).unwrap_or_default()
+    /// How many credits of a [lineage](KeyRecord::lineage) of keys this node holds and has not
+    /// spent.
+    pub fn held(&self, lineage: KeyId) -> u64 {
+        self.inner.accounts.with(lineage, |account| account.held()).unwrap_or_default()
     }
 
     /// Gives everything back that this node holds, before the program ends: when nothing is spent

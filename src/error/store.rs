@@ -23,7 +23,7 @@ pub enum BackEnd {
     /// It keeps keys, credits, usage and the audit log.
     #[default]
     KeyStore,
-    /// It counts requests: a [`RateLimiter`](crate::RateLimiter).
+    /// It counts requests: a [`RateLimiter`](crate::limit::RateLimiter).
     RateLimiter,
     /// It tells other nodes of changes: an [`Invalidations`](crate::store::Invalidations).
     Bus,
@@ -82,7 +82,7 @@ impl StoreError {
 
     /// The same error of a back end with this role.
     ///
-    /// The crate sets the role on the errors of [`RateLimiter`](crate::RateLimiter) and
+    /// The crate sets the role on the errors of [`RateLimiter`](crate::limit::RateLimiter) and
     /// [`Invalidations`](crate::store::Invalidations), whoever implements them.
     #[must_use]
     pub const fn of(mut self, back_end: BackEnd) -> Self {

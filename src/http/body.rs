@@ -35,7 +35,7 @@ const DISCARD: usize = 1024 * 1024;
 ///
 /// ```
 /// use serde::Deserialize;
-/// use tower_api_key::{JsonBody, Problem};
+/// use tower_api_key::{axum::JsonBody, rejection::Problem};
 ///
 /// #[derive(Deserialize)]
 /// #[serde(deny_unknown_fields)]

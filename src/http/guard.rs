@@ -1,4 +1,4 @@
-//! [`Guard`]: who may manage keys, and which.
+//! [`ManagementGuard`]: who may manage keys, and which.
 
 use std::{convert::Infallible, fmt, net::IpAddr, sync::Arc};
 
@@ -30,10 +30,10 @@ use crate::{
     request::RequestHead,
 };
 
-/// What stands before a [`management_router`](crate::management_router): who may use it, and whose
-/// keys each caller manages.
+/// What stands before a [`management_router`](crate::axum::management_router): who may use it, and
+/// whose keys each caller manages.
 #[must_use]
-pub struct Guard {
+pub struct ManagementGuard {
     identify: Arc<Identify>,
     rules: Rules,
     /// The outermost first.
@@ -41,10 +41,10 @@ pub struct Guard {
     parameters: Outside,
 }
 
-type Identify = dyn Fn(&RequestHead<'_>) -> Result<Caller, Box<Response>> + Send + Sync;
+type Identify = dyn Fn(&RequestHead<'_>) -> Result<ManagementCaller, Box<Response>> + Send + Sync;
 type Around = dyn FnOnce(Router) -> Router + Send + Sync;
 
-impl Guard {
+impl ManagementGuard {
     /// Whoever this layer lets in is an administrator, and manages everybody's keys.
     ///
     /// Give it a layer of its own, such as one over a
@@ -55,12 +55,12 @@ impl Guard {
     /// In the audit log, the actor is the id and the name of the administrator's key, and the
     /// address is what [`with_client_address`](ApiKeyLayer::with_client_address) tells.
     pub fn keys(layer: ApiKeyLayer) -> Self {
-        Self::by_key(layer, |_| Ok(Caller::administrator()))
+        Self::by_key(layer, |_| Ok(ManagementCaller::administrator()))
     }
 
     /// Whoever this layer lets in manages the keys of the owner of the key that was sent, within
-    /// the [bounds](crate::OwnerBounds) of this very key. A key without an owner manages nothing:
-    /// it is denied as [`InactiveOwner`](RejectionKind::InactiveOwner).
+    /// the [bounds](crate::manage::OwnerBounds) of this very key. A key without an owner manages
+    /// nothing: it is denied as [`InactiveOwner`](RejectionKind::InactiveOwner).
     ///
     /// Any key of an owner opens this owner's keys if it has the scope `keys:read` to look at them
     /// and `keys:write` to change them; [`requiring`](Self::requiring) names others. Without them,
@@ -72,8 +72,9 @@ impl Guard {
     pub fn owner(layer: ApiKeyLayer) -> Self {
         Self::by_key(layer, |key| match key.owner() {
             Some(owner) => {
-                let caller = Caller::owner(owner.clone(), key.scopes().clone()).bounded_by(key);
-                Ok(Caller { key: Some(key.record().clone()), ..caller })
+                let caller =
+                    ManagementCaller::owner(owner.clone(), key.scopes().clone()).bounded_by(key);
+                Ok(ManagementCaller { key: Some(key.record().clone()), ..caller })
             }
             None => Err(Rejection::new(RejectionKind::InactiveOwner).with_key(key.id())),
         })
@@ -82,17 +83,21 @@ impl Guard {
     /// The scopes that keys need which manage others, instead of `keys:read` and `keys:write`.
     /// `None`: any key of an owner manages them, as far as its bounds go.
     ///
-    /// They are asked of the keys of [`Guard::owner`](Self::owner). Behind any guard, an owner gives
-    /// them to no key, unless it is [`delegating`](Self::delegating).
+    /// They are asked of the keys of [`ManagementGuard::owner`](Self::owner). Behind any guard, an
+    /// owner gives them to no key, unless it is [`delegating`](Self::delegating).
     ///
     /// ```
-    /// use tower_api_key::{Guard, KeyManager, ManagementScopes, store::MemoryStore};
+    /// use tower_api_key::{
+    ///     KeyManager,
+    ///     axum::{ManagementGuard, ManagementScopes},
+    ///     store::MemoryStore,
+    /// };
     ///
     /// let keys = KeyManager::new(MemoryStore::new());
     /// let scopes = ManagementScopes { read: "admin:read".parse()?, write: "admin:keys".parse()? };
-    /// let guard = Guard::owner(keys.layer()).requiring(Some(scopes));
+    /// let guard = ManagementGuard::owner(keys.layer()).requiring(Some(scopes));
     /// # let _ = guard;
-    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// # Ok::<(), tower_api_key::scope::InvalidScope>(())
     /// ```
     pub fn requiring(mut self, scopes: Option<ManagementScopes>) -> Self {
         self.rules.management = scopes;
@@ -123,7 +128,10 @@ impl Guard {
     /// leaves what it has found in the request's extensions.
     ///
     /// ```
-    /// use tower_api_key::{Caller, Guard, NewKey, Rejection, RejectionKind, Scopes};
+    /// use tower_api_key::{
+    ///     NewKey, Rejection, RejectionKind, Scopes,
+    ///     axum::{ManagementCaller, ManagementGuard},
+    /// };
     ///
     /// /// What the application's session layer attaches.
     /// #[derive(Clone)]
@@ -132,26 +140,26 @@ impl Guard {
     /// }
     ///
     /// let scopes = Scopes::parse(["orders:*"])?;
-    /// let guard = Guard::custom(move |request| match request.extensions.get::<Session>() {
+    /// let guard = ManagementGuard::custom(move |request| match request.extensions.get::<Session>() {
     ///     Some(session) => {
     ///         let user = &session.user;
     ///         // What every user may have.
     ///         let tier = Some("basic".to_owned());
     ///         let template = NewKey { tier, ..NewKey::default() };
-    ///         let caller = Caller::owner(user.as_str(), scopes.clone()).with_template(template);
-    ///         Ok(caller.with_actor(user))
+    ///         let caller = ManagementCaller::owner(user.as_str(), scopes.clone()).with_template(template);
+    ///         Ok(caller.acting_as(user))
     ///     }
     ///     None => Err(Rejection::new(RejectionKind::Missing)),
     /// });
     /// # let _ = guard;
-    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// # Ok::<(), tower_api_key::scope::InvalidScope>(())
     /// ```
     ///
     /// Where a browser sends the session along by itself, in a cookie, other sites can have it
     /// send requests: protect these routes against that like the application's others, with a
     /// layer outside or [`with_layer`](Self::with_layer). The same goes for keys in cookies.
     pub fn custom<R: IntoResponse>(
-        identify: impl Fn(&RequestHead<'_>) -> Result<Caller, R> + Send + Sync + 'static,
+        identify: impl Fn(&RequestHead<'_>) -> Result<ManagementCaller, R> + Send + Sync + 'static,
     ) -> Self {
         let identify = move |request: &RequestHead<'_>| {
             identify(request).map_err(|answer| Box::new(answer.into_response()))
@@ -162,7 +170,7 @@ impl Guard {
     /// Everybody is an administrator. Right only where nobody else can send a request, such as
     /// behind a layer or a proxy that does the guarding.
     pub fn insecure_unguarded() -> Self {
-        Self::custom(|_| Ok::<_, Infallible>(Caller::administrator()))
+        Self::custom(|_| Ok::<_, Infallible>(ManagementCaller::administrator()))
     }
 
     /// Another layer to go through, inside those that are there already: a
@@ -170,12 +178,14 @@ impl Guard {
     /// [`OwnerLayer`](crate::OwnerLayer) that refuses owners who are not active.
     ///
     /// ```
-    /// use tower_api_key::{Guard, KeyManager, RequireScopesLayer, store::MemoryStore};
+    /// use tower_api_key::{
+    ///     KeyManager, RequireScopesLayer, axum::ManagementGuard, store::MemoryStore,
+    /// };
     ///
     /// let keys = KeyManager::new(MemoryStore::new());
-    /// let guard = Guard::owner(keys.layer()).with_layer(RequireScopesLayer::all(["keys:manage"])?);
+    /// let guard = ManagementGuard::owner(keys.layer()).with_layer(RequireScopesLayer::all(["keys:manage"])?);
     /// # let _ = guard;
-    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// # Ok::<(), tower_api_key::scope::InvalidScope>(())
     /// ```
     pub fn with_layer<L>(mut self, layer: L) -> Self
     where
@@ -195,10 +205,10 @@ impl Guard {
     /// [`owner`](Self::owner) looks for keys.
     ///
     /// ```
-    /// use tower_api_key::{Guard, KeyManager, store::MemoryStore};
+    /// use tower_api_key::{KeyManager, axum::ManagementGuard, store::MemoryStore};
     ///
     /// let keys = KeyManager::new(MemoryStore::new());
-    /// let guard = Guard::owner(keys.layer()).with_query_parameters(["lang"]);
+    /// let guard = ManagementGuard::owner(keys.layer()).with_query_parameters(["lang"]);
     /// # let _ = guard;
     /// ```
     pub fn with_query_parameters<T: Into<String>>(
@@ -210,7 +220,10 @@ impl Guard {
     }
 
     fn new(
-        identify: impl Fn(&RequestHead<'_>) -> Result<Caller, Box<Response>> + Send + Sync + 'static,
+        identify: impl Fn(&RequestHead<'_>) -> Result<ManagementCaller, Box<Response>>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         Self {
             identify: Arc::new(identify),
@@ -222,7 +235,10 @@ impl Guard {
 
     fn by_key(
         layer: ApiKeyLayer,
-        caller: impl Fn(&AuthenticatedKey) -> Result<Caller, Rejection> + Send + Sync + 'static,
+        caller: impl Fn(&AuthenticatedKey) -> Result<ManagementCaller, Rejection>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         let known = layer.clone();
         // A layer may let requests in without a key (`allow_anonymous`, a bypass); not so here.
@@ -272,16 +288,16 @@ impl Guard {
     }
 }
 
-impl fmt::Debug for Guard {
+impl fmt::Debug for ManagementGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").finish_non_exhaustive()
+        f.debug_struct("ManagementGuard").finish_non_exhaustive()
     }
 }
 
-/// Whose keys a request manages, and in whose name; see [`Guard::custom`].
+/// Whose keys a request manages, and in whose name; see [`ManagementGuard::custom`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Caller {
+pub struct ManagementCaller {
     owner: Option<OwnerBounds>,
     ceiling: Option<Scopes>,
     actor: Option<String>,
@@ -290,7 +306,7 @@ pub struct Caller {
     key: Option<Arc<KeyRecord>>,
 }
 
-impl Caller {
+impl ManagementCaller {
     /// Somebody who manages everybody's keys.
     pub const fn administrator() -> Self {
         Self { owner: None, ceiling: None, actor: None, address: None, key: None }
@@ -325,19 +341,19 @@ impl Caller {
     }
 
     /// May give keys these scopes and no others.
-    pub fn with_scope_ceiling(mut self, scopes: Scopes) -> Self {
+    pub fn within_scopes(mut self, scopes: Scopes) -> Self {
         self.ceiling = Some(scopes);
         self
     }
 
     /// Who it is, for the audit log; at most 255 characters are kept.
-    pub fn with_actor(mut self, actor: &str) -> Self {
+    pub fn acting_as(mut self, actor: &str) -> Self {
         self.actor = Some(actor.to_owned());
         self
     }
 
     /// The client's address, for the audit log.
-    pub const fn with_client_address(mut self, address: IpAddr) -> Self {
+    pub const fn from_address(mut self, address: IpAddr) -> Self {
         self.address = Some(address);
         self
     }
@@ -348,13 +364,13 @@ impl Caller {
             handle = handle.within_bounds(rules.apply(bounds.clone()));
         }
         if let Some(ceiling) = &self.ceiling {
-            handle = handle.with_scope_ceiling(ceiling.clone());
+            handle = handle.within_scopes(ceiling.clone());
         }
         if let Some(actor) = &self.actor {
-            handle = handle.with_actor(actor);
+            handle = handle.acting_as(actor);
         }
         if let Some(address) = self.address {
-            handle = handle.with_client_address(address);
+            handle = handle.from_address(address);
         }
         handle
     }
@@ -395,7 +411,7 @@ async fn administrators_alone(
 
 /// In the extensions of a request that passed the guard.
 #[derive(Clone)]
-struct Identified(Caller);
+struct Identified(ManagementCaller);
 
 /// The state of the routes. The manager is private here: handlers come to keys through
 /// [`Admitted`] alone.
@@ -407,7 +423,7 @@ pub(super) struct Management {
 }
 
 impl Management {
-    fn admit(&self, caller: Caller) -> Admitted {
+    fn admit(&self, caller: ManagementCaller) -> Admitted {
         Admitted {
             keys: caller.handle(self),
             is_owner: caller.owner.is_some(),
@@ -437,7 +453,7 @@ impl Admitted {
     }
 }
 
-fn caller(parts: &Parts) -> Result<Caller, Box<Response>> {
+fn caller(parts: &Parts) -> Result<ManagementCaller, Box<Response>> {
     let identified = parts.extensions.get().cloned();
     identified.map(|Identified(caller)| caller).ok_or_else(|| {
         // Every way to these routes leads through the guard.

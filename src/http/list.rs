@@ -17,7 +17,7 @@ use crate::{
     key::{KeyId, KeyStatus},
     manage::KeyView,
     rejection::Problem,
-    store::ListQuery,
+    store::KeyQuery,
 };
 
 pub(super) struct Filters {
@@ -53,8 +53,8 @@ impl parameters::Filters for Filters {
 }
 
 impl Filters {
-    fn query(self, now: Timestamp) -> Result<ListQuery, Problem> {
-        let mut query = ListQuery::new(limit(self.limit.as_deref())?);
+    fn query(self, now: Timestamp) -> Result<KeyQuery, Problem> {
+        let mut query = KeyQuery::new(limit(self.limit.as_deref())?);
         query.owner = self.owner.map(Into::into);
         query.status = self.status.as_deref().map(status).transpose()?.map(|status| (status, now));
         let expected = "scope must be a scope such as orders:read.";

@@ -32,7 +32,7 @@ use http::{HeaderValue, header};
 
 pub use self::{
     body::JsonBody,
-    guard::{Caller, Guard},
+    guard::{ManagementCaller, ManagementGuard},
     requirement::ManagementScopes,
 };
 use crate::{manage::KeyManager, rejection::Problem};
@@ -43,7 +43,8 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// ```
 /// use axum::Router;
 /// use tower_api_key::{
-///     ApiKeyLayer, Guard, KeyManager, KeySource, management_router,
+///     ApiKeyLayer, KeyManager, KeySource,
+///     axum::{ManagementGuard, management_router},
 ///     store::{FixedStore, MemoryStore},
 /// };
 ///
@@ -56,8 +57,8 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// let holders = keys.layer();
 ///
 /// let app: Router = Router::new()
-///     .nest("/admin/api-keys", management_router(keys.clone(), Guard::keys(administrators)))
-///     .nest("/me/api-keys", management_router(keys, Guard::owner(holders)));
+///     .nest("/admin/api-keys", management_router(keys.clone(), ManagementGuard::keys(administrators)))
+///     .nest("/me/api-keys", management_router(keys, ManagementGuard::owner(holders)));
 /// # let _ = app;
 /// # Ok(())
 /// # }
@@ -65,14 +66,14 @@ use crate::{manage::KeyManager, rejection::Problem};
 ///
 /// | route | body | answer |
 /// |---|---|---|
-/// | `POST /` | a new key's fields, see [`NewKey`] | 201: the key's [view](crate::KeyView) and `key`, the key itself |
+/// | `POST /` | a new key's fields, see [`NewKey`] | 201: the key's [view](crate::manage::KeyView) and `key`, the key itself |
 /// | `GET /?owner=&status=&scope=&prefix=&expires_before=&expires_after=&last_used_before=&last_used_after=&cursor=&limit=` | | `{items, next_cursor}` |
 /// | `GET /{id}` | | the view |
 /// | `PATCH /{id}` | the fields to change, see [`KeyPatch`]; `null` takes one away | the view |
 /// | `DELETE /{id}` | | 204 |
 /// | `POST /{id}/revoke` | `{reason?, descendants?: true}` or nothing; with those that were [created with it](crate::KeyManager::revoke_with_descendants), also where it was deleted before | the view; 204 with the descendants of a deleted key |
 /// | `POST /{id}/rotate` | `{grace_seconds?, grace_from?: "now" or "first_use"}` or nothing | 201, as for a new key |
-/// | `POST /revoke`, `/disable`, `/delete` | `{owner?, ids?, issued_before?, reason?}`, one of the first three at least, see [`KeySet`](crate::KeySet) | `{changed, already_ended: [id], unknown: [id]}` |
+/// | `POST /revoke`, `/disable`, `/delete` | `{owner?, ids?, issued_before?, reason?}`, one of the first three at least, see [`KeySet`](crate::manage::KeySet) | `{changed, already_ended: [id], unknown: [id]}` |
 /// | `POST /{id}/credits` | `{add}` or `{subtract, or_less?}`, a number of credits; administrators alone | the view; of a subtraction with `subtracted` |
 /// | `GET /{id}/usage?since=&until=&by=` | | `{since, until, by, items: [{at, outcome, count}], total}` |
 /// | `GET /usage?owner=&since=&until=&by=` | | the same of all keys |
@@ -86,20 +87,22 @@ use crate::{manage::KeyManager, rejection::Problem};
 ///
 /// A parameter that a route does not know, or that is sent twice, is 400 and named: passed over,
 /// `?owner_id=` would list everybody's keys. See
-/// [`with_query_parameters`](Guard::with_query_parameters) for those that are meant for others.
+/// [`with_query_parameters`](ManagementGuard::with_query_parameters) for those that are meant for
+/// others.
 ///
 /// `limit` is 1 to 100, 20 by default. Times are RFC 3339: those that are sent may have any offset,
 /// and those in answers are in UTC with exactly three digits of a second's fraction. `expires_at`
 /// may be a date alone, for the end of that day in UTC; `infinity` and the year 9999 are never. An
 /// end that has come already is 422, unless it is the one that the key has.
 ///
-/// `limits` are written as [`Limits`](crate::Limits) are in JSON, and `credits` as
-/// [`NewCredits`](crate::NewCredits): `1000`, or `{"remaining":1000,"refill":{"amount":1000,
-/// "interval":"month"}}`. In a change, what is left out of the credits stays at every depth (see
-/// [`CreditsPatch`](crate::CreditsPatch)): `{"remaining":5}` leaves the refill as it is, and
-/// `{"refill":{"amount":5}}` its interval. Lists and `metadata` are one value each, which replaces
-/// what was there. To subtract more than there is is 409 `not_enough_credits`, which says how many
-/// are `remaining`; with `"or_less":true`, those are subtracted.
+/// `limits` are written as [`Limits`](crate::limit::Limits) are in JSON, and `credits` as
+/// [`NewCredits`](crate::credits::NewCredits): `1000`, or
+/// `{"remaining":1000,"refill":{"amount":1000, "interval":"month"}}`. In a change, what is left out
+/// of the credits stays at every depth (see [`CreditsPatch`](crate::credits::CreditsPatch)):
+/// `{"remaining":5}` leaves the refill as it is, and `{"refill":{"amount":5}}` its interval. Lists
+/// and `metadata` are one value each, which replaces what was there. To subtract more than there is
+/// is 409 `not_enough_credits`, which says how many are `remaining`; with `"or_less":true`, those
+/// are subtracted.
 ///
 /// # Usage
 ///
@@ -108,10 +111,11 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// ends with the day or hour that it is now, and has 30 days or 24 hours; at most it has 366 days,
 /// or 31 days by the hour. Without requests there is no item; `total` has the sum for each outcome
 /// that occurred: `accepted`, or the `code` of a denial. The counts of a key are those of its whole
-/// [lineage](crate::KeyRecord::lineage), and `accepted` also counts requests that a layer further in
-/// denied later, see [`UsageOutcome`](crate::UsageOutcome). [`top`](crate::KeyManager::busiest) counts
-/// whole hours of at most 366 days, by default those of the last 30 days, and names the first key
-/// of each [line](crate::KeyRecord::lineage). A store that keeps no usage is 501.
+/// [lineage](crate::key::KeyRecord::lineage), and `accepted` also counts requests that a layer
+/// further in denied later, see [`UsageOutcome`](crate::usage::UsageOutcome).
+/// [`top`](crate::KeyManager::busiest) counts whole hours of at most 366 days, by default those of
+/// the last 30 days, and names the first key of each [line](crate::key::KeyRecord::lineage). A
+/// store that keeps no usage is 501.
 ///
 /// # Repeated requests
 ///
@@ -121,7 +125,7 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// does a rotation: again, it is 409 and names the new key as `rotated_to`. Adding and subtracting
 /// credits with one happens once, and the answer is repeated. The same `Idempotency-Key` with
 /// another amount, for a new key that is to be another (but for its times), or on another of these
-/// routes of the same line of keys is 409 `request_id_reused`. Each is kept for 30 days at least,
+/// routes of the same lineage is 409 `request_id_reused`. Each is kept for 30 days at least,
 /// also when the key is gone.
 /// On other routes, which do no harm when they are repeated, it is passed over. A store that cannot
 /// keep them is 501, and nothing was done.
@@ -142,18 +146,18 @@ use crate::{manage::KeyManager, rejection::Problem};
 ///
 /// # Who may do what
 ///
-/// Owners ([`Guard::owner`], [`Caller::owner`]) manage keys of their own; other owners' are 404,
-/// whatever is asked of them. Who the owner is, the guard says, and no body. What is the provider's
-/// to decide, `owner`, `tier`, `limits`, `credits` and `metadata`, no owner can send. They see the
-/// usage of their own keys. In the audit log they see what was done, and not by which
-/// administrator.
+/// Owners ([`ManagementGuard::owner`], [`ManagementCaller::owner`]) manage keys of their own; other
+/// owners' are 404, whatever is asked of them. Who the owner is, the guard says, and no body. What
+/// is the provider's to decide, `owner`, `tier`, `limits`, `credits` and `metadata`, no owner can
+/// send. They see the usage of their own keys. In the audit log they see what was done, and not by
+/// which administrator.
 ///
 /// Nothing that an owner does goes beyond the key that it is done with, see
-/// [`OwnerBounds`](crate::OwnerBounds):
+/// [`OwnerBounds`](crate::manage::OwnerBounds):
 ///
 /// | | otherwise |
 /// |---|---|
-/// | The key has the scope `keys:read` for `GET` and `keys:write` for the rest, but for looking at itself and revoking itself; see [`Guard::requiring`] | 403 `insufficient_scope` |
+/// | The key has the scope `keys:read` for `GET` and `keys:write` for the rest, but for looking at itself and revoking itself; see [`ManagementGuard::requiring`] | 403 `insufficient_scope` |
 /// | A new key has the tier, limits, metadata and lineage of that key, and shares its credits | |
 /// | Scopes, start, end and networks of a key that is created, widened, enabled or rotated are within those of that key | 403 `beyond_own_key`, with `field` |
 /// | Another key that is widened, enabled or rotated has the same tier and limits | 403 `beyond_own_key`, `field` `tier` or `limits` |
@@ -166,7 +170,7 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// Without a guard this is no program:
 ///
 /// ```compile_fail,E0061
-/// use tower_api_key::{KeyManager, management_router, store::MemoryStore};
+/// use tower_api_key::{KeyManager, axum::management_router, store::MemoryStore};
 ///
 /// let keys = KeyManager::new(MemoryStore::new());
 /// let routes: axum::Router = management_router(keys);
@@ -174,7 +178,7 @@ use crate::{manage::KeyManager, rejection::Problem};
 ///
 /// [`NewKey`]: crate::NewKey
 /// [`KeyPatch`]: crate::KeyPatch
-pub fn management_router<S>(manager: KeyManager, guard: Guard) -> Router<S>
+pub fn management_router<S>(manager: KeyManager, guard: ManagementGuard) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {

@@ -138,8 +138,8 @@ fn too_many_acts(retry_after: Duration) -> Problem {
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).with_retry_after(seconds)
 }
 
-/// Problem details with the codes of [`management_router`](crate::management_router). Its causes
-/// go to the log, and not to the client.
+/// Problem details with the codes of [`management_router`](crate::axum::management_router). Its
+/// causes go to the log, and not to the client.
 impl IntoResponse for ManageError {
     fn into_response(self) -> Response {
         Problem::from(self).into_response()

@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// The scopes that a key needs to manage its owner's keys, see
-/// [`Guard::requiring`](super::Guard::requiring). By default `keys:read` and `keys:write`.
+/// [`ManagementGuard::requiring`](super::ManagementGuard::requiring). By default `keys:read` and
+/// `keys:write`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagementScopes {
     /// For requests that change nothing.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{body::JsonBody, fields::Id, guard::Admitted, idempotency, precondition, view};
 use crate::{
-    manage::{Grace, RotateKey},
+    manage::{RotateKey, RotationGrace},
     rejection::Problem,
 };
 
@@ -32,7 +32,7 @@ pub(super) enum GraceFrom {
     FirstUse,
 }
 
-impl From<Replacement> for Grace {
+impl From<Replacement> for RotationGrace {
     fn from(body: Replacement) -> Self {
         let grace = Duration::from_secs(body.grace_seconds.into());
         match body.grace_from {

@@ -169,7 +169,7 @@ pub(super) async fn of_all(
 
 #[derive(Serialize)]
 struct Busy {
-    /// The first key of its line.
+    /// The first key of its lineage.
     key: KeyId,
     /// How many requests were let in.
     count: u64,
@@ -188,8 +188,8 @@ pub(super) async fn top(
     let limit = limit(filters.limit.as_deref())?;
     let range = filters.time.range(&Bounds::WHOLE, keys.now())?;
     let query = range.query(filters.owner);
-    let lines = keys.busiest(&query, limit).await.map_err(problem::of_query)?;
-    let items = lines.into_iter().map(|usage| Busy { key: usage.line, count: usage.count });
+    let lineages = keys.busiest(&query, limit).await.map_err(problem::of_query)?;
+    let items = lineages.into_iter().map(|usage| Busy { key: usage.lineage, count: usage.count });
     let items = items.collect();
     Ok(body::json(StatusCode::OK, &Top { since: range.since, until: range.until, items }))
 }

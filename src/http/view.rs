@@ -33,7 +33,7 @@ impl IntoResponse for KeyView<'_> {
     }
 }
 
-/// The credits of a key's line, if it spends any.
+/// The credits of a key's lineage, if it spends any.
 pub(super) async fn balance(
     keys: &KeyManager,
     record: &Arc<KeyRecord>,
@@ -42,7 +42,7 @@ pub(super) async fn balance(
     Ok(balances.into_iter().next().flatten())
 }
 
-/// A key as it is now, with the credits of its line.
+/// A key as it is now, with the credits of its lineage.
 pub(super) async fn shown(keys: &KeyManager, record: &Arc<KeyRecord>) -> Result<Response, Problem> {
     let balance = balance(keys, record).await?;
     Ok(KeyView::new(record, keys.now()).with_balance(balance.as_ref()).into_response())

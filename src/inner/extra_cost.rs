@@ -1,4 +1,4 @@
-//! [`ChargeLayer`]: what a route costs more.
+//! [`ExtraCostLayer`]: what a route costs more.
 
 use std::{fmt, num::NonZeroU32, sync::Arc};
 
@@ -26,48 +26,49 @@ use crate::{
 /// ```
 /// use axum::{Router, routing::post};
 /// use tower_api_key::{
-///     ApiKeyLayer, ChargeLayer, LocalLimiter, RateLimits, nonzero, store::MemoryStore,
+///     ApiKeyLayer, RateLimits, extra_cost::ExtraCostLayer, limit::LocalLimiter, nonzero,
+///     store::MemoryStore,
 /// };
 ///
 /// let limits = RateLimits::new(LocalLimiter::new());
 /// let app: Router = Router::new()
 ///     .route("/export", post(|| async { "a large file" }))
 ///     // Ten in all.
-///     .route_layer(ChargeLayer::new(limits.clone(), nonzero!(9)))
+///     .route_layer(ExtraCostLayer::new(limits.clone(), nonzero!(9)))
 ///     // Outermost, so it runs first.
 ///     .layer(ApiKeyLayer::new(MemoryStore::new()).with_rate_limits(limits));
 /// # let _ = app;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct ChargeLayer {
-    gate: Arc<ChargeGate>,
+pub struct ExtraCostLayer {
+    gate: Arc<ExtraCostGate>,
 }
 
-/// The middleware that [`ChargeLayer`] puts around a service.
-pub type Charge<S> = Gated<S, ChargeGate>;
+/// The middleware that [`ExtraCostLayer`] puts around a service.
+pub type ExtraCost<S> = Gated<S, ExtraCostGate>;
 
-/// Decides for a [`ChargeLayer`].
+/// Decides for a [`ExtraCostLayer`].
 #[derive(Clone, Debug)]
-pub struct ChargeGate {
+pub struct ExtraCostGate {
     limits: RateLimits,
     cost: NonZeroU32,
     allow_anonymous: bool,
 }
 
 /// What the limits have said.
-pub struct ChargeAnswer(Limited);
+pub struct ExtraCostAnswer(Limited);
 
-impl fmt::Debug for ChargeAnswer {
+impl fmt::Debug for ExtraCostAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChargeAnswer").finish_non_exhaustive()
+        f.debug_struct("ExtraCostAnswer").finish_non_exhaustive()
     }
 }
 
-impl ChargeLayer {
+impl ExtraCostLayer {
     /// Charges these limits so many requests more.
     pub fn new(limits: RateLimits, cost: NonZeroU32) -> Self {
-        Self { gate: Arc::new(ChargeGate { limits, cost, allow_anonymous: false }) }
+        Self { gate: Arc::new(ExtraCostGate { limits, cost, allow_anonymous: false }) }
     }
 
     /// Lets requests on, at no cost, that the outer layer let in without an identity: those that
@@ -78,32 +79,36 @@ impl ChargeLayer {
     }
 }
 
-impl<S> Layer<S> for ChargeLayer {
-    type Service = Charge<S>;
+impl<S> Layer<S> for ExtraCostLayer {
+    type Service = ExtraCost<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Gated::new(inner, self.gate.clone())
     }
 }
 
-impl Gate for ChargeGate {
-    type Answer = ChargeAnswer;
+impl Gate for ExtraCostGate {
+    type Answer = ExtraCostAnswer;
 
-    fn judge<B>(&self, request: &mut Request<B>) -> Verdict<ChargeAnswer> {
+    fn judge<B>(&self, request: &mut Request<B>) -> Verdict<ExtraCostAnswer> {
         let limited = match authenticated::require_unless(self.allow_anonymous, request) {
             Ok(Some(key)) => self.limits.charge(key.record(), self.cost.get()),
             Ok(None) => return Verdict::Admit(None),
             Err(absence) => return Verdict::Deny(absence.response(&RequestHead::from(&*request))),
         };
-        self.settle(request, ChargeAnswer(limited))
+        self.settle(request, ExtraCostAnswer(limited))
     }
 
-    fn settle<B>(&self, request: &mut Request<B>, answer: ChargeAnswer) -> Verdict<ChargeAnswer> {
+    fn settle<B>(
+        &self,
+        request: &mut Request<B>,
+        answer: ExtraCostAnswer,
+    ) -> Verdict<ExtraCostAnswer> {
         match answer.0 {
             Limited::Admitted(report) => Verdict::Admit(report),
             Limited::Denied(rejection) => deny(request, rejection),
             Limited::Waiting(limited) => {
-                Verdict::Wait(Box::pin(async move { ChargeAnswer(limited.await) }))
+                Verdict::Wait(Box::pin(async move { ExtraCostAnswer(limited.await) }))
             }
         }
     }

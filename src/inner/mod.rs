@@ -9,7 +9,7 @@ mod waiting;
 #[cfg(feature = "cache")]
 pub use self::owner::CachedOwners;
 pub use self::{
-    extra_cost::{Charge, ChargeGate, ChargeLayer},
+    extra_cost::{ExtraCost, ExtraCostGate, ExtraCostLayer},
     owner::{
         Owner, OwnerError, OwnerGate, OwnerLayer, OwnerResolver, ResolveOwner, ResolveOwnerFuture,
     },

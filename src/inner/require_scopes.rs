@@ -39,7 +39,7 @@ use crate::{
 ///     // Outermost, so it runs first.
 ///     .layer(ApiKeyLayer::new(MemoryStore::new()));
 /// # let _ = app;
-/// # Ok::<(), tower_api_key::InvalidScope>(())
+/// # Ok::<(), tower_api_key::scope::InvalidScope>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]

@@ -1,9 +1,9 @@
-//! [`Balance`]: the credits of a line of keys, as stored.
+//! [`Balance`]: the credits of a lineage, as stored.
 
 use super::refill::Refill;
 use crate::clock::Timestamp;
 
-/// The credits of a line of keys, as stored: what is left to be given to nodes.
+/// The credits of a lineage, as stored: what is left to be given to nodes.
 ///
 /// A node takes a few hundred at a time and spends them in memory, so `remaining` does not say what
 /// nodes have taken and not spent.

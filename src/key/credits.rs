@@ -36,7 +36,7 @@ pub struct NewCredits {
 /// "interval":"month"}}`, where `null` takes the refill away, and anything may be left out.
 ///
 /// ```
-/// use tower_api_key::{CreditsPatch, KeyPatch};
+/// use tower_api_key::{KeyPatch, credits::CreditsPatch};
 ///
 /// // What is left stays, and nothing comes back any more.
 /// let credits = CreditsPatch { refill: Some(None), ..CreditsPatch::default() };

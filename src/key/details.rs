@@ -19,14 +19,17 @@ use crate::{clock::Timestamp, text::Text};
 /// written. Where none was, reading gives the defaults.
 ///
 /// ```
-/// use tower_api_key::{KeyDigest, KeyId, KeyRecord, Timestamp};
+/// use tower_api_key::{
+///     KeyId, Timestamp,
+///     key::{KeyDigest, KeyRecord},
+/// };
 ///
 /// let now = Timestamp::from(std::time::SystemTime::now());
 /// let id = KeyId::generate(now)?;
 /// let mut record = KeyRecord::new(id, KeyDigest::from_bytes([0; 32]), "CI of the shop", now);
 /// assert_eq!(record.details.description, None);
 /// record.details.description = Some("builds and tests".into());
-/// # Ok::<(), tower_api_key::GenerateError>(())
+/// # Ok::<(), tower_api_key::key::GenerateError>(())
 /// ```
 #[derive(Clone, Default)]
 pub struct Details(Option<Box<KeyDetails>>);
@@ -37,12 +40,12 @@ pub struct Details(Option<Box<KeyDetails>>);
 pub struct KeyDetails {
     /// A longer explanation.
     pub description: Option<Text>,
-    /// The name of a set of limits, resolved by configuration; see [`Tiers`](crate::Tiers).
+    /// The name of a set of limits, resolved by configuration; see [`Tiers`](crate::limit::Tiers).
     pub tier: Option<Text>,
     /// Rate limits of this key's own, in place of those of its tier.
     pub limits: Limits,
-    /// The key spends credits: the [epoch](crate::Balance::epoch) of its line's balance. `None`:
-    /// it spends none.
+    /// The key spends credits: the [epoch](crate::credits::Balance::epoch) of its lineage's
+    /// balance. `None`: it spends none.
     pub credits: Option<u64>,
     /// What a later version of this crate restricts the key with, which this one does not know.
     /// What [is known](Self::needs) follows from the other fields.
@@ -81,7 +84,7 @@ pub struct KeyDetails {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rotation {
-    /// The first key of the line, which limits and usage belong to. `None`: this key itself.
+    /// The first key of the lineage, which limits and usage belong to. `None`: this key itself.
     pub lineage: Option<KeyId>,
     /// The key that this one replaces.
     pub from: Option<KeyId>,

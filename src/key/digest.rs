@@ -26,7 +26,7 @@ impl KeyDigest {
     /// From 64 hexadecimal digits of either case: the form most systems store.
     ///
     /// ```
-    /// use tower_api_key::{KeyDigest, KeyHasher};
+    /// use tower_api_key::{KeyHasher, key::KeyDigest};
     ///
     /// // What `hashlib.sha256(b"my-key-from-python").hexdigest()` wrote.
     /// let stored = "48e4389fe9be1b939c761ccc20b69bf962af209365732a074a6d10f5e6423a4b";

@@ -11,8 +11,8 @@ use crate::{clock::Timestamp, text::Text};
 /// Something that happened to a key, or that a key was denied for. Never holds a secret.
 ///
 /// A [`KeyManager`](crate::KeyManager) makes one for every change, gives it to the repository
-/// together with the change, and to its [hook](crate::KeyManager::with_events) when the change is
-/// done. A layer makes one for every denial, for its [hook](crate::ApiKeyLayer::with_events)
+/// together with the change, and to its [hook](crate::KeyManager::with_event_hook) when the change is
+/// done. A layer makes one for every denial, for its [hook](crate::ApiKeyLayer::with_event_hook)
 /// alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -67,7 +67,8 @@ time_ordered_id! {
 }
 
 time_ordered_id! {
-    /// The name of a [`KeyEvent`](crate::KeyEvent): a UUID version 7, so that events sort by time.
+    /// The name of a [`KeyEvent`](crate::key::KeyEvent): a UUID version 7, so that events sort by
+    /// time.
     EventId
 }
 

@@ -30,7 +30,10 @@ impl Limit {
     /// A limit. Its name has 1 to 32 ASCII letters, digits and `_-.`.
     ///
     /// ```
-    /// use tower_api_key::{Limit, Quota, nonzero};
+    /// use tower_api_key::{
+    ///     limit::{Limit, Quota},
+    ///     nonzero,
+    /// };
     ///
     /// let limit = Limit::new("minute", Quota::per_minute(nonzero!(100)))?;
     /// # let _ = limit;
@@ -73,7 +76,10 @@ fn tag(name: &str) -> u64 {
 /// A clone is one reference count. Reads like a slice. As JSON:
 ///
 /// ```
-/// use tower_api_key::{Limit, Limits, Quota, nonzero};
+/// use tower_api_key::{
+///     limit::{Limit, Limits, Quota},
+///     nonzero,
+/// };
 ///
 /// let quota = Quota::per_minute(nonzero!(100)).with_burst(nonzero!(20));
 /// let limits = Limits::new([Limit::new("minute", quota)?])?;

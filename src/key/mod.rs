@@ -43,7 +43,7 @@ pub use self::{
     scope::{InvalidScope, Scope, Scopes},
     scope_rule::ScopeRule,
     secret::SecretKey,
-    usage::{HourlyUsage, LineUsage, UsageCount, UsageOutcome, UsageQuery},
+    usage::{HourlyUsage, LineageUsage, UsageCount, UsageOutcome, UsageQuery},
 };
 pub(crate) use self::{
     balance::MAX_CREDITS,

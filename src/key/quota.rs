@@ -10,7 +10,7 @@ use crate::error::ConfigError;
 /// A number that is not zero, checked when the program is compiled.
 ///
 /// ```
-/// use tower_api_key::{Quota, nonzero};
+/// use tower_api_key::{limit::Quota, nonzero};
 ///
 /// const QUOTA: Quota = Quota::per_minute(nonzero!(60));
 /// ```
@@ -40,7 +40,7 @@ macro_rules! nonzero {
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_api_key::{Quota, nonzero};
+/// use tower_api_key::{limit::Quota, nonzero};
 ///
 /// // 100 a minute, of which 20 may come at once; then one every 0.6 seconds.
 /// let quota = Quota::per_minute(nonzero!(100)).with_burst(nonzero!(20));

@@ -86,8 +86,8 @@ impl KeyRecord {
         }
     }
 
-    /// The first key of the line of rotations that this key is in: its own id, if it was never
-    /// rotated. Limits and usage belong to the line.
+    /// The first key of the lineage of rotations that this key is in: its own id, if it was never
+    /// rotated. Limits and usage belong to the lineage.
     #[inline]
     pub fn lineage(&self) -> KeyId {
         self.details.get().and_then(|details| details.rotation.lineage).unwrap_or(self.id)

@@ -70,7 +70,7 @@ pub enum RejectionKind {
     /// The store was not asked, because it has too much to do.
     Overloaded,
     /// The rate limiter could not tell, and the layer
-    /// [fails closed](crate::LimiterOutage::FailClosed).
+    /// [fails closed](crate::limit::OutagePolicy::FailClosed).
     LimiterUnavailable,
 }
 

@@ -20,13 +20,13 @@ const MAX_LEN: usize = 128;
 /// A `*` anywhere else is refused, so that what looks like a wildcard always is one.
 ///
 /// ```
-/// use tower_api_key::Scope;
+/// use tower_api_key::scope::Scope;
 ///
 /// let granted: Scope = "orders:*".parse()?;
 /// assert!(granted.covers(&"orders:read".parse()?));
 /// assert!(!granted.covers(&"ordersx:read".parse()?));
 /// assert!("ord*:read".parse::<Scope>().is_err());
-/// # Ok::<(), tower_api_key::InvalidScope>(())
+/// # Ok::<(), tower_api_key::scope::InvalidScope>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope(Box<str>);
@@ -126,7 +126,7 @@ impl Scopes {
     ///
     /// let scopes = Scopes::parse(["orders:read", "stock:*"])?;
     /// assert!(scopes.allow(&"stock:write".parse()?));
-    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// # Ok::<(), tower_api_key::scope::InvalidScope>(())
     /// ```
     pub fn parse<T: AsRef<str>>(scopes: impl IntoIterator<Item = T>) -> Result<Self, InvalidScope> {
         scopes.into_iter().map(|scope| scope.as_ref().parse()).collect()
@@ -145,7 +145,7 @@ impl Scopes {
     /// let ceiling = Scopes::parse(["orders:*"])?;
     /// assert!(ceiling.allow_all(&Scopes::parse(["orders:read", "orders:items:*"])?));
     /// assert!(!ceiling.allow_all(&Scopes::parse(["*"])?));
-    /// # Ok::<(), tower_api_key::InvalidScope>(())
+    /// # Ok::<(), tower_api_key::scope::InvalidScope>(())
     /// ```
     pub fn allow_all(&self, others: &Self) -> bool {
         others.iter().all(|other| self.iter().any(|granted| covers(granted, other)))

@@ -5,7 +5,7 @@ use super::scope::{InvalidScope, Scope, Scopes};
 /// A combination of scopes: all of some, any of some, not some, nested at will.
 ///
 /// ```
-/// use tower_api_key::{ScopeRule, Scopes};
+/// use tower_api_key::{Scopes, scope::ScopeRule};
 ///
 /// // Reads orders, and is either an auditor or not a bot.
 /// let rule = ScopeRule::all([
@@ -14,7 +14,7 @@ use super::scope::{InvalidScope, Scope, Scopes};
 /// ]);
 /// assert!(rule.is_met_by(&Scopes::parse(["orders:*"])?));
 /// assert!(!rule.is_met_by(&Scopes::parse(["orders:read", "bot"])?));
-/// # Ok::<(), tower_api_key::InvalidScope>(())
+/// # Ok::<(), tower_api_key::scope::InvalidScope>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeRule(Rule);

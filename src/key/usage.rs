@@ -45,11 +45,11 @@ impl fmt::Display for UsageOutcome {
     }
 }
 
-/// How many requests of a line of keys had an outcome in an hour.
+/// How many requests of a lineage had an outcome in an hour.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HourlyUsage {
-    /// The [line](crate::KeyRecord::lineage) of keys.
-    pub line: KeyId,
+    /// The [lineage](crate::key::KeyRecord::lineage) of keys.
+    pub lineage: KeyId,
     /// Whose keys they are.
     pub owner: Option<OwnerId>,
     /// When the hour began, in UTC.
@@ -68,7 +68,7 @@ fn start_of(time: Timestamp, length: i64) -> Timestamp {
 }
 
 impl HourlyUsage {
-    /// That of the line of this key.
+    /// That of the lineage of this key.
     pub(crate) fn of(
         record: &KeyRecord,
         hour: Timestamp,
@@ -77,7 +77,7 @@ impl HourlyUsage {
     ) -> Self {
         // Databases keep no NUL, and one bad text must not hold up what is written along with it.
         let owner = record.owner.clone().filter(|owner| !owner.as_str().contains('\0'));
-        Self { line: record.lineage(), owner, hour, outcome, count }
+        Self { lineage: record.lineage(), owner, hour, outcome, count }
     }
 
     /// The hour that a moment is in.
@@ -90,8 +90,8 @@ impl HourlyUsage {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct UsageQuery {
-    /// Only of this line of keys.
-    pub line: Option<KeyId>,
+    /// Only of this lineage.
+    pub lineage: Option<KeyId>,
     /// Only of keys of this owner.
     pub owner: Option<OwnerId>,
     /// Only hours that began at or after this moment.
@@ -103,18 +103,18 @@ pub struct UsageQuery {
 impl UsageQuery {
     /// The usage of all keys in a time.
     pub const fn new(since: Timestamp, until: Timestamp) -> Self {
-        Self { line: None, owner: None, since, until }
+        Self { lineage: None, owner: None, since, until }
     }
 
     /// Whether this is a part of what is asked for.
     pub fn matches(&self, usage: &HourlyUsage) -> bool {
-        self.line.is_none_or(|line| usage.line == line)
+        self.lineage.is_none_or(|lineage| usage.lineage == lineage)
             && self.owner.as_ref().is_none_or(|owner| usage.owner.as_ref() == Some(owner))
             && (self.since..self.until).contains(&usage.hour)
     }
 }
 
-/// How often requests had an outcome in an hour, of all the lines of keys that were asked for.
+/// How often requests had an outcome in an hour, of all the lineages that were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UsageCount {
     /// When the hour began, in UTC.
@@ -130,7 +130,7 @@ impl UsageCount {
     /// one, of the names of outcomes.
     ///
     /// ```
-    /// use tower_api_key::{UsageCount, UsageOutcome};
+    /// use tower_api_key::usage::{UsageCount, UsageOutcome};
     ///
     /// let count = |hour: &str, count| {
     ///     UsageCount { hour: hour.parse().unwrap(), outcome: UsageOutcome::Accepted, count }
@@ -155,11 +155,11 @@ impl UsageCount {
     }
 }
 
-/// How often a line of keys was used.
+/// How often a lineage was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LineUsage {
-    /// The first key of the line.
-    pub line: KeyId,
+pub struct LineageUsage {
+    /// The first key of the lineage.
+    pub lineage: KeyId,
     /// How many requests were let in.
     pub count: u64,
 }

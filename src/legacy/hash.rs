@@ -33,7 +33,7 @@ impl LegacyHash {
     /// all passes together.
     ///
     /// ```
-    /// use tower_api_key::{InvalidLegacyHash, LegacyHash};
+    /// use tower_api_key::{key::LegacyHash, legacy::InvalidLegacyHash};
     ///
     /// let kept = "$2b$12$U2dpLERQlLrZy.Wg7VvHCeHhbuIoW1.ZFOdww3KJ.FdSAj0eIjuUe";
     /// assert!(LegacyHash::parse(kept).is_ok());

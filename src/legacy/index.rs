@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     key::{KeyId, KeyRecord, LegacyHash},
     observe,
-    store::{KeyRepository, ListQuery, StoreError},
+    store::{KeyQuery, KeyRepository, StoreError},
     text::Text,
 };
 
@@ -52,7 +52,7 @@ impl Index {
     ) -> Result<Self, StoreError> {
         let by_start = HashMap::new();
         let mut index = Self { by_start, lengths: Vec::new(), as_of, unusable: Vec::new() };
-        let mut query = ListQuery::new(PAGE);
+        let mut query = KeyQuery::new(PAGE);
         query.legacy = true;
         loop {
             let page = timeout(PAGE_TIMEOUT, repository.list(&query)).await;

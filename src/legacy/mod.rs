@@ -37,11 +37,11 @@ use crate::{
 /// Lets in keys that another system stored as bcrypt or argon2 hashes, and stores their fast
 /// digest when they are first used: the slow hash is paid for once.
 ///
-/// Import each key as a [`KeyRecord`](crate::KeyRecord) with its
-/// [`legacy_hash`](crate::KeyDetails::legacy_hash), and with at least the first four characters
-/// of the key as its `start`. Only keys that the store does not know come here, and only those
-/// whose first characters belong to such a record are hashed; all others are refused without a
-/// hash and without a lookup, by an index in memory.
+/// Import each key as a [`KeyRecord`](crate::key::KeyRecord) with its
+/// [`legacy_hash`](crate::key::KeyDetails::legacy_hash), and with at least the first four
+/// characters of the key as its `start`. Only keys that the store does not know come here, and only
+/// those whose first characters belong to such a record are hashed; all others are refused without
+/// a hash and without a lookup, by an index in memory.
 ///
 /// ```
 /// use tower_api_key::{KeyManager, store::MemoryStore};

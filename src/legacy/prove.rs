@@ -18,7 +18,7 @@ use crate::{
     key::{Details, KeyDetails, KeyDigest, KeyRecord, SecretKey},
     observe,
     runtime::{SharedCall, Waiter},
-    store::Update,
+    store::ApplyOutcome,
 };
 
 /// What one read or write of the repository may take.
@@ -150,12 +150,12 @@ impl Call {
             }
             let upgraded = upgraded(&current, self.digest);
             match in_time(repository.update(&upgraded, current.revision)).await {
-                Ok(Update::Done) => {
+                Ok(ApplyOutcome::Done) => {
                     self.inner.upgrades.fetch_add(1, Relaxed);
                     observe::legacy_upgraded(current.id);
                     self.forget_candidate(&candidate);
                 }
-                Ok(Update::Stale | Update::TooManyKeys) => continue,
+                Ok(ApplyOutcome::Stale | ApplyOutcome::TooManyKeys) => continue,
                 // It is proven all the same. Its next use tries to store it again.
                 Err(error) => observe::legacy_not_upgraded(current.id, &error),
             }

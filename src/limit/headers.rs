@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 
-use super::limiter::Standing;
+use super::limiter::LimitState;
 use crate::{
     clock::whole_seconds,
     key::{Limit, Limits},
@@ -49,13 +49,13 @@ impl Consumption {
 #[derive(Clone, Debug)]
 pub struct LimitReport {
     limits: Limits,
-    standing: Standing,
+    standing: LimitState,
     fields: Fields,
 }
 
 impl LimitReport {
     #[inline]
-    pub(crate) fn new(limits: &Limits, standing: Standing, fields: Fields) -> Self {
+    pub(crate) fn new(limits: &Limits, standing: LimitState, fields: Fields) -> Self {
         Self { limits: limits.clone(), standing, fields }
     }
 

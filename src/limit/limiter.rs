@@ -11,10 +11,10 @@ use crate::{
 
 /// Whose requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Bucket<'b> {
-    /// Those of a line of keys, by its [first one](crate::KeyRecord::lineage): a rotation does not
+pub enum LimitSubject<'b> {
+    /// Those of a lineage, by its [first one](crate::key::KeyRecord::lineage): a rotation does not
     /// begin anew.
-    Line(KeyId),
+    Lineage(KeyId),
     /// Those of all keys of an owner.
     Owner(&'b OwnerId),
 }
@@ -24,7 +24,7 @@ pub enum Bucket<'b> {
 #[non_exhaustive]
 pub struct LimitCheck<'c> {
     /// Whose requests are counted. Each limit of a bucket is counted by its name.
-    pub bucket: Bucket<'c>,
+    pub bucket: LimitSubject<'c>,
     /// All of them have to let the request in. There is at least one.
     pub limits: &'c Limits,
     /// How many requests this one counts for: at least one.
@@ -33,7 +33,7 @@ pub struct LimitCheck<'c> {
 
 impl<'c> LimitCheck<'c> {
     /// A question about a request that costs one.
-    pub const fn new(bucket: Bucket<'c>, limits: &'c Limits) -> Self {
+    pub const fn new(bucket: LimitSubject<'c>, limits: &'c Limits) -> Self {
         Self { bucket, limits, cost: 1 }
     }
 
@@ -47,13 +47,13 @@ impl<'c> LimitCheck<'c> {
 
 /// What a limiter answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum LimitDecision {
     /// The request is let in, and counted by every limit.
-    Allow(Standing),
+    Allow(LimitState),
     /// It is not, and no limit counts it.
     Deny {
         /// The limit that the request has to wait for the longest.
-        standing: Standing,
+        standing: LimitState,
         /// How long that is, at least.
         retry_after: Duration,
     },
@@ -62,7 +62,7 @@ pub enum Decision {
 /// How one limit stands after a request: of those that let it in the one that is nearest to
 /// exhaustion, of those that did not the one that takes the longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct LimitState {
     /// Which one, counted from 0 in [`LimitCheck::limits`].
     pub limit: usize,
     /// How many requests may still be made at once.
@@ -71,7 +71,7 @@ pub struct Standing {
     pub reset: Duration,
 }
 
-impl Standing {
+impl LimitState {
     /// How the limit at this place stands, where so many nanoseconds are owed.
     #[inline]
     pub(crate) fn new(limits: &Limits, limit: usize, owed: u64) -> Self {
@@ -102,10 +102,10 @@ impl Standing {
 ///
 /// - A request is let in by all limits, which then count it, or by none of them, and none counts
 ///   it. What a request costs is counted whole.
-/// - A limit counts as its [`Quota`](crate::Quota) says. Limits of one bucket with the same name
-///   are one, also when its quota has changed in between: what was used stays used.
+/// - A limit counts as its [`Quota`](crate::limit::Quota) says. Limits of one bucket with the same
+///   name are one, also when its quota has changed in between: what was used stays used.
 /// - An error means that it could not be found out; what then happens to the request is the
-///   [layer's](super::LimiterOutage) to say.
+///   [layer's](super::OutagePolicy) to say.
 /// - [`check`](Self::check) may be dropped at any await point, when its caller goes away.
 #[async_trait]
 #[diagnostic::on_unimplemented(
@@ -116,13 +116,13 @@ pub trait RateLimiter: Send + Sync + 'static {
     /// A decision that needs no waiting, or `None` when [`check`](Self::check) must be asked.
     ///
     /// Called on every request, on the thread that serves it: it must not block.
-    fn check_now(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+    fn check_now(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
         let _ = check;
         None
     }
 
     /// Decides, and counts the request if it is let in.
-    async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError>;
+    async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError>;
 
     /// Takes back a request that was let in, and was then denied for another reason. It does not
     /// wait, and may come too late to help anybody.
@@ -134,11 +134,11 @@ pub trait RateLimiter: Send + Sync + 'static {
 
 #[async_trait]
 impl<L: RateLimiter + ?Sized> RateLimiter for Arc<L> {
-    fn check_now(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+    fn check_now(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
         (**self).check_now(check)
     }
 
-    async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
+    async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
         (**self).check(check).await
     }
 

@@ -17,9 +17,9 @@ pub(crate) use self::{
     rate::Limited,
 };
 pub use self::{
-    limiter::{Bucket, Decision, LimitCheck, RateLimiter, Standing},
+    limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject, RateLimiter},
     local::LocalLimiter,
-    rate::{LimiterOutage, RateLimits},
+    rate::{OutagePolicy, RateLimits},
     tier::Tiers,
 };
 /// What the signatures of [`RateLimiter`] name.

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     headers::{Fields, LimitReport},
-    limiter::{Bucket, Decision, LimitCheck, RateLimiter},
+    limiter::{LimitCheck, LimitDecision, LimitSubject, RateLimiter},
     local::LocalLimiter,
     tier::Tiers,
 };
@@ -28,9 +28,9 @@ use crate::{
 
 /// The rate limits of keys, for [`ApiKeyLayer::with_rate_limits`].
 ///
-/// A key's limits are its [own](crate::KeyDetails::limits), or else those of its tier. They count
-/// the requests of its line, so that a rotation does not begin anew, or those of its owner. What
-/// any earlier step denies is not counted, nor what one of several limits denies.
+/// A key's limits are its [own](crate::key::KeyDetails::limits), or else those of its tier. They
+/// count the requests of its lineage, so that a rotation does not begin anew, or those of its
+/// owner. What any earlier step denies is not counted, nor what one of several limits denies.
 ///
 /// Responses say how the limit stands that is nearest to exhaustion, in the fields `RateLimit` and
 /// `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers). A denial says when to try again, in
@@ -40,7 +40,9 @@ use crate::{
 ///
 /// ```
 /// use tower_api_key::{
-///     KeyManager, Limit, Limits, LocalLimiter, Quota, RateLimits, Tiers, nonzero,
+///     KeyManager, RateLimits,
+///     limit::{Limit, Limits, LocalLimiter, Quota, Tiers},
+///     nonzero,
 ///     store::MemoryStore,
 /// };
 ///
@@ -66,7 +68,7 @@ struct Inner {
     tiers: Tiers,
     by_owner: bool,
     cost: Option<Hook<u32>>,
-    outage: LimiterOutage,
+    outage: OutagePolicy,
     /// Counts while the limiter cannot.
     fallback: LocalLimiter,
     patience: Duration,
@@ -78,7 +80,7 @@ struct Inner {
 /// What happens to requests while the limiter does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum LimiterOutage {
+pub enum OutagePolicy {
     /// This process counts them, each node for itself: together they may let in as many times the
     /// quota as there are nodes.
     #[default]
@@ -114,7 +116,7 @@ impl RateLimits {
             tiers: Tiers::default(),
             by_owner: false,
             cost: None,
-            outage: LimiterOutage::default(),
+            outage: OutagePolicy::default(),
             fallback: LocalLimiter::new(),
             patience: DEFAULT_PATIENCE,
             fields: Fields::Draft,
@@ -139,13 +141,13 @@ impl RateLimits {
     }
 
     /// How many requests a request counts for; 0 for not at all. Without this, each counts for
-    /// one. A [`ChargeLayer`](crate::ChargeLayer) on a route adds to it.
+    /// one. A [`ExtraCostLayer`](crate::extra_cost::ExtraCostLayer) on a route adds to it.
     pub fn with_cost(self, cost: impl Fn(&RequestHead<'_>) -> u32 + Send + Sync + 'static) -> Self {
         self.with(|inner| inner.cost = Some(Arc::new(cost)))
     }
 
     /// What happens while the limiter does not answer.
-    pub fn with_outage(self, outage: LimiterOutage) -> Self {
+    pub fn with_outage(self, outage: OutagePolicy) -> Self {
         self.with(|inner| inner.outage = outage)
     }
 
@@ -180,7 +182,7 @@ impl RateLimits {
     /// Whether requests are denied while the limiter does not answer.
     #[cfg(feature = "openapi")]
     pub(crate) fn fails_closed(&self) -> bool {
-        self.0.outage == LimiterOutage::FailClosed
+        self.0.outage == OutagePolicy::FailClosed
     }
 
     /// Checks and counts a request with this key.
@@ -245,20 +247,25 @@ impl Inner {
     #[inline]
     fn question<'c>(&self, record: &'c KeyRecord, limits: &'c Limits, cost: u32) -> LimitCheck<'c> {
         let bucket = match &record.owner {
-            Some(owner) if self.by_owner => Bucket::Owner(owner),
-            _ => Bucket::Line(record.lineage()),
+            Some(owner) if self.by_owner => LimitSubject::Owner(owner),
+            _ => LimitSubject::Lineage(record.lineage()),
         };
         LimitCheck::new(bucket, limits).with_cost(cost)
     }
 
     #[inline]
-    fn decided(&self, record: &Arc<KeyRecord>, limits: &Limits, decision: Decision) -> Limited {
+    fn decided(
+        &self,
+        record: &Arc<KeyRecord>,
+        limits: &Limits,
+        decision: LimitDecision,
+    ) -> Limited {
         match decision {
-            Decision::Allow(_) if self.fields == Fields::None => Limited::Admitted(None),
-            Decision::Allow(standing) => {
+            LimitDecision::Allow(_) if self.fields == Fields::None => Limited::Admitted(None),
+            LimitDecision::Allow(standing) => {
                 Limited::Admitted(Some(LimitReport::new(limits, standing, self.fields)))
             }
-            Decision::Deny { standing, retry_after } => {
+            LimitDecision::Deny { standing, retry_after } => {
                 let report = LimitReport::new(limits, standing, self.fields);
                 let name = report.limit().map(|limit| Text::from(limit.name()));
                 let rejection = Rejection::rate_limited(name, report.fields(), retry_after);
@@ -274,11 +281,11 @@ impl Inner {
         let is_news = !self.is_out.swap(true, Relaxed);
         observe::limiter_out(&error, is_news);
         match self.outage {
-            LimiterOutage::LocalFallback => {
+            OutagePolicy::LocalFallback => {
                 self.decided(record, check.limits, self.fallback.decide(check))
             }
-            LimiterOutage::FailOpen => Limited::Admitted(None),
-            LimiterOutage::FailClosed => {
+            OutagePolicy::FailOpen => Limited::Admitted(None),
+            OutagePolicy::FailClosed => {
                 Limited::Denied(Rejection::from_store_error(error).with_record(record))
             }
         }

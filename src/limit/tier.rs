@@ -6,13 +6,16 @@ use crate::{
 };
 
 /// The rate limits of keys that have none of their own, by their
-/// [`tier`](crate::KeyDetails::tier).
+/// [`tier`](crate::key::KeyDetails::tier).
 ///
-/// A key's own [`limits`](crate::KeyDetails::limits), if it has any, take the place of those of
-/// its tier.
+/// A key's own [`limits`](crate::key::KeyDetails::limits), if it has any, take the place of those
+/// of its tier.
 ///
 /// ```
-/// use tower_api_key::{Limit, Limits, Quota, Tiers, nonzero};
+/// use tower_api_key::{
+///     limit::{Limit, Limits, Quota, Tiers},
+///     nonzero,
+/// };
 ///
 /// let minute = |requests| Limits::new([Limit::new("minute", Quota::per_minute(requests))?]);
 /// let tiers = Tiers::new()

@@ -44,7 +44,7 @@ impl KeyManager {
     /// A handle of a handle sees what both see. If their owners differ, that is nothing.
     ///
     /// ```
-    /// use tower_api_key::{KeyManager, ManageError, NewKey, store::MemoryStore};
+    /// use tower_api_key::{KeyManager, NewKey, manage::ManageError, store::MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -66,21 +66,21 @@ impl KeyManager {
     /// already stay.
     ///
     /// A ceiling under a ceiling lifts nothing: what is granted must be within both.
-    pub fn with_scope_ceiling(&self, ceiling: Scopes) -> Self {
+    pub fn within_scopes(&self, ceiling: Scopes) -> Self {
         self.handle(|access| access.ceilings.push(ceiling))
     }
 
     /// A handle whose changes are done in this name: an administrator's, a service's. At most 255
     /// characters are kept. Control characters, and those that change the direction of text, become
     /// `U+FFFD`: left out, they would make one actor look like another.
-    pub fn with_actor(&self, actor: &str) -> Self {
+    pub fn acting_as(&self, actor: &str) -> Self {
         let shown = |c| if breaks_line(c) { char::REPLACEMENT_CHARACTER } else { c };
         let actor: String = actor.chars().take(255).map(shown).collect();
         self.handle(|access| access.actor = Some(actor.into()))
     }
 
     /// A handle whose changes are done from this address.
-    pub fn with_client_address(&self, address: IpAddr) -> Self {
+    pub fn from_address(&self, address: IpAddr) -> Self {
         self.handle(|access| access.address = Some(address.to_canonical()))
     }
 
@@ -95,7 +95,7 @@ impl KeyManager {
     /// else pays no attention to it.
     ///
     /// ```
-    /// use tower_api_key::{KeyManager, ManageError, NewKey, store::MemoryStore};
+    /// use tower_api_key::{KeyManager, NewKey, manage::ManageError, store::MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

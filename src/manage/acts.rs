@@ -6,7 +6,7 @@ use super::{KeyManager, error::ManageError};
 use crate::{
     clock::Clock,
     key::{Limit, Limits, OwnerId, Quota},
-    limit::{Bucket, Decision, LimitCheck, LocalLimiter},
+    limit::{LimitCheck, LimitDecision, LimitSubject, LocalLimiter},
     nonzero,
 };
 
@@ -35,9 +35,11 @@ impl OwnerActs {
     }
 
     fn count(&self, owner: &OwnerId) -> Result<(), ManageError> {
-        match self.limiter.decide(&LimitCheck::new(Bucket::Owner(owner), &self.limits)) {
-            Decision::Allow(_) => Ok(()),
-            Decision::Deny { retry_after, .. } => Err(ManageError::TooManyActs { retry_after }),
+        match self.limiter.decide(&LimitCheck::new(LimitSubject::Owner(owner), &self.limits)) {
+            LimitDecision::Allow(_) => Ok(()),
+            LimitDecision::Deny { retry_after, .. } => {
+                Err(ManageError::TooManyActs { retry_after })
+            }
         }
     }
 }

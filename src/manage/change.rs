@@ -7,7 +7,7 @@ use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
     key::{EventId, KeyAction, KeyEvent, KeyId, KeyRecord},
-    store::{Changes, KeyUpdate, Update},
+    store::{ApplyOutcome, Changes, KeyUpdate},
     text::Text,
 };
 
@@ -52,7 +52,7 @@ impl KeyManager {
                 is_counted = true;
             }
             // Each `Stale` means that somebody else got on, so this cannot go round for ever.
-            if self.apply(&changes).await? == Update::Done {
+            if self.apply(&changes).await? == ApplyOutcome::Done {
                 let mut written = changes.updates.into_iter().map(|update| update.record);
                 return Ok(Arc::new(written.find(|record| record.id == id).unwrap_or(new)));
             }
@@ -61,7 +61,7 @@ impl KeyManager {
 
     /// Writes changes, and tells the hook when they are done. An owner who would have too many
     /// keys is an error here, so that what tries stale changes again stops.
-    pub(super) async fn apply(&self, changes: &Changes) -> Result<Update, ManageError> {
+    pub(super) async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, ManageError> {
         // A store that cannot count would pass the bound over.
         if changes.owner_bound.is_some() && !self.repository.bounds_owners() {
             return Err(StoreError::new(StoreErrorKind::Unsupported).into());
@@ -71,10 +71,14 @@ impl KeyManager {
     }
 
     /// What became of changes.
-    pub(super) fn applied(&self, update: Update, changes: &Changes) -> Result<Update, ManageError> {
+    pub(super) fn applied(
+        &self,
+        update: ApplyOutcome,
+        changes: &Changes,
+    ) -> Result<ApplyOutcome, ManageError> {
         match (update, &self.hook) {
-            (Update::Done, Some(hook)) => changes.events.iter().for_each(|event| hook(event)),
-            (Update::TooManyKeys, _) => return Err(ManageError::TooManyKeys),
+            (ApplyOutcome::Done, Some(hook)) => changes.events.iter().for_each(|event| hook(event)),
+            (ApplyOutcome::TooManyKeys, _) => return Err(ManageError::TooManyKeys),
             _ => {}
         }
         Ok(update)

@@ -13,7 +13,7 @@ use crate::{
         Balance, Details, InvalidField, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Limits,
         Metadata, NewCredits, OwnerId, Scopes, SecretKey, validate,
     },
-    store::{BalanceUpdate, Changes, ListQuery, Update},
+    store::{ApplyOutcome, BalanceUpdate, Changes, KeyQuery},
 };
 
 /// What a new key is to be.
@@ -36,7 +36,7 @@ pub struct NewKey {
     /// What the key may do: at most 100 scopes. None is nothing.
     pub scopes: Scopes,
     /// The name of a set of limits: 1 to 100 characters, as for the name; see
-    /// [`Tiers`](crate::Tiers).
+    /// [`Tiers`](crate::limit::Tiers).
     pub tier: Option<String>,
     /// Rate limits of the key's own, in place of those of its tier.
     pub limits: Limits,
@@ -68,7 +68,7 @@ pub struct IssuedKey {
     pub secret: SecretKey,
     /// The key as stored.
     pub record: Arc<KeyRecord>,
-    /// The balance of its line, if it spends credits.
+    /// The balance of its lineage, if it spends credits.
     pub balance: Option<Balance>,
 }
 
@@ -121,12 +121,12 @@ impl KeyManager {
                     if error.kind() == StoreErrorKind::Duplicate =>
                 {
                     self.creation(KeyId::of_creations(), &record, &new).await?;
-                    let query = ListQuery { request: Some(request), ..ListQuery::new(1) };
+                    let query = KeyQuery { request: Some(request), ..KeyQuery::new(1) };
                     let page = self.repository.list(&query).await?;
                     return Err(self.already_created(page.items.into_iter().next()));
                 }
                 (Err(error), _) => return Err(error),
-                (Ok(Update::Done), _) => {
+                (Ok(ApplyOutcome::Done), _) => {
                     return Ok(IssuedKey { secret, record: Arc::new(record), balance });
                 }
                 // Another change of the lineage was first, so this cannot go round for ever.
@@ -174,7 +174,7 @@ impl KeyManager {
         Ok(record)
     }
 
-    /// The balance of a line that begins now, by the clock that decides when credits come back.
+    /// The balance of a lineage that begins now, by the clock that decides when credits come back.
     async fn first_balance(
         &self,
         credits: Option<NewCredits>,

@@ -14,19 +14,19 @@ use super::{
 use crate::{
     clock::Timestamp,
     key::{Balance, CreditsPatch, InvalidField, KeyId, KeyRecord, validate},
-    store::{BalanceUpdate, Balances, Changes, KeyUpdate, ListQuery, Update},
+    store::{ApplyOutcome, BalanceUpdate, Balances, Changes, KeyQuery, KeyUpdate},
 };
 
-/// Keys of a line that are written to tell nodes that its balance changed: the one in question, the
-/// first, and then the youngest. The others spend the same balance; nodes notice it when what they have
-/// cached of those expires.
+/// Keys of a lineage that are written to tell nodes that its balance changed: the one in question,
+/// the first, and then the youngest. The others spend the same balance; nodes notice it when what
+/// they have cached of those expires.
 pub(super) const MOST_KEYS: usize = 256;
 
-/// Keys of a line that are read at a time.
+/// Keys of a lineage that are read at a time.
 const PAGE: usize = 256;
 
 impl KeyManager {
-    /// The balance of a key's line, as it is now; `None` for a key that spends no credits.
+    /// The balance of a key's lineage, as it is now; `None` for a key that spends no credits.
     ///
     /// What other nodes have taken and not spent is not in it: some hundreds each at most, which
     /// they give back after some seconds. What this one has, is, if the manager knows its
@@ -36,23 +36,23 @@ impl KeyManager {
         Ok(self.balances_of(&[key]).await?.pop().flatten())
     }
 
-    /// The [balances](Self::balance) of the lines of many keys, in the order of the keys.
+    /// The [balances](Self::balance) of the lineages of many keys, in the order of the keys.
     pub async fn balances_of(
         &self,
         keys: &[Arc<KeyRecord>],
     ) -> Result<Vec<Option<Balance>>, ManageError> {
-        let line = |key: &Arc<KeyRecord>| key.details.credits.map(|_| key.lineage());
-        let lines: HashSet<KeyId> = keys.iter().filter_map(line).collect();
-        if lines.is_empty() {
+        let lineage = |key: &Arc<KeyRecord>| key.details.credits.map(|_| key.lineage());
+        let lineages: HashSet<KeyId> = keys.iter().filter_map(lineage).collect();
+        if lineages.is_empty() {
             return Ok(vec![None; keys.len()]);
         }
-        let lines: Vec<_> = lines.into_iter().collect();
-        let found = self.repository.balances(&lines).await?;
+        let lineages: Vec<_> = lineages.into_iter().collect();
+        let found = self.repository.balances(&lineages).await?;
         let (now, balances): (_, HashMap<_, _>) = (found.now, found.items.into_iter().collect());
         let balance = |key| {
-            let line = line(key)?;
-            let mut balance = balances.get(&line)?.at(now);
-            let held = self.held_of(line, balance.epoch);
+            let lineage = lineage(key)?;
+            let mut balance = balances.get(&lineage)?.at(now);
+            let held = self.held_of(lineage, balance.epoch);
             balance.remaining = balance.remaining.saturating_add(held);
             Some(balance)
         };
@@ -60,12 +60,12 @@ impl KeyManager {
     }
 
     /// What this node holds of a balance of this epoch.
-    pub(super) fn held_of(&self, line: KeyId, epoch: u64) -> u64 {
-        self.credits.as_ref().map_or(0, |own| own.held_of(line, epoch))
+    pub(super) fn held_of(&self, lineage: KeyId, epoch: u64) -> u64 {
+        self.credits.as_ref().map_or(0, |own| own.held_of(lineage, epoch))
     }
 
-    /// An update that changes the balance of the key's line or takes it away, beside what else it
-    /// changes about the key.
+    /// An update that changes the balance of the key's lineage or takes it away, beside what else
+    /// it changes about the key.
     pub(super) async fn set_credits(
         &self,
         id: KeyId,
@@ -75,21 +75,21 @@ impl KeyManager {
         self.refuse_owners("credits")?;
         credits.as_ref().map_or(Ok(()), validate::credits_patch)?;
         loop {
-            let line = self.line_of(id).await?;
-            let Some(key) = line.first() else { return Err(ManageError::NotFound) };
+            let keys = self.lineage_of(id).await?;
+            let Some(key) = keys.first() else { return Err(ManageError::NotFound) };
             self.access.check_revision(key)?;
             let now = self.clock.now();
             let mut changes = Changes::default();
             let mut epoch = None;
             if let Some(credits) = credits {
                 let balances = self.repository.balances(&[key.lineage()]).await?;
-                let last = line.iter().filter_map(|key| key.details.credits).max();
+                let last = keys.iter().filter_map(|key| key.details.credits).max();
                 let update = changed(key, last, credits, &balances)?;
                 epoch = update.as_ref().map_or(key.details.credits, |new| Some(new.balance.epoch));
                 changes.balances.extend(update);
             }
             let has_changed = !changes.balances.is_empty();
-            for (index, old) in line.iter().enumerate() {
+            for (index, old) in keys.iter().enumerate() {
                 // A key that began or ceased to spend must be written, however many there are: one
                 // that is left out would be free.
                 if index >= MOST_KEYS && old.details.credits.is_some() == epoch.is_some() {
@@ -119,18 +119,18 @@ impl KeyManager {
             let written = written.map_or(key.clone(), |update| Arc::new(update.record.clone()));
             // As everybody does who writes several keys, so that nobody waits for the other.
             changes.updates.sort_by_key(|update| update.record.id);
-            if self.apply(&changes).await? == Update::Done {
+            if self.apply(&changes).await? == ApplyOutcome::Done {
                 return Ok(written);
             }
         }
     }
 
-    /// A key, and the others of its line that may still be used or come back.
-    pub(super) async fn line_of(&self, id: KeyId) -> Result<Vec<Arc<KeyRecord>>, ManageError> {
+    /// A key, and the others of its lineage that may still be used or come back.
+    pub(super) async fn lineage_of(&self, id: KeyId) -> Result<Vec<Arc<KeyRecord>>, ManageError> {
         let key = self.get(id).await?;
-        let (line, now) = (key.lineage(), self.clock.now());
+        let (lineage, now) = (key.lineage(), self.clock.now());
         let mut keys = vec![key];
-        let others = self.keys_of_lineage(line).await?.into_iter();
+        let others = self.keys_of_lineage(lineage).await?.into_iter();
         keys.extend(others.filter(|other| other.id != id && !has_ended_for_good(other, now)));
         Ok(keys)
     }
@@ -138,17 +138,17 @@ impl KeyManager {
     /// All keys of a lineage that are not deleted, its first before the others.
     pub(super) async fn keys_of_lineage(
         &self,
-        line: KeyId,
+        lineage: KeyId,
     ) -> Result<Vec<Arc<KeyRecord>>, ManageError> {
-        let first = self.repository.get(line).await?;
+        let first = self.repository.get(lineage).await?;
         let mut keys: Vec<_> = first.into_iter().filter(|first| !first.is_deleted()).collect();
-        let mut query = ListQuery::new(PAGE);
-        query.lineage = Some(line);
+        let mut query = KeyQuery::new(PAGE);
+        query.lineage = Some(lineage);
         loop {
             let page = self.repository.list(&query).await?;
             // Also from a store that does not know the filter.
             let others = page.items.into_iter();
-            keys.extend(others.filter(|key| key.id != line && key.lineage() == line));
+            keys.extend(others.filter(|key| key.id != lineage && key.lineage() == lineage));
             match page.next {
                 Some(next) => query = query.after(next),
                 None => return Ok(keys),
@@ -157,16 +157,16 @@ impl KeyManager {
     }
 }
 
-/// What a patch makes of the balance of a key's line; `None` if that is nothing. `last` is the
-/// latest epoch that a key of the line has.
+/// What a patch makes of the balance of a key's lineage; `None` if that is nothing. `last` is the
+/// latest epoch that a key of the lineage has.
 fn changed(
     key: &KeyRecord,
     last: Option<u64>,
     patch: CreditsPatch,
     balances: &Balances,
 ) -> Result<Option<BalanceUpdate>, InvalidField> {
-    let (line, now) = (key.lineage(), balances.now);
-    let old = balances.of(line);
+    let (lineage, now) = (key.lineage(), balances.now);
+    let old = balances.of(lineage);
     let next_epoch = || {
         let last = last.into_iter().chain(old.map(|old| old.epoch)).max();
         last.map_or(0, |last| last + 1)
@@ -178,8 +178,8 @@ fn changed(
         let Some(remaining) = remaining else { return Ok(None) };
         let balance = Balance { epoch: next_epoch(), ..Balance::new(remaining, refill, now) };
         return Ok(Some(match old {
-            Some(old) => BalanceUpdate::of(line, old, balance),
-            None => BalanceUpdate::first(line, balance),
+            Some(old) => BalanceUpdate::of(lineage, old, balance),
+            None => BalanceUpdate::first(lineage, balance),
         }));
     };
     let current = old.at(now);
@@ -200,7 +200,7 @@ fn changed(
         // What nodes have taken of it is forgotten.
         (balance.remaining, balance.epoch) = (remaining, next_epoch());
     }
-    Ok((balance != current).then(|| BalanceUpdate::of(line, old, balance)))
+    Ok((balance != current).then(|| BalanceUpdate::of(lineage, old, balance)))
 }
 
 /// An expired key may get another end; one that was replaced, not.

@@ -8,15 +8,16 @@ use std::{
 use super::{KeyManager, error::ManageError};
 use crate::{
     key::{KeyId, KeyRecord},
-    store::ListQuery,
+    store::KeyQuery,
 };
 
 /// Keys that are read at a time.
 const PAGE: usize = 256;
 
 impl KeyManager {
-    /// [Revokes](Self::revoke) a key, and the keys that were [created](crate::KeyDetails::created_by)
-    /// with it or with one of those, and returns those that were not revoked before.
+    /// [Revokes](Self::revoke) a key, and the keys that were
+    /// [created](crate::key::KeyDetails::created_by) with it or with one of those, and returns
+    /// those that were not revoked before.
     ///
     /// For a key that leaked. The key itself comes first, so that it makes no others meanwhile. An
     /// error may come after some of them; doing it again goes on. A key that was deleted stays as it
@@ -46,7 +47,7 @@ impl KeyManager {
         // Again, until a look at all of them finds none: what has begun may be written meanwhile.
         loop {
             let before = revoked.len();
-            let mut query = ListQuery::new(PAGE).with_owner(owner.clone());
+            let mut query = KeyQuery::new(PAGE).with_owner(owner.clone());
             loop {
                 let page = self.repository.list(&query).await?;
                 for other in page.items.iter().filter(|other| other.revoked_at.is_none()) {

@@ -37,7 +37,7 @@ pub enum ManageError {
         /// So many are left, but for those that other nodes have taken to spend.
         remaining: u64,
     },
-    /// A request with this id has done something else to this line of keys: for another key, of
+    /// A request with this id has done something else to this lineage: for another key, of
     /// another kind or with another amount; or it has created a key that was to be another.
     RequestIdReused,
     /// The scopes are more than this handle may grant.

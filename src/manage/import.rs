@@ -14,7 +14,7 @@ use crate::{
     key::{
         Balance, Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, validate,
     },
-    store::{BalanceUpdate, Changes, ListQuery, Update},
+    store::{ApplyOutcome, BalanceUpdate, Changes, KeyQuery},
     text::Text,
 };
 
@@ -134,7 +134,7 @@ impl KeyManager {
             && let Some(request_id) = &key.new.request_id
         {
             let request = Some(request_digest(self.access.owner(), request_id));
-            let page = self.repository.list(&ListQuery { request, ..ListQuery::new(1) }).await?;
+            let page = self.repository.list(&KeyQuery { request, ..KeyQuery::new(1) }).await?;
             found = page.items.into_iter().next();
         }
         Ok(found.filter(|record| !record.is_deleted() && self.access.sees(record)))
@@ -160,13 +160,13 @@ impl KeyManager {
         Ok(record)
     }
 
-    /// Writes new keys, each with the balance of its line if it brings one. `Stale` if a line has a
-    /// balance already.
+    /// Writes new keys, each with the balance of its lineage if it brings one. `Stale` if a lineage
+    /// has a balance already.
     pub(super) async fn insert_all(
         &self,
         records: &[(KeyRecord, Option<BalanceUpdate>)],
         now: Timestamp,
-    ) -> Result<Update, ManageError> {
+    ) -> Result<ApplyOutcome, ManageError> {
         let mut changes = Changes::default();
         for (record, balance) in records {
             let done = Done { action: KeyAction::Imported, detail: None };

@@ -17,7 +17,7 @@ use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
     key::{Balance, KeyRecord, NewCredits, validate},
-    store::{BalanceUpdate, Changes, KeyUpdate, Plan, Selection, Update},
+    store::{ApplyOutcome, BalanceUpdate, Changes, KeyUpdate, Plan, Selection},
 };
 
 impl KeyManager {
@@ -59,13 +59,13 @@ impl KeyManager {
             return Ok(None);
         }
         credits.as_ref().map_or(Ok(()), validate::credits)?;
-        let line = record.lineage();
-        let found = self.repository.balances(&[line]).await?;
-        let old = found.of(line).map(|balance| balance.at(found.now));
+        let lineage = record.lineage();
+        let found = self.repository.balances(&[lineage]).await?;
+        let old = found.of(lineage).map(|balance| balance.at(found.now));
         let Some(NewCredits { remaining, refill }) = credits else { return Ok(old) };
         let balance = old.unwrap_or_else(|| {
             let first = Balance::new(remaining, refill, found.now);
-            changes.balances.push(BalanceUpdate::first(line, first.clone()));
+            changes.balances.push(BalanceUpdate::first(lineage, first.clone()));
             first
         });
         record.details.credits = Some(balance.epoch);
@@ -85,17 +85,18 @@ impl KeyManager {
         &self,
         record: &KeyRecord,
         changes: &Changes,
-    ) -> Result<Update, ManageError> {
+    ) -> Result<ApplyOutcome, ManageError> {
         let bound = changes.owner_bound.as_ref().filter(|_| changes.updates.is_empty());
         let Some(bound) = bound.filter(|_| self.repository.bounds_owners()) else {
             return self.apply(changes).await;
         };
-        let (line, now, is_first) = (record.lineage(), bound.now, Arc::new(AtomicBool::new(true)));
+        let (lineage, now, is_first) =
+            (record.lineage(), bound.now, Arc::new(AtomicBool::new(true)));
         let plan: Plan = {
             let (is_first, changes) = (is_first.clone(), changes.clone());
             Arc::new(move |keys| {
                 let is_sibling =
-                    |key: &KeyRecord| key.lineage() == line && !has_ended_for_good(key, now);
+                    |key: &KeyRecord| key.lineage() == lineage && !has_ended_for_good(key, now);
                 let is_alone = !keys.iter().any(|key| is_sibling(key));
                 is_first.store(is_alone, Ordering::Release);
                 is_alone.then(|| changes.clone())
@@ -103,7 +104,7 @@ impl KeyManager {
         };
         let keys = Selection::Issued { owner: Some(bound.owner.clone()), before: None };
         match self.repository.apply_to(&keys, &plan).await {
-            Ok(_) if !is_first.load(Ordering::Acquire) => Ok(Update::Stale),
+            Ok(_) if !is_first.load(Ordering::Acquire) => Ok(ApplyOutcome::Stale),
             Ok(update) => self.applied(update, changes),
             Err(error) if error.kind() == StoreErrorKind::Unsupported => self.apply(changes).await,
             Err(error) => Err(error.into()),

@@ -33,7 +33,7 @@ pub use self::{
     error::ManageError,
     import::{ImportKey, ImportReport},
     restore::RestoreKey,
-    rotate::{Grace, RotateKey},
+    rotate::{RotateKey, RotationGrace},
     sets::{KeySet, SetReport},
     top_up::{Deducted, Deduction, TopUp},
     update::KeyPatch,
@@ -49,7 +49,7 @@ use crate::{
     },
     limit::RateLimits,
     observe,
-    store::{Announced, Invalidations, KeyRepository, ListQuery, Page, Upkeep},
+    store::{Announced, Invalidations, KeyPage, KeyQuery, KeyRepository, Upkeep},
     usage::UsageRecorder,
 };
 
@@ -57,7 +57,7 @@ use crate::{
 ///
 /// A clone shares the same repository. Handles that may do less, or that say who is acting, are
 /// made with [`for_owner`](Self::for_owner), [`within_bounds`](Self::within_bounds),
-/// [`with_scope_ceiling`](Self::with_scope_ceiling), [`with_actor`](Self::with_actor) and [`with_client_address`](Self::with_client_address).
+/// [`within_scopes`](Self::within_scopes), [`acting_as`](Self::acting_as) and [`from_address`](Self::from_address).
 ///
 /// ```
 /// use tower_api_key::{KeyFormat, KeyManager, NewKey, Scopes, store::MemoryStore};
@@ -190,12 +190,12 @@ impl KeyManager {
     /// ```
     /// use tower_api_key::{KeyManager, store::MemoryStore};
     ///
-    /// let manager = KeyManager::new(MemoryStore::new()).with_events(|event| {
+    /// let manager = KeyManager::new(MemoryStore::new()).with_event_hook(|event| {
     ///     println!("{} {:?} by {:?}", event.action, event.key, event.actor);
     /// });
     /// # let _ = manager;
     /// ```
-    pub fn with_events(mut self, hook: impl Fn(&KeyEvent) + Send + Sync + 'static) -> Self {
+    pub fn with_event_hook(mut self, hook: impl Fn(&KeyEvent) + Send + Sync + 'static) -> Self {
         self.hook = Some(Arc::new(hook));
         self
     }
@@ -211,7 +211,7 @@ impl KeyManager {
             .with_hasher(self.hasher.clone())
             .with_clock(self.clock.clone())
             .with_upkeep(Upkeep::new(self.repository.clone()))
-            .with_event_hook(self.hook.clone());
+            .set_event_hook(self.hook.clone());
         if let Some(limits) = &self.rate_limits {
             layer = layer.with_rate_limits(limits.clone());
         }
@@ -282,18 +282,18 @@ impl KeyManager {
     }
 
     /// A page of keys, the youngest first. The limit is 1 to 1000.
-    pub async fn list(&self, query: &ListQuery) -> Result<Page, ManageError> {
+    pub async fn list(&self, query: &KeyQuery) -> Result<KeyPage, ManageError> {
         check_limit(query.limit)?;
         let mut query = query.clone();
         query.owner = match self.access.whose(query.owner.as_ref()) {
             Whose::Everybodys => None,
             Whose::Owners(owner) => Some(owner.clone()),
-            Whose::Nobodys => return Ok(Page::from_one_more(Vec::new(), query.limit)),
+            Whose::Nobodys => return Ok(KeyPage::from_one_more(Vec::new(), query.limit)),
         };
         if holds_nul(query.owner.as_ref().map(OwnerId::as_str))
             || holds_nul(query.prefix.as_deref())
         {
-            return Ok(Page::from_one_more(Vec::new(), query.limit));
+            return Ok(KeyPage::from_one_more(Vec::new(), query.limit));
         }
         Ok(self.repository.list(&query).await?)
     }

@@ -27,18 +27,18 @@ pub(super) struct Act {
 }
 
 impl KeyManager {
-    /// The record that a request with this id is to leave in the key's line; `None` for a request
-    /// without an id.
+    /// The record that a request with this id is to leave in the key's lineage; `None` for a
+    /// request without an id.
     pub(super) fn request_of(
         &self,
         act: Act,
-        line: KeyId,
+        lineage: KeyId,
         request_id: Option<&str>,
     ) -> Result<Option<RequestRecord>, ManageError> {
         let Some(request_id) = request_id else { return Ok(None) };
         validate::request_id(request_id)?;
         let request = request_digest(self.access.owner(), request_id);
-        let mut record = RequestRecord::new(line, request, act.name, act.key);
+        let mut record = RequestRecord::new(lineage, request, act.name, act.key);
         record.amount = act.amount;
         record.actor.clone_from(&self.access.actor);
         Ok(Some(record))
@@ -51,7 +51,7 @@ impl KeyManager {
         request: Option<&RequestRecord>,
     ) -> Result<Option<T>, ManageError> {
         let Some(request) = request else { return Ok(None) };
-        let found = self.repository.request(request.line, &request.request).await?;
+        let found = self.repository.request(request.lineage, &request.request).await?;
         let Some(found) = found else { return Ok(None) };
         if (&found.act, found.key, found.amount) != (&request.act, request.key, request.amount) {
             return Err(ManageError::RequestIdReused);
@@ -62,19 +62,19 @@ impl KeyManager {
 }
 
 impl KeyManager {
-    /// The record that a creation with a request id is to leave in this line. It is an error if one
-    /// is there, and nothing where the request has no id or the repository keeps no requests.
+    /// The record that a creation with a request id is to leave in this lineage. It is an error if
+    /// one is there, and nothing where the request has no id or the repository keeps no requests.
     pub(super) async fn creation(
         &self,
-        line: KeyId,
+        lineage: KeyId,
         record: &KeyRecord,
         new: &NewKey,
     ) -> Result<Option<RequestRecord>, ManageError> {
         let Some(request) = record.details.request else { return Ok(None) };
-        let mut creation = RequestRecord::new(line, request, CREATE, record.id);
+        let mut creation = RequestRecord::new(lineage, request, CREATE, record.id);
         creation.actor.clone_from(&self.access.actor);
         creation.result = asked(new).into();
-        match self.repository.request(line, &request).await {
+        match self.repository.request(lineage, &request).await {
             Ok(None) => Ok(Some(creation)),
             Ok(Some(found)) if (&found.act, &found.result) == (&creation.act, &creation.result) => {
                 Err(self.already_created(self.repository.get(found.key).await?))

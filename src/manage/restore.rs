@@ -7,7 +7,7 @@ use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
     key::{Balance, InvalidField, KeyId, KeyRecord, LegacyHash, validate},
-    store::{BalanceUpdate, Update},
+    store::{ApplyOutcome, BalanceUpdate},
 };
 
 /// A key as a store kept it, to be written as it is.
@@ -16,7 +16,7 @@ use crate::{
 pub struct RestoreKey {
     /// The key. The digest of one with a slow hash is passed over: the hash determines it.
     pub record: KeyRecord,
-    /// The balance of its [line](KeyRecord::lineage), if it spends credits.
+    /// The balance of its [lineage](KeyRecord::lineage), if it spends credits.
     pub balance: Option<Balance>,
 }
 
@@ -33,8 +33,8 @@ impl KeyManager {
     ///
     /// Unlike an [import](Self::import), this changes nothing about them: ids, times, counts, parts
     /// in rotations and balances stay, and a key that is disabled, revoked or expired comes back as
-    /// such. Keys of a line share its balance, which is written with the first of them; a balance
-    /// that is there already stays as it is.
+    /// such. Keys of a lineage share its balance, which is written with the first of them; a
+    /// balance that is there already stays as it is.
     ///
     /// Every key is checked before any is written. Only bounds that stores rely on are checked: a
     /// key that was made under older rules can be restored. When all are new, they are written at
@@ -90,31 +90,34 @@ impl KeyManager {
         now: Timestamp,
     ) -> Result<(), ManageError> {
         loop {
-            let mut lines = self.lines_with_balance(keys).await?;
+            let mut lineages = self.lineages_with_balance(keys).await?;
             let mut rows = Vec::with_capacity(keys.len());
             for RestoreKey { record, balance } in keys {
-                let line = record.lineage();
-                let balance = balance.clone().filter(|_| lines.insert(line));
-                let balance = balance.map(|balance| BalanceUpdate::first(line, balance));
+                let lineage = record.lineage();
+                let balance = balance.clone().filter(|_| lineages.insert(lineage));
+                let balance = balance.map(|balance| BalanceUpdate::first(lineage, balance));
                 rows.push((record.clone(), balance));
             }
             // Stale: another program has written a balance since.
-            if self.insert_all(&rows, now).await? != Update::Stale {
+            if self.insert_all(&rows, now).await? != ApplyOutcome::Stale {
                 return Ok(());
             }
         }
     }
 
-    /// The lines of these keys that have a balance in the store.
-    async fn lines_with_balance(&self, keys: &[RestoreKey]) -> Result<HashSet<KeyId>, ManageError> {
-        let lines = keys.iter().filter(|key| key.balance.is_some());
-        let lines: HashSet<_> = lines.map(|key| key.record.lineage()).collect();
-        if lines.is_empty() {
-            return Ok(lines);
+    /// The lineages of these keys that have a balance in the store.
+    async fn lineages_with_balance(
+        &self,
+        keys: &[RestoreKey],
+    ) -> Result<HashSet<KeyId>, ManageError> {
+        let lineages = keys.iter().filter(|key| key.balance.is_some());
+        let lineages: HashSet<_> = lineages.map(|key| key.record.lineage()).collect();
+        if lineages.is_empty() {
+            return Ok(lineages);
         }
-        let lines: Vec<_> = lines.into_iter().collect();
-        let balances = self.repository.balances(&lines).await?;
-        Ok(balances.items.into_iter().map(|(line, _)| line).collect())
+        let lineages: Vec<_> = lineages.into_iter().collect();
+        let balances = self.repository.balances(&lineages).await?;
+        Ok(balances.items.into_iter().map(|(lineage, _)| lineage).collect())
     }
 }
 

@@ -11,12 +11,12 @@ use super::{
 use crate::{
     clock::Timestamp,
     key::{Details, KeyAction, KeyDetails, KeyId, KeyRecord, KeyStatus, Rotation},
-    store::{Changes, KeyUpdate, Update},
+    store::{ApplyOutcome, Changes, KeyUpdate},
 };
 
 /// How long a key lives on after it was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grace {
+pub enum RotationGrace {
     /// This long from now. None at all refuses the old key at once, which is what a compromised
     /// one calls for.
     FromNow(Duration),
@@ -25,25 +25,26 @@ pub enum Grace {
     FromFirstUse(Duration),
 }
 
-impl Grace {
+impl RotationGrace {
     /// The old key is refused at once.
     pub const NONE: Self = Self::FromNow(Duration::ZERO);
 }
 
-/// How to replace a key: see [`KeyManager::rotate`]. A [`Grace`] is that, without a request id.
+/// How to replace a key: see [`KeyManager::rotate`]. A [`RotationGrace`] is that, without a request
+/// id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RotateKey {
     /// How long the old key lives on.
-    pub grace: Grace,
+    pub grace: RotationGrace,
     /// The caller's name for the request, so that a repeated request makes no second key: 1 to 255
-    /// visible ASCII characters. Each line of keys, and each handle's owner, has names of its own.
+    /// visible ASCII characters. Each lineage, and each handle's owner, has names of its own.
     pub request_id: Option<String>,
 }
 
 impl RotateKey {
     /// With this grace.
-    pub fn new(grace: Grace) -> Self {
+    pub fn new(grace: RotationGrace) -> Self {
         Self { grace, request_id: None }
     }
 
@@ -55,8 +56,8 @@ impl RotateKey {
     }
 }
 
-impl From<Grace> for RotateKey {
-    fn from(grace: Grace) -> Self {
+impl From<RotationGrace> for RotateKey {
+    fn from(grace: RotationGrace) -> Self {
         Self::new(grace)
     }
 }
@@ -65,7 +66,7 @@ impl KeyManager {
     /// Issues a key that takes the place of an old one.
     ///
     /// The new key inherits everything but the secret: owner, scopes, limits, addresses, even
-    /// when it expires. It continues the old key's [line](KeyRecord::lineage), to which limits
+    /// when it expires. It continues the old key's [lineage](KeyRecord::lineage), to which limits
     /// and usage belong. The old key lives on through its grace, never beyond its own end, and
     /// its responses say so (`Deprecation`, RFC 9745; `Sunset`, RFC 8594).
     ///
@@ -82,19 +83,19 @@ impl KeyManager {
     ///
     /// With a [`request_id`](RotateKey::request_id), a repetition makes no key, also where the first
     /// one has ended since: it is [`AlreadyRotated`](ManageError::AlreadyRotated). The same id for
-    /// another key of the line or another act is
+    /// another key of the lineage or another act is
     /// [`RequestIdReused`](ManageError::RequestIdReused). For how long ids are kept, and where they
     /// are not, see [`top_up`](Self::top_up).
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tower_api_key::{Grace, KeyManager, NewKey, store::MemoryStore};
+    /// use tower_api_key::{KeyManager, NewKey, manage::RotationGrace, store::MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let manager = KeyManager::new(MemoryStore::new());
     /// let old = manager.create(NewKey::named("CI of the shop")).await?;
-    /// let new = manager.rotate(old.record.id, Grace::FromNow(Duration::from_hours(24))).await?;
+    /// let new = manager.rotate(old.record.id, RotationGrace::FromNow(Duration::from_hours(24))).await?;
     /// assert_eq!(new.record.lineage(), old.record.id);
     /// # Ok(())
     /// # }
@@ -130,7 +131,7 @@ impl KeyManager {
             let authority = self.authority(now).await?;
             if let Some(authority) = &authority {
                 authority.check_rotation(&old, &new)?;
-                if grace != Grace::NONE {
+                if grace != RotationGrace::NONE {
                     self.check_grace(&old, now).await?;
                 }
                 if let Some(key) = authority.key() {
@@ -141,7 +142,8 @@ impl KeyManager {
             new.start = self.format.start(secret.expose()).into();
             let mut event = self.event(now, KeyAction::Rotated, Some(&old))?;
             event.detail = Some(format!("replaced by {}", new.id).into());
-            // Before: when reading it afterwards failed, the new key would be lost. It is the line's.
+            // Before: when reading it afterwards failed, the new key would be lost. It is the
+            // lineage's.
             let balance = self.balances_of(std::slice::from_ref(&old)).await?.pop().flatten();
             let mut changes = Changes {
                 requests: with_result(request, &new.id).into_iter().collect(),
@@ -154,7 +156,7 @@ impl KeyManager {
                 authority.hold(&mut changes);
             }
             // Each `Stale` means that somebody else got on, so this cannot go round for ever.
-            if self.apply(&changes).await? == Update::Done {
+            if self.apply(&changes).await? == ApplyOutcome::Done {
                 return Ok(IssuedKey { secret, record: Arc::new(new), balance });
             }
         }
@@ -177,9 +179,10 @@ fn end_of(record: &KeyRecord, now: Timestamp) -> Option<KeyStatus> {
 }
 
 /// The new key, but for its secret.
-fn successor(old: &KeyRecord, id: KeyId, grace: Grace, now: Timestamp) -> KeyRecord {
+fn successor(old: &KeyRecord, id: KeyId, grace: RotationGrace, now: Timestamp) -> KeyRecord {
     // Keys before an old one that was never used wait for this one as well.
-    let is_awaited = matches!(grace, Grace::FromFirstUse(_)) || old.details.rotation.is_awaited;
+    let is_awaited =
+        matches!(grace, RotationGrace::FromFirstUse(_)) || old.details.rotation.is_awaited;
     KeyRecord {
         id,
         created_at: now,
@@ -204,20 +207,20 @@ fn successor(old: &KeyRecord, id: KeyId, grace: Grace, now: Timestamp) -> KeyRec
 }
 
 /// The old key, once it is replaced.
-fn replaced(old: &KeyRecord, by: KeyId, grace: Grace, now: Timestamp) -> KeyRecord {
+fn replaced(old: &KeyRecord, by: KeyId, grace: RotationGrace, now: Timestamp) -> KeyRecord {
     let mut replaced = old.clone();
     let rotation = &mut replaced.details.rotation;
     rotation.to = Some(by);
     rotation.rotated_at = Some(now);
     match grace {
-        Grace::FromNow(grace) => {
+        RotationGrace::FromNow(grace) => {
             let end = now.saturating_add(grace);
             rotation.retires_at = Some(rotation.retires_at.map_or(end, |first| first.min(end)));
             rotation.grace_after_use = None;
         }
         // An end that is known already stays.
-        Grace::FromFirstUse(_) if rotation.retires_at.is_some() => {}
-        Grace::FromFirstUse(grace) => {
+        RotationGrace::FromFirstUse(_) if rotation.retires_at.is_some() => {}
+        RotationGrace::FromFirstUse(grace) => {
             // As stores keep it, signed. No grace lasts for millions of years.
             let longest = i64::MAX.unsigned_abs();
             let millis = u64::try_from(grace.as_millis()).unwrap_or(longest).min(longest);

@@ -11,7 +11,7 @@ use crate::{
     error::StoreError,
     key::{InvalidField, KeyAction, KeyId, KeyRecord, OwnerId, Scopes, validate},
     runtime::Mutex,
-    store::{Changes, KeyUpdate, Plan, Selection, Update},
+    store::{ApplyOutcome, Changes, KeyUpdate, Plan, Selection},
     text::Text,
 };
 
@@ -20,7 +20,7 @@ use crate::{
 /// without any is refused, and is not all keys.
 ///
 /// ```
-/// use tower_api_key::KeySet;
+/// use tower_api_key::manage::KeySet;
 ///
 /// let leaked_in_may = KeySet::of_owner("user-1").issued_before("2026-06-01T00:00:00Z".parse()?);
 /// # let _ = leaked_in_may;
@@ -102,7 +102,7 @@ impl KeyManager {
     /// Ids that no key has, and keys that were revoked or deleted before, are reported and stop
     /// nothing. An id of another owner's key, on a handle or in a set of an [owner](KeySet::owner),
     /// stops everything: nothing is changed. On the handle of an owner with a [ceiling of
-    /// scopes](Self::with_scope_ceiling), so does a key whose scopes are beyond it, which is
+    /// scopes](Self::within_scopes), so does a key whose scopes are beyond it, which is
     /// [`BeyondCeiling`](ManageError::BeyondCeiling), and on one [within
     /// bounds](Self::within_bounds) [`BeyondOwnKey`](ManageError::BeyondOwnKey).
     ///
@@ -110,7 +110,7 @@ impl KeyManager {
     /// cannot do this is [`Unsupported`](crate::store::StoreErrorKind::Unsupported).
     ///
     /// ```
-    /// use tower_api_key::{KeyManager, KeySet, NewKey, store::MemoryStore};
+    /// use tower_api_key::{KeyManager, NewKey, manage::KeySet, store::MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -192,7 +192,7 @@ impl KeyManager {
             })
         };
         // Each `Stale` means that another change got on, so this cannot go round for ever.
-        while self.repository.apply_to(&selection, &plan).await? != Update::Done {}
+        while self.repository.apply_to(&selection, &plan).await? != ApplyOutcome::Done {}
         let planned = outcome.lock().take();
         let unplanned = || StoreError::corrupt("the store did not ask what to change");
         let (events, report) = planned.ok_or_else(unplanned)??;

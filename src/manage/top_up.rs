@@ -12,7 +12,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     key::{Balance, KeyAction, KeyId, KeyRecord, MAX_CREDITS},
-    store::{BalanceUpdate, Changes, KeyUpdate, Update},
+    store::{ApplyOutcome, BalanceUpdate, Changes, KeyUpdate},
 };
 
 /// Credits to add to a balance: see [`KeyManager::top_up`]. A number is that many.
@@ -22,7 +22,7 @@ pub struct TopUp {
     /// How many.
     pub amount: u64,
     /// The caller's name for the request, so that it adds once however often it is repeated: 1 to
-    /// 255 visible ASCII characters. Each line of keys, and each handle's owner, has names of its
+    /// 255 visible ASCII characters. Each lineage, and each handle's owner, has names of its
     /// own.
     pub request_id: Option<String>,
 }
@@ -98,16 +98,16 @@ impl From<u64> for Deduction {
 }
 
 impl KeyManager {
-    /// Adds credits to the balance of a key's line, and returns it. It ends at 2⁶³ − 1.
+    /// Adds credits to the balance of a key's lineage, and returns it. It ends at 2⁶³ − 1.
     ///
-    /// The keys of the line get another revision, so that nodes that refuse them as exhausted learn
-    /// of it with the changed key. To set a balance anew, see [`KeyPatch::credits`].
+    /// The keys of the lineage get another revision, so that nodes that refuse them as exhausted
+    /// learn of it with the changed key. To set a balance anew, see [`KeyPatch::credits`].
     ///
     /// With a [`request_id`](TopUp::request_id), a repetition adds nothing and returns what the
-    /// first request returned. The same id with another amount, for another key of the line or for
-    /// another act is [`RequestIdReused`](ManageError::RequestIdReused). Ids are kept for 30 days
-    /// at least, until a [purge](Self::purge) after that. A repository that cannot keep them is a
-    /// [`Store`](ManageError::Store) error of kind
+    /// first request returned. The same id with another amount, for another key of the lineage or
+    /// for another act is [`RequestIdReused`](ManageError::RequestIdReused). Ids are kept for 30
+    /// days at least, until a [purge](Self::purge) after that. A repository that cannot keep them
+    /// is a [`Store`](ManageError::Store) error of kind
     /// [`Unsupported`](crate::store::StoreErrorKind::Unsupported), and nothing is added.
     ///
     /// A key that spends no credits is [`NoCredits`](ManageError::NoCredits).
@@ -117,7 +117,9 @@ impl KeyManager {
     /// gives owners such a handle keeps these two to itself, as the management routes do.
     ///
     /// ```
-    /// use tower_api_key::{KeyManager, NewCredits, NewKey, TopUp, store::MemoryStore};
+    /// use tower_api_key::{
+    ///     KeyManager, NewKey, credits::NewCredits, manage::TopUp, store::MemoryStore,
+    /// };
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -145,7 +147,7 @@ impl KeyManager {
         self.adjust(id, change, request_id).await.map(|done| done.balance)
     }
 
-    /// Takes credits from the balance of a key's line, as for a refund, and says how many.
+    /// Takes credits from the balance of a key's lineage, as for a refund, and says how many.
     ///
     /// Where there are less, it is [`NotEnoughCredits`](ManageError::NotEnoughCredits), which says
     /// how many there are, or takes those if it [may](Deduction::or_less). The balance never
@@ -159,7 +161,12 @@ impl KeyManager {
     /// [`top_up`](Self::top_up).
     ///
     /// ```
-    /// use tower_api_key::{Deduction, KeyManager, ManageError, NewCredits, NewKey, store::MemoryStore};
+    /// use tower_api_key::{
+    ///     KeyManager, NewKey,
+    ///     credits::NewCredits,
+    ///     manage::{Deduction, ManageError},
+    ///     store::MemoryStore,
+    /// };
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -194,8 +201,8 @@ impl KeyManager {
         self.refuse_owners("credits")?;
         let mut has_recalled = false;
         loop {
-            let line = self.line_of(id).await?;
-            let Some(key) = line.first() else { return Err(ManageError::NotFound) };
+            let keys = self.lineage_of(id).await?;
+            let Some(key) = keys.first() else { return Err(ManageError::NotFound) };
             let lineage = key.lineage();
             let act = Act { name: change.act, key: id, amount: change.amount };
             let request = self.request_of(act, lineage, request_id.as_deref())?;
@@ -237,7 +244,7 @@ impl KeyManager {
             let detail =
                 format!("{amount} credits {}", if change.adds { "added" } else { "taken" });
             let event = Done { action: KeyAction::Updated, detail: Some(detail.into()) };
-            let spending = line.iter().take(MOST_KEYS).filter(|key| spends(key));
+            let spending = keys.iter().take(MOST_KEYS).filter(|key| spends(key));
             let mut changes = Changes {
                 updates: spending
                     .map(|key| KeyUpdate::revised(key, KeyRecord::clone(key), now))
@@ -250,16 +257,16 @@ impl KeyManager {
             // As everybody does who writes several keys, so that nobody waits for the other.
             changes.updates.sort_by_key(|update| update.record.id);
             // Each `Stale` means that somebody else got on, so this cannot go round for ever.
-            if self.apply(&changes).await? == Update::Done {
+            if self.apply(&changes).await? == ApplyOutcome::Done {
                 return Ok(done);
             }
         }
     }
 
-    /// Has this node give back what it holds of a line.
-    async fn recall(&self, line: KeyId) -> Result<(), ManageError> {
+    /// Has this node give back what it holds of a lineage.
+    async fn recall(&self, lineage: KeyId) -> Result<(), ManageError> {
         match &self.credits {
-            Some(credits) => Ok(credits.recall(line).await?),
+            Some(credits) => Ok(credits.recall(lineage).await?),
             None => Ok(()),
         }
     }

@@ -36,9 +36,9 @@ pub struct KeyPatch {
     pub tier: Option<Option<String>>,
     /// See [`NewKey::limits`](super::NewKey::limits). None are those of the tier.
     pub limits: Option<Limits>,
-    /// Changes the balance of all keys of the [line](KeyRecord::lineage); `Some(None)`: they spend
-    /// no credits any more. To add to a balance, see [`top_up`](KeyManager::top_up), and to take
-    /// from it, [`deduct`](KeyManager::deduct).
+    /// Changes the balance of all keys of the [lineage](KeyRecord::lineage); `Some(None)`: they
+    /// spend no credits any more. To add to a balance, see [`top_up`](KeyManager::top_up), and to
+    /// take from it, [`deduct`](KeyManager::deduct).
     pub credits: Option<Option<CreditsPatch>>,
     /// See [`NewKey::metadata`](super::NewKey::metadata). It is one value: this replaces the whole
     /// object, and what is left out of it is gone.

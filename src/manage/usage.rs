@@ -3,7 +3,7 @@
 use super::{KeyManager, access::Whose, check_limit, error::ManageError, holds_nul};
 use crate::{
     clock::Timestamp,
-    key::{KeyId, LineUsage, OwnerId, UsageCount, UsageQuery},
+    key::{KeyId, LineageUsage, OwnerId, UsageCount, UsageQuery},
     store::KeyRepository,
 };
 
@@ -11,8 +11,8 @@ impl KeyManager {
     /// How often the lineage of a key was used, by hour and outcome: this key, those it has replaced
     /// and those that have replaced it.
     ///
-    /// [`Accepted`](crate::UsageOutcome::Accepted) also counts requests that a layer further in
-    /// denied later.
+    /// [`Accepted`](crate::usage::UsageOutcome::Accepted) also counts requests that a layer further
+    /// in denied later.
     ///
     /// Of the hours that began at or after `since` and before `until`, in their order and, within
     /// one, in that of the names of outcomes; hours without requests are left out. The counts come
@@ -24,7 +24,7 @@ impl KeyManager {
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
-    /// use tower_api_key::{KeyManager, NewKey, Timestamp, UsageCount, store::MemoryStore};
+    /// use tower_api_key::{KeyManager, NewKey, Timestamp, store::MemoryStore, usage::UsageCount};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -45,13 +45,13 @@ impl KeyManager {
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<UsageCount>, ManageError> {
-        let line = self.get_or_deleted(id).await?.lineage();
-        let query = UsageQuery { line: Some(line), ..UsageQuery::new(since, until) };
+        let lineage = self.get_or_deleted(id).await?.lineage();
+        let query = UsageQuery { lineage: Some(lineage), ..UsageQuery::new(since, until) };
         Ok(self.counted().await?.usage(&query).await?)
     }
 
     /// How often keys were used, all that were asked for together, by hour and outcome; see
-    /// [`by_day`](crate::UsageCount::by_day) for days.
+    /// [`by_day`](crate::usage::UsageCount::by_day) for days.
     ///
     /// A handle on the keys of an [owner](Self::for_owner) adds up theirs, and nothing where
     /// others' are asked for.
@@ -62,7 +62,7 @@ impl KeyManager {
         }
     }
 
-    /// The lines of keys that let in the most requests, the busiest first; of those that let in as
+    /// The lineages that let in the most requests, the busiest first; of those that let in as
     /// many, the one that was created first. The limit is 1 to 1000.
     ///
     /// A handle on the keys of an [owner](Self::for_owner) finds theirs alone.
@@ -70,7 +70,7 @@ impl KeyManager {
         &self,
         query: &UsageQuery,
         limit: usize,
-    ) -> Result<Vec<LineUsage>, ManageError> {
+    ) -> Result<Vec<LineageUsage>, ManageError> {
         check_limit(limit)?;
         match self.visible_usage(query) {
             Some(query) => Ok(self.counted().await?.busiest(&query, limit).await?),

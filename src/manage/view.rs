@@ -24,7 +24,11 @@ use crate::{
 #[cfg_attr(feature = "axum", doc = "```")]
 #[cfg_attr(not(feature = "axum"), doc = "```ignore")]
 /// use axum::response::{IntoResponse, Response};
-/// use tower_api_key::{AuthenticatedKey, Clock, KeyView, SystemClock};
+/// use tower_api_key::{
+///     AuthenticatedKey,
+///     clock::{Clock, SystemClock},
+///     manage::KeyView,
+/// };
 ///
 /// async fn my_key(key: AuthenticatedKey) -> Response {
 ///     KeyView::new(key.record(), SystemClock.now()).into_response()
@@ -122,9 +126,9 @@ impl<'r> KeyView<'r> {
         }
     }
 
-    /// With what is left of the credits of the key's line, as the
+    /// With what is left of the credits of the key's lineage, as the
     /// [manager](crate::KeyManager::balance) says. A key that spends none has none, whatever its
-    /// line had.
+    /// lineage had.
     #[must_use]
     pub fn with_balance(mut self, balance: Option<&Balance>) -> Self {
         let balance = balance.filter(|_| self.is_spending);

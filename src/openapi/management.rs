@@ -1,4 +1,4 @@
-//! The document of [`management_router`](crate::management_router).
+//! The document of [`management_router`](crate::axum::management_router).
 
 use http::StatusCode;
 use serde_json::json;
@@ -17,8 +17,8 @@ use super::{
 };
 use crate::key::KeyStatus;
 
-/// The document of a [`management_router`](crate::management_router) for administrators that is
-/// nested under this path, such as `/admin/api-keys`.
+/// The document of a [`management_router`](crate::axum::management_router) for administrators that
+/// is nested under this path, such as `/admin/api-keys`.
 ///
 /// It says nothing about who may use the routes: [`Security::secure`](super::Security::secure) adds
 /// that.

@@ -17,7 +17,7 @@ use crate::key::characters::breaks_line;
 ///
 /// ```
 /// use http::StatusCode;
-/// use tower_api_key::Problem;
+/// use tower_api_key::rejection::Problem;
 ///
 /// let problem = Problem::new(StatusCode::CONFLICT, "sold_out", "No ticket is left.")
 ///     .with_member("event", 7);

@@ -34,8 +34,8 @@ impl Balances {
 /// A balance as it is to be, if it still has the revision it was read with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BalanceUpdate {
-    /// The line of keys that it belongs to, by its first key.
-    pub line: KeyId,
+    /// The lineage that it belongs to, by its first key.
+    pub lineage: KeyId,
     /// The balance. Its revision is greater than the expected one.
     pub balance: Balance,
     /// The revision that it must have in the store; `None` where there must be none yet.
@@ -47,15 +47,15 @@ pub struct BalanceUpdate {
 
 impl BalanceUpdate {
     /// The first balance of a lineage.
-    pub(crate) fn first(line: KeyId, balance: Balance) -> Self {
-        Self { line, balance, expected: None, due: None }
+    pub(crate) fn first(lineage: KeyId, balance: Balance) -> Self {
+        Self { lineage, balance, expected: None, due: None }
     }
 
     /// What makes `old` into `balance`, with the next revision.
-    pub(crate) fn of(line: KeyId, old: &Balance, mut balance: Balance) -> Self {
+    pub(crate) fn of(lineage: KeyId, old: &Balance, mut balance: Balance) -> Self {
         balance.revision = old.revision + 1;
         let grants = balance.since == old.since && balance.granted != old.granted;
         let due = grants.then(|| balance.granted_at());
-        Self { line, balance, expected: Some(old.revision), due }
+        Self { lineage, balance, expected: Some(old.revision), due }
     }
 }

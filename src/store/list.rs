@@ -11,15 +11,15 @@ use crate::{
 /// Which keys to list. Every filter that is set must be met.
 ///
 /// ```
-/// use tower_api_key::store::ListQuery;
+/// use tower_api_key::store::KeyQuery;
 ///
-/// let query = ListQuery::new(50).with_owner("user-1").with_scope("orders:read".parse()?);
+/// let query = KeyQuery::new(50).with_owner("user-1").with_scope("orders:read".parse()?);
 /// # let _ = query;
-/// # Ok::<(), tower_api_key::InvalidScope>(())
+/// # Ok::<(), tower_api_key::scope::InvalidScope>(())
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct ListQuery {
+pub struct KeyQuery {
     /// Only keys of this owner.
     pub owner: Option<OwnerId>,
     /// Only keys that have this status at this moment.
@@ -28,12 +28,12 @@ pub struct ListQuery {
     pub scope: Option<Scope>,
     /// Only keys whose name or start begins with this, capitals and all.
     pub prefix: Option<Text>,
-    /// Only the key that was created by this [`request`](crate::KeyDetails::request).
+    /// Only the key that was created by this [`request`](crate::key::KeyDetails::request).
     pub request: Option<KeyDigest>,
     /// Only keys of the [lineage](KeyRecord::lineage) that begins with this key, but not this key
     /// itself.
     pub lineage: Option<KeyId>,
-    /// Only keys with a [`legacy_hash`](crate::KeyDetails::legacy_hash).
+    /// Only keys with a [`legacy_hash`](crate::key::KeyDetails::legacy_hash).
     pub legacy: bool,
     /// Only keys that [end](KeyRecord::ends_at) before this moment.
     pub expires_before: Option<Timestamp>,
@@ -49,7 +49,7 @@ pub struct ListQuery {
     pub limit: usize,
 }
 
-impl ListQuery {
+impl KeyQuery {
     /// The first `limit` keys of all owners.
     pub const fn new(limit: usize) -> Self {
         Self {
@@ -97,7 +97,7 @@ impl ListQuery {
         self
     }
 
-    /// Goes on after this key: [`Page::next`] of the page before.
+    /// Goes on after this key: [`KeyPage::next`] of the page before.
     #[must_use]
     pub const fn after(mut self, id: KeyId) -> Self {
         self.after = Some(id);
@@ -145,14 +145,14 @@ impl ListQuery {
 /// other key appear twice or not at all.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Page {
+pub struct KeyPage {
     /// The keys.
     pub items: Vec<Arc<KeyRecord>>,
     /// Where the next page begins; `None` when this is the last.
     pub next: Option<KeyId>,
 }
 
-impl Page {
+impl KeyPage {
     /// A page of `limit` keys, from `limit + 1` records that were read: the one too many says
     /// that there is another page.
     pub fn from_one_more(mut items: Vec<Arc<KeyRecord>>, limit: usize) -> Self {

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use super::{
     KeyStore, Lookup,
     balances::{BalanceUpdate, Balances},
-    list::{ListQuery, Page},
-    repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update},
+    list::{KeyPage, KeyQuery},
+    repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
     requests::{KEPT, RequestRecord},
     selection::{Plan, Selection},
 };
@@ -22,7 +22,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     key::{
         Balance, Details, EventId, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId,
-        KeyRecord, LineUsage, OwnerId, UsageCount, UsageOutcome, UsageQuery,
+        KeyRecord, LineageUsage, OwnerId, UsageCount, UsageOutcome, UsageQuery,
     },
     runtime::{DigestMap, MapDigest, RwLock},
 };
@@ -41,9 +41,9 @@ struct Keys {
     /// The keys that were created by a request with an id.
     requests: DigestMap<KeyId>,
     balances: BTreeMap<KeyId, Balance>,
-    /// What requests have done, by the line and the request.
+    /// What requests have done, by the lineage and the request.
     acts: BTreeMap<(KeyId, [u8; 32]), RequestRecord>,
-    /// By what tells them apart: the line, the hour and the name of the outcome.
+    /// By what tells them apart: the lineage, the hour and the name of the outcome.
     usage: BTreeMap<(KeyId, Timestamp, &'static str), HourlyUsage>,
     events: BTreeMap<EventId, KeyEvent>,
 }
@@ -124,7 +124,7 @@ impl Keys {
     }
 
     fn is_stale_balance(&self, update: &BalanceUpdate) -> bool {
-        self.balances.get(&update.line).map(|old| old.revision) != update.expected
+        self.balances.get(&update.lineage).map(|old| old.revision) != update.expected
             || update.due.is_some_and(|due| due > self.clock.now())
     }
 
@@ -148,17 +148,17 @@ impl Keys {
     }
 
     /// Makes all of these changes or none.
-    fn apply(&mut self, changes: &Changes) -> Result<Update, StoreError> {
+    fn apply(&mut self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         self.check(&changes.inserts, &[])?;
         if changes.updates.iter().any(|update| self.is_stale(update))
             || changes.balances.iter().any(|update| self.is_stale_balance(update))
             || self.are_done(&changes.requests)
         {
-            return Ok(Update::Stale);
+            return Ok(ApplyOutcome::Stale);
         }
         self.check(&changes.inserts, &changes.updates)?;
         if self.is_beyond(changes) {
-            return Ok(Update::TooManyKeys);
+            return Ok(ApplyOutcome::TooManyKeys);
         }
         for record in &changes.inserts {
             self.put(Arc::new(record.clone()));
@@ -166,15 +166,15 @@ impl Keys {
         for KeyUpdate { record, .. } in &changes.updates {
             self.replace(record);
         }
-        for BalanceUpdate { line, balance, .. } in &changes.balances {
-            self.balances.insert(*line, balance.clone());
+        for BalanceUpdate { lineage, balance, .. } in &changes.balances {
+            self.balances.insert(*lineage, balance.clone());
         }
         let at = self.clock.now();
         for request in &changes.requests {
             self.acts.insert(place_of(request), RequestRecord { at, ..request.clone() });
         }
         self.events.extend(changes.events.iter().map(|event| (event.id, event.clone())));
-        Ok(Update::Done)
+        Ok(ApplyOutcome::Done)
     }
 
     fn usage<'k>(&'k self, query: &'k UsageQuery) -> impl Iterator<Item = &'k HourlyUsage> {
@@ -219,11 +219,15 @@ impl KeyStore for MemoryStore {
 
 #[async_trait]
 impl KeyRepository for MemoryStore {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         self.write().apply(changes)
     }
 
-    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
         let mut keys = self.write();
         let records: Vec<_> = match selection {
             Selection::Ids(ids) => {
@@ -234,7 +238,7 @@ impl KeyRepository for MemoryStore {
                 keys.by_id.values().filter(|record| selection.contains(record)).cloned().collect()
             }
         };
-        plan(&records).map_or(Ok(Update::Done), |changes| keys.apply(&changes))
+        plan(&records).map_or(Ok(ApplyOutcome::Done), |changes| keys.apply(&changes))
     }
 
     fn bounds_owners(&self) -> bool {
@@ -245,7 +249,7 @@ impl KeyRepository for MemoryStore {
         Ok(self.read().by_id.get(&id).cloned())
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         let keys = self.read();
         // Starts at the cursor and not at the end, so that every page costs the same.
         let up_to = query.after.unwrap_or(KeyId::from_bytes([0xff; 16]));
@@ -255,7 +259,7 @@ impl KeyRepository for MemoryStore {
             .take(query.limit.saturating_add(1))
             .cloned()
             .collect();
-        Ok(Page::from_one_more(items, query.limit))
+        Ok(KeyPage::from_one_more(items, query.limit))
     }
 
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
@@ -288,8 +292,8 @@ impl KeyRepository for MemoryStore {
         keys.by_digest.retain(|_, record| !gone(record));
         let Keys { by_id, requests, balances, .. } = &mut *keys;
         requests.retain(|_, id| by_id.contains_key(id));
-        let lines: HashSet<KeyId> = by_id.values().map(|record| record.lineage()).collect();
-        balances.retain(|line, _| line.may_be_of_owner() || lines.contains(line));
+        let lineages: HashSet<KeyId> = by_id.values().map(|record| record.lineage()).collect();
+        balances.retain(|lineage, _| lineage.may_be_of_owner() || lineages.contains(lineage));
         if owner.is_none() {
             let now = keys.clock.now();
             keys.acts.retain(|_, act| act.at >= before || now.saturating_since(act.at) <= KEPT);
@@ -305,25 +309,25 @@ impl KeyRepository for MemoryStore {
         Ok(EventPage::from_one_more(items, query.limit))
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
         let keys = self.read();
-        let lines: HashSet<KeyId> = lines.iter().copied().collect();
-        let balance = |line| Some((line, keys.balances.get(&line)?.clone()));
-        Ok(Balances::new(keys.clock.now(), lines.into_iter().filter_map(balance).collect()))
+        let lineages: HashSet<KeyId> = lineages.iter().copied().collect();
+        let balance = |lineage| Some((lineage, keys.balances.get(&lineage)?.clone()));
+        Ok(Balances::new(keys.clock.now(), lineages.into_iter().filter_map(balance).collect()))
     }
 
     async fn request(
         &self,
-        line: KeyId,
+        lineage: KeyId,
         request: &KeyDigest,
     ) -> Result<Option<RequestRecord>, StoreError> {
-        Ok(self.read().acts.get(&(line, *request.as_bytes())).cloned())
+        Ok(self.read().acts.get(&(lineage, *request.as_bytes())).cloned())
     }
 
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
         let mut keys = self.write();
         for new in usage {
-            let key = (new.line, new.hour, new.outcome.as_str());
+            let key = (new.lineage, new.hour, new.outcome.as_str());
             let fresh = || HourlyUsage { count: 0, ..new.clone() };
             let sum = keys.usage.entry(key).or_insert_with(fresh);
             sum.count = sum.count.saturating_add(new.count);
@@ -346,18 +350,19 @@ impl KeyRepository for MemoryStore {
         &self,
         query: &UsageQuery,
         limit: usize,
-    ) -> Result<Vec<LineUsage>, StoreError> {
+    ) -> Result<Vec<LineageUsage>, StoreError> {
         let mut sums = BTreeMap::<KeyId, u64>::new();
         for usage in self.read().usage(query).filter(|u| u.outcome == UsageOutcome::Accepted) {
-            let sum = sums.entry(usage.line).or_default();
+            let sum = sums.entry(usage.lineage).or_default();
             *sum = sum.saturating_add(usage.count);
         }
         let sums = sums.into_iter().filter(|(_, count)| *count > 0);
-        let mut lines: Vec<_> = sums.map(|(line, count)| LineUsage { line, count }).collect();
+        let mut lineages: Vec<_> =
+            sums.map(|(lineage, count)| LineageUsage { lineage, count }).collect();
         // Stable: those that are as busy stay in the order of their ids.
-        lines.sort_by_key(|usage| std::cmp::Reverse(usage.count));
-        lines.truncate(limit);
-        Ok(lines)
+        lineages.sort_by_key(|usage| std::cmp::Reverse(usage.count));
+        lineages.truncate(limit);
+        Ok(lineages)
     }
 
     async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
@@ -369,7 +374,7 @@ impl KeyRepository for MemoryStore {
 }
 
 fn place_of(request: &RequestRecord) -> (KeyId, [u8; 32]) {
-    (request.line, *request.request.as_bytes())
+    (request.lineage, *request.request.as_bytes())
 }
 
 /// With the address of the last use, which an update leaves alone.

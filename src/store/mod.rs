@@ -70,7 +70,7 @@ pub use self::connect::{ConnectError, connect};
 #[cfg_attr(docsrs, doc(cfg(feature = "file")))]
 pub use self::file::{FileError, FileErrorKind, FileStatus, FileStore};
 pub use self::fixed::FixedStore;
-pub use self::list::{ListQuery, Page};
+pub use self::list::{KeyPage, KeyQuery};
 pub use self::memory::MemoryStore;
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
@@ -82,7 +82,7 @@ pub use self::postgres::PostgresStore;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::RedisStore;
-pub use self::repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update};
+pub use self::repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse};
 pub use self::requests::RequestRecord;
 pub use self::selection::{Plan, Selection};
 #[cfg(feature = "sqlite")]
@@ -95,7 +95,7 @@ pub use crate::error::{BackEnd, StoreError, StoreErrorKind};
 pub use crate::{
     clock::Timestamp,
     key::{
-        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
+        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId,
         UsageCount, UsageQuery,
     },
 };
@@ -117,7 +117,8 @@ pub use crate::{
 /// ```
 /// use std::sync::Arc;
 /// use tower_api_key::{
-///     KeyDigest, KeyRecord, async_trait,
+///     async_trait,
+///     key::{KeyDigest, KeyRecord},
 ///     store::{KeyStore, StoreError},
 /// };
 ///
@@ -158,7 +159,7 @@ pub trait KeyStore: Send + Sync + 'static {
 }
 
 /// An answer without waiting: a store's about a key, or a resolver's about its
-/// [owner](crate::OwnerResolver).
+/// [owner](crate::owner::OwnerResolver).
 #[derive(Clone, Debug)]
 pub enum Lookup<T = Arc<KeyRecord>> {
     /// The key, or the active owner.

@@ -9,15 +9,16 @@ use crate::{
 ///
 /// ```
 /// use tower_api_key::{
-///     KeyDigest, KeyId, KeyRecord, Timestamp,
-///     store::{Changes, KeyRepository, MemoryStore, OwnerBound, Update},
+///     KeyId, Timestamp,
+///     key::{KeyDigest, KeyRecord},
+///     store::{ApplyOutcome, Changes, KeyRepository, MemoryStore, OwnerBound},
 /// };
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let now = Timestamp::from(std::time::SystemTime::now());
 /// let store = MemoryStore::new();
-/// for (number, expected) in [(1, Update::Done), (2, Update::TooManyKeys)] {
+/// for (number, expected) in [(1, ApplyOutcome::Done), (2, ApplyOutcome::TooManyKeys)] {
 ///     let digest = KeyDigest::from_bytes([number; 32]);
 ///     let mut record = KeyRecord::new(KeyId::generate(now)?, digest, "CI of the shop", now);
 ///     record.owner = Some("user-1".into());

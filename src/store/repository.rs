@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{
     KeyStore,
     balances::{BalanceUpdate, Balances},
-    list::{ListQuery, Page},
+    list::{KeyPage, KeyQuery},
     owner_bound::OwnerBound,
     requests::RequestRecord,
     selection::{Plan, Selection},
@@ -16,7 +16,7 @@ use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
     key::{
-        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId, KeyRecord, LineUsage,
+        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId, KeyRecord, LineageUsage,
         OwnerId, UsageCount, UsageQuery,
     },
 };
@@ -42,24 +42,25 @@ pub trait KeyRepository: KeyStore {
     /// Makes all of these changes, or none: the new keys, then the updates, then the balances, then
     /// the events.
     ///
-    /// A new key whose id, digest or [`request`](crate::KeyDetails::request) exists already is a
-    /// [`Duplicate`](StoreErrorKind::Duplicate). An update whose key has another revision than
-    /// expected, or does not exist, makes everything [`Stale`](Update::Stale). Of several
-    /// concurrent updates that expect the same revision, exactly one is [`Done`](Update::Done). Of
-    /// several reasons not to write, a duplicate among the new keys comes first.
+    /// A new key whose id, digest or [`request`](crate::key::KeyDetails::request) exists already is
+    /// a [`Duplicate`](StoreErrorKind::Duplicate). An update whose key has another revision than
+    /// expected, or does not exist, makes everything [`Stale`](ApplyOutcome::Stale). Of several
+    /// concurrent updates that expect the same revision, exactly one is
+    /// [`Done`](ApplyOutcome::Done). Of several reasons not to write, a duplicate among the new
+    /// keys comes first.
     ///
-    /// A balance of a line that has another revision than expected, or none where one is expected,
-    /// or one where none is, makes everything [`Stale`](Update::Stale) as well; and so does one that
-    /// is not [due](BalanceUpdate::due) by the clock of this repository, which the statement that
-    /// writes it reads.
+    /// A balance of a lineage that has another revision than expected, or none where one is
+    /// expected, or one where none is, makes everything [`Stale`](ApplyOutcome::Stale) as well; and
+    /// so does one that is not [due](BalanceUpdate::due) by the clock of this repository, which the
+    /// statement that writes it reads.
     ///
-    /// A request that its line has already makes everything [`Stale`](Update::Stale) as well. It is
-    /// written with the time by the clock of this repository.
+    /// A request that its lineage has already makes everything [`Stale`](ApplyOutcome::Stale) as
+    /// well. It is written with the time by the clock of this repository.
     ///
     /// Changes with an [`owner_bound`](Changes::owner_bound) after which the owner would have more
-    /// live keys than that are [`TooManyKeys`](Update::TooManyKeys), and nothing is written. The
-    /// keys are counted in the same write: however many nodes create keys for one owner at the same
-    /// time, the bound holds. A store that can count so says it with
+    /// live keys than that are [`TooManyKeys`](ApplyOutcome::TooManyKeys), and nothing is written.
+    /// The keys are counted in the same write: however many nodes create keys for one owner at the
+    /// same time, the bound holds. A store that can count so says it with
     /// [`bounds_owners`](Self::bounds_owners); any other is never given such changes by a manager.
     /// Of several reasons not to write, this one comes last.
     ///
@@ -69,7 +70,7 @@ pub trait KeyRepository: KeyStore {
     ///
     /// Events are kept for [`events`](Self::events). A store without an audit log passes them
     /// over.
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError>;
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError>;
 
     /// Whether [`apply`](Self::apply) enforces an [`owner_bound`](Changes::owner_bound).
     ///
@@ -86,11 +87,15 @@ pub trait KeyRepository: KeyStore {
     /// another, is either among those that are read, or is added after the changes are written. The
     /// same goes for changes of the keys themselves. Where they were changed between reading and
     /// writing, the store begins again; should it give that up, nothing was written and the answer
-    /// is [`Stale`](Update::Stale).
+    /// is [`Stale`](ApplyOutcome::Stale).
     ///
     /// [`Unsupported`](StoreErrorKind::Unsupported) where a store cannot do this, never anything
     /// less.
-    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
         let _ = (selection, plan);
         Err(StoreError::new(StoreErrorKind::Unsupported))
     }
@@ -102,7 +107,7 @@ pub trait KeyRepository: KeyStore {
     }
 
     /// [Applies](Self::apply) one update.
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<Update, StoreError> {
+    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<ApplyOutcome, StoreError> {
         let update = KeyUpdate { record: record.clone(), expected };
         self.apply(&Changes { updates: vec![update], ..Changes::default() }).await
     }
@@ -111,7 +116,7 @@ pub trait KeyRepository: KeyStore {
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError>;
 
     /// A page of the keys that are not deleted, the youngest (greatest) id first.
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError>;
 
     /// Adds to the use counts of keys, and moves `last_used_at` forward, never back. With it moves
     /// `last_used_from`, where the use says it. Ids that do not exist are passed over. Leaves the
@@ -119,9 +124,9 @@ pub trait KeyRepository: KeyStore {
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
 
     /// Removes the rows of keys that were revoked or deleted before this moment, of this owner or
-    /// of all, and returns how many there were. The balance of a line goes with its last key; its
-    /// usage stays. A purge of all also forgets [requests](Self::request) from before this moment
-    /// that are older than 30 days by the clock of this repository.
+    /// of all, and returns how many there were. The balance of a lineage goes with its last key;
+    /// its usage stays. A purge of all also forgets [requests](Self::request) from before this
+    /// moment that are older than 30 days by the clock of this repository.
     async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError>;
 
     /// A page of the audit log, the latest event first. A store that keeps none is
@@ -131,27 +136,27 @@ pub trait KeyRepository: KeyStore {
         Err(StoreError::new(StoreErrorKind::Unsupported))
     }
 
-    /// The balances of those of these lines of keys that have one, in any order, and the time by the
-    /// clock of this repository; the time alone where no lines are asked for.
-    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
-        let _ = lines;
+    /// The balances of those of these lineages that have one, in any order, and the time by the
+    /// clock of this repository; the time alone where no lineages are asked for.
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        let _ = lineages;
         Err(StoreError::new(StoreErrorKind::Unsupported))
     }
 
-    /// What a request has done to a line of keys, if it has. Kept for 30 days at least, also after
+    /// What a request has done to a lineage, if it has. Kept for 30 days at least, also after
     /// the events of the audit log are gone. A repository that does not keep requests is
     /// [`Unsupported`](StoreErrorKind::Unsupported), and gets no [`Changes`] with any.
     async fn request(
         &self,
-        line: KeyId,
+        lineage: KeyId,
         request: &KeyDigest,
     ) -> Result<Option<RequestRecord>, StoreError> {
-        let _ = (line, request);
+        let _ = (lineage, request);
         Err(StoreError::new(StoreErrorKind::Unsupported))
     }
 
-    /// Adds to the counts of these lines, hours and outcomes. The owner of a line is the one that
-    /// was first written.
+    /// Adds to the counts of these lineages, hours and outcomes. The owner of a lineage is the one
+    /// that was first written.
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
         let _ = usage;
         Err(StoreError::new(StoreErrorKind::Unsupported))
@@ -164,14 +169,14 @@ pub trait KeyRepository: KeyStore {
         Err(StoreError::new(StoreErrorKind::Unsupported))
     }
 
-    /// The lines of keys, of those that were asked for, that let in the most requests, the busiest
-    /// first and, of those that are as busy, the smallest id. Lines that let in none are not among
-    /// them.
+    /// The lineages, of those that were asked for, that let in the most requests, the busiest
+    /// first and, of those that are as busy, the smallest id. Lineages that let in none are not
+    /// among them.
     async fn busiest(
         &self,
         query: &UsageQuery,
         limit: usize,
-    ) -> Result<Vec<LineUsage>, StoreError> {
+    ) -> Result<Vec<LineageUsage>, StoreError> {
         let _ = (query, limit);
         Err(StoreError::new(StoreErrorKind::Unsupported))
     }
@@ -194,7 +199,7 @@ pub struct Changes {
     pub inserts: Vec<KeyRecord>,
     /// Keys to replace.
     pub updates: Vec<KeyUpdate>,
-    /// Balances of credits to add or replace, each of another line.
+    /// Balances of credits to add or replace, each of another lineage.
     pub balances: Vec<BalanceUpdate>,
     /// Requests that are doing this, and that must do it once.
     pub requests: Vec<RequestRecord>,
@@ -239,7 +244,7 @@ impl KeyUpdate {
 
 /// What became of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Update {
+pub enum ApplyOutcome {
     /// They were written.
     Done,
     /// A key has another revision, or does not exist: nothing was written.
@@ -272,7 +277,7 @@ impl KeyUse {
 
 #[async_trait]
 impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         (**self).apply(changes).await
     }
 
@@ -280,7 +285,11 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
         (**self).bounds_owners()
     }
 
-    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
         (**self).apply_to(selection, plan).await
     }
 
@@ -288,7 +297,7 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
         (**self).get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         (**self).list(query).await
     }
 
@@ -304,16 +313,16 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
         (**self).events(query).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
-        (**self).balances(lines).await
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        (**self).balances(lineages).await
     }
 
     async fn request(
         &self,
-        line: KeyId,
+        lineage: KeyId,
         request: &KeyDigest,
     ) -> Result<Option<RequestRecord>, StoreError> {
-        (**self).request(line, request).await
+        (**self).request(lineage, request).await
     }
 
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
@@ -328,7 +337,7 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
         &self,
         query: &UsageQuery,
         limit: usize,
-    ) -> Result<Vec<LineUsage>, StoreError> {
+    ) -> Result<Vec<LineageUsage>, StoreError> {
         (**self).busiest(query, limit).await
     }
 

@@ -11,15 +11,15 @@ use crate::{
 /// How long requests are kept at least.
 pub(crate) const KEPT: Duration = Duration::from_hours(30 * 24);
 
-/// What a request with an id of its own has done to a line of keys. While the repository keeps it,
-/// no other request with that id can do anything to the same line.
+/// What a request with an id of its own has done to a lineage. While the repository keeps it,
+/// no other request with that id can do anything to the same lineage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestRecord {
-    /// The line of keys, by its first key. A creation is kept a second time, under an id that is no
+    /// The lineage, by its first key. A creation is kept a second time, under an id that is no
     /// key's and the same for all creations.
-    pub line: KeyId,
-    /// What the caller's id of the request hashes to. Unique in its line.
+    pub lineage: KeyId,
+    /// What the caller's id of the request hashes to. Unique in its lineage.
     pub request: KeyDigest,
     /// When it was written, by the [clock](super::Balances::now) of the repository, which sets it.
     pub at: Timestamp,
@@ -37,9 +37,9 @@ pub struct RequestRecord {
 
 impl RequestRecord {
     /// What a request is about to do.
-    pub fn new(line: KeyId, request: KeyDigest, act: impl Into<Text>, key: KeyId) -> Self {
+    pub fn new(lineage: KeyId, request: KeyDigest, act: impl Into<Text>, key: KeyId) -> Self {
         Self {
-            line,
+            lineage,
             request,
             at: Timestamp::UNIX_EPOCH,
             act: act.into(),

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
-use super::repository::{Changes, KeyRepository, KeyUpdate, Update};
+use super::repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate};
 use crate::{
     clock::Timestamp,
     error::StoreError,
@@ -44,7 +44,7 @@ impl Upkeep {
             let mut changed = KeyRecord::clone(&record);
             changed.digest = renewed;
             changed.revision += 1;
-            if repository.update(&changed, record.revision).await? == Update::Stale {
+            if repository.update(&changed, record.revision).await? == ApplyOutcome::Stale {
                 // Another node has renewed it, perhaps: a cache learns the new digest by this,
                 // and so the key is not found under the old one again.
                 repository.find(&renewed).await?;
@@ -109,7 +109,7 @@ async fn start_grace(
         updates.reverse();
         for batch in updates.chunks(BATCH) {
             let changes = Changes { updates: batch.to_vec(), ..Changes::default() };
-            if repository.apply(&changes).await? != Update::Done {
+            if repository.apply(&changes).await? != ApplyOutcome::Done {
                 continue 'tries;
             }
         }

@@ -54,7 +54,7 @@ use crate::{
 /// start. Of a credential at most one half goes into it.
 ///
 /// ```
-/// use tower_api_key::{FailureThrottle, Quota, nonzero};
+/// use tower_api_key::{auth::FailureThrottle, limit::Quota, nonzero};
 ///
 /// // Twenty at once, and then one every three seconds.
 /// let throttle = FailureThrottle::new(Quota::per_minute(nonzero!(20)));

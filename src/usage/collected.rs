@@ -52,7 +52,7 @@ impl Collected {
     }
 }
 
-/// What tells counts apart: the hour, the line of keys, and the name of the outcome.
+/// What tells counts apart: the hour, the lineage, and the name of the outcome.
 type Place = (Timestamp, KeyId, &'static str);
 
 /// The details: how often each outcome was in each hour.
@@ -101,7 +101,7 @@ impl Hours {
 }
 
 fn place(usage: &HourlyUsage) -> Place {
-    (usage.hour, usage.line, usage.outcome.as_str())
+    (usage.hour, usage.lineage, usage.outcome.as_str())
 }
 
 #[cfg(test)]
@@ -141,8 +141,8 @@ mod tests {
     }
 
     fn hour(hour: i64, key: u8, outcome: UsageOutcome, count: u64) -> HourlyUsage {
-        let line = KeyId::from_bytes([key; 16]);
-        HourlyUsage { line, owner: Some("user-1".into()), hour: at(hour), outcome, count }
+        let lineage = KeyId::from_bytes([key; 16]);
+        HourlyUsage { lineage, owner: Some("user-1".into()), hour: at(hour), outcome, count }
     }
 
     #[test]

@@ -129,12 +129,12 @@ impl UsageRecorder {
     }
 
     /// Records the address that each key was last used from, as
-    /// [`last_used_from`](crate::KeyDetails::last_used_from). The layer has to know how to
+    /// [`last_used_from`](crate::key::KeyDetails::last_used_from). The layer has to know how to
     /// [find it](crate::ApiKeyLayer::with_client_address).
     ///
     /// An address may be personal data, so by default none is recorded. Those that were recorded
     /// stay with their keys when this is taken away.
-    pub fn with_client_addresses(self) -> Self {
+    pub fn counting_addresses(self) -> Self {
         self.with(|settings| settings.client_addresses = true)
     }
 

@@ -110,7 +110,7 @@ async fn the_address_of_the_last_use_is_recorded_by_choice() {
     usage.flush().await.unwrap();
     assert_eq!(used_from(&store, &record).await, None);
 
-    let usage = usage.with_client_addresses();
+    let usage = usage.counting_addresses();
     for address in ["192.0.2.1", "2001:db8::7", "::ffff:192.0.2.9"] {
         usage.count_from(&record, || address.parse().ok());
     }

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tower_api_key::{
-    KeyManager, KeyRecord, NewKey,
-    store::{CachedStore, KeyRepository, KeyStore, MemoryStore, StoreErrorKind, Update},
+    KeyManager, NewKey,
+    key::KeyRecord,
+    store::{ApplyOutcome, CachedStore, KeyRepository, KeyStore, MemoryStore, StoreErrorKind},
 };
 
 use crate::{
@@ -30,7 +31,7 @@ async fn they_are_forgotten_at_once() {
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown));
     fixture.cache.insert(&record).await.unwrap();
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
-    assert_eq!(fixture.cache.update(&revoked(&record), 0).await.unwrap(), Update::Done);
+    assert_eq!(fixture.cache.update(&revoked(&record), 0).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
     assert_eq!(fixture.cache.purge(NOW.saturating_add(TTL), None).await.unwrap(), 1);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown));
@@ -44,7 +45,7 @@ async fn so_is_the_digest_that_a_key_had_before() {
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
     assert_eq!(fixture.find(&digest(2)).await, Ok(Unknown));
     (record.digest, record.revision) = (digest(2), 1);
-    assert_eq!(fixture.cache.update(&record, 0).await.unwrap(), Update::Done);
+    assert_eq!(fixture.cache.update(&record, 0).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown));
     assert_eq!(fixture.find(&digest(2)).await, Ok(Good));
 }
@@ -129,7 +130,7 @@ async fn a_key_that_is_gone_may_have_another_digest_now() {
     assert_eq!(fixture.find(&digest(2)).await, Ok(Unknown));
     let mut record = KeyRecord::clone(&*fixture.store.find(&digest(1)).await.unwrap().unwrap());
     (record.digest, record.revision) = (digest(2), record.revision + 1);
-    assert_eq!(fixture.store.update(&record, 0).await.unwrap(), Update::Done);
+    assert_eq!(fixture.store.update(&record, 0).await.unwrap(), ApplyOutcome::Done);
     fixture.at(TTL - Duration::from_secs(4));
     assert_eq!(fixture.find(&digest(2)).await, Ok(Unknown), "not yet");
 

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tower_api_key::{
-    ApiKeyLayer, KeyDigest, KeyHasher, KeyRecord, SettableClock, async_trait,
+    ApiKeyLayer, KeyHasher, async_trait,
+    clock::SettableClock,
+    key::{KeyDigest, KeyRecord},
     store::{CachedStore, KeyRepository, KeyStore, MemoryStore, StoreError},
 };
 

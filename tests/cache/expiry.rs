@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_api_key::{ApiKeyLayer, KeyHasher, SettableClock};
+use tower_api_key::{ApiKeyLayer, KeyHasher, clock::SettableClock};
 
 use crate::{
     flood::ask,

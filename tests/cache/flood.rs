@@ -24,8 +24,9 @@ use tokio::{
 };
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyDigest, KeyFormat, KeyHasher, KeyManager, KeyRecord, NewKey, Rejection,
-    SettableClock, async_trait,
+    ApiKeyLayer, KeyFormat, KeyHasher, KeyManager, NewKey, Rejection, async_trait,
+    clock::SettableClock,
+    key::{KeyDigest, KeyRecord},
     store::{CachedStore, KeyRepository, KeyStore, MemoryStore, StoreError},
 };
 

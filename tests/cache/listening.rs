@@ -15,7 +15,8 @@ use tokio::{
     time::Instant,
 };
 use tower_api_key::{
-    KeyDigest, KeyManager, NewKey, async_trait,
+    KeyManager, NewKey, async_trait,
+    key::KeyDigest,
     store::{
         CachedStore, Invalidations, LocalInvalidations, MemoryStore, StoreError, StoreErrorKind,
         Subscription,

@@ -16,9 +16,11 @@ use http_body_util::BodyExt;
 use tokio::{sync::Notify, time::Instant};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, CachedOwners, KeyHasher, KeyId, KeyRecord, Owner, OwnerId, OwnerLayer,
-    OwnerResolver, Rejection, SettableClock, async_trait, store::KeyRepository, store::Lookup,
-    store::MemoryStore,
+    ApiKeyLayer, KeyHasher, KeyId, Owner, OwnerId, OwnerLayer, Rejection, async_trait,
+    clock::SettableClock,
+    key::KeyRecord,
+    owner::{CachedOwners, OwnerResolver},
+    store::{KeyRepository, Lookup, MemoryStore},
 };
 
 use crate::support::{MILLISECOND, NOT_FOUND_TTL, NOW, STALE_IF_ERROR, TTL, until};

@@ -12,8 +12,10 @@ use std::{
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tower_api_key::{
-    ApiKeyLayer, KeyHasher, KeyManager, KeyRecord, Peppers, SettableClock,
-    store::{CachedStore, KeyRepository, KeyStore, MemoryStore, StoreErrorKind, Update},
+    ApiKeyLayer, KeyHasher, KeyManager, Peppers,
+    clock::SettableClock,
+    key::KeyRecord,
+    store::{ApplyOutcome, CachedStore, KeyRepository, KeyStore, MemoryStore, StoreErrorKind},
 };
 
 use crate::{
@@ -323,7 +325,7 @@ async fn a_digest_that_another_node_has_renewed_is_learned() {
     let old = store.find(&under(RETIRED).digest(&key)).await.unwrap().unwrap();
     let mut record = KeyRecord::clone(&old);
     (record.digest, record.revision) = (renewed, old.revision + 1);
-    assert_eq!(store.update(&record, old.revision).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&record, old.revision).await.unwrap(), ApplyOutcome::Done);
     changing.fixture.at(TTL / 2);
     let manager = KeyManager::new(cache.clone()).with_clock(clock.clone());
     let layer = manager.with_hasher(changing_hasher()).layer();

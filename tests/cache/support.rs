@@ -11,10 +11,12 @@ use std::{
 
 use tokio::{sync::oneshot, task::JoinHandle};
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, OwnerId, SettableClock, Timestamp, async_trait,
+    KeyId, OwnerId, Timestamp, async_trait,
+    clock::SettableClock,
+    key::{KeyDigest, KeyRecord},
     store::{
-        CachedStore, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Lookup, MemoryStore,
-        Page, StoreError, StoreErrorKind, Update,
+        ApplyOutcome, CachedStore, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse,
+        Lookup, MemoryStore, StoreError, StoreErrorKind,
     },
 };
 
@@ -112,7 +114,7 @@ impl Backend {
         let mut record = KeyRecord::clone(&found);
         record.revoked_at = Some(NOW);
         record.revision += 1;
-        assert_eq!(self.0.keys.update(&record, found.revision).await.unwrap(), Update::Done);
+        assert_eq!(self.0.keys.update(&record, found.revision).await.unwrap(), ApplyOutcome::Done);
     }
 }
 
@@ -142,7 +144,7 @@ impl KeyStore for Backend {
 impl KeyRepository for Backend {
     /// Writes; then fails or hangs if the mode of an updated key says so, as a connection may be
     /// lost before the answer.
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         let applied = self.0.keys.apply(changes).await;
         let updated = changes.updates.first();
         match updated.map_or(Mode::Answer, |update| self.mode(&update.record.digest)) {
@@ -156,7 +158,7 @@ impl KeyRepository for Backend {
         self.0.keys.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.0.keys.list(query).await
     }
 

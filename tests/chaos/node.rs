@@ -12,8 +12,9 @@ use std::{
 use http::{Request, Response};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, Clock, KeyFormat, KeyId, KeyManager, NewKey, Rejection,
-    RejectionKind, SystemClock, Timestamp,
+    ApiKeyLayer, AuthenticatedKey, KeyFormat, KeyId, KeyManager, NewKey, Rejection, RejectionKind,
+    Timestamp,
+    clock::{Clock, SystemClock},
     store::{CachedStore, Invalidations, KeyRepository},
 };
 

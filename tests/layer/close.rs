@@ -4,13 +4,16 @@ use std::sync::{Arc, Mutex};
 
 // Each trait is implemented with what its own module has.
 use tower_api_key::{
-    Credits, KeyManager, Limit, NewCredits, NewKey, Quota, UsageRecorder, async_trait,
-    limit::{Decision, LimitCheck, Limits, LocalLimiter, RateLimiter, RateLimits},
+    Credits, KeyManager, NewKey, UsageRecorder, async_trait,
+    credits::NewCredits,
+    limit::{
+        Limit, LimitCheck, LimitDecision, Limits, LocalLimiter, Quota, RateLimiter, RateLimits,
+    },
     nonzero,
     store::{
-        Balances, Changes, HourlyUsage, KeyDigest, KeyId, KeyRecord, KeyRepository, KeyStore,
-        KeyUse, ListQuery, MemoryStore, OwnerId, Page, StoreError, StoreErrorKind, Timestamp,
-        Update,
+        ApplyOutcome, Balances, Changes, HourlyUsage, KeyDigest, KeyId, KeyPage, KeyQuery,
+        KeyRecord, KeyRepository, KeyStore, KeyUse, MemoryStore, OwnerId, StoreError,
+        StoreErrorKind, Timestamp,
     },
 };
 
@@ -38,7 +41,7 @@ struct Limiter(LocalLimiter, Steps);
 
 #[async_trait]
 impl RateLimiter for Limiter {
-    async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
+    async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
         self.0.check(check).await
     }
 
@@ -63,7 +66,7 @@ impl KeyStore for Store {
 
 #[async_trait]
 impl KeyRepository for Store {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         if !changes.balances.is_empty() {
             self.1.take("credits")?;
         }
@@ -74,7 +77,7 @@ impl KeyRepository for Store {
         self.0.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.0.list(query).await
     }
 
@@ -88,8 +91,8 @@ impl KeyRepository for Store {
         self.0.record_usage(usage).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
-        self.0.balances(lines).await
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        self.0.balances(lineages).await
     }
 
     async fn purge(&self, _: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, Version, header};
 use tower_api_key::{
-    ApiKeyLayer, FailureThrottle, KeySource, Precedence, Quota, RejectionKind, nonzero,
+    ApiKeyLayer, KeySource, Precedence, RejectionKind, auth::FailureThrottle, limit::Quota, nonzero,
 };
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{Request, header};
-use tower_api_key::{ApiKeyLayer, KeyRecord, RejectionKind, store::StoreErrorKind};
+use tower_api_key::{ApiKeyLayer, RejectionKind, key::KeyRecord, store::StoreErrorKind};
 
 use crate::{
     stores::TestStore,

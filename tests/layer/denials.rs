@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use tower_api_key::{
-    ApiKeyLayer, KeyRecord, KeySource, Rejection, RejectionKind, store::StoreErrorKind,
+    ApiKeyLayer, KeySource, Rejection, RejectionKind, key::KeyRecord, store::StoreErrorKind,
 };
 
 use crate::{

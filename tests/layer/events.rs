@@ -3,7 +3,9 @@
 use std::{net::IpAddr, time::Duration};
 
 use tower_api_key::{
-    EventQuery, Grace, ImportKey, KeyAction, KeyDigest, KeyEvent, KeyId, KeyPatch, NewKey,
+    KeyId, KeyPatch, NewKey,
+    key::{EventQuery, KeyAction, KeyDigest, KeyEvent},
+    manage::{ImportKey, RotationGrace},
 };
 
 use crate::{
@@ -41,7 +43,7 @@ impl Story {
     fn expect(&mut self, key: Option<KeyId>, expected: &str) {
         let heard = self.managed.heard();
         assert_eq!(heard.len(), 1, "{expected}: {heard:?}");
-        let now = tower_api_key::Clock::now(&self.managed.clock);
+        let now = tower_api_key::clock::Clock::now(&self.managed.clock);
         assert_eq!(heard[0].at, now);
         assert_eq!(told(&heard[0], key), expected);
         self.told.extend(heard);
@@ -54,8 +56,8 @@ async fn every_change_is_told_once_in_order_and_without_a_secret() {
     let managed = Managed::new();
     let manager = managed
         .manager
-        .with_actor("admin")
-        .with_client_address(format!("::ffff:{CLIENT}").parse::<IpAddr>().unwrap());
+        .acting_as("admin")
+        .from_address(format!("::ffff:{CLIENT}").parse::<IpAddr>().unwrap());
     let mut story = Story { managed, secrets: Vec::new(), told: Vec::new() };
 
     let new = NewKey { owner: Some("user-1".into()), ..NewKey::named("n") };
@@ -90,10 +92,10 @@ async fn every_change_is_told_once_in_order_and_without_a_secret() {
     });
     manager.update(id, on).await.unwrap();
     story.expect(Some(id), "enabled user-1 admin 192.0.2.7 name");
-    let second = manager.rotate(id, Grace::NONE).await.unwrap();
+    let second = manager.rotate(id, RotationGrace::NONE).await.unwrap();
     let replaced = format!("rotated user-1 admin 192.0.2.7 replaced by {}", second.record.id);
     story.expect(Some(id), &replaced);
-    let own = manager.for_owner("user-1").with_actor("user-1");
+    let own = manager.for_owner("user-1").acting_as("user-1");
     own.revoke(second.record.id, Some("laptop stolen")).await.unwrap();
     story.expect(Some(second.record.id), "revoked user-1 user-1 192.0.2.7 laptop stolen");
     manager.delete(id).await.unwrap();
@@ -102,7 +104,7 @@ async fn every_change_is_told_once_in_order_and_without_a_secret() {
     let imports = [ImportKey::from_digest(digest, NewKey::named("n"))];
     let imported = story.managed.manager.import(&imports).await.unwrap().imported[0];
     story.expect(Some(imported), "imported - - - -");
-    let before = tower_api_key::Clock::now(&story.managed.clock);
+    let before = tower_api_key::clock::Clock::now(&story.managed.clock);
     assert_eq!(manager.purge(before).await.unwrap(), 2);
     let purged = format!("purged - admin 192.0.2.7 2 keys that had ended before {before}");
     story.expect(None, &purged);
@@ -154,7 +156,7 @@ async fn what_changes_nothing_is_not_told() {
     });
     assert_eq!(why(manager.if_revision(99).update(id, stale).await), "revision mismatch");
     assert_eq!(why(manager.enable(revoked).await), "ended revoked");
-    assert_eq!(why(manager.rotate(revoked, Grace::NONE).await), "ended revoked");
+    assert_eq!(why(manager.rotate(revoked, RotationGrace::NONE).await), "ended revoked");
     assert_eq!(why(manager.delete(KeyId::generate(NOW).unwrap()).await), "not found");
     let long = "r".repeat(1001);
     assert_eq!(why(manager.revoke(id, Some(&long)).await), "invalid reason");
@@ -224,7 +226,7 @@ async fn the_audit_log_is_read_in_pages_and_by_key_owner_and_time() {
 #[tokio::test]
 async fn an_actor_is_cut_to_what_every_store_keeps() {
     let managed = Managed::new();
-    let manager = managed.manager.with_actor(&format!("\0{}", "ö".repeat(300)));
+    let manager = managed.manager.acting_as(&format!("\0{}", "ö".repeat(300)));
     manager.create(NewKey::named("n")).await.unwrap();
     let kept = format!("\u{fffd}{}", "ö".repeat(254));
     assert_eq!(managed.heard()[0].actor.as_deref(), Some(&*kept));

@@ -12,8 +12,9 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyAction, KeyEvent, KeyId, OwnerId, OwnerLayer, RejectionKind,
-    RequireScopesLayer, store::LocalInvalidations,
+    ApiKeyLayer, KeyId, OwnerId, OwnerLayer, RejectionKind, RequireScopesLayer,
+    key::{KeyAction, KeyEvent},
+    store::LocalInvalidations,
 };
 
 use crate::{
@@ -41,7 +42,7 @@ impl Ear {
         layer
             .with_clock(clock())
             .with_client_address(|_| Some(format!("::ffff:{CLIENT}").parse().unwrap()))
-            .with_events(move |event| ear.lock().unwrap().push(event.clone()))
+            .with_event_hook(move |event| ear.lock().unwrap().push(event.clone()))
     }
 
     /// The only event.
@@ -65,7 +66,7 @@ async fn every_kind_of_denial_is_told_once() {
     for (kind, layer, request) in denied() {
         let ear = Ear::default();
         let heard = ear.0.clone();
-        let layer = layer.with_events(move |event| heard.lock().unwrap().push(event.clone()));
+        let layer = layer.with_event_hook(move |event| heard.lock().unwrap().push(event.clone()));
         let answer = send_waiting(&layer, request).await;
         let event = ear.one();
         assert_eq!(event.action, KeyAction::Denied(kind));
@@ -218,7 +219,7 @@ async fn a_managers_hook_hears_the_denials_of_its_layers() {
     managed.manager.revoke(key.record.id, None).await.unwrap();
     managed.heard();
     // Whatever else the manager is told, and by whom it is held.
-    let handle = managed.manager.for_owner("user-1").with_actor("user-1");
+    let handle = managed.manager.for_owner("user-1").acting_as("user-1");
     let layer = handle.with_invalidations(LocalInvalidations::new()).layer();
     assert_eq!(send(&layer, with_key(key.secret.expose())).outcome(), "revoked_key");
     let heard = managed.heard();

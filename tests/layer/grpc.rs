@@ -8,8 +8,8 @@ use http_body::Body;
 use http_body_util::Full;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, ChargeLayer, LocalLimiter, OwnerId, OwnerLayer, RateLimits, RequireScopesLayer,
-    nonzero,
+    ApiKeyLayer, OwnerId, OwnerLayer, RateLimits, RequireScopesLayer, extra_cost::ExtraCostLayer,
+    limit::LocalLimiter, nonzero,
 };
 
 use crate::{
@@ -228,7 +228,7 @@ impl By {
         let layer = mode.of(ApiKeyLayer::new(TestStore::new([record(KEY)])));
         let scopes = RequireScopesLayer::all(["orders:write"]).unwrap();
         let owner = OwnerLayer::new(async |_: OwnerId| Ok::<Option<()>, Infallible>(None));
-        let cost = ChargeLayer::new(RateLimits::new(LocalLimiter::new()), nonzero!(2));
+        let cost = ExtraCostLayer::new(RateLimits::new(LocalLimiter::new()), nonzero!(2));
         if matches!(self, Self::Scopes | Self::Owner) {
             request.headers_mut().insert("x-api-key", KEY.parse().unwrap());
         }

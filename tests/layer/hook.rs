@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
-use tower_api_key::{ApiKeyLayer, Rejection, RejectionResponse};
+use tower_api_key::{ApiKeyLayer, Rejection, rejection::RejectionResponse};
 
 use crate::{
     denials::denied,

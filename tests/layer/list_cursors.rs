@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::FutureExt;
 use proptest::{collection::vec, prelude::*};
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord,
-    store::{Changes, KeyRepository, KeyUpdate, ListQuery, MemoryStore},
+    KeyId,
+    key::{KeyDigest, KeyRecord},
+    store::{Changes, KeyQuery, KeyRepository, KeyUpdate, MemoryStore},
 };
 
 use crate::support::{NOW, at};
@@ -57,7 +58,7 @@ impl Shelf {
                 record.details.deleted_at = Some(NOW);
                 record.revision = 1;
                 let update = KeyUpdate { record, expected: 0 };
-                let changes = Changes { updates: vec![update], ..Changes::default() };
+                let changes = Changes::default().with_updates(vec![update]);
                 self.store.apply(&changes).now_or_never().unwrap().unwrap();
                 self.steady.remove(&id);
             }
@@ -83,7 +84,7 @@ proptest! {
             shelf.apply(event);
         }
         shelf.steady = shelf.there.keys().copied().collect();
-        let (mut query, mut listed) = (ListQuery::new(limit), Vec::new());
+        let (mut query, mut listed) = (KeyQuery::new(limit), Vec::new());
         let mut meanwhile = meanwhile.iter();
         loop {
             let page = shelf.store.list(&query).now_or_never().unwrap().unwrap();

@@ -7,7 +7,8 @@ use http::{Request, Response};
 use tokio::{sync::Barrier, time::Instant};
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, KeyDigest, KeyHasher, KeyRecord, Peppers, async_trait,
+    ApiKeyLayer, AuthenticatedKey, KeyHasher, Peppers, async_trait,
+    key::{KeyDigest, KeyRecord},
     store::{KeyStore, StoreError, StoreErrorKind},
 };
 

@@ -8,9 +8,11 @@ use std::{
 
 use http::{HeaderName, Response};
 use tower_api_key::{
-    EventQuery, IssuedKey, KeyEvent, KeyFormat, KeyId, KeyManager, KeyRecord, KeyStatus,
-    ManageError, NewKey, Scopes, SettableClock, Timestamp,
-    store::{KeyRepository, ListQuery, MemoryStore},
+    IssuedKey, KeyFormat, KeyId, KeyManager, NewKey, Scopes, Timestamp,
+    clock::SettableClock,
+    key::{EventQuery, KeyEvent, KeyRecord, KeyStatus},
+    manage::ManageError,
+    store::{KeyQuery, KeyRepository, MemoryStore},
 };
 
 use crate::support::{Answer, NOW, clock, header_values, send, with_key};
@@ -30,7 +32,7 @@ impl Managed {
         let manager = KeyManager::new(store.clone())
             .with_format(KeyFormat::new("shop_test").unwrap())
             .with_clock(clock.clone())
-            .with_events(move |event| ear.lock().unwrap().push(event.clone()));
+            .with_event_hook(move |event| ear.lock().unwrap().push(event.clone()));
         Self { manager, store, clock, heard }
     }
 
@@ -45,7 +47,7 @@ impl Managed {
 
     /// All keys that are not deleted, the oldest first.
     pub(crate) async fn rows(&self) -> Vec<Arc<KeyRecord>> {
-        let mut rows = self.store.list(&ListQuery::new(10_000)).await.unwrap().items;
+        let mut rows = self.store.list(&KeyQuery::new(10_000)).await.unwrap().items;
         rows.reverse();
         rows
     }
@@ -85,7 +87,7 @@ impl Managed {
     }
 
     pub(crate) async fn status(&self, id: KeyId) -> KeyStatus {
-        self.row(id).await.status(tower_api_key::Clock::now(&self.clock))
+        self.row(id).await.status(tower_api_key::clock::Clock::now(&self.clock))
     }
 }
 

@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 
 use tower_api_key::{
-    IssuedKey, KeyFormat, KeyId, KeyManager, KeyPatch, KeyStatus, ManageError, NewKey,
-    SettableClock,
-    store::{ListQuery, MemoryStore},
+    IssuedKey, KeyFormat, KeyId, KeyManager, KeyPatch, NewKey,
+    clock::SettableClock,
+    key::KeyStatus,
+    manage::ManageError,
+    store::{KeyQuery, MemoryStore},
 };
 
 use crate::support::{NOW, at, clock, send, with_key};
@@ -161,7 +163,7 @@ async fn a_deleted_key_is_nowhere_to_be_found() {
     assert!(matches!(manager.revoke(id, None).await, Err(ManageError::NotFound)));
     let patch = KeyPatch { name: Some("back".into()), ..KeyPatch::default() };
     assert!(matches!(manager.update(id, patch).await, Err(ManageError::NotFound)));
-    let listed = manager.list(&ListQuery::new(10)).await.unwrap().items;
+    let listed = manager.list(&KeyQuery::new(10)).await.unwrap().items;
     assert_eq!(listed.iter().map(|key| key.id).collect::<Vec<_>>(), [kept.record.id]);
     let answer = send(&manager.layer(), with_key(gone.secret.expose()));
     assert_eq!(answer.outcome(), "unknown_key");
@@ -213,7 +215,7 @@ async fn lists_are_pages_by_key_the_youngest_first() {
         let new = NewKey { owner: Some(owner.into()), ..NewKey::named(format!("key {n}")) };
         ids.insert(0, manager.create(new).await.unwrap().record.id);
     }
-    let mut query = ListQuery::new(3);
+    let mut query = KeyQuery::new(3);
     let mut listed = Vec::new();
     let mut sizes = Vec::new();
     loop {
@@ -228,19 +230,19 @@ async fn lists_are_pages_by_key_the_youngest_first() {
     assert_eq!(sizes, [3, 3, 1]);
     assert_eq!(listed, ids);
 
-    let even = manager.list(&ListQuery::new(10).with_owner("even")).await.unwrap();
+    let even = manager.list(&KeyQuery::new(10).with_owner("even")).await.unwrap();
     assert_eq!(even.items.len(), 4);
     assert!(even.items.iter().all(|key| key.owner.as_ref().unwrap().as_str() == "even"));
     assert_eq!(even.next, None);
-    let exactly = manager.list(&ListQuery::new(4).with_owner("even")).await.unwrap();
+    let exactly = manager.list(&KeyQuery::new(4).with_owner("even")).await.unwrap();
     assert_eq!(exactly.next, None, "a page that is just full is the last");
-    let nobody = manager.list(&ListQuery::new(10).with_owner("nobody")).await.unwrap();
+    let nobody = manager.list(&KeyQuery::new(10).with_owner("nobody")).await.unwrap();
     assert!(nobody.items.is_empty());
 
     for limit in [1, 1000] {
-        assert!(manager.list(&ListQuery::new(limit)).await.is_ok());
+        assert!(manager.list(&KeyQuery::new(limit)).await.is_ok());
     }
     for limit in [0, 1001] {
-        assert_eq!(field(manager.list(&ListQuery::new(limit)).await), "limit");
+        assert_eq!(field(manager.list(&KeyQuery::new(limit)).await), "limit");
     }
 }

@@ -8,8 +8,12 @@ mod number;
 mod shared;
 
 use tower_api_key::{
-    Grace, ImportKey, KeyDigest, KeyManager, KeyPatch, KeyRecord, Limit, Limits, ManageError,
-    NewCredits, NewKey, OwnerBounds, Quota, RestoreKey, nonzero,
+    KeyManager, KeyPatch, NewKey,
+    credits::NewCredits,
+    key::{KeyDigest, KeyRecord},
+    limit::{Limit, Limits, Quota},
+    manage::{ImportKey, ManageError, OwnerBounds, RestoreKey, RotationGrace},
+    nonzero,
 };
 
 use crate::{
@@ -30,7 +34,7 @@ fn three_a_minute() -> Limits {
 /// A key with everything that a provider sells.
 fn sold(managed: &Managed) -> NewKey {
     let hour = std::time::Duration::from_hours(1);
-    let now = tower_api_key::Clock::now(&managed.clock);
+    let now = tower_api_key::clock::Clock::now(&managed.clock);
     let metadata = serde_json::json!({ "plan": "basic" });
     NewKey {
         owner: Some(OWNER.into()),
@@ -196,7 +200,10 @@ async fn no_change_goes_beyond_the_own() {
             ("tier", KeyPatch { tier: Some(Some("gold".into())), ..patch() }),
             ("tier", KeyPatch { tier: Some(None), ..patch() }),
             ("limits", KeyPatch { limits: Some(Limits::default()), ..patch() }),
-            ("metadata", KeyPatch { metadata: Some(tower_api_key::Metadata::new()), ..patch() }),
+            (
+                "metadata",
+                KeyPatch { metadata: Some(tower_api_key::key::Metadata::new()), ..patch() },
+            ),
             ("credits", KeyPatch { credits: Some(None), ..patch() }),
             (
                 "credits",
@@ -234,7 +241,7 @@ async fn a_key_beyond_the_own_is_only_reduced() {
     let free = managed.manager.create(plain(&["orders:read"])).await.unwrap().record;
     let rename = KeyPatch { name: Some("renamed".into()), ..KeyPatch::default() };
     handle.update(free.id, rename).await.unwrap();
-    assert_eq!(why(handle.rotate(free.id, Grace::NONE).await), "beyond not_before");
+    assert_eq!(why(handle.rotate(free.id, RotationGrace::NONE).await), "beyond not_before");
     // Earlier than it was, and still later than the own end.
     handle.update(free.id, extending(Some(end.saturating_add(minute)))).await.unwrap();
     let again = extending(Some(end.saturating_add(2 * minute)));
@@ -262,7 +269,7 @@ async fn a_key_beyond_the_own_is_only_reduced() {
         let expected = format!("beyond {expected}");
         assert_eq!(why(handle.update(free.id, extending(Some(end))).await), expected);
         assert_eq!(why(handle.enable(free.id).await), expected);
-        assert_eq!(why(handle.rotate(free.id, Grace::NONE).await), expected);
+        assert_eq!(why(handle.rotate(free.id, RotationGrace::NONE).await), expected);
         assert_eq!(managed.row(free.id).await, before);
     }
     // A key that shares all of it is widened up to the own.
@@ -272,11 +279,11 @@ async fn a_key_beyond_the_own_is_only_reduced() {
     handle.update(made.id, extending(Some(end))).await.unwrap();
     handle.disable(made.id).await.unwrap();
     handle.enable(made.id).await.unwrap();
-    let new = handle.rotate(made.id, Grace::NONE).await.unwrap().record;
+    let new = handle.rotate(made.id, RotationGrace::NONE).await.unwrap().record;
     assert_eq!((new.lineage(), new.details.created_by), (own.id, Some(own.id)));
     assert_eq!(new.expires_at, Some(end));
     // And the own key can always be replaced.
-    handle.rotate(own.id, Grace::NONE).await.unwrap();
+    handle.rotate(own.id, RotationGrace::NONE).await.unwrap();
 }
 
 /// It hands out another secret of the key as it is, and compares neither of them.
@@ -287,7 +294,7 @@ async fn a_rotation_leaves_name_and_metadata_as_they_are() {
     let metadata = serde_json::json!({ "team": "shop" }).as_object().unwrap().clone();
     let other = NewKey { name: "other".into(), metadata, ..plain(&["a"]) };
     let other = managed.manager.create(other).await.unwrap().record;
-    let new = with(&managed, &own).rotate(other.id, Grace::NONE).await.unwrap().record;
+    let new = with(&managed, &own).rotate(other.id, RotationGrace::NONE).await.unwrap().record;
     assert_eq!((&new.name, &new.details.metadata), (&other.name, &other.details.metadata));
     assert_ne!(new.details.metadata, own.details.metadata);
 }
@@ -300,7 +307,7 @@ async fn an_ended_trial_stays_ended() {
     let minute = std::time::Duration::from_mins(1);
     let basic = || NewKey { tier: Some("basic".into()), ..plain(&["orders:*"]) };
     let own = managed.manager.create(basic()).await.unwrap().record;
-    let end = Some(tower_api_key::Clock::now(&managed.clock).saturating_add(minute));
+    let end = Some(tower_api_key::clock::Clock::now(&managed.clock).saturating_add(minute));
     let gold = NewKey { tier: Some("gold".into()), expires_at: end, ..plain(&["orders:read"]) };
     let trial = managed.manager.create(gold).await.unwrap().record;
     let same = managed.manager.create(NewKey { expires_at: end, ..basic() }).await.unwrap().record;
@@ -309,9 +316,10 @@ async fn an_ended_trial_stays_ended() {
     for handle in [with(&managed, &own), managed.manager.within_bounds(bounds)] {
         assert_eq!(why(handle.update(trial.id, extending(None)).await), "beyond tier");
         let longer = managed.manager.update(trial.id, extending(None)).await.unwrap();
-        assert_eq!(why(handle.rotate(longer.id, Grace::NONE).await), "beyond tier");
-        let again =
-            extending(Some(tower_api_key::Clock::now(&managed.clock).saturating_add(minute)));
+        assert_eq!(why(handle.rotate(longer.id, RotationGrace::NONE).await), "beyond tier");
+        let again = extending(Some(
+            tower_api_key::clock::Clock::now(&managed.clock).saturating_add(minute),
+        ));
         managed.manager.update(trial.id, again).await.unwrap();
         managed.clock.advance(2 * minute);
         handle.update(same.id, extending(None)).await.unwrap();
@@ -325,12 +333,12 @@ async fn a_template_measures_what_is_sold_as_well() {
     let bounds = OwnerBounds::new(OWNER, scopes(&["*"])).with_template(sold(&managed));
     let handle = managed.manager.within_bounds(bounds);
     let made = handle.create(NewKey::named("made")).await.unwrap().record;
-    handle.rotate(made.id, Grace::NONE).await.unwrap();
+    handle.rotate(made.id, RotationGrace::NONE).await.unwrap();
     let other = managed.manager.create(sold(&managed)).await.unwrap().record;
-    assert_eq!(why(handle.rotate(other.id, Grace::NONE).await), "beyond credits");
+    assert_eq!(why(handle.rotate(other.id, RotationGrace::NONE).await), "beyond credits");
     let free = NewKey { credits: None, ..sold(&managed) };
     let free = managed.manager.create(free).await.unwrap().record;
-    assert_eq!(why(handle.rotate(free.id, Grace::NONE).await), "beyond credits");
+    assert_eq!(why(handle.rotate(free.id, RotationGrace::NONE).await), "beyond credits");
 }
 
 #[tokio::test]
@@ -357,7 +365,7 @@ async fn a_key_of_scopes_beyond_the_own_is_not_touched() {
             why(handle.disable(id).await),
             why(handle.update(id, rename).await),
             why(handle.update(id, fewer).await),
-            why(handle.rotate(id, Grace::NONE).await),
+            why(handle.rotate(id, RotationGrace::NONE).await),
         ] {
             assert_eq!(refused, "beyond scopes");
         }
@@ -379,10 +387,10 @@ async fn without_a_key_or_a_template_an_owner_makes_nothing() {
     for handle in [mine, twice] {
         let key = managed.manager.create(plain(&["a"])).await.unwrap().record;
         assert_eq!(why(handle.create(NewKey::named("n")).await), "beyond owner");
-        assert_eq!(why(handle.rotate(key.id, Grace::NONE).await), "beyond owner");
+        assert_eq!(why(handle.rotate(key.id, RotationGrace::NONE).await), "beyond owner");
         let more = KeyPatch { scopes: Some(scopes(&["a", "b"])), ..KeyPatch::default() };
         assert_eq!(why(handle.update(key.id, more).await), "beyond scopes");
-        let end = tower_api_key::Clock::now(&managed.clock)
+        let end = tower_api_key::clock::Clock::now(&managed.clock)
             .saturating_add(std::time::Duration::from_mins(1));
         handle.update(key.id, extending(Some(end))).await.unwrap();
         assert_eq!(why(handle.update(key.id, extending(None)).await), "beyond expires_at");
@@ -421,7 +429,7 @@ async fn a_key_that_cannot_be_used_makes_no_other() {
         ended(&|keys, id| Box::pin(async move { drop(keys.disable(id).await.unwrap()) })).await.0,
         ended(&|keys, id| Box::pin(async move { keys.delete(id).await.unwrap() })).await.0,
         ended(&|keys, id| {
-            Box::pin(async move { drop(keys.rotate(id, Grace::NONE).await.unwrap()) })
+            Box::pin(async move { drop(keys.rotate(id, RotationGrace::NONE).await.unwrap()) })
         })
         .await
         .0,
@@ -430,11 +438,11 @@ async fn a_key_that_cannot_be_used_makes_no_other() {
     ];
     for handle in handles {
         let rename = KeyPatch { expires_at: Some(None), ..KeyPatch::default() };
-        let end = tower_api_key::Clock::now(&managed.clock)
+        let end = tower_api_key::clock::Clock::now(&managed.clock)
             .saturating_add(std::time::Duration::from_mins(1));
         managed.manager.update(other.id, extending(Some(end))).await.unwrap();
         assert_eq!(why(handle.create(NewKey::named("after")).await), "beyond status");
-        assert_eq!(why(handle.rotate(other.id, Grace::NONE).await), "beyond status");
+        assert_eq!(why(handle.rotate(other.id, RotationGrace::NONE).await), "beyond status");
         assert_eq!(why(handle.update(other.id, rename).await), "beyond status");
     }
 }
@@ -467,10 +475,10 @@ async fn withheld_scopes_are_given_to_no_key() {
     let more = KeyPatch { scopes: Some(scopes(&["keys:write"])), ..KeyPatch::default() };
     assert_eq!(why(handle.update(made.id, more).await), "beyond scopes");
     // A new secret of a key that manages others would be one more, but not that of the own key.
-    assert_eq!(why(handle.rotate(other.id, Grace::NONE).await), "beyond scopes");
+    assert_eq!(why(handle.rotate(other.id, RotationGrace::NONE).await), "beyond scopes");
     let rename = KeyPatch { name: Some("kept".into()), ..KeyPatch::default() };
     assert_eq!(handle.update(other.id, rename).await.unwrap().scopes, other.scopes);
-    assert_eq!(handle.rotate(own.id, Grace::NONE).await.unwrap().record.scopes, own.scopes);
+    assert_eq!(handle.rotate(own.id, RotationGrace::NONE).await.unwrap().record.scopes, own.scopes);
 }
 
 #[tokio::test]

@@ -1,6 +1,10 @@
 //! Handles with a ceiling: no key is granted more than it.
 
-use tower_api_key::{Grace, ImportKey, KeyDigest, KeyPatch, NewKey};
+use tower_api_key::{
+    KeyPatch, NewKey,
+    key::KeyDigest,
+    manage::{ImportKey, RotationGrace},
+};
 
 use crate::managed::{Managed, scopes, why};
 
@@ -16,7 +20,7 @@ fn granting(texts: &[&str]) -> KeyPatch {
 async fn what_may_be_granted_under_a_ceiling() {
     let managed = Managed::new();
     let grantable = async |ceiling: &[&str], wanted: &[&str]| {
-        let handle = managed.manager.with_scope_ceiling(scopes(ceiling));
+        let handle = managed.manager.within_scopes(scopes(ceiling));
         let result = handle.create(with_scopes(wanted)).await;
         result.map_err(|error| assert_eq!(why(Err::<(), _>(error)), "beyond ceiling")).is_ok()
     };
@@ -52,7 +56,7 @@ async fn no_way_leads_beyond_it() {
     let managed = Managed::new();
     let high = managed.manager.create(with_scopes(&["orders:write"])).await.unwrap().record;
     let low = managed.manager.create(with_scopes(&["orders:read"])).await.unwrap().record;
-    let handle = managed.manager.with_scope_ceiling(scopes(&["orders:read", "stock:*"]));
+    let handle = managed.manager.within_scopes(scopes(&["orders:read", "stock:*"]));
     let before = managed.rows().await;
     managed.heard();
 
@@ -65,7 +69,7 @@ async fn no_way_leads_beyond_it() {
         refused
     );
     // A new secret for what its holder could not have been granted here.
-    assert_eq!(why(handle.rotate(high.id, Grace::NONE).await), refused);
+    assert_eq!(why(handle.rotate(high.id, RotationGrace::NONE).await), refused);
     let digest = |byte| KeyDigest::from_bytes([byte; 32]);
     let imports = [
         ImportKey::from_digest(digest(1), with_scopes(&["orders:read"])),
@@ -77,7 +81,7 @@ async fn no_way_leads_beyond_it() {
 
     // And below it everything goes on.
     handle.update(low.id, granting(&["stock:read", "stock:items:*"])).await.unwrap();
-    handle.rotate(low.id, Grace::NONE).await.unwrap();
+    handle.rotate(low.id, RotationGrace::NONE).await.unwrap();
     handle.import(&imports[..1]).await.unwrap();
     handle.update(high.id, granting(&[])).await.unwrap();
 }
@@ -86,7 +90,7 @@ async fn no_way_leads_beyond_it() {
 async fn what_a_key_has_already_may_stay() {
     let managed = Managed::new();
     let high = managed.manager.create(with_scopes(&["orders:write"])).await.unwrap().record;
-    let handle = managed.manager.with_scope_ceiling(scopes(&["orders:read"]));
+    let handle = managed.manager.within_scopes(scopes(&["orders:read"]));
     let rename = KeyPatch { name: Some("renamed".into()), ..KeyPatch::default() };
     let renamed = handle.update(high.id, rename).await.unwrap();
     assert_eq!((&*renamed.name, &renamed.scopes), ("renamed", &high.scopes));
@@ -105,10 +109,10 @@ async fn a_ceiling_under_a_ceiling_lifts_nothing() {
     let granted = async |ceilings: &[&[&str]], wanted: &str| {
         let mut handle = managed.manager.clone();
         for ceiling in ceilings {
-            handle = handle.with_scope_ceiling(scopes(ceiling));
+            handle = handle.within_scopes(scopes(ceiling));
         }
         // In whatever order, and whoever else is said to act.
-        let handle = handle.for_owner("user-1").with_actor("somebody");
+        let handle = handle.for_owner("user-1").acting_as("somebody");
         handle.create(with_scopes(&[wanted])).await.is_ok()
     };
     for ceilings in [[&["a:*"][..], &["*"]], [&["*"], &["a:*"]], [&["a:*"], &["a:*", "b"]]] {

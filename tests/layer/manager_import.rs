@@ -1,8 +1,10 @@
 //! Importing the keys of another system.
 
 use tower_api_key::{
-    ApiKeyLayer, ImportKey, KeyAction, KeyDigest, KeyHasher, KeySource, LegacyHash, NewKey,
-    store::{KeyStore, ListQuery, Lookup},
+    ApiKeyLayer, KeyHasher, KeySource, NewKey,
+    key::{KeyAction, KeyDigest, LegacyHash},
+    manage::ImportKey,
+    store::{KeyQuery, KeyStore, Lookup},
 };
 
 use crate::{
@@ -105,7 +107,7 @@ async fn one_that_is_invalid_keeps_all_out() {
 async fn what_is_there_already_is_named_by_its_place() {
     let managed = Managed::new();
     let manager = &managed.manager;
-    assert_eq!(manager.import(&[]).await.unwrap(), tower_api_key::ImportReport::default());
+    assert_eq!(manager.import(&[]).await.unwrap(), tower_api_key::manage::ImportReport::default());
     let first = manager.import(&[key(1), key(3)]).await.unwrap();
     assert_eq!(first.imported.len(), 2);
     let before = managed.rows().await;
@@ -172,7 +174,7 @@ async fn a_slow_hash_is_kept_with_a_digest_that_is_always_the_same() {
     let id = managed.manager.import(&[both]).await.unwrap().imported[0];
     assert_eq!(managed.row(id).await.digest, legacy("$2b$12$other").digest);
 
-    let mut query = ListQuery::new(10);
+    let mut query = KeyQuery::new(10);
     query.legacy = true;
     managed.manager.import(&[key(1)]).await.unwrap();
     assert_eq!(managed.manager.list(&query).await.unwrap().items.len(), 3);

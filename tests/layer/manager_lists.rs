@@ -1,9 +1,10 @@
-//! Lists: filters through the manager, and what `ListQuery::matches` says.
+//! Lists: filters through the manager, and what `KeyQuery::matches` says.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tower_api_key::{
-    KeyDetails, KeyDigest, KeyId, KeyRecord, KeyStatus, LegacyHash, NewKey, Timestamp,
-    store::ListQuery,
+    KeyId, NewKey, Timestamp,
+    key::{KeyDetails, KeyDigest, KeyRecord, KeyStatus, LegacyHash},
+    store::KeyQuery,
 };
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// The names of what is listed, in alphabetical order.
-async fn names(managed: &Managed, query: &ListQuery) -> Vec<String> {
+async fn names(managed: &Managed, query: &KeyQuery) -> Vec<String> {
     let page = managed.manager.list(query).await.unwrap();
     let mut names: Vec<_> = page.items.iter().map(|record| record.name.to_string()).collect();
     names.sort();
@@ -34,11 +35,11 @@ async fn status_is_what_it_is_at_the_moment_that_is_asked_for() {
     let revoked = create("revoked", None, None).await;
     manager.revoke(revoked, None).await.unwrap();
     let replaced = create("replaced", None, None).await;
-    let grace = tower_api_key::Grace::FromNow(std::time::Duration::from_millis(15));
+    let grace = tower_api_key::manage::RotationGrace::FromNow(std::time::Duration::from_millis(15));
     let new = manager.rotate(replaced, grace).await.unwrap().record.id;
     manager.delete(new).await.unwrap();
     let listed = async |status, now| {
-        names(&managed, &ListQuery::new(10).with_status(status, at(now))).await.join(", ")
+        names(&managed, &KeyQuery::new(10).with_status(status, at(now))).await.join(", ")
     };
     for (status, now, expected) in [
         (KeyStatus::Active, 9, "always, replaced"),
@@ -72,7 +73,7 @@ async fn scopes_prefixes_and_owners_are_looked_for_as_they_are_written() {
         managed.manager.create(new).await.unwrap();
         managed.clock.advance(std::time::Duration::from_millis(1));
     }
-    let all = || ListQuery::new(10);
+    let all = || KeyQuery::new(10);
     let scope = |text: &str| all().with_scope(text.parse().unwrap());
     let start = managed.rows().await[0].start.clone();
     for (query, expected) in [
@@ -158,8 +159,8 @@ prop_compose! {
         request in option::weighted(0.2, any_digest()),
         legacy in prop::bool::weighted(0.2),
         after in option::weighted(0.3, any_id()),
-    ) -> ListQuery {
-        let mut query = ListQuery::new(10);
+    ) -> KeyQuery {
+        let mut query = KeyQuery::new(10);
         query.owner = owner.map(Into::into);
         query.status = status;
         query.scope = scope.map(|scope| scope.parse().unwrap());
@@ -170,7 +171,7 @@ prop_compose! {
 }
 
 /// The definition, one filter after the other.
-fn is_listed(query: &ListQuery, record: &KeyRecord) -> bool {
+fn is_listed(query: &KeyQuery, record: &KeyRecord) -> bool {
     if record.details.deleted_at.is_some() {
         return false;
     }

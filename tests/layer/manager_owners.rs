@@ -2,8 +2,10 @@
 //! changes.
 
 use tower_api_key::{
-    EventQuery, Grace, ImportKey, KeyDigest, KeyEvent, KeyManager, KeyPatch, KeyRecord, NewKey,
-    OwnerId, store::ListQuery,
+    KeyManager, KeyPatch, NewKey, OwnerId,
+    key::{EventQuery, KeyDigest, KeyEvent, KeyRecord},
+    manage::{ImportKey, RotationGrace},
+    store::KeyQuery,
 };
 
 use crate::{
@@ -41,17 +43,17 @@ async fn nothing_is_done(managed: &Managed, handle: &KeyManager, theirs: &KeyRec
         why(handle.enable(id).await),
         why(handle.disable(id).await),
         why(handle.revoke(id, Some("because I can")).await),
-        why(handle.rotate(id, Grace::NONE).await),
-        why(handle.rotate(id, Grace::FromFirstUse(std::time::Duration::ZERO)).await),
+        why(handle.rotate(id, RotationGrace::NONE).await),
+        why(handle.rotate(id, RotationGrace::FromFirstUse(std::time::Duration::ZERO)).await),
         why(handle.delete(id).await),
     ];
     assert!(refusals.iter().all(|refusal| refusal == "not found"), "{refusals:?}");
 
-    let mut query = ListQuery::new(10);
+    let mut query = KeyQuery::new(10);
     query.owner = theirs.owner.clone();
     let listed = handle.list(&query).await.unwrap().items;
     assert!(listed.iter().all(|record| record.id != id));
-    let listed = handle.list(&ListQuery::new(1000)).await.unwrap().items;
+    let listed = handle.list(&KeyQuery::new(1000)).await.unwrap().items;
     assert!(listed.iter().all(|record| record.id != id));
     let mut query = EventQuery::new(10);
     query.key = Some(id);
@@ -94,7 +96,7 @@ async fn a_handle_of_a_handle_sees_what_both_see() {
     let managed = Managed::new();
     let one = managed.manager.create(owned("user-1")).await.unwrap().record;
     let two = managed.manager.create(owned("user-2")).await.unwrap().record;
-    let handle = managed.manager.for_owner("user-1").for_owner("user-2").with_actor("user-2");
+    let handle = managed.manager.for_owner("user-1").for_owner("user-2").acting_as("user-2");
     for record in [&one, &two] {
         nothing_is_done(&managed, &handle, record).await;
     }
@@ -102,7 +104,7 @@ async fn a_handle_of_a_handle_sees_what_both_see() {
     managed.manager.revoke(one.id, None).await.unwrap();
     managed.set(at(10));
     assert_eq!(handle.purge(at(10)).await.unwrap(), 0);
-    assert!(handle.list(&ListQuery::new(10)).await.unwrap().items.is_empty());
+    assert!(handle.list(&KeyQuery::new(10)).await.unwrap().items.is_empty());
     assert!(handle.events(&EventQuery::new(10)).await.unwrap().items.is_empty());
 
     let same = managed.manager.for_owner("user-2").for_owner("user-2");
@@ -122,11 +124,11 @@ async fn ones_own_keys_are_all_there_is() {
     let imported = ImportKey::from_digest(KeyDigest::from_bytes([1; 32]), NewKey::named("n"));
     let imported = mine.import(&[imported]).await.unwrap().imported[0];
     assert_eq!(mine.get(imported).await.unwrap().owner, key.owner);
-    let new = mine.rotate(key.id, Grace::NONE).await.unwrap().record;
+    let new = mine.rotate(key.id, RotationGrace::NONE).await.unwrap().record;
     assert_eq!(new.owner, key.owner);
 
-    let query = ListQuery::new(10).with_owner("user-1");
-    for query in [ListQuery::new(10), query] {
+    let query = KeyQuery::new(10).with_owner("user-1");
+    for query in [KeyQuery::new(10), query] {
         let mut listed: Vec<_> =
             mine.list(&query).await.unwrap().items.iter().map(|record| record.id).collect();
         listed.sort();
@@ -170,9 +172,9 @@ async fn an_owner_that_no_key_may_have_has_none() {
     let strange = managed.manager.for_owner("a\0b");
     assert_eq!(why(strange.create(NewKey::named("n")).await), "invalid owner");
     managed.issue().await;
-    assert!(strange.list(&ListQuery::new(1)).await.unwrap().items.is_empty());
+    assert!(strange.list(&KeyQuery::new(1)).await.unwrap().items.is_empty());
     assert!(strange.events(&EventQuery::new(1)).await.unwrap().items.is_empty());
-    for query in [ListQuery::new(1).with_owner("a\0b"), ListQuery::new(1).with_prefix("a\0b")] {
+    for query in [KeyQuery::new(1).with_owner("a\0b"), KeyQuery::new(1).with_prefix("a\0b")] {
         assert!(managed.manager.list(&query).await.unwrap().items.is_empty());
     }
     assert_eq!(strange.purge(at(0)).await.unwrap(), 0);

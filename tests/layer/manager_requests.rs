@@ -10,10 +10,12 @@ use std::{
 
 use futures_util::future::join_all;
 use tower_api_key::{
-    KeyDigest, KeyId, KeyManager, KeyRecord, ManageError, NewKey, OwnerId, Timestamp, async_trait,
+    KeyId, KeyManager, NewKey, OwnerId, Timestamp, async_trait,
+    key::{KeyDigest, KeyRecord},
+    manage::ManageError,
     store::{
-        Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page, StoreError,
-        StoreErrorKind, Update,
+        ApplyOutcome, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse, MemoryStore,
+        StoreError, StoreErrorKind,
     },
 };
 
@@ -94,7 +96,7 @@ async fn the_name_stays_taken_for_thirty_days_and_as_long_as_there_is_the_key() 
     assert_eq!(why(manager.create(another).await), "request id reused");
     let purge_after = async |days: u64| {
         store_clock.advance(Duration::from_hours(days * 24));
-        manager.purge(tower_api_key::Clock::now(&store_clock)).await.unwrap()
+        manager.purge(tower_api_key::clock::Clock::now(&store_clock)).await.unwrap()
     };
     for days in [0, 30] {
         assert_eq!(purge_after(days).await, 0);
@@ -137,7 +139,7 @@ impl KeyStore for Ambiguous {
 
 #[async_trait]
 impl KeyRepository for Ambiguous {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         let applied = self.store.apply(changes).await?;
         if self.fails.load(Ordering::SeqCst) { Err(StoreError::timeout()) } else { Ok(applied) }
     }
@@ -146,7 +148,7 @@ impl KeyRepository for Ambiguous {
         self.store.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.store.list(query).await
     }
 
@@ -165,7 +167,7 @@ async fn after_an_answer_that_was_lost_the_key_is_named_and_can_be_replaced() {
     let heard = Arc::new(AtomicBool::new(false));
     let ear = heard.clone();
     let manager = KeyManager::new(Ambiguous { store: store.clone(), fails: fails.clone() })
-        .with_events(move |_| ear.store(true, Ordering::SeqCst));
+        .with_event_hook(move |_| ear.store(true, Ordering::SeqCst));
     match manager.create(requested("r")).await {
         Err(ManageError::Store(error)) => assert_eq!(error.kind(), StoreErrorKind::Timeout),
         other => panic!("{other:?}"),
@@ -176,17 +178,18 @@ async fn after_an_answer_that_was_lost_the_key_is_named_and_can_be_replaced() {
     else {
         panic!("a second key")
     };
-    assert_eq!(store.list(&ListQuery::new(10)).await.unwrap().items.len(), 1);
-    let replaced = manager.rotate(id, tower_api_key::Grace::NONE).await.unwrap();
+    assert_eq!(store.list(&KeyQuery::new(10)).await.unwrap().items.len(), 1);
+    let replaced = manager.rotate(id, tower_api_key::manage::RotationGrace::NONE).await.unwrap();
     assert_eq!(replaced.record.lineage(), id);
 
     // The same for a rotation: the key that nobody has the secret of is named, and replaced.
     fails.store(true, Ordering::SeqCst);
-    let lost = manager.rotate(replaced.record.id, tower_api_key::Grace::NONE).await;
+    let lost = manager.rotate(replaced.record.id, tower_api_key::manage::RotationGrace::NONE).await;
     assert!(matches!(lost, Err(ManageError::Store(_))));
     fails.store(false, Ordering::SeqCst);
-    let again = manager.rotate(replaced.record.id, tower_api_key::Grace::NONE).await;
+    let again =
+        manager.rotate(replaced.record.id, tower_api_key::manage::RotationGrace::NONE).await;
     let Err(ManageError::AlreadyRotated { to }) = again else { panic!("a second successor") };
-    let found = manager.rotate(to, tower_api_key::Grace::NONE).await.unwrap();
+    let found = manager.rotate(to, tower_api_key::manage::RotationGrace::NONE).await.unwrap();
     assert_eq!(found.record.lineage(), id);
 }

@@ -1,8 +1,10 @@
 //! Writing exported keys back, and keys with the number of their row before them.
 
 use tower_api_key::{
-    ApiKeyLayer, Balance, ImportKey, KeyAction, KeyDigest, KeyFormat, KeyHasher, KeyId, KeyManager,
-    KeyRecord, LegacyHash, NewKey, Peppers, RestoreKey,
+    ApiKeyLayer, KeyFormat, KeyHasher, KeyId, KeyManager, NewKey, Peppers,
+    credits::Balance,
+    key::{KeyAction, KeyDigest, KeyRecord, LegacyHash},
+    manage::{ImportKey, RestoreKey},
     store::{KeyRepository, MemoryStore},
 };
 
@@ -48,7 +50,7 @@ async fn a_key_comes_back_as_it_was() {
     assert_eq!(managed.manager.restore(&[]).await.unwrap().imported, []);
 }
 
-/// Keys of a line do not get a balance each, and what was spent meanwhile does not come back.
+/// Keys of a lineage do not get a balance each, and what was spent meanwhile does not come back.
 #[tokio::test]
 async fn a_line_has_one_balance() {
     let managed = Managed::new();
@@ -61,11 +63,11 @@ async fn a_line_has_one_balance() {
         key.balance = Some(balance);
         key
     };
-    let line = KeyId::from_bytes([1; 16]);
+    let lineage = KeyId::from_bytes([1; 16]);
     managed.manager.restore(&[key(1), key(2)]).await.unwrap();
-    let balance = managed.store.balances(&[line]).await.unwrap().items.pop().unwrap().1;
+    let balance = managed.store.balances(&[lineage]).await.unwrap().items.pop().unwrap().1;
     assert_eq!((balance.remaining, balance.epoch, balance.since), (10, 4, at(-9)));
-    managed.manager.top_up(line, 5).await.unwrap();
+    managed.manager.top_up(lineage, 5).await.unwrap();
     let report = managed.manager.restore(&[key(1), key(3), key(2)]).await.unwrap();
     assert_eq!((report.imported, report.duplicates), (vec![key(3).record.id], vec![0, 2]));
     for number in 1..=3 {
@@ -88,7 +90,7 @@ async fn one_that_is_invalid_keeps_all_out() {
         change(&mut key);
         key
     };
-    let whose = managed.manager.for_owner("user-1").with_scope_ceiling(scopes(&["a"]));
+    let whose = managed.manager.for_owner("user-1").within_scopes(scopes(&["a"]));
     for (manager, bad, expected) in [
         (&managed.manager, with(&|key| key.record.name = "".into()), "invalid name"),
         (&managed.manager, with(&|key| key.record.start = "s p".into()), "invalid start"),

@@ -1,7 +1,9 @@
 //! Acts on many keys at once: which keys they reach, and what stops them.
 
 use tower_api_key::{
-    KeyAction, KeyId, KeySet, KeyStatus, ManageError, NewKey, OwnerBounds, Timestamp,
+    KeyId, NewKey, Timestamp,
+    key::{KeyAction, KeyStatus},
+    manage::{KeySet, ManageError, OwnerBounds},
 };
 
 use crate::{
@@ -167,7 +169,7 @@ async fn owners_reach_their_own_keys_alone() {
     assert_eq!(why(me.revoke_all(KeySet::of_owner("user-2"), None).await), "not found");
     // With a key that is beyond what the holder has, nothing happens either.
     let strong = issue(&managed, Some("user-1"), &["*"]).await;
-    let reader = me.with_scope_ceiling(scopes(&["a"]));
+    let reader = me.within_scopes(scopes(&["a"]));
     let all = KeySet::default().issued_before(NOW);
     assert_eq!(me.revoke_all(all, None).await.unwrap().changed, []);
     for set in [KeySet::of_owner("user-1"), KeySet::of_ids([mine, strong])] {
@@ -218,7 +220,8 @@ async fn bounds_hold_for_every_key_of_a_set() {
 #[tokio::test]
 async fn caches_forget_every_key_of_a_set() {
     use tower_api_key::{
-        KeyManager, KeyStatus,
+        KeyManager,
+        key::KeyStatus,
         store::{CachedStore, KeyStore, LocalInvalidations, Lookup, MemoryStore},
     };
 

@@ -2,7 +2,9 @@
 //! was stored before these rules can be read, restricted and ended.
 
 use tower_api_key::{
-    ImportKey, KeyDigest, KeyId, KeyManager, KeyPatch, KeyRecord, ManageError, NewKey,
+    KeyId, KeyManager, KeyPatch, NewKey,
+    key::{KeyDigest, KeyRecord},
+    manage::{ImportKey, ManageError},
     store::KeyRepository,
 };
 
@@ -184,7 +186,7 @@ async fn what_was_stored_before_can_be_read_restricted_and_ended() {
     assert_eq!(&*manager.update(id, cured).await.unwrap().name, "new");
 
     let rotated = store().await;
-    manager.rotate(rotated, tower_api_key::Grace::NONE).await.unwrap();
+    manager.rotate(rotated, tower_api_key::manage::RotationGrace::NONE).await.unwrap();
     manager.revoke(store().await, None).await.unwrap();
     manager.delete(store().await).await.unwrap();
 }
@@ -194,7 +196,7 @@ async fn what_was_stored_before_can_be_read_restricted_and_ended() {
 async fn an_actor_is_shown_as_it_is_or_seen_to_be_strange() {
     let managed = Managed::new();
     for c in disruptive() {
-        managed.manager.with_actor(&format!("ad{c}min")).create(NewKey::named("n")).await.unwrap();
+        managed.manager.acting_as(&format!("ad{c}min")).create(NewKey::named("n")).await.unwrap();
         assert_eq!(managed.heard()[0].actor.as_deref(), Some("ad\u{fffd}min"), "{c:?}");
     }
 }

@@ -5,9 +5,13 @@ use std::convert::Infallible;
 use http::{Request, Response};
 use tower::{Layer, service_fn, util::BoxCloneSyncService, util::ServiceFn};
 use tower_api_key::{
-    ApiKeyAuth, ApiKeyLayer, AuthenticatedKey, ConfigError, KeyHasher, KeyManager, KeyRecord,
-    ManageError, Owner, OwnerError, OwnerLayer, Peppers, Rejection, RequireScopes,
-    RequireScopesLayer, ResolveOwner, ResolveOwnerFuture, ResponseBody, ResponseFuture, SecretKey,
+    ApiKeyLayer, AuthenticatedKey, ConfigError, KeyHasher, KeyManager, Owner, OwnerLayer, Peppers,
+    Rejection, RequireScopesLayer, ResolveOwnerFuture, SecretKey,
+    auth::{ApiKeyAuth, ResponseBody, ResponseFuture},
+    key::KeyRecord,
+    manage::ManageError,
+    owner::{OwnerError, ResolveOwner},
+    scope::RequireScopes,
     store::{FixedStore, MemoryStore, StoreError},
 };
 

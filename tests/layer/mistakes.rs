@@ -13,8 +13,8 @@ use tonic::{
 use tonic_web::{GrpcWebClientLayer, GrpcWebLayer};
 use tower::ServiceBuilder;
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, ChargeLayer, LocalLimiter, Owner, OwnerId, OwnerLayer,
-    RateLimits, RequireScopesLayer, nonzero,
+    ApiKeyLayer, AuthenticatedKey, Owner, OwnerId, OwnerLayer, RateLimits, RequireScopesLayer,
+    extra_cost::ExtraCostLayer, limit::LocalLimiter, nonzero,
 };
 
 use crate::{
@@ -41,7 +41,7 @@ fn misplaced() -> Vec<(&'static str, Router, &'static str)> {
     let route = || Router::new().route(METHOD, post(async || StatusCode::IM_A_TEAPOT));
     let scopes = RequireScopesLayer::all(["orders:read"]).unwrap();
     let owner = || OwnerLayer::new(async |_: OwnerId| Ok::<_, std::io::Error>(Some(())));
-    let cost = || ChargeLayer::new(RateLimits::new(LocalLimiter::new()), nonzero!(2));
+    let cost = || ExtraCostLayer::new(RateLimits::new(LocalLimiter::new()), nonzero!(2));
     let with_key = post(async |_: AuthenticatedKey| {});
     let with_owner = post(async |_: Owner<()>| {});
     let perhaps_with_key = post(async |_: Option<AuthenticatedKey>| {});

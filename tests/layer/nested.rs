@@ -6,8 +6,8 @@ use futures_util::FutureExt;
 use http::{Request, header};
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, KeySource, Owner, OwnerId, OwnerLayer, OwnerResolver, Rejection,
-    RequireScopesLayer, async_trait, store::Lookup,
+    ApiKeyLayer, AuthenticatedKey, KeySource, Owner, OwnerId, OwnerLayer, Rejection,
+    RequireScopesLayer, async_trait, owner::OwnerResolver, store::Lookup,
 };
 
 use crate::{

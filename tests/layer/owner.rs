@@ -20,8 +20,8 @@ use http_body_util::Full;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Owner, OwnerId, OwnerLayer, OwnerResolver, Rejection, RejectionKind,
-    RequireScopesLayer, async_trait, store::Lookup,
+    ApiKeyLayer, Owner, OwnerId, OwnerLayer, Rejection, RejectionKind, RequireScopesLayer,
+    async_trait, owner::OwnerResolver, store::Lookup,
 };
 use tower_test::mock;
 

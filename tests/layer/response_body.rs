@@ -8,7 +8,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full, StreamBody};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_api_key::{ApiKeyLayer, RequireScopesLayer, ResponseBody, Scopes};
+use tower_api_key::{ApiKeyLayer, RequireScopesLayer, Scopes, auth::ResponseBody};
 
 use crate::{
     grpc::as_grpc,

@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use http::{Request, Response};
 use tower::{ServiceBuilder, service_fn};
-use tower_api_key::{Grace, KeyId, KeyPatch, KeyRecord, NewKey};
+use tower_api_key::{KeyId, KeyPatch, NewKey, key::KeyRecord, manage::RotationGrace};
 
 use crate::{
     managed::{Managed, now_in_seconds, retirement, scopes, why},
@@ -39,7 +39,8 @@ async fn the_new_key_inherits_everything_but_the_secret() {
     let managed = Managed::new();
     let old = managed.manager.create(rich()).await.unwrap();
     managed.set(at(5));
-    let new = managed.manager.rotate(old.record.id, Grace::FromNow(hours(1))).await.unwrap();
+    let new =
+        managed.manager.rotate(old.record.id, RotationGrace::FromNow(hours(1))).await.unwrap();
 
     assert_ne!(new.secret.expose(), old.secret.expose());
     assert_eq!(*managed.row(new.record.id).await, *new.record);
@@ -73,7 +74,7 @@ async fn uses_are_not_inherited_and_the_line_is() {
     let mut id = first.record.id;
     for n in 0..5 {
         managed.set(at(n));
-        let next = managed.manager.rotate(id, Grace::FromNow(hours(1))).await.unwrap();
+        let next = managed.manager.rotate(id, RotationGrace::FromNow(hours(1))).await.unwrap();
         assert_eq!(next.record.lineage(), first.record.id);
         assert_eq!(next.record.details.rotation.from, Some(id));
         assert_eq!((next.record.use_count, next.record.last_used_at), (0, None));
@@ -88,7 +89,8 @@ async fn uses_are_not_inherited_and_the_line_is() {
 async fn the_grace_ends_on_time() {
     let managed = Managed::new();
     let old = managed.issue().await;
-    let new = managed.manager.rotate(old.record.id, Grace::FromNow(hours(2))).await.unwrap();
+    let new =
+        managed.manager.rotate(old.record.id, RotationGrace::FromNow(hours(2))).await.unwrap();
     for (now, expected) in [
         (at(0), "admitted"),
         (at(2 * HOUR - 1), "admitted"),
@@ -106,7 +108,7 @@ async fn without_a_grace_the_old_key_is_refused_at_once() {
     let managed = Managed::new();
     let old = managed.issue().await;
     assert_eq!(managed.outcome(&old), "admitted");
-    let new = managed.manager.rotate(old.record.id, Grace::NONE).await.unwrap();
+    let new = managed.manager.rotate(old.record.id, RotationGrace::NONE).await.unwrap();
     assert_eq!(managed.outcome(&old), "expired_key");
     assert_eq!(managed.outcome(&new), "admitted");
 }
@@ -114,7 +116,7 @@ async fn without_a_grace_the_old_key_is_refused_at_once() {
 #[tokio::test]
 async fn no_grace_outlives_the_old_keys_own_end() {
     let managed = Managed::new();
-    for grace in [Grace::FromNow(hours(5)), Grace::FromNow(Duration::MAX)] {
+    for grace in [RotationGrace::FromNow(hours(5)), RotationGrace::FromNow(Duration::MAX)] {
         managed.set(at(0));
         let ends = NewKey { expires_at: Some(at(HOUR)), ..NewKey::named("ends") };
         let old = managed.manager.create(ends).await.unwrap();
@@ -136,7 +138,7 @@ async fn responses_say_that_the_key_was_replaced_and_until_when_it_works() {
     let (old, other) = (managed.issue().await, managed.issue().await);
     assert_eq!(retirement(&managed.send(&old).response), [None, None]);
     managed.set(at(1999));
-    let grace = Grace::FromNow(Duration::from_millis(10_500));
+    let grace = RotationGrace::FromNow(Duration::from_millis(10_500));
     let new = managed.manager.rotate(old.record.id, grace).await.unwrap();
     // RFC 9745 §2, and RFC 8594 §3. Parts of seconds are cut off: never later than it ends.
     let deprecated = format!("@{}", now_in_seconds() + 1);
@@ -146,12 +148,12 @@ async fn responses_say_that_the_key_was_replaced_and_until_when_it_works() {
         assert_eq!(retirement(&managed.send(key).response), [None, None]);
     }
     // Without an end there is none to tell.
-    let grace = Grace::FromFirstUse(hours(1));
+    let grace = RotationGrace::FromFirstUse(hours(1));
     managed.manager.rotate(other.record.id, grace).await.unwrap();
     assert_eq!(retirement(&managed.send(&other).response), [Some(deprecated.as_str()), None]);
     // The longest grace has an end that can be written.
     let long = managed.issue().await;
-    managed.manager.rotate(long.record.id, Grace::FromNow(Duration::MAX)).await.unwrap();
+    managed.manager.rotate(long.record.id, RotationGrace::FromNow(Duration::MAX)).await.unwrap();
     let answer = managed.send(&long);
     assert_eq!(retirement(&answer.response)[1], Some("Thu, 30 Dec 9999 22:00:00 GMT"));
 }
@@ -160,7 +162,7 @@ async fn responses_say_that_the_key_was_replaced_and_until_when_it_works() {
 async fn what_the_application_says_about_itself_comes_first() {
     let managed = Managed::new();
     let old = managed.issue().await;
-    managed.manager.rotate(old.record.id, Grace::FromNow(hours(1))).await.unwrap();
+    managed.manager.rotate(old.record.id, RotationGrace::FromNow(hours(1))).await.unwrap();
     for (name, expected) in [
         ("deprecation", [Some("own"), Some("Mon, 23 Nov 2026 01:00:00 GMT")]),
         ("sunset", [Some("@1795392000"), Some("own")]),
@@ -194,17 +196,20 @@ async fn a_key_that_has_ended_is_not_replaced() {
     for (id, expected) in
         [(revoked, "ended revoked"), (expired, "ended expired"), (disabled, "ended expired")]
     {
-        assert_eq!(why(manager.rotate(id, Grace::NONE).await), expected);
+        assert_eq!(why(manager.rotate(id, RotationGrace::NONE).await), expected);
     }
     assert_eq!(managed.rows().await, before);
     managed.set(at(9));
-    assert!(manager.rotate(expired, Grace::NONE).await.is_ok(), "a millisecond before its end");
+    assert!(
+        manager.rotate(expired, RotationGrace::NONE).await.is_ok(),
+        "a millisecond before its end"
+    );
 
     let deleted = managed.issue().await.record.id;
     manager.delete(deleted).await.unwrap();
-    assert_eq!(why(manager.rotate(deleted, Grace::NONE).await), "not found");
+    assert_eq!(why(manager.rotate(deleted, RotationGrace::NONE).await), "not found");
     let nobodys = KeyId::generate(at(0)).unwrap();
-    assert_eq!(why(manager.rotate(nobodys, Grace::NONE).await), "not found");
+    assert_eq!(why(manager.rotate(nobodys, RotationGrace::NONE).await), "not found");
 }
 
 #[tokio::test]
@@ -212,7 +217,8 @@ async fn the_new_key_of_a_disabled_one_is_disabled() {
     let managed = Managed::new();
     let old = managed.issue().await;
     managed.manager.disable(old.record.id).await.unwrap();
-    let new = managed.manager.rotate(old.record.id, Grace::FromNow(hours(1))).await.unwrap();
+    let new =
+        managed.manager.rotate(old.record.id, RotationGrace::FromNow(hours(1))).await.unwrap();
     assert_eq!(
         (&*managed.outcome(&old), &*managed.outcome(&new)),
         ("disabled_key", "disabled_key")
@@ -227,7 +233,8 @@ async fn the_new_key_of_a_disabled_one_is_disabled() {
 async fn after_a_rotation_the_two_keys_go_their_own_ways() {
     let managed = Managed::new();
     let old = managed.issue().await;
-    let new = managed.manager.rotate(old.record.id, Grace::FromNow(hours(1))).await.unwrap();
+    let new =
+        managed.manager.rotate(old.record.id, RotationGrace::FromNow(hours(1))).await.unwrap();
     managed.manager.revoke(new.record.id, Some("leaked")).await.unwrap();
     assert_eq!(managed.outcome(&old), "admitted");
     let rename = KeyPatch { name: Some("renamed".into()), ..KeyPatch::default() };

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use tower_api_key::{Grace, IssuedKey, KeyId, ManageError, NewKey};
+use tower_api_key::{
+    IssuedKey, KeyId, NewKey,
+    manage::{ManageError, RotationGrace},
+};
 
 use crate::{
     managed::{Managed, why},
@@ -18,17 +21,17 @@ async fn a_key_is_replaced_once() {
     let managed = Managed::new();
     let old = managed.issue().await;
     let id = old.record.id;
-    let new = managed.manager.rotate(id, Grace::FromNow(hours(1))).await.unwrap();
+    let new = managed.manager.rotate(id, RotationGrace::FromNow(hours(1))).await.unwrap();
     let before = managed.rows().await;
     for now in [at(1), at(HOUR), at(9 * HOUR)] {
         managed.set(now);
-        let refused = managed.manager.rotate(id, Grace::NONE).await;
+        let refused = managed.manager.rotate(id, RotationGrace::NONE).await;
         assert_eq!(why(refused), format!("already rotated to {}", new.record.id));
     }
     assert_eq!(managed.rows().await, before);
 
     managed.set(at(1));
-    let newest = managed.manager.rotate(new.record.id, Grace::NONE).await.unwrap();
+    let newest = managed.manager.rotate(new.record.id, RotationGrace::NONE).await.unwrap();
     // The first key's grace is as it was chosen.
     assert_eq!(managed.outcome(&old), "admitted");
     assert_eq!(managed.outcome(&new), "expired_key");
@@ -42,11 +45,11 @@ async fn a_key_is_replaced_once() {
 #[tokio::test]
 async fn a_key_whose_replacement_has_ended_is_replaced_anew() {
     for (first, second, end) in [
-        (Grace::FromNow(hours(2)), Grace::FromNow(hours(5)), Some(2 * HOUR)),
-        (Grace::FromNow(hours(5)), Grace::FromNow(hours(1)), Some(HOUR)),
-        (Grace::FromNow(hours(2)), Grace::FromFirstUse(hours(9)), Some(2 * HOUR)),
-        (Grace::FromFirstUse(hours(9)), Grace::FromNow(hours(1)), Some(HOUR)),
-        (Grace::FromFirstUse(hours(9)), Grace::FromFirstUse(hours(3)), None),
+        (RotationGrace::FromNow(hours(2)), RotationGrace::FromNow(hours(5)), Some(2 * HOUR)),
+        (RotationGrace::FromNow(hours(5)), RotationGrace::FromNow(hours(1)), Some(HOUR)),
+        (RotationGrace::FromNow(hours(2)), RotationGrace::FromFirstUse(hours(9)), Some(2 * HOUR)),
+        (RotationGrace::FromFirstUse(hours(9)), RotationGrace::FromNow(hours(1)), Some(HOUR)),
+        (RotationGrace::FromFirstUse(hours(9)), RotationGrace::FromFirstUse(hours(3)), None),
     ] {
         let managed = Managed::new();
         let old = managed.manager.create(NewKey::named("old")).await.unwrap();
@@ -73,7 +76,7 @@ async fn of_many_who_replace_a_key_one_does() {
         let id = managed.issue().await.record.id;
         let rotations = (0..32).map(|_| {
             let manager = managed.manager.clone();
-            tokio::spawn(async move { manager.rotate(id, Grace::FromNow(hours(1))).await })
+            tokio::spawn(async move { manager.rotate(id, RotationGrace::FromNow(hours(1))).await })
         });
         let (mut issued, mut named): (Vec<IssuedKey>, BTreeSet<KeyId>) = Default::default();
         for result in join_all(rotations).await {

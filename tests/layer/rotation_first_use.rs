@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use tower_api_key::{Grace, IssuedKey, KeyManager, KeyPatch, KeyStatus, Rotation};
+use tower_api_key::{
+    IssuedKey, KeyManager, KeyPatch,
+    key::{KeyStatus, Rotation},
+    manage::RotationGrace,
+};
 
 use crate::{
     managed::{Managed, retirement},
@@ -12,7 +16,7 @@ use crate::{
 
 const HOUR: i64 = 3_600_000;
 
-async fn rotate(managed: &Managed, key: &IssuedKey, grace: Grace) -> IssuedKey {
+async fn rotate(managed: &Managed, key: &IssuedKey, grace: RotationGrace) -> IssuedKey {
     managed.manager.rotate(key.record.id, grace).await.unwrap()
 }
 
@@ -24,7 +28,7 @@ async fn rotation(managed: &Managed, key: &IssuedKey) -> Rotation {
 async fn the_old_key_works_until_the_new_one_was_used_and_the_grace_is_over() {
     let managed = Managed::new();
     let old = managed.issue().await;
-    let new = rotate(&managed, &old, Grace::FromFirstUse(hours(1))).await;
+    let new = rotate(&managed, &old, RotationGrace::FromFirstUse(hours(1))).await;
     assert!(rotation(&managed, &new).await.is_awaited);
     assert_eq!(rotation(&managed, &old).await.grace_after_use, Some(3_600_000));
     // However long it takes.
@@ -52,7 +56,7 @@ async fn the_old_key_works_until_the_new_one_was_used_and_the_grace_is_over() {
 async fn without_a_grace_the_first_use_is_the_old_keys_end() {
     let managed = Managed::new();
     let old = managed.issue().await;
-    let new = rotate(&managed, &old, Grace::FromFirstUse(Duration::ZERO)).await;
+    let new = rotate(&managed, &old, RotationGrace::FromFirstUse(Duration::ZERO)).await;
     managed.use_key(&old).await;
     managed.use_key(&new).await;
     assert_eq!(managed.outcome(&old), "expired_key");
@@ -62,7 +66,7 @@ async fn without_a_grace_the_first_use_is_the_old_keys_end() {
 async fn the_longest_grace_has_no_end_to_speak_of() {
     let managed = Managed::new();
     let old = managed.issue().await;
-    let new = rotate(&managed, &old, Grace::FromFirstUse(Duration::MAX)).await;
+    let new = rotate(&managed, &old, RotationGrace::FromFirstUse(Duration::MAX)).await;
     managed.use_key(&new).await;
     managed.set(at(1_000_000 * HOUR));
     assert_eq!(managed.outcome(&old), "admitted");
@@ -73,7 +77,7 @@ async fn the_longest_grace_has_no_end_to_speak_of() {
 async fn a_denied_request_starts_nothing() {
     let managed = Managed::new();
     let old = managed.issue().await;
-    let new = rotate(&managed, &old, Grace::FromFirstUse(hours(1))).await;
+    let new = rotate(&managed, &old, RotationGrace::FromFirstUse(hours(1))).await;
     managed.manager.disable(new.record.id).await.unwrap();
     assert_eq!(managed.outcome(&new), "disabled_key");
     let elsewhere = Some(vec!["192.0.2.1/32".parse().unwrap()]);
@@ -90,18 +94,22 @@ async fn a_denied_request_starts_nothing() {
 /// A → B → C, and B is never used: A waits for the first use of either.
 #[tokio::test]
 async fn a_key_that_was_replaced_unused_passes_the_wait_on() {
-    for last in [Grace::NONE, Grace::FromNow(hours(5)), Grace::FromFirstUse(hours(2))] {
+    for last in [
+        RotationGrace::NONE,
+        RotationGrace::FromNow(hours(5)),
+        RotationGrace::FromFirstUse(hours(2)),
+    ] {
         let managed = Managed::new();
         let a = managed.issue().await;
-        let b = rotate(&managed, &a, Grace::FromFirstUse(hours(1))).await;
+        let b = rotate(&managed, &a, RotationGrace::FromFirstUse(hours(1))).await;
         let c = rotate(&managed, &b, last).await;
         managed.set(at(100));
         managed.use_key(&a).await;
         managed.use_key(&c).await;
         assert_eq!(rotation(&managed, &a).await.retires_at, Some(at(HOUR + 100)), "{last:?}");
         let expected = match last {
-            Grace::FromFirstUse(_) => at(2 * HOUR + 100),
-            Grace::FromNow(grace) => at(0).saturating_add(grace),
+            RotationGrace::FromFirstUse(_) => at(2 * HOUR + 100),
+            RotationGrace::FromNow(grace) => at(0).saturating_add(grace),
         };
         assert_eq!(rotation(&managed, &b).await.retires_at, Some(expected));
         for key in [&a, &b, &c] {
@@ -116,8 +124,8 @@ async fn a_key_that_was_replaced_unused_passes_the_wait_on() {
 async fn a_replaced_key_that_is_used_after_all_ends_the_wait_for_it() {
     let managed = Managed::new();
     let a = managed.issue().await;
-    let b = rotate(&managed, &a, Grace::FromFirstUse(hours(1))).await;
-    let c = rotate(&managed, &b, Grace::FromFirstUse(hours(2))).await;
+    let b = rotate(&managed, &a, RotationGrace::FromFirstUse(hours(1))).await;
+    let c = rotate(&managed, &b, RotationGrace::FromFirstUse(hours(2))).await;
     managed.set(at(100));
     managed.use_key(&b).await;
     assert_eq!(rotation(&managed, &a).await.retires_at, Some(at(HOUR + 100)));
@@ -141,7 +149,8 @@ async fn a_long_line_of_unused_keys_ends_as_a_whole() {
     let managed = Managed::new();
     let mut keys = vec![managed.issue().await];
     for _ in 0..100 {
-        let next = rotate(&managed, keys.last().unwrap(), Grace::FromFirstUse(hours(1))).await;
+        let next =
+            rotate(&managed, keys.last().unwrap(), RotationGrace::FromFirstUse(hours(1))).await;
         keys.push(next);
     }
     managed.use_key(keys.last().unwrap()).await;
@@ -157,14 +166,14 @@ async fn a_long_line_of_unused_keys_ends_as_a_whole() {
 async fn keys_before_that_were_deleted_or_purged_stop_nothing() {
     let managed = Managed::new();
     let a = managed.issue().await;
-    let b = rotate(&managed, &a, Grace::FromFirstUse(hours(1))).await;
+    let b = rotate(&managed, &a, RotationGrace::FromFirstUse(hours(1))).await;
     managed.manager.delete(a.record.id).await.unwrap();
-    let c = rotate(&managed, &b, Grace::FromFirstUse(hours(1))).await;
+    let c = rotate(&managed, &b, RotationGrace::FromFirstUse(hours(1))).await;
     managed.use_key(&c).await;
     assert_eq!(rotation(&managed, &b).await.retires_at, Some(at(HOUR)));
     assert_eq!(managed.outcome(&a), "unknown_key");
 
-    let d = rotate(&managed, &c, Grace::FromFirstUse(hours(1))).await;
+    let d = rotate(&managed, &c, RotationGrace::FromFirstUse(hours(1))).await;
     managed.manager.revoke(c.record.id, None).await.unwrap();
     managed.set(at(1));
     managed.manager.purge(at(1)).await.unwrap();
@@ -176,7 +185,7 @@ async fn keys_before_that_were_deleted_or_purged_stop_nothing() {
 async fn a_revoked_key_stays_revoked_when_the_new_one_is_used() {
     let managed = Managed::new();
     let old = managed.issue().await;
-    let new = rotate(&managed, &old, Grace::FromFirstUse(hours(1))).await;
+    let new = rotate(&managed, &old, RotationGrace::FromFirstUse(hours(1))).await;
     managed.manager.revoke(old.record.id, Some("leaked")).await.unwrap();
     managed.use_key(&new).await;
     assert_eq!(managed.status(old.record.id).await, KeyStatus::Revoked);
@@ -196,7 +205,7 @@ async fn caches_learn_that_the_grace_has_begun() {
         .with_invalidations(bus.clone());
     let manager = managed.manager.clone().with_invalidations(bus);
     let old = managed.issue().await;
-    let new = manager.rotate(old.record.id, Grace::FromFirstUse(hours(1))).await.unwrap();
+    let new = manager.rotate(old.record.id, RotationGrace::FromFirstUse(hours(1))).await.unwrap();
     let hold = node.find(&old.record.digest).await.unwrap().unwrap();
     assert_eq!(hold.ends_at(), None);
     assert_eq!(send(&manager.layer(), with_key(new.secret.expose())).outcome(), "admitted");
@@ -215,7 +224,7 @@ async fn caches_learn_that_the_grace_has_begun() {
 async fn many_first_uses_are_one() {
     let managed = Managed::new();
     let old = managed.issue().await;
-    let new = rotate(&managed, &old, Grace::FromFirstUse(hours(1))).await;
+    let new = rotate(&managed, &old, RotationGrace::FromFirstUse(hours(1))).await;
     let layer = KeyManager::layer(&managed.manager);
     for _ in 0..100 {
         assert_eq!(send(&layer, with_key(new.secret.expose())).outcome(), "admitted");

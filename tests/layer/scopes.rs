@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, InvalidScope, Rejection, RejectionKind, RequireScopesLayer, ScopeRule, Scopes,
+    ApiKeyLayer, Rejection, RejectionKind, RequireScopesLayer, Scopes,
+    scope::{InvalidScope, ScopeRule},
 };
 
 use crate::{

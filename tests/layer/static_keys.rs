@@ -1,7 +1,7 @@
 //! Keys that the configuration names: their ids, their names, and those that can be guessed.
 
 use tower_api_key::{
-    ApiKeyLayer, ConfigError, KeyHasher, KeyId, KeyRecord, Timestamp, store::FixedStore,
+    ApiKeyLayer, ConfigError, KeyHasher, KeyId, Timestamp, key::KeyRecord, store::FixedStore,
 };
 
 use crate::support::{KEY, OTHER_KEY, send, with_key};

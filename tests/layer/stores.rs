@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use tower_api_key::{
-    KeyDigest, KeyRecord, async_trait,
+    async_trait,
+    key::{KeyDigest, KeyRecord},
     store::{KeyStore, Lookup, StoreError, StoreErrorKind},
 };
 

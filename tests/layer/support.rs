@@ -13,7 +13,8 @@ use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, KeyHasher, KeyId, KeyRecord, Rejection, SettableClock, Timestamp,
+    ApiKeyLayer, AuthenticatedKey, KeyHasher, KeyId, Rejection, Timestamp, clock::SettableClock,
+    key::KeyRecord,
 };
 
 /// An opaque key, as a new layer accepts it.

@@ -7,8 +7,9 @@ use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use tower::{Layer, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Limit, Limits, LocalLimiter, OwnerId, OwnerLayer, Quota, RateLimits, Rejection,
-    RejectionKind, nonzero,
+    ApiKeyLayer, OwnerId, OwnerLayer, RateLimits, Rejection, RejectionKind,
+    limit::{Limit, Limits, LocalLimiter, Quota},
+    nonzero,
 };
 
 use crate::{

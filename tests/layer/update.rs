@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tower_api_key::{KeyPatch, ManageError, Scopes};
+use tower_api_key::{KeyPatch, Scopes, manage::ManageError};
 
 use crate::{
     manager::{field, issue, manager},

@@ -4,16 +4,20 @@ use std::{sync::Barrier, time::Duration};
 
 use proptest::prelude::*;
 use tower_api_key::{
-    Bucket, Decision, KeyId, Limit, LimitCheck, Limits, LocalLimiter, OwnerId, Quota, RateLimiter,
-    SettableClock, Timestamp, nonzero,
+    KeyId, OwnerId, Timestamp,
+    clock::SettableClock,
+    limit::{
+        Limit, LimitCheck, LimitDecision, LimitSubject, Limits, LocalLimiter, Quota, RateLimiter,
+    },
+    nonzero,
 };
 
 const START: Timestamp = Timestamp::from_unix_millis(1_795_392_000_000);
 
-fn line(number: u32) -> Bucket<'static> {
+fn lineage(number: u32) -> LimitSubject<'static> {
     let mut id = [0; 16];
     id[12..].copy_from_slice(&number.to_be_bytes());
-    Bucket::Line(KeyId::from_bytes(id))
+    LimitSubject::Lineage(KeyId::from_bytes(id))
 }
 
 fn limits(quotas: &[Quota]) -> Limits {
@@ -28,7 +32,7 @@ fn limiter() -> (LocalLimiter, SettableClock) {
 }
 
 fn is_allowed(limiter: &LocalLimiter, check: &LimitCheck<'_>) -> bool {
-    matches!(limiter.check_now(check), Some(Decision::Allow(_)))
+    matches!(limiter.check_now(check), Some(LimitDecision::Allow(_)))
 }
 
 /// What the generic cell rate algorithm means, word for word and slowly: a request conforms if in
@@ -78,11 +82,11 @@ proptest! {
         for (wait, cost) in arrivals {
             clock.advance(Duration::from_millis(wait));
             now += u128::from(wait) * 1_000_000;
-            let check = LimitCheck::new(line(1), &limits).with_cost(cost);
+            let check = LimitCheck::new(lineage(1), &limits).with_cost(cost);
             let excess = models.iter().zip(&quotas).map(|(model, quota)| model.excess(*quota, now, cost));
             let excess = excess.max().unwrap();
             match limiter.check_now(&check).unwrap() {
-                Decision::Allow(standing) => {
+                LimitDecision::Allow(standing) => {
                     prop_assert_eq!(excess, 0);
                     for model in &mut models {
                         model.admitted.push((now, cost.into()));
@@ -95,7 +99,7 @@ proptest! {
                         || model.excess(quota, now, u32::try_from(cost).unwrap()) == 0;
                     prop_assert!(fits(more) && (!fits(more + 1) || more + 1 > u128::from(quota.burst().get())));
                 }
-                Decision::Deny { retry_after, .. } => {
+                LimitDecision::Deny { retry_after, .. } => {
                     prop_assert!(excess > 0);
                     prop_assert_eq!(retry_after.as_nanos(), excess);
                 }
@@ -112,8 +116,8 @@ proptest! {
         let limits = limits(&quotas);
         for (wait, cost) in arrivals {
             clock.advance(Duration::from_millis(wait));
-            let check = LimitCheck::new(line(1), &limits).with_cost(cost);
-            if let Some(Decision::Deny { retry_after, .. }) = limiter.check_now(&check) {
+            let check = LimitCheck::new(lineage(1), &limits).with_cost(cost);
+            if let Some(LimitDecision::Deny { retry_after, .. }) = limiter.check_now(&check) {
                 // The clock counts milliseconds.
                 let millis = u64::try_from(retry_after.as_nanos().div_ceil(1_000_000)).unwrap();
                 clock.advance(Duration::from_millis(millis));
@@ -128,7 +132,7 @@ fn one_limit_denies_and_no_other_counts() {
     let (limiter, clock) = limiter();
     let quotas = [Quota::per_second(nonzero!(2)), Quota::per_day(nonzero!(100))];
     let limits = limits(&quotas);
-    let check = LimitCheck::new(line(1), &limits);
+    let check = LimitCheck::new(lineage(1), &limits);
     let daily = Limits::new([limits[1].clone()]).unwrap();
     for _ in 0..50 {
         // Two are let in, three are not, and the day counts two.
@@ -136,11 +140,11 @@ fn one_limit_denies_and_no_other_counts() {
         assert_eq!(allowed, 2);
         clock.advance(Duration::from_secs(1));
     }
-    let Some(Decision::Deny { standing, .. }) = limiter.check_now(&check) else {
+    let Some(LimitDecision::Deny { standing, .. }) = limiter.check_now(&check) else {
         panic!("a hundred were let in, and none came back")
     };
     assert_eq!(limits[standing.limit].name(), "limit-1");
-    assert!(!is_allowed(&limiter, &LimitCheck::new(line(1), &daily)));
+    assert!(!is_allowed(&limiter, &LimitCheck::new(lineage(1), &daily)));
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn buckets_are_told_apart() {
     let (limiter, _) = limiter();
     let limits = limits(&[Quota::per_hour(nonzero!(1))]);
     let (anna, bert) = (OwnerId::new("anna"), OwnerId::new("bert"));
-    for bucket in [line(1), line(2), Bucket::Owner(&anna), Bucket::Owner(&bert)] {
+    for bucket in [lineage(1), lineage(2), LimitSubject::Owner(&anna), LimitSubject::Owner(&bert)] {
         let check = LimitCheck::new(bucket, &limits);
         assert!(is_allowed(&limiter, &check), "{bucket:?}");
         assert!(!is_allowed(&limiter, &check), "{bucket:?}");
@@ -160,10 +164,10 @@ fn a_changed_quota_keeps_what_was_used() {
     let (limiter, _) = limiter();
     let before = limits(&[Quota::per_hour(nonzero!(4))]);
     for _ in 0..4 {
-        assert!(is_allowed(&limiter, &LimitCheck::new(line(1), &before)));
+        assert!(is_allowed(&limiter, &LimitCheck::new(lineage(1), &before)));
     }
     let after = limits(&[Quota::per_hour(nonzero!(8)).with_burst(nonzero!(9))]);
-    let check = LimitCheck::new(line(1), &after);
+    let check = LimitCheck::new(lineage(1), &after);
     assert!(is_allowed(&limiter, &check));
     assert!(!is_allowed(&limiter, &check));
 }
@@ -172,7 +176,7 @@ fn a_changed_quota_keeps_what_was_used() {
 fn what_is_given_back_can_be_used_again() {
     let (limiter, clock) = limiter();
     let limits = limits(&[Quota::per_hour(nonzero!(3)), Quota::per_day(nonzero!(3))]);
-    let check = LimitCheck::new(line(1), &limits).with_cost(3);
+    let check = LimitCheck::new(lineage(1), &limits).with_cost(3);
     assert!(is_allowed(&limiter, &check));
     limiter.give_back(&check.with_cost(2));
     assert!(is_allowed(&limiter, &check.with_cost(2)));
@@ -193,7 +197,7 @@ fn threads_share_exactly_the_burst() {
     let limits = limits(&[Quota::per_hour(nonzero!(1_000)), Quota::per_day(nonzero!(1_200))]);
     let start = Barrier::new(THREADS);
     let allowed = |_| {
-        let check = LimitCheck::new(line(1), &limits);
+        let check = LimitCheck::new(lineage(1), &limits);
         start.wait();
         (0..1_000).filter(|_| is_allowed(&limiter, &check)).count()
     };
@@ -204,7 +208,7 @@ fn threads_share_exactly_the_burst() {
     });
     assert_eq!(allowed, 1_000);
     let daily = Limits::new([limits[1].clone()]).unwrap();
-    let left = LimitCheck::new(line(1), &daily);
+    let left = LimitCheck::new(lineage(1), &daily);
     assert_eq!((0..1_000).filter(|_| is_allowed(&limiter, &left)).count(), 200);
 }
 
@@ -213,12 +217,12 @@ fn entries_that_owe_nothing_are_removed() {
     let (limiter, clock) = limiter();
     let limits = limits(&[Quota::per_minute(nonzero!(60))]);
     for number in 0..100_000 {
-        assert!(is_allowed(&limiter, &LimitCheck::new(line(number), &limits)));
+        assert!(is_allowed(&limiter, &LimitCheck::new(lineage(number), &limits)));
     }
     assert_eq!(limiter.len(), 100_000);
     // One second pays for one request.
     clock.advance(Duration::from_secs(1));
-    let busy = LimitCheck::new(line(1), &limits).with_cost(2);
+    let busy = LimitCheck::new(lineage(1), &limits).with_cost(2);
     assert!(is_allowed(&limiter, &busy));
     limiter.reclaim();
     assert_eq!(limiter.len(), 1);
@@ -233,7 +237,7 @@ fn new_entries_make_room_for_themselves() {
     let (limiter, clock) = limiter();
     let limits = limits(&[Quota::per_second(nonzero!(1))]);
     for number in 0..1_000_000 {
-        assert!(is_allowed(&limiter, &LimitCheck::new(line(number), &limits)));
+        assert!(is_allowed(&limiter, &LimitCheck::new(lineage(number), &limits)));
         if number % 1_000 == 0 {
             clock.advance(Duration::from_secs(1));
         }
@@ -246,7 +250,7 @@ async fn a_task_removes_them_by_itself() {
     let (limiter, clock) = limiter();
     let limits = limits(&[Quota::per_second(nonzero!(1))]);
     for _ in 0..2 {
-        assert!(is_allowed(&limiter, &LimitCheck::new(line(1), &limits)));
+        assert!(is_allowed(&limiter, &LimitCheck::new(lineage(1), &limits)));
         assert_eq!(limiter.len(), 1);
         clock.advance(Duration::from_secs(1));
         tokio::time::sleep(Duration::from_secs(11)).await;
@@ -259,10 +263,10 @@ fn with_too_many_entries_those_that_owe_the_least_are_forgotten() {
     let clock = SettableClock::new(START);
     let limiter = LocalLimiter::new().with_capacity(6_400).with_clock(clock);
     let limits = limits(&[Quota::per_hour(nonzero!(100))]);
-    let heavy = LimitCheck::new(line(u32::MAX), &limits).with_cost(100);
+    let heavy = LimitCheck::new(lineage(u32::MAX), &limits).with_cost(100);
     assert!(is_allowed(&limiter, &heavy));
     for number in 0..100_000 {
-        assert!(is_allowed(&limiter, &LimitCheck::new(line(number), &limits)));
+        assert!(is_allowed(&limiter, &LimitCheck::new(lineage(number), &limits)));
         assert!(limiter.len() <= 6_400);
     }
     assert!(!is_allowed(&limiter, &heavy.with_cost(1)), "it owes the most");

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use tower_api_key::{
-    KeyHasher, KeyManager, KeyPatch, NewKey, Peppers, RejectionKind, Scope, Scopes, store::KeyStore,
+    KeyHasher, KeyManager, KeyPatch, NewKey, Peppers, RejectionKind, Scopes, scope::Scope,
+    store::KeyStore,
 };
 
 use crate::{

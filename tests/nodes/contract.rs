@@ -2,7 +2,7 @@
 
 use tokio::time::timeout;
 use tower_api_key::{
-    KeyDigest,
+    key::KeyDigest,
     store::{Invalidations, LocalInvalidations, StoreError, StoreErrorKind, Subscription},
 };
 

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc};
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp,
-    store::{Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Page, StoreError, Update},
+    KeyId, OwnerId, Timestamp,
+    key::{KeyDigest, KeyRecord},
+    store::{
+        ApplyOutcome, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse, StoreError,
+    },
 };
 
 /// Which calls a gate holds.
@@ -79,7 +82,7 @@ impl KeyStore for Gated {
 
 #[async_trait]
 impl KeyRepository for Gated {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         for record in &changes.inserts {
             self.wait(Hold::Insert, &record.digest).await;
         }
@@ -94,7 +97,7 @@ impl KeyRepository for Gated {
         self.store.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.store.list(query).await
     }
 

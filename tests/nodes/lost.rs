@@ -6,7 +6,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::{sync::mpsc, time::timeout};
 use tower_api_key::{
-    KeyDigest, KeyManager, NewKey, RejectionKind,
+    KeyManager, NewKey, RejectionKind,
+    key::KeyDigest,
     store::{Invalidations, KeyStore, MemoryStore, StoreError, StoreErrorKind, Subscription},
 };
 

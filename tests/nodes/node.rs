@@ -5,8 +5,9 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use http::{Request, Response};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, KeyHasher, KeyRecord, Rejection, RejectionKind, SettableClock,
-    Timestamp,
+    ApiKeyLayer, AuthenticatedKey, KeyHasher, Rejection, RejectionKind, Timestamp,
+    clock::SettableClock,
+    key::KeyRecord,
     store::{CachedStore, Invalidations, KeyRepository},
 };
 
@@ -110,5 +111,5 @@ pub(crate) async fn revoke_silently(store: &dyn KeyRepository, record: &KeyRecor
     revoked.revoked_at = Some(revoked.created_at);
     revoked.revision += 1;
     let update = store.update(&revoked, expected).await.unwrap();
-    assert_eq!(update, tower_api_key::store::Update::Done);
+    assert_eq!(update, tower_api_key::store::ApplyOutcome::Done);
 }

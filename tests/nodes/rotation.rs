@@ -10,7 +10,9 @@ use std::{
 };
 
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
-use tower_api_key::{ApiKeyLayer, Grace, NewKey, RejectionKind, SettableClock};
+use tower_api_key::{
+    ApiKeyLayer, NewKey, RejectionKind, clock::SettableClock, manage::RotationGrace,
+};
 
 use crate::{
     node::{Node, ask},
@@ -105,7 +107,7 @@ async fn rotation_under_load(place: &Place) {
     with_old.more(REQUESTS).await;
 
     let heard = nodes.iter().map(|node| node.progress().heard).collect::<Vec<_>>();
-    let new = manager.rotate(old.record.id, Grace::FromNow(GRACE)).await.unwrap();
+    let new = manager.rotate(old.record.id, RotationGrace::FromNow(GRACE)).await.unwrap();
     let with_new = call(&layers, new.secret.expose(), &mut callers);
     with_new.more(REQUESTS).await;
     // Every node has heard, and trusts what it has looked up since.
@@ -137,7 +139,7 @@ async fn the_first_use_on_one_node_starts_the_grace_on_all(place: &Place) {
     let (nodes, layers, clock) = nodes(place).await;
     let manager = place.manager().await.with_clock(clock.clone());
     let old = manager.create(NewKey::named("k")).await.unwrap();
-    let new = manager.rotate(old.record.id, Grace::FromFirstUse(GRACE)).await.unwrap();
+    let new = manager.rotate(old.record.id, RotationGrace::FromFirstUse(GRACE)).await.unwrap();
     clock.advance(GRACE * 100);
     for layer in &layers {
         ask(layer, old.secret.expose()).await.unwrap();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tower_api_key::{
-    KeyDigest, NewKey, RejectionKind,
+    NewKey, RejectionKind,
+    key::KeyDigest,
     store::{BackEnd, StoreErrorKind},
 };
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::{sync::watch, time::timeout};
 use tower_api_key::{
-    KeyDigest,
+    key::KeyDigest,
     store::{Invalidations, StoreError, Subscription},
 };
 

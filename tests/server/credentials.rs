@@ -1,7 +1,7 @@
 //! How keys are sent, and why they are refused.
 
 use serde_json::{Value, json};
-use tower_api_key::{ImportKey, KeyFormat, KeyHasher, KeyManager, NewKey, store};
+use tower_api_key::{KeyFormat, KeyHasher, KeyManager, NewKey, manage::ImportKey, store};
 
 use crate::{
     process::Reply,

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use tower_api_key::{
-    HourlyUsage, KeyId, RejectionKind, UsageOutcome,
+    KeyId, RejectionKind,
     store::{self, KeyRepository},
+    usage::{HourlyUsage, UsageOutcome},
 };
 
 use crate::{
@@ -82,15 +83,17 @@ fn usage_is_told_by_day_and_by_hour() {
     assert_eq!(nothing["by"], "day");
     assert_eq!((&nothing["items"], &nothing["total"]), (&json!([]), &json!({})));
 
-    let line: KeyId = created.id.parse().unwrap();
+    let lineage: KeyId = created.id.parse().unwrap();
     let limited = UsageOutcome::Denied(RejectionKind::RateLimited);
     let counts = [(9, UsageOutcome::Accepted, 3), (9, limited, 1), (11, UsageOutcome::Accepted, 4)];
-    let counts = counts.map(|(hour, outcome, count)| HourlyUsage {
-        line,
-        owner: Some("user-1".into()),
-        hour: format!("2020-01-01T{hour:02}:00:00.000Z").parse().unwrap(),
-        outcome,
-        count,
+    let counts = counts.map(|(hour, outcome, count)| {
+        HourlyUsage::new(
+            lineage,
+            format!("2020-01-01T{hour:02}:00:00.000Z").parse().unwrap(),
+            outcome,
+            count,
+        )
+        .with_owner(Some("user-1".into()))
     });
     let url = format!("sqlite://{}", database.display());
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -3,8 +3,8 @@
 use std::{future::poll_fn, task::Poll, time::Duration};
 
 use tower_api_key::{
-    EventId, EventQuery, KeyAction, KeyEvent,
-    store::{Changes, KeyRepository, KeyUpdate, Update},
+    key::{EventId, EventQuery, KeyAction, KeyEvent},
+    store::{ApplyOutcome, Changes, KeyRepository, KeyUpdate},
 };
 
 use crate::conformance::{at, record, stored};
@@ -22,12 +22,10 @@ pub(crate) async fn give_changes_up(store: &impl KeyRepository, rounds: u64, mos
         let mut updated = shared.clone();
         updated.revision = shared.revision + 1;
         let expected = shared.revision;
-        let changes = Changes {
-            inserts: records.clone(),
-            updates: vec![KeyUpdate { record: updated, expected }],
-            events: vec![event],
-            ..Changes::default()
-        };
+        let changes = Changes::default()
+            .with_inserts(records.clone())
+            .with_updates(vec![KeyUpdate { record: updated, expected }])
+            .with_audit(vec![event]);
         let mut apply = store.apply(&changes);
         let mut is_done = false;
         for _ in 0..round % most {
@@ -44,7 +42,7 @@ pub(crate) async fn give_changes_up(store: &impl KeyRepository, rounds: u64, mos
             let mut touched = stored(store, shared.id).await;
             touched.revision += 1;
             let expected = touched.revision - 1;
-            if store.update(&touched, expected).await.unwrap() == Update::Done {
+            if store.update(&touched, expected).await.unwrap() == ApplyOutcome::Done {
                 break touched;
             }
         };

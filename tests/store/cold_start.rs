@@ -7,7 +7,9 @@ use std::sync::{
 
 use futures_util::{StreamExt, stream};
 use tower_api_key::{
-    KeyDigest, KeyRecord, SettableClock, async_trait,
+    async_trait,
+    clock::SettableClock,
+    key::{KeyDigest, KeyRecord},
     store::{CachedStore, Changes, KeyRepository, KeyStore, MemoryStore, StoreError},
 };
 

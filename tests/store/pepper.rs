@@ -5,8 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{task::yield_now, time::timeout};
 use tower_api_key::{
-    Clock, ImportKey, KeyFormat, KeyHasher, KeyId, KeyManager, KeyRecord, NewKey, Peppers,
-    RejectionKind, SettableClock, Timestamp,
+    KeyFormat, KeyHasher, KeyId, KeyManager, NewKey, Peppers, RejectionKind, Timestamp,
+    clock::{Clock, SettableClock},
+    key::KeyRecord,
+    manage::ImportKey,
     store::{KeyRepository, MemoryStore},
 };
 

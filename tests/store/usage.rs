@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 use tower_api_key::{
-    ApiKeyLayer, KeyHasher, KeyId, KeyRecord, Timestamp, UsageOutcome, UsageQuery, UsageRecorder,
+    ApiKeyLayer, KeyHasher, KeyId, Timestamp, UsageRecorder,
+    key::KeyRecord,
     store::{Changes, KeyRepository, MemoryStore},
+    usage::{UsageOutcome, UsageQuery},
 };
 
 use crate::{conformance::record, support::ask};
@@ -69,18 +71,18 @@ async fn count_every_use(one: impl KeyRepository, other: impl KeyRepository + Cl
     for record in records(KEYS) {
         let stored = other.get(record.id).await.unwrap().unwrap();
         assert_eq!(stored.use_count, of_each);
-        assert_eq!(of_line(&other, &hours, record.id).await, of_each);
+        assert_eq!(of_lineage(&other, &hours, record.id).await, of_each);
     }
-    let lines = other.busiest(&hours, 1_000).await.unwrap();
-    assert_eq!(lines.len() as u64, KEYS);
-    assert!(lines.iter().all(|line| line.count == of_each));
+    let lineages = other.busiest(&hours, 1_000).await.unwrap();
+    assert_eq!(lineages.len() as u64, KEYS);
+    assert!(lineages.iter().all(|lineage| lineage.count == of_each));
 }
 
 /// A flush after very many keys were used fits into what servers take.
 async fn write_many_keys(store: impl KeyRepository + Clone) {
     let known = MemoryStore::new();
     for inserts in records(MANY_KEYS).chunks(500) {
-        let changes = Changes { inserts: inserts.to_vec(), ..Changes::default() };
+        let changes = Changes::default().with_inserts(inserts.to_vec());
         store.apply(&changes).await.unwrap();
         known.apply(&changes).await.unwrap();
     }
@@ -101,9 +103,9 @@ async fn write_many_keys(store: impl KeyRepository + Clone) {
     }
 }
 
-async fn of_line(store: &impl KeyRepository, hours: &UsageQuery, line: KeyId) -> u64 {
+async fn of_lineage(store: &impl KeyRepository, hours: &UsageQuery, lineage: KeyId) -> u64 {
     let mut query = hours.clone();
-    query.line = Some(line);
+    query.lineage = Some(lineage);
     let counts = store.usage(&query).await.unwrap();
     assert!(counts.iter().all(|usage| usage.outcome == UsageOutcome::Accepted));
     counts.iter().map(|usage| usage.count).sum()

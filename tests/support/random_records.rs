@@ -12,8 +12,9 @@ use proptest::{
 };
 use serde_json::Value;
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, LegacyHash, Limit, Limits, Needs, Quota, Rotation, Scopes,
-    Timestamp,
+    KeyId, Scopes, Timestamp,
+    key::{KeyDigest, KeyRecord, LegacyHash, Needs, Rotation},
+    limit::{Limit, Limits, Quota},
 };
 
 pub(crate) fn any_record() -> impl Strategy<Value = KeyRecord> {
@@ -100,7 +101,7 @@ fn any_network() -> impl Strategy<Value = IpNet> {
     prop_oneof![v4, v6]
 }
 
-fn any_metadata() -> impl Strategy<Value = tower_api_key::Metadata> {
+fn any_metadata() -> impl Strategy<Value = tower_api_key::key::Metadata> {
     let finite = any::<f64>().prop_filter("JSON has no such number", |number| number.is_finite());
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -5,7 +5,7 @@ use base64::{
     alphabet::{STANDARD, URL_SAFE},
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use tower_api_key::KeyDigest;
+use tower_api_key::key::KeyDigest;
 
 use super::row::Bad;
 use crate::import::columns::KEY_HASH;

@@ -1,6 +1,10 @@
 //! Keys that have ended where they come from, and are active here: from an earlier import.
 
-use tower_api_key::{ImportKey, KeyId, KeyPatch, KeyStatus, ManageError, NewKey, Timestamp};
+use tower_api_key::{
+    KeyId, KeyPatch, NewKey, Timestamp,
+    key::KeyStatus,
+    manage::{ImportKey, ManageError},
+};
 
 use super::{row::Key, state::State};
 use crate::{database::Database, failure::Failure};

@@ -17,7 +17,10 @@ mod twice;
 
 use std::path::PathBuf;
 
-use tower_api_key::{Clock, ImportKey, RestoreKey, SystemClock};
+use tower_api_key::{
+    clock::{Clock, SystemClock},
+    manage::{ImportKey, RestoreKey},
+};
 
 use self::{
     columns::{Columns, Mapping, Picked, Renamed},

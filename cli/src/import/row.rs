@@ -9,8 +9,13 @@ use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tower_api_key::{
-    ImportKey, InvalidLegacyHash, KeyFormat, KeyHasher, KeyManager, LegacyHash, Limits,
-    ManageError, Metadata, NewCredits, NewKey, RestoreKey, Scopes, Timestamp, store::MemoryStore,
+    KeyFormat, KeyHasher, KeyManager, NewKey, Scopes, Timestamp,
+    credits::NewCredits,
+    key::{LegacyHash, Metadata},
+    legacy::InvalidLegacyHash,
+    limit::Limits,
+    manage::{ImportKey, ManageError, RestoreKey},
+    store::MemoryStore,
 };
 
 use super::{

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tower_api_key::{KeyHasher, LegacyHash};
+use tower_api_key::{KeyHasher, key::LegacyHash};
 
 use super::{columns::KEY_HASH, digest, row, source::Place};
 use crate::exported::Fields;

@@ -174,7 +174,7 @@ There are no such keys.
     }
 }
 
-/// What `Guard::owner` asks for, given to keys that were made before it did.
+/// What `ManagementGuard::owner` asks for, given to keys that were made before it did.
 #[tokio::test]
 async fn all_keys_of_an_owner_get_a_scope() {
     for shell in Shell::on_each().await {

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::{Value, json};
 use tower_api_key::{
-    Balance, Clock, ImportKey, KeyId, KeyRecord, NewKey, Refill, RefillInterval, Scopes,
-    SystemClock, nonzero,
-    store::{self, BalanceUpdate, Changes, KeyRepository, ListQuery},
+    KeyId, NewKey, Scopes,
+    clock::{Clock, SystemClock},
+    credits::{Balance, Refill, RefillInterval},
+    key::KeyRecord,
+    manage::ImportKey,
+    nonzero,
+    store::{self, BalanceUpdate, Changes, KeyQuery, KeyRepository},
 };
 
 use crate::{process, random_records::any_record, session::Shell};
@@ -49,7 +53,7 @@ fn valid(mut record: KeyRecord, number: usize) -> KeyRecord {
     record
 }
 
-/// Some records, and the balances of their lines.
+/// Some records, and the balances of their lineages.
 async fn fill(store: &dyn KeyRepository) {
     let mut runner = TestRunner::default();
     let tree = proptest::collection::vec(any_record(), 150).new_tree(&mut runner).unwrap();
@@ -61,14 +65,19 @@ async fn fill(store: &dyn KeyRepository) {
             // that spends as many as it likes.
             (None, _) | (_, 0) => {}
             (Some(_), _) => {
-                let refill = Refill { amount: nonzero64(7), interval: RefillInterval::Month };
+                let refill = Refill::new(nonzero64(7), RefillInterval::Month);
                 let refill = Some(refill).filter(|_| number % 2 == 0);
                 let mut balance = Balance::new(number as u64, refill, SystemClock.now());
                 balance.epoch = number as u64;
                 balance.revision = 5;
                 record.details.credits = Some(number as u64);
-                let line = record.lineage();
-                changes.balances.push(BalanceUpdate { line, balance, expected: None, due: None });
+                let lineage = record.lineage();
+                changes.balances.push(BalanceUpdate {
+                    lineage,
+                    balance,
+                    expected: None,
+                    due: None,
+                });
             }
         }
         changes.inserts.push(record);
@@ -84,9 +93,9 @@ type Everything = (BTreeMap<KeyId, KeyRecord>, BTreeMap<KeyId, Balance>);
 
 async fn everything(url: &str) -> Everything {
     let store = store::connect(url).await.unwrap();
-    let records = store.list(&ListQuery::new(1000)).await.unwrap().items;
-    let lines: Vec<_> = records.iter().map(|record| record.lineage()).collect();
-    let balances = store.balances(&lines).await.unwrap().items;
+    let records = store.list(&KeyQuery::new(1000)).await.unwrap().items;
+    let lineages: Vec<_> = records.iter().map(|record| record.lineage()).collect();
+    let balances = store.balances(&lineages).await.unwrap().items;
     store.close().await;
     let records = records.iter().map(|record| (record.id, KeyRecord::clone(record)));
     // Sorted, because the stores may tell of balances in any order.

@@ -1,8 +1,9 @@
 //! Rate limits, credits and usage.
 
 use tower_api_key::{
-    HourlyUsage, KeyId, RejectionKind, UsageOutcome,
-    store::{self, ListQuery},
+    KeyId, RejectionKind,
+    store::{self, KeyQuery},
+    usage::{HourlyUsage, UsageOutcome},
 };
 
 use crate::session::Shell;
@@ -134,8 +135,8 @@ $ tower-api-key create --name first --owner user-1 2> /dev/null
 ",
         );
         let repository = store::connect(&shell.url).await.unwrap();
-        let page = repository.list(&ListQuery::new(1)).await.unwrap();
-        let line: KeyId = page.items[0].id;
+        let page = repository.list(&KeyQuery::new(1)).await.unwrap();
+        let lineage: KeyId = page.items[0].id;
         let limited = UsageOutcome::Denied(RejectionKind::RateLimited);
         let usage = [
             ("2040-01-01T09:00:00.000Z", UsageOutcome::Accepted, 3),
@@ -143,12 +144,9 @@ $ tower-api-key create --name first --owner user-1 2> /dev/null
             ("2040-01-01T11:00:00.000Z", limited, 1),
             ("2040-01-31T23:00:00.000Z", UsageOutcome::Accepted, 5),
         ]
-        .map(|(hour, outcome, count)| HourlyUsage {
-            line,
-            owner: Some("user-1".into()),
-            hour: hour.parse().unwrap(),
-            outcome,
-            count,
+        .map(|(hour, outcome, count)| {
+            HourlyUsage::new(lineage, hour.parse().unwrap(), outcome, count)
+                .with_owner(Some("user-1".into()))
         });
         repository.record_usage(&usage).await.unwrap();
         repository.close().await;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Answer, Attempt, Outcome, admit};
 use crate::{
     auth::config::Config,
-    credits::Spend,
+    credits::SpendOutcome,
     error::{StoreError, StoreErrorKind},
     key::KeyRecord,
     limit::{Consumption, LimitReport, Limited},
@@ -96,14 +96,14 @@ pub(super) fn paid(
     attempt: Attempt,
     record: Arc<KeyRecord>,
     rate: Option<LimitReport>,
-    spend: Result<Spend, StoreError>,
+    spend: Result<SpendOutcome, StoreError>,
 ) -> Outcome {
     let rejection = match spend {
-        Ok(Spend::Done { remaining }) => {
+        Ok(SpendOutcome::Done { remaining }) => {
             let consumed = Consumption::new(rate, Some(remaining));
             return admit(config, request, attempt, record, consumed);
         }
-        Ok(Spend::Short { remaining, retry_after }) => {
+        Ok(SpendOutcome::Short { remaining, retry_after }) => {
             Rejection::credits_exhausted(remaining, retry_after)
         }
         Err(error) => Rejection::from_store_error(error),

@@ -21,7 +21,7 @@ use super::{
     extract::{self, Credential},
 };
 use crate::{
-    credits::Spend,
+    credits::SpendOutcome,
     error::StoreError,
     key::{self, KeyDigest, KeyRecord, RejectionKind},
     limit::{Consumption, LimitReport, Limited},
@@ -68,7 +68,7 @@ pub(crate) enum Answer {
     /// In step 10, whether the rate limits of this key let it in.
     Limited(Arc<KeyRecord>, Limited),
     /// In step 10, whether this key had enough credits.
-    Paid(Arc<KeyRecord>, Option<LimitReport>, Result<Spend, StoreError>),
+    Paid(Arc<KeyRecord>, Option<LimitReport>, Result<SpendOutcome, StoreError>),
 }
 
 pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;

@@ -45,7 +45,7 @@ use crate::{
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_api_key::{CachedOwners, OwnerId, OwnerLayer};
+/// use tower_api_key::{OwnerId, OwnerLayer, owner::CachedOwners};
 ///
 /// async fn find_user(id: OwnerId) -> Result<Option<String>, std::io::Error> {
 ///     Ok(Some(format!("user {id}")))

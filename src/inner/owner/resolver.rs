@@ -22,7 +22,7 @@ use crate::{key::OwnerId, store::Lookup};
 /// # Example
 ///
 /// ```
-/// use tower_api_key::{Owner, OwnerId, OwnerResolver, async_trait};
+/// use tower_api_key::{Owner, OwnerId, async_trait, owner::OwnerResolver};
 /// # #[derive(Clone)]
 /// # struct Pool;
 /// # impl Pool {

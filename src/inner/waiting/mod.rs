@@ -70,7 +70,7 @@ pub(crate) fn deny<B, A>(request: &Request<B>, rejection: Rejection) -> Verdict<
 }
 
 /// The middleware that layers like [`OwnerLayer`](crate::OwnerLayer) and
-/// [`ChargeLayer`](crate::ChargeLayer) put around a service.
+/// [`ExtraCostLayer`](crate::extra_cost::ExtraCostLayer) put around a service.
 ///
 /// A [response's body](ResponseBody) is the inner service's or a denial's, and `Error` is the inner
 /// service's.

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     key::Limits,
-    limit::limiter::{Bucket, Decision, LimitCheck, Standing},
+    limit::limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject},
     runtime::{DigestHash, Mutex},
 };
 
@@ -43,7 +43,7 @@ struct Key {
 #[derive(Clone, Copy)]
 struct Entry {
     key: Key,
-    /// See [`Limit::tag`](crate::Limit::tag).
+    /// See [`Limit::tag`](crate::limit::Limit::tag).
     limit: u64,
 }
 
@@ -79,15 +79,17 @@ impl Buckets {
     }
 
     #[inline]
-    fn key(&self, bucket: Bucket<'_>) -> Key {
+    fn key(&self, bucket: LimitSubject<'_>) -> Key {
         let words = match bucket {
-            Bucket::Line(id) => {
+            LimitSubject::Lineage(id) => {
                 let bits = u128::from_ne_bytes(*id.as_bytes());
                 #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
                 [bits as u64, (bits >> 64) as u64]
             }
             // 128 bits that nobody outside can compute: no owner finds another's bucket.
-            Bucket::Owner(owner) => [0, 1].map(|half: usize| self.owners[half].hash_one(owner)),
+            LimitSubject::Owner(owner) => {
+                [0, 1].map(|half: usize| self.owners[half].hash_one(owner))
+            }
         };
         Key { words, hash: self.hash.hash_one(words[0] ^ words[1].rotate_left(32)) }
     }
@@ -101,7 +103,7 @@ impl Buckets {
 
     /// Decides, and says whether there is a new entry.
     #[inline]
-    pub(super) fn check(&self, check: &LimitCheck<'_>, now: u64) -> (Decision, bool) {
+    pub(super) fn check(&self, check: &LimitCheck<'_>, now: u64) -> (LimitDecision, bool) {
         let key = self.key(check.bucket);
         self.shard(key).check(key, check, now, self.shard_capacity)
     }
@@ -136,7 +138,7 @@ impl Shard {
         check: &LimitCheck<'_>,
         now: u64,
         capacity: usize,
-    ) -> (Decision, bool) {
+    ) -> (LimitDecision, bool) {
         let (limits, cost) = (check.limits, check.cost);
         // Nearly all keys have one limit: looked up once, and charged where it was found.
         if let [limit] = &**limits {
@@ -147,11 +149,11 @@ impl Shard {
             return match (limit.quota().admit(owed, charge), known) {
                 (Ok(after), Some(paid_at)) => {
                     *paid_at = now.saturating_add(after);
-                    (Decision::Allow(Standing::new(limits, 0, after)), false)
+                    (LimitDecision::Allow(LimitState::new(limits, 0, after)), false)
                 }
                 (Ok(after), None) => {
                     self.insert(entry, now.saturating_add(after), now, capacity);
-                    (Decision::Allow(Standing::new(limits, 0, after)), true)
+                    (LimitDecision::Allow(LimitState::new(limits, 0, after)), true)
                 }
                 (Err(wait), _) => (denied(limits, 0, owed, wait), false),
             };
@@ -167,7 +169,7 @@ impl Shard {
         cost: u32,
         now: u64,
         capacity: usize,
-    ) -> (Decision, bool) {
+    ) -> (LimitDecision, bool) {
         let entry = |place: usize| Entry { key, limit: limits[place].tag() };
         let mut longest: Option<(usize, u64, u64)> = None;
         for (place, limit) in limits.iter().enumerate() {
@@ -190,7 +192,7 @@ impl Shard {
             }
         }
         let owed = (0..limits.len()).map(|place| self.owed(&entry(place), now));
-        (Decision::Allow(Standing::nearest(limits, owed)), self.paid_at.len() > before)
+        (LimitDecision::Allow(LimitState::nearest(limits, owed)), self.paid_at.len() > before)
     }
 
     fn owed(&self, entry: &Entry, now: u64) -> u64 {
@@ -231,7 +233,7 @@ impl Shard {
 }
 
 #[cold]
-fn denied(limits: &Limits, place: usize, owed: u64, wait: u64) -> Decision {
-    let standing = Standing::new(limits, place, owed);
-    Decision::Deny { standing, retry_after: Duration::from_nanos(wait) }
+fn denied(limits: &Limits, place: usize, owed: u64, wait: u64) -> LimitDecision {
+    let standing = LimitState::new(limits, place, owed);
+    LimitDecision::Deny { standing, retry_after: Duration::from_nanos(wait) }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 use self::buckets::Buckets;
-use super::limiter::{Decision, LimitCheck, RateLimiter};
+use super::limiter::{LimitCheck, LimitDecision, RateLimiter};
 use crate::{
     clock::{Clock, MonotonicClock},
     runtime::Background,
@@ -18,7 +18,7 @@ use crate::{
 /// Counts requests in the memory of this process, exactly and without waiting. Other nodes count
 /// for themselves.
 ///
-/// There is one entry for each limit of each line of keys that owes something. Those that owe
+/// There is one entry for each limit of each lineage that owes something. Those that owe
 /// nothing any more are removed, by a task on tokio's runtime or by [`reclaim`](Self::reclaim).
 /// With [more](Self::with_capacity) than there is room for, those that owe the least are forgotten
 /// first.
@@ -27,7 +27,9 @@ use crate::{
 ///
 /// ```
 /// use tower_api_key::{
-///     ApiKeyLayer, Limit, Limits, LocalLimiter, Quota, RateLimits, Tiers, nonzero,
+///     ApiKeyLayer, RateLimits,
+///     limit::{Limit, Limits, LocalLimiter, Quota, Tiers},
+///     nonzero,
 ///     store::MemoryStore,
 /// };
 ///
@@ -65,7 +67,7 @@ impl LocalLimiter {
         Self(Arc::new(Inner { buckets, clock, capacity, background: Background::default() }))
     }
 
-    /// Has room for about so many entries: one for each limit of each line of keys. Set it before
+    /// Has room for about so many entries: one for each limit of each lineage. Set it before
     /// giving the limiter to a layer.
     pub fn with_capacity(self, entries: usize) -> Self {
         Self::build(entries, self.0.clock.clone())
@@ -94,7 +96,7 @@ impl LocalLimiter {
     }
 
     #[inline]
-    pub(crate) fn decide(&self, check: &LimitCheck<'_>) -> Decision {
+    pub(crate) fn decide(&self, check: &LimitCheck<'_>) -> LimitDecision {
         let (decision, is_new) = self.0.buckets.check(check, self.0.now());
         if is_new && !self.0.background.is_running() {
             self.start();
@@ -142,11 +144,11 @@ impl Default for LocalLimiter {
 #[async_trait]
 impl RateLimiter for LocalLimiter {
     #[inline]
-    fn check_now(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+    fn check_now(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
         Some(self.decide(check))
     }
 
-    async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
+    async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
         Ok(self.decide(check))
     }
 

@@ -6,7 +6,7 @@ use redis::FromRedisValue;
 
 use crate::{
     key::Limits,
-    limit::limiter::{Bucket, Decision, LimitCheck, Standing},
+    limit::limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject},
     redis::{Client, Link, Script},
     store::{BackEnd, StoreError},
 };
@@ -49,10 +49,10 @@ impl Buckets {
     }
 
     /// The only key that a script gets, so a cluster may have each bucket anywhere.
-    pub(super) fn key(&self, bucket: &Bucket<'_>) -> String {
+    pub(super) fn key(&self, bucket: &LimitSubject<'_>) -> String {
         match bucket {
-            Bucket::Line(id) => format!("{}:line:{id}", self.prefix),
-            Bucket::Owner(owner) => {
+            LimitSubject::Lineage(id) => format!("{}:line:{id}", self.prefix),
+            LimitSubject::Owner(owner) => {
                 format!("{}:owner:{}", self.prefix, hex::encode(owner.as_str()))
             }
         }
@@ -65,7 +65,7 @@ impl Buckets {
     }
 
     /// Asks for one request.
-    pub(super) async fn take(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
+    pub(super) async fn take(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
         let key = self.key(&check.bucket);
         let args = take_args(check);
         let answer: Vec<u64> = self.run(&self.scripts.take, key, &args).await?;
@@ -173,19 +173,19 @@ pub(super) fn nanos(time: Duration) -> u64 {
 }
 
 /// What the answer to [`take_args`] means, if it is one.
-pub(super) fn decision(check: &LimitCheck<'_>, answer: &[u64]) -> Option<Decision> {
+pub(super) fn decision(check: &LimitCheck<'_>, answer: &[u64]) -> Option<LimitDecision> {
     let (is_allowed, owed) = answer.split_first()?;
     if owed.len() != check.limits.len() {
         return None;
     }
     match is_allowed {
-        1 => Some(Decision::Allow(Standing::nearest(check.limits, owed.iter().copied()))),
+        1 => Some(LimitDecision::Allow(LimitState::nearest(check.limits, owed.iter().copied()))),
         _ => denial(check.limits, check.cost, owed),
     }
 }
 
 /// The limit that has to be waited for the longest.
-pub(super) fn denial(limits: &Limits, cost: u32, owed: &[u64]) -> Option<Decision> {
+pub(super) fn denial(limits: &Limits, cost: u32, owed: &[u64]) -> Option<LimitDecision> {
     let waits = limits.iter().zip(owed).enumerate().filter_map(|(place, (limit, owed))| {
         let quota = limit.quota();
         quota.admit(*owed, quota.charge(cost)).err().map(|wait| (wait, place, *owed))
@@ -194,5 +194,5 @@ pub(super) fn denial(limits: &Limits, cost: u32, owed: &[u64]) -> Option<Decisio
     let (wait, place, owed) = waits.rev().max_by_key(|(wait, ..)| *wait)?;
     // The server's clock counts microseconds.
     let retry_after = Duration::from_micros(wait.div_ceil(1_000));
-    Some(Decision::Deny { standing: Standing::new(limits, place, owed), retry_after })
+    Some(LimitDecision::Deny { standing: LimitState::new(limits, place, owed), retry_after })
 }

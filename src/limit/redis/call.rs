@@ -10,7 +10,7 @@ use super::{
     leases::{Leases, Whose, held},
 };
 use crate::{
-    limit::limiter::{Decision, LimitCheck},
+    limit::limiter::{LimitCheck, LimitDecision},
     runtime::{SharedCall, Waiter},
     store::StoreError,
 };
@@ -18,7 +18,7 @@ use crate::{
 /// What comes of asking for more.
 pub(super) enum Joined {
     /// It was not necessary.
-    Decided(Decision),
+    Decided(LimitDecision),
     /// It is on its way.
     Waiting(Waiter<Ended>),
     /// Not for this request.

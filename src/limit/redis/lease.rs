@@ -5,7 +5,7 @@ use std::{mem::take, time::Duration};
 use super::buckets::{Ask, Lent, nanos};
 use crate::{
     key::{Limits, Quota},
-    limit::limiter::{Decision, Standing},
+    limit::limiter::{LimitDecision, LimitState},
     runtime::Waiter,
     store::StoreError,
 };
@@ -85,25 +85,25 @@ impl Lease {
 
     /// Lets a request in or denies it, if that can be said without the server.
     #[inline]
-    pub(super) fn decide(&mut self, cost: u32, now: Moment) -> Option<Decision> {
+    pub(super) fn decide(&mut self, cost: u32, now: Moment) -> Option<LimitDecision> {
         self.used = now;
         if now < self.ends && cost <= self.left {
             self.left -= cost;
-            return Some(Decision::Allow(self.standing(self.left, now)));
+            return Some(LimitDecision::Allow(self.standing(self.left, now)));
         }
         if now < self.closed && cost >= self.closed_for {
             self.denied = self.denied.saturating_add(cost);
             let left = if now < self.ends { self.left } else { 0 };
             let retry_after = Duration::from_nanos(self.closed.max(self.retry) - now);
-            return Some(Decision::Deny { standing: self.standing(left, now), retry_after });
+            return Some(LimitDecision::Deny { standing: self.standing(left, now), retry_after });
         }
         None
     }
 
     #[inline]
-    fn standing(&self, left: u32, now: Moment) -> Standing {
+    fn standing(&self, left: u32, now: Moment) -> LimitState {
         let reset = Duration::from_nanos(self.paid.saturating_sub(now));
-        Standing { limit: self.limit, remaining: self.elsewhere.saturating_add(left), reset }
+        LimitState { limit: self.limit, remaining: self.elsewhere.saturating_add(left), reset }
     }
 
     /// A request that was let in and is not used. It can only be one of this lease's.
@@ -152,8 +152,14 @@ impl Lease {
     }
 
     /// The server has denied a request that asked for itself: nothing comes back sooner.
-    pub(super) fn denied(&mut self, cost: u32, decision: &Decision, now: Moment, time: Duration) {
-        if let Decision::Deny { standing, retry_after } = decision {
+    pub(super) fn denied(
+        &mut self,
+        cost: u32,
+        decision: &LimitDecision,
+        now: Moment,
+        time: Duration,
+    ) {
+        if let LimitDecision::Deny { standing, retry_after } = decision {
             self.closed = now.saturating_add(nanos(time.min(*retry_after)));
             self.closed_for = cost;
             self.retry = now.saturating_add(nanos(*retry_after));
@@ -173,7 +179,7 @@ impl Lease {
         (self.left, self.lent, self.since) = (lent.requests, lent.requests, lent.since);
         // From before the server was asked: it lent them later, and lent them for as long.
         (self.asked, self.ends, self.denied) = (asked, asked.saturating_add(time), 0);
-        let standing = Standing::nearest(&self.limits, lent.owed.iter().copied());
+        let standing = LimitState::nearest(&self.limits, lent.owed.iter().copied());
         (self.limit, self.elsewhere) = (standing.limit, standing.remaining);
         self.paid = now.saturating_add(nanos(standing.reset));
         self.crowd = take(&mut self.waiting).saturating_sub(lent.requests);
@@ -194,7 +200,7 @@ impl Lease {
         self.retry = now.saturating_add(wait);
         if wait > 0 {
             let owed = lent.owed.get(limit).copied().unwrap_or_default();
-            let standing = Standing::new(&self.limits, limit, owed);
+            let standing = LimitState::new(&self.limits, limit, owed);
             (self.limit, self.elsewhere) = (limit, standing.remaining);
             self.paid = now.saturating_add(nanos(standing.reset));
         }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     key::{KeyId, OwnerId},
-    limit::limiter::{Bucket, Decision, LimitCheck},
+    limit::limiter::{LimitCheck, LimitDecision, LimitSubject},
     runtime::{Background, DigestHash, Mutex},
 };
 
@@ -34,7 +34,7 @@ pub(super) struct Leases {
     pub(super) time: Duration,
     /// What moments count from.
     started: Instant,
-    by_line: DigestHash,
+    by_lineage: DigestHash,
     by_owner: RandomState,
     pub(super) shards: Box<[Mutex<Shard>]>,
     /// There is a task that looks after them.
@@ -53,23 +53,23 @@ pub(super) struct Held {
 
 #[derive(Clone)]
 pub(super) enum Whose {
-    Line(KeyId),
+    Lineage(KeyId),
     Owner(OwnerId),
 }
 
 impl Whose {
-    fn of(bucket: &Bucket<'_>) -> Self {
+    fn of(bucket: &LimitSubject<'_>) -> Self {
         match bucket {
-            Bucket::Line(id) => Self::Line(*id),
-            Bucket::Owner(owner) => Self::Owner((*owner).clone()),
+            LimitSubject::Lineage(id) => Self::Lineage(*id),
+            LimitSubject::Owner(owner) => Self::Owner((*owner).clone()),
         }
     }
 
     #[inline]
-    pub(super) fn bucket(&self) -> Bucket<'_> {
+    pub(super) fn bucket(&self) -> LimitSubject<'_> {
         match self {
-            Self::Line(id) => Bucket::Line(*id),
-            Self::Owner(owner) => Bucket::Owner(owner),
+            Self::Lineage(id) => LimitSubject::Lineage(*id),
+            Self::Owner(owner) => LimitSubject::Owner(owner),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Leases {
         Self {
             time,
             started: Instant::now(),
-            by_line: DigestHash::default(),
+            by_lineage: DigestHash::default(),
             by_owner: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             sweeping: Background::default(),
@@ -93,17 +93,17 @@ impl Leases {
     }
 
     #[inline]
-    pub(super) fn hash(&self, bucket: &Bucket<'_>) -> u64 {
+    pub(super) fn hash(&self, bucket: &LimitSubject<'_>) -> u64 {
         match bucket {
-            Bucket::Line(id) => {
+            LimitSubject::Lineage(id) => {
                 let (start, end) = id.as_bytes().split_at(8);
                 let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes);
-                let mut hasher = self.by_line.build_hasher();
+                let mut hasher = self.by_lineage.build_hasher();
                 hasher.write_u64(word(start).unwrap_or_default());
                 hasher.write_u64(word(end).unwrap_or_default());
                 hasher.finish()
             }
-            Bucket::Owner(owner) => self.by_owner.hash_one(owner),
+            LimitSubject::Owner(owner) => self.by_owner.hash_one(owner),
         }
     }
 
@@ -116,7 +116,7 @@ impl Leases {
 
     /// Decides what can be decided without asking.
     #[inline]
-    pub(super) fn decide(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+    pub(super) fn decide(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
         let (hash, now) = (self.hash(&check.bucket), self.now());
         let mut shard = self.shard(hash);
         let held = shard.get_mut(&hash)?;
@@ -140,7 +140,7 @@ impl Leases {
     pub(super) fn denied(
         self: &Arc<Self>,
         check: &LimitCheck<'_>,
-        decision: &Decision,
+        decision: &LimitDecision,
         buckets: &Buckets,
     ) {
         let Ok(runtime) = Handle::try_current() else { return };

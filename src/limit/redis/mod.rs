@@ -18,7 +18,7 @@ use self::{
     call::Joined,
     leases::Leases,
 };
-use super::limiter::{Decision, LimitCheck, RateLimiter};
+use super::limiter::{LimitCheck, LimitDecision, RateLimiter};
 use crate::{
     error::{ConfigError, StoreError},
     observe,
@@ -29,14 +29,14 @@ use crate::{
 ///
 /// A limiter is *exact*, unless told otherwise: every request is one round trip, and counted by the
 /// server's clock. However many nodes there are, together they let in what a
-/// [`Quota`](crate::Quota) says, and no request more. A bucket is a small hash that expires when
-/// nothing is owed any more.
+/// [`Quota`](crate::limit::Quota) says, and no request more. A bucket is a small hash that expires
+/// when nothing is owed any more.
 ///
 /// Redis is waited for two seconds at most, and what it does not answer is an error: what happens
 /// to the request is then the layer's to say. Clones share the same connection.
 ///
 /// ```no_run
-/// use tower_api_key::RedisLimiter;
+/// use tower_api_key::limit::RedisLimiter;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -63,8 +63,8 @@ use crate::{
 ///   sixteenth of the burst. A bucket with such a limit is counted exactly.
 /// - What is denied is denied from memory for as long as nothing can have come back, and half a
 ///   second at the most; where the quota is used up, also until asking is worth it.
-/// - [`Standing`](crate::Standing) is an estimate: what the server had when it was last asked, and
-///   what the node has left.
+/// - [`LimitState`](crate::limit::LimitState) is an estimate: what the server had when it was last
+///   asked, and what the node has left.
 /// - Requests given back after their lease has ended are not: they are lost to the caller.
 /// - The clocks of nodes have to run as fast as the server's, but need not show the same time. A
 ///   node that is frozen as a whole, clock included, must not go on with the leases that it had.
@@ -165,11 +165,11 @@ impl RedisLimiter {
 #[async_trait]
 impl RateLimiter for RedisLimiter {
     #[inline]
-    fn check_now(&self, check: &LimitCheck<'_>) -> Option<Decision> {
+    fn check_now(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
         self.leases.as_ref()?.decide(check)
     }
 
-    async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
+    async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
         if let Some(leases) = &self.leases {
             for _ in 0..LEASES_TO_WAIT_FOR {
                 let mut call = match leases.join(&self.buckets, check) {
@@ -183,7 +183,7 @@ impl RateLimiter for RedisLimiter {
         }
         let decision = self.buckets.take(check).await?;
         if let Some(leases) = &self.leases
-            && let Decision::Deny { .. } = &decision
+            && let LimitDecision::Deny { .. } = &decision
         {
             leases.denied(check, &decision, &self.buckets);
         }

@@ -12,7 +12,7 @@ use redis::{Client, Connection, FromRedisValue, Script};
 use super::buckets::{Ask, Lent, decision, give_back_args, lease_args, take_args};
 use crate::{
     key::{KeyId, Limit, Limits, Quota},
-    limit::limiter::{Bucket, Decision, LimitCheck, Standing},
+    limit::limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject},
     store::servers::{Server, unique_name},
 };
 
@@ -64,7 +64,7 @@ impl Model {
         owed.saturating_sub(now.saturating_sub(at).saturating_mul(1_000))
     }
 
-    fn check(&mut self, check: &LimitCheck<'_>, now: u64) -> Decision {
+    fn check(&mut self, check: &LimitCheck<'_>, now: u64) -> LimitDecision {
         let owed: Vec<u64> = check.limits.iter().map(|limit| self.owed(limit, now)).collect();
         let judge = |(limit, owed): (&Limit, &u64)| {
             limit.quota().admit(*owed, limit.quota().charge(check.cost))
@@ -79,15 +79,15 @@ impl Model {
             }
         }
         if let Some((wait, place)) = longest {
-            let standing = Standing::new(check.limits, place, owed[place]);
+            let standing = LimitState::new(check.limits, place, owed[place]);
             let retry_after = Duration::from_micros(wait.div_ceil(1_000));
-            return Decision::Deny { standing, retry_after };
+            return LimitDecision::Deny { standing, retry_after };
         }
         let after: Vec<u64> = judged.into_iter().map(Result::unwrap).collect();
         for (limit, owed) in check.limits.iter().zip(&after) {
             self.0.insert(limit.name().to_owned(), (*owed, now));
         }
-        Decision::Allow(Standing::nearest(check.limits, after.into_iter()))
+        LimitDecision::Allow(LimitState::nearest(check.limits, after.into_iter()))
     }
 
     fn give_back(&mut self, check: &LimitCheck<'_>, now: u64) {
@@ -156,7 +156,7 @@ fn ten_thousand_random_steps_are_decided_as_in_memory() {
         for _ in 0..100 {
             let step = step().new_tree(&mut runner).unwrap().current();
             now += step.after;
-            let bucket = Bucket::Line(KeyId::from_bytes([1; 16]));
+            let bucket = LimitSubject::Lineage(KeyId::from_bytes([1; 16]));
             let check = LimitCheck::new(bucket, &sets[step.limits]).with_cost(step.cost);
             if step.is_given_back {
                 let args = give_back_args(&check);
@@ -168,8 +168,8 @@ fn ten_thousand_random_steps_are_decided_as_in_memory() {
             let expected = model.check(&check, now);
             assert_eq!(decision(&check, &answer), Some(expected), "{step:?} {sets:?}");
             match expected {
-                Decision::Allow(_) => allowed += 1,
-                Decision::Deny { .. } => denied += 1,
+                LimitDecision::Allow(_) => allowed += 1,
+                LimitDecision::Deny { .. } => denied += 1,
             }
         }
     }
@@ -183,7 +183,7 @@ fn a_clock_that_is_set_back_forgives_nothing_and_holds_nobody_up() {
     let Some(mut redis) = Redis::new() else { return };
     let quota = Quota::per_second(crate::nonzero!(2));
     let limits = Limits::new([Limit::new("second", quota).unwrap()]).unwrap();
-    let check = LimitCheck::new(Bucket::Line(KeyId::from_bytes([1; 16])), &limits);
+    let check = LimitCheck::new(LimitSubject::Lineage(KeyId::from_bytes([1; 16])), &limits);
     let mut is_allowed = |now: u64| {
         let answer: Vec<u64> = redis.run(include_str!("take.lua"), &take_args(&check), now);
         answer[0] == 1
@@ -227,7 +227,7 @@ fn no_window_has_more_than_the_quota_however_leases_are_spent() {
         redis.forget();
         let (quota, time) = leased().new_tree(&mut trees).unwrap().current();
         let limits = Limits::new([Limit::new("limit", quota).unwrap()]).unwrap();
-        let check = LimitCheck::new(Bucket::Line(KeyId::from_bytes([1; 16])), &limits);
+        let check = LimitCheck::new(LimitSubject::Lineage(KeyId::from_bytes([1; 16])), &limits);
         let (mut held, mut spent) = (Vec::<Held>::new(), Vec::<(u64, u64)>::new());
         let start = 1_800_000_000_000_000;
         let mut now = start;
@@ -269,10 +269,10 @@ fn no_window_has_more_than_the_quota_however_leases_are_spent() {
                         let answer: Vec<u64> = redis.run(include_str!("take.lua"), &args, now);
                         decision(&check, &answer).unwrap()
                     };
-                    if let Decision::Allow(standing) = take(1) {
+                    if let LimitDecision::Allow(standing) = take(1) {
                         spent.push((now, 1));
                         if standing.remaining > 0 && random(0..2) == 0 {
-                            assert!(matches!(take(standing.remaining), Decision::Allow(_)));
+                            assert!(matches!(take(standing.remaining), LimitDecision::Allow(_)));
                             spent.push((now, standing.remaining.into()));
                         }
                     }
@@ -327,7 +327,7 @@ fn what_is_given_back_late_has_melted_in_part() {
     assert_eq!((back.requests, &back.owed), (0, &millis(250 + 300 - 225 + 300 - (300 - 225))));
 
     // The other one is used at its end, and at the same time all that there is besides.
-    let check = LimitCheck::new(Bucket::Line(KeyId::from_bytes([1; 16])), &limits);
+    let check = LimitCheck::new(LimitSubject::Lineage(KeyId::from_bytes([1; 16])), &limits);
     let mut is_allowed = |cost| {
         let args = take_args(&check.with_cost(cost));
         let answer: Vec<u64> = redis.run(include_str!("take.lua"), &args, start + 375_000);

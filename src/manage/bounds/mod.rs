@@ -124,7 +124,9 @@ impl KeyManager {
     ///
     /// ```
     /// use tower_api_key::{
-    ///     KeyManager, KeyPatch, ManageError, NewKey, OwnerBounds, Scopes, store::MemoryStore,
+    ///     KeyManager, KeyPatch, NewKey, Scopes,
+    ///     manage::{ManageError, OwnerBounds},
+    ///     store::MemoryStore,
     /// };
     ///
     /// # #[tokio::main(flavor = "current_thread")]

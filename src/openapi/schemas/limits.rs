@@ -19,7 +19,7 @@ pub(super) const CREDITS_CHANGES: &str = "ApiKeyCreditsChanges";
 /// all the same.
 const MAX_CREDITS: f64 = 9_223_372_036_854_775_807.0;
 
-/// See [`Limit`](crate::Limit).
+/// See [`Limit`](crate::limit::Limit).
 pub(super) fn limit() -> ObjectBuilder {
     let name = text("By which a denied caller is told which limit it was.");
     let most = f64::from(u32::MAX);
@@ -43,7 +43,7 @@ pub(super) fn own(description: &str) -> ArrayBuilder {
     ArrayBuilder::new().items(Ref::from_schema_name(LIMIT)).description(Some(description))
 }
 
-/// See [`Refill`](crate::Refill).
+/// See [`Refill`](crate::credits::Refill).
 pub(super) fn refill() -> Schema {
     let description = "How credits come back. What was not used does not add up.";
     let schema = OneOfBuilder::new().description(Some(description));
@@ -53,7 +53,7 @@ pub(super) fn refill() -> Schema {
     schemas.into_iter().fold(schema, OneOfBuilder::item).into()
 }
 
-/// See [`RefillPatch`](crate::RefillPatch).
+/// See [`RefillPatch`](crate::credits::RefillPatch).
 pub(super) fn refill_changes() -> Schema {
     let description = "What is left out stays; a key without a refill needs both.";
     let schema = OneOfBuilder::new().description(Some(description)).item(amount());
@@ -76,7 +76,7 @@ fn intervals() -> [(&'static str, ObjectBuilder); 2] {
     [("interval_seconds", seconds), ("interval", month)]
 }
 
-/// What [`KeyView`](crate::KeyView) shows of a balance.
+/// What [`KeyView`](crate::manage::KeyView) shows of a balance.
 pub(super) fn credits() -> ObjectBuilder {
     all_required([
         ("remaining", integer("How many are left.").minimum(Some(0)).into()),
@@ -86,7 +86,7 @@ pub(super) fn credits() -> ObjectBuilder {
     .description(Some("Credits that requests spend."))
 }
 
-/// See [`NewCredits`](crate::NewCredits).
+/// See [`NewCredits`](crate::credits::NewCredits).
 pub(super) fn new_credits() -> Schema {
     let credits = |description| integer(description).minimum(Some(0)).maximum(Some(MAX_CREDITS));
     OneOfBuilder::new()
@@ -104,7 +104,7 @@ pub(super) fn new_credits() -> Schema {
         .into()
 }
 
-/// See [`CreditsPatch`](crate::CreditsPatch).
+/// See [`CreditsPatch`](crate::credits::CreditsPatch).
 pub(super) fn credits_changes() -> Schema {
     let credits = |description| integer(description).minimum(Some(0)).maximum(Some(MAX_CREDITS));
     OneOfBuilder::new()

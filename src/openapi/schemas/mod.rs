@@ -104,7 +104,7 @@ fn problem() -> ObjectBuilder {
         })])
 }
 
-/// [`KeyView`](crate::KeyView).
+/// [`KeyView`](crate::manage::KeyView).
 fn key() -> ObjectBuilder {
     let statuses = KeyStatus::ALL.map(KeyStatus::as_str);
     all_required(vec![

@@ -125,7 +125,7 @@ pub(super) fn scopes(description: &str) -> ArrayBuilder {
     ArrayBuilder::new().items(scope()).description(Some(description))
 }
 
-/// See [`Scope`](crate::Scope).
+/// See [`Scope`](crate::scope::Scope).
 pub(in crate::openapi) fn scope() -> ObjectBuilder {
     const SEGMENT: &str = r"[!#-)+-9;-\[\]-~]+";
     text("Such as `orders:read` or `orders:*`.")

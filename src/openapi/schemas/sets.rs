@@ -5,7 +5,7 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder};
 
 use super::parts::{NOTHING_ELSE, all_required, id, integer, lines, text, time};
 
-/// See [`KeySet`](crate::KeySet).
+/// See [`KeySet`](crate::manage::KeySet).
 pub(super) fn set() -> ObjectBuilder {
     let ids = ArrayBuilder::new().items(id("The id of an API key."));
     let ids = ids.min_items(Some(1)).description(Some("Only these API keys."));

@@ -10,15 +10,15 @@ use crate::{
     clock::Timestamp,
     error::{BackEnd, StoreError},
     key::{
-        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
+        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId,
         UsageCount, UsageQuery,
     },
     observe,
     store::{
         KeyStore, Lookup,
         balances::Balances,
-        list::{ListQuery, Page},
-        repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update},
+        list::{KeyPage, KeyQuery},
+        repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
         requests::RequestRecord,
         selection::{Plan, Selection, noted::Digests},
     },
@@ -52,7 +52,7 @@ impl Announced {
         }
     }
 
-    async fn apply_and_announce(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply_and_announce(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         // Some node may have been asked for a new key before it existed.
         let mut digests: Vec<_> = changes.inserts.iter().map(|record| record.digest).collect();
         for KeyUpdate { record, .. } in &changes.updates {
@@ -91,7 +91,7 @@ impl KeyStore for Announced {
 
 #[async_trait]
 impl KeyRepository for Announced {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         let (this, changes) = (self.clone(), changes.clone());
         to_the_end(async move { this.apply_and_announce(&changes).await }).await
     }
@@ -100,7 +100,11 @@ impl KeyRepository for Announced {
         self.repository.bounds_owners()
     }
 
-    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
         let digests = Digests::default();
         let (this, selection, plan) = (self.clone(), selection.clone(), digests.of(plan));
         to_the_end(async move {
@@ -116,7 +120,7 @@ impl KeyRepository for Announced {
         self.repository.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.repository.list(query).await
     }
 
@@ -133,16 +137,16 @@ impl KeyRepository for Announced {
         self.repository.events(query).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
-        self.repository.balances(lines).await
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        self.repository.balances(lineages).await
     }
 
     async fn request(
         &self,
-        line: KeyId,
+        lineage: KeyId,
         request: &KeyDigest,
     ) -> Result<Option<RequestRecord>, StoreError> {
-        self.repository.request(line, request).await
+        self.repository.request(lineage, request).await
     }
 
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
@@ -157,7 +161,7 @@ impl KeyRepository for Announced {
         &self,
         query: &UsageQuery,
         limit: usize,
-    ) -> Result<Vec<LineUsage>, StoreError> {
+    ) -> Result<Vec<LineageUsage>, StoreError> {
         self.repository.busiest(query, limit).await
     }
 

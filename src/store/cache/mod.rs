@@ -1,6 +1,6 @@
 //! A bounded cache of what has to be asked for elsewhere, with one lookup for all who miss the
 //! same thing. [`CachedStore`](crate::store::CachedStore) keeps keys in one, and
-//! [`CachedOwners`](crate::CachedOwners) their owners.
+//! [`CachedOwners`](crate::owner::CachedOwners) their owners.
 
 mod budget;
 mod calls;

@@ -9,13 +9,13 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{
-        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId,
+        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId,
         UsageCount, UsageQuery,
     },
     store::{
         balances::Balances,
-        list::{ListQuery, Page},
-        repository::{Changes, KeyRepository, KeyUpdate, KeyUse, Update},
+        list::{KeyPage, KeyQuery},
+        repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
         requests::RequestRecord,
         selection::{Plan, Selection, noted::Digests},
     },
@@ -24,7 +24,7 @@ use crate::{
 /// Reads by id and lists are not cached. What `find` says about uses may be as old as the cache.
 #[async_trait]
 impl<S: KeyRepository> KeyRepository for CachedStore<S> {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         // Somebody may have tried a new key before it existed.
         let mut digests: Vec<_> = changes.inserts.iter().map(|record| record.digest).collect();
         for KeyUpdate { record, .. } in &changes.updates {
@@ -40,7 +40,11 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
         self.inner.store.bounds_owners()
     }
 
-    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
         let digests = Digests::default();
         let _change = Planned { cache: &self.inner, digests: digests.clone() };
         self.inner.store.apply_to(selection, &digests.of(plan)).await
@@ -50,7 +54,7 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
         self.inner.store.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.inner.store.list(query).await
     }
 
@@ -67,16 +71,16 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
         self.inner.store.events(query).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
-        self.inner.store.balances(lines).await
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        self.inner.store.balances(lineages).await
     }
 
     async fn request(
         &self,
-        line: KeyId,
+        lineage: KeyId,
         request: &KeyDigest,
     ) -> Result<Option<RequestRecord>, StoreError> {
-        self.inner.store.request(line, request).await
+        self.inner.store.request(lineage, request).await
     }
 
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
@@ -91,7 +95,7 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
         &self,
         query: &UsageQuery,
         limit: usize,
-    ) -> Result<Vec<LineUsage>, StoreError> {
+    ) -> Result<Vec<LineageUsage>, StoreError> {
         self.inner.store.busiest(query, limit).await
     }
 

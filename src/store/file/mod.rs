@@ -46,7 +46,7 @@ use crate::{
 /// | `description` | a longer explanation, at most 1000 characters |
 /// | `scopes` | what the key may do, at most 100; none is nothing |
 /// | `tier` | the name of a set of limits, 1 to 100 characters |
-/// | `limits` | rate limits of the key's own, in place of those of its tier, as [`Limits`](crate::Limits) has them in JSON |
+/// | `limits` | rate limits of the key's own, in place of those of its tier, as [`Limits`](crate::limit::Limits) has them in JSON |
 /// | `allowed_addresses` | networks the key may be used from, at most 100; none is from anywhere |
 /// | `not_before` | the RFC 3339 date and time from which on the key works |
 /// | `expires_at` | the one from which on it does not; a date alone is the end of that day in UTC, and the year 9999 is never |

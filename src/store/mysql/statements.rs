@@ -162,7 +162,7 @@ fn filters(table: &str) -> Filters {
         legacy: "is_legacy = TRUE",
         lineage: "lineage = ? AND id <> ?",
         key: "key_id = ?",
-        line: "line = ?",
+        usage_lineage: "line = ?",
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
         let used = |key| vec![step("api_keys_usage", "range", Some(key))];
         let usage = queries::of_usage();
         let sums = usage.each_ref().map(|q| all.filters.usage::<MySql>(q).unwrap().sql);
-        let lines = usage.each_ref().map(|q| all.filters.busiest::<MySql>(q, 9).unwrap().sql);
+        let lineages = usage.each_ref().map(|q| all.filters.busiest::<MySql>(q, 9).unwrap().sql);
         for (statement, values, expected) in [
             (&all.find, vec![digest], single("const", "api_keys_digest")),
             (&all.get, vec![id], single("const", "PRIMARY")),
@@ -298,10 +298,10 @@ mod tests {
             (&sums[0], vec!["7", "9"], used("api_keys_usage_hour")),
             (&sums[1], vec!["7", "9", id], used("PRIMARY")),
             (&sums[2], vec!["7", "9", "'owner 7'", "'owner 7'"], used("api_keys_usage_owner")),
-            (&lines[0], vec!["7", "9", "10"], used("api_keys_usage_hour")),
-            (&lines[1], vec!["7", "9", id, "10"], used("PRIMARY")),
+            (&lineages[0], vec!["7", "9", "10"], used("api_keys_usage_hour")),
+            (&lineages[1], vec!["7", "9", id, "10"], used("PRIMARY")),
             (
-                &lines[2],
+                &lineages[2],
                 vec!["7", "9", "'owner 7'", "'owner 7'", "10"],
                 used("api_keys_usage_owner"),
             ),

@@ -199,7 +199,7 @@ fn filters(table: &str) -> Filters {
         legacy: "legacy_hash IS NOT NULL",
         lineage: "lineage = encode(?, 'hex')::uuid AND id <> encode(?, 'hex')::uuid",
         key: "key_id = encode(?, 'hex')::uuid",
-        line: "line = encode(?, 'hex')::uuid",
+        usage_lineage: "line = encode(?, 'hex')::uuid",
     }
 }
 
@@ -256,7 +256,7 @@ mod tests {
         let events = events.each_ref().map(|q| all.filters.events::<Postgres>(q).unwrap().sql);
         let usage = queries::of_usage();
         let sums = usage.each_ref().map(|q| all.filters.usage::<Postgres>(q).unwrap().sql);
-        let lines = usage.each_ref().map(|q| all.filters.busiest::<Postgres>(q, 9).unwrap().sql);
+        let lineages = usage.each_ref().map(|q| all.filters.busiest::<Postgres>(q, 9).unwrap().sql);
         for (statement, index) in [
             (&all.find, "Index Scan using api_keys_digest"),
             (&all.get, "Index Scan using api_keys_id"),
@@ -279,9 +279,9 @@ mod tests {
             (&sums[0], "api_keys_usage_hour"),
             (&sums[1], "api_keys_usage_line"),
             (&sums[2], "api_keys_usage_owner"),
-            (&lines[0], "api_keys_usage_hour"),
-            (&lines[1], "api_keys_usage_line"),
-            (&lines[2], "api_keys_usage_owner"),
+            (&lineages[0], "api_keys_usage_hour"),
+            (&lineages[1], "api_keys_usage_line"),
+            (&lineages[2], "api_keys_usage_owner"),
         ] {
             let plan = plan(&mut connection, statement).await;
             assert!(plan.contains(index), "{}\n{plan}", statement.as_str());

@@ -10,9 +10,9 @@ use crate::{
     key::{KeyId, KeyRecord},
     store::{
         balances::BalanceUpdate,
-        list::ListQuery,
+        list::KeyQuery,
         owner_bound::OwnerBound,
-        repository::{Changes, KeyUpdate, Update},
+        repository::{ApplyOutcome, Changes, KeyUpdate},
         selection::{Plan, Selection},
     },
 };
@@ -69,26 +69,33 @@ impl Turn {
 }
 
 impl RedisStore {
-    pub(super) async fn apply_changes(&self, changes: &Changes) -> Result<Update, StoreError> {
+    pub(super) async fn apply_changes(
+        &self,
+        changes: &Changes,
+    ) -> Result<ApplyOutcome, StoreError> {
         let Changes { inserts, updates, balances, requests, owner_bound, .. } = changes;
         let is_empty = inserts.is_empty() && updates.is_empty() && balances.is_empty();
         if is_empty && requests.is_empty() && owner_bound.is_none() {
-            return Ok(Update::Done);
+            return Ok(ApplyOutcome::Done);
         }
         self.apply_args(&args(changes, None), PATIENCE).await
     }
 
     /// Runs the script, again while the keys are locked.
-    async fn apply_args(&self, args: &[String], patience: Duration) -> Result<Update, StoreError> {
+    async fn apply_args(
+        &self,
+        args: &[String],
+        patience: Duration,
+    ) -> Result<ApplyOutcome, StoreError> {
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         let turn = Turn::new();
         loop {
             let answer =
                 self.link.run_within(patience, &self.scripts.apply, &self.keys, &args).await;
             match String::as_str(&answer?) {
-                "done" => return Ok(Update::Done),
-                "stale" => return Ok(Update::Stale),
-                "too many keys" => return Ok(Update::TooManyKeys),
+                "done" => return Ok(ApplyOutcome::Done),
+                "stale" => return Ok(ApplyOutcome::Stale),
+                "too many keys" => return Ok(ApplyOutcome::TooManyKeys),
                 "duplicate" => return Err(StoreError::new(StoreErrorKind::Duplicate)),
                 "locked" => turn.wait().await?,
                 _ => return Err(unexpected()),
@@ -102,21 +109,21 @@ impl RedisStore {
         &self,
         selection: &Selection,
         plan: &Plan,
-    ) -> Result<Update, StoreError> {
+    ) -> Result<ApplyOutcome, StoreError> {
         for _ in 0..TRIES {
             let lock = self.lock(selection).await?;
             let holder = lock.as_ref().map_or("", |lock| &lock.holder);
             let update = self.try_planned(selection, plan, holder).await;
-            if let Some(lock) = lock.filter(|_| !matches!(update, Ok(Some(Update::Done)))) {
+            if let Some(lock) = lock.filter(|_| !matches!(update, Ok(Some(ApplyOutcome::Done)))) {
                 self.give_back(&lock).await;
             }
             match update? {
-                None => return Ok(Update::Done),
-                Some(Update::Stale) => {}
+                None => return Ok(ApplyOutcome::Done),
+                Some(ApplyOutcome::Stale) => {}
                 Some(update) => return Ok(update),
             }
         }
-        Ok(Update::Stale)
+        Ok(ApplyOutcome::Stale)
     }
 
     async fn try_planned(
@@ -124,7 +131,7 @@ impl RedisStore {
         selection: &Selection,
         plan: &Plan,
         holder: &str,
-    ) -> Result<Option<Update>, StoreError> {
+    ) -> Result<Option<ApplyOutcome>, StoreError> {
         let records = self.selected(selection).await?;
         let patience = PATIENCE + PATIENCE_PER_KEY * u32::try_from(records.len()).unwrap_or(0);
         let (plan, selection, holder) = (plan.clone(), selection.clone(), holder.to_owned());
@@ -171,7 +178,7 @@ impl RedisStore {
         let mut records = match selection {
             Selection::Ids(ids) => self.get_many(ids).await?,
             Selection::Issued { owner, .. } => {
-                let mut query = ListQuery::new(usize::MAX);
+                let mut query = KeyQuery::new(usize::MAX);
                 query.owner.clone_from(owner);
                 self.list_range(&query).await?.items
             }
@@ -219,13 +226,13 @@ fn args(changes: &Changes, known: Option<Known<'_>>) -> Vec<String> {
         args.extend([record.id.to_string(), record::write(record), expected.to_string()]);
     }
     args.push(balances.len().to_string());
-    for BalanceUpdate { line, balance, expected, due } in balances {
+    for BalanceUpdate { lineage, balance, expected, due } in balances {
         let expected = expected.map(|revision| revision.to_string()).unwrap_or_default();
         let due = due.map(millis).unwrap_or_default();
-        args.extend([line.to_string(), balance::write(balance), expected, due]);
+        args.extend([lineage.to_string(), balance::write(balance), expected, due]);
     }
     for new in requests {
-        args.extend([request::field(new.line, &new.request), request::write(new)]);
+        args.extend([request::field(new.lineage, &new.request), request::write(new)]);
     }
     args
 }

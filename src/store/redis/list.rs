@@ -6,7 +6,7 @@ use super::{BATCH, RedisStore};
 use crate::{
     error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord},
-    store::list::{ListQuery, Page},
+    store::list::{KeyPage, KeyQuery},
 };
 
 /// A sorted set with the ids of all keys that a list may contain.
@@ -19,7 +19,7 @@ struct Index {
 }
 
 impl Index {
-    fn of(query: &ListQuery) -> Self {
+    fn of(query: &KeyQuery) -> Self {
         if let Some(first) = query.lineage {
             let (start, end) = (format!("[{first}:"), format!("({first};"));
             return Self { name: "lines", group: format!("{first}:"), start, end };
@@ -41,8 +41,8 @@ impl Index {
 }
 
 /// Whether every key of the index is in the list.
-fn is_whole(query: &ListQuery) -> bool {
-    let ListQuery { owner, status, scope, prefix, lineage, legacy, .. } = query;
+fn is_whole(query: &KeyQuery) -> bool {
+    let KeyQuery { owner, status, scope, prefix, lineage, legacy, .. } = query;
     // Of a lineage, keys that were deleted are in the index as well.
     status.is_none()
         && scope.is_none()
@@ -55,7 +55,7 @@ fn is_whole(query: &ListQuery) -> bool {
 
 impl RedisStore {
     /// Reads along an index until the page is full or the index ends.
-    pub(super) async fn list_range(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    pub(super) async fn list_range(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         let one_more = query.limit.saturating_add(1);
         let index = Index::of(query);
         let mut after = query.after;
@@ -77,7 +77,7 @@ impl RedisStore {
                     }
                     after = Some(last);
                 }
-                _ => return Ok(Page::from_one_more(items, query.limit)),
+                _ => return Ok(KeyPage::from_one_more(items, query.limit)),
             }
         }
     }
@@ -86,13 +86,13 @@ impl RedisStore {
     pub(super) async fn list_request(
         &self,
         request: &KeyDigest,
-        query: &ListQuery,
-    ) -> Result<Page, StoreError> {
+        query: &KeyQuery,
+    ) -> Result<KeyPage, StoreError> {
         let mut rows = self.rows(&self.scripts.find, &["requests", &request.to_hex()]).await?;
         if rows.iter().any(|record| record.details.request != Some(*request)) {
             return Err(StoreError::corrupt("a request leads to another key"));
         }
         rows.retain(|record| query.matches(record));
-        Ok(Page::from_one_more(rows, query.limit))
+        Ok(KeyPage::from_one_more(rows, query.limit))
     }
 }

@@ -52,9 +52,9 @@ use crate::{
 ///   removes keys of any age. The store notices and calls itself
 ///   [`Corrupt`](super::StoreErrorKind::Corrupt), so that callers are told to try again and not
 ///   that their keys are unknown; what was evicted is lost all the same.
-/// - **To forget usage.** What was counted of a line of keys in an hour takes about 300 bytes of
-///   memory, and 25 more for each outcome but the first: 7 MB a day for every thousand lines that
-///   are used around the clock. Nothing of it ever goes by itself: call
+/// - **To forget usage.** What was counted of a lineage in an hour takes about 300 bytes of
+///   memory, and 25 more for each outcome but the first: 7 MB a day for every thousand lineages
+///   that are used around the clock. Nothing of it ever goes by itself: call
 ///   [`forget_usage`](super::KeyRepository::forget_usage) once a day, with the time before which
 ///   nobody asks for it any more.
 /// - **TLS** (`rediss://`) takes a feature of the crate `redis`, such as `tokio-rustls-comp`, and

@@ -13,14 +13,14 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{
-        HourlyUsage, KeyDigest, KeyId, KeyRecord, LineUsage, OwnerId, UsageCount, UsageOutcome,
+        HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId, UsageCount, UsageOutcome,
         UsageQuery,
     },
     store::{
         KeyStore,
         balances::Balances,
-        list::{ListQuery, Page},
-        repository::{Changes, KeyRepository, KeyUse, Update},
+        list::{KeyPage, KeyQuery},
+        repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
         requests::{KEPT, RequestRecord},
         selection::{Plan, Selection},
     },
@@ -39,11 +39,15 @@ impl KeyStore for RedisStore {
 
 #[async_trait]
 impl KeyRepository for RedisStore {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         self.apply_changes(changes).await
     }
 
-    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
         self.apply_planned(selection, plan).await
     }
 
@@ -55,7 +59,7 @@ impl KeyRepository for RedisStore {
         Ok(self.rows(&self.scripts.get, &[&id.to_string()]).await?.pop())
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         match &query.request {
             Some(request) => self.list_request(request, query).await,
             None => self.list_range(query).await,
@@ -63,12 +67,12 @@ impl KeyRepository for RedisStore {
     }
 
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        let lines = uses.iter().map(|key_use| {
+        let lineages = uses.iter().map(|key_use| {
             let (count, at) = (count(key_use.count), millis(key_use.last_used_at));
             let from = key_use.last_used_from.map(|address| address.to_string());
             format!("{} {count} {at} {}\n", key_use.id, from.as_deref().unwrap_or("-"))
         });
-        self.done(&self.scripts.record_uses, &[&lines.collect::<String>()]).await
+        self.done(&self.scripts.record_uses, &[&lineages.collect::<String>()]).await
     }
 
     async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
@@ -86,7 +90,7 @@ impl KeyRepository for RedisStore {
                 break;
             }
         }
-        // All of them: the last purge may have ended in between, and a line may never have had a
+        // All of them: the last purge may have ended in between, and a lineage may never have had a
         // key.
         let mut place = "0".to_owned();
         loop {
@@ -105,21 +109,21 @@ impl KeyRepository for RedisStore {
         Ok(purged)
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
-        let lines: Vec<KeyId> =
-            lines.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        let lineages: Vec<KeyId> =
+            lineages.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let (mut found, mut time) = (Vec::new(), None);
-        // Without lines, the time alone.
-        for lines in lines.chunks(BATCH).chain(lines.is_empty().then_some(&[][..])) {
-            let args: Vec<_> = lines.iter().map(ToString::to_string).collect();
+        // Without lineages, the time alone.
+        for lineages in lineages.chunks(BATCH).chain(lineages.is_empty().then_some(&[][..])) {
+            let args: Vec<_> = lineages.iter().map(ToString::to_string).collect();
             let args: Vec<_> = args.iter().map(String::as_str).collect();
             let (now, rows): (i64, Vec<Option<String>>) =
                 self.run(&self.scripts.balances, &args).await?;
             // The first: nothing comes back too early.
             time.get_or_insert(now);
-            for (line, row) in lines.iter().zip(rows) {
+            for (lineage, row) in lineages.iter().zip(rows) {
                 if let Some(row) = row {
-                    found.push((*line, balance::read(&row).map_err(StoreError::corrupt)?));
+                    found.push((*lineage, balance::read(&row).map_err(StoreError::corrupt)?));
                 }
             }
         }
@@ -128,10 +132,10 @@ impl KeyRepository for RedisStore {
 
     async fn request(
         &self,
-        line: KeyId,
+        lineage: KeyId,
         request: &KeyDigest,
     ) -> Result<Option<RequestRecord>, StoreError> {
-        let field = request::field(line, request);
+        let field = request::field(lineage, request);
         let found: Vec<String> = self.run(&self.scripts.request, &[&field]).await?;
         let found = found.first().map(|json| request::read(json));
         found.transpose().map_err(StoreError::corrupt)
@@ -156,21 +160,21 @@ impl KeyRepository for RedisStore {
         &self,
         query: &UsageQuery,
         limit: usize,
-    ) -> Result<Vec<LineUsage>, StoreError> {
+    ) -> Result<Vec<LineageUsage>, StoreError> {
         let mut sums = BTreeMap::<KeyId, u64>::new();
-        let add = |_, line, outcome, count| {
+        let add = |_, lineage, outcome, count| {
             if outcome == UsageOutcome::Accepted && count > 0 {
-                let sum = sums.entry(line).or_default();
+                let sum = sums.entry(lineage).or_default();
                 *sum = sum.saturating_add(count);
             }
         };
         self.read_usage(query, add).await?;
-        let mut lines: Vec<_> =
-            sums.into_iter().map(|(line, count)| LineUsage { line, count }).collect();
+        let mut lineages: Vec<_> =
+            sums.into_iter().map(|(lineage, count)| LineageUsage { lineage, count }).collect();
         // Stable: those that are as busy stay in the order of their ids.
-        lines.sort_by_key(|usage| Reverse(usage.count));
-        lines.truncate(limit);
-        Ok(lines)
+        lineages.sort_by_key(|usage| Reverse(usage.count));
+        lineages.truncate(limit);
+        Ok(lineages)
     }
 
     async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {

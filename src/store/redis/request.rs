@@ -8,7 +8,7 @@ use crate::{key::KeyDigest, store::requests::RequestRecord};
 pub(super) fn write(request: &RequestRecord) -> String {
     let text = |text: &str| Some(Value::from(text));
     object([
-        ("line", text(&request.line.to_string())),
+        ("line", text(&request.lineage.to_string())),
         ("request", text(&request.request.to_hex())),
         ("act", text(&request.act)),
         ("key", text(&request.key.to_string())),
@@ -20,11 +20,11 @@ pub(super) fn write(request: &RequestRecord) -> String {
 
 pub(super) fn read(json: &str) -> Result<RequestRecord, Unreadable> {
     let mut fields = Fields::parse(json)?;
-    let line = fields.id("line")?.ok_or(Unreadable("line"))?;
+    let lineage = fields.id("line")?.ok_or(Unreadable("line"))?;
     let request = fields.parsed("request", KeyDigest::from_hex)?;
     let act = fields.text("act")?.ok_or(Unreadable("act"))?;
     let key = fields.id("key")?.ok_or(Unreadable("key"))?;
-    let mut record = RequestRecord::new(line, request, act, key);
+    let mut record = RequestRecord::new(lineage, request, act, key);
     record.at = fields.time("at")?.ok_or(Unreadable("at"))?;
     record.amount = fields.parsed("amount", |text| text.parse().ok())?;
     record.actor = fields.text("actor")?;
@@ -33,6 +33,6 @@ pub(super) fn read(json: &str) -> Result<RequestRecord, Unreadable> {
 }
 
 /// Where it is kept.
-pub(super) fn field(line: crate::key::KeyId, request: &KeyDigest) -> String {
-    format!("{line}:{}", request.to_hex())
+pub(super) fn field(lineage: crate::key::KeyId, request: &KeyDigest) -> String {
+    format!("{lineage}:{}", request.to_hex())
 }

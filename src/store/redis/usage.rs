@@ -7,10 +7,10 @@ use crate::{
     key::{HourlyUsage, KeyId, OwnerId, UsageOutcome, UsageQuery},
 };
 
-/// Hours of lines that one run of a script reads or forgets: Redis does nothing else meanwhile.
+/// Hours of lineages that one run of a script reads or forgets: Redis does nothing else meanwhile.
 const BATCH: usize = 500;
 
-/// Where to go on, and the hours, lines and counts that a script has found.
+/// Where to go on, and the hours, lineages and counts that a script has found.
 type Found = (String, String, Vec<i64>, Vec<String>, Vec<Option<String>>);
 
 /// As in `usage_lines`: no owner is the beginning of another, and none is like no name.
@@ -20,12 +20,12 @@ fn member(owner: Option<&OwnerId>) -> String {
 
 impl RedisStore {
     pub(super) async fn add_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
-        let lines = usage.iter().map(|usage| {
+        let lineages = usage.iter().map(|usage| {
             let (hour, owner) = (millis(usage.hour), member(usage.owner.as_ref()));
-            let HourlyUsage { line, outcome, .. } = usage;
-            format!("{hour} {line} {owner} {outcome} {}\n", count(usage.count))
+            let HourlyUsage { lineage, outcome, .. } = usage;
+            format!("{hour} {lineage} {owner} {outcome} {}\n", count(usage.count))
         });
-        self.done(&self.scripts.record_usage, &[&lines.collect::<String>()]).await
+        self.done(&self.scripts.record_usage, &[&lineages.collect::<String>()]).await
     }
 
     /// Passes on what was asked for, hour by hour.
@@ -37,7 +37,7 @@ impl RedisStore {
         let (mut since, mut after) = (millis(query.since), String::new());
         let (before, batch) = (millis(query.until), BATCH.to_string());
         let owner = query.owner.as_ref().map(|owner| member(Some(owner))).unwrap_or_default();
-        let line = query.line.map(|line| line.to_string()).unwrap_or_default();
+        let lineage = query.lineage.map(|lineage| lineage.to_string()).unwrap_or_default();
         let mut last = None;
         while !since.is_empty() {
             // Or else an hour that another program wrote may lead around in a circle.
@@ -46,17 +46,17 @@ impl RedisStore {
                 return Err(StoreError::corrupt("an hour of usage is listed as another"));
             }
             last = place;
-            let args = [&*since, &*after, &*before, &*batch, &*owner, &*line];
+            let args = [&*since, &*after, &*before, &*batch, &*owner, &*lineage];
             let found: Found = self.run(&self.scripts.usage, &args).await?;
-            let (hours, lines, values);
-            (since, after, hours, lines, values) = found;
-            for ((hour, line), counts) in hours.into_iter().zip(lines).zip(values) {
+            let (hours, lineages, values);
+            (since, after, hours, lineages, values) = found;
+            for ((hour, lineage), counts) in hours.into_iter().zip(lineages).zip(values) {
                 let Some(counts) = counts else { continue };
                 let hour = Timestamp::from_unix_millis(hour);
-                let line = line.parse().map_err(StoreError::corrupt)?;
+                let lineage = lineage.parse().map_err(StoreError::corrupt)?;
                 for part in counts.split(' ') {
                     let (outcome, count) = read(part).ok_or_else(unreadable)?;
-                    each(hour, line, outcome, count);
+                    each(hour, lineage, outcome, count);
                 }
             }
         }

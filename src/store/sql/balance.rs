@@ -17,7 +17,7 @@ use crate::{
     key::{Balance, KeyId},
     store::{
         balances::{BalanceUpdate, Balances},
-        repository::Update,
+        repository::ApplyOutcome,
     },
 };
 
@@ -38,18 +38,18 @@ fn values(balance: &Balance) -> [Value<'_>; BALANCE.len()] {
     ]
 }
 
-/// The line, and the values of [`BALANCE`].
+/// The lineage, and the values of [`BALANCE`].
 fn row(update: &BalanceUpdate) -> impl Iterator<Item = Value<'_>> {
-    [Value::from(&update.line.as_bytes()[..])].into_iter().chain(values(&update.balance))
+    [Value::from(&update.lineage.as_bytes()[..])].into_iter().chain(values(&update.balance))
 }
 
 /// When what is never due is due.
 const ALWAYS: Timestamp = Timestamp::from_unix_millis(i64::MIN);
 
-/// Lines of keys as `["<id in hex>", …]`, each once.
-fn lines(lines: &[KeyId]) -> String {
-    let lines: BTreeSet<KeyId> = lines.iter().copied().collect();
-    json(&lines.into_iter().map(hex).collect::<Vec<_>>())
+/// Lineages as `["<id in hex>", …]`, each once.
+fn lineages(lineages: &[KeyId]) -> String {
+    let lineages: BTreeSet<KeyId> = lineages.iter().copied().collect();
+    json(&lineages.into_iter().map(hex).collect::<Vec<_>>())
 }
 
 /// A row of a read: the time by the server's clock, and a balance with its lineage, unless the row
@@ -67,7 +67,7 @@ where
 {
     let number = |column| row.try_get::<i64, _>(column);
     let now = Timestamp::from_unix_millis(number("now")?);
-    let Some(line) = row.try_get::<Option<&[u8]>, _>("line")? else { return Ok((now, None)) };
+    let Some(lineage) = row.try_get::<Option<&[u8]>, _>("line")? else { return Ok((now, None)) };
     let refill = row.try_get::<Option<&str>, _>("refill")?;
     let refill = refill.map(|refill| from_json("refill", refill)).transpose()?;
     let since = Timestamp::from_unix_millis(number("since")?);
@@ -83,12 +83,12 @@ where
         epoch: unsigned("epoch", number("epoch")?)?,
         revision: unsigned("revision", number("revision")?)?,
     };
-    Ok((now, Some((KeyId::from_bytes(array("line", line)?), balance))))
+    Ok((now, Some((KeyId::from_bytes(array("line", lineage)?), balance))))
 }
 
 impl<DB: Dialect> SqlStore<DB> {
     pub(in crate::store) async fn balances(&self, asked: &[KeyId]) -> Result<Balances, StoreError> {
-        let call = Call::new(&self.statements.balances).with_all([Value::Made(lines(asked))]);
+        let call = Call::new(&self.statements.balances).with_all([Value::Made(lineages(asked))]);
         let rows = self.rows(DB::ANSWER, Some(call), DB::balance).await?;
         let missing = || StoreError::corrupt("the server did not say what time it is");
         let now = rows.first().map(|(now, _)| *now).ok_or_else(missing)?;
@@ -100,25 +100,25 @@ impl<DB: Dialect> SqlStore<DB> {
         &self,
         transaction: &mut Loan<DB>,
         balances: &[BalanceUpdate],
-    ) -> sqlx::Result<Update> {
+    ) -> sqlx::Result<ApplyOutcome> {
         // Two nodes that write several must not wait for each other.
         let mut balances: Vec<&BalanceUpdate> = balances.iter().collect();
-        balances.sort_by_key(|update| update.line);
+        balances.sort_by_key(|update| update.lineage);
         let (new, old): (Vec<_>, Vec<_>) =
             balances.into_iter().partition(|update| update.expected.is_none());
         let insert = &self.statements.insert_balance;
         if insert_all(transaction, insert, &new, row).await? != new.len() as u64 {
-            return Ok(Update::Stale);
+            return Ok(ApplyOutcome::Stale);
         }
-        for BalanceUpdate { line, balance, expected, due } in old {
+        for BalanceUpdate { lineage, balance, expected, due } in old {
             let call = Call::new(&self.statements.update_balance).with_all(values(balance));
-            let call = call.with(&line.as_bytes()[..]).with(count(expected.unwrap_or_default()));
+            let call = call.with(&lineage.as_bytes()[..]).with(count(expected.unwrap_or_default()));
             let call = call.with(due.unwrap_or(ALWAYS));
             let done = answer::<DB, _>(DB::execute(transaction, call)).await?;
             if DB::affected(&done) == 0 {
-                return Ok(Update::Stale);
+                return Ok(ApplyOutcome::Stale);
             }
         }
-        Ok(Update::Done)
+        Ok(ApplyOutcome::Done)
     }
 }

@@ -8,7 +8,7 @@ use sqlx::{
 use super::{balance, event, requests, row, usage};
 use crate::{
     clock::Timestamp,
-    key::{KeyEvent, KeyRecord, LineUsage, UsageCount},
+    key::{KeyEvent, KeyRecord, LineageUsage, UsageCount},
     store::requests::RequestRecord,
 };
 
@@ -133,7 +133,7 @@ pub(in crate::store) trait Calls: Database {
     fn usage_count(row: &Self::Row) -> sqlx::Result<UsageCount>;
 
     /// Reads a row with the sum of a line.
-    fn line_usage(row: &Self::Row) -> sqlx::Result<LineUsage>;
+    fn line_usage(row: &Self::Row) -> sqlx::Result<LineageUsage>;
 }
 
 impl<DB: Database> Calls for DB
@@ -222,7 +222,7 @@ where
         usage::read(row)
     }
 
-    fn line_usage(row: &Self::Row) -> sqlx::Result<LineUsage> {
+    fn line_usage(row: &Self::Row) -> sqlx::Result<LineageUsage> {
         usage::read_line(row)
     }
 }

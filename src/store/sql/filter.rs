@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     key::{EventId, EventQuery, KeyId, KeyStatus, OwnerId, Scope, UsageQuery},
-    store::{list::ListQuery, owner_bound::OwnerBound, selection::Selection},
+    store::{list::KeyQuery, owner_bound::OwnerBound, selection::Selection},
 };
 
 /// The parts of statements. All question marks in a part stand for the same value.
@@ -37,7 +37,7 @@ pub(in crate::store) struct Filters {
     pub(in crate::store) usage: String,
     /// How they end.
     pub(in crate::store) end_of_usage: &'static str,
-    /// Sums of what was let in by line, from a time on.
+    /// Sums of what was let in by lineage, from a time on.
     pub(in crate::store) busiest: String,
     /// How they end, the greatest first.
     pub(in crate::store) end_of_busiest: &'static str,
@@ -53,8 +53,8 @@ pub(in crate::store) struct Filters {
     pub(in crate::store) lineage: &'static str,
     /// Events about a key.
     pub(in crate::store) key: &'static str,
-    /// Usage of a line.
-    pub(in crate::store) line: &'static str,
+    /// Usage of a lineage.
+    pub(in crate::store) usage_lineage: &'static str,
 }
 
 const REQUEST: &str = "request = ?";
@@ -71,7 +71,7 @@ const UNTIL_HOUR: &str = "hour < ?";
 /// The greatest id, which comes first.
 const FIRST: [u8; 16] = [0xff; 16];
 
-/// Keys of a status at a time: [`KeyRecord::status`](crate::KeyRecord::status) in SQL.
+/// Keys of a status at a time: [`KeyRecord::status`](crate::key::KeyRecord::status) in SQL.
 fn status(status: KeyStatus) -> &'static str {
     match status {
         KeyStatus::Revoked => "revoked_at IS NOT NULL",
@@ -139,7 +139,7 @@ impl<'v> Select<'v> {
 
 impl Filters {
     /// The statement for a page of keys. `None` when there can be none on it.
-    pub(in crate::store) fn list<'q, DB: Dialect>(&self, query: &'q ListQuery) -> Option<Call<'q>> {
+    pub(in crate::store) fn list<'q, DB: Dialect>(&self, query: &'q KeyQuery) -> Option<Call<'q>> {
         let first = first(query.after.as_ref().map(KeyId::as_bytes))?;
         let (owner, prefix) = (query.owner.as_ref().map(OwnerId::as_str), query.prefix.as_deref());
         if !can_be::<DB>(owner) || !can_be::<DB>(prefix) {
@@ -228,7 +228,7 @@ impl Filters {
         Some(select.push(self.end_of_usage, Value::Number(None)).call::<DB>())
     }
 
-    /// The statement for the busiest lines of keys. `None` when there can be none.
+    /// The statement for the busiest lineages. `None` when there can be none.
     pub(in crate::store) fn busiest<'q, DB: Dialect>(
         &self,
         query: &'q UsageQuery,
@@ -245,7 +245,7 @@ impl Filters {
         }
         let select = Select::new(from, query.since)
             .and(UNTIL_HOUR, Some(query.until))
-            .and(self.line, query.line.as_ref().map(|line| &line.as_bytes()[..]))
+            .and(self.usage_lineage, query.lineage.as_ref().map(|lineage| &lineage.as_bytes()[..]))
             .and(self.owner, owner);
         Some(select)
     }
@@ -258,8 +258,8 @@ pub(in crate::store) mod queries {
     use crate::key::KeyDigest;
 
     /// All keys, those of an owner, by request, those with a slow hash, and those of a lineage.
-    pub(in crate::store) fn of_keys() -> [ListQuery; 5] {
-        let all = ListQuery::new(10);
+    pub(in crate::store) fn of_keys() -> [KeyQuery; 5] {
+        let all = KeyQuery::new(10);
         let (mut by_request, mut legacy) = (all.clone(), all.clone());
         by_request.request = Some(KeyDigest::from_bytes([0; 32]));
         legacy.legacy = true;
@@ -285,13 +285,13 @@ pub(in crate::store) mod queries {
         [all, by_key, of_owner, of_time]
     }
 
-    /// The usage of all keys, of a line and of an owner.
+    /// The usage of all keys, of a lineage and of an owner.
     pub(in crate::store) fn of_usage() -> [UsageQuery; 3] {
         let at = Timestamp::from_unix_millis;
         let all = UsageQuery::new(at(7), at(9));
-        let (mut of_line, mut of_owner) = (all.clone(), all.clone());
-        of_line.line = Some(KeyId::from_bytes([0; 16]));
+        let (mut of_lineage, mut of_owner) = (all.clone(), all.clone());
+        of_lineage.lineage = Some(KeyId::from_bytes([0; 16]));
         of_owner.owner = Some("owner 7".into());
-        [all, of_line, of_owner]
+        [all, of_lineage, of_owner]
     }
 }

@@ -22,7 +22,7 @@ macro_rules! repository {
             async fn apply(
                 &self,
                 changes: &crate::store::Changes,
-            ) -> Result<crate::store::Update, crate::store::StoreError> {
+            ) -> Result<crate::store::ApplyOutcome, crate::store::StoreError> {
                 self.0.apply(changes).await
             }
 
@@ -34,7 +34,7 @@ macro_rules! repository {
                 &self,
                 selection: &crate::store::Selection,
                 plan: &crate::store::Plan,
-            ) -> Result<crate::store::Update, crate::store::StoreError> {
+            ) -> Result<crate::store::ApplyOutcome, crate::store::StoreError> {
                 self.0.apply_to(selection, plan).await
             }
 
@@ -47,8 +47,8 @@ macro_rules! repository {
 
             async fn list(
                 &self,
-                query: &crate::store::ListQuery,
-            ) -> Result<crate::store::Page, crate::store::StoreError> {
+                query: &crate::store::KeyQuery,
+            ) -> Result<crate::store::KeyPage, crate::store::StoreError> {
                 self.0.list(query).await
             }
 
@@ -76,17 +76,17 @@ macro_rules! repository {
 
             async fn balances(
                 &self,
-                lines: &[crate::key::KeyId],
+                lineages: &[crate::key::KeyId],
             ) -> Result<crate::store::Balances, crate::store::StoreError> {
-                self.0.balances(lines).await
+                self.0.balances(lineages).await
             }
 
             async fn request(
                 &self,
-                line: crate::key::KeyId,
+                lineage: crate::key::KeyId,
                 request: &crate::key::KeyDigest,
             ) -> Result<Option<crate::store::RequestRecord>, crate::store::StoreError> {
-                self.0.request(line, request).await
+                self.0.request(lineage, request).await
             }
 
             async fn record_usage(
@@ -107,7 +107,7 @@ macro_rules! repository {
                 &self,
                 query: &crate::key::UsageQuery,
                 limit: usize,
-            ) -> Result<Vec<crate::key::LineUsage>, crate::store::StoreError> {
+            ) -> Result<Vec<crate::key::LineageUsage>, crate::store::StoreError> {
                 self.0.busiest(query, limit).await
             }
 

@@ -14,7 +14,7 @@ use crate::{
     error::StoreError,
     key::{KeyDigest, KeyId},
     store::{
-        repository::Update,
+        repository::ApplyOutcome,
         requests::{KEPT, RequestRecord},
     },
 };
@@ -26,7 +26,7 @@ pub(in crate::store) const REQUEST: [&str; 7] =
 /// The values of [`REQUEST`].
 fn values(request: &RequestRecord) -> [Value<'_>; REQUEST.len()] {
     [
-        id(Some(&request.line)),
+        id(Some(&request.lineage)),
         Value::from(&request.request.as_bytes()[..]),
         Value::from(&*request.act),
         id(Some(&request.key)),
@@ -59,10 +59,10 @@ where
 impl<DB: Dialect> SqlStore<DB> {
     pub(in crate::store) async fn request(
         &self,
-        line: KeyId,
+        lineage: KeyId,
         request: &KeyDigest,
     ) -> Result<Option<RequestRecord>, StoreError> {
-        let call = Call::new(&self.statements.requests.find).with(&line.as_bytes()[..]);
+        let call = Call::new(&self.statements.requests.find).with(&lineage.as_bytes()[..]);
         let call = call.with(&request.as_bytes()[..]);
         Ok(self.rows(DB::ANSWER, Some(call), DB::request).await?.pop())
     }
@@ -72,12 +72,12 @@ impl<DB: Dialect> SqlStore<DB> {
         &self,
         transaction: &mut Loan<DB>,
         requests: &[RequestRecord],
-    ) -> sqlx::Result<Update> {
+    ) -> sqlx::Result<ApplyOutcome> {
         let requests: Vec<&RequestRecord> = requests.iter().collect();
         let insert = &self.statements.requests.insert;
         let row = |request| values(request).into_iter();
         let written = insert_all(transaction, insert, &requests, row).await?;
-        Ok(if written == requests.len() as u64 { Update::Done } else { Update::Stale })
+        Ok(if written == requests.len() as u64 { ApplyOutcome::Done } else { ApplyOutcome::Stale })
     }
 
     /// Forgets those from before this moment that were kept for long enough.

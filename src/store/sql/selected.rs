@@ -14,7 +14,7 @@ use crate::{
     error::StoreError,
     key::{KeyId, KeyRecord},
     store::{
-        repository::Update,
+        repository::ApplyOutcome,
         selection::{Plan, Selection, planned},
     },
 };
@@ -27,7 +27,7 @@ impl<DB: Dialect> SqlStore<DB> {
         &self,
         selection: &Selection,
         plan: &Plan,
-    ) -> Result<Update, StoreError> {
+    ) -> Result<ApplyOutcome, StoreError> {
         self.in_transaction(Work::Planned(selection, plan)).await
     }
 
@@ -38,7 +38,7 @@ impl<DB: Dialect> SqlStore<DB> {
         transaction: &mut Loan<DB>,
         selection: &Selection,
         plan: &Plan,
-    ) -> Result<Update, Failed> {
+    ) -> Result<ApplyOutcome, Failed> {
         self.lock(transaction, &OwnerLocks::of_selection(selection, DB::OWNER_LOCKS)).await?;
         let records = match selection {
             Selection::Ids(ids) => self.read_ids(transaction, ids).await?,
@@ -46,7 +46,7 @@ impl<DB: Dialect> SqlStore<DB> {
         };
         match planned(plan, records).await.map_err(Failed::OfStore)? {
             Some(changes) => self.make(transaction, &changes).await,
-            None => Ok(Update::Done),
+            None => Ok(ApplyOutcome::Done),
         }
     }
 

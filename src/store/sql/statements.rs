@@ -24,14 +24,14 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) owner_locks: LockStatements,
     pub(in crate::store) record_uses: SqlStr,
     pub(in crate::store) insert_event: Inserts,
-    /// Adds balances. Where a line has one already, it must not count as one row written.
+    /// Adds balances. Where a lineage has one already, it must not count as one row written.
     pub(in crate::store) insert_balance: Inserts,
     /// Writes nothing before the time in its last value, by the server's clock.
     pub(in crate::store) update_balance: SqlStr,
     /// Reads balances, and the time by the server's clock: in a row without a balance, if there is
     /// none.
     pub(in crate::store) balances: SqlStr,
-    /// Removes the balances of lines that have no key.
+    /// Removes the balances of lineages that have no key.
     pub(in crate::store) purge_balances: SqlStr,
     pub(in crate::store) requests: RequestStatements,
     pub(in crate::store) record_usage: SqlStr,
@@ -52,7 +52,7 @@ pub(in crate::store) struct LockStatements {
 
 /// About requests that are done once.
 pub(in crate::store) struct RequestStatements {
-    /// Adds requests. One that its line has already must not count as one row written.
+    /// Adds requests. One that its lineage has already must not count as one row written.
     pub(in crate::store) insert: Inserts,
     pub(in crate::store) find: SqlStr,
     /// Removes those from before a time that are older than so many milliseconds.

@@ -19,9 +19,9 @@ use crate::{
     error::{ConfigError, StoreError},
     key::{EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId},
     store::{
-        list::{ListQuery, Page},
+        list::{KeyPage, KeyQuery},
         owner_bound::OwnerBound,
-        repository::{Changes, KeyUpdate, KeyUse, Update},
+        repository::{ApplyOutcome, Changes, KeyUpdate, KeyUse},
         selection::{Plan, Selection},
     },
 };
@@ -122,10 +122,10 @@ impl<DB: Dialect> SqlStore<DB> {
         row.as_ref().map(DB::key).transpose().map(|key| key.map(Arc::new)).map_err(DB::store_error)
     }
 
-    pub(in crate::store) async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    pub(in crate::store) async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         let call = self.statements.filters.list::<DB>(query);
         let read = |row: &_| DB::key(row).map(Arc::new);
-        Ok(Page::from_one_more(self.rows(DB::ANSWER, call, read).await?, query.limit))
+        Ok(KeyPage::from_one_more(self.rows(DB::ANSWER, call, read).await?, query.limit))
     }
 
     pub(in crate::store) async fn events(
@@ -215,7 +215,10 @@ impl<DB: Dialect> SqlStore<DB> {
         done.map(|done| DB::affected(&done))
     }
 
-    pub(in crate::store) async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    pub(in crate::store) async fn apply(
+        &self,
+        changes: &Changes,
+    ) -> Result<ApplyOutcome, StoreError> {
         let updated = changes.updates.iter().map(|update| &update.record);
         let keys = changes.inserts.iter().chain(updated);
         let events = changes.events.iter().map(|event| event.owner.as_ref());
@@ -227,7 +230,7 @@ impl<DB: Dialect> SqlStore<DB> {
 
     /// Writes in a transaction, again if the database gave it up in favour of another. Unless it
     /// is done, it comes to nothing.
-    pub(super) async fn in_transaction(&self, work: Work<'_>) -> Result<Update, StoreError> {
+    pub(super) async fn in_transaction(&self, work: Work<'_>) -> Result<ApplyOutcome, StoreError> {
         let mut tries = 1;
         loop {
             match self.try_in_transaction(work).await {
@@ -243,7 +246,7 @@ impl<DB: Dialect> SqlStore<DB> {
         }
     }
 
-    async fn try_in_transaction(&self, work: Work<'_>) -> Result<Update, Failed> {
+    async fn try_in_transaction(&self, work: Work<'_>) -> Result<ApplyOutcome, Failed> {
         let mut transaction = Loan::begin(&self.writer).await?;
         let done = match work {
             Work::Changes(changes) => self.make(&mut transaction, changes).await,
@@ -252,9 +255,9 @@ impl<DB: Dialect> SqlStore<DB> {
             }
         };
         match done {
-            Ok(Update::Done) => {
+            Ok(ApplyOutcome::Done) => {
                 transaction.commit().await?;
-                Ok(Update::Done)
+                Ok(ApplyOutcome::Done)
             }
             result => {
                 transaction.roll_back().await;
@@ -268,7 +271,7 @@ impl<DB: Dialect> SqlStore<DB> {
         &self,
         transaction: &mut Loan<DB>,
         changes: &Changes,
-    ) -> Result<Update, Failed> {
+    ) -> Result<ApplyOutcome, Failed> {
         let Statements { insert, update, insert_event, .. } = &*self.statements;
         self.lock(transaction, &OwnerLocks::of(changes, DB::OWNER_LOCKS)).await?;
         let values = |record| row::changing(record).into_iter().chain(row::fixed(record));
@@ -280,23 +283,23 @@ impl<DB: Dialect> SqlStore<DB> {
             let call = call.with(&record.id.as_bytes()[..]).with(row::count(*expected));
             let done = answer::<DB, _>(DB::execute(transaction, call)).await;
             if DB::affected(&done.map_err(Failed::OfKey)?) == 0 {
-                return Ok(Update::Stale);
+                return Ok(ApplyOutcome::Stale);
             }
         }
-        if self.make_balances(transaction, &changes.balances).await? == Update::Stale
-            || self.make_requests(transaction, &changes.requests).await? == Update::Stale
+        if self.make_balances(transaction, &changes.balances).await? == ApplyOutcome::Stale
+            || self.make_requests(transaction, &changes.requests).await? == ApplyOutcome::Stale
         {
-            return Ok(Update::Stale);
+            return Ok(ApplyOutcome::Stale);
         }
         if let Some(bound) = &changes.owner_bound
             && self.live_keys(transaction, bound).await? > i64::from(bound.max_keys)
         {
-            return Ok(Update::TooManyKeys);
+            return Ok(ApplyOutcome::TooManyKeys);
         }
         let kept: Vec<&KeyEvent> = changes.events.iter().filter(|e| event::is_kept(e)).collect();
         insert_all(transaction, insert_event, &kept, |event| event::values(event).into_iter())
             .await?;
-        Ok(Update::Done)
+        Ok(ApplyOutcome::Done)
     }
 
     /// How many live keys an owner has, with those that this transaction has written.

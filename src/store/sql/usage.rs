@@ -14,16 +14,16 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::StoreError,
-    key::{HourlyUsage, KeyId, LineUsage, OwnerId, UsageCount, UsageOutcome, UsageQuery},
+    key::{HourlyUsage, KeyId, LineageUsage, OwnerId, UsageCount, UsageOutcome, UsageQuery},
 };
 
-/// The counts as `[["<line in hex>", hour, "<outcome>", count, "<owner>"], …]`, without the last
-/// where there is no owner; each line, hour and outcome once, in the order of the primary key: a
+/// The counts as `[["<lineage in hex>", hour, "<outcome>", count, "<owner>"], …]`, without the last
+/// where there is no owner; each lineage, hour and outcome once, in the order of the primary key: a
 /// statement that adds to rows cannot add to one twice, and writers that take rows in one order do
 /// not deadlock.
 fn counts(usage: &[HourlyUsage]) -> String {
     let mut sums = BTreeMap::<(KeyId, Timestamp, &str), (u64, Option<&OwnerId>)>::new();
-    for HourlyUsage { line, owner, hour, outcome, count } in usage {
+    for HourlyUsage { lineage: line, owner, hour, outcome, count } in usage {
         let place = (*line, *hour, outcome.as_str());
         let (sum, _) = sums.entry(place).or_insert((0, owner.as_ref()));
         *sum = sum.saturating_add(*count);
@@ -50,8 +50,8 @@ where
     Ok(UsageCount { hour, outcome, count: unsigned("total", row.try_get("total")?)? })
 }
 
-/// Reads the sum of a line.
-pub(super) fn read_line<'r, R>(row: &'r R) -> sqlx::Result<LineUsage>
+/// Reads the sum of a lineage.
+pub(super) fn read_line<'r, R>(row: &'r R) -> sqlx::Result<LineageUsage>
 where
     R: Row,
     for<'n> &'n str: ColumnIndex<R>,
@@ -59,7 +59,7 @@ where
     i64: Decode<'r, R::Database> + Type<R::Database>,
 {
     let line = KeyId::from_bytes(array("line", row.try_get("line")?)?);
-    Ok(LineUsage { line, count: unsigned("total", row.try_get("total")?)? })
+    Ok(LineageUsage { lineage: line, count: unsigned("total", row.try_get("total")?)? })
 }
 
 /// A newer version of this crate may have written it.
@@ -98,7 +98,7 @@ impl<DB: Dialect> SqlStore<DB> {
         &self,
         query: &UsageQuery,
         limit: usize,
-    ) -> Result<Vec<LineUsage>, StoreError> {
+    ) -> Result<Vec<LineageUsage>, StoreError> {
         let call = self.statements.filters.busiest::<DB>(query, limit);
         self.rows(DB::SUM, call, DB::line_usage).await
     }

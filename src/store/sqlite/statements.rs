@@ -138,7 +138,7 @@ fn filters(table: &str) -> Filters {
         legacy: "legacy_hash IS NOT NULL",
         lineage: "lineage = ? AND id <> ?",
         key: "key_id = ?",
-        line: "line = ?",
+        usage_lineage: "line = ?",
     }
 }
 

@@ -2,7 +2,9 @@
 
 use futures_util::{FutureExt, future::join_all};
 use tower_api_key::{
-    ApiKeyLayer, Details, KeyHasher, KeyManager, KeyPatch, LegacyHashes, NewKey, Peppers,
+    ApiKeyLayer, KeyHasher, KeyManager, KeyPatch, NewKey, Peppers,
+    key::Details,
+    legacy::LegacyHashes,
     store::{KeyRepository, MemoryStore},
 };
 

@@ -6,7 +6,11 @@ mod refused;
 mod store;
 
 use argon2::{Argon2, Params, PasswordHasher};
-use tower_api_key::{KeyHasher, KeyId, KeyRecord, LegacyHash, store::KeyRepository};
+use tower_api_key::{
+    KeyHasher, KeyId,
+    key::{KeyRecord, LegacyHash},
+    store::KeyRepository,
+};
 
 use crate::support::{NOW, record_with};
 

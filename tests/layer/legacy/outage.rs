@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tower_api_key::{
-    ApiKeyLayer, LegacyHashes, SettableClock,
+    ApiKeyLayer,
+    clock::SettableClock,
+    legacy::LegacyHashes,
     store::{KeyRepository, MemoryStore},
 };
 

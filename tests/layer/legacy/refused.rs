@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, future::join_all};
 use tower_api_key::{
-    ApiKeyLayer, KeyFormat, LegacyHash, LegacyHashes,
+    ApiKeyLayer, KeyFormat,
+    key::LegacyHash,
+    legacy::LegacyHashes,
     store::{KeyRepository, MemoryStore},
 };
 

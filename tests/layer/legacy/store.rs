@@ -6,10 +6,11 @@ use std::sync::{
 };
 
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp, async_trait,
+    KeyId, OwnerId, Timestamp, async_trait,
+    key::{KeyDigest, KeyRecord},
     store::{
-        Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Lookup, MemoryStore, Page, StoreError,
-        StoreErrorKind, Update,
+        ApplyOutcome, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse, Lookup,
+        MemoryStore, StoreError, StoreErrorKind,
     },
 };
 
@@ -82,7 +83,7 @@ impl<R: KeyRepository> KeyStore for Watched<R> {
 
 #[async_trait]
 impl<R: KeyRepository> KeyRepository for Watched<R> {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         self.state.writes.fetch_add(1, SeqCst);
         check(&self.state.cannot_write)?;
         self.inner.apply(changes).await
@@ -94,7 +95,7 @@ impl<R: KeyRepository> KeyRepository for Watched<R> {
         self.inner.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.state.lists.fetch_add(1, SeqCst);
         check(&self.state.cannot_list)?;
         self.inner.list(query).await

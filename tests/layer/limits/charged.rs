@@ -1,4 +1,4 @@
-//! `ChargeLayer`: routes that cost more than others.
+//! `ExtraCostLayer`: routes that cost more than others.
 
 use std::convert::Infallible;
 
@@ -7,7 +7,12 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
 use tower_api_key::store::{KeyRepository, MemoryStore};
-use tower_api_key::{ApiKeyLayer, ChargeLayer, LocalLimiter, Quota, RateLimits, nonzero};
+use tower_api_key::{
+    ApiKeyLayer, RateLimits,
+    extra_cost::ExtraCostLayer,
+    limit::{LocalLimiter, Quota},
+    nonzero,
+};
 
 use super::limits;
 use crate::support::{KEY, clock, code, get, record_with, respond_now, with_key};
@@ -31,7 +36,7 @@ async fn a_route_costs_more_than_others() {
     let (layer, rate) = setup().await;
     let export = ServiceBuilder::new()
         .layer(layer.clone())
-        .layer(ChargeLayer::new(rate, nonzero!(9)))
+        .layer(ExtraCostLayer::new(rate, nonzero!(9)))
         .service(inner());
     let other = layer.layer(inner());
 
@@ -48,9 +53,9 @@ async fn a_route_costs_more_than_others() {
 #[tokio::test]
 async fn requests_without_an_identity_are_free_only_where_this_layer_says_so() {
     let (layer, rate) = setup().await;
-    let charge = ChargeLayer::new(rate, nonzero!(100));
+    let charge = ExtraCostLayer::new(rate, nonzero!(100));
     for outer in [layer.clone().allow_anonymous(), layer.with_bypass(|_| true)] {
-        let around = |charge: ChargeLayer| {
+        let around = |charge: ExtraCostLayer| {
             ServiceBuilder::new().layer(outer.clone()).layer(charge).service(inner())
         };
         let denied = respond_now(around(charge.clone()), get("/"));
@@ -65,7 +70,7 @@ async fn a_layer_that_allows_the_anonymous_charges_keys_all_the_same() {
     let (layer, rate) = setup().await;
     let service = ServiceBuilder::new()
         .layer(layer.allow_anonymous())
-        .layer(ChargeLayer::new(rate, nonzero!(100)).allow_anonymous())
+        .layer(ExtraCostLayer::new(rate, nonzero!(100)).allow_anonymous())
         .service(inner());
     let denied = respond_now(service, with_key(KEY));
     assert_eq!((denied.status().as_u16(), &*code(&denied)), (429, "rate_limited"));
@@ -74,7 +79,8 @@ async fn a_layer_that_allows_the_anonymous_charges_keys_all_the_same() {
 #[tokio::test]
 async fn without_a_layer_outside_it_says_what_to_do() {
     let (_, rate) = setup().await;
-    let service = ServiceBuilder::new().layer(ChargeLayer::new(rate, nonzero!(1))).service(inner());
+    let service =
+        ServiceBuilder::new().layer(ExtraCostLayer::new(rate, nonzero!(1))).service(inner());
     let response = respond_now(service, get("/"));
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert!(String::from_utf8_lossy(response.body()).contains("ApiKeyLayer"));

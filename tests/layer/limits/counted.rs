@@ -1,7 +1,10 @@
 //! Which limits a key has, and what they count.
 
 use tower_api_key::{
-    Grace, KeyManager, LocalLimiter, NewKey, Quota, RateLimits, RejectionKind, Tiers, nonzero,
+    KeyManager, NewKey, RateLimits, RejectionKind,
+    limit::{LocalLimiter, Quota, Tiers},
+    manage::RotationGrace,
+    nonzero,
     store::{KeyRepository, MemoryStore},
 };
 
@@ -66,7 +69,7 @@ async fn what_is_denied_earlier_is_not_counted() {
     }
     let digest = record_with(KEY, |_| {}).digest;
     let found = tower_api_key::store::KeyStore::find(&store, &digest).await.unwrap().unwrap();
-    let mut enabled = tower_api_key::KeyRecord::clone(&found);
+    let mut enabled = tower_api_key::key::KeyRecord::clone(&found);
     enabled.disabled = false;
     enabled.revision += 1;
     enabled.details.allowed_addresses = Box::new(["10.0.0.0/8".parse().unwrap()]);
@@ -113,7 +116,7 @@ async fn a_rotation_does_not_begin_anew() {
     for _ in 0..4 {
         assert_eq!(send(&layer, with_key(old.secret.expose())).outcome(), "admitted");
     }
-    let grace = Grace::FromNow(seconds(3_600));
+    let grace = RotationGrace::FromNow(seconds(3_600));
     let next = manager.rotate(old.record.id, grace).await.unwrap();
     assert_eq!(admitted(&layer, next.secret.expose()), 2);
     assert_eq!(admitted(&layer, old.secret.expose()), 0);

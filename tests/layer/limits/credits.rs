@@ -3,8 +3,11 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use tower_api_key::{
-    ApiKeyLayer, Credits, KeyManager, KeyPatch, LocalLimiter, NewCredits, NewKey, Quota,
-    RateLimits, Refill, RefillInterval, RejectionKind, SettableClock, nonzero,
+    ApiKeyLayer, Credits, KeyManager, KeyPatch, NewKey, RateLimits, RejectionKind,
+    clock::SettableClock,
+    credits::{NewCredits, Refill, RefillInterval},
+    limit::{LocalLimiter, Quota},
+    nonzero,
     store::{KeyRepository, MemoryStore},
 };
 
@@ -133,10 +136,10 @@ async fn what_the_manager_gives_can_be_spent_at_once() {
 #[tokio::test]
 async fn a_denial_says_when_credits_come_back() {
     let shop = Shop::new();
-    let refill = Refill {
-        amount: NonZeroU64::new(2).unwrap(),
-        interval: RefillInterval::Seconds(NonZeroU32::new(90).unwrap()),
-    };
+    let refill = Refill::new(
+        NonZeroU64::new(2).unwrap(),
+        RefillInterval::Seconds(NonZeroU32::new(90).unwrap()),
+    );
     let (_, key) = shop.key(Some(NewCredits { remaining: 2, refill: Some(refill) })).await;
     shop.clock.set(at(500));
     for _ in 0..2 {

@@ -10,7 +10,12 @@ use std::{
 
 use http::Request;
 use tower_api_key::{
-    ApiKeyLayer, FailureThrottle, KeyDigest, KeyRecord, Quota, SettableClock, async_trait, nonzero,
+    ApiKeyLayer, async_trait,
+    auth::FailureThrottle,
+    clock::SettableClock,
+    key::{KeyDigest, KeyRecord},
+    limit::Quota,
+    nonzero,
     store::{KeyRepository, KeyStore, Lookup, MemoryStore, StoreError},
 };
 

@@ -2,7 +2,10 @@
 
 use http::{HeaderName, Request, Response};
 use sfv::{BareItem, List, ListEntry, Parser};
-use tower_api_key::{Limit, Limits, Quota, nonzero};
+use tower_api_key::{
+    limit::{Limit, Limits, Quota},
+    nonzero,
+};
 
 use super::{limited, limits, seconds};
 use crate::{

@@ -11,7 +11,10 @@ pub(crate) mod outage;
 use std::time::Duration;
 
 use tower_api_key::{
-    ApiKeyLayer, KeyRecord, Limit, Limits, LocalLimiter, Quota, RateLimits, SettableClock,
+    ApiKeyLayer, RateLimits,
+    clock::SettableClock,
+    key::KeyRecord,
+    limit::{Limit, Limits, LocalLimiter, Quota},
     store::{KeyRepository, MemoryStore},
 };
 

@@ -1,7 +1,9 @@
 //! Keys with a restriction that a layer cannot enforce are refused, unless it says so by name.
 
 use tower_api_key::{
-    ApiKeyLayer, Credits, KeyRecord, Limit, Limits, LocalLimiter, Needs, Quota, RateLimits,
+    ApiKeyLayer, Credits, RateLimits,
+    key::{KeyRecord, Needs},
+    limit::{Limit, Limits, LocalLimiter, Quota},
     nonzero,
     store::{KeyRepository, MemoryStore},
 };

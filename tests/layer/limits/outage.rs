@@ -9,8 +9,9 @@ use std::{
 };
 
 use tower_api_key::{
-    ApiKeyLayer, Decision, LimitCheck, LimiterOutage, LocalLimiter, Quota, RateLimiter, RateLimits,
-    Tiers, async_trait, nonzero,
+    ApiKeyLayer, RateLimits, async_trait,
+    limit::{LimitCheck, LimitDecision, LocalLimiter, OutagePolicy, Quota, RateLimiter, Tiers},
+    nonzero,
     store::{BackEnd, KeyRepository, MemoryStore, StoreError},
 };
 
@@ -36,7 +37,7 @@ struct Remote {
 
 #[async_trait]
 impl RateLimiter for Remote {
-    async fn check(&self, check: &LimitCheck<'_>) -> Result<Decision, StoreError> {
+    async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
         self.asked.fetch_add(1, SeqCst);
         tokio::task::yield_now().await;
         match self.conduct {
@@ -56,11 +57,11 @@ pub(crate) fn failing_closed(conduct: Conduct) -> RateLimits {
     let (counts, asked) = (LocalLimiter::new(), Arc::default());
     RateLimits::new(Remote { conduct, counts, asked })
         .with_tiers(Tiers::new().with_default(limits(Quota::per_hour(nonzero!(1)))))
-        .with_outage(LimiterOutage::FailClosed)
+        .with_outage(OutagePolicy::FailClosed)
 }
 
 /// What becomes of three requests, where one is let in.
-async fn outcomes(conduct: Conduct, outage: LimiterOutage) -> (Vec<String>, usize) {
+async fn outcomes(conduct: Conduct, outage: OutagePolicy) -> (Vec<String>, usize) {
     let (store, asked) = (MemoryStore::new(), Arc::new(AtomicUsize::new(0)));
     let quota = limits(Quota::per_hour(nonzero!(1)));
     store.insert(&record_with(KEY, |record| record.details.limits = quota)).await.unwrap();
@@ -77,8 +78,7 @@ async fn outcomes(conduct: Conduct, outage: LimiterOutage) -> (Vec<String>, usiz
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_waited_for() {
-    for outage in [LimiterOutage::LocalFallback, LimiterOutage::FailOpen, LimiterOutage::FailClosed]
-    {
+    for outage in [OutagePolicy::LocalFallback, OutagePolicy::FailOpen, OutagePolicy::FailClosed] {
         let (outcomes, asked) = outcomes(Conduct::Answers, outage).await;
         assert_eq!(outcomes, ["admitted", "rate_limited", "rate_limited"]);
         assert_eq!(asked, 3);
@@ -89,9 +89,9 @@ async fn an_answer_is_waited_for() {
 async fn an_outage_is_what_was_chosen() {
     for conduct in [Conduct::Fails, Conduct::IsSilent] {
         for (outage, expected) in [
-            (LimiterOutage::LocalFallback, ["admitted", "rate_limited", "rate_limited"]),
-            (LimiterOutage::FailOpen, ["admitted"; 3]),
-            (LimiterOutage::FailClosed, ["limiter_unavailable"; 3]),
+            (OutagePolicy::LocalFallback, ["admitted", "rate_limited", "rate_limited"]),
+            (OutagePolicy::FailOpen, ["admitted"; 3]),
+            (OutagePolicy::FailClosed, ["limiter_unavailable"; 3]),
         ] {
             assert_eq!(outcomes(conduct, outage).await.0, expected, "{outage:?}");
         }

@@ -6,8 +6,10 @@ use axum::Router;
 use http::header;
 use serde_json::{Value, json};
 use tower_api_key::{
-    Clock, Guard, KeyPatch, NewKey, Scopes, management_router,
-    store::{KeyRepository, KeyUse, ListQuery},
+    KeyPatch, NewKey, Scopes,
+    axum::{ManagementGuard, management_router},
+    clock::Clock,
+    store::{KeyQuery, KeyRepository, KeyUse},
 };
 
 use super::{ADMIN_KEY, Api, admin_layer, items, path, send};
@@ -16,7 +18,7 @@ use crate::support::{send as through, with_key};
 #[tokio::test]
 async fn the_location_is_right_wherever_the_router_is() {
     let api = Api::new();
-    let router = || management_router(api.keys.clone(), Guard::keys(admin_layer()));
+    let router = || management_router(api.keys.clone(), ManagementGuard::keys(admin_layer()));
     let headers = [("x-admin-key", ADMIN_KEY)];
     for (app, at) in [
         (Router::new().nest("/keys", router()), "/keys"),
@@ -349,8 +351,8 @@ async fn lists_are_filtered_by_end_and_last_use() {
 #[tokio::test]
 async fn a_handle_with_a_ceiling_stays_below_it() {
     let api = Api::new();
-    let keys = api.keys.with_scope_ceiling(Scopes::parse(["orders:*"]).unwrap());
-    let app: Router = management_router(keys, Guard::keys(admin_layer()));
+    let keys = api.keys.within_scopes(Scopes::parse(["orders:*"]).unwrap());
+    let app: Router = management_router(keys, ManagementGuard::keys(admin_layer()));
     let headers = [("x-admin-key", ADMIN_KEY)];
     let create = async |scopes: Value| {
         let body = json!({ "name": "x", "scopes": scopes }).to_string();
@@ -360,5 +362,5 @@ async fn a_handle_with_a_ceiling_stays_below_it() {
     for beyond in [json!(["*"]), json!(["orders:read", "stock:read"])] {
         create(beyond).await.problem(403, "scope_ceiling");
     }
-    assert_eq!(api.keys.list(&ListQuery::new(10)).await.unwrap().items.len(), 1);
+    assert_eq!(api.keys.list(&KeyQuery::new(10)).await.unwrap().items.len(), 1);
 }

@@ -113,7 +113,7 @@ fn target() -> impl Strategy<Value = String> {
     ]
 }
 
-fn lacks_what_is_the_providers(key: &tower_api_key::KeyRecord) -> bool {
+fn lacks_what_is_the_providers(key: &tower_api_key::key::KeyRecord) -> bool {
     key.details.tier.is_none() && key.details.limits.is_empty() && key.details.credits.is_none()
 }
 
@@ -151,7 +151,7 @@ proptest! {
                 }
                 if at == "/me/api-keys" {
                     assert_eq!(*api.keys.get(theirs.id).await.unwrap(), *theirs);
-                    let list = tower_api_key::store::ListQuery::new(100);
+                    let list = tower_api_key::store::KeyQuery::new(100);
                     for key in api.keys.list(&list).await.unwrap().items {
                         let is_new = key.id != theirs.id && key.id != mine.record.id;
                         let owner = key.owner.as_ref().map(tower_api_key::OwnerId::as_str);

@@ -1,5 +1,5 @@
-//! What an owner may not go beyond, over HTTP: the attacks on [`Guard::owner`], and what it asks of
-//! a key.
+//! What an owner may not go beyond, over HTTP: the attacks on [`ManagementGuard::owner`], and what
+//! it asks of a key.
 
 use std::time::Duration;
 
@@ -7,8 +7,11 @@ use axum::Router;
 use http::header;
 use serde_json::{Value, json};
 use tower_api_key::{
-    Caller, Clock, Guard, IssuedKey, KeyManager, KeyPatch, Limit, Limits, LocalLimiter,
-    ManagementScopes, NewCredits, NewKey, Quota, RateLimits, Rejection, Scopes, management_router,
+    IssuedKey, KeyManager, KeyPatch, NewKey, RateLimits, Rejection, Scopes,
+    axum::{ManagementCaller, ManagementGuard, ManagementScopes, management_router},
+    clock::Clock,
+    credits::NewCredits,
+    limit::{Limit, Limits, LocalLimiter, Quota},
     nonzero,
 };
 
@@ -36,7 +39,7 @@ fn from_inside(api: &mut Api) {
     let plain = KeyManager::new(api.store.clone()).with_clock(api.clock.clone());
     let layer = uncounted(&plain).with_client_address(|_| Some([10, 0, 0, 1].into()));
     api.app = Router::new()
-        .nest("/me/api-keys", management_router(api.keys.clone(), Guard::owner(layer)));
+        .nest("/me/api-keys", management_router(api.keys.clone(), ManagementGuard::owner(layer)));
 }
 
 /// As many as a client of that network gets in.
@@ -65,8 +68,10 @@ async fn a_key_that_is_limited_makes_no_unlimited_ones() {
     for _ in 0..10 {
         let made = api.holder(&me, "POST", "", body).await.json(201);
         for field in ["tier", "limits", "expires_at", "allowed_addresses"] {
-            let own =
-                serde_json::to_value(tower_api_key::KeyView::new(&me.record, api.clock.now()));
+            let own = serde_json::to_value(tower_api_key::manage::KeyView::new(
+                &me.record,
+                api.clock.now(),
+            ));
             assert_eq!(made[field], own.unwrap()[field], "{field}");
         }
         assert_eq!(made["created_by"], me.record.id.to_string());
@@ -192,13 +197,13 @@ async fn a_key_that_may_only_read_is_no_foothold() {
 #[tokio::test]
 async fn the_scopes_are_the_applications_to_choose() {
     let api = Api::new();
-    let ask = async |guard: Guard, key: &IssuedKey, method: &str| {
+    let ask = async |guard: ManagementGuard, key: &IssuedKey, method: &str| {
         let app: Router = management_router(api.keys.clone(), guard);
         let headers = [("x-api-key", key.secret.expose())];
         let body = if method == "POST" { r#"{"name":"x"}"# } else { "" };
         send(&app, method, "/", &headers, body).await.status()
     };
-    let own = || Guard::owner(api.keys.layer());
+    let own = || ManagementGuard::owner(api.keys.layer());
     let scopes = || ManagementScopes {
         read: "admin:look".parse().unwrap(),
         write: "admin:do".parse().unwrap(),
@@ -222,8 +227,8 @@ async fn the_scopes_are_the_applications_to_choose() {
 async fn minted_keys_manage_none_unless_owners_may_delegate() {
     let api = Api::new();
     let me = api.issue_plain("user-1", &["*"]).await;
-    let own = || Guard::owner(api.keys.layer());
-    let create = async |guard: Guard, scope: &str| {
+    let own = || ManagementGuard::owner(api.keys.layer());
+    let create = async |guard: ManagementGuard, scope: &str| {
         let app: Router = management_router(api.keys.clone(), guard);
         let headers = [("x-api-key", me.secret.expose())];
         let body = json!({ "name": "minted", "scopes": [scope] }).to_string();
@@ -274,11 +279,11 @@ async fn a_caller_without_bounds_only_reduces() {
     let key = api.issue_plain("user-1", &["a"]).await.record;
     let bounding = key.clone();
     let scopes = || Scopes::parse(["a", "b"]).unwrap();
-    let app = |caller: Caller| -> Router {
-        let guard = Guard::custom(move |_| Ok::<_, Rejection>(caller.clone()));
+    let app = |caller: ManagementCaller| -> Router {
+        let guard = ManagementGuard::custom(move |_| Ok::<_, Rejection>(caller.clone()));
         management_router(api.keys.clone(), guard)
     };
-    let bare = app(Caller::owner("user-1", scopes()));
+    let bare = app(ManagementCaller::owner("user-1", scopes()));
     let (mine, body) = (path(key.id), r#"{"name":"x","scopes":["b"]}"#);
     let refused = send(&bare, "POST", "/", &[], r#"{"name":"x"}"#).await;
     assert_eq!(refused.field(403, "beyond_own_key"), "owner");
@@ -288,19 +293,19 @@ async fn a_caller_without_bounds_only_reduces() {
     send(&bare, "PATCH", &mine, &[], r#"{"disabled":true}"#).await.json(200);
     api.keys.enable(key.id).await.unwrap();
 
-    let by_key = app(Caller::owner("user-1", scopes()).bounded_by(&*bounding));
+    let by_key = app(ManagementCaller::owner("user-1", scopes()).bounded_by(&*bounding));
     let refused = send(&by_key, "POST", "/", &[], body).await;
     assert_eq!(refused.field(403, "beyond_own_key"), "scopes");
     send(&by_key, "POST", "/", &[], r#"{"name":"x","scopes":["a"]}"#).await.json(201);
     let template = NewKey { tier: Some("basic".into()), ..NewKey::default() };
-    let by_template = app(Caller::owner("user-1", scopes()).with_template(template));
+    let by_template = app(ManagementCaller::owner("user-1", scopes()).with_template(template));
     assert_eq!(send(&by_template, "POST", "/", &[], body).await.json(201)["tier"], "basic");
 
     // An administrator who is bounded by a key is none any more.
     let other = api.issue_plain("user-2", &["a"]).await.record;
     let ownerless = api.keys.create(NewKey::named("nobody's")).await.unwrap().record;
     for (bounding, owned) in [(&key, Some(200)), (&ownerless, None)] {
-        let app = app(Caller::administrator().bounded_by(&**bounding));
+        let app = app(ManagementCaller::administrator().bounded_by(&**bounding));
         for id in [other.id, ownerless.id] {
             send(&app, "GET", &path(id), &[], "").await.problem(404, "not_found");
         }
@@ -332,10 +337,10 @@ async fn the_own_key_is_what_it_is_now() {
     let cached = api.keys.layer();
     let app: Router = management_router(
         api.keys.clone(),
-        Guard::custom({
+        ManagementGuard::custom({
             let record = me.record.clone();
             move |_| {
-                let caller = Caller::owner("user-1", record.scopes.clone());
+                let caller = ManagementCaller::owner("user-1", record.scopes.clone());
                 Ok::<_, Rejection>(caller.bounded_by(&*record))
             }
         }),
@@ -438,15 +443,15 @@ async fn denials_say_why() {
         assert_eq!(answer.field(403, "beyond_own_key"), field);
         answer.problem(403, "beyond_own_key")["detail"].as_str().unwrap().to_owned()
     };
-    let bare = Guard::custom(|_| {
-        Ok::<_, Rejection>(Caller::owner("user-1", Scopes::parse(["*"]).unwrap()))
+    let bare = ManagementGuard::custom(|_| {
+        Ok::<_, Rejection>(ManagementCaller::owner("user-1", Scopes::parse(["*"]).unwrap()))
     });
     let bare: Router = management_router(api.keys.clone(), bare);
     let nothing_to_measure_by = send(&bare, "POST", "/", &[], r#"{"name":"x"}"#).await;
-    let spending = Guard::custom(|_| {
+    let spending = ManagementGuard::custom(|_| {
         let credits = Some(NewCredits { remaining: 5, refill: None });
         let template = NewKey { credits, ..NewKey::default() };
-        let caller = Caller::owner("user-1", Scopes::parse(["*"]).unwrap());
+        let caller = ManagementCaller::owner("user-1", Scopes::parse(["*"]).unwrap());
         Ok::<_, Rejection>(caller.with_template(template))
     });
     let spending: Router = management_router(api.keys.clone(), spending.refusing_shared_credits());

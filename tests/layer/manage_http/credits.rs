@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tower_api_key::{Balance, KeyId, KeyView, NewCredits, NewKey, store::KeyRepository};
+use tower_api_key::{
+    KeyId, NewKey,
+    credits::{Balance, NewCredits},
+    manage::KeyView,
+    store::KeyRepository,
+};
 
 use super::{Api, path};
 
@@ -11,8 +16,8 @@ fn credits(remaining: u64, refill: &Value, next_refill_at: &Value) -> Value {
     json!({ "remaining": remaining, "refill": refill, "next_refill_at": next_refill_at })
 }
 
-async fn remaining(api: &Api, line: KeyId) -> Option<u64> {
-    let balances = api.store.balances(&[line]).await.unwrap().items;
+async fn remaining(api: &Api, lineage: KeyId) -> Option<u64> {
+    let balances = api.store.balances(&[lineage]).await.unwrap().items;
     balances.first().map(|(_, balance)| balance.remaining)
 }
 
@@ -178,8 +183,8 @@ async fn top_ups_come_on_top() {
     let full = api.admin("POST", &top_up, most).await.json(200);
     assert_eq!(full["credits"]["remaining"], 9_223_372_036_854_775_807_i64);
 
-    let line: KeyId = created["id"].as_str().unwrap().parse().unwrap();
-    let before = (api.everything().await, remaining(&api, line).await);
+    let lineage: KeyId = created["id"].as_str().unwrap().parse().unwrap();
+    let before = (api.everything().await, remaining(&api, lineage).await);
     for (body, field) in [
         (r#"{"add":0}"#, "add"),
         (r#"{"add":-1}"#, "add"),
@@ -201,7 +206,7 @@ async fn top_ups_come_on_top() {
     api.admin("POST", &top_up, "{}").await.problem(422, "invalid_field");
     let unknown = "/01890000-0000-7000-8000-000000000000/credits";
     api.admin("POST", unknown, r#"{"add":1}"#).await.problem(404, "not_found");
-    assert_eq!((api.everything().await, remaining(&api, line).await), before);
+    assert_eq!((api.everything().await, remaining(&api, lineage).await), before);
 }
 
 #[tokio::test]
@@ -255,8 +260,8 @@ async fn owners_do_not_give_themselves_credits() {
         }
     }
     assert_eq!(api.everything().await, before);
-    for line in [me.record.id, theirs] {
-        assert_eq!(remaining(&api, line).await, Some(5));
+    for lineage in [me.record.id, theirs] {
+        assert_eq!(remaining(&api, lineage).await, Some(5));
     }
     // What they have left they see.
     let mine = api.holder(&me, "GET", &path(me.record.id), "").await.json(200);

@@ -1,7 +1,7 @@
 //! When keys end: every way of writing it, and those that are refused.
 
 use serde_json::{Value, json};
-use tower_api_key::{ImportKey, KeyDigest, KeyPatch, NewKey, Timestamp};
+use tower_api_key::{KeyPatch, NewKey, Timestamp, key::KeyDigest, manage::ImportKey};
 
 use super::{Api, path};
 use crate::support::at;

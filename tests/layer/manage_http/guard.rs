@@ -5,8 +5,10 @@ use std::{collections::HashSet, time::Duration};
 use axum::{Extension, Router, body::Body};
 use http::{Request, StatusCode, header};
 use tower_api_key::{
-    ApiKeyLayer, Caller, Guard, KeyManager, NewKey, OwnerId, OwnerLayer, Rejection, RejectionKind,
-    RequireScopesLayer, Scopes, management_router, store::MemoryStore,
+    ApiKeyLayer, KeyManager, NewKey, OwnerId, OwnerLayer, Rejection, RejectionKind,
+    RequireScopesLayer, Scopes,
+    axum::{ManagementCaller, ManagementGuard, management_router},
+    store::MemoryStore,
 };
 
 use super::{ADMIN_KEY, Answer, Api, admin_layer, items, path, send};
@@ -29,18 +31,18 @@ const ROUTES: [(&str, &str); 9] = [
 async fn no_route_is_open() {
     let keys = KeyManager::new(MemoryStore::new());
     let nobodys = keys.create(NewKey::named("nobody's")).await.unwrap();
-    let nobody = || Err::<Caller, _>((StatusCode::IM_A_TEAPOT, "log in"));
+    let nobody = || Err::<ManagementCaller, _>((StatusCode::IM_A_TEAPOT, "log in"));
     for (method, path) in ROUTES {
-        let ask = async |guard: Guard, headers: &[(&str, &str)]| {
+        let ask = async |guard: ManagementGuard, headers: &[(&str, &str)]| {
             let app: Router = management_router(keys.clone(), guard);
             send(&app, method, path, headers, "").await
         };
-        let by_admin = || Guard::keys(admin_layer());
+        let by_admin = || ManagementGuard::keys(admin_layer());
         ask(by_admin(), &[]).await.problem(401, "missing_key");
         ask(by_admin(), &[("x-admin-key", "some-other-key-of-good-length")])
             .await
             .problem(401, "unknown_key");
-        let by_owner = || Guard::owner(keys.layer());
+        let by_owner = || ManagementGuard::owner(keys.layer());
         let challenged = ask(by_owner(), &[]).await;
         challenged.problem(401, "missing_key");
         assert!(challenged.0.headers().contains_key(header::WWW_AUTHENTICATE));
@@ -50,16 +52,16 @@ async fn no_route_is_open() {
 
         // Layers that let requests in without a key do not open these routes.
         for lenient in [keys.layer().allow_anonymous(), keys.layer().with_bypass(|_| true)] {
-            ask(Guard::keys(lenient.clone()), &[]).await.problem(401, "missing_key");
-            ask(Guard::owner(lenient), &[]).await.problem(401, "missing_key");
+            ask(ManagementGuard::keys(lenient.clone()), &[]).await.problem(401, "missing_key");
+            ask(ManagementGuard::owner(lenient), &[]).await.problem(401, "missing_key");
         }
-        let answer = ask(Guard::custom(move |_| nobody()), &[]).await;
+        let answer = ask(ManagementGuard::custom(move |_| nobody()), &[]).await;
         assert_eq!((answer.status(), &answer.0.body()[..]), (418, &b"log in"[..]));
-        let denied = Guard::custom(|_| Err(Rejection::new(RejectionKind::Missing)));
+        let denied = ManagementGuard::custom(|_| Err(Rejection::new(RejectionKind::Missing)));
         ask(denied, &[]).await.problem(401, "missing_key");
     }
     let preflight = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
-    let app: Router = management_router(keys, Guard::keys(admin_layer()));
+    let app: Router = management_router(keys, ManagementGuard::keys(admin_layer()));
     send(&app, "OPTIONS", "/", &preflight, "").await.problem(401, "missing_key");
 }
 
@@ -70,10 +72,14 @@ async fn strangers_learn_no_methods() {
     let keys = KeyManager::new(MemoryStore::new());
     let methods = ["GET", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"];
     let paths = ["", "/events", "/usage", "/usage/top", "/x", "/x/revoke", "/x/y/z", "//"];
-    let guards: [fn(&KeyManager) -> Guard; 3] = [
-        |_| Guard::keys(admin_layer()),
-        |keys| Guard::owner(keys.layer()),
-        |_| Guard::custom(|_| Err::<Caller, _>(Rejection::new(RejectionKind::Missing))),
+    let guards: [fn(&KeyManager) -> ManagementGuard; 3] = [
+        |_| ManagementGuard::keys(admin_layer()),
+        |keys| ManagementGuard::owner(keys.layer()),
+        |_| {
+            ManagementGuard::custom(|_| {
+                Err::<ManagementCaller, _>(Rejection::new(RejectionKind::Missing))
+            })
+        },
     ];
     for guard in guards {
         let app: Router =
@@ -96,7 +102,7 @@ async fn strangers_learn_no_methods() {
     }
     // Who may manage keys is told.
     let app: Router =
-        Router::new().nest("/keys", management_router(keys, Guard::keys(admin_layer())));
+        Router::new().nest("/keys", management_router(keys, ManagementGuard::keys(admin_layer())));
     let admin = [("x-admin-key", ADMIN_KEY)];
     let refused = send(&app, "PUT", "/keys", &admin, "").await;
     refused.problem(405, "method_not_allowed");
@@ -116,23 +122,26 @@ fn described(answer: &Answer) -> String {
 async fn denials_are_never_grpc() {
     let keys = KeyManager::new(MemoryStore::new());
     let scopes = || RequireScopesLayer::all(["keys:manage"]).unwrap();
-    let ask = async |guard: Guard| {
+    let ask = async |guard: ManagementGuard| {
         let app: Router = management_router(keys.clone(), guard);
         let request = as_grpc(http::Request::new(()), "application/grpc");
         Answer(respond(app, request.map(|()| axum::body::Body::empty())).await)
     };
     for guard in [
-        Guard::keys(admin_layer()),
-        Guard::keys(admin_layer().with_grpc_web_denials()),
-        Guard::owner(keys.layer()).with_layer(scopes()),
-        Guard::owner(keys.layer().allow_anonymous()).with_layer(scopes()),
-        Guard::owner(keys.layer().allow_anonymous()),
-        Guard::custom(|_| Err::<Caller, _>(Rejection::new(RejectionKind::Missing))),
+        ManagementGuard::keys(admin_layer()),
+        ManagementGuard::keys(admin_layer().with_grpc_web_denials()),
+        ManagementGuard::owner(keys.layer()).with_layer(scopes()),
+        ManagementGuard::owner(keys.layer().allow_anonymous()).with_layer(scopes()),
+        ManagementGuard::owner(keys.layer().allow_anonymous()),
+        ManagementGuard::custom(|_| {
+            Err::<ManagementCaller, _>(Rejection::new(RejectionKind::Missing))
+        }),
     ] {
         ask(guard).await.problem(401, "missing_key");
     }
     // Nor where a layer outside is missing, which is a mistake of the program.
-    let guard = Guard::custom(|_| Ok::<_, Rejection>(Caller::administrator())).with_layer(scopes());
+    let guard = ManagementGuard::custom(|_| Ok::<_, Rejection>(ManagementCaller::administrator()))
+        .with_layer(scopes());
     let answer = ask(guard).await;
     assert_eq!(answer.status(), 500);
     assert_eq!(answer.header(header::CONTENT_TYPE), "text/plain; charset=utf-8");
@@ -143,7 +152,10 @@ async fn denials_are_never_grpc() {
 async fn a_preflight_is_judged_by_the_guard() {
     let keys = KeyManager::new(MemoryStore::new());
     let preflight = [("origin", "https://a.example"), ("access-control-request-method", "POST")];
-    for guard in [|| Guard::keys(admin_layer()), || Guard::keys(admin_layer().allow_anonymous())] {
+    for guard in [
+        || ManagementGuard::keys(admin_layer()),
+        || ManagementGuard::keys(admin_layer().allow_anonymous()),
+    ] {
         let routes = || management_router(keys.clone(), guard());
         let inside: Router =
             Router::new().nest("/keys", routes()).layer(keys.layer().pass_cors_preflights());
@@ -157,7 +169,8 @@ async fn a_preflight_is_judged_by_the_guard() {
     }
     // A guard of the application's own, which asks nobody and may be reached by a preflight, has
     // no route that answers one.
-    let guard = Guard::insecure_unguarded().with_layer(keys.layer().pass_cors_preflights());
+    let guard =
+        ManagementGuard::insecure_unguarded().with_layer(keys.layer().pass_cors_preflights());
     let app: Router = management_router(keys.clone(), guard);
     send(&app, "OPTIONS", "/", &preflight, "").await.problem(405, "method_not_allowed");
 }
@@ -170,7 +183,7 @@ async fn an_identity_from_outside_opens_nothing() {
     let key = api.issue("user-1", &["*"]).await;
     let key = [("x-api-key", key.secret.expose())];
     for lenient in [admin_layer().allow_anonymous(), admin_layer().with_bypass(|_| true)] {
-        for guard in [Guard::keys(lenient.clone()), Guard::owner(lenient)] {
+        for guard in [ManagementGuard::keys(lenient.clone()), ManagementGuard::owner(lenient)] {
             let app: Router = Router::new()
                 .nest("/admin", management_router(api.keys.clone(), guard))
                 .layer(api.keys.layer());
@@ -196,7 +209,7 @@ async fn an_identity_from_another_layer_inside_opens_nothing() {
         // The guard's own, but changed: another one.
         admin_layer().allow_anonymous(),
     ] {
-        for guard in [Guard::keys(admin_layer()), Guard::owner(admin_layer())] {
+        for guard in [ManagementGuard::keys(admin_layer()), ManagementGuard::owner(admin_layer())] {
             let guard = guard.with_layer(inside.clone());
             let app: Router = management_router(api.keys.clone(), guard);
             for (method, path) in ROUTES {
@@ -218,7 +231,7 @@ async fn a_guard_may_have_more_layers() {
     let find_active = async |id: OwnerId| {
         Ok::<_, std::convert::Infallible>((id.as_str() == "user-1").then_some(()))
     };
-    let guard = Guard::owner(api.keys.layer())
+    let guard = ManagementGuard::owner(api.keys.layer())
         .requiring(None)
         .with_layer(RequireScopesLayer::all(["keys:manage"]).unwrap())
         .with_layer(OwnerLayer::new(find_active));
@@ -245,11 +258,13 @@ async fn an_application_says_who_its_users_are() {
     let api = Api::new();
     let theirs = path(api.issue("user-2", &[]).await.record.id);
     let guard = || {
-        Guard::custom(|request| match request.extensions.get::<Session>() {
-            Some(Session(user)) => Ok(Caller::owner(*user, Scopes::parse(["a"]).unwrap())
-                .with_template(NewKey::default())
-                .with_actor(user)
-                .with_client_address([192, 0, 2, 9].into())),
+        ManagementGuard::custom(|request| match request.extensions.get::<Session>() {
+            Some(Session(user)) => {
+                Ok(ManagementCaller::owner(*user, Scopes::parse(["a"]).unwrap())
+                    .with_template(NewKey::default())
+                    .acting_as(user)
+                    .from_address([192, 0, 2, 9].into()))
+            }
             None => Err(Rejection::new(RejectionKind::Missing)),
         })
     };
@@ -276,11 +291,11 @@ async fn an_application_says_who_its_users_are() {
 #[tokio::test]
 async fn administrators_may_be_the_applications_too() {
     let api = Api::new();
-    let guard = Guard::custom(|_| {
+    let guard = ManagementGuard::custom(|_| {
         Ok::<_, Rejection>(
-            Caller::administrator()
-                .with_actor("alice")
-                .with_scope_ceiling(Scopes::parse(["a"]).unwrap()),
+            ManagementCaller::administrator()
+                .acting_as("alice")
+                .within_scopes(Scopes::parse(["a"]).unwrap()),
         )
     });
     let app: Router = management_router(api.keys.clone(), guard);
@@ -295,7 +310,7 @@ async fn administrators_may_be_the_applications_too() {
 #[tokio::test]
 async fn without_a_guard_only_in_so_many_words() {
     let api = Api::new();
-    let app: Router = management_router(api.keys.clone(), Guard::insecure_unguarded());
+    let app: Router = management_router(api.keys.clone(), ManagementGuard::insecure_unguarded());
     assert_eq!(send(&app, "POST", "/", &[], r#"{"name":"x"}"#).await.status(), 201);
     // A request of no one: it is in the log as that.
     let events = send(&app, "GET", "/events", &[], "").await.json(200);
@@ -307,7 +322,7 @@ async fn denials_are_as_the_layer_says() {
     let api = Api::new();
     let ownerless = api.keys.create(NewKey::named("x")).await.unwrap();
     let layer: ApiKeyLayer = api.keys.layer().with_uniform_denials();
-    let app: Router = management_router(api.keys.clone(), Guard::owner(layer));
+    let app: Router = management_router(api.keys.clone(), ManagementGuard::owner(layer));
     let headers = [("x-api-key", ownerless.secret.expose())];
     send(&app, "GET", "/", &headers, "").await.problem(401, "invalid_key");
 }

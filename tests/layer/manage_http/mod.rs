@@ -24,8 +24,9 @@ use http::{Method, Request, Response, header};
 use http_body_util::Full;
 use serde_json::Value;
 use tower_api_key::{
-    ApiKeyLayer, Guard, IssuedKey, KeyId, KeyManager, KeySource, NewKey, Scopes, SettableClock,
-    management_router,
+    ApiKeyLayer, IssuedKey, KeyId, KeyManager, KeySource, NewKey, Scopes,
+    axum::{ManagementGuard, management_router},
+    clock::SettableClock,
     store::{FixedStore, MemoryStore},
 };
 
@@ -52,8 +53,14 @@ impl Api {
         let store = MemoryStore::new().with_clock(clock.clone());
         let keys = KeyManager::new(store.clone()).with_clock(clock.clone());
         let app = Router::new()
-            .nest("/admin/api-keys", management_router(keys.clone(), Guard::keys(admin_layer())))
-            .nest("/me/api-keys", management_router(keys.clone(), Guard::owner(uncounted(&keys))));
+            .nest(
+                "/admin/api-keys",
+                management_router(keys.clone(), ManagementGuard::keys(admin_layer())),
+            )
+            .nest(
+                "/me/api-keys",
+                management_router(keys.clone(), ManagementGuard::owner(uncounted(&keys))),
+            );
         Self { clock, store, keys, app }
     }
 
@@ -94,8 +101,8 @@ impl Api {
 
     /// Everything that is stored about keys and what was done to them.
     async fn everything(&self) -> String {
-        let keys = self.keys.list(&tower_api_key::store::ListQuery::new(1000)).await.unwrap();
-        let events = self.keys.events(&tower_api_key::EventQuery::new(1000)).await.unwrap();
+        let keys = self.keys.list(&tower_api_key::store::KeyQuery::new(1000)).await.unwrap();
+        let events = self.keys.events(&tower_api_key::key::EventQuery::new(1000)).await.unwrap();
         format!("{:?} {:?}", keys.items, events.items)
     }
 }

@@ -2,7 +2,10 @@
 
 use axum::Router;
 use serde_json::{Value, json};
-use tower_api_key::{Caller, Guard, KeySource, Rejection, RejectionKind, management_router};
+use tower_api_key::{
+    KeySource, Rejection, RejectionKind,
+    axum::{ManagementCaller, ManagementGuard, management_router},
+};
 
 use super::{ADMIN_KEY, Api, admin_layer, path, send};
 use crate::support::OTHER_KEY;
@@ -113,7 +116,9 @@ async fn strangers_and_owners_learn_nothing_by_it() {
     let api = Api::new();
     let key = api.issue("user-1", &["a"]).await;
     let theirs = api.issue("user-2", &["a"]).await.record.id;
-    let custom = Guard::custom(|_| Err::<Caller, _>(Rejection::new(RejectionKind::Missing)));
+    let custom = ManagementGuard::custom(|_| {
+        Err::<ManagementCaller, _>(Rejection::new(RejectionKind::Missing))
+    });
     let custom: Router = management_router(api.keys.clone(), custom);
     for (method, route, _) in ROUTES {
         let route = route.replace("{id}", &theirs.to_string());
@@ -170,7 +175,7 @@ async fn what_is_read_outside_may_be_sent() {
     for layer in
         [admin_layer().with_source(query()), admin_layer().with_source(query()).hide_credentials()]
     {
-        let guard = Guard::keys(layer).with_query_parameters(["lang"]);
+        let guard = ManagementGuard::keys(layer).with_query_parameters(["lang"]);
         let app: Router = management_router(api.keys.clone(), guard);
         let ask = async |query: &str| send(&app, "GET", &format!("/?{query}"), &[], "").await;
         assert_eq!(ask(&format!("admin_key={ADMIN_KEY}")).await.status(), 200);

@@ -7,10 +7,13 @@ use std::sync::{
 
 use http::header;
 use tower_api_key::{
-    Grace, Guard, KeyDigest, KeyId, KeyManager, KeyPatch, KeyRecord, ManageError, NewKey, OwnerId,
-    Timestamp, async_trait, management_router,
+    KeyId, KeyManager, KeyPatch, NewKey, OwnerId, Timestamp, async_trait,
+    axum::{ManagementGuard, management_router},
+    key::{KeyDigest, KeyRecord},
+    manage::{ManageError, RotationGrace},
     store::{
-        Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page, StoreError, Update,
+        ApplyOutcome, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse, MemoryStore,
+        StoreError,
     },
 };
 
@@ -32,7 +35,7 @@ impl KeyStore for Raced {
 
 #[async_trait]
 impl KeyRepository for Raced {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         if self.is_armed.swap(false, Ordering::Relaxed) {
             let other = KeyManager::new(self.inner.clone());
             let name = Some("renamed elsewhere".to_owned());
@@ -46,7 +49,7 @@ impl KeyRepository for Raced {
         self.inner.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.inner.list(query).await
     }
 
@@ -63,7 +66,7 @@ impl Raced {
     /// The keys, when nothing was done but to rename the only one.
     async fn assert_only_renamed(&self, what: &str) {
         assert!(!self.is_armed.load(Ordering::Relaxed), "{what} wrote nothing");
-        let keys = self.inner.list(&ListQuery::new(10)).await.unwrap().items;
+        let keys = self.inner.list(&KeyQuery::new(10)).await.unwrap().items;
         assert_eq!(keys.len(), 1, "{what}");
         let key = &keys[0];
         assert_eq!((&*key.name, key.revision, key.disabled), ("renamed elsewhere", 1, false));
@@ -82,7 +85,7 @@ async fn if_match_holds_at_the_write() {
     ] {
         let store = Raced::default();
         let keys = KeyManager::new(store.clone());
-        let app = management_router(keys.clone(), Guard::insecure_unguarded());
+        let app = management_router(keys.clone(), ManagementGuard::insecure_unguarded());
         let id = keys.create(NewKey::named("seen")).await.unwrap().record.id;
         let seen = send(&app, "GET", &format!("/{id}"), &[], "").await;
         let seen = [("if-match", seen.header(header::ETAG))];
@@ -109,7 +112,7 @@ async fn a_handle_for_a_revision_holds_at_the_write() {
         let change = async || match number {
             0 => held.delete(id).await,
             1 => held.revoke(id, None).await.map(drop),
-            2 => held.rotate(id, Grace::NONE).await.map(drop),
+            2 => held.rotate(id, RotationGrace::NONE).await.map(drop),
             3 => held.disable(id).await.map(drop),
             4 => {
                 let patch = KeyPatch { disabled: Some(true), ..KeyPatch::default() };

@@ -2,7 +2,11 @@
 
 use axum::Router;
 use serde_json::{Value, json};
-use tower_api_key::{Guard, KeyId, KeyManager, NewKey, management_router, store::MemoryStore};
+use tower_api_key::{
+    KeyId, KeyManager, NewKey,
+    axum::{ManagementGuard, management_router},
+    store::MemoryStore,
+};
 
 use super::{Answer, Api, path, send};
 
@@ -43,7 +47,7 @@ async fn administrators_act_on_sets() {
 }
 
 fn first_second(api: &Api) -> tower_api_key::Timestamp {
-    tower_api_key::Clock::now(&api.clock)
+    tower_api_key::clock::Clock::now(&api.clock)
 }
 
 #[tokio::test]
@@ -83,7 +87,7 @@ async fn bad_sets_change_nothing() {
 #[tokio::test]
 async fn a_body_names_a_thousand_keys() {
     let keys = KeyManager::new(MemoryStore::new());
-    let app: Router = management_router(keys.clone(), Guard::insecure_unguarded());
+    let app: Router = management_router(keys.clone(), ManagementGuard::insecure_unguarded());
     let mut all = Vec::new();
     for _ in 0..1000 {
         all.push(keys.create(NewKey::named("x")).await.unwrap().record.id);

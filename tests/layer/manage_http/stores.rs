@@ -8,11 +8,13 @@ use std::sync::{
 use axum::Router;
 use http::header;
 use tower_api_key::{
-    Guard, KeyDigest, KeyId, KeyManager, KeyRecord, KeySet, ManageError, NewKey, OwnerBounds,
-    OwnerId, Scopes, Timestamp, async_trait, management_router,
+    KeyId, KeyManager, NewKey, OwnerId, Scopes, Timestamp, async_trait,
+    axum::{ManagementGuard, management_router},
+    key::{KeyDigest, KeyRecord},
+    manage::{KeySet, ManageError, OwnerBounds},
     store::{
-        Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page,
-        StoreError, StoreErrorKind, Update,
+        ApplyOutcome, Balances, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse,
+        MemoryStore, StoreError, StoreErrorKind,
     },
 };
 
@@ -43,7 +45,7 @@ impl KeyStore for Plain {
 
 #[async_trait]
 impl KeyRepository for Plain {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         self.up()?.apply(changes).await
     }
 
@@ -51,14 +53,14 @@ impl KeyRepository for Plain {
         self.up()?.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.up()?.list(query).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
         let unsupported = || StoreError::new(StoreErrorKind::Unsupported);
         self.balances.as_ref().ok_or_else(unsupported)?.fetch_add(1, Ordering::Relaxed);
-        self.up()?.balances(lines).await
+        self.up()?.balances(lineages).await
     }
 
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
@@ -71,7 +73,7 @@ impl KeyRepository for Plain {
 }
 
 fn app(is_down: bool) -> Router {
-    management_router(keys(is_down), Guard::insecure_unguarded())
+    management_router(keys(is_down), ManagementGuard::insecure_unguarded())
 }
 
 fn keys(is_down: bool) -> KeyManager {
@@ -126,7 +128,7 @@ async fn a_store_without_usage_says_so() {
 #[tokio::test]
 async fn a_store_without_credits_makes_no_key_with_some() {
     let keys = keys(false);
-    let app = management_router(keys.clone(), Guard::insecure_unguarded());
+    let app = management_router(keys.clone(), ManagementGuard::insecure_unguarded());
     let refused = send(&app, "POST", "/", &[], r#"{"name":"x","credits":5}"#).await;
     refused.problem(501, "not_supported");
     let list = send(&app, "GET", "/", &[], "").await.json(200);
@@ -137,7 +139,7 @@ async fn a_store_without_credits_makes_no_key_with_some() {
 #[tokio::test]
 async fn a_store_without_requests_refuses_the_header() {
     let keys = keys(false);
-    let app = management_router(keys.clone(), Guard::insecure_unguarded());
+    let app = management_router(keys.clone(), ManagementGuard::insecure_unguarded());
     let created = send(&app, "POST", "/", &[], r#"{"name":"x"}"#).await.json(201);
     let key = format!("/{}", created["id"].as_str().unwrap());
     let once = [("idempotency-key", "a")];
@@ -155,7 +157,7 @@ async fn a_store_without_requests_refuses_the_header() {
 async fn credits_are_asked_for_once_and_only_where_there_are_some() {
     let asked = Arc::new(AtomicUsize::new(0));
     let store = Plain { balances: Some(asked.clone()), ..Plain::default() };
-    let app = management_router(KeyManager::new(store), Guard::insecure_unguarded());
+    let app = management_router(KeyManager::new(store), ManagementGuard::insecure_unguarded());
     let plain = send(&app, "POST", "/", &[], r#"{"name":"x"}"#).await.json(201);
     let plain = format!("/{}", plain["id"].as_str().unwrap());
     send(&app, "GET", "/", &[], "").await.json(200);
@@ -192,6 +194,6 @@ async fn a_store_without_bounds_or_sets_writes_nothing() {
     let theirs = NewKey { owner: Some("user-1".into()), ..NewKey::named("theirs") };
     let theirs = keys.create(theirs).await.unwrap().record;
     unsupported(keys.revoke_all(KeySet::of_owner("user-1"), None).await.map(drop));
-    let rows = keys.list(&ListQuery::new(10)).await.unwrap().items;
+    let rows = keys.list(&KeyQuery::new(10)).await.unwrap().items;
     assert_eq!(rows, [theirs]);
 }

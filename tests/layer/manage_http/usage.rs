@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_api_key::{
-    Clock, HourlyUsage, IssuedKey, KeyRecord, RejectionKind, Timestamp, UsageOutcome,
+    IssuedKey, RejectionKind, Timestamp,
+    clock::Clock,
+    key::KeyRecord,
     store::KeyRepository,
+    usage::{HourlyUsage, UsageOutcome},
 };
 
 use super::{Api, items, path};
@@ -15,7 +18,7 @@ const LIMITED: UsageOutcome = UsageOutcome::Denied(RejectionKind::RateLimited);
 
 fn used(record: &KeyRecord, hour: &str, outcome: UsageOutcome, count: u64) -> HourlyUsage {
     let hour: Timestamp = hour.parse().unwrap();
-    HourlyUsage { line: record.lineage(), owner: record.owner.clone(), hour, outcome, count }
+    HourlyUsage::new(record.lineage(), hour, outcome, count).with_owner(record.owner.clone())
 }
 
 /// Two owners' keys that were used. It is midnight, the 23rd of November.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tower_api_key::{Grace, KeyPatch, ManageError, NewKey};
+use tower_api_key::{
+    KeyPatch, NewKey,
+    manage::{ManageError, RotationGrace},
+};
 
 use super::{plain, with};
 use crate::managed::Managed;
@@ -19,14 +22,14 @@ async fn thirty_acts_a_minute() {
     for number in 0..10 {
         let key = owner.create(plain(&["a"])).await.unwrap().record;
         owner.update(key.id, rename(number)).await.unwrap();
-        keys.push(owner.rotate(key.id, Grace::NONE).await.unwrap().record);
+        keys.push(owner.rotate(key.id, RotationGrace::NONE).await.unwrap().record);
     }
     // Through whatever handle, and with whatever key of the owner's.
     for handle in [owner.clone(), with(&managed, &own), with(&managed, &keys[0])] {
         for refused in [
             handle.create(NewKey::named("more")).await.map(drop),
             handle.update(own.id, rename(99)).await.map(drop),
-            handle.rotate(own.id, Grace::NONE).await.map(drop),
+            handle.rotate(own.id, RotationGrace::NONE).await.map(drop),
         ] {
             let Err(ManageError::TooManyActs { retry_after }) = refused else {
                 panic!("{refused:?}");

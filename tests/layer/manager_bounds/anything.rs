@@ -4,8 +4,12 @@ use std::net::IpAddr;
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tower_api_key::{
-    Grace, KeyManager, KeyPatch, KeyRecord, KeyStatus, Limits, NewCredits, NewKey, Scope,
-    Timestamp,
+    KeyManager, KeyPatch, NewKey, Timestamp,
+    credits::NewCredits,
+    key::{KeyRecord, KeyStatus},
+    limit::Limits,
+    manage::RotationGrace,
+    scope::Scope,
     store::{KeyRepository, MemoryStore},
 };
 
@@ -117,7 +121,7 @@ fn is_counted_alike(one: &KeyRecord, other: &KeyRecord) -> bool {
 }
 
 async fn keys_of(store: &MemoryStore) -> Vec<KeyRecord> {
-    let query = tower_api_key::store::ListQuery::new(1000);
+    let query = tower_api_key::store::KeyQuery::new(1000);
     let mut keys: Vec<_> = store.list(&query).await.unwrap().items;
     keys.reverse();
     keys.iter().map(|key| KeyRecord::clone(key)).collect()
@@ -133,7 +137,7 @@ async fn act(owner: &KeyManager, admin: &KeyManager, keys: &[KeyRecord], act: Ac
         Act::Disable(key) => drop(owner.disable(id(key)).await),
         Act::Rotate(key, graced) => {
             let grace = std::time::Duration::from_mins(if graced { 5 } else { 0 });
-            drop(owner.rotate(id(key), Grace::FromNow(grace)).await);
+            drop(owner.rotate(id(key), RotationGrace::FromNow(grace)).await);
         }
         Act::Forbid(key) => drop(admin.disable(id(key)).await.unwrap()),
     }
@@ -157,7 +161,7 @@ proptest! {
             }
             let own = own.record;
             // It claims everything: what the key has is what counts.
-            let bounds = tower_api_key::OwnerBounds::new("user-1", scopes(&["*"])).bounded_by(&*own);
+            let bounds = tower_api_key::manage::OwnerBounds::new("user-1", scopes(&["*"])).bounded_by(&*own);
             let owner = admin.within_bounds(bounds);
             prop_assert_eq!(&with(&managed, &own).get(own.id).await.unwrap().id, &own.id);
             for step in acts {

@@ -1,6 +1,6 @@
 //! Keys that were made with a key that leaked.
 
-use tower_api_key::{Grace, KeyId, NewKey};
+use tower_api_key::{KeyId, NewKey, manage::RotationGrace};
 
 use super::{plain, with};
 use crate::managed::{Managed, why};
@@ -22,11 +22,12 @@ async fn they_are_revoked_with_it() {
     // The trail is not lost with a key in between.
     with(&managed, &leaked).delete(child.id).await.unwrap();
     // The holder of a key knows the secret of what it replaced with it.
-    let taken = with(&managed, &leaked).rotate(spared.id, Grace::NONE).await.unwrap().record;
+    let taken =
+        with(&managed, &leaked).rotate(spared.id, RotationGrace::NONE).await.unwrap().record;
     let kept = with(&managed, &leaked).create(NewKey::named("kept")).await.unwrap().record;
-    let kept = with(&managed, &kept).rotate(kept.id, Grace::NONE).await.unwrap().record;
+    let kept = with(&managed, &kept).rotate(kept.id, RotationGrace::NONE).await.unwrap().record;
     // An administrator replaced the key itself, and this one did not leak.
-    let replaced = admin.rotate(leaked.id, Grace::NONE).await.unwrap().record;
+    let replaced = admin.rotate(leaked.id, RotationGrace::NONE).await.unwrap().record;
 
     let mut revoked: Vec<KeyId> = admin
         .revoke_with_descendants(leaked.id, Some("found in a log"))

@@ -1,6 +1,6 @@
 //! Who switched a key off.
 
-use tower_api_key::{Grace, KeyPatch, NewKey};
+use tower_api_key::{KeyPatch, NewKey, manage::RotationGrace};
 
 use super::{plain, with};
 use crate::managed::{Managed, why};
@@ -65,7 +65,7 @@ async fn an_unknown_hand_is_an_administrators() {
     let managed = Managed::new();
     let own = managed.manager.create(plain(&["a"])).await.unwrap().record;
     let other = managed.manager.create(plain(&["a"])).await.unwrap().record;
-    let mut row = tower_api_key::KeyRecord::clone(&other);
+    let mut row = tower_api_key::key::KeyRecord::clone(&other);
     (row.disabled, row.revision) = (true, row.revision + 1);
     managed.store.update(&row, other.revision).await.unwrap();
     assert_eq!(why(with(&managed, &own).enable(other.id).await), "beyond disabled");
@@ -80,7 +80,7 @@ async fn a_successor_is_switched_off_by_whom_its_predecessor_was() {
         for rotator in [&owner, &managed.manager] {
             let made = owner.create(NewKey::named("made")).await.unwrap().record;
             disabler.disable(made.id).await.unwrap();
-            let new = rotator.rotate(made.id, Grace::NONE).await.unwrap().record;
+            let new = rotator.rotate(made.id, RotationGrace::NONE).await.unwrap().record;
             assert_eq!((new.disabled, new.details.disabled_by_owner), (true, by_owner));
             assert_eq!(new.details.created_by, Some(own.id));
             let enabled = owner.enable(new.id).await;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    Clock, Grace, ImportKey, KeyDigest, KeyPatch, ManageError, NewKey, OwnerBounds,
+    KeyPatch, NewKey,
+    clock::Clock,
+    key::KeyDigest,
+    manage::{ImportKey, ManageError, OwnerBounds, RotationGrace},
 };
 
 use super::{OWNER, extending, plain, with};
@@ -33,7 +36,7 @@ async fn twenty_five_unless_the_application_says_otherwise() {
     wait(&managed);
 
     // A new secret is no other key, and one that has ended makes room.
-    owner.rotate(last.id, Grace::NONE).await.unwrap();
+    owner.rotate(last.id, RotationGrace::NONE).await.unwrap();
     for _ in 0..2 {
         let rows = managed.rows().await;
         let other = rows.iter().find(|key| key.id != own.id && key.is_live(managed.clock.now()));
@@ -96,8 +99,8 @@ async fn a_grace_makes_no_number_of_keys() {
     let other = managed.manager.create(plain(&["a"])).await.unwrap().record;
     let owner = with(&managed, &own);
     for grace in [
-        Grace::FromNow(Duration::from_hours(1_000_000)),
-        Grace::FromFirstUse(Duration::from_hours(1)),
+        RotationGrace::FromNow(Duration::from_hours(1_000_000)),
+        RotationGrace::FromFirstUse(Duration::from_hours(1)),
     ] {
         let mut last = managed.manager.create(plain(&["a"])).await.unwrap().record.id;
         for number in 0..25 {
@@ -107,10 +110,10 @@ async fn a_grace_makes_no_number_of_keys() {
         wait(&managed);
         assert!(matches!(owner.rotate(last, grace).await, Err(ManageError::TooManyKeys)));
         // Without a grace there is no other key.
-        last = owner.rotate(last, Grace::NONE).await.unwrap().record.id;
+        last = owner.rotate(last, RotationGrace::NONE).await.unwrap().record.id;
         // An administrator is not bound.
         managed.manager.rotate(last, grace).await.unwrap();
         wait(&managed);
     }
-    owner.rotate(other.id, Grace::FromNow(Duration::from_hours(1))).await.unwrap();
+    owner.rotate(other.id, RotationGrace::FromNow(Duration::from_hours(1))).await.unwrap();
 }

@@ -1,8 +1,10 @@
 //! What the keys of an owner have together: many keys have one allowance.
 
 use tower_api_key::{
-    Credits, Grace, IssuedKey, KeyManager, KeyPatch, LocalLimiter, NewCredits, NewKey, OwnerBounds,
-    RateLimits,
+    Credits, IssuedKey, KeyManager, KeyPatch, NewKey, RateLimits,
+    credits::NewCredits,
+    limit::LocalLimiter,
+    manage::{OwnerBounds, RotationGrace},
 };
 
 use super::{OWNER, plain, sold, three_a_minute, with};
@@ -83,7 +85,7 @@ async fn the_balance_outlives_the_key_that_it_began_with() {
     let made = with(&managed, &own.record).create(NewKey::named("made")).await.unwrap();
     managed.manager.delete(own.record.id).await.unwrap();
     managed.clock.advance(std::time::Duration::from_secs(1));
-    let now = tower_api_key::Clock::now(&managed.clock);
+    let now = tower_api_key::clock::Clock::now(&managed.clock);
     assert_eq!(managed.manager.purge(now).await.unwrap(), 1);
     let balance = managed.manager.balance(made.record.id).await.unwrap().unwrap();
     assert_eq!(balance.remaining, 5);
@@ -168,7 +170,7 @@ async fn the_credits_of_a_template_are_given_once_whatever_is_purged() {
     managed.manager.deduct(first.id, 5).await.unwrap();
     handle.delete(first.id).await.unwrap();
     managed.clock.advance(std::time::Duration::from_secs(1));
-    let now = tower_api_key::Clock::now(&managed.clock);
+    let now = tower_api_key::clock::Clock::now(&managed.clock);
     assert_eq!(managed.manager.purge(now).await.unwrap(), 1);
     let next = handle.create(NewKey::named("next")).await.unwrap().record;
     assert_eq!(managed.manager.balance(next.id).await.unwrap().unwrap().remaining, 0);
@@ -205,10 +207,10 @@ async fn a_key_that_waits_to_end_makes_none_that_outlive_it() {
     let own = managed.manager.create(plain(&["a"])).await.unwrap().record;
     let handle = with(&managed, &own);
     let other = handle.create(NewKey::named("other")).await.unwrap().record;
-    let grace = Grace::FromFirstUse(std::time::Duration::from_hours(1));
+    let grace = RotationGrace::FromFirstUse(std::time::Duration::from_hours(1));
     managed.manager.rotate(own.id, grace).await.unwrap();
     assert_eq!(why(handle.create(NewKey::named("n")).await), "beyond status");
-    assert_eq!(why(handle.rotate(other.id, Grace::NONE).await), "beyond status");
+    assert_eq!(why(handle.rotate(other.id, RotationGrace::NONE).await), "beyond status");
     // What takes away is still open to it.
     handle.revoke(other.id, None).await.unwrap();
 }

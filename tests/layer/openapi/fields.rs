@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tower_api_key::{KeyManager, KeyView, NewKey, store::MemoryStore};
+use tower_api_key::{KeyManager, NewKey, manage::KeyView, store::MemoryStore};
 
 use super::{json_of, managed, operations, send};
 

@@ -9,8 +9,11 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tower_api_key::{
-    ApiKeyLayer, Credits, FailureThrottle, Guard, KeyManager, KeySource, LimiterOutage,
-    LocalLimiter, Quota, RateLimits, Rejection, management_router, nonzero,
+    ApiKeyLayer, Credits, KeyManager, KeySource, RateLimits, Rejection,
+    auth::FailureThrottle,
+    axum::{ManagementGuard, management_router},
+    limit::{LocalLimiter, OutagePolicy, Quota},
+    nonzero,
     openapi::{self, Security},
     store::MemoryStore,
 };
@@ -167,7 +170,7 @@ fn denials_are_those_of_the_layer() {
     let denials = ["credits_exhausted", "rate_limited", "too_many_failures"].map(str::to_owned);
     assert_eq!(codes(&document, "429"), BTreeSet::from(denials));
     assert!(!codes(&document, "503").contains("limiter_unavailable"), "this node counts itself");
-    let closed = RateLimits::new(LocalLimiter::new()).with_outage(LimiterOutage::FailClosed);
+    let closed = RateLimits::new(LocalLimiter::new()).with_outage(OutagePolicy::FailClosed);
     let closed = secured(layer([KeySource::bearer()]).with_rate_limits(closed));
     assert!(codes(&closed, "503").contains("limiter_unavailable"));
     let answer = &document["paths"]["/keys/{id}"]["get"]["responses"]["429"];
@@ -177,7 +180,7 @@ fn denials_are_those_of_the_layer() {
 /// Each code that an answer can have is shown by an example of this very answer.
 #[test]
 fn examples_are_of_their_status_and_code() {
-    let limits = RateLimits::new(LocalLimiter::new()).with_outage(LimiterOutage::FailClosed);
+    let limits = RateLimits::new(LocalLimiter::new()).with_outage(OutagePolicy::FailClosed);
     let keys = layer(sources()).require_secure_transport().with_rate_limits(limits);
     let mut document =
         openapi::management("/admin/keys").merge_from(openapi::own_management("/me/keys"));
@@ -255,13 +258,13 @@ fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
 /// A router, and the document for its callers.
 fn managed() -> [(Router, Value); 2] {
     let keys = || KeyManager::new(MemoryStore::new());
-    let own = Guard::custom(|_| {
+    let own = ManagementGuard::custom(|_| {
         let scopes = tower_api_key::Scopes::parse(["*"]).unwrap();
-        let caller = tower_api_key::Caller::owner("user-1", scopes);
+        let caller = tower_api_key::axum::ManagementCaller::owner("user-1", scopes);
         Ok::<_, StatusCode>(caller.with_template(tower_api_key::NewKey::default()))
     });
     [
-        (Guard::insecure_unguarded(), openapi::management("/keys")),
+        (ManagementGuard::insecure_unguarded(), openapi::management("/keys")),
         (own, openapi::own_management("/keys")),
     ]
     .map(|(guard, document)| {

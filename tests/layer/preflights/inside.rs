@@ -8,8 +8,8 @@ use http_body::Body;
 use http_body_util::{Empty, Full, combinators::BoxBody};
 use tower::{ServiceBuilder, service_fn, util::BoxCloneSyncService};
 use tower_api_key::{
-    ApiKeyLayer, ChargeLayer, KeySource, LocalLimiter, OwnerId, OwnerLayer, PassPreflightsLayer,
-    RateLimits, RequireScopesLayer, nonzero,
+    ApiKeyLayer, KeySource, OwnerId, OwnerLayer, RateLimits, RequireScopesLayer,
+    auth::PassPreflightsLayer, extra_cost::ExtraCostLayer, limit::LocalLimiter, nonzero,
 };
 
 use super::{layer, outcome, preflight};
@@ -27,7 +27,7 @@ fn behind_each() -> [(&'static str, Inside); 4] {
     };
     let scopes = RequireScopesLayer::all(["orders:read"]).unwrap();
     let owners = OwnerLayer::new(async |id: OwnerId| Ok::<_, Infallible>(Some(id)));
-    let charge = ChargeLayer::new(RateLimits::new(LocalLimiter::new()), nonzero!(1));
+    let charge = ExtraCostLayer::new(RateLimits::new(LocalLimiter::new()), nonzero!(1));
     let all = ServiceBuilder::new()
         .layer(scopes.clone())
         .layer(owners.clone())

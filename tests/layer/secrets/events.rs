@@ -7,10 +7,10 @@ use std::{
 
 use tower_api_key::{
     ApiKeyLayer, KeyHasher, KeyManager, KeyPatch, KeySource, NewKey, Peppers,
-    store::{ListQuery, MemoryStore, StoreErrorKind},
+    store::{KeyQuery, MemoryStore, StoreErrorKind},
 };
 #[cfg(feature = "legacy-hashes")]
-use tower_api_key::{LegacyHash, LegacyHashes, store::KeyRepository};
+use tower_api_key::{key::LegacyHash, legacy::LegacyHashes, store::KeyRepository};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, util::SubscriberInitExt};
 
@@ -121,7 +121,7 @@ async fn no_event_holds_a_key() {
     let disabled = KeyPatch { disabled: Some(true), ..KeyPatch::default() };
     manager.update(id, disabled).await.unwrap();
     codes.push(send_waiting(&layer, with_key(&key)).await.outcome());
-    manager.list(&ListQuery::new(10)).await.unwrap();
+    manager.list(&KeyQuery::new(10)).await.unwrap();
     manager.revoke(id, Some("done")).await.unwrap();
     codes.push(send_waiting(&layer, with_key(&key)).await.outcome());
     manager.delete(id).await.unwrap();

@@ -8,8 +8,9 @@ use std::{
 use http::Request;
 use tower::{Layer, Service, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, ConfigError, KeyDigest, KeyFormat, KeyHasher, KeyManager, KeySource, NewKey,
-    Peppers, SecretKey,
+    ApiKeyLayer, ConfigError, KeyFormat, KeyHasher, KeyManager, KeySource, NewKey, Peppers,
+    SecretKey,
+    key::KeyDigest,
     store::{FixedStore, KeyRepository, MemoryStore},
 };
 

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 use tower_api_key::{
-    ApiKeyLayer, KeyHasher, KeyRecord, Scopes,
+    ApiKeyLayer, KeyHasher, Scopes,
+    key::KeyRecord,
     store::{FileStore, KeyStore},
 };
 

@@ -10,7 +10,8 @@ use std::{
 };
 
 use tower_api_key::{
-    ApiKeyLayer, KeyHasher, KeyRecord,
+    ApiKeyLayer, KeyHasher,
+    key::KeyRecord,
     store::{FileErrorKind, FileStatus, FileStore, KeyStore, Lookup},
 };
 

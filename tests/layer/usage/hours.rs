@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tower_api_key::{
-    ApiKeyLayer, Grace, KeyManager, NewKey, UsageRecorder,
+    ApiKeyLayer, KeyManager, NewKey, UsageRecorder,
+    manage::RotationGrace,
     store::{KeyRepository, MemoryStore},
 };
 
@@ -65,7 +66,7 @@ async fn usage_is_that_of_the_line() {
     let usage = UsageRecorder::new(store).with_clock(clock.clone());
     let layer = manager.layer().with_clock(clock).with_usage(usage.clone());
     let old = manager.create(NewKey::named("rotated")).await.unwrap();
-    let grace = Grace::FromNow(Duration::from_hours(1));
+    let grace = RotationGrace::FromNow(Duration::from_hours(1));
     let new = manager.rotate(old.record.id, grace).await.unwrap();
     for key in [&old, &new, &new] {
         assert!(send(&layer, with_key(key.secret.expose())).seen.is_some());

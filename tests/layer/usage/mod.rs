@@ -11,12 +11,14 @@ use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 use tower_api_key::{
-    Clock, HourlyUsage, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp, UsageCount, UsageOutcome,
-    UsageQuery, async_trait,
+    KeyId, OwnerId, Timestamp, async_trait,
+    clock::Clock,
+    key::{KeyDigest, KeyRecord},
     store::{
-        Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Lookup, MemoryStore, Page, StoreError,
-        StoreErrorKind, Update,
+        ApplyOutcome, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse, Lookup,
+        MemoryStore, StoreError, StoreErrorKind,
     },
+    usage::{HourlyUsage, UsageCount, UsageOutcome, UsageQuery},
 };
 
 use crate::support::at;
@@ -55,8 +57,8 @@ fn brief(counts: &[UsageCount]) -> Vec<(i64, &'static str, u64)> {
     counts.iter().map(|usage| (since(usage.hour), usage.outcome.as_str(), usage.count)).collect()
 }
 
-fn accepted(line: KeyId, hour: Timestamp, count: u64) -> HourlyUsage {
-    HourlyUsage { line, owner: None, hour, outcome: UsageOutcome::Accepted, count }
+fn accepted(lineage: KeyId, hour: Timestamp, count: u64) -> HourlyUsage {
+    HourlyUsage::new(lineage, hour, UsageOutcome::Accepted, count)
 }
 
 /// How a [`Moody`] repository takes what it is to write.
@@ -132,7 +134,7 @@ impl KeyStore for Moody {
 
 #[async_trait]
 impl KeyRepository for Moody {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         self.keys.apply(changes).await
     }
 
@@ -140,7 +142,7 @@ impl KeyRepository for Moody {
         self.keys.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.keys.list(query).await
     }
 

@@ -6,7 +6,8 @@ use std::{
 };
 
 use tower_api_key::{
-    ApiKeyLayer, KeyDigest, KeyRecord, UsageRecorder, async_trait,
+    ApiKeyLayer, UsageRecorder, async_trait,
+    key::{KeyDigest, KeyRecord},
     store::{KeyRepository, KeyStore, StoreError, StoreErrorKind},
 };
 

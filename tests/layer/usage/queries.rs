@@ -1,8 +1,10 @@
 //! What managers, and handles on an owner's keys, can ask about usage.
 
 use tower_api_key::{
-    KeyId, KeyManager, ManageError, NewKey, OwnerId, UsageCount, UsageQuery, UsageRecorder,
+    KeyId, KeyManager, NewKey, OwnerId, UsageRecorder,
+    manage::ManageError,
     store::MemoryStore,
+    usage::{UsageCount, UsageQuery},
 };
 
 use super::brief;
@@ -39,9 +41,9 @@ fn all() -> UsageQuery {
     UsageQuery::new(NOW, at(3 * DAY))
 }
 
-fn of(line: Option<KeyId>, owner: Option<&str>) -> UsageQuery {
+fn of(lineage: Option<KeyId>, owner: Option<&str>) -> UsageQuery {
     let mut query = all();
-    (query.line, query.owner) = (line, owner.map(OwnerId::from));
+    (query.lineage, query.owner) = (lineage, owner.map(OwnerId::from));
     query
 }
 
@@ -66,11 +68,14 @@ async fn usage_of_an_owner_is_that_of_all_their_keys() {
     let query = of(None, Some("user-1"));
     let hours = [(0, "accepted", 2), (5 * HOUR, "accepted", 2), (26 * HOUR, "accepted", 4)];
     assert_eq!(brief(&manager.usage(&query).await.unwrap()), hours);
-    let lines: Vec<_> = manager.busiest(&query, 10).await.unwrap();
-    assert_eq!(lines.iter().map(|l| (l.line, l.count)).collect::<Vec<_>>(), [(one, 7), (other, 1)]);
-    let lines = manager.busiest(&all(), 2).await.unwrap();
-    let lines: Vec<_> = lines.iter().map(|l| (l.line, l.count)).collect();
-    assert_eq!(lines, [(one, 7), (anothers, 5)]);
+    let lineages: Vec<_> = manager.busiest(&query, 10).await.unwrap();
+    assert_eq!(
+        lineages.iter().map(|l| (l.lineage, l.count)).collect::<Vec<_>>(),
+        [(one, 7), (other, 1)]
+    );
+    let lineages = manager.busiest(&all(), 2).await.unwrap();
+    let lineages: Vec<_> = lineages.iter().map(|l| (l.lineage, l.count)).collect();
+    assert_eq!(lineages, [(one, 7), (anothers, 5)]);
     let sum: u64 = manager.usage(&all()).await.unwrap().iter().map(|usage| usage.count).sum();
     assert_eq!(sum, 13);
     for limit in [0, 1_001] {
@@ -102,8 +107,8 @@ async fn an_owner_learns_nothing_of_others() {
     let counts = mine.usage_of(anothers, NOW, at(3 * DAY)).await.unwrap();
     assert_eq!(brief(&counts), [(0, "accepted", 5)]);
     assert_eq!(mine.usage(&all()).await.unwrap(), counts);
-    let lines = mine.busiest(&all(), 10).await.unwrap();
-    assert_eq!(lines.iter().map(|l| (l.line, l.count)).collect::<Vec<_>>(), [(anothers, 5)]);
+    let lineages = mine.busiest(&all(), 10).await.unwrap();
+    assert_eq!(lineages.iter().map(|l| (l.lineage, l.count)).collect::<Vec<_>>(), [(anothers, 5)]);
     // Asked for by name: a key, an owner, and an owner who cannot be.
     for query in [
         of(Some(one), None),

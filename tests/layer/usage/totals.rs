@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use tower_api_key::{
-    ApiKeyLayer, KeyDigest, KeyId, KeyRecord, UsageRecorder, async_trait,
+    ApiKeyLayer, KeyId, UsageRecorder, async_trait,
+    key::{KeyDigest, KeyRecord},
     store::{KeyRepository, KeyStore, MemoryStore, StoreError},
 };
 

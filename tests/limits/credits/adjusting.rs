@@ -7,8 +7,9 @@ use std::{
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    CreditsPatch, Deduction, Grace, KeyId, KeyManager, KeyPatch, ManageError, NewKey, Refill,
-    RefillInterval, RefillPatch, RotateKey, TopUp,
+    KeyId, KeyManager, KeyPatch, NewKey,
+    credits::{CreditsPatch, Refill, RefillInterval, RefillPatch},
+    manage::{Deduction, ManageError, RotateKey, RotationGrace, TopUp},
     store::{KeyRepository, MemoryStore},
 };
 
@@ -16,7 +17,7 @@ use super::support::{Place, is_done, spend_all};
 
 fn monthly(amount: u64) -> Refill {
     let amount = NonZeroU64::new(amount).unwrap();
-    Refill { amount, interval: RefillInterval::Month }
+    Refill::new(amount, RefillInterval::Month)
 }
 
 fn patch(credits: CreditsPatch) -> KeyPatch {
@@ -79,7 +80,7 @@ async fn half_of_a_refill_leaves_the_other_half() {
     let interval = RefillPatch { amount: None, interval: Some(daily) };
     place.manager.update(key.id, patch(half(interval))).await.unwrap();
     let after = balance().await;
-    assert_eq!(after.refill, Some(Refill { interval: daily, ..monthly(7) }));
+    assert_eq!(after.refill, Some(Refill::new(monthly(7).amount, daily)));
     assert_eq!((after.remaining, after.since), (5, before.since.saturating_add(day)));
     place.clock.advance(day);
     assert_eq!(balance().await.remaining, 7);
@@ -228,7 +229,7 @@ async fn an_id_is_of_one_act_on_one_key() {
     let place = Place::new();
     let key = place.key(100).await.id;
     let manager = &place.manager;
-    let hour = Grace::FromNow(Duration::from_hours(1));
+    let hour = RotationGrace::FromNow(Duration::from_hours(1));
     let other = manager.rotate(key, hour).await.unwrap().record.id;
     manager.top_up(key, paid(10, "a")).await.unwrap();
     let deduction = Deduction::new(10).with_request_id("a");
@@ -238,7 +239,7 @@ async fn an_id_is_of_one_act_on_one_key() {
     assert!(is_reused(&manager.rotate(other, RotateKey::new(hour).with_request_id("a")).await));
     assert_eq!(manager.balance(key).await.unwrap().unwrap().remaining, 110);
 
-    // Another line, and another owner's handle, have ids of their own.
+    // Another lineage, and another owner's handle, have ids of their own.
     let elsewhere = place.key(1).await.id;
     assert_eq!(manager.top_up(elsewhere, paid(1, "a")).await.unwrap().remaining, 2);
     let deduction = deduction.with_request_id("b");
@@ -254,7 +255,7 @@ async fn an_id_is_of_one_act_on_one_key() {
     }
 }
 
-fn named(grace: Grace) -> RotateKey {
+fn named(grace: RotationGrace) -> RotateKey {
     RotateKey::new(grace).with_request_id("r")
 }
 
@@ -269,7 +270,7 @@ fn replaced_by(result: Result<tower_api_key::IssuedKey, ManageError>) -> KeyId {
 async fn of_many_rotations_with_one_id_one_makes_a_key() {
     let place = Place::new();
     let key = place.key(5).await;
-    let hour = Grace::FromNow(Duration::from_hours(1));
+    let hour = RotationGrace::FromNow(Duration::from_hours(1));
     let mut tasks = JoinSet::new();
     for _ in 0..16 {
         let (manager, id) = (place.manager.clone(), key.id);
@@ -322,7 +323,7 @@ async fn a_store_without_requests_refuses_ids() {
         assert_eq!(error.kind(), StoreErrorKind::Unsupported);
     };
     unsupported(&place.manager.top_up(key.id, paid(1, "a")).await.unwrap_err());
-    unsupported(&place.manager.rotate(key.id, named(Grace::NONE)).await.unwrap_err());
+    unsupported(&place.manager.rotate(key.id, named(RotationGrace::NONE)).await.unwrap_err());
     assert_eq!(place.stored(&key).await, 5);
     assert_eq!(place.manager.top_up(key.id, 1).await.unwrap().remaining, 6);
 }

@@ -7,9 +7,11 @@ use std::{
 };
 
 use tower_api_key::{
-    Balance, Clock, Credits, KeyManager, KeyRecord, NewCredits, NewKey, Refill, RefillInterval,
-    SettableClock, Timestamp,
-    store::{BalanceUpdate, Changes, KeyRepository, MemoryStore, Update},
+    Credits, KeyManager, NewKey, Timestamp,
+    clock::{Clock, SettableClock},
+    credits::{Balance, NewCredits, Refill, RefillInterval},
+    key::KeyRecord,
+    store::{ApplyOutcome, BalanceUpdate, Changes, KeyRepository, MemoryStore},
 };
 
 use super::support::is_done;
@@ -19,7 +21,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 fn hourly() -> Refill {
     let interval = RefillInterval::Seconds(NonZeroU32::new(3_600).unwrap());
-    Refill { amount: NonZeroU64::new(10).unwrap(), interval }
+    Refill::new(NonZeroU64::new(10).unwrap(), interval)
 }
 
 fn before(time: Timestamp, by: Duration) -> Timestamp {
@@ -47,9 +49,9 @@ async fn key<S: KeyRepository + Clone>(
     change(&mut balance, now_of(store).await);
     let expected = Some(balance.revision);
     balance.revision += 1;
-    let update = BalanceUpdate { line: key.lineage(), balance, expected, due: None };
-    let changes = Changes { balances: vec![update], ..Changes::default() };
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    let update = BalanceUpdate { lineage: key.lineage(), balance, expected, due: None };
+    let changes = Changes::default().with_balances(vec![update]);
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     key
 }
 
@@ -223,7 +225,7 @@ async fn what_a_node_holds_does_not_end_by_its_own_clock() {
     let clock = SettableClock::new(super::support::NOW);
     let store = MemoryStore::new().with_clock(clock.clone());
     let credits = Some(NewCredits { remaining: 1_000, refill: Some(hourly()) });
-    let rich = Refill { amount: NonZeroU64::new(2_000).unwrap(), ..hourly() };
+    let rich = Refill::new(NonZeroU64::new(2_000).unwrap(), hourly().interval);
     let credits = credits.map(|credits| NewCredits { refill: Some(rich), ..credits });
     let new = NewKey { credits, ..NewKey::named("spends") };
     let key = KeyManager::new(store.clone()).create(new).await.unwrap().record;

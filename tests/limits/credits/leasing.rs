@@ -10,7 +10,10 @@ use std::{
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tower_api_key::{
-    Credits, Grace, KeyRecord, Spend,
+    Credits,
+    credits::SpendOutcome,
+    key::KeyRecord,
+    manage::RotationGrace,
     store::{KeyRepository, StoreError, StoreErrorKind},
 };
 
@@ -39,7 +42,7 @@ impl Place {
     }
 }
 
-fn kind(result: Result<Spend, StoreError>) -> StoreErrorKind {
+fn kind(result: Result<SpendOutcome, StoreError>) -> StoreErrorKind {
     result.unwrap_err().kind()
 }
 
@@ -141,7 +144,7 @@ async fn an_exhausted_line_asks_no_more_often_for_several_keys() {
     let place = Place::new();
     let mut keys = vec![place.key(0).await];
     for _ in 0..7 {
-        let hour = Grace::FromNow(Duration::from_hours(1));
+        let hour = RotationGrace::FromNow(Duration::from_hours(1));
         let last = keys.last().unwrap().id;
         keys.push(place.manager.rotate(last, hour).await.unwrap().record);
     }

@@ -3,8 +3,12 @@
 use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use tower_api_key::{
-    Clock, EventQuery, Grace, ImportKey, KeyAction, KeyDigest, KeyPatch, KeyRecord, ManageError,
-    NewCredits, NewKey, Refill, RefillInterval, Spend, store::KeyRepository,
+    KeyPatch, NewKey,
+    clock::Clock,
+    credits::{NewCredits, Refill, RefillInterval, SpendOutcome},
+    key::{EventQuery, KeyAction, KeyDigest, KeyRecord},
+    manage::{ImportKey, ManageError, RotationGrace},
+    store::KeyRepository,
 };
 
 use super::support::{Place, is_done, spend_all};
@@ -31,7 +35,8 @@ impl Place {
         let mut query = EventQuery::new(100);
         query.key = Some(key.id);
         let events = self.manager.events(&query).await.unwrap().items;
-        let text = |event: &tower_api_key::KeyEvent| event.detail.as_deref().unwrap_or("").into();
+        let text =
+            |event: &tower_api_key::key::KeyEvent| event.detail.as_deref().unwrap_or("").into();
         events.iter().rev().map(|event| (event.action, text(event))).collect()
     }
 }
@@ -183,10 +188,7 @@ async fn setting_credits_goes_with_other_changes_and_their_revision() {
 #[tokio::test]
 async fn there_are_no_more_credits_than_databases_can_count() {
     let place = Place::new();
-    let refill = |amount| Refill {
-        amount: NonZeroU64::new(amount).unwrap(),
-        interval: RefillInterval::Month,
-    };
+    let refill = |amount| Refill::new(NonZeroU64::new(amount).unwrap(), RefillInterval::Month);
     let key = place.key(MOST).await;
     for (remaining, refill) in [(MOST + 1, None), (0, Some(refill(MOST + 1)))] {
         let credits = NewCredits { remaining, refill };
@@ -221,7 +223,7 @@ async fn imported_keys_bring_their_credits() {
         keys.push(place.manager.get(*id).await.unwrap());
     }
     let balances = place.manager.balances_of(&keys).await.unwrap();
-    let remaining = |b: Option<tower_api_key::Balance>| b.map(|balance| balance.remaining);
+    let remaining = |b: Option<tower_api_key::credits::Balance>| b.map(|balance| balance.remaining);
     assert_eq!(balances.into_iter().map(remaining).collect::<Vec<_>>(), [Some(10), None, Some(30)]);
     assert_eq!(spend_all(&place.credits, &keys[2]).await, 30);
 }
@@ -230,7 +232,7 @@ async fn imported_keys_bring_their_credits() {
 async fn a_balance_is_shown_with_what_has_come_back() {
     let place = Place::new();
     let amount = NonZeroU64::new(10).unwrap();
-    let refill = Refill { amount, interval: RefillInterval::Month };
+    let refill = Refill::new(amount, RefillInterval::Month);
     let key = place.key_with(5, Some(refill)).await;
     assert_eq!(place.stored(&key).await, 5);
     place.clock.advance(Duration::from_hours(29 * 24));
@@ -244,21 +246,21 @@ async fn a_rotation_begins_no_new_balance() {
     let place = Place::new();
     let old = place.key(10).await;
     assert!(is_done(place.credits.spend(&old, 4).await.unwrap()));
-    let grace = Grace::FromNow(Duration::from_hours(1));
+    let grace = RotationGrace::FromNow(Duration::from_hours(1));
     let new = place.manager.rotate(old.id, grace).await.unwrap().record;
     assert!(is_done(place.credits.spend(&new, 4).await.unwrap()));
     let short = place.credits.spend(&new, 3).await.unwrap();
-    assert_eq!(short, Spend::Short { remaining: 2, retry_after: None });
+    assert_eq!(short, SpendOutcome::Short { remaining: 2, retry_after: None });
     assert_eq!(spend_all(&place.credits, &old).await, 2);
 }
 
-/// A line of four: one revoked, one in its grace, one that was replaced at once, and the last.
-async fn line(place: &Place) -> [Arc<KeyRecord>; 4] {
+/// A lineage of four: one revoked, one in its grace, one that was replaced at once, and the last.
+async fn lineage(place: &Place) -> [Arc<KeyRecord>; 4] {
     let first = place.key(1_000).await;
-    let hour = Grace::FromNow(Duration::from_hours(1));
+    let hour = RotationGrace::FromNow(Duration::from_hours(1));
     let second = place.manager.rotate(first.id, hour).await.unwrap().record;
     let third = place.manager.rotate(second.id, hour).await.unwrap().record;
-    let fourth = place.manager.rotate(third.id, Grace::NONE).await.unwrap().record;
+    let fourth = place.manager.rotate(third.id, RotationGrace::NONE).await.unwrap().record;
     place.manager.revoke(first.id, None).await.unwrap();
     [first, second, third, fourth]
 }
@@ -267,7 +269,7 @@ async fn line(place: &Place) -> [Arc<KeyRecord>; 4] {
 async fn setting_the_credits_of_one_key_reaches_all_that_can_be_used() {
     for changed in [1, 3] {
         let place = Place::new();
-        let keys = line(&place).await;
+        let keys = lineage(&place).await;
         assert!(is_done(place.credits.spend(&keys[1], 1).await.unwrap()));
         place.manager.update(keys[changed].id, set(7)).await.unwrap();
         let mut epochs = Vec::new();
@@ -288,7 +290,7 @@ async fn setting_the_credits_of_one_key_reaches_all_that_can_be_used() {
 #[tokio::test]
 async fn a_top_up_of_one_key_reaches_all_that_can_be_used() {
     let place = Place::new();
-    let keys = line(&place).await;
+    let keys = lineage(&place).await;
     for key in &keys {
         spend_all(&place.credits, key).await;
     }
@@ -303,7 +305,7 @@ async fn a_top_up_of_one_key_reaches_all_that_can_be_used() {
 async fn a_line_is_found_around_keys_that_were_purged() {
     let place = Place::new();
     let first = place.key(1_000).await;
-    let hour = Grace::FromNow(Duration::from_hours(1));
+    let hour = RotationGrace::FromNow(Duration::from_hours(1));
     let second = place.manager.rotate(first.id, hour).await.unwrap().record;
     let third = place.manager.rotate(second.id, hour).await.unwrap().record;
     place.manager.revoke(second.id, None).await.unwrap();

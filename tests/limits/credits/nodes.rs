@@ -4,7 +4,9 @@ use std::{num::NonZeroU64, sync::Arc};
 
 use proptest::prelude::*;
 use tower_api_key::{
-    Credits, KeyRecord, Spend,
+    Credits,
+    credits::SpendOutcome,
+    key::KeyRecord,
     store::{KeyRepository, MemoryStore},
 };
 
@@ -137,7 +139,7 @@ async fn a_million_and_a_crash<S: KeyRepository + Clone>(stores: Vec<S>, lease: 
     count += spend_all(&nodes[0], &key).await;
     // It may have been about to take more in advance.
     assert!((held..=lease).contains(&(MILLION - count)), "{count} {held}");
-    assert!(matches!(nodes[0].spend(&key, 1).await, Ok(Spend::Short { remaining: 0, .. })));
+    assert!(matches!(nodes[0].spend(&key, 1).await, Ok(SpendOutcome::Short { remaining: 0, .. })));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

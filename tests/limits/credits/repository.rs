@@ -10,10 +10,11 @@ use std::{
 };
 
 use tower_api_key::{
-    EventPage, EventQuery, KeyDigest, KeyId, KeyRecord, OwnerId, Timestamp, async_trait,
+    KeyId, OwnerId, Timestamp, async_trait,
+    key::{EventPage, EventQuery, KeyDigest, KeyRecord},
     store::{
-        Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, MemoryStore, Page,
-        StoreError, Update,
+        ApplyOutcome, Balances, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse,
+        MemoryStore, StoreError,
     },
 };
 
@@ -84,7 +85,7 @@ impl KeyStore for Watched {
 
 #[async_trait]
 impl KeyRepository for Watched {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         (self.hook)(Point::BeforeWrite).await?;
         let update = self.store.apply(changes).await;
         (self.hook)(Point::AfterWrite).await?;
@@ -95,7 +96,7 @@ impl KeyRepository for Watched {
         self.store.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.store.list(query).await
     }
 
@@ -111,9 +112,9 @@ impl KeyRepository for Watched {
         self.store.events(query).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
         (self.hook)(Point::BeforeRead).await?;
-        let balances = self.store.balances(lines).await;
+        let balances = self.store.balances(lineages).await;
         (self.hook)(Point::AfterRead).await?;
         balances
     }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::runtime::{Builder, Runtime};
-use tower_api_key::{Credits, KeyRecord};
+use tower_api_key::{Credits, key::KeyRecord};
 
 use super::{
     repository::Watched,

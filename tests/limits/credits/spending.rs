@@ -5,21 +5,21 @@ use std::{
     time::Duration,
 };
 
-use tower_api_key::{Refill, RefillInterval, Spend};
+use tower_api_key::credits::{Refill, RefillInterval, SpendOutcome};
 
 use super::support::{Place, is_done, spend_all};
 
-fn done(remaining: u64) -> Spend {
-    Spend::Done { remaining }
+fn done(remaining: u64) -> SpendOutcome {
+    SpendOutcome::Done { remaining }
 }
 
-fn short(remaining: u64) -> Spend {
-    Spend::Short { remaining, retry_after: None }
+fn short(remaining: u64) -> SpendOutcome {
+    SpendOutcome::Short { remaining, retry_after: None }
 }
 
 fn monthly(amount: u64) -> Refill {
     let amount = NonZeroU64::new(amount).unwrap();
-    Refill { amount, interval: RefillInterval::Month }
+    Refill::new(amount, RefillInterval::Month)
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn credits_come_back_at_the_end_of_the_month() {
     assert_eq!(spend_all(&place.credits, &key).await, 10);
     // 2028-02-29T10:00:00Z.
     let month = Duration::from_hours(29 * 24);
-    let wait = |time| Spend::Short { remaining: 0, retry_after: Some(time) };
+    let wait = |time| SpendOutcome::Short { remaining: 0, retry_after: Some(time) };
     assert_eq!(place.credits.spend(&key, 1).await.unwrap(), wait(month));
     place.clock.advance(month.saturating_sub(Duration::from_millis(1)));
     assert_eq!(place.credits.spend(&key, 1).await.unwrap(), wait(Duration::from_millis(1)));
@@ -159,10 +159,7 @@ async fn a_refill_of_less_than_the_cost_is_nothing_to_wait_for() {
 async fn what_is_held_ends_with_the_refill_that_fills_the_balance_up() {
     let place = Place::new();
     let every = NonZeroU32::new(60).unwrap();
-    let refill = Refill {
-        amount: NonZeroU64::new(1_000).unwrap(),
-        interval: RefillInterval::Seconds(every),
-    };
+    let refill = Refill::new(NonZeroU64::new(1_000).unwrap(), RefillInterval::Seconds(every));
     let poor = place.key_with(1_000, Some(refill)).await;
     let rich = place.key_with(100_000, Some(refill)).await;
     for key in [&poor, &rich] {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use tower_api_key::{
-    Credits, KeyManager, KeyRecord, NewCredits, NewKey, Refill, SettableClock, Spend, Timestamp,
+    Credits, KeyManager, NewKey, Timestamp,
+    clock::SettableClock,
+    credits::{NewCredits, Refill, SpendOutcome},
+    key::KeyRecord,
     store::{KeyRepository, MemoryStore},
 };
 
@@ -57,8 +60,8 @@ impl<S: KeyRepository + Clone> Place<S> {
     }
 }
 
-pub(crate) fn is_done(spend: Spend) -> bool {
-    matches!(spend, Spend::Done { .. })
+pub(crate) fn is_done(spend: SpendOutcome) -> bool {
+    matches!(spend, SpendOutcome::Done { .. })
 }
 
 /// Spends one at a time until there is nothing left, and says how often that worked.

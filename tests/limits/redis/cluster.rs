@@ -1,23 +1,29 @@
 //! Clusters: every bucket is on some node.
 
-use tower_api_key::{Bucket, LimitCheck, OwnerId, RateLimiter, RedisLimiter};
+use tower_api_key::{
+    OwnerId,
+    limit::{LimitCheck, LimitSubject, RateLimiter, RedisLimiter},
+};
 
 use super::{
-    allowed, ask, denied, hourly, limits, line, run,
+    allowed, ask, denied, hourly, limits, lineage, run,
     server::{start_node, wait_for},
 };
 
 /// A script that used keys on two nodes would be an error, even on a cluster of one.
 async fn use_everything(limiter: &RedisLimiter) {
     let both = limits([("narrow", hourly(1)), ("wide", hourly(9))]);
-    let (line, owner) = (line(), OwnerId::from("anna"));
-    for bucket in [Bucket::Line(line), Bucket::Owner(&owner)] {
+    let (lineage, owner) = (lineage(), OwnerId::from("anna"));
+    for bucket in [LimitSubject::Lineage(lineage), LimitSubject::Owner(&owner)] {
         let check = LimitCheck::new(bucket, &both);
         allowed(ask(limiter, &check).await);
         denied(ask(limiter, &check).await);
         limiter.give_back(&check);
         let again = async {
-            while !matches!(ask(limiter, &check).await, tower_api_key::Decision::Allow(_)) {
+            while !matches!(
+                ask(limiter, &check).await,
+                tower_api_key::limit::LimitDecision::Allow(_)
+            ) {
                 tokio::task::yield_now().await;
             }
         };
@@ -55,9 +61,9 @@ async fn buckets_are_spread_over_the_nodes() {
     // One after the other, until each node has some: half of all are on either.
     let mut count = 0;
     while sizes().contains(&0) {
-        let (line, other) = (line(), self::line());
-        for line in [line, other] {
-            let check = LimitCheck::new(Bucket::Line(line), &limits);
+        let (lineage, other) = (lineage(), self::lineage());
+        for lineage in [lineage, other] {
+            let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
             allowed(ask(&limiter, &check).await);
             denied(ask(&limiter, &check).await);
             count += 1;
@@ -70,7 +76,7 @@ async fn buckets_are_spread_over_the_nodes() {
     let plain = RedisLimiter::new(&one.url()).unwrap();
     let mut errors = Vec::new();
     while errors.is_empty() {
-        let check = LimitCheck::new(Bucket::Line(self::line()), &limits);
+        let check = LimitCheck::new(LimitSubject::Lineage(self::lineage()), &limits);
         errors.extend(plain.check(&check).await.err());
     }
     let why = std::error::Error::source(&errors[0]).unwrap().to_string();

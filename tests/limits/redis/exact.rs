@@ -4,19 +4,21 @@ use std::{collections::HashSet, time::Duration};
 
 use tokio::time::{sleep, timeout};
 use tower_api_key::{
-    Bucket, ConfigError, LimitCheck, OwnerId, Quota, RateLimiter, RedisLimiter, nonzero,
+    ConfigError, OwnerId,
+    limit::{LimitCheck, LimitSubject, Quota, RateLimiter, RedisLimiter},
+    nonzero,
     store::StoreErrorKind,
 };
 
 use super::{
-    Prefix, allowed, ask, denied, hourly, limits, line, remaining, run, server::wait_until,
+    Prefix, allowed, ask, denied, hourly, limits, lineage, remaining, run, server::wait_until,
 };
 
 #[tokio::test]
 async fn a_burst_is_let_in_and_no_request_more() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limiter, limits, line) = (prefix.node(), limits([("hour", hourly(3))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limiter, limits, lineage) = (prefix.node(), limits([("hour", hourly(3))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     assert_eq!(limiter.check_now(&check), None, "only the server knows");
     for left in [2, 1, 0] {
         let standing = allowed(ask(&limiter, &check).await);
@@ -32,9 +34,9 @@ async fn a_burst_is_let_in_and_no_request_more() {
 #[tokio::test]
 async fn all_limits_let_a_request_in_or_none_counts_it() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limiter, line) = (prefix.node(), line());
+    let (limiter, lineage) = (prefix.node(), lineage());
     let both = limits([("wide", hourly(9)), ("narrow", hourly(2))]);
-    let check = LimitCheck::new(Bucket::Line(line), &both);
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &both);
     for left in [1, 0] {
         let standing = allowed(ask(&limiter, &check).await);
         assert_eq!((standing.limit, standing.remaining), (1, left), "the nearest to exhaustion");
@@ -48,8 +50,8 @@ async fn all_limits_let_a_request_in_or_none_counts_it() {
 #[tokio::test]
 async fn a_cost_is_counted_whole() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limiter, limits, line) = (prefix.node(), limits([("hour", hourly(10))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limiter, limits, lineage) = (prefix.node(), limits([("hour", hourly(10))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     assert_eq!(allowed(ask(&limiter, &check.with_cost(7)).await).remaining, 3);
     let (standing, retry_after) = denied(ask(&limiter, &check.with_cost(5)).await);
     assert_eq!(standing.remaining, 3);
@@ -60,8 +62,8 @@ async fn a_cost_is_counted_whole() {
 #[tokio::test]
 async fn a_cost_over_the_burst_is_let_in_when_nothing_is_owed() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limiter, limits, line) = (prefix.node(), limits([("hour", hourly(2))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limiter, limits, lineage) = (prefix.node(), limits([("hour", hourly(2))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let standing = allowed(ask(&limiter, &check.with_cost(5)).await);
     assert_eq!(standing.remaining, 0);
     // And paid off after.
@@ -73,19 +75,20 @@ async fn a_cost_over_the_burst_is_let_in_when_nothing_is_owed() {
 #[tokio::test]
 async fn what_is_given_back_is_there_again() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limiter, limits, line) = (prefix.node(), limits([("hour", hourly(5))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits).with_cost(5);
+    let (limiter, limits, lineage) = (prefix.node(), limits([("hour", hourly(5))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits).with_cost(5);
     allowed(ask(&limiter, &check).await);
     denied(ask(&limiter, &check).await);
     limiter.give_back(&check);
     let again = async {
-        while !matches!(ask(&limiter, &check).await, tower_api_key::Decision::Allow(_)) {
+        while !matches!(ask(&limiter, &check).await, tower_api_key::limit::LimitDecision::Allow(_))
+        {
             sleep(Duration::from_millis(1)).await;
         }
     };
     timeout(Duration::from_mins(1), again).await.unwrap();
     // Nothing can be owed less than nothing.
-    let other = LimitCheck::new(Bucket::Line(self::line()), &limits);
+    let other = LimitCheck::new(LimitSubject::Lineage(self::lineage()), &limits);
     limiter.give_back(&other);
     let before = limiter.check(&other.with_cost(5)).await.unwrap();
     allowed(before);
@@ -97,8 +100,8 @@ async fn every_line_and_every_owner_has_a_bucket_of_its_own() {
     let (limiter, limits) = (prefix.node(), limits([("hour", hourly(1))]));
     let owners = ["", "anna", "Anna", "an:na", "{anna}", "ännä\0\r\n", &"a".repeat(1_000)];
     let owners = owners.map(OwnerId::from);
-    let lines = [line(), line()];
-    let buckets = owners.iter().map(Bucket::Owner).chain(lines.map(Bucket::Line));
+    let lineages = [lineage(), lineage()];
+    let buckets = owners.iter().map(LimitSubject::Owner).chain(lineages.map(LimitSubject::Lineage));
     let mut count = 0;
     for bucket in buckets {
         let check = LimitCheck::new(bucket, &limits);
@@ -116,7 +119,7 @@ async fn every_line_and_every_owner_has_a_bucket_of_its_own() {
 async fn a_limit_of_the_same_name_is_the_same_limit_after_its_quota_changed() {
     let Some(prefix) = Prefix::new() else { return };
     let (limiter, owner) = (prefix.node(), OwnerId::from("anna"));
-    let bucket = Bucket::Owner(&owner);
+    let bucket = LimitSubject::Owner(&owner);
     let (before, after) = (limits([("hour", hourly(5))]), limits([("hour", hourly(8))]));
     for _ in 0..5 {
         allowed(ask(&limiter, &LimitCheck::new(bucket, &before)).await);
@@ -132,13 +135,15 @@ async fn a_limit_of_the_same_name_is_the_same_limit_after_its_quota_changed() {
 async fn who_waits_as_long_as_told_is_let_in() {
     let Some(prefix) = Prefix::new() else { return };
     let quota = Quota::per_second(nonzero!(100)).with_burst(nonzero!(2));
-    let (limiter, limits, line) = (prefix.node(), limits([("second", quota)]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits).with_cost(2);
+    let (limiter, limits, lineage) = (prefix.node(), limits([("second", quota)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits).with_cost(2);
     allowed(ask(&limiter, &check).await);
     let mut waits = 0;
     while waits < 20 {
         // A machine that is slow enough denies nothing.
-        if let tower_api_key::Decision::Deny { retry_after, .. } = ask(&limiter, &check).await {
+        if let tower_api_key::limit::LimitDecision::Deny { retry_after, .. } =
+            ask(&limiter, &check).await
+        {
             sleep(retry_after).await;
             allowed(ask(&limiter, &check).await);
         }
@@ -151,13 +156,13 @@ async fn a_bucket_is_gone_when_nothing_is_owed() {
     let Some(prefix) = Prefix::new() else { return };
     let limiter = prefix.node();
     let quick = limits([("quick", Quota::per_second(nonzero!(1_000)))]);
-    allowed(ask(&limiter, &LimitCheck::new(Bucket::Line(line()), &quick)).await);
+    allowed(ask(&limiter, &LimitCheck::new(LimitSubject::Lineage(lineage()), &quick)).await);
     wait_until(|| prefix.keys().is_empty());
 
     // But not sooner because of another limit of the same bucket.
     let (owner, slow) = (OwnerId::from("anna"), limits([("slow", hourly(2))]));
-    allowed(ask(&limiter, &LimitCheck::new(Bucket::Owner(&owner), &slow)).await);
-    allowed(ask(&limiter, &LimitCheck::new(Bucket::Owner(&owner), &quick)).await);
+    allowed(ask(&limiter, &LimitCheck::new(LimitSubject::Owner(&owner), &slow)).await);
+    allowed(ask(&limiter, &LimitCheck::new(LimitSubject::Owner(&owner), &quick)).await);
     let left: u64 = run(&mut prefix.connect(), &["PTTL", &prefix.keys()[0]]);
     assert!((55 * 60_000..=3_600_002).contains(&left), "{left}");
 }
@@ -166,8 +171,8 @@ async fn a_bucket_is_gone_when_nothing_is_owed() {
 async fn prefixes_have_counts_of_their_own() {
     let Some(prefix) = Prefix::new() else { return };
     let Some(other) = Prefix::new() else { return };
-    let (limits, line) = (limits([("hour", hourly(1))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", hourly(1))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     allowed(ask(&prefix.node(), &check).await);
     denied(ask(&prefix.node(), &check).await);
     allowed(ask(&other.node(), &check).await);
@@ -182,8 +187,8 @@ async fn prefixes_have_counts_of_their_own() {
 #[tokio::test]
 async fn what_another_program_wrote_is_an_error() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limiter, limits, line) = (prefix.node(), limits([("hour", hourly(9))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limiter, limits, lineage) = (prefix.node(), limits([("hour", hourly(9))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     allowed(ask(&limiter, &check).await);
     let key = prefix.keys().remove(0);
     let _: () = run(&mut prefix.connect(), &["HSET", &key, "hour", "-1 x"]);

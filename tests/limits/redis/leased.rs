@@ -9,11 +9,13 @@ use std::{
 use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 use tower_api_key::{
-    Bucket, Decision, LimitCheck, OwnerId, Quota, RateLimiter, RedisLimiter, nonzero,
+    OwnerId,
+    limit::{LimitCheck, LimitDecision, LimitSubject, Quota, RateLimiter, RedisLimiter},
+    nonzero,
 };
 
 use super::{
-    Prefix, allowed, ask, denied, hourly, limits, line, remaining, scripts, server::OwnServer,
+    Prefix, allowed, ask, denied, hourly, limits, lineage, remaining, scripts, server::OwnServer,
 };
 use crate::proxy::Proxy;
 
@@ -34,8 +36,8 @@ fn node(prefix: &Prefix) -> RedisLimiter {
 async fn batches_grow_with_what_is_used() {
     let Some(server) = OwnServer::start(&[]) else { return };
     let limiter = RedisLimiter::new(&server.url()).unwrap().with_lease_time(LONG);
-    let (limits, line) = (limits([("hour", MANY)]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", MANY)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let mut asked = Vec::new();
     for count in 1..=3_000 {
         if limiter.check_now(&check).is_none() {
@@ -51,8 +53,8 @@ async fn batches_grow_with_what_is_used() {
 #[tokio::test]
 async fn a_lease_counts_for_all_nodes_and_what_is_left_is_given_back() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limits, line) = (limits([("hour", MANY)]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", MANY)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let (lent, exact) = (node(&prefix), prefix.node());
     for _ in 0..10 {
         allowed(ask(&lent, &check).await);
@@ -78,8 +80,8 @@ async fn what_is_not_used_is_given_back_soon() {
     let Some(prefix) = Prefix::new() else { return };
     // A second for each: hardly any comes back in the time of a lease.
     let quota = Quota::per_hour(nonzero!(3_600));
-    let (limits, line) = (limits([("hour", quota)]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", quota)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let (lent, exact) = (prefix.node().with_lease_time(Duration::from_millis(200)), prefix.node());
     let start = Instant::now();
     for _ in 0..10 {
@@ -104,8 +106,8 @@ async fn what_is_not_used_is_given_back_soon() {
 #[tokio::test]
 async fn a_lease_ends() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limits, line) = (limits([("hour", MANY)]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", MANY)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let time = Duration::from_millis(10);
     let limiter = prefix.node().with_lease_time(time);
     for _ in 0..5 {
@@ -122,11 +124,11 @@ async fn what_is_denied_is_denied_from_memory() {
     let limiter = RedisLimiter::new(&server.url()).unwrap().leased();
     // A sixteenth is ten, which is worth a lease.
     let quota = Quota::per_hour(nonzero!(160));
-    let line = line();
+    let lineage = lineage();
     let both = limits([("wide", MANY), ("hour", quota)]);
-    let check = LimitCheck::new(Bucket::Line(line), &both);
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &both);
     let mut count = 0;
-    while let Decision::Allow(standing) = ask(&limiter, &check).await {
+    while let LimitDecision::Allow(standing) = ask(&limiter, &check).await {
         assert!(standing.remaining < 160 - count);
         count += 1;
     }
@@ -152,8 +154,8 @@ async fn what_is_denied_is_denied_from_memory() {
 #[tokio::test]
 async fn small_limits_are_not_leased_and_yet_denied_from_memory() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limits, line) = (limits([("hour", hourly(3))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", hourly(3))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let limiter = node(&prefix);
     for left in [2, 1, 0] {
         assert_eq!(limiter.check_now(&check), None);
@@ -167,7 +169,7 @@ async fn small_limits_are_not_leased_and_yet_denied_from_memory() {
     }
     limiter.give_back(&check);
     let again = async {
-        while !matches!(prefix.node().check(&check).await.unwrap(), Decision::Allow(_)) {
+        while !matches!(prefix.node().check(&check).await.unwrap(), LimitDecision::Allow(_)) {
             sleep(Duration::from_millis(1)).await;
         }
     };
@@ -178,8 +180,8 @@ async fn small_limits_are_not_leased_and_yet_denied_from_memory() {
 #[tokio::test]
 async fn a_cost_is_taken_whole_from_a_lease() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limits, line) = (limits([("hour", MANY), ("day", MANY)]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", MANY), ("day", MANY)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let limiter = node(&prefix);
     for _ in 0..10 {
         allowed(ask(&limiter, &check).await);
@@ -199,8 +201,8 @@ async fn a_cost_is_taken_whole_from_a_lease() {
 #[tokio::test]
 async fn what_is_given_back_was_taken() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limits, line) = (limits([("hour", MANY)]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", MANY)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let limiter = node(&prefix);
     for _ in 0..3 {
         allowed(ask(&limiter, &check).await);
@@ -221,8 +223,8 @@ async fn keys_of_one_owner_with_other_limits_do_not_spend_each_others_leases() {
     let owner = OwnerId::from("anna");
     let (one, other) = (limits([("hour", MANY)]), limits([("day", MANY)]));
     let (one, other) = (
-        LimitCheck::new(Bucket::Owner(&owner), &one),
-        LimitCheck::new(Bucket::Owner(&owner), &other),
+        LimitCheck::new(LimitSubject::Owner(&owner), &one),
+        LimitCheck::new(LimitSubject::Owner(&owner), &other),
     );
     let limiter = node(&prefix);
     for _ in 0..3 {
@@ -234,15 +236,15 @@ async fn keys_of_one_owner_with_other_limits_do_not_spend_each_others_leases() {
     }
     // The same limits, from another record.
     let same = limits([("hour", MANY)]);
-    allowed(limiter.check_now(&LimitCheck::new(Bucket::Owner(&owner), &same)).unwrap());
+    allowed(limiter.check_now(&LimitCheck::new(LimitSubject::Owner(&owner), &same)).unwrap());
 }
 
 #[tokio::test]
 async fn all_who_wait_share_one_lease() {
     let Some(server) = OwnServer::start(&[]) else { return };
     let limiter = RedisLimiter::connect(&server.url()).await.unwrap().with_lease_time(LONG);
-    let (limits, line) = (limits([("hour", MANY)]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", MANY)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let before = scripts(&server.url());
     for decision in join_all((0..100).map(|_| ask(&limiter, &check))).await {
         allowed(decision);
@@ -254,8 +256,8 @@ async fn all_who_wait_share_one_lease() {
 #[tokio::test]
 async fn callers_who_go_away_do_not_take_the_lease_along() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limits, line) = (limits([("hour", MANY)]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", MANY)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let limiter = node(&prefix);
     let mut asked = limiter.check(&check);
     poll_fn(|context| {
@@ -278,8 +280,8 @@ async fn what_was_lent_outlives_an_outage() {
     let mut proxy = Proxy::before(&prefix.url);
     let limiter = RedisLimiter::new(proxy.url()).unwrap().with_prefix(&prefix.name).unwrap();
     let limiter = limiter.with_lease_time(LONG);
-    let (limits, line) = (limits([("hour", MANY)]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", MANY)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     for _ in 0..10 {
         allowed(ask(&limiter, &check).await);
     }
@@ -298,9 +300,9 @@ async fn what_was_lent_outlives_an_outage() {
 async fn a_decision_from_memory_allocates_nothing() {
     let Some(prefix) = Prefix::new() else { return };
     let (many, few) = (limits([("hour", MANY), ("day", MANY)]), limits([("hour", hourly(1))]));
-    let (line, owner) = (line(), OwnerId::from("somebody whose name is not a short one"));
+    let (lineage, owner) = (lineage(), OwnerId::from("somebody whose name is not a short one"));
     let limiter = node(&prefix);
-    for bucket in [Bucket::Line(line), Bucket::Owner(&owner)] {
+    for bucket in [LimitSubject::Lineage(lineage), LimitSubject::Owner(&owner)] {
         let check = LimitCheck::new(bucket, &many);
         for _ in 0..10 {
             allowed(ask(&limiter, &check).await);
@@ -310,7 +312,7 @@ async fn a_decision_from_memory_allocates_nothing() {
         allowed(decision.unwrap());
         assert_eq!(measured.count_total, 0);
     }
-    let check = LimitCheck::new(Bucket::Line(super::line()), &few);
+    let check = LimitCheck::new(LimitSubject::Lineage(super::lineage()), &few);
     allowed(ask(&limiter, &check).await);
     denied(ask(&limiter, &check).await);
     let mut decision = None;

@@ -13,8 +13,13 @@ use std::time::Duration;
 
 use ::redis::{Client, Connection, FromRedisValue, RedisResult};
 use tower_api_key::{
-    Bucket, Decision, KeyId, Limit, LimitCheck, Limits, Quota, RateLimiter, RedisLimiter, Standing,
-    Timestamp, nonzero, store::RedisStore,
+    KeyId, Timestamp,
+    limit::{
+        Limit, LimitCheck, LimitDecision, LimitState, LimitSubject, Limits, Quota, RateLimiter,
+        RedisLimiter,
+    },
+    nonzero,
+    store::RedisStore,
 };
 
 use crate::servers::{Server, unique_name};
@@ -99,7 +104,7 @@ fn scripts(url: &str) -> u64 {
     calls("eval") + calls("evalsha")
 }
 
-fn line() -> KeyId {
+fn lineage() -> KeyId {
     KeyId::generate(Timestamp::UNIX_EPOCH).unwrap()
 }
 
@@ -113,28 +118,28 @@ fn hourly(burst: u32) -> Quota {
 }
 
 /// As the layer asks.
-async fn ask(limiter: &RedisLimiter, check: &LimitCheck<'_>) -> Decision {
+async fn ask(limiter: &RedisLimiter, check: &LimitCheck<'_>) -> LimitDecision {
     match limiter.check_now(check) {
         Some(decision) => decision,
         None => limiter.check(check).await.unwrap(),
     }
 }
 
-fn allowed(decision: Decision) -> Standing {
+fn allowed(decision: LimitDecision) -> LimitState {
     match decision {
-        Decision::Allow(standing) => standing,
-        Decision::Deny { .. } => panic!("{decision:?}"),
+        LimitDecision::Allow(standing) => standing,
+        LimitDecision::Deny { .. } => panic!("{decision:?}"),
     }
 }
 
-fn denied(decision: Decision) -> (Standing, Duration) {
+fn denied(decision: LimitDecision) -> (LimitState, Duration) {
     match decision {
-        Decision::Deny { standing, retry_after } => (standing, retry_after),
-        Decision::Allow(_) => panic!("{decision:?}"),
+        LimitDecision::Deny { standing, retry_after } => (standing, retry_after),
+        LimitDecision::Allow(_) => panic!("{decision:?}"),
     }
 }
 
-async fn remaining(limiter: &RedisLimiter, bucket: Bucket<'_>, limits: &Limits) -> u32 {
+async fn remaining(limiter: &RedisLimiter, bucket: LimitSubject<'_>, limits: &Limits) -> u32 {
     let check = LimitCheck::new(bucket, limits);
     allowed(ask(limiter, &check).await).remaining + 1
 }

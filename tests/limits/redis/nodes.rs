@@ -6,10 +6,12 @@ use std::{
 };
 
 use tower_api_key::{
-    Bucket, Decision, KeyId, LimitCheck, Limits, Quota, RateLimiter, RedisLimiter, nonzero,
+    KeyId,
+    limit::{LimitCheck, LimitDecision, LimitSubject, Limits, Quota, RateLimiter, RedisLimiter},
+    nonzero,
 };
 
-use super::{Prefix, limits, line, scripts, server::OwnServer};
+use super::{Prefix, limits, lineage, scripts, server::OwnServer};
 
 /// A request that was let in at some time between these.
 #[derive(Clone, Copy)]
@@ -40,7 +42,7 @@ pub(super) fn assert_never_over(admissions: &mut [Admission], quota: Quota) {
 pub(super) async fn flood(
     nodes: &[RedisLimiter],
     tasks: usize,
-    (line, limits): (KeyId, &Limits),
+    (lineage, limits): (KeyId, &Limits),
     until: Instant,
 ) -> Vec<Admission> {
     let mut asking = tokio::task::JoinSet::new();
@@ -48,7 +50,7 @@ pub(super) async fn flood(
         for _ in 0..tasks {
             let (node, limits) = (node.clone(), limits.clone());
             asking.spawn(async move {
-                let check = LimitCheck::new(Bucket::Line(line), &limits);
+                let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
                 let mut admissions = Vec::new();
                 while Instant::now() < until {
                     let asked = Instant::now();
@@ -56,7 +58,7 @@ pub(super) async fn flood(
                         Some(decision) => decision,
                         None => node.check(&check).await.unwrap(),
                     };
-                    if let Decision::Allow(_) = decision {
+                    if let LimitDecision::Allow(_) = decision {
                         admissions.push(Admission { asked, answered: Instant::now() });
                     }
                     tokio::task::yield_now().await;
@@ -75,7 +77,7 @@ async fn exact(nodes: usize) {
     let limits = limits([("second", quota)]);
     let nodes: Vec<_> = (0..nodes).map(|_| prefix.node()).collect();
     let until = Instant::now() + Duration::from_secs(2);
-    let mut admissions = flood(&nodes, 3, (line(), &limits), until).await;
+    let mut admissions = flood(&nodes, 3, (lineage(), &limits), until).await;
     assert_never_over(&mut admissions, quota);
     assert!(admissions.len() >= 40, "the burst is there at once");
 }
@@ -94,10 +96,10 @@ async fn eight_exact_nodes_are_never_over_the_quota() {
 async fn steady(
     nodes: &[RedisLimiter],
     rate: u32,
-    (line, limits): (KeyId, &Limits),
+    (lineage, limits): (KeyId, &Limits),
     time: Duration,
 ) -> (Vec<Admission>, u32) {
-    let check = LimitCheck::new(Bucket::Line(line), limits);
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), limits);
     let (start, mut admissions, mut asked) = (Instant::now(), Vec::new(), 0);
     while start.elapsed() < time {
         // What is due by now. A machine that was busy asks for all of it at once.
@@ -109,7 +111,7 @@ async fn steady(
                 Some(decision) => decision,
                 None => node.check(&check).await.unwrap(),
             };
-            if let Decision::Allow(_) = decision {
+            if let LimitDecision::Allow(_) = decision {
                 admissions.push(Admission { asked, answered: Instant::now() });
             }
         }
@@ -130,14 +132,14 @@ async fn leased(nodes: usize) {
     let nodes: Vec<_> = (0..nodes).map(|_| node()).collect();
 
     let until = Instant::now() + Duration::from_secs(2);
-    let mut admissions = flood(&nodes, 2, (line(), &limits), until).await;
+    let mut admissions = flood(&nodes, 2, (lineage(), &limits), until).await;
     assert_never_over(&mut admissions, THOUSAND);
 
-    let line = line();
-    steady(&nodes, 950, (line, &limits), Duration::from_secs(1)).await;
+    let lineage = lineage();
+    steady(&nodes, 950, (lineage, &limits), Duration::from_secs(1)).await;
     let before = scripts(&server.url());
     let (mut admissions, asked) =
-        steady(&nodes, 950, (line, &limits), Duration::from_secs(3)).await;
+        steady(&nodes, 950, (lineage, &limits), Duration::from_secs(3)).await;
     assert_never_over(&mut admissions, THOUSAND);
     let (used, scripts) = (admissions.len(), scripts(&server.url()) - before);
     assert!(used * 3 >= asked as usize * 2, "{used} of {asked}");

@@ -4,12 +4,12 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 
 use tokio::time::timeout;
 use tower_api_key::{
-    Bucket, LimitCheck, RateLimiter, RedisLimiter,
+    limit::{LimitCheck, LimitSubject, RateLimiter, RedisLimiter},
     store::{BackEnd, StoreError, StoreErrorKind},
 };
 
 use super::{
-    Prefix, allowed, ask, hourly, limits, line, remaining, run, scripts,
+    Prefix, allowed, ask, hourly, limits, lineage, remaining, run, scripts,
     server::{OwnServer, free_port},
 };
 use crate::proxy::Proxy;
@@ -27,8 +27,8 @@ fn assert_outage(error: &StoreError) {
 async fn a_server_that_forgot_the_scripts_is_told_them_again() {
     let Some(server) = OwnServer::start(&[]) else { return };
     let limiter = RedisLimiter::connect(&server.url()).await.unwrap();
-    let (limits, line) = (limits([("hour", hourly(9))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", hourly(9))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     for left in (6..9).rev() {
         assert_eq!(allowed(ask(&limiter, &check).await).remaining, left);
     }
@@ -44,8 +44,8 @@ async fn a_server_that_forgot_the_scripts_is_told_them_again() {
 async fn a_server_that_was_restarted_is_used_again() {
     let Some(mut server) = OwnServer::start(&[]) else { return };
     let limiter = RedisLimiter::connect(&server.url()).await.unwrap();
-    let (limits, line) = (limits([("hour", hourly(9))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", hourly(9))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     assert_eq!(allowed(ask(&limiter, &check).await).remaining, 8);
     server.kill();
     assert_outage(&limiter.check(&check).await.unwrap_err());
@@ -58,8 +58,8 @@ async fn a_cut_connection_is_an_error_until_it_is_mended() {
     let Some(prefix) = Prefix::new() else { return };
     let mut proxy = Proxy::before(&prefix.url);
     let limiter = RedisLimiter::new(proxy.url()).unwrap().with_prefix(&prefix.name).unwrap();
-    let (limits, line) = (limits([("hour", hourly(99))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", hourly(99))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     assert_eq!(allowed(ask(&limiter, &check).await).remaining, 98);
     proxy.cut().await;
     assert_outage(&limiter.check(&check).await.unwrap_err());
@@ -76,8 +76,8 @@ async fn a_cut_connection_is_an_error_until_it_is_mended() {
 async fn nobody_there_is_an_error() {
     let url = format!("redis://127.0.0.1:{}", free_port());
     assert_outage(&RedisLimiter::connect(&url).await.unwrap_err());
-    let (limits, line) = (limits([("hour", hourly(9))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limits, lineage) = (limits([("hour", hourly(9))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     assert_outage(&RedisLimiter::new(&url).unwrap().check(&check).await.unwrap_err());
 }
 
@@ -85,8 +85,8 @@ async fn nobody_there_is_an_error() {
 #[tokio::test]
 async fn callers_who_go_away_get_no_more_than_their_share() {
     let Some(prefix) = Prefix::new() else { return };
-    let (limiter, limits, line) = (prefix.node(), limits([("hour", hourly(100))]), line());
-    let check = LimitCheck::new(Bucket::Line(line), &limits);
+    let (limiter, limits, lineage) = (prefix.node(), limits([("hour", hourly(100))]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     allowed(ask(&limiter, &check).await);
     for _ in 0..40 {
         let mut asked = limiter.check(&check);

@@ -12,7 +12,8 @@ use http_body_util::{BodyExt, Full};
 use rusqlite::{Connection, OptionalExtension};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyDigest, KeyHasher, KeyId, KeyRecord, Timestamp, async_trait,
+    ApiKeyLayer, KeyHasher, KeyId, Timestamp, async_trait,
+    key::{KeyDigest, KeyRecord},
     store::{KeyStore, StoreError},
 };
 

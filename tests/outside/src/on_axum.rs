@@ -6,7 +6,7 @@ use axum::{Router, body::Body, extract::Request, routing::get};
 use http::Response;
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
-use tower_api_key::ResponseBody;
+use tower_api_key::auth::ResponseBody;
 
 use crate::client::{
     self, Keys, assert_denied, assert_handler_answers, assert_stack_denies, greeting,

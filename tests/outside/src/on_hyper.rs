@@ -14,7 +14,7 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 use tower::{BoxError, Service, ServiceBuilder};
-use tower_api_key::{RequireScopesLayer, ResponseBody};
+use tower_api_key::{RequireScopesLayer, auth::ResponseBody};
 use tower_http::{cors::CorsLayer, trace::TraceLayer};
 
 use crate::client::{Keys, assert_denied, assert_handler_answers, assert_stack_denies, get};

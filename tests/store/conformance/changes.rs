@@ -2,8 +2,9 @@
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, LegacyHash,
-    store::{Changes, KeyRepository, KeyUpdate, ListQuery, StoreErrorKind, Update},
+    KeyId,
+    key::{KeyDigest, KeyRecord, LegacyHash},
+    store::{ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyUpdate, StoreErrorKind},
 };
 
 use super::{assert_duplicate, at, digest, full, record, stored};
@@ -28,11 +29,11 @@ fn requested(number: u64, request: u64) -> KeyRecord {
 }
 
 async fn assert_empty(store: &impl KeyRepository) {
-    assert_eq!(store.list(&ListQuery::new(1)).await.unwrap().items.len(), 0);
+    assert_eq!(store.list(&KeyQuery::new(1)).await.unwrap().items.len(), 0);
 }
 
 pub(crate) async fn no_changes_are_done(store: impl KeyRepository) {
-    assert_eq!(store.apply(&Changes::default()).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&Changes::default()).await.unwrap(), ApplyOutcome::Done);
     assert_empty(&store).await;
 }
 
@@ -40,7 +41,7 @@ pub(crate) async fn no_changes_are_done(store: impl KeyRepository) {
 pub(crate) async fn many_keys_are_added_at_once(store: impl KeyRepository) {
     for (first, count) in [(1_000, 1), (2_000, 50), (3_000, 123)] {
         let records: Vec<_> = (first..first + count).map(full).collect();
-        assert_eq!(store.apply(&inserts(records.clone())).await.unwrap(), Update::Done);
+        assert_eq!(store.apply(&inserts(records.clone())).await.unwrap(), ApplyOutcome::Done);
         for record in &records {
             assert_eq!(&stored(&store, record.id).await, record);
         }
@@ -66,7 +67,7 @@ pub(crate) async fn a_duplicate_undoes_everything(store: impl KeyRepository) {
             assert_eq!(stored(&store, record(1).id).await, requested(1, 1));
         }
     }
-    assert_eq!(store.list(&ListQuery::new(10)).await.unwrap().items.len(), 1);
+    assert_eq!(store.list(&KeyQuery::new(10)).await.unwrap().items.len(), 1);
 }
 
 pub(crate) async fn duplicates_among_the_changes_undo_everything(store: impl KeyRepository) {
@@ -89,7 +90,7 @@ pub(crate) async fn a_stale_update_undoes_everything(store: impl KeyRepository) 
         renamed.record.name = "renamed".into();
         let mut changes = inserts([record(10), record(11)]);
         changes.updates.extend([renamed, last]);
-        assert_eq!(store.apply(&changes).await.unwrap(), Update::Stale);
+        assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Stale);
         assert!(store.get(record(10).id).await.unwrap().is_none());
         assert!(store.find(&digest(11)).await.unwrap().is_none());
         assert_eq!(stored(&store, record(1).id).await, record(1));
@@ -120,7 +121,7 @@ pub(crate) async fn requests_are_unique(store: impl KeyRepository) {
     }
     let mut taken = next(record(100));
     taken.record.details.request = first.details.request;
-    let changes = Changes { updates: vec![taken], ..Changes::default() };
+    let changes = Changes::default().with_updates(vec![taken]);
     assert_duplicate(store.apply(&changes).await);
     assert_eq!(stored(&store, record(100).id).await, record(100));
 }
@@ -135,13 +136,13 @@ pub(crate) async fn one_of_many_with_the_same_request_is_done(store: impl KeyRep
             applied.spawn(async move { store.apply(&inserts([record])).await });
         }
         let results = applied.join_all().await;
-        let done = results.iter().filter(|result| matches!(result, Ok(Update::Done)));
+        let done = results.iter().filter(|result| matches!(result, Ok(ApplyOutcome::Done)));
         assert_eq!(done.count(), 1);
         for refusal in results.into_iter().filter_map(Result::err) {
             assert_eq!(refusal.kind(), StoreErrorKind::Duplicate, "{refusal:?}");
         }
     }
-    assert_eq!(store.list(&ListQuery::new(100)).await.unwrap().items.len(), 3);
+    assert_eq!(store.list(&KeyQuery::new(100)).await.unwrap().items.len(), 3);
 }
 
 /// As when two rotate the same key: one of them makes a new one.
@@ -154,19 +155,19 @@ pub(crate) async fn one_of_many_concurrent_changes_is_done(store: impl KeyReposi
             let new = record(100 * (round + 1) + number);
             let mut update = next(old.clone());
             update.record.details.rotation.to = Some(new.id);
-            let changes = Changes { updates: vec![update], ..inserts([new.clone()]) };
+            let changes = inserts([new.clone()]).with_updates(vec![update]);
             let store = store.clone();
             applied.spawn(async move { (store.apply(&changes).await.unwrap(), new.id) });
         }
         let results = applied.join_all().await;
         let done: Vec<KeyId> = results
             .iter()
-            .filter_map(|(update, id)| (*update == Update::Done).then_some(*id))
+            .filter_map(|(update, id)| (*update == ApplyOutcome::Done).then_some(*id))
             .collect();
         assert_eq!(done.len(), 1);
         let old = stored(&store, old.id).await;
         assert_eq!((old.details.rotation.to, old.revision), (Some(done[0]), round + 1));
-        let listed = store.list(&ListQuery::new(100)).await.unwrap().items;
+        let listed = store.list(&KeyQuery::new(100)).await.unwrap().items;
         assert_eq!(listed.len() as u64, round + 2);
         assert_eq!(listed[0].id, done[0]);
     }
@@ -196,7 +197,10 @@ pub(crate) async fn rotations_read_back_equal(store: impl KeyRepository) {
         bare.details = super::record(number).details;
         bare.details.last_used_from = record.details.last_used_from;
         let update = next(bare);
-        assert_eq!(store.update(&update.record, update.expected).await.unwrap(), Update::Done);
+        assert_eq!(
+            store.update(&update.record, update.expected).await.unwrap(),
+            ApplyOutcome::Done
+        );
         assert_eq!(stored(&store, record.id).await, update.record);
     }
     // Each of them alone.
@@ -213,7 +217,10 @@ pub(crate) async fn rotations_read_back_equal(store: impl KeyRepository) {
         store.insert(&record).await.unwrap();
         change(&mut record);
         let update = next(record);
-        assert_eq!(store.update(&update.record, update.expected).await.unwrap(), Update::Done);
+        assert_eq!(
+            store.update(&update.record, update.expected).await.unwrap(),
+            ApplyOutcome::Done
+        );
         assert_eq!(stored(&store, update.record.id).await, update.record);
     }
 }

@@ -1,8 +1,9 @@
 //! The audit log, of those stores that keep one.
 
 use tower_api_key::{
-    Balance, EventId, EventQuery, KeyAction, KeyEvent,
-    store::{BalanceUpdate, Changes, KeyRepository, KeyUpdate, Update},
+    credits::Balance,
+    key::{EventId, EventQuery, KeyAction, KeyEvent},
+    store::{ApplyOutcome, BalanceUpdate, Changes, KeyRepository, KeyUpdate},
 };
 
 use super::{assert_duplicate, at, record};
@@ -28,7 +29,7 @@ fn event(number: u64) -> KeyEvent {
 }
 
 fn events(events: impl IntoIterator<Item = KeyEvent>) -> Changes {
-    Changes { events: events.into_iter().collect(), ..Changes::default() }
+    Changes::default().with_audit(events.into_iter().collect())
 }
 
 async fn all(store: &impl KeyRepository) -> Vec<KeyEvent> {
@@ -52,7 +53,7 @@ pub(crate) async fn events_read_back_equal(store: impl KeyRepository) {
         }
         written.push(event);
     }
-    assert_eq!(store.apply(&events(written.clone())).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&events(written.clone())).await.unwrap(), ApplyOutcome::Done);
     let mut alone = event(130);
     (alone.actor, alone.detail) = (Some("".into()), Some("".into()));
     store.apply(&events([alone.clone()])).await.unwrap();
@@ -63,23 +64,23 @@ pub(crate) async fn events_read_back_equal(store: impl KeyRepository) {
 
 /// They are there if the change is.
 pub(crate) async fn events_share_the_fate_of_their_changes(store: impl KeyRepository) {
-    let created = Changes { inserts: vec![record(1)], ..events([event(1)]) };
-    assert_eq!(store.apply(&created).await.unwrap(), Update::Done);
-    let again = Changes { inserts: vec![record(2), record(1)], ..events([event(2)]) };
+    let created = events([event(1)]).with_inserts(vec![record(1)]);
+    assert_eq!(store.apply(&created).await.unwrap(), ApplyOutcome::Done);
+    let again = events([event(2)]).with_inserts(vec![record(2), record(1)]);
     assert_duplicate(store.apply(&again).await);
     let mut renamed = record(1);
     renamed.revision = 1;
     let renamed = |expected| {
         let update = KeyUpdate { record: renamed.clone(), expected };
-        Changes { updates: vec![update], ..events([event(3)]) }
+        events([event(3)]).with_updates(vec![update])
     };
-    assert_eq!(store.apply(&renamed(9)).await.unwrap(), Update::Stale);
+    assert_eq!(store.apply(&renamed(9)).await.unwrap(), ApplyOutcome::Stale);
     let balance = Balance::new(1, None, at(0));
-    let balance = BalanceUpdate { line: record(1).id, balance, expected: Some(9), due: None };
-    let granted = Changes { balances: vec![balance], ..events([event(4)]) };
-    assert_eq!(store.apply(&granted).await.unwrap(), Update::Stale);
+    let balance = BalanceUpdate { lineage: record(1).id, balance, expected: Some(9), due: None };
+    let granted = events([event(4)]).with_balances(vec![balance]);
+    assert_eq!(store.apply(&granted).await.unwrap(), ApplyOutcome::Stale);
     assert_eq!(all(&store).await, [event(1)]);
-    assert_eq!(store.apply(&renamed(0)).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&renamed(0)).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(all(&store).await, [event(3), event(1)]);
 }
 
@@ -130,7 +131,7 @@ pub(crate) async fn events_outlive_their_keys(store: impl KeyRepository) {
     deleted.details.deleted_at = Some(at(1));
     let mut event = event(1);
     event.key = Some(deleted.id);
-    let changes = Changes { inserts: vec![deleted], ..events([event.clone()]) };
+    let changes = events([event.clone()]).with_inserts(vec![deleted]);
     store.apply(&changes).await.unwrap();
     assert_eq!(store.purge(at(2), None).await.unwrap(), 1);
     assert_eq!(all(&store).await, [event]);
@@ -139,8 +140,8 @@ pub(crate) async fn events_outlive_their_keys(store: impl KeyRepository) {
 /// A store without an audit log says so, and makes the changes all the same.
 #[cfg(feature = "redis")]
 pub(crate) async fn events_are_passed_over(store: impl KeyRepository) {
-    let changes = Changes { inserts: vec![record(1)], ..events([event(1)]) };
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    let changes = events([event(1)]).with_inserts(vec![record(1)]);
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     assert!(store.get(record(1).id).await.unwrap().is_some());
     let error = store.events(&EventQuery::new(1)).await.unwrap_err();
     assert_eq!(error.kind(), tower_api_key::store::StoreErrorKind::Unsupported);

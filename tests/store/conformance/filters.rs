@@ -1,4 +1,4 @@
-//! Lists of some of the keys: whatever is asked for, they are those of [`ListQuery::matches`].
+//! Lists of some of the keys: whatever is asked for, they are those of [`KeyQuery::matches`].
 
 use proptest::{
     collection::vec, option, prelude::*, sample::select, strategy::ValueTree,
@@ -6,8 +6,9 @@ use proptest::{
 };
 use tokio::{runtime::Handle, task::block_in_place};
 use tower_api_key::{
-    KeyId, KeyRecord, KeyStatus, LegacyHash, Scopes,
-    store::{Changes, KeyRepository, ListQuery, MemoryStore},
+    KeyId, Scopes,
+    key::{KeyRecord, KeyStatus, LegacyHash},
+    store::{Changes, KeyQuery, KeyRepository, MemoryStore},
 };
 
 use super::{at, digest, record};
@@ -34,7 +35,7 @@ const TEXTS: [&str; 16] = [
 const SCOPES: [&str; 8] = ["a", "A", "a:b", "a:*", "a/b", "a:b:c", "\u{25}", "ab"];
 const RECORDS: u64 = 120;
 
-async fn ids(store: &impl KeyRepository, mut query: ListQuery) -> Vec<KeyId> {
+async fn ids(store: &impl KeyRepository, mut query: KeyQuery) -> Vec<KeyId> {
     let mut ids = Vec::new();
     loop {
         let page = store.list(&query).await.unwrap();
@@ -74,7 +75,7 @@ pub(crate) async fn lists_are_what_was_asked_for(store: impl KeyRepository) {
 /// A key without an end ends neither before a moment nor after, and one that was never used was not
 /// used since.
 pub(crate) async fn ends_and_last_uses_are_compared(store: impl KeyRepository) {
-    type Filter = fn(&mut ListQuery, tower_api_key::Timestamp);
+    type Filter = fn(&mut KeyQuery, tower_api_key::Timestamp);
     let times = [None, Some(at(10)), Some(at(20))];
     let mut changes = Changes::default();
     for (number, time) in (1..).zip(times) {
@@ -98,7 +99,7 @@ pub(crate) async fn ends_and_last_uses_are_compared(store: impl KeyRepository) {
     ];
     for (filter, expected) in filters {
         for (time, expected) in [9, 10, 20, 21].into_iter().zip(expected) {
-            let mut query = ListQuery::new(1);
+            let mut query = KeyQuery::new(1);
             filter(&mut query, at(time));
             let expected: Vec<_> = expected.iter().map(|number| record(*number).id).collect();
             assert_eq!(ids(&store, query.clone()).await, expected, "{query:?}");
@@ -110,9 +111,9 @@ pub(crate) async fn ends_and_last_uses_are_compared(store: impl KeyRepository) {
 pub(crate) async fn a_nul_is_found_nowhere(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
     for query in [
-        ListQuery::new(1).with_owner("anna\0"),
-        ListQuery::new(1).with_prefix("key\0"),
-        ListQuery::new(1).with_prefix("\0"),
+        KeyQuery::new(1).with_owner("anna\0"),
+        KeyQuery::new(1).with_prefix("key\0"),
+        KeyQuery::new(1).with_prefix("\0"),
     ] {
         assert_eq!(ids(&store, query).await, []);
     }
@@ -143,7 +144,7 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
     })
 }
 
-fn any_query() -> impl Strategy<Value = ListQuery> {
+fn any_query() -> impl Strategy<Value = KeyQuery> {
     let status = select(vec![
         KeyStatus::Revoked,
         KeyStatus::Disabled,
@@ -164,7 +165,7 @@ fn any_query() -> impl Strategy<Value = ListQuery> {
     )
         .prop_map(|(limit, owner, status, scope, prefix, (request, times), index, after)| {
             let (legacy, lineage) = index;
-            let mut query = ListQuery::new(limit);
+            let mut query = KeyQuery::new(limit);
             query.owner = owner.map(Into::into);
             query.status = status;
             query.scope = scope.map(|scope| scope.parse().unwrap());

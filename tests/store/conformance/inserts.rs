@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 use tower_api_key::{
-    KeyDigest,
-    store::{KeyRepository, ListQuery, StoreErrorKind},
+    key::KeyDigest,
+    store::{KeyQuery, KeyRepository, StoreErrorKind},
 };
 
 use super::{assert_duplicate, digest, full, record, stored};
@@ -24,7 +24,7 @@ pub(crate) async fn written_records_read_back_equal(store: impl KeyRepository) {
         store.insert(&record).await.unwrap();
         assert_eq!(stored(&store, record.id).await, record);
         assert_eq!(store.find(&record.digest).await.unwrap().as_deref(), Some(&record));
-        let page = store.list(&ListQuery::new(1)).await.unwrap();
+        let page = store.list(&KeyQuery::new(1)).await.unwrap();
         assert_eq!(*page.items[0], record);
     }
 }
@@ -78,7 +78,7 @@ pub(crate) async fn one_of_many_concurrent_inserts_is_done(store: impl KeyReposi
     for refusal in refused {
         assert_eq!(refusal.unwrap_err().kind(), StoreErrorKind::Duplicate);
     }
-    let page = store.list(&ListQuery::new(100)).await.unwrap();
+    let page = store.list(&KeyQuery::new(100)).await.unwrap();
     assert_eq!(page.items.len(), 1);
     assert_eq!(&*page.items[0], done[0].as_ref().unwrap());
 }

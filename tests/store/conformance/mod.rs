@@ -1,6 +1,6 @@
 //! What every store must do: the contracts of `KeyStore` and `KeyRepository`, clause by clause.
 //!
-//! A store takes part with one line, which names it and says how to make an empty one:
+//! A store takes part with one lineage, which names it and says how to make an empty one:
 //!
 //! ```ignore
 //! conformance!(memory, async { (MemoryStore::new(), ()) });
@@ -32,7 +32,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::json;
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, Limit, Limits, Needs, Quota, Scopes, Timestamp, nonzero,
+    KeyId, Scopes, Timestamp,
+    key::{KeyDigest, KeyRecord, Needs},
+    limit::{Limit, Limits, Quota},
+    nonzero,
     store::{KeyRepository, StoreError, StoreErrorKind},
 };
 

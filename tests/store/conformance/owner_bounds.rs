@@ -2,8 +2,8 @@
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    KeyRecord,
-    store::{Changes, KeyRepository, KeyUpdate, ListQuery, OwnerBound, Update},
+    key::KeyRecord,
+    store::{ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyUpdate, OwnerBound},
 };
 
 use super::{assert_duplicate, at, digest, record, stored};
@@ -20,7 +20,7 @@ fn bound(max_keys: u32) -> OwnerBound {
 
 fn bounded(max_keys: u32, inserts: impl IntoIterator<Item = KeyRecord>) -> Changes {
     let inserts = inserts.into_iter().collect();
-    Changes { inserts, owner_bound: Some(bound(max_keys)), ..Changes::default() }
+    Changes::default().with_inserts(inserts).with_owner_bound(Some(bound(max_keys)))
 }
 
 fn next(record: &KeyRecord, change: impl FnOnce(&mut KeyRecord)) -> KeyUpdate {
@@ -32,29 +32,35 @@ fn next(record: &KeyRecord, change: impl FnOnce(&mut KeyRecord)) -> KeyUpdate {
 
 pub(crate) async fn an_owner_has_no_more_live_keys_than_allowed(store: impl KeyRepository) {
     assert!(store.bounds_owners());
-    for (number, expected) in
-        [(1, Update::Done), (2, Update::Done), (3, Update::TooManyKeys), (4, Update::TooManyKeys)]
-    {
+    for (number, expected) in [
+        (1, ApplyOutcome::Done),
+        (2, ApplyOutcome::Done),
+        (3, ApplyOutcome::TooManyKeys),
+        (4, ApplyOutcome::TooManyKeys),
+    ] {
         let changes = bounded(2, [owned(number, "owner")]);
         assert_eq!(store.apply(&changes).await.unwrap(), expected);
         let is_there = store.get(record(number).id).await.unwrap().is_some();
-        assert_eq!(is_there, expected == Update::Done);
+        assert_eq!(is_there, expected == ApplyOutcome::Done);
     }
     // Other owners' keys, and those of nobody, do not count; neither does the bound of another.
     let others = ["own", "owner ", "owner:", "Owner", "owner;"];
     let others = (10..).zip(others).map(|(number, owner)| owned(number, owner));
-    assert_eq!(store.apply(&bounded(2, others.chain([record(20)]))).await.unwrap(), Update::Done);
+    assert_eq!(
+        store.apply(&bounded(2, others.chain([record(20)]))).await.unwrap(),
+        ApplyOutcome::Done
+    );
     // Several at once are added together or not at all, with everything else.
     let mut many = bounded(4, (30..33).map(|number| owned(number, "owner")));
     many.updates.push(next(&owned(1, "owner"), |record| record.name = "renamed".into()));
-    assert_eq!(store.apply(&many).await.unwrap(), Update::TooManyKeys);
+    assert_eq!(store.apply(&many).await.unwrap(), ApplyOutcome::TooManyKeys);
     assert!(store.get(record(30).id).await.unwrap().is_none());
     assert_eq!(stored(&store, record(1).id).await, owned(1, "owner"));
     many.owner_bound = Some(bound(5));
-    assert_eq!(store.apply(&many).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&many).await.unwrap(), ApplyOutcome::Done);
     // Without a bound, as many as one likes.
-    let unbound = Changes { owner_bound: None, ..bounded(0, [owned(40, "owner")]) };
-    assert_eq!(store.apply(&unbound).await.unwrap(), Update::Done);
+    let unbound = bounded(0, [owned(40, "owner")]).with_owner_bound(None);
+    assert_eq!(store.apply(&unbound).await.unwrap(), ApplyOutcome::Done);
 }
 
 /// A key counts unless it is deleted, was revoked or has come to its end.
@@ -79,7 +85,7 @@ pub(crate) async fn only_live_keys_count(store: impl KeyRepository) {
         store.insert(&first).await.unwrap();
         let mut changes = bounded(1, [owned(100 + number, &owner)]);
         changes.owner_bound.as_mut().unwrap().owner = owner.as_str().into();
-        let expected = if counts { Update::TooManyKeys } else { Update::Done };
+        let expected = if counts { ApplyOutcome::TooManyKeys } else { ApplyOutcome::Done };
         assert_eq!(store.apply(&changes).await.unwrap(), expected, "{first:?}");
     }
 }
@@ -88,26 +94,26 @@ pub(crate) async fn only_live_keys_count(store: impl KeyRepository) {
 pub(crate) async fn updates_count_as_they_will_be(store: impl KeyRepository) {
     let (live, mut expired) = (owned(1, "owner"), owned(2, "owner"));
     expired.expires_at = Some(at(5_000));
-    store
-        .apply(&Changes { owner_bound: None, ..bounded(1, [live.clone(), expired.clone()]) })
-        .await
-        .unwrap();
+    store.apply(&bounded(1, [live.clone(), expired.clone()]).with_owner_bound(None)).await.unwrap();
     let revived = next(&expired, |record| record.expires_at = None);
-    let mut changes = Changes { updates: vec![revived], ..bounded(1, []) };
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::TooManyKeys);
+    let mut changes = bounded(1, []).with_updates(vec![revived]);
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::TooManyKeys);
     assert_eq!(stored(&store, expired.id).await, expired);
     changes.updates.push(next(&live, |record| record.revoked_at = Some(at(1))));
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     // Given to another owner, who has no bound here.
     let given = next(&stored(&store, expired.id).await, |record| record.owner = None);
-    let changes = Changes { updates: vec![given], ..bounded(1, [owned(3, "owner")]) };
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
-    assert_eq!(store.apply(&bounded(1, [owned(4, "owner")])).await.unwrap(), Update::TooManyKeys);
+    let changes = bounded(1, [owned(3, "owner")]).with_updates(vec![given]);
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(
+        store.apply(&bounded(1, [owned(4, "owner")])).await.unwrap(),
+        ApplyOutcome::TooManyKeys
+    );
     // Other reasons come first.
     assert_duplicate(store.apply(&bounded(0, [owned(3, "owner")])).await);
     let stale = KeyUpdate { expected: 9, ..next(&owned(3, "owner"), |_| {}) };
-    let stale = Changes { updates: vec![stale], ..bounded(0, []) };
-    assert_eq!(store.apply(&stale).await.unwrap(), Update::Stale);
+    let stale = bounded(0, []).with_updates(vec![stale]);
+    assert_eq!(store.apply(&stale).await.unwrap(), ApplyOutcome::Stale);
 }
 
 /// However the attempts fall together, and although some keys end meanwhile.
@@ -121,11 +127,11 @@ pub(crate) async fn concurrent_creations_never_exceed_the_bound(store: impl KeyR
             applied.spawn(async move { store.apply(&bounded(MAX, [new])).await.unwrap() });
         }
         let results = applied.join_all().await;
-        let done = results.iter().filter(|result| **result == Update::Done).count();
+        let done = results.iter().filter(|result| **result == ApplyOutcome::Done).count();
         // The second round finds two places, which were made in the end of the first.
         assert_eq!(done, if round == 0 { MAX as usize } else { 2 });
-        assert!(results.iter().all(|result| *result != Update::Stale));
-        let listed = store.list(&ListQuery::new(100).with_owner("owner")).await.unwrap().items;
+        assert!(results.iter().all(|result| *result != ApplyOutcome::Stale));
+        let listed = store.list(&KeyQuery::new(100).with_owner("owner")).await.unwrap().items;
         let live: Vec<_> = listed.iter().filter(|record| record.is_live(at(5_000))).collect();
         assert_eq!(live.len(), MAX as usize);
         for key in &live[..2] {

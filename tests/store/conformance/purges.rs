@@ -1,8 +1,8 @@
 //! Removing rows for good.
 
 use tower_api_key::{
-    KeyRecord,
-    store::{KeyRepository, ListQuery},
+    key::KeyRecord,
+    store::{KeyQuery, KeyRepository},
 };
 
 use super::{at, digest, record, stored};
@@ -47,7 +47,7 @@ pub(crate) async fn live_keys_stay(store: impl KeyRepository) {
     store.insert(&record).await.unwrap();
     assert_eq!(store.purge(at(i64::MAX), None).await.unwrap(), 0);
     assert_eq!(stored(&store, record.id).await, record);
-    assert_eq!(store.list(&ListQuery::new(10)).await.unwrap().items.len(), 1);
+    assert_eq!(store.list(&KeyQuery::new(10)).await.unwrap().items.len(), 1);
 }
 
 pub(crate) async fn a_purged_digest_is_free_again(store: impl KeyRepository) {
@@ -76,7 +76,7 @@ pub(crate) async fn an_owners_keys_are_removed_alone(store: impl KeyRepository) 
         assert_eq!(store.purge(at(50), Some(&owner.unwrap().into())).await.unwrap(), 1);
         assert!(store.get(record(number).id).await.unwrap().is_none(), "{owner:?}");
     }
-    assert_eq!(store.list(&ListQuery::new(100)).await.unwrap().items.len(), 7);
+    assert_eq!(store.list(&KeyQuery::new(100)).await.unwrap().items.len(), 7);
     assert_eq!(store.purge(at(50), None).await.unwrap(), 1);
-    assert_eq!(store.list(&ListQuery::new(100)).await.unwrap().items.len(), 6);
+    assert_eq!(store.list(&KeyQuery::new(100)).await.unwrap().items.len(), 6);
 }

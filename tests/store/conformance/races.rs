@@ -7,11 +7,14 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tower_api_key::{
-    Clock, CreditsPatch, Grace, KeyDigest, KeyId, KeyManager, KeyPatch, KeyRecord, ManageError,
-    NewCredits, NewKey, OwnerBounds, OwnerId, Scopes, SystemClock, Timestamp, TopUp, async_trait,
+    KeyId, KeyManager, KeyPatch, NewKey, OwnerId, Scopes, Timestamp, async_trait,
+    clock::{Clock, SystemClock},
+    credits::{CreditsPatch, NewCredits},
+    key::{KeyDigest, KeyRecord},
+    manage::{ManageError, OwnerBounds, RotationGrace, TopUp},
     store::{
-        Balances, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Page, Plan, RequestRecord,
-        Selection, StoreError, Update,
+        ApplyOutcome, Balances, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse, Plan,
+        RequestRecord, Selection, StoreError,
     },
 };
 
@@ -39,7 +42,7 @@ impl<S: KeyRepository> KeyStore for Raced<S> {
 
 #[async_trait]
 impl<S: KeyRepository> KeyRepository for Raced<S> {
-    async fn apply(&self, changes: &Changes) -> Result<Update, StoreError> {
+    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         let meanwhile = self.meanwhile.lock().unwrap().take();
         if let Some(meanwhile) = meanwhile {
             meanwhile.await;
@@ -47,7 +50,11 @@ impl<S: KeyRepository> KeyRepository for Raced<S> {
         self.store.apply(changes).await
     }
 
-    async fn apply_to(&self, selection: &Selection, plan: &Plan) -> Result<Update, StoreError> {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
         let meanwhile = self.meanwhile.lock().unwrap().take();
         if let Some(meanwhile) = meanwhile {
             meanwhile.await;
@@ -63,7 +70,7 @@ impl<S: KeyRepository> KeyRepository for Raced<S> {
         self.store.get(id).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
         self.store.list(query).await
     }
 
@@ -75,16 +82,16 @@ impl<S: KeyRepository> KeyRepository for Raced<S> {
         self.store.purge(before, owner).await
     }
 
-    async fn balances(&self, lines: &[KeyId]) -> Result<Balances, StoreError> {
-        self.store.balances(lines).await
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        self.store.balances(lineages).await
     }
 
     async fn request(
         &self,
-        line: KeyId,
+        lineage: KeyId,
         request: &KeyDigest,
     ) -> Result<Option<RequestRecord>, StoreError> {
-        self.store.request(line, request).await
+        self.store.request(lineage, request).await
     }
 }
 
@@ -161,7 +168,9 @@ pub(crate) async fn nothing_keeps_more_than_the_narrowed_key(store: impl KeyRepo
                     let new = NewKey { scopes: scopes(&["a"]), ..NewKey::named("made") };
                     owner.create(new).await.map(|made| made.record)
                 }
-                Act::Rotate => owner.rotate(other.id, Grace::NONE).await.map(|made| made.record),
+                Act::Rotate => {
+                    owner.rotate(other.id, RotationGrace::NONE).await.map(|made| made.record)
+                }
                 Act::Extend => {
                     let expires_at = Some(Some(in_hours(7)));
                     owner.update(other.id, KeyPatch { expires_at, ..KeyPatch::default() }).await
@@ -179,7 +188,7 @@ pub(crate) async fn nothing_keeps_more_than_the_narrowed_key(store: impl KeyRepo
             };
             assert_eq!(field, refused, "{act:?} {narrowing:?}");
             assert_eq!(store.get(other.id).await.unwrap(), before, "{act:?} {narrowing:?}");
-            let made = store.list(&ListQuery::new(1000)).await.unwrap().items;
+            let made = store.list(&KeyQuery::new(1000)).await.unwrap().items;
             let made = made.iter().filter(|made| made.details.created_by == Some(own.id));
             assert_eq!(made.count(), 0, "{act:?} {narrowing:?}");
         }
@@ -227,7 +236,7 @@ pub(crate) async fn a_key_made_meanwhile_spends_with_its_lineage(
                 };
                 begin(KeyManager::new(Raced::new(store.clone(), meanwhile)), first.id).await;
             }
-            let query = ListQuery::new(2).with_owner(OWNER);
+            let query = KeyQuery::new(2).with_owner(OWNER);
             let keys = store.list(&query).await.unwrap().items;
             for key in &keys {
                 let place = format!("by key: {by_key}, credits first: {credits_come_first}");
@@ -275,7 +284,7 @@ pub(crate) async fn a_lineage_begins_to_spend_as_a_whole(store: impl KeyReposito
             }
         };
         create(Raced::new(store.clone(), meanwhile), &owner, first).await;
-        let keys = store.list(&ListQuery::new(10).with_owner(&*owner)).await.unwrap().items;
+        let keys = store.list(&KeyQuery::new(10).with_owner(&*owner)).await.unwrap().items;
         assert_eq!(keys.len(), 2 + usize::from(has_first), "{owner}");
         assert!(keys.iter().all(|key| key.details.credits == Some(0)), "{owner}: {keys:?}");
     }
@@ -309,7 +318,7 @@ pub(crate) async fn a_creation_is_remembered(store: impl KeyRepository + Clone) 
     }
     let reused = admin.top_up(own.id, TopUp::new(1).with_request_id("r")).await;
     assert!(matches!(reused, Err(ManageError::RequestIdReused)), "{reused:?}");
-    let rotation = tower_api_key::RotateKey::new(Grace::NONE).with_request_id("r");
+    let rotation = tower_api_key::manage::RotateKey::new(RotationGrace::NONE).with_request_id("r");
     let reused = admin.rotate(own.id, rotation).await;
     assert!(matches!(reused, Err(ManageError::RequestIdReused)), "{reused:?}");
     // And the other way round, in the lineage that the new key joins.

@@ -2,22 +2,23 @@
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    Balance, KeyId,
-    store::{BalanceUpdate, Changes, KeyRepository, KeyUpdate, RequestRecord, Update},
+    KeyId,
+    credits::Balance,
+    store::{ApplyOutcome, BalanceUpdate, Changes, KeyRepository, KeyUpdate, RequestRecord},
 };
 
 use super::{at, digest, record, stored};
 
-fn request(line: u64, number: u64) -> RequestRecord {
-    RequestRecord::new(record(line).id, digest(number), "top_up", record(line).id)
+fn request(lineage: u64, number: u64) -> RequestRecord {
+    RequestRecord::new(record(lineage).id, digest(number), "top_up", record(lineage).id)
 }
 
 fn changes(requests: impl IntoIterator<Item = RequestRecord>) -> Changes {
-    Changes { requests: requests.into_iter().collect(), ..Changes::default() }
+    Changes::default().with_requests(requests.into_iter().collect())
 }
 
-async fn found(store: &impl KeyRepository, line: u64, number: u64) -> Option<RequestRecord> {
-    store.request(record(line).id, &digest(number)).await.unwrap()
+async fn found(store: &impl KeyRepository, lineage: u64, number: u64) -> Option<RequestRecord> {
+    store.request(record(lineage).id, &digest(number)).await.unwrap()
 }
 
 pub(crate) async fn requests_read_back_equal(store: impl KeyRepository) {
@@ -27,15 +28,15 @@ pub(crate) async fn requests_read_back_equal(store: impl KeyRepository) {
     full.result = r#"{"amount":9007199254740993,"quote":"'\"\\"}"#.into();
     for request in [full, request(1, 2), request(2, 1)] {
         let before = store.balances(&[]).await.unwrap().now;
-        assert_eq!(store.apply(&changes([request.clone()])).await.unwrap(), Update::Done);
-        let mut read = store.request(request.line, &request.request).await.unwrap().unwrap();
+        assert_eq!(store.apply(&changes([request.clone()])).await.unwrap(), ApplyOutcome::Done);
+        let mut read = store.request(request.lineage, &request.request).await.unwrap().unwrap();
         // The time is the store's.
         assert!(before <= read.at && read.at <= store.balances(&[]).await.unwrap().now);
         read.at = request.at;
         assert_eq!(read, request);
     }
-    for (line, number) in [(2, 2), (3, 1)] {
-        assert_eq!(found(&store, line, number).await, None);
+    for (lineage, number) in [(2, 2), (3, 1)] {
+        assert_eq!(found(&store, lineage, number).await, None);
     }
 }
 
@@ -43,26 +44,30 @@ pub(crate) async fn requests_read_back_equal(store: impl KeyRepository) {
 pub(crate) async fn a_request_is_done_once(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
     let balance = Balance::new(10, None, at(0));
-    let first =
-        BalanceUpdate { line: record(1).id, balance: balance.clone(), expected: None, due: None };
-    let once = Changes { balances: vec![first], ..changes([request(1, 1)]) };
-    assert_eq!(store.apply(&once).await.unwrap(), Update::Done);
+    let first = BalanceUpdate {
+        lineage: record(1).id,
+        balance: balance.clone(),
+        expected: None,
+        due: None,
+    };
+    let once = changes([request(1, 1)]).with_balances(vec![first]);
+    assert_eq!(store.apply(&once).await.unwrap(), ApplyOutcome::Done);
     let first = found(&store, 1, 1).await;
 
     let mut more = balance.clone();
     (more.remaining, more.revision) = (20, 1);
     let mut renamed = record(1);
     (renamed.name, renamed.revision) = ("renamed".into(), 1);
-    let all = |requests: Vec<RequestRecord>| Changes {
-        inserts: vec![record(2)],
-        updates: vec![KeyUpdate { record: renamed.clone(), expected: 0 }],
-        balances: vec![BalanceUpdate {
-            line: record(1).id,
-            balance: more.clone(),
-            expected: Some(0),
-            due: None,
-        }],
-        ..changes(requests)
+    let all = |requests: Vec<RequestRecord>| {
+        changes(requests)
+            .with_inserts(vec![record(2)])
+            .with_updates(vec![KeyUpdate { record: renamed.clone(), expected: 0 }])
+            .with_balances(vec![BalanceUpdate {
+                lineage: record(1).id,
+                balance: more.clone(),
+                expected: Some(0),
+                due: None,
+            }])
     };
     let mut other = request(1, 1);
     (other.act, other.amount) = ("deduct".into(), 9);
@@ -72,7 +77,7 @@ pub(crate) async fn a_request_is_done_once(store: impl KeyRepository) {
         vec![request(1, 2), request(1, 1)],
         vec![request(1, 3), request(1, 3)],
     ] {
-        assert_eq!(store.apply(&all(requests)).await.unwrap(), Update::Stale);
+        assert_eq!(store.apply(&all(requests)).await.unwrap(), ApplyOutcome::Stale);
         assert!(store.get(record(2).id).await.unwrap().is_none());
         assert_eq!(stored(&store, record(1).id).await, record(1));
         let balances = store.balances(&[record(1).id]).await.unwrap();
@@ -80,8 +85,8 @@ pub(crate) async fn a_request_is_done_once(store: impl KeyRepository) {
         assert_eq!(found(&store, 1, 1).await, first);
         assert_eq!((found(&store, 1, 2).await, found(&store, 1, 3).await), (None, None));
     }
-    // The same of another line is another one.
-    assert_eq!(store.apply(&all(vec![request(2, 1)])).await.unwrap(), Update::Done);
+    // The same of another lineage is another one.
+    assert_eq!(store.apply(&all(vec![request(2, 1)])).await.unwrap(), ApplyOutcome::Done);
 }
 
 pub(crate) async fn one_of_many_same_requests_is_done(store: impl KeyRepository + Clone) {
@@ -93,7 +98,8 @@ pub(crate) async fn one_of_many_same_requests_is_done(store: impl KeyRepository 
         applied.spawn(async move { (store.apply(&changes([request])).await.unwrap(), number) });
     }
     let results = applied.join_all().await;
-    let done: Vec<_> = results.into_iter().filter(|(update, _)| *update == Update::Done).collect();
+    let done: Vec<_> =
+        results.into_iter().filter(|(update, _)| *update == ApplyOutcome::Done).collect();
     assert_eq!(done.len(), 1);
     assert_eq!(found(&store, 1, 1).await.unwrap().amount, done[0].1);
 }

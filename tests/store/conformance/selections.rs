@@ -7,8 +7,12 @@ use std::sync::{
 
 use tokio::task::{JoinSet, yield_now};
 use tower_api_key::{
-    KeyId, KeyManager, KeyRecord, KeySet, ManageError, NewKey, OwnerBounds, OwnerId, Timestamp,
-    store::{Changes, KeyRepository, KeyUpdate, ListQuery, OwnerBound, Plan, Selection, Update},
+    KeyId, KeyManager, NewKey, OwnerId, Timestamp,
+    key::KeyRecord,
+    manage::{KeySet, ManageError, OwnerBounds},
+    store::{
+        ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyUpdate, OwnerBound, Plan, Selection,
+    },
 };
 
 use super::{at, digest, full, record, stored};
@@ -34,7 +38,7 @@ fn revoke_all() -> (Plan, Arc<Mutex<Vec<KeyId>>>) {
     let plan: Plan = Arc::new(move |records| {
         *seen.lock().unwrap() = records.iter().map(|record| record.id).collect();
         let updates = records.iter().map(|record| revoked(record)).collect();
-        Some(Changes { updates, ..Changes::default() })
+        Some(Changes::default().with_updates(updates))
     });
     (plan, given)
 }
@@ -79,7 +83,7 @@ pub(crate) async fn selections_are_read_and_changed(store: impl KeyRepository) {
             let plan = plan.clone();
             Arc::new(move |records: &[Arc<KeyRecord>]| plan(records).and(None))
         };
-        assert_eq!(store.apply_to(&selection, &looked).await.unwrap(), Update::Done);
+        assert_eq!(store.apply_to(&selection, &looked).await.unwrap(), ApplyOutcome::Done);
         assert_eq!(*given.lock().unwrap(), expected, "{selection:?}");
     }
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -94,7 +98,7 @@ pub(crate) async fn selections_are_read_and_changed(store: impl KeyRepository) {
     assert_eq!(*seen.lock().unwrap(), [everything]);
 
     let (plan, _) = revoke_all();
-    assert_eq!(store.apply_to(&of(Some("anna"), None), &plan).await.unwrap(), Update::Done);
+    assert_eq!(store.apply_to(&of(Some("anna"), None), &plan).await.unwrap(), ApplyOutcome::Done);
     for (number, is_revoked) in [(1, true), (2, false), (3, true), (4, false), (5, false)] {
         let now = stored(&store, record(number).id).await;
         assert_eq!((now.revoked_at.is_some(), now.revision), (is_revoked, is_revoked.into()));
@@ -107,17 +111,17 @@ pub(crate) async fn bad_plans_write_nothing(store: impl KeyRepository) {
     store.insert(&record(2)).await.unwrap();
     let plan: Plan = Arc::new(|records| {
         let updates = records.iter().map(|record| revoked(record)).collect();
-        Some(Changes { updates, inserts: vec![record(2)], ..Changes::default() })
+        Some(Changes::default().with_updates(updates).with_inserts(vec![record(2)]))
     });
     super::assert_duplicate(store.apply_to(&of(Some("anna"), None), &plan).await);
     let plan: Plan = Arc::new(|records| {
         let mut updates: Vec<_> = records.iter().map(|record| revoked(record)).collect();
         let stale = KeyUpdate { expected: 9, ..revoked(&record(2)) };
         updates.push(stale);
-        Some(Changes { updates, ..Changes::default() })
+        Some(Changes::default().with_updates(updates))
     });
     let result = store.apply_to(&of(Some("anna"), None), &plan).await.unwrap();
-    assert_eq!(result, Update::Stale);
+    assert_eq!(result, ApplyOutcome::Stale);
     assert_eq!(stored(&store, record(1).id).await, owned(1, "anna", 10));
 }
 
@@ -127,8 +131,8 @@ async fn rotate(store: &impl KeyRepository, old: &KeyRecord, new: KeyRecord) -> 
     replaced.details.rotation.to = Some(new.id);
     replaced.revision += 1;
     let updates = vec![KeyUpdate { record: replaced, expected: old.revision }];
-    let changes = Changes { updates, inserts: vec![new], ..Changes::default() };
-    store.apply(&changes).await.unwrap() == Update::Done
+    let changes = Changes::default().with_updates(updates).with_inserts(vec![new]);
+    store.apply(&changes).await.unwrap() == ApplyOutcome::Done
 }
 
 /// Keys that replace others all the time, each of which could carry on a stolen one.
@@ -163,11 +167,12 @@ pub(crate) async fn no_key_escapes_by_being_rotated(store: impl KeyRepository + 
             yield_now().await;
         }
         let (plan, given) = revoke_all();
-        while store.apply_to(&of(Some(&owner), None), &plan).await.unwrap() == Update::Stale {}
+        while store.apply_to(&of(Some(&owner), None), &plan).await.unwrap() == ApplyOutcome::Stale {
+        }
         // Whoever is in the middle of a rotation finds its key revoked: it is over.
         stop.store(true, Ordering::SeqCst);
         rotators.join_all().await;
-        let listed = store.list(&ListQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
+        let listed = store.list(&KeyQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
         assert_eq!(listed.len(), given.lock().unwrap().len());
         assert!(listed.len() as u64 >= ROTATORS + 20);
         let escaped: Vec<_> = listed.iter().filter(|key| key.revoked_at.is_none()).collect();
@@ -204,8 +209,9 @@ pub(crate) async fn no_key_escapes_by_being_made(store: impl KeyRepository + Clo
                     // As an owner does, and as an administrator does.
                     let owner_bound = Some(bound).filter(|_| number % 2 == 0);
                     let inserts = vec![new];
-                    let changes = Changes { inserts, owner_bound, ..Changes::default() };
-                    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+                    let changes =
+                        Changes::default().with_inserts(inserts).with_owner_bound(owner_bound);
+                    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
                     made.lock().unwrap().push(id);
                     // A store in memory never waits.
                     yield_now().await;
@@ -217,12 +223,13 @@ pub(crate) async fn no_key_escapes_by_being_made(store: impl KeyRepository + Clo
         }
         let before = made.lock().unwrap().clone();
         let (plan, given) = revoke_all();
-        while store.apply_to(&of(Some(&owner), None), &plan).await.unwrap() == Update::Stale {}
+        while store.apply_to(&of(Some(&owner), None), &plan).await.unwrap() == ApplyOutcome::Stale {
+        }
         stop.store(true, Ordering::SeqCst);
         makers.join_all().await;
         let given = given.lock().unwrap().clone();
         assert!(before.iter().all(|id| given.contains(id)));
-        let listed = store.list(&ListQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
+        let listed = store.list(&KeyQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
         assert_eq!(listed.len(), made.lock().unwrap().len());
         for key in &listed {
             assert_eq!(key.revoked_at.is_some(), given.contains(&key.id), "{}", key.id);
@@ -261,7 +268,7 @@ pub(crate) async fn no_key_outlives_the_one_it_was_made_with(store: impl KeyRepo
         }
         manager().revoke_all(KeySet::of_owner(&*owner), Some("leaked")).await.unwrap();
         makers.join_all().await;
-        let listed = store.list(&ListQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
+        let listed = store.list(&KeyQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
         assert!(listed.len() > 20);
         let escaped: Vec<_> = listed.iter().filter(|key| key.revoked_at.is_none()).collect();
         assert!(escaped.is_empty(), "{} keys escaped", escaped.len());
@@ -273,14 +280,15 @@ pub(crate) async fn twenty_thousand_keys_are_changed_together(store: impl KeyRep
     const COUNT: u64 = 20_000;
     let all: Vec<_> = (0..COUNT).map(|number| owned(number + 1, "anna", 10)).collect();
     for inserts in all.chunks(1000) {
-        let changes = Changes { inserts: inserts.to_vec(), ..Changes::default() };
-        assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+        let changes = Changes::default().with_inserts(inserts.to_vec());
+        assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     }
     let (plan, given) = revoke_all();
-    assert_eq!(store.apply_to(&of(Some("anna"), None), &plan).await.unwrap(), Update::Done);
+    assert_eq!(store.apply_to(&of(Some("anna"), None), &plan).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(given.lock().unwrap().len() as u64, COUNT);
-    let mut query = ListQuery::new(1).with_owner("anna");
-    query.status = Some((tower_api_key::KeyStatus::Active, Timestamp::from_unix_millis(8_000)));
+    let mut query = KeyQuery::new(1).with_owner("anna");
+    query.status =
+        Some((tower_api_key::key::KeyStatus::Active, Timestamp::from_unix_millis(8_000)));
     assert!(store.list(&query).await.unwrap().items.is_empty());
     for number in [1, 250, 1_000, 1_001, COUNT] {
         let found = store.find(&digest(number)).await.unwrap().unwrap();

@@ -2,8 +2,8 @@
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    KeyRecord,
-    store::{KeyRepository, Update},
+    key::KeyRecord,
+    store::{ApplyOutcome, KeyRepository},
 };
 
 use super::{assert_duplicate, at, digest, full, record, stored};
@@ -18,7 +18,7 @@ pub(crate) async fn updates_write_every_field_but_the_fixed_ones(store: impl Key
     let mut new = full(1);
     new.digest = digest(2);
     new.details.deleted_at = Some(at(9));
-    assert_eq!(store.update(&new, old.revision).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&new, old.revision).await.unwrap(), ApplyOutcome::Done);
 
     let (created_at, last_used_at, use_count) = (old.created_at, old.last_used_at, old.use_count);
     assert_ne!(new.created_at, created_at);
@@ -32,7 +32,7 @@ pub(crate) async fn updates_can_take_fields_away(store: impl KeyRepository) {
     store.insert(&full).await.unwrap();
     let mut bare = record(1);
     bare.revision = full.revision + 1;
-    assert_eq!(store.update(&bare, full.revision).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&bare, full.revision).await.unwrap(), ApplyOutcome::Done);
 
     bare.created_at = full.created_at;
     (bare.last_used_at, bare.use_count) = (full.last_used_at, full.use_count);
@@ -48,10 +48,10 @@ pub(crate) async fn stale_updates_write_nothing(store: impl KeyRepository) {
     for expected in [0, 4, 6] {
         let mut new = full(1);
         new.revision = expected + 1;
-        assert_eq!(store.update(&new, expected).await.unwrap(), Update::Stale);
+        assert_eq!(store.update(&new, expected).await.unwrap(), ApplyOutcome::Stale);
         // Whatever else would be wrong with it.
         new.digest = digest(2);
-        assert_eq!(store.update(&new, expected).await.unwrap(), Update::Stale);
+        assert_eq!(store.update(&new, expected).await.unwrap(), ApplyOutcome::Stale);
     }
     assert_eq!(stored(&store, old.id).await, old);
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&old));
@@ -60,7 +60,7 @@ pub(crate) async fn stale_updates_write_nothing(store: impl KeyRepository) {
 
 pub(crate) async fn updates_of_unknown_keys_write_nothing(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
-    assert_eq!(store.update(&record(2), 0).await.unwrap(), Update::Stale);
+    assert_eq!(store.update(&record(2), 0).await.unwrap(), ApplyOutcome::Stale);
     assert!(store.get(record(2).id).await.unwrap().is_none());
     assert!(store.find(&digest(2)).await.unwrap().is_none());
     assert_eq!(stored(&store, record(1).id).await, record(1));
@@ -80,7 +80,7 @@ pub(crate) async fn one_of_many_concurrent_updates_is_done(store: impl KeyReposi
         let outcomes = updates.join_all().await;
         let done: Vec<&KeyRecord> = outcomes
             .iter()
-            .filter_map(|(update, new)| (*update == Update::Done).then_some(new))
+            .filter_map(|(update, new)| (*update == ApplyOutcome::Done).then_some(new))
             .collect();
         assert_eq!(done.len(), 1, "revision {revision}");
         assert_eq!(&stored(&store, record(1).id).await, done[0]);
@@ -93,7 +93,7 @@ pub(crate) async fn a_new_digest_replaces_the_old_one(store: impl KeyRepository)
     let mut renewed = record(1);
     renewed.digest = digest(2);
     renewed.revision = 1;
-    assert_eq!(store.update(&renewed, 0).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&renewed, 0).await.unwrap(), ApplyOutcome::Done);
 
     assert!(store.find(&digest(1)).await.unwrap().is_none());
     assert_eq!(store.find(&digest(2)).await.unwrap().as_deref(), Some(&renewed));
@@ -130,7 +130,7 @@ pub(crate) async fn the_mark_of_an_owner_is_kept_with_each_revision(store: impl 
             record.revision += 2;
             record.details.disabled_by_owner = mark;
             record.details.created_by = mark.then_some(record.id);
-            assert_eq!(store.update(&record, expected).await.unwrap(), Update::Done);
+            assert_eq!(store.update(&record, expected).await.unwrap(), ApplyOutcome::Done);
             assert_eq!(stored(&store, record.id).await.details, record.details);
         }
     }

@@ -2,8 +2,9 @@
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    HourlyUsage, KeyId, LineUsage, RejectionKind, Timestamp, UsageCount, UsageOutcome, UsageQuery,
+    KeyId, RejectionKind, Timestamp,
     store::{KeyRepository, MemoryStore},
+    usage::{HourlyUsage, LineageUsage, UsageCount, UsageOutcome, UsageQuery},
 };
 
 use super::{at, record};
@@ -11,7 +12,7 @@ use super::{at, record};
 const ACCEPTED: UsageOutcome = UsageOutcome::Accepted;
 const LIMITED: UsageOutcome = UsageOutcome::Denied(RejectionKind::RateLimited);
 
-fn line(number: u64) -> KeyId {
+fn lineage(number: u64) -> KeyId {
     record(number).id
 }
 
@@ -21,7 +22,7 @@ fn hour(number: i64) -> Timestamp {
 }
 
 fn usage(number: u64, hours: i64, outcome: UsageOutcome, count: u64) -> HourlyUsage {
-    HourlyUsage { line: line(number), owner: None, hour: hour(hours), outcome, count }
+    HourlyUsage::new(lineage(number), hour(hours), outcome, count)
 }
 
 fn of(owner: &str, mut usage: HourlyUsage) -> HourlyUsage {
@@ -42,8 +43,8 @@ async fn sums(
 }
 
 async fn busiest(store: &impl KeyRepository, query: &UsageQuery) -> Vec<(KeyId, u64)> {
-    let lines = store.busiest(query, 1_000).await.unwrap().into_iter();
-    lines.map(|LineUsage { line, count }| (line, count)).collect()
+    let lineages = store.busiest(query, 1_000).await.unwrap().into_iter();
+    lineages.map(|LineageUsage { lineage, count }| (lineage, count)).collect()
 }
 
 pub(crate) async fn usage_adds_up(store: impl KeyRepository) {
@@ -55,9 +56,9 @@ pub(crate) async fn usage_adds_up(store: impl KeyRepository) {
     store.record_usage(&again).await.unwrap();
     let both = [(hour(0), ACCEPTED, 11), (hour(1), LIMITED, 7)];
     assert_eq!(sums(&store, &ever()).await, both);
-    let mut of_line = ever();
-    of_line.line = Some(line(1));
-    assert_eq!(sums(&store, &of_line).await, [(hour(0), ACCEPTED, 10)]);
+    let mut of_lineage = ever();
+    of_lineage.lineage = Some(lineage(1));
+    assert_eq!(sums(&store, &of_lineage).await, [(hour(0), ACCEPTED, 10)]);
 }
 
 /// Hours come in their order, also before 1970, and outcomes in that of their names.
@@ -82,7 +83,7 @@ pub(crate) async fn outcomes_lines_hours_and_owners_are_told_apart(store: impl K
         for hours in hours {
             for (place, outcome) in (1..).zip(&outcomes) {
                 let usage = usage(number, hours, *outcome, 1_000 * number + place);
-                written.push(HourlyUsage { owner: owner.map(Into::into), ..usage });
+                written.push(usage.with_owner(owner.map(Into::into)));
             }
         }
     }
@@ -90,12 +91,12 @@ pub(crate) async fn outcomes_lines_hours_and_owners_are_told_apart(store: impl K
 
     outcomes.sort_by_key(|outcome| outcome.as_str());
     for (number, owner) in (1..).zip(owners) {
-        let (mut of_line, mut of_owner) = (ever(), ever());
-        of_line.line = Some(line(number));
+        let (mut of_lineage, mut of_owner) = (ever(), ever());
+        of_lineage.lineage = Some(lineage(number));
         of_owner.owner = owner.map(Into::into);
         let count = |wanted_hour, wanted| {
             let found = written.iter().find(|usage| {
-                (usage.line, usage.hour, usage.outcome) == (line(number), wanted_hour, wanted)
+                (usage.lineage, usage.hour, usage.outcome) == (lineage(number), wanted_hour, wanted)
             });
             found.unwrap().count
         };
@@ -103,11 +104,11 @@ pub(crate) async fn outcomes_lines_hours_and_owners_are_told_apart(store: impl K
         let all = hours.iter().flat_map(|hour| outcomes.iter().map(|outcome| (*hour, *outcome)));
         let expected: Vec<_> =
             all.map(|(hour, outcome)| (hour, outcome, count(hour, outcome))).collect();
-        assert_eq!(sums(&store, &of_line).await, expected);
+        assert_eq!(sums(&store, &of_lineage).await, expected);
         if owner.is_some() {
             assert_eq!(sums(&store, &of_owner).await, expected, "{owner:?}");
             let mut of_both = of_owner.clone();
-            of_both.line = Some(line(number % 8 + 1));
+            of_both.lineage = Some(lineage(number % 8 + 1));
             assert_eq!(sums(&store, &of_both).await, [], "{owner:?}");
         }
     }
@@ -151,8 +152,8 @@ pub(crate) async fn ranges_are_half_open(store: impl KeyRepository) {
         let expected: Vec<_> = expected.map(|hours| (hour(hours), ACCEPTED, 1)).collect();
         assert_eq!(sums(&store, &query).await, expected, "{query:?}");
         let count = expected.len() as u64;
-        let line = (count > 0).then_some((line(1), count));
-        assert_eq!(busiest(&store, &query).await, Vec::from_iter(line), "{query:?}");
+        let lineage = (count > 0).then_some((lineage(1), count));
+        assert_eq!(busiest(&store, &query).await, Vec::from_iter(lineage), "{query:?}");
     }
 }
 
@@ -163,9 +164,9 @@ pub(crate) async fn sums_are_what_was_asked_for(store: impl KeyRepository) {
     let mut written = Vec::new();
     for number in 0..200_u64 {
         let place = usize::try_from(number).unwrap();
-        let (line, hours) = (number * 7 % 11, (number * 5 % 17).cast_signed() - 8);
-        let usage = usage(line, hours, outcomes[place * 3 / 2 % 3], number * 13 % 29);
-        written.push(HourlyUsage { owner: owners[place * 7 % 11 % 3].map(Into::into), ..usage });
+        let (lineage, hours) = (number * 7 % 11, (number * 5 % 17).cast_signed() - 8);
+        let usage = usage(lineage, hours, outcomes[place * 3 / 2 % 3], number * 13 % 29);
+        written.push(usage.with_owner(owners[place * 7 % 11 % 3].map(Into::into)));
     }
     let model = MemoryStore::new();
     for part in written.chunks(70) {
@@ -174,10 +175,10 @@ pub(crate) async fn sums_are_what_was_asked_for(store: impl KeyRepository) {
     }
     let mut some = 0;
     for (since, until) in [(-8, 9), (-3, 3), (0, 1), (4, -4)] {
-        for line in [None, Some(line(3)), Some(line(7)), Some(line(99))] {
+        for lineage in [None, Some(lineage(3)), Some(lineage(7)), Some(lineage(99))] {
             for owner in [None, Some("anna"), Some("bert"), Some("Bert")] {
                 let mut query = UsageQuery::new(hour(since), hour(until));
-                (query.line, query.owner) = (line, owner.map(Into::into));
+                (query.lineage, query.owner) = (lineage, owner.map(Into::into));
                 let expected = sums(&model, &query).await;
                 some += usize::from(!expected.is_empty());
                 assert_eq!(sums(&store, &query).await, expected, "{query:?}");
@@ -192,7 +193,7 @@ pub(crate) async fn sums_are_what_was_asked_for(store: impl KeyRepository) {
     assert!(some > 10, "{some}");
 }
 
-/// By what was let in. Of lines that are as busy, the one with the smallest id.
+/// By what was let in. Of lineages that are as busy, the one with the smallest id.
 pub(crate) async fn the_busiest_come_first(store: impl KeyRepository) {
     let written = [
         usage(5, 0, ACCEPTED, 6),
@@ -207,15 +208,15 @@ pub(crate) async fn the_busiest_come_first(store: impl KeyRepository) {
         usage(2, 1, LIMITED, 1_000),
     ];
     store.record_usage(&written).await.unwrap();
-    let all = [(3, 11), (4, 10), (5, 10), (9, 10), (2, 9)].map(|(number, n)| (line(number), n));
+    let all = [(3, 11), (4, 10), (5, 10), (9, 10), (2, 9)].map(|(number, n)| (lineage(number), n));
     assert_eq!(busiest(&store, &ever()).await, all);
     for limit in [0, 1, 3, usize::MAX] {
         let found = store.busiest(&ever(), limit).await.unwrap().into_iter();
-        let found: Vec<_> = found.map(|usage| (usage.line, usage.count)).collect();
+        let found: Vec<_> = found.map(|usage| (usage.lineage, usage.count)).collect();
         assert_eq!(found, all[..limit.min(all.len())]);
     }
     let first_hour = UsageQuery::new(hour(0), hour(1));
-    let expected = [(4, 10), (9, 10), (2, 9), (5, 6)].map(|(number, n)| (line(number), n));
+    let expected = [(4, 10), (9, 10), (2, 9), (5, 6)].map(|(number, n)| (lineage(number), n));
     assert_eq!(busiest(&store, &first_hour).await, expected);
 }
 
@@ -259,7 +260,7 @@ pub(crate) async fn counts_stop_at_the_greatest(store: impl KeyRepository) {
     assert_eq!(found.len(), 1);
     assert!(found[0].2 >= most, "{found:?}");
     let found = busiest(&store, &ever()).await;
-    assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 2].map(line));
+    assert_eq!(found.iter().map(|(lineage, _)| *lineage).collect::<Vec<_>>(), [1, 2].map(lineage));
     assert!(found.iter().all(|(_, count)| *count >= most), "{found:?}");
 }
 
@@ -274,11 +275,11 @@ pub(crate) async fn concurrent_flushes_in_opposite_orders_lose_nothing(
         let store = store.clone();
         nodes.spawn(async move {
             for round in 0..ROUNDS {
-                // Not the same lines, so that each adds some between those of the other.
-                let lines = (0..LINES).filter(|line| line % 3 != node as u64);
-                let mut usages: Vec<_> = lines
-                    .flat_map(|line| {
-                        [ACCEPTED, LIMITED].map(|outcome| usage(line, round / 4, outcome, 1))
+                // Not the same lineages, so that each adds some between those of the other.
+                let lineages = (0..LINES).filter(|lineage| lineage % 3 != node as u64);
+                let mut usages: Vec<_> = lineages
+                    .flat_map(|lineage| {
+                        [ACCEPTED, LIMITED].map(|outcome| usage(lineage, round / 4, outcome, 1))
                     })
                     .collect();
                 if node == 0 {
@@ -292,13 +293,13 @@ pub(crate) async fn concurrent_flushes_in_opposite_orders_lose_nothing(
     }
     nodes.join_all().await;
     let written: u64 =
-        (0..2).map(|node| (0..LINES).filter(|line| line % 3 != node).count() as u64).sum();
+        (0..2).map(|node| (0..LINES).filter(|lineage| lineage % 3 != node).count() as u64).sum();
     let expected = [0, 1].map(|hours| {
         [ACCEPTED, LIMITED].map(|outcome| (hour(hours), outcome, written * ROUNDS as u64 / 2))
     });
     assert_eq!(sums(&store, &ever()).await, expected.concat());
-    let mut lines = busiest(&store, &ever()).await;
-    lines.sort_unstable();
-    let expected = (0..LINES).map(|number| (line(number), if number % 3 == 2 { 16 } else { 8 }));
-    assert_eq!(lines, expected.collect::<Vec<_>>());
+    let mut lineages = busiest(&store, &ever()).await;
+    lineages.sort_unstable();
+    let expected = (0..LINES).map(|number| (lineage(number), if number % 3 == 2 { 16 } else { 8 }));
+    assert_eq!(lineages, expected.collect::<Vec<_>>());
 }

@@ -1,7 +1,7 @@
 //! Counting uses.
 
 use tokio::task::JoinSet;
-use tower_api_key::store::{Changes, KeyRepository, KeyUse, Update};
+use tower_api_key::store::{ApplyOutcome, Changes, KeyRepository, KeyUse};
 
 use super::{at, full, record, stored};
 
@@ -76,7 +76,7 @@ pub(crate) async fn updates_do_not_undo_uses(store: impl KeyRepository) {
     let mut renamed = read.clone();
     renamed.name = "renamed".into();
     renamed.revision = 1;
-    assert_eq!(store.update(&renamed, read.revision).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&renamed, read.revision).await.unwrap(), ApplyOutcome::Done);
     (renamed.use_count, renamed.last_used_at) = (3, Some(at(30)));
     assert_eq!(stored(&store, read.id).await, renamed);
 }
@@ -114,7 +114,7 @@ pub(crate) async fn the_address_of_the_last_use_moves_only_forward(store: impl K
     let mut renamed = read.clone();
     (renamed.name, renamed.revision) = ("renamed".into(), 1);
     renamed.details.last_used_from = Some("::1".parse().unwrap());
-    assert_eq!(store.update(&renamed, 0).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&renamed, 0).await.unwrap(), ApplyOutcome::Done);
     let key = stored(&store, read.id).await;
     assert_eq!((&*key.name, key.details.last_used_from), ("renamed", Some(a.parse().unwrap())));
 }
@@ -123,7 +123,7 @@ pub(crate) async fn the_address_of_the_last_use_moves_only_forward(store: impl K
 pub(crate) async fn thousands_are_recorded_at_once(store: impl KeyRepository) {
     const COUNT: u64 = 2_500;
     let inserts = (0..COUNT).map(record).collect();
-    store.apply(&Changes { inserts, ..Changes::default() }).await.unwrap();
+    store.apply(&Changes::default().with_inserts(inserts)).await.unwrap();
     let address = |number| format!("2001:db8:ffff:ffff:ffff:ffff:ffff:{number:x}");
     let uses: Vec<_> = (0..COUNT).map(|number| used_from(number, 7, &address(number))).collect();
     for _ in 0..2 {

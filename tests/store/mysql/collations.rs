@@ -1,8 +1,9 @@
 //! Databases and servers to which letters, spaces and even the ends of texts do not matter.
 
 use tower_api_key::{
-    HourlyUsage, KeyDigest, UsageOutcome, UsageQuery,
-    store::{KeyRepository, KeyStore, ListQuery, MySqlStore, StoreErrorKind},
+    key::KeyDigest,
+    store::{KeyQuery, KeyRepository, KeyStore, MySqlStore, StoreErrorKind},
+    usage::{HourlyUsage, UsageOutcome, UsageQuery},
 };
 
 use super::MySql;
@@ -29,7 +30,7 @@ async fn capitals_and_spaces_matter_whatever_the_default() {
         store.insert(&record).await.unwrap();
     }
     for (number, owner) in (0..).zip(owners) {
-        let page = store.list(&ListQuery::new(10).with_owner(owner)).await.unwrap();
+        let page = store.list(&KeyQuery::new(10).with_owner(owner)).await.unwrap();
         let ids: Vec<_> = page.items.iter().map(|record| record.id).collect();
         assert_eq!(ids, [record(number).id], "{owner:?}");
     }
@@ -85,13 +86,8 @@ async fn no_owner_is_cut_short() {
     assert!(store.update(&longer, 0).await.is_err());
     assert_eq!(*store.get(long.id).await.unwrap().unwrap(), long);
 
-    let used = |owner| HourlyUsage {
-        line: long.id,
-        owner,
-        hour: at(0),
-        outcome: UsageOutcome::Accepted,
-        count: 1,
-    };
+    let used =
+        |owner| HourlyUsage::new(long.id, at(0), UsageOutcome::Accepted, 1).with_owner(owner);
     assert!(store.record_usage(&[used(longer.owner.clone())]).await.is_err());
     let mut cut = UsageQuery::new(at(0), at(1));
     assert_eq!(store.usage(&cut).await.unwrap(), []);

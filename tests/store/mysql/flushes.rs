@@ -3,8 +3,8 @@
 
 use sqlx::{MySqlPool, Row, mysql::MySqlPoolOptions};
 use tower_api_key::{
-    HourlyUsage, UsageOutcome,
     store::{Changes, KeyRepository, KeyUse, MySqlStore},
+    usage::{HourlyUsage, UsageOutcome},
 };
 
 use crate::{
@@ -28,7 +28,7 @@ async fn ten_thousand_busy_keys_take_few_statements() {
     let store = MySqlStore::from_pool(pool.clone());
     store.migrate().await.unwrap();
     let inserts = (0..KEYS).map(record).collect();
-    store.apply(&Changes { inserts, ..Changes::default() }).await.unwrap();
+    store.apply(&Changes::default().with_inserts(inserts)).await.unwrap();
     let uses: Vec<_> = (0..KEYS)
         .map(|number| {
             let mut key_use = KeyUse::new(record(number).id, 3, at(7));
@@ -38,12 +38,9 @@ async fn ten_thousand_busy_keys_take_few_statements() {
         })
         .collect();
     let usage: Vec<_> = (0..KEYS)
-        .map(|number| HourlyUsage {
-            line: record(number).id,
-            owner: Some("Ω".repeat(255).as_str().into()),
-            hour: at(0),
-            outcome: UsageOutcome::Accepted,
-            count: 3,
+        .map(|number| {
+            HourlyUsage::new(record(number).id, at(0), UsageOutcome::Accepted, 3)
+                .with_owner(Some("Ω".repeat(255).as_str().into()))
         })
         .collect();
 

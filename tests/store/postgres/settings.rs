@@ -3,7 +3,7 @@
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::task::JoinSet;
 use tower_api_key::store::{
-    KeyRepository, KeyStore, KeyUse, PostgresStore, StoreErrorKind, Update,
+    ApplyOutcome, KeyRepository, KeyStore, KeyUse, PostgresStore, StoreErrorKind,
 };
 
 use super::Postgres;
@@ -59,7 +59,9 @@ async fn serializable_transactions_lose_nothing() {
                     let mut edited = record(1);
                     edited.name = format!("{node} in round {round}").into();
                     edited.revision = round + 1;
-                    done += u64::from(store.update(&edited, round).await.unwrap() == Update::Done);
+                    done += u64::from(
+                        store.update(&edited, round).await.unwrap() == ApplyOutcome::Done,
+                    );
                 }
                 (store, done)
             });

@@ -3,10 +3,10 @@
 use std::sync::{Arc, mpsc};
 
 use tower_api_key::{
-    KeyRecord,
+    key::KeyRecord,
     store::{
-        Changes, KeyRepository, KeyStore, KeyUpdate, Plan, RedisStore, Selection, StoreErrorKind,
-        Update,
+        ApplyOutcome, Changes, KeyRepository, KeyStore, KeyUpdate, Plan, RedisStore, Selection,
+        StoreErrorKind,
     },
 };
 
@@ -29,8 +29,8 @@ fn revoke(number: u64) -> KeyUpdate {
 async fn store_with_keys(prefix: &Prefix) -> RedisStore {
     let store = prefix.open().await;
     let inserts = vec![indexed(1), record(2), record(3), record(4)];
-    let changes = Changes { inserts, ..Changes::default() };
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    let changes = Changes::default().with_inserts(inserts);
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     store
 }
 
@@ -43,11 +43,11 @@ async fn a_refused_batch_leaves_no_trace() {
     let insert = |change: fn(&mut KeyRecord)| {
         let mut last = record(19);
         change(&mut last);
-        Changes { inserts: vec![indexed(10), record(11), last], ..Changes::default() }
+        Changes::default().with_inserts(vec![indexed(10), record(11), last])
     };
     let updates = |last: KeyUpdate| {
         let updates = vec![revoke(2), update(indexed(1), |record| record.owner = None), last];
-        Changes { inserts: vec![indexed(10), record(11)], updates, ..Changes::default() }
+        Changes::default().with_inserts(vec![indexed(10), record(11)]).with_updates(updates)
     };
     let duplicates = [
         insert(|last| last.id = record(1).id),
@@ -73,13 +73,13 @@ async fn a_refused_batch_leaves_no_trace() {
         update(record(9), |last| last.digest = digest(4)),
     ];
     for (place, last) in stale.into_iter().enumerate() {
-        assert_eq!(store.apply(&updates(last)).await.unwrap(), Update::Stale, "{place}");
+        assert_eq!(store.apply(&updates(last)).await.unwrap(), ApplyOutcome::Stale, "{place}");
         assert_eq!(prefix.contents(), before, "{place}");
     }
 
-    assert_eq!(store.apply(&Changes::default()).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&Changes::default()).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(prefix.contents(), before);
-    assert_eq!(store.apply(&updates(revoke(3))).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&updates(revoke(3))).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(stored(&store, record(10).id).await, indexed(10));
     assert_eq!(stored(&store, record(1).id).await.owner, None);
     assert_eq!(stored(&store, record(3).id).await, revoke(3).record);
@@ -88,8 +88,7 @@ async fn a_refused_batch_leaves_no_trace() {
 /// What Redis would refuse in the middle of the batch.
 #[tokio::test]
 async fn broken_data_is_found_before_the_first_write() {
-    let changes =
-        Changes { inserts: vec![indexed(10)], updates: vec![revoke(2)], ..Changes::default() };
+    let changes = Changes::default().with_inserts(vec![indexed(10)]).with_updates(vec![revoke(2)]);
     // What is used by the hour is in no change.
     for part in super::PARTS.into_iter().filter(|part| !part.starts_with("usage")) {
         let Some(prefix) = Prefix::new() else { return };
@@ -122,7 +121,7 @@ async fn broken_data_is_found_before_the_first_write() {
         assert_eq!(prefix.contents(), before, "{bad}");
     }
     let _: u64 = run(&mut other, &["HSET", &keys, &id, &good]);
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
 }
 
 /// More than Lua's stack holds, and than one command takes from it.
@@ -132,8 +131,8 @@ async fn large_batches_are_one_change() {
     let store = prefix.open().await;
     let total = 3_000;
     let inserts: Vec<_> = (0..total).map(indexed).collect();
-    let mut changes = Changes { inserts, ..Changes::default() };
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    let mut changes = Changes::default().with_inserts(inserts);
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(store.find(&digest(total - 1)).await.unwrap().unwrap().id, record(total - 1).id);
 
     changes.updates = changes
@@ -142,8 +141,8 @@ async fn large_batches_are_one_change() {
         .zip(total..)
         .map(|(record, number)| update(record, |record| record.digest = digest(number)))
         .collect();
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Stale);
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Stale);
     assert!(store.find(&digest(total - 1)).await.unwrap().is_none());
     assert_eq!(store.find(&digest(total)).await.unwrap().unwrap().id, record(0).id);
 }
@@ -176,14 +175,15 @@ async fn owners_have_locks_of_their_own() {
         for (number, (owner, is_free)) in (1..).zip(others) {
             let mut new = record(number);
             new.owner = owner.map(Into::into);
-            let changes = Changes { inserts: vec![new], ..Changes::default() };
+            let changes = Changes::default().with_inserts(vec![new]);
             let plan: Plan = Arc::new(move |_| Some(changes.clone()));
             let applied = store.apply_to(&of(owner), &plan).await.map_err(|error| error.kind());
-            let expected = if is_free { Ok(Update::Done) } else { Err(StoreErrorKind::Timeout) };
+            let expected =
+                if is_free { Ok(ApplyOutcome::Done) } else { Err(StoreErrorKind::Timeout) };
             assert_eq!(applied, expected, "{owner:?} while {held:?} is locked");
         }
         go_on.send(()).unwrap();
-        assert_eq!(holding.await.unwrap().unwrap(), Update::Done);
+        assert_eq!(holding.await.unwrap().unwrap(), ApplyOutcome::Done);
         let schema: Vec<String> = run(&mut prefix.connect(), &["HKEYS", &prefix.key("schema")]);
         assert!(!schema.iter().any(|field| field.starts_with("lock")), "{schema:?}");
     }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use tower_api_key::{
-    Balance, KeyDigest, KeyId, UsageQuery,
+    KeyId,
+    credits::Balance,
+    key::KeyDigest,
     store::{
-        BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUse, ListQuery, Plan, RedisStore,
-        Selection, Update,
+        ApplyOutcome, BalanceUpdate, Changes, KeyQuery, KeyRepository, KeyStore, KeyUse, Plan,
+        RedisStore, Selection,
     },
+    usage::UsageQuery,
 };
 
 use super::{
@@ -31,34 +34,38 @@ async fn use_everything(store: &RedisStore) {
     let mut changed = indexed(1);
     (changed.digest, changed.owner) = (digest(3), Some("bert".into()));
     changed.revision += 1;
-    assert_eq!(store.update(&changed, indexed(1).revision).await.unwrap(), Update::Done);
-    assert_eq!(store.update(&changed, 0).await.unwrap(), Update::Stale);
+    assert_eq!(store.update(&changed, indexed(1).revision).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&changed, 0).await.unwrap(), ApplyOutcome::Stale);
     assert_eq!(store.find(&digest(3)).await.unwrap().as_deref(), Some(&changed));
-    let (mut by_request, mut legacy) = (ListQuery::new(1), ListQuery::new(1));
+    let (mut by_request, mut legacy) = (KeyQuery::new(1), KeyQuery::new(1));
     (by_request.request, legacy.legacy) = (Some(request(1)), true);
-    for query in [ListQuery::new(1), ListQuery::new(1).with_owner("bert"), by_request, legacy] {
+    for query in [KeyQuery::new(1), KeyQuery::new(1).with_owner("bert"), by_request, legacy] {
         assert_eq!(store.list(&query).await.unwrap().items.len(), 1);
     }
     let unplanned: Plan = Arc::new(|records| (records.len() != 1).then(Changes::default));
     let all = Selection::Issued { owner: Some("bert".into()), before: None };
     for selection in [Selection::Ids(vec![record(2).id]), all] {
-        assert_eq!(store.apply_to(&selection, &unplanned).await.unwrap(), Update::Done);
+        assert_eq!(store.apply_to(&selection, &unplanned).await.unwrap(), ApplyOutcome::Done);
     }
     let uses = [1, 2].map(|number| KeyUse::new(record(number).id, 1, at(9)));
     store.record_uses(&uses).await.unwrap();
     assert_eq!(stored(store, record(2).id).await.use_count, 1);
 
     let balance = Balance::new(5, None, at(0));
-    let new =
-        BalanceUpdate { line: record(2).id, balance: balance.clone(), expected: None, due: None };
-    let credit = Changes { balances: vec![new], ..Changes::default() };
-    assert_eq!(store.apply(&credit).await.unwrap(), Update::Done);
-    assert_eq!(store.apply(&credit).await.unwrap(), Update::Stale);
+    let new = BalanceUpdate {
+        lineage: record(2).id,
+        balance: balance.clone(),
+        expected: None,
+        due: None,
+    };
+    let credit = Changes::default().with_balances(vec![new]);
+    assert_eq!(store.apply(&credit).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.apply(&credit).await.unwrap(), ApplyOutcome::Stale);
     assert_eq!(store.balances(&[record(2).id]).await.unwrap().items, [(record(2).id, balance)]);
     store.record_usage(&[counted(2, 0, 3)]).await.unwrap();
     let all = UsageQuery::new(at(0), at(1));
     assert_eq!(store.usage(&all).await.unwrap()[0].count, 3);
-    assert_eq!(store.busiest(&all, 1).await.unwrap()[0].line, record(2).id);
+    assert_eq!(store.busiest(&all, 1).await.unwrap()[0].lineage, record(2).id);
     assert_eq!(store.forget_usage(at(1)).await.unwrap(), 1);
     assert_eq!(store.purge(at(i64::MAX), Some(&"anna".into())).await.unwrap(), 0);
     assert_eq!(store.purge(at(i64::MAX), None).await.unwrap(), 1);

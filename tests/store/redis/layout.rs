@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use tower_api_key::{
-    KeyRecord, OwnerId,
-    store::{Changes, KeyRepository, KeyUse, ListQuery, RedisStore, Update},
+    OwnerId,
+    key::KeyRecord,
+    store::{ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyUse, RedisStore},
 };
 
 use super::{Prefix, indexed, request, run};
@@ -14,12 +15,12 @@ async fn change(store: &RedisStore, change: impl FnOnce(&mut KeyRecord)) {
     let mut record = stored(store, record(1).id).await;
     change(&mut record);
     record.revision += 1;
-    assert_eq!(store.update(&record, record.revision - 1).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&record, record.revision - 1).await.unwrap(), ApplyOutcome::Done);
 }
 
 /// How many of `owner`'s keys a list has.
 async fn listed(store: &RedisStore, owner: &str) -> usize {
-    store.list(&ListQuery::new(10).with_owner(owner)).await.unwrap().items.len()
+    store.list(&KeyQuery::new(10).with_owner(owner)).await.unwrap().items.len()
 }
 
 #[tokio::test]
@@ -33,7 +34,7 @@ async fn a_key_is_listed_under_its_owner_of_today() {
             let expected = usize::from(owner == Some(other));
             assert_eq!(listed(&store, other).await, expected, "{owner:?}, {other:?}");
         }
-        assert_eq!(store.list(&ListQuery::new(10)).await.unwrap().items.len(), 1);
+        assert_eq!(store.list(&KeyQuery::new(10)).await.unwrap().items.len(), 1);
     }
     // The application's own way to take a deletion back.
     change(&store, |record| record.details.deleted_at = Some(at(5))).await;
@@ -81,7 +82,7 @@ async fn a_key_is_found_by_what_it_is_today() {
     let store = prefix.open().await;
     store.insert(&indexed(1)).await.unwrap();
     let all = prefix.contents();
-    let (mut by_request, mut legacy) = (ListQuery::new(10), ListQuery::new(10));
+    let (mut by_request, mut legacy) = (KeyQuery::new(10), KeyQuery::new(10));
     (by_request.request, legacy.legacy) = (Some(request(1)), true);
     for (request, hash, listed) in [
         (None, None, [0, 0]),
@@ -125,20 +126,20 @@ async fn purges_for_one_owner_leave_others_alone() {
         record.revoked_at = (number >= 8).then(|| at(i64::try_from(number / 300).unwrap()));
         record
     });
-    let changes = Changes { inserts: inserts.collect(), ..Changes::default() };
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    let changes = Changes::default().with_inserts(inserts.collect());
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(store.purge(at(3), Some(&"nobody".into())).await.unwrap(), 0);
     assert_eq!(store.purge(at(0), Some(&"anna".into())).await.unwrap(), 0);
     // 0..900 ended before 3, without the first eight.
     assert_eq!(store.purge(at(3), Some(&"anna".into())).await.unwrap(), 223);
     assert_eq!(store.purge(at(3), Some(&"anna".into())).await.unwrap(), 0);
-    let annas = ListQuery::new(1_000).with_owner("anna");
+    let annas = KeyQuery::new(1_000).with_owner("anna");
     assert_eq!(store.list(&annas).await.unwrap().items.len(), 250 - 223);
     assert_eq!(store.purge(at(3), Some(&"".into())).await.unwrap(), 223);
-    let all = store.list(&ListQuery::new(10_000)).await.unwrap();
+    let all = store.list(&KeyQuery::new(10_000)).await.unwrap();
     assert_eq!(all.items.len(), 1_000 - 2 * 223);
     assert_eq!(store.purge(at(4), None).await.unwrap(), 2 * 223 + 100);
-    assert_eq!(store.list(&ListQuery::new(10_000)).await.unwrap().items.len(), 8);
+    assert_eq!(store.list(&KeyQuery::new(10_000)).await.unwrap().items.len(), 8);
 }
 
 /// More than Redis is asked for at once.
@@ -153,7 +154,7 @@ async fn long_lists_and_purges_go_in_steps() {
         record.revoked_at = Some(at(1));
         store.insert(&record).await.unwrap();
     }
-    for query in [ListQuery::new(550), ListQuery::new(550).with_owner("anna")] {
+    for query in [KeyQuery::new(550), KeyQuery::new(550).with_owner("anna")] {
         let page = store.list(&query).await.unwrap();
         let ids: Vec<_> = page.items.iter().map(|record| record.id).collect();
         let expected: Vec<_> = (50..total).rev().map(|number| record(number).id).collect();
@@ -240,8 +241,8 @@ async fn revisions_are_exact() {
     store.insert(&record).await.unwrap();
     record.revision = u64::MAX;
     for stale in [u64::MAX - 3, u64::MAX - 2, u64::MAX, 0] {
-        assert_eq!(store.update(&record, stale).await.unwrap(), Update::Stale);
+        assert_eq!(store.update(&record, stale).await.unwrap(), ApplyOutcome::Stale);
     }
-    assert_eq!(store.update(&record, u64::MAX - 1).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&record, u64::MAX - 1).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(stored(&store, record.id).await.revision, u64::MAX);
 }

@@ -3,10 +3,11 @@
 use proptest::{collection::vec, option, prelude::*, sample::select, test_runner::TestRunner};
 use tokio::{runtime::Handle, task::block_in_place};
 use tower_api_key::{
-    KeyDigest, KeyId, KeyRecord, KeyStatus, LegacyHash, OwnerId, Scopes, Timestamp,
+    KeyId, OwnerId, Scopes, Timestamp,
+    key::{KeyDigest, KeyRecord, KeyStatus, LegacyHash},
     store::{
-        Changes, KeyRepository, KeyUpdate, ListQuery, MemoryStore, RedisStore, StoreErrorKind,
-        Update,
+        ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyUpdate, MemoryStore, RedisStore,
+        StoreErrorKind,
     },
 };
 
@@ -17,7 +18,7 @@ use crate::conformance::{at, digest, record};
 #[derive(Clone, Debug)]
 enum Step {
     Apply { inserts: Vec<KeyRecord>, updates: Vec<(KeyRecord, Freshness)> },
-    List(ListQuery),
+    List(KeyQuery),
     Purge(Timestamp, Option<OwnerId>),
 }
 
@@ -61,7 +62,7 @@ fn any_time() -> impl Strategy<Value = Timestamp> {
     (0_i64..6).prop_map(at)
 }
 
-fn any_query() -> impl Strategy<Value = ListQuery> {
+fn any_query() -> impl Strategy<Value = KeyQuery> {
     use KeyStatus::{Active, Disabled, Expired, NotYetValid, Revoked};
     let statuses = select(vec![Active, Disabled, Expired, NotYetValid, Revoked]);
     let status = option::weighted(0.3, (statuses, any_time()));
@@ -70,7 +71,7 @@ fn any_query() -> impl Strategy<Value = ListQuery> {
     let indexes = (any_owner(), option::weighted(0.1, 0_u64..6), proptest::bool::weighted(0.3));
     let pages = (option::weighted(0.3, 0_u64..12), 0_usize..5);
     (indexes, status, scope, prefix, pages).prop_map(|(indexes, status, scope, prefix, pages)| {
-        let mut query = ListQuery::new(pages.1);
+        let mut query = KeyQuery::new(pages.1);
         (query.owner, query.request, query.legacy) = (indexes.0, indexes.1.map(request), indexes.2);
         query.status = status;
         query.scope = scope.map(|scope| scope.parse().unwrap());
@@ -95,7 +96,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 async fn take(step: &Step, redis: &RedisStore, memory: &MemoryStore) {
     match step {
         Step::Apply { inserts, updates } => {
-            let mut changes = Changes { inserts: inserts.clone(), ..Changes::default() };
+            let mut changes = Changes::default().with_inserts(inserts.clone());
             for (record, freshness) in updates {
                 let mut record = record.clone();
                 let old = memory.get(record.id).await.unwrap();
@@ -111,8 +112,8 @@ async fn take(step: &Step, redis: &RedisStore, memory: &MemoryStore) {
                 changes.updates.push(KeyUpdate { record, expected });
             }
             let outcomes = (redis.apply(&changes).await, memory.apply(&changes).await);
-            let is_done = |outcome: Result<Update, _>| match outcome {
-                Ok(update) => update == Update::Done,
+            let is_done = |outcome: Result<ApplyOutcome, _>| match outcome {
+                Ok(update) => update == ApplyOutcome::Done,
                 Err::<_, tower_api_key::store::StoreError>(error) => {
                     assert_eq!(error.kind(), StoreErrorKind::Duplicate, "{error:?}");
                     false
@@ -156,7 +157,7 @@ async fn redis_does_what_memory_does() {
 }
 
 /// All pages, one after the other.
-async fn walk(store: &RedisStore, mut query: ListQuery) -> Vec<Vec<KeyId>> {
+async fn walk(store: &RedisStore, mut query: KeyQuery) -> Vec<Vec<KeyId>> {
     let mut pages = Vec::new();
     loop {
         let page = store.list(&query).await.unwrap();
@@ -179,13 +180,13 @@ async fn what_matches_rarely_is_looked_for_in_steps() {
         record.owner = Some("anna".into());
         record
     });
-    let changes = Changes { inserts: inserts.collect(), ..Changes::default() };
+    let changes = Changes::default().with_inserts(inserts.collect());
     store.apply(&changes).await.unwrap();
-    let disabled = || ListQuery::new(1).with_status(KeyStatus::Disabled, at(0));
+    let disabled = || KeyQuery::new(1).with_status(KeyStatus::Disabled, at(0));
     let expected = [[record(803).id], [record(403).id], [record(3).id]];
     assert_eq!(walk(&store, disabled()).await, expected);
     assert_eq!(walk(&store, disabled().with_owner("anna")).await, expected);
-    let none = ListQuery::new(10).with_scope("orders:read".parse().unwrap());
+    let none = KeyQuery::new(10).with_scope("orders:read".parse().unwrap());
     assert_eq!(walk(&store, none.clone()).await, [vec![]]);
 
     let calls = || {
@@ -194,15 +195,15 @@ async fn what_matches_rarely_is_looked_for_in_steps() {
         calls.parse::<u64>().unwrap()
     };
     for (query, expected) in [
-        (ListQuery::new(10), 1),
-        (ListQuery::new(249), 1),
-        (ListQuery::new(250), 2),
-        (ListQuery::new(10).with_owner("nobody").with_prefix("x"), 1),
+        (KeyQuery::new(10), 1),
+        (KeyQuery::new(249), 1),
+        (KeyQuery::new(250), 2),
+        (KeyQuery::new(10).with_owner("nobody").with_prefix("x"), 1),
         // Four whole steps, and one that finds that nothing is left.
         (none, 5),
         // 803 is in the first step, 403 in the third.
         (disabled(), 3),
-        (ListQuery::new(1).with_prefix("key"), 1),
+        (KeyQuery::new(1).with_prefix("key"), 1),
     ] {
         let before = calls();
         store.list(&query).await.unwrap();
@@ -216,9 +217,9 @@ async fn indexes_that_lead_astray_are_corrupt() {
     let Some(prefix) = Prefix::new() else { return };
     let store = prefix.open().await;
     let inserts = (0..300).map(indexed).collect();
-    store.apply(&Changes { inserts, ..Changes::default() }).await.unwrap();
+    store.apply(&Changes::default().with_inserts(inserts)).await.unwrap();
     let mut other = prefix.connect();
-    let mut astray = ListQuery::new(10);
+    let mut astray = KeyQuery::new(10);
     let to: KeyDigest = request(1);
     astray.request = Some(to);
     let id = record(2).id.to_string();
@@ -230,6 +231,6 @@ async fn indexes_that_lead_astray_are_corrupt() {
     let row: String = run(&mut other, &["HGET", &keys, &place]);
     let row = row.replace(&place, &record(300).id.to_string());
     let _: u64 = run(&mut other, &["HSET", &keys, &place, &row]);
-    let circle = ListQuery::new(10).with_prefix("nothing");
+    let circle = KeyQuery::new(10).with_prefix("nothing");
     assert_eq!(store.list(&circle).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
 }

@@ -1,8 +1,8 @@
 //! What an eviction policy, or somebody with `redis-cli`, does to a store.
 
 use tower_api_key::{
-    UsageQuery,
-    store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreErrorKind, Update},
+    store::{ApplyOutcome, KeyQuery, KeyRepository, KeyStore, KeyUse, RedisStore, StoreErrorKind},
+    usage::UsageQuery,
 };
 
 use super::{PARTS, Prefix, counted, indexed, request, run, texts};
@@ -26,7 +26,7 @@ async fn no_eviction_makes_a_request_new() {
         let mut again = record(4);
         again.details.request = Some(request(1));
         assert_eq!(store.insert(&again).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
-        let mut query = ListQuery::new(10);
+        let mut query = KeyQuery::new(10);
         match part {
             "requests" => query.request = Some(request(1)),
             _ => query.legacy = true,
@@ -41,7 +41,7 @@ async fn no_eviction_makes_a_request_new() {
             revoked.revoked_at = Some(at(1));
             revoked.revision += 1;
             let update = store.update(&revoked, revoked.revision - 1).await.unwrap();
-            assert_eq!(update, Update::Done);
+            assert_eq!(update, ApplyOutcome::Done);
             assert_eq!(store.find(&digest(number)).await.unwrap().as_deref(), Some(&revoked));
         }
         assert!(!store.list(&query).await.unwrap().items.is_empty());

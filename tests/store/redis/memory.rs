@@ -2,11 +2,14 @@
 
 use serde_json::Value;
 use tower_api_key::{
-    Balance, KeyManager, KeyRecord, RejectionKind, UsageQuery,
+    KeyManager, RejectionKind,
+    credits::Balance,
+    key::KeyRecord,
     store::{
-        BalanceUpdate, Changes, KeyRepository, KeyStore, KeyUpdate, KeyUse, ListQuery, RedisStore,
-        StoreErrorKind, Update,
+        ApplyOutcome, BalanceUpdate, Changes, KeyQuery, KeyRepository, KeyStore, KeyUpdate, KeyUse,
+        RedisStore, StoreErrorKind,
     },
+    usage::UsageQuery,
 };
 
 use super::{counted, run, server::OwnServer, texts};
@@ -48,7 +51,7 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
     // Nothing of it was written, and what was acknowledged is all there.
     assert!(store.get(record(written).id).await.unwrap().is_none());
     assert!(store.find(&digest(written)).await.unwrap().is_none());
-    let page = store.list(&ListQuery::new(10_000)).await.unwrap();
+    let page = store.list(&KeyQuery::new(10_000)).await.unwrap();
     assert_eq!(page.items.len() as u64, written + 1);
     for number in 0..written {
         assert_eq!(store.find(&digest(number)).await.unwrap().as_deref(), Some(&large(number)));
@@ -67,13 +70,13 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
     replaced.revision += 1;
     let update = KeyUpdate { record: replaced, expected: large(0).revision };
     let inserts = vec![record(written)];
-    let batch = Changes { inserts, updates: vec![update], ..Changes::default() };
+    let batch = Changes::default().with_inserts(inserts).with_updates(vec![update]);
     let error = store.apply(&batch).await.unwrap_err();
     assert!(texts(&error).contains("OOM"), "{error:?}");
     assert_eq!(stored(&store, record(0).id).await, large(0));
     assert!(store.get(record(written).id).await.unwrap().is_none());
-    let rotated = Changes { inserts: Vec::new(), ..batch };
-    assert_eq!(store.apply(&rotated).await.unwrap(), Update::Done);
+    let rotated = batch.with_inserts(Vec::new());
+    assert_eq!(store.apply(&rotated).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(store.purge(at(i64::MIN), None).await.unwrap(), 0);
 
     // A key that must stop working does so all the same, and room can be made.
@@ -85,7 +88,7 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
     let mut deleted = large(0);
     deleted.details.deleted_at = Some(at(5));
     deleted.revision += 2;
-    assert_eq!(store.update(&deleted, large(0).revision + 1).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&deleted, large(0).revision + 1).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(store.purge(at(6), None).await.unwrap(), 1);
 
     let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "0"]);
@@ -106,17 +109,17 @@ async fn a_full_server_gives_out_credits_and_forgets_usage() {
     };
     let write = |number: u64, balance: Balance, expected| {
         let balances =
-            vec![BalanceUpdate { line: record(number).id, balance, expected, due: None }];
-        Changes { balances, ..Changes::default() }
+            vec![BalanceUpdate { lineage: record(number).id, balance, expected, due: None }];
+        Changes::default().with_balances(balances)
     };
-    assert_eq!(store.apply(&write(1, balance(9, 0), None)).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&write(1, balance(9, 0), None)).await.unwrap(), ApplyOutcome::Done);
     store.record_usage(&[counted(1, 0, 1), counted(1, 1, 1)]).await.unwrap();
     let mut other = server.connect();
     let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "1"]);
 
     for revision in 1..=9 {
         let taken = write(1, balance(9 - revision, revision), Some(revision - 1));
-        assert_eq!(store.apply(&taken).await.unwrap(), Update::Done);
+        assert_eq!(store.apply(&taken).await.unwrap(), ApplyOutcome::Done);
     }
     assert_eq!(
         store.balances(&[record(1).id]).await.unwrap().items,
@@ -127,7 +130,7 @@ async fn a_full_server_gives_out_credits_and_forgets_usage() {
     (revoked.revoked_at, revoked.revision) = (Some(at(5)), 1);
     let mut both = write(1, balance(0, 10), Some(9));
     both.updates = vec![KeyUpdate { record: revoked.clone(), expected: 0 }];
-    assert_eq!(store.apply(&both).await.unwrap(), Update::Done);
+    assert_eq!(store.apply(&both).await.unwrap(), ApplyOutcome::Done);
 
     // A new balance is refused, and with it all that is to be done with it.
     let mut refused = write(2, balance(5, 0), None);
@@ -142,8 +145,8 @@ async fn a_full_server_gives_out_credits_and_forgets_usage() {
         assert!(texts(&error).contains("OOM"), "{error:?}");
     }
     assert_eq!(stored(&store, record(1).id).await.revision, 1);
-    let lines = [record(1).id, record(2).id];
-    assert_eq!(store.balances(&lines).await.unwrap().items, [(record(1).id, balance(0, 10))]);
+    let lineages = [record(1).id, record(2).id];
+    assert_eq!(store.balances(&lineages).await.unwrap().items, [(record(1).id, balance(0, 10))]);
 
     // Room can be made.
     let all = UsageQuery::new(at(i64::MIN), at(i64::MAX));
@@ -151,7 +154,7 @@ async fn a_full_server_gives_out_credits_and_forgets_usage() {
     assert_eq!(store.forget_usage(at(1)).await.unwrap(), 1);
     assert_eq!(store.usage(&all).await.unwrap().len(), 1);
     assert_eq!(store.purge(at(6), None).await.unwrap(), 1);
-    assert_eq!(store.balances(&lines).await.unwrap().items, []);
+    assert_eq!(store.balances(&lineages).await.unwrap().items, []);
     let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "0"]);
     store.record_usage(&usage).await.unwrap();
     assert_eq!(store.usage(&all).await.unwrap().len(), 2);
@@ -163,13 +166,13 @@ async fn a_full_server_is_brought_up_to_date() {
     let Some(server) = OwnServer::start(&["--maxmemory-policy", "noeviction"]) else { return };
     let store = RedisStore::connect(&server.url()).await.unwrap();
     // More than the upgrade looks at in one step.
-    let in_line = |number| {
+    let in_lineage = |number| {
         let mut record = record(number);
         record.details.rotation.lineage = Some(crate::conformance::record(1).id);
         record
     };
-    let inserts = std::iter::once(record(1)).chain((2..1_000).map(in_line)).collect();
-    store.apply(&Changes { inserts, ..Changes::default() }).await.unwrap();
+    let inserts = std::iter::once(record(1)).chain((2..1_000).map(in_lineage)).collect();
+    store.apply(&Changes::default().with_inserts(inserts)).await.unwrap();
     let mut other = server.connect();
     let schema = "{api_keys}:schema";
     let _: u64 = run(&mut other, &["HSET", schema, "version", "1"]);
@@ -180,10 +183,10 @@ async fn a_full_server_is_brought_up_to_date() {
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let mut revoked = record(1);
     (revoked.revoked_at, revoked.revision) = (Some(at(5)), 1);
-    assert_eq!(store.update(&revoked, 0).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&revoked, 0).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(stored(&store, record(1).id).await, revoked);
-    let lines: u64 = run(&mut other, &["ZCARD", "{api_keys}:lines"]);
-    assert_eq!(lines, 998);
+    let lineages: u64 = run(&mut other, &["ZCARD", "{api_keys}:lines"]);
+    assert_eq!(lineages, 998);
 }
 
 /// Under a policy that takes anything, a key is found or not judged, never unknown.

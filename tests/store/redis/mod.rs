@@ -25,9 +25,12 @@ use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use ::redis::{Client, Connection, FromRedisValue, RedisResult};
 use tower_api_key::{
-    HourlyUsage, KeyDigest, KeyId, KeyRecord, LegacyHash, Limit, Limits, Quota, RejectionKind,
-    UsageOutcome, UsageQuery, nonzero,
-    store::{KeyRepository, KeyStore, KeyUse, ListQuery, RedisStore, StoreError, StoreErrorKind},
+    KeyId, RejectionKind,
+    key::{KeyDigest, KeyRecord, LegacyHash},
+    limit::{Limit, Limits, Quota},
+    nonzero,
+    store::{KeyQuery, KeyRepository, KeyStore, KeyUse, RedisStore, StoreError, StoreErrorKind},
+    usage::{HourlyUsage, UsageOutcome, UsageQuery},
 };
 
 use crate::{
@@ -83,8 +86,8 @@ fn indexed(number: u64) -> KeyRecord {
     record
 }
 
-/// The line that is named after the `number`th key.
-fn line(number: u64) -> KeyId {
+/// The lineage that is named after the `number`th key.
+fn lineage(number: u64) -> KeyId {
     record(number / 30 * 30 + 1).id
 }
 
@@ -92,8 +95,8 @@ const HOUR: i64 = 3_600_000;
 
 /// What the `number`th key, which is nobody's, was let in in an hour.
 fn counted(number: u64, hour: i64, count: u64) -> HourlyUsage {
-    let (line, hour) = (record(number).id, at(hour * HOUR));
-    HourlyUsage { line, owner: None, hour, outcome: UsageOutcome::Accepted, count }
+    let (lineage, hour) = (record(number).id, at(hour * HOUR));
+    HourlyUsage::new(lineage, hour, UsageOutcome::Accepted, count)
 }
 
 fn request(number: u64) -> KeyDigest {
@@ -213,13 +216,13 @@ fn is_outage(error: &StoreError) -> bool {
 async fn assert_outage(store: &RedisStore) {
     let uses = [KeyUse::new(record(1).id, 1, at(1))];
     let usage = [counted(1, 0, 1)];
-    let (small, large, one) = (record(1), full(1), ListQuery::new(1));
-    let (lines, everything) = ([record(1).id], UsageQuery::new(at(0), at(1)));
+    let (small, large, one) = (record(1), full(1), KeyQuery::new(1));
+    let (lineages, everything) = ([record(1).id], UsageQuery::new(at(0), at(1)));
     // At once, so that a silent server is waited for once.
     let (readings, writings, counts) = tokio::join!(
         async {
             let keys = (store.find(&small.digest), store.get(record(1).id), store.list(&one));
-            tokio::join!(keys.0, keys.1, keys.2, store.balances(&lines))
+            tokio::join!(keys.0, keys.1, keys.2, store.balances(&lineages))
         },
         async {
             tokio::join!(

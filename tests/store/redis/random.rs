@@ -3,12 +3,14 @@
 use proptest::{collection::vec, option, prelude::*, sample::select, test_runner::TestRunner};
 use tokio::{runtime::Handle, task::block_in_place};
 use tower_api_key::{
-    Balance, HourlyUsage, KeyId, KeyRecord, OwnerId, RejectionKind, Timestamp, UsageOutcome,
-    UsageQuery,
+    KeyId, OwnerId, RejectionKind, Timestamp,
+    credits::Balance,
+    key::KeyRecord,
     store::{
-        BalanceUpdate, Changes, KeyRepository, KeyUpdate, KeyUse, MemoryStore, RedisStore,
-        StoreError, Update,
+        ApplyOutcome, BalanceUpdate, Changes, KeyRepository, KeyUpdate, KeyUse, MemoryStore,
+        RedisStore, StoreError,
     },
+    usage::{HourlyUsage, UsageOutcome, UsageQuery},
 };
 
 use super::{HOUR, Prefix, counted};
@@ -17,8 +19,8 @@ use crate::conformance::{at, record};
 /// What happens to a store.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Keys to add, each with its line; keys to revoke; balances, with how many revisions they are
-    /// behind.
+    /// Keys to add, each with its lineage; keys to revoke; balances, with how many revisions they
+    /// are behind.
     Apply {
         inserts: Vec<(u64, u64)>,
         revoked: Vec<(u64, Timestamp)>,
@@ -31,9 +33,10 @@ enum Step {
     Purge(Timestamp, Option<OwnerId>),
 }
 
-/// An owner is the same in every hour of a line. One may begin like another, or not be named.
-fn owner_of(line: u64) -> Option<OwnerId> {
-    [None, Some("anna"), Some("an"), Some("")][usize::try_from(line).unwrap() % 4].map(Into::into)
+/// An owner is the same in every hour of a lineage. One may begin like another, or not be named.
+fn owner_of(lineage: u64) -> Option<OwnerId> {
+    [None, Some("anna"), Some("an"), Some("")][usize::try_from(lineage).unwrap() % 4]
+        .map(Into::into)
 }
 
 fn any_time() -> impl Strategy<Value = Timestamp> {
@@ -52,9 +55,9 @@ fn any_usage() -> impl Strategy<Value = HourlyUsage> {
     ];
     let counts = prop_oneof![0_u64..3, 999_999_990_u64..1_000_000_010, 0..=1_u64 << 60];
     (0_u64..7, -2_i64..6, select(outcomes.to_vec()), counts).prop_map(
-        |(line, hour, outcome, count)| {
-            let owner = owner_of(line);
-            HourlyUsage { owner, outcome, ..counted(line, hour, count) }
+        |(lineage, hour, outcome, count)| {
+            let owner = owner_of(lineage);
+            HourlyUsage { owner, outcome, ..counted(lineage, hour, count) }
         },
     )
 }
@@ -62,9 +65,10 @@ fn any_usage() -> impl Strategy<Value = HourlyUsage> {
 fn any_query() -> impl Strategy<Value = UsageQuery> {
     let owner = select(vec![None, None, Some("anna"), Some("an"), Some(""), Some("nobody")]);
     (any_time(), any_time(), option::weighted(0.4, 0_u64..8), owner).prop_map(
-        |(since, until, line, owner)| {
+        |(since, until, lineage, owner)| {
             let mut query = UsageQuery::new(since, until);
-            (query.line, query.owner) = (line.map(|line| record(line).id), owner.map(Into::into));
+            (query.lineage, query.owner) =
+                (lineage.map(|lineage| record(lineage).id), owner.map(Into::into));
             query
         },
     )
@@ -104,11 +108,11 @@ const LINES: [u64; 4] = [0, 1, 2, 3];
 async fn changes(step: &Step, memory: &MemoryStore) -> Changes {
     let mut changes = Changes::default();
     let Step::Apply { inserts, revoked, balances } = step else { return changes };
-    for (number, line) in inserts {
+    for (number, lineage) in inserts {
         let mut new = record(*number);
-        new.owner = owner_of(*line);
-        // The first keys of their lines are in no other.
-        new.details.rotation.lineage = (!LINES.contains(number)).then(|| record(*line).id);
+        new.owner = owner_of(*lineage);
+        // The first keys of their lineages are in no other.
+        new.details.rotation.lineage = (!LINES.contains(number)).then(|| record(*lineage).id);
         changes.inserts.push(new);
     }
     for (number, revoked_at) in revoked {
@@ -122,24 +126,25 @@ async fn changes(step: &Step, memory: &MemoryStore) -> Changes {
         (new.use_count, new.last_used_at, new.details.last_used_from) = (7, None, None);
         changes.updates.push(KeyUpdate { record: new, expected: old.revision });
     }
-    for (line, remaining, is_fresh) in balances {
-        let line = record(*line).id;
-        if changes.balances.iter().any(|update| update.line == line) {
+    for (lineage, remaining, is_fresh) in balances {
+        let lineage = record(*lineage).id;
+        if changes.balances.iter().any(|update| update.lineage == lineage) {
             continue;
         }
-        let old = memory.balances(&[line]).await.unwrap().items.pop().map(|(_, old)| old.revision);
+        let old =
+            memory.balances(&[lineage]).await.unwrap().items.pop().map(|(_, old)| old.revision);
         let expected = if *is_fresh { old } else { old.map_or(Some(0), |old| old.checked_sub(1)) };
         let mut balance = Balance::new(*remaining, None, at(0));
         balance.revision = expected.map_or(0, |old| old + 1);
-        changes.balances.push(BalanceUpdate { line, balance, expected, due: None });
+        changes.balances.push(BalanceUpdate { lineage, balance, expected, due: None });
     }
     changes
 }
 
 async fn balances(store: &impl KeyRepository) -> Vec<(KeyId, Balance)> {
-    let lines = LINES.map(|line| record(line).id);
-    let mut balances = store.balances(&lines).await.unwrap().items;
-    balances.sort_by_key(|(line, _)| *line);
+    let lineages = LINES.map(|lineage| record(lineage).id);
+    let mut balances = store.balances(&lineages).await.unwrap().items;
+    balances.sort_by_key(|(lineage, _)| *lineage);
     balances
 }
 
@@ -149,7 +154,8 @@ async fn take(step: &Step, redis: &RedisStore, memory: &MemoryStore) {
         Step::Apply { .. } => {
             let changes = changes(step, memory).await;
             let outcomes = (redis.apply(&changes).await, memory.apply(&changes).await);
-            let kind = |outcome: Result<Update, StoreError>| outcome.map_err(|error| error.kind());
+            let kind =
+                |outcome: Result<ApplyOutcome, StoreError>| outcome.map_err(|error| error.kind());
             assert_eq!(kind(outcomes.0), kind(outcomes.1), "{changes:?}");
         }
         Step::RecordUses(uses) => {
@@ -163,8 +169,8 @@ async fn take(step: &Step, redis: &RedisStore, memory: &MemoryStore) {
         Step::Usage(query, limit) => {
             let counts = (redis.usage(query).await.unwrap(), memory.usage(query).await.unwrap());
             assert_eq!(counts.0, counts.1, "{query:?}");
-            let lines = redis.busiest(query, *limit).await.unwrap();
-            assert_eq!(lines, memory.busiest(query, *limit).await.unwrap(), "{query:?}");
+            let lineages = redis.busiest(query, *limit).await.unwrap();
+            assert_eq!(lineages, memory.busiest(query, *limit).await.unwrap(), "{query:?}");
         }
         Step::Forget(before) => {
             let forgotten = redis.forget_usage(*before).await.unwrap();

@@ -1,7 +1,7 @@
 //! Rows that this crate did not write.
 
 use serde_json::{Map, Value, json};
-use tower_api_key::store::{KeyRepository, KeyStore, ListQuery, StoreErrorKind};
+use tower_api_key::store::{KeyQuery, KeyRepository, KeyStore, StoreErrorKind};
 
 use super::{Prefix, indexed, run, texts};
 use crate::conformance::{at, digest, full};
@@ -17,7 +17,7 @@ async fn assert_corrupt(prefix: &Prefix, row: &str, what: &str) {
     for error in [
         store.find(&digest(1)).await.unwrap_err(),
         store.get(id).await.unwrap_err(),
-        store.list(&ListQuery::new(10)).await.unwrap_err(),
+        store.list(&KeyQuery::new(10)).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{what}: {error:?}");
         assert!(!texts(&error).contains(&hex), "{what}: {error:?}");

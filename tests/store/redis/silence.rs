@@ -18,7 +18,7 @@ use tokio::{
 };
 use tower_api_key::{
     ApiKeyLayer, KeyManager, NewKey,
-    store::{KeyRepository, KeyStore, ListQuery, RedisStore, StoreErrorKind},
+    store::{KeyQuery, KeyRepository, KeyStore, RedisStore, StoreErrorKind},
 };
 
 use super::{
@@ -155,7 +155,7 @@ async fn calls_that_are_dropped_do_no_harm() {
     }
     store.insert(&full(1_000)).await.unwrap();
     assert_eq!(stored(&store, full(1_000).id).await, full(1_000));
-    let page = store.list(&ListQuery::new(1_000)).await.unwrap();
+    let page = store.list(&KeyQuery::new(1_000)).await.unwrap();
     for listed in &page.items {
         assert_eq!(store.find(&listed.digest).await.unwrap().as_ref(), Some(listed));
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    KeyRecord, Limits, Needs, Rotation,
-    store::{Changes, KeyRepository, KeyStore, ListQuery, RedisStore, StoreErrorKind, Update},
+    key::{KeyRecord, Needs, Rotation},
+    limit::Limits,
+    store::{ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyStore, RedisStore, StoreErrorKind},
 };
 
 use super::{Prefix, indexed, run, texts};
@@ -111,10 +112,10 @@ async fn a_store_of_version_1_is_brought_up_to_date() {
     }
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&old_full(1)));
     assert!(store.find(&digest(5)).await.unwrap().is_none());
-    let mut legacy = ListQuery::new(10);
+    let mut legacy = KeyQuery::new(10);
     legacy.legacy = true;
     for (query, count) in
-        [(ListQuery::new(10), 3), (ListQuery::new(10).with_owner("anna"), 1), (legacy.clone(), 0)]
+        [(KeyQuery::new(10), 3), (KeyQuery::new(10).with_owner("anna"), 1), (legacy.clone(), 0)]
     {
         assert_eq!(store.list(&query).await.unwrap().items.len(), count, "{query:?}");
     }
@@ -122,12 +123,12 @@ async fn a_store_of_version_1_is_brought_up_to_date() {
     // An old key can be all that a new one can.
     let mut new = indexed(1);
     new.revision += 1;
-    assert_eq!(store.update(&new, indexed(1).revision).await.unwrap(), Update::Done);
+    assert_eq!(store.update(&new, indexed(1).revision).await.unwrap(), ApplyOutcome::Done);
     new.details.last_used_from = None;
     assert_eq!(stored(&store, new.id).await, new);
     assert_eq!(store.list(&legacy).await.unwrap().items.len(), 1);
     assert_eq!(store.purge(at(i64::MAX), None).await.unwrap(), 3);
-    assert_eq!(store.list(&ListQuery::new(10)).await.unwrap().items.len(), 1);
+    assert_eq!(store.list(&KeyQuery::new(10)).await.unwrap().items.len(), 1);
 }
 
 /// `indexed(1)`, `record(2)`, which `record(3)` replaces, `full(4)`, deleted at 7, and `record(5)`,
@@ -139,13 +140,17 @@ async fn a_store_of_version_2_is_brought_up_to_date() {
     let before = prefix.contents();
     let (store, schema) = upgrade(&prefix, "2").await;
 
-    // Keys that replaced others are found by their line now; all else is as it was.
+    // Keys that replaced others are found by their lineage now; all else is as it was.
     let mut after = prefix.contents();
     after.insert(prefix.key("schema"), before[&prefix.key("schema")].clone());
-    let lines = after.remove(&prefix.key("lines")).unwrap();
+    let lineages = after.remove(&prefix.key("lines")).unwrap();
     assert_eq!(after, before);
-    let in_line = |line: u64, number: u64| format!("{}:{}", record(line).id, record(number).id);
-    assert_eq!(lines, [in_line(2, 3), in_line(7, 1)].map(|name| (name, "0".to_owned())).into());
+    let in_lineage =
+        |lineage: u64, number: u64| format!("{}:{}", record(lineage).id, record(number).id);
+    assert_eq!(
+        lineages,
+        [in_lineage(2, 3), in_lineage(7, 1)].map(|name| (name, "0".to_owned())).into()
+    );
     let expected = sizes([
         ("acts", "0"),
         ("balances", "0"),
@@ -179,12 +184,12 @@ async fn old_store(prefix: &Prefix, total: u64) -> RedisStore {
     let store = prefix.open().await;
     let inserts = (0..total).map(|number| {
         let mut record = record(number);
-        record.details.rotation.lineage = (number % 3 == 0).then(|| super::line(number));
+        record.details.rotation.lineage = (number % 3 == 0).then(|| super::lineage(number));
         record.revoked_at = (number % 3 == 0).then(|| at(1));
         record
     });
-    let changes = Changes { inserts: inserts.collect(), ..Changes::default() };
-    assert_eq!(store.apply(&changes).await.unwrap(), Update::Done);
+    let changes = Changes::default().with_inserts(inserts.collect());
+    assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     let mut other = prefix.connect();
     let schema = prefix.key("schema");
     let _: u64 = run(&mut other, &["DEL", &prefix.key("lines")]);
@@ -209,12 +214,13 @@ async fn many_keys_are_brought_up_to_date_in_steps() {
     let done: u64 = run(&mut other, &["HGET", &schema, "lines"]);
     assert!(0 < done && done < total / 3, "{done}");
 
-    // Keys are found, changed and added meanwhile. None is purged, since its line may have others.
+    // Keys are found, changed and added meanwhile. None is purged, since its lineage may have
+    // others.
     for number in [0, 1_500, 2_997] {
         let mut changed = stored(&store, record(number).id).await;
         changed.revision += 1;
         changed.details.rotation.lineage = Some(record(1).id);
-        assert_eq!(store.update(&changed, changed.revision - 1).await.unwrap(), Update::Done);
+        assert_eq!(store.update(&changed, changed.revision - 1).await.unwrap(), ApplyOutcome::Done);
     }
     store.insert(&indexed(total)).await.unwrap();
     let error = store.purge(at(2), None).await.unwrap_err();
@@ -235,7 +241,7 @@ async fn many_keys_are_brought_up_to_date_in_steps() {
     assert!(!prefix.keys().contains(&prefix.key("lines")), "{:?}", prefix.keys());
 }
 
-/// Version 3 knew lines, and a migration to it that was given up goes on with the next.
+/// Version 3 knew lineages, and a migration to it that was given up goes on with the next.
 #[tokio::test]
 async fn an_upgrade_goes_on_where_the_last_one_was_given_up() {
     let Some(prefix) = Prefix::new() else { return };

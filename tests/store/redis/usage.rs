@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tower_api_key::{
-    HourlyUsage, OwnerId, UsageQuery,
+    OwnerId,
     store::{KeyRepository, KeyStore, RedisStore, StoreErrorKind},
+    usage::{HourlyUsage, UsageQuery},
 };
 
 use super::{HOUR, Prefix, counted, run, server::OwnServer, texts};
@@ -39,11 +40,11 @@ async fn counts_are_exact_and_do_not_overflow() {
 async fn a_query_reads_what_it_asks_for() {
     let Some(server) = OwnServer::start(&[]) else { return };
     let store = RedisStore::connect(&server.url()).await.unwrap();
-    let (hours, lines) = (100, 30);
+    let (hours, lineages) = (100, 30);
     let usage = (0..hours).flat_map(|hour| {
-        (0..lines).map(move |line| {
-            let owner = Some(if line < 3 { "anna".into() } else { "bert".into() });
-            HourlyUsage { owner, ..counted(line, hour, 1) }
+        (0..lineages).map(move |lineage| {
+            let owner = Some(if lineage < 3 { "anna".into() } else { "bert".into() });
+            counted(lineage, hour, 1).with_owner(owner)
         })
     });
     store.record_usage(&usage.collect::<Vec<_>>()).await.unwrap();
@@ -51,9 +52,9 @@ async fn a_query_reads_what_it_asks_for() {
         let calls = server.info(&["INFO", "commandstats"], &format!("cmdstat_{command}"));
         calls.strip_prefix("calls=").unwrap().split(',').next().unwrap().parse::<u64>().unwrap()
     };
-    let query = |since: i64, until: i64, line: Option<u64>, owner: Option<&str>| {
+    let query = |since: i64, until: i64, lineage: Option<u64>, owner: Option<&str>| {
         let mut query = UsageQuery::new(at(since * HOUR), at(until * HOUR));
-        query.line = line.map(|line| record(line).id);
+        query.lineage = lineage.map(|lineage| record(lineage).id);
         query.owner = owner.map(Into::into);
         query
     };
@@ -90,12 +91,12 @@ async fn long_times_are_looked_through_in_steps() {
     let store = prefix.open().await;
     let usage = (0..1_600).map(|hour| {
         let owner = (hour % 1_000 == 599).then(|| "anna".into());
-        HourlyUsage { owner, ..counted(u64::try_from(hour % 7).unwrap(), hour, 1) }
+        counted(u64::try_from(hour % 7).unwrap(), hour, 1).with_owner(owner)
     });
     store.record_usage(&usage.collect::<Vec<_>>()).await.unwrap();
-    let hours = |owner: Option<OwnerId>, line: Option<u64>| {
+    let hours = |owner: Option<OwnerId>, lineage: Option<u64>| {
         let (store, mut query) = (&store, everything());
-        (query.owner, query.line) = (owner, line.map(|line| record(line).id));
+        (query.owner, query.lineage) = (owner, lineage.map(|lineage| record(lineage).id));
         async move {
             let counts = store.usage(&query).await.unwrap();
             counts.iter().map(|usage| usage.hour.as_unix_millis() / HOUR).collect::<Vec<_>>()
@@ -182,15 +183,15 @@ async fn hours_that_lead_astray_are_corrupt() {
     let store = prefix.open().await;
     let usage: Vec<_> = (0..500).map(|hour| counted(1, hour, 1)).collect();
     store.record_usage(&usage).await.unwrap();
-    let mut of_line = everything();
-    of_line.line = Some(record(1).id);
-    assert_eq!(store.usage(&of_line).await.unwrap().len(), 500);
+    let mut of_lineage = everything();
+    of_lineage.lineage = Some(record(1).id);
+    assert_eq!(store.usage(&of_lineage).await.unwrap().len(), 500);
     let (mut other, hours) = (prefix.connect(), prefix.key("usage_hours"));
     let last = (499 * HOUR).to_string();
     for astray in ["-1", "today"] {
         let _: u64 = run(&mut other, &["ZREMRANGEBYSCORE", &hours, &last, &last]);
         let _: u64 = run(&mut other, &["ZADD", &hours, &last, astray]);
-        let usage = timeout(Duration::from_mins(1), store.usage(&of_line)).await.unwrap();
+        let usage = timeout(Duration::from_mins(1), store.usage(&of_lineage)).await.unwrap();
         assert_eq!(usage.unwrap_err().kind(), StoreErrorKind::Corrupt, "{astray}");
     }
 }

@@ -2,8 +2,9 @@
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    Balance, HourlyUsage, UsageOutcome, UsageQuery,
-    store::{BalanceUpdate, Changes, KeyRepository, KeyUse, StoreError, Update},
+    credits::Balance,
+    store::{ApplyOutcome, BalanceUpdate, Changes, KeyRepository, KeyUse, StoreError},
+    usage::{HourlyUsage, UsageOutcome, UsageQuery},
 };
 
 use super::{Remote, Session, eventually, open, session};
@@ -92,13 +93,8 @@ pub(crate) async fn a_deadlock_is_tried_again<R: Remote>(database: &Database) {
 
 pub(crate) async fn a_deadlock_over_usage_is_tried_again<R: Remote>(database: &Database) {
     let store = open::<R>(database).await;
-    let usage = [1, 2].map(|number| HourlyUsage {
-        line: record(number).id,
-        owner: None,
-        hour: at(0),
-        outcome: UsageOutcome::Accepted,
-        count: 3,
-    });
+    let usage =
+        [1, 2].map(|number| HourlyUsage::new(record(number).id, at(0), UsageOutcome::Accepted, 3));
     store.record_usage(&usage).await.unwrap();
     let lock = |id| format!("UPDATE api_keys_usage SET owner = 'x' WHERE line = {id}");
     let flusher = store.clone();
@@ -115,15 +111,15 @@ pub(crate) async fn a_deadlock_over_balances_is_tried_again<R: Remote>(database:
     let written = |number, revision, expected| {
         let mut balance = balance.clone();
         balance.revision = revision;
-        BalanceUpdate { line: record(number).id, balance, expected, due: None }
+        BalanceUpdate { lineage: record(number).id, balance, expected, due: None }
     };
-    let of = |balances: Vec<_>| Changes { balances, ..Changes::default() };
+    let of = |balances: Vec<_>| Changes::default().with_balances(balances);
     store.apply(&of(vec![written(1, 0, None), written(2, 0, None)])).await.unwrap();
     let lock = |id| format!("UPDATE api_keys_credits SET since = 1 WHERE line = {id}");
     let taken = vec![written(2, 1, Some(0)), written(1, 1, Some(0))];
     let (node, inserts) = (store.clone(), vec![record(1)]);
-    let take = async move { node.apply(&Changes { inserts, ..of(taken) }).await };
-    assert_eq!(tried_again::<R, _>(database, lock, take).await, Update::Done);
+    let take = async move { node.apply(&of(taken).with_inserts(inserts)).await };
+    assert_eq!(tried_again::<R, _>(database, lock, take).await, ApplyOutcome::Done);
     assert_eq!(stored(&store, record(1).id).await, record(1));
     for number in 1..=2 {
         let found = store.balances(&[record(number).id]).await.unwrap().items;

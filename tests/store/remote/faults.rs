@@ -15,7 +15,7 @@ use tokio::{
 };
 use tower_api_key::{
     ApiKeyLayer, KeyManager, NewKey, RejectionKind,
-    store::{KeyRepository, KeyStore, ListQuery, StoreErrorKind},
+    store::{KeyQuery, KeyRepository, KeyStore, StoreErrorKind},
 };
 
 use super::{Remote, Session, eventually, open, session};
@@ -235,7 +235,7 @@ pub(crate) async fn calls_that_are_dropped_do_no_harm<R: Remote>(database: &Data
     }
     store.insert(&full(1_000)).await.unwrap();
     assert_eq!(stored(&store, full(1_000).id).await, full(1_000));
-    let page = store.list(&ListQuery::new(1_000)).await.unwrap();
+    let page = store.list(&KeyQuery::new(1_000)).await.unwrap();
     for listed in &page.items {
         assert_eq!(store.find(&listed.digest).await.unwrap().as_ref(), Some(listed));
     }

@@ -2,8 +2,10 @@
 
 use tokio::task::JoinSet;
 use tower_api_key::{
-    ConfigError, EventQuery, UsageQuery,
+    ConfigError,
+    key::EventQuery,
     store::{KeyRepository, KeyStore, StoreErrorKind},
+    usage::UsageQuery,
 };
 
 use super::{Remote, Session, open, schema, session};

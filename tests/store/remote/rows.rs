@@ -1,8 +1,10 @@
 //! Rows that this crate did not write, and people who read those that it did.
 
 use tower_api_key::{
-    ApiKeyLayer, EventQuery, KeyAction, KeyEvent, RejectionKind, UsageQuery,
-    store::{Changes, KeyRepository, KeyStore, KeyUse, ListQuery, StoreErrorKind},
+    ApiKeyLayer, RejectionKind,
+    key::{EventQuery, KeyAction, KeyEvent},
+    store::{Changes, KeyQuery, KeyRepository, KeyStore, KeyUse, StoreErrorKind},
+    usage::UsageQuery,
 };
 
 use super::{Remote, Session, open, session};
@@ -38,7 +40,7 @@ pub(crate) async fn a_row_that_does_not_read_as_a_key_is_an_error<R: Remote>(dat
         assert!(texts(&error).contains(column), "{error:?}");
         assert_eq!(store.get(record(number).id).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
     }
-    let listed = store.list(&ListQuery::new(100)).await;
+    let listed = store.list(&KeyQuery::new(100)).await;
     assert_eq!(listed.unwrap_err().kind(), StoreErrorKind::Corrupt);
 
     // The others are not affected.
@@ -93,7 +95,7 @@ pub(crate) async fn a_row_that_does_not_read_as_an_event_is_an_error<R: Remote>(
         at(1),
         KeyAction::Created,
     );
-    let changes = Changes { events: vec![event], ..Changes::default() };
+    let changes = Changes::default().with_audit(vec![event]);
     let error = store.apply(&changes).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
 }
@@ -103,14 +105,14 @@ pub(crate) async fn a_row_that_does_not_read_as_a_balance_is_an_error<R: Remote>
 ) {
     let store = open::<R>(database).await;
     let mut session = session::<R>(database).await;
-    let line = record(1).id;
+    let lineage = record(1).id;
     let row = format!(
         "INSERT INTO api_keys_credits (line, remaining, since, epoch, revision) \
          VALUES ({}, 1, 2, 3, 4)",
         R::id(&hex_of(&record(1)).0)
     );
     session.run(&row).await.unwrap();
-    assert_eq!(store.balances(&[line]).await.unwrap().items[0].1.remaining, 1);
+    assert_eq!(store.balances(&[lineage]).await.unwrap().items[0].1.remaining, 1);
     for (column, value, good) in [
         ("remaining", "-1", "1"),
         ("epoch", "-1", "3"),
@@ -120,11 +122,11 @@ pub(crate) async fn a_row_that_does_not_read_as_a_balance_is_an_error<R: Remote>
     ] {
         session.run(&format!("UPDATE api_keys_credits SET {column} = {value}")).await.unwrap();
         // Never more credits, or fewer, than were written.
-        let error = store.balances(&[line]).await.unwrap_err();
+        let error = store.balances(&[lineage]).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{column} = {value}");
         assert!(texts(&error).contains(column), "{error:?}");
         session.run(&format!("UPDATE api_keys_credits SET {column} = {good}")).await.unwrap();
-        assert!(store.balances(&[line]).await.is_ok());
+        assert!(store.balances(&[lineage]).await.is_ok());
     }
 }
 

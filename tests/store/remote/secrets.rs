@@ -12,7 +12,7 @@ use crate::{
 pub(crate) async fn errors_and_debug_tell_no_digest<R: Remote>(database: &Database) {
     let store = open::<R>(database).await;
     let mut text = record(2);
-    text.digest = tower_api_key::KeyDigest::from_bytes(*b"A digest that happens to be text");
+    text.digest = tower_api_key::key::KeyDigest::from_bytes(*b"A digest that happens to be text");
     let mut said = vec![format!("{store:?}")];
     for record in [&record(1), &text] {
         store.insert(record).await.unwrap();

@@ -101,7 +101,7 @@ async fn a_hundred_thousand_keys() {
     for number in [1, 2, 777, COUNT / 2, COUNT] {
         let mut digest = [0; 32];
         digest[24..].copy_from_slice(&number.to_be_bytes());
-        let digest = tower_api_key::KeyDigest::from_bytes(digest);
+        let digest = tower_api_key::key::KeyDigest::from_bytes(digest);
         let found = store.find(&digest).await.unwrap().unwrap();
         assert_eq!(&*found.name, format!("key {number}"));
         assert_eq!(found.created_at.as_unix_millis(), number);

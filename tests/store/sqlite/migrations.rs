@@ -3,8 +3,10 @@
 use sqlx::SqliteConnection;
 use tokio::task::JoinSet;
 use tower_api_key::{
-    ConfigError, EventQuery, UsageQuery,
+    ConfigError,
+    key::EventQuery,
     store::{KeyRepository, KeyStore, SqliteStore, StoreErrorKind},
+    usage::UsageQuery,
 };
 
 use super::{File, number, run, schema, texts};

@@ -1,7 +1,7 @@
 //! Rows that this crate did not write.
 
 use tower_api_key::store::{
-    KeyRepository, KeyStore, KeyUse, ListQuery, SqliteStore, StoreErrorKind,
+    KeyQuery, KeyRepository, KeyStore, KeyUse, SqliteStore, StoreErrorKind,
 };
 
 use super::{File, run, texts};
@@ -33,7 +33,7 @@ async fn a_row_that_does_not_read_as_a_key_is_an_error() {
         assert!(texts(&error).contains(column), "{error:?}");
         assert_eq!(store.get(record(number).id).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
     }
-    let listed = store.list(&ListQuery::new(100)).await;
+    let listed = store.list(&KeyQuery::new(100)).await;
     assert_eq!(listed.unwrap_err().kind(), StoreErrorKind::Corrupt);
 
     // The others are not affected.

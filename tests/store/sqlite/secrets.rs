@@ -7,7 +7,7 @@ use std::{
 
 use tower_api_key::{
     KeyManager, KeyPatch, NewKey,
-    store::{KeyRepository, KeyStore, ListQuery, SqliteStore},
+    store::{KeyQuery, KeyRepository, KeyStore, SqliteStore},
 };
 use tracing_subscriber::filter::LevelFilter;
 
@@ -59,7 +59,7 @@ async fn neither_logs_nor_files_hold_a_key() {
 
     let mut said = vec![format!("{issued:?} {store:?} {manager:?} {layer:?}")];
     said.push(format!("{:?}", ask(&layer, key).await));
-    said.push(format!("{:?}", manager.list(&ListQuery::new(10)).await));
+    said.push(format!("{:?}", manager.list(&KeyQuery::new(10)).await));
     let patch = KeyPatch { name: Some("shop 2".to_owned()), ..KeyPatch::default() };
     said.push(format!("{:?}", manager.update(id, patch).await));
     said.push(texts(&store.insert(&issued.record).await.unwrap_err()));

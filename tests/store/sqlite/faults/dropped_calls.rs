@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, task::Poll};
 
-use tower_api_key::store::{KeyRepository, KeyStore, ListQuery, SqliteStore};
+use tower_api_key::store::{KeyQuery, KeyRepository, KeyStore, SqliteStore};
 
 use crate::{
     abandoned::give_changes_up,
@@ -30,7 +30,7 @@ async fn calls_that_are_dropped_do_no_harm() {
         }
         store.insert(&full(1_000)).await.unwrap();
         assert_eq!(stored(&store, full(1_000).id).await, full(1_000));
-        let page = store.list(&ListQuery::new(1_000)).await.unwrap();
+        let page = store.list(&KeyQuery::new(1_000)).await.unwrap();
         for listed in &page.items {
             assert_eq!(store.find(&listed.digest).await.unwrap().as_ref(), Some(listed));
         }

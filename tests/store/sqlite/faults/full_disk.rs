@@ -3,7 +3,7 @@
 use serde_json::Value;
 use sqlx::sqlite::SqliteJournalMode;
 use tower_api_key::{
-    KeyRecord,
+    key::KeyRecord,
     store::{KeyRepository, KeyStore, SqliteStore, StoreErrorKind},
 };
 

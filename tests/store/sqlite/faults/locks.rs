@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use tower_api_key::{
-    ApiKeyLayer, KeyId, KeyManager, ManageError, NewKey, Rejection, RejectionKind,
-    store::{KeyRepository, KeyUse, ListQuery, SqliteStore, StoreError, StoreErrorKind},
+    ApiKeyLayer, KeyId, KeyManager, NewKey, Rejection, RejectionKind,
+    manage::ManageError,
+    store::{KeyQuery, KeyRepository, KeyUse, SqliteStore, StoreError, StoreErrorKind},
 };
 
 use crate::{
@@ -42,7 +43,7 @@ async fn a_lock_on_writing_stops_writers_only() {
 
     run(&mut other, "ROLLBACK").await;
     manager.create(NewKey::named("after")).await.unwrap();
-    let names = manager.list(&ListQuery::new(10)).await.unwrap().items;
+    let names = manager.list(&KeyQuery::new(10)).await.unwrap().items;
     let names: Vec<_> = names.iter().map(|record| &*record.name).collect();
     assert_eq!(names, ["after", "before"]);
 }
@@ -65,7 +66,7 @@ async fn a_lock_on_reading_is_an_outage() {
         assert_unavailable(ask(&layer, key).await);
         assert_unavailable(ask(&layer, "key_that_nobody_ever_had_before").await);
         assert!(is_outage(&store.get(id).await.unwrap_err()));
-        assert!(is_outage(&store.list(&ListQuery::new(1)).await.unwrap_err()));
+        assert!(is_outage(&store.list(&KeyQuery::new(1)).await.unwrap_err()));
         assert!(is_outage(&store.insert(&record(1)).await.unwrap_err()));
         let key_use = KeyUse::new(id, 1, at(1));
         assert!(is_outage(&store.record_uses(&[key_use]).await.unwrap_err()));
