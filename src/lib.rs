@@ -48,7 +48,7 @@
 //!    [`CrossSite`](RejectionKind::CrossSite); see [`KeySource::cookie`].
 //! 4. **Parse.** Length, characters, prefix and checksum of the accepted [`KeyFormat`]s, before
 //!    anything is hashed or looked up.
-//!    A caller with [too many failures](FailureThrottle) has to wait.
+//!    A caller with [too many failures](auth::FailureThrottle) has to wait.
 //! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current, next and retired [`Peppers`].
 //! 6. **Look up.** An error or a timeout is [`Unavailable`](RejectionKind::Unavailable), never
 //!    "no such key". A key that the store does not know is looked for among those that another
@@ -71,6 +71,12 @@
 //! A denial is a response, never an error: problem details with a stable `code`
 //! ([`RejectionKind`] lists them), or a native gRPC status if the request was gRPC:
 //! [`with_grpc_web_denials`](ApiKeyLayer::with_grpc_web_denials) says which requests are.
+//!
+//! # Where things are
+//!
+//! Each item is in the module of its subject, and has no other path; the names that most programs
+//! use are at the root as well. What the traits of [`store`] and [`limit`] name can be imported
+//! from there, too.
 //!
 //! # Features
 //!
@@ -135,25 +141,26 @@
     allow(rustdoc::broken_intra_doc_links, reason = "what a feature adds is linked without it")
 )]
 
-mod auth;
-mod clock;
-mod credits;
+pub mod auth;
+pub mod clock;
+pub mod credits;
 mod error;
 #[cfg(feature = "axum")]
 mod http;
 mod inner;
-mod key;
+pub mod key;
 #[cfg(feature = "legacy-hashes")]
-mod legacy;
+#[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
+pub mod legacy;
 pub mod limit;
-mod manage;
+pub mod manage;
 mod observe;
 #[cfg(feature = "openapi")]
 #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
 pub mod openapi;
 #[cfg(feature = "redis")]
 mod redis;
-mod rejection;
+pub mod rejection;
 mod request;
 mod runtime;
 pub mod store;
@@ -161,56 +168,58 @@ mod text;
 mod throttle;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod url;
-mod usage;
+pub mod usage;
 
+/// The routes that manage keys: [`management_router`](axum::management_router), the
+/// [`ManagementGuard`](axum::ManagementGuard) in front of it, and [`JsonBody`](axum::JsonBody).
+/// The extractors are implemented on the types themselves.
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use self::http::{
-    JsonBody, ManagementCaller, ManagementGuard, ManagementScopes, management_router,
-};
-#[cfg(feature = "cache")]
-#[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
-pub use self::inner::CachedOwners;
-#[cfg(feature = "legacy-hashes")]
-#[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
-pub use self::legacy::{InvalidLegacyHash, LegacyHashes, LegacyStats};
-#[cfg(feature = "redis")]
-#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use self::limit::RedisLimiter;
-pub use self::manage::KeyView;
+pub mod axum {
+    pub use crate::http::{
+        JsonBody, ManagementCaller, ManagementGuard, ManagementScopes, management_router,
+    };
+}
+
+/// Charges for requests that cost more than others: [`ExtraCostLayer`](extra_cost::ExtraCostLayer)
+/// stands inside the [`ApiKeyLayer`], where routes are known.
+pub mod extra_cost {
+    pub use crate::inner::{ExtraCost, ExtraCostLayer};
+}
+
+/// Owners of keys: [`OwnerLayer`] asks an [`OwnerResolver`](owner::OwnerResolver) for the owner of
+/// a key, and refuses owners that are not active.
+pub mod owner {
+    #[cfg(feature = "cache")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
+    pub use crate::inner::CachedOwners;
+    pub use crate::inner::{Owner, OwnerError, OwnerLayer, OwnerResolver, ResolveOwner};
+}
+
+/// Scopes: the values that keys have ([`Scopes`]), the rules that routes ask for
+/// ([`ScopeRule`](scope::ScopeRule)), and the layer that checks them ([`RequireScopesLayer`]).
+pub mod scope {
+    pub use crate::{
+        inner::{RequireScopes, RequireScopesLayer},
+        key::{
+            scope::{InvalidScope, Scope, Scopes},
+            scope_rule::ScopeRule,
+        },
+    };
+}
+
+#[doc(inline)]
 pub use self::{
-    auth::{
-        ApiKeyAuth, ApiKeyLayer, AuthenticatedKey, KeySource, PassPreflights, PassPreflightsLayer,
-        Precedence, ResponseBody, ResponseFuture,
-    },
-    clock::{Clock, ParseTimestampError, SettableClock, SystemClock, Timestamp},
-    credits::{Credits, SpendOutcome},
+    auth::{ApiKeyLayer, AuthenticatedKey, KeySource, Precedence},
+    clock::Timestamp,
+    credits::Credits,
     error::ConfigError,
-    inner::{
-        ExtraCost, ExtraCostGate, ExtraCostLayer, Gated, GatedFuture, Owner, OwnerError, OwnerGate,
-        OwnerLayer, OwnerResolver, RequireScopes, RequireScopesFuture, RequireScopesLayer,
-        ResolveOwner, ResolveOwnerFuture,
-    },
-    key::{
-        Balance, CreditsPatch, Details, EventId, EventPage, EventQuery, GenerateError, HourlyUsage,
-        InvalidField, InvalidScope, KeyAction, KeyDetails, KeyDigest, KeyEvent, KeyFormat,
-        KeyHasher, KeyId, KeyRecord, KeyStatus, LegacyHash, Limit, Limits, LineageUsage, Metadata,
-        Needs, NewCredits, OwnerId, ParseIdError, Peppers, Quota, Refill, RefillInterval,
-        RefillPatch, RejectionKind, Rotation, Scope, ScopeRule, Scopes, SecretKey, UsageCount,
-        UsageOutcome, UsageQuery,
-    },
-    limit::{
-        LimitCheck, LimitDecision, LimitState, LimitSubject, LocalLimiter, OutagePolicy,
-        RateLimiter, RateLimits, Tiers,
-    },
-    manage::{
-        Deducted, Deduction, ImportKey, ImportReport, IssuedKey, KeyManager, KeyPatch, KeySet,
-        ManageError, NewKey, OwnerBounds, RestoreKey, RotateKey, RotationGrace, SetReport, TopUp,
-    },
-    rejection::{Problem, Rejection, RejectionResponse},
-    request::RequestHead,
-    text::Text,
-    throttle::FailureThrottle,
+    key::{KeyFormat, KeyHasher, KeyId, OwnerId, Peppers, SecretKey},
+    limit::RateLimits,
+    manage::{IssuedKey, KeyManager, KeyPatch, NewKey},
+    owner::{Owner, OwnerLayer},
+    rejection::{Rejection, RejectionKind},
+    scope::{RequireScopesLayer, Scopes},
     usage::UsageRecorder,
 };
 pub use async_trait::async_trait;

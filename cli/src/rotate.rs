@@ -49,10 +49,10 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
     let issued = manager.rotate(args.id, rotation).await?;
     let end = match grace {
         RotationGrace::NONE => "is refused from now on",
-        RotationGrace::FromNow(_) => "lives on through its grace",
         RotationGrace::FromFirstUse(_) => {
             "lives on until its grace after the first use of the new one"
         }
+        _ => "lives on through its grace",
     };
     let remark =
         format!("Created the key {} in place of {}, which {end}.", issued.record.id, args.id);

@@ -85,7 +85,7 @@ async fn one(id: KeyId, args: &Args, database: &Database, out: &mut Output) -> R
     };
     if out.is_json() {
         return out.objects(counts.into_iter().map(|usage| {
-            let UsageCount { hour: at, outcome, count } = usage;
+            let UsageCount { hour: at, outcome, count, .. } = usage;
             Row { at, outcome: outcome.as_str(), count }
         }));
     }

@@ -1,4 +1,6 @@
-//! The request, from the layer to the response. [`authenticate`] has the decision order.
+//! The request, from [`ApiKeyLayer`] to the response: the layer and its service, where keys are
+//! looked for, the identity that it attaches, the body of its responses, and what hooks and guards
+//! see of a request.
 
 pub(crate) mod attached;
 mod authenticate;
@@ -23,3 +25,4 @@ pub use self::{
     preflights::{PassPreflights, PassPreflightsLayer},
     service::ApiKeyAuth,
 };
+pub use crate::{request::RequestHead, throttle::FailureThrottle};

@@ -1,4 +1,5 @@
-//! Time: millisecond [`Timestamp`]s and the [`Clock`] they are read from.
+//! Time: millisecond [`Timestamp`]s and the [`Clock`] they are read from, with one for production
+//! and one that tests set.
 
 #[cfg(feature = "cache")]
 mod coarse;

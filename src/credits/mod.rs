@@ -1,4 +1,5 @@
-//! Credits: a balance that requests spend.
+//! Credits: a balance that requests spend. [`Credits`] spends them; the other items are the balance
+//! as it is stored, how credits come back, and what a key is created or changed with.
 
 mod account;
 mod accounts;
@@ -18,6 +19,11 @@ use self::{
     accounts::Accounts,
     bank::Bank,
     call::{Call, Ended},
+};
+pub use crate::key::{
+    balance::Balance,
+    credits::{CreditsPatch, NewCredits, RefillPatch},
+    refill::{Refill, RefillInterval},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -88,6 +94,7 @@ struct Inner {
 
 /// What became of an attempt to spend credits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SpendOutcome {
     /// They are spent.
     Done {

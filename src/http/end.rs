@@ -10,7 +10,7 @@ use super::{
     guard::{Admitted, AdmittedTo},
     precondition, view,
 };
-use crate::{ManageError, rejection::Problem};
+use crate::{manage::ManageError, rejection::Problem};
 
 pub(super) async fn show(AdmittedTo { keys, id }: AdmittedTo) -> Result<Response, Problem> {
     view::shown(&keys, &keys.get(id).await?).await

@@ -110,12 +110,9 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// `until` are moved outward to where one begins, and come back in the answer. By default, a range
 /// ends with the day or hour that it is now, and has 30 days or 24 hours; at most it has 366 days,
 /// or 31 days by the hour. Without requests there is no item; `total` has the sum for each outcome
-/// that occurred: `accepted`, or the `code` of a denial. The counts of a key are those of its whole
-/// [lineage](crate::key::KeyRecord::lineage), and `accepted` also counts requests that a layer
-/// further in denied later, see [`UsageOutcome`](crate::usage::UsageOutcome).
-/// [`top`](crate::KeyManager::busiest) counts whole hours of at most 366 days, by default those of
-/// the last 30 days, and names the first key of each [line](crate::key::KeyRecord::lineage). A
-/// store that keeps no usage is 501.
+/// that occurred: `accepted`, or the `code` of a denial. [`top`](crate::KeyManager::busiest) counts
+/// whole hours of at most 366 days, by default those of the last 30 days, and names the first key
+/// of each [lineage](crate::key::KeyRecord::lineage). A store that keeps no usage is 501.
 ///
 /// # Repeated requests
 ///

@@ -9,10 +9,7 @@ mod waiting;
 #[cfg(feature = "cache")]
 pub use self::owner::CachedOwners;
 pub use self::{
-    extra_cost::{ExtraCost, ExtraCostGate, ExtraCostLayer},
-    owner::{
-        Owner, OwnerError, OwnerGate, OwnerLayer, OwnerResolver, ResolveOwner, ResolveOwnerFuture,
-    },
-    require_scopes::{RequireScopes, RequireScopesFuture, RequireScopesLayer},
-    waiting::{Gated, GatedFuture},
+    extra_cost::{ExtraCost, ExtraCostLayer},
+    owner::{Owner, OwnerError, OwnerLayer, OwnerResolver, ResolveOwner},
+    require_scopes::{RequireScopes, RequireScopesLayer},
 };

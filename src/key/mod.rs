@@ -1,53 +1,53 @@
 //! What a store keeps about a key, and what keys look like: plain values, which know of no store,
-//! no server and no runtime.
+//! no server and no runtime. Values of another subject are in its module: [`scope`](crate::scope),
+//! [`limit`](crate::limit), [`credits`](crate::credits), [`usage`](crate::usage).
 
-mod balance;
+pub(crate) mod balance;
 pub(crate) mod characters;
 mod checksum;
-mod credits;
+pub(crate) mod credits;
 mod details;
 mod digest;
 mod event;
 mod format;
 mod id;
 mod invalid_field;
-mod limits;
+pub(crate) mod limits;
 mod needs;
-mod quota;
+pub(crate) mod quota;
 mod record;
-mod refill;
-mod rejection_kind;
-mod scope;
-mod scope_rule;
+pub(crate) mod refill;
+pub(crate) mod rejection_kind;
+pub(crate) mod scope;
+pub(crate) mod scope_rule;
 mod secret;
 pub(crate) mod strength;
-mod usage;
+pub(crate) mod usage;
 mod use_counter;
 pub(crate) mod validate;
 
+pub(crate) use self::{
+    balance::{Balance, MAX_CREDITS},
+    credits::{CreditsPatch, NewCredits},
+    event::EventHook,
+    format::{is_accepted, is_prefixed},
+    limits::{Limit, Limits},
+    quota::Quota,
+    refill::Refill,
+    rejection_kind::{ChallengeError, RejectionKind, Row, TABLE, UNIFORM},
+    scope::{InvalidScope, Scope, Scopes},
+    scope_rule::ScopeRule,
+    usage::{HourlyUsage, LineageUsage, UsageCount, UsageOutcome, UsageQuery},
+};
 pub use self::{
-    balance::Balance,
-    credits::{CreditsPatch, NewCredits, RefillPatch},
     details::{Details, KeyDetails, LegacyHash, Rotation},
     digest::{KeyDigest, KeyHasher, Peppers},
     event::{EventPage, EventQuery, KeyAction, KeyEvent},
     format::{GenerateError, KeyFormat},
     id::{EventId, KeyId, OwnerId, ParseIdError},
     invalid_field::InvalidField,
-    limits::{Limit, Limits},
     needs::Needs,
-    quota::Quota,
     record::{KeyRecord, KeyStatus, Metadata},
-    refill::{Refill, RefillInterval},
-    rejection_kind::RejectionKind,
-    scope::{InvalidScope, Scope, Scopes},
-    scope_rule::ScopeRule,
     secret::SecretKey,
-    usage::{HourlyUsage, LineageUsage, UsageCount, UsageOutcome, UsageQuery},
 };
-pub(crate) use self::{
-    balance::MAX_CREDITS,
-    event::EventHook,
-    format::{is_accepted, is_prefixed},
-    rejection_kind::{ChallengeError, Row, TABLE, UNIFORM},
-};
+pub use crate::text::Text;

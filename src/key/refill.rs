@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 ///
 /// As JSON `{"amount":1000,"interval_seconds":86400}`, or `{"amount":1000,"interval":"month"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Refill {
     /// How many there are at least after a refill.
     pub amount: NonZeroU64,
@@ -31,6 +32,11 @@ pub enum RefillInterval {
 }
 
 impl Refill {
+    /// So many credits at least, so often.
+    pub const fn new(amount: NonZeroU64, interval: RefillInterval) -> Self {
+        Self { amount, interval }
+    }
+
     /// The first moment after `now` at which credits come back that were given at `since`.
     pub fn next_after(self, since: Timestamp, now: Timestamp) -> Timestamp {
         self.begin_of(since, self.period_at(since, now.max(since)).saturating_add(1))

@@ -47,6 +47,7 @@ impl fmt::Display for UsageOutcome {
 
 /// How many requests of a lineage had an outcome in an hour.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct HourlyUsage {
     /// The [lineage](crate::key::KeyRecord::lineage) of keys.
     pub lineage: KeyId,
@@ -68,6 +69,16 @@ fn start_of(time: Timestamp, length: i64) -> Timestamp {
 }
 
 impl HourlyUsage {
+    /// Of keys without an owner.
+    pub const fn new(lineage: KeyId, hour: Timestamp, outcome: UsageOutcome, count: u64) -> Self {
+        Self { lineage, owner: None, hour, outcome, count }
+    }
+
+    /// With the owner of the keys, if they have one.
+    pub fn with_owner(self, owner: Option<OwnerId>) -> Self {
+        Self { owner, ..self }
+    }
+
     /// That of the lineage of this key.
     pub(crate) fn of(
         record: &KeyRecord,
@@ -116,6 +127,7 @@ impl UsageQuery {
 
 /// How often requests had an outcome in an hour, of all the lineages that were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UsageCount {
     /// When the hour began, in UTC.
     pub hour: Timestamp,
@@ -126,6 +138,11 @@ pub struct UsageCount {
 }
 
 impl UsageCount {
+    /// So many requests had this outcome in this hour.
+    pub const fn new(hour: Timestamp, outcome: UsageOutcome, count: u64) -> Self {
+        Self { hour, outcome, count }
+    }
+
     /// The same by day, in UTC: `hour` is then when the day began. In the order of days and, within
     /// one, of the names of outcomes.
     ///
@@ -133,7 +150,7 @@ impl UsageCount {
     /// use tower_api_key::usage::{UsageCount, UsageOutcome};
     ///
     /// let count = |hour: &str, count| {
-    ///     UsageCount { hour: hour.parse().unwrap(), outcome: UsageOutcome::Accepted, count }
+    ///     UsageCount::new(hour.parse().unwrap(), UsageOutcome::Accepted, count)
     /// };
     /// let hours = [
     ///     count("2030-01-01T09:00:00Z", 2),
@@ -157,9 +174,17 @@ impl UsageCount {
 
 /// How often a lineage was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LineageUsage {
     /// The first key of the lineage.
     pub lineage: KeyId,
     /// How many requests were let in.
     pub count: u64,
+}
+
+impl LineageUsage {
+    /// The lineage was used so often.
+    pub const fn new(lineage: KeyId, count: u64) -> Self {
+        Self { lineage, count }
+    }
 }

@@ -11,6 +11,7 @@ use crate::{
 
 /// Whose requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LimitSubject<'b> {
     /// Those of a lineage, by its [first one](crate::key::KeyRecord::lineage): a rotation does not
     /// begin anew.
@@ -62,6 +63,7 @@ pub enum LimitDecision {
 /// How one limit stands after a request: of those that let it in the one that is nearest to
 /// exhaustion, of those that did not the one that takes the longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LimitState {
     /// Which one, counted from 0 in [`LimitCheck::limits`].
     pub limit: usize,
@@ -72,6 +74,11 @@ pub struct LimitState {
 }
 
 impl LimitState {
+    /// This limit, with so many requests left, and whole again after that time.
+    pub const fn from_parts(limit: usize, remaining: u32, reset: Duration) -> Self {
+        Self { limit, remaining, reset }
+    }
+
     /// How the limit at this place stands, where so many nanoseconds are owed.
     #[inline]
     pub(crate) fn new(limits: &Limits, limit: usize, owed: u64) -> Self {

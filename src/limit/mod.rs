@@ -1,5 +1,5 @@
-//! Limits: how much a key may use the service, and the [`RateLimiter`] that counts. Step 10 of the
-//! decision.
+//! Limits: how much a key may use the service, and the [`RateLimiter`] that counts. [`RateLimits`]
+//! is what a layer is given; all that a limiter of your own needs can be imported from here.
 
 mod headers;
 mod limiter;
@@ -22,9 +22,13 @@ pub use self::{
     rate::{OutagePolicy, RateLimits},
     tier::Tiers,
 };
+pub use crate::key::{
+    limits::{Limit, Limits},
+    quota::Quota,
+};
 /// What the signatures of [`RateLimiter`] name.
 #[doc(no_inline)]
 pub use crate::{
     error::{BackEnd, StoreError, StoreErrorKind},
-    key::{KeyId, Limits, OwnerId},
+    key::{KeyId, OwnerId},
 };

@@ -63,6 +63,7 @@ impl NewKey {
 }
 
 /// A key that was just created. The secret exists here and nowhere else.
+#[non_exhaustive]
 pub struct IssuedKey {
     /// The key itself. Hand it to its owner; it cannot be had again.
     pub secret: SecretKey,

@@ -1,4 +1,5 @@
-//! [`KeyManager`]: issuing keys and looking after them.
+//! [`KeyManager`]: issuing keys and looking after them. The other items are what its methods take
+//! and return.
 
 mod access;
 mod acts;

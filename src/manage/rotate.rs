@@ -16,6 +16,7 @@ use crate::{
 
 /// How long a key lives on after it was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RotationGrace {
     /// This long from now. None at all refuses the old key at once, which is what a compromised
     /// one calls for.

@@ -1,4 +1,5 @@
-//! [`Rejection`]: why a request was denied, and how that is said.
+//! [`Rejection`]: why a request was denied, and how that is said. [`RejectionKind`] lists the
+//! reasons; [`Problem`] writes errors of your own in the same form.
 
 mod challenge;
 pub(crate) mod fields;
@@ -18,10 +19,11 @@ pub(crate) use self::{
     response::{Renderer, respond_plainly, respond_with_mistake},
 };
 pub use self::{problem::Problem, response::RejectionResponse};
+pub use crate::key::rejection_kind::RejectionKind;
 use crate::{
     clock::whole_seconds,
     error::{BackEnd, StoreError, StoreErrorKind},
-    key::{KeyId, KeyRecord, RejectionKind, Scopes},
+    key::{KeyId, KeyRecord, Scopes},
     observe,
     text::Text,
 };

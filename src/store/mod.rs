@@ -95,8 +95,8 @@ pub use crate::error::{BackEnd, StoreError, StoreErrorKind};
 pub use crate::{
     clock::Timestamp,
     key::{
-        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId,
-        UsageCount, UsageQuery,
+        EventPage, EventQuery, KeyDigest, KeyId, KeyRecord, OwnerId,
+        usage::{HourlyUsage, LineageUsage, UsageCount, UsageQuery},
     },
 };
 

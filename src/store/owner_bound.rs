@@ -24,7 +24,7 @@ use crate::{
 ///     record.owner = Some("user-1".into());
 ///     let bound = OwnerBound { owner: "user-1".into(), max_keys: 1, now };
 ///     let changes =
-///         Changes { inserts: vec![record], owner_bound: Some(bound), ..Changes::default() };
+///         Changes::default().with_inserts(vec![record]).with_owner_bound(Some(bound));
 ///     assert_eq!(store.apply(&changes).await?, expected);
 /// }
 /// # Ok(())

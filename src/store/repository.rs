@@ -194,6 +194,7 @@ pub trait KeyRepository: KeyStore {
 
 /// What a repository is to write, all of it or nothing.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Changes {
     /// Keys to add.
     pub inserts: Vec<KeyRecord>,
@@ -210,6 +211,36 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// With these keys to add.
+    pub fn with_inserts(self, inserts: Vec<KeyRecord>) -> Self {
+        Self { inserts, ..self }
+    }
+
+    /// With these keys to replace.
+    pub fn with_updates(self, updates: Vec<KeyUpdate>) -> Self {
+        Self { updates, ..self }
+    }
+
+    /// With these balances to add or replace.
+    pub fn with_balances(self, balances: Vec<BalanceUpdate>) -> Self {
+        Self { balances, ..self }
+    }
+
+    /// With these requests, which must do this once.
+    pub fn with_requests(self, requests: Vec<RequestRecord>) -> Self {
+        Self { requests, ..self }
+    }
+
+    /// With these events for the audit log.
+    pub fn with_audit(self, events: Vec<KeyEvent>) -> Self {
+        Self { events, ..self }
+    }
+
+    /// With a bound on the live keys of an owner, or without one.
+    pub fn with_owner_bound(self, owner_bound: Option<OwnerBound>) -> Self {
+        Self { owner_bound, ..self }
+    }
+
     /// Has all of this written only while `key` is as it was read. It gets its next revision and
     /// stays the same otherwise, so that changes which were made from its last one at the same time
     /// are made anew, from what is written here.

@@ -1,4 +1,5 @@
-//! How often keys are used: counted on the request's path, written off it.
+//! How often keys are used: counted on the request's path by a [`UsageRecorder`], written off it,
+//! and read as the counts in this module.
 
 mod addresses;
 mod collected;
@@ -10,3 +11,4 @@ mod tests;
 mod writer;
 
 pub use self::recorder::UsageRecorder;
+pub use crate::key::usage::{HourlyUsage, LineageUsage, UsageCount, UsageOutcome, UsageQuery};

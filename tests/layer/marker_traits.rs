@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 
 use http::{Request, Response};
-use tower::{Layer, service_fn, util::BoxCloneSyncService, util::ServiceFn};
+use tower::{Layer, Service, service_fn, util::BoxCloneSyncService, util::ServiceFn};
 use tower_api_key::{
     ApiKeyLayer, AuthenticatedKey, ConfigError, KeyHasher, KeyManager, Owner, OwnerLayer, Peppers,
-    Rejection, RequireScopesLayer, ResolveOwnerFuture, SecretKey,
+    Rejection, RequireScopesLayer, SecretKey,
     auth::{ApiKeyAuth, ResponseBody, ResponseFuture},
     key::KeyRecord,
     manage::ManageError,
@@ -47,7 +47,7 @@ fn futures_and_errors_cross_threads() {
     fn error<T: std::error::Error + Send + Sync + 'static>() {}
 
     send::<ResponseFuture<Inner, ()>>();
-    send::<ResolveOwnerFuture<Inner, (), NotClone>>();
+    send::<<ResolveOwner<Inner, NotClone> as Service<Request<()>>>::Future>();
     send::<SecretKey>();
     error::<Rejection>();
     error::<ConfigError>();

@@ -110,6 +110,7 @@ async fn a_key_that_was_replaced_unused_passes_the_wait_on() {
         let expected = match last {
             RotationGrace::FromFirstUse(_) => at(2 * HOUR + 100),
             RotationGrace::FromNow(grace) => at(0).saturating_add(grace),
+            other => panic!("{other:?}"),
         };
         assert_eq!(rotation(&managed, &b).await.retires_at, Some(expected));
         for key in [&a, &b, &c] {

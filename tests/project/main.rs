@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod dependencies;
+mod face;
 mod facts;
 mod guides;
 mod imports;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     auth::{attached, authenticated},
-    inner::waiting::{Gate, Gated, GatedFuture, Verdict, deny},
+    inner::waiting::{Gate, Gated, Verdict, deny},
     key::RejectionKind,
     rejection::Rejection,
     request::RequestHead,
@@ -17,9 +17,6 @@ use crate::{
 
 /// The middleware that [`OwnerLayer`](super::OwnerLayer) puts around a service.
 pub type ResolveOwner<S, T> = Gated<S, OwnerGate<T>>;
-
-/// The response of a [`ResolveOwner`].
-pub type ResolveOwnerFuture<S, B, T> = GatedFuture<S, B, OwnerGate<T>>;
 
 /// Decides for an [`OwnerLayer`](super::OwnerLayer).
 pub struct OwnerGate<T>(pub(super) Config<T>);

@@ -14,7 +14,7 @@ use http::Extensions;
 #[cfg(feature = "cache")]
 pub use self::cached::CachedOwners;
 pub use self::error::OwnerError;
-pub use self::gate::{OwnerGate, ResolveOwner, ResolveOwnerFuture};
+pub use self::gate::ResolveOwner;
 pub use self::layer::OwnerLayer;
 pub use self::resolver::OwnerResolver;
 

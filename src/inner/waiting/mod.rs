@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower_service::Service;
 
-pub use self::future::GatedFuture;
+pub(super) use self::future::GatedFuture;
 use crate::{
     auth::{ResponseBody, authenticated},
     limit::LimitReport,

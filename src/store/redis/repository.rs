@@ -67,12 +67,12 @@ impl KeyRepository for RedisStore {
     }
 
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        let lineages = uses.iter().map(|key_use| {
+        let lines = uses.iter().map(|key_use| {
             let (count, at) = (count(key_use.count), millis(key_use.last_used_at));
             let from = key_use.last_used_from.map(|address| address.to_string());
             format!("{} {count} {at} {}\n", key_use.id, from.as_deref().unwrap_or("-"))
         });
-        self.done(&self.scripts.record_uses, &[&lineages.collect::<String>()]).await
+        self.done(&self.scripts.record_uses, &[&lines.collect::<String>()]).await
     }
 
     async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {

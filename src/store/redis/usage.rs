@@ -20,12 +20,12 @@ fn member(owner: Option<&OwnerId>) -> String {
 
 impl RedisStore {
     pub(super) async fn add_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
-        let lineages = usage.iter().map(|usage| {
+        let lines = usage.iter().map(|usage| {
             let (hour, owner) = (millis(usage.hour), member(usage.owner.as_ref()));
             let HourlyUsage { lineage, outcome, .. } = usage;
             format!("{hour} {lineage} {owner} {outcome} {}\n", count(usage.count))
         });
-        self.done(&self.scripts.record_usage, &[&lineages.collect::<String>()]).await
+        self.done(&self.scripts.record_usage, &[&lines.collect::<String>()]).await
     }
 
     /// Passes on what was asked for, hour by hour.

@@ -132,7 +132,7 @@ pub(in crate::store) trait Calls: Database {
     /// Reads a row with the sum of an hour and an outcome.
     fn usage_count(row: &Self::Row) -> sqlx::Result<UsageCount>;
 
-    /// Reads a row with the sum of a line.
+    /// Reads a row with the sum of a lineage.
     fn line_usage(row: &Self::Row) -> sqlx::Result<LineageUsage>;
 }
 

@@ -23,13 +23,13 @@ use crate::{
 /// not deadlock.
 fn counts(usage: &[HourlyUsage]) -> String {
     let mut sums = BTreeMap::<(KeyId, Timestamp, &str), (u64, Option<&OwnerId>)>::new();
-    for HourlyUsage { lineage: line, owner, hour, outcome, count } in usage {
-        let place = (*line, *hour, outcome.as_str());
+    for HourlyUsage { lineage, owner, hour, outcome, count } in usage {
+        let place = (*lineage, *hour, outcome.as_str());
         let (sum, _) = sums.entry(place).or_insert((0, owner.as_ref()));
         *sum = sum.saturating_add(*count);
     }
-    let rows = sums.into_iter().map(|((line, hour, outcome), (sum, owner))| {
-        let row = [hex(line), hour.as_unix_millis().into(), outcome.into(), count(sum).into()];
+    let rows = sums.into_iter().map(|((lineage, hour, outcome), (sum, owner))| {
+        let row = [hex(lineage), hour.as_unix_millis().into(), outcome.into(), count(sum).into()];
         row.into_iter().chain(owner.map(|owner| owner.as_str().into())).collect::<Json>()
     });
     json(&rows.collect::<Vec<_>>())
@@ -58,8 +58,8 @@ where
     &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
     i64: Decode<'r, R::Database> + Type<R::Database>,
 {
-    let line = KeyId::from_bytes(array("line", row.try_get("line")?)?);
-    Ok(LineageUsage { lineage: line, count: unsigned("total", row.try_get("total")?)? })
+    let lineage = KeyId::from_bytes(array("line", row.try_get("line")?)?);
+    Ok(LineageUsage { lineage, count: unsigned("total", row.try_get("total")?)? })
 }
 
 /// A newer version of this crate may have written it.

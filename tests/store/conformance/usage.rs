@@ -39,12 +39,12 @@ async fn sums(
     query: &UsageQuery,
 ) -> Vec<(Timestamp, UsageOutcome, u64)> {
     let sums = store.usage(query).await.unwrap().into_iter();
-    sums.map(|UsageCount { hour, outcome, count }| (hour, outcome, count)).collect()
+    sums.map(|UsageCount { hour, outcome, count, .. }| (hour, outcome, count)).collect()
 }
 
 async fn busiest(store: &impl KeyRepository, query: &UsageQuery) -> Vec<(KeyId, u64)> {
     let lineages = store.busiest(query, 1_000).await.unwrap().into_iter();
-    lineages.map(|LineageUsage { lineage, count }| (lineage, count)).collect()
+    lineages.map(|LineageUsage { lineage, count, .. }| (lineage, count)).collect()
 }
 
 pub(crate) async fn usage_adds_up(store: impl KeyRepository) {

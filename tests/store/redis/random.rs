@@ -57,7 +57,9 @@ fn any_usage() -> impl Strategy<Value = HourlyUsage> {
     (0_u64..7, -2_i64..6, select(outcomes.to_vec()), counts).prop_map(
         |(lineage, hour, outcome, count)| {
             let owner = owner_of(lineage);
-            HourlyUsage { owner, outcome, ..counted(lineage, hour, count) }
+            let mut usage = counted(lineage, hour, count).with_owner(owner);
+            usage.outcome = outcome;
+            usage
         },
     )
 }

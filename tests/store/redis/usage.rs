@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use tower_api_key::{
     OwnerId,
     store::{KeyRepository, KeyStore, RedisStore, StoreErrorKind},
-    usage::{HourlyUsage, UsageQuery},
+    usage::UsageQuery,
 };
 
 use super::{HOUR, Prefix, counted, run, server::OwnServer, texts};
