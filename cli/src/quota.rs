@@ -17,7 +17,7 @@ use crate::failure::Failure;
 #[derive(clap::Args)]
 pub(crate) struct Credits {
     /// How many credits there are to spend
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=MOST))]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(..=MAX))]
     credits: Option<u64>,
     /// How many credits there are at least again, and how often: such as 1000/30d or 1000/month
     ///
@@ -29,7 +29,7 @@ pub(crate) struct Credits {
 }
 
 /// What databases count to.
-const MOST: u64 = i64::MAX.unsigned_abs();
+const MAX: u64 = i64::MAX.unsigned_abs();
 
 impl Credits {
     /// Those of a new key.
@@ -87,8 +87,8 @@ fn refill_patch(text: &str) -> Result<RefillPatch, String> {
     };
     let amount = amount.map(|amount| amount.parse::<NonZeroU64>().map_err(|_| must()));
     let amount = amount.transpose()?;
-    if amount.is_some_and(|amount| amount.get() > MOST) {
-        return Err(format!("there are at most {MOST} credits"));
+    if amount.is_some_and(|amount| amount.get() > MAX) {
+        return Err(format!("there are at most {MAX} credits"));
     }
     let interval = interval.map(|interval| refill_interval(interval).ok_or_else(must));
     Ok(RefillPatch { amount, interval: interval.transpose()? })

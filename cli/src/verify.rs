@@ -97,7 +97,7 @@ async fn has_slow_hashes(database: &Database) -> Result<bool, Failure> {
 
 fn read_key() -> Result<SecretKey, Failure> {
     /// Far longer than any key: the layer is to judge those that are too long.
-    const MOST: u64 = 4096;
+    const MAX: u64 = 4096;
     if let Ok(key) = env::var("API_KEY") {
         return Ok(SecretKey::new(key));
     }
@@ -106,7 +106,7 @@ fn read_key() -> Result<SecretKey, Failure> {
     }
     // The whole capacity at once: growing would leave copies of the secret behind.
     let mut text = String::with_capacity(8192);
-    let read = io::stdin().take(MOST).read_to_string(&mut text);
+    let read = io::stdin().take(MAX).read_to_string(&mut text);
     let unreadable = |_| Failure::Usage("the key on standard input is not text".to_owned());
     read.map_err(unreadable)?;
     text.truncate(text.trim_end_matches(['\r', '\n']).len());

@@ -49,19 +49,19 @@ impl Consumption {
 #[derive(Clone, Debug)]
 pub struct LimitReport {
     limits: Limits,
-    standing: LimitState,
+    state: LimitState,
     fields: Fields,
 }
 
 impl LimitReport {
     #[inline]
-    pub(crate) fn new(limits: &Limits, standing: LimitState, fields: Fields) -> Self {
-        Self { limits: limits.clone(), standing, fields }
+    pub(crate) fn new(limits: &Limits, state: LimitState, fields: Fields) -> Self {
+        Self { limits: limits.clone(), state, fields }
     }
 
     /// The limit that this is about.
     pub(crate) fn limit(&self) -> Option<&Limit> {
-        self.limits.get(self.standing.limit)
+        self.limits.get(self.state.limit)
     }
 
     /// The fields of a denial.
@@ -75,8 +75,8 @@ impl LimitReport {
     pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         let (Some(limit), false) = (self.limit(), self.fields == Fields::None) else { return };
         let (quota, name) = (limit.quota(), limit.name());
-        let (requests, remaining) = (quota.requests(), self.standing.remaining);
-        let (window, reset) = (whole_seconds(quota.window()), whole_seconds(self.standing.reset));
+        let (requests, remaining) = (quota.requests(), self.state.remaining);
+        let (window, reset) = (whole_seconds(quota.window()), whole_seconds(self.state.reset));
         let (requests, remaining) = (u64::from(requests.get()), u64::from(remaining));
         set(headers, POLICY, || item(name, ";q=", requests, ";w=", window));
         set(headers, LIMIT, || item(name, ";r=", remaining, ";t=", reset));

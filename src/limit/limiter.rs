@@ -54,7 +54,7 @@ pub enum LimitDecision {
     /// It is not, and no limit counts it.
     Deny {
         /// The limit that the request has to wait for the longest.
-        standing: LimitState,
+        state: LimitState,
         /// How long that is, at least.
         retry_after: Duration,
     },

@@ -262,11 +262,11 @@ impl Inner {
     ) -> Limited {
         match decision {
             LimitDecision::Allow(_) if self.fields == Fields::None => Limited::Admitted(None),
-            LimitDecision::Allow(standing) => {
-                Limited::Admitted(Some(LimitReport::new(limits, standing, self.fields)))
+            LimitDecision::Allow(state) => {
+                Limited::Admitted(Some(LimitReport::new(limits, state, self.fields)))
             }
-            LimitDecision::Deny { standing, retry_after } => {
-                let report = LimitReport::new(limits, standing, self.fields);
+            LimitDecision::Deny { state, retry_after } => {
+                let report = LimitReport::new(limits, state, self.fields);
                 let name = report.limit().map(|limit| Text::from(limit.name()));
                 let rejection = Rejection::rate_limited(name, report.fields(), retry_after);
                 Limited::Denied(rejection.with_record(record))

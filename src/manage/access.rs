@@ -25,11 +25,11 @@ pub(super) struct Access {
     pub(super) address: Option<IpAddr>,
 }
 
-/// Whose keys somebody may see who asks for some owner's.
-pub(super) enum Whose<'a> {
-    Everybodys,
-    Owners(&'a OwnerId),
-    Nobodys,
+/// The keys that a handle sees where the keys of an owner, or all keys, are asked for.
+pub(super) enum OwnerFilter<'a> {
+    Any,
+    Only(&'a OwnerId),
+    None,
 }
 
 impl KeyManager {
@@ -134,13 +134,13 @@ impl Access {
         }
     }
 
-    /// Whose keys are meant, where those of `wanted` are asked for, or all that there are here.
-    pub(super) fn whose<'a>(&'a self, wanted: Option<&'a OwnerId>) -> Whose<'a> {
+    /// The keys that are meant where those of `wanted` are asked for, or all that there are here.
+    pub(super) fn owner_filter<'a>(&'a self, wanted: Option<&'a OwnerId>) -> OwnerFilter<'a> {
         let mut owners = self.owners.iter().chain(wanted);
         match owners.next() {
-            None => Whose::Everybodys,
-            Some(owner) if owners.all(|other| other == owner) => Whose::Owners(owner),
-            Some(_) => Whose::Nobodys,
+            None => OwnerFilter::Any,
+            Some(owner) if owners.all(|other| other == owner) => OwnerFilter::Only(owner),
+            Some(_) => OwnerFilter::None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
-use super::{KeyManager, access::Whose, error::ManageError};
+use super::{KeyManager, access::OwnerFilter, error::ManageError};
 use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
@@ -143,10 +143,10 @@ impl KeyManager {
         digest: KeyDigest,
         id: KeyId,
     ) -> Result<KeyRecord, ManageError> {
-        let owner = match self.access.whose(new.owner.as_ref()) {
-            Whose::Everybodys => None,
-            Whose::Owners(owner) => Some(owner.clone()),
-            Whose::Nobodys => {
+        let owner = match self.access.owner_filter(new.owner.as_ref()) {
+            OwnerFilter::Any => None,
+            OwnerFilter::Only(owner) => Some(owner.clone()),
+            OwnerFilter::None => {
                 return Err(InvalidField::new("owner", "is another than this handle's").into());
             }
         };

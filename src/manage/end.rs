@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{KeyManager, access::Whose, change::Done, error::ManageError};
+use super::{KeyManager, access::OwnerFilter, change::Done, error::ManageError};
 use crate::{
     clock::Timestamp,
     key::{KeyAction, KeyId, KeyRecord, validate},
@@ -49,10 +49,10 @@ impl KeyManager {
     /// many there were.
     pub async fn purge(&self, before: Timestamp) -> Result<u64, ManageError> {
         self.refuse_owners("purge")?;
-        let owner = match self.access.whose(None) {
-            Whose::Everybodys => None,
-            Whose::Owners(owner) => Some(owner),
-            Whose::Nobodys => return Ok(0),
+        let owner = match self.access.owner_filter(None) {
+            OwnerFilter::Any => None,
+            OwnerFilter::Only(owner) => Some(owner),
+            OwnerFilter::None => return Ok(0),
         };
         let count = self.repository.purge(before, owner).await?;
         if count > 0 {

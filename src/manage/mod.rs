@@ -25,7 +25,7 @@ use std::{fmt, sync::Arc};
 
 pub use self::view::KeyView;
 use self::{
-    access::{Access, Whose},
+    access::{Access, OwnerFilter},
     acts::OwnerActs,
 };
 pub use self::{
@@ -286,10 +286,10 @@ impl KeyManager {
     pub async fn list(&self, query: &KeyQuery) -> Result<KeyPage, ManageError> {
         check_limit(query.limit)?;
         let mut query = query.clone();
-        query.owner = match self.access.whose(query.owner.as_ref()) {
-            Whose::Everybodys => None,
-            Whose::Owners(owner) => Some(owner.clone()),
-            Whose::Nobodys => return Ok(KeyPage::from_one_more(Vec::new(), query.limit)),
+        query.owner = match self.access.owner_filter(query.owner.as_ref()) {
+            OwnerFilter::Any => None,
+            OwnerFilter::Only(owner) => Some(owner.clone()),
+            OwnerFilter::None => return Ok(KeyPage::from_one_more(Vec::new(), query.limit)),
         };
         if holds_nul(query.owner.as_ref().map(OwnerId::as_str))
             || holds_nul(query.prefix.as_deref())
@@ -305,10 +305,10 @@ impl KeyManager {
     pub async fn events(&self, query: &EventQuery) -> Result<EventPage, ManageError> {
         check_limit(query.limit)?;
         let mut query = query.clone();
-        query.owner = match self.access.whose(query.owner.as_ref()) {
-            Whose::Everybodys => None,
-            Whose::Owners(owner) => Some(owner.clone()),
-            Whose::Nobodys => return Ok(EventPage::from_one_more(Vec::new(), query.limit)),
+        query.owner = match self.access.owner_filter(query.owner.as_ref()) {
+            OwnerFilter::Any => None,
+            OwnerFilter::Only(owner) => Some(owner.clone()),
+            OwnerFilter::None => return Ok(EventPage::from_one_more(Vec::new(), query.limit)),
         };
         if holds_nul(query.owner.as_ref().map(OwnerId::as_str)) {
             return Ok(EventPage::from_one_more(Vec::new(), query.limit));

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{KeyManager, access::Whose, change::Done, end::mark_revoked, error::ManageError};
+use super::{KeyManager, access::OwnerFilter, change::Done, end::mark_revoked, error::ManageError};
 use crate::{
     clock::Timestamp,
     error::StoreError,
@@ -161,10 +161,10 @@ impl KeyManager {
         reason.map_or(Ok(()), |reason| validate::text("reason", reason))?;
         let now = self.clock.now();
         set.check(now)?;
-        let owner = match self.access.whose(set.owner.as_ref()) {
-            Whose::Everybodys => None,
-            Whose::Owners(owner) => Some(owner.clone()),
-            Whose::Nobodys => return Err(ManageError::NotFound),
+        let owner = match self.access.owner_filter(set.owner.as_ref()) {
+            OwnerFilter::Any => None,
+            OwnerFilter::Only(owner) => Some(owner.clone()),
+            OwnerFilter::None => return Err(ManageError::NotFound),
         };
         let selection = match &set.ids {
             Some(ids) => Selection::Ids(ids.clone()),

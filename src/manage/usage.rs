@@ -1,6 +1,6 @@
 //! How much keys were used.
 
-use super::{KeyManager, access::Whose, check_limit, error::ManageError, holds_nul};
+use super::{KeyManager, access::OwnerFilter, check_limit, error::ManageError, holds_nul};
 use crate::{
     clock::Timestamp,
     key::{KeyId, LineageUsage, OwnerId, UsageCount, UsageQuery},
@@ -89,10 +89,10 @@ impl KeyManager {
     /// What there is of a query for who holds this handle.
     fn visible_usage(&self, query: &UsageQuery) -> Option<UsageQuery> {
         let mut query = query.clone();
-        query.owner = match self.access.whose(query.owner.as_ref()) {
-            Whose::Everybodys => None,
-            Whose::Owners(owner) => Some(owner.clone()),
-            Whose::Nobodys => return None,
+        query.owner = match self.access.owner_filter(query.owner.as_ref()) {
+            OwnerFilter::Any => None,
+            OwnerFilter::Only(owner) => Some(owner.clone()),
+            OwnerFilter::None => return None,
         };
         (!holds_nul(query.owner.as_ref().map(OwnerId::as_str))).then_some(query)
     }

@@ -157,11 +157,11 @@ impl axum::response::IntoResponse for Problem {
 /// As much of a name as tells which it is. It may be a key that was sent in the wrong place, and no
 /// answer repeats one; the shortest have 16 characters.
 pub(crate) fn shown(name: &str) -> String {
-    const MOST: usize = 12;
-    let start = name.chars().take(MOST);
+    const MAX: usize = 12;
+    let start = name.chars().take(MAX);
     let escaped =
         start.map(|c| if breaks_line(c) { c.escape_unicode().to_string() } else { c.to_string() });
-    let end = if name.chars().nth(MOST).is_some() { "…" } else { "" };
+    let end = if name.chars().nth(MAX).is_some() { "…" } else { "" };
     escaped.collect::<String>() + end
 }
 

@@ -86,15 +86,15 @@ proptest! {
             let excess = models.iter().zip(&quotas).map(|(model, quota)| model.excess(*quota, now, cost));
             let excess = excess.max().unwrap();
             match limiter.check_now(&check).unwrap() {
-                LimitDecision::Allow(standing) => {
+                LimitDecision::Allow(state) => {
                     prop_assert_eq!(excess, 0);
                     for model in &mut models {
                         model.admitted.push((now, cost.into()));
                     }
                     // So many more are let in at once, and not one more than that.
-                    let quota = quotas[standing.limit];
-                    let more = u128::from(standing.remaining);
-                    let model = &models[standing.limit];
+                    let quota = quotas[state.limit];
+                    let more = u128::from(state.remaining);
+                    let model = &models[state.limit];
                     let fits = |cost: u128| cost == 0
                         || model.excess(quota, now, u32::try_from(cost).unwrap()) == 0;
                     prop_assert!(fits(more) && (!fits(more + 1) || more + 1 > u128::from(quota.burst().get())));
@@ -140,10 +140,10 @@ fn one_limit_denies_and_no_other_counts() {
         assert_eq!(allowed, 2);
         clock.advance(Duration::from_secs(1));
     }
-    let Some(LimitDecision::Deny { standing, .. }) = limiter.check_now(&check) else {
+    let Some(LimitDecision::Deny { state, .. }) = limiter.check_now(&check) else {
         panic!("a hundred were let in, and none came back")
     };
-    assert_eq!(limits[standing.limit].name(), "limit-1");
+    assert_eq!(limits[state.limit].name(), "limit-1");
     assert!(!is_allowed(&limiter, &LimitCheck::new(lineage(1), &daily)));
 }
 

@@ -234,6 +234,6 @@ impl Shard {
 
 #[cold]
 fn denied(limits: &Limits, place: usize, owed: u64, wait: u64) -> LimitDecision {
-    let standing = LimitState::new(limits, place, owed);
-    LimitDecision::Deny { standing, retry_after: Duration::from_nanos(wait) }
+    let state = LimitState::new(limits, place, owed);
+    LimitDecision::Deny { state, retry_after: Duration::from_nanos(wait) }
 }

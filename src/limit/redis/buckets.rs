@@ -194,5 +194,5 @@ pub(super) fn denial(limits: &Limits, cost: u32, owed: &[u64]) -> Option<LimitDe
     let (wait, place, owed) = waits.rev().max_by_key(|(wait, ..)| *wait)?;
     // The server's clock counts microseconds.
     let retry_after = Duration::from_micros(wait.div_ceil(1_000));
-    Some(LimitDecision::Deny { standing: LimitState::new(limits, place, owed), retry_after })
+    Some(LimitDecision::Deny { state: LimitState::new(limits, place, owed), retry_after })
 }

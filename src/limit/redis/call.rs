@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use super::{
     buckets::{Ask, Buckets, Lent, unavailable},
     lease::{Ended, Lease, Moment},
-    leases::{Leases, Whose, held},
+    leases::{Leases, Subject, held},
 };
 use crate::{
     limit::limiter::{LimitCheck, LimitDecision},
@@ -46,10 +46,10 @@ impl Leases {
         let (call, waiter) = SharedCall::new();
         lease.call = Some(waiter.clone());
         let ask = lease.ask(check.cost, now, self.time);
-        let whose = held.whose.clone();
+        let subject = held.subject.clone();
         drop(shard);
         self.sweep(&runtime, buckets);
-        let mut ending = Ending { leases: self.clone(), hash, whose, call: Some(call) };
+        let mut ending = Ending { leases: self.clone(), hash, subject, call: Some(call) };
         // In a task of its own: a caller who goes away takes nobody's requests along.
         let (buckets, key) = (buckets.clone(), buckets.key(&check.bucket));
         runtime.spawn(async move {
@@ -64,7 +64,7 @@ impl Leases {
 struct Ending {
     leases: Arc<Leases>,
     hash: u64,
-    whose: Whose,
+    subject: Subject,
     /// None once it is answered.
     call: Option<SharedCall<Ended>>,
 }
@@ -86,7 +86,7 @@ impl Ending {
     fn with<T>(&self, f: impl FnOnce(&mut Lease) -> T) -> Option<T> {
         let mut shard = self.leases.shard(self.hash);
         let held = shard.get_mut(&self.hash)?;
-        if held.whose.bucket() != self.whose.bucket() {
+        if held.subject.bucket() != self.subject.bucket() {
             return None;
         }
         held.lease.call = None;

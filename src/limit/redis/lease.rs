@@ -89,19 +89,19 @@ impl Lease {
         self.used = now;
         if now < self.ends && cost <= self.left {
             self.left -= cost;
-            return Some(LimitDecision::Allow(self.standing(self.left, now)));
+            return Some(LimitDecision::Allow(self.state(self.left, now)));
         }
         if now < self.closed && cost >= self.closed_for {
             self.denied = self.denied.saturating_add(cost);
             let left = if now < self.ends { self.left } else { 0 };
             let retry_after = Duration::from_nanos(self.closed.max(self.retry) - now);
-            return Some(LimitDecision::Deny { standing: self.standing(left, now), retry_after });
+            return Some(LimitDecision::Deny { state: self.state(left, now), retry_after });
         }
         None
     }
 
     #[inline]
-    fn standing(&self, left: u32, now: Moment) -> LimitState {
+    fn state(&self, left: u32, now: Moment) -> LimitState {
         let reset = Duration::from_nanos(self.paid.saturating_sub(now));
         LimitState { limit: self.limit, remaining: self.elsewhere.saturating_add(left), reset }
     }
@@ -159,12 +159,12 @@ impl Lease {
         now: Moment,
         time: Duration,
     ) {
-        if let LimitDecision::Deny { standing, retry_after } = decision {
+        if let LimitDecision::Deny { state, retry_after } = decision {
             self.closed = now.saturating_add(nanos(time.min(*retry_after)));
             self.closed_for = cost;
             self.retry = now.saturating_add(nanos(*retry_after));
-            (self.limit, self.elsewhere) = (standing.limit, standing.remaining);
-            self.paid = now.saturating_add(nanos(standing.reset));
+            (self.limit, self.elsewhere) = (state.limit, state.remaining);
+            self.paid = now.saturating_add(nanos(state.reset));
         }
     }
 
@@ -179,9 +179,9 @@ impl Lease {
         (self.left, self.lent, self.since) = (lent.requests, lent.requests, lent.since);
         // From before the server was asked: it lent them later, and lent them for as long.
         (self.asked, self.ends, self.denied) = (asked, asked.saturating_add(time), 0);
-        let standing = LimitState::nearest(&self.limits, lent.owed.iter().copied());
-        (self.limit, self.elsewhere) = (standing.limit, standing.remaining);
-        self.paid = now.saturating_add(nanos(standing.reset));
+        let state = LimitState::nearest(&self.limits, lent.owed.iter().copied());
+        (self.limit, self.elsewhere) = (state.limit, state.remaining);
+        self.paid = now.saturating_add(nanos(state.reset));
         self.crowd = take(&mut self.waiting).saturating_sub(lent.requests);
 
         if lent.requests == ask.want {
@@ -200,9 +200,9 @@ impl Lease {
         self.retry = now.saturating_add(wait);
         if wait > 0 {
             let owed = lent.owed.get(limit).copied().unwrap_or_default();
-            let standing = LimitState::new(&self.limits, limit, owed);
-            (self.limit, self.elsewhere) = (limit, standing.remaining);
-            self.paid = now.saturating_add(nanos(standing.reset));
+            let state = LimitState::new(&self.limits, limit, owed);
+            (self.limit, self.elsewhere) = (limit, state.remaining);
+            self.paid = now.saturating_add(nanos(state.reset));
         }
     }
 

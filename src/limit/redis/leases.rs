@@ -24,7 +24,7 @@ use crate::{
 
 /// How many buckets may have a lease. Each takes some 300 bytes, and all that are not in use are
 /// forgotten; requests of more are decided one by one.
-const MOST: usize = SHARDS * 4_096;
+const MAX: usize = SHARDS * 4_096;
 const SHARDS: usize = 256;
 
 /// Leases of fewer requests are hardly better than none.
@@ -47,17 +47,17 @@ pub(super) struct Leases {
 pub(super) type Shard = HashMap<u64, Held, BuildHasherDefault<Given>>;
 
 pub(super) struct Held {
-    pub(super) whose: Whose,
+    pub(super) subject: Subject,
     pub(super) lease: Lease,
 }
 
 #[derive(Clone)]
-pub(super) enum Whose {
+pub(super) enum Subject {
     Lineage(KeyId),
     Owner(OwnerId),
 }
 
-impl Whose {
+impl Subject {
     fn of(bucket: &LimitSubject<'_>) -> Self {
         match bucket {
             LimitSubject::Lineage(id) => Self::Lineage(*id),
@@ -120,7 +120,7 @@ impl Leases {
         let (hash, now) = (self.hash(&check.bucket), self.now());
         let mut shard = self.shard(hash);
         let held = shard.get_mut(&hash)?;
-        let is_this = held.whose.bucket() == check.bucket && held.lease.limits.is(check.limits);
+        let is_this = held.subject.bucket() == check.bucket && held.lease.limits.is(check.limits);
         if is_this { held.lease.decide(check.cost, now) } else { None }
     }
 
@@ -160,7 +160,7 @@ impl Leases {
         let (hash, now) = (self.hash(&check.bucket), self.now());
         let mut shard = self.shard(hash);
         if let Some(held) = shard.get_mut(&hash)
-            && held.whose.bucket() == check.bucket
+            && held.subject.bucket() == check.bucket
         {
             if is_leased && held.lease.limits.is(check.limits) {
                 held.lease.give_back(check.cost, now);
@@ -178,14 +178,14 @@ pub(super) fn held<'s>(
     check: &LimitCheck<'_>,
     now: Moment,
 ) -> Option<&'s mut Held> {
-    if shard.len() >= MOST / SHARDS && !shard.contains_key(&hash) {
+    if shard.len() >= MAX / SHARDS && !shard.contains_key(&hash) {
         return None;
     }
     let held = shard.entry(hash).or_insert_with(|| Held {
-        whose: Whose::of(&check.bucket),
+        subject: Subject::of(&check.bucket),
         lease: Lease::new(check.limits.clone()),
     });
-    if held.whose.bucket() != check.bucket {
+    if held.subject.bucket() != check.bucket {
         return None;
     }
     if !held.lease.limits.is(check.limits) {

@@ -79,9 +79,9 @@ impl Model {
             }
         }
         if let Some((wait, place)) = longest {
-            let standing = LimitState::new(check.limits, place, owed[place]);
+            let state = LimitState::new(check.limits, place, owed[place]);
             let retry_after = Duration::from_micros(wait.div_ceil(1_000));
-            return LimitDecision::Deny { standing, retry_after };
+            return LimitDecision::Deny { state, retry_after };
         }
         let after: Vec<u64> = judged.into_iter().map(Result::unwrap).collect();
         for (limit, owed) in check.limits.iter().zip(&after) {
@@ -269,11 +269,11 @@ fn no_window_has_more_than_the_quota_however_leases_are_spent() {
                         let answer: Vec<u64> = redis.run(include_str!("take.lua"), &args, now);
                         decision(&check, &answer).unwrap()
                     };
-                    if let LimitDecision::Allow(standing) = take(1) {
+                    if let LimitDecision::Allow(state) = take(1) {
                         spent.push((now, 1));
-                        if standing.remaining > 0 && random(0..2) == 0 {
-                            assert!(matches!(take(standing.remaining), LimitDecision::Allow(_)));
-                            spent.push((now, standing.remaining.into()));
+                        if state.remaining > 0 && random(0..2) == 0 {
+                            assert!(matches!(take(state.remaining), LimitDecision::Allow(_)));
+                            spent.push((now, state.remaining.into()));
                         }
                     }
                 }

@@ -19,11 +19,11 @@ pub(super) const DEFAULT_CHANNEL: &str = "tower_api_key";
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Digests in a message: below 8,000 bytes with their separators.
-const MOST: usize = 120;
+const MAX: usize = 120;
 
 /// Splits digests into messages.
 pub(super) fn encode(digests: &[KeyDigest]) -> impl Iterator<Item = String> {
-    digests.chunks(MOST).map(|chunk| {
+    digests.chunks(MAX).map(|chunk| {
         let texts: Vec<String> = chunk.iter().map(KeyDigest::to_hex).collect();
         texts.join(",")
     })

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::{ConfigError, StoreError},
     key::KeyDigest,
-    store::sql::{Loan, remote},
+    store::sql::{PooledConnection, remote},
 };
 
 /// Carries invalidations with PostgreSQL's `LISTEN` and `NOTIFY`, through the database that the
@@ -100,7 +100,7 @@ impl PostgresInvalidations {
         let sql = "SELECT pg_notify($1, message) FROM unnest($2::text[]) AS message";
         let query = sqlx::query(sql).bind(&*self.channel).bind(messages);
         let notify = async {
-            let mut connection = Loan::of(&self.pool).await?;
+            let mut connection = PooledConnection::of(&self.pool).await?;
             query.execute(&mut *connection).await
         };
         match timeout(PATIENCE / 2, notify).await {

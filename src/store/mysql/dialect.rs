@@ -8,7 +8,7 @@ use crate::{
     key::OwnerId,
     store::sql::{
         Call, Calls, Dialect, LockStatements, OwnerLocks, Statements,
-        loan::answer,
+        pooled_connection::answer,
         remote::{self, ANSWER, Said, Server},
         row,
     },

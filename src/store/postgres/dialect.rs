@@ -13,7 +13,7 @@ use crate::{
     error::{ConfigError, StoreError, StoreErrorKind},
     store::sql::{
         Call, Calls, Dialect, LockStatements, OwnerLocks, Statements, Value,
-        loan::answer,
+        pooled_connection::answer,
         remote::{self, ANSWER, Said, Server},
         row, schema,
     },

@@ -7,7 +7,7 @@ use sqlx::{ColumnIndex, Decode, Type};
 use super::{
     call::{Call, Value},
     dialect::Dialect,
-    loan::{Loan, answer},
+    pooled_connection::{PooledConnection, answer},
     row::{array, count, from_json, hex, json, unsigned},
     store::{SqlStore, insert_all},
 };
@@ -98,7 +98,7 @@ impl<DB: Dialect> SqlStore<DB> {
     /// Writes balances, up to the first that has changed meanwhile.
     pub(super) async fn make_balances(
         &self,
-        transaction: &mut Loan<DB>,
+        transaction: &mut PooledConnection<DB>,
         balances: &[BalanceUpdate],
     ) -> sqlx::Result<ApplyOutcome> {
         // Two nodes that write several must not wait for each other.

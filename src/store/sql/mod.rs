@@ -5,8 +5,8 @@ mod call;
 mod dialect;
 mod event;
 mod filter;
-pub(super) mod loan;
 mod owner_lock;
+pub(super) mod pooled_connection;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) mod remote;
 mod repository;
@@ -27,8 +27,8 @@ pub(super) use self::{
     dialect::Dialect,
     event::EVENT,
     filter::Filters,
-    loan::Loan,
     owner_lock::OwnerLocks,
+    pooled_connection::PooledConnection,
     repository::repository,
     requests::REQUEST,
     row::{CHANGING, columns},

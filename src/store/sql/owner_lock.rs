@@ -9,7 +9,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{dialect::Dialect, loan::Loan, statements::Statements, store::SqlStore};
+use super::{
+    dialect::Dialect, pooled_connection::PooledConnection, statements::Statements, store::SqlStore,
+};
 use crate::{
     key::OwnerId,
     store::{repository::Changes, selection::Selection},
@@ -56,7 +58,7 @@ impl<DB: Dialect> SqlStore<DB> {
     /// Takes the locks, which the end of the transaction gives back.
     pub(super) async fn lock(
         &self,
-        transaction: &mut Loan<DB>,
+        transaction: &mut PooledConnection<DB>,
         locks: &OwnerLocks,
     ) -> sqlx::Result<()> {
         if locks.numbers.is_empty() {

@@ -9,7 +9,7 @@ use sqlx::{
 };
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{dialect::Dialect, loan::within, row, standby, store::SqlStore};
+use super::{dialect::Dialect, pooled_connection::within, row, standby, store::SqlStore};
 use crate::error::{ConfigError, StoreError};
 
 /// How long a caller waits for a connection.

@@ -5,7 +5,7 @@ use sqlx::{ColumnIndex, Decode, Type};
 use super::{
     call::{Call, Value},
     dialect::Dialect,
-    loan::{Loan, answer},
+    pooled_connection::{PooledConnection, answer},
     row::{array, count, id, unsigned},
     store::{SqlStore, insert_all},
 };
@@ -70,7 +70,7 @@ impl<DB: Dialect> SqlStore<DB> {
     /// Writes requests. One that is there already undoes everything.
     pub(super) async fn make_requests(
         &self,
-        transaction: &mut Loan<DB>,
+        transaction: &mut PooledConnection<DB>,
         requests: &[RequestRecord],
     ) -> sqlx::Result<ApplyOutcome> {
         let requests: Vec<&RequestRecord> = requests.iter().collect();
@@ -83,7 +83,7 @@ impl<DB: Dialect> SqlStore<DB> {
     /// Forgets those from before this moment that were kept for long enough.
     pub(super) async fn purge_requests(
         &self,
-        transaction: &mut Loan<DB>,
+        transaction: &mut PooledConnection<DB>,
         before: Timestamp,
     ) -> sqlx::Result<()> {
         let kept = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);

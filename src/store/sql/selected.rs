@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     call::{Call, Value},
     dialect::Dialect,
-    loan::{Loan, answer},
     owner_lock::OwnerLocks,
+    pooled_connection::{PooledConnection, answer},
     row::{hex, json},
     store::{Failed, SqlStore, Work},
 };
@@ -35,7 +35,7 @@ impl<DB: Dialect> SqlStore<DB> {
     /// planned.
     pub(super) async fn make_planned(
         &self,
-        transaction: &mut Loan<DB>,
+        transaction: &mut PooledConnection<DB>,
         selection: &Selection,
         plan: &Plan,
     ) -> Result<ApplyOutcome, Failed> {
@@ -52,7 +52,7 @@ impl<DB: Dialect> SqlStore<DB> {
 
     async fn read_ids(
         &self,
-        transaction: &mut Loan<DB>,
+        transaction: &mut PooledConnection<DB>,
         ids: &[KeyId],
     ) -> sqlx::Result<Vec<Arc<KeyRecord>>> {
         // In one order, so that two that read several do not wait for each other.
@@ -71,7 +71,7 @@ impl<DB: Dialect> SqlStore<DB> {
 
     async fn read_issued(
         &self,
-        transaction: &mut Loan<DB>,
+        transaction: &mut PooledConnection<DB>,
         selection: &Selection,
     ) -> sqlx::Result<Vec<Arc<KeyRecord>>> {
         let mut records: Vec<Arc<KeyRecord>> = Vec::new();

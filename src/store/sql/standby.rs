@@ -11,7 +11,7 @@ use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 
 use super::{
     call::Call,
-    loan::within,
+    pooled_connection::within,
     remote::{FRESH, PATIENCE, Server},
     statements::statement,
 };

@@ -9,8 +9,8 @@ use super::{
     call::{Call, Value},
     dialect::Dialect,
     event,
-    loan::{Loan, answer, within},
     owner_lock::OwnerLocks,
+    pooled_connection::{PooledConnection, answer, within},
     row,
     statements::{DEFAULT_TABLE, Inserts, Statements, table_name},
 };
@@ -116,7 +116,7 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 
     async fn key(&self, call: Call<'_>) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let mut connection = Loan::of(&self.readers).await.map_err(DB::store_error)?;
+        let mut connection = PooledConnection::of(&self.readers).await.map_err(DB::store_error)?;
         let row = answer::<DB, _>(DB::fetch_optional(&mut connection, call)).await;
         let row = row.map_err(DB::store_error)?;
         row.as_ref().map(DB::key).transpose().map(|key| key.map(Arc::new)).map_err(DB::store_error)
@@ -144,7 +144,7 @@ impl<DB: Dialect> SqlStore<DB> {
         read: impl Fn(&DB::Row) -> sqlx::Result<T>,
     ) -> Result<Vec<T>, StoreError> {
         let Some(call) = call else { return Ok(Vec::new()) };
-        let mut connection = Loan::of(&self.readers).await.map_err(DB::store_error)?;
+        let mut connection = PooledConnection::of(&self.readers).await.map_err(DB::store_error)?;
         let rows = within(limit, DB::fetch_all(&mut connection, call)).await;
         let rows = rows.map_err(DB::store_error)?;
         rows.iter().map(read).collect::<Result<_, _>>().map_err(DB::store_error)
@@ -165,7 +165,7 @@ impl<DB: Dialect> SqlStore<DB> {
 
     /// Reads whole tables, which takes as long as it takes.
     async fn try_purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> sqlx::Result<u64> {
-        let mut transaction = Loan::begin(&self.writer).await?;
+        let mut transaction = PooledConnection::begin(&self.writer).await?;
         let keys = self.statements.filters.purge::<DB>(before, owner);
         let balances = Call::new(&self.statements.purge_balances);
         let purged = async {
@@ -210,7 +210,7 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 
     async fn try_write(&self, limit: Option<Duration>, call: Call<'_>) -> sqlx::Result<u64> {
-        let mut connection = Loan::of(&self.writer).await?;
+        let mut connection = PooledConnection::of(&self.writer).await?;
         let done = within(limit, DB::execute(&mut connection, call)).await;
         done.map(|done| DB::affected(&done))
     }
@@ -247,7 +247,7 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 
     async fn try_in_transaction(&self, work: Work<'_>) -> Result<ApplyOutcome, Failed> {
-        let mut transaction = Loan::begin(&self.writer).await?;
+        let mut transaction = PooledConnection::begin(&self.writer).await?;
         let done = match work {
             Work::Changes(changes) => self.make(&mut transaction, changes).await,
             Work::Planned(selection, plan) => {
@@ -269,7 +269,7 @@ impl<DB: Dialect> SqlStore<DB> {
     /// Makes all changes, up to the first that cannot be made.
     pub(super) async fn make(
         &self,
-        transaction: &mut Loan<DB>,
+        transaction: &mut PooledConnection<DB>,
         changes: &Changes,
     ) -> Result<ApplyOutcome, Failed> {
         let Statements { insert, update, insert_event, .. } = &*self.statements;
@@ -303,7 +303,11 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 
     /// How many live keys an owner has, with those that this transaction has written.
-    async fn live_keys(&self, transaction: &mut Loan<DB>, bound: &OwnerBound) -> sqlx::Result<i64> {
+    async fn live_keys(
+        &self,
+        transaction: &mut PooledConnection<DB>,
+        bound: &OwnerBound,
+    ) -> sqlx::Result<i64> {
         let Some(call) = self.statements.filters.live::<DB>(bound) else { return Ok(0) };
         answer::<DB, _>(DB::fetch_number(transaction, call)).await
     }
@@ -311,7 +315,7 @@ impl<DB: Dialect> SqlStore<DB> {
 
 /// Adds rows, many at a time while there are as many, and returns how many were written.
 pub(super) async fn insert_all<'v, DB: Dialect, T, V: Iterator<Item = Value<'v>>>(
-    transaction: &mut Loan<DB>,
+    transaction: &mut PooledConnection<DB>,
     insert: &Inserts,
     rows: &[&'v T],
     values: impl Fn(&'v T) -> V,

@@ -20,8 +20,8 @@ use self::watch::Watch;
 use super::{
     StoreWatch,
     sql::{
-        self, Calls, Dialect, Loan, LockStatements, OwnerLocks, SqlStore, Statements, repository,
-        row,
+        self, Calls, Dialect, LockStatements, OwnerLocks, PooledConnection, SqlStore, Statements,
+        repository, row,
     },
 };
 use crate::error::{ConfigError, StoreError, StoreErrorKind};
@@ -133,7 +133,7 @@ impl SqliteStore {
     /// `_schema` their version is kept. No other table is touched. Doing it again changes nothing,
     /// and several processes may do it at once. An error has changed nothing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let mut connection = Loan::of(&self.0.writer).await.map_err(store_error)?;
+        let mut connection = PooledConnection::of(&self.0.writer).await.map_err(store_error)?;
         connection.may_be_open();
         let result = Sqlite::migrate(&mut connection, &self.0.statements.table).await;
         // Before the caller tries again. After success there is nothing to roll back.

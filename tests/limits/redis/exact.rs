@@ -21,13 +21,13 @@ async fn a_burst_is_let_in_and_no_request_more() {
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     assert_eq!(limiter.check_now(&check), None, "only the server knows");
     for left in [2, 1, 0] {
-        let standing = allowed(ask(&limiter, &check).await);
-        assert_eq!((standing.limit, standing.remaining), (0, left));
+        let state = allowed(ask(&limiter, &check).await);
+        assert_eq!((state.limit, state.remaining), (0, left));
         let owed = Duration::from_hours(3 - u64::from(left));
-        assert!(standing.reset <= owed && standing.reset + Duration::from_mins(5) > owed);
+        assert!(state.reset <= owed && state.reset + Duration::from_mins(5) > owed);
     }
-    let (standing, retry_after) = denied(ask(&limiter, &check).await);
-    assert_eq!((standing.limit, standing.remaining), (0, 0));
+    let (state, retry_after) = denied(ask(&limiter, &check).await);
+    assert_eq!((state.limit, state.remaining), (0, 0));
     assert!(retry_after <= Duration::from_hours(1) && retry_after > Duration::from_mins(55));
 }
 
@@ -38,8 +38,8 @@ async fn all_limits_let_a_request_in_or_none_counts_it() {
     let both = limits([("wide", hourly(9)), ("narrow", hourly(2))]);
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &both);
     for left in [1, 0] {
-        let standing = allowed(ask(&limiter, &check).await);
-        assert_eq!((standing.limit, standing.remaining), (1, left), "the nearest to exhaustion");
+        let state = allowed(ask(&limiter, &check).await);
+        assert_eq!((state.limit, state.remaining), (1, left), "the nearest to exhaustion");
     }
     for _ in 0..3 {
         assert_eq!(denied(ask(&limiter, &check).await).0.limit, 1);
@@ -53,8 +53,8 @@ async fn a_cost_is_counted_whole() {
     let (limiter, limits, lineage) = (prefix.node(), limits([("hour", hourly(10))]), lineage());
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     assert_eq!(allowed(ask(&limiter, &check.with_cost(7)).await).remaining, 3);
-    let (standing, retry_after) = denied(ask(&limiter, &check.with_cost(5)).await);
-    assert_eq!(standing.remaining, 3);
+    let (state, retry_after) = denied(ask(&limiter, &check.with_cost(5)).await);
+    assert_eq!(state.remaining, 3);
     assert!(retry_after > Duration::from_mins(115));
     assert_eq!(allowed(ask(&limiter, &check.with_cost(3)).await).remaining, 0);
 }
@@ -64,8 +64,8 @@ async fn a_cost_over_the_burst_is_let_in_when_nothing_is_owed() {
     let Some(prefix) = Prefix::new() else { return };
     let (limiter, limits, lineage) = (prefix.node(), limits([("hour", hourly(2))]), lineage());
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
-    let standing = allowed(ask(&limiter, &check.with_cost(5)).await);
-    assert_eq!(standing.remaining, 0);
+    let state = allowed(ask(&limiter, &check.with_cost(5)).await);
+    assert_eq!(state.remaining, 0);
     // And paid off after.
     let (_, retry_after) = denied(ask(&limiter, &check).await);
     assert!(retry_after > Duration::from_mins(3 * 60 + 55));

@@ -128,8 +128,8 @@ async fn what_is_denied_is_denied_from_memory() {
     let both = limits([("wide", MANY), ("hour", quota)]);
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &both);
     let mut count = 0;
-    while let LimitDecision::Allow(standing) = ask(&limiter, &check).await {
-        assert!(standing.remaining < 160 - count);
+    while let LimitDecision::Allow(state) = ask(&limiter, &check).await {
+        assert!(state.remaining < 160 - count);
         count += 1;
     }
     // All but what half a second takes of it, which is one.
@@ -139,8 +139,8 @@ async fn what_is_denied_is_denied_from_memory() {
     let before = scripts(&server.url());
     let start = Instant::now();
     for _ in 0..1_000 {
-        let (standing, retry_after) = denied(ask(&limiter, &check).await);
-        assert_eq!((standing.limit, standing.remaining), (1, 0));
+        let (state, retry_after) = denied(ask(&limiter, &check).await);
+        assert_eq!((state.limit, state.remaining), (1, 0));
         let least = quota.interval().saturating_sub(Duration::from_secs(1));
         assert!(retry_after + start.elapsed() >= least, "{retry_after:?}");
         assert!(retry_after <= quota.interval(), "{retry_after:?}");
@@ -163,8 +163,8 @@ async fn small_limits_are_not_leased_and_yet_denied_from_memory() {
     }
     let (_, first) = denied(ask(&limiter, &check).await);
     for _ in 0..3 {
-        let (standing, retry_after) = denied(limiter.check_now(&check).unwrap());
-        assert_eq!((standing.limit, standing.remaining), (0, 0));
+        let (state, retry_after) = denied(limiter.check_now(&check).unwrap());
+        assert_eq!((state.limit, state.remaining), (0, 0));
         assert!(retry_after <= first);
     }
     limiter.give_back(&check);

@@ -127,14 +127,14 @@ async fn ask(limiter: &RedisLimiter, check: &LimitCheck<'_>) -> LimitDecision {
 
 fn allowed(decision: LimitDecision) -> LimitState {
     match decision {
-        LimitDecision::Allow(standing) => standing,
+        LimitDecision::Allow(state) => state,
         LimitDecision::Deny { .. } => panic!("{decision:?}"),
     }
 }
 
 fn denied(decision: LimitDecision) -> (LimitState, Duration) {
     match decision {
-        LimitDecision::Deny { standing, retry_after } => (standing, retry_after),
+        LimitDecision::Deny { state, retry_after } => (state, retry_after),
         LimitDecision::Allow(_) => panic!("{decision:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! [`Loan`]: a connection, and perhaps a transaction.
+//! [`PooledConnection`]: a connection, and perhaps a transaction.
 
 use std::{
     io,
@@ -11,21 +11,21 @@ use tokio::time::timeout;
 
 use super::dialect::Dialect;
 
-/// A connection on loan. It is given back as its [`Dialect`] wants it.
+/// A connection of a pool. It is given back as its [`Dialect`] wants it.
 ///
-/// Transactions are begun and ended here and not by sqlx: whose caller goes away while a
-/// transaction begins would leave it open, in PostgreSQL and MySQL, for the next user of the
-/// connection, and which loses count when SQLite rolls back by itself.
-pub(in crate::store) struct Loan<DB: Dialect> {
+/// Transactions are begun and ended here and not by sqlx. A caller that goes away while sqlx begins a
+/// transaction leaves it open, in PostgreSQL and MySQL, for the next user of the connection, and sqlx
+/// loses count when SQLite rolls back by itself.
+pub(in crate::store) struct PooledConnection<DB: Dialect> {
     connection: Option<PoolConnection<DB>>,
     /// Whether there may be a transaction.
     is_open: bool,
 }
 
 /// There is one until it is given back.
-const LENT: &str = "a loan has a connection until it is dropped";
+const PRESENT: &str = "there is a connection until this is dropped";
 
-impl<DB: Dialect> Loan<DB> {
+impl<DB: Dialect> PooledConnection<DB> {
     pub(in crate::store) async fn of(pool: &Pool<DB>) -> sqlx::Result<Self> {
         let connection = pool.acquire().await?;
         Ok(Self { connection: Some(connection), is_open: false })
@@ -33,10 +33,10 @@ impl<DB: Dialect> Loan<DB> {
 
     /// Begins a transaction. One that is not committed comes to nothing.
     pub(in crate::store) async fn begin(pool: &Pool<DB>) -> sqlx::Result<Self> {
-        let mut loan = Self::of(pool).await?;
-        loan.is_open = true;
-        loan.run(DB::BEGIN).await?;
-        Ok(loan)
+        let mut connection = Self::of(pool).await?;
+        connection.is_open = true;
+        connection.run(DB::BEGIN).await?;
+        Ok(connection)
     }
 
     /// For what begins a transaction by itself.
@@ -61,21 +61,21 @@ impl<DB: Dialect> Loan<DB> {
     }
 }
 
-impl<DB: Dialect> Deref for Loan<DB> {
+impl<DB: Dialect> Deref for PooledConnection<DB> {
     type Target = DB::Connection;
 
     fn deref(&self) -> &Self::Target {
-        self.connection.as_ref().expect(LENT)
+        self.connection.as_ref().expect(PRESENT)
     }
 }
 
-impl<DB: Dialect> DerefMut for Loan<DB> {
+impl<DB: Dialect> DerefMut for PooledConnection<DB> {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        self.connection.as_mut().expect(LENT)
+        self.connection.as_mut().expect(PRESENT)
     }
 }
 
-impl<DB: Dialect> Drop for Loan<DB> {
+impl<DB: Dialect> Drop for PooledConnection<DB> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             DB::give_back(connection, self.is_open);
