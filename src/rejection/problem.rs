@@ -78,8 +78,8 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
-    /// With another member, after those that each problem has. A second value of a name takes the
-    /// place of the first: readers take a repeated name in different ways (RFC 8259 §4).
+    /// With another member, after those that there are. It replaces one of the same name: readers
+    /// take a repeated name in different ways (RFC 8259 §4).
     ///
     /// # Panics
     ///

@@ -363,6 +363,34 @@ async fn a_lookup_takes_the_tokens_of_an_earlier_one_that_is_under_way() {
     assert_eq!(changing.fixture.cache.stats().shed, 0);
 }
 
+/// It waited for its tokens, which the lookup of another key held.
+#[tokio::test(start_paused = true)]
+async fn a_lookup_takes_the_tokens_of_an_earlier_one_that_was_in_line() {
+    for (after, share) in [(100, "its first lookup has tokens"), (2_000, "it waits for them")] {
+        let changing = Changing::with_budget(5);
+        let store = &changing.fixture.store;
+        let (other, key) = (changing.key_under(CURRENT).await, changing.key_under(RETIRED).await);
+        store.set_for(&under(CURRENT).digest(&other), Mode::Wait);
+        store.set_for(&under(CURRENT).digest(&key), Mode::Hang);
+        let release = async {
+            store.asked(1).await;
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            store.release(0);
+        };
+        let late = async {
+            store.asked(1).await;
+            changing.ask(&key).await
+        };
+        let twin = async {
+            tokio::time::sleep(MILLISECOND).await;
+            changing.ask(&key).await
+        };
+        let (other, late, twin, ()) = tokio::join!(changing.ask(&other), late, twin, release);
+        assert_eq!((other, late, twin), ("admitted", "admitted", "admitted"), "{share}");
+        assert_eq!(changing.fixture.cache.stats().shed, 0, "{share}");
+    }
+}
+
 /// Two requests with one key: the second begins a lookup after the first one's lookup has ended,
 /// and before the first request has taken note of that. There are tokens for one of them.
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use std::{
     num::NonZeroU32,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     task::Poll,
@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use crate::clock::{Clock, Timestamp};
-use crate::runtime::Mutex;
+use crate::runtime::{Mutex, Waiter};
 
 /// A token bucket that holds a second's worth, and the lookups that wait for a token.
 pub(super) struct Budget {
@@ -73,6 +73,8 @@ pub(super) enum Admission {
     /// All tokens are held. Yields a reservation in [turn](Budget::wait_for), or none when all
     /// tokens are spent.
     Queued(oneshot::Receiver<Turn>),
+    /// An earlier lookup of the same key waits for tokens, also for so many others of its own.
+    Shared(Waiter<Weak<Reservation>>, u32),
     Refused,
 }
 
@@ -123,6 +125,23 @@ impl Budget {
                 Admission::Queued(receiver)
             }
             Room::Spent => Admission::Refused,
+        }
+    }
+
+    /// Waits for tokens; none when all are spent.
+    pub(super) async fn reserve(self: &Arc<Self>, admission: Admission) -> Turn {
+        let mut admission = admission;
+        loop {
+            match admission {
+                Admission::Granted(reservation) => return Some(reservation),
+                Admission::Queued(turn) => return self.wait_for(turn).await,
+                Admission::Shared(mut earlier, lookups) => {
+                    let reservation = earlier.answer().await.and_then(|earlier| earlier.upgrade());
+                    let claimed = reservation.filter(|held| held.is_of(self) && held.claim());
+                    admission = claimed.map_or_else(|| self.admit(lookups), Admission::Granted);
+                }
+                Admission::Refused => return None,
+            }
         }
     }
 

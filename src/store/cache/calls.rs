@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::Future,
     pin::pin,
-    sync::{Arc, MutexGuard},
+    sync::{Arc, MutexGuard, Weak},
     time::Duration,
 };
 
@@ -39,21 +39,27 @@ struct Call<V, E> {
     tokens: Tokens,
 }
 
-/// The tokens of the lookup budget that a call began with.
+/// The tokens of the lookup budget that a call began with. The call itself owns them.
 #[derive(Clone)]
 enum Tokens {
     NotNeeded,
-    Reserved(Arc<Reservation>),
+    Reserved(Weak<Reservation>),
     /// It waits for them, or has waited.
-    Awaited,
+    Awaited(Waiter<Weak<Reservation>>),
 }
 
 impl Tokens {
-    fn of(admission: Option<&Admission>) -> Self {
+    /// And what tells the requests that wait for the call that it has got them.
+    fn of(admission: Option<&Admission>) -> (Self, Option<SharedCall<Weak<Reservation>>>) {
         match admission {
-            None | Some(Admission::Refused) => Self::NotNeeded,
-            Some(Admission::Granted(reservation)) => Self::Reserved(reservation.clone()),
-            Some(Admission::Queued(_)) => Self::Awaited,
+            None | Some(Admission::Refused) => (Self::NotNeeded, None),
+            Some(Admission::Granted(reservation)) => {
+                (Self::Reserved(Arc::downgrade(reservation)), None)
+            }
+            Some(Admission::Queued(_) | Admission::Shared(..)) => {
+                let (reserved, waiter) = SharedCall::new();
+                (Self::Awaited(waiter), Some(reserved))
+            }
         }
     }
 }
@@ -66,11 +72,15 @@ struct Waiting<V, E> {
 
 impl<V: Clone, E: Clone> Waiting<V, E> {
     /// Not under the lock of the calls: it may hand tokens to other lookups.
-    fn new(waiter: Waiter<Answered<V, E>>, tokens: &Tokens) -> Self {
-        if let Tokens::Reserved(reservation) = tokens {
-            one_key::hold(reservation);
-        }
-        let in_line = matches!(tokens, Tokens::Awaited).then(InLine::new);
+    fn new(waiter: Waiter<Answered<V, E>>, tokens: Tokens) -> Self {
+        let in_line = match tokens {
+            Tokens::NotNeeded => None,
+            Tokens::Reserved(reservation) => {
+                reservation.upgrade().iter().for_each(one_key::hold);
+                None
+            }
+            Tokens::Awaited(reservation) => Some(InLine::new(reservation)),
+        };
         Self { waiter, in_line }
     }
 
@@ -82,6 +92,9 @@ impl<V: Clone, E: Clone> Waiting<V, E> {
         Some(answer)
     }
 }
+
+/// How a call gets its tokens, and what tells those who wait for it, where it has to wait itself.
+type Admitted = (Admission, Option<SharedCall<Weak<Reservation>>>);
 
 /// The answer, and what was reserved for further lookups of the same key.
 type Answered<V, E> = (Answer<V, E>, Option<Arc<Reservation>>);
@@ -182,7 +195,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             Counters::count(&self.counters.coalesced);
             let (waiter, tokens) = (call.shared.join(), call.tokens.clone());
             drop(calls);
-            return Ok(Start::Waiting(Waiting::new(waiter, &tokens)));
+            return Ok(Start::Waiting(Waiting::new(waiter, tokens)));
         }
         // One may have ended since the caller looked.
         if let Some(recalled) = self.recall(key, now).filter(|recalled| !recalled.is_stale) {
@@ -196,11 +209,11 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             Counters::count(&self.counters.shed);
             return Err(E::overloaded());
         }
-        let tokens = Tokens::of(admission.as_ref());
+        let (tokens, reserved) = Tokens::of(admission.as_ref());
         let (number, waiter) = calls.start(key, tokens.clone());
         drop(calls);
-        self.make(&runtime, key, number, admission, ask());
-        Ok(Start::Waiting(Waiting::new(waiter, &tokens)))
+        self.make(&runtime, key, number, admission.map(|tokens| (tokens, reserved)), ask());
+        Ok(Start::Waiting(Waiting::new(waiter, tokens)))
     }
 
     /// Asks again for what is known, in the background, unless somebody does so already. Never
@@ -229,7 +242,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         runtime: &Handle,
         key: &K,
         number: u64,
-        admission: Option<Admission>,
+        admission: Option<Admitted>,
         lookup: impl Future<Output = Answer<V, E>> + Send + 'static,
     ) {
         let asked_at = self.settings.clock.now();
@@ -243,20 +256,24 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
 
     /// The token of the lookup budget, if there is a budget. Waits in line for one no longer than
     /// a lookup may take.
-    async fn reserve(&self, admission: Option<Admission>) -> Result<Option<Arc<Reservation>>, E> {
+    async fn reserve(&self, admission: Option<Admitted>) -> Result<Option<Arc<Reservation>>, E> {
         let (Some(budget), Some(admission)) = (&self.budget, admission) else { return Ok(None) };
+        let (admission, reserved) = admission;
         let reservation = match admission {
             Admission::Granted(reservation) => Some(reservation),
-            Admission::Queued(turn) => {
-                let turn = timeout(self.settings.lookup_timeout, budget.wait_for(turn)).await;
-                turn.ok().flatten()
+            admission => {
+                let reservation = budget.reserve(admission);
+                timeout(self.settings.lookup_timeout, reservation).await.ok().flatten()
             }
-            Admission::Refused => None,
         };
-        if reservation.is_none() {
+        let Some(reservation) = reservation else {
             Counters::count(&self.counters.shed);
+            return Err(E::overloaded());
+        };
+        if let Some(reserved) = reserved {
+            reserved.answer(Arc::downgrade(&reservation));
         }
-        reservation.map(Some).ok_or_else(E::overloaded)
+        Ok(Some(reservation))
     }
 
     async fn wait_for(&self, lookup: impl Future<Output = Answer<V, E>>) -> Answer<V, E> {
@@ -304,10 +321,10 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Ending<K, V, E> 
     /// Asks the store as soon as the budget allows it.
     async fn ask(
         &mut self,
-        admission: Option<Admission>,
+        admission: Option<Admitted>,
         lookup: impl Future<Output = Answer<V, E>>,
     ) -> Answer<V, E> {
-        let has_waited = matches!(admission, Some(Admission::Queued(_)));
+        let has_waited = !matches!(admission, None | Some((Admission::Granted(_), _)));
         self.reservation = self.cache.reserve(admission).await?;
         if has_waited {
             self.asked_at = self.cache.settings.clock.now();

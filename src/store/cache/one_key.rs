@@ -1,16 +1,21 @@
 //! The lookups of one key by its several digests, during a change of peppers: they cost nothing if
 //! one of them finds it.
 //!
-//! They share a reservation. A request must not keep one while it waits for a call that waits for
-//! tokens: the tokens may be these. So it then lets go of its own, and what they were used for is
-//! spent.
+//! They share a reservation, also one that an earlier lookup still waits for. A request must not keep
+//! one while it waits for a call that waits for tokens: the tokens may be these. So it then lets go of
+//! its own, and what they were used for is spent.
 
-use std::{cell::RefCell, future::Future, sync::Arc};
+use std::{
+    cell::RefCell,
+    future::Future,
+    sync::{Arc, Weak},
+};
 
 use super::{
     Answer,
     budget::{Admission, Budget, Reservation},
 };
+use crate::runtime::Waiter;
 
 /// The lookups of a request, by the digests of its one key.
 struct OneKey {
@@ -21,6 +26,8 @@ struct OneKey {
     held: Vec<Arc<Reservation>>,
     /// How many calls it waits for that may be waiting for tokens.
     in_line: u32,
+    /// What the latest of these calls reserves.
+    awaited: Option<Waiter<Weak<Reservation>>>,
 }
 
 tokio::task_local! {
@@ -40,7 +47,8 @@ pub(crate) async fn of_one_key<A, V, E>(
         }
         answer
     };
-    ONE_KEY.scope(RefCell::new(OneKey { left, held: Vec::new(), in_line: 0 }), lookups).await
+    let one = OneKey { left, held: Vec::new(), in_line: 0, awaited: None };
+    ONE_KEY.scope(RefCell::new(one), lookups).await
 }
 
 fn with<T>(change: impl FnOnce(&mut OneKey) -> T) -> Option<T> {
@@ -57,10 +65,14 @@ pub(super) fn next_lookups() -> u32 {
     with(next).unwrap_or(1)
 }
 
-/// Reserves tokens, unless the request holds some that no lookup has taken.
+/// Reserves tokens, unless the request holds some that no lookup has taken, or waits for some.
 pub(super) fn admit(budget: &Arc<Budget>, lookups: u32) -> Admission {
-    let held = with(|one| one.held.iter().find(|held| held.is_of(budget) && held.claim()).cloned());
-    held.flatten().map_or_else(|| budget.admit(lookups), Admission::Granted)
+    let admission = with(|one| {
+        let held = one.held.iter().find(|held| held.is_of(budget) && held.claim()).cloned();
+        let awaited = || one.awaited.clone().map(|earlier| Admission::Shared(earlier, lookups));
+        held.map(Admission::Granted).or_else(awaited)
+    });
+    admission.flatten().unwrap_or_else(|| budget.admit(lookups))
 }
 
 /// Keeps the reservation of a lookup for the next ones, unless the request waits in line.
@@ -81,9 +93,10 @@ pub(super) fn hold(reservation: &Arc<Reservation>) {
 pub(super) struct InLine(());
 
 impl InLine {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(reservation: Waiter<Weak<Reservation>>) -> Self {
         let held = with(|one| {
             one.in_line += 1;
+            one.awaited = Some(reservation);
             std::mem::take(&mut one.held)
         });
         // Not under the borrow: it hands tokens to other lookups.

@@ -2,8 +2,8 @@
 --
 -- ARGV: how many live keys an owner may have afterwards, at which time, and the owner, or three
 --       times nothing; `owners` or `ids`, the owner or nothing, the time before which keys were
---       created or nothing, and the ids of all such keys, or four times nothing; who holds the
---       lock, to give it back, or nothing; how many keys there are to add; of each its id, JSON,
+--       created or nothing, and the ids of all such keys, or four times nothing; the
+--       holder of the lock, to give it back, or nothing; how many keys there are to add; of each its id, JSON,
 --       created_at, use count, last use or nothing; how many to replace; of each its id, JSON,
 --       expected revision; how many balances; of each its line, JSON, expected revision or nothing
 --       if there must be none, and the time when it is due or nothing; then of each request its
@@ -87,11 +87,14 @@ end
 
 -- Says that another node is about to change some of these keys together with all others of an owner.
 local function lock_refusal()
+  local free = {}
   for _, list in ipairs({inserts, updates}) do
     for _, new in ipairs(list) do
-      if is_locked(lock_subject(new.key.owner), holder) then
+      local owner = new.key.owner or ''
+      if not free[owner] and is_locked(lock_subject(new.key.owner), holder) then
         return 'locked'
       end
+      free[owner] = true
     end
   end
 end
@@ -280,6 +283,6 @@ for _, act in ipairs(new_acts) do
   redis.call('HINCRBY', schema, 'acts', 1)
 end
 if holder ~= '' then
-  redis.call('HDEL', schema, lock_field(lock_subject(ARGV[4] == 'owners' and ARGV[5] or nil)))
+  unlock(lock_subject(ARGV[4] == 'owners' and ARGV[5] or nil), holder)
 end
 return 'done'

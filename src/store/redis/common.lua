@@ -233,20 +233,39 @@ local function lock_field(subject)
   return 'lock:' .. subject
 end
 
--- The holder of a lock, if it has not ended.
+-- The latest holder of a lock, and whether it has not ended.
 local function lock_holder(subject)
   local lock = redis.call('HGET', schema, lock_field(subject)) or ''
   local ends, holder = string.match(lock, '^(%d+) (%S+)$')
-  return ends and tonumber(ends) > clock() and holder or nil
+  return holder, ends ~= nil and tonumber(ends) > clock()
+end
+
+-- Gives a lock back, unless it has another holder by now.
+local function unlock(subject, holder)
+  if lock_holder(subject) == holder then
+    redis.call('HDEL', schema, lock_field(subject))
+  end
+end
+
+-- Removes the locks of holders that did not live to give them back.
+local function forget_ended_locks()
+  for _, field in ipairs(redis.call('HKEYS', schema)) do
+    local subject = string.match(field, '^lock:(.*)$')
+    if subject then
+      local _, is_held = lock_holder(subject)
+      if not is_held then
+        redis.call('HDEL', schema, field)
+      end
+    end
+  end
 end
 
 -- Whether these keys are locked, and not by this holder. A lock of all keys goes before those of
 -- owners.
 local function is_locked(subject, holder)
-  local of_all = lock_holder('*')
-  if of_all or subject == '*' then
-    return of_all ~= nil and of_all ~= holder
+  local other, is_held = lock_holder('*')
+  if not is_held and subject ~= '*' then
+    other, is_held = lock_holder(subject)
   end
-  local of_owner = lock_holder(subject)
-  return of_owner ~= nil and of_owner ~= holder
+  return is_held and other ~= holder
 end

@@ -8,26 +8,14 @@ if problem then
   return problem
 end
 local holder, subject, duration = unpack(ARGV)
-local field = lock_field(subject)
 if duration == '0' then
-  if lock_holder(subject) == holder then
-    redis.call('HDEL', schema, field)
-  end
+  unlock(subject, holder)
   return 'done'
 end
 if is_locked(subject, holder) then
   return 'locked'
 end
 -- Allowed when memory is full, and so is what follows.
-redis.call('HDEL', schema, field)
--- Locks of holders that did not live to give them back.
-if subject == '*' then
-  for _, other in ipairs(redis.call('HKEYS', schema)) do
-    local owner = string.match(other, '^lock:(.*)$')
-    if owner and not lock_holder(owner) then
-      redis.call('HDEL', schema, other)
-    end
-  end
-end
-redis.call('HSET', schema, field, millis(clock() + duration) .. ' ' .. holder)
+redis.call('HDEL', schema, lock_field(subject))
+redis.call('HSET', schema, lock_field(subject), millis(clock() + duration) .. ' ' .. holder)
 return 'done'

@@ -1,4 +1,5 @@
--- Removes a few of the requests from before a time that were kept for long enough.
+-- Removes a few of the requests from before a time that were kept for long enough, and locks that
+-- have ended.
 --
 -- ARGV: time, for how long they are kept at least, how many to remove
 -- Returns how many it removed.
@@ -6,6 +7,7 @@ local problem = unusable() or lost_acts()
 if problem then
   return problem
 end
+forget_ended_locks()
 local before = math.min(tonumber(ARGV[1]), clock() - tonumber(ARGV[2]))
 local old = redis.call('ZRANGEBYSCORE', act_times, '-inf', '(' .. millis(before), 'LIMIT', 0, ARGV[3])
 redis.call('HLEN', acts)

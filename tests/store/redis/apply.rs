@@ -188,3 +188,20 @@ async fn owners_have_locks_of_their_own() {
         assert!(!schema.iter().any(|field| field.starts_with("lock")), "{schema:?}");
     }
 }
+
+/// A lock that has ended is gone with the next purge; one that is held stays.
+#[tokio::test]
+async fn a_purge_removes_locks_that_were_not_given_back() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    let mut redis = prefix.connect();
+    let schema = prefix.key("schema");
+    for (owner, ends) in [("aa", "1"), ("bb", "9999999999999")] {
+        let field = format!("lock:{owner}");
+        let _: u64 = run(&mut redis, &["HSET", &schema, &field, &format!("{ends} other")]);
+    }
+    store.purge(at(0), None).await.unwrap();
+    let fields: Vec<String> = run(&mut redis, &["HKEYS", &schema]);
+    let locks: Vec<_> = fields.iter().filter(|field| field.starts_with("lock")).collect();
+    assert_eq!(locks, ["lock:bb"]);
+}
