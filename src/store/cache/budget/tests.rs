@@ -28,7 +28,7 @@ impl Fixture {
                 reservation.begin();
                 true
             }
-            Admission::Queued(_) => panic!("nothing is under way"),
+            Admission::Queued(_) | Admission::Shared(..) => panic!("nothing is under way"),
             Admission::Refused => false,
         };
         (0..2_000_000).take_while(spend).count()
