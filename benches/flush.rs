@@ -101,7 +101,7 @@ async fn measure(name: &str, store: &impl KeyRepository) {
             hour += 1;
             for times in [&mut new, &mut again] {
                 for part in usage(hour).chunks(batch) {
-                    times.push(timed(store.record_usage(part)).await);
+                    times.push(timed(store.usage_log().unwrap().record_usage(part)).await);
                 }
             }
         }
@@ -121,10 +121,10 @@ async fn measure(name: &str, store: &impl KeyRepository) {
     }
     let day = UsageQuery::new(at(0), at(24 * HOUR));
     let began = Instant::now();
-    let hours = store.usage(&day).await.unwrap().len();
+    let hours = store.usage_log().unwrap().usage(&day).await.unwrap().len();
     println!("{name}: {hours} sums of all keys' hours in {:.1?}", began.elapsed());
     let began = Instant::now();
-    store.busiest(&day, 100).await.unwrap();
+    store.usage_log().unwrap().busiest(&day, 100).await.unwrap();
     println!("{name}: the 100 busiest keys in {:.1?}", began.elapsed());
 }
 

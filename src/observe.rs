@@ -326,12 +326,6 @@ pub(crate) fn usage_details_dropped(counts: usize) {
     metrics::counter!("tower_api_key_usage_details_dropped_total").increment(counts as u64);
 }
 
-/// The repository keeps no counts by hour. Said once.
-pub(crate) fn usage_by_hour_unsupported() {
-    #[cfg(feature = "tracing")]
-    tracing::warn!("the key store keeps no counts of uses by hour; totals are written");
-}
-
 /// Old counts by hour could not be removed.
 pub(crate) fn usage_not_forgotten(error: Cause<'_>) {
     #[cfg(feature = "tracing")]

@@ -207,7 +207,7 @@ async fn counting_uses_allocates_nothing() {
     let manager = KeyManager::new(store.clone());
     let key = manager.create(NewKey::named("test")).await.unwrap().secret;
     let layer = manager.layer().insecure_without_cache_headers();
-    let counting = layer.clone().with_usage(UsageRecorder::new(store));
+    let counting = layer.clone().with_usage(UsageRecorder::new(store).unwrap());
     let (without, _) = count(layer.layer(inner()), Some(key.expose()));
     let (with, response) = count(counting.layer(inner()), Some(key.expose()));
     assert_eq!(response.status(), StatusCode::OK);
@@ -227,7 +227,7 @@ async fn spending_what_is_held_allocates_nothing() {
     let new = NewCredits { remaining: 100_000, refill: None };
     let new = NewKey { credits: Some(new), ..NewKey::named("test") };
     let key = manager.create(new).await.unwrap().record;
-    let credits = Credits::new(store);
+    let credits = Credits::new(store).unwrap();
     assert_eq!(credits.spend(&key, 1).await.unwrap(), SpendOutcome::Done { remaining: 99_999 });
     let short = credits.spend(&key, 100_000).await.unwrap();
     assert_eq!(short, SpendOutcome::Short { remaining: 99_999, retry_after: None });

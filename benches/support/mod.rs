@@ -225,7 +225,7 @@ impl Setup {
 
     /// [`cached`](Self::cached) with a recorder of uses.
     pub(crate) fn counting(&self, inner: NoOp) -> ApiKeyAuth<NoOp> {
-        let usage = UsageRecorder::new(self.store.clone());
+        let usage = UsageRecorder::new(self.store.clone()).unwrap();
         let layer = self.cached.layer().insecure_without_cache_headers().with_usage(usage);
         self.warmed(layer.layer(inner))
     }

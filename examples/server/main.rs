@@ -93,8 +93,8 @@ impl Server {
         let keys = database
             .manager()
             .with_rate_limits(limits::open(&config).await?)
-            .with_credits(Credits::new(database.repository.clone()))
-            .with_usage(UsageRecorder::new(database.repository.clone()));
+            .with_credits(Credits::new(database.repository.clone())?)
+            .with_usage(UsageRecorder::new(database.repository.clone())?);
         let throttle = limits::throttle(&config);
         let origins = &config.origins;
         let router = app::router(keys.clone(), config.admin.clone(), throttle.as_ref(), origins)?;

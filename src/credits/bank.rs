@@ -204,7 +204,8 @@ impl Bank {
     }
 
     async fn read(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        let answer = timeout(PATIENCE, self.repository.balances(lineages)).await;
+        let balances = self.repository.balance_store().ok_or_else(StoreError::unsupported)?;
+        let answer = timeout(PATIENCE, balances.balances(lineages)).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
     }
 

@@ -27,7 +27,7 @@ pub use crate::key::{
 };
 use crate::{
     clock::{Clock, SystemClock},
-    error::StoreError,
+    error::{ConfigError, StoreError},
     key::{KeyId, KeyRecord},
     request::RequestHead,
     runtime::Background,
@@ -64,7 +64,7 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = MemoryStore::new();
-/// let credits = Credits::new(store.clone());
+/// let credits = Credits::new(store.clone())?;
 /// let manager = KeyManager::new(store);
 /// let new = NewCredits { remaining: 100, refill: None };
 /// let key = manager.create(NewKey { credits: Some(new), ..NewKey::named("CI") }).await?.record;
@@ -115,8 +115,18 @@ const MOST_AT_A_TIME: NonZeroU64 = NonZeroU64::MIN.saturating_add(511);
 impl Credits {
     /// Credits whose balances are in `repository`. A request costs one, and a node takes 512 at a
     /// time at most.
-    pub fn new(repository: impl KeyRepository) -> Self {
-        Self::over(Arc::new(repository), Arc::new(SystemClock))
+    ///
+    /// A repository without a [`balance_store`](KeyRepository::balance_store) is a
+    /// [`StoreCapability`](ConfigError::StoreCapability) error.
+    pub fn new(repository: impl KeyRepository) -> Result<Self, ConfigError> {
+        if repository.balance_store().is_none() {
+            return Err(ConfigError::StoreCapability {
+                setting: "Credits::new",
+                lacks: "keeps no balances (`balance_store`)",
+                remedy: "leave credits out, or use a store that keeps them",
+            });
+        }
+        Ok(Self::over(Arc::new(repository), Arc::new(SystemClock)))
     }
 
     pub(crate) fn over(repository: Arc<dyn KeyRepository>, clock: Arc<dyn Clock>) -> Self {

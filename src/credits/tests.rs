@@ -17,7 +17,7 @@ fn place() -> (SettableClock, KeyManager, Credits) {
     let clock = SettableClock::new(Timestamp::UNIX_EPOCH);
     let store = MemoryStore::new();
     let manager = KeyManager::new(store.clone()).with_clock(clock.clone());
-    (clock.clone(), manager, Credits::new(store).with_clock(clock))
+    (clock.clone(), manager, Credits::new(store).unwrap().with_clock(clock))
 }
 
 #[tokio::test(start_paused = true)]

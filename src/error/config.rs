@@ -76,6 +76,16 @@ pub enum ConfigError {
         /// The feature of this crate that it needs.
         feature: &'static str,
     },
+    /// A setting needs a store that can do more than this one.
+    StoreCapability {
+        /// The setting.
+        setting: &'static str,
+        /// What the store lacks, and the method of [`KeyRepository`](crate::store::KeyRepository) that
+        /// says so.
+        lacks: &'static str,
+        /// What to do instead.
+        remedy: &'static str,
+    },
     /// The name of a channel for invalidations has other characters than it may have, or too many.
     ChannelName,
     /// The window of a quota is none, not of whole milliseconds, or longer than 31 days.
@@ -141,6 +151,9 @@ impl fmt::Display for ConfigError {
             ),
             Self::StoreFeature { feature } => {
                 write!(f, "this store needs the feature `{feature}` of tower-api-key")
+            }
+            Self::StoreCapability { setting, lacks, remedy } => {
+                write!(f, "`{setting}` cannot be used with this store, which {lacks}: {remedy}")
             }
             Self::ChannelName => f.write_str(
                 "the name of a channel must be 1 to 63 ASCII letters, digits and `_-.:`",

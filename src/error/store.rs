@@ -80,6 +80,11 @@ impl StoreError {
         Self::new(StoreErrorKind::Timeout)
     }
 
+    /// The store cannot do this at all.
+    pub(crate) const fn unsupported() -> Self {
+        Self::new(StoreErrorKind::Unsupported)
+    }
+
     /// The same error of a back end with this role.
     ///
     /// The crate sets the role on the errors of [`RateLimiter`](crate::limit::RateLimiter) and

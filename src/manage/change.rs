@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{KeyManager, bounds::is_reduction, error::ManageError};
 use crate::{
     clock::Timestamp,
-    error::{StoreError, StoreErrorKind},
+    error::StoreError,
     key::{EventId, KeyAction, KeyEvent, KeyId, KeyRecord},
     store::{ApplyOutcome, Changes, KeyUpdate},
     text::Text,
@@ -64,7 +64,7 @@ impl KeyManager {
     pub(super) async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, ManageError> {
         // A store that cannot count would pass the bound over.
         if changes.owner_bound.is_some() && !self.repository.bounds_owners() {
-            return Err(StoreError::new(StoreErrorKind::Unsupported).into());
+            return Err(StoreError::unsupported().into());
         }
         let update = self.repository.apply(changes).await?;
         self.applied(update, changes)

@@ -181,7 +181,7 @@ impl KeyManager {
         credits: Option<NewCredits>,
     ) -> Result<Option<Balance>, ManageError> {
         let Some(NewCredits { remaining, refill }) = credits else { return Ok(None) };
-        let now = self.repository.balances(&[]).await?.now;
+        let now = self.balances(&[]).await?.now;
         Ok(Some(Balance::new(remaining, refill, now)))
     }
 

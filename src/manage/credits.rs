@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{Balance, CreditsPatch, InvalidField, KeyId, KeyRecord, validate},
     store::{ApplyOutcome, BalanceUpdate, Balances, Changes, KeyQuery, KeyUpdate},
 };
@@ -47,7 +48,7 @@ impl KeyManager {
             return Ok(vec![None; keys.len()]);
         }
         let lineages: Vec<_> = lineages.into_iter().collect();
-        let found = self.repository.balances(&lineages).await?;
+        let found = self.balances(&lineages).await?;
         let (now, balances): (_, HashMap<_, _>) = (found.now, found.items.into_iter().collect());
         let balance = |key| {
             let lineage = lineage(key)?;
@@ -57,6 +58,12 @@ impl KeyManager {
             Some(balance)
         };
         Ok(keys.iter().map(balance).collect())
+    }
+
+    /// The balances in the store of these lineages, and the time by its clock.
+    pub(super) async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        let balances = self.repository.balance_store().ok_or_else(StoreError::unsupported)?;
+        balances.balances(lineages).await
     }
 
     /// What this node holds of a balance of this epoch.
@@ -82,7 +89,7 @@ impl KeyManager {
             let mut changes = Changes::default();
             let mut epoch = None;
             if let Some(credits) = credits {
-                let balances = self.repository.balances(&[key.lineage()]).await?;
+                let balances = self.balances(&[key.lineage()]).await?;
                 let last = keys.iter().filter_map(|key| key.details.credits).max();
                 let update = changed(key, last, credits, &balances)?;
                 epoch = update.as_ref().map_or(key.details.credits, |new| Some(new.balance.epoch));

@@ -87,7 +87,7 @@ impl KeyManager {
         let records = records.collect::<Result<Vec<_>, ManageError>>()?;
         // The clock that decides when credits come back.
         let has_credits = keys.iter().any(|key| key.new.credits.is_some());
-        let begin = if has_credits { self.repository.balances(&[]).await?.now } else { now };
+        let begin = if has_credits { self.balances(&[]).await?.now } else { now };
         let records = records.into_iter().zip(keys).map(|(record, key)| {
             let first = key.new.credits.map(|credits| {
                 let balance = Balance::new(credits.remaining, credits.refill, begin);

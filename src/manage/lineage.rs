@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    error::StoreErrorKind,
     key::{Balance, KeyRecord, NewCredits, validate},
     store::{ApplyOutcome, BalanceUpdate, Changes, KeyUpdate, Plan, Selection},
 };
@@ -60,7 +59,7 @@ impl KeyManager {
         }
         credits.as_ref().map_or(Ok(()), validate::credits)?;
         let lineage = record.lineage();
-        let found = self.repository.balances(&[lineage]).await?;
+        let found = self.balances(&[lineage]).await?;
         let old = found.of(lineage).map(|balance| balance.at(found.now));
         let Some(NewCredits { remaining, refill }) = credits else { return Ok(old) };
         let balance = old.unwrap_or_else(|| {
@@ -87,7 +86,8 @@ impl KeyManager {
         changes: &Changes,
     ) -> Result<ApplyOutcome, ManageError> {
         let bound = changes.owner_bound.as_ref().filter(|_| changes.updates.is_empty());
-        let Some(bound) = bound.filter(|_| self.repository.bounds_owners()) else {
+        let bound = bound.filter(|_| self.repository.bounds_owners());
+        let (Some(bound), Some(selected)) = (bound, self.repository.selected_changes()) else {
             return self.apply(changes).await;
         };
         let (lineage, now, is_first) =
@@ -103,11 +103,11 @@ impl KeyManager {
             })
         };
         let keys = Selection::Issued { owner: Some(bound.owner.clone()), before: None };
-        match self.repository.apply_to(&keys, &plan).await {
-            Ok(_) if !is_first.load(Ordering::Acquire) => Ok(ApplyOutcome::Stale),
-            Ok(update) => self.applied(update, changes),
-            Err(error) if error.kind() == StoreErrorKind::Unsupported => self.apply(changes).await,
-            Err(error) => Err(error.into()),
+        let update = selected.apply_to(&keys, &plan).await?;
+        if is_first.load(Ordering::Acquire) {
+            self.applied(update, changes)
+        } else {
+            Ok(ApplyOutcome::Stale)
         }
     }
 }

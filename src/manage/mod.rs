@@ -43,7 +43,7 @@ use crate::{
     auth::ApiKeyLayer,
     clock::{Clock, SystemClock},
     credits::Credits,
-    error::StoreError,
+    error::{ConfigError, StoreError},
     key::{
         EventHook, EventPage, EventQuery, InvalidField, KeyEvent, KeyFormat, KeyHasher, KeyId,
         KeyRecord, OwnerId,
@@ -147,11 +147,21 @@ impl KeyManager {
     /// All keys of the owner count, and are counted in the write that adds one. Administrators, the
     /// application's own hand and imports add as many as they like, and a key that takes the place
     /// of another makes no more; but keys that live on through their grace are at most as many
-    /// again in each lineage. A store that [cannot count](KeyRepository::bounds_owners) is
-    /// `Unsupported`, and creates no keys for owners.
-    pub fn with_max_keys_per_owner(mut self, keys: u32) -> Self {
+    /// again in each lineage.
+    ///
+    /// A store that [cannot count](KeyRepository::bounds_owners) is a
+    /// [`StoreCapability`](ConfigError::StoreCapability) error. Without this setting, a manager of
+    /// such a store creates no keys within bounds: each attempt is `Unsupported`.
+    pub fn with_max_keys_per_owner(mut self, keys: u32) -> Result<Self, ConfigError> {
+        if !self.repository.bounds_owners() {
+            return Err(ConfigError::StoreCapability {
+                setting: "KeyManager::with_max_keys_per_owner",
+                lacks: "does not count the keys of an owner (`bounds_owners`)",
+                remedy: "leave the setting out, or use a store that counts them",
+            });
+        }
         self.max_keys_per_owner = keys;
-        self
+        Ok(self)
     }
 
     /// Limits how many requests keys may make, in the [`layer`](Self::layer).
@@ -300,7 +310,7 @@ impl KeyManager {
     }
 
     /// A page of the audit log, the latest event first. The limit is 1 to 1000. A repository
-    /// without an audit log is a [`Store`](ManageError::Store) error of kind
+    /// without an [`audit_log`](KeyRepository::audit_log) is a [`Store`](ManageError::Store) error of kind
     /// [`Unsupported`](crate::store::StoreErrorKind::Unsupported).
     pub async fn events(&self, query: &EventQuery) -> Result<EventPage, ManageError> {
         check_limit(query.limit)?;
@@ -313,7 +323,8 @@ impl KeyManager {
         if holds_nul(query.owner.as_ref().map(OwnerId::as_str)) {
             return Ok(EventPage::from_one_more(Vec::new(), query.limit));
         }
-        Ok(self.repository.events(&query).await?)
+        let log = self.repository.audit_log().ok_or_else(StoreError::unsupported)?;
+        Ok(log.events(&query).await?)
     }
 }
 

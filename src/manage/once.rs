@@ -9,7 +9,7 @@ use super::{
     error::ManageError,
 };
 use crate::{
-    error::{StoreError, StoreErrorKind},
+    error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord, validate},
     store::RequestRecord,
 };
@@ -51,7 +51,8 @@ impl KeyManager {
         request: Option<&RequestRecord>,
     ) -> Result<Option<T>, ManageError> {
         let Some(request) = request else { return Ok(None) };
-        let found = self.repository.request(request.lineage, &request.request).await?;
+        let log = self.repository.request_log().ok_or_else(StoreError::unsupported)?;
+        let found = log.request(request.lineage, &request.request).await?;
         let Some(found) = found else { return Ok(None) };
         if (&found.act, found.key, found.amount) != (&request.act, request.key, request.amount) {
             return Err(ManageError::RequestIdReused);
@@ -71,17 +72,16 @@ impl KeyManager {
         new: &NewKey,
     ) -> Result<Option<RequestRecord>, ManageError> {
         let Some(request) = record.details.request else { return Ok(None) };
+        let Some(log) = self.repository.request_log() else { return Ok(None) };
         let mut creation = RequestRecord::new(lineage, request, CREATE, record.id);
         creation.actor.clone_from(&self.access.actor);
         creation.result = asked(new).into();
-        match self.repository.request(lineage, &request).await {
-            Ok(None) => Ok(Some(creation)),
-            Ok(Some(found)) if (&found.act, &found.result) == (&creation.act, &creation.result) => {
+        match log.request(lineage, &request).await? {
+            None => Ok(Some(creation)),
+            Some(found) if (&found.act, &found.result) == (&creation.act, &creation.result) => {
                 Err(self.already_created(self.repository.get(found.key).await?))
             }
-            Ok(Some(_)) => Err(ManageError::RequestIdReused),
-            Err(error) if error.kind() == StoreErrorKind::Unsupported => Ok(None),
-            Err(error) => Err(error.into()),
+            Some(_) => Err(ManageError::RequestIdReused),
         }
     }
 }

@@ -116,7 +116,7 @@ impl KeyManager {
             return Ok(lineages);
         }
         let lineages: Vec<_> = lineages.into_iter().collect();
-        let balances = self.repository.balances(&lineages).await?;
+        let balances = self.balances(&lineages).await?;
         Ok(balances.items.into_iter().map(|(lineage, _)| lineage).collect())
     }
 }

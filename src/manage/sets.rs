@@ -191,8 +191,9 @@ impl KeyManager {
                 }
             })
         };
+        let selected = self.repository.selected_changes().ok_or_else(StoreError::unsupported)?;
         // Each `Stale` means that another change got on, so this cannot go round for ever.
-        while self.repository.apply_to(&selection, &plan).await? != ApplyOutcome::Done {}
+        while selected.apply_to(&selection, &plan).await? != ApplyOutcome::Done {}
         let planned = outcome.lock().take();
         let unplanned = || StoreError::corrupt("the store did not ask what to change");
         let (events, report) = planned.ok_or_else(unplanned)??;

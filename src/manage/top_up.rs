@@ -210,7 +210,7 @@ impl KeyManager {
                 return Ok(done.into());
             }
             self.access.check_revision(key)?;
-            let balances = self.repository.balances(&[lineage]).await?;
+            let balances = self.balances(&[lineage]).await?;
             let Some(old) = balances.of(lineage).filter(|_| spends(key)) else {
                 return Err(ManageError::NoCredits);
             };

@@ -3,8 +3,9 @@
 use super::{KeyManager, access::OwnerFilter, check_limit, error::ManageError, holds_nul};
 use crate::{
     clock::Timestamp,
+    error::StoreError,
     key::{KeyId, LineageUsage, OwnerId, UsageCount, UsageQuery},
-    store::KeyRepository,
+    store::UsageLog,
 };
 
 impl KeyManager {
@@ -78,12 +79,12 @@ impl KeyManager {
         }
     }
 
-    /// The repository, once what this node has counted is written.
-    async fn counted(&self) -> Result<&dyn KeyRepository, ManageError> {
+    /// The counts in the repository, once what this node has counted is written.
+    async fn counted(&self) -> Result<&dyn UsageLog, ManageError> {
         if let Some(usage) = &self.usage {
             usage.flush().await?;
         }
-        Ok(&*self.repository)
+        Ok(self.repository.usage_log().ok_or_else(StoreError::unsupported)?)
     }
 
     /// What there is of a query for who holds this handle.

@@ -1,7 +1,9 @@
 //! [`MemoryStore`]: keys in the process's memory.
 
+mod capabilities;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     fmt,
     net::IpAddr,
     sync::{Arc, RwLockReadGuard, RwLockWriteGuard},
@@ -11,18 +13,18 @@ use async_trait::async_trait;
 
 use super::{
     KeyStore, Lookup,
-    balances::{BalanceUpdate, Balances},
+    balances::BalanceUpdate,
+    capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
     list::{KeyPage, KeyQuery},
     repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
     requests::{KEPT, RequestRecord},
-    selection::{Plan, Selection},
 };
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
     error::{StoreError, StoreErrorKind},
     key::{
-        Balance, Details, EventId, EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId,
-        KeyRecord, LineageUsage, OwnerId, UsageCount, UsageOutcome, UsageQuery,
+        Balance, Details, EventId, HourlyUsage, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId,
+        UsageQuery,
     },
     runtime::{DigestMap, MapDigest, RwLock},
 };
@@ -223,24 +225,6 @@ impl KeyRepository for MemoryStore {
         self.write().apply(changes)
     }
 
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        let mut keys = self.write();
-        let records: Vec<_> = match selection {
-            Selection::Ids(ids) => {
-                let ids: BTreeSet<&KeyId> = ids.iter().collect();
-                ids.into_iter().filter_map(|id| keys.by_id.get(id)).cloned().collect()
-            }
-            Selection::Issued { .. } => {
-                keys.by_id.values().filter(|record| selection.contains(record)).cloned().collect()
-            }
-        };
-        plan(&records).map_or(Ok(ApplyOutcome::Done), |changes| keys.apply(&changes))
-    }
-
     fn bounds_owners(&self) -> bool {
         true
     }
@@ -301,75 +285,24 @@ impl KeyRepository for MemoryStore {
         Ok((count - keys.by_id.len()) as u64)
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        let keys = self.read();
-        let latest_first = keys.events.values().rev();
-        let items = latest_first.filter(|event| query.matches(event));
-        let items = items.take(query.limit.saturating_add(1)).cloned().collect();
-        Ok(EventPage::from_one_more(items, query.limit))
+    fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
+        Some(self)
     }
 
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        let keys = self.read();
-        let lineages: HashSet<KeyId> = lineages.iter().copied().collect();
-        let balance = |lineage| Some((lineage, keys.balances.get(&lineage)?.clone()));
-        Ok(Balances::new(keys.clock.now(), lineages.into_iter().filter_map(balance).collect()))
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        Some(self)
     }
 
-    async fn request(
-        &self,
-        lineage: KeyId,
-        request: &KeyDigest,
-    ) -> Result<Option<RequestRecord>, StoreError> {
-        Ok(self.read().acts.get(&(lineage, *request.as_bytes())).cloned())
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        Some(self)
     }
 
-    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
-        let mut keys = self.write();
-        for new in usage {
-            let key = (new.lineage, new.hour, new.outcome.as_str());
-            let fresh = || HourlyUsage { count: 0, ..new.clone() };
-            let sum = keys.usage.entry(key).or_insert_with(fresh);
-            sum.count = sum.count.saturating_add(new.count);
-        }
-        Ok(())
+    fn request_log(&self) -> Option<&dyn RequestLog> {
+        Some(self)
     }
 
-    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
-        let mut sums = BTreeMap::<(Timestamp, &str), UsageCount>::new();
-        for usage in self.read().usage(query) {
-            let HourlyUsage { hour, outcome, .. } = *usage;
-            let fresh = || UsageCount { hour, outcome, count: 0 };
-            let sum = sums.entry((hour, outcome.as_str())).or_insert_with(fresh);
-            sum.count = sum.count.saturating_add(usage.count);
-        }
-        Ok(sums.into_values().collect())
-    }
-
-    async fn busiest(
-        &self,
-        query: &UsageQuery,
-        limit: usize,
-    ) -> Result<Vec<LineageUsage>, StoreError> {
-        let mut sums = BTreeMap::<KeyId, u64>::new();
-        for usage in self.read().usage(query).filter(|u| u.outcome == UsageOutcome::Accepted) {
-            let sum = sums.entry(usage.lineage).or_default();
-            *sum = sum.saturating_add(usage.count);
-        }
-        let sums = sums.into_iter().filter(|(_, count)| *count > 0);
-        let mut lineages: Vec<_> =
-            sums.map(|(lineage, count)| LineageUsage { lineage, count }).collect();
-        // Stable: those that are as busy stay in the order of their ids.
-        lineages.sort_by_key(|usage| std::cmp::Reverse(usage.count));
-        lineages.truncate(limit);
-        Ok(lineages)
-    }
-
-    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let mut keys = self.write();
-        let count = keys.usage.len();
-        keys.usage.retain(|(_, hour, _), _| *hour >= before);
-        Ok((count - keys.usage.len()) as u64)
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        Some(self)
     }
 }
 

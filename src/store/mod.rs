@@ -11,6 +11,22 @@
 //! | [`RedisStore`] | `redis` | several machines, in Redis or Valkey |
 //! | [`SqliteStore`] | `sqlite` | one machine, in a file |
 //!
+//! A repository says what it can do beyond keeping keys, with a method for each ability that is
+//! `None` where it lacks it. What needs one refuses a store without it when it is built, with a
+//! [`ConfigError`](crate::ConfigError), or else answers
+//! [`Unsupported`](StoreErrorKind::Unsupported).
+//!
+//! | ability | for | memory, SQLite, PostgreSQL, MySQL | Redis |
+//! |---|---|---|---|
+//! | [`audit_log`](KeyRepository::audit_log) | [`KeyManager::events`](crate::KeyManager::events) | yes | – |
+//! | [`balance_store`](KeyRepository::balance_store) | [`Credits`](crate::Credits), and keys with credits | yes | yes |
+//! | [`request_log`](KeyRepository::request_log) | acts that are repeated with one request id | yes | yes |
+//! | [`usage_log`](KeyRepository::usage_log) | [`UsageRecorder`](crate::UsageRecorder), and reading usage | yes | yes |
+//! | [`selected_changes`](KeyRepository::selected_changes) | [sets of keys](crate::manage::KeySet) | yes | yes |
+//! | [`bounds_owners`](KeyRepository::bounds_owners) | keys that owners create within bounds | yes | yes |
+//!
+//! A [`CachedStore`] can do what the store inside it can.
+//!
 //! [`connect`] opens those that a manager can write to, by URL.
 
 mod balances;
@@ -19,6 +35,7 @@ mod bus;
 pub(crate) mod cache;
 #[cfg(feature = "cache")]
 mod cached;
+mod capabilities;
 mod connect;
 #[cfg(feature = "file")]
 mod file;
@@ -65,6 +82,7 @@ pub use self::cache::CacheStats;
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use self::cached::CachedStore;
+pub use self::capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog};
 pub use self::connect::{ConnectError, connect};
 #[cfg(feature = "file")]
 #[cfg_attr(docsrs, doc(cfg(feature = "file")))]

@@ -6,19 +6,16 @@ use async_trait::async_trait;
 
 use super::{
     KeyStore,
-    balances::{BalanceUpdate, Balances},
+    balances::BalanceUpdate,
+    capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
     list::{KeyPage, KeyQuery},
     owner_bound::OwnerBound,
     requests::RequestRecord,
-    selection::{Plan, Selection},
 };
 use crate::{
     clock::Timestamp,
-    error::{StoreError, StoreErrorKind},
-    key::{
-        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyEvent, KeyId, KeyRecord, LineageUsage,
-        OwnerId, UsageCount, UsageQuery,
-    },
+    error::StoreError,
+    key::{KeyEvent, KeyId, KeyRecord, OwnerId},
 };
 
 /// Keeps keys: what a [`KeyManager`](crate::KeyManager) needs.
@@ -29,7 +26,7 @@ use crate::{
 /// - Every method is atomic: it happens wholly or not at all, and once it returned `Ok`, a crash
 ///   of this process does not undo it.
 /// - An error means that it is unknown whether the change happened. Only a
-///   [`Duplicate`](StoreErrorKind::Duplicate) says that it did not.
+///   [`Duplicate`](crate::store::StoreErrorKind::Duplicate) says that it did not.
 /// - Written records read back equal.
 /// - A change is visible to `find` through the same store as soon as it returned.
 #[async_trait]
@@ -43,9 +40,9 @@ pub trait KeyRepository: KeyStore {
     /// the events.
     ///
     /// A new key whose id, digest or [`request`](crate::key::KeyDetails::request) exists already is
-    /// a [`Duplicate`](StoreErrorKind::Duplicate). An update whose key has another revision than
-    /// expected, or does not exist, makes everything [`Stale`](ApplyOutcome::Stale). Of several
-    /// concurrent updates that expect the same revision, exactly one is
+    /// a [`Duplicate`](crate::store::StoreErrorKind::Duplicate). An update whose key has another
+    /// revision than expected, or does not exist, makes everything [`Stale`](ApplyOutcome::Stale).
+    /// Of several concurrent updates that expect the same revision, exactly one is
     /// [`Done`](ApplyOutcome::Done). Of several reasons not to write, a duplicate among the new
     /// keys comes first.
     ///
@@ -68,36 +65,16 @@ pub trait KeyRepository: KeyStore {
     /// `last_used_from` and `use_count`; the new revision is the record's, which must be greater
     /// than the expected one.
     ///
-    /// Events are kept for [`events`](Self::events). A store without an audit log passes them
-    /// over.
+    /// Events are kept for the [`audit_log`](Self::audit_log). A store without one passes them over.
     async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError>;
 
     /// Whether [`apply`](Self::apply) enforces an [`owner_bound`](Changes::owner_bound).
     ///
     /// A manager refuses to make changes with a bound in a store that does not, with
-    /// [`Unsupported`](StoreErrorKind::Unsupported), since the store would pass the bound over.
+    /// [`Unsupported`](crate::store::StoreErrorKind::Unsupported), since the store would pass the
+    /// bound over.
     fn bounds_owners(&self) -> bool {
         false
-    }
-
-    /// Changes selected keys together: reads them, and writes what `plan` makes of them, all or
-    /// nothing, as [`apply`](Self::apply) does.
-    ///
-    /// No key of the selection is left out: one that another node creates, or issues in place of
-    /// another, is either among those that are read, or is added after the changes are written. The
-    /// same goes for changes of the keys themselves. Where they were changed between reading and
-    /// writing, the store begins again; should it give that up, nothing was written and the answer
-    /// is [`Stale`](ApplyOutcome::Stale).
-    ///
-    /// [`Unsupported`](StoreErrorKind::Unsupported) where a store cannot do this, never anything
-    /// less.
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        let _ = (selection, plan);
-        Err(StoreError::new(StoreErrorKind::Unsupported))
     }
 
     /// [Applies](Self::apply) one new key.
@@ -125,66 +102,37 @@ pub trait KeyRepository: KeyStore {
 
     /// Removes the rows of keys that were revoked or deleted before this moment, of this owner or
     /// of all, and returns how many there were. The balance of a lineage goes with its last key;
-    /// its usage stays. A purge of all also forgets [requests](Self::request) from before this
+    /// its usage stays. A purge of all also forgets [requests](Self::request_log) from before this
     /// moment that are older than 30 days by the clock of this repository.
     async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError>;
 
-    /// A page of the audit log, the latest event first. A store that keeps none is
-    /// [`Unsupported`](StoreErrorKind::Unsupported).
-    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        let _ = query;
-        Err(StoreError::new(StoreErrorKind::Unsupported))
+    /// Changes of all keys of a selection together. `None`, the default: this repository cannot make
+    /// them.
+    fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
+        None
     }
 
-    /// The balances of those of these lineages that have one, in any order, and the time by the
-    /// clock of this repository; the time alone where no lineages are asked for.
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        let _ = lineages;
-        Err(StoreError::new(StoreErrorKind::Unsupported))
+    /// The audit log. `None`, the default: this repository keeps none, and [`apply`](Self::apply)
+    /// passes events over.
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        None
     }
 
-    /// What a request has done to a lineage, if it has. Kept for 30 days at least, also after
-    /// the events of the audit log are gone. A repository that does not keep requests is
-    /// [`Unsupported`](StoreErrorKind::Unsupported), and gets no [`Changes`] with any.
-    async fn request(
-        &self,
-        lineage: KeyId,
-        request: &KeyDigest,
-    ) -> Result<Option<RequestRecord>, StoreError> {
-        let _ = (lineage, request);
-        Err(StoreError::new(StoreErrorKind::Unsupported))
+    /// The balances of credits. `None`, the default: this repository keeps none, and is given no
+    /// [`Changes`] with any.
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        None
     }
 
-    /// Adds to the counts of these lineages, hours and outcomes. The owner of a lineage is the one
-    /// that was first written.
-    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
-        let _ = usage;
-        Err(StoreError::new(StoreErrorKind::Unsupported))
+    /// What requests with an id have done. `None`, the default: this repository does not keep
+    /// requests, and is given no [`Changes`] with any.
+    fn request_log(&self) -> Option<&dyn RequestLog> {
+        None
     }
 
-    /// The counts that were asked for, added up for each hour and outcome, in the order of hours
-    /// and, within one, of the names of outcomes.
-    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
-        let _ = query;
-        Err(StoreError::new(StoreErrorKind::Unsupported))
-    }
-
-    /// The lineages, of those that were asked for, that let in the most requests, the busiest
-    /// first and, of those that are as busy, the smallest id. Lineages that let in none are not
-    /// among them.
-    async fn busiest(
-        &self,
-        query: &UsageQuery,
-        limit: usize,
-    ) -> Result<Vec<LineageUsage>, StoreError> {
-        let _ = (query, limit);
-        Err(StoreError::new(StoreErrorKind::Unsupported))
-    }
-
-    /// Removes the counts of hours that began before this moment, and returns how many there were.
-    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let _ = before;
-        Err(StoreError::new(StoreErrorKind::Unsupported))
+    /// The counts of uses by hour. `None`, the default: this repository keeps none.
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        None
     }
 
     /// Lets go of connections in good order, before the program ends. Afterwards every method of
@@ -316,14 +264,6 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
         (**self).bounds_owners()
     }
 
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        (**self).apply_to(selection, plan).await
-    }
-
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         (**self).get(id).await
     }
@@ -340,40 +280,24 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
         (**self).purge(before, owner).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        (**self).events(query).await
+    fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
+        (**self).selected_changes()
     }
 
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        (**self).balances(lineages).await
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        (**self).audit_log()
     }
 
-    async fn request(
-        &self,
-        lineage: KeyId,
-        request: &KeyDigest,
-    ) -> Result<Option<RequestRecord>, StoreError> {
-        (**self).request(lineage, request).await
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        (**self).balance_store()
     }
 
-    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
-        (**self).record_usage(usage).await
+    fn request_log(&self) -> Option<&dyn RequestLog> {
+        (**self).request_log()
     }
 
-    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
-        (**self).usage(query).await
-    }
-
-    async fn busiest(
-        &self,
-        query: &UsageQuery,
-        limit: usize,
-    ) -> Result<Vec<LineageUsage>, StoreError> {
-        (**self).busiest(query, limit).await
-    }
-
-    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
-        (**self).forget_usage(before).await
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        (**self).usage_log()
     }
 
     async fn close(&self) {

@@ -8,7 +8,7 @@ use crate::{
     key::{KeyId, KeyRecord, OwnerId},
 };
 
-/// Which keys a repository [changes together](super::KeyRepository::apply_to).
+/// Which keys a repository [changes together](super::SelectedChanges::apply_to).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// Those of these keys that exist, whoever they belong to, and deleted ones too.

@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use super::{settings::Settings, writer::Writer};
 use crate::{
     clock::Clock,
-    error::StoreError,
+    error::{ConfigError, StoreError},
     key::{HourlyUsage, KeyRecord, RejectionKind, UsageOutcome},
     observe,
     store::KeyRepository,
@@ -17,7 +17,8 @@ use crate::{
 /// counters every five seconds, at the turn of an hour, and when very many keys were used, and
 /// writes them in batches: to `use_count` and `last_used_at` of the key, and by hour and outcome
 /// for [`KeyManager::usage`](crate::KeyManager::usage), where denials of known keys are counted
-/// beside the requests that were let in. A repository that keeps no counts by hour is given none.
+/// beside the requests that were let in. A recorder of [totals only](Self::totals_only) writes none by
+/// hour.
 ///
 /// # When the repository fails
 ///
@@ -47,7 +48,7 @@ use crate::{
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = MemoryStore::new();
-/// let usage = UsageRecorder::new(store.clone());
+/// let usage = UsageRecorder::new(store.clone())?;
 /// let layer = KeyManager::new(store).layer().with_usage(usage.clone());
 /// // … serve, and when the server has stopped:
 /// usage.flush().await?;
@@ -60,8 +61,26 @@ pub struct UsageRecorder(Arc<Writer>);
 
 impl UsageRecorder {
     /// A recorder that writes to `repository`.
-    pub fn new(repository: impl KeyRepository) -> Self {
-        Self(Arc::new(Writer::new(Arc::new(repository), Settings::default())))
+    ///
+    /// A repository without a [`usage_log`](KeyRepository::usage_log) is a
+    /// [`StoreCapability`](ConfigError::StoreCapability) error: it takes
+    /// [totals only](Self::totals_only).
+    pub fn new(repository: impl KeyRepository) -> Result<Self, ConfigError> {
+        if repository.usage_log().is_none() {
+            return Err(ConfigError::StoreCapability {
+                setting: "UsageRecorder::new",
+                lacks: "keeps no counts by hour (`usage_log`)",
+                remedy: "use `UsageRecorder::totals_only`, or a store that keeps them",
+            });
+        }
+        Ok(Self(Arc::new(Writer::new(Arc::new(repository), Settings::default()))))
+    }
+
+    /// A recorder that writes `use_count` and `last_used_at` to `repository`, and no counts by hour.
+    /// It has no use for [`with_retention`](Self::with_retention).
+    pub fn totals_only(repository: impl KeyRepository) -> Self {
+        let settings = Settings { keeps_hours: false, ..Settings::default() };
+        Self(Arc::new(Writer::new(Arc::new(repository), settings)))
     }
 
     /// Counts a use from an address, which is asked for only if it is to be recorded.
@@ -88,7 +107,7 @@ impl UsageRecorder {
     /// Counts a request with a known key that was denied.
     #[cold]
     pub(crate) fn denied(&self, record: &KeyRecord, kind: RejectionKind) {
-        if !self.0.keeps_hours() {
+        if !self.0.settings.keeps_hours {
             return;
         }
         let settings = &self.0.settings;
@@ -141,7 +160,7 @@ impl UsageRecorder {
     /// Removes counts by hour that are older than this, once an hour. By default they stay.
     ///
     /// It is the background task that does so, and that runs from the first use on. Where it does
-    /// not, [`KeyRepository::forget_usage`] can be called by whatever runs once a day.
+    /// not, [`UsageLog::forget_usage`](crate::store::UsageLog::forget_usage) can be called by whatever runs once a day.
     pub fn with_retention(self, retention: Duration) -> Self {
         self.with(|settings| settings.retention = Some(retention))
     }

@@ -9,6 +9,8 @@ pub(super) struct Settings {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) interval: Duration,
     pub(super) client_addresses: bool,
+    /// Whether uses are counted by hour, beside the totals.
+    pub(super) keeps_hours: bool,
     pub(super) retention: Option<Duration>,
     /// The most counts by hour that wait to be written.
     pub(super) most_details: usize,
@@ -20,6 +22,7 @@ impl Default for Settings {
             clock: Arc::new(SystemClock),
             interval: Duration::from_secs(5),
             client_addresses: false,
+            keeps_hours: true,
             retention: None,
             most_details: 100_000,
         }

@@ -6,7 +6,7 @@ use super::recorder::UsageRecorder;
 use crate::{
     clock::{SettableClock, Timestamp},
     key::{KeyDigest, KeyId, KeyRecord, RejectionKind, UsageCount, UsageQuery},
-    store::{KeyRepository, MemoryStore},
+    store::{KeyRepository, MemoryStore, UsageLog},
 };
 
 const HOUR: i64 = 3_600_000;
@@ -25,7 +25,7 @@ async fn key(store: &MemoryStore, number: u8) -> Arc<KeyRecord> {
 
 fn setup() -> (MemoryStore, SettableClock, UsageRecorder) {
     let (store, clock) = (MemoryStore::new(), SettableClock::new(at(0)));
-    let usage = UsageRecorder::new(store.clone()).with_clock(clock.clone());
+    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock.clone());
     (store, clock, usage)
 }
 

@@ -1,13 +1,6 @@
 //! [`Writer`]: collects what requests left and writes it in batches.
 
-use std::{
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::Handle,
@@ -15,18 +8,14 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    collected::{Collected, Hours},
-    inbox::Inbox,
-    settings::Settings,
-};
+use super::{collected::Collected, inbox::Inbox, settings::Settings};
 use crate::{
     clock::Timestamp,
-    error::{StoreError, StoreErrorKind},
+    error::StoreError,
     key::{HourlyUsage, UsageOutcome},
     observe,
     runtime::{Background, Mutex},
-    store::{KeyRepository, KeyUse},
+    store::{KeyRepository, KeyUse, UsageLog},
 };
 
 /// What clones of a recorder share.
@@ -41,8 +30,6 @@ pub(super) struct Writer {
     background: Background,
     /// Ends the background task's wait.
     wake: Arc<Notify>,
-    /// Not if the repository keeps no counts by hour.
-    keeps_hours: AtomicBool,
 }
 
 struct Fresh {
@@ -78,12 +65,7 @@ impl Writer {
             writing: Arc::default(),
             background: Background::default(),
             wake: Arc::default(),
-            keeps_hours: AtomicBool::new(true),
         }
-    }
-
-    pub(super) fn keeps_hours(&self) -> bool {
-        self.keeps_hours.load(Ordering::Relaxed)
     }
 
     /// Has the background task collect now.
@@ -132,7 +114,7 @@ impl Writer {
         // Of the time in which the uses were, the middle says best in which hour most of them were.
         let since = fresh.at.max(now.saturating_sub(self.settings.interval)).min(now);
         let hour = HourlyUsage::hour_of(since.saturating_add(now.saturating_since(since) / 2));
-        let keeps_hours = self.keeps_hours();
+        let keeps_hours = self.settings.keeps_hours;
         fresh.at = now;
         for record in self.inbox.take_used() {
             let count = record.uses.collect();
@@ -194,32 +176,28 @@ impl Writer {
             if batch.is_empty() {
                 return Ok(());
             }
-            match self.repository.record_usage(&batch).await {
-                Err(error) if error.kind() == StoreErrorKind::Unsupported => {
-                    self.keeps_hours.store(false, Ordering::Relaxed);
-                    observe::usage_by_hour_unsupported();
-                    collected.hours = Hours::default();
-                }
-                result => {
-                    result?;
-                    collected.hours.are_written(&batch);
-                }
-            }
+            self.usage_log()?.record_usage(&batch).await?;
+            collected.hours.are_written(&batch);
         }
+    }
+
+    fn usage_log(&self) -> Result<&dyn UsageLog, StoreError> {
+        self.repository.usage_log().ok_or_else(StoreError::unsupported)
     }
 
     /// Once in an hour, removes counts that are older than the retention.
     async fn forget(&self, writing: &mut Writing) {
-        let Some(retention) = self.settings.retention.filter(|_| self.keeps_hours()) else {
+        let Some(retention) = self.settings.retention.filter(|_| self.settings.keeps_hours) else {
             return;
         };
+        let Ok(log) = self.usage_log() else { return };
         let now = self.settings.clock.now();
         let hour = HourlyUsage::hour_of(now);
         if writing.forgotten_in == Some(hour) {
             return;
         }
         let before = HourlyUsage::hour_of(now.saturating_sub(retention));
-        match self.repository.forget_usage(before).await {
+        match log.forget_usage(before).await {
             Ok(_) => writing.forgotten_in = Some(hour),
             Err(error) => observe::usage_not_forgotten(&error),
         }

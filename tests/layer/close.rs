@@ -11,9 +11,9 @@ use tower_api_key::{
     },
     nonzero,
     store::{
-        ApplyOutcome, Balances, Changes, HourlyUsage, KeyDigest, KeyId, KeyPage, KeyQuery,
-        KeyRecord, KeyRepository, KeyStore, KeyUse, MemoryStore, OwnerId, StoreError,
-        StoreErrorKind, Timestamp,
+        ApplyOutcome, BalanceStore, Changes, HourlyUsage, KeyDigest, KeyId, KeyPage, KeyQuery,
+        KeyRecord, KeyRepository, KeyStore, KeyUse, LineageUsage, MemoryStore, OwnerId, StoreError,
+        StoreErrorKind, Timestamp, UsageCount, UsageLog, UsageQuery,
     },
 };
 
@@ -86,21 +86,44 @@ impl KeyRepository for Store {
         self.0.record_uses(uses).await
     }
 
+    async fn purge(&self, _: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        self.0.balance_store()
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        Some(self)
+    }
+
+    async fn close(&self) {
+        let _ = self.1.take("repository");
+    }
+}
+
+#[async_trait]
+impl UsageLog for Store {
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
         self.1.take("hours")?;
         self.0.record_usage(usage).await
     }
 
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        self.0.balances(lineages).await
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
+        self.0.usage(query).await
     }
 
-    async fn purge(&self, _: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {
-        Ok(0)
+    async fn busiest(
+        &self,
+        query: &UsageQuery,
+        limit: usize,
+    ) -> Result<Vec<LineageUsage>, StoreError> {
+        self.0.busiest(query, limit).await
     }
 
-    async fn close(&self) {
-        let _ = self.1.take("repository");
+    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.0.forget_usage(before).await
     }
 }
 
@@ -114,8 +137,8 @@ async fn closed(
     let store = Store(keys.clone(), steps.clone());
     let manager = KeyManager::new(store.clone())
         .with_rate_limits(RateLimits::new(limiter))
-        .with_credits(Credits::new(store.clone()))
-        .with_usage(UsageRecorder::new(store));
+        .with_credits(Credits::new(store.clone()).unwrap())
+        .with_usage(UsageRecorder::new(store).unwrap());
     let limit = Limit::new("hour", Quota::per_hour(nonzero!(9))).unwrap();
     let new = NewKey {
         limits: Limits::new([limit]).unwrap(),

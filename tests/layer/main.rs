@@ -8,6 +8,7 @@
 #[cfg(feature = "axum")]
 mod axum;
 mod cache_headers;
+mod capabilities;
 mod close;
 mod cross_site;
 mod decision_order;

@@ -12,7 +12,7 @@ use tower_api_key::{
     clock::SettableClock,
     key::{EventQuery, KeyEvent, KeyRecord, KeyStatus},
     manage::ManageError,
-    store::{KeyQuery, KeyRepository, MemoryStore},
+    store::{AuditLog, KeyQuery, KeyRepository, MemoryStore},
 };
 
 use crate::support::{Answer, NOW, clock, header_values, send, with_key};

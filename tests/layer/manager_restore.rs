@@ -5,7 +5,7 @@ use tower_api_key::{
     credits::Balance,
     key::{KeyAction, KeyDigest, KeyRecord, LegacyHash},
     manage::{ImportKey, RestoreKey},
-    store::{KeyRepository, MemoryStore},
+    store::{BalanceStore, MemoryStore},
 };
 
 use crate::{

@@ -99,7 +99,7 @@ fn usage_is_told_by_day_and_by_hour() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let store = store::connect(&url).await.unwrap();
-        store.record_usage(&counts).await.unwrap();
+        store.usage_log().unwrap().record_usage(&counts).await.unwrap();
         store.close().await;
     });
     let range = "since=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z";

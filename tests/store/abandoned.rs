@@ -52,7 +52,7 @@ pub(crate) async fn give_changes_up(store: &impl KeyRepository, rounds: u64, mos
             let found = store.get(record.id).await.unwrap();
             assert_eq!(found.is_some(), is_made, "round {round}");
         }
-        let log = store.events(&EventQuery::new(1)).await.unwrap().items;
+        let log = store.audit_log().unwrap().events(&EventQuery::new(1)).await.unwrap().items;
         let last = log.first().map(|event| *event.id.as_bytes());
         assert_eq!(last == Some(*records[0].id.as_bytes()), is_made, "round {round}");
         shared = current;

@@ -41,7 +41,7 @@ async fn serve(store: impl KeyRepository, barrier: Arc<Barrier>) {
     for record in records(KEYS) {
         known.insert(&record).await.unwrap();
     }
-    let usage = UsageRecorder::new(store);
+    let usage = UsageRecorder::new(store).unwrap();
     let layer = ApiKeyLayer::new(known).with_usage(usage.clone());
     for _ in 0..ROUNDS {
         for _ in 0..USES_A_ROUND {
@@ -73,7 +73,7 @@ async fn count_every_use(one: impl KeyRepository, other: impl KeyRepository + Cl
         assert_eq!(stored.use_count, of_each);
         assert_eq!(of_lineage(&other, &hours, record.id).await, of_each);
     }
-    let lineages = other.busiest(&hours, 1_000).await.unwrap();
+    let lineages = other.usage_log().unwrap().busiest(&hours, 1_000).await.unwrap();
     assert_eq!(lineages.len() as u64, KEYS);
     assert!(lineages.iter().all(|lineage| lineage.count == of_each));
 }
@@ -86,7 +86,7 @@ async fn write_many_keys(store: impl KeyRepository + Clone) {
         store.apply(&changes).await.unwrap();
         known.apply(&changes).await.unwrap();
     }
-    let usage = UsageRecorder::new(store.clone());
+    let usage = UsageRecorder::new(store.clone()).unwrap();
     let layer = ApiKeyLayer::new(known).with_usage(usage.clone());
     for _ in 0..2 {
         for number in 0..MANY_KEYS {
@@ -95,7 +95,7 @@ async fn write_many_keys(store: impl KeyRepository + Clone) {
         usage.flush().await.unwrap();
     }
     let all = UsageQuery::new(Timestamp::UNIX_EPOCH, Timestamp::from_unix_millis(i64::MAX));
-    let counts = store.usage(&all).await.unwrap();
+    let counts = store.usage_log().unwrap().usage(&all).await.unwrap();
     assert_eq!(counts.iter().map(|usage| usage.count).sum::<u64>(), 2 * MANY_KEYS);
     for number in [0, MANY_KEYS / 2, MANY_KEYS - 1] {
         let stored = store.get(record(number).id).await.unwrap().unwrap();
@@ -106,7 +106,7 @@ async fn write_many_keys(store: impl KeyRepository + Clone) {
 async fn of_lineage(store: &impl KeyRepository, hours: &UsageQuery, lineage: KeyId) -> u64 {
     let mut query = hours.clone();
     query.lineage = Some(lineage);
-    let counts = store.usage(&query).await.unwrap();
+    let counts = store.usage_log().unwrap().usage(&query).await.unwrap();
     assert!(counts.iter().all(|usage| usage.outcome == UsageOutcome::Accepted));
     counts.iter().map(|usage| usage.count).sum()
 }

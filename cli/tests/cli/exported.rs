@@ -95,7 +95,7 @@ async fn everything(url: &str) -> Everything {
     let store = store::connect(url).await.unwrap();
     let records = store.list(&KeyQuery::new(1000)).await.unwrap().items;
     let lineages: Vec<_> = records.iter().map(|record| record.lineage()).collect();
-    let balances = store.balances(&lineages).await.unwrap().items;
+    let balances = store.balance_store().unwrap().balances(&lineages).await.unwrap().items;
     store.close().await;
     let records = records.iter().map(|record| (record.id, KeyRecord::clone(record)));
     // Sorted, because the stores may tell of balances in any order.

@@ -148,7 +148,7 @@ $ tower-api-key create --name first --owner user-1 2> /dev/null
             HourlyUsage::new(lineage, hour.parse().unwrap(), outcome, count)
                 .with_owner(Some("user-1".into()))
         });
-        repository.record_usage(&usage).await.unwrap();
+        repository.usage_log().unwrap().record_usage(&usage).await.unwrap();
         repository.close().await;
         shell.session(
             r#"

@@ -9,17 +9,13 @@ use super::Invalidations;
 use crate::{
     clock::Timestamp,
     error::{BackEnd, StoreError},
-    key::{
-        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId,
-        UsageCount, UsageQuery,
-    },
+    key::{KeyDigest, KeyId, KeyRecord, OwnerId},
     observe,
     store::{
         KeyStore, Lookup,
-        balances::Balances,
+        capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
-        requests::RequestRecord,
         selection::{Plan, Selection, noted::Digests},
     },
 };
@@ -100,22 +96,6 @@ impl KeyRepository for Announced {
         self.repository.bounds_owners()
     }
 
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        let digests = Digests::default();
-        let (this, selection, plan) = (self.clone(), selection.clone(), digests.of(plan));
-        to_the_end(async move {
-            let result = this.repository.apply_to(&selection, &plan).await;
-            // Also after an error, which does not say that nothing was written.
-            this.announce(&digests.take()).await;
-            result
-        })
-        .await
-    }
-
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.repository.get(id).await
     }
@@ -133,43 +113,48 @@ impl KeyRepository for Announced {
         self.repository.purge(before, owner).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        self.repository.events(query).await
+    fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
+        self.repository.selected_changes().map(|_| self as _)
     }
 
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        self.repository.balances(lineages).await
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        self.repository.audit_log()
     }
 
-    async fn request(
-        &self,
-        lineage: KeyId,
-        request: &KeyDigest,
-    ) -> Result<Option<RequestRecord>, StoreError> {
-        self.repository.request(lineage, request).await
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        self.repository.balance_store()
     }
 
-    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
-        self.repository.record_usage(usage).await
+    fn request_log(&self) -> Option<&dyn RequestLog> {
+        self.repository.request_log()
     }
 
-    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
-        self.repository.usage(query).await
-    }
-
-    async fn busiest(
-        &self,
-        query: &UsageQuery,
-        limit: usize,
-    ) -> Result<Vec<LineageUsage>, StoreError> {
-        self.repository.busiest(query, limit).await
-    }
-
-    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.repository.forget_usage(before).await
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        self.repository.usage_log()
     }
 
     async fn close(&self) {
         self.repository.close().await;
+    }
+}
+
+#[async_trait]
+impl SelectedChanges for Announced {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
+        let digests = Digests::default();
+        let (this, selection, plan) = (self.clone(), selection.clone(), digests.of(plan));
+        to_the_end(async move {
+            let selected = this.repository.selected_changes();
+            let selected = selected.ok_or_else(StoreError::unsupported)?;
+            let result = selected.apply_to(&selection, &plan).await;
+            // Also after an error, which does not say that nothing was written.
+            this.announce(&digests.take()).await;
+            result
+        })
+        .await
     }
 }

@@ -8,15 +8,11 @@ use super::{CachedStore, Inner};
 use crate::{
     clock::Timestamp,
     error::StoreError,
-    key::{
-        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId,
-        UsageCount, UsageQuery,
-    },
+    key::{KeyDigest, KeyId, KeyRecord, OwnerId},
     store::{
-        balances::Balances,
+        capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
-        requests::RequestRecord,
         selection::{Plan, Selection, noted::Digests},
     },
 };
@@ -40,16 +36,6 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
         self.inner.store.bounds_owners()
     }
 
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        let digests = Digests::default();
-        let _change = Planned { cache: &self.inner, digests: digests.clone() };
-        self.inner.store.apply_to(selection, &digests.of(plan)).await
-    }
-
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.inner.store.get(id).await
     }
@@ -67,44 +53,42 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
         self.inner.store.purge(before, owner).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        self.inner.store.events(query).await
+    fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
+        self.inner.store.selected_changes().map(|_| self as _)
     }
 
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        self.inner.store.balances(lineages).await
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        self.inner.store.audit_log()
     }
 
-    async fn request(
-        &self,
-        lineage: KeyId,
-        request: &KeyDigest,
-    ) -> Result<Option<RequestRecord>, StoreError> {
-        self.inner.store.request(lineage, request).await
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        self.inner.store.balance_store()
     }
 
-    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
-        self.inner.store.record_usage(usage).await
+    fn request_log(&self) -> Option<&dyn RequestLog> {
+        self.inner.store.request_log()
     }
 
-    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
-        self.inner.store.usage(query).await
-    }
-
-    async fn busiest(
-        &self,
-        query: &UsageQuery,
-        limit: usize,
-    ) -> Result<Vec<LineageUsage>, StoreError> {
-        self.inner.store.busiest(query, limit).await
-    }
-
-    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
-        self.inner.store.forget_usage(before).await
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        self.inner.store.usage_log()
     }
 
     async fn close(&self) {
         self.inner.store.close().await;
+    }
+}
+
+#[async_trait]
+impl<S: KeyRepository> SelectedChanges for CachedStore<S> {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
+        let store = self.inner.store.selected_changes().ok_or_else(StoreError::unsupported)?;
+        let digests = Digests::default();
+        let _change = Planned { cache: &self.inner, digests: digests.clone() };
+        store.apply_to(selection, &digests.of(plan)).await
     }
 }
 

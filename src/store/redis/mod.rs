@@ -55,16 +55,15 @@ use crate::{
 /// - **To forget usage.** What was counted of a lineage in an hour takes about 300 bytes of
 ///   memory, and 25 more for each outcome but the first: 7 MB a day for every thousand lineages
 ///   that are used around the clock. Nothing of it ever goes by itself: call
-///   [`forget_usage`](super::KeyRepository::forget_usage) once a day, with the time before which
-///   nobody asks for it any more.
+///   [`forget_usage`](super::UsageLog::forget_usage) once a day, with the time before which nobody
+///   asks for it any more.
 /// - **TLS** (`rediss://`) takes a feature of the crate `redis`, such as `tokio-rustls-comp`, and
 ///   a root store to go with it. This crate turns on none: which one is the application's choice.
 ///
 /// # What there is not
 ///
-/// - **An audit log.** [`events`](super::KeyRepository::events) is
-///   [`Unsupported`](super::StoreErrorKind::Unsupported): a log that only grows does not belong in
-///   memory. The SQL stores keep one; hooks are told of every event whatever the store.
+/// - **An audit log.** [`audit_log`](super::KeyRepository::audit_log) is `None`: a log that only
+///   grows does not belong in memory. The SQL stores keep one; hooks are told of every event whatever the store.
 /// - **Sentinel.** A URL names a server, and no sentinel is asked where it is. A name or a proxy
 ///   that always leads to the primary works: Sentinel closes the connections to a server that it
 ///   makes a replica, the name is then resolved anew, and replicas are refused.
@@ -81,7 +80,7 @@ use crate::{
 ///
 /// Redis does nothing else while a script runs. [`apply`](super::KeyRepository::apply) takes it
 /// about 20 milliseconds for 500 keys; import them by the hundred, so that lookups do not wait for
-/// longer. [`record_usage`](super::KeyRepository::record_usage) takes it 7 milliseconds for a
+/// longer. [`record_usage`](super::UsageLog::record_usage) takes it 7 milliseconds for a
 /// thousand counts, and 15 for those of a new hour. What reads, purges or forgets much goes in
 /// steps of a few milliseconds: one that fails or is given up may have done a part.
 #[derive(Clone)]

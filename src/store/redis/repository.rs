@@ -19,6 +19,7 @@ use crate::{
     store::{
         KeyStore,
         balances::Balances,
+        capabilities::{BalanceStore, RequestLog, SelectedChanges, UsageLog},
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
         requests::{KEPT, RequestRecord},
@@ -41,14 +42,6 @@ impl KeyStore for RedisStore {
 impl KeyRepository for RedisStore {
     async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         self.apply_changes(changes).await
-    }
-
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        self.apply_planned(selection, plan).await
     }
 
     fn bounds_owners(&self) -> bool {
@@ -109,6 +102,36 @@ impl KeyRepository for RedisStore {
         Ok(purged)
     }
 
+    fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
+        Some(self)
+    }
+
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        Some(self)
+    }
+
+    fn request_log(&self) -> Option<&dyn RequestLog> {
+        Some(self)
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl SelectedChanges for RedisStore {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
+        self.apply_planned(selection, plan).await
+    }
+}
+
+#[async_trait]
+impl BalanceStore for RedisStore {
     async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
         let lineages: Vec<KeyId> =
             lineages.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
@@ -129,7 +152,10 @@ impl KeyRepository for RedisStore {
         }
         Ok(Balances::new(Timestamp::from_unix_millis(time.ok_or_else(unexpected)?), found))
     }
+}
 
+#[async_trait]
+impl RequestLog for RedisStore {
     async fn request(
         &self,
         lineage: KeyId,
@@ -140,7 +166,10 @@ impl KeyRepository for RedisStore {
         let found = found.first().map(|json| request::read(json));
         found.transpose().map_err(StoreError::corrupt)
     }
+}
 
+#[async_trait]
+impl UsageLog for RedisStore {
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
         self.add_usage(usage).await
     }

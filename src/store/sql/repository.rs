@@ -30,14 +30,6 @@ macro_rules! repository {
                 true
             }
 
-            async fn apply_to(
-                &self,
-                selection: &crate::store::Selection,
-                plan: &crate::store::Plan,
-            ) -> Result<crate::store::ApplyOutcome, crate::store::StoreError> {
-                self.0.apply_to(selection, plan).await
-            }
-
             async fn get(
                 &self,
                 id: crate::key::KeyId,
@@ -67,20 +59,64 @@ macro_rules! repository {
                 self.0.purge(before, owner).await
             }
 
+            fn selected_changes(&self) -> Option<&dyn crate::store::SelectedChanges> {
+                Some(self)
+            }
+
+            fn audit_log(&self) -> Option<&dyn crate::store::AuditLog> {
+                Some(self)
+            }
+
+            fn balance_store(&self) -> Option<&dyn crate::store::BalanceStore> {
+                Some(self)
+            }
+
+            fn request_log(&self) -> Option<&dyn crate::store::RequestLog> {
+                Some(self)
+            }
+
+            fn usage_log(&self) -> Option<&dyn crate::store::UsageLog> {
+                Some(self)
+            }
+
+            async fn close(&self) {
+                Self::close(self).await;
+            }
+        }
+
+        #[async_trait::async_trait]
+        impl crate::store::SelectedChanges for $store {
+            async fn apply_to(
+                &self,
+                selection: &crate::store::Selection,
+                plan: &crate::store::Plan,
+            ) -> Result<crate::store::ApplyOutcome, crate::store::StoreError> {
+                self.0.apply_to(selection, plan).await
+            }
+        }
+
+        #[async_trait::async_trait]
+        impl crate::store::AuditLog for $store {
             async fn events(
                 &self,
                 query: &crate::key::EventQuery,
             ) -> Result<crate::key::EventPage, crate::store::StoreError> {
                 self.0.events(query).await
             }
+        }
 
+        #[async_trait::async_trait]
+        impl crate::store::BalanceStore for $store {
             async fn balances(
                 &self,
                 lineages: &[crate::key::KeyId],
             ) -> Result<crate::store::Balances, crate::store::StoreError> {
                 self.0.balances(lineages).await
             }
+        }
 
+        #[async_trait::async_trait]
+        impl crate::store::RequestLog for $store {
             async fn request(
                 &self,
                 lineage: crate::key::KeyId,
@@ -88,7 +124,10 @@ macro_rules! repository {
             ) -> Result<Option<crate::store::RequestRecord>, crate::store::StoreError> {
                 self.0.request(lineage, request).await
             }
+        }
 
+        #[async_trait::async_trait]
+        impl crate::store::UsageLog for $store {
             async fn record_usage(
                 &self,
                 usage: &[crate::key::HourlyUsage],
@@ -116,10 +155,6 @@ macro_rules! repository {
                 before: crate::clock::Timestamp,
             ) -> Result<u64, crate::store::StoreError> {
                 self.0.forget_usage(before).await
-            }
-
-            async fn close(&self) {
-                Self::close(self).await;
             }
         }
 

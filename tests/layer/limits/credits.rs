@@ -28,6 +28,7 @@ impl Shop {
         let store = MemoryStore::new().with_clock(clock.clone());
         let cost = |path: &str| if path == "/export" { 10 } else { u64::from(path != "/free") };
         let credits = Credits::new(store.clone())
+            .unwrap()
             .with_clock(clock.clone())
             .with_cost(move |request| cost(request.uri.path()));
         let manager =
@@ -162,7 +163,7 @@ async fn what_is_denied_for_lack_of_credits_uses_up_no_rate_limit() {
     let manager = KeyManager::new(store.clone())
         .with_clock(clock.clone())
         .with_rate_limits(rate)
-        .with_credits(Credits::new(store).with_clock(clock));
+        .with_credits(Credits::new(store).unwrap().with_clock(clock));
     let new = NewKey {
         limits: limits(Quota::per_hour(nonzero!(3))),
         credits: Some(of(1)),
@@ -194,7 +195,7 @@ async fn a_key_whose_balance_is_missing_has_none() {
     let record = record_with(crate::support::KEY, |record| record.details.credits = Some(0));
     let store = MemoryStore::new();
     store.insert(&record).await.unwrap();
-    let credits = Credits::new(store.clone()).with_clock(shop.clock.clone());
+    let credits = Credits::new(store.clone()).unwrap().with_clock(shop.clock.clone());
     let layer = ApiKeyLayer::new(store).with_credits(credits);
     let answer = send_waiting(&layer, with_key(crate::support::KEY)).await;
     assert_eq!(answer.outcome(), "credits_exhausted");

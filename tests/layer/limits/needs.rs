@@ -39,7 +39,7 @@ async fn outcome(change: fn(&mut KeyRecord), layer: impl Fn(ApiKeyLayer) -> ApiK
 async fn a_restriction_that_nothing_enforces_lets_nobody_in() {
     let refused = "store_unavailable";
     let limits = || RateLimits::new(LocalLimiter::new());
-    let credits = || Credits::new(MemoryStore::new());
+    let credits = || Credits::new(MemoryStore::new()).unwrap();
     for (change, bare, told) in [
         (limited as fn(&mut KeyRecord), refused, "admitted"),
         (spending, refused, "admitted"),

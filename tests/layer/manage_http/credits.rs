@@ -7,7 +7,7 @@ use tower_api_key::{
     KeyId, NewKey,
     credits::{Balance, NewCredits},
     manage::KeyView,
-    store::KeyRepository,
+    store::BalanceStore,
 };
 
 use super::{Api, path};

@@ -13,8 +13,8 @@ use tower_api_key::{
     key::{KeyDigest, KeyRecord},
     manage::{KeySet, ManageError, OwnerBounds},
     store::{
-        ApplyOutcome, Balances, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse,
-        MemoryStore, StoreError, StoreErrorKind,
+        ApplyOutcome, BalanceStore, Balances, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore,
+        KeyUse, MemoryStore, StoreError, StoreErrorKind,
     },
 };
 
@@ -57,18 +57,24 @@ impl KeyRepository for Plain {
         self.up()?.list(query).await
     }
 
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        let unsupported = || StoreError::new(StoreErrorKind::Unsupported);
-        self.balances.as_ref().ok_or_else(unsupported)?.fetch_add(1, Ordering::Relaxed);
-        self.up()?.balances(lineages).await
-    }
-
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
         self.up()?.record_uses(uses).await
     }
 
     async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
         self.up()?.purge(before, owner).await
+    }
+
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        self.balances.as_ref().map(|_| self as _)
+    }
+}
+
+#[async_trait]
+impl BalanceStore for Plain {
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        self.balances.as_ref().unwrap().fetch_add(1, Ordering::Relaxed);
+        self.up()?.balances(lineages).await
     }
 }
 

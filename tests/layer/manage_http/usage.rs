@@ -7,7 +7,7 @@ use tower_api_key::{
     IssuedKey, RejectionKind, Timestamp,
     clock::Clock,
     key::KeyRecord,
-    store::KeyRepository,
+    store::UsageLog,
     usage::{HourlyUsage, UsageOutcome},
 };
 

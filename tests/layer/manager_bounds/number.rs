@@ -29,7 +29,7 @@ async fn twenty_five_unless_the_application_says_otherwise() {
     }
     assert_eq!(why(owner.create(plain(&["a"])).await), "too many keys");
     assert_eq!(managed.rows().await.len(), 25);
-    let more = managed.manager.clone().with_max_keys_per_owner(26);
+    let more = managed.manager.clone().with_max_keys_per_owner(26).unwrap();
     let more = more.within_bounds(OwnerBounds::new(OWNER, scopes(&["a"])).bounded_by(&*own));
     let last = more.create(plain(&["a"])).await.unwrap().record;
     assert_eq!(why(more.create(plain(&["a"])).await), "too many keys");

@@ -16,11 +16,10 @@ use crate::{
 /// The tests' manager, which counts.
 fn counting(mut managed: Managed) -> Managed {
     let limiter = LocalLimiter::new().with_clock(managed.clock.clone());
-    managed.manager = managed
-        .manager
-        .clone()
-        .with_rate_limits(RateLimits::new(limiter))
-        .with_credits(Credits::new(managed.store.clone()).with_clock(managed.clock.clone()));
+    managed.manager =
+        managed.manager.clone().with_rate_limits(RateLimits::new(limiter)).with_credits(
+            Credits::new(managed.store.clone()).unwrap().with_clock(managed.clock.clone()),
+        );
     managed
 }
 
@@ -180,7 +179,7 @@ async fn the_credits_of_a_template_are_given_once_whatever_is_purged() {
 #[tokio::test]
 async fn all_keys_of_a_large_lineage_begin_to_spend() {
     let mut managed = Managed::new();
-    managed.manager = managed.manager.clone().with_max_keys_per_owner(u32::MAX);
+    managed.manager = managed.manager.clone().with_max_keys_per_owner(u32::MAX).unwrap();
     let own = managed.manager.create(plain(&["a"])).await.unwrap().record;
     let handle = with(&managed, &own);
     let mut made = Vec::new();

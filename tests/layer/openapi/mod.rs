@@ -164,7 +164,7 @@ fn denials_are_those_of_the_layer() {
     let store = MemoryStore::new();
     let limited = layer([KeySource::bearer()])
         .with_rate_limits(RateLimits::new(LocalLimiter::new()))
-        .with_credits(Credits::new(store))
+        .with_credits(Credits::new(store).unwrap())
         .with_failure_throttle(FailureThrottle::new(Quota::per_minute(nonzero!(60))));
     let document = secured(limited);
     let denials = ["credits_exhausted", "rate_limited", "too_many_failures"].map(str::to_owned);

@@ -16,9 +16,9 @@ use tower_api_key::{
     key::{KeyDigest, KeyRecord},
     store::{
         ApplyOutcome, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse, Lookup,
-        MemoryStore, StoreError, StoreErrorKind,
+        MemoryStore, StoreError, StoreErrorKind, UsageLog,
     },
-    usage::{HourlyUsage, UsageCount, UsageOutcome, UsageQuery},
+    usage::{HourlyUsage, LineageUsage, UsageCount, UsageOutcome, UsageQuery},
 };
 
 use crate::support::at;
@@ -68,8 +68,6 @@ enum Mood {
     Failing,
     /// It never answers.
     Silent,
-    /// It keeps no counts by hour.
-    WithoutHours,
     /// It removes nothing.
     Clinging,
 }
@@ -109,14 +107,11 @@ impl Moody {
         let mood = *self.mood.lock().unwrap();
         match mood {
             Mood::Failing => Err(StoreError::new(StoreErrorKind::Unavailable)),
-            Mood::WithoutHours if call != Call::Uses => {
-                Err(StoreError::new(StoreErrorKind::Unsupported))
-            }
             Mood::Clinging if matches!(call, Call::Forget(_)) => {
                 Err(StoreError::new(StoreErrorKind::Unavailable))
             }
             Mood::Silent => std::future::pending().await,
-            Mood::Well | Mood::WithoutHours | Mood::Clinging => Ok(()),
+            Mood::Well | Mood::Clinging => Ok(()),
         }
     }
 }
@@ -151,6 +146,17 @@ impl KeyRepository for Moody {
         self.keys.record_uses(uses).await
     }
 
+    async fn purge(&self, _: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl UsageLog for Moody {
     async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
         self.called(Call::Usage, usage.len()).await?;
         self.keys.record_usage(usage).await
@@ -161,7 +167,15 @@ impl KeyRepository for Moody {
         self.keys.forget_usage(before).await
     }
 
-    async fn purge(&self, _: Timestamp, _: Option<&OwnerId>) -> Result<u64, StoreError> {
-        Ok(0)
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
+        self.keys.usage(query).await
+    }
+
+    async fn busiest(
+        &self,
+        query: &UsageQuery,
+        limit: usize,
+    ) -> Result<Vec<LineageUsage>, StoreError> {
+        self.keys.busiest(query, limit).await
     }
 }

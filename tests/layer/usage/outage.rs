@@ -24,7 +24,7 @@ async fn nothing_is_lost_while_the_repository_fails() {
     let (one, two) = (record(KEY), record_with(OTHER_KEY, |r| r.created_at = at(1)));
     store.insert(&one).await.unwrap();
     store.insert(&two).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).with_clock(clock());
+    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     send(&layer, with_key(KEY));
     assert_eq!(usage.flush().await.unwrap_err().kind(), StoreErrorKind::Unavailable);
@@ -45,7 +45,10 @@ async fn the_oldest_hours_are_dropped_and_no_total_is() {
     store.insert(&one).await.unwrap();
     store.insert(&two).await.unwrap();
     let clock = clock();
-    let usage = UsageRecorder::new(store.clone()).with_clock(clock.clone()).with_detail_capacity(3);
+    let usage = UsageRecorder::new(store.clone())
+        .unwrap()
+        .with_clock(clock.clone())
+        .with_detail_capacity(3);
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     for hour in 0..5 {
         clock.set(at(hour * HOUR + 10_000));
@@ -64,19 +67,20 @@ async fn the_oldest_hours_are_dropped_and_no_total_is() {
 }
 
 #[tokio::test]
-async fn a_repository_without_counts_by_hour_is_not_asked_again() {
-    let store = Moody::new(Mood::WithoutHours);
+async fn a_recorder_of_totals_only_writes_no_counts_by_hour() {
+    let store = Moody::new(Mood::Well);
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).with_clock(clock());
+    let usage = UsageRecorder::totals_only(store.clone())
+        .with_clock(clock())
+        .with_retention(Duration::from_hours(1));
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     for _ in 0..3 {
         send(&layer, with_key(KEY));
         usage.flush().await.unwrap();
     }
     assert_eq!(uses(&store.keys, record.id).await, (3, Some(NOW)));
-    let (first, rest) = ([(Call::Uses, 1), (Call::Usage, 1)], [(Call::Uses, 1); 2]);
-    assert_eq!(store.calls(), [first, rest].concat());
+    assert_eq!(store.calls(), [(Call::Uses, 1); 3]);
 }
 
 #[tokio::test]
@@ -84,7 +88,7 @@ async fn a_flush_that_is_given_up_loses_nothing() {
     let store = Moody::new(Mood::Silent);
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).with_clock(clock());
+    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     send(&layer, with_key(KEY));
     let given_up = tokio::time::timeout(Duration::from_millis(10), usage.flush()).await;
@@ -116,7 +120,7 @@ async fn records_do_not_pile_up_while_a_write_hangs() {
     let store = Moody::new(Mood::Silent);
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).with_clock(clock());
+    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
     let made = Arc::default();
     let fresh = Fresh { record: record.clone(), made: Arc::clone(&made) };
     let layer = ApiKeyLayer::new(fresh).with_usage(usage.clone());
@@ -137,7 +141,7 @@ async fn the_task_goes_on_after_a_failure() {
     let store = Moody::new(Mood::Failing);
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).with_clock(clock());
+    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage);
     send(&layer, with_key(KEY));
     tokio::time::sleep(Duration::from_secs(12)).await;

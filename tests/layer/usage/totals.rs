@@ -18,7 +18,7 @@ pub(super) async fn counted() -> (MemoryStore, UsageRecorder, ApiKeyLayer, KeyId
     let store = MemoryStore::new();
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).with_clock(clock());
+    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     (store, usage, layer, record.id)
 }

@@ -30,11 +30,19 @@ fn before(time: Timestamp, by: Duration) -> Timestamp {
 }
 
 async fn now_of(store: &impl KeyRepository) -> Timestamp {
-    store.balances(&[]).await.unwrap().now
+    store.balance_store().unwrap().balances(&[]).await.unwrap().now
 }
 
 async fn stored(store: &impl KeyRepository, key: &KeyRecord) -> Balance {
-    store.balances(&[key.lineage()]).await.unwrap().of(key.lineage()).unwrap().clone()
+    store
+        .balance_store()
+        .unwrap()
+        .balances(&[key.lineage()])
+        .await
+        .unwrap()
+        .of(key.lineage())
+        .unwrap()
+        .clone()
 }
 
 /// A key with a balance that `change` has made something else of.
@@ -61,7 +69,7 @@ struct Node(Credits, SettableClock);
 impl Node {
     fn new(store: &(impl KeyRepository + Clone), now: Timestamp) -> Self {
         let clock = SettableClock::new(now);
-        let credits = Credits::new(store.clone()).with_clock(clock.clone());
+        let credits = Credits::new(store.clone()).unwrap().with_clock(clock.clone());
         Self(credits.with_lease(NonZeroU64::MIN), clock)
     }
 
@@ -230,7 +238,7 @@ async fn what_a_node_holds_does_not_end_by_its_own_clock() {
     let new = NewKey { credits, ..NewKey::named("spends") };
     let key = KeyManager::new(store.clone()).create(new).await.unwrap().record;
     let ahead = SettableClock::new(clock.now().saturating_add(YEAR));
-    let node = Credits::new(store.clone()).with_clock(ahead);
+    let node = Credits::new(store.clone()).unwrap().with_clock(ahead);
     assert!(is_done(node.spend(&key, 1).await.unwrap()));
     let held = node.held(key.lineage());
     assert!(held > 0);

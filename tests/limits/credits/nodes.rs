@@ -95,7 +95,8 @@ async fn a_million<S: KeyRepository + Clone>(stores: Vec<S>, lease: u64) {
     let place = Place::on(stores[0].clone());
     let key = place.key(MILLION).await;
     let clock = || place.clock.clone();
-    let node = |store: &S| Credits::new(store.clone()).with_clock(clock()).with_lease(lease);
+    let node =
+        |store: &S| Credits::new(store.clone()).unwrap().with_clock(clock()).with_lease(lease);
     let nodes: Vec<_> = stores.iter().map(node).collect();
     let mut count = spend_everywhere(&nodes, 64, &key, 1).await;
     // A node that finds nothing does not know what others hold. They close one after the other, as
@@ -118,8 +119,9 @@ async fn a_million_and_a_crash<S: KeyRepository + Clone>(stores: Vec<S>, lease: 
     let most = NonZeroU64::new(lease).unwrap();
     let place = Place::on(stores[0].clone());
     let key = place.key(MILLION).await;
-    let node =
-        |store: &S| Credits::new(store.clone()).with_clock(place.clock.clone()).with_lease(most);
+    let node = |store: &S| {
+        Credits::new(store.clone()).unwrap().with_clock(place.clock.clone()).with_lease(most)
+    };
     let (crashing, nodes) = (node(&stores[0]), stores[1..].iter().map(node).collect::<Vec<_>>());
     let (spending, before) = (spend_everywhere(&nodes, 64, &key, 1), async {
         let mut count = 0;

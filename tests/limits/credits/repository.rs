@@ -11,10 +11,10 @@ use std::{
 
 use tower_api_key::{
     KeyId, OwnerId, Timestamp, async_trait,
-    key::{EventPage, EventQuery, KeyDigest, KeyRecord},
+    key::{KeyDigest, KeyRecord},
     store::{
-        ApplyOutcome, Balances, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse,
-        MemoryStore, StoreError,
+        ApplyOutcome, AuditLog, BalanceStore, Balances, Changes, KeyPage, KeyQuery, KeyRepository,
+        KeyStore, KeyUse, MemoryStore, StoreError,
     },
 };
 
@@ -108,10 +108,17 @@ impl KeyRepository for Watched {
         self.store.purge(before, owner).await
     }
 
-    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        self.store.events(query).await
+    fn audit_log(&self) -> Option<&dyn AuditLog> {
+        self.store.audit_log()
     }
 
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl BalanceStore for Watched {
     async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
         (self.hook)(Point::BeforeRead).await?;
         let balances = self.store.balances(lineages).await;

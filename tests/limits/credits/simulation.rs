@@ -80,6 +80,7 @@ impl Node {
             }
         });
         let credits = Credits::new(store)
+            .unwrap()
             .with_clock(place.clock.clone())
             .with_lease(NonZeroU64::new(LEASE).unwrap());
         // After every step of a task, it is another node's turn.

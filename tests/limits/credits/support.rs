@@ -35,13 +35,13 @@ impl<S: KeyRepository + Clone> Place<S> {
 
     fn with(store: S, clock: SettableClock) -> Self {
         let manager = KeyManager::new(store.clone()).with_clock(clock.clone());
-        let credits = Credits::new(store.clone()).with_clock(clock.clone());
+        let credits = Credits::new(store.clone()).unwrap().with_clock(clock.clone());
         Self { store, clock, manager, credits }
     }
 
     /// Another node.
     pub(crate) fn node(&self) -> Credits {
-        Credits::new(self.store.clone()).with_clock(self.clock.clone())
+        Credits::new(self.store.clone()).unwrap().with_clock(self.clock.clone())
     }
 
     pub(crate) async fn key(&self, remaining: u64) -> Arc<KeyRecord> {

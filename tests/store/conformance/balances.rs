@@ -47,7 +47,8 @@ async fn write(store: &impl KeyRepository, balance: BalanceUpdate) -> ApplyOutco
 
 /// The balance of a lineage, if it has one.
 async fn balance_of(store: &impl KeyRepository, number: u64) -> Option<Balance> {
-    let mut found = store.balances(&[lineage(number)]).await.unwrap().items;
+    let mut found =
+        store.balance_store().unwrap().balances(&[lineage(number)]).await.unwrap().items;
     assert!(found.len() <= 1, "{found:?}");
     found.pop().map(|(found, balance)| {
         assert_eq!(found, lineage(number));
@@ -71,12 +72,12 @@ pub(crate) async fn balances_read_back_equal(store: impl KeyRepository) {
 
     // All at once, in any order; each once, however often it is asked for.
     let asked = [4, 9, 1, 3, 2, 1].map(lineage);
-    let mut found = store.balances(&asked).await.unwrap().items;
+    let mut found = store.balance_store().unwrap().balances(&asked).await.unwrap().items;
     found.sort_by_key(|(lineage, _)| *lineage);
     let all = (1..).map(lineage).zip(written.clone());
     assert_eq!(found, all.collect::<Vec<_>>());
-    assert_eq!(store.balances(&[]).await.unwrap().items, []);
-    assert_eq!(store.balances(&[lineage(9)]).await.unwrap().items, []);
+    assert_eq!(store.balance_store().unwrap().balances(&[]).await.unwrap().items, []);
+    assert_eq!(store.balance_store().unwrap().balances(&[lineage(9)]).await.unwrap().items, []);
 
     // Every field can change, and go.
     for (number, (old, new)) in (1..).zip(written.iter().zip(written.iter().cycle().skip(1))) {
@@ -131,7 +132,7 @@ pub(crate) async fn a_stale_balance_undoes_everything(store: impl KeyRepository)
             assert!(store.get(record(10).id).await.unwrap().is_none());
             assert_eq!(stored(&store, record(1).id).await, record(1));
             let all: Vec<_> = (1..300).map(lineage).collect();
-            let mut left = store.balances(&all).await.unwrap().items;
+            let mut left = store.balance_store().unwrap().balances(&all).await.unwrap().items;
             left.sort_by_key(|(lineage, _)| *lineage);
             assert_eq!(left, [(lineage(1), balance(10)), (lineage(2), balance(20))]);
         }
@@ -181,7 +182,7 @@ pub(crate) async fn many_balances_are_written_at_once(store: impl KeyRepository)
         let updates: Vec<_> = numbers.rev().map(update).collect();
         assert_eq!(store.apply(&changes(updates.clone())).await.unwrap(), ApplyOutcome::Done);
         let lineages: Vec<_> = updates.iter().map(|update| update.lineage).collect();
-        let mut found = store.balances(&lineages).await.unwrap().items;
+        let mut found = store.balance_store().unwrap().balances(&lineages).await.unwrap().items;
         found.sort_by_key(|(lineage, _)| std::cmp::Reverse(*lineage));
         let expected = updates.into_iter().map(|update| (update.lineage, update.balance));
         assert_eq!(found, expected.collect::<Vec<_>>());
@@ -223,7 +224,8 @@ pub(crate) async fn concurrent_balances_in_opposite_orders_all_count(
             let lineages: Vec<_> = (0..LINES).map(lineage).collect();
             let mut done = 0;
             while done < ROUNDS {
-                let mut taken: Vec<_> = store.balances(&lineages).await.unwrap().items;
+                let mut taken: Vec<_> =
+                    store.balance_store().unwrap().balances(&lineages).await.unwrap().items;
                 taken.sort_by_key(|(lineage, _)| *lineage);
                 let updates = (0..).zip(taken).map(|(number, (found, balance))| {
                     assert_eq!(found, lineage(number));
@@ -273,7 +275,13 @@ pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRep
     store.apply(&changes(balances).with_inserts(inserts)).await.unwrap();
 
     let left = async || {
-        let mut lineages = store.balances(&[1, 2, 3, 4, 5].map(lineage)).await.unwrap().items;
+        let mut lineages = store
+            .balance_store()
+            .unwrap()
+            .balances(&[1, 2, 3, 4, 5].map(lineage))
+            .await
+            .unwrap()
+            .items;
         lineages.sort_by_key(|(lineage, _)| *lineage);
         lineages
             .into_iter()
@@ -285,7 +293,7 @@ pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRep
     assert_eq!(left().await, [2, 3, 4].map(|number| (lineage(number), number)));
     assert_eq!(store.purge(at(51), None).await.unwrap(), 1);
     assert_eq!(left().await, [2, 4].map(|number| (lineage(number), number)));
-    let kept = store.balances(&[of_owner]).await.unwrap();
+    let kept = store.balance_store().unwrap().balances(&[of_owner]).await.unwrap();
     assert_eq!(kept.of(of_owner).map(|balance| balance.remaining), Some(9));
 }
 
@@ -293,7 +301,7 @@ pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRep
 /// clock of the node that asks for it.
 pub(crate) async fn a_refill_is_granted_by_the_clock_of_the_store(store: impl KeyRepository) {
     write(&store, new(1, balance(10))).await;
-    let now = store.balances(&[]).await.unwrap().now;
+    let now = store.balance_store().unwrap().balances(&[]).await.unwrap().now;
     let hour = std::time::Duration::from_hours(1);
     for due in [now.saturating_add(hour), at(i64::MAX)] {
         let early = BalanceUpdate { due: Some(due), ..next(1, &balance(10), 20) };

@@ -11,6 +11,7 @@
 //! the store out. `without_events` after them is for a store that keeps no audit log.
 
 pub(crate) mod balances;
+pub(crate) mod capabilities;
 pub(crate) mod changes;
 pub(crate) mod events;
 pub(crate) mod filters;
@@ -130,6 +131,7 @@ macro_rules! conformance {
                 filters: ends_and_last_uses_are_compared
                 filters: lists_are_what_was_asked_for
                 filters: a_nul_is_found_nowhere
+                capabilities: abilities_are_those_of_the_table
                 updates: the_mark_of_an_owner_is_kept_with_each_revision
             }
             conformance! { @events $($without)?; $open }

@@ -13,8 +13,8 @@ use tower_api_key::{
     key::{KeyDigest, KeyRecord},
     manage::{ManageError, OwnerBounds, RotationGrace, TopUp},
     store::{
-        ApplyOutcome, Balances, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse, Plan,
-        RequestRecord, Selection, StoreError,
+        ApplyOutcome, BalanceStore, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse,
+        Plan, RequestLog, SelectedChanges, Selection, StoreError,
     },
 };
 
@@ -50,18 +50,6 @@ impl<S: KeyRepository> KeyRepository for Raced<S> {
         self.store.apply(changes).await
     }
 
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        let meanwhile = self.meanwhile.lock().unwrap().take();
-        if let Some(meanwhile) = meanwhile {
-            meanwhile.await;
-        }
-        self.store.apply_to(selection, plan).await
-    }
-
     fn bounds_owners(&self) -> bool {
         self.store.bounds_owners()
     }
@@ -82,16 +70,31 @@ impl<S: KeyRepository> KeyRepository for Raced<S> {
         self.store.purge(before, owner).await
     }
 
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        self.store.balances(lineages).await
+    fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
+        self.store.selected_changes().map(|_| self as _)
     }
 
-    async fn request(
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        self.store.balance_store()
+    }
+
+    fn request_log(&self) -> Option<&dyn RequestLog> {
+        self.store.request_log()
+    }
+}
+
+#[async_trait]
+impl<S: KeyRepository> SelectedChanges for Raced<S> {
+    async fn apply_to(
         &self,
-        lineage: KeyId,
-        request: &KeyDigest,
-    ) -> Result<Option<RequestRecord>, StoreError> {
-        self.store.request(lineage, request).await
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        self.store.selected_changes().unwrap().apply_to(selection, plan).await
     }
 }
 

@@ -18,7 +18,7 @@ fn changes(requests: impl IntoIterator<Item = RequestRecord>) -> Changes {
 }
 
 async fn found(store: &impl KeyRepository, lineage: u64, number: u64) -> Option<RequestRecord> {
-    store.request(record(lineage).id, &digest(number)).await.unwrap()
+    store.request_log().unwrap().request(record(lineage).id, &digest(number)).await.unwrap()
 }
 
 pub(crate) async fn requests_read_back_equal(store: impl KeyRepository) {
@@ -27,11 +27,20 @@ pub(crate) async fn requests_read_back_equal(store: impl KeyRepository) {
     full.actor = Some("Zoë's “shop”, 日本語 🦀".into());
     full.result = r#"{"amount":9007199254740993,"quote":"'\"\\"}"#.into();
     for request in [full, request(1, 2), request(2, 1)] {
-        let before = store.balances(&[]).await.unwrap().now;
+        let before = store.balance_store().unwrap().balances(&[]).await.unwrap().now;
         assert_eq!(store.apply(&changes([request.clone()])).await.unwrap(), ApplyOutcome::Done);
-        let mut read = store.request(request.lineage, &request.request).await.unwrap().unwrap();
+        let mut read = store
+            .request_log()
+            .unwrap()
+            .request(request.lineage, &request.request)
+            .await
+            .unwrap()
+            .unwrap();
         // The time is the store's.
-        assert!(before <= read.at && read.at <= store.balances(&[]).await.unwrap().now);
+        assert!(
+            before <= read.at
+                && read.at <= store.balance_store().unwrap().balances(&[]).await.unwrap().now
+        );
         read.at = request.at;
         assert_eq!(read, request);
     }
@@ -80,7 +89,7 @@ pub(crate) async fn a_request_is_done_once(store: impl KeyRepository) {
         assert_eq!(store.apply(&all(requests)).await.unwrap(), ApplyOutcome::Stale);
         assert!(store.get(record(2).id).await.unwrap().is_none());
         assert_eq!(stored(&store, record(1).id).await, record(1));
-        let balances = store.balances(&[record(1).id]).await.unwrap();
+        let balances = store.balance_store().unwrap().balances(&[record(1).id]).await.unwrap();
         assert_eq!(balances.of(record(1).id), Some(&balance));
         assert_eq!(found(&store, 1, 1).await, first);
         assert_eq!((found(&store, 1, 2).await, found(&store, 1, 3).await), (None, None));
@@ -118,5 +127,5 @@ pub(crate) async fn requests_outlive_a_purge(store: impl KeyRepository) {
         assert!(found(&store, 1, number).await.is_some());
     }
     let nobody = KeyId::from_bytes([0; 16]);
-    assert!(store.request(nobody, &digest(1)).await.unwrap().is_none());
+    assert!(store.request_log().unwrap().request(nobody, &digest(1)).await.unwrap().is_none());
 }

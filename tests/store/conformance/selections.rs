@@ -12,6 +12,7 @@ use tower_api_key::{
     manage::{KeySet, ManageError, OwnerBounds},
     store::{
         ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyUpdate, OwnerBound, Plan, Selection,
+        StoreError,
     },
 };
 
@@ -45,6 +46,14 @@ fn revoke_all() -> (Plan, Arc<Mutex<Vec<KeyId>>>) {
 
 fn of(owner: Option<&str>, before: Option<i64>) -> Selection {
     Selection::Issued { owner: owner.map(OwnerId::from), before: before.map(at) }
+}
+
+async fn apply_to(
+    store: &impl KeyRepository,
+    selection: &Selection,
+    plan: &Plan,
+) -> Result<ApplyOutcome, StoreError> {
+    store.selected_changes().unwrap().apply_to(selection, plan).await
 }
 
 fn ids(numbers: impl IntoIterator<Item = u64>) -> Vec<KeyId> {
@@ -83,7 +92,7 @@ pub(crate) async fn selections_are_read_and_changed(store: impl KeyRepository) {
             let plan = plan.clone();
             Arc::new(move |records: &[Arc<KeyRecord>]| plan(records).and(None))
         };
-        assert_eq!(store.apply_to(&selection, &looked).await.unwrap(), ApplyOutcome::Done);
+        assert_eq!(apply_to(&store, &selection, &looked).await.unwrap(), ApplyOutcome::Done);
         assert_eq!(*given.lock().unwrap(), expected, "{selection:?}");
     }
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -94,11 +103,11 @@ pub(crate) async fn selections_are_read_and_changed(store: impl KeyRepository) {
             None
         })
     };
-    store.apply_to(&Selection::Ids(ids([6])), &plan).await.unwrap();
+    apply_to(&store, &Selection::Ids(ids([6])), &plan).await.unwrap();
     assert_eq!(*seen.lock().unwrap(), [everything]);
 
     let (plan, _) = revoke_all();
-    assert_eq!(store.apply_to(&of(Some("anna"), None), &plan).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(apply_to(&store, &of(Some("anna"), None), &plan).await.unwrap(), ApplyOutcome::Done);
     for (number, is_revoked) in [(1, true), (2, false), (3, true), (4, false), (5, false)] {
         let now = stored(&store, record(number).id).await;
         assert_eq!((now.revoked_at.is_some(), now.revision), (is_revoked, is_revoked.into()));
@@ -113,14 +122,14 @@ pub(crate) async fn bad_plans_write_nothing(store: impl KeyRepository) {
         let updates = records.iter().map(|record| revoked(record)).collect();
         Some(Changes::default().with_updates(updates).with_inserts(vec![record(2)]))
     });
-    super::assert_duplicate(store.apply_to(&of(Some("anna"), None), &plan).await);
+    super::assert_duplicate(apply_to(&store, &of(Some("anna"), None), &plan).await);
     let plan: Plan = Arc::new(|records| {
         let mut updates: Vec<_> = records.iter().map(|record| revoked(record)).collect();
         let stale = KeyUpdate { expected: 9, ..revoked(&record(2)) };
         updates.push(stale);
         Some(Changes::default().with_updates(updates))
     });
-    let result = store.apply_to(&of(Some("anna"), None), &plan).await.unwrap();
+    let result = apply_to(&store, &of(Some("anna"), None), &plan).await.unwrap();
     assert_eq!(result, ApplyOutcome::Stale);
     assert_eq!(stored(&store, record(1).id).await, owned(1, "anna", 10));
 }
@@ -167,7 +176,8 @@ pub(crate) async fn no_key_escapes_by_being_rotated(store: impl KeyRepository + 
             yield_now().await;
         }
         let (plan, given) = revoke_all();
-        while store.apply_to(&of(Some(&owner), None), &plan).await.unwrap() == ApplyOutcome::Stale {
+        while apply_to(&store, &of(Some(&owner), None), &plan).await.unwrap() == ApplyOutcome::Stale
+        {
         }
         // Whoever is in the middle of a rotation finds its key revoked: it is over.
         stop.store(true, Ordering::SeqCst);
@@ -223,7 +233,8 @@ pub(crate) async fn no_key_escapes_by_being_made(store: impl KeyRepository + Clo
         }
         let before = made.lock().unwrap().clone();
         let (plan, given) = revoke_all();
-        while store.apply_to(&of(Some(&owner), None), &plan).await.unwrap() == ApplyOutcome::Stale {
+        while apply_to(&store, &of(Some(&owner), None), &plan).await.unwrap() == ApplyOutcome::Stale
+        {
         }
         stop.store(true, Ordering::SeqCst);
         makers.join_all().await;
@@ -242,7 +253,7 @@ pub(crate) async fn no_key_outlives_the_one_it_was_made_with(store: impl KeyRepo
     for round in 0..3 {
         let owner = format!("owner {round}");
         // Each counts the acts of owners for itself.
-        let manager = || KeyManager::new(store.clone()).with_max_keys_per_owner(u32::MAX);
+        let manager = || KeyManager::new(store.clone()).with_max_keys_per_owner(u32::MAX).unwrap();
         let leaked = NewKey { owner: Some(owner.as_str().into()), ..NewKey::named("leaked") };
         let leaked = manager().create(leaked).await.unwrap().record;
         let made = Arc::new(AtomicUsize::new(0));
@@ -252,7 +263,8 @@ pub(crate) async fn no_key_outlives_the_one_it_was_made_with(store: impl KeyRepo
             let (store, made) = (store.clone(), made.clone());
             makers.spawn(async move {
                 loop {
-                    let manager = KeyManager::new(store.clone()).with_max_keys_per_owner(u32::MAX);
+                    let manager =
+                        KeyManager::new(store.clone()).with_max_keys_per_owner(u32::MAX).unwrap();
                     match manager.within_bounds(bounds.clone()).create(NewKey::named("made")).await
                     {
                         Ok(_) => drop(made.fetch_add(1, Ordering::SeqCst)),
@@ -284,7 +296,7 @@ pub(crate) async fn twenty_thousand_keys_are_changed_together(store: impl KeyRep
         assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     }
     let (plan, given) = revoke_all();
-    assert_eq!(store.apply_to(&of(Some("anna"), None), &plan).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(apply_to(&store, &of(Some("anna"), None), &plan).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(given.lock().unwrap().len() as u64, COUNT);
     let mut query = KeyQuery::new(1).with_owner("anna");
     query.status =

@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 use tower_api_key::{
     KeyId, RejectionKind, Timestamp,
-    store::{KeyRepository, MemoryStore},
+    store::{KeyRepository, MemoryStore, UsageLog},
     usage::{HourlyUsage, LineageUsage, UsageCount, UsageOutcome, UsageQuery},
 };
 
@@ -38,22 +38,27 @@ async fn sums(
     store: &impl KeyRepository,
     query: &UsageQuery,
 ) -> Vec<(Timestamp, UsageOutcome, u64)> {
-    let sums = store.usage(query).await.unwrap().into_iter();
+    let sums = store.usage_log().unwrap().usage(query).await.unwrap().into_iter();
     sums.map(|UsageCount { hour, outcome, count, .. }| (hour, outcome, count)).collect()
 }
 
 async fn busiest(store: &impl KeyRepository, query: &UsageQuery) -> Vec<(KeyId, u64)> {
-    let lineages = store.busiest(query, 1_000).await.unwrap().into_iter();
+    let lineages = store.usage_log().unwrap().busiest(query, 1_000).await.unwrap().into_iter();
     lineages.map(|LineageUsage { lineage, count, .. }| (lineage, count)).collect()
 }
 
 pub(crate) async fn usage_adds_up(store: impl KeyRepository) {
     assert_eq!(sums(&store, &ever()).await, []);
-    store.record_usage(&[]).await.unwrap();
-    store.record_usage(&[usage(1, 0, ACCEPTED, 5), usage(2, 0, ACCEPTED, 1)]).await.unwrap();
+    store.usage_log().unwrap().record_usage(&[]).await.unwrap();
+    store
+        .usage_log()
+        .unwrap()
+        .record_usage(&[usage(1, 0, ACCEPTED, 5), usage(2, 0, ACCEPTED, 1)])
+        .await
+        .unwrap();
     // Twice in one call.
     let again = [usage(1, 0, ACCEPTED, 2), usage(2, 1, LIMITED, 7), usage(1, 0, ACCEPTED, 3)];
-    store.record_usage(&again).await.unwrap();
+    store.usage_log().unwrap().record_usage(&again).await.unwrap();
     let both = [(hour(0), ACCEPTED, 11), (hour(1), LIMITED, 7)];
     assert_eq!(sums(&store, &ever()).await, both);
     let mut of_lineage = ever();
@@ -87,7 +92,7 @@ pub(crate) async fn outcomes_lines_hours_and_owners_are_told_apart(store: impl K
             }
         }
     }
-    store.record_usage(&written).await.unwrap();
+    store.usage_log().unwrap().record_usage(&written).await.unwrap();
 
     outcomes.sort_by_key(|outcome| outcome.as_str());
     for (number, owner) in (1..).zip(owners) {
@@ -121,12 +126,12 @@ pub(crate) async fn outcomes_lines_hours_and_owners_are_told_apart(store: impl K
 }
 
 pub(crate) async fn the_first_owner_of_a_line_stays(store: impl KeyRepository) {
-    store.record_usage(&[of("anna", usage(1, 0, ACCEPTED, 1))]).await.unwrap();
+    store.usage_log().unwrap().record_usage(&[of("anna", usage(1, 0, ACCEPTED, 1))]).await.unwrap();
     let others = [of("bert", usage(1, 0, ACCEPTED, 2)), usage(1, 0, ACCEPTED, 4)];
-    store.record_usage(&others).await.unwrap();
+    store.usage_log().unwrap().record_usage(&others).await.unwrap();
     // Within one call as well.
     let both = [usage(2, 0, ACCEPTED, 8), of("bert", usage(2, 0, ACCEPTED, 16))];
-    store.record_usage(&both).await.unwrap();
+    store.usage_log().unwrap().record_usage(&both).await.unwrap();
     let mut query = ever();
     query.owner = Some("anna".into());
     assert_eq!(sums(&store, &query).await, [(hour(0), ACCEPTED, 7)]);
@@ -137,7 +142,7 @@ pub(crate) async fn the_first_owner_of_a_line_stays(store: impl KeyRepository) {
 
 pub(crate) async fn ranges_are_half_open(store: impl KeyRepository) {
     let all: Vec<_> = (-2..=2).map(|hours| usage(1, hours, ACCEPTED, 1)).collect();
-    store.record_usage(&all).await.unwrap();
+    store.usage_log().unwrap().record_usage(&all).await.unwrap();
     let millis = |hours: i64, more: i64| at(hours * 3_600_000 + more);
     for (since, until, expected) in [
         (hour(-1), hour(1), -1..1),
@@ -171,7 +176,7 @@ pub(crate) async fn sums_are_what_was_asked_for(store: impl KeyRepository) {
     let model = MemoryStore::new();
     for part in written.chunks(70) {
         model.record_usage(part).await.unwrap();
-        store.record_usage(part).await.unwrap();
+        store.usage_log().unwrap().record_usage(part).await.unwrap();
     }
     let mut some = 0;
     for (since, until) in [(-8, 9), (-3, 3), (0, 1), (4, -4)] {
@@ -184,7 +189,7 @@ pub(crate) async fn sums_are_what_was_asked_for(store: impl KeyRepository) {
                 assert_eq!(sums(&store, &query).await, expected, "{query:?}");
                 for limit in [0, 1, 3, 1_000] {
                     let expected = model.busiest(&query, limit).await.unwrap();
-                    let found = store.busiest(&query, limit).await.unwrap();
+                    let found = store.usage_log().unwrap().busiest(&query, limit).await.unwrap();
                     assert_eq!(found, expected, "{query:?}, {limit}");
                 }
             }
@@ -207,11 +212,11 @@ pub(crate) async fn the_busiest_come_first(store: impl KeyRepository) {
         usage(6, 0, ACCEPTED, 0),
         usage(2, 1, LIMITED, 1_000),
     ];
-    store.record_usage(&written).await.unwrap();
+    store.usage_log().unwrap().record_usage(&written).await.unwrap();
     let all = [(3, 11), (4, 10), (5, 10), (9, 10), (2, 9)].map(|(number, n)| (lineage(number), n));
     assert_eq!(busiest(&store, &ever()).await, all);
     for limit in [0, 1, 3, usize::MAX] {
-        let found = store.busiest(&ever(), limit).await.unwrap().into_iter();
+        let found = store.usage_log().unwrap().busiest(&ever(), limit).await.unwrap().into_iter();
         let found: Vec<_> = found.map(|usage| (usage.lineage, usage.count)).collect();
         assert_eq!(found, all[..limit.min(all.len())]);
     }
@@ -226,14 +231,14 @@ pub(crate) async fn old_usage_is_forgotten(store: impl KeyRepository) {
         written.extend([usage(1, hours, ACCEPTED, 2), usage(1, hours, LIMITED, 3)]);
         written.push(of("anna", usage(2, hours, ACCEPTED, 4)));
     }
-    store.record_usage(&written).await.unwrap();
-    assert_eq!(store.forget_usage(hour(-1)).await.unwrap(), 0);
-    assert_eq!(store.forget_usage(hour(1)).await.unwrap(), 6);
-    assert_eq!(store.forget_usage(hour(1)).await.unwrap(), 0);
+    store.usage_log().unwrap().record_usage(&written).await.unwrap();
+    assert_eq!(store.usage_log().unwrap().forget_usage(hour(-1)).await.unwrap(), 0);
+    assert_eq!(store.usage_log().unwrap().forget_usage(hour(1)).await.unwrap(), 6);
+    assert_eq!(store.usage_log().unwrap().forget_usage(hour(1)).await.unwrap(), 0);
     let left = [1, 2].map(|hours| [(hour(hours), ACCEPTED, 6), (hour(hours), LIMITED, 3)]);
     assert_eq!(sums(&store, &ever()).await, left.concat());
     // What was forgotten begins anew.
-    store.record_usage(&[usage(1, 0, ACCEPTED, 1)]).await.unwrap();
+    store.usage_log().unwrap().record_usage(&[usage(1, 0, ACCEPTED, 1)]).await.unwrap();
     assert_eq!(sums(&store, &ever()).await[0], (hour(0), ACCEPTED, 1));
 }
 
@@ -242,7 +247,12 @@ pub(crate) async fn usage_outlives_its_keys(store: impl KeyRepository) {
     let mut key = record(1);
     key.revoked_at = Some(at(1));
     store.insert(&key).await.unwrap();
-    store.record_usage(&[usage(1, 0, ACCEPTED, 1), usage(2, 0, ACCEPTED, 2)]).await.unwrap();
+    store
+        .usage_log()
+        .unwrap()
+        .record_usage(&[usage(1, 0, ACCEPTED, 1), usage(2, 0, ACCEPTED, 2)])
+        .await
+        .unwrap();
     assert_eq!(store.purge(at(2), None).await.unwrap(), 1);
     assert_eq!(sums(&store, &ever()).await, [(hour(0), ACCEPTED, 3)]);
 }
@@ -252,6 +262,8 @@ pub(crate) async fn counts_stop_at_the_greatest(store: impl KeyRepository) {
     let most = i64::MAX as u64;
     for count in [most - 5, 3, 9, most, u64::MAX] {
         store
+            .usage_log()
+            .unwrap()
             .record_usage(&[usage(1, 0, ACCEPTED, count), usage(2, 0, ACCEPTED, count)])
             .await
             .unwrap();
@@ -286,7 +298,7 @@ pub(crate) async fn concurrent_flushes_in_opposite_orders_lose_nothing(
                     usages.reverse();
                 }
                 for part in usages.chunks(300) {
-                    store.record_usage(part).await.unwrap();
+                    store.usage_log().unwrap().record_usage(part).await.unwrap();
                 }
             }
         });

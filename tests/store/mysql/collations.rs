@@ -2,7 +2,7 @@
 
 use tower_api_key::{
     key::KeyDigest,
-    store::{KeyQuery, KeyRepository, KeyStore, MySqlStore, StoreErrorKind},
+    store::{KeyQuery, KeyRepository, KeyStore, MySqlStore, StoreErrorKind, UsageLog},
     usage::{HourlyUsage, UsageOutcome, UsageQuery},
 };
 

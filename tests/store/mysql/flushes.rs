@@ -3,7 +3,7 @@
 
 use sqlx::{MySqlPool, Row, mysql::MySqlPoolOptions};
 use tower_api_key::{
-    store::{Changes, KeyRepository, KeyUse, MySqlStore},
+    store::{Changes, KeyRepository, KeyUse, MySqlStore, UsageLog},
     usage::{HourlyUsage, UsageOutcome},
 };
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, mpsc};
 use tower_api_key::{
     key::KeyRecord,
     store::{
-        ApplyOutcome, Changes, KeyRepository, KeyStore, KeyUpdate, Plan, RedisStore, Selection,
-        StoreErrorKind,
+        ApplyOutcome, Changes, KeyRepository, KeyStore, KeyUpdate, Plan, RedisStore,
+        SelectedChanges, Selection, StoreErrorKind,
     },
 };
 

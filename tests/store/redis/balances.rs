@@ -9,7 +9,8 @@ use tower_api_key::{
     key::KeyRecord,
     nonzero,
     store::{
-        ApplyOutcome, BalanceUpdate, Changes, KeyRepository, KeyUpdate, RedisStore, StoreErrorKind,
+        ApplyOutcome, BalanceStore, BalanceUpdate, Changes, KeyRepository, KeyUpdate, RedisStore,
+        StoreErrorKind,
     },
 };
 

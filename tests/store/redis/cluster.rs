@@ -7,8 +7,8 @@ use tower_api_key::{
     credits::Balance,
     key::KeyDigest,
     store::{
-        ApplyOutcome, BalanceUpdate, Changes, KeyQuery, KeyRepository, KeyStore, KeyUse, Plan,
-        RedisStore, Selection,
+        ApplyOutcome, BalanceStore, BalanceUpdate, Changes, KeyQuery, KeyRepository, KeyStore,
+        KeyUse, Plan, RedisStore, SelectedChanges, Selection, UsageLog,
     },
     usage::UsageQuery,
 };

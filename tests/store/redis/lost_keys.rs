@@ -1,7 +1,10 @@
 //! What an eviction policy, or somebody with `redis-cli`, does to a store.
 
 use tower_api_key::{
-    store::{ApplyOutcome, KeyQuery, KeyRepository, KeyStore, KeyUse, RedisStore, StoreErrorKind},
+    store::{
+        ApplyOutcome, BalanceStore, KeyQuery, KeyRepository, KeyStore, KeyUse, RedisStore,
+        StoreErrorKind, UsageLog,
+    },
     usage::UsageQuery,
 };
 

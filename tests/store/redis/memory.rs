@@ -6,8 +6,8 @@ use tower_api_key::{
     credits::Balance,
     key::KeyRecord,
     store::{
-        ApplyOutcome, BalanceUpdate, Changes, KeyQuery, KeyRepository, KeyStore, KeyUpdate, KeyUse,
-        RedisStore, StoreErrorKind,
+        ApplyOutcome, BalanceStore, BalanceUpdate, Changes, KeyQuery, KeyRepository, KeyStore,
+        KeyUpdate, KeyUse, RedisStore, StoreErrorKind, UsageLog,
     },
     usage::UsageQuery,
 };

@@ -29,7 +29,10 @@ use tower_api_key::{
     key::{KeyDigest, KeyRecord, LegacyHash},
     limit::{Limit, Limits, Quota},
     nonzero,
-    store::{KeyQuery, KeyRepository, KeyStore, KeyUse, RedisStore, StoreError, StoreErrorKind},
+    store::{
+        BalanceStore, KeyQuery, KeyRepository, KeyStore, KeyUse, RedisStore, StoreError,
+        StoreErrorKind, UsageLog,
+    },
     usage::{HourlyUsage, UsageOutcome, UsageQuery},
 };
 

@@ -7,8 +7,8 @@ use tower_api_key::{
     credits::Balance,
     key::KeyRecord,
     store::{
-        ApplyOutcome, BalanceUpdate, Changes, KeyRepository, KeyUpdate, KeyUse, MemoryStore,
-        RedisStore, StoreError,
+        ApplyOutcome, BalanceStore, BalanceUpdate, Changes, KeyRepository, KeyUpdate, KeyUse,
+        MemoryStore, RedisStore, StoreError, UsageLog,
     },
     usage::{HourlyUsage, UsageOutcome, UsageQuery},
 };
@@ -145,7 +145,7 @@ async fn changes(step: &Step, memory: &MemoryStore) -> Changes {
 
 async fn balances(store: &impl KeyRepository) -> Vec<(KeyId, Balance)> {
     let lineages = LINES.map(|lineage| record(lineage).id);
-    let mut balances = store.balances(&lineages).await.unwrap().items;
+    let mut balances = store.balance_store().unwrap().balances(&lineages).await.unwrap().items;
     balances.sort_by_key(|(lineage, _)| *lineage);
     balances
 }

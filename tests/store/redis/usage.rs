@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tower_api_key::{
     OwnerId,
-    store::{KeyRepository, KeyStore, RedisStore, StoreErrorKind},
+    store::{KeyRepository, KeyStore, RedisStore, StoreErrorKind, UsageLog},
     usage::UsageQuery,
 };
 

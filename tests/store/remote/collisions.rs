@@ -95,12 +95,12 @@ pub(crate) async fn a_deadlock_over_usage_is_tried_again<R: Remote>(database: &D
     let store = open::<R>(database).await;
     let usage =
         [1, 2].map(|number| HourlyUsage::new(record(number).id, at(0), UsageOutcome::Accepted, 3));
-    store.record_usage(&usage).await.unwrap();
+    store.usage_log().unwrap().record_usage(&usage).await.unwrap();
     let lock = |id| format!("UPDATE api_keys_usage SET owner = 'x' WHERE line = {id}");
     let flusher = store.clone();
-    let flush = async move { flusher.record_usage(&usage).await };
+    let flush = async move { flusher.usage_log().unwrap().record_usage(&usage).await };
     tried_again::<R, _>(database, lock, flush).await;
-    let counts = store.usage(&UsageQuery::new(at(0), at(1))).await.unwrap();
+    let counts = store.usage_log().unwrap().usage(&UsageQuery::new(at(0), at(1))).await.unwrap();
     assert_eq!(counts.iter().map(|usage| usage.count).collect::<Vec<_>>(), [12]);
 }
 
@@ -122,7 +122,8 @@ pub(crate) async fn a_deadlock_over_balances_is_tried_again<R: Remote>(database:
     assert_eq!(tried_again::<R, _>(database, lock, take).await, ApplyOutcome::Done);
     assert_eq!(stored(&store, record(1).id).await, record(1));
     for number in 1..=2 {
-        let found = store.balances(&[record(number).id]).await.unwrap().items;
+        let found =
+            store.balance_store().unwrap().balances(&[record(number).id]).await.unwrap().items;
         assert_eq!(found, [(record(number).id, written(number, 1, None).balance)]);
     }
 }

@@ -164,11 +164,11 @@ pub(crate) async fn the_keys_and_events_of_the_second_schema_are_kept<R: Remote>
     }
     for store in nodes.join_all().await {
         assert_eq!(stored(&store, old.id).await, old);
-        let events = store.events(&EventQuery::new(10)).await.unwrap().items;
+        let events = store.audit_log().unwrap().events(&EventQuery::new(10)).await.unwrap().items;
         assert_eq!(events.iter().map(|event| event.key).collect::<Vec<_>>(), [Some(old.id)]);
-        assert_eq!(store.balances(&[old.id]).await.unwrap().items, []);
+        assert_eq!(store.balance_store().unwrap().balances(&[old.id]).await.unwrap().items, []);
         let ever = UsageQuery::new(at(i64::MIN), at(i64::MAX));
-        assert_eq!(store.usage(&ever).await.unwrap(), []);
+        assert_eq!(store.usage_log().unwrap().usage(&ever).await.unwrap(), []);
     }
     let versions = "SELECT version FROM api_keys_schema WHERE applied_at > 0 ORDER BY version";
     assert_eq!(session.rows(versions).await, ["1", "2", "3", "4", "5", "6", "7"]);

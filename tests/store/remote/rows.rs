@@ -75,12 +75,15 @@ pub(crate) async fn a_row_that_does_not_read_as_an_event_is_an_error<R: Remote>(
     let row = format!("INSERT INTO api_keys_events (id, at, action) VALUES ({id}, 1, 'created')");
     session.run(&row).await.unwrap();
     let log = EventQuery::new(1);
-    assert_eq!(store.events(&log).await.unwrap().items[0].action, KeyAction::Created);
+    assert_eq!(
+        store.audit_log().unwrap().events(&log).await.unwrap().items[0].action,
+        KeyAction::Created
+    );
     for (column, value, good) in [("action", "'burnt'", "'created'"), ("address", "'here'", "NULL")]
     {
         for (value, is_good) in [(value, false), (good, true)] {
             session.run(&format!("UPDATE api_keys_events SET {column} = {value}")).await.unwrap();
-            match store.events(&log).await {
+            match store.audit_log().unwrap().events(&log).await {
                 Ok(_) => assert!(is_good, "{column} = {value}"),
                 Err(error) => {
                     assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{column} = {value}");
@@ -112,7 +115,10 @@ pub(crate) async fn a_row_that_does_not_read_as_a_balance_is_an_error<R: Remote>
         R::id(&hex_of(&record(1)).0)
     );
     session.run(&row).await.unwrap();
-    assert_eq!(store.balances(&[lineage]).await.unwrap().items[0].1.remaining, 1);
+    assert_eq!(
+        store.balance_store().unwrap().balances(&[lineage]).await.unwrap().items[0].1.remaining,
+        1
+    );
     for (column, value, good) in [
         ("remaining", "-1", "1"),
         ("epoch", "-1", "3"),
@@ -122,11 +128,11 @@ pub(crate) async fn a_row_that_does_not_read_as_a_balance_is_an_error<R: Remote>
     ] {
         session.run(&format!("UPDATE api_keys_credits SET {column} = {value}")).await.unwrap();
         // Never more credits, or fewer, than were written.
-        let error = store.balances(&[lineage]).await.unwrap_err();
+        let error = store.balance_store().unwrap().balances(&[lineage]).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{column} = {value}");
         assert!(texts(&error).contains(column), "{error:?}");
         session.run(&format!("UPDATE api_keys_credits SET {column} = {good}")).await.unwrap();
-        assert!(store.balances(&[lineage]).await.is_ok());
+        assert!(store.balance_store().unwrap().balances(&[lineage]).await.is_ok());
     }
 }
 
@@ -139,17 +145,17 @@ pub(crate) async fn a_row_that_does_not_read_as_usage_is_an_error<R: Remote>(dat
     );
     session.run(&row).await.unwrap();
     let ever = UsageQuery::new(at(i64::MIN), at(i64::MAX));
-    assert_eq!(store.usage(&ever).await.unwrap()[0].count, 5);
+    assert_eq!(store.usage_log().unwrap().usage(&ever).await.unwrap()[0].count, 5);
     for (set, column) in
         [("outcome = 'burnt'", "outcome"), ("outcome = 'accepted', count = -1", "total")]
     {
         session.run(&format!("UPDATE api_keys_usage SET {set}")).await.unwrap();
-        let error = store.usage(&ever).await.unwrap_err();
+        let error = store.usage_log().unwrap().usage(&ever).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{set}");
         assert!(texts(&error).contains(column), "{error:?}");
     }
     session.run("UPDATE api_keys_usage SET count = 7").await.unwrap();
-    assert_eq!(store.usage(&ever).await.unwrap()[0].count, 7);
+    assert_eq!(store.usage_log().unwrap().usage(&ever).await.unwrap()[0].count, 7);
 }
 
 /// Keys that another system made: `secrets.token_urlsafe(32)` in Python, of which it keeps

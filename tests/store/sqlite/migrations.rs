@@ -5,7 +5,9 @@ use tokio::task::JoinSet;
 use tower_api_key::{
     ConfigError,
     key::EventQuery,
-    store::{KeyRepository, KeyStore, SqliteStore, StoreErrorKind},
+    store::{
+        AuditLog, BalanceStore, KeyRepository, KeyStore, SqliteStore, StoreErrorKind, UsageLog,
+    },
     usage::UsageQuery,
 };
 

@@ -1,0 +1,87 @@
+//! What some repositories can do and others cannot: a trait for each, which
+//! [`KeyRepository`](super::KeyRepository) hands out.
+
+use async_trait::async_trait;
+
+use super::{
+    balances::Balances,
+    repository::ApplyOutcome,
+    requests::RequestRecord,
+    selection::{Plan, Selection},
+};
+use crate::{
+    clock::Timestamp,
+    error::StoreError,
+    key::{
+        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, LineageUsage, UsageCount, UsageQuery,
+    },
+};
+
+/// Reads the [events](super::Changes::events) that a repository was given.
+#[async_trait]
+pub trait AuditLog: Send + Sync {
+    /// A page of the audit log, the latest event first.
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError>;
+}
+
+/// Reads the [balances](super::Changes::balances) of credits.
+#[async_trait]
+pub trait BalanceStore: Send + Sync {
+    /// The balances of those of these lineages that have one, in any order, and the time by the
+    /// clock of this repository; the time alone where no lineages are asked for.
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError>;
+}
+
+/// Remembers the [requests](super::Changes::requests) that must act once.
+#[async_trait]
+pub trait RequestLog: Send + Sync {
+    /// What a request has done to a lineage, if it has. Kept for 30 days at least, also after
+    /// the events of the audit log are gone.
+    async fn request(
+        &self,
+        lineage: KeyId,
+        request: &KeyDigest,
+    ) -> Result<Option<RequestRecord>, StoreError>;
+}
+
+/// Counts uses by lineage, hour and outcome.
+#[async_trait]
+pub trait UsageLog: Send + Sync {
+    /// Adds to the counts of these lineages, hours and outcomes, all of them or none. The owner of
+    /// a lineage is the one that was first written.
+    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError>;
+
+    /// The counts that were asked for, added up for each hour and outcome, in the order of hours
+    /// and, within one, of the names of outcomes.
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError>;
+
+    /// The lineages, of those that were asked for, that let in the most requests, the busiest
+    /// first and, of those that are as busy, the smallest id. Lineages that let in none are not
+    /// among them.
+    async fn busiest(
+        &self,
+        query: &UsageQuery,
+        limit: usize,
+    ) -> Result<Vec<LineageUsage>, StoreError>;
+
+    /// Removes the counts of hours that began before this moment, and returns how many there were.
+    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError>;
+}
+
+/// Changes all keys of a selection together.
+#[async_trait]
+pub trait SelectedChanges: Send + Sync {
+    /// Changes selected keys together: reads them, and writes what `plan` makes of them, all or
+    /// nothing, as [`apply`](super::KeyRepository::apply) does.
+    ///
+    /// No key of the selection is left out: one that another node creates, or issues in place of
+    /// another, is either among those that are read, or is added after the changes are written. The
+    /// same goes for changes of the keys themselves. Where they were changed between reading and
+    /// writing, the store begins again; should it give that up, nothing was written and the answer
+    /// is [`Stale`](ApplyOutcome::Stale).
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError>;
+}
