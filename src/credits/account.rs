@@ -10,9 +10,9 @@ use std::{
 
 use super::{
     SpendOutcome,
-    ask::{Ask, Askers},
-    bank::{Taken, Trouble},
     call::{Call, Deposit, Ended, Giving, Returned},
+    lease_size::{LeaseSize, SeenRevisions},
+    ledger::{Taken, Trouble},
 };
 use crate::{
     clock::Timestamp,
@@ -40,8 +40,8 @@ pub(super) struct Account {
 struct State {
     /// Who waits for the call of the store that is on its way.
     call: Option<SharedCall<Ended>>,
-    ask: Ask,
-    askers: Askers,
+    lease_size: LeaseSize,
+    seen_revisions: SeenRevisions,
     /// The epoch of the balance that what is held was taken from.
     lease: u64,
     /// The refill with which what is held ends: it would not have added up in the store either.
@@ -52,8 +52,8 @@ struct State {
     failure: Option<(Timestamp, StoreError)>,
     /// What `low` is when nothing is on its way.
     low: u64,
-    /// What was held at the last round, and in how many rounds that has not changed.
-    rounds: (u64, u32),
+    /// What was held at the last sweep, and in how many sweeps that has not changed.
+    sweeps: (u64, u32),
 }
 
 /// What the store has, and that it was not enough.
@@ -85,8 +85,8 @@ const EXHAUSTED: Duration = Duration::from_secs(1);
 /// How long a store that failed is not asked again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Rounds after which what was not used is given back.
-const IDLE_ROUNDS: u32 = 3;
+/// Sweeps after which what was not used is given back.
+const IDLE_SWEEPS: u32 = 3;
 
 impl Account {
     pub(super) fn new(lineage: KeyId) -> Self {
@@ -126,7 +126,7 @@ impl Account {
         let short = state.short.as_ref()?;
         let holds = short.holds(now)
             && self.epoch.load(Ordering::Acquire) >= epoch
-            && !state.askers.is_news(record);
+            && !state.seen_revisions.is_news(record);
         let held = self.held();
         if !holds || cost.saturating_sub(held) <= short.left {
             return None;
@@ -143,7 +143,7 @@ impl Account {
     /// same epoch.
     pub(super) fn put_back(&self, epoch: u64, cost: u64) {
         let state = self.state.lock();
-        if self.epoch.load(Ordering::Acquire) == epoch && state.ask.epoch <= epoch {
+        if self.epoch.load(Ordering::Acquire) == epoch && state.lease_size.epoch <= epoch {
             self.add(cost);
         }
     }
@@ -180,10 +180,10 @@ impl Account {
         if let Some(error) = state.rest(now) {
             return Err(error.clone());
         }
-        state.ask.add(cost);
-        state.askers.add(record);
-        if epoch > self.epoch.load(Ordering::Acquire) && epoch > state.ask.epoch {
-            state.ask.epoch = epoch;
+        state.lease_size.add(cost);
+        state.seen_revisions.add(record);
+        if epoch > self.epoch.load(Ordering::Acquire) && epoch > state.lease_size.epoch {
+            state.lease_size.epoch = epoch;
             // The balance was set anew.
             self.held.store(0, Ordering::Release);
         }
@@ -212,10 +212,10 @@ impl Account {
     }
 
     /// What callers wait for now, just before the store is asked.
-    pub(super) fn ask(&self) -> Ask {
+    pub(super) fn lease_size(&self) -> LeaseSize {
         let mut state = self.state.lock();
-        state.askers.ask();
-        Ask { held: self.held(), ..state.ask }
+        state.seen_revisions.store_is_asked();
+        LeaseSize { held: self.held(), ..state.lease_size }
     }
 
     /// Takes what is held out, to be given back.
@@ -234,15 +234,15 @@ impl Account {
         }
     }
 
-    /// One more round of the background task: what is held ends with its refill. True if the rest
+    /// One more sweep of the background task: what is held ends with its refill. True if the rest
     /// has not been used for a while.
-    pub(super) fn round(&self, now: Timestamp) -> bool {
+    pub(super) fn sweep(&self, now: Timestamp) -> bool {
         let mut state = self.state.lock();
         self.end_with_refill(&mut state, now);
         let held = self.held();
-        let (before, rounds) = state.rounds;
-        state.rounds = if held == before { (held, rounds.saturating_add(1)) } else { (held, 0) };
-        held > 0 && state.rounds.1 >= IDLE_ROUNDS
+        let (before, sweeps) = state.sweeps;
+        state.sweeps = if held == before { (held, sweeps.saturating_add(1)) } else { (held, 0) };
+        held > 0 && state.sweeps.1 >= IDLE_SWEEPS
     }
 
     /// Whether nothing is lost when this is forgotten.
@@ -260,34 +260,35 @@ impl Account {
     }
 
     /// The store has answered.
-    pub(super) fn took(&self, ask: &Ask, taken: &Taken, most: u64) {
+    pub(super) fn took(&self, size: &LeaseSize, taken: &Taken, most: u64) {
         let mut state = self.state.lock();
         state.failure = None;
-        state.ask.is_careful = false;
+        state.lease_size.is_careful = false;
         // Set anew after the store was asked: what it gave is of a balance that is gone.
-        let is_outdated = state.ask.epoch > ask.epoch && taken.epoch < state.ask.epoch;
+        let is_outdated =
+            state.lease_size.epoch > size.epoch && taken.epoch < state.lease_size.epoch;
         self.end_with_refill(&mut state, taken.at);
         if taken.epoch != state.lease {
             self.held.store(0, Ordering::Release);
         }
         // The store's word is the last, also about an epoch that it does not know.
-        self.epoch.fetch_max(taken.epoch.max(ask.epoch), Ordering::AcqRel);
+        self.epoch.fetch_max(taken.epoch.max(size.epoch), Ordering::AcqRel);
         state.lease = taken.epoch;
         self.left.store(taken.left, Ordering::Relaxed);
         if taken.amount > 0 && !is_outdated {
             state.until = taken.until;
             self.add(taken.amount);
         }
-        let is_plenty = Ask::default().amount(taken.left, most) > 0;
+        let is_plenty = LeaseSize::default().amount(taken.left, most) > 0;
         state.low = if is_plenty { most / 4 } else { 0 };
-        if taken.amount == 0 && ask.least() > taken.left {
+        if taken.amount == 0 && size.least() > taken.left {
             let until = taken.at.saturating_add(EXHAUSTED);
             let until = taken.refill.map_or(until, |(at, _)| until.min(at));
             let Taken { left, at: since, refill, .. } = *taken;
             state.short = Some(Short { left, since, until, refill });
         } else {
             state.short = None;
-            state.askers = Askers::default();
+            state.seen_revisions = SeenRevisions::default();
         }
         self.finish(state, Ended::Took(Ok(())));
     }
@@ -296,7 +297,7 @@ impl Account {
     pub(super) fn took_not(&self, trouble: Trouble, now: Timestamp) {
         let mut state = self.state.lock();
         state.failure = Some((now, trouble.error.clone()));
-        state.ask.is_careful |= trouble.lost > 0;
+        state.lease_size.is_careful |= trouble.lost > 0;
         self.finish(state, Ended::Took(Err(trouble.error)));
     }
 
@@ -309,7 +310,9 @@ impl Account {
                 state.short = None;
             }
             // Set anew meanwhile, there is nothing to hold again.
-            Returned::NotMade if state.ask.epoch <= deposit.epoch => self.add(deposit.amount),
+            Returned::NotMade if state.lease_size.epoch <= deposit.epoch => {
+                self.add(deposit.amount);
+            }
             Returned::NotMade | Returned::Unknown => {}
         }
         self.finish(state, Ended::Gave);
@@ -319,13 +322,13 @@ impl Account {
     pub(super) fn gave_up(&self) {
         let error = StoreError::unavailable("the call of the store was given up");
         let mut state = self.state.lock();
-        state.ask.is_careful = true;
+        state.lease_size.is_careful = true;
         self.finish(state, Ended::Took(Err(error)));
     }
 
     fn finish(&self, mut state: MutexGuard<'_, State>, ended: Ended) {
-        let Ask { epoch, is_careful, .. } = state.ask;
-        state.ask = Ask { epoch, is_careful, ..Ask::default() };
+        let LeaseSize { epoch, is_careful, .. } = state.lease_size;
+        state.lease_size = LeaseSize { epoch, is_careful, ..LeaseSize::default() };
         self.low.store(state.low, Ordering::Relaxed);
         let call = state.call.take();
         drop(state);

@@ -4,8 +4,8 @@ use std::{mem, sync::Arc};
 
 use super::{
     account::Account,
-    ask::Ask,
-    bank::{Taken, Trouble},
+    lease_size::LeaseSize,
+    ledger::{Taken, Trouble},
 };
 use crate::{clock::Timestamp, runtime::Waiter, store::StoreError};
 
@@ -21,9 +21,9 @@ impl Call {
         self.0.as_deref()
     }
 
-    pub(super) fn took(mut self, ask: &Ask, taken: &Taken, most: u64) {
+    pub(super) fn took(mut self, size: &LeaseSize, taken: &Taken, most: u64) {
         if let Some(account) = mem::take(&mut self.0) {
-            account.took(ask, taken, most);
+            account.took(size, taken, most);
         }
     }
 

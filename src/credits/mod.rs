@@ -3,10 +3,10 @@
 
 mod account;
 mod accounts;
-mod ask;
-mod bank;
 mod call;
-mod rounds;
+mod idle_sweep;
+mod lease_size;
+mod ledger;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +17,8 @@ use tokio::runtime::Handle;
 use self::{
     account::Account,
     accounts::Accounts,
-    bank::Bank,
     call::{Call, Ended},
+    ledger::Ledger,
 };
 pub use crate::key::{
     balance::Balance,
@@ -87,9 +87,9 @@ pub struct Credits {
 type Cost = dyn Fn(&RequestHead<'_>) -> u64 + Send + Sync;
 
 struct Inner {
-    bank: Arc<Bank>,
+    ledger: Arc<Ledger>,
     accounts: Accounts,
-    rounds: Background,
+    sweeps: Background,
 }
 
 /// What became of an attempt to spend credits.
@@ -110,7 +110,7 @@ pub enum SpendOutcome {
     },
 }
 
-const MOST_AT_A_TIME: NonZeroU64 = NonZeroU64::MIN.saturating_add(511);
+const MAX_LEASE: NonZeroU64 = NonZeroU64::MIN.saturating_add(511);
 
 impl Credits {
     /// Credits whose balances are in `repository`. A request costs one, and a node takes 512 at a
@@ -130,28 +130,28 @@ impl Credits {
     }
 
     pub(crate) fn over(repository: Arc<dyn KeyRepository>, clock: Arc<dyn Clock>) -> Self {
-        Self::with(Bank { repository, clock, most: MOST_AT_A_TIME }, None)
+        Self::with(Ledger { repository, clock, most: MAX_LEASE }, None)
     }
 
-    fn with(bank: Bank, cost: Option<Arc<Cost>>) -> Self {
-        let (accounts, rounds) = (Accounts::new(), Background::default());
-        Self { inner: Arc::new(Inner { bank: Arc::new(bank), accounts, rounds }), cost }
+    fn with(ledger: Ledger, cost: Option<Arc<Cost>>) -> Self {
+        let (accounts, sweeps) = (Accounts::new(), Background::default());
+        Self { inner: Arc::new(Inner { ledger: Arc::new(ledger), accounts, sweeps }), cost }
     }
 
     /// Reads the time from this clock. Set it before anything is spent or cloned.
     pub fn with_clock(self, clock: impl Clock) -> Self {
-        let Bank { repository, most, .. } = &*self.inner.bank;
-        let bank = Bank { repository: repository.clone(), clock: Arc::new(clock), most: *most };
-        Self::with(bank, self.cost)
+        let Ledger { repository, most, .. } = &*self.inner.ledger;
+        let ledger = Ledger { repository: repository.clone(), clock: Arc::new(clock), most: *most };
+        Self::with(ledger, self.cost)
     }
 
     /// How many credits of a lineage a node takes at a time at most, unless requests cost more:
     /// what a crash can lose, against how often the store is asked. Set it before anything is spent
     /// or cloned.
     pub fn with_lease(self, most: NonZeroU64) -> Self {
-        let Bank { repository, clock, .. } = &*self.inner.bank;
-        let bank = Bank { repository: repository.clone(), clock: clock.clone(), most };
-        Self::with(bank, self.cost)
+        let Ledger { repository, clock, .. } = &*self.inner.ledger;
+        let ledger = Ledger { repository: repository.clone(), clock: clock.clone(), most };
+        Self::with(ledger, self.cost)
     }
 
     /// What a request costs; 0 is free, also for a key without any credits left.
@@ -197,7 +197,7 @@ impl Credits {
                     Some(spend)
                 }
                 None if cost == 0 => Some(SpendOutcome::Done { remaining: account.remaining() }),
-                None => account.refuse(record, epoch, cost, self.inner.bank.clock.now()),
+                None => account.refuse(record, epoch, cost, self.inner.ledger.clock.now()),
             });
         match answer {
             Some(answer) => answer,
@@ -220,7 +220,7 @@ impl Credits {
                 .map_err(|_| StoreError::unavailable("there is no tokio runtime"))?;
             let epoch = record.details.credits.unwrap_or_default();
             let account = self.inner.accounts.open(record.lineage());
-            let now = self.inner.bank.clock.now();
+            let now = self.inner.ledger.clock.now();
             let (mut waiter, call) = account.join(record, epoch, cost, now)?;
             if let Some(call) = call {
                 self.make(&runtime, call);
@@ -275,23 +275,23 @@ impl Credits {
     #[cold]
     fn take_in_advance(&self, account: &Arc<Account>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if let Some(call) = account.join_in_advance(self.inner.bank.clock.now()) {
+        if let Some(call) = account.join_in_advance(self.inner.ledger.clock.now()) {
             self.make(&runtime, call);
         }
     }
 
     /// In a task of its own: a caller who goes away takes nobody's credits along.
     fn make(&self, runtime: &Handle, call: Call) {
-        self.inner.start_rounds(runtime);
-        let bank = self.inner.bank.clone();
-        runtime.spawn(async move { bank.take(call).await });
+        self.inner.start_idle_sweep(runtime);
+        let ledger = self.inner.ledger.clone();
+        runtime.spawn(async move { ledger.take(call).await });
     }
 }
 
 impl fmt::Debug for Credits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credits")
-            .field("lease", &self.inner.bank.most)
+            .field("lease", &self.inner.ledger.most)
             .field("cost", &self.cost.is_some())
             .finish_non_exhaustive()
     }

@@ -39,7 +39,7 @@ async fn lines_that_hold_and_know_nothing_are_forgotten_and_the_task_ends() {
     clock.advance(Duration::from_secs(1));
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(credits.inner.accounts.is_empty());
-    assert_eq!(Arc::weak_count(&credits.inner), 0, "nobody makes rounds any more");
+    assert_eq!(Arc::weak_count(&credits.inner), 0, "no task sweeps any more");
 
     // And begins again.
     let key = key(&manager, 100_000).await;
@@ -52,10 +52,10 @@ async fn the_task_ends_with_the_last_of_the_credits() {
     let (_, manager, credits) = place();
     let key = key(&manager, 100_000).await;
     credits.spend(&key, 1).await.unwrap();
-    let bank = Arc::downgrade(&credits.inner.bank);
+    let ledger = Arc::downgrade(&credits.inner.ledger);
     drop(credits);
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(bank.strong_count(), 0);
+    assert_eq!(ledger.strong_count(), 0);
 }
 
 #[test]

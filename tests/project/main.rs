@@ -9,3 +9,4 @@ mod guides;
 mod imports;
 mod readme;
 mod threat_model;
+mod words;

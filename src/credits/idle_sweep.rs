@@ -12,15 +12,15 @@ const INTERVAL: Duration = Duration::from_secs(2);
 
 impl Inner {
     /// Starts the background task, unless it runs.
-    pub(super) fn start_rounds(self: &Arc<Self>, runtime: &Handle) {
-        let Some(mut running) = self.rounds.begin() else { return };
+    pub(super) fn start_idle_sweep(self: &Arc<Self>, runtime: &Handle) {
+        let Some(mut running) = self.sweeps.begin() else { return };
         let inner = Arc::downgrade(self);
         runtime.spawn(async move {
             loop {
                 tokio::time::sleep(INTERVAL).await;
                 let Some(inner) = inner.upgrade() else { return };
-                inner.round().await;
-                if !inner.accounts.forget(inner.bank.clock.now()) {
+                inner.sweep().await;
+                if !inner.accounts.forget(inner.ledger.clock.now()) {
                     continue;
                 }
                 let Some(on) = running.unless(|| inner.accounts.is_empty()) else { return };
@@ -29,18 +29,18 @@ impl Inner {
         });
     }
 
-    /// Gives back what was not used for some rounds.
-    async fn round(&self) {
-        let now = self.bank.clock.now();
+    /// Gives back what was not used for some sweeps.
+    async fn sweep(&self) {
+        let now = self.ledger.clock.now();
         let mut deposits = Vec::new();
-        for account in self.accounts.filter(|account| account.round(now)) {
+        for account in self.accounts.filter(|account| account.sweep(now)) {
             // What is on its way is in use.
             if let Giving::Off(call, deposit) = account.give(now) {
                 deposits.push((call, deposit));
             }
         }
         // An error was reported. What is still held has its turn again.
-        let _ = self.bank.give_back(deposits).await;
+        let _ = self.ledger.give_back(deposits).await;
     }
 
     /// Gives everything back.
@@ -55,7 +55,7 @@ impl Inner {
     ) -> Result<(), StoreError> {
         while !accounts.is_empty() {
             let (mut deposits, mut busy) = (Vec::new(), Vec::new());
-            let now = self.bank.clock.now();
+            let now = self.ledger.clock.now();
             for account in accounts.drain(..) {
                 match account.give(now) {
                     Giving::Nothing => {}
@@ -63,7 +63,7 @@ impl Inner {
                     Giving::Off(call, deposit) => deposits.push((call, deposit)),
                 }
             }
-            self.bank.give_back(deposits).await?;
+            self.ledger.give_back(deposits).await?;
             for (account, mut waiter) in busy {
                 // Whatever became of it, the account has its turn now.
                 let _ = waiter.answer().await;

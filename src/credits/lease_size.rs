@@ -1,10 +1,11 @@
-//! [`Ask`]: how many credits a node takes from the store, and [`Askers`]: who has asked for them.
+//! [`LeaseSize`]: how many credits a node takes from the store, and [`SeenRevisions`]: the keys that
+//! they were asked for.
 
 use crate::key::{KeyId, KeyRecord};
 
 /// What callers wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(super) struct LeaseSize {
     /// What all of them spend together.
     pub(super) wanted: u64,
     /// What the one of them spends that spends the least; `None` if nobody waits.
@@ -21,7 +22,7 @@ pub(super) struct Ask {
 /// hold little when little is left.
 const PART: u64 = 16;
 
-impl Ask {
+impl LeaseSize {
     /// Another caller.
     pub(super) fn add(&mut self, cost: u64) {
         self.wanted = self.wanted.saturating_add(cost);
@@ -56,10 +57,10 @@ impl Ask {
 /// The keys for which the store was asked since a lineage was found exhausted, and their revisions:
 /// the manager changes them when it gives credits.
 #[derive(Debug, Default)]
-pub(super) struct Askers([Option<Asker>; 4]);
+pub(super) struct SeenRevisions([Option<SeenRevision>; 4]);
 
 #[derive(Clone, Copy, Debug)]
-struct Asker {
+struct SeenRevision {
     key: KeyId,
     /// The latest revision that a caller came with.
     seen: u64,
@@ -67,34 +68,34 @@ struct Asker {
     asked: Option<u64>,
 }
 
-impl Askers {
+impl SeenRevisions {
     /// Somebody is about to wait for the store. Beyond four keys of a lineage, the others are
     /// judged by what those have learned.
     pub(super) fn add(&mut self, record: &KeyRecord) {
         let place = self.find(record.id).or_else(|| self.0.iter().position(Option::is_none));
         let Some(place) = place.and_then(|place| self.0.get_mut(place)) else { return };
-        let new = Asker { key: record.id, seen: record.revision, asked: None };
-        let asker = place.get_or_insert(new);
-        asker.seen = asker.seen.max(record.revision);
+        let new = SeenRevision { key: record.id, seen: record.revision, asked: None };
+        let revision = place.get_or_insert(new);
+        revision.seen = revision.seen.max(record.revision);
     }
 
     /// The store is asked now, on behalf of all who came until now.
-    pub(super) fn ask(&mut self) {
-        for asker in self.0.iter_mut().flatten() {
-            asker.asked = Some(asker.seen);
+    pub(super) fn store_is_asked(&mut self) {
+        for revision in self.0.iter_mut().flatten() {
+            revision.asked = Some(revision.seen);
         }
     }
 
     /// Whether the record tells that something was changed since the store was asked.
     pub(super) fn is_news(&self, record: &KeyRecord) -> bool {
         match self.find(record.id).and_then(|place| self.0[place]) {
-            Some(asker) => asker.asked.is_none_or(|asked| asked < record.revision),
+            Some(revision) => revision.asked.is_none_or(|asked| asked < record.revision),
             None => self.0.iter().any(Option::is_none),
         }
     }
 
     fn find(&self, key: KeyId) -> Option<usize> {
-        self.0.iter().position(|asker| asker.is_some_and(|asker| asker.key == key))
+        self.0.iter().position(|revision| revision.is_some_and(|revision| revision.key == key))
     }
 }
 
@@ -103,44 +104,44 @@ mod tests {
     use super::*;
     use crate::{clock::Timestamp, key::KeyDigest};
 
-    fn ask(costs: &[u64], held: u64) -> Ask {
-        let mut ask = Ask { held, ..Ask::default() };
+    fn size(costs: &[u64], held: u64) -> LeaseSize {
+        let mut size = LeaseSize { held, ..LeaseSize::default() };
         for cost in costs {
-            ask.add(*cost);
+            size.add(*cost);
         }
-        ask
+        size
     }
 
     #[test]
     fn a_node_takes_a_part_of_what_is_left() {
-        assert_eq!(ask(&[1], 0).amount(1_000_000, 512), 512);
-        assert_eq!(ask(&[1], 0).amount(1_600, 512), 100);
-        assert_eq!(ask(&[1], 0).amount(15, 512), 1);
-        assert_eq!(ask(&[1], 0).amount(1, 512), 1);
-        assert_eq!(ask(&[1], 0).amount(0, 512), 0);
-        assert_eq!(Ask { is_careful: true, ..ask(&[1], 0) }.amount(1_000_000, 512), 1);
+        assert_eq!(size(&[1], 0).amount(1_000_000, 512), 512);
+        assert_eq!(size(&[1], 0).amount(1_600, 512), 100);
+        assert_eq!(size(&[1], 0).amount(15, 512), 1);
+        assert_eq!(size(&[1], 0).amount(1, 512), 1);
+        assert_eq!(size(&[1], 0).amount(0, 512), 0);
+        assert_eq!(LeaseSize { is_careful: true, ..size(&[1], 0) }.amount(1_000_000, 512), 1);
     }
 
     #[test]
     fn a_node_takes_what_its_callers_want() {
-        assert_eq!(ask(&[10_000], 0).amount(1_000_000, 512), 10_000);
-        assert_eq!(ask(&[10_000], 9_000).amount(1_000_000, 512), 1_000);
-        assert_eq!(ask(&[3; 64], 0).amount(200, 512), 192);
-        assert_eq!(ask(&[u64::MAX, u64::MAX], 0).amount(u64::MAX, 512), u64::MAX);
+        assert_eq!(size(&[10_000], 0).amount(1_000_000, 512), 10_000);
+        assert_eq!(size(&[10_000], 9_000).amount(1_000_000, 512), 1_000);
+        assert_eq!(size(&[3; 64], 0).amount(200, 512), 192);
+        assert_eq!(size(&[u64::MAX, u64::MAX], 0).amount(u64::MAX, 512), u64::MAX);
         // It is not enough for all, but for some.
-        assert_eq!(ask(&[5, 1_000], 0).amount(100, 512), 6);
-        assert_eq!(ask(&[50, 1_000], 0).amount(100, 512), 50);
+        assert_eq!(size(&[5, 1_000], 0).amount(100, 512), 6);
+        assert_eq!(size(&[50, 1_000], 0).amount(100, 512), 50);
         // For nobody.
-        assert_eq!(ask(&[150, 1_000], 40).amount(100, 512), 0);
+        assert_eq!(size(&[150, 1_000], 40).amount(100, 512), 0);
         // For all, from what was held.
-        assert_eq!(ask(&[5], 40).amount(10, 512), 0);
-        assert_eq!(ask(&[500], 400).amount(100_000, 512), 112);
+        assert_eq!(size(&[5], 40).amount(10, 512), 0);
+        assert_eq!(size(&[500], 400).amount(100_000, 512), 112);
     }
 
     #[test]
     fn a_node_takes_in_advance_only_where_there_is_plenty() {
-        assert_eq!(ask(&[], 100).amount(8_192, 512), 412);
-        assert_eq!(ask(&[], 100).amount(8_191, 512), 0);
+        assert_eq!(size(&[], 100).amount(8_192, 512), 412);
+        assert_eq!(size(&[], 100).amount(8_191, 512), 0);
     }
 
     #[test]
@@ -150,29 +151,29 @@ mod tests {
             revision,
             ..KeyRecord::new(KeyId::generate(now).unwrap(), KeyDigest::from_bytes([1; 32]), "", now)
         };
-        let (first, mut askers) = (record(3), Askers::default());
-        assert!(askers.is_news(&first));
-        askers.add(&first);
-        assert!(askers.is_news(&first), "the store was not asked yet");
-        askers.ask();
-        assert!(!askers.is_news(&first));
+        let (first, mut seen_revisions) = (record(3), SeenRevisions::default());
+        assert!(seen_revisions.is_news(&first));
+        seen_revisions.add(&first);
+        assert!(seen_revisions.is_news(&first), "the store was not asked yet");
+        seen_revisions.store_is_asked();
+        assert!(!seen_revisions.is_news(&first));
 
         let changed = KeyRecord { revision: 4, ..first.clone() };
-        assert!(askers.is_news(&changed));
-        askers.add(&changed);
-        askers.add(&first);
-        askers.ask();
-        assert!(!askers.is_news(&changed) && !askers.is_news(&first));
+        assert!(seen_revisions.is_news(&changed));
+        seen_revisions.add(&changed);
+        seen_revisions.add(&first);
+        seen_revisions.store_is_asked();
+        assert!(!seen_revisions.is_news(&changed) && !seen_revisions.is_news(&first));
 
         // Keys of one lineage have four places.
         for _ in 0..3 {
             let other = record(0);
-            assert!(askers.is_news(&other));
-            askers.add(&other);
+            assert!(seen_revisions.is_news(&other));
+            seen_revisions.add(&other);
         }
-        askers.ask();
+        seen_revisions.store_is_asked();
         let fifth = record(9);
-        askers.add(&fifth);
-        assert!(!askers.is_news(&fifth));
+        seen_revisions.add(&fifth);
+        assert!(!seen_revisions.is_news(&fifth));
     }
 }

@@ -1,4 +1,4 @@
-//! [`Bank`]: takes credits from the store, and gives them back.
+//! [`Ledger`]: takes credits from the store, and gives them back.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -10,8 +10,8 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
-    ask::Ask,
     call::{Call, Deposit, Returned},
+    lease_size::LeaseSize,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The store's side of a node's credits.
-pub(super) struct Bank {
+pub(super) struct Ledger {
     pub(super) repository: Arc<dyn KeyRepository>,
     pub(super) clock: Arc<dyn Clock>,
     /// How many are held at most, unless callers want more.
@@ -63,15 +63,15 @@ const TRIES: u32 = 200;
 /// Lineages in one write.
 const BATCH: usize = 100;
 
-impl Bank {
+impl Ledger {
     /// Takes what callers wait for, and says which.
     pub(super) async fn take(&self, call: Call) {
         let Some(account) = call.account() else { return };
         for tries in 0..TRIES {
             // Anew each time, since others have joined.
-            let ask = account.ask();
-            match self.try_to_take(account.lineage, &ask).await {
-                Ok(Some(taken)) => return call.took(&ask, &taken, self.most.get()),
+            let size = account.lease_size();
+            match self.try_to_take(account.lineage, &size).await {
+                Ok(Some(taken)) => return call.took(&size, &taken, self.most.get()),
                 Ok(None) => let_others_go_first(tries).await,
                 Err(trouble) => {
                     observe::credits_not_taken(account.lineage, trouble.lost, &trouble.error);
@@ -85,7 +85,11 @@ impl Bank {
     }
 
     /// None if somebody else has changed the balance meanwhile.
-    async fn try_to_take(&self, lineage: KeyId, ask: &Ask) -> Result<Option<Taken>, Trouble> {
+    async fn try_to_take(
+        &self,
+        lineage: KeyId,
+        size: &LeaseSize,
+    ) -> Result<Option<Taken>, Trouble> {
         let known = |error| Trouble { error, lost: 0 };
         let found = self.read(&[lineage]).await.map_err(known)?;
         let now = self.clock.now();
@@ -95,7 +99,7 @@ impl Bank {
             return Ok(Some(none));
         };
         let mut balance = old.at(found.now);
-        let amount = ask.amount(balance.remaining, self.most.get());
+        let amount = size.amount(balance.remaining, self.most.get());
         balance.remaining -= amount.min(balance.remaining);
         let refill = balance.refill.zip(balance.next_refill_at);
         // By this node's clock, which only measures how long it takes until then.
