@@ -118,7 +118,7 @@
 //! | `tower_api_key_owners_not_resolved_total` | counter | requests whose key's owner could not be resolved |
 //! | `tower_api_key_owner_lookups_failed_total` | counter | a cache's lookups of owners that the resolver did not answer |
 //! | `tower_api_key_unenforceable_total` | counter | requests that were refused because their key has a restriction that the layer does not enforce |
-//! | `tower_api_key_upkeep_failed_total` | counter | digests that could not be stored under the current pepper, and graces that could not be started |
+//! | `tower_api_key_write_back_failed_total` | counter | digests that could not be stored under the current pepper, and graces that could not be started |
 //! | `tower_api_key_management_failed_total` | counter | requests to the management routes that failed for the service's own trouble |
 //! | `tower_api_key_legacy_verifications_total` | counter | slow hashes that were computed |
 //! | `tower_api_key_legacy_upgrades_total` | counter | keys with a slow hash that got their digest |

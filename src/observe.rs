@@ -89,11 +89,11 @@ pub(crate) fn management_failed(error: Cause<'_>) {
 }
 
 /// What the use of a key changed about it could not be written.
-pub(crate) fn upkeep_failed(key: KeyId, error: Cause<'_>) {
+pub(crate) fn write_back_failed(key: KeyId, error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(%key, cause = chain(Some(error)), "what a use changed was not written; the next use tries again");
     #[cfg(feature = "metrics")]
-    metrics::counter!("tower_api_key_upkeep_failed_total").increment(1);
+    metrics::counter!("tower_api_key_write_back_failed_total").increment(1);
 }
 
 /// A slow hash is computed.

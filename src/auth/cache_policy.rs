@@ -9,7 +9,7 @@ use super::{authenticate::Admission, extract::KeySource};
 
 /// What the headers of a response are.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum CacheCare {
+pub(crate) enum CachePolicy {
     /// Nobody looked for a key, so the response does not depend on one.
     None,
     /// To somebody without an identity: may be shared with others of that kind.
@@ -18,7 +18,7 @@ pub(crate) enum CacheCare {
     VaryAndPrivate,
 }
 
-impl CacheCare {
+impl CachePolicy {
     #[inline]
     pub(crate) fn for_admission(admission: &Admission) -> Self {
         match admission {

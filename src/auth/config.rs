@@ -6,19 +6,18 @@ use http::HeaderValue;
 
 use super::{
     attached::LayerId,
-    authenticate::Admission,
-    cache_policy::CacheCare,
-    deprecation::Retirement,
     extract::{self, Credential, KeySource, Precedence},
 };
 use crate::{
     clock::Clock,
     credits::Credits,
-    key::{EventHook, EventId, KeyAction, KeyEvent, KeyFormat, KeyHasher, Needs, RejectionKind},
-    limit::{Consumption, RateLimits},
+    key::{
+        self, EventHook, EventId, KeyAction, KeyEvent, KeyFormat, KeyHasher, Needs, RejectionKind,
+    },
+    limit::RateLimits,
     rejection::{Rejection, Renderer},
     request::{Hook, RequestHead},
-    store::{KeyStore, Upkeep},
+    store::{KeyStore, WriteBack},
     throttle::FailureThrottle,
     usage::UsageRecorder,
 };
@@ -39,7 +38,7 @@ pub(crate) struct Config {
     pub(crate) client_address: Option<Hook<Option<IpAddr>>>,
     pub(crate) allow_anonymous: bool,
     pub(crate) hide_credentials: bool,
-    pub(crate) upkeep: Option<Upkeep>,
+    pub(crate) write_back: Option<WriteBack>,
     pub(crate) events: Option<EventHook>,
     #[cfg(feature = "legacy-hashes")]
     pub(crate) legacy: Option<crate::legacy::LegacyHashes>,
@@ -56,27 +55,15 @@ pub(crate) struct Config {
     pub(crate) realm: Box<str>,
 }
 
-/// What is done to the response of a request that was let in.
-// Every request carries this, so it is small.
-pub(crate) struct Aftercare {
-    pub(crate) cache: CacheCare,
-    pub(crate) retirement: Option<Retirement>,
-    pub(crate) consumed: Option<Box<Consumption>>,
-}
-
 impl Config {
-    /// What the response to a request that is let in like this needs.
+    /// 4. Parse: gives the key to `read` if it is one of an accepted format.
     #[inline]
-    pub(crate) fn aftercare(&self, admission: &mut Admission) -> Aftercare {
-        let cache =
-            if self.cache_headers { CacheCare::for_admission(admission) } else { CacheCare::None };
-        let (retirement, consumed) = match admission {
-            Admission::Authenticated { key, consumed, .. } => {
-                (Retirement::of(key.record()), consumed.take())
-            }
-            Admission::PassBy | Admission::Preflight | Admission::Anonymous => (None, None),
-        };
-        Aftercare { cache, retirement, consumed }
+    pub(crate) fn with_key<T>(
+        &self,
+        credential: &Credential<'_>,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Option<T> {
+        credential.with_key(|key| key::is_accepted(&self.formats, key).then(|| read(key)))?
     }
 
     /// The client's address, where it can be told. A dual-stack socket shows IPv4 clients as

@@ -13,12 +13,12 @@ const SUNSET: HeaderName = HeaderName::from_static("sunset");
 
 /// What there is to say about a key in its grace.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Retirement {
+pub(crate) struct DeprecationHeaders {
     rotated_at: Timestamp,
     ends_at: Option<Timestamp>,
 }
 
-impl Retirement {
+impl DeprecationHeaders {
     /// `None` for the many keys that were not replaced.
     #[inline]
     pub(crate) fn of(record: &KeyRecord) -> Option<Self> {

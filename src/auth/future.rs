@@ -17,8 +17,9 @@ use tower_service::Service;
 use super::{
     authenticate::{self, Outcome, Waiting},
     body::ResponseBody,
-    config::{Aftercare, Config},
+    config::Config,
     preflights,
+    response_plan::ResponsePlan,
 };
 use crate::{rejection::Rejection, request::RequestHead};
 
@@ -39,7 +40,7 @@ pin_project! {
     enum State<S, B, F> {
         // Boxed: a request and a service are large, and few requests wait.
         Waiting { parked: Option<Box<Parked<S, B>>> },
-        Inner { config: Arc<Config>, after: Aftercare, #[pin] future: F },
+        Inner { config: Arc<Config>, plan: ResponsePlan, #[pin] future: F },
         Rejected { response: Option<Response<Bytes>> },
     }
 }
@@ -57,8 +58,8 @@ where
     S: Service<Request<B>>,
 {
     #[inline]
-    pub(crate) fn admitted(config: Arc<Config>, after: Aftercare, future: S::Future) -> Self {
-        Self { state: State::Inner { config, after, future } }
+    pub(crate) fn admitted(config: Arc<Config>, plan: ResponsePlan, future: S::Future) -> Self {
+        Self { state: State::Inner { config, plan, future } }
     }
 
     pub(crate) fn waiting(
@@ -97,9 +98,9 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project().state.project() {
-                StateProjection::Inner { config, after, future } => {
+                StateProjection::Inner { config, plan, future } => {
                     let response = ready!(future.poll(cx))?;
-                    return Poll::Ready(Ok(finish(config, after, response)));
+                    return Poll::Ready(Ok(plan.finish(config, response)));
                 }
                 StateProjection::Rejected { response } => {
                     let response = response.take().expect(POLLED_AFTER_COMPLETION);
@@ -125,48 +126,20 @@ where
     S: Service<Request<B>>,
 {
     let mut parked = slot.take().expect(POLLED_AFTER_COMPLETION);
-    let Poll::Ready((attempt, answer)) = parked.waiting.as_mut().poll(cx) else {
+    let Poll::Ready(answer) = parked.waiting.as_mut().poll(cx) else {
         *slot = Some(parked);
         return Poll::Pending;
     };
-    let Parked { config, mut service, mut request, waiting: _ } = *parked;
+    let Parked { config, mut service, request, waiting: _ } = *parked;
     let head = RequestHead::from(&request);
-    Poll::Ready(match authenticate::resume(&config, &head, attempt, answer) {
-        Outcome::Admit(mut admission) => {
-            let after = config.aftercare(&mut admission);
-            authenticate::attach(&config, &mut request, admission);
-            ResponseFuture::admitted(config, after, service.call(request))
+    Poll::Ready(match authenticate::resume(&config, &head, answer) {
+        Outcome::Admit(admission) => {
+            let (plan, future) = authenticate::call(&config, &mut service, request, admission);
+            ResponseFuture::admitted(config, plan, future)
         }
         Outcome::Reject(rejection) => ResponseFuture::rejected(&config, rejection, &request),
         Outcome::Wait(waiting) => ResponseFuture::waiting(config, service, request, waiting),
     })
-}
-
-/// 12. What the layer does to the inner service's response.
-#[inline]
-fn finish<ResBody>(
-    config: &Config,
-    after: &Aftercare,
-    mut response: Response<ResBody>,
-) -> Response<ResponseBody<ResBody>> {
-    if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
-        config.denied(rejection, None);
-        // A uniform denial does not tell that there is a key, whose limits stand somehow.
-        if let Some(consumed) = &after.consumed
-            && !config.renderer.folds(rejection.kind())
-        {
-            consumed.apply(denial.headers_mut());
-        }
-        return denial.map(ResponseBody::denial);
-    }
-    after.cache.apply(config.vary.as_ref(), response.headers_mut());
-    if let Some(retirement) = &after.retirement {
-        retirement.apply(response.headers_mut());
-    }
-    if let Some(consumed) = &after.consumed {
-        consumed.apply(response.headers_mut());
-    }
-    response.map(ResponseBody::from)
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

@@ -20,7 +20,7 @@ use crate::{
     limit::RateLimits,
     rejection::{GrpcDenials, RejectionResponse, Renderer},
     request::RequestHead,
-    store::{KeyStore, Upkeep},
+    store::{KeyStore, WriteBack},
     throttle::FailureThrottle,
     usage::UsageRecorder,
 };
@@ -77,7 +77,7 @@ impl ApiKeyLayer {
             client_address: None,
             allow_anonymous: false,
             hide_credentials: false,
-            upkeep: None,
+            write_back: None,
             events: None,
             #[cfg(feature = "legacy-hashes")]
             legacy: None,
@@ -442,8 +442,8 @@ impl ApiKeyLayer {
         self.with(|config| config.events = hook)
     }
 
-    pub(crate) fn with_upkeep(self, upkeep: Upkeep) -> Self {
-        self.with(|config| config.upkeep = Some(upkeep))
+    pub(crate) fn with_write_back(self, write_back: WriteBack) -> Self {
+        self.with(|config| config.write_back = Some(write_back))
     }
 }
 

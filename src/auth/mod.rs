@@ -14,6 +14,7 @@ pub(crate) mod extract;
 mod future;
 mod layer;
 mod preflights;
+mod response_plan;
 mod service;
 
 pub use self::{

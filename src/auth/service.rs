@@ -57,15 +57,14 @@ impl<S> ApiKeyAuth<S> {
     #[inline]
     pub(crate) fn admit<B>(
         &mut self,
-        mut request: Request<B>,
-        mut admission: Admission,
+        request: Request<B>,
+        admission: Admission,
     ) -> ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
     {
-        let after = self.config.aftercare(&mut admission);
-        authenticate::attach(&self.config, &mut request, admission);
-        ResponseFuture::admitted(self.config.clone(), after, self.inner.call(request))
+        let (plan, future) = authenticate::call(&self.config, &mut self.inner, request, admission);
+        ResponseFuture::admitted(self.config.clone(), plan, future)
     }
 }
 

@@ -50,7 +50,7 @@ use crate::{
     },
     limit::RateLimits,
     observe,
-    store::{Announced, Invalidations, KeyPage, KeyQuery, KeyRepository, Upkeep},
+    store::{Announced, Invalidations, KeyPage, KeyQuery, KeyRepository, WriteBack},
     usage::UsageRecorder,
 };
 
@@ -221,7 +221,7 @@ impl KeyManager {
             .with_formats([self.format.clone()])
             .with_hasher(self.hasher.clone())
             .with_clock(self.clock.clone())
-            .with_upkeep(Upkeep::new(self.repository.clone()))
+            .with_write_back(WriteBack::new(self.repository.clone()))
             .set_event_hook(self.hook.clone());
         if let Some(limits) = &self.rate_limits {
             layer = layer.with_rate_limits(limits.clone());

@@ -106,7 +106,7 @@ pub use self::selection::{Plan, Selection};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::SqliteStore;
-pub(crate) use self::write_back::Upkeep;
+pub(crate) use self::write_back::WriteBack;
 pub use crate::error::{BackEnd, StoreError, StoreErrorKind};
 /// What the signatures of the traits in this module name.
 #[doc(no_inline)]

@@ -1,4 +1,4 @@
-//! [`Upkeep`]: what using a key changes about it, written off the request's path. What could not be
+//! [`WriteBack`]: what using a key changes about it, written off the request's path. What could not be
 //! written is made up for when the key is next used.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -16,7 +16,7 @@ use crate::{
 
 /// Writes back what was learned about keys when they were used.
 #[derive(Clone)]
-pub(crate) struct Upkeep {
+pub(crate) struct WriteBack {
     repository: Arc<dyn KeyRepository>,
     /// The keys that are being written.
     busy: Arc<Mutex<HashSet<KeyId>>>,
@@ -31,7 +31,7 @@ const TRIES: u32 = 8;
 /// Keys in one write, of those that wait for one first use.
 const BATCH: usize = 32;
 
-impl Upkeep {
+impl WriteBack {
     pub(crate) fn new(repository: Arc<dyn KeyRepository>) -> Self {
         Self { repository, busy: Arc::default() }
     }
@@ -70,7 +70,7 @@ impl Upkeep {
         runtime.spawn(async move {
             let _place = place;
             if let Err(error) = work.await {
-                observe::upkeep_failed(id, &error);
+                observe::write_back_failed(id, &error);
             }
         });
     }

@@ -17,7 +17,7 @@ use crate::{
 /// Attaches the identity, in place of what a layer further out attached, and hides or marks the
 /// keys in the request.
 #[inline]
-pub(crate) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Admission) {
+pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Admission) {
     if config.renderer.grpc != GrpcDenials::default() {
         // For the layers further in, whose denials are of the same form.
         let grpc = config.renderer.grpc.within(request.extensions());

@@ -1,9 +1,12 @@
-//! The decision order, top to bottom. Everything a request goes through stands here, in the order
-//! in which it happens; the crate's documentation numbers the same steps.
+//! The decision order, top to bottom. Every step of a request stands here, in the order in which it
+//! happens; the crate's documentation numbers the same steps.
 //!
 //! Most requests are decided by [`authenticate`] without waiting. One that has to wait, for the
-//! store or for what counts its limits, comes back through [`resume`], which goes on at the next
-//! step with the same code.
+//! store or for its limits, comes back through [`resume`], which goes on at the next step with the
+//! same code. What is known of the request travels along, as an [`Attempt`] up to step 6 and as a
+//! [`Found`] from there.
+//!
+//! The other files of this folder find values and decide nothing.
 
 mod attach;
 mod limits;
@@ -11,19 +14,19 @@ mod peppers;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use http::Request;
 use ipnet::IpNet;
 use tokio::time::Instant;
+use tower_service::Service;
 
-pub(crate) use self::attach::attach;
+use self::{attach::attach, peppers::InMemory};
 use super::{
-    authenticated::AuthenticatedKey,
-    config::Config,
-    extract::{self, Credential},
+    authenticated::AuthenticatedKey, config::Config, extract, response_plan::ResponsePlan,
 };
 use crate::{
     credits::SpendOutcome,
     error::StoreError,
-    key::{self, KeyDigest, KeyRecord, RejectionKind},
+    key::{KeyDigest, KeyRecord, RejectionKind},
     limit::{Consumption, LimitReport, Limited},
     rejection::Rejection,
     request::RequestHead,
@@ -59,21 +62,22 @@ pub(crate) enum Admission {
 }
 
 /// What a request waits for.
-pub(crate) type Waiting = Pin<Box<dyn Future<Output = (Attempt, Answer)> + Send>>;
+pub(crate) type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// What a request has waited for, and what was known of it by then.
 pub(crate) enum Answer {
-    /// Between steps 6 and 7.
-    Lookup(LookupResult),
-    /// In step 10, whether the rate limits of this key let it in.
-    Limited(Arc<KeyRecord>, Limited),
-    /// In step 10, whether this key had enough credits.
-    Paid(Arc<KeyRecord>, Option<LimitReport>, Result<SpendOutcome, StoreError>),
+    /// In step 6, the record of the key.
+    Lookup(Attempt, LookupResult),
+    /// In step 10, whether the rate limits of the key let it in.
+    Limited(Found, Limited),
+    /// In step 10, whether the key had enough credits.
+    Paid(Found, Result<SpendOutcome, StoreError>),
 }
 
 pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
 
-/// What is known about every request with a key. The key itself is not: it stays in the request.
+/// What is known of a request with a key up to step 6. The key itself is not: it stays in the
+/// request.
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt {
     digest: KeyDigest,
@@ -87,13 +91,26 @@ pub(crate) struct Attempt {
     deadline: Option<Instant>,
 }
 
+/// What is known from step 6 on.
+pub(crate) struct Found {
+    attempt: Attempt,
+    record: Arc<KeyRecord>,
+    /// How the rate limits stand, once they have counted the request.
+    rate: Option<LimitReport>,
+}
+
 impl Attempt {
+    #[inline]
+    fn found(self, record: Arc<KeyRecord>) -> Found {
+        Found { attempt: self, record, rate: None }
+    }
+
     fn set_deadline(&mut self, config: &Config) -> Instant {
         *self.deadline.get_or_insert_with(|| Instant::now() + config.lookup_timeout)
     }
 }
 
-/// The turn of hashes that another system kept: nobody else knows the key.
+/// The turn of hashes that another system kept: no store knows the key.
 #[cfg(feature = "legacy-hashes")]
 const LEGACY_TURN: u32 = u32::MAX;
 
@@ -122,7 +139,7 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
     if let Some(rejection) = config.throttled(request, &credential) {
         return Outcome::Reject(rejection);
     }
-    match with_key(config, &credential, |key| config.hasher.digest(key)) {
+    match config.with_key(&credential, |key| config.hasher.digest(key)) {
         Some(digest) => {
             let attempt = Attempt { digest, source: credential.source, turn: 0, deadline: None };
             look_up(config, request, attempt)
@@ -132,49 +149,69 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
 }
 
 /// What is left of the steps, with the answer that was waited for.
-pub(crate) fn resume(
-    config: &Config,
-    request: &RequestHead<'_>,
-    attempt: Attempt,
-    answer: Answer,
-) -> Outcome {
+pub(crate) fn resume(config: &Config, request: &RequestHead<'_>, answer: Answer) -> Outcome {
     match answer {
-        Answer::Lookup(Ok(Some(record))) => judge(config, request, attempt, record),
-        Answer::Lookup(Ok(None)) => peppers::unknown(config, request, attempt),
-        Answer::Lookup(Err(error)) => Outcome::Reject(Rejection::from_store_error(error)),
-        Answer::Limited(record, limited) => {
-            limits::counted(config, request, attempt, record, limited)
-        }
-        Answer::Paid(record, rate, spend) => {
-            limits::paid(config, request, attempt, record, rate, spend)
-        }
+        Answer::Lookup(attempt, Ok(Some(record))) => judge(config, request, attempt.found(record)),
+        Answer::Lookup(attempt, Ok(None)) => unknown(config, request, attempt),
+        Answer::Lookup(_, Err(error)) => Outcome::Reject(Rejection::from_store_error(error)),
+        Answer::Limited(found, limited) => limited_to(config, request, found, limited),
+        Answer::Paid(found, spend) => paid(config, request, found, spend),
     }
-}
-
-/// 4. Parse: gives the key to `digest` if it is one of an accepted format.
-#[inline]
-fn with_key<T>(
-    config: &Config,
-    credential: &Credential<'_>,
-    digest: impl FnOnce(&[u8]) -> T,
-) -> Option<T> {
-    credential.with_key(|key| key::is_accepted(&config.formats, key).then(|| digest(key)))?
 }
 
 /// 6. Look up.
 #[inline]
 fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
     match config.store.find_now(&attempt.digest) {
-        Some(Lookup::Found(record)) => judge(config, request, attempt, record),
+        Some(Lookup::Found(record)) => judge(config, request, attempt.found(record)),
         answer if config.hasher.other_count() > 0 => {
-            peppers::look_up(config, request, attempt, answer.is_some())
+            look_up_under_others(config, request, attempt, answer.is_some())
         }
-        Some(Lookup::NotFound) => peppers::unknown(config, request, attempt),
+        Some(Lookup::NotFound) => unknown(config, request, attempt),
         None => {
             let (store, digest) = (config.store.clone(), attempt.digest);
             wait(config, attempt, async move { store.find(&digest).await })
         }
     }
+}
+
+/// 6. Look up, while other peppers than the current one are accepted.
+#[cold]
+fn look_up_under_others(
+    config: &Config,
+    request: &RequestHead<'_>,
+    mut attempt: Attempt,
+    is_unknown: bool,
+) -> Outcome {
+    match peppers::find_in_memory(config, request, attempt, is_unknown) {
+        InMemory::Found(attempt, record) => judge(config, request, attempt.found(record)),
+        InMemory::Unknown => unknown(config, request, attempt),
+        InMemory::AskStore(turns) => {
+            let deadline = attempt.set_deadline(config);
+            let lookups = peppers::find_in_turn(config.store.clone(), attempt, turns, deadline);
+            Outcome::Wait(Box::pin(async move {
+                let (attempt, answer) = lookups.await;
+                Answer::Lookup(attempt, answer)
+            }))
+        }
+    }
+}
+
+/// 6. Look up, where no store knows the key: another system may have kept a slow hash of it.
+#[cold]
+#[cfg_attr(
+    not(feature = "legacy-hashes"),
+    expect(unused_variables, reason = "without slow hashes there is nothing to find out")
+)]
+fn unknown(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
+    #[cfg(feature = "legacy-hashes")]
+    if attempt.turn != LEGACY_TURN
+        && let Some(find) = peppers::find_by_slow_hash(config, request, &attempt)
+    {
+        // Of the current pepper: the digest is the one to be stored.
+        return wait(config, Attempt { turn: LEGACY_TURN, ..attempt }, find);
+    }
+    reject(RejectionKind::Unknown)
 }
 
 fn wait(
@@ -185,25 +222,21 @@ fn wait(
     let deadline = attempt.set_deadline(config);
     Outcome::Wait(Box::pin(async move {
         let answer = tokio::time::timeout_at(deadline, answer).await;
-        (attempt, Answer::Lookup(answer.unwrap_or_else(|_| Err(StoreError::timeout()))))
+        Answer::Lookup(attempt, answer.unwrap_or_else(|_| Err(StoreError::timeout())))
     }))
 }
 
-/// Steps 7 to 9, which need the record.
+/// Steps 7 to 9, which need the record, and the begin of step 10.
 #[inline]
-fn judge(
-    config: &Config,
-    request: &RequestHead<'_>,
-    attempt: Attempt,
-    record: Arc<KeyRecord>,
-) -> Outcome {
+fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
+    let record = &found.record;
     // 7. Compare: whatever a store with a sloppy collation found, it must be this very key.
-    if record.digest != attempt.digest || record.is_deleted() {
+    if record.digest != found.attempt.digest || record.is_deleted() {
         return reject(RejectionKind::Unknown);
     }
     // 8. Status. Reading the clock costs more than all the rest of this, and most keys need none.
     if let Some(kind) = record.status_by(|| config.clock.now()).rejection() {
-        return reject_key(kind, &record);
+        return reject_key(kind, record);
     }
     // 9. Address.
     let details = record.details.get();
@@ -211,18 +244,71 @@ fn judge(
         && !details.allowed_addresses.is_empty()
         && !is_address_allowed(config, request, &details.allowed_addresses)
     {
-        return reject_key(RejectionKind::AddressNotAllowed, &record);
+        return reject_key(RejectionKind::AddressNotAllowed, record);
     }
     // 10. Limits. A key with one that this layer cannot count is not let in without it.
     if let Some(details) = details
         && !details.needs().without(config.enforced).is_empty()
     {
-        return limits::unenforceable(config, &record);
+        return Outcome::Reject(limits::unenforceable(config, record));
     }
-    if config.rate_limits.is_some() || config.credits.is_some() {
-        return limits::check(config, request, attempt, record);
+    match &config.rate_limits {
+        Some(limits) => {
+            let limited = limits.check(request, record);
+            limited_to(config, request, found, limited)
+        }
+        None if config.credits.is_some() => pay(config, request, found),
+        None => admit(config, request, found, None),
     }
-    admit(config, request, attempt, record, None)
+}
+
+/// 10. Limits: rate limits. What was denied before has consumed nothing, and what is denied here
+/// consumes nothing either.
+fn limited_to(
+    config: &Config,
+    request: &RequestHead<'_>,
+    mut found: Found,
+    limited: Limited,
+) -> Outcome {
+    match limited {
+        Limited::Admitted(report) => {
+            found.rate = report;
+            pay(config, request, found)
+        }
+        Limited::Denied(rejection) => Outcome::Reject(rejection),
+        Limited::Waiting(limited) => {
+            Outcome::Wait(Box::pin(async move { Answer::Limited(found, limited.await) }))
+        }
+    }
+}
+
+/// 10. Limits: then credits, if the key has any to spend.
+fn pay(config: &Config, request: &RequestHead<'_>, mut found: Found) -> Outcome {
+    let Some((credits, cost)) = limits::price(config, request, &found.record) else {
+        let consumed = Consumption::new(found.rate.take(), None);
+        return admit(config, request, found, consumed);
+    };
+    if let Some(spend) = credits.spend_now(&found.record, cost) {
+        return paid(config, request, found, Ok(spend));
+    }
+    let spend = limits::spend(config, credits, found.record.clone(), cost);
+    Outcome::Wait(Box::pin(async move { Answer::Paid(found, spend.await) }))
+}
+
+/// 10. Limits: once the credits are spent, or are not.
+fn paid(
+    config: &Config,
+    request: &RequestHead<'_>,
+    mut found: Found,
+    spend: Result<SpendOutcome, StoreError>,
+) -> Outcome {
+    match limits::remaining(config, request, &found.record, spend) {
+        Ok(remaining) => {
+            let consumed = Consumption::new(found.rate.take(), Some(remaining));
+            admit(config, request, found, consumed)
+        }
+        Err(rejection) => Outcome::Reject(rejection),
+    }
 }
 
 /// The request is let in, whatever the inner service says.
@@ -230,37 +316,36 @@ fn judge(
 fn admit(
     config: &Config,
     request: &RequestHead<'_>,
-    attempt: Attempt,
-    record: Arc<KeyRecord>,
+    found: Found,
     consumed: Option<Box<Consumption>>,
 ) -> Outcome {
+    let Found { attempt, record, rate: _ } = found;
     let is_awaited = record.details.get().is_some_and(|details| details.rotation.is_awaited);
     if attempt.turn > 0 || is_awaited {
-        look_after(config, request, attempt, &record);
+        peppers::write_back(config, request, attempt.turn, &record);
     }
     let key = AuthenticatedKey::new(record, config.id);
     Outcome::Admit(Admission::Authenticated { key, source: attempt.source, consumed })
 }
 
-/// What this use changes about the key.
-#[cold]
-fn look_after(
+/// 11. Attach; 12. Inner service, whose response is then [finished](ResponsePlan::finish) by the
+/// plan that comes with it.
+#[inline]
+pub(crate) fn call<S, B>(
     config: &Config,
-    request: &RequestHead<'_>,
-    attempt: Attempt,
-    record: &Arc<KeyRecord>,
-) {
-    if attempt.turn > 0 {
-        peppers::renew_digest(config, request, attempt.turn, record);
-    }
-    if record.details.rotation.is_awaited
-        && let Some(upkeep) = &config.upkeep
-    {
-        upkeep.start_grace(record.id, config.clock.now());
-    }
+    inner: &mut S,
+    mut request: Request<B>,
+    mut admission: Admission,
+) -> (ResponsePlan, S::Future)
+where
+    S: Service<Request<B>>,
+{
+    let plan = ResponsePlan::new(config, &mut admission);
+    attach(config, &mut request, admission);
+    (plan, inner.call(request))
 }
 
-/// Fails closed: an address that nobody can tell is not an allowed one.
+/// Fails closed: an address that cannot be told is not an allowed one.
 #[cold]
 fn is_address_allowed(config: &Config, request: &RequestHead<'_>, allowed: &[IpNet]) -> bool {
     config.address(request).is_some_and(|address| allowed.iter().any(|net| net.contains(&address)))

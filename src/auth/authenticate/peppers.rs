@@ -9,31 +9,38 @@ use std::{
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Answer, Attempt, LookupResult, Outcome, reject, resume, with_key};
-#[cfg(feature = "legacy-hashes")]
-use super::{LEGACY_TURN, wait};
+use super::{Attempt, LookupResult};
 use crate::{
     auth::{config::Config, extract},
     error::StoreError,
-    key::{KeyRecord, RejectionKind},
+    key::KeyRecord,
     request::RequestHead,
-    store::{KeyStore, Lookup},
+    store::{KeyStore, Lookup, WriteBack},
 };
 #[cfg(feature = "legacy-hashes")]
 use crate::{key::SecretKey, legacy::LegacyHashes};
+
+/// What memory says of a key.
+pub(super) enum InMemory {
+    /// It holds the record, under the digest of this attempt.
+    Found(Attempt, Arc<KeyRecord>),
+    /// There is none under any digest.
+    Unknown,
+    /// It cannot tell for these: the store must be asked.
+    AskStore(Vec<Attempt>),
+}
 
 /// Memory is asked for the digests under all accepted peppers before any is waited for: in a flood
 /// or an outage, a key that is known under one of them goes on like any known key.
 ///
 /// By its current digest, the key is unknown to memory, or memory cannot tell. It is read from the
 /// request again, which costs less than keeping copies of it.
-#[cold]
-pub(super) fn look_up(
+pub(super) fn find_in_memory(
     config: &Config,
     request: &RequestHead<'_>,
     attempt: Attempt,
     is_unknown: bool,
-) -> Outcome {
+) -> InMemory {
     let mut waiting = Vec::new();
     if !is_unknown {
         waiting.push(attempt);
@@ -54,34 +61,34 @@ pub(super) fn look_up(
         None
     };
     if let Ok(Some(credential)) = extract::find(&config.sources, config.precedence, request)
-        && let Some(Some((other, record))) = with_key(config, &credential, in_memory)
+        && let Some(Some((other, record))) = config.with_key(&credential, in_memory)
     {
-        return resume(config, request, other, Answer::Lookup(Ok(Some(record))));
+        return InMemory::Found(other, record);
     }
-    if waiting.is_empty()
-        && let Some(lookup) = config.store.find_now(&attempt.digest)
-    {
-        let found = match lookup {
-            Lookup::Found(record) => Some(record),
-            Lookup::NotFound => None,
-        };
-        return resume(config, request, attempt, Answer::Lookup(Ok(found)));
+    if !waiting.is_empty() {
+        return InMemory::AskStore(waiting);
     }
-    wait_in_turn(config, attempt, waiting)
+    // Meanwhile another request may have renewed the digest.
+    match config.store.find_now(&attempt.digest) {
+        Some(Lookup::Found(record)) => InMemory::Found(attempt, record),
+        Some(Lookup::NotFound) => InMemory::Unknown,
+        None => InMemory::AskStore(waiting),
+    }
 }
 
 /// Asks the store for what memory could not tell.
-fn wait_in_turn(config: &Config, mut attempt: Attempt, turns: Vec<Attempt>) -> Outcome {
-    let deadline = attempt.set_deadline(config);
+pub(super) fn find_in_turn(
+    store: Arc<dyn KeyStore>,
+    current: Attempt,
+    turns: Vec<Attempt>,
+    deadline: Instant,
+) -> impl Future<Output = (Attempt, LookupResult)> + Send {
     #[cfg(feature = "cache")]
     let digests = turns.len() + 1;
-    let lookups = look_up_in_turn(config.store.clone(), attempt, turns, deadline);
+    let lookups = look_up_in_turn(store, current, turns, deadline);
     #[cfg(feature = "cache")]
     let lookups = crate::store::cache::of_one_key(digests, lookups);
-    Outcome::Wait(Box::pin(async move {
-        let (attempt, answer) = lookups.await;
-        (attempt, Answer::Lookup(answer))
-    }))
+    lookups
 }
 
 /// One lookup after the other, until one finds the key. One that fails, or takes more than its
@@ -143,23 +150,16 @@ async fn first(findings: &mut Vec<Finding>) -> (Attempt, LookupResult) {
     .await
 }
 
-/// No store knows the key. It may be another system's, which kept a slow hash of it.
-#[cold]
-#[cfg_attr(
-    not(feature = "legacy-hashes"),
-    allow(unused_variables, reason = "without slow hashes there is nothing to find out")
-)]
-pub(super) fn unknown(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
-    #[cfg(feature = "legacy-hashes")]
-    if let Some(legacy) = &config.legacy
-        && attempt.turn != LEGACY_TURN
-        && let Some(key) = legacy_key(config, request, legacy, &attempt)
-    {
-        // Of the current pepper: the digest is the one to be stored.
-        let find = legacy.clone().find(attempt.digest, key);
-        return wait(config, Attempt { turn: LEGACY_TURN, ..attempt }, find);
-    }
-    reject(RejectionKind::Unknown)
+/// The lookup of a key among the slow hashes of another system; `None` if it cannot be there.
+#[cfg(feature = "legacy-hashes")]
+pub(super) fn find_by_slow_hash(
+    config: &Config,
+    request: &RequestHead<'_>,
+    attempt: &Attempt,
+) -> Option<impl Future<Output = LookupResult> + Send + use<>> {
+    let legacy = config.legacy.as_ref()?;
+    let key = legacy_key(config, request, legacy, attempt)?;
+    Some(legacy.clone().find(attempt.digest, key))
 }
 
 /// A copy of the key, for other threads to hash; none if it need not be hashed.
@@ -175,25 +175,41 @@ fn legacy_key(
         let key = str::from_utf8(key).ok()?;
         legacy.may_hold(&attempt.digest, key).then(|| SecretKey::new(key))
     };
-    with_key(config, &credential, copy)?
+    config.with_key(&credential, copy)?
 }
 
-/// A key that was found under a retired pepper, in this turn, is stored anew under the current one.
+/// Writes back what this use changes about the key.
 #[cold]
-pub(super) fn renew_digest(
+pub(super) fn write_back(
     config: &Config,
     request: &RequestHead<'_>,
     turn: u32,
     record: &Arc<KeyRecord>,
 ) {
-    let Some(upkeep) = &config.upkeep else { return };
+    let Some(write_back) = &config.write_back else { return };
+    if turn > 0 {
+        renew_digest(config, write_back, request, turn, record);
+    }
+    if record.details.rotation.is_awaited {
+        write_back.start_grace(record.id, config.clock.now());
+    }
+}
+
+/// A key that was found under a retired pepper, in this turn, is stored anew under the current one.
+fn renew_digest(
+    config: &Config,
+    write_back: &WriteBack,
+    request: &RequestHead<'_>,
+    turn: u32,
+    record: &Arc<KeyRecord>,
+) {
     if config.hasher.is_next(turn as usize - 1) {
         return;
     }
     if let Ok(Some(credential)) = extract::find(&config.sources, config.precedence, request)
-        && let Some(renewed) = with_key(config, &credential, |key| config.hasher.digest(key))
+        && let Some(renewed) = config.with_key(&credential, |key| config.hasher.digest(key))
         && record.digest != renewed
     {
-        upkeep.renew_digest(record.clone(), renewed);
+        write_back.renew_digest(record.clone(), renewed);
     }
 }

@@ -1,0 +1,64 @@
+//! 12. [`ResponsePlan`]: what the layer does to the inner service's response.
+
+use http::Response;
+
+use super::{
+    authenticate::Admission, body::ResponseBody, cache_policy::CachePolicy, config::Config,
+    deprecation::DeprecationHeaders,
+};
+use crate::limit::Consumption;
+
+/// What is done to the response of a request that was let in.
+// Every request carries this, so it is small.
+pub(crate) struct ResponsePlan {
+    cache: CachePolicy,
+    deprecation: Option<DeprecationHeaders>,
+    consumed: Option<Box<Consumption>>,
+}
+
+impl ResponsePlan {
+    /// What the response to a request that is let in like this needs.
+    #[inline]
+    pub(super) fn new(config: &Config, admission: &mut Admission) -> Self {
+        let cache = if config.cache_headers {
+            CachePolicy::for_admission(admission)
+        } else {
+            CachePolicy::None
+        };
+        let (deprecation, consumed) = match admission {
+            Admission::Authenticated { key, consumed, .. } => {
+                (DeprecationHeaders::of(key.record()), consumed.take())
+            }
+            Admission::PassBy | Admission::Preflight | Admission::Anonymous => (None, None),
+        };
+        Self { cache, deprecation, consumed }
+    }
+
+    /// The response, with the headers of the layer; or a denial from inside, rendered like the
+    /// layer's own.
+    #[inline]
+    pub(super) fn finish<B>(
+        &self,
+        config: &Config,
+        mut response: Response<B>,
+    ) -> Response<ResponseBody<B>> {
+        if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
+            config.denied(rejection, None);
+            // A uniform denial does not tell that there is a key, which has limits.
+            if let Some(consumed) = &self.consumed
+                && !config.renderer.folds(rejection.kind())
+            {
+                consumed.apply(denial.headers_mut());
+            }
+            return denial.map(ResponseBody::denial);
+        }
+        self.cache.apply(config.vary.as_ref(), response.headers_mut());
+        if let Some(deprecation) = &self.deprecation {
+            deprecation.apply(response.headers_mut());
+        }
+        if let Some(consumed) = &self.consumed {
+            consumed.apply(response.headers_mut());
+        }
+        response.map(ResponseBody::from)
+    }
+}
