@@ -5,10 +5,10 @@ use std::{fmt, num::NonZeroU32, sync::Arc};
 use http::Request;
 use tower_layer::Layer;
 
-use super::waiting::{Gate, Gated, Verdict, deny};
+use super::waiting::{Next, WaitingLayer, WaitingService, deny};
 use crate::{
     auth::authenticated,
-    limit::{Limited, RateLimits},
+    limit::{LimitReport, Limited, RateLimits},
     request::RequestHead,
 };
 
@@ -42,15 +42,15 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ExtraCostLayer {
-    gate: Arc<ExtraCostGate>,
+    check: Arc<ExtraCostCheck>,
 }
 
 /// The middleware that [`ExtraCostLayer`] puts around a service.
-pub type ExtraCost<S> = Gated<S, ExtraCostGate>;
+pub type ExtraCost<S> = WaitingService<S, ExtraCostCheck>;
 
 /// Decides for a [`ExtraCostLayer`].
 #[derive(Clone, Debug)]
-pub struct ExtraCostGate {
+pub struct ExtraCostCheck {
     limits: RateLimits,
     cost: NonZeroU32,
     allow_anonymous: bool,
@@ -68,13 +68,13 @@ impl fmt::Debug for ExtraCostAnswer {
 impl ExtraCostLayer {
     /// Charges these limits so many requests more.
     pub fn new(limits: RateLimits, cost: NonZeroU32) -> Self {
-        Self { gate: Arc::new(ExtraCostGate { limits, cost, allow_anonymous: false }) }
+        Self { check: Arc::new(ExtraCostCheck { limits, cost, allow_anonymous: false }) }
     }
 
     /// Lets requests on, at no cost, that the outer layer let in without an identity: those that
     /// its bypass matches, and anonymous callers where it allows them.
     pub fn allow_anonymous(mut self) -> Self {
-        Arc::make_mut(&mut self.gate).allow_anonymous = true;
+        Arc::make_mut(&mut self.check).allow_anonymous = true;
         self
     }
 }
@@ -83,32 +83,29 @@ impl<S> Layer<S> for ExtraCostLayer {
     type Service = ExtraCost<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Gated::new(inner, self.gate.clone())
+        WaitingService::new(inner, self.check.clone())
     }
 }
 
-impl Gate for ExtraCostGate {
+impl WaitingLayer for ExtraCostCheck {
     type Answer = ExtraCostAnswer;
+    type Report = Option<LimitReport>;
 
-    fn judge<B>(&self, request: &mut Request<B>) -> Verdict<ExtraCostAnswer> {
+    fn judge<B>(&self, request: &mut Request<B>) -> Next<Self> {
         let limited = match authenticated::require_unless(self.allow_anonymous, request) {
             Ok(Some(key)) => self.limits.charge(key.record(), self.cost.get()),
-            Ok(None) => return Verdict::Admit(None),
-            Err(absence) => return Verdict::Deny(absence.response(&RequestHead::from(&*request))),
+            Ok(None) => return Next::Admit(None),
+            Err(absence) => return Next::Deny(absence.response(&RequestHead::from(&*request))),
         };
         self.settle(request, ExtraCostAnswer(limited))
     }
 
-    fn settle<B>(
-        &self,
-        request: &mut Request<B>,
-        answer: ExtraCostAnswer,
-    ) -> Verdict<ExtraCostAnswer> {
+    fn settle<B>(&self, request: &mut Request<B>, answer: ExtraCostAnswer) -> Next<Self> {
         match answer.0 {
-            Limited::Admitted(report) => Verdict::Admit(report),
+            Limited::Admitted(report) => Next::Admit(report),
             Limited::Denied(rejection) => deny(request, rejection),
             Limited::Waiting(limited) => {
-                Verdict::Wait(Box::pin(async move { ExtraCostAnswer(limited.await) }))
+                Next::Wait(Box::pin(async move { ExtraCostAnswer(limited.await) }))
             }
         }
     }

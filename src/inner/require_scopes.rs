@@ -1,23 +1,15 @@
 //! [`RequireScopesLayer`]: asks for scopes where the routes are known.
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::{convert::Infallible, sync::Arc};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use pin_project_lite::pin_project;
+use http::Request;
 use tower_layer::Layer;
-use tower_service::Service;
 
+use super::waiting::{Next, WaitingLayer, WaitingService, deny};
 use crate::{
-    auth::{ResponseBody, authenticated},
+    auth::authenticated,
     key::{InvalidScope, ScopeRule},
-    rejection::{Rejection, respond_plainly},
+    rejection::Rejection,
     request::RequestHead,
 };
 
@@ -44,14 +36,23 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RequireScopesLayer {
-    rule: Arc<ScopeRule>,
+    check: Arc<ScopeCheck>,
+}
+
+/// The middleware that [`RequireScopesLayer`] puts around a service.
+pub type RequireScopes<S> = WaitingService<S, ScopeCheck>;
+
+/// Decides for a [`RequireScopesLayer`].
+#[derive(Clone, Debug)]
+pub struct ScopeCheck {
+    rule: ScopeRule,
     allow_anonymous: bool,
 }
 
 impl RequireScopesLayer {
     /// Asks for keys that meet this rule.
     pub fn new(rule: ScopeRule) -> Self {
-        Self { rule: Arc::new(rule), allow_anonymous: false }
+        Self { check: Arc::new(ScopeCheck { rule, allow_anonymous: false }) }
     }
 
     /// Asks for keys with every one of these scopes.
@@ -70,7 +71,7 @@ impl RequireScopesLayer {
     /// matches, and anonymous callers where it allows them. A key that does not meet the rule is
     /// refused all the same.
     pub fn allow_anonymous(mut self) -> Self {
-        self.allow_anonymous = true;
+        Arc::make_mut(&mut self.check).allow_anonymous = true;
         self
     }
 }
@@ -79,96 +80,29 @@ impl<S> Layer<S> for RequireScopesLayer {
     type Service = RequireScopes<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireScopes { inner, layer: self.clone() }
+        WaitingService::new(inner, self.check.clone())
     }
 }
 
-/// The middleware that [`RequireScopesLayer`] puts around a service.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct RequireScopes<S> {
-    inner: S,
-    layer: RequireScopesLayer,
-}
+/// Never waits: the key is there, and its scopes are known.
+impl WaitingLayer for ScopeCheck {
+    type Answer = Infallible;
+    type Report = ();
 
-impl<S> RequireScopes<S> {
-    fn denial<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
-        let RequireScopesLayer { rule, allow_anonymous } = &self.layer;
-        let key = match authenticated::require_unless(*allow_anonymous, request) {
+    fn judge<B>(&self, request: &mut Request<B>) -> Next<Self> {
+        let key = match authenticated::require_unless(self.allow_anonymous, request) {
             Ok(Some(key)) => key,
-            Ok(None) => return None,
-            Err(absence) => return Some(absence.response(&RequestHead::from(request))),
+            Ok(None) => return Next::Admit(()),
+            Err(absence) => return Next::Deny(absence.response(&RequestHead::from(&*request))),
         };
-        if rule.is_met_by(key.scopes()) {
-            return None;
+        if self.rule.is_met_by(key.scopes()) {
+            return Next::Admit(());
         }
-        let missing = rule.missing(key.scopes());
-        let rejection = Rejection::insufficient_scope(missing).with_record(key.record());
-        rejection.observe();
-        Some(respond_plainly(rejection, Some(&RequestHead::from(request))))
-    }
-}
-
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireScopes<S>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-{
-    type Response = Response<ResponseBody<ResBody>>;
-    type Error = S::Error;
-    type Future = RequireScopesFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+        let missing = self.rule.missing(key.scopes());
+        deny(request, Rejection::insufficient_scope(missing))
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let state = match self.denial(&request) {
-            None => State::Inner { future: self.inner.call(request) },
-            denial => State::Denied { response: denial },
-        };
-        RequireScopesFuture { state }
-    }
-}
-
-pin_project! {
-    /// The response of a [`RequireScopes`].
-    #[must_use = "a future does nothing unless it is polled"]
-    pub struct RequireScopesFuture<F> {
-        #[pin]
-        state: State<F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProjection]
-    enum State<F> {
-        Inner { #[pin] future: F },
-        Denied { response: Option<Response<Bytes>> },
-    }
-}
-
-impl<F, ResBody, E> Future for RequireScopesFuture<F>
-where
-    F: Future<Output = Result<Response<ResBody>, E>>,
-{
-    type Output = Result<Response<ResponseBody<ResBody>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match self.project().state.project() {
-            StateProjection::Inner { future } => {
-                ready!(future.poll(cx)).map(|response| response.map(ResponseBody::from))
-            }
-            StateProjection::Denied { response } => {
-                let response =
-                    response.take().expect("`RequireScopesFuture` polled after completion");
-                Ok(response.map(ResponseBody::denial))
-            }
-        })
-    }
-}
-
-impl<F> fmt::Debug for RequireScopesFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequireScopesFuture").finish_non_exhaustive()
+    fn settle<B>(&self, _: &mut Request<B>, answer: Infallible) -> Next<Self> {
+        match answer {}
     }
 }

@@ -262,7 +262,7 @@ fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
     }
 }
 
-/// 10. Limits: rate limits. What was denied before has consumed nothing, and what is denied here
+/// Step 10, rate limits. What was denied before has consumed nothing, and what is denied here
 /// consumes nothing either.
 fn limited_to(
     config: &Config,
@@ -328,8 +328,7 @@ fn admit(
     Outcome::Admit(Admission::Authenticated { key, source: attempt.source, consumed })
 }
 
-/// 11. Attach; 12. Inner service, whose response is then [finished](ResponsePlan::finish) by the
-/// plan that comes with it.
+/// Steps 11, attach, and 12, inner service. The plan [finishes](ResponsePlan::finish) its response.
 #[inline]
 pub(crate) fn call<S, B>(
     config: &Config,

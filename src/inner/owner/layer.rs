@@ -7,8 +7,8 @@ use tower_layer::Layer;
 
 use super::{
     Owner,
+    check::{OwnerCheck, ResolveOwner},
     error::OwnerError,
-    gate::{OwnerGate, ResolveOwner},
     resolver::OwnerResolver,
 };
 use crate::{key::OwnerId, observe, store::Lookup};
@@ -51,7 +51,7 @@ use crate::{key::OwnerId, observe, store::Lookup};
 /// ```
 #[must_use]
 pub struct OwnerLayer<T> {
-    gate: Arc<OwnerGate<T>>,
+    check: Arc<OwnerCheck<T>>,
 }
 
 /// What a layer and its services share.
@@ -82,11 +82,11 @@ impl<T: Send + Sync + 'static> OwnerLayer<T> {
     }
 
     fn build(config: Config<T>) -> Self {
-        Self { gate: Arc::new(OwnerGate(config)) }
+        Self { check: Arc::new(OwnerCheck(config)) }
     }
 
     fn with(self, change: impl FnOnce(&mut Config<T>)) -> Self {
-        let mut config = self.gate.0.clone();
+        let mut config = self.check.0.clone();
         change(&mut config);
         Self::build(config)
     }
@@ -134,7 +134,7 @@ impl<S, T> Layer<S> for OwnerLayer<T> {
     type Service = ResolveOwner<S, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ResolveOwner::new(inner, self.gate.clone())
+        ResolveOwner::new(inner, self.check.clone())
     }
 }
 
@@ -178,16 +178,16 @@ impl<T> Clone for Config<T> {
 
 impl<T> Clone for OwnerLayer<T> {
     fn clone(&self) -> Self {
-        Self { gate: self.gate.clone() }
+        Self { check: self.check.clone() }
     }
 }
 
 impl<T> fmt::Debug for OwnerLayer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnerLayer")
-            .field("lookup_timeout", &self.gate.0.lookup_timeout)
-            .field("active_check", &self.gate.0.is_active.is_some())
-            .field("allow_anonymous", &self.gate.0.allow_anonymous)
+            .field("lookup_timeout", &self.check.0.lookup_timeout)
+            .field("active_check", &self.check.0.is_active.is_some())
+            .field("allow_anonymous", &self.check.0.allow_anonymous)
             .finish_non_exhaustive()
     }
 }

@@ -2,8 +2,8 @@
 
 #[cfg(feature = "cache")]
 mod cached;
+mod check;
 mod error;
-mod gate;
 mod layer;
 mod resolver;
 
@@ -13,8 +13,8 @@ use http::Extensions;
 
 #[cfg(feature = "cache")]
 pub use self::cached::CachedOwners;
+pub use self::check::ResolveOwner;
 pub use self::error::OwnerError;
-pub use self::gate::ResolveOwner;
 pub use self::layer::OwnerLayer;
 pub use self::resolver::OwnerResolver;
 

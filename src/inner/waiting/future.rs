@@ -1,4 +1,4 @@
-//! [`GatedFuture`]: the response, after waiting if need be.
+//! [`WaitingFuture`]: the response, after waiting if need be.
 
 use std::{
     fmt,
@@ -13,51 +13,51 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{Gate, Verdict};
-use crate::{auth::ResponseBody, limit::LimitReport};
+use super::{Next, Report, WaitingLayer};
+use crate::auth::ResponseBody;
 
 pin_project! {
-    /// The response of a [`Gated`](super::Gated) service.
+    /// The response of a [`WaitingService`](super::WaitingService) service.
     #[must_use = "a future does nothing unless it is polled"]
-    pub struct GatedFuture<S, B, G>
+    pub struct WaitingFuture<S, B, L>
     where
         S: Service<Request<B>>,
-        G: Gate,
+        L: WaitingLayer,
     {
         #[pin]
-        state: State<S, B, G, S::Future>,
+        state: State<S, B, L, S::Future>,
     }
 }
 
 pin_project! {
     #[project = StateProjection]
-    enum State<S, B, G, F>
+    enum State<S, B, L, F>
     where
-        G: Gate,
+        L: WaitingLayer,
     {
         // Boxed: a request and a service are large, and few requests wait.
-        Waiting { parked: Option<Box<Parked<S, B, G>>> },
-        Inner { report: Option<LimitReport>, #[pin] future: F },
+        Waiting { parked: Option<Box<Parked<S, B, L>>> },
+        Inner { report: L::Report, #[pin] future: F },
         Denied { response: Option<Response<Bytes>> },
     }
 }
 
 /// A request that waits, with the service that was polled ready for it.
-struct Parked<S, B, G: Gate> {
-    gate: Arc<G>,
+struct Parked<S, B, L: WaitingLayer> {
+    layer: Arc<L>,
     service: S,
     request: Request<B>,
-    answer: AnswerFuture<G>,
+    answer: AnswerFuture<L>,
 }
 
-type AnswerFuture<G> = Pin<Box<dyn Future<Output = <G as Gate>::Answer> + Send>>;
+type AnswerFuture<L> = Pin<Box<dyn Future<Output = <L as WaitingLayer>::Answer> + Send>>;
 
-impl<S, B, G> GatedFuture<S, B, G>
+impl<S, B, L> WaitingFuture<S, B, L>
 where
     S: Service<Request<B>>,
-    G: Gate,
+    L: WaitingLayer,
 {
-    pub(super) fn admitted(future: S::Future, report: Option<LimitReport>) -> Self {
+    pub(super) fn admitted(future: S::Future, report: L::Report) -> Self {
         Self { state: State::Inner { report, future } }
     }
 
@@ -66,20 +66,20 @@ where
     }
 
     pub(super) fn waiting(
-        gate: Arc<G>,
+        layer: Arc<L>,
         service: S,
         request: Request<B>,
-        answer: AnswerFuture<G>,
+        answer: AnswerFuture<L>,
     ) -> Self {
-        let parked = Parked { gate, service, request, answer };
+        let parked = Parked { layer, service, request, answer };
         Self { state: State::Waiting { parked: Some(Box::new(parked)) } }
     }
 }
 
-impl<S, B, G, ResBody> Future for GatedFuture<S, B, G>
+impl<S, B, L, ResBody> Future for WaitingFuture<S, B, L>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
-    G: Gate,
+    L: WaitingLayer,
 {
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
@@ -88,9 +88,7 @@ where
             let next = match self.as_mut().project().state.project() {
                 StateProjection::Inner { report, future } => {
                     let mut response = ready!(future.poll(cx))?;
-                    if let Some(report) = report {
-                        report.apply(response.headers_mut());
-                    }
+                    report.apply(response.headers_mut());
                     return Poll::Ready(Ok(response.map(ResponseBody::from)));
                 }
                 StateProjection::Denied { response } => {
@@ -104,40 +102,40 @@ where
     }
 }
 
-const POLLED_AFTER_COMPLETION: &str = "`GatedFuture` polled after completion";
+const POLLED_AFTER_COMPLETION: &str = "`WaitingFuture` polled after completion";
 
 /// Goes on once the answer is there.
-fn resume<S, B, G>(
-    slot: &mut Option<Box<Parked<S, B, G>>>,
+fn resume<S, B, L>(
+    slot: &mut Option<Box<Parked<S, B, L>>>,
     cx: &mut Context<'_>,
-) -> Poll<GatedFuture<S, B, G>>
+) -> Poll<WaitingFuture<S, B, L>>
 where
     S: Service<Request<B>>,
-    G: Gate,
+    L: WaitingLayer,
 {
     let mut parked = slot.take().expect(POLLED_AFTER_COMPLETION);
     let Poll::Ready(answer) = parked.answer.as_mut().poll(cx) else {
         *slot = Some(parked);
         return Poll::Pending;
     };
-    let Parked { gate, mut service, mut request, .. } = *parked;
-    Poll::Ready(match gate.settle(&mut request, answer) {
-        Verdict::Admit(report) => GatedFuture::admitted(service.call(request), report),
-        Verdict::Deny(response) => GatedFuture::denied(response),
-        Verdict::Wait(answer) => GatedFuture::waiting(gate, service, request, answer),
+    let Parked { layer, mut service, mut request, .. } = *parked;
+    Poll::Ready(match layer.settle(&mut request, answer) {
+        Next::Admit(report) => WaitingFuture::admitted(service.call(request), report),
+        Next::Deny(response) => WaitingFuture::denied(response),
+        Next::Wait(answer) => WaitingFuture::waiting(layer, service, request, answer),
     })
 }
 
-impl<S, B, G> fmt::Debug for GatedFuture<S, B, G>
+impl<S, B, L> fmt::Debug for WaitingFuture<S, B, L>
 where
     S: Service<Request<B>>,
-    G: Gate,
+    L: WaitingLayer,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::Waiting { .. } => "GatedFuture::Waiting",
-            State::Inner { .. } => "GatedFuture::Inner",
-            State::Denied { .. } => "GatedFuture::Denied",
+            State::Waiting { .. } => "WaitingFuture::Waiting",
+            State::Inner { .. } => "WaitingFuture::Inner",
+            State::Denied { .. } => "WaitingFuture::Denied",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! [`Gated`]: the middleware of layers that stand inside an [`ApiKeyLayer`](crate::ApiKeyLayer),
+//! [`WaitingService`]: the middleware of layers that stand inside an [`ApiKeyLayer`](crate::ApiKeyLayer),
 //! look at the identity that it attached, and may have to wait before they let a request on.
 
 mod future;
@@ -13,10 +13,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use tower_service::Service;
 
-pub(super) use self::future::GatedFuture;
+pub(super) use self::future::WaitingFuture;
 use crate::{
     auth::{ResponseBody, authenticated},
     limit::LimitReport,
@@ -27,28 +27,47 @@ use crate::{
 /// Decides about requests.
 ///
 /// Of this crate's layers alone: it cannot be named outside.
-pub trait Gate: Send + Sync + 'static {
-    /// What a request may have to wait for.
+pub trait WaitingLayer: Send + Sync + 'static {
+    /// The answer that a request may have to wait for; `Infallible` where a layer never waits.
     type Answer;
+    /// What the response says of limits; `()` where a layer has none.
+    type Report: Report;
 
     /// Decides, or says what has to be waited for.
-    fn judge<B>(&self, request: &mut Request<B>) -> Verdict<Self::Answer>;
+    fn judge<B>(&self, request: &mut Request<B>) -> Next<Self>;
 
     /// Goes on with what was waited for.
-    fn settle<B>(&self, request: &mut Request<B>, answer: Self::Answer) -> Verdict<Self::Answer>;
+    fn settle<B>(&self, request: &mut Request<B>, answer: Self::Answer) -> Next<Self>;
 }
 
-/// What became of a request.
-pub enum Verdict<A> {
-    /// On to the inner service, and on its response how a limit stands, if there is one.
-    Admit(Option<LimitReport>),
+/// What a layer tells of limits in a response.
+pub trait Report {
+    fn apply(&self, headers: &mut HeaderMap);
+}
+
+impl Report for () {
+    fn apply(&self, _: &mut HeaderMap) {}
+}
+
+impl Report for Option<LimitReport> {
+    fn apply(&self, headers: &mut HeaderMap) {
+        if let Some(report) = self {
+            report.apply(headers);
+        }
+    }
+}
+
+/// What becomes of a request.
+pub enum Next<L: WaitingLayer + ?Sized> {
+    /// On to the inner service, and this report on its response.
+    Admit(L::Report),
     /// Back to the caller.
     Deny(Response<Bytes>),
-    /// Something must be waited for; then [`Gate::settle`].
-    Wait(Pin<Box<dyn Future<Output = A> + Send>>),
+    /// Something must be waited for; then [`WaitingLayer::settle`].
+    Wait(Pin<Box<dyn Future<Output = L::Answer> + Send>>),
 }
 
-impl<A> fmt::Debug for Verdict<A> {
+impl<L: WaitingLayer + ?Sized> fmt::Debug for Next<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Admit(_) => "Admit",
@@ -60,13 +79,16 @@ impl<A> fmt::Debug for Verdict<A> {
 
 /// A denial, rendered plainly: the layer outside completes it.
 #[cold]
-pub(crate) fn deny<B, A>(request: &Request<B>, rejection: Rejection) -> Verdict<A> {
+pub(crate) fn deny<B, L>(request: &Request<B>, rejection: Rejection) -> Next<L>
+where
+    L: WaitingLayer,
+{
     let rejection = match authenticated::require(request.extensions()) {
         Ok(key) => rejection.with_record(key.record()),
         Err(_) => rejection,
     };
     rejection.observe();
-    Verdict::Deny(respond_plainly(rejection, Some(&RequestHead::from(request))))
+    Next::Deny(respond_plainly(rejection, Some(&RequestHead::from(request))))
 }
 
 /// The middleware that layers like [`OwnerLayer`](crate::OwnerLayer) and
@@ -75,14 +97,14 @@ pub(crate) fn deny<B, A>(request: &Request<B>, rejection: Rejection) -> Verdict<
 /// A [response's body](ResponseBody) is the inner service's or a denial's, and `Error` is the inner
 /// service's.
 #[must_use]
-pub struct Gated<S, G> {
+pub struct WaitingService<S, L> {
     inner: S,
-    gate: Arc<G>,
+    layer: Arc<L>,
 }
 
-impl<S, G> Gated<S, G> {
-    pub(crate) fn new(inner: S, gate: Arc<G>) -> Self {
-        Self { inner, gate }
+impl<S, L> WaitingService<S, L> {
+    pub(crate) fn new(inner: S, layer: Arc<L>) -> Self {
+        Self { inner, layer }
     }
 
     /// The inner service.
@@ -101,42 +123,42 @@ impl<S, G> Gated<S, G> {
     }
 }
 
-impl<S, G, ReqBody, ResBody> Service<Request<ReqBody>> for Gated<S, G>
+impl<S, L, ReqBody, ResBody> Service<Request<ReqBody>> for WaitingService<S, L>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    G: Gate,
+    L: WaitingLayer,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = GatedFuture<S, ReqBody, G>;
+    type Future = WaitingFuture<S, ReqBody, L>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        match self.gate.judge(&mut request) {
-            Verdict::Admit(report) => GatedFuture::admitted(self.inner.call(request), report),
-            Verdict::Deny(response) => GatedFuture::denied(response),
-            Verdict::Wait(answer) => {
+        match self.layer.judge(&mut request) {
+            Next::Admit(report) => WaitingFuture::admitted(self.inner.call(request), report),
+            Next::Deny(response) => WaitingFuture::denied(response),
+            Next::Wait(answer) => {
                 // The service that was polled ready must be the one that is called: it goes along
                 // with the request, and a clone takes its place here.
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                GatedFuture::waiting(self.gate.clone(), ready, request, answer)
+                WaitingFuture::waiting(self.layer.clone(), ready, request, answer)
             }
         }
     }
 }
 
-impl<S: Clone, G> Clone for Gated<S, G> {
+impl<S: Clone, L> Clone for WaitingService<S, L> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), gate: self.gate.clone() }
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
     }
 }
 
-impl<S: fmt::Debug, G> fmt::Debug for Gated<S, G> {
+impl<S: fmt::Debug, L> fmt::Debug for WaitingService<S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gated").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("WaitingService").field("inner", &self.inner).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! [`OwnerGate`]: what becomes of a request.
+//! [`OwnerCheck`]: what becomes of a request.
 
 use http::Request;
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     auth::{attached, authenticated},
-    inner::waiting::{Gate, Gated, Verdict, deny},
+    inner::waiting::{Next, WaitingLayer, WaitingService, deny},
     key::RejectionKind,
     rejection::Rejection,
     request::RequestHead,
@@ -16,36 +16,37 @@ use crate::{
 };
 
 /// The middleware that [`OwnerLayer`](super::OwnerLayer) puts around a service.
-pub type ResolveOwner<S, T> = Gated<S, OwnerGate<T>>;
+pub type ResolveOwner<S, T> = WaitingService<S, OwnerCheck<T>>;
 
 /// Decides for an [`OwnerLayer`](super::OwnerLayer).
-pub struct OwnerGate<T>(pub(super) Config<T>);
+pub struct OwnerCheck<T>(pub(super) Config<T>);
 
-impl<T: Send + Sync + 'static> Gate for OwnerGate<T> {
+impl<T: Send + Sync + 'static> WaitingLayer for OwnerCheck<T> {
     type Answer = Answer<T>;
+    type Report = ();
 
-    fn judge<B>(&self, request: &mut Request<B>) -> Verdict<Answer<T>> {
+    fn judge<B>(&self, request: &mut Request<B>) -> Next<Self> {
         let config = &self.0;
         let key = match authenticated::require_unless(config.allow_anonymous, request) {
             Ok(Some(key)) => key,
-            Ok(None) => return Verdict::Admit(None),
-            Err(absence) => return Verdict::Deny(absence.response(&RequestHead::from(&*request))),
+            Ok(None) => return Next::Admit(()),
+            Err(absence) => return Next::Deny(absence.response(&RequestHead::from(&*request))),
         };
         let Some(id) = key.owner() else { return self.settle(request, Ok(None)) };
         match config.resolver.resolve_now(id) {
             Some(Lookup::Found(owner)) => self.settle(request, Ok(Some(owner))),
             Some(Lookup::NotFound) => self.settle(request, Ok(None)),
-            None => Verdict::Wait(config.resolve(id.clone())),
+            None => Next::Wait(config.resolve(id.clone())),
         }
     }
 
     /// Goes on with the resolver's answer.
-    fn settle<B>(&self, request: &mut Request<B>, answer: Answer<T>) -> Verdict<Answer<T>> {
+    fn settle<B>(&self, request: &mut Request<B>, answer: Answer<T>) -> Next<Self> {
         let is_active = |owner: &Owner<T>| self.0.is_active.as_ref().is_none_or(|is| is(owner));
         match answer.map(|owner| owner.filter(is_active)) {
             Ok(Some(owner)) => {
                 attached::attach_owner(request.extensions_mut(), owner.into_inner());
-                Verdict::Admit(None)
+                Next::Admit(())
             }
             Ok(None) => deny(request, Rejection::new(RejectionKind::InactiveOwner)),
             Err(error) => deny(request, Rejection::unavailable(RejectionKind::Unavailable, error)),
@@ -53,8 +54,8 @@ impl<T: Send + Sync + 'static> Gate for OwnerGate<T> {
     }
 }
 
-impl<T> std::fmt::Debug for OwnerGate<T> {
+impl<T> std::fmt::Debug for OwnerCheck<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OwnerGate").finish_non_exhaustive()
+        f.debug_struct("OwnerCheck").finish_non_exhaustive()
     }
 }
