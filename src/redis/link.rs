@@ -26,7 +26,7 @@ const SUSPICIOUS: Duration = Duration::from_millis(500);
 #[cfg(feature = "redis-cluster")]
 const REDIRECTIONS: (u32, Duration) = (10, Duration::from_millis(50));
 
-/// Whom to connect to.
+/// The server or cluster to connect to.
 pub(crate) enum Client {
     Server(Box<redis::Client>),
     #[cfg(feature = "redis-cluster")]
@@ -47,7 +47,7 @@ struct Live(Connection, Arc<()>);
 pub(crate) struct Link {
     client: Client,
     live: Mutex<Option<Live>>,
-    /// Whose turn it is to connect.
+    /// Lets callers connect one at a time.
     turns: Arc<Turns<()>>,
 }
 
@@ -87,7 +87,7 @@ impl Link {
         args: &[&str],
     ) -> RedisResult<Value> {
         let mut result = self.ask_once(script, keys, args).await;
-        // It broke while nobody used it, perhaps: the server was started anew.
+        // It broke while it was idle, perhaps: the server was started anew.
         if script.repeatable && result.as_ref().is_err_and(RedisError::is_connection_dropped) {
             result = self.ask_once(script, keys, args).await;
         }
@@ -144,7 +144,7 @@ impl Link {
         connecting.await.map_err(io::Error::other)?
     }
 
-    /// The next caller connects anew. Who is waiting for an answer goes on waiting.
+    /// The next caller connects anew. Callers that wait for an answer go on waiting.
     fn discard(&self, live: &Live) {
         let mut slot = self.live.lock();
         if slot.as_ref().is_some_and(|current| Arc::ptr_eq(&current.1, &live.1)) {
@@ -222,7 +222,7 @@ impl Live {
     }
 }
 
-/// Somebody who waits for an answer, and may go away before it comes.
+/// A caller that waits for an answer, and may go away before it comes.
 struct Asking<'l> {
     link: &'l Link,
     live: Live,
@@ -261,7 +261,7 @@ fn is_elsewhere(error: &RedisError) -> bool {
     [Ask, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain].iter().any(|kind| is(error, *kind))
 }
 
-/// What an error of Redis means to the caller of a store.
+/// The meaning of an error of Redis to the caller of a store.
 fn store_error(error: RedisError) -> StoreError {
     let kind = if error.is_timeout() {
         StoreErrorKind::Timeout

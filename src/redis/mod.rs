@@ -1,4 +1,4 @@
-//! What everything that keeps its data in Redis shares: a connection, and scripts.
+//! The common part of everything that keeps its data in Redis: a connection, and scripts.
 
 mod link;
 pub(crate) mod role;

@@ -5,7 +5,7 @@ use redis::Cmd;
 /// Text that Redis runs as one, while nothing else happens.
 pub(crate) struct Script {
     text: &'static str,
-    /// What Redis knows a script by that it has seen before.
+    /// The hash by which Redis knows a script that it has seen before.
     sha1: Box<str>,
     /// Whether running it twice is the same as running it once.
     pub(super) repeatable: bool,

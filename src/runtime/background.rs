@@ -21,7 +21,7 @@ impl Background {
         self.0.load(Relaxed)
     }
 
-    /// For the one who starts the task; `None` if it runs.
+    /// For the caller that starts the task; `None` if it runs.
     pub(crate) fn begin(&self) -> Option<Running> {
         (!self.0.swap(true, AcqRel)).then(|| Running(Some(self.0.clone())))
     }

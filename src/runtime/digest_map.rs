@@ -41,7 +41,7 @@ impl Hash for MapDigest {
 }
 
 /// Digests are uniform already, so a cheap hash is enough. But SHA-256 is public: without a
-/// secret, anybody could search for keys whose digests fall into one bucket. So every word is
+/// secret, an attacker could search for keys whose digests fall into one bucket. So every word is
 /// mixed with a seed that is drawn per map, by folded multiplication.
 #[derive(Clone, Copy)]
 pub(crate) struct DigestHash {

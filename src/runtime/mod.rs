@@ -1,4 +1,4 @@
-//! What runs the rest: shared calls, background tasks, locks and maps.
+//! The tools that run the rest: shared calls, background tasks, locks and maps.
 
 mod background;
 mod digest_map;

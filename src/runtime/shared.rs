@@ -1,4 +1,4 @@
-//! One call for all who wait for the same thing (single-flight).
+//! One call for all callers that wait for the same thing (single-flight).
 
 #[cfg(feature = "legacy-hashes")]
 use tokio::runtime::Handle;
@@ -26,7 +26,7 @@ impl<T> SharedCall<T> {
         Waiter(self.0.subscribe())
     }
 
-    /// Gives the answer to all who wait.
+    /// Gives the answer to all waiters.
     pub(crate) fn answer(self, answer: T) {
         self.0.send_replace(Some(answer));
     }

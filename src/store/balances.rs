@@ -51,7 +51,7 @@ impl BalanceUpdate {
         Self { lineage, balance, expected: None, due: None }
     }
 
-    /// What makes `old` into `balance`, with the next revision.
+    /// The update from `old` to `balance`, with the next revision.
     pub(crate) fn of(lineage: KeyId, old: &Balance, mut balance: Balance) -> Self {
         balance.revision = old.revision + 1;
         let grants = balance.since == old.since && balance.granted != old.granted;

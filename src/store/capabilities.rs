@@ -1,4 +1,4 @@
-//! What some repositories can do and others cannot: a trait for each, which
+//! The abilities that some repositories have and others lack: a trait for each, which
 //! [`KeyRepository`](super::KeyRepository) hands out.
 
 use async_trait::async_trait;
@@ -35,7 +35,7 @@ pub trait BalanceStore: Send + Sync {
 /// Remembers the [requests](super::Changes::requests) that must act once.
 #[async_trait]
 pub trait RequestLog: Send + Sync {
-    /// What a request has done to a lineage, if it has. Kept for 30 days at least, also after
+    /// The effect of a request on a lineage, if it had one. Kept for 30 days at least, also after
     /// the events of the audit log are gone.
     async fn request(
         &self,

@@ -44,7 +44,7 @@ pub struct FixedStore {
 }
 
 impl FixedStore {
-    /// A store without keys: nobody gets in.
+    /// A store without keys: no request gets in.
     pub fn new() -> Self {
         Self::default()
     }

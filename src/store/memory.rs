@@ -43,7 +43,7 @@ struct Keys {
     /// The keys that were created by a request with an id.
     requests: DigestMap<KeyId>,
     balances: BTreeMap<KeyId, Balance>,
-    /// What requests have done, by the lineage and the request.
+    /// The effects of requests, by the lineage and the request.
     acts: BTreeMap<(KeyId, [u8; 32]), RequestRecord>,
     /// By what tells them apart: the lineage, the hour and the name of the outcome.
     usage: BTreeMap<(KeyId, Timestamp, &'static str), HourlyUsage>,

@@ -58,7 +58,7 @@ mod sql;
 mod sqlite;
 mod write_back;
 
-/// What the unit tests of statements and scripts run against.
+/// The servers that the unit tests of statements and scripts run against.
 #[cfg(all(test, any(feature = "mysql", feature = "postgres", feature = "redis")))]
 #[path = "../../tests/support/servers.rs"]
 pub(crate) mod servers;
@@ -108,7 +108,7 @@ pub use self::selection::{Plan, Selection};
 pub use self::sqlite::SqliteStore;
 pub(crate) use self::write_back::WriteBack;
 pub use crate::error::{BackEnd, StoreError, StoreErrorKind};
-/// What the signatures of the traits in this module name.
+/// The types that the signatures of the traits in this module name.
 #[doc(no_inline)]
 pub use crate::{
     clock::Timestamp,

@@ -124,7 +124,7 @@ pub trait KeyRepository: KeyStore {
         None
     }
 
-    /// What requests with an id have done. `None`, the default: this repository does not keep
+    /// The effects of requests with an id. `None`, the default: this repository does not keep
     /// requests, and is given no [`Changes`] with any.
     fn request_log(&self) -> Option<&dyn RequestLog> {
         None
@@ -140,7 +140,7 @@ pub trait KeyRepository: KeyStore {
     async fn close(&self) {}
 }
 
-/// What a repository is to write, all of it or nothing.
+/// The changes that a repository is to write, all of them or none.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Changes {
@@ -152,7 +152,7 @@ pub struct Changes {
     pub balances: Vec<BalanceUpdate>,
     /// Requests that are doing this, and that must do it once.
     pub requests: Vec<RequestRecord>,
-    /// What to write into the audit log.
+    /// Events to write into the audit log.
     pub events: Vec<KeyEvent>,
     /// How many live keys an owner may have when all of this is written, if there is a bound.
     pub owner_bound: Option<OwnerBound>,
@@ -197,7 +197,7 @@ impl Changes {
             let record = KeyRecord { revision: key.revision + 1, ..key.clone() };
             self.updates.push(KeyUpdate { record, expected: key.revision });
         }
-        // As everybody does who writes several keys, so that nobody waits for the other.
+        // Every writer of several keys uses this order, so that no two wait for each other.
         self.updates.sort_by_key(|update| update.record.id);
     }
 }
@@ -221,7 +221,7 @@ impl KeyUpdate {
     }
 }
 
-/// What became of changes.
+/// The outcome of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApplyOutcome {
     /// They were written.

@@ -1,4 +1,4 @@
-//! [`RequestRecord`]: what a request has done that must be done once.
+//! [`RequestRecord`]: the effect of a request that must take effect once.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
 /// How long requests are kept at least.
 pub(crate) const KEPT: Duration = Duration::from_hours(30 * 24);
 
-/// What a request with an id of its own has done to a lineage. While the repository keeps it,
+/// The effect of a request with an id of its own on a lineage. While the repository keeps it,
 /// no other request with that id can do anything to the same lineage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,11 +19,11 @@ pub struct RequestRecord {
     /// The lineage, by its first key. A creation is kept a second time, under an id that is no
     /// key's and the same for all creations.
     pub lineage: KeyId,
-    /// What the caller's id of the request hashes to. Unique in its lineage.
+    /// The hash of the caller's id of the request. Unique in its lineage.
     pub request: KeyDigest,
     /// When it was written, by the [clock](super::Balances::now) of the repository, which sets it.
     pub at: Timestamp,
-    /// What was done: `create`, `rotate`, `top_up`, `deduct` or `deduct_or_less`.
+    /// The act: `create`, `rotate`, `top_up`, `deduct` or `deduct_or_less`.
     pub act: Text,
     /// The key that it was done to.
     pub key: KeyId,
@@ -31,7 +31,7 @@ pub struct RequestRecord {
     pub amount: u64,
     /// The actor in whose name it was done.
     pub actor: Option<Text>,
-    /// What came of it, for the answer to the same request.
+    /// The result, for the answer to the same request.
     pub result: Text,
 }
 

@@ -11,7 +11,7 @@ use crate::{
 /// Which keys a repository [changes together](super::SelectedChanges::apply_to).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Those of these keys that exist, whoever they belong to, and deleted ones too.
+    /// Those of these keys that exist, of any owner or none, and deleted ones too.
     Ids(Vec<KeyId>),
     /// Keys that are not deleted.
     Issued {

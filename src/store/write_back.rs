@@ -14,7 +14,7 @@ use crate::{
     runtime::Mutex,
 };
 
-/// Writes back what was learned about keys when they were used.
+/// Writes back the changes to keys by their use.
 #[derive(Clone)]
 pub(crate) struct WriteBack {
     repository: Arc<dyn KeyRepository>,
@@ -118,8 +118,8 @@ async fn start_grace(
     Ok(())
 }
 
-/// What the first use of this key changes: the key itself, and then those before it, back to the
-/// first that waits for it. Nothing, if somebody else was faster.
+/// The changes by the first use of this key: to the key itself, and then to those before it, back
+/// to the first that waits for it. None, if another writer was faster.
 async fn first_use(
     repository: &dyn KeyRepository,
     id: KeyId,
@@ -136,7 +136,7 @@ async fn first_use(
         if is_used && !rotation.is_awaited {
             break;
         }
-        // Further back, somebody waits only if this key was never used either.
+        // Further back, a key waits only if this key was never used either.
         next = rotation.from.filter(|_| rotation.is_awaited);
         let mut new = KeyRecord::clone(&old);
         let rotation = &mut new.details.rotation;

@@ -32,7 +32,7 @@ impl Default for LocalInvalidations {
 impl Invalidations for LocalInvalidations {
     async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
         if !digests.is_empty() {
-            // An error says that nobody listens.
+            // An error says that there is no subscriber.
             let _ = self.0.send(digests.to_vec());
         }
         Ok(())

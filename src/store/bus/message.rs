@@ -1,8 +1,8 @@
-//! What goes over the wire: the digests of a message in hexadecimal, separated by commas.
+//! A message on the wire: its digests in hexadecimal, separated by commas.
 //!
 //! Text, because that is what PostgreSQL carries, and of bounded length, because PostgreSQL
-//! carries less than 8,000 bytes. Whoever reads it learns which digests changed, and nothing about
-//! the keys.
+//! carries less than 8,000 bytes. A reader learns which digests changed, and nothing about the
+//! keys.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
 pub(super) const DEFAULT_CHANNEL: &str = "tower_api_key";
 
 /// How long it may take to subscribe, and to publish: twice half of it. A connection that has been
-/// idle may be dead without anybody having noticed, and the second attempt has a new one.
+/// idle may be dead without a sign of it, and the second attempt has a new one.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Digests in a message: below 8,000 bytes with their separators.
@@ -34,7 +34,7 @@ pub(super) fn encode(digests: &[KeyDigest]) -> impl Iterator<Item = String> {
 pub(super) fn decode(message: &[u8]) -> Result<Vec<KeyDigest>, StoreError> {
     let digest = |text: &[u8]| KeyDigest::from_hex(str::from_utf8(text).ok()?);
     let digests = message.split(|byte| *byte == b',').map(digest);
-    // Not what it says: nobody knows what that is.
+    // Without its text, which could be anything.
     digests.collect::<Option<_>>().ok_or_else(|| {
         StoreError::corrupt("there is a message that this version cannot read").of(BackEnd::Bus)
     })

@@ -57,7 +57,7 @@ fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
     StoreError::unavailable(source).of(BackEnd::Bus)
 }
 
-/// What is published from now on.
+/// The messages that are published from now on.
 #[async_trait]
 pub trait Subscription: Send + 'static {
     /// The keys of the next message. After an error the subscription is over: something may have

@@ -187,7 +187,7 @@ impl PostgresInvalidations {
                 None => timeout(self.keep_alive.every, listener.try_recv()).await,
             };
             match received {
-                // Somebody's echo, which shows that notifications arrive.
+                // The echo of any node, which shows that notifications arrive.
                 Ok(Ok(Some(notification))) if notification.channel() == ECHO => {}
                 Ok(Ok(Some(notification))) => {
                     return message::decode(notification.payload().as_bytes());

@@ -67,7 +67,7 @@ const MAX_WAITING: usize = 10_000;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// What the budget says to a lookup that would begin.
+/// The answer of the budget to a lookup that would begin.
 pub(super) enum Admission {
     Granted(Arc<Reservation>),
     /// All tokens are held. Yields a reservation in [turn](Budget::wait_for), or none when all
@@ -78,7 +78,7 @@ pub(super) enum Admission {
     Refused,
 }
 
-/// What is left in the bucket.
+/// The room that is left in the bucket.
 #[derive(PartialEq, Eq)]
 enum Room {
     Free,
@@ -109,7 +109,7 @@ impl Budget {
         let now = self.now();
         let mut state = self.state.lock();
         match self.room(&state, lookups, now) {
-            // Those who wait come first.
+            // Waiting lookups come first.
             Room::Free if state.waiting.is_empty() => {
                 Admission::Granted(Reservation::new(self, &mut state, lookups))
             }
@@ -145,7 +145,7 @@ impl Budget {
         }
     }
 
-    /// Waits for the turn of a lookup that was queued. One of those who wait watches the clock,
+    /// Waits for the turn of a lookup that was queued. One of the waiting ones watches the clock,
     /// until its own turn comes.
     pub(super) async fn wait_for(self: &Arc<Self>, mut turn: oneshot::Receiver<Turn>) -> Turn {
         let mut watch = pin!(self.watch_clock());
@@ -170,8 +170,8 @@ impl Budget {
         }
     }
 
-    /// Gives tokens to those whose turn it is. Returns how long it is until time brings those that
-    /// the next one waits for; none if only the end of a lookup can bring them.
+    /// Gives tokens to the lookups whose turn it is. Returns how long it is until time brings those
+    /// that the next one waits for; none if only the end of a lookup can bring them.
     fn hand_out(self: &Arc<Self>) -> Option<Duration> {
         let now = self.now();
         let mut state = self.state.lock();
@@ -212,7 +212,7 @@ impl Budget {
         i64::from(lookups).min(self.nanos_when_empty / self.nanos_per_lookup)
     }
 
-    /// Ends a reservation, and tells those whose turn it is.
+    /// Ends a reservation, and tells the lookups whose turn it is.
     fn release(self: &Arc<Self>, lookups: u32, spent: u32) {
         let now = self.now();
         let mut state = self.state.lock();
@@ -230,7 +230,7 @@ impl Budget {
         }
     }
 
-    /// Takes those out of the queue whose turn it is.
+    /// Takes the lookups whose turn it is out of the queue.
     fn turns(self: &Arc<Self>, state: &mut State, now: i64) -> Vec<(Ticket, Turn)> {
         let mut turns = Vec::new();
         while let Some(next) = state.waiting.front() {

@@ -1,4 +1,4 @@
-//! One lookup for all who miss the same thing at the same time.
+//! One lookup for all callers that miss the same thing at the same time.
 
 use std::{
     collections::HashMap,
@@ -93,7 +93,7 @@ impl<V: Clone, E: Clone> Waiting<V, E> {
     }
 }
 
-/// How a call gets its tokens, and what tells those who wait for it, where it has to wait itself.
+/// How a call gets its tokens, and the shared call of its waiters, where it has to wait itself.
 type Admitted = (Admission, Option<SharedCall<Weak<Reservation>>>);
 
 /// The answer, and what was reserved for further lookups of the same key.
@@ -116,8 +116,8 @@ impl<K, V, E> Calls<K, V, E> {
 }
 
 impl<K: CacheKey, V, E> State<K, V, E> {
-    /// Whoever waits for the key, and whoever misses it from now on, gets a new lookup: the old
-    /// one may have read what was before a change.
+    /// Callers that wait for the key, and those that miss it from now on, get a new lookup: the
+    /// old one may have read the state before a change.
     pub(super) fn abandon(&mut self, key: &K) {
         self.under_way.remove(key);
     }
@@ -142,7 +142,7 @@ impl<K: CacheKey, V, E> State<K, V, E> {
 }
 
 impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
-    /// Asks, together with everybody else who asks for this.
+    /// Asks, together with all other callers that ask for this.
     pub(crate) async fn look_up<F>(self: &Arc<Self>, key: &K, ask: impl Fn() -> F) -> Answer<V, E>
     where
         F: Future<Output = Answer<V, E>> + Send + 'static,
@@ -202,7 +202,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             self.counters.count_hit(key.jitter());
             return Ok(Start::Answered(recalled.lookup));
         }
-        // What is known to exist is not part of any flood.
+        // A thing that is known to exist is not part of any flood.
         let budget = self.budget.as_ref().filter(|_| !self.memory.is_known(key));
         let admission = budget.map(|budget| one_key::admit(budget, lookups));
         if matches!(admission, Some(Admission::Refused)) {
@@ -216,7 +216,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         Ok(Start::Waiting(Waiting::new(waiter, tokens)))
     }
 
-    /// Asks again for what is known, in the background, unless somebody does so already. Never
+    /// Asks again for a known thing, in the background, unless a lookup is under way. Never
     /// waits: if it cannot be now, the next request will do.
     #[cold]
     pub(super) fn refresh<F>(self: &Arc<Self>, key: &K, ask: impl FnOnce() -> F)
@@ -236,7 +236,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         }
     }
 
-    /// In a task of its own: a caller who goes away takes nobody's answer along.
+    /// In a task of its own: a caller that goes away takes no other caller's answer along.
     fn make(
         self: &Arc<Self>,
         runtime: &Handle,
@@ -283,7 +283,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         let answer = loop {
             match timeout(settings.patience, &mut lookup).await {
                 Ok(answer) => break answer.unwrap_or_else(|_| Err(E::timeout())),
-                // Who comes next need not find out anew.
+                // The next caller need not find out anew.
                 Err(_) => outage.failed(settings.clock.now(), answers),
             }
         };
@@ -342,7 +342,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Ending<K, V, E> 
         answer
     }
 
-    /// Keeps the answer and gives it to all who wait, unless the call was abandoned.
+    /// Keeps the answer and gives it to all waiters, unless the call was abandoned.
     fn finish(&mut self, answer: Answer<V, E>) {
         const PAUSE: Duration = outage::PAUSE;
         let Cache { calls, memory, settings, .. } = &*self.cache;

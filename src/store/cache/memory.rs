@@ -1,4 +1,4 @@
-//! What a cache has in memory, and how long it may be used.
+//! The memory of a cache, and how long its entries may be used.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -13,10 +13,10 @@ use quick_cache::{
 use super::{CacheKey, settings::Settings};
 use crate::{clock::Timestamp, runtime::DigestHash, store::Lookup};
 
-/// What is in memory: things that exist, and apart from them, so that no flood displaces a good
-/// one, things that do not.
+/// The things in memory: those that exist and, apart from them, those that do not, so that no
+/// flood displaces a good one.
 ///
-/// Reading needs no more than a moment. Whoever changes anything holds the lock of the calls, so
+/// Reading needs no more than a moment. Every change is made under the lock of the calls, so
 /// that every answer of the store is kept either before or after a thing is forgotten.
 pub(super) struct Memory<K, V> {
     known: Entries<K, Known<V>>,
@@ -39,7 +39,7 @@ type Entries<K, V> = Cache<K, V, UnitWeighter, DigestHash>;
 /// What is known about a thing that exists.
 #[derive(Clone)]
 struct Known<V> {
-    /// None: it was changed, and nobody has asked yet what it is now.
+    /// None: it was changed, and its new value has not been asked for yet.
     value: Option<V>,
     /// When the store was asked for it. Not when it answered: it may have changed meanwhile.
     asked_at: Timestamp,
@@ -49,7 +49,7 @@ struct Known<V> {
     rests_until: u32,
 }
 
-/// What memory says about a thing.
+/// The answer of the memory about a thing.
 pub(super) struct Recalled<V> {
     pub(super) lookup: Lookup<V>,
     /// Whether its time is up, so that only a failing store excuses using it.
@@ -84,7 +84,7 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         }
     }
 
-    /// What can be said without asking the store. What is stale can be said while it is down, or
+    /// The answer without asking the store. A stale one may be given while the store is down, or
     /// has just failed for this thing.
     #[inline]
     pub(super) fn recall(
@@ -127,7 +127,7 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         }
     }
 
-    /// What was last known about a thing, if that may be used when the store fails.
+    /// The last known value of a thing, if that may be used when the store fails.
     pub(super) fn last_known(&self, key: &K, now: Timestamp) -> Option<V> {
         let known = self.known.peek(key)?;
         let age = age(known.asked_at, now)?;
@@ -195,7 +195,7 @@ fn cache<K: CacheKey, V: Clone>(capacity: usize) -> Entries<K, V> {
     Cache::with(capacity, capacity as u64, UnitWeighter, hash, lifecycle)
 }
 
-/// Milliseconds since. None when the clock was set back: then nobody knows.
+/// Milliseconds since. None when the clock was set back: then the age is unknown.
 #[inline]
 fn age(asked_at: Timestamp, now: Timestamp) -> Option<u64> {
     u64::try_from(now.as_unix_millis() - asked_at.as_unix_millis()).ok()

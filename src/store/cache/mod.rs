@@ -1,5 +1,5 @@
-//! A bounded cache of what has to be asked for elsewhere, with one lookup for all who miss the
-//! same thing. [`CachedStore`](crate::store::CachedStore) keeps keys in one, and
+//! A bounded cache of things that are looked up elsewhere, with one lookup for all callers that
+//! miss the same thing. [`CachedStore`](crate::store::CachedStore) keeps keys in one, and
 //! [`CachedOwners`](crate::owner::CachedOwners) their owners.
 
 mod budget;
@@ -26,20 +26,20 @@ pub(crate) use self::one_key::of_one_key;
 pub(crate) use self::settings::Settings;
 pub use self::stats::CacheStats;
 
-/// What is known, by `K`, of things that are found elsewhere. Who asks for one says how to find
-/// it: a lookup is the same for everybody who asks for the same thing.
+/// Known things that are found elsewhere, by `K`. A caller that asks for one says how to find it:
+/// a lookup is the same for all callers that ask for the same thing.
 pub(crate) struct Cache<K, V, E> {
     settings: Settings,
     memory: Memory<K, V>,
     calls: Calls<K, V, E>,
-    /// None where nobody can ask for what does not exist.
+    /// None where no client can ask for things that do not exist.
     budget: Option<Arc<Budget>>,
     outage: Outage,
     counters: Counters,
 }
 
-/// What things are found by. Hashed with a seed of the cache's own, so it writes words that are
-/// spread well already.
+/// The key by which a thing is found. Hashed with a seed of the cache's own, so it writes words
+/// that are spread well already.
 pub(crate) trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {
     /// Whether a thing that is no longer known by one key may be known by another from now on.
     const MOVES: bool;
@@ -56,7 +56,7 @@ pub(crate) trait Failure: Clone + Send + Sync + 'static {
     fn overloaded() -> Self;
     /// It ended without an answer, or cannot begin.
     fn given_up(reason: &'static str) -> Self;
-    /// Whether it says that whoever was asked is down as a whole. One thing that cannot be read
+    /// Whether it says that the source is down as a whole. One thing that cannot be read
     /// says nothing about the others.
     fn is_outage(&self) -> bool;
     /// Tells the operator of it.
@@ -65,7 +65,7 @@ pub(crate) trait Failure: Clone + Send + Sync + 'static {
     fn report_end();
 }
 
-/// What a lookup brought, for everybody who waited for it.
+/// The result of a lookup, for all callers that waited for it.
 pub(crate) type Answer<V, E> = Result<Option<V>, E>;
 
 impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
@@ -86,7 +86,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         &self.settings
     }
 
-    /// What can be said without waiting. What is due is looked up with `ask`, in the background.
+    /// The answer that needs no waiting. A due thing is looked up with `ask`, in the background.
     #[inline]
     pub(crate) fn find_now<F>(
         self: &Arc<Self>,
@@ -108,13 +108,13 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         Some(recalled.lookup)
     }
 
-    /// What can be said without asking.
+    /// The answer that needs no lookup.
     #[inline]
     fn recall(&self, key: &K, now: Timestamp) -> Option<Recalled<V>> {
         self.memory.recall(key, now, || self.outage.is_on(now))
     }
 
-    /// What was last known, if that may be used when lookups fail.
+    /// The last known value, if that may be used when lookups fail.
     fn last_known(&self, key: &K) -> Option<V> {
         self.memory.last_known(key, self.settings.clock.now())
     }
@@ -126,7 +126,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         Some(value)
     }
 
-    /// Forgets what is known about a thing: whoever asks next has it looked up.
+    /// Forgets what is known about a thing: the next caller has it looked up.
     pub(crate) fn forget(&self, key: &K) {
         let mut calls = self.calls.lock();
         calls.abandon(key);

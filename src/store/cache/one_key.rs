@@ -26,7 +26,7 @@ struct OneKey {
     held: Vec<Arc<Reservation>>,
     /// How many calls it waits for that may be waiting for tokens.
     in_line: u32,
-    /// What the latest of these calls reserves.
+    /// The reservation of the latest of these calls.
     awaited: Option<Waiter<Weak<Reservation>>>,
 }
 

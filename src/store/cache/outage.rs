@@ -1,4 +1,4 @@
-//! Whether those who are asked are known to be down.
+//! Whether the store, or another source, is known to be down.
 
 use std::{
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
@@ -7,9 +7,9 @@ use std::{
 
 use crate::clock::Timestamp;
 
-/// While the store (or whoever is asked) is down, what is known is answered from memory at once,
-/// and one lookup a second, in the background, asks whether it is back: nobody waits for a store
-/// that does not answer.
+/// While the store (or another source) is down, known things are answered from memory at once,
+/// and one lookup a second, in the background, asks whether it is back: no request waits for a
+/// store that does not answer.
 ///
 /// Times are in Unix milliseconds.
 #[derive(Default)]
@@ -25,7 +25,7 @@ pub(super) struct Outage {
 /// Between two questions whether the store is back.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
-/// Where there was no failure for so long, because nobody has asked, nobody knows any more.
+/// After this long without a failure, for want of lookups, the state of the store is unknown.
 const MEMORY: Duration = Duration::from_secs(3);
 
 impl Outage {
@@ -37,7 +37,7 @@ impl Outage {
         until != 0 && (until - millis(MEMORY)..until).contains(&now.as_unix_millis())
     }
 
-    /// Whether the caller may ask: everybody while the store is up, one a second when it is not.
+    /// Whether the caller may ask: every caller while the store is up, one a second when it is not.
     pub(super) fn may_ask(&self, now: Timestamp) -> bool {
         if !self.is_on(now) {
             return true;

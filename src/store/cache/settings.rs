@@ -1,4 +1,4 @@
-//! What can be set.
+//! The settings of a cache.
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What a cache has done.
+//! The counters of a cache.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,10 +11,10 @@ pub struct CacheStats {
     pub hits: u64,
     /// Lookups in the store.
     pub misses: u64,
-    /// Requests that waited for somebody else's lookup.
+    /// Requests that waited for the lookup of another request.
     pub coalesced: u64,
-    /// Lookups in the background that nobody waited for, before a key's time was up or while the
-    /// store was down. Part of `misses`.
+    /// Lookups in the background that no request waited for, before a key's time was up or while
+    /// the store was down. Part of `misses`.
     pub refreshes: u64,
     /// Answers from memory after their time, because the store failed.
     pub stale: u64,

@@ -22,7 +22,7 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Those who listen for a cache.
+/// The listeners of a cache.
 pub(super) struct Listeners(Vec<Listener>);
 
 struct Listener {
@@ -31,7 +31,7 @@ struct Listener {
     task: Mutex<Option<AbortHandle>>,
 }
 
-/// Who tells of changes.
+/// The source that tells of changes.
 #[derive(Clone)]
 enum Source {
     Bus(Arc<dyn Invalidations>),
@@ -97,13 +97,13 @@ impl<S: KeyStore> Listening<S> {
             let error = match invalidations.subscribe().await {
                 Ok(subscription) => {
                     pause = FIRST_PAUSE;
-                    // What was said before the subscription, nobody heard.
+                    // Messages from before the subscription were missed.
                     let Some(cache) = self.cache.upgrade() else { return };
                     cache.cache.distrust();
                     drop(cache);
                     observe::listening();
                     let Some(error) = self.hear(subscription).await else { return };
-                    // Nor what was said between its end and now.
+                    // So were those between its end and now.
                     let Some(cache) = self.cache.upgrade() else { return };
                     cache.cache.distrust();
                     observe::subscription_lost();

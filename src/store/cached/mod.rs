@@ -110,7 +110,7 @@ impl<S: KeyStore> CachedStore<S> {
         self.inner.cache.clear();
     }
 
-    /// What the cache has done so far.
+    /// The counters of the cache so far.
     pub fn stats(&self) -> CacheStats {
         self.inner.cache.stats()
     }

@@ -21,7 +21,7 @@ use crate::{
 #[async_trait]
 impl<S: KeyRepository> KeyRepository for CachedStore<S> {
     async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        // Somebody may have tried a new key before it existed.
+        // A client may have tried a new key before it existed.
         let mut digests: Vec<_> = changes.inserts.iter().map(|record| record.digest).collect();
         for KeyUpdate { record, .. } in &changes.updates {
             // An update may give a key another digest: then the old one is to be forgotten.
@@ -117,7 +117,7 @@ impl<S> Drop for Planned<'_, S> {
     }
 }
 
-/// Like a [`Change`], of nobody knows which keys.
+/// Like a [`Change`], but of unknown keys.
 struct Purge<'c, S>(&'c Inner<S>);
 
 impl<S> Drop for Purge<'_, S> {

@@ -1,4 +1,4 @@
-//! What can be set.
+//! The settings of a [`CachedStore`].
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -71,7 +71,7 @@ impl<S: KeyStore> CachedStore<S> {
         self.with(|settings| settings.cache.lookups_per_second = Some(per_second))
     }
 
-    /// How long a lookup may take, whoever waits for it; 5 seconds by default.
+    /// How long a lookup may take, whichever requests wait for it; 5 seconds by default.
     pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.cache.lookup_timeout = timeout)
     }

@@ -1,6 +1,6 @@
 //! A file's list of keys, whatever its format.
 //!
-//! What serde says of a bad value often shows the value, so its texts are not used: what is being
+//! Serde's texts about a bad value often show the value, so they are not used: the place being
 //! read is noted in [`Place`], and the error is made from that.
 
 use std::{cell::Cell, collections::HashMap, fmt};
@@ -51,7 +51,7 @@ const MAX_START: usize = 29;
 /// Nothing shorter is a key, so it may be shown.
 const MIN_KEY: usize = 16;
 
-/// What is being read, and what was found wrong.
+/// The place that is being read, and the fault found there.
 #[derive(Default)]
 pub(super) struct Place {
     key: Cell<Option<usize>>,
@@ -70,7 +70,7 @@ impl Place {
         E::custom("not a file of keys")
     }
 
-    /// What was wrong, once reading has failed.
+    /// The fault, once reading has failed.
     pub(super) fn into_fault(self) -> Fault {
         self.fault.take().unwrap_or_else(|| match self.field.get() {
             Some((name, message)) => Fault {
@@ -182,7 +182,7 @@ impl<'de> Visitor<'de> for Key<'_, '_> {
         let File { place, now } = self.file;
         let invalid =
             |field, message| place.fail(FileErrorKind::InvalidField { message }, Some(field));
-        // What it is made with is replaced below: no key is without these.
+        // These values are replaced below: no key is without them.
         let nothing = KeyDigest::from_bytes([0; 32]);
         let mut record = KeyRecord::new(KeyId::from_bytes([0; 16]), nothing, "", now);
         let (mut digest, mut id) = (None, None);

@@ -14,7 +14,7 @@ pub struct FileError {
     pub(super) fault: Fault,
 }
 
-/// What is wrong, and where. Apart from [`FileError`] because only the store knows the path.
+/// A fault and its place. Apart from [`FileError`] because only the store knows the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) kind: FileErrorKind,
@@ -30,7 +30,7 @@ pub(super) struct Position {
     pub(super) column: u64,
 }
 
-/// What is wrong with a file of keys.
+/// The kind of fault in a file of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileErrorKind {
@@ -45,7 +45,7 @@ pub enum FileErrorKind {
     NotAFile,
     /// It is missing, or may not be read.
     Unreadable {
-        /// What the operating system says.
+        /// The error of the operating system.
         cause: io::ErrorKind,
     },
     /// It is larger than 16 MiB.
@@ -62,7 +62,7 @@ pub enum FileErrorKind {
     RepeatedField,
     /// A field holds something it may not hold.
     InvalidField {
-        /// What it must do: `must be …`.
+        /// The rule for it: `must be …`.
         message: &'static str,
     },
     /// A digest is that of an earlier key, too.
@@ -88,7 +88,7 @@ impl FileError {
         &self.path
     }
 
-    /// What is wrong.
+    /// The kind of fault.
     pub fn kind(&self) -> FileErrorKind {
         self.fault.kind
     }

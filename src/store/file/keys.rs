@@ -28,16 +28,16 @@ pub(super) struct Keys {
     /// Locked for a lookup, and for the blink in which a new map takes the place of the old.
     by_digest: RwLock<DigestMap<Arc<KeyRecord>>>,
     status: Mutex<FileStatus>,
-    /// What was last loaded, or found bad. Locked while the file is read, so that loads come one
+    /// The file as last loaded, or found bad. Locked while the file is read, so that loads come one
     /// after another.
     judged: Mutex<Seen>,
     /// How often to look. Dropped with the keys, which ends the watching.
     pub(super) interval: watch::Sender<Duration>,
 }
 
-/// What a look at the file saw: the hash of its bytes, or why there are none.
+/// The result of a look at the file: the hash of its bytes, or why there are none.
 ///
-/// Not its times and size: those are coarse, may be copied along by what deploys the file, and
+/// Not its times and size: those are coarse, may be copied along by a deployment, and
 /// reading a small file costs no more than asking for them.
 pub(super) type Seen = Result<[u8; 32], Fault>;
 
@@ -111,7 +111,7 @@ impl Keys {
             let mut current = self.by_digest.write();
             mem::replace(&mut *current, by_digest)
         };
-        // Freed when nobody has to wait for it.
+        // Freed outside the write lock: no request waits for it.
         drop(old);
         *self.status.lock() = FileStatus { loaded_at: now, keys, error: None };
         observe::file_loaded(&self.path, keys);
@@ -148,7 +148,7 @@ fn merge(records: Vec<KeyRecord>, old: &DigestMap<Arc<KeyRecord>>) -> DigestMap<
     merged.collect()
 }
 
-/// What there is to see, and the bytes if there are any.
+/// The result of a look, and the bytes if there are any.
 fn see(path: &Path) -> (Seen, Vec<u8>) {
     match read(path) {
         Ok(bytes) => (Ok(hash(&bytes)), bytes),
@@ -157,7 +157,7 @@ fn see(path: &Path) -> (Seen, Vec<u8>) {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Fault> {
-    // Opening a pipe would wait for somebody to write to it.
+    // Opening a pipe would wait for a writer.
     if !fs::metadata(path)?.is_file() {
         return Err(FileErrorKind::NotAFile.into());
     }

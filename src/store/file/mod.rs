@@ -42,7 +42,7 @@ use crate::{
 /// | `name` | required: what the key is for, 1 to 100 characters |
 /// | `id` | a UUID; without it, one follows from the name, which then no other key may have: it is the same after every start, and with another digest |
 /// | `start` | the first characters of the key, at most 29, so that people can recognise it |
-/// | `owner` | who the key belongs to, 1 to 255 characters |
+/// | `owner` | the owner of the key, 1 to 255 characters |
 /// | `description` | a longer explanation, at most 1000 characters |
 /// | `scopes` | what the key may do, at most 100; none is nothing |
 /// | `tier` | the name of a set of limits, 1 to 100 characters |
@@ -119,7 +119,7 @@ impl FileStore {
     }
 
     /// Looks at the file this often, a second by default, at least ten milliseconds.
-    /// `Duration::MAX` is never, for those who call [`reload`](Self::reload). Holds for all clones.
+    /// `Duration::MAX` is never, for callers of [`reload`](Self::reload). Holds for all clones.
     pub fn with_interval(self, interval: Duration) -> Self {
         self.0.set_interval(interval);
         self

@@ -26,7 +26,7 @@ impl Keys {
     }
 }
 
-/// Reads the file with `f` where blocking holds nobody up.
+/// Reads the file with `f` where blocking delays no other task.
 pub(super) async fn blocking<T: Send + 'static>(
     path: &Arc<Path>,
     f: impl FnOnce(&Arc<Path>) -> Result<T, FileError> + Send + 'static,
@@ -45,7 +45,7 @@ pub(super) fn start(keys: &Arc<Keys>) {
     let mut interval = keys.interval.subscribe();
     let keys = Arc::downgrade(keys);
     tokio::spawn(async move {
-        // What the last look saw, if that is new.
+        // The result of the last look, if that is new.
         let mut last: Option<Seen> = None;
         loop {
             let interval_now = *interval.borrow_and_update();

@@ -1,4 +1,4 @@
-//! What a [`MemoryStore`] can do beyond keeping keys.
+//! The abilities of a [`MemoryStore`] beyond keeping keys.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

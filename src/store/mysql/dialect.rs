@@ -65,7 +65,7 @@ impl Dialect for MySql {
             LOCK_WAIT_TIMEOUT | QUERY_INTERRUPTED | QUERY_TIMEOUT | STATEMENT_TIMEOUT => {
                 StoreErrorKind::Timeout
             }
-            // What a statement gets that does not fit the schema.
+            // A statement that does not fit the schema gets these.
             BAD_FIELD_ERROR | NO_SUCH_TABLE => StoreErrorKind::Corrupt,
             _ => StoreErrorKind::Unavailable,
         };
@@ -97,8 +97,8 @@ impl Dialect for MySql {
         matches!(number(error), Some(LOCK_DEADLOCK | CHECKREAD))
     }
 
-    /// A server that is not in strict mode would cut off the rest, and give the key to somebody
-    /// else.
+    /// A server that is not in strict mode would cut off the rest, and give the key to another
+    /// owner.
     fn check(owner: Option<&OwnerId>) -> Result<(), StoreError> {
         let length = owner.map_or(0, |owner| owner.as_str().chars().count());
         if length <= 255 {
@@ -135,7 +135,7 @@ impl Dialect for MySql {
 
 impl Server for MySql {
     /// A caller who gives up leaves a statement behind that waits for its lock. A server that ends it
-    /// keeps connections from piling up behind somebody's `ALTER TABLE`.
+    /// keeps connections from piling up behind an `ALTER TABLE`.
     const SESSION: &'static str = "SET innodb_lock_wait_timeout = 5, lock_wait_timeout = 5";
 
     /// A replica is read-only, as is a primary in maintenance, where nothing can be revoked. Amazon's

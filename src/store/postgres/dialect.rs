@@ -77,7 +77,7 @@ impl Dialect for Postgres {
                 let (code, message) = (database.code(), database.message());
                 return StoreError::unavailable(format!("{POOLED}: {message} ({code})"));
             }
-            // What a statement gets that does not fit the schema.
+            // A statement that does not fit the schema gets these.
             code if code.starts_with("42") => StoreErrorKind::Corrupt,
             _ => StoreErrorKind::Unavailable,
         };
@@ -123,9 +123,9 @@ impl Dialect for Postgres {
 
 impl Server for Postgres {
     /// A caller who gives up leaves a statement behind that waits for its lock. A server that ends it
-    /// keeps connections from piling up behind somebody's `ALTER TABLE`.
+    /// keeps connections from piling up behind an `ALTER TABLE`.
     ///
-    /// A statement that sees the latest rows collides with nobody. Nothing here needs more:
+    /// A statement that sees the latest rows collides with no other. Nothing here needs more:
     /// updates compare the revision themselves.
     const SESSION: &'static str = "SET lock_timeout = '5s'; \
         SET default_transaction_isolation = 'read committed'";

@@ -46,10 +46,10 @@ while ARGV[place] do
   place = place + 2
 end
 
--- What there may be once only, as far as these changes take it.
+-- The values that may exist once only, as far as these changes take them.
 local taken = {[keys] = {}, [digests] = {}, [requests] = {}}
 
--- Whether this can be had: by a key that had it before, or if nobody has it.
+-- Whether a key may have this value: it had it before, or no other has it.
 local function is_free(hash, value, before)
   if not value then
     return true
@@ -80,7 +80,7 @@ local function balances_refusal()
   end
 end
 
--- What the lock of an owner is for.
+-- The subject of the lock of an owner.
 local function lock_subject(owner)
   return owner and string.sub(owned('', {owner = owner}), 1, -2) or '*'
 end

@@ -240,7 +240,7 @@ fn args(changes: &Changes, known: Option<Known<'_>>) -> Vec<String> {
 impl Known<'_> {
     /// The index with all keys of the selection, the owner, the time that they were created before,
     /// and the ids. Nothing, where the keys are named: then each of them is written, or left out on
-    /// purpose, and nobody can add to them.
+    /// purpose, and no other writer can add to them.
     fn args(self) -> [String; 5] {
         let Selection::Issued { owner, before } = self.selection else {
             return [const { String::new() }; 5];

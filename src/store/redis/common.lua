@@ -63,8 +63,9 @@ local function unusable(takes_memory)
   end
 end
 
--- Says what was lost, if anything was. Eviction takes a whole hash and tells nobody; without this
--- check, every key would be unknown all of a sudden, every request new, and every balance gone.
+-- Says what was lost, if anything was. Eviction takes a whole hash and reports nothing; without
+-- this check, every key would be unknown all of a sudden, every request new, and every balance
+-- gone.
 -- Of each place: the command that tells its size, its name, and the field of `schema`.
 local function missing(what, places)
   for _, place in ipairs(places) do
@@ -95,8 +96,8 @@ local function lost_acts()
   })
 end
 
--- What is written without being read before must be of the right type, or it would be an error too
--- late.
+-- A hash or set that is written without being read before must be of the right type, or it would be
+-- an error too late.
 local function assert_types()
   for _, hash in ipairs({keys, digests, uses, last_used, requests, balances, acts}) do
     redis.call('HLEN', hash)
@@ -117,7 +118,7 @@ local function rows(wanted)
   return {column(keys), column(uses), column(last_used)}
 end
 
--- What the scripts read of a key, where it is there.
+-- The fields of a key that the scripts read, where they are there.
 local TYPES = {
   digest = 'string', revision = 'string', owner = 'string', request = 'string',
   legacy_hash = 'string', lineage = 'string', created_at = 'number', revoked_at = 'number',

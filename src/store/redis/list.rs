@@ -12,7 +12,7 @@ use crate::{
 /// A sorted set with the ids of all keys that a list may contain.
 struct Index {
     name: &'static str,
-    /// What stands before each id.
+    /// The text before each id.
     group: String,
     start: String,
     end: String,
@@ -63,7 +63,7 @@ impl RedisStore {
         loop {
             let end = after.map_or_else(|| index.end.clone(), |after| index.before(after));
             let missing = one_more - items.len();
-            // How many it takes to find some that match, nobody knows.
+            // How many it takes to find some that match is unknown.
             let wanted = if is_whole(query) { BATCH.min(missing) } else { BATCH };
             let args = [index.name, &*end, &*index.start, &*wanted.to_string()];
             let rows = self.rows(&self.scripts.list, &args).await?;

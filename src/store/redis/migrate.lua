@@ -12,7 +12,7 @@ if version and not OLD[version] then
     return problem
   end
 else
-  -- What is to be new must not be there.
+  -- A Redis key that is to be new must not be there.
   local from = version and OLD[version] or 1
   if redis.call('EXISTS', unpack(KEYS, from)) > 0 then
     return corrupt('there are keys without a schema for them: evicted, or of another program')
@@ -52,7 +52,7 @@ redis.call('ZCARD', lines)
 redis.call('HDEL', schema, 'unlined')
 local rows = scanned[2]
 for place = 1, #rows, 2 do
-  -- Most keys are the first of their line. What cannot be read is left to who asks for it.
+  -- Most keys are the first of their line. An unreadable one is left to the caller that reads it.
   local key = string.find(rows[place + 1], '"lineage":', 1, true) and decode(rows[place + 1])
   if key then
     join(rows[place], key)

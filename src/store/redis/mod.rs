@@ -55,8 +55,8 @@ use crate::{
 /// - **To forget usage.** What was counted of a lineage in an hour takes about 300 bytes of
 ///   memory, and 25 more for each outcome but the first: 7 MB a day for every thousand lineages
 ///   that are used around the clock. Nothing of it ever goes by itself: call
-///   [`forget_usage`](super::UsageLog::forget_usage) once a day, with the time before which nobody
-///   asks for it any more.
+///   [`forget_usage`](super::UsageLog::forget_usage) once a day, with the time before which the
+///   application asks for it no more.
 /// - **TLS** (`rediss://`) takes a feature of the crate `redis`, such as `tokio-rustls-comp`, and
 ///   a root store to go with it. This crate turns on none: which one is the application's choice.
 ///

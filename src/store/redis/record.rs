@@ -82,7 +82,7 @@ pub(super) fn write_last_use(record: &KeyRecord) -> String {
     }
 }
 
-/// What [`write_last_use`] wrote.
+/// Reads the text of [`write_last_use`].
 fn read_last_use(text: &str) -> Result<(Option<Timestamp>, Option<IpAddr>), Unreadable> {
     let (at, from) = text.split_once(' ').map_or((text, None), |(at, from)| (at, Some(from)));
     let at = (!at.is_empty()).then(|| at.parse().map(Timestamp::from_unix_millis)).transpose();
@@ -157,7 +157,7 @@ pub(super) fn read(
     Ok(record)
 }
 
-/// What is still to be read of an object.
+/// The fields of an object that are still to be read.
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {

@@ -18,7 +18,7 @@ local function find(hour, found_line)
   fields[#fields + 1] = hour .. ':' .. found_line
 end
 
--- Of one line: whatever there may be of it, since nobody else's is in between.
+-- Of one line: whatever there may be of it, since no other line is in between.
 if line ~= '' then
   for _, hour in ipairs(hours) do
     local member = hour .. ':' .. owner .. ':' .. line

@@ -83,7 +83,7 @@ impl<'v> Call<'v> {
     }
 }
 
-/// What every database of sqlx can do. Whoever asks for this need not repeat what sqlx asks for.
+/// The calls of every database of sqlx. Code bound by this trait need not repeat sqlx's bounds.
 pub(in crate::store) trait Calls: Database {
     fn bind<'q>(
         query: Query<'q, Self, Self::Arguments>,

@@ -47,10 +47,10 @@ pub(in crate::store) trait Dialect: Calls {
     /// How many rows were written.
     fn affected(done: &Self::QueryResult) -> u64;
 
-    /// What an error means to the caller of a store.
+    /// The meaning of an error to the caller of a store.
     fn store_error(error: sqlx::Error) -> StoreError;
 
-    /// What an error means that came of writing a key to `table`. Of the unique indexes that an
+    /// The meaning of an error of writing a key to `table`. Of the unique indexes that an
     /// application may have added, ours alone tell of a duplicate.
     fn write_error(error: sqlx::Error, table: &str) -> StoreError;
 

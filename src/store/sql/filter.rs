@@ -1,4 +1,4 @@
-//! Lists of keys and of events, and sums of usage: statements that are put together from what is asked for.
+//! Lists of keys and of events, and sums of usage: statements put together from a query.
 
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
@@ -251,7 +251,7 @@ impl Filters {
     }
 }
 
-/// What the plans of statements are tested with.
+/// The queries that the plans of statements are tested with.
 #[cfg(test)]
 pub(in crate::store) mod queries {
     use super::*;

@@ -1,4 +1,4 @@
-//! What the SQL stores have in common. Their statements differ, and stay with them.
+//! The common part of the SQL stores. Their statements differ, and stay with them.
 
 mod balance;
 mod call;

@@ -22,7 +22,7 @@ use crate::{
 pub(in crate::store) struct OwnerLocks {
     /// Which, in the order in which every transaction takes them.
     pub(in crate::store) numbers: BTreeSet<u32>,
-    /// Whether nobody else may have them meanwhile.
+    /// Whether no other transaction may have them meanwhile.
     pub(in crate::store) exclusive: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the stores have in common whose database is a server: connections that break or fall
+//! The common part of the stores whose database is a server: connections that break or fall
 //! silent.
 
 use std::{fmt, time::Duration};
@@ -119,14 +119,14 @@ pub(in crate::store) fn give_back<DB: Dialect>(mut connection: PoolConnection<DB
         // on a connection that is closed.
         connection.close_on_drop();
     } else if let Ok(runtime) = Handle::try_current() {
-        // What sqlx itself does here, but for the limit. When that is reached, the future is
+        // sqlx does the same here, but without the limit. When that is reached, the future is
         // dropped, and the connection and its place in the pool with it. The method is not
         // documented; `a_silent_server_does_not_block_the_pool` fails without it.
         runtime.spawn(timeout(ANSWER, connection.return_to_pool()));
     }
 }
 
-/// What a database said, without the parts that may quote rows: those hold digests.
+/// The code and message of a database, without the parts that may quote rows: those hold digests.
 #[derive(Debug)]
 pub(in crate::store) struct Said {
     pub(in crate::store) code: String,

@@ -122,7 +122,7 @@ pub(super) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// What is recorded of a key: how often it was used, when last, and from where at what time.
+/// The recorded use of a key: how often it was used, when last, and from where at what time.
 type Used = (u64, Timestamp, Option<(IpAddr, Timestamp)>);
 
 /// The uses as `[["<id in hex>", count, time, "<address>", time of the address], …]`, without the
@@ -256,7 +256,7 @@ pub(super) fn unreadable(column: &str, source: impl Error + Send + Sync + 'stati
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(source) }
 }
 
-/// What an error of the database means to the caller of a store.
+/// The meaning of an error of the database to the caller of a store.
 pub(in crate::store) fn store_error(error: sqlx::Error) -> StoreError {
     use sqlx::Error as E;
     let kind = match &error {

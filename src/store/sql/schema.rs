@@ -11,7 +11,7 @@ use crate::{
     error::StoreError,
 };
 
-/// What leads from one version to the next.
+/// The step from one version to the next.
 pub(in crate::store) struct Migration {
     /// The table that it makes, if it makes one, is named after that of the keys, with this at the
     /// end.
@@ -28,14 +28,14 @@ impl Migration {
 
 /// How a database keeps its schema.
 pub(in crate::store) trait Schema: Dialect {
-    /// What leads from one version to the next.
+    /// The steps from each version to the next.
     const MIGRATIONS: [Migration; 7];
 
     /// Makes the table `api_keys_schema`, if it is not there. A row whose `applied_at` is empty is
     /// a migration that was begun.
     const BOOKKEEPING: &'static str;
 
-    /// What names are set in.
+    /// The quote around names.
     const QUOTE: char = '"';
 
     /// Lets one node after the other pass, until the end of its transaction or connection.

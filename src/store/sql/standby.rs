@@ -63,7 +63,7 @@ async fn is_standby<DB: Server>(connection: &mut DB::Connection) -> sqlx::Result
     Ok(DB::fetch_number(connection, call).await? != 0)
 }
 
-/// What a pool knows about its server. Times are in milliseconds since the watch began.
+/// The state of a server, as its pool knows it. Times are in milliseconds since the watch began.
 struct Watch {
     began: Instant,
     asked_at: AtomicU64,

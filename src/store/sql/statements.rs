@@ -1,4 +1,4 @@
-//! What a store says to its database.
+//! The statements of a store.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::error::ConfigError;
 
 pub(in crate::store) const DEFAULT_TABLE: &str = "api_keys";
 
-/// What a store says to its database, written once for its table.
+/// The statements of a store, written once for its table.
 ///
 /// Each statement happens wholly or not at all; several that belong together are made one
 /// transaction by [`SqlStore::apply`](super::SqlStore::apply).
@@ -40,8 +40,8 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) filters: Filters,
 }
 
-/// What takes the [locks](super::OwnerLocks) of owners; nothing in a database that lets only one
-/// transaction write at a time.
+/// The statements that take the [locks](super::OwnerLocks) of owners; none in a database that
+/// lets only one transaction write at a time.
 #[derive(Default)]
 pub(in crate::store) struct LockStatements {
     #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), expect(dead_code))]

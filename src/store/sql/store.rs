@@ -55,7 +55,7 @@ async fn pause(tries: u32) {
     sleep(Duration::from_millis(u64::from(chance % longest))).await;
 }
 
-/// What is done in a transaction.
+/// The work of a transaction.
 #[derive(Clone, Copy)]
 pub(super) enum Work<'w> {
     /// Changes that are known beforehand.

@@ -1,4 +1,4 @@
-//! What was used by the hour, as rows.
+//! Usage by the hour, as rows.
 
 use std::{collections::BTreeMap, fmt};
 

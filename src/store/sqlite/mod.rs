@@ -202,13 +202,13 @@ fn code(error: &sqlx::Error) -> Option<i32> {
 
 fn store_error(error: sqlx::Error) -> StoreError {
     match code(&error) {
-        // `ERROR` is what a statement gets that does not fit the schema.
+        // A statement that does not fit the schema gets `ERROR`.
         Some(ERROR | CORRUPT | NOTADB) => StoreError::corrupt(error),
         _ => row::store_error(error),
     }
 }
 
-/// What an error means that came of writing to `table`. Of the unique indexes that an application
+/// The meaning of an error of writing to `table`. Of the unique indexes that an application
 /// may have added, ours alone tell of a duplicate.
 fn write_error(error: sqlx::Error, table: &str) -> StoreError {
     // `UNIQUE constraint failed: api_keys.digest`, with all columns of the index.

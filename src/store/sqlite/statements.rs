@@ -151,7 +151,7 @@ mod tests {
 
     const BY_ID: &str = "SEARCH api_keys USING INDEX sqlite_autoindex_api_keys_1";
 
-    /// What SQLite means to do, a line a step.
+    /// The plan of SQLite, a line a step.
     async fn plan(store: &SqliteStore, statement: &SqlStr) -> String {
         let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", statement.as_str()));
         let steps: Vec<(i64, i64, i64, String)> =

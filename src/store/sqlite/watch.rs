@@ -37,7 +37,7 @@ impl StoreWatch for Watch {
             match version {
                 Ok(version) if self.seen.replace(version) == Some(version) => {}
                 Ok(_) => return Ok(()),
-                // Somebody writes for longer than a caller waits. What that is will show.
+                // A writer takes longer than a caller waits. What it writes will show.
                 Err(sqlx::Error::PoolTimedOut) if self.seen.is_some() => {}
                 Err(error) => {
                     self.seen = None;
