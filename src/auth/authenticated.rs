@@ -61,7 +61,7 @@ impl AuthenticatedKey {
         &self.record.name
     }
 
-    /// Who the key belongs to.
+    /// The owner of the key.
     pub fn owner(&self) -> Option<&OwnerId> {
         self.record.owner.as_ref()
     }

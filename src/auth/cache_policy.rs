@@ -10,9 +10,9 @@ use super::{authenticate::Admission, extract::KeySource};
 /// What the headers of a response are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum CachePolicy {
-    /// Nobody looked for a key, so the response does not depend on one.
+    /// No key was looked for, so the response does not depend on one.
     None,
-    /// To somebody without an identity: may be shared with others of that kind.
+    /// To a caller without an identity: may be shared with others of that kind.
     Vary,
     /// To a caller with an identity: `private` as well, unless the application decided.
     VaryAndPrivate,

@@ -22,7 +22,7 @@ use crate::{
     usage::UsageRecorder,
 };
 
-/// What a layer and its services share.
+/// The settings that a layer and its services share.
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) id: LayerId,
@@ -100,8 +100,8 @@ impl Config {
         Some(Rejection::new(RejectionKind::TooManyFailures).with_retry_after(wait))
     }
 
-    /// Tells everybody of a denial who has to know. Of one that was made inside, the request is
-    /// gone.
+    /// Reports a denial to the hook, the usage recorder and the throttle. The request of a denial
+    /// that was made inside is gone.
     #[inline]
     pub(crate) fn denied(&self, rejection: &Rejection, request: Option<&RequestHead<'_>>) {
         if let Some(hook) = &self.events {

@@ -190,7 +190,7 @@ impl ApiKeyLayer {
     /// Nothing proves that a request is a preflight; any client can send one of that shape. Opting
     /// in means that such a request skips everything that this layer does: it needs no key and no
     /// secure transport, no throttle or limit counts it, no usage is recorded. Whatever answers
-    /// `OPTIONS` inside then runs for everybody. Services that ignore the method are among it:
+    /// `OPTIONS` inside then runs for every caller. Services that ignore the method are among it:
     /// tonic's, plain hyper services, and axum's `any`, `route_service`, `nest_service` and
     /// `fallback`. Let a CORS layer that answers every preflight stand between this layer and
     /// them.
@@ -276,7 +276,7 @@ impl ApiKeyLayer {
     ///
     /// Of a request with a good key, what goes is this key, and in every source of the layer
     /// whatever has the shape of an accepted [prefixed](KeyFormat::new) format. Of a request that
-    /// the bypass matches, only the latter goes: nobody judged what else it holds, and a token of
+    /// the bypass matches, only the latter goes: what else it holds was not judged, and a token of
     /// another system in `Authorization` stays. An [opaque](KeyFormat::opaque) key has no shape,
     /// so only the one that was judged is taken out.
     ///
@@ -337,9 +337,9 @@ impl ApiKeyLayer {
         self.with(|config| config.enforced = config.enforced.and(Needs::CREDITS))
     }
 
-    /// Has callers wait who send too many bad keys, before any is looked up. It takes their
-    /// address; see [`with_client_address`](Self::with_client_address). A request of which nobody
-    /// can tell it never waits.
+    /// Throttles clients that send too many bad keys, before any lookup. It takes their address;
+    /// see [`with_client_address`](Self::with_client_address). Requests whose address is unknown
+    /// are never throttled.
     pub fn with_failure_throttle(self, throttle: FailureThrottle) -> Self {
         self.with(|config| config.throttle = Some(throttle))
     }

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Rounded up: who waits for too long is late, who waits for too short a time is denied again.
+/// Rounded up: a caller that waits too long is late, one that waits too short is denied again.
 pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

@@ -7,8 +7,8 @@ use super::{Clock, SystemClock, Timestamp};
 /// The time that has passed since it was made, counted from what the operating system's clock
 /// showed then: what the system's time is set to afterwards does not matter.
 ///
-/// For what counts in durations. A limiter on the system's own clock would lock everybody out for
-/// an hour when that is set back by one.
+/// For what counts in durations. A limiter on the system's own clock would lock all callers out
+/// for an hour when that is set back by one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MonotonicClock {
     /// What the operating system's clock showed when its monotonic one showed zero, in
@@ -38,8 +38,8 @@ fn millis() -> i64 {
 
     match clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE) {
         Ok(time) => time.tv_sec().saturating_mul(1_000).saturating_add(time.tv_nsec() / 1_000_000),
-        // Linux has this clock since version 2.6.32. One that stands still would let everybody wait
-        // for ever, so there is another way.
+        // Linux has this clock since version 2.6.32. One that stands still would let every caller
+        // wait for ever, so there is another way.
         Err(_) => exact_millis(),
     }
 }

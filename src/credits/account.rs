@@ -27,9 +27,9 @@ pub(super) struct Account {
     pub(super) lineage: KeyId,
     /// Taken from the store and not spent.
     held: AtomicU64,
-    /// The latest epoch that the store was asked about. What is held is of this one.
+    /// The latest epoch that the store was asked about. The held credits are of this one.
     epoch: AtomicU64,
-    /// What the store had left when it last answered.
+    /// The credits that the store had left when it last answered.
     left: AtomicU64,
     /// With less than this, more are taken in advance. 0 while that is happening.
     low: AtomicU64,
@@ -38,11 +38,11 @@ pub(super) struct Account {
 
 #[derive(Default)]
 struct State {
-    /// Who waits for the call of the store that is on its way.
+    /// The callers that wait for the call of the store that is on its way.
     call: Option<SharedCall<Ended>>,
     lease_size: LeaseSize,
     seen_revisions: SeenRevisions,
-    /// The epoch of the balance that what is held was taken from.
+    /// The epoch of the balance that the held credits were taken from.
     lease: u64,
     /// The refill with which what is held ends: it would not have added up in the store either.
     until: Option<Timestamp>,
@@ -65,7 +65,7 @@ struct Short {
 }
 
 impl State {
-    /// Why the store is not asked now. A clock that was set back makes nobody wait.
+    /// Why the store is not asked now. A clock that was set back makes no caller wait.
     fn rest(&self, now: Timestamp) -> Option<&StoreError> {
         let (since, error) = self.failure.as_ref()?;
         (*since..since.saturating_add(PAUSE)).contains(&now).then_some(error)
@@ -85,7 +85,7 @@ const EXHAUSTED: Duration = Duration::from_secs(1);
 /// How long a store that failed is not asked again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Sweeps after which what was not used is given back.
+/// Sweeps after which unused credits are given back.
 const IDLE_SWEEPS: u32 = 3;
 
 impl Account {
@@ -100,7 +100,7 @@ impl Account {
         }
     }
 
-    /// Spends from what is held. True if it is time to take more.
+    /// Spends held credits. True if it is time to take more.
     #[inline]
     pub(super) fn spend(&self, epoch: u64, cost: u64) -> Option<(SpendOutcome, bool)> {
         // Before `held` is read, since it is emptied before this is raised.
@@ -153,7 +153,7 @@ impl Account {
         let _ = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
     }
 
-    /// What is held of a balance of this epoch.
+    /// The credits held of a balance of this epoch.
     pub(super) fn held_of(&self, epoch: u64) -> u64 {
         if self.state.lock().lease == epoch { self.held() } else { 0 }
     }
@@ -162,7 +162,7 @@ impl Account {
         self.held.load(Ordering::Acquire)
     }
 
-    /// What is left, as far as this node knows.
+    /// The credits that are left, as far as this node knows.
     pub(super) fn remaining(&self) -> u64 {
         self.held().saturating_add(self.left.load(Ordering::Relaxed))
     }
@@ -218,7 +218,7 @@ impl Account {
         LeaseSize { held: self.held(), ..state.lease_size }
     }
 
-    /// Takes what is held out, to be given back.
+    /// Takes the held credits out, to be given back.
     pub(super) fn give(self: &Arc<Self>, now: Timestamp) -> Giving {
         let mut state = self.state.lock();
         if let Some(call) = &state.call {

@@ -9,8 +9,8 @@ use crate::{
     runtime::{DigestHash, RwLock},
 };
 
-/// Accounts by lineage. A request reads one of several maps, so that few wait for who adds a
-/// lineage.
+/// Accounts by lineage. A request reads one of several maps, so that few wait for one that
+/// adds a lineage.
 pub(super) struct Accounts([RwLock<Shard>; SHARDS]);
 
 type Shard = HashMap<Line, Arc<Account>, DigestHash>;
@@ -76,8 +76,8 @@ impl Accounts {
         let mut is_empty = true;
         for shard in &self.0 {
             let mut shard = shard.write();
-            // Whoever has one in hand may be about to put credits into it. Nobody gets one anew
-            // while the map is locked.
+            // A task that has one in hand may be about to put credits into it. No task gets one
+            // anew while the map is locked.
             shard.retain(|_, account| {
                 Arc::strong_count(account) > 1 || !account.is_forgettable(now)
             });

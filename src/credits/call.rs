@@ -57,7 +57,7 @@ pub(super) enum Ended {
     Gave,
 }
 
-/// What somebody finds who wants to give back what is held.
+/// What a caller finds that wants to give back the held credits.
 pub(super) enum Giving {
     Nothing,
     Busy(Waiter<Ended>),
@@ -71,7 +71,7 @@ pub(super) struct Deposit {
     pub(super) epoch: u64,
 }
 
-/// What became of them.
+/// The outcome of giving credits back.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Returned {
     /// The store has them, unless its balance is another one by now; this is what it has left.

@@ -1,4 +1,4 @@
-//! The background task that gives back what is not used, and what closes a node's credits.
+//! The background task that gives back unused credits, and the closing of a node's credits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ impl Inner {
         });
     }
 
-    /// Gives back what was not used for some sweeps.
+    /// Gives back credits that were not used for some sweeps.
     async fn sweep(&self) {
         let now = self.ledger.clock.now();
         let mut deposits = Vec::new();

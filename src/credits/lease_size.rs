@@ -3,18 +3,18 @@
 
 use crate::key::{KeyId, KeyRecord};
 
-/// What callers wait for.
+/// The credits that callers wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LeaseSize {
     /// What all of them spend together.
     pub(super) wanted: u64,
-    /// What the one of them spends that spends the least; `None` if nobody waits.
+    /// What the caller that spends the least spends; `None` if no caller waits.
     pub(super) least: Option<u64>,
-    /// What is held already.
+    /// The credits that are held already.
     pub(super) held: u64,
     /// The latest epoch that a record has told of.
     pub(super) epoch: u64,
-    /// The last time, nobody knows whether something was taken: no more than is wanted.
+    /// It is unknown whether something was taken the last time: no more than is wanted.
     pub(super) is_careful: bool,
 }
 
@@ -34,8 +34,8 @@ impl LeaseSize {
         self.least.map_or(0, |least| least.saturating_sub(self.held))
     }
 
-    /// How many to take of those that remain, so that `most` are held if nobody wants more; 0
-    /// where that would help nobody.
+    /// How many to take of those that remain, so that `most` are held if no caller wants more;
+    /// 0 where that would help no caller.
     pub(super) fn amount(&self, remaining: u64, most: u64) -> u64 {
         let part = if self.is_careful { 0 } else { most.min(remaining / PART) };
         let room = part.saturating_sub(self.held);
@@ -48,7 +48,7 @@ impl LeaseSize {
         } else if wanted <= remaining {
             wanted.max(room)
         } else {
-            // Not enough for all. Those for whom it may be come again.
+            // Not enough for all. Callers for whom it may be enough come again.
             least.max(room)
         }
     }
@@ -69,7 +69,7 @@ struct SeenRevision {
 }
 
 impl SeenRevisions {
-    /// Somebody is about to wait for the store. Beyond four keys of a lineage, the others are
+    /// A caller is about to wait for the store. Beyond four keys of a lineage, the others are
     /// judged by what those have learned.
     pub(super) fn add(&mut self, record: &KeyRecord) {
         let place = self.find(record.id).or_else(|| self.0.iter().position(Option::is_none));
@@ -79,7 +79,7 @@ impl SeenRevisions {
         revision.seen = revision.seen.max(record.revision);
     }
 
-    /// The store is asked now, on behalf of all who came until now.
+    /// The store is asked now, on behalf of all callers until now.
     pub(super) fn store_is_asked(&mut self) {
         for revision in self.0.iter_mut().flatten() {
             revision.asked = Some(revision.seen);
@@ -131,7 +131,7 @@ mod tests {
         // It is not enough for all, but for some.
         assert_eq!(size(&[5, 1_000], 0).amount(100, 512), 6);
         assert_eq!(size(&[50, 1_000], 0).amount(100, 512), 50);
-        // For nobody.
+        // For no caller.
         assert_eq!(size(&[150, 1_000], 40).amount(100, 512), 0);
         // For all, from what was held.
         assert_eq!(size(&[5], 40).amount(10, 512), 0);

@@ -29,7 +29,7 @@ pub(super) struct Ledger {
     pub(super) most: NonZeroU64,
 }
 
-/// What the store said.
+/// The answer of the store.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
     /// How many were taken.
@@ -84,7 +84,7 @@ impl Ledger {
         call.took_not(Trouble { error, lost: 0 }, self.clock.now());
     }
 
-    /// None if somebody else has changed the balance meanwhile.
+    /// None if another writer has changed the balance meanwhile.
     async fn try_to_take(
         &self,
         lineage: KeyId,
@@ -219,8 +219,8 @@ impl Ledger {
     }
 }
 
-/// Somebody was faster, so somebody got on. Many nodes that try again all at once would mostly be in
-/// each other's way.
+/// Another writer was faster, so that one got on. Many nodes that try again all at once would
+/// mostly be in each other's way.
 async fn let_others_go_first(tries: u32) {
     let most = 1_u64 << tries.min(6);
     match RandomState::new().hash_one(tries) % most {

@@ -37,8 +37,8 @@ use crate::{
 /// Spends the credits of keys, in memory and never more than there are.
 ///
 /// The balance of a lineage is in the store. A node takes some hundreds of credits at a time
-/// out of it, and spends those without asking anybody; the nearer the balance comes to its end, the
-/// fewer. What a key no longer uses is given back after some seconds, and everything by
+/// out of it, and spends those without asking the store; the nearer the balance comes to its end,
+/// the fewer. Unused credits are given back after some seconds, and everything by
 /// [`close`](Self::close). A node that crashes loses what it holds: credits are lost, never spent
 /// twice. So they are, too, if the store fails without saying whether it has given them.
 ///
@@ -92,7 +92,7 @@ struct Inner {
     sweeps: Background,
 }
 
-/// What became of an attempt to spend credits.
+/// The outcome of an attempt to spend credits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpendOutcome {
@@ -154,7 +154,7 @@ impl Credits {
         Self::with(ledger, self.cost)
     }
 
-    /// What a request costs; 0 is free, also for a key without any credits left.
+    /// Sets the cost of a request; 0 is free, also for a key without any credits left.
     ///
     /// ```
     /// use tower_api_key::{Credits, store::MemoryStore};
@@ -171,7 +171,7 @@ impl Credits {
         self
     }
 
-    /// What a request costs.
+    /// The cost of a request.
     #[inline]
     pub(crate) fn cost(&self, request: &RequestHead<'_>) -> u64 {
         self.cost.as_ref().map_or(1, |cost| cost(request))
@@ -210,7 +210,7 @@ impl Credits {
     /// enough.
     ///
     /// Credits that are taken are held by this node also when the caller goes away. An error means
-    /// that nothing was spent, and that nobody knows whether there is enough.
+    /// that nothing was spent, and that it is unknown whether there is enough.
     pub async fn spend(&self, record: &KeyRecord, cost: u64) -> Result<SpendOutcome, StoreError> {
         loop {
             if let Some(spend) = self.spend_now(record, cost) {
@@ -235,7 +235,7 @@ impl Credits {
     }
 
     /// Puts back what was spent by a request that was then denied for another reason, or cost
-    /// nothing after all. Does not wait; what another node or nobody has room for is lost.
+    /// nothing after all. Does not wait; credits that this node has no room for are lost.
     pub fn give_back(&self, record: &KeyRecord, cost: u64) {
         if let Some(epoch) = record.details.credits {
             let _ =
@@ -243,7 +243,7 @@ impl Credits {
         }
     }
 
-    /// Gives back what this node holds of a lineage, for somebody who is about to take it.
+    /// Gives back what this node holds of a lineage, for a caller that is about to take it.
     pub(crate) async fn recall(&self, lineage: KeyId) -> Result<(), StoreError> {
         let held = self.inner.accounts.with(lineage, Arc::clone);
         self.inner.give_back(held.into_iter().collect()).await
@@ -280,7 +280,7 @@ impl Credits {
         }
     }
 
-    /// In a task of its own: a caller who goes away takes nobody's credits along.
+    /// In a task of its own: a caller who goes away takes no other caller's credits along.
     fn make(&self, runtime: &Handle, call: Call) {
         self.inner.start_idle_sweep(runtime);
         let ledger = self.inner.ledger.clone();

@@ -88,7 +88,7 @@ impl StoreError {
     /// The same error of a back end with this role.
     ///
     /// The crate sets the role on the errors of [`RateLimiter`](crate::limit::RateLimiter) and
-    /// [`Invalidations`](crate::store::Invalidations), whoever implements them.
+    /// [`Invalidations`](crate::store::Invalidations), whichever type implements them.
     #[must_use]
     pub const fn of(mut self, back_end: BackEnd) -> Self {
         self.back_end = back_end;

@@ -56,7 +56,7 @@ pub struct ExtraCostCheck {
     allow_anonymous: bool,
 }
 
-/// What the limits have said.
+/// The answer of the limits.
 pub struct ExtraCostAnswer(Limited);
 
 impl fmt::Debug for ExtraCostAnswer {

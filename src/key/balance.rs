@@ -3,14 +3,14 @@
 use super::refill::Refill;
 use crate::clock::Timestamp;
 
-/// The credits of a lineage, as stored: what is left to be given to nodes.
+/// The credits of a lineage, as stored: the rest that can be given to nodes.
 ///
 /// A node takes a few hundred at a time and spends them in memory, so `remaining` does not say what
 /// nodes have taken and not spent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Balance {
-    /// What is left. At most `i64::MAX`, which is what databases count to.
+    /// The credits that are left. At most `i64::MAX`, which is what databases count to.
     pub remaining: u64,
     /// How credits come back, if they do.
     pub refill: Option<Refill>,
@@ -70,7 +70,7 @@ impl Balance {
         balance
     }
 
-    /// The same balance with another refill, which begins `now`. What is left stays.
+    /// The same balance with another refill, which begins `now`. The remaining credits stay.
     pub(crate) fn with_refill(self, refill: Option<Refill>, now: Timestamp) -> Self {
         let (epoch, revision) = (self.epoch, self.revision);
         Self { epoch, revision, ..Self::new(self.remaining, refill, now) }

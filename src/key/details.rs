@@ -75,7 +75,7 @@ pub struct KeyDetails {
     /// the key then counts as disabled by an administrator.
     pub disabled_by_owner: bool,
     /// The slow hash of a key that was imported with one and was not used since. Until then its
-    /// `digest` is nobody's.
+    /// `digest` is that of no key.
     pub legacy_hash: Option<LegacyHash>,
 }
 

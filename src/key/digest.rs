@@ -83,11 +83,11 @@ impl fmt::Debug for KeyDigest {
 /// How a key becomes a [`KeyDigest`].
 ///
 /// Plain SHA-256 by default. A fast hash is right here: keys carry 256 random bits, so there is
-/// nothing to guess, and a slow hash on every request is a gift to whoever wants the service down
+/// nothing to guess, and a slow hash on every request is a gift to a denial-of-service attack
 /// (NIST SP 800-63B-4 §3.1.2 allows an approved plain hash from 112 bits of entropy).
 ///
-/// With [`Peppers`], HMAC-SHA256 under a secret that is not in the database: somebody who can
-/// write rows still cannot make a key that works.
+/// With [`Peppers`], HMAC-SHA256 under a secret that is not in the database: an attacker who
+/// can write rows still cannot make a key that works.
 ///
 /// # Numbered keys
 ///
@@ -390,8 +390,8 @@ impl Peppers {
     /// from before there was a pepper, and imported ones. They are stored anew under the current
     /// pepper when they are next used. Those that were not used by then are unknown.
     ///
-    /// While this lasts, whoever can write to the table can make a key that works, which is what a
-    /// pepper is there to prevent: so it has an end.
+    /// While this lasts, an attacker who can write to the table can make a key that works. A pepper
+    /// is there to prevent that, so it has an end.
     pub fn with_retired_plain(mut self, until: Timestamp) -> Self {
         self.others.push(Other::retired(Method::Sha256, Some(until)));
         self

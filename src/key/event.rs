@@ -1,4 +1,4 @@
-//! [`KeyEvent`]: what was done to keys and who was denied, for hooks and for the audit log.
+//! [`KeyEvent`]: changes of keys, and denials, for hooks and for the audit log.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -25,9 +25,9 @@ pub struct KeyEvent {
     pub action: KeyAction,
     /// The key that it happened to, where one is known.
     pub key: Option<KeyId>,
-    /// Whose key it is, where that is known.
+    /// The owner of the key, where it is known.
     pub owner: Option<OwnerId>,
-    /// Who did it, in the words of the application.
+    /// The person or program that did it, in the words of the application.
     pub actor: Option<Text>,
     /// The client address that it was done from, where one is known.
     pub address: Option<IpAddr>,
@@ -42,7 +42,7 @@ impl KeyEvent {
     }
 }
 
-/// What happened to a key.
+/// An action on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyAction {
@@ -111,7 +111,7 @@ impl fmt::Display for KeyAction {
     }
 }
 
-/// Who listens to events.
+/// A listener to events.
 pub(crate) type EventHook = Arc<dyn Fn(&KeyEvent) + Send + Sync>;
 
 /// Which events to list.

@@ -82,7 +82,7 @@ impl KeyId {
     /// (RFC 9562 §5.8).
     ///
     /// Not from the key or its digest: an id is public and logged, and with one that follows from
-    /// the key, whoever reads a log could test guesses without asking the service.
+    /// the key, a reader of logs could test guesses without asking the service.
     pub(crate) fn from_name(name: &str) -> Self {
         Self::derived(b"tower-api-key name", name)
     }
@@ -162,7 +162,7 @@ impl fmt::Display for ParseIdError {
 
 impl std::error::Error for ParseIdError {}
 
-/// Who a key belongs to, in the words of the application: a user id, a tenant, an e-mail address.
+/// The owner of a key, in the words of the application: a user id, a tenant, an e-mail address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnerId(Text);
 

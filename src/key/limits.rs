@@ -53,7 +53,7 @@ impl Limit {
     }
 
     /// A number for the name. Two of the eight names that a key may have do not share one by
-    /// accident, and whoever does it on purpose has one limit in place of two.
+    /// accident, and an application that does it on purpose has one limit in place of two.
     #[inline]
     pub(crate) const fn tag(&self) -> u64 {
         self.tag

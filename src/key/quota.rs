@@ -60,7 +60,7 @@ pub struct Quota {
 /// so a script in Redis, counts in. That is 104 days.
 const MOST_NANOS: u64 = 1 << 53;
 
-/// What a window may be. Four bursts of the longest still count exactly.
+/// The longest window. Four bursts of the longest still count exactly.
 const LONGEST_WINDOW: Duration = Duration::from_hours(24 * 31);
 
 const SECOND: u64 = 1_000;

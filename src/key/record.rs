@@ -34,7 +34,7 @@ pub struct KeyRecord {
     pub start: Text,
     /// What the key is for, in its owner's words.
     pub name: Text,
-    /// Who the key belongs to.
+    /// The owner of the key.
     pub owner: Option<OwnerId>,
     /// What the key may do. None is nothing, not everything.
     pub scopes: Scopes,

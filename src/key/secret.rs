@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 ///
 /// Exists when a key is issued and while a request is judged. `Debug` shows nothing of it, there
 /// is no `Display` and no `PartialEq`, and the memory is wiped on drop. It is deliberately not
-/// `Clone`: a copy is made by whoever calls [`expose`](Self::expose), and is theirs to look after.
+/// `Clone`: a copy is made by the caller of [`expose`](Self::expose), and is theirs to look after.
 ///
 /// ```
 /// use tower_api_key::KeyFormat;

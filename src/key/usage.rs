@@ -51,7 +51,7 @@ impl fmt::Display for UsageOutcome {
 pub struct HourlyUsage {
     /// The [lineage](crate::key::KeyRecord::lineage) of keys.
     pub lineage: KeyId,
-    /// Whose keys they are.
+    /// The owner of the keys.
     pub owner: Option<OwnerId>,
     /// When the hour began, in UTC.
     pub hour: Timestamp,
@@ -97,7 +97,7 @@ impl HourlyUsage {
     }
 }
 
-/// Whose usage is asked for, and from when to when.
+/// The keys and the time whose usage is asked for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct UsageQuery {

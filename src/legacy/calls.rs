@@ -1,4 +1,4 @@
-//! [`Calls`]: one verification for all who send the same key, and what came of earlier ones.
+//! [`Calls`]: one verification for all requests with the same key, and earlier outcomes.
 
 use std::{
     sync::{Arc, MutexGuard},
@@ -13,13 +13,13 @@ use crate::{
     store::StoreError,
 };
 
-/// What came of a verification, for everybody who waited for it.
+/// The result of a verification, for every caller that waited for it.
 pub(super) type Answer = Result<Option<Arc<KeyRecord>>, StoreError>;
 
-/// How long it is remembered what came of a key.
+/// How long the outcome of a key is remembered.
 const MEMORY: Duration = Duration::from_mins(5);
 
-/// Wrong keys that are remembered. To fill this, somebody has to wait for as many slow hashes.
+/// Wrong keys that are remembered. To fill this, clients have to wait for as many slow hashes.
 const MAX_REMEMBERED: usize = 10_000;
 
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub(super) struct State {
     generation: u64,
 }
 
-/// What came of a key.
+/// The outcome of a key.
 #[derive(Clone)]
 pub(super) enum Outcome {
     /// It matched no hash.
@@ -76,13 +76,13 @@ impl State {
         self.remembered.retain(|_, (outcome, _)| matches!(outcome, Outcome::Proven(_)));
     }
 
-    /// What came of the key lately.
+    /// The recent outcome of the key.
     pub(super) fn outcome(&self, digest: &KeyDigest, now: Timestamp) -> Option<&Outcome> {
         let (outcome, until) = self.remembered.get(&MapDigest::from(digest))?;
         (now < *until).then_some(outcome)
     }
 
-    /// Remembers what came of a key among the keys of this generation.
+    /// Remembers the outcome of a key among the keys of this generation.
     pub(super) fn remember(
         &mut self,
         digest: &KeyDigest,

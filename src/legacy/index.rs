@@ -40,8 +40,8 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A key whose start is shorter is not looked for: every unknown key would have to be hashed.
 const MIN_START: usize = 4;
 
-/// More keys than this with one start are worth a warning: whoever sends another key that begins
-/// like them has all of their hashes computed.
+/// More keys than this with one start are worth a warning: a client that sends another key that
+/// begins like them has all of their hashes computed.
 const MANY: usize = 16;
 
 impl Index {

@@ -1,4 +1,4 @@
-//! Reading the index: by one for all who wait for it, and one after the other.
+//! Reading the index: by one task for all callers that wait for it, and one after the other.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl LegacyHashes {
         self.start_loading(now)?.answer().await.unwrap_or_else(given_up)
     }
 
-    /// Starts to read the index, unless somebody does so already.
+    /// Starts to read the index, unless another caller does so already.
     pub(super) fn start_loading(
         &self,
         now: Timestamp,
@@ -83,7 +83,7 @@ impl Inner {
         });
         let old = self.with_index_mut(|index| index.replace(new));
         drop(old);
-        // After the index: whoever begins in between is among the old generation.
+        // After the index: a call that begins in between is among the old generation.
         if adds {
             self.calls.lock().begin_generation();
         }

@@ -68,12 +68,12 @@ use crate::{
 /// - The starts should tell keys apart. Where many share one, such as `sk_live_`, every unknown
 ///   key that begins like it pays for all of their hashes.
 ///
-/// # What it costs
+/// # Cost
 ///
 /// Hashes are computed on tokio's threads for blocking work, a few at once, and a bounded number
 /// of keys wait for their turn; what is beyond that is
-/// [`Overloaded`](crate::RejectionKind::Overloaded). Whoever knows how a legacy key begins can
-/// keep these threads busy, but no others. A wrong key is remembered for five minutes and not
+/// [`Overloaded`](crate::RejectionKind::Overloaded). A client that knows how a legacy key begins
+/// can keep these threads busy, but no others. A wrong key is remembered for five minutes and not
 /// hashed again. It takes longer to refuse than one that begins like no legacy key, which tells
 /// a caller how legacy keys begin.
 ///
@@ -108,7 +108,7 @@ struct Inner {
     workers: Workers,
     index: RwLock<Option<Index>>,
     loading: Mutex<Loading>,
-    /// Held while the index is read: whoever asks for it then gets what was written before.
+    /// Held while the index is read: a caller that asks for it then gets what was written before.
     turn: AsyncMutex<()>,
     calls: Calls,
     verifications: AtomicU64,

@@ -37,7 +37,7 @@ impl LegacyHashes {
         }
     }
 
-    /// Who proves the key; none if it need not be tried.
+    /// The call that proves the key; none if it need not be tried.
     fn join_or_start(
         &self,
         digest: KeyDigest,
@@ -129,7 +129,7 @@ impl Call {
     async fn store(self, candidate: Arc<Candidate>) -> Answer {
         self.remember(Outcome::Proven(candidate.clone()));
         let repository = &self.inner.settings.repository;
-        // Each `Stale` means that somebody else got on, so this cannot go round for ever.
+        // Each `Stale` means that another writer got on, so this cannot go round for ever.
         loop {
             // What happened to the key since the index was read decides about it.
             let current = in_time(repository.get(candidate.id)).await?;
@@ -144,7 +144,7 @@ impl Call {
             }
             if current.details.legacy_hash.as_ref() != Some(&candidate.hash) {
                 // Changed under our hands: by an import, or by a node whose current pepper is
-                // another. Whoever asks again is told.
+                // another. A caller that asks again is told.
                 self.forget(&candidate);
                 return Err(StoreError::unavailable("the key is being changed"));
             }

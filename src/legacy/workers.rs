@@ -22,7 +22,7 @@ impl Workers {
         let given_up = || StoreError::unavailable("a slow hash was given up");
         let place = self.0.clone().acquire_owned().await.map_err(|_| given_up())?;
         let work = move || {
-            // Until the work is done, even if nobody waits for it any more.
+            // Until the work is done, even if no caller waits for it any more.
             let _place = place;
             work()
         };

@@ -24,7 +24,7 @@ pub(crate) enum Fields {
 #[derive(Clone, Debug)]
 pub(crate) struct Consumption {
     rate: Option<LimitReport>,
-    /// What is left of the credits, for a key that spends some.
+    /// The credits that are left, for a key that spends some.
     credits: Option<u64>,
 }
 

@@ -9,7 +9,7 @@ use crate::{
     key::{KeyId, Limits, OwnerId},
 };
 
-/// Whose requests are counted together.
+/// The subject whose requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitSubject<'b> {
@@ -20,11 +20,11 @@ pub enum LimitSubject<'b> {
     Owner(&'b OwnerId),
 }
 
-/// What a limiter is asked.
+/// The question to a limiter.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LimitCheck<'c> {
-    /// Whose requests are counted. Each limit of a bucket is counted by its name.
+    /// The subject whose requests are counted. Each limit of a bucket is counted by its name.
     pub bucket: LimitSubject<'c>,
     /// All of them have to let the request in. There is at least one.
     pub limits: &'c Limits,
@@ -46,7 +46,7 @@ impl<'c> LimitCheck<'c> {
     }
 }
 
-/// What a limiter answers.
+/// The answer of a limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitDecision {
     /// The request is let in, and counted by every limit.
@@ -132,7 +132,7 @@ pub trait RateLimiter: Send + Sync + 'static {
     async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError>;
 
     /// Takes back a request that was let in, and was then denied for another reason. It does not
-    /// wait, and may come too late to help anybody.
+    /// wait, and may come too late to help any caller.
     fn give_back(&self, check: &LimitCheck<'_>);
 
     /// Gives back what this node has taken and not used, before the program ends.

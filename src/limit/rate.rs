@@ -1,4 +1,4 @@
-//! [`RateLimits`]: which limits a request has, and who counts it.
+//! [`RateLimits`]: which limits a request has, and which limiter counts it.
 
 use std::{
     fmt,
@@ -85,7 +85,7 @@ pub enum OutagePolicy {
     /// quota as there are nodes.
     #[default]
     LocalFallback,
-    /// They are let in, and counted by nobody.
+    /// They are let in, and not counted.
     FailOpen,
     /// They are denied as [`LimiterUnavailable`](crate::RejectionKind::LimiterUnavailable): 503
     /// `limiter_unavailable`, with `Retry-After`.

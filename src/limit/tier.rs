@@ -48,7 +48,7 @@ impl Tiers {
         self
     }
 
-    /// The limits of keys that have none of their own and no tier, or one that nobody knows. Without
+    /// The limits of keys that have none of their own and no tier, or an unknown one. Without
     /// these, nothing limits such keys: not those whose tier is misspelt, either.
     #[must_use]
     pub fn with_default(mut self, limits: Limits) -> Self {

@@ -36,7 +36,7 @@ pub(crate) enum GrpcDenials {
     NativeAndWeb,
 }
 
-/// What a content type stands for.
+/// The protocol that a content type stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Protocol {
     Grpc,

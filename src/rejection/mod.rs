@@ -28,7 +28,7 @@ use crate::{
     text::Text,
 };
 
-/// Why a request was denied, with what is known about it.
+/// The reason of a denial, with all that is known about it.
 ///
 /// Every denial carries one in its response's extensions, for outer layers to log or count.
 /// It holds the key's public id once the key is known, and never the key.

@@ -218,7 +218,7 @@ pub(crate) fn respond_plainly(
     response
 }
 
-/// The response where a layer is missing: a mistake in the program, told to those who run it.
+/// The response where a layer is missing: a mistake in the program, told to its operator.
 pub(crate) fn respond_with_mistake(
     what_to_do: &'static str,
     request: &RequestHead<'_>,

@@ -1,9 +1,9 @@
-//! [`Debts`]: who owes how much, in bounded memory.
+//! [`Debts`]: how much each debtor owes, in bounded memory.
 
 use crate::runtime::Mutex;
 use std::sync::MutexGuard;
 
-/// Who owes how much, by a hash of who it is.
+/// How much each debtor owes, by a hash of the debtor.
 ///
 /// The hash says which set of a few debts one is in. A set that is full has the one make way that
 /// is nearest to being paid off.
@@ -45,7 +45,7 @@ impl Debts {
         set.iter().find(|debt| debt.who == who).map_or(0, |debt| debt.paid_at)
     }
 
-    /// Adds to a debt, but no more than makes it `most`, and returns what is owed then.
+    /// Adds to a debt, but no more than makes it `most`, and returns the debt then.
     pub(super) fn add(&self, who: u64, now: u64, charge: u64, most: u64) -> u64 {
         let mut set = self.set(who);
         let owed = |debt: &Debt| debt.paid_at.saturating_sub(now);

@@ -21,8 +21,8 @@ use crate::{
     key::{Quota, RejectionKind},
 };
 
-/// Has callers wait who failed too often: who guess keys, and who go on sending a key that was
-/// revoked.
+/// Throttles clients that failed too often: those that guess keys, and those that go on sending a
+/// revoked key.
 ///
 /// Failures are credentials that are no key, or an unknown, revoked, disabled, expired or not yet
 /// valid one, and good ones from an address that they may not be used from. They are counted twice:
@@ -32,21 +32,21 @@ use crate::{
 ///   is slowed before its neighbours behind the same address are, and neither does it use up what
 ///   they may fail.
 ///
-/// Whoever failed as often as a quota admits waits until it admits one more. Until then every
+/// A client that failed as often as a quota admits waits until it admits one more. Until then every
 /// request with a credential from this address, or with one that begins like this from there, is
 /// [`TooManyFailures`](RejectionKind::TooManyFailures), whatever its credential is worth: it is
-/// not looked at. A request that is refused like this costs nothing, so nobody waits longer
+/// not looked at. A request that is refused like this costs nothing, so no client waits longer
 /// for having asked; neither do requests that are let in, which pay nothing off either.
 ///
-/// Everybody behind one address shares its quota, good keys included. Choose one that a whole
-/// office with a bad day does not use up. Nobody waits longer than an hour, and until one more
+/// All clients behind one address share its quota, good keys included. Choose one that a whole
+/// office with a bad day does not use up. No client waits longer than an hour, and until one more
 /// comes back.
 ///
 /// # Memory
 ///
-/// Bounded, and little before somebody fails; see [`with_capacity`](Self::with_capacity). When it
-/// is full, those make way who have paid off what they owed, and then those who are nearest to it.
-/// To be forgotten, a guesser who waits needs other addresses that owe as much: for a chance of one
+/// Bounded, and little before a client fails; see [`with_capacity`](Self::with_capacity). When it
+/// is full, clients that have paid off what they owed make way, then those that are nearest to it.
+/// To be forgotten, a waiting guesser needs other addresses that owe as much: for a chance of one
 /// in a hundred half as many as there is room for, for an even one as many. With these it may
 /// guess far more often than it could with what that gains.
 ///
@@ -70,7 +70,7 @@ struct Inner {
     made_at: Timestamp,
     addresses: Account,
     starts: Account,
-    /// Until when somebody has to wait; 0: nobody does. A service in which nobody fails looks no
+    /// Until when a client has to wait; 0: none does. A service in which no client fails looks no
     /// further.
     until: AtomicU64,
 }
@@ -88,8 +88,8 @@ const DEFAULT_CAPACITY: usize = 100_000;
 /// What may be owed beyond the quota, by requests that were judged at the same time: an hour.
 const MOST_BEYOND: u64 = 3_600 * 1_000_000_000;
 
-/// A wait of less than a tick is none. Clocks may be late by one, and who comes back when told
-/// must not be too early.
+/// A wait of less than a tick is none. Clocks may be late by one, and a client that comes back
+/// when told must not be too early.
 const TICK: u64 = 10_000_000;
 
 /// The longest prefix, what stands behind it, and four characters: what people recognise a key by.
@@ -135,7 +135,7 @@ impl FailureThrottle {
         )
     }
 
-    /// Whether anybody may have to wait.
+    /// Whether any client may have to wait.
     #[inline]
     pub(crate) fn is_busy(&self) -> bool {
         self.0.until.load(Ordering::Acquire) > 0
@@ -193,7 +193,7 @@ impl FailureThrottle {
     }
 }
 
-/// One quota, and who owes how much of it.
+/// One quota, and how much of it each debtor owes.
 struct Account {
     quota: Quota,
     debts: Debts,
@@ -234,7 +234,7 @@ impl Inner {
     fn wait(&self, until: u64, address: IpAddr, key: &[u8]) -> Option<Duration> {
         let now = self.now();
         if now >= until {
-            // Unless somebody else has to wait by now.
+            // Unless another client has to wait by now.
             let _ = self.until.compare_exchange(until, 0, Ordering::AcqRel, Ordering::Relaxed);
             return None;
         }
@@ -243,7 +243,7 @@ impl Inner {
         wait.map(Duration::from_nanos)
     }
 
-    /// Whose failures are counted together: those of an address, and those of a start from there.
+    /// The groups whose failures are counted together: an address, and a start from there.
     fn who(&self, address: IpAddr, key: &[u8]) -> (u64, u64) {
         let client = Client::from(address);
         let start = &key[..LONGEST_START.min(key.len() / 2)];
@@ -254,7 +254,7 @@ impl Inner {
 #[derive(Clone, Copy, Hash)]
 enum Client {
     V4(u32),
-    /// The network. Whoever has an address has the rest of it, too.
+    /// The network. A client that has an address has the rest of it, too.
     V6(u64),
 }
 

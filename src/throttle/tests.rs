@@ -96,7 +96,7 @@ fn keys_are_told_apart_by_their_start() {
     let dead = like(&format!("{prefix}dead"), 'x');
     throttle.failed(client, &dead);
     throttle.failed(client, &dead);
-    // Whoever guesses the rest of a key is the same guesser.
+    // A client that guesses the rest of a key is the same guesser.
     assert!(throttle.must_wait(client, &like(&format!("{prefix}dead"), 'y')).is_some());
     assert_eq!(throttle.must_wait(client, &like(&format!("{prefix}good"), 'x')), None);
     assert_eq!(throttle.must_wait(client, b""), None);
@@ -132,7 +132,7 @@ fn guesses_at_the_same_time_all_count_up_to_an_hour() {
     }
     let most = Duration::from_hours(1) + QUOTA.interval();
     assert_eq!(throttle.must_wait(client, OTHER), Some(most));
-    // A clock that is set back makes nobody wait longer.
+    // A clock that is set back makes no client wait longer.
     clock.set(Timestamp::UNIX_EPOCH);
     assert_eq!(throttle.must_wait(client, OTHER), Some(most));
     clock.set(START.saturating_add(most));
@@ -199,8 +199,8 @@ fn failures_are_those_that_a_guesser_has() {
 }
 
 proptest! {
-    /// However somebody spreads their guesses, in no stretch of time do they get more than the
-    /// quota admits; and whoever waits as told gets one.
+    /// However a client spreads its guesses, in no stretch of time does it get more than the
+    /// quota admits; and a client that waits as told gets one.
     #[test]
     fn no_way_of_guessing_gets_more_than_the_quota(
         waits in prop::collection::vec(prop::option::of(0_u64..20_000), 1..200),

@@ -1,4 +1,4 @@
-//! [`Collected`]: what was counted and is not written yet.
+//! [`Collected`]: the counts that are not written yet.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::{
     store::KeyUse,
 };
 
-/// What was counted and is not written yet.
+/// The counts that are not written yet.
 ///
 /// In the order of keys and hours: writers that lock row by row then come across each other's rows
 /// in the same order, and the oldest hours are found at once.

@@ -6,7 +6,7 @@ use super::{addresses::LastAddresses, collected::Hours};
 use crate::key::{HourlyUsage, KeyId, KeyRecord};
 use crate::runtime::Mutex;
 
-/// What requests leave for the recorder.
+/// The uses and denials that requests leave for the recorder.
 pub(super) struct Inbox {
     /// Records whose counters are not zero. A record is in it once, so a busy key costs nothing
     /// here; only stores that make a record for every lookup add one for every use.
@@ -42,8 +42,8 @@ impl Inbox {
         (denied.drop_beyond(most), is_many)
     }
 
-    /// Notes where a key is used from, before the use is counted: whoever collects the use then
-    /// finds the address.
+    /// Notes where a key is used from, before the use is counted: the writer that collects the
+    /// use then finds the address.
     #[inline]
     pub(super) fn note(&self, key: KeyId, address: impl FnOnce() -> Option<IpAddr>) {
         if let Some(addresses) = &self.addresses

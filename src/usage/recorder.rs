@@ -22,7 +22,7 @@ use crate::{
 ///
 /// # When the repository fails
 ///
-/// Requests never wait. What was not written is kept and tried again: the sum of each key always,
+/// Requests never wait. Unwritten counts are kept and tried again: the sum of each key always,
 /// and of the counts by hour as many as [there is room for](Self::with_detail_capacity), of the
 /// latest hours.
 ///

@@ -119,7 +119,7 @@ async fn the_address_of_the_last_use_is_recorded_by_choice() {
     assert_eq!(used_from(&store, &record).await.as_deref(), Some("192.0.2.9"));
     assert_eq!(used_from(&store, &other).await.as_deref(), Some("192.0.2.1"));
 
-    // From nobody knows where: the last known address stays.
+    // From an unknown address: the last known one stays.
     clock.set(at(1_000));
     usage.count_from(&record, || None);
     usage.flush().await.unwrap();

@@ -40,7 +40,7 @@ struct Fresh {
 
 #[derive(Default)]
 struct Writing {
-    /// What is being written, and what could not be.
+    /// The counts that are being written, and those that could not be.
     collected: Collected,
     /// The hour in which old counts were last removed.
     forgotten_in: Option<Timestamp>,
@@ -90,7 +90,7 @@ impl Writer {
         runtime.spawn(async move {
             let _running = running;
             loop {
-                // Nobody waits for either of the two.
+                // No caller waits for either of the two.
                 let _ = timeout(wait, wake.notified()).await;
                 let Some(writer) = writer.upgrade() else { return };
                 writer.collect();
@@ -158,7 +158,7 @@ impl Writer {
         self.write(&mut writing).await
     }
 
-    /// What was written is taken off afterwards: whoever gives this up in the middle loses nothing.
+    /// Written counts are taken off afterwards: a caller that gives up midway loses nothing.
     async fn write(&self, writing: &mut Writing) -> Result<(), StoreError> {
         let collected = &mut writing.collected;
         collected.absorb(mem::take(&mut self.fresh.lock().collected));

@@ -33,7 +33,7 @@ use crate::{
     store::Lookup,
 };
 
-/// What became of a request.
+/// The outcome of a request.
 pub(crate) enum Outcome {
     /// On to the inner service.
     Admit(Admission),
@@ -45,7 +45,7 @@ pub(crate) enum Outcome {
 
 /// How a request is let in.
 pub(crate) enum Admission {
-    /// Past the layer: nobody asked who it is.
+    /// Past the layer: no key was looked for.
     PassBy,
     /// Past the layer as a CORS preflight, where that was asked for.
     Preflight,

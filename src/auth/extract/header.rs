@@ -45,7 +45,7 @@ pub(super) fn each<'r>(
 }
 
 /// `<scheme> 1*SP <key>`; the scheme compares case-insensitively (RFC 9110 §11.1). Values of
-/// other schemes belong to somebody else. The scheme alone is a credential, and an empty one.
+/// other schemes belong to other systems. The scheme alone is a credential, and an empty one.
 #[inline]
 pub(super) fn of_scheme<'v>(scheme: &str, value: &'v HeaderValue) -> Option<&'v [u8]> {
     let (start, rest) = value.as_bytes().split_at_checked(scheme.len())?;

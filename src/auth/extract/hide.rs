@@ -14,7 +14,8 @@ use crate::{
 
 /// Which credentials are keys of ours.
 pub(crate) struct Ours<'k> {
-    /// A prefixed format tells by its shape, whoever judged the request. An opaque one has none.
+    /// A prefixed format tells by its shape, whichever layer judged the request. An opaque one has
+    /// none.
     pub(crate) formats: &'k [KeyFormat],
     /// The key that the request was judged by, if it was.
     pub(crate) judged: Option<&'k [u8]>,

@@ -231,9 +231,8 @@ fn is_token(name: &str) -> bool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Precedence {
-    /// It is refused as ambiguous. Two credentials mean that somebody is confused or that
-    /// somebody is trying to confuse: two components of the service could each act on another
-    /// one.
+    /// It is refused as ambiguous. Two credentials mean a mistake or an attempt to confuse:
+    /// two components of the service could each act on another one.
     #[default]
     RefuseSeveral,
     /// The first configured source that has one decides alone, even when its key is not valid.

@@ -25,7 +25,7 @@ use crate::{
 ///
 /// - **A hit never waits**, and allocates nothing.
 /// - **Concurrent misses of one owner are one call**, which goes on when a caller goes away. A
-///   panic in the resolver is an error for those who wait.
+///   panic in the resolver is an error for the callers that wait.
 /// - **Owners who are unknown or not active are remembered too**, for a shorter time.
 /// - **Owners in use are resolved again before their time is up**, in the background.
 /// - **When the resolver fails, known owners go on** for a while; others are told to try again.
@@ -101,8 +101,7 @@ impl Failure for OwnerError {
         Self::from_resolver(reason)
     }
 
-    /// Why a resolver fails, nobody knows but the resolver: what it says of one owner may not be so
-    /// for others.
+    /// Only the resolver knows why it fails: what it says of one owner may not be so for others.
     fn is_outage(&self) -> bool {
         self.is_timeout()
     }
@@ -117,8 +116,8 @@ impl Failure for OwnerError {
 }
 
 impl<R: OwnerResolver> CachedOwners<R> {
-    /// A cache with room for 100,000 owners, in front of `resolver`. Who was found lives 30
-    /// seconds, who was not 5; known owners go on for 5 minutes when the resolver fails.
+    /// A cache with room for 100,000 owners, in front of `resolver`. An owner that was found lives
+    /// 30 seconds, one that was not 5; known owners go on for 5 minutes when the resolver fails.
     pub fn new(resolver: R) -> Self {
         Self::with_settings(Arc::new(resolver), Settings::default())
     }
@@ -190,7 +189,7 @@ impl<R: OwnerResolver> CachedOwners<R> {
         self.with(|settings| settings.stale_if_error = duration)
     }
 
-    /// How long a call of the resolver may take, whoever waits for it; 5 seconds by default.
+    /// How long a call of the resolver may take, whichever caller waits; 5 seconds by default.
     pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
         self.with(|settings| settings.lookup_timeout = timeout)
     }

@@ -17,7 +17,7 @@ use crate::{key::OwnerId, observe, store::Lookup};
 /// [`InactiveOwner`](crate::RejectionKind::InactiveOwner). When the [`OwnerResolver`] cannot tell,
 /// the answer is 503.
 ///
-/// Goes inside an [`ApiKeyLayer`](crate::ApiKeyLayer), which finds out whose key it is. Without
+/// Goes inside an [`ApiKeyLayer`](crate::ApiKeyLayer), which identifies the caller. Without
 /// one outside, every request is answered 500 and told so. A request that the outer layer let in
 /// without an identity is denied as `Missing`, unless [allowed](Self::allow_anonymous). Only a CORS
 /// preflight that the outer layer [let in](crate::ApiKeyLayer::pass_cors_preflights) goes on.
@@ -54,7 +54,7 @@ pub struct OwnerLayer<T> {
     check: Arc<OwnerCheck<T>>,
 }
 
-/// What a layer and its services share.
+/// The settings that a layer and its services share.
 pub(super) struct Config<T> {
     pub(super) resolver: Arc<dyn AnyResolver<T>>,
     pub(super) lookup_timeout: Duration,

@@ -1,4 +1,4 @@
-//! [`OwnerLayer`]: resolves whose key it is, and refuses owners that are not active.
+//! [`OwnerLayer`]: resolves the owner of the key, and refuses owners that are not active.
 
 #[cfg(feature = "cache")]
 mod cached;

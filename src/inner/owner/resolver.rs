@@ -1,4 +1,4 @@
-//! [`OwnerResolver`]: how the application says who an owner is.
+//! [`OwnerResolver`]: how the application resolves an owner.
 
 use std::{future::Future, sync::Arc};
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Owner, error::BoxError};
 use crate::{key::OwnerId, store::Lookup};
 
-/// Says who the owner of a key is, and whether they may use the service.
+/// Resolves the owner of a key, and says whether they may use the service.
 ///
 /// Implemented for functions and closures from an [`OwnerId`] to a future of
 /// `Result<Option<T>, E>`.

@@ -40,7 +40,7 @@ pub trait WaitingLayer: Send + Sync + 'static {
     fn settle<B>(&self, request: &mut Request<B>, answer: Self::Answer) -> Next<Self>;
 }
 
-/// What a layer tells of limits in a response.
+/// The state of limits that a layer tells in a response.
 pub trait Report {
     fn apply(&self, headers: &mut HeaderMap);
 }
@@ -57,7 +57,7 @@ impl Report for Option<LimitReport> {
     }
 }
 
-/// What becomes of a request.
+/// The next step of a request.
 pub enum Next<L: WaitingLayer + ?Sized> {
     /// On to the inner service, and this report on its response.
     Admit(L::Report),

@@ -1,4 +1,4 @@
-//! What is owed, by bucket and name of the limit.
+//! The debts, by bucket and name of the limit.
 
 use std::{
     collections::HashMap,
@@ -86,7 +86,7 @@ impl Buckets {
                 #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
                 [bits as u64, (bits >> 64) as u64]
             }
-            // 128 bits that nobody outside can compute: no owner finds another's bucket.
+            // 128 bits that cannot be computed outside: no owner finds another's bucket.
             LimitSubject::Owner(owner) => {
                 [0, 1].map(|half: usize| self.owners[half].hash_one(owner))
             }

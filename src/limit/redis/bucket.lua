@@ -28,7 +28,7 @@ local function read(first, step)
   return names, owed, is_early
 end
 
--- Writes what is owed. Other limits may be in the bucket, which must not expire too soon for them.
+-- Writes the debts. Other limits may be in the bucket, which must not expire too soon for them.
 local function write(names, owed)
   local fields, longest = {}, 0
   for place, name in ipairs(names) do

@@ -97,7 +97,7 @@ impl Buckets {
     }
 }
 
-/// What a node asks for.
+/// The lease that a node asks for.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     pub(super) limits: Limits,
@@ -110,7 +110,7 @@ pub(super) struct Ask {
     pub(super) since: u64,
 }
 
-/// What a node got.
+/// The lease that a node got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lent {
     pub(super) requests: u32,
@@ -172,7 +172,7 @@ pub(super) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What the answer to [`take_args`] means, if it is one.
+/// The meaning of the answer to [`take_args`], if it is one.
 pub(super) fn decision(check: &LimitCheck<'_>, answer: &[u64]) -> Option<LimitDecision> {
     let (is_allowed, owed) = answer.split_first()?;
     if owed.len() != check.limits.len() {

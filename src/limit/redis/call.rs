@@ -1,4 +1,4 @@
-//! Asking for more: one round trip for all who wait.
+//! Asking for more: one round trip for all callers that wait.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     store::StoreError,
 };
 
-/// What comes of asking for more.
+/// The outcome of asking for more.
 pub(super) enum Joined {
     /// It was not necessary.
     Decided(LimitDecision),
@@ -26,7 +26,7 @@ pub(super) enum Joined {
 }
 
 impl Leases {
-    /// Decides, or asks for more unless somebody does so already.
+    /// Decides, or asks for more unless another caller does so already.
     pub(super) fn join(self: &Arc<Self>, buckets: &Buckets, check: &LimitCheck<'_>) -> Joined {
         let Ok(runtime) = Handle::try_current() else { return Joined::NotLeased };
         if !self.is_leased(check) {
@@ -50,7 +50,7 @@ impl Leases {
         drop(shard);
         self.sweep(&runtime, buckets);
         let mut ending = Ending { leases: self.clone(), hash, subject, call: Some(call) };
-        // In a task of its own: a caller who goes away takes nobody's requests along.
+        // In a task of its own: a caller who goes away takes no other caller's requests along.
         let (buckets, key) = (buckets.clone(), buckets.key(&check.bucket));
         runtime.spawn(async move {
             let lent = buckets.lease(key, &ask).await;

@@ -2,12 +2,12 @@
 --
 -- What is lent is owed from the end of the lease: until then nothing of it melts, so the debt is no
 -- less than the lease is long. Hence it is no less than what was let in and what is lent, together,
--- whoever lets in what is lent whenever he may; and it is never more than a quota allows.
+-- whichever node lets in what is lent, whenever it may; and it is never more than a quota allows.
 --
 -- ARGV: how long the lease is (nanoseconds), the fewest requests that are of use, the most, how
 -- many are fair whatever is left; how many of the last lease are unused, and when that was (as
 -- returned); of each limit the name, what a request costs, and how much may be owed
--- Returns how many are lent, what time it is, and what is owed to each limit.
+-- Returns how many are lent, the time, and the debt to each limit.
 local names, owed, is_early = read(7, 3)
 if not names then
   return owed

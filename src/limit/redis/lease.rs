@@ -52,7 +52,7 @@ pub(super) struct Lease {
     elsewhere: u32,
     paid: Moment,
     used: Moment,
-    /// Who waits for more: how many requests they cost, together.
+    /// How many requests the callers that wait for more cost, together.
     waiting: u32,
     /// The same when the last lease was not enough for them.
     crowd: u32,
@@ -113,7 +113,7 @@ impl Lease {
         }
     }
 
-    /// Somebody waits for more.
+    /// Notes that a caller waits for more.
     pub(super) fn wait(&mut self, cost: u32) {
         self.waiting = self.waiting.saturating_add(cost);
     }
@@ -124,7 +124,7 @@ impl Lease {
         let used = u64::from(self.lent - self.left) + u64::from(self.denied);
         let passed = now.saturating_sub(self.asked).max(1);
         let expected = u128::from(used) * u128::from(nanos(time) / 10 * 9) / u128::from(passed);
-        // One more, since part of a request is of use to nobody.
+        // One more, since part of a request is of no use.
         let expected = u64::try_from(expected).unwrap_or(u64::MAX).saturating_add(1);
         let want = expected.min(used.saturating_mul(8)).max(self.crowd.into());
         let want = want.min(self.most(time)).max(cost.into());
@@ -217,7 +217,7 @@ impl Lease {
         waits.rev().max_by_key(|(wait, _)| *wait).unwrap_or_default()
     }
 
-    /// Nobody has asked for anything for so long.
+    /// Whether no caller has asked for anything for so long.
     pub(super) fn is_idle(&self, now: Moment, time: u64) -> bool {
         self.call.is_none() && now.saturating_sub(self.used) >= time
     }

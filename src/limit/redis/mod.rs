@@ -52,7 +52,7 @@ use crate::{
 /// in from memory, until they are used up or the lease ends, after half a second. A batch is what
 /// the node's callers use in that time: for a quota of 1,000 a second that is used up, one round
 /// trip is worth 50 requests or more, with up to eight nodes. What is not used is given back
-/// when nobody asks for a while, and by [`close`](RateLimiter::close); of that, what would have
+/// when no caller asks for a while, and by [`close`](RateLimiter::close); of that, what would have
 /// come back meanwhile is lost.
 ///
 /// - Never more is let in than the quota says, by all nodes together, in any stretch of time. For
@@ -72,9 +72,9 @@ use crate::{
 /// Nodes that are exact and nodes with leases of any time may share a prefix, as they do while a
 /// service is updated.
 ///
-/// # What Redis has to be told
+/// # Settings of Redis
 ///
-/// Nothing about persistence, unless a restart must not give anybody a second burst. But what it
+/// Nothing about persistence, unless a restart must not give a caller a second burst. But what it
 /// evicts is forgotten: with a `maxmemory-policy` other than `noeviction`, a full Redis lets in
 /// more than the quota. TLS (`rediss://`) takes a feature of the crate `redis`, as for
 /// `RedisStore`.

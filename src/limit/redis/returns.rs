@@ -1,4 +1,4 @@
-//! Giving back what is not used, and forgetting who has gone.
+//! Giving back unused requests, and forgetting idle buckets.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{observe, runtime::Mutex};
 
-/// A bucket that nobody asked for this long is forgotten.
+/// A bucket that no caller asked for this long is forgotten.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Not so often that looking for what is not used is work.
+/// Not so often that looking for unused requests is work.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 impl Leases {
@@ -36,7 +36,7 @@ impl Leases {
         }
     }
 
-    /// Takes what was not used for so long, and forgets who has gone.
+    /// Takes requests that were not used for so long, and forgets idle buckets.
     fn clear(
         &self,
         shard: &Mutex<Shard>,

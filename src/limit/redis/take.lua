@@ -1,6 +1,6 @@
 -- One request: is let in by all limits, or by none.
 -- ARGV: of each limit the name, what the request costs, and how much may be owed after it
--- Returns 1 or 0, and what is owed to each limit.
+-- Returns 1 or 0, and the debt to each limit.
 local names, owed, is_early = read(1, 3)
 if not names then
   return owed

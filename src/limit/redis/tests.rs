@@ -54,7 +54,7 @@ impl Drop for Redis {
     }
 }
 
-/// What is owed to each limit, and since when: the slow and obvious way.
+/// The debt to each limit, and since when: the slow and obvious way.
 #[derive(Default)]
 struct Model(BTreeMap<String, (u64, u64)>);
 
@@ -177,7 +177,7 @@ fn ten_thousand_random_steps_are_decided_as_in_memory() {
     assert!(allowed > 1_000 && denied > 1_000, "{allowed} allowed, {denied} denied");
 }
 
-/// An hour back, and nobody waits for an hour.
+/// An hour back, and no caller waits for an hour.
 #[test]
 fn a_clock_that_is_set_back_forgives_nothing_and_holds_nobody_up() {
     let Some(mut redis) = Redis::new() else { return };
@@ -195,7 +195,7 @@ fn a_clock_that_is_set_back_forgives_nothing_and_holds_nobody_up() {
     assert!(!is_allowed(early + 499_999) && is_allowed(early + 500_000));
 }
 
-/// What a node holds, in the test of leases.
+/// The requests that a node holds, in the test of leases.
 struct Held {
     left: u32,
     since: u64,
