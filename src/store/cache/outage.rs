@@ -103,15 +103,15 @@ mod tests {
     #[test]
     fn while_it_is_down_one_a_second_may() {
         let outage = down_since(at(0));
-        let askers = |range: std::ops::Range<i64>| {
+        let may_ask = |range: std::ops::Range<i64>| {
             range.filter(|millis| outage.may_ask(at(*millis))).collect::<Vec<_>>()
         };
-        assert_eq!(askers(0..1_500), [1_000]);
+        assert_eq!(may_ask(0..1_500), [1_000]);
         // Failures neither put it off nor bring it forward.
         outage.failed(at(1_500), 0);
-        assert_eq!(askers(1_500..2_500), [2_000]);
+        assert_eq!(may_ask(1_500..2_500), [2_000]);
         outage.failed(at(3_000), 0);
-        assert_eq!(askers(3_200..4_500), [3_200, 4_200]);
+        assert_eq!(may_ask(3_200..4_500), [3_200, 4_200]);
     }
 
     #[test]
