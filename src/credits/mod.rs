@@ -159,9 +159,10 @@ impl Credits {
     /// ```
     /// use tower_api_key::{Credits, store::MemoryStore};
     ///
-    /// let credits = Credits::new(MemoryStore::new())
+    /// let credits = Credits::new(MemoryStore::new())?
     ///     .with_cost(|request| if request.uri.path() == "/export" { 50 } else { 1 });
     /// # let _ = credits;
+    /// # Ok::<(), tower_api_key::ConfigError>(())
     /// ```
     pub fn with_cost(
         mut self,
