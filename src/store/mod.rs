@@ -56,6 +56,7 @@ mod selection;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod usage_sums;
 mod write_back;
 
 /// The servers that the unit tests of statements and scripts run against.

@@ -1,6 +1,6 @@
 //! The abilities of a [`MemoryStore`] beyond keeping keys.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use async_trait::async_trait;
 
@@ -9,8 +9,7 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{
-        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, LineageUsage, UsageCount,
-        UsageOutcome, UsageQuery,
+        EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, LineageUsage, UsageCount, UsageQuery,
     },
     store::{
         balances::Balances,
@@ -18,6 +17,7 @@ use crate::{
         repository::ApplyOutcome,
         requests::RequestRecord,
         selection::{Plan, Selection},
+        usage_sums::{HourSums, LineageSums},
     },
 };
 
@@ -88,14 +88,11 @@ impl UsageLog for MemoryStore {
     }
 
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
-        let mut sums = BTreeMap::<(Timestamp, &str), UsageCount>::new();
+        let mut sums = HourSums::default();
         for usage in self.read().usage(query) {
-            let HourlyUsage { hour, outcome, .. } = *usage;
-            let fresh = || UsageCount { hour, outcome, count: 0 };
-            let sum = sums.entry((hour, outcome.as_str())).or_insert_with(fresh);
-            sum.count = sum.count.saturating_add(usage.count);
+            sums.add(usage.hour, usage.outcome, usage.count);
         }
-        Ok(sums.into_values().collect())
+        Ok(sums.into_counts())
     }
 
     async fn busiest(
@@ -103,18 +100,11 @@ impl UsageLog for MemoryStore {
         query: &UsageQuery,
         limit: usize,
     ) -> Result<Vec<LineageUsage>, StoreError> {
-        let mut sums = BTreeMap::<KeyId, u64>::new();
-        for usage in self.read().usage(query).filter(|u| u.outcome == UsageOutcome::Accepted) {
-            let sum = sums.entry(usage.lineage).or_default();
-            *sum = sum.saturating_add(usage.count);
+        let mut sums = LineageSums::default();
+        for usage in self.read().usage(query) {
+            sums.add(usage.lineage, usage.outcome, usage.count);
         }
-        let sums = sums.into_iter().filter(|(_, count)| *count > 0);
-        let mut lineages: Vec<_> =
-            sums.map(|(lineage, count)| LineageUsage { lineage, count }).collect();
-        // Stable: those that are as busy stay in the order of their ids.
-        lineages.sort_by_key(|usage| std::cmp::Reverse(usage.count));
-        lineages.truncate(limit);
-        Ok(lineages)
+        Ok(sums.busiest(limit))
     }
 
     async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {

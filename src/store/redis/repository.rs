@@ -1,10 +1,6 @@
 //! What the store is asked for and told.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -13,8 +9,7 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{
-        HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId, UsageCount, UsageOutcome,
-        UsageQuery,
+        HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId, UsageCount, UsageQuery,
     },
     store::{
         KeyStore,
@@ -24,6 +19,7 @@ use crate::{
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
         requests::{KEPT, RequestRecord},
         selection::{Plan, Selection},
+        usage_sums::{HourSums, LineageSums},
     },
 };
 
@@ -175,14 +171,10 @@ impl UsageLog for RedisStore {
     }
 
     async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
-        let mut sums = BTreeMap::<(Timestamp, &str), UsageCount>::new();
-        let add = |hour, _, outcome: UsageOutcome, count| {
-            let fresh = || UsageCount { hour, outcome, count: 0 };
-            let sum = sums.entry((hour, outcome.as_str())).or_insert_with(fresh);
-            sum.count = sum.count.saturating_add(count);
-        };
+        let mut sums = HourSums::default();
+        let add = |hour, _, outcome, count| sums.add(hour, outcome, count);
         self.read_usage(query, add).await?;
-        Ok(sums.into_values().collect())
+        Ok(sums.into_counts())
     }
 
     async fn busiest(
@@ -190,20 +182,10 @@ impl UsageLog for RedisStore {
         query: &UsageQuery,
         limit: usize,
     ) -> Result<Vec<LineageUsage>, StoreError> {
-        let mut sums = BTreeMap::<KeyId, u64>::new();
-        let add = |_, lineage, outcome, count| {
-            if outcome == UsageOutcome::Accepted && count > 0 {
-                let sum = sums.entry(lineage).or_default();
-                *sum = sum.saturating_add(count);
-            }
-        };
+        let mut sums = LineageSums::default();
+        let add = |_, lineage, outcome, count| sums.add(lineage, outcome, count);
         self.read_usage(query, add).await?;
-        let mut lineages: Vec<_> =
-            sums.into_iter().map(|(lineage, count)| LineageUsage { lineage, count }).collect();
-        // Stable: those that are as busy stay in the order of their ids.
-        lineages.sort_by_key(|usage| Reverse(usage.count));
-        lineages.truncate(limit);
-        Ok(lineages)
+        Ok(sums.busiest(limit))
     }
 
     async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
