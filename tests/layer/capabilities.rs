@@ -3,46 +3,11 @@
 use std::sync::Arc;
 
 use tower_api_key::{
-    ConfigError, Credits, KeyManager, UsageRecorder, async_trait,
-    store::{
-        ApplyOutcome, Changes, KeyDigest, KeyId, KeyPage, KeyQuery, KeyRecord, KeyRepository,
-        KeyStore, KeyUse, LocalInvalidations, MemoryStore, OwnerId, StoreError, Timestamp,
-    },
+    ConfigError, Credits, KeyManager, UsageRecorder,
+    store::{KeyRepository, LocalInvalidations, MemoryStore},
 };
 
-/// Keeps keys, and can do nothing else.
-#[derive(Clone, Default)]
-struct Plain(MemoryStore);
-
-#[async_trait]
-impl KeyStore for Plain {
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.0.find(digest).await
-    }
-}
-
-#[async_trait]
-impl KeyRepository for Plain {
-    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        self.0.apply(changes).await
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.0.get(id).await
-    }
-
-    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
-        self.0.list(query).await
-    }
-
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        self.0.record_uses(uses).await
-    }
-
-    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
-        self.0.purge(before, owner).await
-    }
-}
+use crate::plain_store::Plain;
 
 /// The setting, and what building it over this store says.
 fn built(store: &(impl KeyRepository + Clone)) -> [(&'static str, Option<ConfigError>); 4] {

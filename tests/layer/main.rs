@@ -47,6 +47,7 @@ mod nested;
 mod openapi;
 mod owner;
 mod pass_by;
+mod plain_store;
 mod preflights;
 mod readiness;
 mod renewal;

@@ -8,75 +8,14 @@ use std::sync::{
 use axum::Router;
 use http::header;
 use tower_api_key::{
-    KeyId, KeyManager, NewKey, OwnerId, Scopes, Timestamp, async_trait,
+    KeyManager, NewKey, Scopes,
     axum::{ManagementGuard, management_router},
-    key::{KeyDigest, KeyRecord},
     manage::{KeySet, ManageError, OwnerBounds},
-    store::{
-        ApplyOutcome, BalanceStore, Balances, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore,
-        KeyUse, MemoryStore, StoreError, StoreErrorKind,
-    },
+    store::{KeyQuery, StoreErrorKind},
 };
 
 use super::send;
-
-/// Keeps no audit log, no usage and perhaps no credits, and may be down.
-#[derive(Default)]
-struct Plain {
-    inner: MemoryStore,
-    is_down: bool,
-    /// How often credits were asked for; `None`: it keeps none.
-    balances: Option<Arc<AtomicUsize>>,
-}
-
-impl Plain {
-    fn up(&self) -> Result<&MemoryStore, StoreError> {
-        let down = || StoreError::unavailable("postgres://user:hunter2@db.internal refused");
-        if self.is_down { Err(down()) } else { Ok(&self.inner) }
-    }
-}
-
-#[async_trait]
-impl KeyStore for Plain {
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.up()?.find(digest).await
-    }
-}
-
-#[async_trait]
-impl KeyRepository for Plain {
-    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        self.up()?.apply(changes).await
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.up()?.get(id).await
-    }
-
-    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
-        self.up()?.list(query).await
-    }
-
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        self.up()?.record_uses(uses).await
-    }
-
-    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
-        self.up()?.purge(before, owner).await
-    }
-
-    fn balance_store(&self) -> Option<&dyn BalanceStore> {
-        self.balances.as_ref().map(|_| self as _)
-    }
-}
-
-#[async_trait]
-impl BalanceStore for Plain {
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        self.balances.as_ref().unwrap().fetch_add(1, Ordering::Relaxed);
-        self.up()?.balances(lineages).await
-    }
-}
+use crate::plain_store::Plain;
 
 fn app(is_down: bool) -> Router {
     management_router(keys(is_down), ManagementGuard::insecure_unguarded())
