@@ -126,11 +126,8 @@ impl Credits {
                 remedy: "leave credits out, or use a store that keeps them",
             });
         }
-        Ok(Self::over(Arc::new(repository), Arc::new(SystemClock)))
-    }
-
-    pub(crate) fn over(repository: Arc<dyn KeyRepository>, clock: Arc<dyn Clock>) -> Self {
-        Self::with(Ledger { repository, clock, most: MAX_LEASE }, None)
+        let (repository, clock) = (Arc::new(repository), Arc::new(SystemClock));
+        Ok(Self::with(Ledger { repository, clock, most: MAX_LEASE }, None))
     }
 
     fn with(ledger: Ledger, cost: Option<Arc<Cost>>) -> Self {

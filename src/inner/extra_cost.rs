@@ -48,7 +48,7 @@ pub struct ExtraCostLayer {
 /// The middleware that [`ExtraCostLayer`] puts around a service.
 pub type ExtraCost<S> = WaitingService<S, ExtraCostCheck>;
 
-/// Decides for a [`ExtraCostLayer`].
+/// Decides for an [`ExtraCostLayer`].
 #[derive(Clone, Debug)]
 pub struct ExtraCostCheck {
     limits: RateLimits,

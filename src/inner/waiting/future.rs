@@ -17,7 +17,7 @@ use super::{Next, Report, WaitingLayer};
 use crate::auth::ResponseBody;
 
 pin_project! {
-    /// The response of a [`WaitingService`](super::WaitingService) service.
+    /// The response of a [`WaitingService`](super::WaitingService).
     #[must_use = "a future does nothing unless it is polled"]
     pub struct WaitingFuture<S, B, L>
     where

@@ -259,14 +259,8 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     async fn reserve(&self, admission: Option<Admitted>) -> Result<Option<Arc<Reservation>>, E> {
         let (Some(budget), Some(admission)) = (&self.budget, admission) else { return Ok(None) };
         let (admission, reserved) = admission;
-        let reservation = match admission {
-            Admission::Granted(reservation) => Some(reservation),
-            admission => {
-                let reservation = budget.reserve(admission);
-                timeout(self.settings.lookup_timeout, reservation).await.ok().flatten()
-            }
-        };
-        let Some(reservation) = reservation else {
+        let turn = timeout(self.settings.lookup_timeout, budget.reserve(admission)).await;
+        let Ok(Some(reservation)) = turn else {
             Counters::count(&self.counters.shed);
             return Err(E::overloaded());
         };

@@ -80,13 +80,12 @@ pub(super) fn hold(reservation: &Arc<Reservation>) {
     if !reservation.is_for_several() {
         return;
     }
-    let let_go = with(|one| {
+    with(|one| {
         let is_held = one.held.iter().any(|held| Arc::ptr_eq(held, reservation));
         if !is_held && one.in_line == 0 {
             one.held.push(reservation.clone());
         }
     });
-    let_go.unwrap_or_default();
 }
 
 /// As long as a request waits for a call that may be waiting for tokens, it holds none.
