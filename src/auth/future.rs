@@ -130,12 +130,12 @@ where
         *slot = Some(parked);
         return Poll::Pending;
     };
-    let Parked { config, mut service, request, waiting: _ } = *parked;
+    let Parked { config, mut service, mut request, waiting: _ } = *parked;
     let head = RequestHead::from(&request);
     Poll::Ready(match authenticate::resume(&config, &head, answer) {
         Outcome::Admit(admission) => {
-            let (plan, future) = authenticate::call(&config, &mut service, request, admission);
-            ResponseFuture::admitted(config, plan, future)
+            let plan = authenticate::let_in(&config, &mut request, admission);
+            ResponseFuture::admitted(config, plan, service.call(request))
         }
         Outcome::Reject(rejection) => ResponseFuture::rejected(&config, rejection, &request),
         Outcome::Wait(waiting) => ResponseFuture::waiting(config, service, request, waiting),

@@ -57,14 +57,14 @@ impl<S> ApiKeyAuth<S> {
     #[inline]
     pub(crate) fn admit<B>(
         &mut self,
-        request: Request<B>,
+        mut request: Request<B>,
         admission: Admission,
     ) -> ResponseFuture<S, B>
     where
         S: Service<Request<B>>,
     {
-        let (plan, future) = authenticate::call(&self.config, &mut self.inner, request, admission);
-        ResponseFuture::admitted(self.config.clone(), plan, future)
+        let plan = authenticate::let_in(&self.config, &mut request, admission);
+        ResponseFuture::admitted(self.config.clone(), plan, self.inner.call(request))
     }
 }
 

@@ -16,7 +16,8 @@ use crate::{
 
 /// Attaches the identity, in place of what a layer further out attached, and hides or marks the
 /// keys in the request.
-#[inline]
+// Not inlined, so that the code around it is: that moves a request less often.
+#[inline(never)]
 pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Admission) {
     if config.renderer.grpc != GrpcDenials::default() {
         // For the layers further in, whose denials are of the same form.

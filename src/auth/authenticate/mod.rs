@@ -17,7 +17,6 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use http::Request;
 use ipnet::IpNet;
 use tokio::time::Instant;
-use tower_service::Service;
 
 use self::{attach::attach, peppers::InMemory};
 use super::{
@@ -70,8 +69,8 @@ pub(crate) enum Answer {
     Lookup(Attempt, LookupResult),
     /// In step 10, whether the rate limits of the key let it in.
     Limited(Found, Limited),
-    /// In step 10, whether the key had enough credits.
-    Paid(Found, Result<SpendOutcome, StoreError>),
+    /// In step 10, what the rate limits report, and whether the key had enough credits.
+    Paid(Found, Option<LimitReport>, Result<SpendOutcome, StoreError>),
 }
 
 pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
@@ -95,14 +94,12 @@ pub(crate) struct Attempt {
 pub(crate) struct Found {
     attempt: Attempt,
     record: Arc<KeyRecord>,
-    /// How the rate limits stand, once they have counted the request.
-    rate: Option<LimitReport>,
 }
 
 impl Attempt {
     #[inline]
     fn found(self, record: Arc<KeyRecord>) -> Found {
-        Found { attempt: self, record, rate: None }
+        Found { attempt: self, record }
     }
 
     fn set_deadline(&mut self, config: &Config) -> Instant {
@@ -155,7 +152,7 @@ pub(crate) fn resume(config: &Config, request: &RequestHead<'_>, answer: Answer)
         Answer::Lookup(attempt, Ok(None)) => unknown(config, request, attempt),
         Answer::Lookup(_, Err(error)) => Outcome::Reject(Rejection::from_store_error(error)),
         Answer::Limited(found, limited) => limited_to(config, request, found, limited),
-        Answer::Paid(found, spend) => paid(config, request, found, spend),
+        Answer::Paid(found, rate, spend) => paid(config, request, found, rate, spend),
     }
 }
 
@@ -184,7 +181,9 @@ fn look_up_under_others(
     is_unknown: bool,
 ) -> Outcome {
     match peppers::find_in_memory(config, request, attempt, is_unknown) {
-        InMemory::Found(attempt, record) => judge(config, request, attempt.found(record)),
+        InMemory::Found(attempt, record) => {
+            resume(config, request, Answer::Lookup(attempt, Ok(Some(record))))
+        }
         InMemory::Unknown => unknown(config, request, attempt),
         InMemory::AskStore(turns) => {
             let deadline = attempt.set_deadline(config);
@@ -252,13 +251,20 @@ fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
     {
         return Outcome::Reject(limits::unenforceable(config, record));
     }
+    if config.rate_limits.is_some() || config.credits.is_some() {
+        return limit(config, request, found);
+    }
+    admit(config, request, found, None)
+}
+
+/// 10. Limits, where the layer counts any.
+fn limit(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
     match &config.rate_limits {
+        None => pay(config, request, found, None),
         Some(limits) => {
-            let limited = limits.check(request, record);
+            let limited = limits.check(request, &found.record);
             limited_to(config, request, found, limited)
         }
-        None if config.credits.is_some() => pay(config, request, found),
-        None => admit(config, request, found, None),
     }
 }
 
@@ -267,14 +273,11 @@ fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
 fn limited_to(
     config: &Config,
     request: &RequestHead<'_>,
-    mut found: Found,
+    found: Found,
     limited: Limited,
 ) -> Outcome {
     match limited {
-        Limited::Admitted(report) => {
-            found.rate = report;
-            pay(config, request, found)
-        }
+        Limited::Admitted(report) => pay(config, request, found, report),
         Limited::Denied(rejection) => Outcome::Reject(rejection),
         Limited::Waiting(limited) => {
             Outcome::Wait(Box::pin(async move { Answer::Limited(found, limited.await) }))
@@ -283,30 +286,32 @@ fn limited_to(
 }
 
 /// 10. Limits: then credits, if the key has any to spend.
-fn pay(config: &Config, request: &RequestHead<'_>, mut found: Found) -> Outcome {
+fn pay(
+    config: &Config,
+    request: &RequestHead<'_>,
+    found: Found,
+    rate: Option<LimitReport>,
+) -> Outcome {
     let Some((credits, cost)) = limits::price(config, request, &found.record) else {
-        let consumed = Consumption::new(found.rate.take(), None);
-        return admit(config, request, found, consumed);
+        return admit(config, request, found, Consumption::new(rate, None));
     };
     if let Some(spend) = credits.spend_now(&found.record, cost) {
-        return paid(config, request, found, Ok(spend));
+        return paid(config, request, found, rate, Ok(spend));
     }
     let spend = limits::spend(config, credits, found.record.clone(), cost);
-    Outcome::Wait(Box::pin(async move { Answer::Paid(found, spend.await) }))
+    Outcome::Wait(Box::pin(async move { Answer::Paid(found, rate, spend.await) }))
 }
 
 /// 10. Limits: once the credits are spent, or are not.
 fn paid(
     config: &Config,
     request: &RequestHead<'_>,
-    mut found: Found,
+    found: Found,
+    rate: Option<LimitReport>,
     spend: Result<SpendOutcome, StoreError>,
 ) -> Outcome {
     match limits::remaining(config, request, &found.record, spend) {
-        Ok(remaining) => {
-            let consumed = Consumption::new(found.rate.take(), Some(remaining));
-            admit(config, request, found, consumed)
-        }
+        Ok(remaining) => admit(config, request, found, Consumption::new(rate, Some(remaining))),
         Err(rejection) => Outcome::Reject(rejection),
     }
 }
@@ -319,7 +324,7 @@ fn admit(
     found: Found,
     consumed: Option<Box<Consumption>>,
 ) -> Outcome {
-    let Found { attempt, record, rate: _ } = found;
+    let Found { attempt, record } = found;
     let is_awaited = record.details.get().is_some_and(|details| details.rotation.is_awaited);
     if attempt.turn > 0 || is_awaited {
         peppers::write_back(config, request, attempt.turn, &record);
@@ -328,20 +333,17 @@ fn admit(
     Outcome::Admit(Admission::Authenticated { key, source: attempt.source, consumed })
 }
 
-/// Steps 11, attach, and 12, inner service. The plan [finishes](ResponsePlan::finish) its response.
+/// Step 11, attach. Then comes step 12, the inner service, whose response the plan
+/// [finishes](ResponsePlan::finish).
 #[inline]
-pub(crate) fn call<S, B>(
+pub(crate) fn let_in<B>(
     config: &Config,
-    inner: &mut S,
-    mut request: Request<B>,
+    request: &mut Request<B>,
     mut admission: Admission,
-) -> (ResponsePlan, S::Future)
-where
-    S: Service<Request<B>>,
-{
+) -> ResponsePlan {
     let plan = ResponsePlan::new(config, &mut admission);
-    attach(config, &mut request, admission);
-    (plan, inner.call(request))
+    attach(config, request, admission);
+    plan
 }
 
 /// Fails closed: an address that cannot be told is not an allowed one.
