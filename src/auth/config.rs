@@ -17,7 +17,7 @@ use crate::{
     limit::RateLimits,
     rejection::{Rejection, Renderer},
     request::{Hook, RequestHead},
-    store::{KeyStore, WriteBack},
+    store::{KeyStore, LookupHint, WriteBack},
     throttle::FailureThrottle,
     usage::UsageRecorder,
 };
@@ -71,6 +71,11 @@ impl Config {
     pub(crate) fn address(&self, request: &RequestHead<'_>) -> Option<IpAddr> {
         let address = self.client_address.as_ref().and_then(|address| address(request));
         address.as_ref().map(IpAddr::to_canonical)
+    }
+
+    /// What a lookup says of its request.
+    pub(crate) fn hint(&self, request: &RequestHead<'_>) -> LookupHint {
+        LookupHint::new().with_address(self.address(request))
     }
 
     /// The denial of a caller who has failed too often and has to wait.

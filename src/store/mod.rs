@@ -40,6 +40,7 @@ mod connect;
 #[cfg(feature = "file")]
 mod file;
 mod fixed;
+mod hint;
 mod list;
 mod memory;
 #[cfg(feature = "mysql")]
@@ -89,6 +90,7 @@ pub use self::connect::{ConnectError, connect};
 #[cfg_attr(docsrs, doc(cfg(feature = "file")))]
 pub use self::file::{FileError, FileErrorKind, FileStatus, FileStore};
 pub use self::fixed::FixedStore;
+pub use self::hint::LookupHint;
 pub use self::list::{KeyPage, KeyQuery};
 pub use self::memory::MemoryStore;
 #[cfg(feature = "mysql")]
@@ -170,6 +172,27 @@ pub trait KeyStore: Send + Sync + 'static {
     /// The key with this digest.
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError>;
 
+    /// The same, with what is known of the request, for a store that must choose which lookups to
+    /// make first. A layer calls this one.
+    ///
+    /// The default passes the hint over. A store around another one should pass it on.
+    async fn find_for(
+        &self,
+        digest: &KeyDigest,
+        hint: LookupHint,
+    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let _ = hint;
+        self.find(digest).await
+    }
+
+    /// The same, from the authority: never from a replica, and never from a cache.
+    ///
+    /// The default is for stores that are the authority. A store around another one must pass it
+    /// on, or its answers may be as old as those of the cache inside.
+    async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.find(digest).await
+    }
+
     /// For a cache, a watch on changes that other programs make to the store. `None`, the default:
     /// the store cannot notice them by itself.
     fn watch(&self) -> Option<Box<dyn StoreWatch>> {
@@ -216,5 +239,17 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         (**self).find(digest).await
+    }
+
+    async fn find_for(
+        &self,
+        digest: &KeyDigest,
+        hint: LookupHint,
+    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        (**self).find_for(digest, hint).await
+    }
+
+    async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        (**self).find_fresh(digest).await
     }
 }

@@ -19,6 +19,7 @@ mod extraction;
 mod grpc;
 mod hide;
 mod hide_everywhere;
+mod hints;
 mod hook;
 mod hostile;
 #[cfg(feature = "legacy-hashes")]

@@ -167,7 +167,8 @@ fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
         Some(Lookup::NotFound) => unknown(config, request, attempt),
         None => {
             let (store, digest) = (config.store.clone(), attempt.digest);
-            wait(config, attempt, async move { store.find(&digest).await })
+            let hint = config.hint(request);
+            wait(config, attempt, async move { store.find_for(&digest, hint).await })
         }
     }
 }
@@ -187,7 +188,7 @@ fn look_up_under_others(
         InMemory::Unknown => unknown(config, request, attempt),
         InMemory::AskStore(turns) => {
             let deadline = attempt.set_deadline(config);
-            let lookups = peppers::find_in_turn(config.store.clone(), attempt, turns, deadline);
+            let lookups = peppers::find_in_turn(config, request, attempt, turns, deadline);
             Outcome::Wait(Box::pin(async move {
                 let (attempt, answer) = lookups.await;
                 Answer::Lookup(attempt, answer)

@@ -15,7 +15,7 @@ use crate::{
     error::StoreError,
     key::KeyRecord,
     request::RequestHead,
-    store::{KeyStore, Lookup, WriteBack},
+    store::{KeyStore, Lookup, LookupHint, WriteBack},
 };
 #[cfg(feature = "legacy-hashes")]
 use crate::{key::SecretKey, legacy::LegacyHashes};
@@ -78,14 +78,16 @@ pub(super) fn find_in_memory(
 
 /// Asks the store for what memory could not tell.
 pub(super) fn find_in_turn(
-    store: Arc<dyn KeyStore>,
+    config: &Config,
+    request: &RequestHead<'_>,
     current: Attempt,
     turns: Vec<Attempt>,
     deadline: Instant,
-) -> impl Future<Output = (Attempt, LookupResult)> + Send {
+) -> impl Future<Output = (Attempt, LookupResult)> + Send + use<> {
+    let asked = Asked { store: config.store.clone(), hint: config.hint(request) };
     #[cfg(feature = "cache")]
     let digests = turns.len() + 1;
-    let lookups = look_up_in_turn(store, current, turns, deadline);
+    let lookups = look_up_in_turn(asked, current, turns, deadline);
     #[cfg(feature = "cache")]
     let lookups = crate::store::cache::of_one_key(digests, lookups);
     lookups
@@ -97,7 +99,7 @@ pub(super) fn find_in_turn(
 /// After the last, the current pepper has another turn: meanwhile another request may have renewed
 /// the digest, and a good key must not be called unknown for that.
 async fn look_up_in_turn(
-    store: Arc<dyn KeyStore>,
+    asked: Asked,
     current: Attempt,
     turns: Vec<Attempt>,
     deadline: Instant,
@@ -107,7 +109,7 @@ async fn look_up_in_turn(
     let mut failed = None;
     loop {
         match turns.next() {
-            Some(turn) => under_way.push(find(store.clone(), turn)),
+            Some(turn) => under_way.push(asked.find(turn)),
             None if under_way.is_empty() => break,
             None => {}
         }
@@ -125,13 +127,22 @@ async fn look_up_in_turn(
         return (current, Err(error));
     }
     let timeout = (current, Err(StoreError::timeout()));
-    timeout_at(deadline, find(store, current)).await.unwrap_or(timeout)
+    timeout_at(deadline, asked.find(current)).await.unwrap_or(timeout)
 }
 
 type Finding = Pin<Box<dyn Future<Output = (Attempt, LookupResult)> + Send>>;
 
-fn find(store: Arc<dyn KeyStore>, attempt: Attempt) -> Finding {
-    Box::pin(async move { (attempt, store.find(&attempt.digest).await) })
+/// The store, and what it is told of the request.
+struct Asked {
+    store: Arc<dyn KeyStore>,
+    hint: LookupHint,
+}
+
+impl Asked {
+    fn find(&self, attempt: Attempt) -> Finding {
+        let (store, hint) = (self.store.clone(), self.hint);
+        Box::pin(async move { (attempt, store.find_for(&attempt.digest, hint).await) })
+    }
 }
 
 /// Waits for the first of these that ends, and takes it out.

@@ -12,7 +12,7 @@ use crate::{
     key::{KeyDigest, KeyId, KeyRecord, OwnerId},
     observe,
     store::{
-        KeyStore, Lookup,
+        KeyStore, Lookup, LookupHint,
         capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
@@ -82,6 +82,18 @@ impl KeyStore for Announced {
 
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.repository.find(digest).await
+    }
+
+    async fn find_for(
+        &self,
+        digest: &KeyDigest,
+        hint: LookupHint,
+    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.repository.find_for(digest, hint).await
+    }
+
+    async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.repository.find_fresh(digest).await
     }
 }
 

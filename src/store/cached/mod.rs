@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use self::{listen::Listeners, settings::Settings};
 use super::{
-    KeyStore, Lookup,
+    KeyStore, Lookup, LookupHint,
     cache::{Answer, Cache, CacheKey, CacheStats, Failure},
 };
 use crate::{
@@ -119,12 +119,13 @@ impl<S: KeyStore> CachedStore<S> {
     fn ask(
         &self,
         digest: &KeyDigest,
+        hint: LookupHint,
     ) -> impl Future<Output = Answer<Arc<KeyRecord>, StoreError>> + Send + use<S> {
         if let Ok(runtime) = Handle::try_current() {
             self.start_listening(&runtime);
         }
         let (store, digest) = (self.inner.store.clone(), *digest);
-        async move { store.find(&digest).await }
+        async move { store.find_for(&digest, hint).await }
     }
 }
 
@@ -140,15 +141,28 @@ impl<S> Inner<S> {
 impl<S: KeyStore> KeyStore for CachedStore<S> {
     #[inline]
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
-        self.inner.cache.find_now(&MapDigest::from(digest), || self.ask(digest))
+        self.inner.cache.find_now(&MapDigest::from(digest), || self.ask(digest, LookupHint::new()))
     }
 
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        match self.find_now(digest) {
+        self.find_for(digest, LookupHint::new()).await
+    }
+
+    async fn find_for(
+        &self,
+        digest: &KeyDigest,
+        hint: LookupHint,
+    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let key = MapDigest::from(digest);
+        match self.inner.cache.find_now(&key, || self.ask(digest, hint)) {
             Some(Lookup::Found(record)) => Ok(Some(record)),
             Some(Lookup::NotFound) => Ok(None),
-            None => self.inner.cache.look_up(&MapDigest::from(digest), || self.ask(digest)).await,
+            None => self.inner.cache.look_up(&key, || self.ask(digest, hint)).await,
         }
+    }
+
+    async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.inner.store.find_fresh(digest).await
     }
 }
 

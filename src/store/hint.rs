@@ -1,0 +1,31 @@
+//! [`LookupHint`]: what a lookup says of its request.
+
+use std::net::IpAddr;
+
+/// What is known of the request that needs a lookup, for a store that must choose which lookups to
+/// make first.
+///
+/// A hint orders lookups. It decides nothing: a key is good or not whatever its hint says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LookupHint {
+    /// The client's address, never an IPv4 address mapped to IPv6; `None` where it is unknown.
+    pub address: Option<IpAddr>,
+}
+
+impl LookupHint {
+    /// Nothing is known.
+    pub const fn new() -> Self {
+        Self { address: None }
+    }
+
+    /// Of a request from this address.
+    #[must_use]
+    pub const fn with_address(mut self, address: Option<IpAddr>) -> Self {
+        self.address = match address {
+            Some(address) => Some(address.to_canonical()),
+            None => None,
+        };
+        self
+    }
+}
