@@ -1,4 +1,4 @@
-//! Handles that may do less than the whole manager, and that say who is acting.
+//! Handles that may do less than the whole manager, and that name the actor.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -8,7 +8,7 @@ use crate::{
     text::Text,
 };
 
-/// What a handle may do, and who holds it.
+/// The limits of a handle, and its holder.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Access {
     /// Only keys that belong to each of these exist: all keys if there is none, no key if two
@@ -16,8 +16,8 @@ pub(super) struct Access {
     pub(super) owners: Vec<OwnerId>,
     /// No key gets more than each of these allows.
     pub(super) ceilings: Vec<Scopes>,
-    /// What the owner who holds the handle may not go beyond; an administrator or the application
-    /// holds it if there is none.
+    /// The bounds of the owner who holds the handle; `None`: an administrator or the application
+    /// holds it.
     pub(super) bounds: Option<Arc<OwnerBounds>>,
     /// A key is changed only while it has this revision.
     pub(super) revision: Option<u64>,
@@ -34,14 +34,13 @@ pub(super) enum OwnerFilter<'a> {
 
 impl KeyManager {
     /// A handle on the keys of one owner. Other owners' keys are
-    /// [`NotFound`](ManageError::NotFound), whatever is done with them, and new keys belong to
-    /// this owner.
+    /// [`NotFound`](ManageError::NotFound) to every method, and new keys belong to this owner.
     ///
     /// It is the application's own hand, bounded in the owner and in nothing else: it gives keys
     /// any tier, credits and end, and disables them as an administrator does. For a request of the
     /// owner's, see [`within_bounds`](Self::within_bounds).
     ///
-    /// A handle of a handle sees what both see. If their owners differ, that is nothing.
+    /// A handle of a handle sees the keys that both see. If their owners differ, it sees none.
     ///
     /// ```
     /// use tower_api_key::{KeyManager, NewKey, manage::ManageError, store::MemoryStore};
@@ -65,7 +64,7 @@ impl KeyManager {
     /// scopes beyond them is [`BeyondCeiling`](ManageError::BeyondCeiling). Scopes that a key has
     /// already stay.
     ///
-    /// A ceiling under a ceiling lifts nothing: what is granted must be within both.
+    /// A ceiling under a ceiling lifts nothing: granted scopes must be within both.
     pub fn within_scopes(&self, ceiling: Scopes) -> Self {
         self.handle(|access| access.ceilings.push(ceiling))
     }
@@ -87,7 +86,7 @@ impl KeyManager {
     /// A handle that changes a key only while it has this [`revision`](KeyRecord::revision), so that
     /// two people do not undo each other's changes: any other is
     /// [`RevisionMismatch`](ManageError::RevisionMismatch), and nothing is written. It holds to the
-    /// write itself, whatever happens between reading and writing.
+    /// write itself, so that no change comes between reading and writing.
     ///
     /// It is for one change of one key: for [`update`](Self::update), [`disable`](Self::disable),
     /// [`enable`](Self::enable), [`revoke`](Self::revoke), [`delete`](Self::delete),
@@ -125,7 +124,7 @@ impl Access {
         self.owners.iter().all(|owner| record.owner.as_ref() == Some(owner))
     }
 
-    /// Whether this handle may change the key as it is. Whoever writes it back must expect the
+    /// Whether this handle may change the key as it is. The write that follows must expect the
     /// revision of this very record.
     pub(super) fn check_revision(&self, record: &KeyRecord) -> Result<(), ManageError> {
         match self.revision {
@@ -149,7 +148,7 @@ impl Access {
         self.owners.first()
     }
 
-    /// Switches a key on or off, in the name of whoever holds the handle. An administrator's word
+    /// Switches a key on or off, in the name of the handle's holder. An administrator's word
     /// stands above that of an owner.
     pub(super) fn switch(&self, record: &mut KeyRecord, disabled: bool) {
         let was_owners = !record.disabled || record.details.disabled_by_owner;

@@ -10,7 +10,7 @@ use crate::{
     nonzero,
 };
 
-/// Counts what owners do, in the memory of this node.
+/// Counts the acts of owners, in the memory of this node.
 #[derive(Clone)]
 pub(super) struct OwnerActs {
     limiter: LocalLimiter,
@@ -45,7 +45,7 @@ impl OwnerActs {
 }
 
 impl KeyManager {
-    /// Counts what an owner does, if an owner holds this handle.
+    /// Counts an act, if an owner holds this handle.
     pub(super) fn count_act(&self) -> Result<(), ManageError> {
         match &self.access.bounds {
             Some(bounds) => self.acts.count(bounds.owner()),

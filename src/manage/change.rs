@@ -11,7 +11,7 @@ use crate::{
     text::Text,
 };
 
-/// What a change did to a key, for its event.
+/// The description of a change, for its event.
 pub(super) struct Done {
     pub(super) action: KeyAction,
     pub(super) detail: Option<Text>,
@@ -51,7 +51,7 @@ impl KeyManager {
                 self.count_act()?;
                 is_counted = true;
             }
-            // Each `Stale` means that somebody else got on, so this cannot go round for ever.
+            // Each `Stale` means that another change was written, so this cannot go round for ever.
             if self.apply(&changes).await? == ApplyOutcome::Done {
                 let mut written = changes.updates.into_iter().map(|update| update.record);
                 return Ok(Arc::new(written.find(|record| record.id == id).unwrap_or(new)));
@@ -60,7 +60,7 @@ impl KeyManager {
     }
 
     /// Writes changes, and tells the hook when they are done. An owner who would have too many
-    /// keys is an error here, so that what tries stale changes again stops.
+    /// keys is an error here, so that a loop that tries stale changes again stops.
     pub(super) async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, ManageError> {
         // A store that cannot count would pass the bound over.
         if changes.owner_bound.is_some() && !self.repository.bounds_owners() {
@@ -70,7 +70,7 @@ impl KeyManager {
         self.applied(update, changes)
     }
 
-    /// What became of changes.
+    /// Tells the hook of changes that were written; too many keys are an error.
     pub(super) fn applied(
         &self,
         update: ApplyOutcome,
@@ -84,7 +84,7 @@ impl KeyManager {
         Ok(update)
     }
 
-    /// An event of now, in the name of who holds this handle.
+    /// An event of now, in the name of the handle's holder.
     pub(super) fn event(
         &self,
         now: Timestamp,

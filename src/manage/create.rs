@@ -16,7 +16,7 @@ use crate::{
     store::{ApplyOutcome, BalanceUpdate, Changes, KeyQuery},
 };
 
-/// What a new key is to be.
+/// The fields of a new key.
 ///
 /// ```
 /// use tower_api_key::NewKey;
@@ -26,14 +26,14 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewKey {
-    /// What the key is for: 1 to 100 characters on one line, not all of them blank. Like all texts
+    /// The purpose of the key: 1 to 100 characters on one line, not all of them blank. Like all texts
     /// here, without control characters and without characters that change the direction of text.
     pub name: String,
     /// A longer explanation: at most 1000 characters. Tabs and ends of lines are welcome.
     pub description: Option<String>,
-    /// Who the key belongs to: 1 to 255 characters, as for the name.
+    /// The owner of the key: 1 to 255 characters, as for the name.
     pub owner: Option<OwnerId>,
-    /// What the key may do: at most 100 scopes. None is nothing.
+    /// The scopes of the key: at most 100. A key without scopes may do nothing that needs one.
     pub scopes: Scopes,
     /// The name of a set of limits: 1 to 100 characters, as for the name; see
     /// [`Tiers`](crate::limit::Tiers).
@@ -83,8 +83,8 @@ impl KeyManager {
     /// Creates a key. Once this returned, the key is stored.
     ///
     /// With a [`request_id`](NewKey::request_id), doing it again makes no second key: it is
-    /// [`AlreadyCreated`](ManageError::AlreadyCreated), also where the key is gone since. Whoever
-    /// lost the first answer, and the secret with it, rotates that key. The same id for a key that
+    /// [`AlreadyCreated`](ManageError::AlreadyCreated), also where the key is gone since. A
+    /// caller that lost the first answer, with the secret, rotates that key. The same id for a key that
     /// is to be another, but for `not_before` and `expires_at`, or for another act on the key's
     /// [lineage](KeyRecord::lineage) is [`RequestIdReused`](ManageError::RequestIdReused). For how
     /// long ids are kept, see [`top_up`](Self::top_up); a repository that does not keep them knows
@@ -192,7 +192,7 @@ impl KeyManager {
     }
 }
 
-/// What a request id is stored as. One owner's ids are not another's.
+/// The hash that a request id is stored as. One owner's ids are not another's.
 pub(super) fn request_digest(owner: Option<&OwnerId>, request_id: &str) -> KeyDigest {
     let mut hash = Sha256::new().chain_update(b"tower-api-key request\0");
     if let Some(owner) = owner {

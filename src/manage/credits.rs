@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// Keys of a lineage that are written to tell nodes that its balance changed: the one in question,
-/// the first, and then the youngest. The others spend the same balance; nodes notice it when what
-/// they have cached of those expires.
+/// the first, and then the youngest. The others spend the same balance; nodes notice the change when
+/// their cached records of those expire.
 pub(super) const MOST_KEYS: usize = 256;
 
 /// Keys of a lineage that are read at a time.
@@ -29,8 +29,8 @@ const PAGE: usize = 256;
 impl KeyManager {
     /// The balance of a key's lineage, as it is now; `None` for a key that spends no credits.
     ///
-    /// What other nodes have taken and not spent is not in it: some hundreds each at most, which
-    /// they give back after some seconds. What this one has, is, if the manager knows its
+    /// Credits that other nodes have taken and not spent are not in it: some hundreds each at most,
+    /// which they give back after some seconds. Those of this node are, if the manager knows its
     /// [`Credits`](Self::with_credits).
     pub async fn balance(&self, id: KeyId) -> Result<Option<Balance>, ManageError> {
         let key = self.get(id).await?;
@@ -66,7 +66,7 @@ impl KeyManager {
         balances.balances(lineages).await
     }
 
-    /// What this node holds of a balance of this epoch.
+    /// The credits that this node holds of a balance of this epoch.
     pub(super) fn held_of(&self, lineage: KeyId, epoch: u64) -> u64 {
         self.credits.as_ref().map_or(0, |own| own.held_of(lineage, epoch))
     }
@@ -124,7 +124,7 @@ impl KeyManager {
             }
             let written = changes.updates.iter().find(|update| update.record.id == id);
             let written = written.map_or(key.clone(), |update| Arc::new(update.record.clone()));
-            // As everybody does who writes several keys, so that nobody waits for the other.
+            // As every write of several keys does, so that no two wait for each other.
             changes.updates.sort_by_key(|update| update.record.id);
             if self.apply(&changes).await? == ApplyOutcome::Done {
                 return Ok(written);
@@ -164,8 +164,8 @@ impl KeyManager {
     }
 }
 
-/// What a patch makes of the balance of a key's lineage; `None` if that is nothing. `last` is the
-/// latest epoch that a key of the lineage has.
+/// The update that a patch makes to the balance of a key's lineage, if any. `last` is the latest
+/// epoch that a key of the lineage has.
 fn changed(
     key: &KeyRecord,
     last: Option<u64>,
@@ -204,7 +204,7 @@ fn changed(
         None => {}
     }
     if let Some(remaining) = patch.remaining {
-        // What nodes have taken of it is forgotten.
+        // Credits that nodes have taken of it are forgotten.
         (balance.remaining, balance.epoch) = (remaining, next_epoch());
     }
     Ok((balance != current).then(|| BalanceUpdate::of(lineage, old, balance)))

@@ -44,7 +44,8 @@ impl KeyManager {
         // Only owners create keys with keys, and only their own.
         let Some(owner) = &key.owner else { return Ok(revoked) };
         let mut family = Family { root: id, parents: HashMap::new() };
-        // Again, until a look at all of them finds none: what has begun may be written meanwhile.
+        // Again, until a look at all of them finds none: a creation that has begun may be written
+        // meanwhile.
         loop {
             let before = revoked.len();
             let mut query = KeyQuery::new(PAGE).with_owner(owner.clone());
@@ -67,7 +68,7 @@ impl KeyManager {
     }
 }
 
-/// A key, and what is known of which keys were created with which.
+/// A key, and the known links from keys to the keys that they were created with.
 struct Family {
     root: KeyId,
     parents: HashMap<KeyId, Option<KeyId>>,

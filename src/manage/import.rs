@@ -18,7 +18,7 @@ use crate::{
     text::Text,
 };
 
-/// A key that another system has issued. Nobody here knows the key itself.
+/// A key that another system has issued, by its digest or hash.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ImportKey {
@@ -29,7 +29,7 @@ pub struct ImportKey {
     pub legacy_hash: Option<LegacyHash>,
     /// The first characters of the key, as the other system kept them: at most 64, visible ASCII.
     pub start: Text,
-    /// What it is to be here.
+    /// Its fields here.
     pub new: NewKey,
     /// Whether it is switched off.
     pub disabled: bool,
@@ -61,7 +61,7 @@ impl ImportKey {
     }
 }
 
-/// What became of an import.
+/// The outcome of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportReport {

@@ -1,4 +1,4 @@
-//! [`KeyManager`]: issuing keys and looking after them. The other items are what its methods take
+//! [`KeyManager`]: issuing keys and looking after them. The other items are those that its methods take
 //! and return.
 
 mod access;
@@ -56,7 +56,7 @@ use crate::{
 
 /// Issues keys and looks after them.
 ///
-/// A clone shares the same repository. Handles that may do less, or that say who is acting, are
+/// A clone shares the same repository. Handles that may do less, or that name the actor, are
 /// made with [`for_owner`](Self::for_owner), [`within_bounds`](Self::within_bounds),
 /// [`within_scopes`](Self::within_scopes), [`acting_as`](Self::acting_as) and [`from_address`](Self::from_address).
 ///
@@ -74,7 +74,7 @@ use crate::{
 ///         ..NewKey::named("CI of the shop")
 ///     })
 ///     .await?;
-/// // The only time that anybody sees it.
+/// // The only time that the key is shown.
 /// println!("{}", issued.secret.expose());
 ///
 /// manager.revoke(issued.record.id, Some("laptop stolen")).await?;

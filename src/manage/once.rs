@@ -1,4 +1,4 @@
-//! What a request with an id does once, however often it is sent.
+//! Acts of a request with an id: done once, however often it is sent.
 
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -17,12 +17,12 @@ use crate::{
 /// The act of a creation.
 const CREATE: &str = "create";
 
-/// What a request asks for, as far as a repetition must ask for the same.
+/// The part of a request that a repetition must have in common with it.
 #[derive(Clone, Copy)]
 pub(super) struct Act {
     pub(super) name: &'static str,
     pub(super) key: KeyId,
-    /// How many credits, if that is what it is about.
+    /// The number of credits, if the act has one.
     pub(super) amount: u64,
 }
 
@@ -44,7 +44,7 @@ impl KeyManager {
         Ok(Some(record))
     }
 
-    /// What the same request has done before, if it has. A repository that cannot keep requests
+    /// The record of the same request, if it was done before. A repository that cannot keep requests
     /// says so here, before anything is done.
     pub(super) async fn done_before<T: DeserializeOwned>(
         &self,
@@ -86,7 +86,7 @@ impl KeyManager {
     }
 }
 
-/// What a creation asks for, as far as a repetition must ask for the same: all but the times, which
+/// The part of a creation that a repetition must have in common with it: all but the times, which
 /// a client may count from the moment of each request.
 ///
 /// A field that is not set leaves no trace, so that a later version can add one.
@@ -104,7 +104,7 @@ fn asked(new: &NewKey) -> String {
     KeyDigest::from_bytes(Sha256::digest(asked.to_string()).into()).to_hex()
 }
 
-/// The record, with what came of the request.
+/// The record, with the result of the request.
 pub(super) fn with_result(
     request: Option<RequestRecord>,
     result: &impl Serialize,

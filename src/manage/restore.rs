@@ -21,7 +21,7 @@ pub struct RestoreKey {
 }
 
 impl RestoreKey {
-    /// A key that is to be what `record` says.
+    /// A key that is to be as `record` says.
     pub const fn new(record: KeyRecord) -> Self {
         Self { record, balance: None }
     }
@@ -41,7 +41,7 @@ impl KeyManager {
     /// once; otherwise one by one, as in an [import](Self::import).
     ///
     /// A key whose row was purged since comes back as well. Restore a backup into an empty store, or
-    /// end afterwards what was ended since.
+    /// end the keys afterwards that were ended since.
     pub async fn restore(&self, keys: &[RestoreKey]) -> Result<ImportReport, ManageError> {
         self.refuse_owners("restore")?;
         let keys = keys.iter().map(|key| self.restored(key));

@@ -156,7 +156,7 @@ impl KeyManager {
             if let Some(authority) = &authority {
                 authority.hold(&mut changes);
             }
-            // Each `Stale` means that somebody else got on, so this cannot go round for ever.
+            // Each `Stale` means that another change was written, so this cannot go round for ever.
             if self.apply(&changes).await? == ApplyOutcome::Done {
                 return Ok(IssuedKey { secret, record: Arc::new(new), balance });
             }

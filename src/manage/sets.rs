@@ -71,7 +71,7 @@ impl KeySet {
     }
 }
 
-/// What became of a [`KeySet`].
+/// The outcome of an act on a [`KeySet`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetReport {
@@ -84,7 +84,7 @@ pub struct SetReport {
     pub unknown: Vec<KeyId>,
 }
 
-/// What is done to each key of a set.
+/// The act on each key of a set.
 #[derive(Clone, Copy)]
 enum Act {
     Revoke,
@@ -192,7 +192,7 @@ impl KeyManager {
             })
         };
         let selected = self.repository.selected_changes().ok_or_else(StoreError::unsupported)?;
-        // Each `Stale` means that another change got on, so this cannot go round for ever.
+        // Each `Stale` means that another change was written, so this cannot go round for ever.
         while selected.apply_to(&selection, &plan).await? != ApplyOutcome::Done {}
         let planned = outcome.lock().take();
         let unplanned = || StoreError::corrupt("the store did not ask what to change");

@@ -34,13 +34,13 @@ pub struct TopUp {
 pub struct Deduction {
     /// How many.
     pub amount: u64,
-    /// Whether what is left is taken where that is less; otherwise nothing is.
+    /// Whether the whole balance is taken where it is less; otherwise nothing is.
     pub or_less: bool,
     /// See [`TopUp::request_id`].
     pub request_id: Option<String>,
 }
 
-/// What [`KeyManager::deduct`] has taken.
+/// The outcome of [`KeyManager::deduct`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deducted {
@@ -76,7 +76,7 @@ impl Deduction {
         Self { amount, or_less: false, request_id: None }
     }
 
-    /// Takes what is left where that is less.
+    /// Takes the whole balance where it is less.
     #[must_use]
     pub fn or_less(mut self) -> Self {
         self.or_less = true;
@@ -153,9 +153,8 @@ impl KeyManager {
     /// how many there are, or takes those if it [may](Deduction::or_less). The balance never
     /// becomes less than nothing.
     ///
-    /// What this node has taken to spend is given back first where it is needed. What other nodes
-    /// have taken is spent already, as far as this goes: what they do not use comes back after some
-    /// seconds.
+    /// Credits that this node has taken to spend are given back first where they are needed. Those
+    /// that other nodes have taken count as spent: the unused ones come back after some seconds.
     ///
     /// A [`request_id`](Deduction::request_id) and a key without credits are as for
     /// [`top_up`](Self::top_up).
@@ -217,7 +216,7 @@ impl KeyManager {
             let current = old.at(balances.now);
             let amount = match change.amount_of(current.remaining) {
                 Some(amount) if amount == change.amount => amount,
-                // What this node holds is to be taken as well.
+                // The credits that this node holds are to be taken as well.
                 _ if !has_recalled => {
                     self.recall(lineage).await?;
                     has_recalled = true;
@@ -254,16 +253,16 @@ impl KeyManager {
                 events: vec![self.event(now, event, Some(key))?],
                 ..Changes::default()
             };
-            // As everybody does who writes several keys, so that nobody waits for the other.
+            // As every write of several keys does, so that no two wait for each other.
             changes.updates.sort_by_key(|update| update.record.id);
-            // Each `Stale` means that somebody else got on, so this cannot go round for ever.
+            // Each `Stale` means that another change was written, so this cannot go round for ever.
             if self.apply(&changes).await? == ApplyOutcome::Done {
                 return Ok(done);
             }
         }
     }
 
-    /// Has this node give back what it holds of a lineage.
+    /// Has this node give back the credits that it holds of a lineage.
     async fn recall(&self, lineage: KeyId) -> Result<(), ManageError> {
         match &self.credits {
             Some(credits) => Ok(credits.recall(lineage).await?),
@@ -272,7 +271,7 @@ impl KeyManager {
     }
 }
 
-/// What is done to a balance.
+/// A change of a balance.
 #[derive(Clone, Copy)]
 struct Change {
     act: &'static str,

@@ -13,8 +13,8 @@ use crate::{
     text::Text,
 };
 
-/// What to change about a key. `None` leaves a field as it is; for fields that a key may lack,
-/// `Some(None)` takes it away. To change it only if it is still what was seen, see
+/// A change of a key. `None` leaves a field as it is; for fields that a key may lack, `Some(None)`
+/// takes it away. To change a key only if it is still as it was read, see
 /// [`if_revision`](KeyManager::if_revision).
 ///
 /// ```
@@ -41,7 +41,7 @@ pub struct KeyPatch {
     /// take from it, [`deduct`](KeyManager::deduct).
     pub credits: Option<Option<CreditsPatch>>,
     /// See [`NewKey::metadata`](super::NewKey::metadata). It is one value: this replaces the whole
-    /// object, and what is left out of it is gone.
+    /// object, and members that are left out of it are gone.
     pub metadata: Option<Metadata>,
     /// See [`NewKey::allowed_addresses`](super::NewKey::allowed_addresses).
     pub allowed_addresses: Option<Vec<IpNet>>,
@@ -89,9 +89,9 @@ impl KeyManager {
         Ok(())
     }
 
-    /// Switches a key off for now. What an administrator switches off, no
-    /// [owner](Self::within_bounds) switches on again. Does not ask whether its other fields are valid, which those of
-    /// a key that something else has written need not be.
+    /// Switches a key off for now. A key that an administrator switched off, no
+    /// [owner](Self::within_bounds) switches on again. Its other fields are not validated: those of
+    /// a key that another program has written need not be valid.
     pub async fn disable(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         self.change(id, |record, _| {
             self.access.switch(record, true);
@@ -114,7 +114,7 @@ impl KeyManager {
     }
 }
 
-/// What happened, and to which fields.
+/// The action, and the fields that changed.
 pub(super) fn done(old: &KeyRecord, new: &KeyRecord) -> Done {
     let action = match (old.disabled, new.disabled) {
         (false, true) => KeyAction::Disabled,

@@ -79,7 +79,7 @@ impl KeyManager {
         }
     }
 
-    /// The counts in the repository, once what this node has counted is written.
+    /// The counts in the repository, once those of this node are written.
     async fn counted(&self) -> Result<&dyn UsageLog, ManageError> {
         if let Some(usage) = &self.usage {
             usage.flush().await?;
@@ -87,7 +87,7 @@ impl KeyManager {
         Ok(self.repository.usage_log().ok_or_else(StoreError::unsupported)?)
     }
 
-    /// What there is of a query for who holds this handle.
+    /// The part of a query that the holder of this handle may ask.
     fn visible_usage(&self, query: &UsageQuery) -> Option<UsageQuery> {
         let mut query = query.clone();
         query.owner = match self.access.owner_filter(query.owner.as_ref()) {

@@ -7,13 +7,14 @@ use crate::{
     key::{Balance, KeyId, KeyRecord, Limits, Metadata, OwnerId, Refill, Scopes},
 };
 
-/// A key as the outside sees it: everything but its digest. What the management routes answer with
-/// and the command line prints, for programs of your own.
+/// A key as the outside sees it: everything but its digest. The management routes answer with it
+/// and the command line prints it.
 ///
 /// As JSON: `id`, `name`, `start`, `description`, `owner`, `scopes`, `status`, `disabled`, `disabled_by`
 /// (`administrator` or `owner`), `tier`, `limits`, `credits`, `metadata`, `allowed_addresses`,
 /// `created_at`, `created_by`, `updated_at`, `not_before`, `expires_at`, `last_used_at`,
-/// `use_count`, `revoked_at`, `revoked_reason`, `replaces`, `rotated_to`, `retires_at`. What a key does not have is `null`.
+/// `use_count`, `revoked_at`, `revoked_reason`, `replaces`, `rotated_to`, `retires_at`. A member
+/// that a key lacks is `null`.
 ///
 /// `limits` are the key's own: those of its tier are for the program to know. `credits` is
 /// `{"remaining", "refill", "next_refill_at"}`, once the [balance](Self::with_balance) is there:
@@ -78,7 +79,7 @@ pub struct KeyView<'r> {
     is_spending: bool,
 }
 
-/// What is left of a balance, as the outside sees it.
+/// A balance, as the outside sees it.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct CreditsView {
     remaining: u64,
@@ -126,9 +127,9 @@ impl<'r> KeyView<'r> {
         }
     }
 
-    /// With what is left of the credits of the key's lineage, as the
-    /// [manager](crate::KeyManager::balance) says. A key that spends none has none, whatever its
-    /// lineage had.
+    /// The view with the balance of the key's lineage, as the
+    /// [manager](crate::KeyManager::balance) says. A key that spends no credits has none, also where
+    /// its lineage has one.
     #[must_use]
     pub fn with_balance(mut self, balance: Option<&Balance>) -> Self {
         let balance = balance.filter(|_| self.is_spending);

@@ -27,7 +27,7 @@ pub(super) enum Measured<'m> {
     Template(&'m NewKey),
 }
 
-/// What no key may go beyond.
+/// The widest that a key may be.
 struct Widest<'a> {
     not_before: Option<Timestamp>,
     ends_at: Option<Timestamp>,
@@ -47,7 +47,7 @@ impl Authority<'_> {
         }
     }
 
-    /// Gives a new key what it inherits, or refuses what it may not be.
+    /// Gives a new key its inherited fields, or refuses a field that is beyond the bounds.
     pub(in crate::manage) fn bind(
         &self,
         record: &mut KeyRecord,
@@ -103,7 +103,7 @@ impl Authority<'_> {
         self.key().map_or_else(|| KeyId::lineage_of(&self.bounds.owner), |key| key.lineage())
     }
 
-    /// What the template gives to a lineage that has no balance yet.
+    /// The credits that the template gives to a lineage without a balance.
     pub(in crate::manage) const fn template(&self) -> Option<&NewKey> {
         match self.measured {
             Measured::Template(template) => Some(template),
@@ -118,8 +118,8 @@ impl Authority<'_> {
         }
     }
 
-    /// Refuses what a key may not become, and returns whether it becomes wider: then the changes
-    /// must [hold](Self::hold) to what they were compared with.
+    /// Refuses a change beyond the bounds, and returns whether it widens the key: then the changes
+    /// must [hold](Self::hold) to the key that they were compared with.
     pub(in crate::manage) fn check_change(
         &self,
         old: &KeyRecord,
@@ -179,7 +179,7 @@ impl Authority<'_> {
         withheld.into_iter().any(|scope| scopes.allow(&scope) && !before.allow(&scope))
     }
 
-    /// What no key may go beyond. Where there is nothing to measure by, this field is beyond it.
+    /// The widest that a key may be. Where there is nothing to measure by, this field is beyond it.
     fn widest(&self, field: &'static str) -> Result<Widest<'_>, ManageError> {
         match &self.measured {
             Measured::Not => Err(beyond(field)),

@@ -1,6 +1,7 @@
-//! What an owner who manages keys may not go beyond.
+//! The bounds of an owner who manages keys.
 //!
-//! [`OwnerBounds`] says it, [`authority`] compares with it, and `KeyManager` asks for every change.
+//! [`OwnerBounds`] holds them, [`authority`] compares with them, and `KeyManager` asks for every
+//! change.
 
 mod authority;
 mod networks;
@@ -16,7 +17,7 @@ use crate::{
     store::{Changes, OwnerBound},
 };
 
-/// What an owner who manages keys may not go beyond, for [`KeyManager::within_bounds`].
+/// The bounds of an owner who manages keys, for [`KeyManager::within_bounds`].
 ///
 /// Every owner sees the owner's keys and may [reduce](Self#reducing) those whose scopes are within
 /// the owner's. To create or rotate keys, or to widen one, takes something to measure by: a key of
@@ -25,17 +26,17 @@ use crate::{
 /// A key that an owner makes has the tier, the limits and the metadata of that key or template,
 /// ends no later, starts no earlier and may be used from no other networks. It joins the
 /// [lineage](KeyRecord::lineage), so that rate limits, credits and usage are those of all keys
-/// together: many keys have one allowance, and a key that replaces a deleted one has what that one
-/// left.
+/// together: many keys have one allowance, and a key that replaces a deleted one has the rest of
+/// it.
 ///
 /// Another key is rotated, widened or enabled only if it has the same tier and limits and, where the
-/// own key or template has credits, if it shares them: a key that was sold more is not to be had with
-/// one that was sold less.
+/// own key or template has credits, if it shares them: the holder of a key that was sold less gets no
+/// key that was sold more.
 ///
 /// # Reducing
 ///
-/// Revoking, disabling and deleting reduce a key. An owner switches on what an owner switched off,
-/// and nothing that an administrator did.
+/// Revoking, disabling and deleting reduce a key. An owner switches on a key that an owner switched
+/// off, and none that an administrator switched off.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct OwnerBounds {
@@ -65,8 +66,8 @@ impl OwnerBounds {
     }
 
     /// Measures keys by this one, a key of the same owner in the manager's repository. It is read
-    /// again for every change: what it may do less by then, its owner may give less, and once it is
-    /// disabled or has ended, nothing. That holds at the write: what was measured by it is written
+    /// again for every change: if it was narrowed, its owner may give less, and once it is disabled
+    /// or has ended, nothing. That holds at the write: a change that was measured by it is written
     /// only while it has not changed since, and gives it another
     /// [revision](KeyRecord::revision).
     pub fn bounded_by(mut self, key: &impl AsRef<KeyRecord>) -> Self {
@@ -74,8 +75,8 @@ impl OwnerBounds {
         self
     }
 
-    /// Measures keys by what this says: the tier, limits, credits, metadata, networks, start and end
-    /// of a key that the owner may have. Its other fields say nothing.
+    /// Measures keys by the tier, limits, credits, metadata, networks, start and end of this
+    /// template. Its other fields say nothing.
     ///
     /// All keys that are made this way for one owner share a lineage: the credits are given once.
     pub fn with_template(mut self, template: NewKey) -> Self {
@@ -113,14 +114,14 @@ const fn beyond(field: &'static str) -> ManageError {
 }
 
 impl KeyManager {
-    /// A handle for an owner: on this owner's keys, and bounded by what the owner has.
+    /// A handle for an owner: on this owner's keys, and within the owner's bounds.
     ///
-    /// Beyond the bounds is [`BeyondOwnKey`](ManageError::BeyondOwnKey), which names the field.
+    /// A change beyond them is [`BeyondOwnKey`](ManageError::BeyondOwnKey), which names the field.
     /// Creations and changes that do not merely [reduce](OwnerBounds#reducing) are counted, 30 a
     /// minute an owner on this node; more are [`TooManyActs`](ManageError::TooManyActs). An owner
     /// imports, restores and purges no keys and sets no credits.
     ///
-    /// Of a handle within bounds, further bounds leave only what reduces.
+    /// Further bounds on a handle within bounds leave only the acts that reduce keys.
     ///
     /// ```
     /// use tower_api_key::{
@@ -161,7 +162,7 @@ impl KeyManager {
         })
     }
 
-    /// What the owner who holds this handle may do now; `None` where no owner does.
+    /// The authority of the owner who holds this handle, as of now; `None` where no owner does.
     pub(super) async fn authority(
         &self,
         now: Timestamp,
@@ -179,8 +180,8 @@ impl KeyManager {
     }
 
     /// Refuses a change that goes beyond the bounds of the owner who holds this handle, if an owner
-    /// does. Bounds what is to be written by what it was compared with, where it widens the key, and
-    /// by how many keys the owner may have, where it makes one more live.
+    /// does. A change that widens the key is written only while the key that it was compared with
+    /// is as it was; one that makes another key live, only within the number that the owner may have.
     pub(super) async fn bound_change(
         &self,
         old: &KeyRecord,
@@ -222,14 +223,14 @@ impl KeyManager {
         Err(ManageError::TooManyKeys)
     }
 
-    /// Refuses what no owner does.
+    /// Refuses an act that is no owner's.
     pub(super) fn refuse_owners(&self, field: &'static str) -> Result<(), ManageError> {
         if self.access.bounds.is_some() { Err(beyond(field)) } else { Ok(()) }
     }
 }
 
 /// Whether a key can measure others. One that was replaced, and waits for the first use of the key
-/// that replaced it, cannot: its end is not known yet, and what it makes could outlive it.
+/// that replaced it, cannot: its end is not known yet, and keys made with it could outlive it.
 fn can_measure(key: &KeyRecord, now: Timestamp) -> bool {
     !key.is_deleted()
         && matches!(key.status(now), KeyStatus::Active | KeyStatus::NotYetValid)
