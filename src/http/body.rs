@@ -1,4 +1,4 @@
-//! JSON in both directions. What is wrong with a body, the answer says.
+//! JSON in both directions. The answer to a bad body says what is wrong with it.
 
 use std::{error::Error, fmt, future::poll_fn, io, pin::Pin};
 
@@ -21,11 +21,11 @@ use crate::rejection::{Problem, shown};
 const LIMIT: usize = 64 * 1024;
 
 /// Of a body that is too large, this much is still taken from the network, so that a client that
-/// is busy sending comes to read why it was refused. Whoever has more is cut off.
+/// is busy sending comes to read why it was refused. A client that sends more is cut off.
 const DISCARD: usize = 1024 * 1024;
 
-/// A whole body of at most 64 KiB that says it is JSON, or is empty. What is wrong with a body, the
-/// [`Problem`] says that answers it.
+/// A whole body of at most 64 KiB that says it is JSON, or is empty. The answer to a bad one is a
+/// [`Problem`]:
 ///
 /// - 400 `malformed_json`: it is no JSON. `incomplete_body`: it ended early.
 /// - 408 `slow_body`: it took longer than the server waits for it.
@@ -62,7 +62,7 @@ impl JsonBody {
 
     /// The JSON object that it holds.
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        // In two steps: what is no JSON at all is another mistake than a field of the wrong type,
+        // In two steps: a text that is no JSON is another mistake than a field of the wrong type,
         // and serde would also read a struct from an array.
         // Before all else: this knows no recursion but the parser's own, which is bounded.
         serde_json::from_slice::<Unrepeated>(&self.0).map_err(|error| match error.classify() {
@@ -159,7 +159,7 @@ fn malformed(error: &serde_json::Error) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "malformed_json", detail)
 }
 
-/// What serde writes before a text of the client, and the character around that text.
+/// The texts of serde before a text of the client, and the character around that text.
 const BEFORE: [(&str, char); 4] = [
     ("unknown field `", '`'),
     ("unknown variant `", '`'),
@@ -167,7 +167,7 @@ const BEFORE: [(&str, char); 4] = [
     ("invalid value: string \"", '"'),
 ];
 
-/// What serde writes behind it. What it expects is a text of ours, without these words.
+/// The texts of serde behind it. The expected type is a text of ours, without these words.
 const BEHIND: [&str; 2] = [", expected ", ", there are no "];
 
 /// Which field is wrong, and why: serde's words, with no more of the client's than [`shown`] shows.

@@ -17,9 +17,9 @@ use crate::{
     rejection::Problem,
 };
 
-/// What an administrator may change. What was left out stays. `null` takes away what a key may
-/// lack, and is refused elsewhere. A key's owner never changes: what the old owner may see would
-/// become the new one's.
+/// The changes that an administrator may send. A field that is left out stays. `null` takes away a
+/// field that a key may lack, and is refused for others. A key's owner never changes: the history
+/// that the old owner may see would become the new one's.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
@@ -48,7 +48,7 @@ pub(super) struct Change {
     disabled: Option<bool>,
 }
 
-/// What an owner may change. What is the provider's is not here, so it is refused.
+/// The changes that an owner may send. The provider's fields are not here, so they are refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
@@ -118,20 +118,20 @@ pub(super) async fn change(
             if grants(&patch, &record) && !ceiling.allow_all(&record.scopes) {
                 return Err(ManageError::BeyondCeiling.into());
             }
-            // What was looked at is what is changed.
+            // The change is of the revision that was looked at.
             held = expected.or(Some(record.revision));
         }
         let keys = held.map_or_else(|| keys.clone(), |revision| keys.if_revision(revision));
         match keys.update(id, patch.clone()).await {
-            // Somebody else got on meanwhile, so this cannot go round for ever.
+            // Another change was written meanwhile, so this cannot go round for ever.
             Err(ManageError::RevisionMismatch) if expected.is_none() => {}
             result => return view::shown(&keys, &result?).await,
         }
     }
 }
 
-/// Whether the scopes that the key has come to work when or where they did not. (Other scopes are
-/// the manager's to refuse.)
+/// Whether the change lets the key's scopes work at a time or from a network where they did not.
+/// (Other scopes are the manager's to refuse.)
 fn grants(patch: &KeyPatch, record: &KeyRecord) -> bool {
     let addresses = &record.details.allowed_addresses;
     (record.disabled && patch.disabled == Some(false))

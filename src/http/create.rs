@@ -17,11 +17,11 @@ use crate::{
     rejection::Problem,
 };
 
-/// What an administrator may say about a new key.
+/// The fields of a new key that an administrator may send.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Creation {
-    /// Not an `Option`: the manager says what a name must be, also to who sends none.
+    /// Not an `Option`: the manager refuses a missing name as it does an empty one.
     #[serde(default)]
     name: String,
     description: Option<String>,
@@ -36,7 +36,7 @@ pub(super) struct Creation {
     metadata: Option<Metadata>,
 }
 
-/// What an owner may say about a new key. What is the provider's is not here, so it is refused.
+/// The fields of a new key that an owner may send. The provider's are not here, so they are refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OwnCreation {

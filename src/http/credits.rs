@@ -22,11 +22,11 @@ use crate::{
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Adjustment {
-    /// How many credits come on top of what is left.
+    /// The number of credits to add to the balance.
     add: Option<NonZeroU64>,
-    /// How many are taken from it.
+    /// The number of credits to take from it.
     subtract: Option<NonZeroU64>,
-    /// Whether what is left is taken where that is less.
+    /// Whether the whole balance is taken where it is less.
     #[serde(default)]
     or_less: bool,
 }

@@ -82,9 +82,9 @@ pub(super) struct EventView<'r> {
     action: &'static str,
     key: Option<KeyId>,
     owner: Option<&'r OwnerId>,
-    /// Who did it; not shown to owners.
+    /// The actor; not shown to owners.
     actor: Option<&'r str>,
-    /// The client address that it was done from; not shown to owners.
+    /// The actor's address; not shown to owners.
     address: Option<IpAddr>,
     detail: Option<&'r str>,
 }

@@ -120,8 +120,8 @@ fn require_owner<T: Send + Sync + 'static>(extensions: &Extensions) -> Result<Ow
     }
 }
 
-/// For handlers that deny by themselves: problem details, whatever the request was. The [`ApiKeyLayer`](crate::ApiKeyLayer)
-/// outside adds its challenges and applies its hook.
+/// For handlers that deny by themselves: problem details, for every kind of request. The
+/// [`ApiKeyLayer`](crate::ApiKeyLayer) outside adds its challenges and applies its hook.
 ///
 /// ```
 /// use tower_api_key::{AuthenticatedKey, Rejection, RejectionKind};

@@ -1,4 +1,4 @@
-//! [`ManagementGuard`]: who may manage keys, and which.
+//! [`ManagementGuard`]: the callers that may manage keys, and the keys of each.
 
 use std::{convert::Infallible, fmt, net::IpAddr, sync::Arc};
 
@@ -30,8 +30,8 @@ use crate::{
     request::RequestHead,
 };
 
-/// What stands before a [`management_router`](crate::axum::management_router): who may use it, and
-/// whose keys each caller manages.
+/// Guards a [`management_router`](crate::axum::management_router): decides which callers may use it,
+/// and whose keys each of them manages.
 #[must_use]
 pub struct ManagementGuard {
     identify: Arc<Identify>,
@@ -45,12 +45,12 @@ type Identify = dyn Fn(&RequestHead<'_>) -> Result<ManagementCaller, Box<Respons
 type Around = dyn FnOnce(Router) -> Router + Send + Sync;
 
 impl ManagementGuard {
-    /// Whoever this layer lets in is an administrator, and manages everybody's keys.
+    /// Lets callers of this layer manage the keys of all owners, as administrators.
     ///
     /// Give it a layer of its own, such as one over a
     /// [`FixedStore`](crate::store::FixedStore) with a header of its own: with the layer of the
-    /// keys that are managed, everybody who has any key would be an administrator. Where it is
-    /// meant that some of them are, say which, with [`with_layer`](Self::with_layer).
+    /// keys that are managed, every holder of a key would be an administrator. Where some of
+    /// those keys are meant to be, say which, with [`with_layer`](Self::with_layer).
     ///
     /// In the audit log, the actor is the id and the name of the administrator's key, and the
     /// address is what [`with_client_address`](ApiKeyLayer::with_client_address) tells.
@@ -58,9 +58,9 @@ impl ManagementGuard {
         Self::by_key(layer, |_| Ok(ManagementCaller::administrator()))
     }
 
-    /// Whoever this layer lets in manages the keys of the owner of the key that was sent, within
-    /// the [bounds](crate::manage::OwnerBounds) of this very key. A key without an owner manages
-    /// nothing: it is denied as [`InactiveOwner`](RejectionKind::InactiveOwner).
+    /// Lets callers of this layer manage the keys of their key's owner, within the
+    /// [bounds](crate::manage::OwnerBounds) of the key that they send. A key without an owner
+    /// manages nothing: it is denied as [`InactiveOwner`](RejectionKind::InactiveOwner).
     ///
     /// Any key of an owner opens this owner's keys if it has the scope `keys:read` to look at them
     /// and `keys:write` to change them; [`requiring`](Self::requiring) names others. Without them,
@@ -120,12 +120,12 @@ impl ManagementGuard {
         self
     }
 
-    /// The application says who calls: for users that have logged in and have a session, or for
-    /// administrators behind a proxy that knows them.
+    /// Has the application identify the caller: for users that have logged in and have a session, or
+    /// for administrators behind a proxy that knows them.
     ///
-    /// `identify` sees every request before its body is read, and answers who it is from, or what
-    /// to answer instead, such as a [`Rejection`]. It cannot wait: a layer outside does that, and
-    /// leaves what it has found in the request's extensions.
+    /// `identify` sees every request before its body is read, and returns its caller, or the
+    /// response to it, such as a [`Rejection`]. It cannot wait: a layer outside does that, and
+    /// leaves its finding in the request's extensions.
     ///
     /// ```
     /// use tower_api_key::{
@@ -133,7 +133,7 @@ impl ManagementGuard {
     ///     axum::{ManagementCaller, ManagementGuard},
     /// };
     ///
-    /// /// What the application's session layer attaches.
+    /// /// The session that the application's layer attaches.
     /// #[derive(Clone)]
     /// struct Session {
     ///     user: String,
@@ -143,7 +143,7 @@ impl ManagementGuard {
     /// let guard = ManagementGuard::custom(move |request| match request.extensions.get::<Session>() {
     ///     Some(session) => {
     ///         let user = &session.user;
-    ///         // What every user may have.
+    ///         // The same for every user.
     ///         let tier = Some("basic".to_owned());
     ///         let template = NewKey { tier, ..NewKey::default() };
     ///         let caller = ManagementCaller::owner(user.as_str(), scopes.clone()).with_template(template);
@@ -167,8 +167,8 @@ impl ManagementGuard {
         Self::new(identify)
     }
 
-    /// Everybody is an administrator. Right only where nobody else can send a request, such as
-    /// behind a layer or a proxy that does the guarding.
+    /// Takes every caller for an administrator. Right only where no other caller can send a
+    /// request, such as behind a layer or a proxy that does the guarding.
     pub fn insecure_unguarded() -> Self {
         Self::custom(|_| Ok::<_, Infallible>(ManagementCaller::administrator()))
     }
@@ -257,8 +257,8 @@ impl ManagementGuard {
         guard.with_layer(layer)
     }
 
-    /// These routes behind this guard, and `otherwise` for other paths. To owners, those of
-    /// administrators do not exist, whatever they send and with which method.
+    /// These routes behind this guard, and `otherwise` for other paths. To owners, the routes of
+    /// administrators do not exist, for any method and body.
     pub(super) fn protect(
         self,
         routes: impl IntoIterator<Item = (&'static str, MethodRouter<Management>)>,
@@ -268,8 +268,8 @@ impl ManagementGuard {
     ) -> Router {
         let parameters = Arc::new(self.parameters);
         let state = Management { manager, rules: self.rules, parameters };
-        // Each route is a service here, whatever the method: of a method router, axum adds `Allow`
-        // to what the layers around it answer, and a stranger would learn it.
+        // Each route is a service here, for all methods: axum adds the `Allow` of a method router
+        // to the answers of the layers around it, and a stranger would learn the methods.
         let guarded = routes.into_iter().fold(Router::new(), |guarded, (path, methods)| {
             guarded.route_service(path, methods.with_state(state.clone()))
         });
@@ -280,7 +280,7 @@ impl ManagementGuard {
         let guarded =
             guarded.fallback_service(otherwise).layer(from_fn_with_state(self.identify, identify));
         let guarded = self.layers.into_iter().rev().fold(guarded, |routes, layer| layer(routes));
-        // What a proxy in front asks is no gRPC, whatever the client says.
+        // A proxy's question whether to let a request in is no gRPC, also where the client says so.
         guarded.layer(map_request(async |mut request: Request| {
             request.extensions_mut().insert(GrpcDenials::Never);
             request
@@ -294,7 +294,8 @@ impl fmt::Debug for ManagementGuard {
     }
 }
 
-/// Whose keys a request manages, and in whose name; see [`ManagementGuard::custom`].
+/// A caller of management routes: the keys that it manages, and its name for the audit log. See
+/// [`ManagementGuard::custom`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ManagementCaller {
@@ -302,17 +303,17 @@ pub struct ManagementCaller {
     ceiling: Option<Scopes>,
     actor: Option<String>,
     address: Option<IpAddr>,
-    /// The key that must have the scopes for what is asked.
+    /// The key that must have the scopes for the request.
     key: Option<Arc<KeyRecord>>,
 }
 
 impl ManagementCaller {
-    /// Somebody who manages everybody's keys.
+    /// A caller that manages the keys of all owners.
     pub const fn administrator() -> Self {
         Self { owner: None, ceiling: None, actor: None, address: None, key: None }
     }
 
-    /// Somebody who manages the keys of this owner, and may give them these scopes and no others.
+    /// A caller that manages the keys of this owner, and may give them these scopes and no others.
     ///
     /// Lists, reads and [reduces](OwnerBounds#reducing) them. To create keys or to widen one is 403
     /// `beyond_own_key`, unless there is something to measure by: [`bounded_by`](Self::bounded_by)
@@ -333,7 +334,7 @@ impl ManagementCaller {
         self
     }
 
-    /// Creates and widens keys within what this says; see [`OwnerBounds::with_template`]. Makes no
+    /// Creates and widens keys within this template; see [`OwnerBounds::with_template`]. Makes no
     /// difference to an administrator, who creates any key.
     pub fn with_template(mut self, template: NewKey) -> Self {
         self.owner = self.owner.map(|bounds| bounds.with_template(template));
@@ -346,7 +347,7 @@ impl ManagementCaller {
         self
     }
 
-    /// Who it is, for the audit log; at most 255 characters are kept.
+    /// The caller's name for the audit log; at most 255 characters are kept.
     pub fn acting_as(mut self, actor: &str) -> Self {
         self.actor = Some(actor.to_owned());
         self
@@ -376,7 +377,7 @@ impl ManagementCaller {
     }
 }
 
-/// Finds out who calls, before anything of a request is read and before its path and method are
+/// Identifies the caller, before anything of a request is read and before its path and method are
 /// looked at.
 async fn identify(
     State(identify): State<Arc<Identify>>,
@@ -392,7 +393,7 @@ async fn identify(
     }
 }
 
-/// Answers owners as a path that nobody has does, before the method is looked at: a method router
+/// Answers owners as an unknown path does, before the method is looked at: a method router
 /// would tell them by 405 and `Allow` that the route is there.
 async fn administrators_alone(
     State(mut otherwise): State<MethodRouter>,
@@ -440,7 +441,7 @@ pub(super) struct Admitted {
     pub(super) keys: KeyManager,
     /// Whether the caller is an owner, and not an administrator.
     pub(super) is_owner: bool,
-    /// What the caller may grant; everything, if there is none.
+    /// The scopes that the caller may grant; `None`: all.
     pub(super) ceiling: Option<Scopes>,
 }
 
@@ -471,8 +472,8 @@ impl FromRequestParts<Management> for Admitted {
     }
 }
 
-/// The same for what the holder of a key may do with this very key, whatever scopes it has: look at
-/// it and revoke it.
+/// The same for the two acts on the caller's own key that need no scope: to look at it and to
+/// revoke it.
 pub(super) struct AdmittedTo {
     pub(super) keys: KeyManager,
     pub(super) id: KeyId,

@@ -22,7 +22,7 @@ use crate::{
 
 pub(super) struct Filters {
     /// An owner that was sent empty owns nothing: a client's empty variable must not list
-    /// everybody's keys.
+    /// the keys of all owners.
     owner: Option<String>,
     status: Option<String>,
     scope: Option<String>,

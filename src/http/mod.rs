@@ -37,8 +37,8 @@ pub use self::{
 };
 use crate::{manage::KeyManager, rejection::Problem};
 
-/// Routes to manage keys with, for [`Router::nest`] under a path of your choice. The guard says
-/// who may use them, and there is no router without one.
+/// Routes to manage keys with, for [`Router::nest`] under a path of your choice. The guard decides
+/// which callers may use them, and there is no router without one.
 ///
 /// ```
 /// use axum::Router;
@@ -50,7 +50,7 @@ use crate::{manage::KeyManager, rejection::Problem};
 ///
 /// # fn app() -> Result<(), Box<dyn std::error::Error>> {
 /// let keys = KeyManager::new(MemoryStore::new());
-/// // Administrators, who know the key in this variable, manage everybody's keys.
+/// // Administrators, who know the key in this variable, manage the keys of all owners.
 /// let administrators = ApiKeyLayer::new(FixedStore::from_env("ADMIN_API_KEY")?)
 ///     .with_sources([KeySource::header("x-admin-key")?]);
 /// // The holders of a key manage those of the same owner.
@@ -86,7 +86,7 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// `.layer(…)` with the layer for the application's own routes, which would judge these as well.
 ///
 /// A parameter that a route does not know, or that is sent twice, is 400 and named: passed over,
-/// `?owner_id=` would list everybody's keys. See
+/// `?owner_id=` would list the keys of all owners. See
 /// [`with_query_parameters`](ManagementGuard::with_query_parameters) for those that are meant for
 /// others.
 ///
@@ -97,10 +97,10 @@ use crate::{manage::KeyManager, rejection::Problem};
 ///
 /// `limits` are written as [`Limits`](crate::limit::Limits) are in JSON, and `credits` as
 /// [`NewCredits`](crate::credits::NewCredits): `1000`, or
-/// `{"remaining":1000,"refill":{"amount":1000, "interval":"month"}}`. In a change, what is left out
-/// of the credits stays at every depth (see [`CreditsPatch`](crate::credits::CreditsPatch)):
+/// `{"remaining":1000,"refill":{"amount":1000, "interval":"month"}}`. In a change, a member of the
+/// credits that is left out stays, at every depth (see [`CreditsPatch`](crate::credits::CreditsPatch)):
 /// `{"remaining":5}` leaves the refill as it is, and `{"refill":{"amount":5}}` its interval. Lists
-/// and `metadata` are one value each, which replaces what was there. To subtract more than there is
+/// and `metadata` are one value each, which replaces the old one. To subtract more than there is
 /// is 409 `not_enough_credits`, which says how many are `remaining`; with `"or_less":true`, those
 /// are subtracted.
 ///
@@ -118,7 +118,7 @@ use crate::{manage::KeyManager, rejection::Problem};
 ///
 /// A key itself is in the answers to its creation and its rotation, and nowhere else. A creation
 /// with an `Idempotency-Key` (1 to 255 visible ASCII characters) makes one key however often it is
-/// sent: again, it is 409 and names the key, which can be rotated by whoever lost the answer. So
+/// sent: again, it is 409 and names the key, so that a client that lost the answer rotates it. So
 /// does a rotation: again, it is 409 and names the new key as `rotated_to`. Adding and subtracting
 /// credits with one happens once, and the answer is repeated. The same `Idempotency-Key` with
 /// another amount, for a new key that is to be another (but for its times), or on another of these
@@ -128,7 +128,8 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// keep them is 501, and nothing was done.
 ///
 /// Views carry an `ETag`. A change of the key or of its credits, a revocation, a rotation or a
-/// deletion with `If-Match` is 412 once the key is another: of two administrators who change a key at once, one learns of the other.
+/// deletion with `If-Match` is 412 once the key has changed: of two administrators who change a key
+/// at once, one learns of the other.
 ///
 /// A set is changed in one: all of its keys or none. Keys that had ended and ids that no key has are
 /// reported and stop nothing; the id of another owner's key does.
@@ -144,10 +145,10 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// # Who may do what
 ///
 /// Owners ([`ManagementGuard::owner`], [`ManagementCaller::owner`]) manage keys of their own; other
-/// owners' are 404, whatever is asked of them. Who the owner is, the guard says, and no body. What
-/// is the provider's to decide, `owner`, `tier`, `limits`, `credits` and `metadata`, no owner can
-/// send. They see the usage of their own keys. In the audit log they see what was done, and not by
-/// which administrator.
+/// owners' are 404, for every method. The guard names the owner, and no body does. The fields that
+/// the provider decides, `owner`, `tier`, `limits`, `credits` and `metadata`, no owner can send.
+/// Owners see the usage of their own keys. In the audit log they see each act, and not by which
+/// administrator.
 ///
 /// Nothing that an owner does goes beyond the key that it is done with, see
 /// [`OwnerBounds`](crate::manage::OwnerBounds):
@@ -194,7 +195,7 @@ where
         ("/usage/top", get(usage::top)),
     ];
     let of_administrators = [("/{id}/credits", post(credits::adjust))];
-    // Inside the guard: who may not call a route learns neither its methods nor its path.
+    // Inside the guard: a caller that may not use a route learns neither its methods nor its path.
     let answering = |(path, methods): (&'static str, MethodRouter<_>)| {
         (path, methods.fallback(async || Problem::no_such_method()))
     };

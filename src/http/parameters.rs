@@ -1,5 +1,5 @@
 //! The parameters in the query: those that a route knows, each at most once, and no others. One that
-//! is passed over does harm: `?owner_id=` would list everybody's keys.
+//! is passed over does harm: `?owner_id=` would list the keys of all owners.
 
 use axum::{
     extract::{FromRequestParts, Query},
@@ -10,7 +10,7 @@ use http::request::Parts;
 use super::guard::{Admitted, Management};
 use crate::rejection::Problem;
 
-/// What a route knows of the query, as text: the answers to bad values are ours.
+/// The parameters that a route knows, as text: the answers to bad values are ours.
 pub(super) trait Filters: Sized {
     /// Takes every parameter that there is.
     fn take(from: &mut Parameters) -> Self;
@@ -24,7 +24,7 @@ impl<F: Filters> FromRequestParts<Management> for Asked<F> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &Management) -> Result<Self, Response> {
-        // First who asks: a stranger learns nothing about the query.
+        // The caller first: a stranger learns nothing about the query.
         let admitted = Admitted::identified(parts, state).map_err(|answer| *answer)?;
         let filters = state.parameters.read(parts).map_err(IntoResponse::into_response)?;
         Ok(Self(admitted, filters))
@@ -50,7 +50,7 @@ impl Outside {
         self.0.extend(names.into_iter().map(Into::into));
     }
 
-    /// What the route knows of the query, if there is nothing else.
+    /// The parameters that the route knows, if there are no others.
     pub(super) fn read<F: Filters>(&self, parts: &Parts) -> Result<F, Problem> {
         let unreadable = |_| Problem::invalid_parameter("query", "The query cannot be read.");
         let Query(sent) =
@@ -65,7 +65,7 @@ impl Outside {
     }
 }
 
-/// The parameters that nobody has taken yet.
+/// The parameters that the route has not taken yet.
 pub(super) struct Parameters {
     sent: Vec<(String, String)>,
     known: Vec<&'static str>,

@@ -1,4 +1,4 @@
-//! `If-Match` (RFC 9110 §13.1.1): change a key only if it still is what the client has seen.
+//! `If-Match` (RFC 9110 §13.1.1): change a key only if it still is as the client has seen it.
 
 use http::{HeaderMap, header::IF_MATCH};
 
@@ -29,7 +29,7 @@ pub(super) async fn check(
     }
 }
 
-/// A handle that changes the key only while it is what the client has seen: it may change between
+/// A handle that changes the key only while it is as the client has seen it: it may change between
 /// this check and the write.
 pub(super) async fn hold(
     headers: &HeaderMap,

@@ -12,7 +12,7 @@ const DAY: Duration = Duration::from_hours(24);
 pub(super) struct Bounds {
     /// Where a range may begin and end.
     step: Duration,
-    /// How long a range is where nobody says since when.
+    /// How long a range is without `since`.
     usual: Duration,
     /// How long it may be, so that an answer is not too long either.
     longest: Duration,

@@ -6,9 +6,9 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 
 use crate::rejection::shown;
 
-/// What [`Value`](serde_json::Value) takes for JSON of its own where another crate has turned on
-/// `raw_value`, as axum does: the text in it would be parsed anew, past this check and past the
-/// parser's bound on depth.
+/// The name of a member that [`Value`](serde_json::Value) takes for JSON of its own where another
+/// crate has turned on `raw_value`, as axum does: the text in it would be parsed anew, past this
+/// check and past the parser's bound on depth.
 const RAW: &str = "$serde_json::private::RawValue";
 
 /// JSON without such objects, at any depth. Parsers differ in which of the members counts

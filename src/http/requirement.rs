@@ -1,4 +1,4 @@
-//! [`ManagementScopes`]: what a key needs, to manage others.
+//! [`ManagementScopes`]: the scopes that a key needs to manage others.
 
 use std::sync::Arc;
 
@@ -47,10 +47,10 @@ impl ManagementScopes {
     }
 }
 
-/// What a guard asks of its callers.
+/// The rules of a guard for its callers.
 #[derive(Clone)]
 pub(super) struct Rules {
-    /// What keys need that manage others. No key that an owner makes comes to have it.
+    /// The scopes that keys need to manage others. No key that an owner makes comes to have them.
     pub(super) management: Option<ManagementScopes>,
     /// Unless owners may give it.
     pub(super) delegates: bool,

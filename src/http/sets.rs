@@ -29,7 +29,7 @@ pub(super) struct Set {
     reason: Option<String>,
 }
 
-/// What became of them.
+/// The report on a set.
 #[derive(Serialize)]
 pub(super) struct Report {
     /// How many were changed.

@@ -1,4 +1,4 @@
-//! What was used: `GET /{id}/usage` and `GET /usage`, with `?since=&until=&by=`, and
+//! Usage: `GET /{id}/usage` and `GET /usage`, with `?since=&until=&by=`, and
 //! `GET /usage/top?since=&until=&limit=`
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::{
     rejection::Problem,
 };
 
-/// What counts are added up by.
+/// The unit by which counts are added up.
 #[derive(Clone, Copy)]
 enum By {
     Hour,

@@ -48,7 +48,7 @@ pub(super) async fn shown(keys: &KeyManager, record: &Arc<KeyRecord>) -> Result<
     Ok(KeyView::new(record, keys.now()).with_balance(balance.as_ref()).into_response())
 }
 
-/// The answer to whoever created or rotated a key: the only one that holds the key itself.
+/// The answer to a creation or a rotation: the only one that holds the key itself.
 #[derive(Serialize)]
 pub(super) struct IssuedView<'r> {
     #[serde(flatten)]
