@@ -1,5 +1,4 @@
-//! The errors of the routes: each `code` and what it means. They are those of
-//! `src/http/`, where they are made.
+//! The errors of the routes: each `code` with its meaning. They are made in `src/http/`.
 
 use http::StatusCode;
 use utoipa::openapi::Response;

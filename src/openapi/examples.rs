@@ -1,4 +1,4 @@
-//! Examples of problem details: for each `code` what an answer with it looks like.
+//! Examples of problem details, one for each `code`.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ pub(super) fn add(
     content.examples.entry(code.to_owned()).or_insert_with(|| example.into());
 }
 
-/// What problems with this code have beside the members of all.
+/// The members of problems with this code, beside those of all.
 fn members(code: &str) -> Option<(&'static str, Value)> {
     let of_another_key = "01a20719-fd59-7271-80d4-e404c10c6d21";
     Some(match code {

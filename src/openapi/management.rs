@@ -20,18 +20,17 @@ use crate::key::KeyStatus;
 /// The document of a [`management_router`](crate::axum::management_router) for administrators that
 /// is nested under this path, such as `/admin/api-keys`.
 ///
-/// It says nothing about who may use the routes: [`Security::secure`](super::Security::secure) adds
-/// that.
+/// It has no security: [`Security::secure`](super::Security::secure) adds that.
 pub fn management(path: &str) -> OpenApi {
     document(path, Caller::Administrator)
 }
 
-/// The same for a router whose callers are owners, who choose less of a key.
+/// The document of a router for owners, who choose fewer fields of a key.
 pub fn own_management(path: &str) -> OpenApi {
     document(path, Caller::Owner)
 }
 
-/// Who manages keys.
+/// The callers of a router.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Caller {
     Administrator,
@@ -39,7 +38,7 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    /// The schema of what is said about a new key.
+    /// The schema of a new key's fields.
     pub(super) const fn new_key(self) -> &'static str {
         match self {
             Self::Administrator => "NewApiKey",
@@ -47,7 +46,7 @@ impl Caller {
         }
     }
 
-    /// The schema of what is changed about a key.
+    /// The schema of a change.
     pub(super) const fn changes(self) -> &'static str {
         match self {
             Self::Administrator => "ApiKeyChanges",
@@ -119,7 +118,7 @@ fn operations(caller: Caller) -> Vec<Documented> {
     operations
 }
 
-/// What else an owner may be refused: whatever needs a scope, and what is bounded by the own key.
+/// The denials that only owners get: for a missing scope, and beyond the own key.
 fn refusing_owners(
     method: &HttpMethod,
     below: &str,

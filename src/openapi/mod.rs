@@ -1,5 +1,5 @@
-//! OpenAPI 3.1 documents, as types of [utoipa]: what a layer asks of requests, and the routes to
-//! manage keys with.
+//! OpenAPI 3.1 documents, as types of [utoipa]: the security of a layer, and the routes to manage
+//! keys with.
 //!
 //! An application with a document of its own adds both to it:
 //!

@@ -9,7 +9,7 @@ use utoipa::openapi::{
 
 use super::{errors::Error, examples, schemas};
 
-/// Problem details with one of these codes, each with what it means.
+/// Problem details with one of these codes, each with its meaning.
 pub(super) fn problem(status: StatusCode, codes: &[Error]) -> Response {
     let lines = codes.iter().map(|(code, meaning)| format!("\n- `{code}`: {meaning}"));
     let description = lines.fold("Problem details, by `code`:".to_owned(), |all, line| all + &line);
@@ -35,7 +35,7 @@ impl WithProblems for OperationBuilder {
     }
 }
 
-/// A denial; what it says is added to the description.
+/// A denial; its text is added to the description.
 pub(super) fn denied(status: StatusCode) -> Response {
     let response = problem(status, &[]);
     match status {

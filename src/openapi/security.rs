@@ -1,4 +1,4 @@
-//! [`Security`]: what a layer asks of requests.
+//! [`Security`]: the security of a layer, for a document.
 
 use std::fmt::{self, Write};
 
@@ -17,9 +17,9 @@ use crate::{
     limit::RateLimits,
 };
 
-/// What a layer asks of requests, in the words of OpenAPI: a security scheme for each place where
-/// it looks for keys, and the answers to those it denies. Made by [`ApiKeyLayer::security`] from
-/// the layer's own configuration, so that the document says what the layer does.
+/// The security of a layer, in the words of OpenAPI: a security scheme for each place where
+/// it looks for keys, and its denials. Made by [`ApiKeyLayer::security`] from the layer's own
+/// configuration, so that the document agrees with the layer.
 #[derive(Clone)]
 pub struct Security {
     schemes: Vec<(String, SecurityScheme)>,
@@ -38,9 +38,9 @@ struct Denial {
 }
 
 impl ApiKeyLayer {
-    /// What this layer asks of requests, for the OpenAPI document of the routes behind it.
+    /// The security of this layer, for the OpenAPI document of the routes behind it.
     ///
-    /// A [bypass](Self::with_bypass) is a function, of which nothing is known: leave the operations
+    /// A [bypass](Self::with_bypass) is a function that cannot be described: leave the operations
     /// that it lets through out of the document that is secured, and add them afterwards.
     pub fn security(&self) -> Security {
         Security::of(self.config())
@@ -80,7 +80,7 @@ impl Security {
     /// A security scheme for each source, with its name. The same source has the same name in
     /// every layer.
     ///
-    /// What follows a scheme other than `Bearer` in `Authorization` is described as an `apiKey` in
+    /// A credential behind a scheme other than `Bearer` in `Authorization` is described as an `apiKey` in
     /// that header, the scheme being a part of its value and named by the extension `x-scheme`:
     /// OpenAPI's own schemes, such as `basic`, say what is in the credentials, and that is not a
     /// key.
@@ -88,7 +88,7 @@ impl Security {
         self.schemes.iter().map(|(name, scheme)| (name.as_str(), scheme))
     }
 
-    /// What a request has to hold: one of these.
+    /// The alternatives: a request has to hold one of these.
     pub fn requirements(&self) -> Vec<SecurityRequirement> {
         let one = |(name, _): &(String, _)| SecurityRequirement::new(name, &self.scopes);
         let keys = self.schemes.iter().map(one);
@@ -123,7 +123,7 @@ impl Security {
                 .responses
                 .entry(status)
                 .or_insert_with(|| RefOr::T(self.denied(denial.status)));
-            // The description of a component is everybody's.
+            // All operations share the description of a component.
             let RefOr::T(response) = documented else { continue };
             if self.are_problems {
                 examples::add(response, denial.status, denial.code, denial.detail);

@@ -1,4 +1,4 @@
-//! The operations that tell what was used.
+//! The operations that tell usage.
 
 use http::StatusCode;
 use serde_json::json;

@@ -15,8 +15,8 @@ pub(super) const CREDITS: &str = "ApiKeyCredits";
 pub(super) const NEW_CREDITS: &str = "NewApiKeyCredits";
 pub(super) const CREDITS_CHANGES: &str = "ApiKeyCreditsChanges";
 
-/// The most credits, 2⁶³ − 1, as a double has it: the next one above. What lies between is refused
-/// all the same.
+/// The most credits, 2⁶³ − 1, as a double has it: the next one above. Numbers between the two are
+/// refused all the same.
 const MAX_CREDITS: f64 = 9_223_372_036_854_775_807.0;
 
 /// See [`Limit`](crate::limit::Limit).
@@ -76,7 +76,7 @@ fn intervals() -> [(&'static str, ObjectBuilder); 2] {
     [("interval_seconds", seconds), ("interval", month)]
 }
 
-/// What [`KeyView`](crate::manage::KeyView) shows of a balance.
+/// A balance, as [`KeyView`](crate::manage::KeyView) shows it.
 pub(super) fn credits() -> ObjectBuilder {
     all_required([
         ("remaining", integer("How many are left.").minimum(Some(0)).into()),

@@ -1,5 +1,5 @@
-//! What is sent and answered, as schemas. `tests/layer/openapi` compares them with the types that
-//! are read and written.
+//! The bodies of requests and answers, as schemas. `tests/layer/openapi` compares them with the types
+//! that are read and written.
 
 mod limits;
 mod parts;
@@ -153,14 +153,14 @@ fn issued_key() -> Schema {
     AllOfBuilder::new().item(Ref::from_schema_name(KEY)).item(secret).into()
 }
 
-/// What is answered when credits were added or subtracted.
+/// The answer when credits were added or subtracted.
 fn adjusted_key() -> Schema {
     let subtracted = integer("How many credits were subtracted.").minimum(Some(0));
     let taken = ObjectBuilder::new().property("subtracted", subtracted);
     AllOfBuilder::new().item(Ref::from_schema_name(KEY)).item(taken).into()
 }
 
-/// What a page is of.
+/// A page of such items.
 fn page(item: &str, next: &str) -> ObjectBuilder {
     let items = ArrayBuilder::new().items(Ref::from_schema_name(item));
     all_required([("items", items.into()), ("next_cursor", nullable_id(next).into())])
@@ -200,10 +200,10 @@ fn changes(caller: Caller) -> ObjectBuilder {
         .examples([json!({ "description": null, "disabled": true })])
 }
 
-/// The fields of a key that may be chosen. For a new key, `null` is like nothing; of one that there
-/// is, it takes away what a key may lack.
+/// The fields of a key that may be chosen. For a new key, `null` is like nothing; in a change, it
+/// takes away a field that a key may lack.
 fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
-    // What a key always has, if only an empty one, has no `null` to take it away.
+    // A field that every key has, perhaps empty, has no `null` to take it away.
     let list = |builder: ArrayBuilder| {
         if is_new { builder.schema_type(or_null(Type::Array)) } else { builder }
     };

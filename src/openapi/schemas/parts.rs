@@ -1,4 +1,4 @@
-//! What schemas are made of.
+//! The parts that schemas are made of.
 
 use utoipa::openapi::{
     KnownFormat, RefOr, Schema, SchemaFormat,
@@ -157,7 +157,7 @@ pub(super) fn networks() -> ArrayBuilder {
         .description(Some("From where it may be used; from everywhere if empty."))
 }
 
-/// Roughly: how addresses are abbreviated does not fit a pattern that anybody can read.
+/// Roughly: how addresses are abbreviated does not fit a readable pattern.
 pub(super) const V6_NETWORK: &str =
     "^[0-9A-Fa-f]*(:[0-9A-Fa-f]*){2,7}/([1-9]?[0-9]|1[01][0-9]|12[0-8])$";
 

@@ -1,4 +1,4 @@
-//! What was used.
+//! Usage.
 
 use utoipa::openapi::{
     Ref,
