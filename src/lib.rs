@@ -41,7 +41,7 @@
 //! 2. **Transport.** With [`require_secure_transport`](ApiKeyLayer::require_secure_transport), a
 //!    plaintext request is refused whatever its key.
 //! 3. **Extract.** Look in every configured [`KeySource`]. No credential is
-//!    [`Missing`](RejectionKind::Missing), or nobody where
+//!    [`Missing`](RejectionKind::Missing), unless
 //!    [anonymous callers are allowed](ApiKeyLayer::allow_anonymous); several are
 //!    [`Ambiguous`](RejectionKind::Ambiguous), unless [`Precedence::FirstSource`] was chosen.
 //!    A key in a cookie that another site may have had a browser send is

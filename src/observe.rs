@@ -3,7 +3,7 @@
 
 #![cfg_attr(
     not(all(feature = "tracing", feature = "metrics")),
-    allow(unused_variables, reason = "what nobody listens for is not used")
+    allow(unused_variables, reason = "values for telemetry that is off")
 )]
 
 use std::error::Error;

@@ -29,7 +29,7 @@ use crate::{
 /// fn caller<B>(request: &Request<B>) -> String {
 ///     match request.extensions().get::<AuthenticatedKey>() {
 ///         Some(key) => format!("{} ({})", key.name(), key.id()),
-///         None => "somebody without a key".to_owned(),
+///         None => "a caller without a key".to_owned(),
 ///     }
 /// }
 /// # caller(&Request::new(()));

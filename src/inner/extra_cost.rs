@@ -1,4 +1,4 @@
-//! [`ExtraCostLayer`]: what a route costs more.
+//! [`ExtraCostLayer`]: an extra charge for routes that cost more.
 
 use std::{fmt, num::NonZeroU32, sync::Arc};
 
@@ -12,13 +12,12 @@ use crate::{
     request::RequestHead,
 };
 
-/// Charges the rate limits of the caller's key for a request once more, where routes are known:
-/// for those that cost more than others.
+/// Charges the rate limits of the caller's key once more, for routes that cost more than others.
 ///
 /// Goes inside an [`ApiKeyLayer`](crate::ApiKeyLayer) with the same [`RateLimits`], which has
-/// charged the request what every request costs. What the limits do not let in is denied like
-/// there; only what this layer would have charged is then not counted. Without an `ApiKeyLayer`
-/// outside, every request is answered 500 and told so. A request that the outer layer let in
+/// charged the cost of every request. A request that the limits do not let in is denied like
+/// there; only the charge of this layer is then not counted. Without an `ApiKeyLayer` outside,
+/// every request is answered 500, with a text that says so. A request that the outer layer let in
 /// without an identity is denied as `Missing`, unless [allowed](Self::allow_anonymous): there are
 /// no limits that could count it. Only a CORS preflight that the outer layer
 /// [let in](crate::ApiKeyLayer::pass_cors_preflights) goes on.

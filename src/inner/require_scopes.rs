@@ -17,7 +17,7 @@ use crate::{
 /// the missing scopes.
 ///
 /// Goes inside an [`ApiKeyLayer`](crate::ApiKeyLayer), which identifies the caller.
-/// Without one outside, every request is answered 500 and told so. A request that the outer layer
+/// Without one outside, every request is answered 500, with a text that says so. A request that the outer layer
 /// let in without an identity is denied as `Missing`, unless [allowed](Self::allow_anonymous). Only
 /// a CORS preflight that the outer layer [let in](crate::ApiKeyLayer::pass_cors_preflights) goes on.
 ///

@@ -13,7 +13,7 @@ use crate::{clock::Timestamp, error::ConfigError};
 /// The 32 bytes by which a key is stored and looked up.
 ///
 /// `==` takes the same time wherever the digests differ. `Debug` shows nothing: a digest does
-/// not belong in a log, where it would let anyone who holds a key check whose it is.
+/// not belong in a log, where it would let a holder of a key check whose it is.
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; 32]);
 

@@ -26,17 +26,17 @@ use crate::{
 
 /// Decides about requests.
 ///
-/// Of this crate's layers alone: it cannot be named outside.
+/// For this crate's layers alone: it cannot be named outside.
 pub trait WaitingLayer: Send + Sync + 'static {
     /// The answer that a request may have to wait for; `Infallible` where a layer never waits.
     type Answer;
-    /// What the response says of limits; `()` where a layer has none.
+    /// The state of limits for the response; `()` where a layer has none.
     type Report: Report;
 
-    /// Decides, or says what has to be waited for.
+    /// Decides, or returns the future to wait for.
     fn judge<B>(&self, request: &mut Request<B>) -> Next<Self>;
 
-    /// Goes on with what was waited for.
+    /// Goes on with the answer that was waited for.
     fn settle<B>(&self, request: &mut Request<B>, answer: Self::Answer) -> Next<Self>;
 }
 
