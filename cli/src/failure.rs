@@ -54,7 +54,7 @@ impl Failure {
     pub(crate) fn tell(self) -> ExitCode {
         let (code, text) = match self {
             Self::Answered => return ExitCode::from(1),
-            // Whoever read the output has seen enough, as `head` does.
+            // The reader of the output has seen enough, as `head` does.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 return ExitCode::SUCCESS;
             }
@@ -63,7 +63,7 @@ impl Failure {
             Self::Unavailable(text) => (3, text),
             Self::Output(error) => (3, format!("the output cannot be written: {error}")),
         };
-        // There is nobody to tell when this fails.
+        // Nothing is left to tell it on when this fails.
         let _ = writeln!(io::stderr(), "tower-api-key: {text}");
         ExitCode::from(code)
     }

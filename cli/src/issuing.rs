@@ -55,7 +55,7 @@ pub(crate) fn show(
     };
     let id = issued.record.id;
     shown.map_err(|_| {
-        // Nobody has it, and nobody ever will.
+        // The secret is lost: only its digest is stored.
         Failure::Refused(format!(
             "the key {id} was made, but could not be shown; `rotate` it for another secret"
         ))

@@ -186,10 +186,10 @@ enum Command {
     /// to spend. Keys that share credits, because one takes the place of the other, share them again
     /// where they are imported.
     ///
-    /// Without digests, it is a list for people and other programs: it cannot be imported. Which of
-    /// both it is, is said on standard error. Digests are not keys, and no key can be had from them;
-    /// but whoever has them and a key can tell whose it is, and whoever can write them into a service's
-    /// database has its keys work there.
+    /// Without digests, it is a list for people and other programs: it cannot be imported. Standard
+    /// error says which of both it is. Digests are not keys, and no key can be had from them. But
+    /// a reader of them who has a key can tell whose it is, and a program that can write them into a
+    /// service's database makes the keys work there.
     Export(export::Args),
     /// Shows how often keys were used, and when last; of one key, what became of its requests
     Usage(usage::Args),
@@ -281,7 +281,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 fn complete(shell: Shell) -> Result<(), Failure> {
-    // Into memory first: the generator would panic where nobody reads on.
+    // Into memory first: the generator panics when its output is closed.
     let mut script = Vec::new();
     let mut command = Cli::command();
     clap_complete::generate(shell, &mut command, env!("CARGO_BIN_NAME"), &mut script);

@@ -42,7 +42,7 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
 /// Rows that are gone cannot be had back, and nor can what they say to an auditor.
 fn confirm(args: &Args) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::Usage("say --yes where nobody can be asked".to_owned()));
+        return Err(Failure::Usage("say --yes where standard input is no terminal".to_owned()));
     }
     let before = args.before;
     let mut stderr = io::stderr();

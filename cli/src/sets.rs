@@ -103,7 +103,7 @@ pub(crate) async fn run(
 
 fn confirm(act: Act) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::Usage("say --yes where nobody can be asked".to_owned()));
+        return Err(Failure::Usage("say --yes where standard input is no terminal".to_owned()));
     }
     let mut stderr = io::stderr();
     write!(stderr, "{} all of these keys? [y/N] ", act.ask())?;

@@ -68,7 +68,7 @@ impl fmt::Display for ManageError {
         match self {
             Self::Invalid(invalid) => invalid.fmt(f),
             Self::NotFound => f.write_str("there is no such key"),
-            Self::RevisionMismatch => f.write_str("the key was changed by somebody else meanwhile"),
+            Self::RevisionMismatch => f.write_str("the key was changed meanwhile"),
             Self::AlreadyCreated { key: Some(key) } => {
                 write!(
                     f,

@@ -117,7 +117,7 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// How a source hands over what it reads. `false` when nobody wants more.
+/// How a source hands over the rows that it reads. `false` when no more are wanted.
 pub(super) type Send<'s> = &'s dyn Fn(Result<Item, Failure>) -> bool;
 
 /// So many rows may be read ahead.

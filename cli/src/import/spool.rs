@@ -1,5 +1,5 @@
-//! What was read and found good, kept until all of it is: then it can be written, and nobody can
-//! have changed it meanwhile. In a file without a name, so that memory stays bounded.
+//! Rows that were read and found good, kept until all are: then they are written as they were
+//! checked. In a file without a name, so that memory stays bounded and nothing changes them.
 
 use std::{
     fs::File,

@@ -222,7 +222,7 @@ fn quoted(name: &str) -> String {
 }
 
 async fn send_header(header: Vec<String>, sender: &Sender<Result<Item, Failure>>) {
-    // Whoever wants no more takes no rows either.
+    // A receiver that is gone takes no rows either.
     let _ = sender.send(Ok(Item::Header(header))).await;
 }
 

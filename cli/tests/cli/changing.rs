@@ -82,7 +82,7 @@ disabled by  an administrator
 uses  0
 Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key update $ID --enable --if-revision 1
-tower-api-key: the key was changed by somebody else meanwhile
+tower-api-key: the key was changed meanwhile
 => 1
 $ tower-api-key update $ID --enable --if-revision 2 --json | grep -o '"status":"[a-z]*"'
 "status":"active"
@@ -117,13 +117,13 @@ async fn revoke_delete_and_purge() {
 $ ID=$(tower-api-key create --name stolen --json | cut -d '"' -f 4)
 $ OTHER=$(tower-api-key create --name unused --json | cut -d '"' -f 4)
 $ tower-api-key revoke $ID --if-revision 7
-tower-api-key: the key was changed by somebody else meanwhile
+tower-api-key: the key was changed meanwhile
 => 1
 $ tower-api-key delete $ID --if-revision 7
-tower-api-key: the key was changed by somebody else meanwhile
+tower-api-key: the key was changed meanwhile
 => 1
 $ tower-api-key rotate $ID --if-revision 7
-tower-api-key: the key was changed by somebody else meanwhile
+tower-api-key: the key was changed meanwhile
 => 1
 $ tower-api-key revoke $ID --if-revision 0 --reason 'laptop stolen'
 Revoked the key <id-1>.
@@ -160,7 +160,7 @@ Services refuse an ended key at once where they are told of changes (PostgreSQL,
 $ tower-api-key purge --before 90d --yes
 Removed 0 keys.
 $ tower-api-key purge --before 0d
-tower-api-key: say --yes where nobody can be asked
+tower-api-key: say --yes where standard input is no terminal
 => 2
 $ tower-api-key purge --before 2040-01-01T00:00:00Z --yes --json
 {"purged":5}
@@ -215,7 +215,7 @@ $ tower-api-key revoke-all --yes
 tower-api-key: say which keys: --owner, --id or --issued-before
 => 2
 $ tower-api-key revoke-all --owner user-1
-tower-api-key: say --yes where nobody can be asked
+tower-api-key: say --yes where standard input is no terminal
 => 2
 $ tower-api-key revoke-all --owner user-1 --id $C --yes
 tower-api-key: ids must all be of keys of the owner
