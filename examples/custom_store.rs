@@ -6,9 +6,9 @@
 //!
 //! Reads the file `KEYS_FILE`, or makes one with a new key in it. Change it while the server runs:
 //! set `"disabled": true` and the key is refused (401); break the JSON or move the file away, and
-//! nobody can tell whether the key is good (503).
+//! the store cannot tell whether the key is good (503).
 
-#![expect(clippy::print_stdout, reason = "it tells who runs it what to try")]
+#![expect(clippy::print_stdout, reason = "it prints commands to try")]
 
 use std::{env, error::Error, path::PathBuf, process, sync::Arc};
 
@@ -70,7 +70,7 @@ impl Entry {
 }
 
 async fn whoami(Extension(key): Extension<AuthenticatedKey>) -> String {
-    let owner = key.owner().map_or("nobody", OwnerId::as_str);
+    let owner = key.owner().map_or("no owner", OwnerId::as_str);
     format!("You are {}, a key of {owner}.\n", key.name())
 }
 

@@ -24,7 +24,7 @@ use tower_api_key::{AuthenticatedKey, KeyManager, NewKey, store::MemoryStore};
 use tower_http::cors::{Any, CorsLayer};
 
 async fn hello(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let name = request.extensions().get::<AuthenticatedKey>().map_or("nobody", |key| key.name());
+    let name = request.extensions().get::<AuthenticatedKey>().map_or("stranger", |key| key.name());
     let text = format!("Hello, {name}, over {:?}.\n", request.version());
     Ok(Response::new(Full::from(text)))
 }

@@ -95,7 +95,7 @@ fn admin_layer(admin: FixedStore) -> Result<ApiKeyLayer, ConfigError> {
         .hide_credentials())
 }
 
-/// Whoever fails with keys of one kind has failed with those of the other, too.
+/// One throttle for both kinds of keys: failures with one count for the other, too.
 fn throttled(layer: ApiKeyLayer, throttle: Option<&FailureThrottle>) -> ApiKeyLayer {
     match throttle {
         Some(throttle) => layer.with_failure_throttle(throttle.clone()),

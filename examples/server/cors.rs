@@ -60,7 +60,7 @@ pub(crate) fn layer(origins: &Origins) -> Option<CorsLayer> {
 
 /// An origin as browsers write it (RFC 6454 §6.2), or it would never match: a scheme, a host in
 /// lower case, and a port unless it is the scheme's own. `null` is the origin of pages that have
-/// none, so nobody in particular.
+/// none, which may be any page's.
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let malformed = || format!("`{}` is no origin like https://shop.example", text.escape_debug());
     let (scheme, authority) = text.split_once("://").ok_or_else(malformed)?;

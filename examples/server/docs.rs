@@ -114,7 +114,7 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(document: OpenApi) -> Rou
         .route("/", get(async || Redirect::temporary(PAGE)))
 }
 
-/// The browser sees to it that the page talks to this server and nobody else.
+/// Has the browser let the page talk to this server alone.
 async fn from_here_alone(mut response: HttpResponse) -> HttpResponse {
     let policy = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'";
     let headers = response.headers_mut();

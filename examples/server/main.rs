@@ -82,7 +82,7 @@ struct Server {
 impl Server {
     async fn start() -> Result<Self, Box<dyn Error>> {
         let config = Config::from_env()?;
-        // Before the banner: whoever has read it may send a signal.
+        // Before the banner: its reader may send a signal.
         let signals = Signals::new()?;
         // Before the database: a second server by mistake should not touch the first one's.
         let listener = TcpListener::bind(&config.address)
@@ -111,7 +111,7 @@ impl Server {
         let signal = async move {
             signals.received().await;
             tracing::info!("shutting down");
-            // Nobody waits for it any more when everything is finished.
+            // Fails when everything is finished and the receiver gone.
             let _ = stop.send(());
         };
         let out_of_patience = async {
@@ -129,7 +129,7 @@ impl Server {
 }
 
 fn failed(error: &dyn Error) -> ExitCode {
-    // Nobody is left to tell when stderr is gone too.
+    // Nothing is left to tell it on when stderr is gone too.
     let _ = writeln!(io::stderr(), "error: {error}");
     ExitCode::from(NOT_STARTED)
 }

@@ -71,7 +71,7 @@ struct Revocation {
 
 /// Withdraw the key that was sent for good
 ///
-/// Whoever finds a leaked key can stop it with the key itself.
+/// The finder of a leaked key can stop it with the key itself.
 #[utoipa::path(
     post,
     path = "/me/key/revoke",

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use tower_api_key::OwnerId;
 
-/// Somebody who may use the service.
+/// A user of the service.
 pub(crate) struct User {
     pub(crate) id: OwnerId,
 }

@@ -7,7 +7,7 @@
 //!
 //! The code for `greeter.proto` was made by `scripts/generate-proto`, which needs no `protoc`.
 
-#![expect(clippy::print_stdout, reason = "it tells who runs it what to try")]
+#![expect(clippy::print_stdout, reason = "it prints commands to try")]
 
 use std::{env, error::Error, pin::Pin};
 
@@ -35,7 +35,7 @@ mod greeter {
 
 struct MyGreeter;
 
-/// More greetings than anybody needs.
+/// The most greetings in a stream.
 const MAX_TIMES: u32 = 1000;
 
 #[tonic::async_trait]

@@ -25,7 +25,7 @@ fn keys_that_another_program_wrote_are_let_in_and_others_refused() {
     let server = file.serve();
 
     let reply = ask(&server, KEY);
-    assert_eq!((reply.status, reply.body.trim_end()), (200, "You are CI, a key of nobody."));
+    assert_eq!((reply.status, reply.body.trim_end()), (200, "You are CI, a key of no owner."));
 
     assert_denied(&ask(&server, "another-key-of-that-system"), 401, "unknown_key");
     assert_denied(&curl([&server.url("/whoami")]), 401, "missing_key");

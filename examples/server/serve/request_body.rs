@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 /// Of a body that is refused, this much is taken from the network, so that a client that is busy
-/// sending comes to read why. Whoever has more is cut off.
+/// sending comes to read why. A client that sends more is cut off.
 const DISCARD: u64 = 1024 * 1024;
 
 /// And for this long.

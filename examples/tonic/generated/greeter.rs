@@ -22,7 +22,7 @@ pub mod greeter_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Greets whoever holds a key, by the key's name.
+    /// Greets the holder of a key, by the key's name.
     #[derive(Debug, Clone)]
     pub struct GreeterClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -177,7 +177,7 @@ pub mod greeter_server {
             request: tonic::Request<super::GreetOftenRequest>,
         ) -> std::result::Result<tonic::Response<Self::GreetOftenStream>, tonic::Status>;
     }
-    /// Greets whoever holds a key, by the key's name.
+    /// Greets the holder of a key, by the key's name.
     #[derive(Debug)]
     pub struct GreeterServer<T> {
         inner: Arc<T>,
