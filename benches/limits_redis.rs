@@ -1,8 +1,8 @@
 //! `RedisLimiter`: what a request costs that is decided from memory and one that is not, and how
 //! much of a quota nodes with leases can use, with how many round trips.
 //!
-//! `cargo bench --all-features --bench limits_redis`. Takes a minute and a half, and a Redis that
-//! nobody else uses, at `TEST_REDIS_URL` or its usual port. Compare lineages of one run.
+//! `cargo bench --all-features --bench limits_redis`. Takes a minute and a half, and a Redis
+//! without other users, at `TEST_REDIS_URL` or its usual port. Compare lines of one run.
 
 #![allow(clippy::print_stdout, reason = "that is what a bench is for")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]

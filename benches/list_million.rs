@@ -1,8 +1,8 @@
 //! A list of a million keys, page by page: `cargo bench --all-features --bench list_million`. Takes
 //! a PostgreSQL that databases can be made in, as the tests do, and a minute or two.
 //!
-//! Pages are found by key and not counted off, so the last costs what the first does, and nobody
-//! keeps more than one of them.
+//! Pages are found by key and not counted off, so the last costs as much as the first, and memory
+//! holds one page at a time.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 #![allow(clippy::print_stdout, reason = "that is what it is for")]

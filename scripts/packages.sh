@@ -14,7 +14,7 @@ require_cargo() {
     fi
 }
 
-# Runs a command as root; fails where that takes a password that nobody is there to type.
+# Runs a command as root; fails where that takes a password.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
