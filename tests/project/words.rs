@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-/// What is not said, and what is said instead.
+/// Words that are not used, and those in their place.
 const RETIRED: [(&str, &str); 15] = [
     ("aftercare", "response plan"),
     ("asker", "seen revision"),
@@ -21,15 +21,47 @@ const RETIRED: [(&str, &str); 15] = [
     ("verdict", "next"),
 ];
 
+/// Pronouns that stand where a noun exists: the client, the caller, the owner, another node.
+const PRONOUNS: [&str; 8] =
+    ["whoever", "somebody", "nobody", "everybody", "anybody", "someone", "anyone", "everyone"];
+
+/// Words that begin no item's first line: in an index, it stands without the item.
+const NO_SUBJECTS: [&str; 5] = ["What", "Whatever", "Who", "Whoever", "Whose"];
+
 fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, found);
-        } else if path.extension().is_some_and(|end| end == "rs" || end == "lua" || end == "sql") {
+        } else if path
+            .extension()
+            .is_some_and(|end| ["rs", "lua", "sql", "md"].iter().any(|e| end == *e))
+        {
             found.push((path.display().to_string(), fs::read_to_string(&path).unwrap()));
         }
     }
+}
+
+/// The sources in these folders of the package.
+fn all(folders: &[&str]) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    folders.iter().for_each(|folder| sources(&root.join(folder), &mut files));
+    files
+}
+
+/// The prose of a file, by the number of its line: a page, or the comments of a source. Without
+/// code, which has names of its own.
+fn prose<'t>(file: &str, text: &'t str) -> impl Iterator<Item = (usize, String)> + use<'t> {
+    let is_page = file.ends_with(".md");
+    let mut is_code = false;
+    text.lines().enumerate().filter_map(move |(number, line)| {
+        let line = if is_page { line } else { line.split_once("//")?.1 };
+        let is_fence = line.trim_start_matches(['/', '!', ' ']).starts_with("```");
+        is_code ^= is_fence;
+        let spoken = line.split('`').step_by(2).collect::<Vec<_>>().join(" ");
+        (!is_code && !is_fence).then_some((number + 1, spoken))
+    })
 }
 
 /// The words of a line; names are words, and so are their parts.
@@ -53,11 +85,7 @@ fn words(line: &str) -> impl Iterator<Item = String> {
 
 #[test]
 fn retired_words_stay_away() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    for folder in ["src", "cli/src", "examples/server"] {
-        sources(&root.join(folder), &mut files);
-    }
+    let files = all(&["src", "cli/src", "examples/server"]);
     assert!(files.len() > 200);
     let mut used = Vec::new();
     for (file, text) in &files {
@@ -67,6 +95,51 @@ fn retired_words_stay_away() {
                     used.push(format!("{file}:{}: {word}; say {instead}", number + 1));
                 }
             }
+        }
+    }
+    assert!(used.is_empty(), "{used:#?}");
+}
+
+#[test]
+fn prose_has_nouns() {
+    let mut files = all(&["src", "cli/src", "examples", "benches", "docs"]);
+    for page in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        files.push((page.to_owned(), fs::read_to_string(path).unwrap()));
+    }
+    assert!(files.len() > 300);
+    let mut used = Vec::new();
+    for (file, text) in &files {
+        for (number, line) in prose(file, text) {
+            let mut spoken = words(&line);
+            if let Some(word) = spoken.find(|word| PRONOUNS.contains(&word.as_str())) {
+                used.push(format!("{file}:{number}: {word}"));
+            }
+        }
+    }
+    assert!(used.is_empty(), "{used:#?}");
+}
+
+#[test]
+fn prose_is_comments_and_pages_without_code() {
+    let source = "let whoever = 1; // nobody\n/// `everybody` and someone\n/// ```\n/// anyone";
+    let lines: Vec<_> = prose("a.rs", source).collect();
+    assert_eq!(lines, [(1, " nobody".to_owned()), (2, "/   and someone".to_owned())]);
+    assert_eq!(prose("a.md", "one\n```\ntwo\n```\nthree").count(), 2);
+}
+
+#[test]
+fn first_lines_of_items_have_a_subject() {
+    let mut used = Vec::new();
+    for (file, text) in all(&["src/manage", "src/http", "src/openapi"]) {
+        let mut is_first = true;
+        for (number, line) in text.lines().map(str::trim_start).enumerate() {
+            let doc = line.strip_prefix("/// ").or_else(|| line.strip_prefix("//! "));
+            let word = doc.and_then(|doc| doc.split(' ').next()).unwrap_or_default();
+            if is_first && NO_SUBJECTS.contains(&word) {
+                used.push(format!("{file}:{}: {line}", number + 1));
+            }
+            is_first = !line.starts_with("//");
         }
     }
     assert!(used.is_empty(), "{used:#?}");
