@@ -12,7 +12,7 @@ pub(crate) struct Args {
     /// Only keys of this owner
     #[arg(long)]
     owner: OwnerId,
-    /// What they may do from now on, besides what they may; more than one with commas between
+    /// A scope to add to those that they have; more than one with commas between
     /// them, or again
     #[arg(long, value_name = "SCOPE", value_delimiter = ',', required = true)]
     scope: Vec<Scope>,

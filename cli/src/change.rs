@@ -15,19 +15,19 @@ use crate::{
     when,
 };
 
-/// What is not given stays as it is.
+/// The fields to change: one that is not given stays as it is.
 #[derive(clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Update {
     /// The key
     id: KeyId,
-    /// What the key is for
+    /// The purpose of the key
     #[arg(long)]
     name: Option<String>,
     /// A longer explanation; an empty one takes it away
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// Everything that the key may do, in place of what it might before
+    /// A scope of the key, in place of those before; more than one with commas between them, or again
     #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
     scope: Option<Vec<Scope>>,
     /// The key may do nothing
@@ -44,7 +44,7 @@ pub(crate) struct Update {
     no_limits: bool,
     #[command(flatten)]
     credits: Credits,
-    /// No credits come back any more; what is left stays
+    /// No credits come back any more; the balance stays
     #[arg(long, conflicts_with = "refill")]
     no_refill: bool,
     /// The key spends no credits any more
@@ -75,7 +75,7 @@ pub(crate) struct Update {
     condition: Condition,
 }
 
-/// What must be so for a key to be changed.
+/// The condition for a change.
 #[derive(clap::Args)]
 pub(crate) struct Condition {
     /// Only if the key still has this revision, as `show --json` has it

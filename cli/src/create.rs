@@ -14,16 +14,16 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What the key is for: 1 to 100 characters
+    /// The purpose of the key: 1 to 100 characters
     #[arg(long)]
     name: String,
     /// A longer explanation
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// Who the key belongs to
+    /// The owner of the key
     #[arg(long)]
     owner: Option<OwnerId>,
-    /// What the key may do, such as orders:read; more than one with commas between them, or again
+    /// A scope of the key, such as orders:read; more than one with commas between them, or again
     #[arg(long, value_name = "SCOPE", value_delimiter = ',')]
     scope: Vec<Scope>,
     /// The name of a set of limits

@@ -13,7 +13,7 @@ use crate::{database::Database, failure::Failure, list, output::Output, view::Sh
 pub(crate) struct Add {
     /// The key, which spends credits already
     id: KeyId,
-    /// How many come on top of what is left
+    /// How many to add to the balance
     #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
     /// Your name for this request: doing it again adds nothing
@@ -25,10 +25,10 @@ pub(crate) struct Add {
 pub(crate) struct Take {
     /// The key, which spends credits
     id: KeyId,
-    /// How many are taken from what is left
+    /// How many to take from the balance
     #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
-    /// Takes what is left where that is less; without it, nothing is taken then
+    /// Takes the whole balance where it is less; without it, nothing is taken then
     #[arg(long)]
     or_less: bool,
     /// Your name for this request: doing it again takes nothing
@@ -69,7 +69,7 @@ pub(crate) async fn deduct(
     out.say(&format!("Took {amount} credits; {} are left.", balance.remaining))
 }
 
-/// The key, with this balance: a repetition repeats what was.
+/// The key, with this balance: a repetition repeats the first answer.
 async fn show(
     id: KeyId,
     balance: &Balance,

@@ -35,7 +35,7 @@ impl<R: BufRead> Reader<R> {
         Self { input, delimiter, line: 1 }
     }
 
-    /// The next record; `None` at the end. Empty lines are passed over. What is no CSV is an
+    /// The next record; `None` at the end. Empty lines are passed over. A text that is no CSV is an
     /// error, and there is no going on after it: with quotes in disorder, nothing that follows is
     /// what it seems.
     pub(crate) fn next(&mut self) -> io::Result<Option<Record>> {

@@ -33,7 +33,7 @@ pub(crate) struct Args {
     actor: Option<String>,
 }
 
-/// What a command does to the keys.
+/// The access of a command to the keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
@@ -94,7 +94,7 @@ impl Database {
         Ok(Self { repository, manager, hasher, accepts_plain })
     }
 
-    /// What is left of the credits of a key.
+    /// The balance of a key.
     pub(crate) async fn balance(
         &self,
         record: &Arc<KeyRecord>,
@@ -113,7 +113,7 @@ fn scheme(url: &str) -> &str {
 }
 
 fn check_file(url: &str) -> Result<(), Failure> {
-    // What cannot be read is for `connect` to refuse.
+    // An unreadable URL is for `connect` to refuse.
     let Ok(options) = url.parse::<SqliteConnectOptions>() else { return Ok(()) };
     let file = options.get_filename();
     if file.exists() {
@@ -152,7 +152,7 @@ async fn table_names(url: &str) -> sqlx::Result<Option<Vec<String>>> {
     names.map(Some)
 }
 
-/// What a query answers, over a connection of its own.
+/// The answer to a query, over a connection of its own.
 async fn names<C>(url: &str, query: &'static str) -> sqlx::Result<Vec<String>>
 where
     C: Connection<Options: ConnectOptions<Connection = C>>,
@@ -244,7 +244,7 @@ async fn connect_to_table(url: &str, table: &str) -> Result<Arc<dyn KeyRepositor
     })
 }
 
-/// What tells running services to forget what they have cached: what `REDIS_URL` names, or else
+/// The bus that tells running services to forget cached keys: the one that `REDIS_URL` names, or else
 /// the database if it can.
 async fn bus(database_url: &str) -> Result<Option<Arc<dyn Invalidations>>, Failure> {
     let redis_url = env::var("REDIS_URL").ok().filter(|url| !url.is_empty()).map(Zeroizing::new);

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     with_digests: bool,
 }
 
-/// What the output is good for.
+/// The notes on stderr about the output.
 const WITH_DIGESTS: &str = "These are digests, from which no key can be made: `import` restores the \
                             keys here or elsewhere. Keep them as you keep the database.";
 const WITHOUT: &str = "This is a list for people and other programs. It has no digests, so it cannot be \

@@ -24,7 +24,7 @@ use tower_api_key::{
 /// A row, by column.
 pub(crate) type Fields = Map<String, Value>;
 
-/// What only an export has: other systems' tables have no such column.
+/// The column that only an export has: other systems' tables have none of this name.
 pub(crate) const VERSION: &str = "export_version";
 const THIS_VERSION: u64 = 1;
 
@@ -104,7 +104,7 @@ pub(crate) struct Exported {
     disabled_by_owner: bool,
     /// The bits of [`Needs`] that the exporting program did not know.
     unknown_needs: u64,
-    /// What the request that created the key hashes to, in hexadecimal, where digests are written.
+    /// The hash of the request that created the key, in hexadecimal, where digests are written.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[allow(clippy::option_option, reason = "it is left out, or there is none, or there is one")]
     request: Option<Option<String>>,
@@ -187,7 +187,7 @@ impl Exported {
         }
     }
 
-    /// Reads a row. An error says what is wrong, and not with what.
+    /// Reads a row. An error names the fault, and does not show the value.
     pub(crate) fn read(fields: Fields) -> Result<Self, String> {
         if fields.get(VERSION).and_then(Value::as_u64) != Some(THIS_VERSION) {
             return Err(format!("{VERSION} must be {THIS_VERSION}"));
@@ -361,7 +361,7 @@ fn cell(kind: Cell, value: &Value) -> String {
     }
 }
 
-/// A cell of this column, read; `None` if it is not what the column holds.
+/// A cell of this column, read; `None` if it is no value of this column.
 pub(crate) fn value(column: &str, cell: &str) -> Option<Value> {
     let kind = COLUMNS.iter().find(|(known, _)| *known == column).map(|(_, kind)| *kind);
     match kind {

@@ -1,4 +1,4 @@
-//! How a command fails: what it says, and what it exits with.
+//! The ways in which a command fails, with their texts and exit codes.
 
 use std::{
     error::Error,
@@ -12,7 +12,7 @@ use tower_api_key::{
     store::{ConnectError, StoreError, StoreErrorKind},
 };
 
-/// What `--help` says about the numbers below.
+/// The text of `--help` about the exit codes below.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 done or good; 1 refused; 2 cannot work, do not repeat it; 3 may work later. \
 `--help` says more.";
@@ -39,7 +39,7 @@ impl Failure {
         Self::Unavailable(format!("{what}: {}", causes(error)))
     }
 
-    /// What a store could not do.
+    /// An act that the store could not do.
     pub(crate) fn store(what: &str, error: &StoreError) -> Self {
         let text = format!("{what}{}", causes(error));
         match error.kind() {
@@ -50,7 +50,7 @@ impl Failure {
         }
     }
 
-    /// Says on stderr what went wrong, and gives the number for it.
+    /// Says the failure on stderr, and returns its exit code.
     pub(crate) fn tell(self) -> ExitCode {
         let (code, text) = match self {
             Self::Answered => return ExitCode::from(1),
@@ -135,7 +135,7 @@ fn is_login_refused(error: &redis::RedisError) -> bool {
         || error.detail().is_some_and(|detail| detail.contains("unauthenticated"))
 }
 
-/// An error and what caused it, in a line. Many errors end with the text of their cause, and some
+/// An error and its causes, in a line. Many errors end with the text of their cause, and some
 /// wrap another of their own kind: each text is told once.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

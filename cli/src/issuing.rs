@@ -1,4 +1,4 @@
-//! What `create`, `rotate` and `generate` have in common: new secrets, shown once.
+//! New secrets, shown once: for `create`, `rotate` and `generate`.
 
 use serde::Serialize;
 use tower_api_key::{IssuedKey, KeyFormat};

@@ -1,7 +1,7 @@
 //! `tower-api-key`: issues API keys and looks after them, from a shell or a script.
 //!
-//! What a command does is in the module of its name. What they have in common: `database` opens
-//! the store, `failure` says how a command can fail and what it exits with, `output` prints.
+//! Each command is in the module of its name. They share others: `database` opens the store,
+//! `failure` has the ways to fail and their exit codes, `output` prints.
 
 #![allow(clippy::doc_markdown, reason = "what documents arguments is printed as it is")]
 
@@ -104,7 +104,7 @@ enum Command {
     AddScope(add_scope::Args),
     /// Adds to the credits of a key
     ///
-    /// On top of what is left; `update --credits` sets it anew.
+    /// On top of the balance; `update --credits` sets it anew.
     TopUp(credits::Add),
     /// Takes from the credits of a key, as for a refund
     Deduct(credits::Take),
@@ -130,8 +130,8 @@ enum Command {
     ///
     /// Reads the key from API_KEY in the environment, or else from standard input.
     ///
-    /// Nothing is written: it does not count as a use of the key. What only the service knows, such
-    /// as whether the owner is active, is not asked, nor are rate limits and credits.
+    /// Nothing is written: it does not count as a use of the key. Neither rate limits nor credits are
+    /// asked, nor facts that only the service knows, such as whether the owner is active.
     Verify(verify::Args),
     /// Takes over the keys of another system, or restores those of an export
     ///
@@ -150,7 +150,7 @@ enum Command {
     /// has ended: map it with --column, or give it up with --ignore-column.
     ///
     /// Of several columns for the state, the worst counts. An empty is_active is inactive. Values that
-    /// are not known are refused until --state says what they mean. Keys that have ended are left
+    /// are not known are refused until --state gives their meaning. Keys that have ended are left
     /// out. If such a key is active here, from an earlier import, that is said, and --end-ended ends
     /// it here as well.
     ///
@@ -191,7 +191,7 @@ enum Command {
     /// a reader of them who has a key can tell whose it is, and a program that can write them into a
     /// service's database makes the keys work there.
     Export(export::Args),
-    /// Shows how often keys were used, and when last; of one key, what became of its requests
+    /// Shows how often keys were used, and when last; of one key, the outcomes of its requests
     Usage(usage::Args),
     /// Makes the tables in the database, or brings them up to date
     Migrate,

@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::failure::Failure;
 
-/// What a command prints on stdout.
+/// The output of a command on stdout.
 pub(crate) struct Output {
     json: bool,
     stdout: Stdout,
@@ -114,14 +114,14 @@ pub(crate) fn table<const N: usize>(
 
 impl Table {
     /// Goes on below the first page of the same table, whose columns were this wide. A longer cell
-    /// moves what follows in its row.
+    /// moves the rest of its row.
     pub(crate) fn below(mut self, first: &mut Option<Vec<usize>>) -> Self {
         self.widths.clone_from(first.get_or_insert_with(|| self.widths.clone()));
         self
     }
 }
 
-/// A text as a terminal may have it: what could move the cursor or change colours is spelt out.
+/// A text as a terminal may have it: characters that move the cursor or change colours are spelt out.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
@@ -154,7 +154,7 @@ fn plain_json(json: String) -> String {
     plain
 }
 
-/// Controls, ends of lines, and what shows nothing but changes the text around it. New keys have
+/// Controls, ends of lines, and characters that show nothing but change the text around them. New keys have
 /// few of them in their texts, and old ones may have any.
 fn is_unprintable(c: char) -> bool {
     c.is_control()

@@ -13,7 +13,7 @@ use tower_api_key::{
 
 use crate::failure::Failure;
 
-/// What `create` and `update` say about credits.
+/// The options of `create` and `update` about credits.
 #[derive(clap::Args)]
 pub(crate) struct Credits {
     /// How many credits there are to spend
@@ -28,7 +28,7 @@ pub(crate) struct Credits {
     refill: Option<RefillPatch>,
 }
 
-/// What databases count to.
+/// The largest number that databases store.
 const MAX: u64 = i64::MAX.unsigned_abs();
 
 impl Credits {
@@ -44,7 +44,7 @@ impl Credits {
         Ok(remaining.map(|remaining| NewCredits { remaining, refill }))
     }
 
-    /// What is to change about those of a key; `None` if nothing is.
+    /// The change of a key's credits; `None` if there is none.
     pub(crate) fn patch(&self, no_refill: bool) -> Option<CreditsPatch> {
         let refill = self.refill.map(Some).or(no_refill.then_some(None));
         let patch = CreditsPatch { remaining: self.credits, refill };

@@ -35,7 +35,7 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-/// What is done to them.
+/// The act on a set.
 #[derive(Clone, Copy)]
 pub(crate) enum Act {
     Revoke,

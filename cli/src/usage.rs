@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Until when: a moment, or how long ago; now if not given
     #[arg(long, value_name = "WHEN", value_parser = when::ago, requires = "id")]
     until: Option<Timestamp>,
-    /// What to count together, in UTC; day if not given
+    /// The unit to count by, in UTC; day if not given
     #[arg(long, value_enum, requires = "id")]
     by: Option<By>,
 }

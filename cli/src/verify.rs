@@ -113,7 +113,7 @@ fn read_key() -> Result<SecretKey, Failure> {
     Ok(SecretKey::new(text))
 }
 
-/// What the layer answers.
+/// The answer of the layer.
 async fn ask(
     args: &Args,
     database: &Database,
@@ -157,7 +157,7 @@ async fn ask(
     }
 }
 
-/// What is behind the layer: it hands back whose key it was.
+/// The service behind the layer: it hands back the identity.
 #[derive(Clone)]
 struct LetIn;
 

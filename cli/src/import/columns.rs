@@ -1,7 +1,7 @@
 //! Which of their columns is which of ours.
 //!
 //! An allow-list: a column that is neither known, nor mapped, nor given up by its name stops the
-//! import. It may be what says that a key has ended, in words that no list foresees.
+//! import. It may say that a key has ended, in words that no list foresees.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) const KEY_HASH: &str = "key_hash";
 
-/// What the state columns of a row say together, under a name of its own.
+/// The state that all state columns of a row say together, under a name of its own.
 pub(super) const STATE: &str = "state";
 
 /// A column of ours.
@@ -26,7 +26,7 @@ struct Known {
     name: &'static str,
     /// How it says the state of a key, if it does.
     says: Option<Says>,
-    /// What else it is called, in lower case and without `_`, `-` and spaces.
+    /// Its other names, in lower case and without `_`, `-` and spaces.
     spellings: &'static [&'static str],
 }
 
@@ -38,7 +38,7 @@ const fn state(name: &'static str, says: Says, spellings: &'static [&'static str
     Known { name, says: Some(says), spellings }
 }
 
-/// What can be imported.
+/// The columns that can be imported.
 static KNOWN: [Known; 24] = [
     field(KEY_HASH, &["keyhash", "hashedkey"]),
     field("key_prefix", &["keyprefix"]),
@@ -92,7 +92,7 @@ fn known(name: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.spellings.contains(&name.as_str()))
 }
 
-/// A column of ours and what they call it.
+/// A column of ours and their name for it.
 #[derive(Clone)]
 pub(super) struct Renamed {
     ours: &'static Known,
@@ -107,7 +107,7 @@ pub(super) fn renamed(text: &str) -> Result<Renamed, String> {
     Ok(Renamed { ours, theirs: theirs.to_owned() })
 }
 
-/// What the caller says about columns and their values.
+/// The caller's options about columns and their values.
 #[derive(Clone)]
 pub(super) struct Mapping {
     pub(super) renamed: Vec<Renamed>,
@@ -124,7 +124,7 @@ pub(super) struct Picked {
     pub(super) state: Result<(), Bad>,
 }
 
-/// What a column of theirs is.
+/// The meaning of a column of theirs.
 enum Column {
     Known(&'static Known),
     Ignored,
@@ -133,7 +133,7 @@ enum Column {
 
 pub(super) struct Columns {
     mapping: Mapping,
-    /// The columns that were there, and what they are.
+    /// The columns that were there, with their meanings.
     seen: BTreeMap<String, &'static Known>,
     unknown: BTreeSet<String>,
     /// Columns of ours for which a row had several.
@@ -194,7 +194,7 @@ impl Columns {
         column
     }
 
-    /// Takes note of all columns, where they are known before the rows, and says what is wrong.
+    /// Takes note of all columns, where they are known before the rows, and refuses bad ones.
     pub(super) fn header(&mut self, header: &[String]) -> Result<(), Failure> {
         if header.iter().any(|column| column == VERSION) {
             return self.check_export(header.iter());

@@ -10,7 +10,7 @@ use tower_api_key::key::KeyDigest;
 use super::row::Bad;
 use crate::import::columns::KEY_HASH;
 
-/// Before a digest, in any case: what they are told from other hashes by.
+/// The mark before a digest, in any case, by which it is told from other hashes.
 const PREFIXES: [&str; 4] = ["sha256:", "sha256-", "sha256$", "{sha256}"];
 
 /// A SHA-256 digest: 64 hexadecimal digits, or 32 bytes in base64 or base64url, padded or not.

@@ -12,7 +12,7 @@ use crate::{database::Database, failure::Failure};
 /// A key that is active here.
 pub(super) struct Active {
     id: KeyId,
-    /// What it is there.
+    /// Its state there.
     state: State,
 }
 

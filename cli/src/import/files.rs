@@ -16,13 +16,13 @@ use crate::{
 /// How a file is written, as far as it does not say so itself.
 #[derive(Clone)]
 pub(super) struct Dialect {
-    /// What parts its fields; found out from the header if it is not given.
+    /// The delimiter of its fields; found out from the header if it is not given.
     pub(super) delimiter: Option<u8>,
     /// Texts that are nothing where they stand without quotes.
     pub(super) nulls: Vec<String>,
 }
 
-/// What databases and Python write for nothing.
+/// The texts that databases and Python write for nothing.
 const NULLS: [&str; 4] = ["NULL", "null", "\\N", "None"];
 
 pub(super) fn csv(input: impl BufRead, dialect: &Dialect, send: Send<'_>) -> io::Result<()> {

@@ -50,7 +50,7 @@ pub(crate) struct Args {
     /// The table to read, where the source is a database
     #[arg(long, value_name = "NAME", default_value = "api_keys")]
     from_table: String,
-    /// What a column is called there, such as key_hash=hashed_key; may be given again
+    /// The name of a column there, such as key_hash=hashed_key; may be given again
     #[arg(long, value_name = "OURS=THEIRS", value_parser = columns::renamed)]
     column: Vec<Renamed>,
     /// A column that is not to be read; may be given again
@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// Reads no column that is not known, whatever it may say about the keys, and names those
     #[arg(long)]
     ignore_other_columns: bool,
-    /// What a value means in a column that says the state of a key: such as suspended=inactive, or
+    /// The meaning of a value in a column for the state of a key: such as suspended=inactive, or
     /// 9999-12-31=active for a deleted_at that never comes; may be given again
     #[arg(long, value_name = "VALUE=STATE", value_parser = state::meaning)]
     state: Vec<Meaning>,
@@ -69,7 +69,7 @@ pub(crate) struct Args {
     /// Times that are zero, negative or before 1970 stand for never
     #[arg(long)]
     zero_is_never: bool,
-    /// What parts the fields of a CSV file, such as `;` or `tab`; found out from its header if it is
+    /// The delimiter of a CSV file, such as `;` or `tab`; found out from its header if it is
     /// not given
     #[arg(long, value_name = "CHARACTER", value_parser = files::delimiter)]
     delimiter: Option<u8>,
@@ -79,7 +79,7 @@ pub(crate) struct Args {
     /// Ends here as well the keys that have ended there, and were imported before
     #[arg(long)]
     end_ended: bool,
-    /// Only checks, and says what would be imported
+    /// Only checks, and says how much would be imported
     #[arg(long)]
     dry_run: bool,
     /// Leaves invalid rows out, and imports the others
@@ -154,7 +154,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
     Ok(())
 }
 
-/// What is known of the rows that were read.
+/// The findings about the rows that were read.
 struct Check<'a> {
     args: &'a Args,
     reading: Reading,
@@ -167,7 +167,7 @@ struct Check<'a> {
     twice: u64,
 }
 
-/// What is to become of a row.
+/// The fate of a row.
 struct Judged {
     /// The row, if it can be imported; `None` if its key has ended.
     outcome: Result<Option<Fields>, Bad>,

@@ -1,4 +1,4 @@
-//! What became of the rows.
+//! The report on the rows.
 
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
 //! A row of another system's table, read as a key.
 //!
-//! Whatever is wrong is said with the column's name and what it must hold, never with what it
+//! An error names the column and the values that it may hold, and never shows the value that it
 //! does hold: with columns mixed up, that may be a key.
 
 use std::{fmt, slice};
@@ -29,7 +29,7 @@ use crate::{
     exported::{self, Exported, Fields},
 };
 
-/// What is wrong with a row.
+/// The fault of a row.
 #[derive(Debug)]
 pub(super) struct Bad(String);
 
@@ -91,7 +91,7 @@ fn state(fields: &Fields) -> State {
     state.map_or(State::Active, |name| State::named(name).unwrap_or(State::Ended))
 }
 
-/// What a key that has ended there is found by here, if the row still says that.
+/// The digest by which a key that has ended there is found here, if the row still has it.
 pub(super) fn ended_key(fields: &Fields, reading: &Reading) -> Option<ImportKey> {
     let start = text(fields, "key_prefix").ok()?.unwrap_or_default();
     hashed(fields, start, NewKey::named("ended"), reading).ok()
@@ -241,7 +241,7 @@ fn text(fields: &Fields, field: &str) -> Result<Option<String>, Bad> {
     }
 }
 
-/// A list, or what systems without lists write instead: JSON, PostgreSQL's `{a,b}`, or the items
+/// A list, or the text of systems without lists: JSON, PostgreSQL's `{a,b}`, or the items
 /// with commas or spaces between them.
 fn list(fields: &Fields, field: &str) -> Result<Vec<String>, Bad> {
     let bad = || Bad::field(field, "must be a list of texts");

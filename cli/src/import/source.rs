@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{exported::Fields, failure::Failure};
 
-/// What a source gives: first the names of its columns, where it knows them, then its rows.
+/// An item of a source: first the names of its columns, where it knows them, then its rows.
 pub(super) enum Item {
     Header(Vec<String>),
     Row(Row),
@@ -37,7 +37,7 @@ pub(super) struct Row {
 
 /// Where a row is, for people: `line 2`.
 pub(super) struct Place {
-    /// What the source counts: lines, elements or rows.
+    /// The unit that the source counts: lines, elements or rows.
     pub(super) unit: &'static str,
     pub(super) number: u64,
     /// Its id there, as JSON, if it has one.
@@ -103,7 +103,7 @@ impl Source {
     }
 }
 
-/// Counts what is read.
+/// Counts the bytes that are read.
 struct Counted<R> {
     input: R,
     consumed: Arc<Consumed>,

@@ -56,7 +56,7 @@ pub(super) enum Says {
     EndedOrAt,
 }
 
-/// A value and what it means: `--state WORD=STATE`.
+/// A value and its meaning: `--state WORD=STATE`.
 #[derive(Clone)]
 pub(super) struct Meaning {
     /// In lower case.

@@ -20,7 +20,7 @@ pub(super) struct Reading {
     pub(super) now: Timestamp,
 }
 
-/// What a value says.
+/// The reading of a value.
 pub(super) enum Time {
     Nothing,
     /// Zero, a negative number, or a time before 1970: `0000-00-00`, the first moment of a program's
@@ -95,8 +95,8 @@ pub(super) fn read(value: &Value) -> Option<Time> {
 /// A date in digits alone, with or without a time: `20300131`, `203001311200`, `20300131120000`.
 ///
 /// The outer `None` is a number: as one, these would be a moment of the year 1970, 1976, or 2572 and
-/// later. What begins with a year and is no date stays unread, rather than end a key in 2613, and so
-/// does what a spreadsheet has made a number of: `20300131.0`, `2.03E+13`.
+/// later. A text that begins with a year and is no date stays unread, rather than end a key in 2613, and so
+/// does one that a spreadsheet has made a number of: `20300131.0`, `2.03E+13`.
 #[expect(clippy::option_option, reason = "a number, no time and a time are three things")]
 fn compact(text: &str) -> Option<Option<Time>> {
     // Of twelve digits, some are seconds of the year 9999.

@@ -14,7 +14,7 @@ use tower_api_key::{KeyHasher, key::LegacyHash};
 use super::{columns::KEY_HASH, digest, row, source::Place};
 use crate::exported::Fields;
 
-/// What a row's key is known by: half a digest, to save memory. No two of them are alike by chance,
+/// The mark of a row's key: half a digest, to save memory. No two of them are alike by chance,
 /// and any that were made alike only stop the import.
 type Mark = [u8; 16];
 
@@ -42,7 +42,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// What is to be remembered of a row that may have no state that is understood.
+    /// The part to remember of a row that may have no state that is understood.
     pub(super) fn sight(&self, fields: &Fields, has_state: bool) -> Sight {
         let says = self.hashing.hash_one((Value::Object(fields.clone()).to_string(), has_state));
         Sight { marks: marks(fields), says }
@@ -63,7 +63,7 @@ impl Seen {
     }
 }
 
-/// What the key of a row is known by, as far as the row says it, valid or not. That of an export is
+/// The mark of a row's key, as far as the row says it, valid or not. That of an export is
 /// known by its id as well.
 fn marks(fields: &Fields) -> Vec<Mark> {
     let text = |name| fields.get(name).and_then(Value::as_str);
@@ -76,7 +76,7 @@ fn marks(fields: &Fields) -> Vec<Mark> {
     key.into_iter().chain(id.map(mark)).collect()
 }
 
-/// Without what the programs that make bcrypt hashes differ in: `$2a$`, `$2b$` or `$2y$`.
+/// Without the part in which the programs that make bcrypt hashes differ: `$2a$`, `$2b$` or `$2y$`.
 fn one_spelling(hash: &str) -> &str {
     ["$2a$", "$2b$", "$2y$"].iter().find_map(|start| hash.strip_prefix(start)).unwrap_or(hash)
 }
