@@ -33,7 +33,7 @@ struct KeyFile {
 #[serde(deny_unknown_fields)]
 struct Entry {
     id: KeyId,
-    /// What `printf %s KEY | sha256sum` prints.
+    /// The output of `printf %s KEY | sha256sum`.
     sha256: String,
     name: String,
     owner: Option<OwnerId>,

@@ -4,7 +4,7 @@
 //! cargo run --example hyper
 //! ```
 
-#![expect(clippy::print_stdout, reason = "it tells who runs it what to try")]
+#![expect(clippy::print_stdout, reason = "it prints commands to try")]
 #![expect(clippy::print_stderr, reason = "its log")]
 
 use std::{convert::Infallible, env, error::Error};

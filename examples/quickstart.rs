@@ -4,7 +4,7 @@
 //! cargo run --example quickstart --features axum
 //! ```
 
-#![expect(clippy::print_stdout, reason = "it tells who runs it what to try")]
+#![expect(clippy::print_stdout, reason = "it prints commands to try")]
 
 use std::{env, error::Error};
 

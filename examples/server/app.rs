@@ -1,4 +1,4 @@
-//! Which routes there are, and what guards them.
+//! The routes, and their guards.
 
 use std::{
     error::Error,
@@ -24,7 +24,7 @@ use crate::{
     docs, me, query,
 };
 
-/// Routes are added to one of the groups. Only what stands in `open` needs no key, and outside the
+/// Routes are added to one of the groups. Only routes in `open` need no key, and outside the
 /// groups there is only the answer that there is nothing. Each group says in the document what its
 /// layer asks for.
 pub(crate) fn router(
@@ -65,7 +65,7 @@ pub(crate) fn router(
 
 const MANAGEMENT: &str = "/admin/api-keys";
 
-/// Before the guard, so that who may not call a route does not learn its methods either.
+/// Before the guard, so that a caller that may not use a route does not learn its methods either.
 fn finished(group: Router<KeyManager>) -> Router<KeyManager> {
     group.method_not_allowed_fallback(async || Problem::no_such_method())
 }

@@ -1,4 +1,4 @@
-//! What the server says at start: where it is, and how to try it.
+//! The text at the server's start: where it is, and how to try it.
 
 use std::{
     io::{self, Write},

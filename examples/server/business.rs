@@ -1,4 +1,4 @@
-//! What the keys are for.
+//! The routes that the keys are for.
 
 use axum::Json;
 use serde::Serialize;

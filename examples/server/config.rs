@@ -1,4 +1,4 @@
-//! What the environment says.
+//! The configuration, from the environment.
 
 use std::{
     env,

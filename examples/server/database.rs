@@ -36,14 +36,14 @@ impl Database {
             }
             (ttl, None) => {
                 tracing::info!(
-                    "keys are cached for {} s; what another node changes is noticed by then",
+                    "keys are cached for {} s; changes by another node are noticed by then",
                     ttl.as_secs()
                 );
                 Arc::new(CachedStore::new(store).with_ttl(ttl))
             }
             (ttl, Some(bus)) => {
                 tracing::info!(
-                    "keys are cached for {} s; what another node changes is noticed at once",
+                    "keys are cached for {} s; changes by another node are noticed at once",
                     ttl.as_secs()
                 );
                 Arc::new(CachedStore::new(store).with_ttl(ttl).with_invalidations(bus.clone()))
@@ -61,7 +61,7 @@ impl Database {
     }
 }
 
-/// What was done to keys, by their ids. Denials are in the log already, at DEBUG.
+/// Logs the acts on keys, by their ids. Denials are in the log already, at DEBUG.
 fn log(event: &KeyEvent) {
     if let (Some(key), false) = (event.key, matches!(event.action, KeyAction::Denied(_))) {
         let actor = event.actor.as_deref();
@@ -69,7 +69,7 @@ fn log(event: &KeyEvent) {
     }
 }
 
-/// What carries invalidations: what `REDIS_URL` names, or else the database if it can.
+/// The bus for invalidations: the one that `REDIS_URL` names, or else the database if it can.
 async fn bus(config: &Config) -> Result<Option<Arc<dyn Invalidations>>, String> {
     let url = config.redis.as_ref().unwrap_or(&config.database);
     let variable = if config.redis.is_some() { "REDIS_URL" } else { "DATABASE_URL" };

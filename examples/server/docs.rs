@@ -1,4 +1,4 @@
-//! What the server says about itself: `/openapi.json`, and a page at `/docs` to read it and to try
+//! The server's document: `/openapi.json`, and a page at `/docs` to read it and to try
 //! it with.
 
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ fn tag((name, description): (&str, &str)) -> Tag {
     TagBuilder::new().name(name).description(Some(description)).build()
 }
 
-/// What each place for a key is for.
+/// The use of each place for a key.
 const PURPOSES: [(&str, &str); 5] = [
     (
         "header.x-api-key",
@@ -126,7 +126,7 @@ const PAGE: &str = "/docs";
 
 const DOCUMENT: &str = "/openapi.json";
 
-/// What the answer to a query is that holds more than the key.
+/// The answer to a query that holds more than the key.
 pub(crate) struct QueryProblems;
 
 impl IntoResponses for QueryProblems {
@@ -135,7 +135,7 @@ impl IntoResponses for QueryProblems {
     }
 }
 
-/// What the answers to bad bodies are, and to such queries.
+/// The answers to bad bodies, and to such queries.
 pub(crate) struct BodyProblems;
 
 impl IntoResponses for BodyProblems {
@@ -166,7 +166,7 @@ impl IntoResponses for ObjectProblems {
     }
 }
 
-/// Its status, its code, and what it means.
+/// A problem's status, code and meaning.
 type Documented = (u16, &'static str, &'static str);
 
 const QUERY: Documented =

@@ -1,4 +1,4 @@
-//! How much keys may use the server: the tiers that there are, and who counts.
+//! How much keys may use the server: the tiers, and the limiter that counts.
 
 use tower_api_key::{
     ConfigError, RateLimits,
@@ -32,7 +32,7 @@ pub(crate) async fn open(config: &Config) -> Result<RateLimits, String> {
     Ok(limits.with_tiers(tiers().map_err(|error| error.to_string())?))
 }
 
-/// Who has failed too often waits.
+/// Has clients wait that have failed too often.
 pub(crate) fn throttle(config: &Config) -> Option<FailureThrottle> {
     Some(FailureThrottle::new(Quota::per_minute(config.failures_per_minute?)))
 }

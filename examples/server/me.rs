@@ -1,4 +1,4 @@
-//! What the holder of a key may do with it: look at it, and give it up.
+//! The routes with which the holder of a key looks at it and gives it up.
 
 use std::{net::SocketAddr, slice, sync::Arc};
 

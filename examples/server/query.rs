@@ -11,7 +11,7 @@ use tower_api_key::rejection::Problem;
 /// The parameter that clients may put their key in.
 pub(crate) const API_KEY: &str = "api_key";
 
-/// Stands inside the key layer: a stranger learns nothing about the query. What is passed over does
+/// Stands inside the key layer: a stranger learns nothing about the query. A parameter that is passed over does
 /// harm: a client that sends `?owner=` would take everything for that owner's.
 pub(crate) async fn known(request: Request, next: Next) -> Response {
     let sent = Query::<Vec<(String, String)>>::try_from_uri(request.uri());

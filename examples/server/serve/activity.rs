@@ -1,4 +1,4 @@
-//! What a connection is busy with, and until when it may go on like this.
+//! The activity of a connection, and until when it may go on like this.
 
 use std::{
     collections::HashMap,
@@ -61,7 +61,7 @@ impl Activity {
         Self { state: Mutex::new(state), leave: Notify::new(), changed }
     }
 
-    /// Until when it may go on like this, and what it is then. Without an `End` there is nothing
+    /// Until when it may go on like this, and its end then. Without an `End` there is nothing
     /// to wait for but the server itself.
     pub(crate) fn due(&self, patience: Duration) -> (Instant, Option<End>) {
         let state = self.state();
@@ -70,7 +70,7 @@ impl Activity {
         } else if state.is_idle() {
             (state.since + IDLE, Some(End::Idle))
         } else if let Some(longest) = state.sending.values().min() {
-            // Every answer here is ready as a whole, so it is the client who does not take it. What
+            // Every answer here is ready as a whole, so it is the client that does not take it. What
             // else goes on does not keep the connection.
             (*longest + patience, Some(End::Stalled))
         } else {

@@ -1,4 +1,4 @@
-//! The body of a request: it must come in time, and what no handler reads is still taken from the
+//! The body of a request: it must come in time, and a rest that no handler reads is still taken from the
 //! network, within bounds.
 
 use std::{
@@ -35,7 +35,7 @@ pub(super) struct Timely {
     unread: Unread,
 }
 
-/// What is left of a body that was not read to its end.
+/// The rest of a body that was not read to its end.
 #[derive(Clone)]
 pub(super) struct Unread {
     /// And how much of it was read.

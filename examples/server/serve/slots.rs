@@ -124,7 +124,7 @@ impl Slots {
     }
 }
 
-/// What a connection is counted for: an address of IPv4, or a /64 of IPv6, all of whose addresses
+/// The network that a connection is counted for: an address of IPv4, or a /64 of IPv6, all of whose addresses
 /// are usually one machine's to choose from.
 fn counted(peer: IpAddr) -> IpAddr {
     match peer {
