@@ -1,5 +1,5 @@
-//! A flood of distinct, well-formed random keys while known keys are served: what the store sees
-//! of it, and the known keys.
+//! A flood of distinct, well-formed random keys while known keys are served: its effect on the
+//! store and on the known keys.
 //!
 //! `cargo bench --all-features --bench flood`. Takes a minute. Compare lines of one run.
 
@@ -33,7 +33,7 @@ use tower_api_key::{
 
 const KNOWN: usize = 1_000;
 const BUDGET: u32 = 1_000;
-/// Who send unknown keys, one request after the other.
+/// Clients that send unknown keys, one request after the other.
 const CALLERS: usize = 64;
 
 fn phase() -> Duration {

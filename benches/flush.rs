@@ -1,4 +1,4 @@
-//! What it takes to write down what ten thousand busy keys were used for: `cargo bench
+//! Time to write down the uses of ten thousand busy keys: `cargo bench
 //! --all-features --bench flush`. Takes a PostgreSQL and a MySQL that databases can be made in, as
 //! the tests do.
 

@@ -60,7 +60,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// One request again and again, as the inner service gives it back: what is measured is warm and
+/// One request again and again, as the inner service gives it back: the measured code is warm and
 /// free of the heap's moods. Taking the identity out of it again costs every line but the bare
 /// service's the same.
 fn time_admitted<S>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut service: S, key: &str)

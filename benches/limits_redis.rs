@@ -1,4 +1,4 @@
-//! `RedisLimiter`: what a request costs that is decided from memory and one that is not, and how
+//! `RedisLimiter`: the cost of a request that is decided from memory and of one that is not, and how
 //! much of a quota nodes with leases can use, with how many round trips.
 //!
 //! `cargo bench --all-features --bench limits_redis`. Takes a minute and a half, and a Redis

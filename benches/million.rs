@@ -28,7 +28,7 @@ const MANY: u32 = 1_000_000;
 /// Lookups to warm up with, and to measure, of each table.
 const WARM_UP: u32 = 2_000;
 const LOOKUPS: usize = 20_000;
-/// The tables take turns in rounds of so many: what else the machine does slows down both.
+/// The tables take turns in rounds of so many: other work of the machine slows down both.
 const ROUND: usize = 500;
 
 #[tokio::main]
@@ -121,7 +121,7 @@ impl Table {
         at(50)
     }
 
-    /// What the server does for the store's statement, as it has prepared it.
+    /// The server's plan for the store's statement, as it has prepared it.
     async fn plan(&mut self) -> String {
         let digest = self.any_digest().to_hex();
         let mut connection = self.pool.acquire().await.unwrap();

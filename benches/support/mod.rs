@@ -1,4 +1,4 @@
-//! What the benches compare: a service that does nothing, bare, behind a floor and behind the
+//! The services that benches compare: one that does nothing, bare, behind a floor and behind the
 //! layer; and the requests they are given.
 
 use std::{
@@ -34,7 +34,7 @@ use tower_service::Service;
 /// Keys in the store.
 const KEYS: usize = 1_000;
 
-/// What every service here answers with, so that all of them move the same bytes.
+/// The body of every service's answer here, so that all of them move the same bytes.
 pub(crate) type Body = ResponseBody<Full<Bytes>>;
 
 /// The inner service: a response at once.
@@ -42,7 +42,7 @@ pub(crate) type Body = ResponseBody<Full<Bytes>>;
 pub(crate) struct NoOp {
     /// Whether the response has headers already, as most have.
     pub(crate) with_headers: bool,
-    /// What becomes of the request. Freeing its memory costs more than everything measured here
+    /// The fate of the request. Freeing its memory costs more than everything measured here
     /// and varies with the state of the heap: where requests are admitted, [`keep`] them.
     pub(crate) dispose: fn(Request<()>),
 }
