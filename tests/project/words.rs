@@ -131,7 +131,9 @@ fn prose_is_comments_and_pages_without_code() {
 #[test]
 fn first_lines_of_items_have_a_subject() {
     let mut used = Vec::new();
-    for (file, text) in all(&["src/manage", "src/http", "src/openapi"]) {
+    for (file, text) in
+        all(&["src/manage", "src/http", "src/openapi", "cli/src", "examples", "benches"])
+    {
         let mut is_first = true;
         for (number, line) in text.lines().map(str::trim_start).enumerate() {
             let doc = line.strip_prefix("/// ").or_else(|| line.strip_prefix("//! "));
