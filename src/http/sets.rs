@@ -51,26 +51,17 @@ fn reported(report: Result<SetReport, ManageError>) -> Result<Response, Problem>
     Ok(body::json(StatusCode::OK, &report))
 }
 
-pub(super) async fn revoke(
-    Admitted { keys, .. }: Admitted,
-    body: JsonBody,
-) -> Result<Response, Problem> {
+pub(super) async fn revoke(caller: Admitted, body: JsonBody) -> Result<Response, Problem> {
     let (set, reason) = Set::read(&body)?;
-    reported(keys.revoke_all(set, reason.as_deref()).await)
+    reported(caller.keys.revoke_all(set, reason.as_deref()).await)
 }
 
-pub(super) async fn disable(
-    Admitted { keys, .. }: Admitted,
-    body: JsonBody,
-) -> Result<Response, Problem> {
+pub(super) async fn disable(caller: Admitted, body: JsonBody) -> Result<Response, Problem> {
     let (set, reason) = Set::read(&body)?;
-    reported(keys.disable_all(set, reason.as_deref()).await)
+    reported(caller.keys.disable_all(set, reason.as_deref()).await)
 }
 
-pub(super) async fn delete(
-    Admitted { keys, .. }: Admitted,
-    body: JsonBody,
-) -> Result<Response, Problem> {
+pub(super) async fn delete(caller: Admitted, body: JsonBody) -> Result<Response, Problem> {
     let (set, reason) = Set::read(&body)?;
-    reported(keys.delete_all(set, reason.as_deref()).await)
+    reported(caller.keys.delete_all(set, reason.as_deref()).await)
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use utoipa::openapi::{
     Content, HttpMethod, Info, OpenApi, OpenApiBuilder, Paths, Ref, Required,
     path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
-    request_body::{RequestBody, RequestBodyBuilder},
+    request_body::RequestBodyBuilder,
     schema::{ObjectBuilder, Type},
 };
 
@@ -70,16 +70,14 @@ fn document(path: &str, caller: Caller) -> OpenApi {
         if caller == Caller::Owner {
             operation = refusing_owners(&method, below, operation);
         }
-        let mut operation = operation
-            .operation_id(Some(caller.operation(name)))
-            .tag("API keys")
-            // Those of the path that the router is nested under, then its own.
-            .parameters(Some(parameters_of(path).chain(below.contains("{id}").then(key_id))))
-            .build();
-        if operation.request_body.is_some() {
-            let slow = problem(StatusCode::REQUEST_TIMEOUT, &[errors::SLOW]);
-            operation.responses.responses.insert("408".to_owned(), slow.into());
+        // Those of the path that the router is nested under, then its own.
+        operation = operation.parameters(Some(parameters_of(path)));
+        if below.contains("{id}") {
+            operation =
+                operation.parameter(key_id()).problems(StatusCode::NOT_FOUND, &[errors::NO_KEY]);
         }
+        let operation =
+            operation.operation_id(Some(caller.operation(name))).tag("API keys").build();
         let whole = format!("{path}{below}");
         let whole = if whole.is_empty() { "/" } else { &whole };
         paths.add_path_operation(whole, vec![method], operation);
@@ -144,16 +142,11 @@ fn refusing_owners(
 fn create(caller: Caller) -> OperationBuilder {
     operation("Create an API key")
         .parameter(once("Makes one API key however often the request is sent."))
-        .request_body(Some(body(caller.new_key(), Required::True)))
+        .body(caller.new_key(), Required::True)
         .response("201", responses::issued("The new API key. It is shown this once."))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
         .problems(StatusCode::FORBIDDEN, &[errors::CEILING])
         .problems(StatusCode::CONFLICT, &[errors::CREATED, errors::REUSED])
-        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
-        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
-        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
         .problems(StatusCode::INTERNAL_SERVER_ERROR, &[errors::INTERNAL])
-        .response("503", errors::unavailable())
 }
 
 fn list() -> OperationBuilder {
@@ -168,111 +161,61 @@ fn list() -> OperationBuilder {
         .parameter(query("last_used_before", time("Only those last used before, or never.")))
         .parameter(query("last_used_after", time("Only those last used then or later.")))
         .response("200", responses::json("A page of API keys.", schemas::KEYS))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
-        .response("503", errors::unavailable())
 }
 
 fn show() -> OperationBuilder {
-    operation("Show an API key")
-        .response("200", responses::key("The API key.", schemas::KEY))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
-        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
-        .response("503", errors::unavailable())
+    operation("Show an API key").response("200", responses::key("The API key.", schemas::KEY))
 }
 
 fn change(caller: Caller) -> OperationBuilder {
-    operation("Change an API key")
-        .parameter(if_match())
-        .request_body(Some(body(caller.changes(), Required::True)))
+    conditional("Change an API key")
+        .body(caller.changes(), Required::True)
         .response("200", responses::key("The API key as it is now.", schemas::KEY))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
         .problems(StatusCode::FORBIDDEN, &[errors::CEILING])
-        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
-        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
-        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
-        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
-        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
-        .response("503", errors::unavailable())
 }
 
 fn delete() -> OperationBuilder {
-    operation("Delete an API key")
-        .parameter(if_match())
-        .response("204", responses::empty("It is gone."))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
-        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
-        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
-        .response("503", errors::unavailable())
+    conditional("Delete an API key").response("204", responses::empty("It is gone."))
 }
 
 fn revoke() -> OperationBuilder {
-    operation("Withdraw an API key for good")
-        .parameter(if_match())
-        .request_body(Some(body(schemas::REVOCATION, Required::False)))
+    conditional("Withdraw an API key for good")
+        .body(schemas::REVOCATION, Required::False)
         .response("200", responses::key("The API key as it is now.", schemas::KEY))
         .response("204", responses::empty("The descendants of a deleted API key are revoked."))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
-        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
-        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
-        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
-        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
-        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
-        .response("503", errors::unavailable())
 }
 
 fn act_on_set(summary: &str) -> OperationBuilder {
     operation(summary)
-        .request_body(Some(body(schemas::SET, Required::True)))
+        .body(schemas::SET, Required::True)
         .response("200", responses::json("What became of them.", schemas::SET_REPORT))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
         .problems(StatusCode::FORBIDDEN, &[errors::CEILING])
         .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
-        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
-        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
-        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
         .problems(StatusCode::NOT_IMPLEMENTED, &[errors::NO_SETS])
-        .response("503", errors::unavailable())
 }
 
 fn rotate() -> OperationBuilder {
-    operation("Replace an API key by a new one")
-        .parameter(if_match())
+    conditional("Replace an API key by a new one")
         .parameter(once("Makes one new API key however often the request is sent."))
-        .request_body(Some(body(schemas::ROTATION, Required::False)))
+        .body(schemas::ROTATION, Required::False)
         .response("201", responses::issued("The new API key. It is shown this once."))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
         .problems(StatusCode::FORBIDDEN, &[errors::CEILING])
-        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
         .problems(StatusCode::CONFLICT, &[errors::ROTATED, errors::ENDED, errors::REUSED])
-        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
-        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
-        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
-        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
         .problems(StatusCode::INTERNAL_SERVER_ERROR, &[errors::INTERNAL])
         .problems(StatusCode::NOT_IMPLEMENTED, &[errors::NO_REQUESTS])
-        .response("503", errors::unavailable())
 }
 
 fn top_up() -> OperationBuilder {
-    operation("Add to the credits of an API key, or subtract from them")
-        .parameter(if_match())
+    conditional("Add to the credits of an API key, or subtract from them")
         .parameter(once("Adds or subtracts once however often the request is sent."))
-        .request_body(Some(body(schemas::TOP_UP, Required::True)))
+        .body(schemas::TOP_UP, Required::True)
         .response("200", responses::key("The API key as it is now.", schemas::ADJUSTED_KEY))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER])
-        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
         .problems(StatusCode::CONFLICT, &[errors::SPENDS_NONE, errors::NOT_ENOUGH, errors::REUSED])
-        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
-        .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
-        .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
-        .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
         .problems(StatusCode::NOT_IMPLEMENTED, &[errors::NO_CREDITS, errors::NO_REQUESTS])
-        .response("503", errors::unavailable())
 }
 
 fn events_of_one() -> OperationBuilder {
     log("List what was done to an API key, the latest first")
-        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
 }
 
 fn events() -> OperationBuilder {
@@ -285,13 +228,22 @@ fn log(summary: &str) -> OperationBuilder {
         .parameter(query("since", time("Only what was done then or later.")))
         .parameter(query("until", time("Only what was done before.")))
         .response("200", responses::json("A page of events.", schemas::EVENTS))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
         .problems(StatusCode::NOT_IMPLEMENTED, &[errors::UNSUPPORTED])
+}
+
+/// An operation with the problems that all have.
+pub(super) fn operation(summary: &str) -> OperationBuilder {
+    OperationBuilder::new()
+        .summary(Some(summary))
+        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
         .response("503", errors::unavailable())
 }
 
-pub(super) fn operation(summary: &str) -> OperationBuilder {
-    OperationBuilder::new().summary(Some(summary))
+/// An operation that takes `If-Match`.
+fn conditional(summary: &str) -> OperationBuilder {
+    operation(summary)
+        .parameter(if_match())
+        .problems(StatusCode::PRECONDITION_FAILED, &[errors::CHANGED])
 }
 
 fn paged(summary: &str) -> OperationBuilder {
@@ -344,9 +296,24 @@ fn parameter(place: ParameterIn, name: &str, schema: ObjectBuilder) -> Parameter
         .build()
 }
 
-fn body(schema: &str, required: Required) -> RequestBody {
-    RequestBodyBuilder::new()
-        .content("application/json", Content::new(Some(Ref::from_schema_name(schema))))
-        .required(Some(required))
-        .build()
+/// The body of an operation.
+trait WithBody {
+    /// With a body of this schema, and the problems that a bad one has.
+    fn body(self, schema: &str, required: Required) -> Self;
+}
+
+impl WithBody for OperationBuilder {
+    fn body(self, schema: &str, required: Required) -> Self {
+        let bad_request = [errors::BODY, errors::BAD_JSON, errors::BAD_PARAMETER];
+        let body = RequestBodyBuilder::new()
+            .content("application/json", Content::new(Some(Ref::from_schema_name(schema))))
+            .required(Some(required))
+            .build();
+        self.request_body(Some(body))
+            .problems(StatusCode::BAD_REQUEST, &bad_request)
+            .problems(StatusCode::REQUEST_TIMEOUT, &[errors::SLOW])
+            .problems(StatusCode::PAYLOAD_TOO_LARGE, &[errors::TOO_LARGE])
+            .problems(StatusCode::UNSUPPORTED_MEDIA_TYPE, &[errors::NOT_JSON])
+            .problems(StatusCode::UNPROCESSABLE_ENTITY, &[errors::BAD_FIELD])
+    }
 }

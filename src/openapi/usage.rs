@@ -13,7 +13,6 @@ use super::{
 
 pub(super) fn of_one() -> OperationBuilder {
     usage("Count what an API key was used for, with those that it was rotated from or to")
-        .problems(StatusCode::NOT_FOUND, &[errors::NO_KEY])
 }
 
 pub(super) fn of_all() -> OperationBuilder {
@@ -44,7 +43,5 @@ fn answered(summary: &str, since: &str, until: &str) -> OperationBuilder {
     operation(summary)
         .parameter(query("since", time(since)))
         .parameter(query("until", time(until)))
-        .problems(StatusCode::BAD_REQUEST, &[errors::BAD_PARAMETER])
         .problems(StatusCode::NOT_IMPLEMENTED, &[errors::NO_USAGE])
-        .response("503", errors::unavailable())
 }

@@ -88,34 +88,27 @@ pub(super) fn credits() -> ObjectBuilder {
 
 /// See [`NewCredits`](crate::credits::NewCredits).
 pub(super) fn new_credits() -> Schema {
-    let credits = |description| integer(description).minimum(Some(0)).maximum(Some(MAX_CREDITS));
-    OneOfBuilder::new()
-        .description(Some("Credits to begin with; a number is that many, and no refill."))
-        .item(credits("How many there are."))
-        .item(
-            ObjectBuilder::new()
-                .property(
-                    "remaining",
-                    credits("How many there are; as a refill gives, if left out."),
-                )
-                .property("refill", nullable(REFILL))
-                .additional_properties(Some(NOTHING_ELSE)),
-        )
-        .into()
+    let description = "Credits to begin with; a number is that many, and no refill.";
+    let remaining = "How many there are; as a refill gives, if left out.";
+    number_or_object(description, remaining, REFILL)
 }
 
 /// See [`CreditsPatch`](crate::credits::CreditsPatch).
 pub(super) fn credits_changes() -> Schema {
+    let description = "What is left out stays; a number is how many there are.";
+    number_or_object(description, "How many there are.", REFILL_CHANGES)
+}
+
+fn number_or_object(description: &str, remaining: &str, refill: &str) -> Schema {
     let credits = |description| integer(description).minimum(Some(0)).maximum(Some(MAX_CREDITS));
+    let object = ObjectBuilder::new()
+        .property("remaining", credits(remaining))
+        .property("refill", nullable(refill))
+        .additional_properties(Some(NOTHING_ELSE));
     OneOfBuilder::new()
-        .description(Some("What is left out stays; a number is how many there are."))
+        .description(Some(description))
         .item(credits("How many there are."))
-        .item(
-            ObjectBuilder::new()
-                .property("remaining", credits("How many there are."))
-                .property("refill", nullable(REFILL_CHANGES))
-                .additional_properties(Some(NOTHING_ELSE)),
-        )
+        .item(object)
         .into()
 }
 
