@@ -14,12 +14,21 @@ impl InvalidField {
         Self { field, message }
     }
 
+    /// An error unless the rule in the message is met.
+    pub(crate) const fn unless(
+        is_met: bool,
+        field: &'static str,
+        message: &'static str,
+    ) -> Result<(), Self> {
+        if is_met { Ok(()) } else { Err(Self::new(field, message)) }
+    }
+
     /// The name of the field.
     pub const fn field(&self) -> &'static str {
         self.field
     }
 
-    /// What it must be.
+    /// The rule that the field breaks.
     pub const fn message(&self) -> &'static str {
         self.message
     }

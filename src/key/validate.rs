@@ -1,6 +1,6 @@
-//! What a key's fields may hold. Bounds are on characters and not on bytes where people type.
+//! The bounds of a key's fields. They are on characters and not on bytes where people type.
 
-use std::num::NonZeroU64;
+use std::{num::NonZeroU64, ops::RangeInclusive};
 
 use super::{
     balance::{Balance, MAX_CREDITS},
@@ -10,7 +10,6 @@ use super::{
     id::OwnerId,
     invalid_field::InvalidField,
     record::{KeyRecord, Metadata},
-    refill::Refill,
 };
 use crate::clock::Timestamp;
 
@@ -35,15 +34,11 @@ fn fields(record: &KeyRecord, old: Option<&KeyRecord>) -> Result<(), InvalidFiel
         }
     }
     data(record)?;
-    if record.not_before.is_some_and(Timestamp::is_never) {
-        return Err(InvalidField::new("not_before", "must be before the year 9999"));
-    }
-    if let (Some(start), Some(end)) = (record.not_before, record.expires_at)
-        && start >= end
-    {
-        return Err(InvalidField::new("expires_at", "must be after not_before"));
-    }
-    Ok(())
+    let starts = !record.not_before.is_some_and(Timestamp::is_never);
+    InvalidField::unless(starts, "not_before", "must be before the year 9999")?;
+    let times = record.not_before.zip(record.expires_at);
+    let is_ordered = times.is_none_or(|(start, end)| start < end);
+    InvalidField::unless(is_ordered, "expires_at", "must be after not_before")
 }
 
 /// Checks the bounds that stores rely on, of every field: for a key that was a valid one when it
@@ -55,9 +50,7 @@ pub(crate) fn stored(record: &KeyRecord) -> Result<(), InvalidField> {
         let Some(text) = text else { continue };
         length(field, text)?;
         // PostgreSQL keeps none.
-        if text.contains('\0') {
-            return Err(InvalidField::new(field, "must not contain NUL"));
-        }
+        InvalidField::unless(!text.contains('\0'), field, "must not contain NUL")?;
     }
     start(&record.start)?;
     record.details.legacy_hash.as_ref().map_or(Ok(()), legacy_hash)?;
@@ -65,13 +58,8 @@ pub(crate) fn stored(record: &KeyRecord) -> Result<(), InvalidField> {
 }
 
 fn data(record: &KeyRecord) -> Result<(), InvalidField> {
-    let at_most_100 = |field, count| {
-        if count > 100 {
-            Err(InvalidField::new(field, "must have at most 100 entries"))
-        } else {
-            Ok(())
-        }
-    };
+    let at_most_100 =
+        |field, count| InvalidField::unless(count <= 100, field, "must have at most 100 entries");
     at_most_100("scopes", record.scopes.len())?;
     at_most_100("allowed_addresses", record.details.allowed_addresses.len())?;
     metadata(&record.details.metadata)
@@ -80,10 +68,8 @@ fn data(record: &KeyRecord) -> Result<(), InvalidField> {
 /// A key that is made or changed ends later than now: revoking is how it ends at once. One that is
 /// imported may have ended where it comes from.
 pub(crate) fn end_is_ahead(record: &KeyRecord, now: Timestamp) -> Result<(), InvalidField> {
-    if record.expires_at.is_none_or(|end| now < end) {
-        return Ok(());
-    }
-    Err(InvalidField::new("expires_at", "must be in the future"))
+    let is_ahead = record.expires_at.is_none_or(|end| now < end);
+    InvalidField::unless(is_ahead, "expires_at", "must be in the future")
 }
 
 fn metadata(metadata: &Metadata) -> Result<(), InvalidField> {
@@ -91,66 +77,54 @@ fn metadata(metadata: &Metadata) -> Result<(), InvalidField> {
         return Ok(());
     }
     let json = serde_json::to_vec(metadata).unwrap_or_default();
-    if json.len() > MAX_METADATA {
-        return Err(InvalidField::new("metadata", "must be at most 16 KiB as JSON"));
-    }
-    // Stores keep text, and what is nested too deeply could not be read back.
-    if serde_json::from_slice::<Metadata>(&json).is_err() {
-        return Err(InvalidField::new("metadata", "must be nested at most 127 deep"));
-    }
-    Ok(())
+    let is_short = json.len() <= MAX_METADATA;
+    InvalidField::unless(is_short, "metadata", "must be at most 16 KiB as JSON")?;
+    // Stores keep text, and an object that is nested too deeply could not be read back.
+    let is_readable = serde_json::from_slice::<Metadata>(&json).is_ok();
+    InvalidField::unless(is_readable, "metadata", "must be nested at most 127 deep")
 }
 
 /// How many credits there may be, as databases count.
 pub(crate) fn credits(credits: &NewCredits) -> Result<(), InvalidField> {
-    at_most_credits([Some(credits.remaining), credits.refill.map(amount)])
+    at_most_credits(Some(credits.remaining), credits.refill.map(|refill| refill.amount))
 }
 
 /// The same, of a balance as stored.
 pub(crate) fn balance(balance: &Balance) -> Result<(), InvalidField> {
-    at_most_credits([Some(balance.remaining), balance.refill.map(amount)])
+    at_most_credits(Some(balance.remaining), balance.refill.map(|refill| refill.amount))
 }
 
-fn amount(refill: Refill) -> u64 {
-    refill.amount.get()
-}
-
-fn at_most_credits(numbers: [Option<u64>; 2]) -> Result<(), InvalidField> {
-    if numbers.into_iter().flatten().all(|number| number <= MAX_CREDITS) {
-        return Ok(());
-    }
-    Err(InvalidField::new("credits", "must be at most 9223372036854775807"))
-}
-
-/// The same of what is to change about them.
+/// The same, of a change.
 pub(crate) fn credits_patch(patch: &CreditsPatch) -> Result<(), InvalidField> {
-    let amount = patch.refill.flatten().and_then(|refill| refill.amount);
-    at_most_credits([patch.remaining, amount.map(NonZeroU64::get)])
+    at_most_credits(patch.remaining, patch.refill.flatten().and_then(|refill| refill.amount))
 }
 
-/// What a caller names a request by.
+fn at_most_credits(remaining: Option<u64>, refill: Option<NonZeroU64>) -> Result<(), InvalidField> {
+    let mut numbers = remaining.into_iter().chain(refill.map(NonZeroU64::get));
+    let are_stored = numbers.all(|number| number <= MAX_CREDITS);
+    InvalidField::unless(are_stored, "credits", "must be at most 9223372036854775807")
+}
+
+/// The id that a caller gives a request.
 pub(crate) fn request_id(id: &str) -> Result<(), InvalidField> {
-    if (1..=255).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(());
-    }
-    Err(InvalidField::new("request_id", "must have 1 to 255 visible ASCII characters"))
+    let is_id = is_visible(id, 1..=255);
+    InvalidField::unless(is_id, "request_id", "must have 1 to 255 visible ASCII characters")
 }
 
-/// How an imported key begins.
+/// The first characters of an imported key.
 pub(crate) fn start(start: &str) -> Result<(), InvalidField> {
-    if start.len() <= 64 && start.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(());
-    }
-    Err(InvalidField::new("start", "must have at most 64 visible ASCII characters"))
+    let is_start = is_visible(start, 0..=64);
+    InvalidField::unless(is_start, "start", "must have at most 64 visible ASCII characters")
 }
 
-/// What another system kept instead of a key.
+/// The hash that another system kept instead of a key.
 pub(crate) fn legacy_hash(hash: &LegacyHash) -> Result<(), InvalidField> {
-    let hash = hash.expose();
-    if (1..=255).contains(&hash.len()) && hash.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(());
-    }
-    Err(InvalidField::new("legacy_hash", "must have 1 to 255 visible ASCII characters"))
+    let is_hash = is_visible(hash.expose(), 1..=255);
+    InvalidField::unless(is_hash, "legacy_hash", "must have 1 to 255 visible ASCII characters")
+}
+
+fn is_visible(text: &str, lengths: RangeInclusive<usize>) -> bool {
+    lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 type TextOf = fn(&KeyRecord) -> Option<&str>;
@@ -170,32 +144,22 @@ fn length(field: &'static str, text: &str) -> Result<(), InvalidField> {
         "owner" => (1..=255, "must have 1 to 255 characters"),
         _ => (0..=1000, "must have at most 1000 characters"),
     };
-    if range.contains(&text.chars().count()) {
-        return Ok(());
-    }
-    Err(InvalidField::new(field, message))
+    InvalidField::unless(range.contains(&text.chars().count()), field, message)
 }
 
 /// A text of some sentences.
 pub(crate) fn text(field: &'static str, text: &str) -> Result<(), InvalidField> {
-    if text.chars().any(|c| is_in(DISRUPTIVE, c)) {
-        let message = "must not contain control characters, but for tabs and ends of lines, or \
-                       characters that change the direction of text";
-        return Err(InvalidField::new(field, message));
-    }
+    let message = "must not contain control characters, but for tabs and ends of lines, or \
+                   characters that change the direction of text";
+    InvalidField::unless(!text.chars().any(|c| is_in(DISRUPTIVE, c)), field, message)?;
     length(field, text)
 }
 
 /// A text on one line that shows something.
 fn line(field: &'static str, text: &str) -> Result<(), InvalidField> {
     length(field, text)?;
-    if text.chars().any(breaks_line) {
-        let message =
-            "must not contain control characters or characters that change the direction of text";
-        return Err(InvalidField::new(field, message));
-    }
-    if text.chars().all(|c| is_in(BLANK, c)) {
-        return Err(InvalidField::new(field, "must not be blank"));
-    }
-    Ok(())
+    let message =
+        "must not contain control characters or characters that change the direction of text";
+    InvalidField::unless(!text.chars().any(breaks_line), field, message)?;
+    InvalidField::unless(!text.chars().all(|c| is_in(BLANK, c)), field, "must not be blank")
 }

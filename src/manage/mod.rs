@@ -329,10 +329,7 @@ impl KeyManager {
 }
 
 fn check_limit(limit: usize) -> Result<(), InvalidField> {
-    if (1..=MAX_PAGE).contains(&limit) {
-        return Ok(());
-    }
-    Err(InvalidField::new("limit", "must be from 1 to 1000"))
+    InvalidField::unless((1..=MAX_PAGE).contains(&limit), "limit", "must be from 1 to 1000")
 }
 
 /// No text of a key holds it, and some databases take such a question for their own trouble.

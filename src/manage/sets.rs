@@ -57,17 +57,13 @@ impl KeySet {
     }
 
     fn check(&self, now: Timestamp) -> Result<(), InvalidField> {
-        if *self == Self::default() {
-            return Err(InvalidField::new("set", "must name an owner, ids or issued_before"));
-        }
-        if self.ids.as_ref().is_some_and(Vec::is_empty) {
-            return Err(InvalidField::new("ids", "must name at least one key"));
-        }
+        let is_named = *self != Self::default();
+        InvalidField::unless(is_named, "set", "must name an owner, ids or issued_before")?;
+        let has_ids = self.ids.as_ref().is_none_or(|ids| !ids.is_empty());
+        InvalidField::unless(has_ids, "ids", "must name at least one key")?;
         // Keys that are created until then would be left out.
-        if self.issued_before.is_some_and(|moment| moment > now) {
-            return Err(InvalidField::new("issued_before", "must not be in the future"));
-        }
-        Ok(())
+        let has_come = self.issued_before.is_none_or(|moment| moment <= now);
+        InvalidField::unless(has_come, "issued_before", "must not be in the future")
     }
 }
 
