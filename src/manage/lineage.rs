@@ -1,6 +1,6 @@
 //! How a key that an owner makes joins a lineage, whose keys all spend its credits or none.
 //!
-//! A new key is written only while the key of its lineage that it follows is as it was read. A change
+//! A key that joins a lineage is written only while a key of it is as it was read. A change
 //! of the credits of all, which writes that key as well, either comes first and is seen, or finds the
 //! new key.
 
