@@ -227,7 +227,7 @@ impl Credits {
                 // Others may have been faster with what was taken.
                 Some(Ended::Took(Ok(())) | Ended::Gave) => {}
                 Some(Ended::Took(Err(error))) => return Err(error),
-                None => return Err(StoreError::unavailable("nobody has answered")),
+                None => return Err(StoreError::unavailable("the store gave no answer")),
             }
         }
     }

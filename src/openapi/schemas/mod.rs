@@ -109,16 +109,16 @@ fn key() -> ObjectBuilder {
     let statuses = KeyStatus::ALL.map(KeyStatus::as_str);
     all_required(vec![
         ("id", id("The name of the API key, which is no secret.").into()),
-        ("name", text("What it is for.").into()),
+        ("name", text("The purpose of the key.").into()),
         ("start", text("How the API key begins, to recognise it by.").into()),
         ("description", nullable_text("More about it.").into()),
-        ("owner", nullable_text("Whose it is.").into()),
-        ("scopes", scopes("What it may do.").into()),
+        ("owner", nullable_text("The owner of the key.").into()),
+        ("scopes", scopes("The scopes of the key.").into()),
         ("status", text("Whether it can be used.").enum_values(Some(statuses)).into()),
         ("disabled", boolean("Whether it is switched off.").into()),
         (
             "disabled_by",
-            nullable_text("Who switched it off.")
+            nullable_text("The kind of caller that disabled it.")
                 .enum_values(Some([json!("administrator"), json!("owner"), json!(null)]))
                 .into(),
         ),
@@ -171,10 +171,10 @@ fn event() -> ObjectBuilder {
     all_required([
         ("id", id("The name of the event.").into()),
         ("at", time("When it happened.").into()),
-        ("action", text("What happened.").enum_values(Some(actions)).into()),
+        ("action", text("The act.").enum_values(Some(actions)).into()),
         ("key", nullable_id("The API key that it happened to.").into()),
-        ("owner", nullable_text("Whose it is.").into()),
-        ("actor", nullable_text("Who did it; not shown to owners.").into()),
+        ("owner", nullable_text("The owner of the key.").into()),
+        ("actor", nullable_text("The name of the actor; not shown to owners.").into()),
         ("address", nullable_text("From which address; not shown to owners.").into()),
         ("detail", nullable_text("More about it.").into()),
     ])
@@ -208,9 +208,9 @@ fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
         if is_new { builder.schema_type(or_null(Type::Array)) } else { builder }
     };
     let object = ObjectBuilder::new()
-        .property("name", line("What it is for.", Type::String, 100))
+        .property("name", line("The purpose of the key.", Type::String, 100))
         .property("description", lines("More about it."))
-        .property("scopes", list(scopes("What it may do.").max_items(Some(100))))
+        .property("scopes", list(scopes("The scopes of the key.").max_items(Some(100))))
         .property("expires_at", end("Until when it can be used. The year 9999 is never."))
         .property("not_before", nullable_time("From when it can be used."))
         .property("allowed_addresses", list(networks()))
@@ -232,7 +232,7 @@ fn fields(caller: Caller, is_new: bool) -> ObjectBuilder {
         .property("metadata", metadata);
     // A key's owner never changes.
     if is_new {
-        object.property("owner", line("Whose it is.", or_null(Type::String), 255))
+        object.property("owner", line("The owner of the key.", or_null(Type::String), 255))
     } else {
         object
     }
