@@ -57,10 +57,19 @@ impl FixedStore {
         Self::new().with_env(variable)
     }
 
-    /// Makes digests this way: it must be how the layer makes them. Set it before adding keys.
-    pub fn with_hasher(mut self, hasher: KeyHasher) -> Self {
-        self.hasher = hasher;
-        self
+    /// A store without keys, which makes digests this way: it must be how the layer makes them.
+    ///
+    /// ```
+    /// use tower_api_key::{ApiKeyLayer, KeyHasher, Peppers, store::FixedStore};
+    ///
+    /// let hasher = KeyHasher::hmac_sha256(Peppers::new(b"thirty-two bytes of a good pepper")?);
+    /// let store = FixedStore::with_hasher(hasher.clone()).with_key("CI", "a-key-for-tests-alone")?;
+    /// let layer = ApiKeyLayer::new(store).with_hasher(hasher);
+    /// # let _ = layer;
+    /// # Ok::<(), tower_api_key::ConfigError>(())
+    /// ```
+    pub fn with_hasher(hasher: KeyHasher) -> Self {
+        Self { hasher, ..Self::default() }
     }
 
     /// Adds the key that an environment variable holds, as [`from_env`](Self::from_env) does.
