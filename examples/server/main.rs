@@ -114,13 +114,13 @@ impl Server {
             // Fails when everything is finished and the receiver gone.
             let _ = stop.send(());
         };
-        let out_of_patience = async {
+        let out_of_time = async {
             let _ = stopping.await;
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
             () = serve::serve(listener, router, slots, client_timeout, signal) => {}
-            () = out_of_patience => tracing::warn!("some requests took too long to finish"),
+            () = out_of_time => tracing::warn!("some requests took too long to finish"),
         }
         if let Err(error) = keys.close().await {
             tracing::warn!(cause = logs::causes(&error), "not everything was written at shutdown");

@@ -53,9 +53,9 @@ pub(super) struct Trouble {
     pub(super) lost: u64,
 }
 
-/// How long one call of the store may take. Stores lose patience earlier, and callers as well; what
-/// is given up here is lost.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long one call of the store may take. Stores give up earlier, and callers as well; what is
+/// given up here is lost.
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How often others may be faster. Each time, one of them got on.
 const TRIES: u32 = 200;
@@ -209,12 +209,12 @@ impl Ledger {
 
     async fn read(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
         let balances = self.repository.balance_store().ok_or_else(StoreError::unsupported)?;
-        let answer = timeout(PATIENCE, balances.balances(lineages)).await;
+        let answer = timeout(CALL_TIMEOUT, balances.balances(lineages)).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
     }
 
     async fn write(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        let answer = timeout(PATIENCE, self.repository.apply(changes)).await;
+        let answer = timeout(CALL_TIMEOUT, self.repository.apply(changes)).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
     }
 }

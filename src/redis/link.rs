@@ -16,7 +16,7 @@ use crate::error::{ConfigError, StoreError, StoreErrorKind};
 use crate::runtime::Mutex;
 
 /// How long a caller waits for all that it takes to answer it.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A caller who leaves after this long without an answer leaves a connection that may be dead: the
 /// network may have forgotten it, which TCP finds out much later. Another costs next to nothing.
@@ -56,25 +56,25 @@ impl Link {
         Arc::new(Self { client, live: Mutex::default(), turns: Arc::default() })
     }
 
-    /// Runs a script, in no more than [`PATIENCE`].
+    /// Runs a script, in no more than [`TIMEOUT`].
     pub(crate) async fn run<T: FromRedisValue>(
         self: &Arc<Self>,
         script: &Script,
         keys: &[String],
         args: &[&str],
     ) -> Result<T, StoreError> {
-        self.run_within(PATIENCE, script, keys, args).await
+        self.run_within(TIMEOUT, script, keys, args).await
     }
 
     /// Runs a script, in no more than this long.
     pub(crate) async fn run_within<T: FromRedisValue>(
         self: &Arc<Self>,
-        patience: Duration,
+        within: Duration,
         script: &Script,
         keys: &[String],
         args: &[&str],
     ) -> Result<T, StoreError> {
-        let answer = timeout(patience, self.ask(script, keys, args)).await;
+        let answer = timeout(within, self.ask(script, keys, args)).await;
         let answer = answer.map_err(|late| StoreError::timeout().with_source(late))?;
         let answer = answer.map_err(|error| self.client.explain(error))?;
         redis::from_redis_value(answer).map_err(StoreError::corrupt)
@@ -135,7 +135,7 @@ impl Link {
         let link = self.clone();
         let connecting = tokio::spawn(async move {
             let _turn = turn;
-            let connection = timeout(PATIENCE, link.client.connect()).await;
+            let connection = timeout(TIMEOUT, link.client.connect()).await;
             let connection = connection.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             let live = Live(connection, Arc::default());
             *link.live.lock() = Some(live.clone());
@@ -180,8 +180,8 @@ impl Client {
         let client = redis::cluster::ClusterClient::builder(urls)
             // The client would also repeat what may have been done already.
             .retries(0)
-            .connection_timeout(PATIENCE)
-            .response_timeout(PATIENCE)
+            .connection_timeout(TIMEOUT)
+            .response_timeout(TIMEOUT)
             .build();
         client.map(|client| Self::Cluster(Box::new(client))).map_err(|_| ConfigError::RedisUrl)
     }
@@ -199,7 +199,7 @@ impl Client {
             Self::Server(client) => {
                 // The timeouts are ours: they count from the caller's first wait.
                 let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(PATIENCE))
+                    .set_connection_timeout(Some(TIMEOUT))
                     .set_response_timeout(None);
                 let connection = client.get_multiplexed_async_connection_with_config(&config);
                 let mut connection = connection.await?;

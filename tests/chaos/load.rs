@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    PATIENCE,
+    TIMEOUT,
     node::{Key, Node, unknown_key},
     tally::{Kind, Outcome, Phase, Tally},
 };
@@ -83,7 +83,7 @@ impl Load {
     pub(crate) async fn until(&self, mut so_far: impl FnMut(&Tally) -> bool) {
         let mut tally = self.shared.tally.subscribe();
         let so_far = tally.wait_for(|tally| !tally.wrong().is_empty() || so_far(tally));
-        let came = timeout(PATIENCE, so_far).await.is_ok();
+        let came = timeout(TIMEOUT, so_far).await.is_ok();
         self.check();
         assert!(came, "{} went no further than{}", self.title, *self.tally());
     }
@@ -96,7 +96,7 @@ impl Load {
                 sleep(PAUSE).await;
             }
         };
-        let came = timeout(PATIENCE, all).await.is_ok();
+        let came = timeout(TIMEOUT, all).await.is_ok();
         self.check();
         assert!(came, "{}: still not {:?}{}", self.title, kind.wanted(), *self.tally());
     }

@@ -23,12 +23,12 @@ use std::{fmt::Debug, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// Far longer than anything takes, even on a machine that is busy with something else.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// What a test needs before and beside the trouble, which a machine that is busy enough may refuse
 /// for a while: stores give up after two seconds.
 async fn patiently<T, E: Debug>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     loop {
         match attempt().await {
             Ok(done) => return done,

@@ -18,7 +18,7 @@ use crate::{
     support::{ADMIN_KEY, Ask, command, command_on, connect, directory},
 };
 
-/// A server that has this many places, and a second of patience.
+/// A server that has this many places, and waits a second for clients.
 fn narrow(places: &str) -> (Server, TempDir) {
     let directory = directory();
     let mut command = command_on(&directory.path().join("keys.db"));

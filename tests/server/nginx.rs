@@ -17,7 +17,7 @@ use tower_api_key::{ApiKeyLayer, store::FixedStore};
 use crate::{process::curl, support::directory};
 
 /// Far longer than nginx takes to start.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 const KEY: &str = "a-key-behind-nginx-0123456789";
 
@@ -49,7 +49,7 @@ fn is_left_out() -> bool {
 
 /// One that asks this service about every request for its file.
 fn nginx(service: SocketAddr, folder: &Path) -> Nginx {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     loop {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let root = folder.display();

@@ -30,7 +30,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves the other end of a stream, until the sender is told to stop or dropped.
 fn served(slot: Slot) -> (DuplexStream, watch::Sender<bool>) {
@@ -41,8 +41,8 @@ fn served_by(router: Router, slot: Slot) -> (DuplexStream, watch::Sender<bool>) 
     let (client, server) = duplex(64 * 1024);
     let peer = "192.0.2.1:1".parse().unwrap();
     let (stop, stopping) = watch::channel(false);
-    let connection = Connection { peer, router, patience: PATIENCE, slot };
-    tokio::spawn(connection.serve(server, protocols(PATIENCE), stopping));
+    let connection = Connection { peer, router, client_timeout: CLIENT_TIMEOUT, slot };
+    tokio::spawn(connection.serve(server, protocols(CLIENT_TIMEOUT), stopping));
     (client, stop)
 }
 
@@ -74,12 +74,12 @@ async fn an_http_2_connection_without_a_request_ends_after_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_asks_nothing_ends_with_the_patience() {
+async fn a_connection_that_asks_nothing_ends_with_the_timeout() {
     let slots = Slots::new(1, Vec::new());
     let (_client, _stop) = served(slots.try_take(ip("192.0.2.1")).unwrap_or_else(|_| panic!()));
     let opened = Instant::now();
     slots.all_free().await;
-    assert_eq!(opened.elapsed().as_secs(), PATIENCE.as_secs());
+    assert_eq!(opened.elapsed().as_secs(), CLIENT_TIMEOUT.as_secs());
 }
 
 /// A refused upload is taken from the network for a second, but not where there is too much to do.
@@ -219,7 +219,7 @@ async fn an_answer_that_is_still_written_makes_no_way() {
         let slots = slots.clone();
         async move { slots.take(ip("192.0.2.9")).await.unwrap() }
     });
-    tokio::time::sleep(PATIENCE / 2).await;
+    tokio::time::sleep(CLIENT_TIMEOUT / 2).await;
     assert!(!next.is_finished());
     // Only once the answer is written, the connection is idle.
     let mut answer = Vec::new();
@@ -250,7 +250,7 @@ async fn over_http_2_an_answer_that_is_still_written_makes_no_way() {
         let slots = slots.clone();
         async move { slots.take(ip("192.0.2.9")).await.unwrap() }
     });
-    tokio::time::sleep(PATIENCE / 2).await;
+    tokio::time::sleep(CLIENT_TIMEOUT / 2).await;
     assert!(!next.is_finished());
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body.len(), LARGE);
@@ -261,18 +261,18 @@ async fn over_http_2_an_answer_that_is_still_written_makes_no_way() {
 
 /// A client that takes nothing of it is waited for as long as any other.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_no_client_takes_ends_with_the_patience() {
+async fn an_answer_that_no_client_takes_ends_with_the_timeout() {
     let slots = Slots::new(1, Vec::new());
     let (mut client, _stop) = served_large(slots.take(ip("192.0.2.1")).await.unwrap());
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let sent = Instant::now();
     slots.all_free().await;
-    assert_eq!(sent.elapsed().as_secs(), PATIENCE.as_secs());
+    assert_eq!(sent.elapsed().as_secs(), CLIENT_TIMEOUT.as_secs());
 }
 
 /// Other requests on the connection do not keep it.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_not_taken_ends_with_the_patience_whatever_else_goes_on() {
+async fn an_answer_that_is_not_taken_ends_with_the_timeout_whatever_else_goes_on() {
     let slots = Slots::new(1, Vec::new());
     let (client, _stop) = served_large(slots.take(ip("192.0.2.1")).await.unwrap());
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
@@ -284,12 +284,15 @@ async fn an_answer_that_is_not_taken_ends_with_the_patience_whatever_else_goes_o
     let request = || Request::get("http://x/").body(Body::empty()).unwrap();
     let begun = Instant::now();
     let _untaken = sender.send_request(request()).await.unwrap();
-    while !connection.is_finished() && begun.elapsed() < 3 * PATIENCE {
+    while !connection.is_finished() && begun.elapsed() < 3 * CLIENT_TIMEOUT {
         // Each is given up at once.
         let _ = sender.send_request(request()).await;
-        tokio::time::sleep(PATIENCE / 7).await;
+        tokio::time::sleep(CLIENT_TIMEOUT / 7).await;
     }
     let seconds = begun.elapsed().as_secs_f64();
-    assert!((PATIENCE.as_secs_f64()..1.5 * PATIENCE.as_secs_f64()).contains(&seconds), "{seconds}");
+    assert!(
+        (CLIENT_TIMEOUT.as_secs_f64()..1.5 * CLIENT_TIMEOUT.as_secs_f64()).contains(&seconds),
+        "{seconds}"
+    );
     slots.all_free().await;
 }

@@ -17,7 +17,7 @@ use std::{
 };
 
 /// Far longer than anything takes, even on a machine that is busy with something else.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The executable of the example `name`, from the build that this test is of.
 pub(crate) fn example(name: &str) -> PathBuf {
@@ -192,7 +192,7 @@ impl Output {
     }
 
     /// What `read` finds in the first line where it finds something; `None` when the stream ends
-    /// or patience does.
+    /// or the time is up.
     fn wait_for<T>(&self, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         let mut seen = 0;
         let mut found = None;
@@ -204,13 +204,13 @@ impl Output {
         found
     }
 
-    /// Whether the stream ended before patience did.
+    /// Whether the stream ended before the time was up.
     fn wait_for_end(&self) -> bool {
         self.wait_until(|lines| lines.ended)
     }
 
     fn wait_until(&self, mut done: impl FnMut(&Lines) -> bool) -> bool {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         let mut lines = self.lines();
         while !done(&lines) {
             let Some(left) = give_up.checked_duration_since(Instant::now()) else { return false };

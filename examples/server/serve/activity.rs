@@ -63,19 +63,19 @@ impl Activity {
 
     /// Until when it may go on like this, and its end then. Without an `End` there is nothing
     /// to wait for but the server itself.
-    pub(crate) fn due(&self, patience: Duration) -> (Instant, Option<End>) {
+    pub(crate) fn due(&self, client_timeout: Duration) -> (Instant, Option<End>) {
         let state = self.state();
         if !state.has_asked {
-            (state.since + patience, Some(End::Silent))
+            (state.since + client_timeout, Some(End::Silent))
         } else if state.is_idle() {
             (state.since + IDLE, Some(End::Idle))
         } else if let Some(longest) = state.sending.values().min() {
             // Every answer here is ready as a whole, so it is the client that does not take it. What
             // else goes on does not keep the connection.
-            (*longest + patience, Some(End::Stalled))
+            (*longest + client_timeout, Some(End::Stalled))
         } else {
             // A write that waits has a time of its own, see `Stalling`.
-            (Instant::now() + patience, None)
+            (Instant::now() + client_timeout, None)
         }
     }
 

@@ -28,21 +28,21 @@ use super::{
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// HTTP/1 and HTTP/2, as the client likes.
-pub(crate) fn protocols(patience: Duration) -> auto::Builder<TokioExecutor> {
+pub(crate) fn protocols(client_timeout: Duration) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(patience);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(client_timeout);
     // A client that is gone does not answer.
     http.http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(patience)
-        .keep_alive_timeout(patience);
+        .keep_alive_interval(client_timeout)
+        .keep_alive_timeout(client_timeout);
     http
 }
 
 pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     pub(crate) router: Router,
-    pub(crate) patience: Duration,
+    pub(crate) client_timeout: Duration,
     pub(crate) slot: Slot,
 }
 
@@ -53,15 +53,15 @@ impl Connection {
         http: auto::Builder<TokioExecutor>,
         mut stopping: watch::Receiver<bool>,
     ) {
-        let Self { peer, router, patience, slot } = self;
+        let Self { peer, router, client_timeout, slot } = self;
         let activity = slot.activity.clone();
         let service = service_fn({
             let activity = activity.clone();
             move |request: Request<Incoming>| {
-                answer(router.clone(), request, peer, patience, activity.begin())
+                answer(router.clone(), request, peer, client_timeout, activity.begin())
             }
         });
-        let stream = TokioIo::new(Stalling::new(stream, patience, activity.clone()));
+        let stream = TokioIo::new(Stalling::new(stream, client_timeout, activity.clone()));
         let mut served = pin!(http.serve_connection(stream, service));
         let mut is_stopping = false;
         let farewell = loop {
@@ -69,7 +69,7 @@ impl Connection {
                 // An error is the client's: it went away, took too long, or speaks something else.
                 _ = served.as_mut() => return,
                 () = activity.asked_to_leave() => break Duration::ZERO,
-                end = ended(&activity, patience, is_stopping) => match end {
+                end = ended(&activity, client_timeout, is_stopping) => match end {
                     End::Idle => break FAREWELL,
                     End::Silent if is_stopping => break FAREWELL,
                     End::Silent | End::Stalled => return,
@@ -88,9 +88,9 @@ impl Connection {
 }
 
 /// Waits until a connection has to end.
-async fn ended(activity: &Arc<Activity>, patience: Duration, is_stopping: bool) -> End {
+async fn ended(activity: &Arc<Activity>, client_timeout: Duration, is_stopping: bool) -> End {
     loop {
-        let (due, end) = activity.due(patience);
+        let (due, end) = activity.due(client_timeout);
         match end {
             // Nothing more comes from it, but an answer to the last ping.
             Some(end @ (End::Idle | End::Silent)) if is_stopping => return end,
@@ -105,10 +105,10 @@ async fn answer(
     router: Router,
     request: Request<Incoming>,
     peer: SocketAddr,
-    patience: Duration,
+    client_timeout: Duration,
     busy: Busy,
 ) -> Result<Response<Body>, Infallible> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + client_timeout;
     let (mut request, unread) = Timely::of(request, deadline);
     request.extensions_mut().insert(ConnectInfo(peer));
     let response = router.oneshot(request).await?;

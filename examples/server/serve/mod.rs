@@ -18,16 +18,16 @@ use tokio::{net::TcpListener, sync::watch};
 use self::connection::Connection;
 pub(crate) use self::slots::Slots;
 
-/// Serves until `signal`, and then finishes what was begun. A client has `patience` to send the
+/// Serves until `signal`, and then finishes what was begun. A client has `client_timeout` to send the
 /// head of a request, again to send its body, and again to take any part of an answer.
 pub(crate) async fn serve(
     mut listener: TcpListener,
     router: Router,
     slots: Slots,
-    patience: Duration,
+    client_timeout: Duration,
     signal: impl Future<Output = ()>,
 ) {
-    let http = connection::protocols(patience);
+    let http = connection::protocols(client_timeout);
     let (stop, stopping) = watch::channel(false);
     let mut signal = pin!(signal);
     loop {
@@ -45,7 +45,7 @@ pub(crate) async fn serve(
             continue;
         };
         tracing::trace!(%peer, "connection accepted");
-        let connection = Connection { peer, router: router.clone(), patience, slot };
+        let connection = Connection { peer, router: router.clone(), client_timeout, slot };
         tokio::spawn(connection.serve(stream, http.clone(), stopping.clone()));
     }
     drop(listener);

@@ -19,15 +19,15 @@ use super::activity::Activity;
 /// other bounds for them.
 pub(super) struct Stalling<S> {
     stream: S,
-    patience: Duration,
+    client_timeout: Duration,
     activity: Arc<Activity>,
     /// From when a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stalling<S> {
-    pub(super) fn new(stream: S, patience: Duration, activity: Arc<Activity>) -> Self {
-        Self { stream, patience, activity, stalled: None }
+    pub(super) fn new(stream: S, client_timeout: Duration, activity: Arc<Activity>) -> Self {
+        Self { stream, client_timeout, activity, stalled: None }
     }
 
     fn watched<T>(
@@ -44,8 +44,8 @@ impl<S> Stalling<S> {
         if self.stalled.is_none() {
             self.activity.writes(true);
         }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let client_timeout = self.client_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(client_timeout)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

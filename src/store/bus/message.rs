@@ -16,7 +16,7 @@ pub(super) const DEFAULT_CHANNEL: &str = "tower_api_key";
 
 /// How long it may take to subscribe, and to publish: twice half of it. A connection that has been
 /// idle may be dead without a sign of it, and the second attempt has a new one.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Digests in a message: below 8,000 bytes with their separators.
 const MAX: usize = 120;
@@ -63,12 +63,12 @@ pub(super) struct KeepAlive {
     /// Asks after this long without a message.
     pub(super) every: Duration,
     /// Waits this long for the answer.
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
 }
 
 impl Default for KeepAlive {
     fn default() -> Self {
-        Self { every: Duration::from_secs(5), patience: Duration::from_secs(2) }
+        Self { every: Duration::from_secs(5), timeout: Duration::from_secs(2) }
     }
 }
 

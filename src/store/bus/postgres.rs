@@ -11,7 +11,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     Invalidations, Subscription,
-    message::{self, KeepAlive, PATIENCE},
+    message::{self, KeepAlive, TIMEOUT},
     unavailable,
 };
 use crate::{
@@ -89,9 +89,9 @@ impl PostgresInvalidations {
     }
 
     /// Asks the server whether it is still there after so long without a message, and takes a
-    /// subscription for lost when there is no answer within `patience`. By default 5 and 2 seconds.
-    pub fn with_keep_alive(mut self, every: Duration, patience: Duration) -> Self {
-        self.keep_alive = KeepAlive { every, patience };
+    /// subscription for lost when there is no answer within `timeout`. By default 5 and 2 seconds.
+    pub fn with_keep_alive(mut self, every: Duration, timeout: Duration) -> Self {
+        self.keep_alive = KeepAlive { every, timeout };
         self
     }
 
@@ -103,7 +103,7 @@ impl PostgresInvalidations {
             let mut connection = PooledConnection::of(&self.pool).await?;
             query.execute(&mut *connection).await
         };
-        match timeout(PATIENCE / 2, notify).await {
+        match timeout(TIMEOUT / 2, notify).await {
             Ok(result) => result.map(drop).map_err(unavailable),
             Err(_) => Err(message::late()),
         }
@@ -140,9 +140,9 @@ impl Invalidations for PostgresInvalidations {
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
-        let listener = timeout(PATIENCE, self.listen()).await.map_err(|_| message::late())?;
+        let listener = timeout(TIMEOUT, self.listen()).await.map_err(|_| message::late())?;
         let mut listener = listener.map_err(unavailable)?;
-        let early = self.check(&mut listener, PATIENCE).await?;
+        let early = self.check(&mut listener, TIMEOUT).await?;
         let (bus, runtime) = (self.clone(), Handle::current());
         Ok(Box::new(Listening { listener: Some(listener), early, bus, runtime }))
     }
@@ -194,7 +194,7 @@ impl PostgresInvalidations {
                 }
                 Ok(Ok(None)) => return Err(message::lost()),
                 Ok(Err(error)) => return Err(unavailable(error)),
-                Err(_) => early.extend(self.check(listener, self.keep_alive.patience).await?),
+                Err(_) => early.extend(self.check(listener, self.keep_alive.timeout).await?),
             }
         }
     }
@@ -212,14 +212,14 @@ impl PostgresInvalidations {
     async fn check(
         &self,
         listener: &mut PgListener,
-        patience: Duration,
+        within: Duration,
     ) -> Result<VecDeque<PgNotification>, StoreError> {
         // Notifications that come before the answer are kept for the next `try_recv`.
-        let answer = timeout(patience, listener.execute("SELECT 1")).await;
+        let answer = timeout(within, listener.execute("SELECT 1")).await;
         answer.map_err(|_| message::late())?.map_err(unavailable)?;
         let mut early = VecDeque::new();
         let nonce = format!("{:016x}", getrandom::u64().map_err(unavailable)?);
-        if !matches!(timeout(patience, self.send_echo(&nonce)).await, Ok(Ok(()))) {
+        if !matches!(timeout(within, self.send_echo(&nonce)).await, Ok(Ok(()))) {
             // There may be no room for another connection, which says nothing about this one.
             return Ok(early);
         }
@@ -233,7 +233,7 @@ impl PostgresInvalidations {
             }
             Ok::<_, sqlx::Error>(false)
         };
-        match timeout(patience, echo).await {
+        match timeout(within, echo).await {
             Ok(Ok(true)) => Ok(early),
             Ok(Ok(false)) => Err(message::lost()),
             Ok(Err(error)) => Err(unavailable(error)),

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     Invalidations, Subscription,
-    message::{self, KeepAlive, PATIENCE},
+    message::{self, KeepAlive, TIMEOUT},
     unavailable,
 };
 use crate::{
@@ -75,7 +75,7 @@ impl RedisInvalidations {
     /// `redis+cluster://user:password@host:port,host:port`, whose first node that answers is taken.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let bus = Self::new(url).map_err(unavailable)?;
-        let connected = timeout(PATIENCE, bus.publisher()).await;
+        let connected = timeout(TIMEOUT, bus.publisher()).await;
         connected.map_err(|_| message::late())?.map_err(unavailable)?;
         Ok(bus)
     }
@@ -100,14 +100,14 @@ impl RedisInvalidations {
     }
 
     /// Asks the server whether it is still there after so long without a message, and takes a
-    /// subscription for lost when there is no answer within `patience`. By default 5 and 2 seconds.
-    pub fn with_keep_alive(mut self, every: Duration, patience: Duration) -> Self {
-        self.keep_alive = KeepAlive { every, patience };
+    /// subscription for lost when there is no answer within `timeout`. By default 5 and 2 seconds.
+    pub fn with_keep_alive(mut self, every: Duration, timeout: Duration) -> Self {
+        self.keep_alive = KeepAlive { every, timeout };
         self
     }
 
     async fn attempt(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
-        let result = match timeout(PATIENCE / 2, self.send(digests)).await {
+        let result = match timeout(TIMEOUT / 2, self.send(digests)).await {
             Ok(result) => result.map_err(unavailable),
             Err(_) => Err(message::late()),
         };
@@ -161,7 +161,7 @@ impl RedisInvalidations {
         let (last, others) = self.nodes.split_last().ok_or_else(|| io::Error::other("no node"))?;
         for node in others {
             let connection = node.get_multiplexed_async_connection_with_config(config);
-            if let Ok(Ok(connection)) = timeout(PATIENCE / 8, connection).await {
+            if let Ok(Ok(connection)) = timeout(TIMEOUT / 8, connection).await {
                 return Ok(connection);
             }
         }
@@ -202,7 +202,7 @@ impl Invalidations for RedisInvalidations {
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
-        let connection = timeout(PATIENCE, self.listen()).await.map_err(|_| message::late())?;
+        let connection = timeout(TIMEOUT, self.listen()).await.map_err(|_| message::late())?;
         let connection = Some(connection.map_err(unavailable)?);
         Ok(Box::new(Listening { connection, keep_alive: self.keep_alive }))
     }
@@ -245,7 +245,7 @@ impl Connected {
                 Err(_) => {
                     // Messages that come before the answer are kept in the channel.
                     let answer = refuse_deaf_replica(&mut self.connection);
-                    let answer = timeout(keep_alive.patience, answer).await;
+                    let answer = timeout(keep_alive.timeout, answer).await;
                     answer.map_err(|_| message::late())?.map_err(unavailable)?;
                 }
             }

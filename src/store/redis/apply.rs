@@ -21,13 +21,13 @@ use crate::{
 const TRIES: usize = 10;
 
 /// How long Redis is waited for, at least.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How much longer for each key that is changed together with others.
-const PATIENCE_PER_KEY: Duration = Duration::from_millis(1);
+const TIMEOUT_PER_KEY: Duration = Duration::from_millis(1);
 
 /// How long a caller waits for another one's lock, and how often it asks.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a lock lasts that is not given back: as long as it may take to read, plan and write
@@ -55,7 +55,7 @@ struct Turn(Instant);
 
 impl Turn {
     fn new() -> Self {
-        Self(Instant::now() + LOCK_PATIENCE)
+        Self(Instant::now() + LOCK_TIMEOUT)
     }
 
     /// Waits until it is worth asking again.
@@ -78,20 +78,19 @@ impl RedisStore {
         if is_empty && requests.is_empty() && owner_bound.is_none() {
             return Ok(ApplyOutcome::Done);
         }
-        self.apply_args(&args(changes, None), PATIENCE).await
+        self.apply_args(&args(changes, None), TIMEOUT).await
     }
 
     /// Runs the script, again while the keys are locked.
     async fn apply_args(
         &self,
         args: &[String],
-        patience: Duration,
+        within: Duration,
     ) -> Result<ApplyOutcome, StoreError> {
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         let turn = Turn::new();
         loop {
-            let answer =
-                self.link.run_within(patience, &self.scripts.apply, &self.keys, &args).await;
+            let answer = self.link.run_within(within, &self.scripts.apply, &self.keys, &args).await;
             match String::as_str(&answer?) {
                 "done" => return Ok(ApplyOutcome::Done),
                 "stale" => return Ok(ApplyOutcome::Stale),
@@ -133,7 +132,7 @@ impl RedisStore {
         holder: &str,
     ) -> Result<Option<ApplyOutcome>, StoreError> {
         let records = self.selected(selection).await?;
-        let patience = PATIENCE + PATIENCE_PER_KEY * u32::try_from(records.len()).unwrap_or(0);
+        let within = TIMEOUT + TIMEOUT_PER_KEY * u32::try_from(records.len()).unwrap_or(0);
         let (plan, selection, holder) = (plan.clone(), selection.clone(), holder.to_owned());
         // Thousands of keys take a while to plan and to write down.
         let planned = tokio::task::spawn_blocking(move || {
@@ -141,7 +140,7 @@ impl RedisStore {
             plan(&records).map(|changes| args(&changes, Some(known)))
         });
         match planned.await.map_err(StoreError::unavailable)? {
-            Some(args) => self.apply_args(&args, patience).await.map(Some),
+            Some(args) => self.apply_args(&args, within).await.map(Some),
             None => Ok(None),
         }
     }

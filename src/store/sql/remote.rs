@@ -13,7 +13,7 @@ use super::{dialect::Dialect, pooled_connection::within, row, standby, store::Sq
 use crate::error::{ConfigError, StoreError};
 
 /// How long a caller waits for a connection.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a statement may take that reads or writes by an index. Longer than the database itself
 /// waits for locks, so that it is the database that ends the statement if it can.
@@ -48,7 +48,7 @@ impl<DB: Server> SqlStore<DB> {
         let options = options.disable_statement_logging();
         // A pool would try for as long as it may, and then not say what kept it from connecting.
         // The error stays as it is: before the first statement, it can quote no rows.
-        let connection = within(PATIENCE, options.connect()).await.map_err(row::store_error)?;
+        let connection = within(TIMEOUT, options.connect()).await.map_err(row::store_error)?;
         migrate::<DB>(connection, table).await?;
         let pool = standby::refuse(pool::<DB>());
         let store = Self::new(pool.connect_lazy_with(options)).with_table(table);
@@ -73,7 +73,7 @@ async fn migrate<DB: Server>(
         Err(error) => Err(DB::store_error(error)),
     };
     // The connection has done its work, whatever becomes of the farewell.
-    let _ = within(PATIENCE, connection.close()).await;
+    let _ = within(TIMEOUT, connection.close()).await;
     result
 }
 
@@ -95,13 +95,13 @@ pub(in crate::store) fn options<DB: Server>(
 pub(in crate::store) fn pool<DB: Dialect>() -> PoolOptions<DB> {
     PoolOptions::new()
         .max_connections(CONNECTIONS)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(|connection: &mut DB::Connection, meta| {
             Box::pin(async move {
                 if meta.idle_for > FRESH {
                     // One that fell silent is replaced while the caller still waits.
-                    within(PATIENCE / 4, connection.ping()).await?;
+                    within(TIMEOUT / 4, connection.ping()).await?;
                 }
                 Ok(true)
             })

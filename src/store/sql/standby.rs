@@ -12,7 +12,7 @@ use sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use super::{
     call::Call,
     pooled_connection::within,
-    remote::{FRESH, PATIENCE, Server},
+    remote::{FRESH, Server, TIMEOUT},
     statements::statement,
 };
 
@@ -40,7 +40,7 @@ pub(super) fn refuse<DB: Server>(pool: PoolOptions<DB>) -> PoolOptions<DB> {
                 return Ok(true);
             }
             // One that fell silent is replaced while the caller still waits.
-            let is_standby = within(PATIENCE / 4, is_standby::<DB>(connection)).await?;
+            let is_standby = within(TIMEOUT / 4, is_standby::<DB>(connection)).await?;
             if is_standby {
                 watch.distrust();
             }
@@ -51,7 +51,7 @@ pub(super) fn refuse<DB: Server>(pool: PoolOptions<DB>) -> PoolOptions<DB> {
 
 /// An error if the server is a standby.
 pub(super) async fn check<DB: Server>(connection: &mut DB::Connection) -> sqlx::Result<()> {
-    if within(PATIENCE, is_standby::<DB>(connection)).await? {
+    if within(TIMEOUT, is_standby::<DB>(connection)).await? {
         let text = "this server is a standby or read-only: a store needs the primary";
         return Err(io::Error::other(text).into());
     }

@@ -59,7 +59,7 @@ use crate::error::{ConfigError, StoreError, StoreErrorKind};
 pub struct SqliteStore(SqlStore<Sqlite>);
 
 /// How long a connection waits for another program's lock, and a caller for a connection.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Lookups at a time. One takes some microseconds, so a few connections go a long way.
 const READERS: u32 = 4;
@@ -158,7 +158,7 @@ impl SqliteStore {
 
 fn options() -> SqliteConnectOptions {
     SqliteConnectOptions::new()
-        .busy_timeout(PATIENCE)
+        .busy_timeout(TIMEOUT)
         // In WAL mode, `NORMAL` would lose the last commits when the power fails.
         .synchronous(SqliteSynchronous::Full)
         .disable_statement_logging()
@@ -167,7 +167,7 @@ fn options() -> SqliteConnectOptions {
 fn pool(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(PATIENCE)
+        .acquire_timeout(TIMEOUT)
         // A caller who goes away during this test takes the connection along, and with it a
         // database in memory. Connections are tested when they come back, too, which is enough.
         .test_before_acquire(false)
@@ -178,7 +178,7 @@ fn pool(connections: u32) -> SqlitePoolOptions {
 /// SQLite does not wait for the lock that this takes, so several processes that open a new file
 /// at once have to try again.
 async fn enter_wal(pool: &SqlitePool) -> sqlx::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         match sqlx::query("PRAGMA journal_mode = WAL").execute(pool).await {
             Err(error) if code(&error) == Some(BUSY) && Instant::now() < deadline => {

@@ -28,13 +28,13 @@ use crate::{
 };
 
 /// Enough to open every connection that a store may have.
-async fn lookups<R: Remote>(store: &R::Store, patience: Duration) -> usize {
+async fn lookups<R: Remote>(store: &R::Store, within: Duration) -> usize {
     let mut lookups = JoinSet::new();
     for _ in 0..40 {
         let store = store.clone();
         lookups.spawn(async move {
             // Dropped when time is up, as the layer does.
-            let found = timeout(patience, store.find(&digest(1))).await;
+            let found = timeout(within, store.find(&digest(1))).await;
             found.is_ok_and(|found| found.is_ok_and(|found| found.is_some()))
         });
     }
@@ -154,8 +154,8 @@ pub(crate) async fn a_silent_server_does_not_block_the_pool<R: Remote>(database:
 
     failover.happen();
     lookups::<R>(&store, Duration::from_millis(200)).await;
-    let patience = Duration::from_secs(1);
-    eventually(async || (lookups::<R>(&store, patience).await == 40).then_some(())).await;
+    let within = Duration::from_secs(1);
+    eventually(async || (lookups::<R>(&store, within).await == 40).then_some(())).await;
 }
 
 pub(crate) async fn a_server_that_never_answers_is_a_timeout<R: Remote>(database: &Database) {
