@@ -47,9 +47,10 @@ impl KeyStore for Database {
 fn main() {
     let keys = keys();
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-    let cache = CachedStore::new(Database)
+    let cache = CachedStore::builder(Database)
         .with_capacity(keys as usize * 11 / 10)
-        .with_lookup_budget(NonZeroU32::MAX);
+        .with_lookup_budget(NonZeroU32::MAX)
+        .build();
     let hasher = KeyHasher::sha256();
     let digest = |number: u32| {
         let mut bytes = *hasher.digest(number.to_string()).as_bytes();

@@ -38,7 +38,7 @@ fn spends(runtime: &tokio::runtime::Runtime) {
     let mut criterion = Criterion::default().configure_from_args();
     let store = MemoryStore::new();
     let plenty = NonZeroU64::new(1 << 40).unwrap();
-    let credits = Credits::new(store.clone()).unwrap().with_lease(plenty);
+    let credits = Credits::builder(store.clone()).with_lease(plenty).build().unwrap();
     let keys: Vec<_> = runtime.block_on(async {
         let mut keys = Vec::new();
         for _ in 0..LINES {
@@ -88,8 +88,8 @@ async fn leases() {
             if shared.is_none() {
                 shared = Some(key(&store, 1 << 40).await);
             }
-            let (key, credits) = (shared.clone().unwrap(), Credits::new(store).unwrap());
-            let credits = credits.with_lease(NonZeroU64::MIN);
+            let key = shared.clone().unwrap();
+            let credits = Credits::builder(store).with_lease(NonZeroU64::MIN).build().unwrap();
             tasks.push(tokio::spawn(async move {
                 let (start, mut count, mut failed) = (Instant::now(), 0_u64, 0_u64);
                 while start.elapsed() < Duration::from_secs_f64(seconds) {

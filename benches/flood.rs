@@ -65,9 +65,10 @@ fn main() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let _entered = runtime.enter();
     let database = Database::default();
-    let cache = CachedStore::new(database.clone())
+    let cache = CachedStore::builder(database.clone())
         .with_ttl(TTL)
-        .with_lookup_budget(NonZeroU32::new(BUDGET).unwrap());
+        .with_lookup_budget(NonZeroU32::new(BUDGET).unwrap())
+        .build();
     let format = KeyFormat::new("key").unwrap();
     let layer = ApiKeyLayer::new(cache.clone()).with_formats([format.clone()]);
     let known: Vec<_> = (0..KNOWN).map(|_| random_key(&format)).collect();

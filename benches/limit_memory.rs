@@ -32,7 +32,8 @@ fn keys() -> u32 {
 fn main() {
     let keys = keys();
     let clock = SettableClock::new(Timestamp::from_unix_millis(1_795_392_000_000));
-    let limiter = LocalLimiter::new().with_capacity(2 * keys as usize).with_clock(clock.clone());
+    let limiter =
+        LocalLimiter::builder().with_capacity(2 * keys as usize).with_clock(clock.clone()).build();
     let limits = Limits::new([Limit::new("minute", Quota::per_minute(nonzero!(60))).unwrap()]);
     let limits = limits.unwrap();
     // A round before, so that what the process needs anyway is there.

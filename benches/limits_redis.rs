@@ -21,6 +21,7 @@ use tower_api_key::{
     KeyId, Timestamp,
     limit::{
         Limit, LimitCheck, LimitDecision, LimitSubject, Limits, Quota, RateLimiter, RedisLimiter,
+        RedisLimiterBuilder,
     },
     nonzero,
 };
@@ -32,8 +33,8 @@ fn url() -> String {
     std::env::var("TEST_REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned())
 }
 
-fn node() -> RedisLimiter {
-    RedisLimiter::new(&url()).unwrap().with_prefix("bench").unwrap()
+fn node() -> RedisLimiterBuilder {
+    RedisLimiter::builder(&url()).with_prefix("bench")
 }
 
 fn lineage() -> KeyId {
@@ -68,7 +69,7 @@ async fn ask(limiter: &RedisLimiter, check: &LimitCheck<'_>) -> bool {
 /// Nanoseconds of a decision from memory, the quickest of several runs.
 async fn from_memory(name: &str, quotas: &[Quota], keys: usize) {
     const COUNT: usize = 20_000;
-    let limiter = node().with_lease_time(Duration::from_mins(1));
+    let limiter = node().with_lease_time(Duration::from_mins(1)).build().unwrap();
     let limits = limits(quotas);
     let lines: Vec<_> = (0..keys).map(|_| lineage()).collect();
     let check =
@@ -93,7 +94,7 @@ async fn from_memory(name: &str, quotas: &[Quota], keys: usize) {
 }
 
 async fn round_trips() {
-    let limiter = node();
+    let limiter = node().build().unwrap();
     let limits = limits(&[Quota::per_hour(nonzero!(1_000_000))]);
     let line = lineage();
     let check = LimitCheck::new(LimitSubject::Lineage(line), &limits);
@@ -152,7 +153,14 @@ async fn leased(nodes: u32, share: f64, is_random: bool) {
         let rate = 1_000.0 * share / f64::from(nodes);
         let random = Random(0x9e37_79b9_7f4a_7c15 + u64::from(number));
         let bucket = (line, limits.clone());
-        tasks.spawn(callers(node().leased(), bucket, rate, is_random, random, start));
+        tasks.spawn(callers(
+            node().leased().build().unwrap(),
+            bucket,
+            rate,
+            is_random,
+            random,
+            start,
+        ));
     }
     sleep_until((start + PHASE / 4).into()).await;
     let before = scripts();

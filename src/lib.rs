@@ -192,7 +192,7 @@ pub mod extra_cost {
 pub mod owner {
     #[cfg(feature = "cache")]
     #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
-    pub use crate::inner::CachedOwners;
+    pub use crate::inner::{CachedOwners, CachedOwnersBuilder};
     pub use crate::inner::{Owner, OwnerError, OwnerLayer, OwnerResolver, ResolveOwner};
 }
 

@@ -198,7 +198,8 @@ impl Setup {
         let unknown = runtime.block_on(elsewhere.create(NewKey::named("elsewhere"))).unwrap();
         let unknown = unknown.secret.expose().to_owned();
         let long = Duration::from_hours(24);
-        let cache = CachedStore::new(store.clone()).with_ttl(long).with_not_found_ttl(long);
+        let cache =
+            CachedStore::builder(store.clone()).with_ttl(long).with_not_found_ttl(long).build();
         for digest in floor_keys.keys() {
             let digest = KeyDigest::from_bytes(*digest);
             assert!(runtime.block_on(cache.find(&digest)).unwrap().is_some());
@@ -266,8 +267,8 @@ impl Setup {
         let url = url.unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
         let limits = limits();
         self.runtime.block_on(async {
-            let limiter = RedisLimiter::connect(&url).await.ok()?.with_prefix("bench").unwrap();
-            let limiter = limiter.leased().with_lease_time(Duration::from_mins(1));
+            let limiter = RedisLimiter::builder(&url).with_prefix("bench");
+            let limiter = limiter.with_lease_time(Duration::from_mins(1)).connect().await.ok()?;
             let digest = KeyHasher::sha256().digest(&self.valid);
             let bucket = LimitSubject::Lineage(self.store.find(&digest).await.unwrap()?.lineage());
             let check = LimitCheck::new(bucket, &limits).with_cost(1_000_000_000);

@@ -39,14 +39,19 @@ impl Database {
                     "keys are cached for {} s; changes by another node are noticed by then",
                     ttl.as_secs()
                 );
-                Arc::new(CachedStore::new(store).with_ttl(ttl))
+                Arc::new(CachedStore::builder(store).with_ttl(ttl).build())
             }
             (ttl, Some(bus)) => {
                 tracing::info!(
                     "keys are cached for {} s; changes by another node are noticed at once",
                     ttl.as_secs()
                 );
-                Arc::new(CachedStore::new(store).with_ttl(ttl).with_invalidations(bus.clone()))
+                Arc::new(
+                    CachedStore::builder(store)
+                        .with_ttl(ttl)
+                        .with_invalidations(bus.clone())
+                        .build(),
+                )
             }
         };
         Ok(Self { repository, bus })

@@ -26,4 +26,7 @@ pub use self::{
     preflights::{PassPreflights, PassPreflightsLayer},
     service::ApiKeyAuth,
 };
-pub use crate::{request::RequestHead, throttle::FailureThrottle};
+pub use crate::{
+    request::RequestHead,
+    throttle::{FailureThrottle, FailureThrottleBuilder},
+};

@@ -7,13 +7,15 @@ mod call;
 mod idle_sweep;
 mod lease_size;
 mod ledger;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
+pub use self::settings::CreditsBuilder;
 use self::{
     account::Account,
     accounts::Accounts,
@@ -26,7 +28,6 @@ pub use crate::key::{
     refill::{Refill, RefillInterval},
 };
 use crate::{
-    clock::{Clock, SystemClock},
     error::{ConfigError, StoreError},
     key::{KeyId, KeyRecord},
     request::RequestHead,
@@ -81,15 +82,22 @@ use crate::{
 #[derive(Clone)]
 pub struct Credits {
     inner: Arc<Inner>,
-    cost: Option<Arc<Cost>>,
 }
 
 type Cost = dyn Fn(&RequestHead<'_>) -> u64 + Send + Sync;
 
 struct Inner {
     ledger: Arc<Ledger>,
+    cost: Option<Box<Cost>>,
     accounts: Accounts,
     sweeps: Background,
+}
+
+impl Inner {
+    fn new(ledger: Ledger, cost: Option<Box<Cost>>) -> Self {
+        let (accounts, sweeps) = (Accounts::new(), Background::default());
+        Self { ledger: Arc::new(ledger), cost, accounts, sweeps }
+    }
 }
 
 /// The outcome of an attempt to spend credits.
@@ -110,8 +118,6 @@ pub enum SpendOutcome {
     },
 }
 
-const MAX_LEASE: NonZeroU64 = NonZeroU64::MIN.saturating_add(511);
-
 impl Credits {
     /// Credits whose balances are in `repository`. A request costs one, and a node takes 512 at a
     /// time at most.
@@ -119,60 +125,18 @@ impl Credits {
     /// A repository without a [`balance_store`](KeyRepository::balance_store) is a
     /// [`StoreCapability`](ConfigError::StoreCapability) error.
     pub fn new(repository: impl KeyRepository) -> Result<Self, ConfigError> {
-        if repository.balance_store().is_none() {
-            return Err(ConfigError::StoreCapability {
-                setting: "Credits::new",
-                lacks: "keeps no balances (`balance_store`)",
-                remedy: "leave credits out, or use a store that keeps them",
-            });
-        }
-        let (repository, clock) = (Arc::new(repository), Arc::new(SystemClock));
-        Ok(Self::with(Ledger { repository, clock, most: MAX_LEASE }, None))
+        Self::builder(repository).build()
     }
 
-    fn with(ledger: Ledger, cost: Option<Arc<Cost>>) -> Self {
-        let (accounts, sweeps) = (Accounts::new(), Background::default());
-        Self { inner: Arc::new(Inner { ledger: Arc::new(ledger), accounts, sweeps }), cost }
-    }
-
-    /// Reads the time from this clock. Set it before anything is spent or cloned.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        let Ledger { repository, most, .. } = &*self.inner.ledger;
-        let ledger = Ledger { repository: repository.clone(), clock: Arc::new(clock), most: *most };
-        Self::with(ledger, self.cost)
-    }
-
-    /// How many credits of a lineage a node takes at a time at most, unless requests cost more:
-    /// what a crash can lose, against how often the store is asked. Set it before anything is spent
-    /// or cloned.
-    pub fn with_lease(self, most: NonZeroU64) -> Self {
-        let Ledger { repository, clock, .. } = &*self.inner.ledger;
-        let ledger = Ledger { repository: repository.clone(), clock: clock.clone(), most };
-        Self::with(ledger, self.cost)
-    }
-
-    /// Sets the cost of a request; 0 is free, also for a key without any credits left.
-    ///
-    /// ```
-    /// use tower_api_key::{Credits, store::MemoryStore};
-    ///
-    /// let credits = Credits::new(MemoryStore::new())?
-    ///     .with_cost(|request| if request.uri.path() == "/export" { 50 } else { 1 });
-    /// # let _ = credits;
-    /// # Ok::<(), tower_api_key::ConfigError>(())
-    /// ```
-    pub fn with_cost(
-        mut self,
-        cost: impl Fn(&RequestHead<'_>) -> u64 + Send + Sync + 'static,
-    ) -> Self {
-        self.cost = Some(Arc::new(cost));
-        self
+    /// Like [`new`](Self::new), with other settings than the defaults.
+    pub fn builder(repository: impl KeyRepository) -> CreditsBuilder {
+        CreditsBuilder::new(repository)
     }
 
     /// The cost of a request.
     #[inline]
     pub(crate) fn cost(&self, request: &RequestHead<'_>) -> u64 {
-        self.cost.as_ref().map_or(1, |cost| cost(request))
+        self.inner.cost.as_ref().map_or(1, |cost| cost(request))
     }
 
     /// Spends credits of a key's lineage, if that needs no waiting; `None` when
@@ -290,7 +254,7 @@ impl fmt::Debug for Credits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credits")
             .field("lease", &self.inner.ledger.most)
-            .field("cost", &self.cost.is_some())
+            .field("cost", &self.inner.cost.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -17,7 +17,7 @@ fn place() -> (SettableClock, KeyManager, Credits) {
     let clock = SettableClock::new(Timestamp::UNIX_EPOCH);
     let store = MemoryStore::new();
     let manager = KeyManager::new(store.clone()).with_clock(clock.clone());
-    (clock.clone(), manager, Credits::new(store).unwrap().with_clock(clock))
+    (clock.clone(), manager, Credits::builder(store).with_clock(clock).build().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -80,10 +80,10 @@ fn a_runtime_that_ends_leaves_the_next_one_its_task() {
 
 #[test]
 fn a_cost_is_one_or_what_the_request_says() {
-    let (_, _, credits) = place();
+    let credits = || Credits::builder(MemoryStore::new());
     let request = http::Request::get("/export").body(()).unwrap();
     let head = RequestHead::from(&request);
-    assert_eq!(credits.cost(&head), 1);
-    let credits = credits.with_cost(|request| request.uri.path().len() as u64);
-    assert_eq!(credits.with_lease(NonZeroU64::MIN).cost(&head), 7);
+    assert_eq!(credits().build().unwrap().cost(&head), 1);
+    let credits = credits().with_cost(|request| request.uri.path().len() as u64).build().unwrap();
+    assert_eq!(credits.cost(&head), 7);
 }

@@ -86,6 +86,13 @@ pub enum ConfigError {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// Two settings cannot hold together.
+    Contradiction {
+        /// The settings.
+        settings: [&'static str; 2],
+        /// Why not.
+        problem: &'static str,
+    },
     /// The name of a channel for invalidations has other characters than it may have, or too many.
     ChannelName,
     /// The window of a quota is none, not of whole milliseconds, or longer than 31 days.
@@ -154,6 +161,9 @@ impl fmt::Display for ConfigError {
             }
             Self::StoreCapability { setting, lacks, remedy } => {
                 write!(f, "`{setting}` cannot be used with this store, which {lacks}: {remedy}")
+            }
+            Self::Contradiction { settings: [one, other], problem } => {
+                write!(f, "`{one}` and `{other}` cannot be used together: {problem}")
             }
             Self::ChannelName => f.write_str(
                 "the name of a channel must be 1 to 63 ASCII letters, digits and `_-.:`",

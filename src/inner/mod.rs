@@ -7,7 +7,7 @@ mod require_scopes;
 mod waiting;
 
 #[cfg(feature = "cache")]
-pub use self::owner::CachedOwners;
+pub use self::owner::{CachedOwners, CachedOwnersBuilder};
 pub use self::{
     extra_cost::{ExtraCost, ExtraCostLayer},
     owner::{Owner, OwnerError, OwnerLayer, OwnerResolver, ResolveOwner},

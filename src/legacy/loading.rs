@@ -62,7 +62,7 @@ impl Inner {
     pub(super) async fn load(&self) -> Result<(), StoreError> {
         let _turn = self.turn.lock().await;
         let now = self.settings.clock.now();
-        let loaded = Index::load(&*self.settings.repository, now).await;
+        let loaded = Index::load(&*self.repository, now).await;
         let failed = loaded.as_ref().err().map(|error| (self.settings.clock.now(), error.clone()));
         self.loading.lock().failed = failed;
         match loaded {

@@ -5,6 +5,7 @@ mod hash;
 mod index;
 mod loading;
 mod prove;
+mod settings;
 mod workers;
 
 use std::{
@@ -13,21 +14,20 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    thread,
     time::Duration,
 };
 
 use tokio::sync::Mutex as AsyncMutex;
 
-pub use self::hash::InvalidLegacyHash;
 use self::{
     calls::{Calls, Outcome},
     index::Index,
     loading::Loading,
+    settings::Settings,
     workers::Workers,
 };
+pub use self::{hash::InvalidLegacyHash, settings::LegacyHashesBuilder};
 use crate::{
-    clock::{Clock, SystemClock},
     error::StoreError,
     key::KeyDigest,
     runtime::{Mutex, RwLock},
@@ -104,6 +104,7 @@ pub struct LegacyStats {
 }
 
 struct Inner {
+    repository: Arc<dyn KeyRepository>,
     settings: Settings,
     workers: Workers,
     index: RwLock<Option<Index>>,
@@ -116,21 +117,8 @@ struct Inner {
     shed: AtomicU64,
 }
 
-#[derive(Clone)]
-struct Settings {
-    repository: Arc<dyn KeyRepository>,
-    clock: Arc<dyn Clock>,
-    refresh_interval: Duration,
-    max_at_once: usize,
-    max_waiting: usize,
-}
-
-const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_mins(1);
-
 /// How long an index is trusted that should have been read anew.
 const GRACE: Duration = Duration::from_mins(5);
-
-const DEFAULT_MAX_WAITING: usize = 64;
 
 impl LegacyHashes {
     /// Of the keys in `repository`, which should be what the layer looks keys up in: if that is a
@@ -138,24 +126,18 @@ impl LegacyHashes {
     ///
     /// [`KeyManager::legacy_hashes`]: crate::KeyManager::legacy_hashes
     pub fn new(repository: impl KeyRepository) -> Self {
-        Self::over(Arc::new(repository), Arc::new(SystemClock))
+        Self::builder(repository).build()
     }
 
-    pub(crate) fn over(repository: Arc<dyn KeyRepository>, clock: Arc<dyn Clock>) -> Self {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        Self::build(Settings {
-            repository,
-            clock,
-            refresh_interval: DEFAULT_REFRESH_INTERVAL,
-            // Half of them stay free for what else blocks.
-            max_at_once: (processors / 2).max(1),
-            max_waiting: DEFAULT_MAX_WAITING,
-        })
+    /// Like [`new`](Self::new), with other settings than the defaults.
+    pub fn builder(repository: impl KeyRepository) -> LegacyHashesBuilder {
+        LegacyHashesBuilder::new(Arc::new(repository))
     }
 
-    fn build(settings: Settings) -> Self {
+    fn with_settings(repository: Arc<dyn KeyRepository>, settings: Settings) -> Self {
         Self(Arc::new(Inner {
             workers: Workers::new(settings.max_at_once),
+            repository,
             settings,
             index: RwLock::default(),
             loading: Mutex::default(),
@@ -165,34 +147,6 @@ impl LegacyHashes {
             upgrades: AtomicU64::new(0),
             shed: AtomicU64::new(0),
         }))
-    }
-
-    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.0.settings.clone();
-        change(&mut settings);
-        Self::build(settings)
-    }
-
-    /// Reads the time from this clock. Set it, like everything here, before giving this to a
-    /// layer.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        self.with(|settings| settings.clock = Arc::new(clock))
-    }
-
-    /// Reads the index anew this often, every minute by default.
-    pub fn with_refresh_interval(self, interval: Duration) -> Self {
-        self.with(|settings| settings.refresh_interval = interval)
-    }
-
-    /// Computes at most so many slow hashes at once, by default half as many as there are
-    /// processors; at least one. Each may take up to 256 MiB.
-    pub fn with_max_at_once(self, hashes: usize) -> Self {
-        self.with(|settings| settings.max_at_once = hashes)
-    }
-
-    /// Lets at most so many different keys wait for their hash, 64 by default; at least one.
-    pub fn with_max_waiting(self, keys: usize) -> Self {
-        self.with(|settings| settings.max_waiting = keys.max(1))
     }
 
     /// Reads the index anew: at start, so that no request waits for it, and after an import, so
@@ -251,11 +205,6 @@ impl Inner {
 
 impl fmt::Debug for LegacyHashes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { refresh_interval, max_at_once, max_waiting, .. } = &self.0.settings;
-        f.debug_struct("LegacyHashes")
-            .field("refresh_interval", refresh_interval)
-            .field("max_at_once", max_at_once)
-            .field("max_waiting", max_waiting)
-            .finish_non_exhaustive()
+        f.debug_struct("LegacyHashes").field("settings", &self.0.settings).finish_non_exhaustive()
     }
 }

@@ -128,7 +128,7 @@ impl Call {
     /// The key is proven: its digest is stored.
     async fn store(self, candidate: Arc<Candidate>) -> Answer {
         self.remember(Outcome::Proven(candidate.clone()));
-        let repository = &self.inner.settings.repository;
+        let repository = &self.inner.repository;
         // Each `Stale` means that another writer got on, so this cannot go round for ever.
         loop {
             // What happened to the key since the index was read decides about it.

@@ -11,14 +11,14 @@ mod tier;
 
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use self::redis::RedisLimiter;
+pub use self::redis::{RedisLimiter, RedisLimiterBuilder};
 pub(crate) use self::{
     headers::{Consumption, LimitReport},
     rate::Limited,
 };
 pub use self::{
     limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject, RateLimiter},
-    local::LocalLimiter,
+    local::{LocalLimiter, LocalLimiterBuilder},
     rate::{OutagePolicy, RateLimits},
     tier::Tiers,
 };

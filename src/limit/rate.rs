@@ -71,7 +71,7 @@ struct Inner {
     outage: OutagePolicy,
     /// Counts while the limiter cannot.
     fallback: LocalLimiter,
-    patience: Duration,
+    timeout: Duration,
     fields: Fields,
     /// Whether the limiter did not answer when it was last waited for.
     is_out: Arc<AtomicBool>,
@@ -94,7 +94,7 @@ pub enum OutagePolicy {
 
 /// How long the limiter is waited for: many times what an answer takes, and little enough for a
 /// caller not to mind.
-const DEFAULT_PATIENCE: Duration = Duration::from_millis(250);
+const DEFAULT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What the limits of a key say about a request.
 pub(crate) enum Limited {
@@ -118,7 +118,7 @@ impl RateLimits {
             cost: None,
             outage: OutagePolicy::default(),
             fallback: LocalLimiter::new(),
-            patience: DEFAULT_PATIENCE,
+            timeout: DEFAULT_TIMEOUT,
             fields: Fields::Draft,
             is_out: Arc::default(),
         }))
@@ -156,8 +156,8 @@ impl RateLimits {
     ///
     /// The wait uses tokio's timer, so a limiter that has to be waited for needs a tokio runtime
     /// with time enabled.
-    pub fn with_patience(self, patience: Duration) -> Self {
-        self.with(|inner| inner.patience = patience.min(Duration::from_hours(1)))
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        self.with(|inner| inner.timeout = timeout.min(Duration::from_hours(1)))
     }
 
     /// Adds `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (in seconds from
@@ -212,7 +212,7 @@ impl RateLimits {
         Box::pin(async move {
             let limits = inner.tiers.limits(&record);
             let check = inner.question(&record, limits, cost);
-            let answer = tokio::time::timeout(inner.patience, inner.limiter.check(&check)).await;
+            let answer = tokio::time::timeout(inner.timeout, inner.limiter.check(&check)).await;
             match answer.unwrap_or_else(|_| Err(StoreError::timeout())) {
                 Ok(decision) => {
                     if inner.is_out.load(Relaxed) && inner.is_out.swap(false, Relaxed) {
@@ -294,13 +294,13 @@ impl Inner {
 
 impl fmt::Debug for RateLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { tiers, by_owner, cost, outage, patience, fields, .. } = &*self.0;
+        let Inner { tiers, by_owner, cost, outage, timeout, fields, .. } = &*self.0;
         f.debug_struct("RateLimits")
             .field("tiers", tiers)
             .field("per_owner", by_owner)
             .field("cost", &cost.is_some())
             .field("outage", outage)
-            .field("patience", patience)
+            .field("timeout", timeout)
             .field("headers", fields)
             .finish_non_exhaustive()
     }

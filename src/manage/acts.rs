@@ -1,7 +1,5 @@
 //! How much owners do: so many acts a minute each.
 
-use std::sync::Arc;
-
 use super::{KeyManager, error::ManageError};
 use crate::{
     clock::Clock,
@@ -23,15 +21,12 @@ const QUOTA: Quota = Quota::per_minute(nonzero!(30));
 const OWNERS: usize = 10_000;
 
 impl OwnerActs {
-    pub(super) fn new() -> Self {
+    /// Nothing is counted yet.
+    pub(super) fn new(clock: impl Clock) -> Self {
         // The name is a good one, as a test shows.
         let limits = Limit::new("acts", QUOTA).and_then(|limit| Limits::new([limit]));
-        let limiter = LocalLimiter::new().with_capacity(OWNERS);
+        let limiter = LocalLimiter::builder().with_capacity(OWNERS).with_clock(clock).build();
         Self { limiter, limits: limits.unwrap_or_default() }
-    }
-
-    pub(super) fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
-        Self { limiter: self.limiter.with_clock(clock), ..self }
     }
 
     fn count(&self, owner: &OwnerId) -> Result<(), ManageError> {
@@ -57,9 +52,10 @@ impl KeyManager {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     #[test]
     fn there_is_a_limit() {
-        assert_eq!(OwnerActs::new().limits.len(), 1);
+        assert_eq!(OwnerActs::new(SystemClock).limits.len(), 1);
     }
 }

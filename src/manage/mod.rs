@@ -41,7 +41,7 @@ pub use self::{
 };
 use crate::{
     auth::ApiKeyLayer,
-    clock::{Clock, SystemClock},
+    clock::{Clock, MonotonicClock, SystemClock},
     credits::Credits,
     error::{ConfigError, StoreError},
     key::{
@@ -113,7 +113,7 @@ impl KeyManager {
             hasher: KeyHasher::default(),
             clock: Arc::new(SystemClock),
             access: Access::default(),
-            acts: OwnerActs::new(),
+            acts: OwnerActs::new(MonotonicClock::new()),
             max_keys_per_owner: MAX_KEYS_PER_OWNER,
             rate_limits: None,
             credits: None,
@@ -184,10 +184,10 @@ impl KeyManager {
         self
     }
 
-    /// Reads the time from this clock.
+    /// Reads the time from this clock. By it, the acts of owners are counted anew.
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
-        self.acts = self.acts.with_clock(self.clock.clone());
+        self.acts = OwnerActs::new(self.clock.clone());
         self
     }
 
@@ -277,7 +277,15 @@ impl KeyManager {
     #[cfg(feature = "legacy-hashes")]
     #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
     pub fn legacy_hashes(&self) -> crate::legacy::LegacyHashes {
-        crate::legacy::LegacyHashes::over(self.repository.clone(), self.clock.clone())
+        self.legacy_hashes_builder().build()
+    }
+
+    /// Like [`legacy_hashes`](Self::legacy_hashes), with other settings than the defaults.
+    #[cfg(feature = "legacy-hashes")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
+    pub fn legacy_hashes_builder(&self) -> crate::legacy::LegacyHashesBuilder {
+        crate::legacy::LegacyHashesBuilder::new(self.repository.clone())
+            .with_clock(self.clock.clone())
     }
 
     /// The key with this id.

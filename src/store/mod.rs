@@ -83,7 +83,7 @@ pub use self::bus::{Invalidations, LocalInvalidations, Subscription};
 pub use self::cache::CacheStats;
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
-pub use self::cached::CachedStore;
+pub use self::cached::{CachedStore, CachedStoreBuilder};
 pub use self::capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog};
 pub use self::connect::{ConnectError, connect};
 #[cfg(feature = "file")]

@@ -1,6 +1,7 @@
 //! [`FailureThrottle`]: callers with too many failures wait.
 
 mod debts;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -15,9 +16,10 @@ use std::{
     time::Duration,
 };
 
-use self::debts::Debts;
+pub use self::settings::FailureThrottleBuilder;
+use self::{debts::Debts, settings::Settings};
 use crate::{
-    clock::{Clock, MonotonicClock, Timestamp},
+    clock::Timestamp,
     key::{Quota, RejectionKind},
 };
 
@@ -44,11 +46,12 @@ use crate::{
 ///
 /// # Memory
 ///
-/// Bounded, and little before a client fails; see [`with_capacity`](Self::with_capacity). When it
-/// is full, clients that have paid off what they owed make way, then those that are nearest to it.
-/// To be forgotten, a waiting guesser needs other addresses that owe as much: for a chance of one
-/// in a hundred half as many as there is room for, for an even one as many. With these it may
-/// guess far more often than it could with what that gains.
+/// Bounded, and little before a client fails; see
+/// [`with_capacity`](FailureThrottleBuilder::with_capacity). When it is full, clients that have
+/// paid off what they owed make way, then those that are nearest to it. To be forgotten, a waiting
+/// guesser needs other addresses that owe as much: for a chance of one in a hundred half as many as
+/// there is room for, for an even one as many. With these it may guess far more often than it
+/// could with what that gains.
 ///
 /// Addresses and credentials are not kept: of both there is a hash, with a secret that is drawn at
 /// start. Of a credential at most one half goes into it.
@@ -75,16 +78,6 @@ struct Inner {
     until: AtomicU64,
 }
 
-#[derive(Clone)]
-struct Settings {
-    per_address: Quota,
-    per_start: Quota,
-    capacity: usize,
-    clock: Arc<dyn Clock>,
-}
-
-const DEFAULT_CAPACITY: usize = 100_000;
-
 /// What may be owed beyond the quota, by requests that were judged at the same time: an hour.
 const MOST_BEYOND: u64 = 3_600 * 1_000_000_000;
 
@@ -100,12 +93,22 @@ impl FailureThrottle {
     ///
     /// Of them, a quarter may be with credentials that begin alike.
     pub fn new(per_address: Quota) -> Self {
-        Self::with_settings(Settings {
-            per_address,
-            per_start: a_quarter_of(per_address),
-            capacity: DEFAULT_CAPACITY,
-            clock: Arc::new(MonotonicClock::new()),
-        })
+        Self::builder(per_address).build()
+    }
+
+    /// Like [`new`](Self::new), with other settings than the defaults.
+    ///
+    /// ```
+    /// use tower_api_key::{auth::FailureThrottle, limit::Quota, nonzero};
+    ///
+    /// let throttle = FailureThrottle::builder(Quota::per_minute(nonzero!(20)))
+    ///     .with_per_start(Quota::per_minute(nonzero!(2)))
+    ///     .with_capacity(10_000)
+    ///     .build();
+    /// # let _ = throttle;
+    /// ```
+    pub fn builder(per_address: Quota) -> FailureThrottleBuilder {
+        FailureThrottleBuilder::new(per_address)
     }
 
     fn with_settings(settings: Settings) -> Self {
@@ -163,33 +166,6 @@ impl FailureThrottle {
     /// included. Counts them one by one.
     pub fn debts(&self) -> usize {
         self.0.addresses.debts.len() + self.0.starts.debts.len()
-    }
-}
-
-/// Set these before giving the throttle to a layer: each starts with an empty one.
-impl FailureThrottle {
-    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.0.settings.clone();
-        change(&mut settings);
-        Self::with_settings(settings)
-    }
-
-    /// Lets as many failures happen from one address with credentials that begin alike; by default
-    /// a quarter of what may happen from the address. Smaller than that, or it says nothing.
-    pub fn with_per_start(self, quota: Quota) -> Self {
-        self.with(|settings| settings.per_start = quota)
-    }
-
-    /// Room for so many addresses, and as many starts of credentials; 100,000 of each by default.
-    /// They take up 0.4 MB at first, and 4 MB once all of them are taken.
-    pub fn with_capacity(self, entries: usize) -> Self {
-        self.with(|settings| settings.capacity = entries)
-    }
-
-    /// Reads the time from this clock. By default, from one that goes on evenly, whatever the
-    /// system's time is set to.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        self.with(|settings| settings.clock = Arc::new(clock))
     }
 }
 
@@ -268,23 +244,10 @@ impl From<IpAddr> for Client {
     }
 }
 
-/// A quarter of what a quota admits, but at least one.
-fn a_quarter_of(quota: Quota) -> Quota {
-    let quarter = |number: std::num::NonZeroU32| {
-        std::num::NonZeroU32::new(number.get() / 4).unwrap_or(std::num::NonZeroU32::MIN)
-    };
-    // The window is a quota's, so it is a good one.
-    let slower = Quota::new(quarter(quota.requests()), quota.window()).unwrap_or(quota);
-    slower.with_burst(quarter(quota.burst()))
-}
-
 impl fmt::Debug for FailureThrottle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = &self.0.settings;
         f.debug_struct("FailureThrottle")
-            .field("per_address", &settings.per_address)
-            .field("per_start", &settings.per_start)
-            .field("capacity", &settings.capacity)
+            .field("settings", &self.0.settings)
             .finish_non_exhaustive()
     }
 }

@@ -2,8 +2,11 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::{clock::SettableClock, nonzero};
+use super::{settings::a_quarter_of, *};
+use crate::{
+    clock::{Clock, SettableClock},
+    nonzero,
+};
 
 const START: Timestamp = Timestamp::from_unix_millis(1_795_392_000_000);
 
@@ -15,7 +18,7 @@ const QUOTA: Quota = Quota::per_minute(nonzero!(8));
 
 fn setup() -> (FailureThrottle, SettableClock) {
     let clock = SettableClock::new(START);
-    (FailureThrottle::new(QUOTA).with_clock(clock.clone()), clock)
+    (FailureThrottle::builder(QUOTA).with_clock(clock.clone()).build(), clock)
 }
 
 fn address(text: &str) -> IpAddr {
@@ -158,7 +161,7 @@ fn where_nobody_waits_nothing_is_looked_up() {
 #[test]
 fn a_million_addresses_take_up_bounded_memory_and_hide_nobody() {
     let clock = SettableClock::new(START);
-    let throttle = FailureThrottle::new(QUOTA).with_capacity(10_000).with_clock(clock);
+    let throttle = FailureThrottle::builder(QUOTA).with_capacity(10_000).with_clock(clock).build();
     let guesser = address("198.51.100.1");
     for key in keys().take(8) {
         throttle.failed(guesser, &key);

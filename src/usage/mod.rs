@@ -10,5 +10,5 @@ mod settings;
 mod tests;
 mod writer;
 
-pub use self::recorder::UsageRecorder;
+pub use self::{recorder::UsageRecorder, settings::UsageRecorderBuilder};
 pub use crate::key::usage::{HourlyUsage, LineageUsage, UsageCount, UsageOutcome, UsageQuery};

@@ -1,10 +1,12 @@
 //! [`UsageRecorder`]: counts uses on the request's path.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc};
 
-use super::{settings::Settings, writer::Writer};
+use super::{
+    settings::{Settings, UsageRecorderBuilder},
+    writer::Writer,
+};
 use crate::{
-    clock::Clock,
     error::{ConfigError, StoreError},
     key::{HourlyUsage, KeyRecord, RejectionKind, UsageOutcome},
     observe,
@@ -17,14 +19,14 @@ use crate::{
 /// counters every five seconds, at the turn of an hour, and when very many keys were used, and
 /// writes them in batches: to `use_count` and `last_used_at` of the key, and by hour and outcome
 /// for [`KeyManager::usage`](crate::KeyManager::usage), where denials of known keys are counted
-/// beside the requests that were let in. A recorder of [totals only](Self::totals_only) writes none by
-/// hour.
+/// beside the requests that were let in. A recorder of
+/// [totals only](UsageRecorderBuilder::totals_only) writes none by hour.
 ///
 /// # When the repository fails
 ///
 /// Requests never wait. Unwritten counts are kept and tried again: the sum of each key always,
-/// and of the counts by hour as many as [there is room for](Self::with_detail_capacity), of the
-/// latest hours.
+/// and of the counts by hour as many as
+/// [there is room for](UsageRecorderBuilder::with_detail_capacity), of the latest hours.
 ///
 /// A write that fails without saying whether it happened is repeated, so a count may be too high,
 /// never too low.
@@ -64,23 +66,29 @@ impl UsageRecorder {
     ///
     /// A repository without a [`usage_log`](KeyRepository::usage_log) is a
     /// [`StoreCapability`](ConfigError::StoreCapability) error: it takes
-    /// [totals only](Self::totals_only).
+    /// [totals only](UsageRecorderBuilder::totals_only).
     pub fn new(repository: impl KeyRepository) -> Result<Self, ConfigError> {
-        if repository.usage_log().is_none() {
-            return Err(ConfigError::StoreCapability {
-                setting: "UsageRecorder::new",
-                lacks: "keeps no counts by hour (`usage_log`)",
-                remedy: "use `UsageRecorder::totals_only`, or a store that keeps them",
-            });
-        }
-        Ok(Self(Arc::new(Writer::new(Arc::new(repository), Settings::default()))))
+        Self::builder(repository).build()
     }
 
-    /// A recorder that writes `use_count` and `last_used_at` to `repository`, and no counts by hour.
-    /// It has no use for [`with_retention`](Self::with_retention).
-    pub fn totals_only(repository: impl KeyRepository) -> Self {
-        let settings = Settings { keeps_hours: false, ..Settings::default() };
-        Self(Arc::new(Writer::new(Arc::new(repository), settings)))
+    /// Like [`new`](Self::new), with other settings than the defaults.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_api_key::{UsageRecorder, store::MemoryStore};
+    ///
+    /// let usage = UsageRecorder::builder(MemoryStore::new())
+    ///     .with_retention(Duration::from_hours(90 * 24))
+    ///     .build()?;
+    /// # let _ = usage;
+    /// # Ok::<(), tower_api_key::ConfigError>(())
+    /// ```
+    pub fn builder(repository: impl KeyRepository) -> UsageRecorderBuilder {
+        UsageRecorderBuilder::new(repository)
+    }
+
+    pub(super) fn with_settings(repository: Arc<dyn KeyRepository>, settings: Settings) -> Self {
+        Self(Arc::new(Writer::new(repository, settings)))
     }
 
     /// Counts a use from an address, which is asked for only if it is to be recorded.
@@ -129,59 +137,8 @@ impl UsageRecorder {
     }
 }
 
-/// Set these before giving the recorder to a layer: each starts with an empty one.
-impl UsageRecorder {
-    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.0.settings.clone();
-        change(&mut settings);
-        Self(Arc::new(Writer::new(self.0.repository.clone(), settings)))
-    }
-
-    /// Writes this often; every five seconds by default.
-    pub fn with_interval(self, interval: Duration) -> Self {
-        self.with(|settings| settings.interval = interval)
-    }
-
-    /// Reads the time from this clock.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        self.with(|settings| settings.clock = Arc::new(clock))
-    }
-
-    /// Records the address that each key was last used from, as
-    /// [`last_used_from`](crate::key::KeyDetails::last_used_from). The layer has to know how to
-    /// [find it](crate::ApiKeyLayer::with_client_address).
-    ///
-    /// An address may be personal data, so by default none is recorded. Those that were recorded
-    /// stay with their keys when this is taken away.
-    pub fn counting_addresses(self) -> Self {
-        self.with(|settings| settings.client_addresses = true)
-    }
-
-    /// Removes counts by hour that are older than this, once an hour. By default they stay.
-    ///
-    /// It is the background task that does so, and that runs from the first use on. Where it does
-    /// not, [`UsageLog::forget_usage`](crate::store::UsageLog::forget_usage) can be called by whatever runs once a day.
-    pub fn with_retention(self, retention: Duration) -> Self {
-        self.with(|settings| settings.retention = Some(retention))
-    }
-
-    /// Keeps so many counts by hour while the repository fails; 100,000 by default, which take up
-    /// some 20 MB. There is one for each key, hour and outcome. Then those of the oldest hours are
-    /// dropped, which is logged; `use_count` and `last_used_at` lack nothing.
-    ///
-    /// As many again may come in while a write is going on.
-    pub fn with_detail_capacity(self, counts: usize) -> Self {
-        self.with(|settings| settings.most_details = counts)
-    }
-}
-
 impl fmt::Debug for UsageRecorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = &self.0.settings;
-        f.debug_struct("UsageRecorder")
-            .field("interval", &settings.interval)
-            .field("client_addresses", &settings.client_addresses)
-            .field("retention", &settings.retention)
-            .finish_non_exhaustive()
+        f.debug_struct("UsageRecorder").field("settings", &self.0.settings).finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::recorder::UsageRecorder;
+use super::{recorder::UsageRecorder, settings::UsageRecorderBuilder};
 use crate::{
     clock::{SettableClock, Timestamp},
     key::{KeyDigest, KeyId, KeyRecord, RejectionKind, UsageCount, UsageQuery},
@@ -24,9 +24,15 @@ async fn key(store: &MemoryStore, number: u8) -> Arc<KeyRecord> {
 }
 
 fn setup() -> (MemoryStore, SettableClock, UsageRecorder) {
+    setup_with(|usage| usage)
+}
+
+fn setup_with(
+    change: impl FnOnce(UsageRecorderBuilder) -> UsageRecorderBuilder,
+) -> (MemoryStore, SettableClock, UsageRecorder) {
     let (store, clock) = (MemoryStore::new(), SettableClock::new(at(0)));
-    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock.clone());
-    (store, clock, usage)
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock.clone());
+    (store, clock, change(usage).build().unwrap())
 }
 
 async fn counted(store: &MemoryStore, owner: Option<&str>) -> Vec<UsageCount> {
@@ -65,8 +71,7 @@ async fn denials_are_counted_in_their_hour_and_are_no_uses() {
 
 #[tokio::test]
 async fn denials_take_up_bounded_memory() {
-    let (store, clock, usage) = setup();
-    let usage = usage.with_detail_capacity(10);
+    let (store, clock, usage) = setup_with(|usage| usage.with_detail_capacity(10));
     for number in 1..=20 {
         let record = key(&store, number).await;
         clock.set(at(i64::from(number) * HOUR));
@@ -104,13 +109,14 @@ async fn used_from(store: &MemoryStore, record: &KeyRecord) -> Option<String> {
 
 #[tokio::test]
 async fn the_address_of_the_last_use_is_recorded_by_choice() {
-    let (store, clock, usage) = setup();
-    let (record, other) = (key(&store, 1).await, key(&store, 2).await);
+    let (store, _, usage) = setup();
+    let record = key(&store, 1).await;
     usage.count_from(&record, || panic!("nobody wants to know"));
     usage.flush().await.unwrap();
     assert_eq!(used_from(&store, &record).await, None);
 
-    let usage = usage.counting_addresses();
+    let (store, clock, usage) = setup_with(UsageRecorderBuilder::counting_addresses);
+    let (record, other) = (key(&store, 1).await, key(&store, 2).await);
     for address in ["192.0.2.1", "2001:db8::7", "::ffff:192.0.2.9"] {
         usage.count_from(&record, || address.parse().ok());
     }
@@ -124,7 +130,7 @@ async fn the_address_of_the_last_use_is_recorded_by_choice() {
     usage.count_from(&record, || None);
     usage.flush().await.unwrap();
     assert_eq!(used_from(&store, &record).await.as_deref(), Some("192.0.2.9"));
-    assert_eq!(store.get(record.id).await.unwrap().unwrap().use_count, 5);
+    assert_eq!(store.get(record.id).await.unwrap().unwrap().use_count, 4);
 }
 
 #[test]

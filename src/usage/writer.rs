@@ -187,9 +187,7 @@ impl Writer {
 
     /// Once in an hour, removes counts that are older than the retention.
     async fn forget(&self, writing: &mut Writing) {
-        let Some(retention) = self.settings.retention.filter(|_| self.settings.keeps_hours) else {
-            return;
-        };
+        let Some(retention) = self.settings.retention else { return };
         let Ok(log) = self.usage_log() else { return };
         let now = self.settings.clock.now();
         let hour = HourlyUsage::hour_of(now);

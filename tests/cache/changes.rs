@@ -102,7 +102,7 @@ async fn uses_are_recorded_and_nothing_is_forgotten() {
 #[tokio::test]
 async fn it_goes_in_front_of_a_store_that_is_chosen_at_start() {
     let repository: Arc<dyn KeyRepository> = Arc::new(MemoryStore::new());
-    let cache = CachedStore::new(repository).with_ttl(Duration::from_secs(10));
+    let cache = CachedStore::builder(repository).with_ttl(Duration::from_secs(10)).build();
     let manager = KeyManager::new(cache.clone());
     let issued = manager.create(NewKey::named("test")).await.unwrap();
     let layer = manager.layer();
@@ -115,7 +115,7 @@ async fn it_goes_in_front_of_a_store_that_is_chosen_at_start() {
     assert_eq!((stats.misses, stats.hits), (2, 1));
 
     let store: Arc<dyn KeyStore> = Arc::new(cache);
-    let twice = CachedStore::new(store).with_capacity(10);
+    let twice = CachedStore::builder(store).with_capacity(10).build();
     let digest = issued.record.digest;
     assert_eq!(crate::support::find(&twice, &digest).await, Ok(Revoked));
 }

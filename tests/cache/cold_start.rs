@@ -43,7 +43,7 @@ impl Fixture {
         for key in &keys {
             store.insert(&record(KeyHasher::sha256().digest(key))).await.unwrap();
         }
-        let cache = CachedStore::new(SlowDatabase(store)).with_clock(clock.clone());
+        let cache = CachedStore::builder(SlowDatabase(store)).with_clock(clock.clone()).build();
         let layer = ApiKeyLayer::new(cache.clone()).with_clock(clock.clone());
         Self { cache, layer, clock, keys }
     }

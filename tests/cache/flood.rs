@@ -162,10 +162,11 @@ fn known_keys_take_no_longer() {
     let clock = SettableClock::new(NOW);
     let keys = MemoryStore::new();
     // With room for the known keys, and for a fraction of the unknown ones.
-    let cache = CachedStore::new(SlowDatabase(keys.clone()))
+    let cache = CachedStore::builder(SlowDatabase(keys.clone()))
         .with_capacity(2 * KNOWN)
         .with_lookup_budget(NonZeroU32::new(2_000).unwrap())
-        .with_clock(clock.clone());
+        .with_clock(clock.clone())
+        .build();
     let layer = ApiKeyLayer::new(cache.clone()).with_clock(clock.clone());
     let known = runtime.block_on(async {
         let known: Vec<_> = (0..KNOWN).map(|_| random_key()).collect();

@@ -133,7 +133,7 @@ async fn what_is_announced_is_looked_up_again() {
 async fn nodes_tell_each_other() {
     let (store, bus) = (MemoryStore::new(), LocalInvalidations::new());
     let node = || {
-        let cache = CachedStore::new(store.clone()).with_invalidations(bus.clone());
+        let cache = CachedStore::builder(store.clone()).with_invalidations(bus.clone()).build();
         (KeyManager::new(cache.clone()).with_invalidations(bus.clone()), cache)
     };
     let ((here, near), (_, far)) = (node(), node());
@@ -243,12 +243,13 @@ async fn it_ends_with_the_last_clone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn settings_that_come_later_change_nothing_about_it() {
+async fn a_cache_listens_once_whatever_is_set_after_its_bus() {
     let bus = Bus::default();
     let fixture = Fixture::with(|cache| {
         cache.with_invalidations(bus.clone()).with_capacity(100).with_ttl(TTL / 2)
     });
     reset(&fixture, 1).await;
+    assert_eq!(bus.attempts(), 1);
     fixture.know(&[digest(1)]).await;
     bus.publish(&[digest(1)]).await.unwrap();
     until(|| fixture.find_now(&digest(1)).is_none()).await;

@@ -19,13 +19,13 @@ use tower_api_key::{
     ApiKeyLayer, KeyHasher, KeyId, Owner, OwnerId, OwnerLayer, Rejection, async_trait,
     clock::SettableClock,
     key::KeyRecord,
-    owner::{CachedOwners, OwnerResolver},
+    owner::{CachedOwners, CachedOwnersBuilder, OwnerResolver},
     store::{KeyRepository, Lookup, MemoryStore},
 };
 
 use crate::support::{MILLISECOND, NOT_FOUND_TTL, NOW, STALE_IF_ERROR, TTL, until};
 
-const PATIENCE: Duration = Duration::from_millis(500);
+const SOFT_TIMEOUT: Duration = Duration::from_millis(500);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, PartialEq)]
@@ -109,7 +109,7 @@ impl Fixture {
         Self::with(|owners| owners)
     }
 
-    fn with(change: impl FnOnce(CachedOwners<Users>) -> CachedOwners<Users>) -> Self {
+    fn with(change: impl FnOnce(CachedOwnersBuilder<Users>) -> CachedOwnersBuilder<Users>) -> Self {
         let users = Users(Arc::new(State {
             mode: Mutex::new(Mode::Active),
             calls: AtomicUsize::new(0),
@@ -117,7 +117,7 @@ impl Fixture {
             opened: Notify::new(),
         }));
         let clock = SettableClock::new(NOW);
-        let owners = change(CachedOwners::new(users.clone()).with_clock(clock.clone()));
+        let owners = change(CachedOwners::builder(users.clone()).with_clock(clock.clone())).build();
         Self { keys: MemoryStore::new(), owners, users, clock }
     }
 
@@ -346,7 +346,7 @@ async fn known_owners_wait_a_little_for_a_resolver_that_hangs() {
     fixture.users.set(Mode::Hang);
     let start = Instant::now();
     assert_eq!(fixture.ask("ada").await, "ada, call 1");
-    assert_eq!(start.elapsed(), PATIENCE);
+    assert_eq!(start.elapsed(), SOFT_TIMEOUT);
     assert_eq!(fixture.ask_now("ada"), "ada, call 1", "now it is known");
 }
 

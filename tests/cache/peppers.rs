@@ -306,7 +306,7 @@ async fn ten_thousand_at_once_under_a_retired_pepper() {
         store.insert(&record(under(RETIRED).digest(key))).await.unwrap();
     }
     let peppers = Peppers::new(CURRENT).unwrap().with_retired(RETIRED).unwrap();
-    let cache = CachedStore::new(SlowDatabase(store)).with_clock(clock.clone());
+    let cache = CachedStore::builder(SlowDatabase(store)).with_clock(clock.clone()).build();
     let layer = ApiKeyLayer::new(cache.clone()).with_hasher(KeyHasher::hmac_sha256(peppers));
     let outcomes = join_all(keys.iter().map(|key| ask(&layer, key))).await;
     assert!(outcomes.into_iter().all(|outcome| outcome == "admitted"));

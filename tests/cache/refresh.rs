@@ -46,7 +46,7 @@ async fn one_hit_in_the_last_fifth_asks_for_all() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn threads_together_ask_once() {
     // On a busy machine a lookup may take long, which must not count as an outage here.
-    let fixture = Fixture::with(|cache| cache.with_patience(Duration::from_mins(5)));
+    let fixture = Fixture::with(|cache| cache.with_soft_timeout(Duration::from_mins(5)));
     fixture.know(&[digest(1)]).await;
     for round in 1..=200 {
         fixture.at(DUE * round);

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-const PATIENCE: Duration = Duration::from_millis(500);
+const SOFT_TIMEOUT: Duration = Duration::from_millis(500);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[tokio::test(start_paused = true)]
@@ -24,7 +24,7 @@ async fn known_keys_wait_a_little_and_then_not_at_all() {
     fixture.store.set(Mode::Hang);
     let start = Instant::now();
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
-    assert_eq!(start.elapsed(), PATIENCE);
+    assert_eq!(start.elapsed(), SOFT_TIMEOUT);
     // Others do not have to find out for themselves.
     assert_eq!(fixture.find_now(&digest(1)), Some(Good));
     assert_eq!(fixture.find_now(&digest(2)), Some(Good));
@@ -49,7 +49,7 @@ async fn a_store_that_does_not_answer_is_asked_once_a_second() {
     fixture.store.set(Mode::Hang);
     let before = fixture.store.lookups();
     assert_eq!(fixture.find(&keys[0]).await, Ok(Good));
-    fixture.clock.advance(PATIENCE);
+    fixture.clock.advance(SOFT_TIMEOUT);
     for _ in 0..200 {
         for key in &keys {
             assert_eq!(fixture.find_now(key), Some(Good), "nobody waits");

@@ -15,8 +15,8 @@ use tower_api_key::{
     clock::SettableClock,
     key::{KeyDigest, KeyRecord},
     store::{
-        ApplyOutcome, CachedStore, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse,
-        Lookup, MemoryStore, StoreError, StoreErrorKind,
+        ApplyOutcome, CachedStore, CachedStoreBuilder, Changes, KeyPage, KeyQuery, KeyRepository,
+        KeyStore, KeyUse, Lookup, MemoryStore, StoreError, StoreErrorKind,
     },
 };
 
@@ -183,9 +183,11 @@ impl Fixture {
         Self::with(|cache| cache)
     }
 
-    pub(crate) fn with(change: impl FnOnce(CachedStore<Backend>) -> CachedStore<Backend>) -> Self {
+    pub(crate) fn with(
+        change: impl FnOnce(CachedStoreBuilder<Backend>) -> CachedStoreBuilder<Backend>,
+    ) -> Self {
         let (store, clock) = (Backend::new(), SettableClock::new(NOW));
-        let cache = change(CachedStore::new(store.clone()).with_clock(clock.clone()));
+        let cache = change(CachedStore::builder(store.clone()).with_clock(clock.clone())).build();
         Self { cache, store, clock }
     }
 

@@ -26,7 +26,7 @@ pub(crate) const TTL: Duration = Duration::from_millis(300);
 pub(crate) const STALE_IF_ERROR: Duration = Duration::from_mins(10);
 /// Long after a known key has gone on with what was last known.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(1_500);
-const PATIENCE_WITH_THE_STORE: Duration = Duration::from_millis(100);
+const SOFT_TIMEOUT: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 pub(crate) struct Node {
@@ -58,15 +58,16 @@ impl Node {
         lookup_timeout: Duration,
     ) -> Self {
         let clock = Shifted::default();
-        let mut cache = CachedStore::new(store)
+        let mut cache = CachedStore::builder(store)
             .with_ttl(ttl)
             .with_not_found_ttl(TTL)
             .with_stale_if_error(STALE_IF_ERROR)
-            .with_patience(PATIENCE_WITH_THE_STORE)
+            .with_soft_timeout(SOFT_TIMEOUT)
             .with_clock(clock.clone());
         if let Some(bus) = bus {
             cache = cache.with_invalidations(bus);
         }
+        let cache = cache.build();
         let manager = KeyManager::new(cache.clone());
         let layer = manager.layer().with_lookup_timeout(lookup_timeout);
         Self { cache, manager, clock, lookup_timeout, layer }

@@ -14,8 +14,8 @@ fn built(store: &(impl KeyRepository + Clone)) -> [(&'static str, Option<ConfigE
     let manager = || KeyManager::new(store.clone());
     let announcing = manager().with_invalidations(LocalInvalidations::new());
     [
-        ("Credits::new", Credits::new(store.clone()).err()),
-        ("UsageRecorder::new", UsageRecorder::new(store.clone()).err()),
+        ("Credits", Credits::new(store.clone()).err()),
+        ("UsageRecorder", UsageRecorder::new(store.clone()).err()),
         ("KeyManager::with_max_keys_per_owner", manager().with_max_keys_per_owner(1).err()),
         ("KeyManager::with_max_keys_per_owner", announcing.with_max_keys_per_owner(1).err()),
     ]
@@ -80,10 +80,10 @@ fn the_error_names_the_setting_what_is_lacking_and_the_remedy() {
     assert_eq!(
         said[..3],
         [
-            "`Credits::new` cannot be used with this store, which keeps no balances \
+            "`Credits` cannot be used with this store, which keeps no balances \
              (`balance_store`): leave credits out, or use a store that keeps them",
-            "`UsageRecorder::new` cannot be used with this store, which keeps no counts by hour \
-             (`usage_log`): use `UsageRecorder::totals_only`, or a store that keeps them",
+            "`UsageRecorder` cannot be used with this store, which keeps no counts by hour \
+             (`usage_log`): use `UsageRecorderBuilder::totals_only`, or a store that keeps them",
             "`KeyManager::with_max_keys_per_owner` cannot be used with this store, which does not \
              count the keys of an owner (`bounds_owners`): leave the setting out, or use a store \
              that counts them",

@@ -226,7 +226,7 @@ async fn caches_forget_every_key_of_a_set() {
     };
 
     let (store, bus) = (MemoryStore::new(), LocalInvalidations::new());
-    let node = || CachedStore::new(store.clone()).with_invalidations(bus.clone());
+    let node = || CachedStore::builder(store.clone()).with_invalidations(bus.clone()).build();
     let (here, elsewhere) = (node(), node());
     let manager = KeyManager::new(here.clone()).with_invalidations(bus.clone());
     let mut keys = Vec::new();

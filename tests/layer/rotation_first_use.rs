@@ -201,9 +201,10 @@ async fn caches_learn_that_the_grace_has_begun() {
 
     let managed = Managed::new();
     let bus = LocalInvalidations::new();
-    let node = CachedStore::new(managed.store.clone())
+    let node = CachedStore::builder(managed.store.clone())
         .with_clock(managed.clock.clone())
-        .with_invalidations(bus.clone());
+        .with_invalidations(bus.clone())
+        .build();
     let manager = managed.manager.clone().with_invalidations(bus);
     let old = managed.issue().await;
     let new = manager.rotate(old.record.id, RotationGrace::FromFirstUse(hours(1))).await.unwrap();

@@ -28,7 +28,7 @@ fn limits(quotas: &[Quota]) -> Limits {
 
 fn limiter() -> (LocalLimiter, SettableClock) {
     let clock = SettableClock::new(START);
-    (LocalLimiter::new().with_clock(clock.clone()), clock)
+    (LocalLimiter::builder().with_clock(clock.clone()).build(), clock)
 }
 
 fn is_allowed(limiter: &LocalLimiter, check: &LimitCheck<'_>) -> bool {
@@ -261,7 +261,7 @@ async fn a_task_removes_them_by_itself() {
 #[test]
 fn with_too_many_entries_those_that_owe_the_least_are_forgotten() {
     let clock = SettableClock::new(START);
-    let limiter = LocalLimiter::new().with_capacity(6_400).with_clock(clock);
+    let limiter = LocalLimiter::builder().with_capacity(6_400).with_clock(clock).build();
     let limits = limits(&[Quota::per_hour(nonzero!(100))]);
     let heavy = LimitCheck::new(lineage(u32::MAX), &limits).with_cost(100);
     assert!(is_allowed(&limiter, &heavy));

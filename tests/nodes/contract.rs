@@ -6,7 +6,7 @@ use tower_api_key::{
     store::{Invalidations, LocalInvalidations, StoreError, StoreErrorKind, Subscription},
 };
 
-use crate::{place::Place, watched::PATIENCE};
+use crate::{place::Place, watched::TIMEOUT};
 
 everywhere!(
     what_is_published_is_heard_by_everybody,
@@ -26,7 +26,7 @@ pub(crate) fn digest(number: usize) -> KeyDigest {
 pub(crate) async fn next(
     subscription: &mut Box<dyn Subscription>,
 ) -> Result<Vec<KeyDigest>, StoreError> {
-    timeout(PATIENCE, subscription.next()).await.expect("a message, or that there is none")
+    timeout(TIMEOUT, subscription.next()).await.expect("a message, or that there is none")
 }
 
 async fn what_is_published_is_heard_by_everybody(place: &Place) {

@@ -15,7 +15,7 @@ use crate::{
     node::{Node, TTL, revoke_silently},
     place::Place,
     proxy::Proxy,
-    watched::PATIENCE,
+    watched::TIMEOUT,
 };
 
 on_servers!(
@@ -167,5 +167,5 @@ async fn a_listener_ends_with_its_cache() {
     let (sender, mut held) = mpsc::channel(1);
     let node = Node::over(Arc::new(MemoryStore::new()), Arc::new(Held(sender))).await;
     drop(node);
-    assert_eq!(timeout(PATIENCE, held.recv()).await, Ok(None));
+    assert_eq!(timeout(TIMEOUT, held.recv()).await, Ok(None));
 }

@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{proxy::Proxy, watched::PATIENCE};
+use crate::{proxy::Proxy, watched::TIMEOUT};
 
 /// A proxy in front of a server that says everything again.
 async fn echo() -> Proxy {
@@ -34,7 +34,7 @@ async fn connect(proxy: &Proxy) -> std::io::Result<TcpStream> {
 }
 
 async fn hear(stream: &mut TcpStream) -> std::io::Result<u8> {
-    timeout(PATIENCE, stream.read_u8()).await.expect("an answer, or its end")
+    timeout(TIMEOUT, stream.read_u8()).await.expect("an answer, or its end")
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tower_api_key::{
 
 use crate::{
     place::Place,
-    watched::{PATIENCE, Progress, Watched},
+    watched::{Progress, TIMEOUT, Watched},
 };
 
 /// How long this node's cache trusts what it has found, by a clock that stands still.
@@ -37,14 +37,15 @@ impl Node {
     pub(crate) async fn over(store: Arc<dyn KeyRepository>, bus: Arc<dyn Invalidations>) -> Self {
         let clock = SettableClock::new(Timestamp::from_unix_millis(1_795_392_000_000));
         let bus = Watched::new(bus);
-        let cache = CachedStore::new(store)
+        let cache = CachedStore::builder(store)
             .with_ttl(TTL)
             .with_clock(clock.clone())
             // Waits for the store as long as it takes on a busy machine.
-            .with_patience(PATIENCE)
-            .with_lookup_timeout(PATIENCE)
-            .with_invalidations(bus.clone());
-        let layer = ApiKeyLayer::new(cache.clone()).with_lookup_timeout(PATIENCE);
+            .with_soft_timeout(TIMEOUT)
+            .with_lookup_timeout(TIMEOUT)
+            .with_invalidations(bus.clone())
+            .build();
+        let layer = ApiKeyLayer::new(cache.clone()).with_lookup_timeout(TIMEOUT);
         let node = Self { cache, layer, clock, bus };
         node.until(|progress| progress.subscriptions == 1).await;
         node

@@ -179,16 +179,16 @@ impl Place {
     pub(crate) async fn asking_bus_at(
         &self,
         url: &str,
-        (every, patience): (Duration, Duration),
+        (every, timeout): (Duration, Duration),
     ) -> Arc<dyn Invalidations> {
         match self {
             Self::Local(..) => panic!("there is no server"),
             Self::Postgres(_) => {
                 let bus = PostgresInvalidations::connect(url).await.unwrap();
-                Arc::new(bus.with_keep_alive(every, patience))
+                Arc::new(bus.with_keep_alive(every, timeout))
             }
             Self::Redis(user) => {
-                Arc::new(redis_bus(user, url).await.with_keep_alive(every, patience))
+                Arc::new(redis_bus(user, url).await.with_keep_alive(every, timeout))
             }
         }
     }

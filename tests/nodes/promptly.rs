@@ -12,7 +12,7 @@ use std::{
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 use tower_api_key::{NewKey, RejectionKind};
 
-use crate::{node::Node, place::Place, watched::PATIENCE};
+use crate::{node::Node, place::Place, watched::TIMEOUT};
 
 alone_on_servers!(a_revoked_key_is_refused_elsewhere_within_100_ms);
 
@@ -69,7 +69,7 @@ impl Round {
                 self.progress.notified().await;
             }
         };
-        assert!(timeout(PATIENCE, waiting).await.is_ok(), "nobody asks, or the key goes on");
+        assert!(timeout(TIMEOUT, waiting).await.is_ok(), "nobody asks, or the key goes on");
     }
 }
 

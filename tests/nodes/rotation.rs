@@ -17,7 +17,7 @@ use tower_api_key::{
 use crate::{
     node::{Node, ask},
     place::Place,
-    watched::PATIENCE,
+    watched::TIMEOUT,
 };
 
 everywhere!(rotation_under_load, the_first_use_on_one_node_starts_the_grace_on_all);
@@ -57,7 +57,7 @@ impl Tally {
                 self.progress.notified().await;
             }
         };
-        assert!(timeout(PATIENCE, waiting).await.is_ok(), "nobody asks any more");
+        assert!(timeout(TIMEOUT, waiting).await.is_ok(), "nobody asks any more");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     node::{Node, TTL},
     place::Place,
     proxy::Proxy,
-    watched::PATIENCE,
+    watched::TIMEOUT,
 };
 
 on_servers!(is_noticed, until_it_is_noticed_the_ttl_holds, idle_is_not_silent, subscribing);
@@ -29,12 +29,12 @@ async fn is_noticed(place: &Place) {
     let mut proxy = Proxy::before(place.url());
     let mut subscription = place.asking_bus_at(proxy.url(), SHORT).await.subscribe().await.unwrap();
     proxy.freeze();
-    let end = timeout(PATIENCE, subscription.next()).await.expect("it is noticed");
+    let end = timeout(TIMEOUT, subscription.next()).await.expect("it is noticed");
     let error = end.unwrap_err();
     assert_eq!((error.kind(), error.back_end()), (StoreErrorKind::Timeout, BackEnd::Bus));
     // It is over, also when the network is back: something may have been missed.
     proxy.pass();
-    let end = timeout(PATIENCE, subscription.next()).await.expect("it is over");
+    let end = timeout(TIMEOUT, subscription.next()).await.expect("it is over");
     assert_eq!(end.unwrap_err().kind(), StoreErrorKind::Unavailable);
 }
 
@@ -54,7 +54,7 @@ async fn until_it_is_noticed_the_ttl_holds(place: &Place) {
 /// Nothing to say for a while, and many questions and answers meanwhile.
 async fn idle_is_not_silent(place: &Place) {
     let proxy = Proxy::before(place.url());
-    let bus = place.asking_bus_at(proxy.url(), (Duration::from_millis(5), PATIENCE)).await;
+    let bus = place.asking_bus_at(proxy.url(), (Duration::from_millis(5), TIMEOUT)).await;
     let mut subscription = bus.subscribe().await.unwrap();
     let digest = KeyDigest::from_bytes([1; 32]);
     let talk = async {
@@ -69,6 +69,6 @@ async fn subscribing(place: &Place) {
     let mut proxy = Proxy::before(place.url());
     let bus = place.asking_bus_at(proxy.url(), SHORT).await;
     proxy.freeze();
-    let subscribed = timeout(PATIENCE, bus.subscribe()).await.expect("it is given up");
+    let subscribed = timeout(TIMEOUT, bus.subscribe()).await.expect("it is given up");
     assert_eq!(subscribed.err().unwrap().kind(), StoreErrorKind::Timeout);
 }

@@ -10,7 +10,7 @@ use tower_api_key::{
 };
 
 /// Far longer than anything takes, even on a machine that is busy with something else.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// What a listener has done with a bus so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +42,7 @@ impl Watched {
     /// Waits until the listener has come so far.
     pub(crate) async fn until(&self, so_far: impl FnMut(&Progress) -> bool) {
         let mut progress = self.progress.subscribe();
-        let waited = timeout(PATIENCE, progress.wait_for(so_far)).await;
+        let waited = timeout(TIMEOUT, progress.wait_for(so_far)).await;
         assert!(waited.is_ok(), "the listener got no further than {:?}", self.progress());
     }
 }

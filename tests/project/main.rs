@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod builders;
 mod dependencies;
 mod face;
 mod facts;

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Words that are not used, and those in their place.
-const RETIRED: [(&str, &str); 15] = [
+const RETIRED: [(&str, &str); 16] = [
     ("aftercare", "response plan"),
     ("asker", "seen revision"),
     ("askers", "seen revisions"),
@@ -13,6 +13,7 @@ const RETIRED: [(&str, &str); 15] = [
     ("gated", "waiting service"),
     ("land", "finish"),
     ("loan", "pooled connection"),
+    ("patience", "timeout"),
     ("retirement", "deprecation"),
     ("rounds", "idle sweep"),
     ("standing", "limit state"),
@@ -28,7 +29,7 @@ const PRONOUNS: [&str; 8] =
 /// Words that begin no item's first line: in an index, it stands without the item.
 const NO_SUBJECTS: [&str; 5] = ["What", "Whatever", "Who", "Whoever", "Whose"];
 
-fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+pub(crate) fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

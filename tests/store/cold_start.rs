@@ -40,8 +40,9 @@ async fn refuses_nobody(store: impl KeyRepository) {
     // One client that uses one key after the other, and a few hundred clients at a time.
     for clients in [1, 300] {
         let lookups = Arc::<AtomicUsize>::default();
-        let cache = CachedStore::new(Counting(store.clone(), lookups.clone()))
-            .with_clock(SettableClock::new(at(1_795_392_000_000)));
+        let cache = CachedStore::builder(Counting(store.clone(), lookups.clone()))
+            .with_clock(SettableClock::new(at(1_795_392_000_000)))
+            .build();
         let found = stream::iter(0..KEYS)
             .map(|number| {
                 let cache = cache.clone();

@@ -12,7 +12,7 @@ use std::{fmt, ops::Deref, sync::Arc};
 use http::Extensions;
 
 #[cfg(feature = "cache")]
-pub use self::cached::CachedOwners;
+pub use self::cached::{CachedOwners, CachedOwnersBuilder};
 pub use self::check::ResolveOwner;
 pub use self::error::OwnerError;
 pub use self::layer::OwnerLayer;

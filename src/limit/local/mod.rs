@@ -1,26 +1,24 @@
 //! [`LocalLimiter`]: counts in the memory of the process.
 
 mod buckets;
+mod settings;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
-use self::buckets::Buckets;
+pub use self::settings::LocalLimiterBuilder;
+use self::{buckets::Buckets, settings::Settings};
 use super::limiter::{LimitCheck, LimitDecision, RateLimiter};
-use crate::{
-    clock::{Clock, MonotonicClock},
-    runtime::Background,
-    store::StoreError,
-};
+use crate::{runtime::Background, store::StoreError};
 
 /// Counts requests in the memory of this process, exactly and without waiting. Other nodes count
 /// for themselves.
 ///
 /// There is one entry for each limit of each lineage that owes something. Those that owe
 /// nothing any more are removed, by a task on tokio's runtime or by [`reclaim`](Self::reclaim).
-/// With [more](Self::with_capacity) than there is room for, those that owe the least are forgotten
+/// With [more](LocalLimiterBuilder::with_capacity) than there is room for, those that owe the least are forgotten
 /// first.
 ///
 /// Clones share what they count.
@@ -44,14 +42,10 @@ pub struct LocalLimiter(Arc<Inner>);
 
 struct Inner {
     buckets: Buckets,
-    clock: Arc<dyn Clock>,
-    capacity: usize,
+    settings: Settings,
     /// Removes what owes nothing.
     background: Background,
 }
-
-/// About 64 MB when it is full.
-const DEFAULT_CAPACITY: usize = 1_000_000;
 
 /// How often the task looks for what owes nothing.
 const RECLAIM_INTERVAL: Duration = Duration::from_secs(10);
@@ -59,24 +53,24 @@ const RECLAIM_INTERVAL: Duration = Duration::from_secs(10);
 impl LocalLimiter {
     /// A limiter with room for a million entries, that counts by a clock that is never set back.
     pub fn new() -> Self {
-        Self::build(DEFAULT_CAPACITY, Arc::new(MonotonicClock::new()))
+        Self::builder().build()
     }
 
-    fn build(capacity: usize, clock: Arc<dyn Clock>) -> Self {
-        let buckets = Buckets::new(capacity);
-        Self(Arc::new(Inner { buckets, clock, capacity, background: Background::default() }))
+    /// Like [`new`](Self::new), with other settings than the defaults.
+    ///
+    /// ```
+    /// use tower_api_key::limit::LocalLimiter;
+    ///
+    /// let limiter = LocalLimiter::builder().with_capacity(10_000).build();
+    /// # let _ = limiter;
+    /// ```
+    pub fn builder() -> LocalLimiterBuilder {
+        LocalLimiterBuilder::new()
     }
 
-    /// Has room for about so many entries: one for each limit of each lineage. Set it before
-    /// giving the limiter to a layer.
-    pub fn with_capacity(self, entries: usize) -> Self {
-        Self::build(entries, self.0.clock.clone())
-    }
-
-    /// Reads the time from this clock, which should not go back. Set it before giving the limiter
-    /// to a layer.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        Self::build(self.0.capacity, Arc::new(clock))
+    fn with_settings(settings: Settings) -> Self {
+        let buckets = Buckets::new(settings.capacity);
+        Self(Arc::new(Inner { buckets, settings, background: Background::default() }))
     }
 
     /// How many entries there are.
@@ -127,7 +121,9 @@ impl Inner {
     /// Nanoseconds since 1970, or 0.
     #[inline]
     fn now(&self) -> u64 {
-        u64::try_from(self.clock.now().as_unix_millis()).unwrap_or(0).saturating_mul(1_000_000)
+        u64::try_from(self.settings.clock.now().as_unix_millis())
+            .unwrap_or(0)
+            .saturating_mul(1_000_000)
     }
 
     fn reclaim(&self) {
@@ -161,7 +157,7 @@ impl fmt::Debug for LocalLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalLimiter")
             .field("entries", &self.len())
-            .field("capacity", &self.0.capacity)
+            .field("settings", &self.0.settings)
             .finish_non_exhaustive()
     }
 }

@@ -5,16 +5,18 @@ mod call;
 mod lease;
 mod leases;
 mod returns;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
+pub use self::settings::RedisLimiterBuilder;
 use self::{
-    buckets::{Buckets, give_back_args, unavailable},
+    buckets::{Buckets, give_back_args},
     call::Joined,
     leases::Leases,
 };
@@ -22,7 +24,7 @@ use super::limiter::{LimitCheck, LimitDecision, RateLimiter};
 use crate::{
     error::{ConfigError, StoreError},
     observe,
-    redis::{Client, check_prefix},
+    redis::Client,
 };
 
 /// Rate limits that all nodes of a service count together, in Redis 6.2 or later, or Valkey.
@@ -48,12 +50,12 @@ use crate::{
 ///
 /// # Leases
 ///
-/// Told to be [`leased`](Self::leased), it takes requests from the server in batches and lets them
-/// in from memory, until they are used up or the lease ends, after half a second. A batch is what
-/// the node's callers use in that time: for a quota of 1,000 a second that is used up, one round
-/// trip is worth 50 requests or more, with up to eight nodes. What is not used is given back
-/// when no caller asks for a while, and by [`close`](RateLimiter::close); of that, what would have
-/// come back meanwhile is lost.
+/// Built to be [`leased`](RedisLimiterBuilder::leased), it takes requests from the server in batches
+/// and lets them in from memory, until they are used up or the lease ends, after half a second. A
+/// batch is what the node's callers use in that time: for a quota of 1,000 a second that is used
+/// up, one round trip is worth 50 requests or more, with up to eight nodes. What is not used is
+/// given back when no caller asks for a while, and by [`close`](RateLimiter::close); of that, what
+/// would have come back meanwhile is lost.
 ///
 /// - Never more is let in than the quota says, by all nodes together, in any stretch of time. For
 ///   that, what comes back in the time of a lease is kept back from the burst: of 1,000 a second,
@@ -84,12 +86,6 @@ pub struct RedisLimiter {
     leases: Option<Arc<Leases>>,
 }
 
-const DEFAULT_PREFIX: &str = "api_limits";
-
-/// How long a lease is, unless told otherwise.
-const LEASE_TIME: Duration = Duration::from_millis(500);
-const LEASE_TIMES: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_mins(1);
-
 /// How often a request waits for a lease. After that it asks for itself.
 const LEASES_TO_WAIT_FOR: usize = 4;
 
@@ -100,14 +96,28 @@ impl RedisLimiter {
     /// cluster, `redis+cluster://user:password@host:port,host:port`, see
     /// [`connect`](crate::store::connect).
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        let limiter = Self::new(url).map_err(unavailable)?;
-        limiter.buckets.probe().await?;
-        Ok(limiter)
+        Self::builder(url).connect().await
     }
 
     /// Will connect when it is first used, and does not mind if there is no server yet.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
-        Client::of(url).map(Self::from_client)
+        Self::builder(url).build()
+    }
+
+    /// Like [`new`](Self::new) or [`connect`](Self::connect), with other settings than the defaults.
+    ///
+    /// ```
+    /// use tower_api_key::limit::RedisLimiter;
+    ///
+    /// let limiter = RedisLimiter::builder("redis://127.0.0.1:6379")
+    ///     .with_prefix("shop_limits")
+    ///     .leased()
+    ///     .build()?;
+    /// # let _ = limiter;
+    /// # Ok::<(), tower_api_key::ConfigError>(())
+    /// ```
+    pub fn builder(url: &str) -> RedisLimiterBuilder {
+        RedisLimiterBuilder::new(Client::of(url))
     }
 
     /// Like [`new`](Self::new), for a cluster. Each bucket is on some node of it.
@@ -116,7 +126,7 @@ impl RedisLimiter {
     #[cfg(feature = "redis-cluster")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
     pub fn new_cluster<'u>(urls: impl IntoIterator<Item = &'u str>) -> Result<Self, ConfigError> {
-        Client::cluster(urls).map(Self::from_client)
+        Self::builder_cluster(urls).build()
     }
 
     /// Like [`connect`](Self::connect), for a [cluster](Self::new_cluster).
@@ -125,40 +135,14 @@ impl RedisLimiter {
     pub async fn connect_cluster<'u>(
         urls: impl IntoIterator<Item = &'u str>,
     ) -> Result<Self, StoreError> {
-        let limiter = Self::new_cluster(urls).map_err(unavailable)?;
-        limiter.buckets.probe().await?;
-        Ok(limiter)
+        Self::builder_cluster(urls).connect().await
     }
 
-    fn from_client(client: Client) -> Self {
-        Self { buckets: Buckets::new(client, DEFAULT_PREFIX), leases: None }
-    }
-
-    /// Counts under `name:` instead of `api_limits:`: a count of its own. The name has 1 to 64
-    /// ASCII letters, digits and `_-.:/`.
-    pub fn with_prefix(mut self, name: &str) -> Result<Self, ConfigError> {
-        check_prefix(name)?;
-        self.buckets.prefix = name.into();
-        // What was lent is owed under another name.
-        self.leases = self.leases.map(|leases| Arc::new(Leases::new(leases.time)));
-        Ok(self)
-    }
-
-    /// Takes requests from the server in batches, and lets them in from memory, instead of asking
-    /// for each. See [above](Self#leases).
-    pub fn leased(self) -> Self {
-        self.with_lease_time(LEASE_TIME)
-    }
-
-    /// Like [`leased`](Self::leased), with leases that end after this time instead of half a
-    /// second: from 10 milliseconds to a minute.
-    ///
-    /// Nodes with longer ones ask less often, and keep more of a burst back. Limits whose burst
-    /// comes back in less than the time of two leases are not leased.
-    pub fn with_lease_time(mut self, time: Duration) -> Self {
-        let time = time.clamp(*LEASE_TIMES.start(), *LEASE_TIMES.end());
-        self.leases = Some(Arc::new(Leases::new(time)));
-        self
+    /// Like [`builder`](Self::builder), for a [cluster](Self::new_cluster).
+    #[cfg(feature = "redis-cluster")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
+    pub fn builder_cluster<'u>(urls: impl IntoIterator<Item = &'u str>) -> RedisLimiterBuilder {
+        RedisLimiterBuilder::new(Client::cluster(urls))
     }
 }
 

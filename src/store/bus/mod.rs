@@ -35,7 +35,7 @@ pub use self::redis::RedisInvalidations;
 /// | `RedisInvalidations` | `redis` | keys in Redis, or anywhere: MySQL has nothing to carry messages with |
 ///
 /// Without any, as with `MySqlStore` alone, other nodes learn of a change when what they have
-/// cached has lived its [time](super::CachedStore::with_ttl).
+/// cached has lived its [time](super::CachedStoreBuilder::with_ttl).
 ///
 /// # Contract
 ///

@@ -53,7 +53,7 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let store = MemoryStore::new();
 /// let bus = RedisInvalidations::connect("redis://127.0.0.1:6379").await?;
-/// let cache = CachedStore::new(store).with_invalidations(bus.clone());
+/// let cache = CachedStore::builder(store).with_invalidations(bus.clone()).build();
 /// let manager = KeyManager::new(cache).with_invalidations(bus);
 /// # let _ = manager;
 /// # Ok(())

@@ -156,7 +156,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             };
             let answer = if self.last_known(key).is_some() {
                 let answers = self.outage.answers();
-                if let Ok(answer) = timeout(self.settings.patience, waiting.answer()).await {
+                if let Ok(answer) = timeout(self.settings.soft_timeout, waiting.answer()).await {
                     answer
                 } else {
                     self.outage.failed(self.settings.clock.now(), answers);
@@ -275,7 +275,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         let answers = outage.answers();
         let mut lookup = pin!(timeout(settings.lookup_timeout, lookup));
         let answer = loop {
-            match timeout(settings.patience, &mut lookup).await {
+            match timeout(settings.soft_timeout, &mut lookup).await {
                 Ok(answer) => break answer.unwrap_or_else(|_| Err(E::timeout())),
                 // The next caller need not find out anew.
                 Err(_) => outage.failed(settings.clock.now(), answers),

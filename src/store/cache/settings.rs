@@ -4,7 +4,6 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use crate::clock::{Clock, CoarseClock};
 
-#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) capacity: usize,
     pub(crate) ttl: Duration,
@@ -13,7 +12,8 @@ pub(crate) struct Settings {
     /// None: as many as there are.
     pub(crate) lookups_per_second: Option<NonZeroU32>,
     pub(crate) lookup_timeout: Duration,
-    pub(crate) patience: Duration,
+    /// Where there is something that was last known. The lookup goes on.
+    pub(crate) soft_timeout: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -26,7 +26,7 @@ impl Default for Settings {
             stale_if_error: Duration::from_mins(5),
             lookups_per_second: None,
             lookup_timeout: Duration::from_secs(5),
-            patience: Duration::from_millis(500),
+            soft_timeout: Duration::from_millis(500),
             clock: Arc::new(CoarseClock),
         }
     }
@@ -41,7 +41,7 @@ impl fmt::Debug for Settings {
             .field("stale_if_error", &self.stale_if_error)
             .field("lookups_per_second", &self.lookups_per_second)
             .field("lookup_timeout", &self.lookup_timeout)
-            .field("patience", &self.patience)
+            .field("soft_timeout", &self.soft_timeout)
             .finish_non_exhaustive()
     }
 }

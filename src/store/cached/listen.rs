@@ -40,11 +40,15 @@ enum Source {
 }
 
 impl Listeners {
-    pub(super) fn new(invalidations: &[Arc<dyn Invalidations>]) -> Self {
-        let buses = invalidations.iter().cloned().map(Source::Bus);
+    pub(super) fn new(invalidations: Vec<Arc<dyn Invalidations>>) -> Self {
+        let buses = invalidations.into_iter().map(Source::Bus);
         let listener =
             |source| Listener { source, background: Background::default(), task: Mutex::default() };
         Self(buses.chain([Source::Store]).map(listener).collect())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }
 

@@ -9,6 +9,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
+pub use self::settings::CachedStoreBuilder;
 use self::{listen::Listeners, settings::Settings};
 use super::{
     KeyStore, Lookup, LookupHint,
@@ -42,12 +43,14 @@ use crate::{
 ///
 /// A key that was revoked is refused on every node
 ///
-/// - with [invalidations](Self::with_invalidations), as soon as the message arrives;
+/// - with [invalidations](CachedStoreBuilder::with_invalidations), as soon as the message arrives;
 /// - in front of a SQLite file, a tenth of a second after another process has changed it;
-/// - without, or while they are disconnected, within the [time to live](Self::with_ttl): keys in
-///   MySQL rely on that, or take Redis to carry invalidations;
-/// - if the store fails as well, or takes longer than [`patience`](Self::with_patience), within
-///   [`stale_if_error`](Self::with_stale_if_error) after that.
+/// - without, or while they are disconnected, within the
+///   [time to live](CachedStoreBuilder::with_ttl): keys in MySQL rely on that, or take Redis to
+///   carry invalidations;
+/// - if the store fails as well, or takes longer than the
+///   [soft timeout](CachedStoreBuilder::with_soft_timeout), within
+///   [`stale_if_error`](CachedStoreBuilder::with_stale_if_error) after that.
 ///
 /// # Use
 ///
@@ -58,9 +61,10 @@ use crate::{
 /// use tower_api_key::{KeyManager, store::{CachedStore, LocalInvalidations, MemoryStore}};
 ///
 /// let changes = LocalInvalidations::new();
-/// let store = CachedStore::new(MemoryStore::new())
+/// let store = CachedStore::builder(MemoryStore::new())
 ///     .with_ttl(Duration::from_secs(10))
-///     .with_invalidations(changes.clone());
+///     .with_invalidations(changes.clone())
+///     .build();
 /// let layer = KeyManager::new(store.clone()).with_invalidations(changes).layer();
 /// assert_eq!(store.stats().hits, 0);
 /// # let _ = layer;
@@ -72,7 +76,6 @@ pub struct CachedStore<S> {
 struct Inner<S> {
     store: Arc<S>,
     cache: Arc<KeyCache>,
-    settings: Settings,
     listeners: Listeners,
 }
 
@@ -83,15 +86,19 @@ impl<S: KeyStore> CachedStore<S> {
     /// what is not 5; known keys go on for 5 minutes when the store fails; 1,000 lookups a second
     /// may find nothing.
     pub fn new(store: S) -> Self {
-        Self::with_settings(Arc::new(store), Settings::default())
+        Self::builder(store).build()
     }
 
-    fn with_settings(store: Arc<S>, settings: Settings) -> Self {
+    /// Like [`new`](Self::new), with other settings than the defaults.
+    pub fn builder(store: S) -> CachedStoreBuilder<S> {
+        CachedStoreBuilder::new(store)
+    }
+
+    fn with_settings(store: S, settings: Settings) -> Self {
         let inner = Inner {
-            store,
-            cache: Arc::new(Cache::new(settings.cache.clone())),
-            listeners: Listeners::new(&settings.invalidations),
-            settings,
+            store: Arc::new(store),
+            cache: Arc::new(Cache::new(settings.cache)),
+            listeners: Listeners::new(settings.invalidations),
         };
         let this = Self { inner: Arc::new(inner) };
         if let Ok(runtime) = Handle::try_current() {
@@ -219,7 +226,8 @@ impl<S: fmt::Debug> fmt::Debug for CachedStore<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CachedStore")
             .field("store", &self.inner.store)
-            .field("settings", &self.inner.settings)
+            .field("settings", self.inner.cache.settings())
+            .field("listeners", &self.inner.listeners.len())
             .finish_non_exhaustive()
     }
 }

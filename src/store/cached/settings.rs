@@ -1,4 +1,4 @@
-//! The settings of a [`CachedStore`].
+//! The settings of a [`CachedStore`], and its builder.
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -8,7 +8,6 @@ use crate::{
     store::{KeyStore, bus::Invalidations, cache},
 };
 
-#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) cache: cache::Settings,
     pub(super) invalidations: Vec<Arc<dyn Invalidations>>,
@@ -24,36 +23,44 @@ impl Default for Settings {
     }
 }
 
-/// Set these before the store is used or cloned: each starts with an empty cache.
-impl<S: KeyStore> CachedStore<S> {
-    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.inner.settings.clone();
-        change(&mut settings);
-        Self::with_settings(self.inner.store.clone(), settings)
+/// Makes a [`CachedStore`]: [`CachedStore::builder`] begins, [`build`](Self::build) ends.
+#[must_use]
+pub struct CachedStoreBuilder<S> {
+    store: S,
+    settings: Settings,
+}
+
+impl<S: KeyStore> CachedStoreBuilder<S> {
+    pub(super) fn new(store: S) -> Self {
+        Self { store, settings: Settings::default() }
     }
 
     /// Room for so many keys that exist, and as many that do not; 100,000 by default. The least
     /// used make way.
-    pub fn with_capacity(self, keys: usize) -> Self {
-        self.with(|settings| settings.cache.capacity = keys)
+    pub fn with_capacity(mut self, keys: usize) -> Self {
+        self.settings.cache.capacity = keys;
+        self
     }
 
     /// How long a key that was found is used without asking again, at most; 30 seconds by
     /// default. Up to a tenth less, differently for each key.
-    pub fn with_ttl(self, ttl: Duration) -> Self {
-        self.with(|settings| settings.cache.ttl = ttl)
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.settings.cache.ttl = ttl;
+        self
     }
 
     /// How long a key that was not found is refused without asking again, at most; 5 seconds by
     /// default. Up to a tenth less, differently for each key.
-    pub fn with_not_found_ttl(self, ttl: Duration) -> Self {
-        self.with(|settings| settings.cache.not_found_ttl = ttl)
+    pub fn with_not_found_ttl(mut self, ttl: Duration) -> Self {
+        self.settings.cache.not_found_ttl = ttl;
+        self
     }
 
     /// How long after its time a known key still goes on while the store fails; 5 minutes by
     /// default. Zero: not at all.
-    pub fn with_stale_if_error(self, duration: Duration) -> Self {
-        self.with(|settings| settings.cache.stale_if_error = duration)
+    pub fn with_stale_if_error(mut self, duration: Duration) -> Self {
+        self.settings.cache.stale_if_error = duration;
+        self
     }
 
     /// How many lookups a second may find no key, on average; 1,000 by default. A second's worth
@@ -67,42 +74,68 @@ impl<S: KeyStore> CachedStore<S> {
     ///
     /// During a change of [peppers](crate::Peppers), an unknown key is looked up by each of its
     /// digests, and a request counts as so many lookups until one of them finds the key.
-    pub fn with_lookup_budget(self, per_second: NonZeroU32) -> Self {
-        self.with(|settings| settings.cache.lookups_per_second = Some(per_second))
+    pub fn with_lookup_budget(mut self, per_second: NonZeroU32) -> Self {
+        self.settings.cache.lookups_per_second = Some(per_second);
+        self
     }
 
-    /// How long a lookup may take, whichever requests wait for it; 5 seconds by default.
-    pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
-        self.with(|settings| settings.cache.lookup_timeout = timeout)
+    /// How long a lookup may take, whichever requests wait for it; 5 seconds by default. Then it is
+    /// given up, and an error.
+    pub fn with_lookup_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.cache.lookup_timeout = timeout;
+        self
     }
 
-    /// How long a known key waits for the store before it goes on with what was last known, as if
-    /// the store had failed; half a second by default. It should be shorter than the layer's own
-    /// [lookup timeout](crate::ApiKeyLayer::with_lookup_timeout), which knows nothing of that.
-    pub fn with_patience(self, patience: Duration) -> Self {
-        self.with(|settings| settings.cache.patience = patience)
+    /// How long a request with a known key waits for a lookup; half a second by default. Then it
+    /// goes on with what was last known, as if the store had failed. The lookup itself goes on, up
+    /// to its [own timeout](Self::with_lookup_timeout), and requests with other keys wait for that.
+    ///
+    /// It should be shorter than the layer's
+    /// [lookup timeout](crate::ApiKeyLayer::with_lookup_timeout), which knows nothing of what was
+    /// last known.
+    pub fn with_soft_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.cache.soft_timeout = timeout;
+        self
     }
 
     /// Forgets keys when other nodes say that they have changed.
     ///
-    /// Listens from now on, or outside of a tokio runtime from the first lookup on. A subscription
-    /// that is lost is made anew. What was said meanwhile was missed: every key is looked up again
-    /// before it is trusted, and until there is a subscription, keys live as long as their time to
-    /// live says.
+    /// Listens once it is [built](Self::build), or outside of a tokio runtime from the first lookup
+    /// on. A subscription that is lost is made anew. What was said meanwhile was missed: every key
+    /// is looked up again before it is trusted, and until there is a subscription, keys live as long
+    /// as their time to live says.
+    ///
+    /// Given several, it listens to each.
     ///
     /// Give the same to
     /// [`KeyManager::with_invalidations`](crate::KeyManager::with_invalidations), which announces
     /// the changes.
-    pub fn with_invalidations(self, invalidations: impl Invalidations) -> Self {
-        self.with(|settings| settings.invalidations.push(Arc::new(invalidations)))
+    pub fn with_invalidations(mut self, invalidations: impl Invalidations) -> Self {
+        self.settings.invalidations.push(Arc::new(invalidations));
+        self
     }
 
     /// Reads the time from this clock. By default it is the operating system's: on Linux as of its
     /// last tick, which is 1 to 10 milliseconds late at most and much cheaper to read. Nothing but
     /// the times to live, the budget and the pauses after failures goes by it; a key's own
     /// `expires_at` is judged by the layer, with [its own clock](crate::ApiKeyLayer::with_clock).
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        self.with(|settings| settings.cache.clock = Arc::new(clock))
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.settings.cache.clock = Arc::new(clock);
+        self
+    }
+
+    /// The cache, with no key in it yet.
+    pub fn build(self) -> CachedStore<S> {
+        CachedStore::with_settings(self.store, self.settings)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for CachedStoreBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedStoreBuilder")
+            .field("store", &self.store)
+            .field("settings", &self.settings)
+            .finish()
     }
 }
 

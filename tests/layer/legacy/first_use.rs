@@ -22,7 +22,7 @@ async fn each_pays_once(repository: impl KeyRepository + Clone) {
         let hash_of = if n % 2 == 0 { bcrypt_of } else { argon2_of };
         store.insert(&imported(&key(n), &hash_of(&key(n)))).await.unwrap();
     }
-    let legacy = LegacyHashes::new(store.clone()).with_clock(clock());
+    let legacy = LegacyHashes::builder(store.clone()).with_clock(clock()).build();
     let layer = ApiKeyLayer::new(store.clone()).with_legacy_hashes(legacy.clone());
     for n in 0..KEYS {
         let answer = send_waiting(&layer, with_key(&key(n))).await;

@@ -16,7 +16,7 @@ async fn setup() -> (Watched, SettableClock, LegacyHashes, ApiKeyLayer) {
     let store = Watched::new(MemoryStore::new());
     import(&store, [1]).await;
     let clock = clock();
-    let legacy = LegacyHashes::new(store.clone()).with_clock(clock.clone());
+    let legacy = LegacyHashes::builder(store.clone()).with_clock(clock.clone()).build();
     let layer = ApiKeyLayer::new(store.clone()).with_legacy_hashes(legacy.clone());
     (store, clock, legacy, layer)
 }

@@ -17,7 +17,7 @@ use crate::support::{Answer, clock, send, send_waiting, with_key};
 async fn ready() -> (Watched, LegacyHashes, ApiKeyLayer) {
     let store = Watched::new(MemoryStore::new());
     import(&store, [1]).await;
-    let legacy = LegacyHashes::new(store.clone()).with_clock(clock());
+    let legacy = LegacyHashes::builder(store.clone()).with_clock(clock()).build();
     legacy.refresh().await.unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_legacy_hashes(legacy.clone());
     (store, legacy, layer)
@@ -44,9 +44,10 @@ async fn a_wrong_key_is_tried_again_after_five_minutes() {
     let store = MemoryStore::new();
     import(&store, [1]).await;
     let clock = clock();
-    let legacy = LegacyHashes::new(store.clone())
+    let legacy = LegacyHashes::builder(store.clone())
         .with_clock(clock.clone())
-        .with_refresh_interval(Duration::from_hours(1));
+        .with_refresh_interval(Duration::from_hours(1))
+        .build();
     let layer = ApiKeyLayer::new(store).with_legacy_hashes(legacy.clone());
     let wrong = format!("{}x", key(1));
     for (wait, verifications) in [(0, 1), (299, 1), (1, 2)] {
@@ -82,7 +83,7 @@ async fn a_key_that_begins_otherwise_costs_nothing() {
 #[tokio::test]
 async fn without_keys_of_another_system_nothing_waits() {
     let store = Watched::new(MemoryStore::new());
-    let legacy = LegacyHashes::new(store.clone()).with_clock(clock());
+    let legacy = LegacyHashes::builder(store.clone()).with_clock(clock()).build();
     legacy.refresh().await.unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_legacy_hashes(legacy);
     for n in 0..10 {
@@ -95,7 +96,8 @@ async fn without_keys_of_another_system_nothing_waits() {
 async fn too_many_different_keys_are_told_to_come_again() {
     let store = MemoryStore::new();
     import(&store, 0..4).await;
-    let legacy = LegacyHashes::new(store.clone()).with_max_at_once(1).with_max_waiting(2);
+    let legacy =
+        LegacyHashes::builder(store.clone()).with_max_at_once(1).with_max_waiting(2).build();
     legacy.refresh().await.unwrap();
     let layer = ApiKeyLayer::new(store).with_legacy_hashes(legacy.clone());
     let keys: Vec<_> = (0..4).map(key).collect();
@@ -147,7 +149,7 @@ async fn rows_that_cannot_be_used_harm_nobody() {
     store.insert(&anybody).await.unwrap();
     import(&store, [5]).await;
 
-    let legacy = LegacyHashes::new(store.clone()).with_clock(clock());
+    let legacy = LegacyHashes::builder(store.clone()).with_clock(clock()).build();
     legacy.refresh().await.unwrap();
     assert_eq!(legacy.stats().left, 1);
     let layer = ApiKeyLayer::new(store).with_legacy_hashes(legacy.clone());
@@ -187,7 +189,7 @@ async fn what_was_unknown_is_known_after_its_import() {
 async fn an_import_elsewhere_is_known_after_a_minute() {
     let store = Watched::new(MemoryStore::new());
     let clock = clock();
-    let legacy = LegacyHashes::new(store.clone()).with_clock(clock.clone());
+    let legacy = LegacyHashes::builder(store.clone()).with_clock(clock.clone()).build();
     legacy.refresh().await.unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_legacy_hashes(legacy);
     import(&store, [1]).await;

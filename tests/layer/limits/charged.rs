@@ -27,7 +27,7 @@ async fn setup() -> (ApiKeyLayer, RateLimits) {
     let store = MemoryStore::new();
     let quota = limits(Quota::per_hour(nonzero!(12)));
     store.insert(&record_with(KEY, |record| record.details.limits = quota)).await.unwrap();
-    let rate = RateLimits::new(LocalLimiter::new().with_clock(clock()));
+    let rate = RateLimits::new(LocalLimiter::builder().with_clock(clock()).build());
     (ApiKeyLayer::new(store).with_rate_limits(rate.clone()), rate)
 }
 

@@ -111,7 +111,7 @@ async fn a_rotation_does_not_begin_anew() {
     let manager = KeyManager::new(MemoryStore::new()).with_clock(clock.clone());
     let new = NewKey { limits: limits(Quota::per_hour(nonzero!(6))), ..NewKey::named("old") };
     let old = manager.create(new).await.unwrap();
-    let rate = RateLimits::new(LocalLimiter::new().with_clock(clock));
+    let rate = RateLimits::new(LocalLimiter::builder().with_clock(clock).build());
     let layer = manager.layer().with_rate_limits(rate);
     for _ in 0..4 {
         assert_eq!(send(&layer, with_key(old.secret.expose())).outcome(), "admitted");

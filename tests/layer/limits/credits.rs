@@ -27,10 +27,11 @@ impl Shop {
         let clock = clock();
         let store = MemoryStore::new().with_clock(clock.clone());
         let cost = |path: &str| if path == "/export" { 10 } else { u64::from(path != "/free") };
-        let credits = Credits::new(store.clone())
-            .unwrap()
+        let credits = Credits::builder(store.clone())
             .with_clock(clock.clone())
-            .with_cost(move |request| cost(request.uri.path()));
+            .with_cost(move |request| cost(request.uri.path()))
+            .build()
+            .unwrap();
         let manager =
             KeyManager::new(store).with_clock(clock.clone()).with_credits(credits.clone());
         Self { manager, credits, clock }
@@ -159,11 +160,11 @@ async fn a_denial_says_when_credits_come_back() {
 #[tokio::test]
 async fn what_is_denied_for_lack_of_credits_uses_up_no_rate_limit() {
     let (store, clock) = (MemoryStore::new(), clock());
-    let rate = RateLimits::new(LocalLimiter::new().with_clock(clock.clone()));
+    let rate = RateLimits::new(LocalLimiter::builder().with_clock(clock.clone()).build());
     let manager = KeyManager::new(store.clone())
         .with_clock(clock.clone())
         .with_rate_limits(rate)
-        .with_credits(Credits::new(store).unwrap().with_clock(clock));
+        .with_credits(Credits::builder(store).with_clock(clock).build().unwrap());
     let new = NewKey {
         limits: limits(Quota::per_hour(nonzero!(3))),
         credits: Some(of(1)),
@@ -195,7 +196,7 @@ async fn a_key_whose_balance_is_missing_has_none() {
     let record = record_with(crate::support::KEY, |record| record.details.credits = Some(0));
     let store = MemoryStore::new();
     store.insert(&record).await.unwrap();
-    let credits = Credits::new(store.clone()).unwrap().with_clock(shop.clock.clone());
+    let credits = Credits::builder(store.clone()).with_clock(shop.clock.clone()).build().unwrap();
     let layer = ApiKeyLayer::new(store).with_credits(credits);
     let answer = send_waiting(&layer, with_key(crate::support::KEY)).await;
     assert_eq!(answer.outcome(), "credits_exhausted");

@@ -48,9 +48,10 @@ async fn door() -> Door {
     let (store, clock, lookups) = (MemoryStore::new(), clock(), Arc::default());
     store.insert(&record(KEY)).await.unwrap();
     store.insert(&record_with(OTHER_KEY, |record| record.disabled = true)).await.unwrap();
-    let throttle = FailureThrottle::new(Quota::per_hour(nonzero!(8)))
+    let throttle = FailureThrottle::builder(Quota::per_hour(nonzero!(8)))
         .with_per_start(Quota::per_hour(nonzero!(4)))
-        .with_clock(clock.clone());
+        .with_clock(clock.clone())
+        .build();
     let layer = ApiKeyLayer::new(Counted(store, Arc::clone(&lookups)))
         .with_client_address(|request| request.extensions.get::<IpAddr>().copied())
         .with_failure_throttle(throttle);

@@ -34,7 +34,7 @@ async fn limited(
     let mut record = record(KEY);
     change(&mut record);
     store.insert(&record).await.unwrap();
-    let rate = rate(RateLimits::new(LocalLimiter::new().with_clock(clock.clone())));
+    let rate = rate(RateLimits::new(LocalLimiter::builder().with_clock(clock.clone()).build()));
     let layer = ApiKeyLayer::new(store.clone()).with_clock(clock.clone()).with_rate_limits(rate);
     (layer, store, clock)
 }

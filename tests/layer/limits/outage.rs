@@ -65,9 +65,9 @@ async fn outcomes(conduct: Conduct, outage: OutagePolicy) -> (Vec<String>, usize
     let (store, asked) = (MemoryStore::new(), Arc::new(AtomicUsize::new(0)));
     let quota = limits(Quota::per_hour(nonzero!(1)));
     store.insert(&record_with(KEY, |record| record.details.limits = quota)).await.unwrap();
-    let counts = LocalLimiter::new().with_clock(clock());
+    let counts = LocalLimiter::builder().with_clock(clock()).build();
     let limiter = Remote { conduct, counts, asked: asked.clone() };
-    let rate = RateLimits::new(limiter).with_outage(outage).with_patience(Duration::from_secs(1));
+    let rate = RateLimits::new(limiter).with_outage(outage).with_timeout(Duration::from_secs(1));
     let layer = ApiKeyLayer::new(store).with_rate_limits(rate);
     let mut outcomes = Vec::new();
     for _ in 0..3 {

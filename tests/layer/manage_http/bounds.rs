@@ -56,9 +56,11 @@ async fn admitted(api: &Api, secret: &str, requests: usize) -> usize {
 #[tokio::test]
 async fn a_key_that_is_limited_makes_no_unlimited_ones() {
     let mut api = Api::new();
-    let limiter = LocalLimiter::new().with_clock(api.clock.clone());
-    let credits =
-        tower_api_key::Credits::new(api.store.clone()).unwrap().with_clock(api.clock.clone());
+    let limiter = LocalLimiter::builder().with_clock(api.clock.clone()).build();
+    let credits = tower_api_key::Credits::builder(api.store.clone())
+        .with_clock(api.clock.clone())
+        .build()
+        .unwrap();
     api.keys = api.keys.clone().with_rate_limits(RateLimits::new(limiter)).with_credits(credits);
     let me = sold(&api).await;
     // The routes' layer counts nothing, so that what is counted is what the keys are used for.

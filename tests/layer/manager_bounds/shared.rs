@@ -15,10 +15,13 @@ use crate::{
 
 /// The tests' manager, which counts.
 fn counting(mut managed: Managed) -> Managed {
-    let limiter = LocalLimiter::new().with_clock(managed.clock.clone());
+    let limiter = LocalLimiter::builder().with_clock(managed.clock.clone()).build();
     managed.manager =
         managed.manager.clone().with_rate_limits(RateLimits::new(limiter)).with_credits(
-            Credits::new(managed.store.clone()).unwrap().with_clock(managed.clock.clone()),
+            Credits::builder(managed.store.clone())
+                .with_clock(managed.clock.clone())
+                .build()
+                .unwrap(),
         );
     managed
 }

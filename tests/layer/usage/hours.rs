@@ -20,7 +20,7 @@ async fn uses_are_counted_by_hour() {
     store.insert(&record(KEY)).await.unwrap();
     store.insert(&record(OTHER_KEY)).await.unwrap();
     let clock = clock();
-    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock.clone());
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock.clone()).build().unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     for (millis, key, times) in
         [(0, KEY, 2), (20 * MINUTE, OTHER_KEY, 1), (HOUR, KEY, 3), (25 * HOUR + 1, KEY, 1)]
@@ -42,10 +42,11 @@ async fn uses_just_before_the_turn_of_an_hour_count_for_the_old_one() {
     let store = MemoryStore::new();
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::new(store.clone())
-        .unwrap()
+    let usage = UsageRecorder::builder(store.clone())
         .with_clock(Ticking::from(at(-30_000)))
-        .with_interval(Duration::from_mins(10));
+        .with_interval(Duration::from_mins(10))
+        .build()
+        .unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage);
     send(&layer, with_key(KEY));
     tokio::time::sleep(Duration::from_secs(29)).await;
@@ -64,7 +65,7 @@ async fn usage_is_that_of_the_line() {
     let store = MemoryStore::new();
     let clock = clock();
     let manager = KeyManager::new(store.clone()).with_clock(clock.clone());
-    let usage = UsageRecorder::new(store).unwrap().with_clock(clock.clone());
+    let usage = UsageRecorder::builder(store).with_clock(clock.clone()).build().unwrap();
     let layer = manager.layer().with_clock(clock).with_usage(usage.clone());
     let old = manager.create(NewKey::named("rotated")).await.unwrap();
     let grace = RotationGrace::FromNow(Duration::from_hours(1));
@@ -87,10 +88,11 @@ async fn old_counts_are_removed_once_in_an_hour() {
     store.insert(&record).await.unwrap();
     let old = [accepted(record.id, at(-49 * HOUR), 1), accepted(record.id, at(-48 * HOUR), 2)];
     store.keys.record_usage(&old).await.unwrap();
-    let usage = UsageRecorder::new(store.clone())
-        .unwrap()
+    let usage = UsageRecorder::builder(store.clone())
         .with_clock(Ticking::from(at(10 * MINUTE)))
-        .with_retention(Duration::from_hours(48));
+        .with_retention(Duration::from_hours(48))
+        .build()
+        .unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage);
     let removals = || {
         let calls = store.calls().into_iter().map(|(call, _)| call);

@@ -8,7 +8,7 @@ use std::{
 use tower_api_key::{
     ApiKeyLayer, UsageRecorder, async_trait,
     key::{KeyDigest, KeyRecord},
-    store::{KeyRepository, KeyStore, StoreError, StoreErrorKind},
+    store::{KeyRepository, KeyStore, MemoryStore, StoreError, StoreErrorKind},
 };
 
 use super::{Call, Mood, Moody, hours, uses};
@@ -24,7 +24,7 @@ async fn nothing_is_lost_while_the_repository_fails() {
     let (one, two) = (record(KEY), record_with(OTHER_KEY, |r| r.created_at = at(1)));
     store.insert(&one).await.unwrap();
     store.insert(&two).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock()).build().unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     send(&layer, with_key(KEY));
     assert_eq!(usage.flush().await.unwrap_err().kind(), StoreErrorKind::Unavailable);
@@ -45,10 +45,11 @@ async fn the_oldest_hours_are_dropped_and_no_total_is() {
     store.insert(&one).await.unwrap();
     store.insert(&two).await.unwrap();
     let clock = clock();
-    let usage = UsageRecorder::new(store.clone())
-        .unwrap()
+    let usage = UsageRecorder::builder(store.clone())
         .with_clock(clock.clone())
-        .with_detail_capacity(3);
+        .with_detail_capacity(3)
+        .build()
+        .unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     for hour in 0..5 {
         clock.set(at(hour * HOUR + 10_000));
@@ -71,9 +72,8 @@ async fn a_recorder_of_totals_only_writes_no_counts_by_hour() {
     let store = Moody::new(Mood::Well);
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::totals_only(store.clone())
-        .with_clock(clock())
-        .with_retention(Duration::from_hours(1));
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock()).totals_only();
+    let usage = usage.build().unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     for _ in 0..3 {
         send(&layer, with_key(KEY));
@@ -83,12 +83,29 @@ async fn a_recorder_of_totals_only_writes_no_counts_by_hour() {
     assert_eq!(store.calls(), [(Call::Uses, 1); 3]);
 }
 
+#[test]
+fn counts_that_are_not_kept_have_no_retention() {
+    let day = Duration::from_hours(24);
+    let totals = || UsageRecorder::builder(MemoryStore::new()).totals_only();
+    for builder in [
+        totals().with_retention(day),
+        UsageRecorder::builder(MemoryStore::new()).with_retention(day).totals_only(),
+    ] {
+        assert_eq!(
+            builder.build().unwrap_err().to_string(),
+            "`UsageRecorderBuilder::totals_only` and `with_retention` cannot be used together: \
+             there are no counts by hour to remove"
+        );
+    }
+    assert!(totals().build().is_ok());
+}
+
 #[tokio::test]
 async fn a_flush_that_is_given_up_loses_nothing() {
     let store = Moody::new(Mood::Silent);
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock()).build().unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     send(&layer, with_key(KEY));
     let given_up = tokio::time::timeout(Duration::from_millis(10), usage.flush()).await;
@@ -120,7 +137,7 @@ async fn records_do_not_pile_up_while_a_write_hangs() {
     let store = Moody::new(Mood::Silent);
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock()).build().unwrap();
     let made = Arc::default();
     let fresh = Fresh { record: record.clone(), made: Arc::clone(&made) };
     let layer = ApiKeyLayer::new(fresh).with_usage(usage.clone());
@@ -141,7 +158,7 @@ async fn the_task_goes_on_after_a_failure() {
     let store = Moody::new(Mood::Failing);
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock()).build().unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage);
     send(&layer, with_key(KEY));
     tokio::time::sleep(Duration::from_secs(12)).await;

@@ -53,8 +53,8 @@ async fn denials_that_are_made_inside_are_counted_too() {
 async fn the_address_of_the_last_use_is_recorded_where_that_is_wanted() {
     for (wanted, expected) in [(false, None), (true, Some("192.0.2.2".parse().unwrap()))] {
         let (store, _, layer, id) = counted().await;
-        let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
-        let usage = if wanted { usage.counting_addresses() } else { usage };
+        let usage = UsageRecorder::builder(store.clone()).with_clock(clock());
+        let usage = if wanted { usage.counting_addresses() } else { usage }.build().unwrap();
         let layer = layer
             .with_client_address(|request| request.extensions.get::<IpAddr>().copied())
             .with_usage(usage.clone());

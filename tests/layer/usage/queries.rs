@@ -19,7 +19,7 @@ async fn used() -> (KeyManager, [KeyId; 3]) {
     let store = MemoryStore::new();
     let clock = clock();
     let manager = KeyManager::new(store.clone()).with_clock(clock.clone());
-    let usage = UsageRecorder::new(store).unwrap().with_clock(clock.clone());
+    let usage = UsageRecorder::builder(store).with_clock(clock.clone()).build().unwrap();
     let layer = manager.layer().with_clock(clock.clone()).with_usage(usage.clone());
     let mut keys = Vec::new();
     for owner in ["user-1", "user-1", "user-2"] {

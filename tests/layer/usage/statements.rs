@@ -23,7 +23,7 @@ async fn many_keys(
 #[tokio::test]
 async fn ten_thousand_keys_are_written_in_at_most_twenty_statements() {
     let store = Moody::new(Mood::Well);
-    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock()).build().unwrap();
     let (layer, keys) = many_keys(&store, &usage, 10_000).await;
     for key in &keys {
         assert!(send(&layer, with_key(key)).seen.is_some());
@@ -42,10 +42,11 @@ async fn ten_thousand_keys_are_written_in_at_most_twenty_statements() {
 #[tokio::test(start_paused = true)]
 async fn very_many_keys_are_written_before_the_interval_is_over() {
     let store = Moody::new(Mood::Well);
-    let usage = UsageRecorder::new(store.clone())
-        .unwrap()
+    let usage = UsageRecorder::builder(store.clone())
         .with_clock(clock())
-        .with_interval(Duration::from_mins(30));
+        .with_interval(Duration::from_mins(30))
+        .build()
+        .unwrap();
     let (layer, keys) = many_keys(&store, &usage, 10_000).await;
     let (last, others) = keys.split_last().unwrap();
     for key in others {

@@ -18,7 +18,7 @@ pub(super) async fn counted() -> (MemoryStore, UsageRecorder, ApiKeyLayer, KeyId
     let store = MemoryStore::new();
     let record = record(KEY);
     store.insert(&record).await.unwrap();
-    let usage = UsageRecorder::new(store.clone()).unwrap().with_clock(clock());
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock()).build().unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage.clone());
     (store, usage, layer, record.id)
 }
@@ -75,8 +75,9 @@ async fn records_that_are_made_for_each_lookup_are_added_up() {
 
 #[tokio::test(start_paused = true)]
 async fn uses_are_written_by_themselves_after_the_interval() {
-    let (store, usage, _, id) = counted().await;
-    let usage = usage.with_interval(Duration::from_mins(1));
+    let (store, _, _, id) = counted().await;
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock());
+    let usage = usage.with_interval(Duration::from_mins(1)).build().unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_usage(usage);
     send(&layer, with_key(KEY));
     tokio::time::sleep(Duration::from_secs(59)).await;

@@ -69,8 +69,8 @@ struct Node(Credits, SettableClock);
 impl Node {
     fn new(store: &(impl KeyRepository + Clone), now: Timestamp) -> Self {
         let clock = SettableClock::new(now);
-        let credits = Credits::new(store.clone()).unwrap().with_clock(clock.clone());
-        Self(credits.with_lease(NonZeroU64::MIN), clock)
+        let credits = Credits::builder(store.clone()).with_clock(clock.clone());
+        Self(credits.with_lease(NonZeroU64::MIN).build().unwrap(), clock)
     }
 
     async fn spend(&self, key: &KeyRecord) -> bool {
@@ -238,7 +238,7 @@ async fn what_a_node_holds_does_not_end_by_its_own_clock() {
     let new = NewKey { credits, ..NewKey::named("spends") };
     let key = KeyManager::new(store.clone()).create(new).await.unwrap().record;
     let ahead = SettableClock::new(clock.now().saturating_add(YEAR));
-    let node = Credits::new(store.clone()).unwrap().with_clock(ahead);
+    let node = Credits::builder(store.clone()).with_clock(ahead).build().unwrap();
     assert!(is_done(node.spend(&key, 1).await.unwrap()));
     let held = node.held(key.lineage());
     assert!(held > 0);

@@ -27,7 +27,10 @@ impl Place {
     where
         F: Future<Output = Result<(), StoreError>> + Send + 'static,
     {
-        Credits::new(Watched::new(&self.store, hook)).unwrap().with_clock(self.clock.clone())
+        Credits::builder(Watched::new(&self.store, hook))
+            .with_clock(self.clock.clone())
+            .build()
+            .unwrap()
     }
 
     /// A node whose store fails at this point while the switch is on.
@@ -51,7 +54,7 @@ async fn one_call_serves_all_who_wait() {
     let place = Place::new();
     let key = place.key(1_000_000).await;
     let (store, counts) = Watched::counting(&place.store);
-    let credits = Credits::new(store).unwrap().with_clock(place.clock.clone());
+    let credits = Credits::builder(store).with_clock(place.clock.clone()).build().unwrap();
     let spends = join_all((0..64).map(|_| credits.spend(&key, 1))).await;
     assert!(spends.into_iter().all(|spend| is_done(spend.unwrap())));
     assert_eq!(counts.get(), (1, 1));
@@ -67,7 +70,7 @@ async fn what_is_held_is_spent_without_asking() {
     let place = Place::new();
     let key = place.key(1_000_000).await;
     let (store, counts) = Watched::counting(&place.store);
-    let credits = Credits::new(store).unwrap().with_clock(place.clock.clone());
+    let credits = Credits::builder(store).with_clock(place.clock.clone()).build().unwrap();
     for _ in 0..256 {
         assert!(is_done(credits.spend(&key, 1).await.unwrap()));
     }
@@ -79,7 +82,7 @@ async fn while_there_is_plenty_nobody_waits() {
     let place = Place::new();
     let key = place.key(1_000_000).await;
     let (store, counts) = Watched::counting(&place.store);
-    let credits = Credits::new(store).unwrap().with_clock(place.clock.clone());
+    let credits = Credits::builder(store).with_clock(place.clock.clone()).build().unwrap();
     assert!(is_done(credits.spend(&key, 1).await.unwrap()));
     for _ in 0..10_000 {
         assert!(credits.spend_now(&key, 1).is_some_and(is_done));
@@ -123,7 +126,7 @@ async fn an_exhausted_line_asks_once_a_second() {
     let place = Place::new();
     let key = place.key(10).await;
     let (store, counts) = Watched::counting(&place.store);
-    let credits = Credits::new(store).unwrap().with_clock(place.clock.clone());
+    let credits = Credits::builder(store).with_clock(place.clock.clone()).build().unwrap();
     assert_eq!(spend_all(&credits, &key).await, 10);
     let (reads, _) = counts.get();
     for _ in 0..100 {
@@ -149,7 +152,7 @@ async fn an_exhausted_line_asks_no_more_often_for_several_keys() {
         keys.push(place.manager.rotate(last, hour).await.unwrap().record);
     }
     let (store, counts) = Watched::counting(&place.store);
-    let credits = Credits::new(store).unwrap().with_clock(place.clock.clone());
+    let credits = Credits::builder(store).with_clock(place.clock.clone()).build().unwrap();
     for _ in 0..10 {
         for key in &keys {
             assert!(!is_done(credits.spend(key, 1).await.unwrap()));
@@ -271,7 +274,7 @@ async fn closing_gives_many_lines_back_at_once() {
         keys.push(place.key(1_000).await);
     }
     let (store, counts) = Watched::counting(&place.store);
-    let credits = Credits::new(store).unwrap().with_clock(place.clock.clone());
+    let credits = Credits::builder(store).with_clock(place.clock.clone()).build().unwrap();
     for key in &keys {
         assert!(is_done(credits.spend(key, 1).await.unwrap()));
     }

@@ -56,7 +56,8 @@ async fn nothing_is_lost_and_nothing_spent_twice(case: &Case) {
     let place = Place::new();
     let key = place.key(case.remaining).await;
     let lease = NonZeroU64::new(case.lease).unwrap();
-    let nodes: Vec<_> = (0..case.nodes).map(|_| place.node().with_lease(lease)).collect();
+    let node = |_| place.builder().with_lease(lease).build().unwrap();
+    let nodes: Vec<_> = (0..case.nodes).map(node).collect();
     let count = spend_everywhere(&nodes, case.tasks, &key, case.cost).await;
     let held: u64 = nodes.iter().map(|node| node.held(key.lineage())).sum();
     assert_eq!(count * case.cost + held + place.stored(&key).await, case.remaining);
@@ -95,8 +96,9 @@ async fn a_million<S: KeyRepository + Clone>(stores: Vec<S>, lease: u64) {
     let place = Place::on(stores[0].clone());
     let key = place.key(MILLION).await;
     let clock = || place.clock.clone();
-    let node =
-        |store: &S| Credits::new(store.clone()).unwrap().with_clock(clock()).with_lease(lease);
+    let node = |store: &S| {
+        Credits::builder(store.clone()).with_clock(clock()).with_lease(lease).build().unwrap()
+    };
     let nodes: Vec<_> = stores.iter().map(node).collect();
     let mut count = spend_everywhere(&nodes, 64, &key, 1).await;
     // A node that finds nothing does not know what others hold. They close one after the other, as
@@ -120,7 +122,11 @@ async fn a_million_and_a_crash<S: KeyRepository + Clone>(stores: Vec<S>, lease: 
     let place = Place::on(stores[0].clone());
     let key = place.key(MILLION).await;
     let node = |store: &S| {
-        Credits::new(store.clone()).unwrap().with_clock(place.clock.clone()).with_lease(most)
+        Credits::builder(store.clone())
+            .with_clock(place.clock.clone())
+            .with_lease(most)
+            .build()
+            .unwrap()
     };
     let (crashing, nodes) = (node(&stores[0]), stores[1..].iter().map(node).collect::<Vec<_>>());
     let (spending, before) = (spend_everywhere(&nodes, 64, &key, 1), async {

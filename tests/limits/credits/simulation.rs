@@ -79,10 +79,11 @@ impl Node {
                 Ok(())
             }
         });
-        let credits = Credits::new(store)
-            .unwrap()
+        let credits = Credits::builder(store)
             .with_clock(place.clock.clone())
-            .with_lease(NonZeroU64::new(LEASE).unwrap());
+            .with_lease(NonZeroU64::new(LEASE).unwrap())
+            .build()
+            .unwrap();
         // After every step of a task, it is another node's turn.
         let runtime = Builder::new_current_thread()
             .event_interval(1)

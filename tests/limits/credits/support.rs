@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tower_api_key::{
     Credits, KeyManager, NewKey, Timestamp,
     clock::SettableClock,
-    credits::{NewCredits, Refill, SpendOutcome},
+    credits::{CreditsBuilder, NewCredits, Refill, SpendOutcome},
     key::KeyRecord,
     store::{KeyRepository, MemoryStore},
 };
@@ -35,13 +35,17 @@ impl<S: KeyRepository + Clone> Place<S> {
 
     fn with(store: S, clock: SettableClock) -> Self {
         let manager = KeyManager::new(store.clone()).with_clock(clock.clone());
-        let credits = Credits::new(store.clone()).unwrap().with_clock(clock.clone());
+        let credits = Credits::builder(store.clone()).with_clock(clock.clone()).build().unwrap();
         Self { store, clock, manager, credits }
     }
 
     /// Another node.
     pub(crate) fn node(&self) -> Credits {
-        Credits::new(self.store.clone()).unwrap().with_clock(self.clock.clone())
+        self.builder().build().unwrap()
+    }
+
+    pub(crate) fn builder(&self) -> CreditsBuilder {
+        Credits::builder(self.store.clone()).with_clock(self.clock.clone())
     }
 
     pub(crate) async fn key(&self, remaining: u64) -> Arc<KeyRecord> {

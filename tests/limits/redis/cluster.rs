@@ -38,8 +38,8 @@ async fn a_cluster_of_one_node_takes_every_script() {
     use_everything(&RedisLimiter::connect(&node.url()).await.unwrap()).await;
     #[cfg(feature = "redis-cluster")]
     {
-        let limiter = RedisLimiter::connect_cluster([&*node.url()]).await.unwrap();
-        use_everything(&limiter.with_prefix("by_cluster").unwrap()).await;
+        let limiter = RedisLimiter::builder_cluster([&*node.url()]).with_prefix("by_cluster");
+        use_everything(&limiter.connect().await.unwrap()).await;
     }
 }
 

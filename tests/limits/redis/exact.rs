@@ -177,10 +177,14 @@ async fn prefixes_have_counts_of_their_own() {
     denied(ask(&prefix.node(), &check).await);
     allowed(ask(&other.node(), &check).await);
     for bad in ["", "{a}", "a b", &"a".repeat(65)] {
-        let error = prefix.node().with_prefix(bad).unwrap_err();
+        let error = prefix.builder().with_prefix(bad).build().unwrap_err();
         assert_eq!(error, ConfigError::RedisPrefix, "{bad}");
     }
     assert_eq!(RedisLimiter::new("http://:secret@host").unwrap_err(), ConfigError::RedisUrl);
+    for url in ["redis://:secret@host", "http://:secret@host"] {
+        let builder = format!("{:?}", RedisLimiter::builder(url));
+        assert!(!builder.contains("secret") && !builder.contains("host"), "{builder}");
+    }
     assert_eq!(format!("{:?}", other.node()), format!("RedisLimiter({})", other.name));
 }
 

@@ -29,13 +29,13 @@ const LONG: Duration = Duration::from_mins(1);
 const KEPT_BACK: u32 = 600;
 
 fn node(prefix: &Prefix) -> RedisLimiter {
-    prefix.node().with_lease_time(LONG)
+    prefix.builder().with_lease_time(LONG).build().unwrap()
 }
 
 #[tokio::test]
 async fn batches_grow_with_what_is_used() {
     let Some(server) = OwnServer::start(&[]) else { return };
-    let limiter = RedisLimiter::new(&server.url()).unwrap().with_lease_time(LONG);
+    let limiter = RedisLimiter::builder(&server.url()).with_lease_time(LONG).build().unwrap();
     let (limits, lineage) = (limits([("hour", MANY)]), lineage());
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let mut asked = Vec::new();
@@ -82,7 +82,8 @@ async fn what_is_not_used_is_given_back_soon() {
     let quota = Quota::per_hour(nonzero!(3_600));
     let (limits, lineage) = (limits([("hour", quota)]), lineage());
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
-    let (lent, exact) = (prefix.node().with_lease_time(Duration::from_millis(200)), prefix.node());
+    let lent = prefix.builder().with_lease_time(Duration::from_millis(200)).build().unwrap();
+    let exact = prefix.node();
     let start = Instant::now();
     for _ in 0..10 {
         allowed(ask(&lent, &check).await);
@@ -109,7 +110,7 @@ async fn a_lease_ends() {
     let (limits, lineage) = (limits([("hour", MANY)]), lineage());
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let time = Duration::from_millis(10);
-    let limiter = prefix.node().with_lease_time(time);
+    let limiter = prefix.builder().with_lease_time(time).build().unwrap();
     for _ in 0..5 {
         allowed(ask(&limiter, &check).await);
     }
@@ -121,7 +122,7 @@ async fn a_lease_ends() {
 #[tokio::test]
 async fn what_is_denied_is_denied_from_memory() {
     let Some(server) = OwnServer::start(&[]) else { return };
-    let limiter = RedisLimiter::new(&server.url()).unwrap().leased();
+    let limiter = RedisLimiter::builder(&server.url()).leased().build().unwrap();
     // A sixteenth is ten, which is worth a lease.
     let quota = Quota::per_hour(nonzero!(160));
     let lineage = lineage();
@@ -242,7 +243,8 @@ async fn keys_of_one_owner_with_other_limits_do_not_spend_each_others_leases() {
 #[tokio::test]
 async fn all_who_wait_share_one_lease() {
     let Some(server) = OwnServer::start(&[]) else { return };
-    let limiter = RedisLimiter::connect(&server.url()).await.unwrap().with_lease_time(LONG);
+    let limiter = RedisLimiter::builder(&server.url()).with_lease_time(LONG);
+    let limiter = limiter.connect().await.unwrap();
     let (limits, lineage) = (limits([("hour", MANY)]), lineage());
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let before = scripts(&server.url());
@@ -278,8 +280,8 @@ async fn callers_who_go_away_do_not_take_the_lease_along() {
 async fn what_was_lent_outlives_an_outage() {
     let Some(prefix) = Prefix::new() else { return };
     let mut proxy = Proxy::before(&prefix.url);
-    let limiter = RedisLimiter::new(proxy.url()).unwrap().with_prefix(&prefix.name).unwrap();
-    let limiter = limiter.with_lease_time(LONG);
+    let limiter = RedisLimiter::builder(proxy.url()).with_prefix(&prefix.name);
+    let limiter = limiter.with_lease_time(LONG).build().unwrap();
     let (limits, lineage) = (limits([("hour", MANY)]), lineage());
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     for _ in 0..10 {

@@ -16,7 +16,7 @@ use tower_api_key::{
     KeyId, Timestamp,
     limit::{
         Limit, LimitCheck, LimitDecision, LimitState, LimitSubject, Limits, Quota, RateLimiter,
-        RedisLimiter,
+        RedisLimiter, RedisLimiterBuilder,
     },
     nonzero,
     store::RedisStore,
@@ -42,7 +42,11 @@ impl Prefix {
 
     /// A node of its own, with its own connection.
     fn node(&self) -> RedisLimiter {
-        RedisLimiter::new(&self.url).unwrap().with_prefix(&self.name).unwrap()
+        self.builder().build().unwrap()
+    }
+
+    fn builder(&self) -> RedisLimiterBuilder {
+        RedisLimiter::builder(&self.url).with_prefix(&self.name)
     }
 
     fn connect(&self) -> Connection {

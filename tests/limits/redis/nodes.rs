@@ -128,7 +128,7 @@ const THOUSAND: Quota = Quota::per_second(nonzero!(1_000));
 async fn leased(nodes: usize) {
     let Some(server) = OwnServer::start(&[]) else { return };
     let limits = limits([("second", THOUSAND)]);
-    let node = || RedisLimiter::new(&server.url()).unwrap().leased();
+    let node = || RedisLimiter::builder(&server.url()).leased().build().unwrap();
     let nodes: Vec<_> = (0..nodes).map(|_| node()).collect();
 
     let until = Instant::now() + Duration::from_secs(2);

@@ -57,7 +57,7 @@ async fn a_server_that_was_restarted_is_used_again() {
 async fn a_cut_connection_is_an_error_until_it_is_mended() {
     let Some(prefix) = Prefix::new() else { return };
     let mut proxy = Proxy::before(&prefix.url);
-    let limiter = RedisLimiter::new(proxy.url()).unwrap().with_prefix(&prefix.name).unwrap();
+    let limiter = RedisLimiter::builder(proxy.url()).with_prefix(&prefix.name).build().unwrap();
     let (limits, lineage) = (limits([("hour", hourly(99))]), lineage());
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     assert_eq!(allowed(ask(&limiter, &check).await).remaining, 98);

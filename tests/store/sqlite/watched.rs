@@ -17,7 +17,7 @@ use crate::conformance::{at, digest, record};
 
 /// With a clock that stands still: no key's time is ever up.
 fn cached(store: SqliteStore) -> CachedStore<SqliteStore> {
-    CachedStore::new(store).with_clock(SettableClock::new(at(1_795_392_000_000)))
+    CachedStore::builder(store).with_clock(SettableClock::new(at(1_795_392_000_000))).build()
 }
 
 async fn find(store: &impl KeyStore) -> Option<Arc<KeyRecord>> {

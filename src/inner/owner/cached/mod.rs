@@ -1,18 +1,19 @@
 //! [`CachedOwners`]: a bounded cache in front of a resolver.
 
+mod settings;
+
 use std::{
     fmt,
     future::Future,
     hash::{BuildHasher, Hash, Hasher, RandomState},
     sync::Arc,
-    time::Duration,
 };
 
 use async_trait::async_trait;
 
+pub use self::settings::CachedOwnersBuilder;
 use super::{Owner, error::OwnerError, resolver::OwnerResolver};
 use crate::{
-    clock::Clock,
     key::OwnerId,
     observe,
     store::{
@@ -35,9 +36,10 @@ use crate::{
 /// An owner who is no longer active is refused
 ///
 /// - on this node at once, if [`forget`](Self::forget) is called after the change;
-/// - else within the [time to live](Self::with_ttl);
-/// - if the resolver fails as well, or takes longer than [`patience`](Self::with_patience), within
-///   [`stale_if_error`](Self::with_stale_if_error) after that.
+/// - else within the [time to live](CachedOwnersBuilder::with_ttl);
+/// - if the resolver fails as well, or takes longer than the
+///   [soft timeout](CachedOwnersBuilder::with_soft_timeout), within
+///   [`stale_if_error`](CachedOwnersBuilder::with_stale_if_error) after that.
 ///
 /// # Use
 ///
@@ -51,7 +53,7 @@ use crate::{
 ///     Ok(Some(format!("user {id}")))
 /// }
 ///
-/// let owners = CachedOwners::new(find_user).with_ttl(Duration::from_secs(10));
+/// let owners = CachedOwners::builder(find_user).with_ttl(Duration::from_secs(10)).build();
 /// let layer = OwnerLayer::new(owners.clone());
 /// // Wherever a user is changed:
 /// owners.forget(&OwnerId::from("user-1"));
@@ -119,11 +121,16 @@ impl<R: OwnerResolver> CachedOwners<R> {
     /// A cache with room for 100,000 owners, in front of `resolver`. An owner that was found lives
     /// 30 seconds, one that was not 5; known owners go on for 5 minutes when the resolver fails.
     pub fn new(resolver: R) -> Self {
-        Self::with_settings(Arc::new(resolver), Settings::default())
+        Self::builder(resolver).build()
     }
 
-    fn with_settings(resolver: Arc<R>, settings: Settings) -> Self {
-        let cache = Arc::new(Cache::new(settings));
+    /// Like [`new`](Self::new), with other settings than the defaults.
+    pub fn builder(resolver: R) -> CachedOwnersBuilder<R> {
+        CachedOwnersBuilder::new(resolver)
+    }
+
+    fn with_settings(resolver: R, settings: Settings) -> Self {
+        let (resolver, cache) = (Arc::new(resolver), Arc::new(Cache::new(settings)));
         Self { inner: Arc::new(Inner { resolver, cache, hasher: RandomState::new() }) }
     }
 
@@ -154,56 +161,6 @@ impl<R: OwnerResolver> CachedOwners<R> {
     ) -> impl Future<Output = Answer<Owner<R::Owner>, OwnerError>> + Send + use<R> {
         let (resolver, id) = (self.inner.resolver.clone(), id.clone());
         async move { resolver.resolve(&id).await.map_err(OwnerError::from_resolver) }
-    }
-}
-
-/// Set these before the cache is used or cloned: each starts with an empty one.
-impl<R: OwnerResolver> CachedOwners<R> {
-    fn with(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.inner.cache.settings().clone();
-        change(&mut settings);
-        Self::with_settings(self.inner.resolver.clone(), settings)
-    }
-
-    /// Room for so many active owners, and as many others; 100,000 by default. The least used make
-    /// way.
-    pub fn with_capacity(self, owners: usize) -> Self {
-        self.with(|settings| settings.capacity = owners)
-    }
-
-    /// How long an active owner is let in without asking again, at most; 30 seconds by default. Up
-    /// to a tenth less, differently for each owner.
-    pub fn with_ttl(self, ttl: Duration) -> Self {
-        self.with(|settings| settings.ttl = ttl)
-    }
-
-    /// How long an owner who was not found, or is not active, is refused without asking again, at
-    /// most; 5 seconds by default. Up to a tenth less, differently for each owner.
-    pub fn with_not_found_ttl(self, ttl: Duration) -> Self {
-        self.with(|settings| settings.not_found_ttl = ttl)
-    }
-
-    /// How long after their time a known owner still goes on while the resolver fails; 5 minutes
-    /// by default. Zero: not at all.
-    pub fn with_stale_if_error(self, duration: Duration) -> Self {
-        self.with(|settings| settings.stale_if_error = duration)
-    }
-
-    /// How long a call of the resolver may take, whichever caller waits; 5 seconds by default.
-    pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
-        self.with(|settings| settings.lookup_timeout = timeout)
-    }
-
-    /// How long a known owner waits for the resolver before they go on with what was last known, as
-    /// if it had failed; half a second by default. It should be shorter than the layer's own
-    /// [lookup timeout](crate::OwnerLayer::with_lookup_timeout), which knows nothing of that.
-    pub fn with_patience(self, patience: Duration) -> Self {
-        self.with(|settings| settings.patience = patience)
-    }
-
-    /// Reads the time from this clock.
-    pub fn with_clock(self, clock: impl Clock) -> Self {
-        self.with(|settings| settings.clock = Arc::new(clock))
     }
 }
 
