@@ -130,7 +130,7 @@ async fn a_key_of_another_system_costs_what_any_key_costs() {
     imported.start = key[..8].into();
     imported.details.legacy_hash = Some(LegacyHash::parse(&bcrypt::hash(key, 4).unwrap()).unwrap());
     imported.revision += 1;
-    store.update(&imported, issued.record.revision).await.unwrap();
+    store.update(&issued.record, &imported).await.unwrap();
     let legacy = LegacyHashes::new(store);
     let layer = manager.layer().with_legacy_hashes(legacy.clone());
     let layer = layer.insecure_without_cache_headers();

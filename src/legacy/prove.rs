@@ -149,7 +149,7 @@ impl Call {
                 return Err(StoreError::unavailable("the key is being changed"));
             }
             let upgraded = upgraded(&current, self.digest);
-            match in_time(repository.update(&upgraded, current.revision)).await {
+            match in_time(repository.update(&current, &upgraded)).await {
                 Ok(ApplyOutcome::Done) => {
                     self.inner.upgrades.fetch_add(1, Relaxed);
                     observe::legacy_upgraded(current.id);

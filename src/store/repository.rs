@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::StoreError,
-    key::{KeyEvent, KeyId, KeyRecord, OwnerId},
+    key::{KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId},
 };
 
 /// Keeps keys: what a [`KeyManager`](crate::KeyManager) needs.
@@ -83,9 +83,9 @@ pub trait KeyRepository: KeyStore {
         self.apply(&changes).await.map(drop)
     }
 
-    /// [Applies](Self::apply) one update.
-    async fn update(&self, record: &KeyRecord, expected: u64) -> Result<ApplyOutcome, StoreError> {
-        let update = KeyUpdate { record: record.clone(), expected };
+    /// [Applies](Self::apply) one update, of `old` as it was read.
+    async fn update(&self, old: &KeyRecord, new: &KeyRecord) -> Result<ApplyOutcome, StoreError> {
+        let update = KeyUpdate::new(old, new.clone());
         self.apply(&Changes { updates: vec![update], ..Changes::default() }).await
     }
 
@@ -189,13 +189,24 @@ impl Changes {
         Self { owner_bound, ..self }
     }
 
+    /// The digests that lead to keys which this changes, before and after, for caches to forget: a
+    /// client may have tried a new key before it existed.
+    pub(super) fn digests(&self) -> impl Iterator<Item = KeyDigest> {
+        let inserts = self.inserts.iter().map(|record| record.digest);
+        let updates = self.updates.iter().flat_map(|update| {
+            let old = Some(update.old_digest).filter(|old| *old != update.record.digest);
+            old.into_iter().chain([update.record.digest])
+        });
+        inserts.chain(updates)
+    }
+
     /// Has all of this written only while `key` is as it was read. It gets its next revision and
     /// stays the same otherwise, so that changes which were made from its last one at the same time
     /// are made anew, from what is written here.
     pub(crate) fn rely_on(&mut self, key: &KeyRecord) {
         if self.updates.iter().all(|update| update.record.id != key.id) {
             let record = KeyRecord { revision: key.revision + 1, ..key.clone() };
-            self.updates.push(KeyUpdate { record, expected: key.revision });
+            self.updates.push(KeyUpdate::new(key, record));
         }
         // Every writer of several keys uses this order, so that no two wait for each other.
         self.updates.sort_by_key(|update| update.record.id);
@@ -203,21 +214,50 @@ impl Changes {
 }
 
 /// A key as it is to be, if it still has the revision it was read with.
+///
+/// It carries the digest that the key had when it was read, so that a cache knows which digests to
+/// forget without another read. An update that is written was written over that very row, since a
+/// row with another digest has another revision.
+///
+/// ```
+/// use tower_api_key::{
+///     KeyId, Timestamp,
+///     key::{KeyDigest, KeyRecord},
+///     store::KeyUpdate,
+/// };
+///
+/// let time = Timestamp::from_unix_millis(1_900_000_000_000);
+/// let id = KeyId::from_bytes([1; 16]);
+/// let old = KeyRecord::new(id, KeyDigest::sha256(b"an old key"), "start", "name", time);
+/// let mut new = old.clone();
+/// new.digest = KeyDigest::sha256(b"a new key");
+/// new.revision += 1;
+/// let update = KeyUpdate::new(&old, new);
+/// assert_eq!((update.expected, update.old_digest), (old.revision, old.digest));
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct KeyUpdate {
     /// The key. Its revision is greater than the expected one.
     pub record: KeyRecord,
     /// The revision that it must have in the store.
     pub expected: u64,
+    /// The digest that it has at that revision.
+    pub old_digest: KeyDigest,
 }
 
 impl KeyUpdate {
+    /// The update that writes `new` over `old`, as it was read. The revision of `new` is greater.
+    pub fn new(old: &KeyRecord, new: KeyRecord) -> Self {
+        Self { record: new, expected: old.revision, old_digest: old.digest }
+    }
+
     /// The update that makes `old` into `new`.
     pub(crate) fn revised(old: &KeyRecord, mut new: KeyRecord, now: Timestamp) -> Self {
         new.updated_at = now.max(old.updated_at);
         new.revision = old.revision + 1;
         new.details.shrink();
-        Self { record: new, expected: old.revision }
+        Self::new(old, new)
     }
 }
 
@@ -302,5 +342,26 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
 
     async fn close(&self) {
         (**self).close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(number: u8, digest: u8) -> KeyRecord {
+        let (id, digest) = (KeyId::from_bytes([number; 16]), KeyDigest::from_bytes([digest; 32]));
+        KeyRecord::new(id, digest, "a key", Timestamp::from_unix_millis(0))
+    }
+
+    /// A cache on another node knows a key that was renewed by the digest that it had before.
+    #[test]
+    fn changes_know_the_digests_before_and_after() {
+        let changes = Changes::default().with_inserts(vec![record(1, 1)]).with_updates(vec![
+            KeyUpdate::new(&record(2, 2), record(2, 2)),
+            KeyUpdate::new(&record(3, 3), record(3, 4)),
+        ]);
+        let digests = changes.digests().map(|digest| digest.as_bytes()[0]);
+        assert_eq!(digests.collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
 }

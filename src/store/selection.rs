@@ -43,10 +43,10 @@ impl Selection {
 /// repository. Where the keys were changed all the same, it is called again, with all of them.
 pub type Plan = Arc<dyn Fn(&[Arc<KeyRecord>]) -> Option<Changes> + Send + Sync>;
 
-/// A plan that also notes which digests lead to keys that it changes, before and after, for caches
-/// to forget.
+/// A plan that also notes the [digests](Changes::digests) of what it changes. Only the plan knows:
+/// a change that failed, or that the caller no longer awaits, may be written all the same.
 pub(super) mod noted {
-    use std::{collections::HashMap, sync::Arc};
+    use std::sync::Arc;
 
     use super::Plan;
     use crate::{key::KeyDigest, runtime::Mutex};
@@ -59,15 +59,7 @@ pub(super) mod noted {
             let (plan, digests) = (plan.clone(), self.clone());
             Arc::new(move |records| {
                 let changes = plan(records)?;
-                let before: HashMap<_, _> =
-                    records.iter().map(|old| (old.id, old.digest)).collect();
-                let mut noted = digests.0.lock();
-                noted.extend(changes.inserts.iter().map(|record| record.digest));
-                for update in &changes.updates {
-                    let digest = update.record.digest;
-                    noted.push(digest);
-                    noted.extend(before.get(&update.record.id).filter(|old| **old != digest));
-                }
+                digests.0.lock().extend(changes.digests());
                 Some(changes)
             })
         }

@@ -44,7 +44,7 @@ impl WriteBack {
             let mut changed = KeyRecord::clone(&record);
             changed.digest = renewed;
             changed.revision += 1;
-            if repository.update(&changed, record.revision).await? == ApplyOutcome::Stale {
+            if repository.update(&record, &changed).await? == ApplyOutcome::Stale {
                 // Another node has renewed it, perhaps: a cache learns the new digest by this,
                 // and so the key is not found under the old one again.
                 repository.find(&renewed).await?;

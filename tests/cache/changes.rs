@@ -4,9 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tower_api_key::{
-    KeyManager, NewKey,
+    KeyManager, KeyPatch, NewKey,
     key::KeyRecord,
-    store::{ApplyOutcome, CachedStore, KeyRepository, KeyStore, MemoryStore, StoreErrorKind},
+    manage::RotationGrace,
+    store::{
+        ApplyOutcome, CachedStore, KeyRepository, KeyStore, LocalInvalidations, MemoryStore,
+        StoreErrorKind,
+    },
 };
 
 use crate::{
@@ -31,7 +35,7 @@ async fn they_are_forgotten_at_once() {
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown));
     fixture.cache.insert(&record).await.unwrap();
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
-    assert_eq!(fixture.cache.update(&revoked(&record), 0).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(fixture.cache.update(&record, &revoked(&record)).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
     assert_eq!(fixture.cache.purge(NOW.saturating_add(TTL), None).await.unwrap(), 1);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown));
@@ -40,14 +44,37 @@ async fn they_are_forgotten_at_once() {
 #[tokio::test]
 async fn so_is_the_digest_that_a_key_had_before() {
     let fixture = Fixture::new();
-    let mut record = record(digest(1));
-    fixture.cache.insert(&record).await.unwrap();
+    let old = record(digest(1));
+    fixture.cache.insert(&old).await.unwrap();
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
     assert_eq!(fixture.find(&digest(2)).await, Ok(Unknown));
-    (record.digest, record.revision) = (digest(2), 1);
-    assert_eq!(fixture.cache.update(&record, 0).await.unwrap(), ApplyOutcome::Done);
+    let mut new = old.clone();
+    (new.digest, new.revision) = (digest(2), 1);
+    assert_eq!(fixture.cache.update(&old, &new).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown));
     assert_eq!(fixture.find(&digest(2)).await, Ok(Good));
+}
+
+/// The manager has read what it changes: nothing on the way to the store reads it again.
+#[tokio::test]
+async fn a_change_takes_no_read_beyond_the_managers() {
+    let bus = LocalInvalidations::new();
+    let fixture = Fixture::with(|cache| cache.with_invalidations(bus.clone()));
+    let through_all = KeyManager::new(fixture.cache.clone()).with_invalidations(bus);
+    for manager in [KeyManager::new(fixture.store.clone()), through_all] {
+        let manager = manager.with_clock(fixture.clock.clone());
+        let id = manager.create(NewKey::named("test")).await.unwrap().record.id;
+        let mut reads = vec![fixture.store.reads()];
+        let patch = KeyPatch { name: Some("renamed".into()), ..KeyPatch::default() };
+        manager.update(id, patch).await.unwrap();
+        reads.push(fixture.store.reads());
+        manager.rotate(id, RotationGrace::FromNow(TTL)).await.unwrap();
+        reads.push(fixture.store.reads());
+        manager.revoke(id, None).await.unwrap();
+        reads.push(fixture.store.reads());
+        let reads: Vec<_> = reads.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(reads, [1, 1, 1]);
+    }
 }
 
 /// An error does not say that nothing was written.
@@ -58,7 +85,7 @@ async fn and_those_that_may_have_been_made() {
     fixture.cache.insert(&record).await.unwrap();
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
     fixture.store.set(Mode::Fail(StoreErrorKind::Unavailable));
-    fixture.cache.update(&revoked(&record), 0).await.unwrap_err();
+    fixture.cache.update(&record, &revoked(&record)).await.unwrap_err();
     fixture.store.set(Mode::Answer);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
 }
@@ -71,7 +98,7 @@ async fn and_those_whose_caller_went_away() {
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
     fixture.store.set(Mode::Hang);
     let updated = revoked(&record);
-    assert!(fixture.cache.update(&updated, 0).now_or_never().is_none());
+    assert!(fixture.cache.update(&record, &updated).now_or_never().is_none());
     fixture.store.set(Mode::Answer);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
 }
@@ -128,9 +155,10 @@ async fn a_key_that_is_gone_may_have_another_digest_now() {
     let fixture = Fixture::knowing(&[digest(1)]).await;
     fixture.at(TTL - Duration::from_secs(5));
     assert_eq!(fixture.find(&digest(2)).await, Ok(Unknown));
-    let mut record = KeyRecord::clone(&*fixture.store.find(&digest(1)).await.unwrap().unwrap());
-    (record.digest, record.revision) = (digest(2), record.revision + 1);
-    assert_eq!(fixture.store.update(&record, 0).await.unwrap(), ApplyOutcome::Done);
+    let old = fixture.store.find(&digest(1)).await.unwrap().unwrap();
+    let mut new = KeyRecord::clone(&old);
+    (new.digest, new.revision) = (digest(2), old.revision + 1);
+    assert_eq!(fixture.store.update(&old, &new).await.unwrap(), ApplyOutcome::Done);
     fixture.at(TTL - Duration::from_secs(4));
     assert_eq!(fixture.find(&digest(2)).await, Ok(Unknown), "not yet");
 

@@ -325,7 +325,7 @@ async fn a_digest_that_another_node_has_renewed_is_learned() {
     let old = store.find(&under(RETIRED).digest(&key)).await.unwrap().unwrap();
     let mut record = KeyRecord::clone(&old);
     (record.digest, record.revision) = (renewed, old.revision + 1);
-    assert_eq!(store.update(&record, old.revision).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&old, &record).await.unwrap(), ApplyOutcome::Done);
     changing.fixture.at(TTL / 2);
     let manager = KeyManager::new(cache.clone()).with_clock(clock.clone());
     let layer = manager.with_hasher(changing_hasher()).layer();

@@ -49,6 +49,8 @@ struct State {
     /// Other modes, for single keys.
     modes: Mutex<HashMap<[u8; 32], Mode>>,
     lookups: AtomicUsize,
+    /// Reads by id, and of lists.
+    reads: AtomicUsize,
     answers: AtomicUsize,
     waiting: Mutex<Vec<Option<oneshot::Sender<()>>>>,
 }
@@ -60,6 +62,7 @@ impl Backend {
             mode: Mutex::new(Mode::Answer),
             modes: Mutex::default(),
             lookups: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
             answers: AtomicUsize::new(0),
             waiting: Mutex::default(),
         }))
@@ -81,6 +84,11 @@ impl Backend {
     /// How often the store was asked.
     pub(crate) fn lookups(&self) -> usize {
         self.0.lookups.load(SeqCst)
+    }
+
+    /// How often the store was read in another way than by digest.
+    pub(crate) fn reads(&self) -> usize {
+        self.0.reads.load(SeqCst)
     }
 
     /// How often it has answered or failed.
@@ -114,7 +122,7 @@ impl Backend {
         let mut record = KeyRecord::clone(&found);
         record.revoked_at = Some(NOW);
         record.revision += 1;
-        assert_eq!(self.0.keys.update(&record, found.revision).await.unwrap(), ApplyOutcome::Done);
+        assert_eq!(self.0.keys.update(&found, &record).await.unwrap(), ApplyOutcome::Done);
     }
 }
 
@@ -155,10 +163,12 @@ impl KeyRepository for Backend {
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.0.reads.fetch_add(1, SeqCst);
         self.0.keys.get(id).await
     }
 
     async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+        self.0.reads.fetch_add(1, SeqCst);
         self.0.keys.list(query).await
     }
 

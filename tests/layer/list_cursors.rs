@@ -54,10 +54,11 @@ impl Shelf {
             }
             Event::Goes(index) if !self.there.is_empty() => {
                 let id = *index.get(&self.there.keys().copied().collect::<Vec<_>>());
-                let mut record = self.there.remove(&id).unwrap();
-                record.details.deleted_at = Some(NOW);
-                record.revision = 1;
-                let update = KeyUpdate { record, expected: 0 };
+                let record = self.there.remove(&id).unwrap();
+                let mut deleted = record.clone();
+                deleted.details.deleted_at = Some(NOW);
+                deleted.revision = 1;
+                let update = KeyUpdate::new(&record, deleted);
                 let changes = Changes::default().with_updates(vec![update]);
                 self.store.apply(&changes).now_or_never().unwrap().unwrap();
                 self.steady.remove(&id);

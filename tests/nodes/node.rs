@@ -107,10 +107,10 @@ pub(crate) async fn ask(layer: &ApiKeyLayer, key: &str) -> Result<AuthenticatedK
 
 /// Revokes a key behind everybody's back: nothing is announced.
 pub(crate) async fn revoke_silently(store: &dyn KeyRepository, record: &KeyRecord) {
-    let mut revoked = store.get(record.id).await.unwrap().unwrap().as_ref().clone();
-    let expected = revoked.revision;
+    let old = store.get(record.id).await.unwrap().unwrap();
+    let mut revoked = old.as_ref().clone();
     revoked.revoked_at = Some(revoked.created_at);
     revoked.revision += 1;
-    let update = store.update(&revoked, expected).await.unwrap();
+    let update = store.update(&old, &revoked).await.unwrap();
     assert_eq!(update, tower_api_key::store::ApplyOutcome::Done);
 }

@@ -86,9 +86,10 @@ async fn a_lookup_while_the_key_is_created() {
         async move { cache.find(&digest).await }
     });
     gate.arrival().await;
-    let mut again = place.store().await.get(record.id).await.unwrap().unwrap().as_ref().clone();
-    (again.details.deleted_at, again.revision) = (None, again.revision + 1);
-    place.store().await.update(&again, again.revision - 1).await.unwrap();
+    let deleted = place.store().await.get(record.id).await.unwrap().unwrap();
+    let mut again = deleted.as_ref().clone();
+    (again.details.deleted_at, again.revision) = (None, deleted.revision + 1);
+    place.store().await.update(&deleted, &again).await.unwrap();
     node.hears(async { bus.publish(&[record.digest]).await.unwrap() }).await;
     gate.open();
     assert_eq!(asking.await.unwrap().unwrap().unwrap().id, record.id);

@@ -24,7 +24,7 @@ pub(crate) async fn give_changes_up(store: &impl KeyRepository, rounds: u64, mos
         let expected = shared.revision;
         let changes = Changes::default()
             .with_inserts(records.clone())
-            .with_updates(vec![KeyUpdate { record: updated, expected }])
+            .with_updates(vec![KeyUpdate::new(&shared, updated)])
             .with_audit(vec![event]);
         let mut apply = store.apply(&changes);
         let mut is_done = false;
@@ -39,10 +39,10 @@ pub(crate) async fn give_changes_up(store: &impl KeyRepository, rounds: u64, mos
         drop(apply);
         // Goes through the same connections, and waits for what holds the key.
         let current = loop {
-            let mut touched = stored(store, shared.id).await;
+            let old = stored(store, shared.id).await;
+            let mut touched = old.clone();
             touched.revision += 1;
-            let expected = touched.revision - 1;
-            if store.update(&touched, expected).await.unwrap() == ApplyOutcome::Done {
+            if store.update(&old, &touched).await.unwrap() == ApplyOutcome::Done {
                 break touched;
             }
         };

@@ -15,7 +15,7 @@ use crate::{
         KeyStore, Lookup, LookupHint,
         capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
         list::{KeyPage, KeyQuery},
-        repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
+        repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
         selection::{Plan, Selection, noted::Digests},
     },
 };
@@ -49,16 +49,9 @@ impl Announced {
     }
 
     async fn apply_and_announce(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        // Some node may have been asked for a new key before it existed.
-        let mut digests: Vec<_> = changes.inserts.iter().map(|record| record.digest).collect();
-        for KeyUpdate { record, .. } in &changes.updates {
-            digests.push(record.digest);
-            let old = self.repository.get(record.id).await?;
-            digests.extend(old.map(|old| old.digest).filter(|old| *old != record.digest));
-        }
         let result = self.repository.apply(changes).await;
         // Also after an error, which does not say that nothing was written.
-        self.announce(&digests).await;
+        self.announce(&changes.digests().collect::<Vec<_>>()).await;
         result
     }
 }

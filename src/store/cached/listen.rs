@@ -143,7 +143,7 @@ impl<S: KeyStore> Listening<S> {
     async fn hear(&self, mut subscription: Box<dyn Subscription>) -> Option<StoreError> {
         loop {
             match subscription.next().await {
-                Ok(digests) => self.cache.upgrade()?.forget(&digests),
+                Ok(digests) => self.cache.upgrade()?.forget(digests),
                 Err(error) => return Some(error),
             }
         }

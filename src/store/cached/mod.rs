@@ -109,7 +109,7 @@ impl<S: KeyStore> CachedStore<S> {
 
     /// Forgets what is known about these keys: the next request with one asks the store.
     pub fn forget(&self, digests: &[KeyDigest]) {
-        self.inner.forget(digests);
+        self.inner.forget(digests.iter().copied());
     }
 
     /// Forgets every key, and that there was one.
@@ -137,9 +137,9 @@ impl<S: KeyStore> CachedStore<S> {
 }
 
 impl<S> Inner<S> {
-    fn forget(&self, digests: &[KeyDigest]) {
+    fn forget(&self, digests: impl IntoIterator<Item = KeyDigest>) {
         for digest in digests {
-            self.cache.forget(&MapDigest::from(digest));
+            self.cache.forget(&MapDigest::from(&digest));
         }
     }
 }

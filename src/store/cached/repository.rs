@@ -8,11 +8,11 @@ use super::{CachedStore, Inner};
 use crate::{
     clock::Timestamp,
     error::StoreError,
-    key::{KeyDigest, KeyId, KeyRecord, OwnerId},
+    key::{KeyId, KeyRecord, OwnerId},
     store::{
         capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
         list::{KeyPage, KeyQuery},
-        repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
+        repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
         selection::{Plan, Selection, noted::Digests},
     },
 };
@@ -21,14 +21,7 @@ use crate::{
 #[async_trait]
 impl<S: KeyRepository> KeyRepository for CachedStore<S> {
     async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        // A client may have tried a new key before it existed.
-        let mut digests: Vec<_> = changes.inserts.iter().map(|record| record.digest).collect();
-        for KeyUpdate { record, .. } in &changes.updates {
-            // An update may give a key another digest: then the old one is to be forgotten.
-            let old = self.inner.store.get(record.id).await?;
-            digests.extend(old.map(|old| old.digest).into_iter().chain([record.digest]));
-        }
-        let _change = Change { cache: &self.inner, digests };
+        let _change = Change { cache: &self.inner, changes };
         self.inner.store.apply(changes).await
     }
 
@@ -96,12 +89,12 @@ impl<S: KeyRepository> SelectedChanges for CachedStore<S> {
 /// say that nothing was written, and when the caller goes away in the middle of it.
 struct Change<'c, S> {
     cache: &'c Inner<S>,
-    digests: Vec<KeyDigest>,
+    changes: &'c Changes,
 }
 
 impl<S> Drop for Change<'_, S> {
     fn drop(&mut self) {
-        self.cache.forget(&self.digests);
+        self.cache.forget(self.changes.digests());
     }
 }
 
@@ -113,7 +106,7 @@ struct Planned<'c, S> {
 
 impl<S> Drop for Planned<'_, S> {
     fn drop(&mut self) {
-        self.cache.forget(&self.digests.take());
+        self.cache.forget(self.digests.take());
     }
 }
 

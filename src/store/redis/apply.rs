@@ -221,7 +221,7 @@ fn args(changes: &Changes, known: Option<Known<'_>>) -> Vec<String> {
         ]);
     }
     args.push(updates.len().to_string());
-    for KeyUpdate { record, expected } in updates {
+    for KeyUpdate { record, expected, .. } in updates {
         args.extend([record.id.to_string(), record::write(record), expected.to_string()]);
     }
     args.push(balances.len().to_string());

@@ -278,7 +278,7 @@ impl<DB: Dialect> SqlStore<DB> {
         insert_all(transaction, insert, &changes.inserts.iter().collect::<Vec<_>>(), values)
             .await
             .map_err(Failed::OfKey)?;
-        for KeyUpdate { record, expected } in &changes.updates {
+        for KeyUpdate { record, expected, .. } in &changes.updates {
             let call = Call::new(update).with_all(row::changing(record));
             let call = call.with(&record.id.as_bytes()[..]).with(row::count(*expected));
             let done = answer::<DB, _>(DB::execute(transaction, call)).await;

@@ -73,13 +73,14 @@ async fn what_is_denied_earlier_is_not_counted() {
     enabled.disabled = false;
     enabled.revision += 1;
     enabled.details.allowed_addresses = Box::new(["10.0.0.0/8".parse().unwrap()]);
-    store.update(&enabled, found.revision).await.unwrap();
+    store.update(&found, &enabled).await.unwrap();
     for _ in 0..5 {
         assert_eq!(send(&layer, with_key(KEY)).outcome(), "address_not_allowed");
     }
-    enabled.details.allowed_addresses = Box::default();
-    enabled.revision += 1;
-    store.update(&enabled, enabled.revision - 1).await.unwrap();
+    let mut anywhere = enabled.clone();
+    anywhere.details.allowed_addresses = Box::default();
+    anywhere.revision += 1;
+    store.update(&enabled, &anywhere).await.unwrap();
     assert_eq!(admitted(&layer, KEY), 2);
 }
 

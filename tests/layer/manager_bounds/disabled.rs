@@ -67,7 +67,7 @@ async fn an_unknown_hand_is_an_administrators() {
     let other = managed.manager.create(plain(&["a"])).await.unwrap().record;
     let mut row = tower_api_key::key::KeyRecord::clone(&other);
     (row.disabled, row.revision) = (true, row.revision + 1);
-    managed.store.update(&row, other.revision).await.unwrap();
+    managed.store.update(&other, &row).await.unwrap();
     assert_eq!(why(with(&managed, &own).enable(other.id).await), "beyond disabled");
 }
 

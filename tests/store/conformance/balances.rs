@@ -108,10 +108,10 @@ pub(crate) async fn stale_balances_write_nothing(store: impl KeyRepository) {
     assert_eq!(balance_of(&store, 2).await, None);
 }
 
-fn renamed(mut record: KeyRecord) -> KeyUpdate {
-    let expected = record.revision;
-    (record.name, record.revision) = ("renamed".into(), expected + 1);
-    KeyUpdate { record, expected }
+fn renamed(record: &KeyRecord) -> KeyUpdate {
+    let mut new = record.clone();
+    (new.name, new.revision) = ("renamed".into(), record.revision + 1);
+    KeyUpdate::new(record, new)
 }
 
 /// Whatever is wrong with it, and however many come before it.
@@ -127,7 +127,7 @@ pub(crate) async fn a_stale_balance_undoes_everything(store: impl KeyRepository)
             balances.extend([next(2, &balance(20), 19), stale.clone()]);
             let changes = changes(balances)
                 .with_inserts(vec![record(10)])
-                .with_updates(vec![renamed(record(1))]);
+                .with_updates(vec![renamed(&record(1))]);
             assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Stale);
             assert!(store.get(record(10).id).await.unwrap().is_none());
             assert_eq!(stored(&store, record(1).id).await, record(1));
@@ -153,14 +153,14 @@ pub(crate) async fn balances_share_the_fate_of_their_changes(store: impl KeyRepo
         assert_eq!(balance_of(&store, 1).await, Some(balance(10)));
     }
 
-    let mut stale = renamed(record(1));
+    let mut stale = renamed(&record(1));
     stale.expected = 5;
     let all = changes([spent.clone(), new(2, balance(1))]).with_updates(vec![stale]);
     assert_eq!(store.apply(&all).await.unwrap(), ApplyOutcome::Stale);
     assert_eq!(balance_of(&store, 1).await, Some(balance(10)));
     assert_eq!(balance_of(&store, 2).await, None);
 
-    let updates = vec![renamed(record(1))];
+    let updates = vec![renamed(&record(1))];
     let all = changes([spent.clone(), new(2, balance(1))]).with_updates(updates.clone());
     assert_eq!(store.apply(&all).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(stored(&store, record(1).id).await, updates[0].record);

@@ -16,10 +16,10 @@ fn inserts(inserts: impl IntoIterator<Item = KeyRecord>) -> Changes {
 }
 
 /// `record` as the next revision.
-fn next(mut record: KeyRecord) -> KeyUpdate {
-    let expected = record.revision;
-    record.revision += 1;
-    KeyUpdate { record, expected }
+fn next(record: &KeyRecord) -> KeyUpdate {
+    let mut new = record.clone();
+    new.revision += 1;
+    KeyUpdate::new(record, new)
 }
 
 fn requested(number: u64, request: u64) -> KeyRecord {
@@ -60,7 +60,7 @@ pub(crate) async fn a_duplicate_undoes_everything(store: impl KeyRepository) {
             let mut records: Vec<_> = (100..220).map(record).collect();
             records.insert(place, duplicate.clone());
             let mut changes = inserts(records);
-            changes.updates.push(next(requested(1, 1)));
+            changes.updates.push(next(&requested(1, 1)));
             assert_duplicate(store.apply(&changes).await);
             assert!(store.get(record(100).id).await.unwrap().is_none());
             assert!(store.find(&digest(219)).await.unwrap().is_none());
@@ -82,11 +82,11 @@ pub(crate) async fn duplicates_among_the_changes_undo_everything(store: impl Key
 
 pub(crate) async fn a_stale_update_undoes_everything(store: impl KeyRepository) {
     store.apply(&inserts([record(1), record(2)])).await.unwrap();
-    let unknown = next(record(3));
-    let mut stale = next(record(2));
+    let unknown = next(&record(3));
+    let mut stale = next(&record(2));
     (stale.expected, stale.record.revision) = (5, 6);
     for last in [unknown, stale] {
-        let mut renamed = next(record(1));
+        let mut renamed = next(&record(1));
         renamed.record.name = "renamed".into();
         let mut changes = inserts([record(10), record(11)]);
         changes.updates.extend([renamed, last]);
@@ -119,7 +119,7 @@ pub(crate) async fn requests_are_unique(store: impl KeyRepository) {
     for number in [100, 101] {
         store.insert(&record(number)).await.unwrap();
     }
-    let mut taken = next(record(100));
+    let mut taken = next(&record(100));
     taken.record.details.request = first.details.request;
     let changes = Changes::default().with_updates(vec![taken]);
     assert_duplicate(store.apply(&changes).await);
@@ -153,7 +153,7 @@ pub(crate) async fn one_of_many_concurrent_changes_is_done(store: impl KeyReposi
         let mut applied = JoinSet::new();
         for number in 0..16 {
             let new = record(100 * (round + 1) + number);
-            let mut update = next(old.clone());
+            let mut update = next(&old);
             update.record.details.rotation.to = Some(new.id);
             let changes = inserts([new.clone()]).with_updates(vec![update]);
             let store = store.clone();
@@ -196,12 +196,9 @@ pub(crate) async fn rotations_read_back_equal(store: impl KeyRepository) {
         let mut bare = record.clone();
         bare.details = super::record(number).details;
         bare.details.last_used_from = record.details.last_used_from;
-        let update = next(bare);
-        assert_eq!(
-            store.update(&update.record, update.expected).await.unwrap(),
-            ApplyOutcome::Done
-        );
-        assert_eq!(stored(&store, record.id).await, update.record);
+        let update = next(&bare).record;
+        assert_eq!(store.update(&record, &update).await.unwrap(), ApplyOutcome::Done);
+        assert_eq!(stored(&store, record.id).await, update);
     }
     // Each of them alone.
     let changes: [fn(&mut KeyRecord); 6] = [
@@ -216,11 +213,8 @@ pub(crate) async fn rotations_read_back_equal(store: impl KeyRepository) {
         let mut record = record(number);
         store.insert(&record).await.unwrap();
         change(&mut record);
-        let update = next(record);
-        assert_eq!(
-            store.update(&update.record, update.expected).await.unwrap(),
-            ApplyOutcome::Done
-        );
-        assert_eq!(stored(&store, update.record.id).await, update.record);
+        let update = next(&record).record;
+        assert_eq!(store.update(&record, &update).await.unwrap(), ApplyOutcome::Done);
+        assert_eq!(stored(&store, record.id).await, update);
     }
 }

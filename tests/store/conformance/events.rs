@@ -71,7 +71,8 @@ pub(crate) async fn events_share_the_fate_of_their_changes(store: impl KeyReposi
     let mut renamed = record(1);
     renamed.revision = 1;
     let renamed = |expected| {
-        let update = KeyUpdate { record: renamed.clone(), expected };
+        let mut update = KeyUpdate::new(&record(1), renamed.clone());
+        update.expected = expected;
         events([event(3)]).with_updates(vec![update])
     };
     assert_eq!(store.apply(&renamed(9)).await.unwrap(), ApplyOutcome::Stale);

@@ -35,10 +35,11 @@ async fn insert(store: &impl KeyRepository, numbers: impl IntoIterator<Item = u6
 }
 
 async fn delete(store: &impl KeyRepository, number: u64) {
-    let mut deleted = stored(store, id(number)).await;
+    let old = stored(store, id(number)).await;
+    let mut deleted = old.clone();
     deleted.details.deleted_at = Some(at(2_000));
     deleted.revision += 1;
-    assert_eq!(store.update(&deleted, deleted.revision - 1).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&old, &deleted).await.unwrap(), ApplyOutcome::Done);
 }
 
 /// By id and not by when they came or what they are called.

@@ -40,7 +40,7 @@ pub(crate) async fn deleted_keys_are_got_but_not_found(store: impl KeyRepository
     let mut deleted = live.clone();
     deleted.details.deleted_at = Some(at(5_000));
     deleted.revision += 1;
-    assert_eq!(store.update(&deleted, live.revision).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&live, &deleted).await.unwrap(), ApplyOutcome::Done);
 
     assert!(store.find(&live.digest).await.unwrap().is_none());
     assert!(!matches!(store.find_now(&live.digest), Some(Lookup::Found(_))));
@@ -69,7 +69,7 @@ pub(crate) async fn clones_share_the_keys(store: impl KeyRepository + Clone) {
     let mut revoked = record(1);
     revoked.revoked_at = Some(at(2_000));
     revoked.revision = 1;
-    assert_eq!(clone.update(&revoked, 0).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(clone.update(&record(1), &revoked).await.unwrap(), ApplyOutcome::Done);
     drop(clone);
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&revoked));
 }

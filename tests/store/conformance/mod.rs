@@ -224,6 +224,13 @@ pub(crate) fn networks(networks: &[&str]) -> Box<[IpNet]> {
     networks.iter().map(|network| network.parse().unwrap()).collect()
 }
 
+/// The key with its first digest, at this revision.
+pub(crate) fn record_at(number: u64, revision: u64) -> KeyRecord {
+    let mut record = record(number);
+    record.revision = revision;
+    record
+}
+
 /// The record as the store has it now.
 pub(crate) async fn stored(store: &impl KeyRepository, id: KeyId) -> KeyRecord {
     KeyRecord::clone(&*store.get(id).await.unwrap().expect("the key is there"))

@@ -70,7 +70,7 @@ pub(crate) async fn a_request_is_done_once(store: impl KeyRepository) {
     let all = |requests: Vec<RequestRecord>| {
         changes(requests)
             .with_inserts(vec![record(2)])
-            .with_updates(vec![KeyUpdate { record: renamed.clone(), expected: 0 }])
+            .with_updates(vec![KeyUpdate::new(&record(1), renamed.clone())])
             .with_balances(vec![BalanceUpdate {
                 lineage: record(1).id,
                 balance: more.clone(),

@@ -29,7 +29,7 @@ fn revoked(record: &KeyRecord) -> KeyUpdate {
     let mut new = record.clone();
     new.revoked_at = Some(at(7_000));
     new.revision += 1;
-    KeyUpdate { record: new, expected: record.revision }
+    KeyUpdate::new(record, new)
 }
 
 /// A plan that revokes all keys, and the ids that it was last given.
@@ -125,7 +125,8 @@ pub(crate) async fn bad_plans_write_nothing(store: impl KeyRepository) {
     super::assert_duplicate(apply_to(&store, &of(Some("anna"), None), &plan).await);
     let plan: Plan = Arc::new(|records| {
         let mut updates: Vec<_> = records.iter().map(|record| revoked(record)).collect();
-        let stale = KeyUpdate { expected: 9, ..revoked(&record(2)) };
+        let mut stale = revoked(&record(2));
+        stale.expected = 9;
         updates.push(stale);
         Some(Changes::default().with_updates(updates))
     });
@@ -139,7 +140,7 @@ async fn rotate(store: &impl KeyRepository, old: &KeyRecord, new: KeyRecord) -> 
     let mut replaced = old.clone();
     replaced.details.rotation.to = Some(new.id);
     replaced.revision += 1;
-    let updates = vec![KeyUpdate { record: replaced, expected: old.revision }];
+    let updates = vec![KeyUpdate::new(old, replaced)];
     let changes = Changes::default().with_updates(updates).with_inserts(vec![new]);
     store.apply(&changes).await.unwrap() == ApplyOutcome::Done
 }

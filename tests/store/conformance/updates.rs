@@ -6,7 +6,7 @@ use tower_api_key::{
     store::{ApplyOutcome, KeyRepository},
 };
 
-use super::{assert_duplicate, at, digest, full, record, stored};
+use super::{assert_duplicate, at, digest, full, record, record_at, stored};
 
 pub(crate) async fn updates_write_every_field_but_the_fixed_ones(store: impl KeyRepository) {
     let mut old = record(1);
@@ -18,7 +18,7 @@ pub(crate) async fn updates_write_every_field_but_the_fixed_ones(store: impl Key
     let mut new = full(1);
     new.digest = digest(2);
     new.details.deleted_at = Some(at(9));
-    assert_eq!(store.update(&new, old.revision).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&old, &new).await.unwrap(), ApplyOutcome::Done);
 
     let (created_at, last_used_at, use_count) = (old.created_at, old.last_used_at, old.use_count);
     assert_ne!(new.created_at, created_at);
@@ -32,7 +32,7 @@ pub(crate) async fn updates_can_take_fields_away(store: impl KeyRepository) {
     store.insert(&full).await.unwrap();
     let mut bare = record(1);
     bare.revision = full.revision + 1;
-    assert_eq!(store.update(&bare, full.revision).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&full, &bare).await.unwrap(), ApplyOutcome::Done);
 
     bare.created_at = full.created_at;
     (bare.last_used_at, bare.use_count) = (full.last_used_at, full.use_count);
@@ -41,17 +41,16 @@ pub(crate) async fn updates_can_take_fields_away(store: impl KeyRepository) {
 }
 
 pub(crate) async fn stale_updates_write_nothing(store: impl KeyRepository) {
-    let mut old = record(1);
-    old.revision = 5;
+    let old = record_at(1, 5);
     store.insert(&old).await.unwrap();
     store.insert(&record(2)).await.unwrap();
     for expected in [0, 4, 6] {
-        let mut new = full(1);
+        let (read, mut new) = (record_at(1, expected), full(1));
         new.revision = expected + 1;
-        assert_eq!(store.update(&new, expected).await.unwrap(), ApplyOutcome::Stale);
+        assert_eq!(store.update(&read, &new).await.unwrap(), ApplyOutcome::Stale);
         // Whatever else would be wrong with it.
         new.digest = digest(2);
-        assert_eq!(store.update(&new, expected).await.unwrap(), ApplyOutcome::Stale);
+        assert_eq!(store.update(&read, &new).await.unwrap(), ApplyOutcome::Stale);
     }
     assert_eq!(stored(&store, old.id).await, old);
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&old));
@@ -60,7 +59,7 @@ pub(crate) async fn stale_updates_write_nothing(store: impl KeyRepository) {
 
 pub(crate) async fn updates_of_unknown_keys_write_nothing(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
-    assert_eq!(store.update(&record(2), 0).await.unwrap(), ApplyOutcome::Stale);
+    assert_eq!(store.update(&record(2), &record_at(2, 1)).await.unwrap(), ApplyOutcome::Stale);
     assert!(store.get(record(2).id).await.unwrap().is_none());
     assert!(store.find(&digest(2)).await.unwrap().is_none());
     assert_eq!(stored(&store, record(1).id).await, record(1));
@@ -72,10 +71,9 @@ pub(crate) async fn one_of_many_concurrent_updates_is_done(store: impl KeyReposi
         let mut updates = JoinSet::new();
         for number in 0..24 {
             let store = store.clone();
-            let mut new = record(1);
+            let (old, mut new) = (record_at(1, revision), record_at(1, revision + 1));
             new.name = format!("update {number} of revision {revision}").into();
-            new.revision = revision + 1;
-            updates.spawn(async move { (store.update(&new, revision).await.unwrap(), new) });
+            updates.spawn(async move { (store.update(&old, &new).await.unwrap(), new) });
         }
         let outcomes = updates.join_all().await;
         let done: Vec<&KeyRecord> = outcomes
@@ -93,7 +91,7 @@ pub(crate) async fn a_new_digest_replaces_the_old_one(store: impl KeyRepository)
     let mut renewed = record(1);
     renewed.digest = digest(2);
     renewed.revision = 1;
-    assert_eq!(store.update(&renewed, 0).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&record(1), &renewed).await.unwrap(), ApplyOutcome::Done);
 
     assert!(store.find(&digest(1)).await.unwrap().is_none());
     assert_eq!(store.find(&digest(2)).await.unwrap().as_deref(), Some(&renewed));
@@ -113,7 +111,7 @@ pub(crate) async fn a_taken_digest_is_refused(store: impl KeyRepository) {
     for taken in [2, 3] {
         let mut new = full(1);
         new.digest = digest(taken);
-        assert_duplicate(store.update(&new, 0).await);
+        assert_duplicate(store.update(&record(1), &new).await);
     }
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&record(1)));
     assert_eq!(store.find(&digest(2)).await.unwrap().as_deref(), Some(&record(2)));
@@ -121,16 +119,15 @@ pub(crate) async fn a_taken_digest_is_refused(store: impl KeyRepository) {
 
 pub(crate) async fn the_mark_of_an_owner_is_kept_with_each_revision(store: impl KeyRepository) {
     for (number, disabled) in [(1, false), (2, true)] {
-        let mut record = record(number);
+        let mut record = record_at(number, 7);
         record.disabled = disabled;
-        record.revision = 7;
         store.insert(&record).await.unwrap();
         for mark in [true, true, false, true, false, false] {
-            let expected = record.revision;
+            let old = record.clone();
             record.revision += 2;
             record.details.disabled_by_owner = mark;
             record.details.created_by = mark.then_some(record.id);
-            assert_eq!(store.update(&record, expected).await.unwrap(), ApplyOutcome::Done);
+            assert_eq!(store.update(&old, &record).await.unwrap(), ApplyOutcome::Done);
             assert_eq!(stored(&store, record.id).await.details, record.details);
         }
     }

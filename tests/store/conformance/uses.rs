@@ -76,7 +76,7 @@ pub(crate) async fn updates_do_not_undo_uses(store: impl KeyRepository) {
     let mut renamed = read.clone();
     renamed.name = "renamed".into();
     renamed.revision = 1;
-    assert_eq!(store.update(&renamed, read.revision).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&read, &renamed).await.unwrap(), ApplyOutcome::Done);
     (renamed.use_count, renamed.last_used_at) = (3, Some(at(30)));
     assert_eq!(stored(&store, read.id).await, renamed);
 }
@@ -114,7 +114,7 @@ pub(crate) async fn the_address_of_the_last_use_moves_only_forward(store: impl K
     let mut renamed = read.clone();
     (renamed.name, renamed.revision) = ("renamed".into(), 1);
     renamed.details.last_used_from = Some("::1".parse().unwrap());
-    assert_eq!(store.update(&renamed, 0).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&read, &renamed).await.unwrap(), ApplyOutcome::Done);
     let key = stored(&store, read.id).await;
     assert_eq!((&*key.name, key.details.last_used_from), ("renamed", Some(a.parse().unwrap())));
 }

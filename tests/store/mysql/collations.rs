@@ -83,7 +83,7 @@ async fn no_owner_is_cut_short() {
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert!(store.get(longer.id).await.unwrap().is_none());
     (longer.id, longer.revision) = (long.id, 1);
-    assert!(store.update(&longer, 0).await.is_err());
+    assert!(store.update(&long, &longer).await.is_err());
     assert_eq!(*store.get(long.id).await.unwrap().unwrap(), long);
 
     let used =

@@ -8,7 +8,7 @@ use tower_api_key::store::{
 
 use super::Postgres;
 use crate::{
-    conformance::{at, digest, full, record, stored},
+    conformance::{at, digest, full, record, record_at, stored},
     remote::{Remote, Session},
     servers::{Database, Server},
 };
@@ -56,12 +56,10 @@ async fn serializable_transactions_lose_nothing() {
                 for round in 0..10 {
                     let key_use = KeyUse::new(record(1).id, 1, at(1));
                     store.record_uses(&[key_use]).await.unwrap();
-                    let mut edited = record(1);
+                    let (old, mut edited) = (record_at(1, round), record_at(1, round + 1));
                     edited.name = format!("{node} in round {round}").into();
-                    edited.revision = round + 1;
-                    done += u64::from(
-                        store.update(&edited, round).await.unwrap() == ApplyOutcome::Done,
-                    );
+                    done +=
+                        u64::from(store.update(&old, &edited).await.unwrap() == ApplyOutcome::Done);
                 }
                 (store, done)
             });

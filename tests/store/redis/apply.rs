@@ -14,15 +14,15 @@ use super::{Prefix, indexed, request, run};
 use crate::conformance::{at, digest, record, stored};
 
 /// A key as it is to be, one revision on.
-fn update(mut record: KeyRecord, change: impl FnOnce(&mut KeyRecord)) -> KeyUpdate {
-    let expected = record.revision;
-    record.revision += 1;
-    change(&mut record);
-    KeyUpdate { record, expected }
+fn update(old: &KeyRecord, change: impl FnOnce(&mut KeyRecord)) -> KeyUpdate {
+    let mut new = old.clone();
+    new.revision += 1;
+    change(&mut new);
+    KeyUpdate::new(old, new)
 }
 
 fn revoke(number: u64) -> KeyUpdate {
-    update(record(number), |record| record.revoked_at = Some(at(5)))
+    update(&record(number), |record| record.revoked_at = Some(at(5)))
 }
 
 /// The keys 1 to 4; the first is in every index.
@@ -46,7 +46,7 @@ async fn a_refused_batch_leaves_no_trace() {
         Changes::default().with_inserts(vec![indexed(10), record(11), last])
     };
     let updates = |last: KeyUpdate| {
-        let updates = vec![revoke(2), update(indexed(1), |record| record.owner = None), last];
+        let updates = vec![revoke(2), update(&indexed(1), |record| record.owner = None), last];
         Changes::default().with_inserts(vec![indexed(10), record(11)]).with_updates(updates)
     };
     let duplicates = [
@@ -56,10 +56,10 @@ async fn a_refused_batch_leaves_no_trace() {
         insert(|last| last.id = record(11).id),
         insert(|last| last.digest = digest(11)),
         insert(|last| last.details.request = Some(request(10))),
-        updates(update(record(3), |last| last.digest = digest(4))),
-        updates(update(record(3), |last| last.digest = digest(11))),
-        updates(update(record(3), |last| last.details.request = Some(request(1)))),
-        updates(update(record(3), |last| last.details.request = Some(request(10)))),
+        updates(update(&record(3), |last| last.digest = digest(4))),
+        updates(update(&record(3), |last| last.digest = digest(11))),
+        updates(update(&record(3), |last| last.details.request = Some(request(1)))),
+        updates(update(&record(3), |last| last.details.request = Some(request(10)))),
         updates(revoke(2)),
     ];
     for (place, changes) in duplicates.iter().enumerate() {
@@ -68,9 +68,9 @@ async fn a_refused_batch_leaves_no_trace() {
         assert_eq!(prefix.contents(), before, "{place}");
     }
     let stale = [
-        KeyUpdate { record: revoke(3).record, expected: 1 },
+        update(&revoke(3).record, |record| record.revoked_at = Some(at(6))),
         revoke(9),
-        update(record(9), |last| last.digest = digest(4)),
+        update(&record(9), |last| last.digest = digest(4)),
     ];
     for (place, last) in stale.into_iter().enumerate() {
         assert_eq!(store.apply(&updates(last)).await.unwrap(), ApplyOutcome::Stale, "{place}");
@@ -139,7 +139,7 @@ async fn large_batches_are_one_change() {
         .inserts
         .drain(..)
         .zip(total..)
-        .map(|(record, number)| update(record, |record| record.digest = digest(number)))
+        .map(|(record, number)| update(&record, |record| record.digest = digest(number)))
         .collect();
     assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Stale);

@@ -84,7 +84,7 @@ async fn a_refused_balance_leaves_no_trace() {
         let mut revoked = record(1);
         (revoked.revoked_at, revoked.revision) = (Some(at(1)), 1);
         let balances = vec![of(7, large(0), None), last];
-        let updates = vec![KeyUpdate { record: revoked, expected: 0 }];
+        let updates = vec![KeyUpdate::new(&record(1), revoked)];
         Changes::default()
             .with_inserts(vec![indexed(2)])
             .with_updates(updates)

@@ -34,8 +34,8 @@ async fn use_everything(store: &RedisStore) {
     let mut changed = indexed(1);
     (changed.digest, changed.owner) = (digest(3), Some("bert".into()));
     changed.revision += 1;
-    assert_eq!(store.update(&changed, indexed(1).revision).await.unwrap(), ApplyOutcome::Done);
-    assert_eq!(store.update(&changed, 0).await.unwrap(), ApplyOutcome::Stale);
+    assert_eq!(store.update(&indexed(1), &changed).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&indexed(1), &changed).await.unwrap(), ApplyOutcome::Stale);
     assert_eq!(store.find(&digest(3)).await.unwrap().as_deref(), Some(&changed));
     let (mut by_request, mut legacy) = (KeyQuery::new(1), KeyQuery::new(1));
     (by_request.request, legacy.legacy) = (Some(request(1)), true);

@@ -9,13 +9,14 @@ use tower_api_key::{
 };
 
 use super::{Prefix, indexed, request, run};
-use crate::conformance::{assert_duplicate, at, digest, record, stored};
+use crate::conformance::{assert_duplicate, at, digest, record, record_at, stored};
 
 async fn change(store: &RedisStore, change: impl FnOnce(&mut KeyRecord)) {
-    let mut record = stored(store, record(1).id).await;
-    change(&mut record);
-    record.revision += 1;
-    assert_eq!(store.update(&record, record.revision - 1).await.unwrap(), ApplyOutcome::Done);
+    let old = stored(store, record(1).id).await;
+    let mut new = old.clone();
+    change(&mut new);
+    new.revision += 1;
+    assert_eq!(store.update(&old, &new).await.unwrap(), ApplyOutcome::Done);
 }
 
 /// How many of `owner`'s keys a list has.
@@ -58,10 +59,10 @@ async fn nothing_stays_of_a_purged_key() {
     change(&store, |record| record.details.request = Some(request(3))).await;
     change(&store, |record| record.owner = Some("anna".into())).await;
     change(&store, |record| record.details.deleted_at = Some(at(7))).await;
-    let mut second = stored(&store, record(2).id).await;
-    second.revoked_at = Some(at(7));
-    second.revision = 1;
-    store.update(&second, 0).await.unwrap();
+    let second = stored(&store, record(2).id).await;
+    let mut revoked = second.clone();
+    (revoked.revoked_at, revoked.revision) = (Some(at(7)), 1);
+    store.update(&second, &revoked).await.unwrap();
     assert!(prefix.keys().len() > 5, "{:?}", prefix.keys());
 
     assert_eq!(store.purge(at(8), None).await.unwrap(), 2);
@@ -236,13 +237,12 @@ async fn counts_do_not_overflow() {
 async fn revisions_are_exact() {
     let Some(prefix) = Prefix::new() else { return };
     let store = prefix.open().await;
-    let mut record = record(1);
-    record.revision = u64::MAX - 1;
-    store.insert(&record).await.unwrap();
-    record.revision = u64::MAX;
+    let of = |revision| record_at(1, revision);
+    store.insert(&of(u64::MAX - 1)).await.unwrap();
+    let last = of(u64::MAX);
     for stale in [u64::MAX - 3, u64::MAX - 2, u64::MAX, 0] {
-        assert_eq!(store.update(&record, stale).await.unwrap(), ApplyOutcome::Stale);
+        assert_eq!(store.update(&of(stale), &last).await.unwrap(), ApplyOutcome::Stale);
     }
-    assert_eq!(store.update(&record, u64::MAX - 1).await.unwrap(), ApplyOutcome::Done);
-    assert_eq!(stored(&store, record.id).await.revision, u64::MAX);
+    assert_eq!(store.update(&of(u64::MAX - 1), &last).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(stored(&store, last.id).await.revision, u64::MAX);
 }

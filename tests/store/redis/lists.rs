@@ -108,8 +108,10 @@ async fn take(step: &Step, redis: &RedisStore, memory: &MemoryStore) {
                     Freshness::Latest => expected,
                     Freshness::Stale => expected + 1,
                 };
-                record.revision = expected + 1;
-                changes.updates.push(KeyUpdate { record, expected });
+                record.revision = expected;
+                let mut new = record.clone();
+                new.revision += 1;
+                changes.updates.push(KeyUpdate::new(&record, new));
             }
             let outcomes = (redis.apply(&changes).await, memory.apply(&changes).await);
             let is_done = |outcome: Result<ApplyOutcome, _>| match outcome {

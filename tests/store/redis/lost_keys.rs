@@ -40,10 +40,11 @@ async fn no_eviction_makes_a_request_new() {
 
         // Keys go on being found, and can be revoked: what is written anew is found again.
         for number in 1..=3 {
-            let mut revoked = stored(&store, record(number).id).await;
+            let old = stored(&store, record(number).id).await;
+            let mut revoked = old.clone();
             revoked.revoked_at = Some(at(1));
             revoked.revision += 1;
-            let update = store.update(&revoked, revoked.revision - 1).await.unwrap();
+            let update = store.update(&old, &revoked).await.unwrap();
             assert_eq!(update, ApplyOutcome::Done);
             assert_eq!(store.find(&digest(number)).await.unwrap().as_deref(), Some(&revoked));
         }
@@ -97,7 +98,7 @@ async fn a_flushed_store_is_corrupt_until_it_is_migrated() {
         store.find(&digest(1)).await.unwrap_err(),
         store.get(id).await.unwrap_err(),
         store.insert(&record(1)).await.unwrap_err(),
-        store.update(&full(1), 0).await.unwrap_err(),
+        store.update(&full(1), &full(1)).await.unwrap_err(),
         store.record_uses(&[key_use]).await.unwrap_err(),
         store.purge(at(0), None).await.unwrap_err(),
         store.balances(&[id]).await.unwrap_err(),

@@ -68,7 +68,7 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
     let mut replaced = large(0);
     replaced.details.rotation.to = Some(record(written).id);
     replaced.revision += 1;
-    let update = KeyUpdate { record: replaced, expected: large(0).revision };
+    let update = KeyUpdate::new(&large(0), replaced);
     let inserts = vec![record(written)];
     let batch = Changes::default().with_inserts(inserts).with_updates(vec![update]);
     let error = store.apply(&batch).await.unwrap_err();
@@ -88,7 +88,8 @@ async fn a_full_server_refuses_new_keys_and_loses_none() {
     let mut deleted = large(0);
     deleted.details.deleted_at = Some(at(5));
     deleted.revision += 2;
-    assert_eq!(store.update(&deleted, large(0).revision + 1).await.unwrap(), ApplyOutcome::Done);
+    let replaced = stored(&store, deleted.id).await;
+    assert_eq!(store.update(&replaced, &deleted).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(store.purge(at(6), None).await.unwrap(), 1);
 
     let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "0"]);
@@ -129,14 +130,15 @@ async fn a_full_server_gives_out_credits_and_forgets_usage() {
     let mut revoked = record(1);
     (revoked.revoked_at, revoked.revision) = (Some(at(5)), 1);
     let mut both = write(1, balance(0, 10), Some(9));
-    both.updates = vec![KeyUpdate { record: revoked.clone(), expected: 0 }];
+    both.updates = vec![KeyUpdate::new(&record(1), revoked.clone())];
     assert_eq!(store.apply(&both).await.unwrap(), ApplyOutcome::Done);
 
     // A new balance is refused, and with it all that is to be done with it.
     let mut refused = write(2, balance(5, 0), None);
     refused.balances.push(write(1, balance(9, 11), Some(10)).balances.remove(0));
-    revoked.revision = 2;
-    refused.updates = vec![KeyUpdate { record: revoked, expected: 1 }];
+    let mut again = revoked.clone();
+    again.revision = 2;
+    refused.updates = vec![KeyUpdate::new(&revoked, again)];
     let usage = [counted(2, 0, 1), counted(1, 0, 1)];
     for error in
         [store.apply(&refused).await.unwrap_err(), store.record_usage(&usage).await.unwrap_err()]
@@ -183,7 +185,7 @@ async fn a_full_server_is_brought_up_to_date() {
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let mut revoked = record(1);
     (revoked.revoked_at, revoked.revision) = (Some(at(5)), 1);
-    assert_eq!(store.update(&revoked, 0).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&record(1), &revoked).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(stored(&store, record(1).id).await, revoked);
     let lineages: u64 = run(&mut other, &["ZCARD", "{api_keys}:lines"]);
     assert_eq!(lineages, 998);

@@ -230,7 +230,7 @@ async fn assert_outage(store: &RedisStore) {
         async {
             tokio::join!(
                 store.insert(&small),
-                store.update(&large, 0),
+                store.update(&large, &large),
                 store.record_uses(&uses),
                 store.purge(at(0), None),
                 store.migrate(),

@@ -126,7 +126,7 @@ async fn changes(step: &Step, memory: &MemoryStore) -> Changes {
         (new.revoked_at, new.revision) = (Some(*revoked_at), old.revision + 1);
         // What an update leaves alone.
         (new.use_count, new.last_used_at, new.details.last_used_from) = (7, None, None);
-        changes.updates.push(KeyUpdate { record: new, expected: old.revision });
+        changes.updates.push(KeyUpdate::new(&old, new));
     }
     for (lineage, remaining, is_fresh) in balances {
         let lineage = record(*lineage).id;

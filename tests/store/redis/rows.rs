@@ -71,7 +71,7 @@ async fn rows_that_are_not_keys_are_corrupt() {
     }
     for text in ["", "{", "[]", "null", "7", "\u{7f}"] {
         assert_corrupt(&prefix, text, text).await;
-        let error = store.update(&full(1), full(1).revision).await.unwrap_err();
+        let error = store.update(&full(1), &full(1)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{text:?}");
         let error = store.purge(at(i64::MAX), None).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{text:?}");

@@ -123,7 +123,7 @@ async fn a_store_of_version_1_is_brought_up_to_date() {
     // An old key can be all that a new one can.
     let mut new = indexed(1);
     new.revision += 1;
-    assert_eq!(store.update(&new, indexed(1).revision).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(store.update(&indexed(1), &new).await.unwrap(), ApplyOutcome::Done);
     new.details.last_used_from = None;
     assert_eq!(stored(&store, new.id).await, new);
     assert_eq!(store.list(&legacy).await.unwrap().items.len(), 1);
@@ -217,10 +217,11 @@ async fn many_keys_are_brought_up_to_date_in_steps() {
     // Keys are found, changed and added meanwhile. None is purged, since its lineage may have
     // others.
     for number in [0, 1_500, 2_997] {
-        let mut changed = stored(&store, record(number).id).await;
+        let old = stored(&store, record(number).id).await;
+        let mut changed = old.clone();
         changed.revision += 1;
         changed.details.rotation.lineage = Some(record(1).id);
-        assert_eq!(store.update(&changed, changed.revision - 1).await.unwrap(), ApplyOutcome::Done);
+        assert_eq!(store.update(&old, &changed).await.unwrap(), ApplyOutcome::Done);
     }
     store.insert(&indexed(total)).await.unwrap();
     let error = store.purge(at(2), None).await.unwrap_err();

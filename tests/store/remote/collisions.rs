@@ -44,7 +44,7 @@ pub(crate) async fn flushes_in_opposite_orders_lose_nothing<R: Remote>(database:
         for number in (0..KEYS).rev() {
             let mut edited = record(number);
             (edited.name, edited.revision) = (format!("edited {number}").into(), 1);
-            editor.update(&edited, 0).await.unwrap();
+            editor.update(&record(number), &edited).await.unwrap();
         }
     });
     flushes.join_all().await;

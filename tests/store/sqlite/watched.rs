@@ -43,7 +43,7 @@ async fn what_another_process_changes_is_noticed() {
     let mut revoked = record(1);
     revoked.revoked_at = Some(at(2));
     revoked.revision = 1;
-    assert_eq!(other.update(&revoked, 0).await.unwrap(), ApplyOutcome::Done);
+    assert_eq!(other.update(&record(1), &revoked).await.unwrap(), ApplyOutcome::Done);
     until(async || find(&cache).await.is_some_and(|key| key.revoked_at.is_some())).await;
 }
 

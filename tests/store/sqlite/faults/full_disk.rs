@@ -53,14 +53,14 @@ async fn a_full_disk_loses_nothing() {
     grown.details.metadata.insert("more".to_owned(), Value::from("y".repeat(256 * 1024)));
     grown.digest = digest(1_000);
     grown.revision = 1;
-    let error = store.update(&grown, 0).await.unwrap_err();
+    let error = store.update(&large(0), &grown).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert_eq!(store.find(&digest(0)).await.unwrap().as_deref(), Some(&large(0)));
     assert!(store.find(&digest(1_000)).await.unwrap().is_none());
 
     sqlx::query("PRAGMA max_page_count = 100000").execute(&pool).await.unwrap();
     store.insert(&large(written)).await.unwrap();
-    store.update(&grown, 0).await.unwrap();
+    store.update(&large(0), &grown).await.unwrap();
     assert_eq!(store.find(&digest(1_000)).await.unwrap().as_deref(), Some(&grown));
     let check: String =
         sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&pool).await.unwrap();

@@ -38,7 +38,7 @@ async fn a_lock_on_writing_stops_writers_only() {
     let ManageError::Store(error) = refused else { panic!("{refused:?}") };
     assert!(is_outage(&error), "{error:?}");
     assert!(texts(&error).contains("locked"), "{error:?}");
-    assert!(is_outage(&store.update(&record(1), 0).await.unwrap_err()));
+    assert!(is_outage(&store.update(&record(1), &record(1)).await.unwrap_err()));
     assert_eq!(ask(&manager.layer(), issued.secret.expose()).await.unwrap(), issued.record.id);
 
     run(&mut other, "ROLLBACK").await;

@@ -53,7 +53,7 @@ async fn refuses_to_write(store: &SqliteStore) {
     let key_use = KeyUse::new(changed.id, 1, at(i64::MAX));
     for error in [
         store.insert(&record(2)).await.unwrap_err(),
-        store.update(&changed, full(1).revision).await.map(drop).unwrap_err(),
+        store.update(&full(1), &changed).await.map(drop).unwrap_err(),
         store.record_uses(&[key_use]).await.unwrap_err(),
         store.purge(at(i64::MAX), None).await.map(drop).unwrap_err(),
     ] {
