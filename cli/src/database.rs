@@ -13,13 +13,16 @@ use tower_api_key::{
     credits::Balance,
     key::KeyRecord,
     store::{
-        self, ConnectError, Invalidations, KeyRepository, MySqlStore, PostgresInvalidations,
-        PostgresStore, RedisInvalidations, SqliteStore, StoreError,
+        self, ConnectError, Invalidations, KeyRepository, MySqlStore, PostgresStore, SqliteStore,
+        StoreError, StoreKind,
     },
 };
 use zeroize::Zeroizing;
 
-use crate::{failure::Failure, tables};
+use crate::{
+    failure::{Failure, causes},
+    tables,
+};
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Global options")]
@@ -61,25 +64,24 @@ impl Database {
             Failure::Usage("DATABASE_URL is not set; it says where the keys are".to_owned())
         })?;
         let Hashing { hasher, accepts_plain } = hashing()?;
-        match scheme(&url) {
-            "memory" => {
+        let kind = StoreKind::of_url(&url).map_err(ConnectError::from)?;
+        match (kind, access) {
+            (StoreKind::Memory, _) => {
                 let text = "DATABASE_URL: `memory:` keeps nothing after this command";
                 return Err(Failure::Usage(text.to_owned()));
             }
-            "sqlite" => match access {
-                Access::Make => {}
-                Access::Add if args.table.is_none() => {}
-                _ => check_file(&url)?,
-            },
+            (StoreKind::Sqlite, Access::Make) => {}
+            (StoreKind::Sqlite, Access::Add) if args.table.is_none() => {}
+            (StoreKind::Sqlite, _) => check_file(&url)?,
             _ => {}
         }
         let repository = match &args.table {
             None => store::connect(&url).await?,
             Some(table) => {
                 if access != Access::Make {
-                    check_table(&url, table).await?;
+                    check_table(kind, &url, table).await?;
                 }
-                connect_to_table(&url, table).await?
+                connect_to_table(kind, &url, table).await?
             }
         };
         let actor = args.actor.clone().or_else(|| env::var("USER").ok());
@@ -108,10 +110,6 @@ impl Database {
     }
 }
 
-fn scheme(url: &str) -> &str {
-    url.split_once(':').map_or("", |(scheme, _)| scheme)
-}
-
 fn check_file(url: &str) -> Result<(), Failure> {
     // An unreadable URL is for `connect` to refuse.
     let Ok(options) = url.parse::<SqliteConnectOptions>() else { return Ok(()) };
@@ -124,10 +122,10 @@ fn check_file(url: &str) -> Result<(), Failure> {
 }
 
 /// Refuses a table that is not there, and names those that are.
-async fn check_table(url: &str, table: &str) -> Result<(), Failure> {
+async fn check_table(kind: StoreKind, url: &str, table: &str) -> Result<(), Failure> {
     /// As long as the stores wait for a connection.
     const TIMEOUT: Duration = Duration::from_secs(5);
-    let names = tokio::time::timeout(TIMEOUT, table_names(url));
+    let names = tokio::time::timeout(TIMEOUT, table_names(kind, url));
     let names = names.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
     let names = names.map_err(|error| ConnectError::Store(StoreError::unavailable(error)))?;
     if let Some(names) = names
@@ -141,11 +139,11 @@ async fn check_table(url: &str, table: &str) -> Result<(), Failure> {
 }
 
 /// The tables of a SQL database; `None` if it is another.
-async fn table_names(url: &str) -> sqlx::Result<Option<Vec<String>>> {
-    let names = match scheme(url) {
-        "sqlite" => names::<SqliteConnection>(url, tables::SQLITE).await,
-        "postgres" | "postgresql" => names::<PgConnection>(url, tables::POSTGRES).await,
-        "mysql" | "mariadb" => names::<MySqlConnection>(url, tables::MYSQL).await,
+async fn table_names(kind: StoreKind, url: &str) -> sqlx::Result<Option<Vec<String>>> {
+    let names = match kind {
+        StoreKind::Sqlite => names::<SqliteConnection>(url, tables::SQLITE).await,
+        StoreKind::Postgres => names::<PgConnection>(url, tables::POSTGRES).await,
+        StoreKind::MySql => names::<MySqlConnection>(url, tables::MYSQL).await,
         // For `connect_to_table` to refuse.
         _ => return Ok(None),
     };
@@ -221,11 +219,15 @@ pub(crate) fn hashing() -> Result<Hashing, Failure> {
 }
 
 /// Like `store::connect`, which knows only the default table.
-async fn connect_to_table(url: &str, table: &str) -> Result<Arc<dyn KeyRepository>, Failure> {
+async fn connect_to_table(
+    kind: StoreKind,
+    url: &str,
+    table: &str,
+) -> Result<Arc<dyn KeyRepository>, Failure> {
     let failed = |error: sqlx::Error| ConnectError::Store(StoreError::unavailable(error));
     let migrated = |result: Result<(), StoreError>| result.map_err(ConnectError::Store);
-    Ok(match scheme(url) {
-        "sqlite" => {
+    Ok(match kind {
+        StoreKind::Sqlite => {
             // As `SqliteStore::open` has it, but for the journal: the file is an application's.
             let options = url.parse::<SqliteConnectOptions>().map_err(failed)?;
             let options = options
@@ -238,8 +240,8 @@ async fn connect_to_table(url: &str, table: &str) -> Result<Arc<dyn KeyRepositor
             migrated(store.migrate().await)?;
             Arc::new(store)
         }
-        "postgres" | "postgresql" => Arc::new(PostgresStore::connect_to_table(url, table).await?),
-        "mysql" | "mariadb" => Arc::new(MySqlStore::connect_to_table(url, table).await?),
+        StoreKind::Postgres => Arc::new(PostgresStore::connect_to_table(url, table).await?),
+        StoreKind::MySql => Arc::new(MySqlStore::connect_to_table(url, table).await?),
         _ => return Err(Failure::Usage("--table is for SQL databases".to_owned())),
     })
 }
@@ -248,21 +250,15 @@ async fn connect_to_table(url: &str, table: &str) -> Result<Arc<dyn KeyRepositor
 /// the database if it can.
 async fn bus(database_url: &str) -> Result<Option<Arc<dyn Invalidations>>, Failure> {
     let redis_url = env::var("REDIS_URL").ok().filter(|url| !url.is_empty()).map(Zeroizing::new);
+    if let Some(url) = &redis_url
+        && StoreKind::of_url(url) != Ok(StoreKind::Redis)
+    {
+        let text = "REDIS_URL must be like redis://host:port, or empty";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let url = redis_url.as_ref().map_or(database_url, |url| url.as_str());
-    let failed = |error: StoreError| Failure::store("cannot announce changes: ", &error);
-    Ok(match scheme(url) {
-        // A server, or a cluster.
-        "redis" | "rediss" | "valkey" | "valkeys" | "redis+cluster" | "rediss+cluster"
-        | "valkey+cluster" | "valkeys+cluster" => {
-            Some(Arc::new(RedisInvalidations::connect(url).await.map_err(failed)?))
-        }
-        "postgres" | "postgresql" => {
-            Some(Arc::new(PostgresInvalidations::connect(url).await.map_err(failed)?))
-        }
-        _ if redis_url.is_some() => {
-            let text = "REDIS_URL must be like redis://host:port, or empty";
-            return Err(Failure::Usage(text.to_owned()));
-        }
-        _ => None,
+    store::connect_bus(url).await.map_err(|error| match error {
+        ConnectError::Store(error) => Failure::store("cannot announce changes: ", &error),
+        error => Failure::Usage(format!("cannot announce changes: {}", causes(&error))),
     })
 }

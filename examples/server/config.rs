@@ -10,7 +10,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tower_api_key::{KeyFormat, SecretKey, store::FixedStore};
+use tower_api_key::{
+    KeyFormat, SecretKey,
+    store::{FixedStore, StoreKind},
+};
 
 use crate::cors::Origins;
 
@@ -194,11 +197,6 @@ fn seconds(name: &str, default: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds.into()))
 }
 
-/// Schemes of databases that are reached over a network.
-const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
-const MYSQL: [&str; 2] = ["mysql", "mariadb"];
-const REDIS: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
-
 /// Where something is kept. Shows no password.
 pub(crate) struct StoreUrl(String);
 
@@ -207,42 +205,27 @@ impl StoreUrl {
         &self.0
     }
 
-    /// Before the first colon; empty if there is none.
-    fn scheme(&self) -> &str {
-        self.0.split_once(':').map_or("", |(scheme, _)| scheme)
-    }
-
-    pub(crate) fn is_postgres(&self) -> bool {
-        POSTGRES.contains(&self.scheme())
-    }
-
     /// A server, or a cluster.
     pub(crate) fn is_redis(&self) -> bool {
-        REDIS.contains(&self.scheme().trim_end_matches("+cluster"))
-    }
-
-    fn is_server(&self) -> bool {
-        self.is_postgres() || self.is_redis() || MYSQL.contains(&self.scheme())
+        StoreKind::of_url(&self.0) == Ok(StoreKind::Redis)
     }
 }
 
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let location = |rest: &'_ str| rest.strip_prefix("//").unwrap_or(rest).to_owned();
-        match self.0.split_once(':') {
-            Some(("memory", _)) => f.write_str("memory of this process (gone when it ends)"),
-            Some(("sqlite", path)) => {
-                let path = location(path);
-                let file = path.split('?').next().unwrap_or_default();
-                write!(f, "SQLite database {file}")
+        let (scheme, rest) = self.0.split_once(':').unwrap_or_default();
+        let location = rest.strip_prefix("//").unwrap_or(rest);
+        // Options may hold a password.
+        let without_options = |text: &str| text.split('?').next().unwrap_or_default().to_owned();
+        match StoreKind::of_url(&self.0) {
+            Ok(StoreKind::Memory) => f.write_str("memory of this process (gone when it ends)"),
+            Ok(StoreKind::Sqlite) => write!(f, "SQLite database {}", without_options(location)),
+            // A user and a password stand before the last `@`.
+            Ok(_) => {
+                let public = location.rsplit('@').next().unwrap_or_default();
+                write!(f, "{scheme}://{}", without_options(public))
             }
-            // A user and a password stand before the last `@`, and more may in the options.
-            Some((scheme, rest)) if self.is_server() => {
-                let rest = location(rest);
-                let public = rest.rsplit('@').next().unwrap_or_default();
-                write!(f, "{scheme}://{}", public.split('?').next().unwrap_or_default())
-            }
-            _ => f.write_str("this"),
+            Err(_) => f.write_str("this"),
         }
     }
 }

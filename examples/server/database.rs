@@ -5,10 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use tower_api_key::{
     KeyManager,
     key::{KeyAction, KeyEvent},
-    store::{
-        self, CachedStore, ConnectError, Invalidations, KeyRepository, PostgresInvalidations,
-        RedisInvalidations,
-    },
+    store::{self, CachedStore, ConnectError, Invalidations, KeyRepository},
 };
 
 use crate::{config::Config, logs::causes};
@@ -78,15 +75,7 @@ fn log(event: &KeyEvent) {
 async fn bus(config: &Config) -> Result<Option<Arc<dyn Invalidations>>, String> {
     let url = config.redis.as_ref().unwrap_or(&config.database);
     let variable = if config.redis.is_some() { "REDIS_URL" } else { "DATABASE_URL" };
-    let failed =
-        |error| format!("{variable}: cannot announce changes through {url}: {}", causes(&error));
-    Ok(if url.is_redis() {
-        let bus = RedisInvalidations::connect(url.as_str()).await;
-        Some(Arc::new(bus.map_err(failed)?))
-    } else if url.is_postgres() {
-        let bus = PostgresInvalidations::connect(url.as_str()).await;
-        Some(Arc::new(bus.map_err(failed)?))
-    } else {
-        None
+    store::connect_bus(url.as_str()).await.map_err(|error| {
+        format!("{variable}: cannot announce changes through {url}: {}", causes(&error))
     })
 }

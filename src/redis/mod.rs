@@ -8,7 +8,7 @@ mod url;
 pub(crate) use self::{
     link::{Client, Link},
     script::Script,
-    url::{cluster_nodes, is_scheme},
+    url::cluster_nodes,
 };
 use crate::error::ConfigError;
 

@@ -1,14 +1,7 @@
 //! URLs of servers, and of clusters.
 
-const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
-
 /// Behind the scheme of a server.
 const CLUSTER: &str = "+cluster";
-
-/// Whether this is the scheme of a server, or of a cluster.
-pub(crate) fn is_scheme(scheme: &str) -> bool {
-    SCHEMES.contains(&scheme.strip_suffix(CLUSTER).unwrap_or(scheme))
-}
 
 /// The URL of each node of a cluster. There is no standard for one of all of them; this is the form
 /// of several other programs, with the `+` of redis-rs's own `redis+unix`.
@@ -46,16 +39,6 @@ mod tests {
         ] {
             let url = format!("{scheme}+cluster:{rest}");
             assert_eq!(cluster_nodes(&url).unwrap(), nodes);
-        }
-    }
-
-    #[test]
-    fn schemes_of_redis() {
-        for scheme in ["redis", "rediss", "valkey", "valkeys"] {
-            assert!(is_scheme(scheme) && is_scheme(&format!("{scheme}+cluster")), "{scheme}");
-        }
-        for other in ["redi", "redis+clusters", "redis+unix", "postgres", "", "+cluster"] {
-            assert!(!is_scheme(other), "{other}");
         }
         assert_eq!(cluster_nodes("redis://one,two"), None);
     }

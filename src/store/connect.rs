@@ -1,8 +1,8 @@
-//! [`connect`]: a store by its URL.
+//! [`connect`] and [`connect_bus`]: a store and its bus by URL.
 
 use std::{error::Error, fmt, sync::Arc};
 
-use super::{memory::MemoryStore, repository::KeyRepository};
+use super::{bus::Invalidations, memory::MemoryStore, repository::KeyRepository};
 use crate::error::{ConfigError, StoreError};
 
 /// Opens the store of a URL, as it stands in an environment variable like `DATABASE_URL`, and
@@ -42,51 +42,155 @@ use crate::error::{ConfigError, StoreError};
 /// ```
 #[allow(clippy::unused_async, reason = "the features decide whether there is something to await")]
 pub async fn connect(url: &str) -> Result<Arc<dyn KeyRepository>, ConnectError> {
-    let (scheme, rest) = url.split_once(':').ok_or(NO_URL)?;
-    // A text without `//` is no URL of a server, but may well be a password and more.
-    if !rest.starts_with("//") && !matches!(scheme, "memory" | "sqlite") {
-        return Err(NO_URL.into());
-    }
-    match scheme {
-        "memory" if matches!(rest, "" | "//") => Ok(Arc::new(MemoryStore::new())),
-        "memory" => Err(ConfigError::StoreUrl { expected: "`memory:` and nothing else" }.into()),
-
+    match checked(url)? {
+        StoreKind::Memory => Ok(Arc::new(MemoryStore::new())),
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(super::SqliteStore::open(sqlite_file(url, rest)?).await?)),
-        #[cfg(not(feature = "sqlite"))]
-        "sqlite" => Err(needs("sqlite")),
-
+        StoreKind::Sqlite => Ok(Arc::new(super::SqliteStore::open(sqlite_file(url)?).await?)),
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => {
-            crate::url::postgres(url)?;
-            Ok(Arc::new(super::PostgresStore::connect(url).await?))
-        }
-        #[cfg(not(feature = "postgres"))]
-        "postgres" | "postgresql" => Err(needs("postgres")),
-
+        StoreKind::Postgres => Ok(Arc::new(super::PostgresStore::connect(url).await?)),
         #[cfg(feature = "mysql")]
-        "mysql" | "mariadb" => {
-            crate::url::mysql(url)?;
-            Ok(Arc::new(super::MySqlStore::connect(url).await?))
-        }
-        #[cfg(not(feature = "mysql"))]
-        "mysql" | "mariadb" => Err(needs("mysql")),
-
+        StoreKind::MySql => Ok(Arc::new(super::MySqlStore::connect(url).await?)),
         #[cfg(feature = "redis")]
-        scheme if crate::redis::is_scheme(scheme) => {
+        StoreKind::Redis => {
             let store = super::RedisStore::new(url)?;
             store.migrate().await?;
             Ok(Arc::new(store))
         }
-        #[cfg(not(feature = "redis"))]
-        "redis" | "rediss" | "valkey" | "valkeys" | "redis+cluster" | "rediss+cluster"
-        | "valkey+cluster" | "valkeys+cluster" => Err(needs("redis")),
-
-        scheme if is_scheme(scheme) => {
-            Err(ConfigError::StoreScheme { scheme: scheme.to_owned() }.into())
-        }
-        _ => Err(NO_URL.into()),
+        #[allow(unreachable_patterns, reason = "with all features, none is missing")]
+        kind => Err(kind.missing().into()),
     }
+}
+
+/// Connects to the bus that the store of a URL has itself, which tells the caches of all nodes what
+/// was changed: for the [`CachedStore`](super::CachedStore) and the
+/// [`KeyManager`](crate::KeyManager::with_invalidations) of each node.
+///
+/// | URL | bus | feature |
+/// |---|---|---|
+/// | `memory:` | `None`: no other process has these keys | – |
+/// | `sqlite:keys.db`, … | `None`: a cache [watches](super::KeyStore::watch) the file | `sqlite` |
+/// | `postgres://…`, `postgresql://…` | `PostgresInvalidations` | `postgres` |
+/// | `mysql://…`, `mariadb://…` | `None`: give this function the URL of a Redis | `mysql` |
+/// | `redis://…`, `rediss://…`, `valkey://…`, `valkeys://…` | `RedisInvalidations` | `redis` |
+/// | `redis+cluster://…`, `rediss+cluster://…`, `valkey…` | `RedisInvalidations`, over the first node that answers | `redis` |
+///
+/// The URL is the one that [`connect`] takes, and is refused for the same reasons. The channel is
+/// `tower_api_key`, and is the database's, or the server's: `?schema=` makes no difference to it.
+///
+/// No error shows the URL, which may hold a password.
+///
+/// ```
+/// use tower_api_key::{KeyManager, store};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let url = std::env::var("KEYS_URL").unwrap_or_else(|_| "memory:".to_owned());
+/// let mut manager = KeyManager::new(store::connect(&url).await?);
+/// if let Some(bus) = store::connect_bus(&url).await? {
+///     manager = manager.with_invalidations(bus);
+/// }
+/// # let _ = manager;
+/// # Ok(())
+/// # }
+/// ```
+#[allow(clippy::unused_async, reason = "the features decide whether there is something to await")]
+pub async fn connect_bus(url: &str) -> Result<Option<Arc<dyn Invalidations>>, ConnectError> {
+    match checked(url)? {
+        StoreKind::Memory => Ok(None),
+        #[cfg(feature = "sqlite")]
+        StoreKind::Sqlite => Ok(None),
+        #[cfg(feature = "postgres")]
+        StoreKind::Postgres => {
+            Ok(Some(Arc::new(super::PostgresInvalidations::connect(url).await?)))
+        }
+        #[cfg(feature = "mysql")]
+        StoreKind::MySql => Ok(None),
+        #[cfg(feature = "redis")]
+        StoreKind::Redis => {
+            let bus = super::RedisInvalidations::new(url)?;
+            bus.check().await?;
+            Ok(Some(Arc::new(bus)))
+        }
+        #[allow(unreachable_patterns, reason = "with all features, none is missing")]
+        kind => Err(kind.missing().into()),
+    }
+}
+
+/// The kind of store that a URL names, whichever features this program has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreKind {
+    /// `memory:`
+    Memory,
+    /// A file of SQLite.
+    Sqlite,
+    /// A PostgreSQL server.
+    Postgres,
+    /// A MySQL or MariaDB server.
+    MySql,
+    /// A Redis or Valkey server, or a cluster of them.
+    Redis,
+}
+
+impl StoreKind {
+    /// What the scheme of a URL says. Whether [`connect`] takes the rest of the URL is not checked,
+    /// but for the `//` before the address of a server.
+    ///
+    /// ```
+    /// use tower_api_key::store::StoreKind;
+    ///
+    /// assert_eq!(StoreKind::of_url("mariadb://db/app"), Ok(StoreKind::MySql));
+    /// assert!(StoreKind::of_url("mongodb://db/app").is_err());
+    /// ```
+    pub fn of_url(url: &str) -> Result<Self, ConfigError> {
+        let (scheme, rest) = url.split_once(':').ok_or(NO_URL)?;
+        // A text without `//` is no URL of a server, but may well be a password and more.
+        if !rest.starts_with("//") && !matches!(scheme, "memory" | "sqlite") {
+            return Err(NO_URL);
+        }
+        match scheme {
+            "memory" => Ok(Self::Memory),
+            "sqlite" => Ok(Self::Sqlite),
+            "postgres" | "postgresql" => Ok(Self::Postgres),
+            "mysql" | "mariadb" => Ok(Self::MySql),
+            "redis" | "rediss" | "valkey" | "valkeys" | "redis+cluster" | "rediss+cluster"
+            | "valkey+cluster" | "valkeys+cluster" => Ok(Self::Redis),
+            scheme if is_scheme(scheme) => {
+                Err(ConfigError::StoreScheme { scheme: scheme.to_owned() })
+            }
+            _ => Err(NO_URL),
+        }
+    }
+
+    #[allow(dead_code, reason = "with all features, none is missing")]
+    fn missing(self) -> ConfigError {
+        let feature = match self {
+            Self::Memory | Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::MySql => "mysql",
+            Self::Redis => "redis",
+        };
+        ConfigError::StoreFeature { feature }
+    }
+}
+
+/// The kind of a URL without a mistake that shows before a connection is made.
+fn checked(url: &str) -> Result<StoreKind, ConfigError> {
+    let kind = StoreKind::of_url(url)?;
+    match kind {
+        StoreKind::Memory if !matches!(url, "memory:" | "memory://") => {
+            return Err(ConfigError::StoreUrl { expected: "`memory:` and nothing else" });
+        }
+        #[cfg(feature = "sqlite")]
+        StoreKind::Sqlite => drop(sqlite_file(url)?),
+        #[cfg(feature = "postgres")]
+        StoreKind::Postgres => drop(crate::url::postgres(url)?),
+        #[cfg(feature = "mysql")]
+        StoreKind::MySql => drop(crate::url::mysql(url)?),
+        // `RedisStore` and `RedisInvalidations` check theirs.
+        _ => {}
+    }
+    Ok(kind)
 }
 
 const NO_URL: ConfigError = ConfigError::StoreUrl {
@@ -99,15 +203,11 @@ fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(other)
 }
 
-#[allow(dead_code, reason = "with all features, none is missing")]
-fn needs(feature: &'static str) -> ConnectError {
-    ConfigError::StoreFeature { feature }.into()
-}
-
 /// The file of a SQLite URL, read as sqlx reads it, so that one variable can serve both.
 #[cfg(feature = "sqlite")]
-fn sqlite_file(url: &str, rest: &str) -> Result<std::path::PathBuf, ConfigError> {
+fn sqlite_file(url: &str) -> Result<std::path::PathBuf, ConfigError> {
     crate::url::check_sqlite(url)?;
+    let rest = url.trim_start_matches("sqlite:");
     let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
     match path.trim_start_matches("//") {
         ":memory:" if options.is_empty() => return Ok(":memory:".into()),
@@ -121,13 +221,13 @@ fn sqlite_file(url: &str, rest: &str) -> Result<std::path::PathBuf, ConfigError>
     Err(ConfigError::StoreUrl { expected: "a URL like `sqlite:keys.db`" })
 }
 
-/// Why [`connect`] gave no store.
+/// Why [`connect`] gave no store, or [`connect_bus`] no bus.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The URL cannot be used, or not without another feature of this crate.
     Config(ConfigError),
-    /// The store could not be opened.
+    /// The store could not be opened, or the bus not reached.
     Store(StoreError),
 }
 

@@ -85,7 +85,7 @@ pub use self::cache::CacheStats;
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use self::cached::{CachedStore, CachedStoreBuilder};
 pub use self::capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog};
-pub use self::connect::{ConnectError, connect};
+pub use self::connect::{ConnectError, StoreKind, connect, connect_bus};
 #[cfg(feature = "file")]
 #[cfg_attr(docsrs, doc(cfg(feature = "file")))]
 pub use self::file::{FileError, FileErrorKind, FileStatus, FileStore};

@@ -1,12 +1,12 @@
-//! Stores by URL.
+//! Stores and buses by URL.
 
 use tower_api_key::{
     ConfigError,
-    store::{ConnectError, KeyRepository, connect},
+    store::{BackEnd, ConnectError, Invalidations, KeyRepository, StoreKind, connect, connect_bus},
 };
 
 use crate::{
-    conformance::{full, stored},
+    conformance::{digest, full, stored},
     support::texts,
 };
 
@@ -16,10 +16,80 @@ async fn works(url: &str) {
     assert_eq!(stored(&store, full(1).id).await, full(1), "{url}");
 }
 
+/// What is said of a URL that names neither a store nor a bus.
 async fn refused(url: &str) -> ConfigError {
-    match connect(url).await.map(drop).unwrap_err() {
-        ConnectError::Config(error) => error,
-        error => panic!("{url}: {error:?}"),
+    let of_bus = connect_bus(url).await.map(drop).unwrap_err();
+    match (connect(url).await.map(drop).unwrap_err(), of_bus) {
+        (ConnectError::Config(error), ConnectError::Config(of_bus)) => {
+            assert_eq!(error, of_bus, "{url}");
+            error
+        }
+        errors => panic!("{url}: {errors:?}"),
+    }
+}
+
+async fn bus(url: &str) -> std::sync::Arc<dyn Invalidations> {
+    let bus = connect_bus(url).await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
+    bus.unwrap_or_else(|| panic!("{url} has a bus"))
+}
+
+/// What is published on the bus of one URL is heard on that of the other.
+pub(crate) async fn are_one_bus(one: &str, other: &str) {
+    let mut subscription = bus(one).await.subscribe().await.unwrap();
+    bus(other).await.publish(&[digest(1)]).await.unwrap();
+    assert_eq!(subscription.next().await.unwrap(), [digest(1)], "{one} {other}");
+}
+
+/// No server is asked, and no file made.
+#[tokio::test]
+async fn stores_without_a_bus() {
+    let mut urls = vec!["memory:"];
+    if cfg!(feature = "sqlite") {
+        urls.extend(["sqlite::memory:", "sqlite:///no/such/directory/keys.db"]);
+    }
+    if cfg!(feature = "mysql") {
+        urls.extend(["mysql://127.0.0.1:1/keys", "mariadb://127.0.0.1:1/keys"]);
+    }
+    for url in urls {
+        assert!(connect_bus(url).await.unwrap().is_none(), "{url}");
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "redis"))]
+#[tokio::test]
+async fn a_bus_that_is_not_there_is_an_error() {
+    let mut urls = Vec::new();
+    if cfg!(feature = "postgres") {
+        urls.push("postgres://127.0.0.1:1/keys");
+    }
+    if cfg!(feature = "redis") {
+        urls.extend(["redis://127.0.0.1:1", "redis+cluster://127.0.0.1:1,127.0.0.1:2"]);
+    }
+    for url in urls {
+        let error = connect_bus(url).await.map(drop).unwrap_err();
+        let ConnectError::Store(error) = error else { panic!("{url} is fine: {error:?}") };
+        assert_eq!(error.back_end(), BackEnd::Bus, "{url}: {error:?}");
+    }
+}
+
+#[test]
+fn kinds_of_stores() {
+    for (kind, schemes) in [
+        (StoreKind::Postgres, &["postgres", "postgresql"][..]),
+        (StoreKind::MySql, &["mysql", "mariadb"]),
+        (StoreKind::Redis, &["redis", "rediss", "valkey", "valkeys"]),
+        (StoreKind::Redis, &["redis+cluster", "rediss+cluster"]),
+        (StoreKind::Redis, &["valkey+cluster", "valkeys+cluster"]),
+    ] {
+        for scheme in schemes {
+            assert_eq!(StoreKind::of_url(&format!("{scheme}://host/keys")), Ok(kind), "{scheme}");
+            assert!(StoreKind::of_url(&format!("{scheme}:host/keys")).is_err(), "{scheme}");
+        }
+    }
+    assert_eq!(StoreKind::of_url("memory:"), Ok(StoreKind::Memory));
+    assert_eq!(StoreKind::of_url("sqlite:keys.db"), Ok(StoreKind::Sqlite));
+    for other in ["redi", "redis+clusters", "redis+unix", "postgres+cluster", "", "+cluster"] {
+        assert!(StoreKind::of_url(&format!("{other}://host/keys")).is_err(), "{other}");
     }
 }
 
@@ -66,6 +136,7 @@ async fn postgres() {
     works(&format!("postgres://{rest}")).await;
     let again = connect(&format!("postgresql://{rest}")).await.unwrap();
     assert_eq!(stored(&again, full(1).id).await, full(1));
+    are_one_bus(&format!("postgres://{rest}"), &format!("postgresql://{rest}")).await;
 }
 
 #[cfg(feature = "mysql")]
@@ -87,8 +158,10 @@ async fn redis() {
     use crate::redis::server::OwnServer;
     let Some(server) = OwnServer::start(&[]) else { return };
     works(&server.url()).await;
-    let again = connect(&server.url().replace("redis:", "valkey:")).await.unwrap();
+    let valkey = server.url().replace("redis:", "valkey:");
+    let again = connect(&valkey).await.unwrap();
     assert_eq!(stored(&again, full(1).id).await, full(1));
+    are_one_bus(&server.url(), &valkey).await;
 }
 
 /// Drivers pass over what they do not know: a mistyped `sslmode` would go without TLS.
@@ -120,7 +193,10 @@ async fn a_schema_is_honoured() {
     use crate::servers::{Database, Server};
     let Some(database) = Database::new(Server::Postgres).await else { return };
     database.run("CREATE SCHEMA shop").await;
-    works(&format!("{}?schema=shop", database.url().trim_end_matches('?'))).await;
+    let shop = format!("{}?schema=shop", database.url().trim_end_matches('?'));
+    works(&shop).await;
+    are_one_bus(&shop, database.url()).await;
+    are_one_bus(database.url(), &shop).await;
     database.run("SELECT digest FROM shop.api_keys").await;
     let public = connect(database.url()).await.unwrap();
     assert!(public.get(full(1).id).await.unwrap().is_none());
@@ -177,9 +253,12 @@ async fn no_error_shows_a_password() {
                 continue; // A file of that name, in this directory.
             }
             let Err(error) = connect(&url).await else { panic!("{url} is no store") };
-            let text = texts(&error);
-            let text = text.replace(&format!("{scheme}hunter2"), "");
-            assert!(!text.contains("hunter2"), "{url}: {text}");
+            // A store that has no bus is not asked.
+            for error in [Some(error), connect_bus(&url).await.err()].iter().flatten() {
+                let text = texts(error);
+                let text = text.replace(&format!("{scheme}hunter2"), "");
+                assert!(!text.contains("hunter2"), "{url}: {text}");
+            }
         }
     }
 }

@@ -75,9 +75,14 @@ impl RedisInvalidations {
     /// `redis+cluster://user:password@host:port,host:port`, whose first node that answers is taken.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let bus = Self::new(url).map_err(unavailable)?;
-        let connected = timeout(TIMEOUT, bus.publisher()).await;
-        connected.map_err(|_| message::late())?.map_err(unavailable)?;
+        bus.check().await?;
         Ok(bus)
+    }
+
+    /// Whether there is a server.
+    pub(in crate::store) async fn check(&self) -> Result<(), StoreError> {
+        let connected = timeout(TIMEOUT, self.publisher()).await;
+        connected.map_err(|_| message::late())?.map(drop).map_err(unavailable)
     }
 
     /// Will connect when it is first used, and does not mind if there is no server yet.

@@ -116,6 +116,7 @@ async fn the_node_with_the_keys_is_found() {
     ] {
         let store = tower_api_key::store::connect(&url).await.unwrap();
         assert!(store.get(record(1).id).await.unwrap().is_none(), "{url}");
+        crate::connect::are_one_bus(&url, &two.url()).await;
     }
 
     // One node leads to the other. A store that knows of no cluster says what is wrong.
