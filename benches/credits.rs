@@ -26,7 +26,7 @@ use tower_api_key::{
 };
 
 /// Lineages that a node holds credits of.
-const LINES: usize = 1_000;
+const LINEAGES: usize = 1_000;
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -41,7 +41,7 @@ fn spends(runtime: &tokio::runtime::Runtime) {
     let credits = Credits::builder(store.clone()).with_lease(plenty).build().unwrap();
     let keys: Vec<_> = runtime.block_on(async {
         let mut keys = Vec::new();
-        for _ in 0..LINES {
+        for _ in 0..LINEAGES {
             let key = key(&store, 1 << 50).await;
             credits.spend(&key, 1).await.unwrap();
             keys.push(key);
@@ -108,7 +108,9 @@ async fn leases() {
             failed += own_failed;
         }
         let rate = count as f64 / seconds;
-        println!("{nodes} nodes on one line in SQLite: {rate:.0} leases a second, {failed} failed");
+        println!(
+            "{nodes} nodes on one lineage in SQLite: {rate:.0} leases a second, {failed} failed"
+        );
     }
 }
 

@@ -71,9 +71,9 @@ async fn from_memory(name: &str, quotas: &[Quota], keys: usize) {
     const COUNT: usize = 20_000;
     let limiter = node().with_lease_time(Duration::from_mins(1)).build().unwrap();
     let limits = limits(quotas);
-    let lines: Vec<_> = (0..keys).map(|_| lineage()).collect();
+    let lineages: Vec<_> = (0..keys).map(|_| lineage()).collect();
     let check =
-        |number: usize| LimitCheck::new(LimitSubject::Lineage(lines[number % keys]), &limits);
+        |number: usize| LimitCheck::new(LimitSubject::Lineage(lineages[number % keys]), &limits);
     let mut quickest = f64::MAX;
     for _ in 0..20 {
         // Until there is enough for a run.
@@ -96,8 +96,8 @@ async fn from_memory(name: &str, quotas: &[Quota], keys: usize) {
 async fn round_trips() {
     let limiter = node().build().unwrap();
     let limits = limits(&[Quota::per_hour(nonzero!(1_000_000))]);
-    let line = lineage();
-    let check = LimitCheck::new(LimitSubject::Lineage(line), &limits);
+    let lineage = lineage();
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let (start, mut count) = (Instant::now(), 0_u32);
     while start.elapsed() < PHASE / 2 {
         ask(&limiter, &check).await;
@@ -123,13 +123,13 @@ impl Random {
 /// A node's callers: asks so often a second, evenly or as chance has it.
 async fn callers(
     limiter: RedisLimiter,
-    (line, limits): (KeyId, Limits),
+    (lineage, limits): (KeyId, Limits),
     rate: f64,
     is_random: bool,
     mut random: Random,
     from: Instant,
 ) -> (u32, u32) {
-    let check = LimitCheck::new(LimitSubject::Lineage(line), &limits);
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
     let (mut allowed, mut asked, mut next) = (0, 0, random.next() / rate);
     // What happens first is not counted.
     let (warm, end) = (PHASE.as_secs_f64() / 4.0, PHASE.as_secs_f64() * 1.25);
@@ -147,12 +147,12 @@ async fn callers(
 
 /// Nodes whose callers ask for so much of the quota, together.
 async fn leased(nodes: u32, share: f64, is_random: bool) {
-    let (line, limits, start) = (lineage(), limits(&[QUOTA]), Instant::now());
+    let (lineage, limits, start) = (lineage(), limits(&[QUOTA]), Instant::now());
     let mut tasks = JoinSet::new();
     for number in 0..nodes {
         let rate = 1_000.0 * share / f64::from(nodes);
         let random = Random(0x9e37_79b9_7f4a_7c15 + u64::from(number));
-        let bucket = (line, limits.clone());
+        let bucket = (lineage, limits.clone());
         tasks.spawn(callers(
             node().leased().build().unwrap(),
             bucket,

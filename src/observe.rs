@@ -297,16 +297,16 @@ pub(crate) fn not_given_back(error: Cause<'_>) {
 }
 
 /// Credits could not be taken from the store.
-pub(crate) fn credits_not_taken(line: KeyId, lost: u64, error: Cause<'_>) {
+pub(crate) fn credits_not_taken(lineage: KeyId, lost: u64, error: Cause<'_>) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(%line, lost, cause = chain(Some(error)), "credits not taken");
+    tracing::warn!(%lineage, lost, cause = chain(Some(error)), "credits not taken");
     count_lost_credits(lost);
 }
 
 /// Credits could not be given back to the store.
-pub(crate) fn credits_not_given_back(line: KeyId, lost: u64, error: Cause<'_>) {
+pub(crate) fn credits_not_given_back(lineage: KeyId, lost: u64, error: Cause<'_>) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(%line, lost, cause = chain(Some(error)), "credits not given back");
+    tracing::warn!(%lineage, lost, cause = chain(Some(error)), "credits not given back");
     count_lost_credits(lost);
 }
 

@@ -111,7 +111,7 @@ pub(crate) struct Exported {
     export_version: u64,
 }
 
-/// That a key spends credits, and the balance of its line.
+/// That a key spends credits, and the balance of its lineage.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Credits {

@@ -13,15 +13,15 @@ use crate::{
 /// adds a lineage.
 pub(super) struct Accounts([RwLock<Shard>; SHARDS]);
 
-type Shard = HashMap<Line, Arc<Account>, DigestHash>;
+type Shard = HashMap<Lineage, Arc<Account>, DigestHash>;
 
 const SHARDS: usize = 16;
 
 /// An id as a map's key: hashed by words.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Line(u64, u64);
+struct Lineage(u64, u64);
 
-impl From<KeyId> for Line {
+impl From<KeyId> for Lineage {
     #[inline]
     fn from(id: KeyId) -> Self {
         let id = u128::from_ne_bytes(*id.as_bytes());

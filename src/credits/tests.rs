@@ -21,7 +21,7 @@ fn place() -> (SettableClock, KeyManager, Credits) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_that_hold_and_know_nothing_are_forgotten_and_the_task_ends() {
+async fn lineages_that_hold_and_know_nothing_are_forgotten_and_the_task_ends() {
     let (clock, manager, credits) = place();
     for remaining in [0, 1, 100_000] {
         for _ in 0..100 {

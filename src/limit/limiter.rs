@@ -24,8 +24,8 @@ pub enum LimitSubject<'b> {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct LimitCheck<'c> {
-    /// The subject whose requests are counted. Each limit of a bucket is counted by its name.
-    pub bucket: LimitSubject<'c>,
+    /// The subject whose requests are counted. Each of its limits is counted by its name.
+    pub subject: LimitSubject<'c>,
     /// All of them have to let the request in. There is at least one.
     pub limits: &'c Limits,
     /// How many requests this one counts for: at least one.
@@ -34,8 +34,8 @@ pub struct LimitCheck<'c> {
 
 impl<'c> LimitCheck<'c> {
     /// A question about a request that costs one.
-    pub const fn new(bucket: LimitSubject<'c>, limits: &'c Limits) -> Self {
-        Self { bucket, limits, cost: 1 }
+    pub const fn new(subject: LimitSubject<'c>, limits: &'c Limits) -> Self {
+        Self { subject, limits, cost: 1 }
     }
 
     /// The same about one that costs as many; no less than one.

@@ -246,11 +246,11 @@ impl Inner {
 
     #[inline]
     fn question<'c>(&self, record: &'c KeyRecord, limits: &'c Limits, cost: u32) -> LimitCheck<'c> {
-        let bucket = match &record.owner {
+        let subject = match &record.owner {
             Some(owner) if self.by_owner => LimitSubject::Owner(owner),
             _ => LimitSubject::Lineage(record.lineage()),
         };
-        LimitCheck::new(bucket, limits).with_cost(cost)
+        LimitCheck::new(subject, limits).with_cost(cost)
     }
 
     #[inline]

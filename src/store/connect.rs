@@ -162,6 +162,7 @@ impl StoreKind {
         }
     }
 
+    /// The feature that this program was built without. Memory is never missing.
     #[allow(dead_code, reason = "with all features, none is missing")]
     fn missing(self) -> ConfigError {
         let feature = match self {
@@ -207,7 +208,7 @@ fn is_scheme(text: &str) -> bool {
 #[cfg(feature = "sqlite")]
 fn sqlite_file(url: &str) -> Result<std::path::PathBuf, ConfigError> {
     crate::url::check_sqlite(url)?;
-    let rest = url.trim_start_matches("sqlite:");
+    let rest = url.strip_prefix("sqlite:").unwrap_or(url);
     let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
     match path.trim_start_matches("//") {
         ":memory:" if options.is_empty() => return Ok(":memory:".into()),

@@ -226,11 +226,10 @@ impl Changes {
 ///     store::KeyUpdate,
 /// };
 ///
-/// let time = Timestamp::from_unix_millis(1_900_000_000_000);
-/// let id = KeyId::from_bytes([1; 16]);
-/// let old = KeyRecord::new(id, KeyDigest::sha256(b"an old key"), "start", "name", time);
+/// let (id, digest) = (KeyId::from_bytes([1; 16]), KeyDigest::from_bytes([1; 32]));
+/// let old = KeyRecord::new(id, digest, "CI", Timestamp::from_unix_millis(1_900_000_000_000));
 /// let mut new = old.clone();
-/// new.digest = KeyDigest::sha256(b"a new key");
+/// new.digest = KeyDigest::from_bytes([2; 32]);
 /// new.revision += 1;
 /// let update = KeyUpdate::new(&old, new);
 /// assert_eq!((update.expected, update.old_digest), (old.revision, old.digest));

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_are_added_up_by_line_and_outcome() {
+    fn hours_are_added_up_by_lineage_and_outcome() {
         let (accepted, revoked) =
             (UsageOutcome::Accepted, UsageOutcome::Denied(RejectionKind::Revoked));
         let (mut hours, mut later) = (Hours::default(), Hours::default());

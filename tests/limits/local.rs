@@ -148,14 +148,15 @@ fn one_limit_denies_and_no_other_counts() {
 }
 
 #[test]
-fn buckets_are_told_apart() {
+fn subjects_are_told_apart() {
     let (limiter, _) = limiter();
     let limits = limits(&[Quota::per_hour(nonzero!(1))]);
     let (anna, bert) = (OwnerId::new("anna"), OwnerId::new("bert"));
-    for bucket in [lineage(1), lineage(2), LimitSubject::Owner(&anna), LimitSubject::Owner(&bert)] {
-        let check = LimitCheck::new(bucket, &limits);
-        assert!(is_allowed(&limiter, &check), "{bucket:?}");
-        assert!(!is_allowed(&limiter, &check), "{bucket:?}");
+    for subject in [lineage(1), lineage(2), LimitSubject::Owner(&anna), LimitSubject::Owner(&bert)]
+    {
+        let check = LimitCheck::new(subject, &limits);
+        assert!(is_allowed(&limiter, &check), "{subject:?}");
+        assert!(!is_allowed(&limiter, &check), "{subject:?}");
     }
 }
 

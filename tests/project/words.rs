@@ -101,6 +101,44 @@ fn retired_words_stay_away() {
     assert!(used.is_empty(), "{used:#?}");
 }
 
+/// A line is one of text. Keys that replace each other are a lineage, in the parts of the source that
+/// have no text. The columns and Redis keys that are named otherwise are older than the word.
+#[test]
+fn keys_that_replace_each_other_are_a_lineage() {
+    const OTHERWISE: [&str; 6] = [
+        "line of keys",
+        "lines of keys",
+        "of its line",
+        "of their line",
+        "line: KeyId",
+        "Line(KeyId",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["credits", "limit/local", "limit/redis", "manage", "store", "usage"] {
+        sources(&root.join("src").join(folder), &mut files);
+    }
+    let mut used = Vec::new();
+    for (file, text) in &files {
+        let is_script = Path::new(file).extension().is_some_and(|end| end == "lua");
+        for (number, line) in text.lines().enumerate() {
+            let is_used = |word: &str| words(line).any(|other| other == word);
+            let has = |phrase: &str| {
+                let mut rests =
+                    line.match_indices(phrase).map(|(at, _)| &line[at + phrase.len()..]);
+                rests.any(|rest| !rest.starts_with(char::is_alphabetic))
+            };
+            if is_script && is_used("line") && !line.contains("`line`")
+                || file.contains("/credits/") && (is_used("line") || is_used("lines"))
+                || OTHERWISE.iter().any(|otherwise| has(otherwise))
+            {
+                used.push(format!("{file}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(files.len() > 100 && used.is_empty(), "{used:#?}");
+}
+
 #[test]
 fn prose_has_nouns() {
     let mut files = all(&["src", "cli/src", "examples", "benches", "docs"]);

@@ -161,7 +161,7 @@ name,user_id,description,tier
 
 /// Keys that share a balance share one again.
 #[test]
-fn a_rotated_key_comes_back_with_its_line() {
+fn a_rotated_key_comes_back_with_its_lineage() {
     Shell::on_sqlite().session(
         r#"
 $ OLD=$(tower-api-key create --name first --credits 10 --refill 7/month --expires 2040-01-01 2>/dev/null)

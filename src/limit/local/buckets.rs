@@ -79,8 +79,8 @@ impl Buckets {
     }
 
     #[inline]
-    fn key(&self, bucket: LimitSubject<'_>) -> Key {
-        let words = match bucket {
+    fn key(&self, subject: LimitSubject<'_>) -> Key {
+        let words = match subject {
             LimitSubject::Lineage(id) => {
                 let bits = u128::from_ne_bytes(*id.as_bytes());
                 #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
@@ -104,12 +104,12 @@ impl Buckets {
     /// Decides, and says whether there is a new entry.
     #[inline]
     pub(super) fn check(&self, check: &LimitCheck<'_>, now: u64) -> (LimitDecision, bool) {
-        let key = self.key(check.bucket);
+        let key = self.key(check.subject);
         self.shard(key).check(key, check, now, self.shard_capacity)
     }
 
     pub(super) fn give_back(&self, check: &LimitCheck<'_>, now: u64) {
-        let key = self.key(check.bucket);
+        let key = self.key(check.subject);
         let mut shard = self.shard(key);
         for limit in check.limits {
             if let Some(paid_at) = shard.paid_at.get_mut(&Entry { key, limit: limit.tag() }) {

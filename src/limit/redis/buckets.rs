@@ -49,9 +49,9 @@ impl Buckets {
     }
 
     /// The only key that a script gets, so a cluster may have each bucket anywhere.
-    pub(super) fn key(&self, bucket: &LimitSubject<'_>) -> String {
-        match bucket {
-            LimitSubject::Lineage(id) => format!("{}:line:{id}", self.prefix),
+    pub(super) fn key(&self, subject: &LimitSubject<'_>) -> String {
+        match subject {
+            LimitSubject::Lineage(id) => format!("{}:lineage:{id}", self.prefix),
             LimitSubject::Owner(owner) => {
                 format!("{}:owner:{}", self.prefix, hex::encode(owner.as_str()))
             }
@@ -66,7 +66,7 @@ impl Buckets {
 
     /// Asks for one request.
     pub(super) async fn take(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
-        let key = self.key(&check.bucket);
+        let key = self.key(&check.subject);
         let args = take_args(check);
         let answer: Vec<u64> = self.run(&self.scripts.take, key, &args).await?;
         decision(check, &answer).ok_or_else(unexpected)

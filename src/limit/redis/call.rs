@@ -32,7 +32,7 @@ impl Leases {
         if !self.is_leased(check) {
             return Joined::NotLeased;
         }
-        let (hash, now) = (self.hash(&check.bucket), self.now());
+        let (hash, now) = (self.hash(&check.subject), self.now());
         let mut shard = self.shard(hash);
         let Some(held) = held(&mut shard, hash, check, now) else { return Joined::NotLeased };
         let lease = &mut held.lease;
@@ -51,7 +51,7 @@ impl Leases {
         self.sweep(&runtime, buckets);
         let mut ending = Ending { leases: self.clone(), hash, subject, call: Some(call) };
         // In a task of its own: a caller who goes away takes no other caller's requests along.
-        let (buckets, key) = (buckets.clone(), buckets.key(&check.bucket));
+        let (buckets, key) = (buckets.clone(), buckets.key(&check.subject));
         runtime.spawn(async move {
             let lent = buckets.lease(key, &ask).await;
             ending.finish(lent, &ask, now);
@@ -86,7 +86,7 @@ impl Ending {
     fn with<T>(&self, f: impl FnOnce(&mut Lease) -> T) -> Option<T> {
         let mut shard = self.leases.shard(self.hash);
         let held = shard.get_mut(&self.hash)?;
-        if held.subject.bucket() != self.subject.bucket() {
+        if held.subject.borrowed() != self.subject.borrowed() {
             return None;
         }
         held.lease.call = None;

@@ -58,15 +58,15 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    fn of(bucket: &LimitSubject<'_>) -> Self {
-        match bucket {
+    fn of(subject: &LimitSubject<'_>) -> Self {
+        match subject {
             LimitSubject::Lineage(id) => Self::Lineage(*id),
             LimitSubject::Owner(owner) => Self::Owner((*owner).clone()),
         }
     }
 
     #[inline]
-    pub(super) fn bucket(&self) -> LimitSubject<'_> {
+    pub(super) fn borrowed(&self) -> LimitSubject<'_> {
         match self {
             Self::Lineage(id) => LimitSubject::Lineage(*id),
             Self::Owner(owner) => LimitSubject::Owner(owner),
@@ -93,8 +93,8 @@ impl Leases {
     }
 
     #[inline]
-    pub(super) fn hash(&self, bucket: &LimitSubject<'_>) -> u64 {
-        match bucket {
+    pub(super) fn hash(&self, subject: &LimitSubject<'_>) -> u64 {
+        match subject {
             LimitSubject::Lineage(id) => {
                 let (start, end) = id.as_bytes().split_at(8);
                 let word = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes);
@@ -117,10 +117,11 @@ impl Leases {
     /// Decides what can be decided without asking.
     #[inline]
     pub(super) fn decide(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
-        let (hash, now) = (self.hash(&check.bucket), self.now());
+        let (hash, now) = (self.hash(&check.subject), self.now());
         let mut shard = self.shard(hash);
         let held = shard.get_mut(&hash)?;
-        let is_this = held.subject.bucket() == check.bucket && held.lease.limits.is(check.limits);
+        let is_this =
+            held.subject.borrowed() == check.subject && held.lease.limits.is(check.limits);
         if is_this { held.lease.decide(check.cost, now) } else { None }
     }
 
@@ -145,7 +146,7 @@ impl Leases {
     ) {
         let Ok(runtime) = Handle::try_current() else { return };
         self.sweep(&runtime, buckets);
-        let (hash, now) = (self.hash(&check.bucket), self.now());
+        let (hash, now) = (self.hash(&check.subject), self.now());
         let mut shard = self.shard(hash);
         if let Some(held) = held(&mut shard, hash, check, now)
             && held.lease.is_over(now)
@@ -157,10 +158,10 @@ impl Leases {
     /// Takes back a request, if it was let in by a lease; otherwise the server has to.
     pub(super) fn give_back(&self, check: &LimitCheck<'_>) -> bool {
         let is_leased = self.is_leased(check);
-        let (hash, now) = (self.hash(&check.bucket), self.now());
+        let (hash, now) = (self.hash(&check.subject), self.now());
         let mut shard = self.shard(hash);
         if let Some(held) = shard.get_mut(&hash)
-            && held.subject.bucket() == check.bucket
+            && held.subject.borrowed() == check.subject
         {
             if is_leased && held.lease.limits.is(check.limits) {
                 held.lease.give_back(check.cost, now);
@@ -182,10 +183,10 @@ pub(super) fn held<'s>(
         return None;
     }
     let held = shard.entry(hash).or_insert_with(|| Held {
-        subject: Subject::of(&check.bucket),
+        subject: Subject::of(&check.subject),
         lease: Lease::new(check.limits.clone()),
     });
-    if held.subject.bucket() != check.bucket {
+    if held.subject.borrowed() != check.subject {
         return None;
     }
     if !held.lease.limits.is(check.limits) {

@@ -180,7 +180,7 @@ impl RateLimiter for RedisLimiter {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        let (key, args) = (self.buckets.key(&check.bucket), give_back_args(check));
+        let (key, args) = (self.buckets.key(&check.subject), give_back_args(check));
         let buckets = self.buckets.clone();
         runtime.spawn(async move {
             if let Err(error) = buckets.give_back(key, &args).await {

@@ -51,7 +51,7 @@ impl Leases {
             if lease.is_idle(now, nanos(unused_for))
                 && let Some(ask) = lease.take_unused(now)
             {
-                unused.push((buckets.key(&held.subject.bucket()), ask));
+                unused.push((buckets.key(&held.subject.borrowed()), ask));
             }
             !lease.is_idle(now, nanos(IDLE))
         });

@@ -156,8 +156,8 @@ fn ten_thousand_random_steps_are_decided_as_in_memory() {
         for _ in 0..100 {
             let step = step().new_tree(&mut runner).unwrap().current();
             now += step.after;
-            let bucket = LimitSubject::Lineage(KeyId::from_bytes([1; 16]));
-            let check = LimitCheck::new(bucket, &sets[step.limits]).with_cost(step.cost);
+            let subject = LimitSubject::Lineage(KeyId::from_bytes([1; 16]));
+            let check = LimitCheck::new(subject, &sets[step.limits]).with_cost(step.cost);
             if step.is_given_back {
                 let args = give_back_args(&check);
                 redis.run::<String>(include_str!("give_back.lua"), &args, now);

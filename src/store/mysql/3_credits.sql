@@ -1,5 +1,6 @@
 -- What limits keys, and where they were last used from.
--- The balance of each line of keys that spends credits, by the line's first key.
+-- The balance of each lineage that spends credits, by its first key. The column
+-- `line` is the lineage here, in the usage and in the requests: see src/store/redis/common.lua.
 CREATE TABLE IF NOT EXISTS `api_keys_credits` (
     line BINARY(16) NOT NULL PRIMARY KEY,
     remaining BIGINT NOT NULL,

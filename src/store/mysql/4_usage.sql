@@ -1,4 +1,4 @@
--- How many requests of a line of keys had an outcome in an hour, by when the hour began.
+-- How many requests of a lineage had an outcome in an hour, by when the hour began.
 CREATE TABLE IF NOT EXISTS `api_keys_usage` (
     line BINARY(16) NOT NULL,
     hour BIGINT NOT NULL,

@@ -1,4 +1,4 @@
--- What was done to a line of keys by a request that named itself, so that it is done once: no key
+-- What was done to a lineage by a request that named itself, so that it is done once: no key
 -- is deleted with it, and no event.
 CREATE TABLE IF NOT EXISTS `api_keys_requests` (
     line BINARY(16) NOT NULL,

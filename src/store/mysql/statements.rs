@@ -78,24 +78,24 @@ pub(super) fn statements(table: &str) -> Statements {
         )),
         balances: statement(format!(
             "SELECT clock.now, credits.line, {balance} FROM (SELECT {CLOCK} AS now) AS clock \
-                 LEFT JOIN (JSON_TABLE(?, '$[*]' COLUMNS (line CHAR(32) PATH '$')) AS asked \
+                 LEFT JOIN (JSON_TABLE(?, '$[*]' COLUMNS (lineage CHAR(32) PATH '$')) AS asked \
                      STRAIGHT_JOIN `{table}_credits` AS credits \
-                         ON credits.line = unhex(asked.line)) ON TRUE"
+                         ON credits.line = unhex(asked.lineage)) ON TRUE"
         )),
         // `NOT IN` would read all keys for each balance.
         purge_balances: statement(format!(
             "DELETE credits FROM `{table}_credits` AS credits LEFT JOIN ( \
-                 SELECT DISTINCT coalesce(lineage, id) AS line FROM `{table}` \
-             ) AS known ON known.line = credits.line \
-                 WHERE known.line IS NULL AND substr(hex(credits.line), 13, 1) <> '8'"
+                 SELECT DISTINCT coalesce(lineage, id) AS lineage FROM `{table}` \
+             ) AS known ON known.lineage = credits.line \
+                 WHERE known.lineage IS NULL AND substr(hex(credits.line), 13, 1) <> '8'"
         )),
         requests: requests(table),
         // Takes what `usage::counts` makes, and keeps its order. A count stops at the greatest.
         record_usage: statement(format!(
             "INSERT INTO `{table}_usage` (line, hour, outcome, count, owner) \
-                 SELECT unhex(news.line), news.hour, news.outcome, news.added, news.owner \
+                 SELECT unhex(news.lineage), news.hour, news.outcome, news.added, news.owner \
                  FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
-                     line CHAR(32) PATH '$[0]', hour BIGINT PATH '$[1]', \
+                     lineage CHAR(32) PATH '$[0]', hour BIGINT PATH '$[1]', \
                      outcome VARCHAR(32) PATH '$[2]', added BIGINT PATH '$[3]', \
                      owner VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[4]' \
                  )) AS news \

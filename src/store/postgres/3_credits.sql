@@ -4,7 +4,8 @@ ALTER TABLE "api_keys"
     ADD COLUMN credits bigint,
     ADD COLUMN last_used_from text;
 
--- The balance of each line of keys that spends credits, by the line's first key.
+-- The balance of each lineage that spends credits, by its first key. The column
+-- `line` is the lineage here, in the usage and in the requests: see src/store/redis/common.lua.
 CREATE TABLE "api_keys_credits" (
     line uuid NOT NULL,
     remaining bigint NOT NULL,

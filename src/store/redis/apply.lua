@@ -5,9 +5,9 @@
 --       created or nothing, and the ids of all such keys, or four times nothing; the
 --       holder of the lock, to give it back, or nothing; how many keys there are to add; of each its id, JSON,
 --       created_at, use count, last use or nothing; how many to replace; of each its id, JSON,
---       expected revision; how many balances; of each its line, JSON, expected revision or nothing
+--       expected revision; how many balances; of each its lineage, JSON, expected revision or nothing
 --       if there must be none, and the time when it is due or nothing; then of each request its
---       line, a colon and the request in hex, and JSON
+--       lineage, a colon and the request in hex, and JSON
 local problem = unusable(true)
 if problem then
   return problem
@@ -35,10 +35,10 @@ end
 local last_balance = place + 4 * tonumber(ARGV[place])
 place = place + 1
 while place < last_balance do
-  local line, json, expected, due = unpack(ARGV, place, place + 3)
+  local lineage, json, expected, due = unpack(ARGV, place, place + 3)
   local balances_to_write = expected == '' and added or replaced
   balances_to_write[#balances_to_write + 1] =
-    {line = line, json = json, expected = expected, due = tonumber(due)}
+    {lineage = lineage, json = json, expected = expected, due = tonumber(due)}
   place = place + 4
 end
 while ARGV[place] do
@@ -62,18 +62,18 @@ end
 -- Says what becomes of the balances, if they cannot be written.
 local function balances_refusal()
   for _, new in ipairs(added) do
-    if redis.call('HEXISTS', balances, new.line) == 1 then
+    if redis.call('HEXISTS', balances, new.lineage) == 1 then
       return 'stale'
     end
   end
   for _, new in ipairs(replaced) do
-    local row = redis.call('HGET', balances, new.line)
+    local row = redis.call('HGET', balances, new.lineage)
     if not row then
       return lost() or 'stale'
     end
     local old = parse(row)
     if not old or type(old.revision) ~= 'string' then
-      return corrupt('the balance of ' .. new.line .. ' is not readable')
+      return corrupt('the balance of ' .. new.lineage .. ' is not readable')
     elseif old.revision ~= new.expected or new.due and new.due > clock() then
       return 'stale'
     end
@@ -263,7 +263,7 @@ for _, new in ipairs(inserts) do
   end
 end
 for _, new in ipairs(added) do
-  if redis.call('HSET', balances, new.line, new.json) == 1 then
+  if redis.call('HSET', balances, new.lineage, new.json) == 1 then
     redis.call('HINCRBY', schema, 'balances', 1)
   end
 end
@@ -273,8 +273,8 @@ for _, new in ipairs(updates) do
   index(new.id, new.key)
 end
 for _, new in ipairs(replaced) do
-  redis.call('HDEL', balances, new.line)
-  redis.call('HSET', balances, new.line, new.json)
+  redis.call('HDEL', balances, new.lineage)
+  redis.call('HSET', balances, new.lineage, new.json)
 end
 for _, act in ipairs(new_acts) do
   local now = millis(clock())

@@ -1,5 +1,5 @@
--- ARGV: lines
--- Returns the time, and the balances of the lines, in their order.
+-- ARGV: lineages
+-- Returns the time, and the balances of the lineages, in their order.
 local problem = unusable()
 if problem then
   return problem

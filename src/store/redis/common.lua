@@ -16,16 +16,19 @@
 --   ended        sorted set: ids of revoked and deleted keys, by the time when they first were
 --   requests     hash: request in hex -> id
 --   legacy       sorted set: the same as `ids` for keys with a legacy hash
---   balances     hash: line -> its balance as JSON, as src/store/redis/balance.rs writes it
---   lines        sorted set: the keys that are not the first of their line, as `<line>:<id>`, in
+--   balances     hash: lineage -> its balance as JSON, as src/store/redis/balance.rs writes it
+--   lines        sorted set: the keys that are not the first of their lineage, as `<lineage>:<id>`, in
 --                lexicographic order
---   usage        hash: `<hour>:<line>` -> counts as `<outcome>=<count>`, with spaces between them
+--   usage        hash: `<hour>:<lineage>` -> counts as `<outcome>=<count>`, with spaces between them
 --   usage_hours  sorted set: the hours that there are counts of, by the time when they began
---   usage_lines  sorted set: whose counts they are, as `<hour>:<owner>:<line>`, in lexicographic
+--   usage_lines  sorted set: whose counts they are, as `<hour>:<owner>:<lineage>`, in lexicographic
 --                order; the owner is `=` and the name in hex, or `-` where there is none
---   acts         hash: `<line>:<request in hex>` -> what that request has done, as JSON, as
+--   acts         hash: `<lineage>:<request in hex>` -> what that request has done, as JSON, as
 --                src/store/redis/request.rs writes it
 --   act_times    sorted set: the same, by the time when it was done
+--
+-- What is named `lines` here, as a column of the SQL stores is named `line`, has lineages: the names
+-- are older than the word, and others would need a migration.
 --
 -- Version 1 had neither `requests` nor `legacy`, version 2 nothing that comes after them, and
 -- version 3 neither `acts` nor `act_times`.
@@ -170,7 +173,7 @@ local function owned(id, key)
   return hex .. ':' .. id
 end
 
--- Adds a key to its line.
+-- Adds a key to its lineage.
 local function join(id, key)
   local is_first = not key.lineage or key.lineage == id
   if not is_first and redis.call('ZADD', lines, 0, key.lineage .. ':' .. id) == 1 then

@@ -26,7 +26,7 @@ else
   for _, count in ipairs({'keys', 'requests', 'legacy'}) do
     redis.call('HSETNX', schema, count, '0')
   end
-  -- Version 3 knew lines, and may not have been through with them.
+  -- Version 3 knew lineages, and may not have been through with them.
   local unlined = (version == '1' or version == '2') and '0'
   if version ~= '3' then
     redis.call('HDEL', schema, 'unlined')
@@ -42,7 +42,7 @@ else
 end
 
 -- Old keys are looked at a few at a time, since nothing else happens meanwhile. What writes a key
--- meanwhile adds it to its line, and programs of an older version write no more.
+-- meanwhile adds it to its lineage, and programs of an older version write no more.
 local cursor = redis.call('HGET', schema, 'unlined')
 if not cursor then
   return 'done'
@@ -52,7 +52,7 @@ redis.call('ZCARD', lines)
 redis.call('HDEL', schema, 'unlined')
 local rows = scanned[2]
 for place = 1, #rows, 2 do
-  -- Most keys are the first of their line. An unreadable one is left to the caller that reads it.
+  -- Most keys are the first of their lineage. An unreadable one is left to the caller that reads it.
   local key = string.find(rows[place + 1], '"lineage":', 1, true) and decode(rows[place + 1])
   if key then
     join(rows[place], key)

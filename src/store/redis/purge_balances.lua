@@ -1,5 +1,5 @@
--- Looks at a few of the balances, and removes those of lines that have no key any more. The line of
--- an owner (a UUID of version 8) may get another key, which has what the last one left.
+-- Looks at a few of the balances, and removes those of lineages that have no key any more. The
+-- lineage of an owner (a UUID of version 8) may get another key, which has what the last one left.
 --
 -- ARGV: where in `balances` to begin, how many to look at
 -- Returns where to go on, and `0` at the end.
@@ -11,15 +11,15 @@ assert_types()
 local scanned = redis.call('HSCAN', balances, ARGV[1], 'COUNT', ARGV[2])
 local gone = {}
 for place = 1, #scanned[2], 2 do
-  local line = scanned[2][place]
-  if string.sub(line, 15, 15) ~= '8'
-    and redis.call('HEXISTS', keys, line) == 0
-    and redis.call('ZLEXCOUNT', lines, '[' .. line .. ':', '(' .. line .. ';') == 0 then
-    gone[#gone + 1] = line
+  local lineage = scanned[2][place]
+  if string.sub(lineage, 15, 15) ~= '8'
+    and redis.call('HEXISTS', keys, lineage) == 0
+    and redis.call('ZLEXCOUNT', lines, '[' .. lineage .. ':', '(' .. lineage .. ';') == 0 then
+    gone[#gone + 1] = lineage
   end
 end
-for _, line in ipairs(gone) do
-  redis.call('HDEL', balances, line)
+for _, lineage in ipairs(gone) do
+  redis.call('HDEL', balances, lineage)
   redis.call('HINCRBY', schema, 'balances', -1)
 end
 return scanned[1]

@@ -1,4 +1,4 @@
--- ARGV: lines of hour, line, owner as in `usage_lines`, outcome and count. One argument, since
+-- ARGV: lines of hour, lineage, owner as in `usage_lines`, outcome and count. One argument, since
 -- Redis takes a million at most.
 local problem = unusable(true) or lost_usage()
 if problem then
@@ -42,12 +42,12 @@ end
 
 -- First everything is read and added up, and then written.
 local entries = {}
-for hour, line, owner, outcome, count in string.gmatch(ARGV[1], '(%S+) (%S+) (%S+) (%S+) (%S+)') do
-  local field = hour .. ':' .. line
+for hour, lineage, owner, outcome, count in string.gmatch(ARGV[1], '(%S+) (%S+) (%S+) (%S+) (%S+)') do
+  local field = hour .. ':' .. lineage
   local entry = entries[field]
   if not entry then
     local old = redis.call('HGET', usage, field)
-    local member = hour .. ':' .. owner .. ':' .. line
+    local member = hour .. ':' .. owner .. ':' .. lineage
     entry = {hour = hour, member = member, is_new = not old, counts = counts(old or '')}
     if not entry.counts then
       return corrupt('the usage of ' .. field .. ' is not readable')

@@ -1,4 +1,4 @@
--- ARGV: a line, a colon and a request in hex
+-- ARGV: a lineage, a colon and a request in hex
 -- Returns the request in a list, or an empty one.
 local problem = unusable()
 if problem then

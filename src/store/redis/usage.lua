@@ -1,34 +1,34 @@
 -- ARGV: the hour to begin at, as a bound of a range; the member of `usage_lines` to go on after, or
 --       nothing; the time to end before; how much to read; an owner as in `usage_lines`, and a
---       line, or nothing
--- Returns the first two for the next time, or nothing when this was all, and hours, lines and what
+--       lineage, or nothing
+-- Returns the first two for the next time, or nothing when this was all, and hours, lineages and what
 -- is in `usage` of them.
 local problem = unusable() or lost_usage()
 if problem then
   return problem
 end
-local since, after, before, limit, owner, line = unpack(ARGV)
+local since, after, before, limit, owner, lineage = unpack(ARGV)
 local hours =
   redis.call('ZRANGE', usage_hours, since, '(' .. before, 'BYSCORE', 'LIMIT', 0, limit)
-local found_hours, found_lines, fields = {}, {}, {}
+local found_hours, found_lineages, fields = {}, {}, {}
 
-local function find(hour, found_line)
+local function find(hour, found_lineage)
   found_hours[#found_hours + 1] = hour
-  found_lines[#found_lines + 1] = found_line
-  fields[#fields + 1] = hour .. ':' .. found_line
+  found_lineages[#found_lineages + 1] = found_lineage
+  fields[#fields + 1] = hour .. ':' .. found_lineage
 end
 
--- Of one line: whatever there may be of it, since no other line is in between.
-if line ~= '' then
+-- Of one lineage: whatever there may be of it, since no other lineage is in between.
+if lineage ~= '' then
   for _, hour in ipairs(hours) do
-    local member = hour .. ':' .. owner .. ':' .. line
+    local member = hour .. ':' .. owner .. ':' .. lineage
     if owner == '' or redis.call('ZSCORE', usage_lines, member) then
-      find(hour, line)
+      find(hour, lineage)
     end
   end
   local is_end = #hours < tonumber(limit)
   local values = #fields > 0 and redis.call('HMGET', usage, unpack(fields)) or {}
-  return {is_end and '' or '(' .. hours[#hours], '', found_hours, found_lines, values}
+  return {is_end and '' or '(' .. hours[#hours], '', found_hours, found_lineages, values}
 end
 
 -- Of many: hour by hour what there is. An hour without any is work as well.
@@ -58,4 +58,4 @@ for place = 1, #fields do
     return corrupt('the usage of ' .. fields[place] .. ' is missing')
   end
 end
-return {next_hour, next_member, found_hours, found_lines, values}
+return {next_hour, next_member, found_hours, found_lineages, values}

@@ -133,7 +133,7 @@ pub(in crate::store) trait Calls: Database {
     fn usage_count(row: &Self::Row) -> sqlx::Result<UsageCount>;
 
     /// Reads a row with the sum of a lineage.
-    fn line_usage(row: &Self::Row) -> sqlx::Result<LineageUsage>;
+    fn lineage_usage(row: &Self::Row) -> sqlx::Result<LineageUsage>;
 }
 
 impl<DB: Database> Calls for DB
@@ -222,7 +222,7 @@ where
         usage::read(row)
     }
 
-    fn line_usage(row: &Self::Row) -> sqlx::Result<LineageUsage> {
-        usage::read_line(row)
+    fn lineage_usage(row: &Self::Row) -> sqlx::Result<LineageUsage> {
+        usage::read_lineage(row)
     }
 }

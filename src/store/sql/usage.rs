@@ -51,7 +51,7 @@ where
 }
 
 /// Reads the sum of a lineage.
-pub(super) fn read_line<'r, R>(row: &'r R) -> sqlx::Result<LineageUsage>
+pub(super) fn read_lineage<'r, R>(row: &'r R) -> sqlx::Result<LineageUsage>
 where
     R: Row,
     for<'n> &'n str: ColumnIndex<R>,
@@ -100,7 +100,7 @@ impl<DB: Dialect> SqlStore<DB> {
         limit: usize,
     ) -> Result<Vec<LineageUsage>, StoreError> {
         let call = self.statements.filters.busiest::<DB>(query, limit);
-        self.rows(DB::SUM, call, DB::line_usage).await
+        self.rows(DB::SUM, call, DB::lineage_usage).await
     }
 
     pub(in crate::store) async fn forget_usage(

@@ -3,7 +3,8 @@ ALTER TABLE "api_keys" ADD COLUMN limits TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE "api_keys" ADD COLUMN credits INTEGER;
 ALTER TABLE "api_keys" ADD COLUMN last_used_from TEXT;
 
--- The balance of each line of keys that spends credits, by the line's first key.
+-- The balance of each lineage that spends credits, by its first key. The column
+-- `line` is the lineage here, in the usage and in the requests: see src/store/redis/common.lua.
 CREATE TABLE "api_keys_credits" (
     line BLOB NOT NULL PRIMARY KEY CHECK (length(line) = 16),
     remaining INTEGER NOT NULL,

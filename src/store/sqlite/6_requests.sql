@@ -1,7 +1,7 @@
 -- Which period of a balance was granted last.
 ALTER TABLE "api_keys_credits" ADD COLUMN granted INTEGER;
 
--- What was done to a line of keys by a request that named itself, so that it is done once: no key
+-- What was done to a lineage by a request that named itself, so that it is done once: no key
 -- is deleted with it, and no event.
 CREATE TABLE "api_keys_requests" (
     line BLOB NOT NULL CHECK (length(line) = 16),

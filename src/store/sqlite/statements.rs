@@ -197,10 +197,10 @@ mod tests {
                 plan_of(&statements.record_uses).await,
                 format!("SCAN json_each VIRTUAL TABLE INDEX 1:\n{BY_ID} (id=?)")
             );
-            let by_line = "SEARCH api_keys_credits USING PRIMARY KEY (line=?)";
-            assert_eq!(plan_of(&statements.update_balance).await, by_line);
+            let by_lineage = "SEARCH api_keys_credits USING PRIMARY KEY (line=?)";
+            assert_eq!(plan_of(&statements.update_balance).await, by_lineage);
             let balances = plan_of(&statements.balances).await;
-            assert!(balances.contains(by_line), "{balances}");
+            assert!(balances.contains(by_lineage), "{balances}");
             assert!(!balances.contains("SCAN api_keys"), "{balances}");
             let request = "SEARCH api_keys_requests USING PRIMARY KEY (line=? AND request=?)";
             assert_eq!(plan_of(&statements.requests.find).await, request);
@@ -257,8 +257,8 @@ mod tests {
                 "INDEX api_keys_usage_owner (owner=? AND hour>? AND hour<?)",
             ]) {
                 let sums = filters.usage::<Sqlite>(query).unwrap();
-                let lines = filters.busiest::<Sqlite>(query, 10).unwrap();
-                for call in [sums, lines] {
+                let lineages = filters.busiest::<Sqlite>(query, 10).unwrap();
+                for call in [sums, lineages] {
                     let plan = plan(&store, &call.sql).await;
                     let expected = format!("SEARCH api_keys_usage USING {expected}");
                     assert_eq!(plan.lines().next(), Some(&*expected));

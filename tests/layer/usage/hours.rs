@@ -61,7 +61,7 @@ async fn uses_just_before_the_turn_of_an_hour_count_for_the_old_one() {
 }
 
 #[tokio::test]
-async fn usage_is_that_of_the_line() {
+async fn usage_is_that_of_the_lineage() {
     let store = MemoryStore::new();
     let clock = clock();
     let manager = KeyManager::new(store.clone()).with_clock(clock.clone());

@@ -44,7 +44,7 @@ async fn all_limits_let_a_request_in_or_none_counts_it() {
     for _ in 0..3 {
         assert_eq!(denied(ask(&limiter, &check).await).0.limit, 1);
     }
-    assert_eq!(remaining(&limiter, check.bucket, &limits([("wide", hourly(9))])).await, 7);
+    assert_eq!(remaining(&limiter, check.subject, &limits([("wide", hourly(9))])).await, 7);
 }
 
 #[tokio::test]

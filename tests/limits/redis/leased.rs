@@ -61,17 +61,17 @@ async fn a_lease_counts_for_all_nodes_and_what_is_left_is_given_back() {
     }
     let all = MANY.burst().get() - KEPT_BACK;
     // 1, 8 and 64 were lent. What comes back while a test runs is little.
-    let now = remaining(&exact, check.bucket, &limits).await;
+    let now = remaining(&exact, check.subject, &limits).await;
     assert!((all - 73..all - 73 + 40).contains(&now), "{now} of {all}");
     lent.close().await;
-    let now = remaining(&exact, check.bucket, &limits).await;
+    let now = remaining(&exact, check.subject, &limits).await;
     assert!((all - 12..all).contains(&now), "{now} of {all}");
     // Nothing is lent any more.
     for _ in 0..3 {
         assert_eq!(lent.check_now(&check), None);
         allowed(lent.check(&check).await.unwrap());
     }
-    let now = remaining(&exact, check.bucket, &limits).await;
+    let now = remaining(&exact, check.subject, &limits).await;
     assert!((all - 16..all - 3).contains(&now), "{now} of {all}");
 }
 
@@ -92,7 +92,7 @@ async fn what_is_not_used_is_given_back_soon() {
         // 10 were used, and the test itself uses some.
         let mut own = 0;
         loop {
-            let now = remaining(&exact, check.bucket, &limits).await;
+            let now = remaining(&exact, check.subject, &limits).await;
             own += 1;
             let came_back = u32::try_from(start.elapsed().as_secs()).unwrap() + 1;
             if now + own + 10 + 1 + 1 >= 3_600 && now + own <= 3_600 - 10 + 1 + came_back {
@@ -304,8 +304,8 @@ async fn a_decision_from_memory_allocates_nothing() {
     let (many, few) = (limits([("hour", MANY), ("day", MANY)]), limits([("hour", hourly(1))]));
     let (lineage, owner) = (lineage(), OwnerId::from("somebody whose name is not a short one"));
     let limiter = node(&prefix);
-    for bucket in [LimitSubject::Lineage(lineage), LimitSubject::Owner(&owner)] {
-        let check = LimitCheck::new(bucket, &many);
+    for subject in [LimitSubject::Lineage(lineage), LimitSubject::Owner(&owner)] {
+        let check = LimitCheck::new(subject, &many);
         for _ in 0..10 {
             allowed(ask(&limiter, &check).await);
         }

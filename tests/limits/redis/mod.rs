@@ -143,7 +143,7 @@ fn denied(decision: LimitDecision) -> (LimitState, Duration) {
     }
 }
 
-async fn remaining(limiter: &RedisLimiter, bucket: LimitSubject<'_>, limits: &Limits) -> u32 {
-    let check = LimitCheck::new(bucket, limits);
+async fn remaining(limiter: &RedisLimiter, subject: LimitSubject<'_>, limits: &Limits) -> u32 {
+    let check = LimitCheck::new(subject, limits);
     allowed(ask(limiter, &check).await).remaining + 1
 }

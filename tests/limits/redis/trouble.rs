@@ -97,6 +97,6 @@ async fn callers_who_go_away_get_no_more_than_their_share() {
         .await;
         drop(asked);
     }
-    let left = remaining(&limiter, check.bucket, &limits).await;
+    let left = remaining(&limiter, check.subject, &limits).await;
     assert!((59..=99).contains(&left), "{left}");
 }

@@ -214,14 +214,14 @@ pub(crate) async fn one_of_many_concurrent_balances_is_done(store: impl KeyRepos
 pub(crate) async fn concurrent_balances_in_opposite_orders_all_count(
     store: impl KeyRepository + Clone,
 ) {
-    const LINES: u64 = 20;
+    const LINEAGES: u64 = 20;
     const ROUNDS: u64 = 10;
-    store.apply(&changes((0..LINES).map(|number| new(number, balance(1_000))))).await.unwrap();
+    store.apply(&changes((0..LINEAGES).map(|number| new(number, balance(1_000))))).await.unwrap();
     let mut nodes = JoinSet::new();
     for node in 0..2 {
         let store = store.clone();
         nodes.spawn(async move {
-            let lineages: Vec<_> = (0..LINES).map(lineage).collect();
+            let lineages: Vec<_> = (0..LINEAGES).map(lineage).collect();
             let mut done = 0;
             while done < ROUNDS {
                 let mut taken: Vec<_> =
@@ -241,7 +241,7 @@ pub(crate) async fn concurrent_balances_in_opposite_orders_all_count(
         });
     }
     nodes.join_all().await;
-    for number in 0..LINES {
+    for number in 0..LINEAGES {
         let left = balance_of(&store, number).await.unwrap();
         assert_eq!((left.remaining, left.revision), (1_000 - 2 * ROUNDS, 2 * ROUNDS));
     }

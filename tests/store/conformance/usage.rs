@@ -280,7 +280,7 @@ pub(crate) async fn counts_stop_at_the_greatest(store: impl KeyRepository) {
 pub(crate) async fn concurrent_flushes_in_opposite_orders_lose_nothing(
     store: impl KeyRepository + Clone,
 ) {
-    const LINES: u64 = 400;
+    const LINEAGES: u64 = 400;
     const ROUNDS: i64 = 8;
     let mut nodes = JoinSet::new();
     for node in 0..2_usize {
@@ -288,7 +288,7 @@ pub(crate) async fn concurrent_flushes_in_opposite_orders_lose_nothing(
         nodes.spawn(async move {
             for round in 0..ROUNDS {
                 // Not the same lineages, so that each adds some between those of the other.
-                let lineages = (0..LINES).filter(|lineage| lineage % 3 != node as u64);
+                let lineages = (0..LINEAGES).filter(|lineage| lineage % 3 != node as u64);
                 let mut usages: Vec<_> = lineages
                     .flat_map(|lineage| {
                         [ACCEPTED, LIMITED].map(|outcome| usage(lineage, round / 4, outcome, 1))
@@ -305,13 +305,14 @@ pub(crate) async fn concurrent_flushes_in_opposite_orders_lose_nothing(
     }
     nodes.join_all().await;
     let written: u64 =
-        (0..2).map(|node| (0..LINES).filter(|lineage| lineage % 3 != node).count() as u64).sum();
+        (0..2).map(|node| (0..LINEAGES).filter(|lineage| lineage % 3 != node).count() as u64).sum();
     let expected = [0, 1].map(|hours| {
         [ACCEPTED, LIMITED].map(|outcome| (hour(hours), outcome, written * ROUNDS as u64 / 2))
     });
     assert_eq!(sums(&store, &ever()).await, expected.concat());
     let mut lineages = busiest(&store, &ever()).await;
     lineages.sort_unstable();
-    let expected = (0..LINES).map(|number| (lineage(number), if number % 3 == 2 { 16 } else { 8 }));
+    let expected =
+        (0..LINEAGES).map(|number| (lineage(number), if number % 3 == 2 { 16 } else { 8 }));
     assert_eq!(lineages, expected.collect::<Vec<_>>());
 }

@@ -150,12 +150,12 @@ async fn credits_are_taken_once() {
 
 /// A lineage is rotated, and its keys go one by one, the first of it not last.
 #[tokio::test]
-async fn a_balance_goes_with_the_last_key_of_its_line() {
+async fn a_balance_goes_with_the_last_key_of_its_lineage() {
     let Some(prefix) = Prefix::new() else { return };
     let store = prefix.open().await;
     let mut first = record(1);
     first.revoked_at = Some(at(20));
-    // 5 is in a line of its own, 6 in one whose first key is gone already.
+    // 5 is in a lineage of its own, 6 in one whose first key is gone already.
     let mut alone = record(5);
     alone.revoked_at = Some(at(10));
     let inserts = vec![

@@ -104,7 +104,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-const LINES: [u64; 4] = [0, 1, 2, 3];
+const LINEAGES: [u64; 4] = [0, 1, 2, 3];
 
 /// The changes, of what is in the store.
 async fn changes(step: &Step, memory: &MemoryStore) -> Changes {
@@ -114,7 +114,7 @@ async fn changes(step: &Step, memory: &MemoryStore) -> Changes {
         let mut new = record(*number);
         new.owner = owner_of(*lineage);
         // The first keys of their lineages are in no other.
-        new.details.rotation.lineage = (!LINES.contains(number)).then(|| record(*lineage).id);
+        new.details.rotation.lineage = (!LINEAGES.contains(number)).then(|| record(*lineage).id);
         changes.inserts.push(new);
     }
     for (number, revoked_at) in revoked {
@@ -144,7 +144,7 @@ async fn changes(step: &Step, memory: &MemoryStore) -> Changes {
 }
 
 async fn balances(store: &impl KeyRepository) -> Vec<(KeyId, Balance)> {
-    let lineages = LINES.map(|lineage| record(lineage).id);
+    let lineages = LINEAGES.map(|lineage| record(lineage).id);
     let mut balances = store.balance_store().unwrap().balances(&lineages).await.unwrap().items;
     balances.sort_by_key(|(lineage, _)| *lineage);
     balances

@@ -28,7 +28,7 @@ async fn counts_are_exact_and_do_not_overflow() {
         expected = expected.saturating_add(count).min(most);
         assert_eq!(store.usage(&everything()).await.unwrap()[0].count, expected, "{count}");
     }
-    // Sums of several lines have all of 64 bits.
+    // Sums of several lineages have all of 64 bits.
     store.record_usage(&[counted(2, 0, most), counted(3, 0, 1)]).await.unwrap();
     assert_eq!(store.usage(&everything()).await.unwrap()[0].count, u64::MAX);
     store.record_usage(&[counted(4, 0, 1)]).await.unwrap();
