@@ -1,12 +1,6 @@
 //! [`Account`]: the credits of a lineage that this node holds, and what it knows of the others.
 
-use std::{
-    sync::{
-        Arc, MutexGuard,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     SpendOutcome,
@@ -18,7 +12,13 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyId, KeyRecord},
-    runtime::{Mutex, SharedCall, Waiter},
+    runtime::{
+        Mutex, SharedCall, Waiter,
+        sync::{
+            MutexGuard,
+            atomic::{AtomicU64, Ordering},
+        },
+    },
 };
 
 /// What this node holds and knows of the credits of a lineage. One call of the store is on its way

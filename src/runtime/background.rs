@@ -1,6 +1,6 @@
 //! Tasks that start with the first use, and end with their owner.
 
-use std::sync::{
+use super::sync::{
     Arc,
     atomic::{
         AtomicBool,

@@ -1,15 +1,15 @@
 //! Locks that a panic of another thread does not poison.
 
-use std::sync::{MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use super::sync::{self, MutexGuard, PoisonError, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 /// A [`std::sync::Mutex`] without poison: no code of this crate that can panic runs under a lock, so
 /// one that was poisoned still guards sound data.
 #[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(sync::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) const fn new(value: T) -> Self {
-        Self(std::sync::Mutex::new(value))
+        Self(sync::Mutex::new(value))
     }
 
     #[inline]
@@ -30,12 +30,12 @@ impl<T> Mutex<T> {
 
 /// A [`std::sync::RwLock`] without poison, see [`Mutex`].
 #[derive(Debug, Default)]
-pub(crate) struct RwLock<T>(std::sync::RwLock<T>);
+pub(crate) struct RwLock<T>(sync::RwLock<T>);
 
 impl<T> RwLock<T> {
     #[cfg(feature = "file")]
     pub(crate) const fn new(value: T) -> Self {
-        Self(std::sync::RwLock::new(value))
+        Self(sync::RwLock::new(value))
     }
 
     #[inline]

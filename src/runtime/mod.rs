@@ -5,6 +5,9 @@ mod digest_map;
 mod locks;
 mod shared;
 
+// Engines take locks and atomics from here: `tests/model` has others in this place.
+pub(crate) use std::sync;
+
 #[cfg(feature = "cache")]
 pub(crate) use self::background::Running;
 pub(crate) use self::{

@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fmt,
     net::IpAddr,
-    sync::{Arc, RwLockReadGuard, RwLockWriteGuard},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
@@ -26,7 +26,10 @@ use crate::{
         Balance, Details, EventId, HourlyUsage, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId,
         UsageQuery,
     },
-    runtime::{DigestMap, MapDigest, RwLock},
+    runtime::{
+        DigestMap, MapDigest, RwLock,
+        sync::{RwLockReadGuard, RwLockWriteGuard},
+    },
 };
 
 /// Keys in the process's memory: for tests, and for keys that need not outlive the process.

@@ -18,7 +18,7 @@ const CAPACITY: usize = 1_024;
 impl LocalInvalidations {
     /// A new bus.
     pub fn new() -> Self {
-        Self(broadcast::Sender::new(CAPACITY))
+        Self(broadcast::channel(CAPACITY).0)
     }
 }
 

@@ -16,10 +16,7 @@ use std::{
     future::{Future, poll_fn},
     num::NonZeroU32,
     pin::{Pin, pin},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, Weak},
     task::Poll,
     time::Duration,
 };
@@ -29,8 +26,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::clock::{Clock, Timestamp};
-use crate::runtime::{Mutex, Waiter};
+use crate::{
+    clock::{Clock, Timestamp},
+    runtime::{
+        Mutex, Waiter,
+        sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+};
 
 /// A token bucket that holds a second's worth, and the lookups that wait for a token.
 pub(super) struct Budget {

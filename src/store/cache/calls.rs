@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::Future,
     pin::pin,
-    sync::{Arc, MutexGuard, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    runtime::{DigestHash, Mutex, SharedCall, Waiter},
+    runtime::{DigestHash, Mutex, SharedCall, Waiter, sync::MutexGuard},
     store::Lookup,
 };
 

@@ -1,9 +1,6 @@
 //! The memory of a cache, and how long its entries may be used.
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use quick_cache::{
     UnitWeighter,
@@ -11,7 +8,14 @@ use quick_cache::{
 };
 
 use super::{CacheKey, settings::Settings};
-use crate::{clock::Timestamp, runtime::DigestHash, store::Lookup};
+use crate::{
+    clock::Timestamp,
+    runtime::{
+        DigestHash,
+        sync::atomic::{AtomicU32, Ordering},
+    },
+    store::Lookup,
+};
 
 /// The things in memory: those that exist and, apart from them, those that do not, so that no
 /// flood displaces a good one.

@@ -1,11 +1,11 @@
 //! Whether the store, or another source, is known to be down.
 
-use std::{
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::{
+    clock::Timestamp,
+    runtime::sync::atomic::{AtomicI64, AtomicU64, Ordering},
+};
 
 /// While the store (or another source) is down, known things are answered from memory at once,
 /// and one lookup a second, in the background, asks whether it is back: no request waits for a

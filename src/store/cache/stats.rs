@@ -1,6 +1,6 @@
 //! The counters of a cache.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::runtime::sync::atomic::{AtomicU64, Ordering};
 
 /// What a [`CachedStore`](crate::store::CachedStore), or another cache of this crate, has done since it was
 /// made.
