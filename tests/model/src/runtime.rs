@@ -1,0 +1,20 @@
+//! As `src/runtime/mod.rs`, with other locks and atomics: before each use of one, another thread may
+//! run.
+
+#[path = "../../../src/runtime/background.rs"]
+mod background;
+#[path = "../../../src/runtime/digest_map.rs"]
+mod digest_map;
+#[path = "../../../src/runtime/locks.rs"]
+mod locks;
+#[path = "../../../src/runtime/shared.rs"]
+mod shared;
+
+pub(crate) use shuttle::sync;
+
+pub(crate) use self::{
+    background::{Background, Running},
+    digest_map::{DigestHash, DigestMap, MapDigest},
+    locks::{Mutex, RwLock},
+    shared::{SharedCall, Waiter},
+};
