@@ -47,14 +47,16 @@ pub(crate) fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
 fn all(folders: &[&str]) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    folders.iter().for_each(|folder| sources(&root.join(folder), &mut files));
+    for folder in folders {
+        sources(&root.join(folder), &mut files);
+    }
     files
 }
 
 /// The prose of a file, by the number of its line: a page, or the comments of a source. Without
 /// code, which has names of its own.
 fn prose<'t>(file: &str, text: &'t str) -> impl Iterator<Item = (usize, String)> + use<'t> {
-    let is_page = file.ends_with(".md");
+    let is_page = Path::new(file).extension().is_some_and(|extension| extension == "md");
     let mut is_code = false;
     text.lines().enumerate().filter_map(move |(number, line)| {
         let line = if is_page { line } else { line.split_once("//")?.1 };
