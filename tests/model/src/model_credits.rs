@@ -133,8 +133,8 @@ impl Node {
         let now = Timestamp::UNIX_EPOCH;
         let clock = SettableClock::new(now);
         let store = Store::new(Balance::new(granted, None, now));
-        let credits = Credits::new(store.clone()).unwrap();
-        let credits = credits.with_clock(clock.clone()).with_lease(NonZeroU64::new(4).unwrap());
+        let credits = Credits::builder(store.clone()).with_clock(clock.clone());
+        let credits = credits.with_lease(NonZeroU64::new(4).unwrap()).build().unwrap();
         let lineage = KeyId::from_bytes([7; 16]);
         Self { store, clock, credits, lineage, spent: Arc::default() }
     }
