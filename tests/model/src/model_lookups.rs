@@ -1,5 +1,6 @@
 //! Requests look up keys by two digests each, under a budget for lookups that find nothing: no request
-//! waits for tokens that it holds itself, and the source is not asked for more than the budget.
+//! waits for tokens that it holds itself. That the source is asked for no more than the budget is
+//! asserted as well, but was not seen to fail; the tests of the budget count that.
 
 use std::{
     num::NonZeroU32,
