@@ -5,6 +5,7 @@
 //! | [`axum`] | axum from zero, and the order of layers |
 //! | [`tonic`] | tonic: services with and without keys, streams, gRPC-Web |
 //! | [`hyper`] | hyper without a framework |
+//! | [`keys`] | formats of keys, and sealed keys |
 //! | [`stores`] | stores, caches and several nodes |
 //! | [`limits`] | rate limits, credits, usage and failed guesses |
 //! | [`management`] | management routes and owners |
@@ -31,6 +32,7 @@ macro_rules! guides {
             "[axum]: crate::guide::axum\n",
             "[tonic]: crate::guide::tonic\n",
             "[hyper]: crate::guide::hyper\n",
+            "[keys]: crate::guide::keys\n",
             "[stores]: crate::guide::stores\n",
             "[limits]: crate::guide::limits\n",
             "[management]: crate::guide::management\n",
@@ -39,6 +41,7 @@ macro_rules! guides {
             "[openapi]: crate::guide::openapi\n",
             "[testing]: crate::guide::testing\n",
             "[operation]: crate::guide::operation\n",
+            "[figures]: crate::guide::design::figures\n",
         )
     };
 }
@@ -67,6 +70,9 @@ pub mod tonic {}
 
 #[doc = page!(guides, "guide/hyper.md")]
 pub mod hyper {}
+
+#[doc = page!(guides, "guide/keys.md")]
+pub mod keys {}
 
 #[cfg(any(not(doctest), all(feature = "cache", feature = "postgres")))]
 #[doc = page!(guides, "guide/stores.md")]

@@ -46,8 +46,8 @@
 //!    [`Ambiguous`](RejectionKind::Ambiguous), unless [`Precedence::FirstSource`] was chosen.
 //!    A key in a cookie that another site may have had a browser send is
 //!    [`CrossSite`](RejectionKind::CrossSite); see [`KeySource::cookie`].
-//! 4. **Parse.** Length, characters, prefix and checksum of the accepted [`KeyFormat`]s, before
-//!    anything is hashed or looked up.
+//! 4. **Parse.** Length, characters, prefix, and checksum or [seal](KeyFormat::sealed) of the accepted
+//!    [`KeyFormat`]s, before anything is hashed or looked up.
 //!    A caller with [too many failures](auth::FailureThrottle) has to wait.
 //! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current, next and retired [`Peppers`].
 //! 6. **Look up.** An error or a timeout is [`Unavailable`](RejectionKind::Unavailable), never
@@ -214,7 +214,7 @@ pub use self::{
     clock::Timestamp,
     credits::Credits,
     error::ConfigError,
-    key::{KeyFormat, KeyHasher, KeyId, OwnerId, Peppers, SecretKey},
+    key::{IssuerSecrets, KeyFormat, KeyHasher, KeyId, OwnerId, Peppers, SecretKey},
     limit::RateLimits,
     manage::{IssuedKey, KeyManager, KeyPatch, NewKey},
     owner::{Owner, OwnerLayer},

@@ -10,8 +10,8 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, Service, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyManager, NewKey, Rejection, UsageRecorder, auth::ResponseBody,
-    store::MemoryStore,
+    ApiKeyLayer, IssuerSecrets, KeyFormat, KeyHasher, KeyManager, NewKey, Rejection, UsageRecorder,
+    auth::ResponseBody, store::MemoryStore,
 };
 
 type Body = ResponseBody<Full<Bytes>>;
@@ -93,6 +93,28 @@ async fn denials_allocate_nothing_before_their_response() {
         println!("{name} key: {denied} allocations, {response_alone} for the response alone");
         assert_eq!(denied, response_alone, "{name}");
     }
+}
+
+/// A seal is checked without allocating anything, whether it is good or not.
+#[tokio::test]
+async fn a_seal_costs_none() {
+    let format = |secret| {
+        let secrets = IssuerSecrets::new(&[secret; 32]).unwrap().with_next(&[3; 32]).unwrap();
+        KeyFormat::new("key").unwrap().sealed(secrets, &KeyHasher::sha256()).unwrap()
+    };
+    let manager = KeyManager::new(MemoryStore::new()).with_format(format(1));
+    let issued = manager.create(NewKey::named("test")).await.unwrap();
+    let layer = manager.layer().insecure_without_cache_headers();
+    let key = issued.secret.expose();
+    let (bare, _) = count(inner(), Some(key));
+    let (layered, response) = count(layer.layer(inner()), Some(key));
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(layered - bare, 1);
+
+    let forged = format(2).generate().unwrap();
+    let (denied, response) = count(layer.layer(inner()), Some(forged.expose()));
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(denied, rebuild(&response).0);
 }
 
 /// Allocations for making such a response: its headers and its extension, one by one. The texts

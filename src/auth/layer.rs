@@ -134,7 +134,9 @@ impl ApiKeyLayer {
 
     /// Accepts keys of these formats and no others; without any, none.
     ///
-    /// Say which keys you issue, and most noise is refused without hashing or a lookup.
+    /// Say which keys you issue, and most noise is refused without hashing or a lookup; with
+    /// [sealed](KeyFormat::sealed) keys alone, all of it. Of several formats with one prefix, the first
+    /// alone decides.
     pub fn with_formats(self, formats: impl IntoIterator<Item = KeyFormat>) -> Self {
         self.with(|config| config.formats = formats.into_iter().collect())
     }

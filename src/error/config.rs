@@ -52,6 +52,17 @@ pub enum ConfigError {
     PepperTooShort,
     /// The text of a pepper has more than one line.
     PepperLines,
+    /// An issuer secret is shorter than 32 bytes.
+    IssuerSecretTooShort,
+    /// The text of an issuer secret has more than one line.
+    IssuerSecretLines,
+    /// A secret is a pepper and an issuer secret as well.
+    SharedSecret,
+    /// [`KeyFormat::sealed`](crate::KeyFormat::sealed) was called on the opaque format.
+    OpaqueSealed,
+    /// [`KeyFormat::sealed_only`](crate::KeyFormat::sealed_only) was called on a format that issues
+    /// keys without a seal.
+    NotSealed,
     /// A table name is not a plain identifier of at most 48 characters.
     TableName,
     /// A store was asked for by a URL that cannot be used.
@@ -141,6 +152,21 @@ impl fmt::Display for ConfigError {
             ),
             Self::PepperLines => f.write_str("a pepper must be one line"),
             Self::PepperTooShort => f.write_str("a pepper must have at least 32 bytes"),
+            Self::IssuerSecretLines => f.write_str("an issuer secret must be one line"),
+            Self::IssuerSecretTooShort => {
+                f.write_str("an issuer secret must have at least 32 bytes")
+            }
+            Self::SharedSecret => f.write_str(
+                "a secret is used as a pepper and as an issuer secret: make another one for one of \
+                 them, with `openssl rand -hex 32`",
+            ),
+            Self::OpaqueSealed => f.write_str(
+                "opaque keys have no place for a seal: use a format with a prefix",
+            ),
+            Self::NotSealed => f.write_str(
+                "the format issues keys without a seal, so it cannot accept sealed ones only: seal \
+                 it with a current issuer secret first",
+            ),
             Self::TableName => f.write_str(
                 "the table name must be an ASCII letter or `_` followed by letters, digits and `_`, \
                  at most 48 characters",

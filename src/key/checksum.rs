@@ -10,11 +10,15 @@ pub(super) const CHECKSUM_LEN: usize = 6;
 ///
 /// 62⁶ is 13 times 2³², so six digits always suffice.
 pub(super) fn checksum(text: &[u8]) -> [u8; CHECKSUM_LEN] {
-    let mut rest = crc32fast::hash(text);
-    let mut digits = [b'0'; CHECKSUM_LEN];
+    six_digits(crc32fast::hash(text).into())
+}
+
+/// The last six digits of a number in base62, most significant first, padded with `0`.
+pub(super) fn six_digits(mut number: u64) -> [u8; 6] {
+    let mut digits = [b'0'; 6];
     for digit in digits.iter_mut().rev() {
-        *digit = BASE62[(rest % 62) as usize];
-        rest /= 62;
+        *digit = BASE62[(number % 62) as usize];
+        number /= 62;
     }
     digits
 }
@@ -23,8 +27,14 @@ pub(super) fn checksum(text: &[u8]) -> [u8; CHECKSUM_LEN] {
 /// of writing them, which needs no divisions.
 #[inline]
 pub(super) fn is_checksum(text: &[u8], digits: [u8; CHECKSUM_LEN]) -> bool {
+    number(digits) == u64::from(crc32fast::hash(text))
+}
+
+/// What six digits of base62 are worth.
+#[inline]
+pub(super) fn number(digits: [u8; 6]) -> u64 {
     let digits = digits.iter().map(|digit| u64::from(VALUES[usize::from(*digit)]));
-    digits.fold(0, |value, digit| value * 62 + digit) == u64::from(crc32fast::hash(text))
+    digits.fold(0, |number, digit| number * 62 + digit)
 }
 
 /// What each byte is worth as a base62 digit.

@@ -1,13 +1,13 @@
 //! [`KeyDigest`] and [`KeyHasher`]: what is stored instead of a key. The only file that compares
-//! digests.
+//! digests and seals.
 
 use std::{fmt, sync::Arc};
 
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256, block_api::compress256};
 use subtle::ConstantTimeEq;
 use zeroize::optimization_barrier;
 
+use super::keyed::{self, Keyed, hmac};
 use crate::{clock::Timestamp, error::ConfigError};
 
 /// The 32 bytes by which a key is stored and looked up.
@@ -62,17 +62,22 @@ impl KeyDigest {
 }
 
 impl PartialEq for KeyDigest {
-    /// In constant time: the differences of all four words are gathered before one comparison,
-    /// which `subtle` keeps free of branches. Comparing byte by byte costs four times as much.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        let pairs = self.words().into_iter().zip(other.words());
-        let difference = pairs.fold(0, |all, (a, b)| all | (a ^ b));
-        difference.ct_eq(&0).into()
+        are_equal(self.words(), other.words())
     }
 }
 
 impl Eq for KeyDigest {}
+
+/// In constant time: the differences of all words are gathered before one comparison, which
+/// `subtle` keeps free of branches. Comparing byte by byte costs four times as much.
+#[inline]
+pub(super) fn are_equal<const WORDS: usize>(one: [u64; WORDS], other: [u64; WORDS]) -> bool {
+    let pairs = one.into_iter().zip(other);
+    let difference = pairs.fold(0, |all, (a, b)| all | (a ^ b));
+    difference.ct_eq(&0).into()
+}
 
 impl fmt::Debug for KeyDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,6 +188,16 @@ impl KeyHasher {
     fn others(&self) -> &[Other] {
         self.peppers.as_ref().map_or(&[], |peppers| &peppers.others)
     }
+
+    /// The peppers, whatever their state.
+    pub(super) fn peppers(&self) -> impl Iterator<Item = &Keyed> {
+        let current = self.peppers.iter().map(|peppers| &peppers.current);
+        let methods = current.chain(self.others().iter().map(|other| &other.method));
+        methods.filter_map(|method| match method {
+            Method::Sha256 => None,
+            Method::Hmac(pepper) => Some(pepper),
+        })
+    }
 }
 
 impl fmt::Debug for KeyHasher {
@@ -198,8 +213,7 @@ impl fmt::Debug for KeyHasher {
 #[derive(Clone)]
 enum Method {
     Sha256,
-    /// Keyed once and cloned for each digest, which saves two of the four SHA-256 blocks.
-    Hmac(Hmac<Sha256>),
+    Hmac(Keyed),
 }
 
 impl Method {
@@ -207,7 +221,7 @@ impl Method {
     fn digest(&self, key: &[u8]) -> KeyDigest {
         match self {
             Self::Sha256 => KeyDigest(sha256(key)),
-            Self::Hmac(pepper) => hmac(pepper, key),
+            Self::Hmac(pepper) => KeyDigest(hmac(pepper, key)),
         }
     }
 }
@@ -331,9 +345,6 @@ pub struct Peppers {
     others: Vec<Other>,
 }
 
-/// As long as the digest: RFC 2104 §3 advises against anything shorter.
-const MIN_PEPPER_LEN: usize = 32;
-
 impl Peppers {
     /// A current pepper of at least 32 bytes and no others.
     pub fn new(current: &[u8]) -> Result<Self, ConfigError> {
@@ -342,24 +353,14 @@ impl Peppers {
 
     /// The current pepper from an environment variable: a [line](Self::line) of at least 32 bytes.
     pub fn from_env(variable: &str) -> Result<Self, ConfigError> {
-        let value = zeroize::Zeroizing::new(
-            std::env::var(variable)
-                .map_err(|_| ConfigError::EnvironmentUnset { variable: variable.to_owned() })?,
-        );
-        Self::line(&value).and_then(Self::new).map_err(|_| ConfigError::EnvironmentValue {
-            variable: variable.to_owned(),
-            expected: "a pepper of at least 32 bytes, on one line",
-        })
+        let expected = "a pepper of at least 32 bytes, on one line";
+        keyed::from_env(variable, expected, |value| Self::line(value).and_then(Self::new))
     }
 
     /// The pepper in this text: the one line without the line ends after it. Shells, editors and
     /// orchestrators add such ends or take them away, and with another pepper no key is found.
     pub fn line(text: &str) -> Result<&[u8], ConfigError> {
-        let pepper = text.trim_end_matches(['\r', '\n']);
-        if pepper.contains(['\r', '\n']) {
-            return Err(ConfigError::PepperLines);
-        }
-        Ok(pepper.as_bytes())
+        keyed::line(text, ConfigError::PepperLines)
     }
 
     /// Sets the pepper that is to become the current one. Keys that another node stored under it
@@ -380,10 +381,7 @@ impl Peppers {
     /// Adds the retired peppers in this text, the latest first: each is a [line](Self::line), and
     /// empty lines are passed over.
     pub fn with_retired_lines(self, text: &str) -> Result<Self, ConfigError> {
-        let lines = text.split('\n').map(Self::line);
-        lines
-            .filter(|line| line.as_ref().map_or(true, |line| !line.is_empty()))
-            .try_fold(self, |peppers, line| peppers.with_retired(line?))
+        keyed::lines(text).try_fold(self, |peppers, line| peppers.with_retired(Self::line(line)?))
     }
 
     /// Accepts keys that were stored without any pepper, as plain SHA-256, before `until`: rows
@@ -405,15 +403,8 @@ impl fmt::Debug for Peppers {
     }
 }
 
-fn keyed(pepper: &[u8]) -> Result<Hmac<Sha256>, ConfigError> {
-    if pepper.len() < MIN_PEPPER_LEN {
-        return Err(ConfigError::PepperTooShort);
-    }
-    Hmac::new_from_slice(pepper).map_err(|_| ConfigError::PepperTooShort)
-}
-
-fn hmac(pepper: &Hmac<Sha256>, key: &[u8]) -> KeyDigest {
-    KeyDigest(pepper.clone().chain_update(key).finalize().into_bytes().into())
+fn keyed(pepper: &[u8]) -> Result<Keyed, ConfigError> {
+    keyed::keyed(pepper, ConfigError::PepperTooShort)
 }
 
 #[cfg(test)]

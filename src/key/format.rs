@@ -6,6 +6,8 @@ use zeroize::Zeroizing;
 
 use super::{
     checksum::{BASE62, CHECKSUM_LEN, checksum, is_checksum},
+    digest::KeyHasher,
+    seal::{IssuerSecrets, SEAL_LEN},
     secret::SecretKey,
 };
 use crate::error::ConfigError;
@@ -30,6 +32,9 @@ const OPAQUE_LEN: std::ops::RangeInclusive<usize> = 16..=512;
 /// Keep the prefix short: up to five characters make keys of at most 55 bytes, which is one
 /// SHA-256 block; a longer one costs a second block on every request.
 ///
+/// A [*sealed*](Self::sealed) key has a seal of twelve characters in place of the checksum. Any client
+/// can compute a checksum; a seal takes a secret of the service.
+///
 /// An *opaque* key is any visible ASCII of 16 to 512 bytes: keys that other systems made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFormat(Kind);
@@ -38,7 +43,24 @@ pub struct KeyFormat(Kind);
 enum Kind {
     /// The prefix with its closing `_`.
     Prefixed(Arc<str>),
+    Sealed(Arc<Sealed>),
     Opaque,
+}
+
+/// A format whose keys may have a seal.
+#[derive(Clone, Debug)]
+struct Sealed {
+    /// With its closing `_`.
+    prefix: Arc<str>,
+    secrets: IssuerSecrets,
+    accepts_checksums: bool,
+}
+
+/// The last characters of a key of a sealed prefix.
+enum Ending {
+    Seal,
+    /// Which any client can compute: such a key may be a guess.
+    Checksum,
 }
 
 impl KeyFormat {
@@ -71,6 +93,66 @@ impl KeyFormat {
         }
     }
 
+    /// The same prefix with sealed keys: `<prefix>_<43 base62 characters><12 base62 characters>`.
+    ///
+    /// The last twelve are an HMAC-SHA256 of all before them under an [issuer
+    /// secret](IssuerSecrets). A key that this service has not issued is refused as malformed without
+    /// hashing it or looking it up: a flood of guesses costs the store nothing.
+    ///
+    /// Keys of the prefix with a checksum, issued before, are **still accepted**. Any client can make up
+    /// such a key, so each is looked up. End that with [`sealed_only`](Self::sealed_only): at once in a
+    /// new service, and in one that has issued such keys, once they are rotated.
+    ///
+    /// Of several formats with one prefix, the first alone decides: give a layer this one in place
+    /// of the unsealed.
+    ///
+    /// With a prefix of up to six characters a key has at most 62 bytes: two SHA-256 blocks, and an
+    /// HMAC for each secret up to its own.
+    ///
+    /// The `hasher` is the one by which the keys are stored. A secret that is one of its peppers too is
+    /// a [`SharedSecret`](ConfigError::SharedSecret) error: one leak would give both away. An opaque
+    /// format is [`OpaqueSealed`](ConfigError::OpaqueSealed).
+    ///
+    /// ```
+    /// use tower_api_key::{IssuerSecrets, KeyFormat, KeyHasher};
+    ///
+    /// let secrets = IssuerSecrets::new(b"from `openssl rand -hex 32`, and in no repository")?;
+    /// let format = KeyFormat::new("acme")?.sealed(secrets, &KeyHasher::sha256())?.sealed_only()?;
+    ///
+    /// let key = format.generate()?;
+    /// assert!(format.recognizes(key.expose()));
+    /// assert_eq!(key.expose().len(), "acme_".len() + 43 + 12);
+    /// // Well-formed, and not issued here.
+    /// let guess = KeyFormat::new("acme")?.generate()?;
+    /// assert!(!format.recognizes(guess.expose()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn sealed(self, secrets: IssuerSecrets, hasher: &KeyHasher) -> Result<Self, ConfigError> {
+        if !secrets.are_apart_from(hasher)? {
+            return Err(ConfigError::SharedSecret);
+        }
+        let prefix = match self.0 {
+            Kind::Prefixed(prefix) => prefix,
+            Kind::Sealed(sealed) => sealed.prefix.clone(),
+            Kind::Opaque => return Err(ConfigError::OpaqueSealed),
+        };
+        Ok(Self(Kind::Sealed(Arc::new(Sealed { prefix, secrets, accepts_checksums: true }))))
+    }
+
+    /// Refuses keys that have a checksum in place of the seal.
+    ///
+    /// A format that issues such keys is a [`NotSealed`](ConfigError::NotSealed) error: one that is
+    /// not [sealed](Self::sealed), or that has no current issuer secret.
+    pub fn sealed_only(self) -> Result<Self, ConfigError> {
+        match self.0 {
+            Kind::Sealed(mut sealed) if sealed.secrets.seals() => {
+                Arc::make_mut(&mut sealed).accepts_checksums = false;
+                Ok(Self(Kind::Sealed(sealed)))
+            }
+            _ => Err(ConfigError::NotSealed),
+        }
+    }
+
     /// Any visible ASCII (0x21–0x7E) of 16 to 512 bytes.
     pub const fn opaque() -> Self {
         Self(Kind::Opaque)
@@ -78,23 +160,27 @@ impl KeyFormat {
 
     /// Makes a new key. An opaque key is the 43 random characters alone.
     pub fn generate(&self) -> Result<SecretKey, GenerateError> {
-        let prefix = match &self.0 {
-            Kind::Prefixed(prefix) => prefix.as_ref(),
-            Kind::Opaque => "",
-        };
+        let prefix = self.prefix();
         // The whole capacity at once: growing would leave copies of the secret behind.
-        let mut key =
-            Zeroizing::new(String::with_capacity(prefix.len() + SECRET_LEN + CHECKSUM_LEN));
+        let mut key = Zeroizing::new(String::with_capacity(prefix.len() + SECRET_LEN + SEAL_LEN));
         key.push_str(prefix);
         push_random_base62(&mut key, SECRET_LEN)?;
-        if matches!(self.0, Kind::Prefixed(_)) {
-            let digits = checksum(key.as_bytes());
-            key.extend(digits.map(char::from));
+        let seal = match &self.0 {
+            Kind::Sealed(sealed) => sealed.secrets.seal(key.as_bytes()),
+            _ => None,
+        };
+        match seal {
+            Some(digits) => key.extend(digits.as_flattened().iter().copied().map(char::from)),
+            None if prefix.is_empty() => {}
+            None => {
+                let digits = checksum(key.as_bytes());
+                key.extend(digits.map(char::from));
+            }
         }
         Ok(SecretKey::new(std::mem::take(&mut *key)))
     }
 
-    /// Whether `key` has this format: length, characters, prefix and checksum.
+    /// Whether `key` has this format: length, characters, prefix, and checksum or seal.
     pub fn recognizes(&self, key: &str) -> bool {
         self.accepts(key.as_bytes())
     }
@@ -104,11 +190,18 @@ impl KeyFormat {
     ///
     /// Of something that is not a key of this format, the first four characters.
     pub fn start<'k>(&self, key: &'k str) -> &'k str {
-        let prefix = match &self.0 {
-            Kind::Prefixed(prefix) if key.starts_with(&**prefix) => prefix.len(),
-            _ => 0,
-        };
+        let prefix = self.prefix();
+        let prefix = if key.starts_with(prefix) { prefix.len() } else { 0 };
         key.get(..prefix + START_SECRET_LEN).unwrap_or("")
+    }
+
+    /// With its closing `_`; empty for opaque keys.
+    fn prefix(&self) -> &str {
+        match &self.0 {
+            Kind::Prefixed(prefix) => prefix,
+            Kind::Sealed(sealed) => &sealed.prefix,
+            Kind::Opaque => "",
+        }
     }
 
     #[inline]
@@ -117,10 +210,47 @@ impl KeyFormat {
             Kind::Prefixed(prefix) => key
                 .strip_prefix(prefix.as_bytes())
                 .is_some_and(|tail| is_secret_with_checksum(key, tail)),
+            Kind::Sealed(sealed) => sealed.judge(key).unwrap_or(false),
             Kind::Opaque => is_opaque(key),
         }
     }
 }
+
+impl Sealed {
+    /// Whether the key is accepted; `None` if it has another prefix. Out of line, so that a layer
+    /// without seals pays nothing for them.
+    #[cold]
+    #[inline(never)]
+    fn judge(&self, key: &[u8]) -> Option<bool> {
+        let tail = key.strip_prefix(self.prefix.as_bytes())?;
+        Some(match self.ending(key, tail) {
+            Some(Ending::Seal) => true,
+            Some(Ending::Checksum) => self.accepts_checksums,
+            None => false,
+        })
+    }
+
+    /// The ending of the `tail`, which follows the prefix in `key`; `None` if it is neither a good seal
+    /// nor a good checksum.
+    fn ending(&self, key: &[u8], tail: &[u8]) -> Option<Ending> {
+        if tail.len() != SECRET_LEN + SEAL_LEN {
+            return is_secret_with_checksum(key, tail).then_some(Ending::Checksum);
+        }
+        let (text, seal) = key.split_last_chunk()?;
+        let is_sealed = all(tail, u8::is_ascii_alphanumeric) && self.secrets.accept(text, *seal);
+        is_sealed.then_some(Ending::Seal)
+    }
+}
+
+impl PartialEq for Sealed {
+    fn eq(&self, other: &Self) -> bool {
+        self.prefix == other.prefix
+            && self.accepts_checksums == other.accepts_checksums
+            && self.secrets.are_the_same(&other.secrets)
+    }
+}
+
+impl Eq for Sealed {}
 
 /// Whether `key` is a key of one of `formats`.
 ///
@@ -136,16 +266,27 @@ pub(crate) fn is_accepted(formats: &[KeyFormat], key: &[u8]) -> bool {
                     return is_secret_with_checksum(key, tail);
                 }
             }
+            Kind::Sealed(sealed) => {
+                if let Some(is_accepted) = sealed.judge(key) {
+                    return is_accepted;
+                }
+            }
             Kind::Opaque => opaque = true,
         }
     }
     opaque && is_opaque(key)
 }
 
-/// Whether `key` has the shape of a prefixed one of `formats`: whatever else it is, it is a key.
+/// Whether `key` has the shape of a prefixed one of `formats`: whatever else it is, it is a key. Where
+/// only sealed ones are accepted, one with a checksum was a key before.
 pub(crate) fn is_prefixed(formats: &[KeyFormat], key: &[u8]) -> bool {
-    let is_one = |format: &KeyFormat| format != &KeyFormat::opaque() && format.accepts(key);
-    formats.iter().any(is_one)
+    formats.iter().any(|format| match &format.0 {
+        Kind::Prefixed(_) => format.accepts(key),
+        Kind::Sealed(sealed) => key
+            .strip_prefix(sealed.prefix.as_bytes())
+            .is_some_and(|tail| sealed.ending(key, tail).is_some()),
+        Kind::Opaque => false,
+    })
 }
 
 fn is_opaque(key: &[u8]) -> bool {

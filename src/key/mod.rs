@@ -12,6 +12,7 @@ mod event;
 mod format;
 mod id;
 mod invalid_field;
+mod keyed;
 pub(crate) mod limits;
 mod needs;
 pub(crate) mod quota;
@@ -20,6 +21,7 @@ pub(crate) mod refill;
 pub(crate) mod rejection_kind;
 pub(crate) mod scope;
 pub(crate) mod scope_rule;
+mod seal;
 mod secret;
 pub(crate) mod strength;
 pub(crate) mod usage;
@@ -48,6 +50,7 @@ pub use self::{
     invalid_field::InvalidField,
     needs::Needs,
     record::{KeyRecord, KeyStatus, Metadata},
+    seal::IssuerSecrets,
     secret::SecretKey,
 };
 pub use crate::text::Text;

@@ -122,7 +122,8 @@ impl KeyManager {
         }
     }
 
-    /// Issues keys of this format.
+    /// Issues keys of this format, and accepts them in the [`layer`](Self::layer). A
+    /// [sealed](KeyFormat::sealed) one seals them under its current issuer secret.
     pub fn with_format(mut self, format: KeyFormat) -> Self {
         self.format = format;
         self

@@ -20,6 +20,7 @@ mod outage;
 mod owners;
 mod peppers;
 mod refresh;
+mod sealed;
 mod shared;
 mod slow;
 mod support;

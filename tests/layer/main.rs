@@ -57,6 +57,7 @@ mod rotation;
 mod rotation_again;
 mod rotation_first_use;
 mod scopes;
+mod sealed;
 mod secrets;
 #[cfg(feature = "file-yaml")]
 mod static_file;

@@ -5,8 +5,8 @@ use std::convert::Infallible;
 use http::{Request, Response};
 use tower::{Layer, Service, service_fn, util::BoxCloneSyncService, util::ServiceFn};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, ConfigError, KeyHasher, KeyManager, Owner, OwnerLayer, Peppers,
-    Rejection, RequireScopesLayer, SecretKey,
+    ApiKeyLayer, AuthenticatedKey, ConfigError, IssuerSecrets, KeyHasher, KeyManager, Owner,
+    OwnerLayer, Peppers, Rejection, RequireScopesLayer, SecretKey,
     auth::{ApiKeyAuth, ResponseBody, ResponseFuture},
     key::KeyRecord,
     manage::ManageError,
@@ -35,6 +35,7 @@ fn what_servers_share_can_be_shared() {
     shared::<KeyManager>();
     shared::<KeyHasher>();
     shared::<Peppers>();
+    shared::<IssuerSecrets>();
     shared::<AuthenticatedKey>();
     shared::<KeyRecord>();
     shared::<Rejection>();

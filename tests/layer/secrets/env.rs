@@ -1,11 +1,13 @@
-//! Keys and peppers from the environment.
+//! Keys, peppers and issuer secrets from the environment.
 //!
 //! A process cannot change its own environment soundly while other tests run, so each test runs
 //! itself again as a child with the variable set, and reads what the child printed.
 
 use std::{env, ffi::OsStr};
 
-use tower_api_key::{ApiKeyLayer, ConfigError, KeyHasher, Peppers, store::FixedStore};
+use tower_api_key::{
+    ApiKeyLayer, ConfigError, IssuerSecrets, KeyFormat, KeyHasher, Peppers, store::FixedStore,
+};
 
 use super::child::{self, VARIABLE, is_child};
 use crate::support::{record_hashed, send, with_key};
@@ -79,6 +81,35 @@ fn a_pepper_from_the_environment() {
     assert!(run(None).contains(&format!("{VARIABLE} is not set")));
 }
 
+#[test]
+fn an_issuer_secret_from_the_environment() {
+    const GOOD: &str = "an issuer secret of thirty-two b";
+    if is_child() {
+        let secrets = IssuerSecrets::from_env(VARIABLE);
+        if let Ok(secrets) = &secrets {
+            let [ours, theirs] = [secrets.clone(), IssuerSecrets::new(GOOD.as_bytes()).unwrap()]
+                .map(|secrets| {
+                    let format = KeyFormat::new("acme").unwrap();
+                    format.sealed(secrets, &KeyHasher::sha256()).unwrap()
+                });
+            println!("same seals: {}", theirs.recognizes(ours.generate().unwrap().expose()));
+        }
+        return print(secrets);
+    }
+    let run = |value: Option<&str>| {
+        in_child("an_issuer_secret_from_the_environment", value.map(OsStr::new))
+    };
+    for end in ["", "\n", "\r\n"] {
+        let good = run(Some(&format!("{GOOD}{end}")));
+        assert!(good.contains("same seals: true") && good.contains("ok: "), "{good}");
+        assert!(!good.contains(GOOD), "{good}");
+    }
+    let short = run(Some(&GOOD[1..]));
+    assert!(short.contains(VARIABLE) && short.contains("at least 32 bytes"), "{short}");
+    assert!(!short.contains(&GOOD[1..]), "{short}");
+    assert!(run(None).contains(&format!("{VARIABLE} is not set")));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_value_that_is_not_unicode() {
@@ -86,10 +117,11 @@ fn a_value_that_is_not_unicode() {
 
     if is_child() {
         print(FixedStore::from_env(VARIABLE));
-        return print(Peppers::from_env(VARIABLE));
+        print(Peppers::from_env(VARIABLE));
+        return print(IssuerSecrets::from_env(VARIABLE));
     }
     let value = [&b"secret-but-not-unicode-\xff"[..], &[b'x'; 32]].concat();
     let refused = in_child("a_value_that_is_not_unicode", Some(OsStr::from_bytes(&value)));
-    assert_eq!(refused.matches(&format!("error: the environment variable {VARIABLE}")).count(), 2);
+    assert_eq!(refused.matches(&format!("error: the environment variable {VARIABLE}")).count(), 3);
     assert!(!refused.contains("secret-but"), "{refused}");
 }

@@ -8,8 +8,8 @@ use std::{
 use http::Request;
 use tower::{Layer, Service, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, ConfigError, KeyFormat, KeyHasher, KeyManager, KeySource, NewKey, Peppers,
-    SecretKey,
+    ApiKeyLayer, ConfigError, IssuerSecrets, KeyFormat, KeyHasher, KeyManager, KeySource, NewKey,
+    Peppers, SecretKey,
     key::KeyDigest,
     store::{FixedStore, KeyRepository, MemoryStore},
 };
@@ -20,8 +20,10 @@ use crate::{
 };
 
 const PEPPER: &str = "a pepper that nobody may see, 32+ bytes";
+const ISSUER_SECRET: &str = "an issuer secret that nobody may see either";
 
-/// Panics if `text` shows the key, its digest or the pepper, in any of the usual forms.
+/// Panics if `text` shows the key, its digest, the pepper or the issuer secret, in any of the usual
+/// forms.
 fn assert_shows_nothing(text: &str, key: &str) {
     let digest = KeyHasher::sha256().digest(key);
     let peppered = KeyHasher::hmac_sha256(Peppers::new(PEPPER.as_bytes()).unwrap()).digest(key);
@@ -30,6 +32,8 @@ fn assert_shows_nothing(text: &str, key: &str) {
         key,
         &key[key.len() - 12..],
         PEPPER,
+        ISSUER_SECRET,
+        format!("{:?}", &ISSUER_SECRET.as_bytes()[..4]).trim_end_matches(']'),
         &digest.to_hex(),
         &digest.to_hex().to_uppercase(),
         &peppered.to_hex(),
@@ -39,6 +43,14 @@ fn assert_shows_nothing(text: &str, key: &str) {
     ] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
+}
+
+/// A format with the issuer secret in every state.
+fn sealed() -> KeyFormat {
+    let secret = ISSUER_SECRET.as_bytes();
+    let secrets = IssuerSecrets::new(secret).unwrap().with_next(secret).unwrap();
+    let secrets = secrets.with_retired_lines(ISSUER_SECRET).unwrap();
+    KeyFormat::new("acme").unwrap().sealed(secrets, &KeyHasher::sha256()).unwrap()
 }
 
 /// Both forms of `Debug`.
@@ -68,6 +80,8 @@ fn secrets_and_what_is_made_of_them() {
         debug(&KeyHasher::hmac_sha256(peppers)),
         debug(&record(KEY)),
         debug(&FixedStore::new().with_key("admin", KEY).unwrap()),
+        debug(&IssuerSecrets::new(ISSUER_SECRET.as_bytes()).unwrap()),
+        debug(&sealed()),
     ] {
         assert!(!text.is_empty());
         assert_shows_nothing(&text, KEY);
@@ -78,7 +92,9 @@ fn secrets_and_what_is_made_of_them() {
 async fn issued_keys_and_their_manager() {
     let peppers = Peppers::new(PEPPER.as_bytes()).unwrap();
     let store = MemoryStore::new();
-    let manager = KeyManager::new(store.clone()).with_hasher(KeyHasher::hmac_sha256(peppers));
+    let manager = KeyManager::new(store.clone())
+        .with_hasher(KeyHasher::hmac_sha256(peppers))
+        .with_format(sealed());
     let issued = manager.create(NewKey::named("key")).await.unwrap();
     let key = issued.secret.expose();
     let again = store.insert(&issued.record).await.unwrap_err();
@@ -135,12 +151,18 @@ fn configuration_errors() {
     let short = "short-but-secret";
     let twice = FixedStore::new().with_key("one", KEY).unwrap().with_key("two", KEY);
     let weak = FixedStore::new().with_key("weak", short).unwrap();
-    let errors: [ConfigError; 5] = [
+    let peppers = Peppers::new(ISSUER_SECRET.as_bytes()).unwrap();
+    let issuer = || IssuerSecrets::new(ISSUER_SECRET.as_bytes()).unwrap();
+    let errors: [ConfigError; 9] = [
         twice.unwrap_err(),
         FixedStore::new().with_key("spaced", &format!("{KEY} {KEY}")).unwrap_err(),
         FixedStore::new().with_key("short", &short[1..]).unwrap_err(),
         Peppers::new(&short.as_bytes()[1..]).unwrap_err(),
         weak.refusing_weak_keys().unwrap_err(),
+        IssuerSecrets::new(&short.as_bytes()[1..]).unwrap_err(),
+        IssuerSecrets::line(&format!("{short}\n{ISSUER_SECRET}")).unwrap_err(),
+        sealed().sealed(issuer(), &KeyHasher::hmac_sha256(peppers)).unwrap_err(),
+        KeyFormat::opaque().sealed(issuer(), &KeyHasher::sha256()).unwrap_err(),
     ];
     for error in &errors {
         assert_shows_nothing(&chain(error), KEY);
