@@ -75,7 +75,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
         expires_at: args.expires.and_then(Option::from),
         request_id: args.request_id,
     };
-    let manager = database.manager.clone().with_format(args.format.get()?);
+    let manager = database.manager.clone().with_format(args.format.get(&database.hasher)?);
     let issued = manager.create(new).await?;
     let remark = format!("Created the key {}.", issued.record.id);
     issuing::show(&issued, &args.show, out, &remark)

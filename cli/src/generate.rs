@@ -22,8 +22,8 @@ pub(crate) fn run(args: &Args, out: &mut Output) -> Result<(), Failure> {
         digest: &'r str,
         start: &'r str,
     }
-    let format = args.format.get()?;
     let hasher = database::hashing()?.hasher;
+    let format = args.format.get(&hasher)?;
     let key = format.generate().map_err(|error| Failure::Unavailable(causes(&error)))?;
     let digest = hasher.digest(key.expose()).to_hex();
     if out.is_json() {

@@ -1,11 +1,12 @@
 //! New secrets, shown once: for `create`, `rotate` and `generate`.
 
 use serde::Serialize;
-use tower_api_key::{IssuedKey, KeyFormat};
+use tower_api_key::{IssuedKey, KeyFormat, KeyHasher};
 
 use crate::{
     failure::Failure,
     output::{Output, note},
+    seals,
     view::Shown,
 };
 
@@ -18,8 +19,9 @@ pub(crate) struct Format {
 }
 
 impl Format {
-    pub(crate) fn get(&self) -> Result<KeyFormat, Failure> {
-        Ok(KeyFormat::new(&self.prefix)?)
+    /// The format of the service that stores digests like this: sealed, if it has issuer secrets.
+    pub(crate) fn get(&self, hasher: &KeyHasher) -> Result<KeyFormat, Failure> {
+        seals::of_environment(KeyFormat::new(&self.prefix)?, hasher)
     }
 }
 

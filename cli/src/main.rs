@@ -23,6 +23,7 @@ mod progress;
 mod purge;
 mod quota;
 mod rotate;
+mod seals;
 mod sets;
 mod tables;
 mod usage;
@@ -70,6 +71,10 @@ Environment:
   TOWER_API_KEY_PEPPER_RETIRED  Its retired peppers, the latest first, one on each line
   TOWER_API_KEY_PEPPER_PLAIN_UNTIL
                                 Until when keys that are stored without a pepper are accepted
+  TOWER_API_KEY_SEAL            The issuer secret of the service, if it seals its keys: at least 32 bytes
+  TOWER_API_KEY_SEAL_NEXT       The issuer secret that is to replace it: accepted, never written
+  TOWER_API_KEY_SEAL_RETIRED    Its retired issuer secrets, the latest first, one on each line
+  TOWER_API_KEY_SEALED_ONLY     Whether keys of the prefix without a seal are refused: true or false
   API_KEY                       The key for `verify`, instead of standard input
   SOURCE_DATABASE_URL           The database for `import --from-table`
 

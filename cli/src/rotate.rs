@@ -43,7 +43,8 @@ pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> R
         Some(grace) if args.from_first_use => RotationGrace::FromFirstUse(grace),
         Some(grace) => RotationGrace::FromNow(grace),
     };
-    let manager = args.condition.of(&database.manager).with_format(args.format.get()?);
+    let manager =
+        args.condition.of(&database.manager).with_format(args.format.get(&database.hasher)?);
     let mut rotation = RotateKey::new(grace);
     rotation.request_id.clone_from(&args.request_id);
     let issued = manager.rotate(args.id, rotation).await?;

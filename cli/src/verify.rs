@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
     let rejection = match ask(&args, database, &key).await? {
         Ok(good_key) => {
             good(&good_key, database, out).await?;
-            if !args.format.get()?.recognizes(key.expose()) {
+            if !args.format.get(&database.hasher)?.recognizes(key.expose()) {
                 note(FOREIGN);
             }
             return Ok(());
@@ -128,7 +128,7 @@ async fn ask(
         value.set_sensitive(true);
         request.headers_mut().insert("x-api-key", value);
     }
-    let mut formats = vec![args.format.get()?];
+    let mut formats = vec![args.format.get(&database.hasher)?];
     if !args.only_prefix {
         formats.push(KeyFormat::opaque());
     }

@@ -21,6 +21,7 @@ mod process;
 mod progress;
 #[path = "../../../tests/support/random_records.rs"]
 mod random_records;
+mod sealed;
 #[path = "../../../tests/support/servers.rs"]
 mod servers;
 mod session;

@@ -139,7 +139,8 @@ impl Names {
         let key =
             word.strip_prefix("key_").filter(|k| k.bytes().all(|b| b.is_ascii_alphanumeric()));
         let kind = match (word.len(), key.map(str::len)) {
-            (_, Some(49)) => "key",
+            // With a checksum, or with a seal.
+            (_, Some(49 | 55)) => "key",
             (_, Some(4)) if word != "key_hash" => return "<start>".to_owned(),
             (64, _) if is_hex(word) => "digest",
             (36, _) if is_hex(&word.replace('-', "")) => "id",
