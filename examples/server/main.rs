@@ -19,6 +19,10 @@
 //! | `TRUSTED_PROXIES` | | networks of proxies, with commas between: from there, any number of connections may come |
 //! | `CORS_ORIGINS` | `*` | origins whose web pages may call the business routes, with commas between; empty for none |
 //! | `ADMIN_API_KEY` | made at start and printed, if `ADDR` is of this machine alone | guards `/admin`, in `X-Admin-Key` |
+//! | `KEY_SEAL` | | issuer secret, 32 bytes or more, under which keys are sealed: a key that was not issued here is refused without a lookup |
+//! | `KEY_SEAL_NEXT` | | the issuer secret that is to replace it: accepted, never written |
+//! | `KEY_SEAL_RETIRED` | | retired issuer secrets, the latest first, one on each line |
+//! | `KEY_SEALED_ONLY` | `false` | whether keys without a seal, issued before there was one, are refused |
 //! | `RUST_LOG` | `info` | what to log to stderr |
 
 mod app;
@@ -32,6 +36,7 @@ mod limits;
 mod logs;
 mod me;
 mod query;
+mod seals;
 mod serve;
 mod shutdown;
 mod users;
@@ -82,6 +87,7 @@ struct Server {
 impl Server {
     async fn start() -> Result<Self, Box<dyn Error>> {
         let config = Config::from_env()?;
+        let format = seals::format()?;
         // Before the banner: its reader may send a signal.
         let signals = Signals::new()?;
         // Before the database: a second server by mistake should not touch the first one's.
@@ -92,6 +98,7 @@ impl Server {
         let database = Database::open(&config).await?;
         let keys = database
             .manager()
+            .with_format(format)
             .with_rate_limits(limits::open(&config).await?)
             .with_credits(Credits::new(database.repository.clone())?)
             .with_usage(UsageRecorder::new(database.repository.clone())?);

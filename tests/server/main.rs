@@ -25,6 +25,7 @@ mod queries;
 mod redis;
 mod restarts;
 mod routes;
+mod sealed;
 #[path = "../support/servers.rs"]
 mod servers;
 mod serving;

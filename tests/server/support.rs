@@ -32,6 +32,10 @@ pub(crate) fn command() -> Command {
         "CORS_ORIGINS",
         "FAILURES_PER_MINUTE",
         "ADMIN_API_KEY",
+        "KEY_SEAL",
+        "KEY_SEAL_NEXT",
+        "KEY_SEAL_RETIRED",
+        "KEY_SEALED_ONLY",
         "RUST_LOG",
     ] {
         command.env_remove(variable);
