@@ -24,10 +24,14 @@ fn main() {
     let setup = Setup::new();
     let empty = NoOp { with_headers: false, dispose: support::keep };
     let with_headers = NoOp { with_headers: true, dispose: support::keep };
+    let forged = support::forged();
+    let (sealed, sealed_key) = setup.sealed(empty, 1);
     let key = match variant.as_str() {
         "unknown" | "unknown-cached" => Some(setup.unknown.as_str()),
         "malformed" => Some("key_this-is-not-one-of-our-keys"),
         "missing" => None,
+        "sealed" => Some(sealed_key.as_str()),
+        "forged" => Some(forged.as_str()),
         _ => Some(setup.valid.as_str()),
     };
     let requests: Vec<_> = (0..times).map(|_| request(key)).collect();
@@ -48,6 +52,7 @@ fn main() {
         "cache-headers" => run!(setup.layer().layer(empty)),
         "cache-headers-with-headers" => run!(setup.layer().layer(with_headers)),
         "valid" | "unknown" | "malformed" | "missing" => run!(setup.layered(empty)),
+        "sealed" | "forged" => run!(sealed),
         "limited" => run!(setup.limited(empty, false)),
         "limited-fields" => run!(setup.limited(empty, true)),
         "counting" => run!(setup.counting(empty)),

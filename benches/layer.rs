@@ -10,7 +10,10 @@ use std::{convert::Infallible, hint::black_box, mem};
 
 use criterion::{BatchSize, BenchmarkGroup, Criterion, measurement::WallTime};
 use http::{Request, Response};
-use support::{Body, NoOp, PassThrough, Setup, call, keep, request, take_kept};
+use support::{
+    Body, NoOp, PassThrough, Setup, call, forged, keep, request, sealed_format, take_kept,
+};
+use tower_api_key::KeyFormat;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -26,6 +29,10 @@ fn main() {
     time_admitted(&mut group, "floor", setup.floor(empty), key);
     time_admitted(&mut group, "layer", setup.layered(empty), key);
     time_admitted(&mut group, "lenient layer, one source", setup.lenient(empty), key);
+    let (sealed, sealed_key) = setup.sealed(empty, 1);
+    time_admitted(&mut group, "layer, sealed keys", sealed, &sealed_key);
+    let (sealed, sealed_key) = setup.sealed(empty, 2);
+    time_admitted(&mut group, "layer, sealed keys, under the second secret", sealed, &sealed_key);
     time_admitted(&mut group, "layer over a cache", setup.cached(empty), key);
     time_admitted(&mut group, "the same, uses counted", setup.counting(empty), key);
     time_admitted(&mut group, "the same, a local limit", setup.limited(empty, false), key);
@@ -54,7 +61,25 @@ fn main() {
     time_freed(&mut group, "unknown", setup.layered(inner), Some(&setup.unknown));
     time_freed(&mut group, "unknown, in a cache", setup.cached(inner), Some(&setup.unknown));
     time_freed(&mut group, "malformed", setup.layered(inner), Some(malformed));
+    let forged = forged();
+    time_freed(&mut group, "forged, one secret", setup.sealed(inner, 1).0, Some(&forged));
+    time_freed(&mut group, "forged, three secrets", setup.sealed(inner, 3).0, Some(&forged));
     time_freed(&mut group, "missing", setup.layered(inner), None);
+    group.finish();
+
+    // Step 4 alone.
+    let mut group = criterion.benchmark_group("parsed");
+    let plain = KeyFormat::new("key").unwrap();
+    for (name, format, key) in [
+        ("checksum", plain, setup.valid.as_str()),
+        ("seal", sealed_format(1), sealed_key.as_str()),
+        ("forged seal, one secret", sealed_format(1), forged.as_str()),
+        ("forged seal, three secrets", sealed_format(3), forged.as_str()),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(&format).recognizes(black_box(key)));
+        });
+    }
     group.finish();
 
     criterion.final_summary();

@@ -20,8 +20,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::runtime::{Builder, Runtime};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, KeyManager, KeySource, NewKey, RateLimits, Timestamp,
-    UsageRecorder,
+    ApiKeyLayer, AuthenticatedKey, IssuerSecrets, KeyFormat, KeyHasher, KeyManager, KeySource,
+    NewKey, RateLimits, Timestamp, UsageRecorder,
     auth::{ApiKeyAuth, ResponseBody},
     key::{KeyDigest, KeyRecord},
     limit::{Limit, Limits, LocalLimiter, Quota, Tiers},
@@ -246,6 +246,16 @@ impl Setup {
         service
     }
 
+    /// [`layered`](Self::layered) with sealed keys alone, under so many secrets, and a key under the
+    /// last that is tried.
+    pub(crate) fn sealed(&self, inner: NoOp, secrets: usize) -> (ApiKeyAuth<NoOp>, String) {
+        let manager = self.manager.clone().with_format(sealed_format(secrets));
+        let issuing = self.manager.clone().with_format(sealed_format(1));
+        let issued = self.runtime.block_on(issuing.create(NewKey::named("sealed"))).unwrap();
+        let service = manager.layer().insecure_without_cache_headers().layer(inner);
+        (service, issued.secret.expose().to_owned())
+    }
+
     /// [`cached`](Self::cached) with a rate limit that is counted in memory.
     pub(crate) fn limited(&self, inner: NoOp, with_fields: bool) -> ApiKeyAuth<NoOp> {
         let rate = RateLimits::new(LocalLimiter::new());
@@ -290,6 +300,28 @@ impl Setup {
             .insecure_without_cache_headers()
             .layer(inner)
     }
+}
+
+/// A format with so many issuer secrets. The last that is tried is the same, however many there are.
+pub(crate) fn sealed_format(secrets: usize) -> KeyFormat {
+    let first = [1; 32];
+    let secrets = match secrets {
+        1 => IssuerSecrets::new(&first),
+        more => (2..more)
+            .try_fold(IssuerSecrets::new(&[2; 32]).unwrap(), |secrets, number| {
+                secrets.with_retired(&[u8::try_from(number + 1).unwrap(); 32])
+            })
+            .and_then(|secrets| secrets.with_retired(&first)),
+    };
+    let format = KeyFormat::new("key").unwrap();
+    format.sealed(secrets.unwrap(), &KeyHasher::sha256()).unwrap().sealed_only().unwrap()
+}
+
+/// A key of the right shape that has another seal.
+pub(crate) fn forged() -> String {
+    let secrets = IssuerSecrets::new(&[0; 32]).unwrap();
+    let format = KeyFormat::new("key").unwrap().sealed(secrets, &KeyHasher::sha256()).unwrap();
+    format.generate().unwrap().expose().to_owned()
 }
 
 /// More than are ever sent.
