@@ -1,6 +1,6 @@
 //! [`ApiKeyLayer`]: the configuration.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{cmp::Reverse, net::IpAddr, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
@@ -135,10 +135,15 @@ impl ApiKeyLayer {
     /// Accepts keys of these formats and no others; without any, none.
     ///
     /// Say which keys you issue, and most noise is refused without hashing or a lookup; with
-    /// [sealed](KeyFormat::sealed) keys alone, all of it. Of several formats with one prefix, the first
-    /// alone decides.
+    /// [sealed](KeyFormat::sealed) keys alone, all of it.
+    ///
+    /// The format with the longest prefix that a key begins with decides alone; of several with one
+    /// prefix, the first.
     pub fn with_formats(self, formats: impl IntoIterator<Item = KeyFormat>) -> Self {
-        self.with(|config| config.formats = formats.into_iter().collect())
+        let mut formats: Vec<_> = formats.into_iter().collect();
+        // `acme_live_…` begins with `acme_` too.
+        formats.sort_by_key(|format| Reverse(format.prefix().len()));
+        self.with(|config| config.formats = formats)
     }
 
     /// Looks keys up by digests made this way: it must be how they were stored.

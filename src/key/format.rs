@@ -196,7 +196,7 @@ impl KeyFormat {
     }
 
     /// With its closing `_`; empty for opaque keys.
-    fn prefix(&self) -> &str {
+    pub(crate) fn prefix(&self) -> &str {
         match &self.0 {
             Kind::Prefixed(prefix) => prefix,
             Kind::Sealed(sealed) => &sealed.prefix,

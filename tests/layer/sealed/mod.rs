@@ -212,3 +212,25 @@ async fn a_leaked_secret_opens_nothing() {
     assert_eq!(answer.rejection().kind(), RejectionKind::Unknown);
     assert!(store.find(&KeyHasher::sha256().digest(&forged)).await.unwrap().is_none());
 }
+
+#[test]
+fn the_longest_prefix_decides_whichever_comes_first() {
+    let [short, long] = ["acme", "acme_live"].map(|prefix| KeyFormat::new(prefix).unwrap());
+    let secrets = || IssuerSecrets::new(SECRET).unwrap();
+    let sealed = long.clone().sealed(secrets(), &KeyHasher::sha256()).unwrap();
+    let sealed = sealed.sealed_only().unwrap();
+    let opaque = KeyFormat::opaque;
+    for formats in [[&short, &long], [&long, &short], [&short, &sealed], [&sealed, &short]] {
+        for key in formats.map(generate) {
+            let layer = ApiKeyLayer::new(TestStore::new([record(&key)]));
+            let layer = layer.with_formats(formats.into_iter().cloned().chain([opaque()]));
+            assert_eq!(outcome(&layer, &key), "admitted", "{formats:?} {key}");
+            // It is no opaque key.
+            assert_eq!(
+                outcome(&layer, &key[..key.len() - 1]),
+                "malformed_key",
+                "{formats:?} {key}"
+            );
+        }
+    }
+}
