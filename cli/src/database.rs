@@ -17,9 +17,9 @@ use tower_api_key::{
         StoreError, StoreKind,
     },
 };
-use zeroize::Zeroizing;
 
 use crate::{
+    environment::variable,
     failure::{Failure, causes},
     tables,
 };
@@ -60,7 +60,7 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn open(args: &Args, access: Access) -> Result<Self, Failure> {
-        let url = env::var("DATABASE_URL").map(Zeroizing::new).map_err(|_| {
+        let url = variable("DATABASE_URL")?.ok_or_else(|| {
             Failure::Usage("DATABASE_URL is not set; it says where the keys are".to_owned())
         })?;
         let Hashing { hasher, accepts_plain } = hashing()?;
@@ -179,8 +179,8 @@ pub(crate) fn hashing() -> Result<Hashing, Failure> {
     const PLAIN_UNTIL: &str = "TOWER_API_KEY_PEPPER_PLAIN_UNTIL";
     let in_variable =
         |variable: &str, error: ConfigError| Failure::Usage(format!("{variable}: {error}"));
-    let [next, retired, plain_until] =
-        [NEXT, RETIRED, PLAIN_UNTIL].map(|variable| env::var(variable).ok().map(Zeroizing::new));
+    let (next, retired, plain_until) =
+        (variable(NEXT)?, variable(RETIRED)?, variable(PLAIN_UNTIL)?);
     let next = match &next {
         Some(text) => Some(Peppers::line(text).map_err(|error| in_variable(NEXT, error))?),
         None => None,
@@ -249,7 +249,7 @@ async fn connect_to_table(
 /// The bus that tells running services to forget cached keys: the one that `REDIS_URL` names, or else
 /// the database if it can.
 async fn bus(database_url: &str) -> Result<Option<Arc<dyn Invalidations>>, Failure> {
-    let redis_url = env::var("REDIS_URL").ok().filter(|url| !url.is_empty()).map(Zeroizing::new);
+    let redis_url = variable("REDIS_URL")?.filter(|url| !url.is_empty());
     if let Some(url) = &redis_url
         && StoreKind::of_url(url) != Ok(StoreKind::Redis)
     {

@@ -11,6 +11,7 @@ mod create;
 mod credits;
 mod csv;
 mod database;
+mod environment;
 mod export;
 mod exported;
 mod failure;

@@ -3,9 +3,8 @@
 use std::env;
 
 use tower_api_key::{ConfigError, IssuerSecrets, KeyFormat, KeyHasher};
-use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::{environment::variable, failure::Failure};
 
 const CURRENT: &str = "TOWER_API_KEY_SEAL";
 const NEXT: &str = "TOWER_API_KEY_SEAL_NEXT";
@@ -48,14 +47,6 @@ fn secrets() -> Result<Option<IssuerSecrets>, Failure> {
         }
         (None, Some(_)) => Err(Failure::Usage(format!("{RETIRED} is set, but {CURRENT} is not"))),
         (secrets, None) => Ok(secrets),
-    }
-}
-
-fn variable(name: &str) -> Result<Option<Zeroizing<String>>, Failure> {
-    match env::var(name) {
-        Ok(value) => Ok(Some(Zeroizing::new(value))),
-        Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(_)) => Err(Failure::Usage(format!("{name} is not Unicode"))),
     }
 }
 

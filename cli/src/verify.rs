@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    env,
     future::{Ready, poll_fn, ready},
     io::{self, IsTerminal, Read},
     net::IpAddr,
@@ -22,6 +21,7 @@ use tower_service::Service;
 
 use crate::{
     database::Database,
+    environment::variable,
     failure::{Failure, causes},
     issuing::Format,
     output::{Output, note},
@@ -98,8 +98,8 @@ async fn has_slow_hashes(database: &Database) -> Result<bool, Failure> {
 fn read_key() -> Result<SecretKey, Failure> {
     /// Far longer than any key: the layer is to judge those that are too long.
     const MAX: u64 = 4096;
-    if let Ok(key) = env::var("API_KEY") {
-        return Ok(SecretKey::new(key));
+    if let Some(key) = variable("API_KEY")? {
+        return Ok(SecretKey::new(key.as_str()));
     }
     if io::stdin().is_terminal() {
         note("The key, please:");

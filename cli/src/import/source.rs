@@ -1,7 +1,7 @@
 //! Where rows come from: a file, standard input, or a table.
 
 use std::{
-    env, fmt,
+    fmt,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -13,7 +13,6 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
 use super::{
     encoding,
@@ -22,7 +21,7 @@ use super::{
     row::Bad,
     table,
 };
-use crate::{exported::Fields, failure::Failure};
+use crate::{environment::variable, exported::Fields, failure::Failure};
 
 /// An item of a source: first the names of its columns, where it knows them, then its rows.
 pub(super) enum Item {
@@ -133,7 +132,7 @@ pub(super) async fn open(
     dialect: Dialect,
 ) -> Result<Source, Failure> {
     let Some(path) = path else {
-        let url = env::var("SOURCE_DATABASE_URL").map(Zeroizing::new).map_err(|_| {
+        let url = variable("SOURCE_DATABASE_URL")?.ok_or_else(|| {
             let text = "name a file, or `-` for standard input, or set SOURCE_DATABASE_URL";
             Failure::Usage(text.to_owned())
         })?;

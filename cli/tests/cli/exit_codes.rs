@@ -191,3 +191,34 @@ fn are_in_the_help() {
 fn run_help(shell: &Shell) -> String {
     process::run(shell.command("tower-api-key").arg("--help")).stdout
 }
+
+/// A pepper that is passed over would make good keys unknown.
+#[cfg(unix)]
+#[test]
+fn of_variables_that_are_no_unicode() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let shell = Shell::on_sqlite();
+    let pepper = ("TOWER_API_KEY_PEPPER", OsStr::new("a pepper of thirty-two bytes or more"));
+    let seal = ("TOWER_API_KEY_SEAL", OsStr::new("a secret of thirty-two bytes or more"));
+    for (name, args) in [
+        ("DATABASE_URL", &["list"][..]),
+        ("REDIS_URL", &["create", "--name", "x"]),
+        ("TOWER_API_KEY_PEPPER", &["list"]),
+        ("TOWER_API_KEY_PEPPER_NEXT", &["list"]),
+        ("TOWER_API_KEY_PEPPER_RETIRED", &["list"]),
+        ("TOWER_API_KEY_PEPPER_PLAIN_UNTIL", &["list"]),
+        ("TOWER_API_KEY_SEAL", &["create", "--name", "x"]),
+        ("TOWER_API_KEY_SEAL_NEXT", &["create", "--name", "x"]),
+        ("TOWER_API_KEY_SEAL_RETIRED", &["create", "--name", "x"]),
+        ("API_KEY", &["verify"]),
+        ("SOURCE_DATABASE_URL", &["import", "--peppered"]),
+    ] {
+        let mut command: Command = shell.command("tower-api-key");
+        let value = OsStr::from_bytes(b"hunter2\xff");
+        let finished = process::run(command.envs([pepper, seal, (name, value)]).args(args));
+        assert_eq!(finished.status.code(), Some(2), "{name}: {finished:?}");
+        assert!(finished.stderr.contains(name), "{name}: {finished:?}");
+        assert!(!finished.stderr.contains("hunter2"), "{name}: {finished:?}");
+    }
+}
