@@ -1,21 +1,23 @@
 //! HTTP/2 by hand: clients that do what no library lets them.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
 };
 
 use crate::support::connect;
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
+pub(crate) const CONTINUATION: u8 = 9;
 
 const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// A connection to the server.
 pub(crate) struct Raw {
@@ -44,12 +46,23 @@ impl Raw {
     }
 
     fn send(&mut self, kind: u8, flags: u8, id: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let head = [&length[1..], &[kind, flags], &id.to_be_bytes()].concat();
-        self.stream.write_all(&[&head, payload].concat()).unwrap();
+        self.try_send(kind, flags, id, payload).unwrap();
     }
 
-    /// The head of a request (RFC 7541, without Huffman codes or a table). Returns its stream.
+    /// An error means that the server has closed the connection.
+    pub(crate) fn try_send(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        id: u32,
+        payload: &[u8],
+    ) -> io::Result<()> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let head = [&length[1..], &[kind, flags], &id.to_be_bytes()].concat();
+        self.stream.write_all(&[&head, payload].concat())
+    }
+
+    /// The head of a request. Returns its stream.
     pub(crate) fn ask(
         &mut self,
         method: &str,
@@ -57,20 +70,16 @@ impl Raw {
         headers: &[(&str, &str)],
         ends: bool,
     ) -> u32 {
-        let pseudo =
-            [(":method", method), (":scheme", "http"), (":authority", "x"), (":path", path)];
-        let mut block = Vec::new();
-        for (name, value) in pseudo.iter().chain(headers) {
-            block.push(0);
-            for text in [name, value] {
-                block.push(u8::try_from(text.len()).ok().filter(|length| *length < 127).unwrap());
-                block.extend_from_slice(text.as_bytes());
-            }
-        }
+        let id = self.next_id();
+        let flags = END_HEADERS | if ends { END_STREAM } else { 0 };
+        self.send(HEADERS, flags, id, &head(method, path, headers));
+        id
+    }
+
+    /// The number of the next stream.
+    pub(crate) fn next_id(&mut self) -> u32 {
         let id = self.next_id;
         self.next_id += 2;
-        let flags = END_HEADERS | if ends { END_STREAM } else { 0 };
-        self.send(HEADERS, flags, id, &block);
         id
     }
 
@@ -109,4 +118,18 @@ impl Raw {
         let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
         Some((head[3], head[4], id, payload))
     }
+}
+
+/// The header block of a request (RFC 7541, without Huffman codes or a table).
+pub(crate) fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    let pseudo = [(":method", method), (":scheme", "http"), (":authority", "x"), (":path", path)];
+    let mut block = Vec::new();
+    for (name, value) in pseudo.iter().chain(headers) {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).ok().filter(|length| *length < 127).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    block
 }

@@ -12,6 +12,7 @@ mod credentials;
 mod databases;
 mod docs;
 mod h2;
+mod h2_floods;
 mod hostile;
 mod leaks;
 mod limited;

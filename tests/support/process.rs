@@ -55,6 +55,11 @@ impl Server {
         Self { child, stdout, stderr, address }
     }
 
+    #[allow(dead_code, reason = "not every test binary looks into the process")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

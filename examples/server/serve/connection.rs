@@ -27,15 +27,30 @@ use super::{
 /// How long a client may take to learn that its idle connection ends.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Requests of one HTTP/2 connection at a time.
+const MAX_STREAMS: u32 = 100;
+
+/// Requests of one HTTP/2 connection that are given up before they are looked at, or that are faulty.
+const MAX_RESETS: usize = 50;
+
+/// Bytes of the headers of an HTTP/2 request, each with 32 more.
+const MAX_HEAD: u32 = 16 * 1024;
+
 /// HTTP/1 and HTTP/2, as the client likes.
 pub(crate) fn protocols(client_timeout: Duration) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(client_timeout);
-    // A client that is gone does not answer.
     http.http2()
         .timer(TokioTimer::new())
+        // A client that is gone does not answer.
         .keep_alive_interval(client_timeout)
-        .keep_alive_timeout(client_timeout);
+        .keep_alive_timeout(client_timeout)
+        // Requests that are given up cost their client nothing (CVE-2023-44487), and neither do heads
+        // that never end: such a connection is closed.
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .max_header_list_size(MAX_HEAD);
     http
 }
 
