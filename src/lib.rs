@@ -31,7 +31,7 @@
 //!
 //! # What happens to a request
 //!
-//! Always in this order. `src/authenticate.rs` reads the same way, and the tests are named after
+//! Always in this order. `src/auth/authenticate/mod.rs` reads the same way, and the tests are named after
 //! it.
 //!
 //! 1. **Pass by.** Requests that the [bypass](ApiKeyLayer::with_bypass) matches go straight in,
@@ -66,7 +66,7 @@
 //!     `Cache-Control: private`, so that shared caches stay safe. Denials carry `no-store`.
 //!
 //! Scopes are asked for where routes are known: by [`RequireScopesLayer`], inside. So are owners:
-//! [`OwnerLayer`] resolves whose key it is, and refuses who is not active.
+//! [`OwnerLayer`] resolves the owner of a key, and refuses owners that are not active.
 //!
 //! A denial is a response, never an error: problem details with a stable `code`
 //! ([`RejectionKind`] lists them), or a native gRPC status if the request was gRPC:

@@ -89,7 +89,7 @@ impl Database {
             .with_hasher(hasher.clone())
             .acting_as(actor.as_deref().unwrap_or("tower-api-key"));
         if access != Access::Read
-            && let Some(bus) = bus(&url).await?
+            && let Some(bus) = bus(kind, &url).await?
         {
             manager = manager.with_invalidations(bus);
         }
@@ -248,7 +248,10 @@ async fn connect_to_table(
 
 /// The bus that tells running services to forget cached keys: the one that `REDIS_URL` names, or else
 /// the database if it can.
-async fn bus(database_url: &str) -> Result<Option<Arc<dyn Invalidations>>, Failure> {
+async fn bus(
+    kind: StoreKind,
+    database_url: &str,
+) -> Result<Option<Arc<dyn Invalidations>>, Failure> {
     let redis_url = variable("REDIS_URL")?.filter(|url| !url.is_empty());
     if let Some(url) = &redis_url
         && StoreKind::of_url(url) != Ok(StoreKind::Redis)
@@ -256,7 +259,12 @@ async fn bus(database_url: &str) -> Result<Option<Arc<dyn Invalidations>>, Failu
         let text = "REDIS_URL must be like redis://host:port, or empty";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let url = redis_url.as_ref().map_or(database_url, |url| url.as_str());
+    let url = match &redis_url {
+        Some(url) => url,
+        // They have none, and a table of an application may be opened with options of its own.
+        None if matches!(kind, StoreKind::Sqlite | StoreKind::MySql) => return Ok(None),
+        None => database_url,
+    };
     store::connect_bus(url).await.map_err(|error| match error {
         ConnectError::Store(error) => Failure::store("cannot announce changes: ", &error),
         error => Failure::Usage(format!("cannot announce changes: {}", causes(&error))),

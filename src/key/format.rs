@@ -255,7 +255,8 @@ impl Eq for Sealed {}
 /// Whether `key` is a key of one of `formats`.
 ///
 /// The first format that claims the key by its prefix decides alone, so that a mistyped prefixed
-/// key is not looked up merely because opaque keys are accepted as well.
+/// key is not looked up merely because opaque keys are accepted as well. A layer has the longest
+/// prefixes first.
 #[inline]
 pub(crate) fn is_accepted(formats: &[KeyFormat], key: &[u8]) -> bool {
     let mut opaque = false;

@@ -51,6 +51,18 @@ fn of_databases_that_cannot_be_used() {
     }
 }
 
+/// The database of an application is opened as the application says.
+#[test]
+fn of_a_table_behind_a_url_with_options() {
+    let shell = Shell::on_sqlite();
+    let url = format!("sqlite:{}?cache=shared", shell.directory.path().join("app.db").display());
+    for args in [&["migrate"][..], &["create", "--name", "x"], &["list"]] {
+        let args: Vec<_> = args.iter().copied().chain(["--table", "own"]).collect();
+        let finished = run(&shell, &[("DATABASE_URL", &url)], &args);
+        assert_eq!(finished.status.code(), Some(0), "{args:?}: {finished:?}");
+    }
+}
+
 #[test]
 fn of_buses_that_cannot_be_used() {
     let shell = Shell::on_sqlite();
