@@ -80,6 +80,7 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Credits {
     inner: Arc<Inner>,
 }

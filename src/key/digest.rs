@@ -99,6 +99,7 @@ impl fmt::Debug for KeyDigest {
 /// Laravel Sanctum gives its callers `17|` and a secret, and stores `sha256(secret)`: the number is
 /// that of the row. [`with_numbered_keys`](Self::with_numbered_keys) lets such keys in.
 #[derive(Clone, Default)]
+#[must_use]
 pub struct KeyHasher {
     peppers: Option<Arc<Peppers>>,
     numbered: bool,
@@ -134,7 +135,6 @@ impl KeyHasher {
     /// let hasher = KeyHasher::sha256().with_numbered_keys();
     /// assert_eq!(hasher.digest(format!("17|{secret}")), KeyHasher::sha256().digest(secret));
     /// ```
-    #[must_use]
     pub fn with_numbered_keys(mut self) -> Self {
         self.numbered = true;
         self
@@ -339,6 +339,7 @@ fn sha256(key: &[u8]) -> [u8; 32] {
 /// is read by one rule, whatever the pepper's state: a pepper is one line, and the line ends after
 /// it (`\n`, `\r\n`) are no part of it. [`line`](Self::line) is that rule.
 #[derive(Clone)]
+#[must_use]
 pub struct Peppers {
     current: Method,
     /// The next one first, then the retired ones, the latest first.

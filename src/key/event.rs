@@ -117,6 +117,7 @@ pub(crate) type EventHook = Arc<dyn Fn(&KeyEvent) + Send + Sync>;
 /// Which events to list.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct EventQuery {
     /// Only events about this key.
     pub key: Option<KeyId>,

@@ -37,6 +37,7 @@ const OPAQUE_LEN: std::ops::RangeInclusive<usize> = 16..=512;
 ///
 /// An *opaque* key is any visible ASCII of 16 to 512 bytes: keys that other systems made.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct KeyFormat(Kind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -91,6 +91,7 @@ fn tag(name: &str) -> u64 {
 ///
 /// `burst` may be left out and is then `requests`; `window_seconds` may have up to three decimals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
 pub struct Limits(Option<Arc<[Limit]>>);
 
 impl Limits {

@@ -48,6 +48,7 @@ macro_rules! nonzero {
 /// assert_eq!(quota.most_within(Duration::from_secs(60)), 120);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use]
 pub struct Quota {
     requests: NonZeroU32,
     burst: NonZeroU32,
@@ -117,7 +118,6 @@ impl Quota {
 
     /// Lets in this many at once, instead of the whole quota. More than what comes back in 104
     /// days is no more than that.
-    #[must_use]
     pub const fn with_burst(mut self, burst: NonZeroU32) -> Self {
         self.burst = burst;
         self

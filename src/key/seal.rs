@@ -65,6 +65,7 @@ pub(super) const SEAL_LEN: usize = 12;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct IssuerSecrets {
     /// Without one, keys are issued with a checksum.
     current: Option<Sealer>,

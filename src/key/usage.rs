@@ -100,6 +100,7 @@ impl HourlyUsage {
 /// The keys and the time whose usage is asked for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct UsageQuery {
     /// Only of this lineage.
     pub lineage: Option<KeyId>,

@@ -23,6 +23,7 @@ pub enum LimitSubject<'b> {
 /// The question to a limiter.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct LimitCheck<'c> {
     /// The subject whose requests are counted. Each of its limits is counted by its name.
     pub subject: LimitSubject<'c>,
@@ -39,7 +40,6 @@ impl<'c> LimitCheck<'c> {
     }
 
     /// The same about one that costs as many; no less than one.
-    #[must_use]
     pub const fn with_cost(mut self, cost: u32) -> Self {
         self.cost = if cost == 0 { 1 } else { cost };
         self

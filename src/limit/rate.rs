@@ -60,6 +60,7 @@ use crate::{
 ///
 /// [`ApiKeyLayer::with_rate_limits`]: crate::ApiKeyLayer::with_rate_limits
 #[derive(Clone)]
+#[must_use]
 pub struct RateLimits(Arc<Inner>);
 
 #[derive(Clone)]

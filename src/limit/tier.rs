@@ -26,6 +26,7 @@ use crate::{
 /// # Ok::<(), tower_api_key::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct Tiers {
     /// There are few, so the names are compared one by one.
     tiers: Vec<(Text, Limits)>,
@@ -40,7 +41,6 @@ impl Tiers {
 
     /// The limits of keys of this tier. The last that is said about a tier counts. No error tells that
     /// the tier of a key is misspelt: give such keys limits by [`with_default`](Self::with_default).
-    #[must_use]
     pub fn with_tier(mut self, name: impl Into<Text>, limits: Limits) -> Self {
         let name = name.into();
         self.tiers.retain(|(other, _)| *other != name);
@@ -50,7 +50,6 @@ impl Tiers {
 
     /// The limits of keys that have none of their own and no tier, or an unknown one. Without
     /// these, nothing limits such keys: not those whose tier is misspelt, either.
-    #[must_use]
     pub fn with_default(mut self, limits: Limits) -> Self {
         self.default = limits;
         self

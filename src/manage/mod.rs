@@ -82,6 +82,7 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct KeyManager {
     repository: Arc<dyn KeyRepository>,
     format: KeyFormat,

@@ -35,6 +35,7 @@ impl RotationGrace {
 /// id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use]
 pub struct RotateKey {
     /// How long the old key lives on.
     pub grace: RotationGrace,
@@ -50,7 +51,6 @@ impl RotateKey {
     }
 
     /// Names the request, so that it makes one key.
-    #[must_use]
     pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = Some(id.into());
         self

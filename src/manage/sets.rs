@@ -28,6 +28,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use]
 pub struct KeySet {
     /// Only keys of this owner.
     pub owner: Option<OwnerId>,
@@ -50,7 +51,6 @@ impl KeySet {
 
     /// Of these keys, those that were created before this moment. Of all keys, where nothing else
     /// is set: `KeySet::default().issued_before(time)`.
-    #[must_use]
     pub const fn issued_before(mut self, moment: Timestamp) -> Self {
         self.issued_before = Some(moment);
         self

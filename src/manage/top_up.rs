@@ -18,6 +18,7 @@ use crate::{
 /// Credits to add to a balance: see [`KeyManager::top_up`]. A number is that many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use]
 pub struct TopUp {
     /// How many.
     pub amount: u64,
@@ -31,6 +32,7 @@ pub struct TopUp {
 /// many, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use]
 pub struct Deduction {
     /// How many.
     pub amount: u64,
@@ -57,7 +59,6 @@ impl TopUp {
     }
 
     /// Names the request, so that it adds once.
-    #[must_use]
     pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = Some(id.into());
         self
@@ -77,14 +78,12 @@ impl Deduction {
     }
 
     /// Takes the whole balance where it is less.
-    #[must_use]
     pub fn or_less(mut self) -> Self {
         self.or_less = true;
         self
     }
 
     /// Names the request, so that it takes once.
-    #[must_use]
     pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = Some(id.into());
         self

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 /// A hint orders lookups. It decides nothing: a key is good or not whatever its hint says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use]
 pub struct LookupHint {
     /// The client's address, never an IPv4 address mapped to IPv6; `None` where it is unknown.
     pub address: Option<IpAddr>,
@@ -20,7 +21,6 @@ impl LookupHint {
     }
 
     /// Of a request from this address.
-    #[must_use]
     pub const fn with_address(mut self, address: Option<IpAddr>) -> Self {
         self.address = match address {
             Some(address) => Some(address.to_canonical()),

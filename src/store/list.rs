@@ -19,6 +19,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use]
 pub struct KeyQuery {
     /// Only keys of this owner.
     pub owner: Option<OwnerId>,
@@ -70,35 +71,30 @@ impl KeyQuery {
     }
 
     /// Only keys of this owner.
-    #[must_use]
     pub fn with_owner(mut self, owner: impl Into<OwnerId>) -> Self {
         self.owner = Some(owner.into());
         self
     }
 
     /// Only keys that have this status at `now`.
-    #[must_use]
     pub fn with_status(mut self, status: KeyStatus, now: Timestamp) -> Self {
         self.status = Some((status, now));
         self
     }
 
     /// Only keys that were granted this very scope.
-    #[must_use]
     pub fn with_scope(mut self, scope: Scope) -> Self {
         self.scope = Some(scope);
         self
     }
 
     /// Only keys whose name or start begins with this.
-    #[must_use]
     pub fn with_prefix(mut self, prefix: impl Into<Text>) -> Self {
         self.prefix = Some(prefix.into());
         self
     }
 
     /// Goes on after this key: [`KeyPage::next`] of the page before.
-    #[must_use]
     pub const fn after(mut self, id: KeyId) -> Self {
         self.after = Some(id);
         self

@@ -68,6 +68,9 @@ impl Flooded {
     }
 }
 
+/// The reason that a client gives for a reset (RFC 9113 §7).
+const CANCEL: [u8; 4] = [0, 0, 0, 8];
+
 /// CVE-2023-44487: requests that are given up as soon as they are made.
 #[test]
 fn of_requests_that_are_given_up_at_once() {
@@ -77,7 +80,6 @@ fn of_requests_that_are_given_up_at_once() {
             let id = raw.next_id();
             let block = head("GET", "/articles", &[("x-api-key", &unknown_key())]);
             raw.try_send(HEADERS, END_HEADERS | END_STREAM, id, &block)?;
-            const CANCEL: [u8; 4] = [0, 0, 0, 8];
             raw.try_send(RST_STREAM, 0, id, &CANCEL)?;
         }
         Ok(())
