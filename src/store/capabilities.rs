@@ -68,6 +68,52 @@ pub trait UsageLog: Send + Sync {
     async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError>;
 }
 
+/// Lists the digests of the keys in a store, so that a cache can tell which keys may exist.
+///
+/// Digests alone: listing a million keys should cost no more than it must.
+#[async_trait]
+pub trait KnownDigests: Send + Sync {
+    /// How many keys there are. An estimate is enough: a cache makes room for so many.
+    async fn count(&self) -> Result<u64, StoreError>;
+
+    /// Digests of keys that are not deleted, and where to go on; without that, these were the last.
+    /// `None` begins, in any order.
+    ///
+    /// About `limit` of them, and a page may be empty before the last. A key that is there all the
+    /// time is on one page at least.
+    async fn page(
+        &self,
+        after: Option<DigestCursor>,
+        limit: usize,
+    ) -> Result<(Vec<KeyDigest>, Option<DigestCursor>), StoreError>;
+
+    /// Keys that are not deleted with greater ids than this one, the smallest id first, and no more
+    /// than `limit`.
+    ///
+    /// Ids begin with the time of creation, so these are the keys that were created since.
+    async fn added(
+        &self,
+        after: KeyId,
+        limit: usize,
+    ) -> Result<Vec<(KeyId, KeyDigest)>, StoreError>;
+}
+
+/// Where a list of [digests](KnownDigests::page) goes on. Its meaning is the store's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestCursor(Box<[u8]>);
+
+impl DigestCursor {
+    /// A cursor that a store can read again.
+    pub fn new(place: impl Into<Box<[u8]>>) -> Self {
+        Self(place.into())
+    }
+
+    /// What the store made it of.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Changes all keys of a selection together.
 #[async_trait]
 pub trait SelectedChanges: Send + Sync {

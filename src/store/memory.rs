@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use super::{
     KeyStore, Lookup,
     balances::BalanceUpdate,
-    capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
+    capabilities::{AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog},
     list::{KeyPage, KeyQuery},
     repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
     requests::{KEPT, RequestRecord},
@@ -219,6 +219,10 @@ impl KeyStore for MemoryStore {
 
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         Ok(self.lookup(digest))
+    }
+
+    fn known_digests(&self) -> Option<&dyn KnownDigests> {
+        Some(self)
     }
 }
 

@@ -25,7 +25,8 @@
 //! | [`selected_changes`](KeyRepository::selected_changes) | [sets of keys](crate::manage::KeySet) | yes | yes |
 //! | [`bounds_owners`](KeyRepository::bounds_owners) | keys that owners create within bounds | yes | yes |
 //!
-//! A [`CachedStore`] can do what the store inside it can.
+//! Every store but [`FileStore`] and [`FixedStore`] lists its digests for a cache
+//! ([`known_digests`](KeyStore::known_digests)). A [`CachedStore`] can do what the store inside it can.
 //!
 //! [`connect`] opens those that a manager can write to, by URL.
 
@@ -84,7 +85,9 @@ pub use self::cache::CacheStats;
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use self::cached::{CachedStore, CachedStoreBuilder};
-pub use self::capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog};
+pub use self::capabilities::{
+    AuditLog, BalanceStore, DigestCursor, KnownDigests, RequestLog, SelectedChanges, UsageLog,
+};
 pub use self::connect::{ConnectError, StoreKind, connect, connect_bus};
 #[cfg(feature = "file")]
 #[cfg_attr(docsrs, doc(cfg(feature = "file")))]
@@ -198,6 +201,13 @@ pub trait KeyStore: Send + Sync + 'static {
     fn watch(&self) -> Option<Box<dyn StoreWatch>> {
         None
     }
+
+    /// For a cache, the digests of all keys: those that may exist go before others when there are
+    /// more lookups than the store should be asked for. `None`, the default: the store cannot list
+    /// them.
+    fn known_digests(&self) -> Option<&dyn KnownDigests> {
+        None
+    }
 }
 
 /// An answer without waiting: a store's about a key, or a resolver's about its
@@ -231,6 +241,10 @@ pub trait StoreWatch: Send + 'static {
 impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
     fn watch(&self) -> Option<Box<dyn StoreWatch>> {
         (**self).watch()
+    }
+
+    fn known_digests(&self) -> Option<&dyn KnownDigests> {
+        (**self).known_digests()
     }
 
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {

@@ -13,7 +13,9 @@ use crate::{
     observe,
     store::{
         KeyStore, Lookup, LookupHint,
-        capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
+        capabilities::{
+            AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog,
+        },
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
         selection::{Plan, Selection, noted::Digests},
@@ -87,6 +89,10 @@ impl KeyStore for Announced {
 
     async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.repository.find_fresh(digest).await
+    }
+
+    fn known_digests(&self) -> Option<&dyn KnownDigests> {
+        self.repository.known_digests()
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 pub use self::settings::CachedStoreBuilder;
 use self::{listen::Listeners, settings::Settings};
 use super::{
-    KeyStore, Lookup, LookupHint,
+    KeyStore, KnownDigests, Lookup, LookupHint,
     cache::{Answer, Cache, CacheKey, CacheStats, Failure},
 };
 use crate::{
@@ -170,6 +170,10 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
 
     async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.inner.store.find_fresh(digest).await
+    }
+
+    fn known_digests(&self) -> Option<&dyn KnownDigests> {
+        self.inner.store.known_digests()
     }
 }
 

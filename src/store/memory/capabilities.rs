@@ -1,6 +1,9 @@
 //! The abilities of a [`MemoryStore`] beyond keeping keys.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    ops::Bound,
+};
 
 use async_trait::async_trait;
 
@@ -13,13 +16,45 @@ use crate::{
     },
     store::{
         balances::Balances,
-        capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
+        capabilities::{
+            AuditLog, BalanceStore, DigestCursor, KnownDigests, RequestLog, SelectedChanges,
+            UsageLog,
+        },
         repository::ApplyOutcome,
         requests::RequestRecord,
         selection::{Plan, Selection},
         usage_sums::{HourSums, LineageSums},
     },
 };
+
+#[async_trait]
+impl KnownDigests for MemoryStore {
+    async fn count(&self) -> Result<u64, StoreError> {
+        Ok(self.read().by_id.len() as u64)
+    }
+
+    /// All at once.
+    async fn page(
+        &self,
+        _after: Option<DigestCursor>,
+        _limit: usize,
+    ) -> Result<(Vec<KeyDigest>, Option<DigestCursor>), StoreError> {
+        let keys = self.read();
+        let live = keys.by_id.values().filter(|record| !record.is_deleted());
+        Ok((live.map(|record| record.digest).collect(), None))
+    }
+
+    async fn added(
+        &self,
+        after: KeyId,
+        limit: usize,
+    ) -> Result<Vec<(KeyId, KeyDigest)>, StoreError> {
+        let keys = self.read();
+        let later = keys.by_id.range((Bound::Excluded(after), Bound::Unbounded));
+        let live = later.filter(|(_, record)| !record.is_deleted());
+        Ok(live.take(limit).map(|(id, record)| (*id, record.digest)).collect())
+    }
+}
 
 #[async_trait]
 impl SelectedChanges for MemoryStore {

@@ -1,8 +1,8 @@
 //! The SQL of [`MySqlStore`](super::MySqlStore), for MySQL and MariaDB alike.
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, REQUEST, RequestStatements,
-    Statements, columns, each, statement,
+    BALANCE, CHANGING, EVENT, Filters, Inserts, KnownStatements, LockStatements, REQUEST,
+    RequestStatements, Statements, columns, each, statement,
 };
 
 /// The time in milliseconds, whatever the time zone of the session.
@@ -25,6 +25,17 @@ pub(super) fn statements(table: &str) -> Statements {
             "SELECT {names} FROM JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(32) PATH '$')) AS news \
                  STRAIGHT_JOIN `{table}` ON `{table}`.id = unhex(news.asked) FOR UPDATE"
         )),
+        known: KnownStatements {
+            count: statement(format!("SELECT count(*) FROM `{table}`")),
+            page: statement(format!(
+                "SELECT digest FROM `{table}` WHERE digest > ? AND deleted_at IS NULL \
+                     ORDER BY digest LIMIT ?"
+            )),
+            added: statement(format!(
+                "SELECT id, digest FROM `{table}` WHERE id > ? AND deleted_at IS NULL \
+                     ORDER BY id LIMIT ?"
+            )),
+        },
         insert: Inserts::new(
             &format!("INSERT INTO `{table}` ({names}) VALUES"),
             &format!("({values})"),
@@ -244,6 +255,8 @@ mod tests {
         let lineages = usage.each_ref().map(|q| all.filters.busiest::<MySql>(q, 9).unwrap().sql);
         for (statement, values, expected) in [
             (&all.find, vec![digest], single("const", "api_keys_digest")),
+            (&all.known.page, vec![digest, "10"], single("range", "api_keys_digest")),
+            (&all.known.added, vec![id, "10"], single("range", "PRIMARY")),
             (&all.get, vec![id], single("const", "PRIMARY")),
             (
                 &all.update,

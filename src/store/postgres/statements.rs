@@ -1,8 +1,8 @@
 //! The SQL of [`PostgresStore`](super::PostgresStore).
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, REQUEST, RequestStatements,
-    Statements, columns, each, statement,
+    BALANCE, CHANGING, EVENT, Filters, Inserts, KnownStatements, LockStatements, REQUEST,
+    RequestStatements, Statements, columns, each, statement,
 };
 
 /// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
@@ -53,6 +53,25 @@ pub(super) fn statements(table: &str) -> Statements {
                  WHERE id = ANY (ARRAY(SELECT json_array_elements_text(?::text::json)::uuid)) \
                  ORDER BY \"{table}\".id FOR NO KEY UPDATE"
         )),
+        known: KnownStatements {
+            // The estimate of the latest `VACUUM` or `ANALYZE`; counted where there was none, or there
+            // were few.
+            count: statement(format!(
+                "SELECT CASE WHEN reltuples < 100000 THEN (SELECT count(*) FROM \"{table}\") \
+                     ELSE reltuples::bigint END \
+                     FROM pg_class WHERE oid = '\"{table}\"'::regclass"
+            )),
+            page: statement(format!(
+                "SELECT digest FROM \"{table}\" WHERE digest > ? AND deleted_at IS NULL \
+                     ORDER BY digest LIMIT ?"
+            )),
+            added: statement(format!(
+                "SELECT {}, digest FROM \"{table}\" \
+                     WHERE id > encode(?, 'hex')::uuid AND deleted_at IS NULL \
+                     ORDER BY \"{table}\".id LIMIT ?",
+                selected("id")
+            )),
+        },
         insert: Inserts::new(
             &format!("INSERT INTO \"{table}\" ({names}) VALUES"),
             &format!("({values})"),
@@ -260,6 +279,8 @@ mod tests {
         for (statement, index) in [
             (&all.find, "Index Scan using api_keys_digest"),
             (&all.get, "Index Scan using api_keys_id"),
+            (&all.known.page, "Index Scan using api_keys_digest"),
+            (&all.known.added, "Index Scan using api_keys_id"),
             (&all.update, "Index Scan using api_keys_id"),
             (&all.record_uses, "Index Scan using api_keys_id"),
             (&live, "api_keys_owner"),

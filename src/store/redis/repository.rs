@@ -14,7 +14,9 @@ use crate::{
     store::{
         KeyStore,
         balances::Balances,
-        capabilities::{BalanceStore, RequestLog, SelectedChanges, UsageLog},
+        capabilities::{
+            BalanceStore, DigestCursor, KnownDigests, RequestLog, SelectedChanges, UsageLog,
+        },
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
         requests::{KEPT, RequestRecord},
@@ -31,6 +33,45 @@ impl KeyStore for RedisStore {
             return Err(StoreError::corrupt("a digest leads to another key"));
         }
         Ok(found.filter(|record| record.details.deleted_at.is_none()))
+    }
+
+    fn known_digests(&self) -> Option<&dyn KnownDigests> {
+        Some(self)
+    }
+}
+
+/// From where in the hash to where, the size of the hash, and what is between.
+type Scanned = (String, u64, Vec<String>);
+
+#[async_trait]
+impl KnownDigests for RedisStore {
+    async fn count(&self) -> Result<u64, StoreError> {
+        let (_, count, _): Scanned = self.run(&self.scripts.known, &["0", "1"]).await?;
+        Ok(count)
+    }
+
+    async fn page(
+        &self,
+        after: Option<DigestCursor>,
+        limit: usize,
+    ) -> Result<(Vec<KeyDigest>, Option<DigestCursor>), StoreError> {
+        let start = after.as_ref().map_or(&b"0"[..], DigestCursor::as_bytes);
+        let start = str::from_utf8(start).map_err(StoreError::corrupt)?;
+        let limit = limit.min(BATCH).to_string();
+        let (next, _, digests): Scanned = self.run(&self.scripts.known, &[start, &limit]).await?;
+        let digests = digests.iter().map(|digest| KeyDigest::from_hex(digest));
+        let digests = digests.collect::<Option<_>>().ok_or_else(unexpected)?;
+        Ok((digests, (next != "0").then(|| DigestCursor::new(next.into_bytes()))))
+    }
+
+    async fn added(
+        &self,
+        after: KeyId,
+        limit: usize,
+    ) -> Result<Vec<(KeyId, KeyDigest)>, StoreError> {
+        let args = [after.to_string(), limit.min(BATCH).to_string()];
+        let rows = self.rows(&self.scripts.added, &[&args[0], &args[1]]).await?;
+        Ok(rows.iter().map(|record| (record.id, record.digest)).collect())
     }
 }
 

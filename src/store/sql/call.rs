@@ -5,10 +5,10 @@ use sqlx::{
     Type, query::Query,
 };
 
-use super::{balance, event, requests, row, usage};
+use super::{balance, event, known, requests, row, usage};
 use crate::{
     clock::Timestamp,
-    key::{KeyEvent, KeyRecord, LineageUsage, UsageCount},
+    key::{KeyDigest, KeyEvent, KeyId, KeyRecord, LineageUsage, UsageCount},
     store::requests::RequestRecord,
 };
 
@@ -120,6 +120,12 @@ pub(in crate::store) trait Calls: Database {
     /// Reads a row with all columns of a key.
     fn key(row: &Self::Row) -> sqlx::Result<KeyRecord>;
 
+    /// Reads a row with a digest.
+    fn digest(row: &Self::Row) -> sqlx::Result<KeyDigest>;
+
+    /// Reads a row with an id and a digest.
+    fn added(row: &Self::Row) -> sqlx::Result<(KeyId, KeyDigest)>;
+
     /// Reads a row with all columns of an event.
     fn event(row: &Self::Row) -> sqlx::Result<KeyEvent>;
 
@@ -204,6 +210,14 @@ where
 
     fn key(row: &Self::Row) -> sqlx::Result<KeyRecord> {
         row::read(row)
+    }
+
+    fn digest(row: &Self::Row) -> sqlx::Result<KeyDigest> {
+        known::digest(row)
+    }
+
+    fn added(row: &Self::Row) -> sqlx::Result<(KeyId, KeyDigest)> {
+        known::added(row)
     }
 
     fn event(row: &Self::Row) -> sqlx::Result<KeyEvent> {

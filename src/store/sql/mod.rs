@@ -5,6 +5,7 @@ mod call;
 mod dialect;
 mod event;
 mod filter;
+mod known;
 mod owner_lock;
 pub(super) mod pooled_connection;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
@@ -33,8 +34,8 @@ pub(super) use self::{
     requests::REQUEST,
     row::{CHANGING, columns},
     statements::{
-        DEFAULT_TABLE, Inserts, LockStatements, RequestStatements, Statements, each, statement,
-        table_name,
+        DEFAULT_TABLE, Inserts, KnownStatements, LockStatements, RequestStatements, Statements,
+        each, statement, table_name,
     },
     store::SqlStore,
 };

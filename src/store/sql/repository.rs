@@ -15,6 +15,37 @@ macro_rules! repository {
             ) -> Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError> {
                 self.0.find(digest).await
             }
+
+            fn known_digests(&self) -> Option<&dyn crate::store::KnownDigests> {
+                Some(self)
+            }
+        }
+
+        #[async_trait::async_trait]
+        impl crate::store::KnownDigests for $store {
+            async fn count(&self) -> Result<u64, crate::store::StoreError> {
+                self.0.count_known().await
+            }
+
+            async fn page(
+                &self,
+                after: Option<crate::store::DigestCursor>,
+                limit: usize,
+            ) -> Result<
+                (Vec<crate::key::KeyDigest>, Option<crate::store::DigestCursor>),
+                crate::store::StoreError,
+            > {
+                self.0.known(after, limit).await
+            }
+
+            async fn added(
+                &self,
+                after: crate::key::KeyId,
+                limit: usize,
+            ) -> Result<Vec<(crate::key::KeyId, crate::key::KeyDigest)>, crate::store::StoreError>
+            {
+                self.0.added(after, limit).await
+            }
         }
 
         #[async_trait::async_trait]

@@ -19,6 +19,7 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) get: SqlStr,
     /// Those of many keys that are there, for a transaction that changes them.
     pub(in crate::store) get_many: SqlStr,
+    pub(in crate::store) known: KnownStatements,
     pub(in crate::store) insert: Inserts,
     pub(in crate::store) update: SqlStr,
     pub(in crate::store) owner_locks: LockStatements,
@@ -38,6 +39,16 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) forget_usage: SqlStr,
     /// From which lists of keys and of events are made, sums of usage, and purges.
     pub(in crate::store) filters: Filters,
+}
+
+/// About the digests of all keys.
+pub(in crate::store) struct KnownStatements {
+    /// How many keys there are: an estimate, where to count takes long.
+    pub(in crate::store) count: SqlStr,
+    /// Digests of keys that are not deleted, after one of them.
+    pub(in crate::store) page: SqlStr,
+    /// Ids and digests of keys that are not deleted, after an id.
+    pub(in crate::store) added: SqlStr,
 }
 
 /// The statements that take the [locks](super::OwnerLocks) of owners; none in a database that

@@ -1,8 +1,8 @@
 //! The SQL of [`SqliteStore`](super::SqliteStore).
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, LockStatements, REQUEST, RequestStatements,
-    Statements, columns, each, statement,
+    BALANCE, CHANGING, EVENT, Filters, Inserts, KnownStatements, LockStatements, REQUEST,
+    RequestStatements, Statements, columns, each, statement,
 };
 
 /// The time in milliseconds. SQLite has no server: it is the clock of the machine.
@@ -24,6 +24,17 @@ pub(super) fn statements(table: &str) -> Statements {
         get_many: statement(format!(
             "SELECT {names} FROM \"{table}\" WHERE id IN (SELECT unhex(value) FROM json_each(?))"
         )),
+        known: KnownStatements {
+            count: statement(format!("SELECT count(*) FROM \"{table}\"")),
+            page: statement(format!(
+                "SELECT digest FROM \"{table}\" WHERE digest > ? AND deleted_at IS NULL \
+                     ORDER BY digest LIMIT ?"
+            )),
+            added: statement(format!(
+                "SELECT id, digest FROM \"{table}\" WHERE id > ? AND deleted_at IS NULL \
+                     ORDER BY id LIMIT ?"
+            )),
+        },
         insert: Inserts::new(
             &format!("INSERT INTO \"{table}\" ({names}) VALUES"),
             &format!("({values})"),
@@ -191,6 +202,11 @@ mod tests {
                 plan_of(&statements.find).await,
                 "SEARCH api_keys USING INDEX api_keys_digest (digest=?)"
             );
+            assert_eq!(
+                plan_of(&statements.known.page).await,
+                "SEARCH api_keys USING INDEX api_keys_digest (digest>?)"
+            );
+            assert_eq!(plan_of(&statements.known.added).await, format!("{BY_ID} (id>?)"));
             assert_eq!(plan_of(&statements.get).await, format!("{BY_ID} (id=?)"));
             assert_eq!(plan_of(&statements.update).await, format!("{BY_ID} (id=?)"));
             assert_eq!(

@@ -9,4 +9,5 @@ pub(crate) async fn abilities_are_those_of_the_table(store: impl KeyRepository) 
     assert!(store.usage_log().is_some());
     assert!(store.selected_changes().is_some());
     assert!(store.bounds_owners());
+    assert!(store.known_digests().is_some());
 }

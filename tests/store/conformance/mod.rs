@@ -16,6 +16,7 @@ pub(crate) mod changes;
 pub(crate) mod events;
 pub(crate) mod filters;
 pub(crate) mod inserts;
+pub(crate) mod known;
 pub(crate) mod lists;
 pub(crate) mod lookups;
 pub(crate) mod owner_bounds;
@@ -59,6 +60,9 @@ macro_rules! conformance {
                 lookups: deleted_keys_are_got_but_not_found
                 lookups: unusable_keys_are_found
                 lookups: clones_share_the_keys
+                known: the_digests_of_keys_that_are_not_deleted_are_listed
+                known: a_renewed_digest_is_listed
+                known: keys_that_were_added_are_listed
                 updates: updates_write_every_field_but_the_fixed_ones
                 updates: updates_can_take_fields_away
                 updates: stale_updates_write_nothing

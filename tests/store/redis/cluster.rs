@@ -47,6 +47,9 @@ async fn use_everything(store: &RedisStore) {
     for selection in [Selection::Ids(vec![record(2).id]), all] {
         assert_eq!(store.apply_to(&selection, &unplanned).await.unwrap(), ApplyOutcome::Done);
     }
+    let known = store.known_digests().unwrap();
+    assert_eq!(known.page(None, 10).await.unwrap().0.len(), 2);
+    assert_eq!(known.added(KeyId::from_bytes([0; 16]), 10).await.unwrap().len(), 2);
     let uses = [1, 2].map(|number| KeyUse::new(record(number).id, 1, at(9)));
     store.record_uses(&uses).await.unwrap();
     assert_eq!(stored(store, record(2).id).await.use_count, 1);
