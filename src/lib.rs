@@ -108,6 +108,10 @@
 //! | name | | |
 //! |---|---|---|
 //! | `tower_api_key_denied_total` | counter | denials, by `code` |
+//! | `tower_api_key_lookups_shed_total` | counter | a cache's lookups that the lookup budget refused, by `rank`: `listed`, `unlisted`, or `unranked` without a filter |
+//! | `tower_api_key_filter_keys` | gauge | keys in a cache's filter, when it was last loaded whole |
+//! | `tower_api_key_filter_bytes` | gauge | memory that it takes |
+//! | `tower_api_key_filter_loads_failed_total` | counter | loads of the filter that failed |
 //! | `tower_api_key_lookups_failed_total` | counter | a cache's lookups that the store did not answer |
 //! | `tower_api_key_file_current` | gauge | 1 while a file of keys is in use as it is, 0 while its last good content is, by `path` |
 //! | `tower_api_key_file_loads_failed_total` | counter | files of keys that could not be used, by `path` |

@@ -173,6 +173,41 @@ pub(crate) fn lookup_failed(error: Cause<'_>) {
     metrics::counter!("tower_api_key_lookups_failed_total").increment(1);
 }
 
+/// A cache refused a lookup, or let it wait for the budget in vain.
+#[cfg(feature = "cache")]
+pub(crate) fn lookup_shed(rank: &'static str) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_lookups_shed_total", "rank" => rank).increment(1);
+}
+
+/// The filter of known keys is loaded.
+#[cfg(feature = "cache")]
+#[cfg_attr(
+    feature = "metrics",
+    expect(clippy::cast_precision_loss, reason = "no filter holds 2⁵² of anything")
+)]
+pub(crate) fn filter_loaded(keys: u64, bytes: usize) {
+    #[cfg(feature = "metrics")]
+    {
+        metrics::gauge!("tower_api_key_filter_keys").set(keys as f64);
+        metrics::gauge!("tower_api_key_filter_bytes").set(bytes as f64);
+    }
+    #[cfg(feature = "tracing")]
+    tracing::debug!(keys, bytes, "the filter of known keys is loaded");
+}
+
+/// The filter of known keys could not be loaded, or brought up to date.
+#[cfg(feature = "cache")]
+pub(crate) fn filter_not_loaded(error: Cause<'_>) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        cause = chain(Some(error)),
+        "the digests of keys could not be listed; lookups are ranked without them, or with those of before"
+    );
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_filter_loads_failed_total").increment(1);
+}
+
 /// A store that was down has answered a cache.
 #[cfg(feature = "cache")]
 pub(crate) fn store_is_back() {

@@ -43,7 +43,7 @@ struct State {
 
 impl Bus {
     /// Waits until there were so many subscriptions.
-    async fn subscribed(&self, times: usize) {
+    pub(crate) async fn subscribed(&self, times: usize) {
         wait_until(|| self.0.subscriptions.lock().unwrap().len() >= times).await;
     }
 

@@ -19,6 +19,7 @@ mod observed;
 mod outage;
 mod owners;
 mod peppers;
+mod ranks;
 mod refresh;
 mod sealed;
 mod shared;

@@ -24,19 +24,19 @@ use crate::{
     support::{Answer, Fixture, MILLISECOND, Mode, NOW, STALE_IF_ERROR, TTL, record, until},
 };
 
-const NEXT: &[u8] = b"the next pepper of these tests, 32 bytes";
+pub(crate) const NEXT: &[u8] = b"the next pepper of these tests, 32 bytes";
 const CURRENT: &[u8] = b"the current pepper of these tests, 32 bytes";
 const RETIRED: &[u8] = b"the retired pepper of these tests, 32 bytes";
-const OLDEST: &[u8] = b"the oldest pepper of these tests, 32 bytes";
+pub(crate) const OLDEST: &[u8] = b"the oldest pepper of these tests, 32 bytes";
 
 const DOWN: Mode = Mode::Fail(StoreErrorKind::Unavailable);
 
-fn under(pepper: &[u8]) -> KeyHasher {
+pub(crate) fn under(pepper: &[u8]) -> KeyHasher {
     KeyHasher::hmac_sha256(Peppers::new(pepper).unwrap())
 }
 
 /// In the middle of a change.
-fn changing_hasher() -> KeyHasher {
+pub(crate) fn changing_hasher() -> KeyHasher {
     let peppers = Peppers::new(CURRENT).unwrap().with_next(NEXT).unwrap();
     let peppers = peppers.with_retired(RETIRED).unwrap().with_retired(OLDEST).unwrap();
     KeyHasher::hmac_sha256(peppers)

@@ -15,8 +15,9 @@ use tower_api_key::{
     clock::SettableClock,
     key::{KeyDigest, KeyRecord},
     store::{
-        ApplyOutcome, CachedStore, CachedStoreBuilder, Changes, KeyPage, KeyQuery, KeyRepository,
-        KeyStore, KeyUse, Lookup, MemoryStore, StoreError, StoreErrorKind,
+        ApplyOutcome, CachedStore, CachedStoreBuilder, Changes, DigestCursor, KeyPage, KeyQuery,
+        KeyRepository, KeyStore, KeyUse, KnownDigests, Lookup, MemoryStore, StoreError,
+        StoreErrorKind,
     },
 };
 
@@ -53,6 +54,18 @@ struct State {
     reads: AtomicUsize,
     answers: AtomicUsize,
     waiting: Mutex<Vec<Option<oneshot::Sender<()>>>>,
+    listing: Mutex<Listing>,
+    /// Pages of all digests, and of those that were added.
+    pages: AtomicUsize,
+    added: AtomicUsize,
+}
+
+/// Whether the store lists its digests.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Listing {
+    Never,
+    Fails,
+    Works,
 }
 
 impl Backend {
@@ -65,6 +78,9 @@ impl Backend {
             reads: AtomicUsize::new(0),
             answers: AtomicUsize::new(0),
             waiting: Mutex::default(),
+            listing: Mutex::new(Listing::Never),
+            pages: AtomicUsize::new(0),
+            added: AtomicUsize::new(0),
         }))
     }
 
@@ -79,6 +95,23 @@ impl Backend {
     fn mode(&self, digest: &KeyDigest) -> Mode {
         let modes = self.0.modes.lock().unwrap();
         modes.get(digest.as_bytes()).copied().unwrap_or(*self.0.mode.lock().unwrap())
+    }
+
+    pub(crate) fn list(&self, listing: Listing) {
+        *self.0.listing.lock().unwrap() = listing;
+    }
+
+    /// How many pages of all digests were read, or were to be, and of those that were added.
+    pub(crate) fn pages(&self) -> (usize, usize) {
+        (self.0.pages.load(SeqCst), self.0.added.load(SeqCst))
+    }
+
+    fn listed(&self, pages: &AtomicUsize) -> Result<&dyn KnownDigests, StoreError> {
+        pages.fetch_add(1, SeqCst);
+        match *self.0.listing.lock().unwrap() {
+            Listing::Works => Ok(self.0.keys.known_digests().unwrap()),
+            _ => Err(StoreError::unavailable("no route to host")),
+        }
     }
 
     /// How often the store was asked.
@@ -116,6 +149,15 @@ impl Backend {
         self.0.keys.insert(record).await.unwrap();
     }
 
+    /// Deletes past the cache.
+    pub(crate) async fn delete(&self, digest: &KeyDigest) {
+        let found = self.0.keys.find(digest).await.unwrap().unwrap();
+        let mut record = KeyRecord::clone(&found);
+        record.details.deleted_at = Some(NOW);
+        record.revision += 1;
+        assert_eq!(self.0.keys.update(&found, &record).await.unwrap(), ApplyOutcome::Done);
+    }
+
     /// Revokes past the cache.
     pub(crate) async fn revoke(&self, digest: &KeyDigest) {
         let found = self.0.keys.find(digest).await.unwrap().unwrap();
@@ -145,6 +187,33 @@ impl KeyStore for Backend {
         };
         self.0.answers.fetch_add(1, SeqCst);
         answer
+    }
+
+    fn known_digests(&self) -> Option<&dyn KnownDigests> {
+        (*self.0.listing.lock().unwrap() != Listing::Never).then_some(self)
+    }
+}
+
+#[async_trait]
+impl KnownDigests for Backend {
+    async fn count(&self) -> Result<u64, StoreError> {
+        self.0.keys.known_digests().unwrap().count().await
+    }
+
+    async fn page(
+        &self,
+        after: Option<DigestCursor>,
+        limit: usize,
+    ) -> Result<(Vec<KeyDigest>, Option<DigestCursor>), StoreError> {
+        self.listed(&self.0.pages)?.page(after, limit).await
+    }
+
+    async fn added(
+        &self,
+        after: KeyId,
+        limit: usize,
+    ) -> Result<Vec<(KeyId, KeyDigest)>, StoreError> {
+        self.listed(&self.0.added)?.added(after, limit).await
     }
 }
 

@@ -7,9 +7,21 @@
 //! budget. When all tokens are held, further lookups wait for one to end, or for the time that
 //! brings another token; when all are spent, they are refused.
 //!
+//! Lookups have ranks. Each takes a token from the bucket of the whole budget. An unlisted one
+//! takes another from a second, smaller bucket, so that it finds no token there before it could
+//! touch what is reserved for listed ones. A listed one goes before all others, and waits also where
+//! all tokens are spent.
+//!
+//! Unlisted lookups are counted by network as well. A network that has had its share takes from the
+//! upper half of the second bucket alone: it gets all that the others leave, and they find the lower
+//! half.
+//!
 //! During a change of peppers, a key is looked up by several digests, and is unknown only when all
 //! of them are. So one reservation holds a token for each of these lookups, and ends with the last
 //! of them.
+
+mod bucket;
+mod networks;
 
 use std::{
     collections::VecDeque,
@@ -26,37 +38,66 @@ use tokio::{
     time::timeout,
 };
 
+use self::{
+    bucket::{Bucket, Rate, Room},
+    networks::Networks,
+};
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::Clock,
     runtime::{
         Mutex, Waiter,
         sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
 };
 
-/// A token bucket that holds a second's worth, and the lookups that wait for a token.
+/// On whose behalf a lookup asks for tokens.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Claim {
+    pub(crate) rank: Rank,
+    /// Of the client, where it is known: a number that tells it from other networks.
+    pub(crate) network: Option<u64>,
+}
+
+/// How likely it is that the thing exists, the least likely first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// There is no such thing, as far as is known.
+    Unlisted,
+    /// Nothing is known.
+    #[default]
+    Unranked,
+    /// Most probably there is.
+    Listed,
+}
+
+/// Tokens by the second, and the lookups that wait for some.
 pub(super) struct Budget {
     state: Mutex<State>,
-    nanos_per_lookup: i64,
-    /// How far ahead `full_at` is when the bucket is empty.
-    nanos_when_empty: i64,
     clock: Arc<dyn Clock>,
     /// Held by the one lookup, of those that wait, that watches the clock for all of them.
     watch: AsyncMutex<()>,
-    /// Tells the lookup on watch that a reservation has ended.
-    released: Notify,
+    /// Tells the lookup on watch to look again.
+    changed: Notify,
 }
 
 struct State {
-    /// The moment at which the bucket will be full again if nothing is spent (the "theoretical
-    /// arrival time" of the generic cell rate algorithm), in nanoseconds since the Unix epoch.
-    full_at: i64,
-    /// Tokens that are held by lookups under way.
-    reserved: i64,
-    waiting: VecDeque<Ticket>,
+    /// The whole budget.
+    all: Bucket,
+    /// The part of it that is not reserved for listed lookups.
+    unlisted: Bucket,
+    /// Their parts of that.
+    networks: Networks,
+    /// Listed lookups, which go first, and the others.
+    waiting: [VecDeque<Ticket>; 2],
+    next_number: u64,
 }
 
+const LISTED: usize = 0;
+const OTHERS: usize = 1;
+
 struct Ticket {
+    number: u64,
+    claim: Claim,
     lookups: u32,
     turn: oneshot::Sender<Turn>,
 }
@@ -64,70 +105,179 @@ struct Ticket {
 /// Tokens, or none where all are spent.
 type Turn = Option<Arc<Reservation>>;
 
-/// How many lookups may wait for a token. One that waits takes about a kilobyte.
+/// How many listed lookups may wait for a token, and how many others. One that waits takes about a
+/// kilobyte.
 const MAX_WAITING: usize = 10_000;
-
-const SECOND: i64 = 1_000_000_000;
 
 /// The answer of the budget to a lookup that would begin.
 pub(super) enum Admission {
     Granted(Arc<Reservation>),
-    /// All tokens are held. Yields a reservation in [turn](Budget::wait_for), or none when all
+    /// There is no token yet. Yields a reservation in [turn](Budget::wait_for), or none when all
     /// tokens are spent.
-    Queued(oneshot::Receiver<Turn>),
+    Queued(oneshot::Receiver<Turn>, u64),
     /// An earlier lookup of the same key waits for tokens, also for so many others of its own.
-    Shared(Waiter<Weak<Reservation>>, u32),
+    Shared(Waiter<Weak<Reservation>>, u32, Claim),
     Refused,
 }
 
-/// The room that is left in the bucket.
-#[derive(PartialEq, Eq)]
-enum Room {
-    Free,
-    /// So many tokens are held, and may come back.
-    Held,
-    /// There are not so many tokens.
-    Spent,
+impl State {
+    /// The room in all buckets that a lookup takes from.
+    fn room(&self, claim: Claim, lookups: u32, now: i64) -> Room {
+        let all = self.all.room(lookups, now);
+        if claim.rank == Rank::Unlisted { all.max(self.unlisted.room(lookups, now)) } else { all }
+    }
+
+    /// Whether a lookup takes nothing but what other networks leave.
+    fn is_beyond_share(&self, claim: Claim, lookups: u32, now: i64) -> bool {
+        claim.rank == Rank::Unlisted
+            && claim.network.is_some_and(|network| !self.networks.have(network, lookups, now))
+    }
+
+    /// Counts a lookup for its network.
+    fn charge(&mut self, claim: Claim, lookups: u32, now: i64) {
+        if let (Rank::Unlisted, Some(network)) = (claim.rank, claim.network) {
+            self.networks.charge(network, lookups, now);
+        }
+    }
+
+    /// Gives back what was counted, but for what was spent.
+    fn refund(&mut self, claim: Claim, lookups: u32, spent: u32) {
+        if let (Rank::Unlisted, Some(network)) = (claim.rank, claim.network) {
+            self.networks.refund(network, lookups, spent);
+        }
+    }
+
+    fn reserve(&mut self, claim: Claim, lookups: u32) {
+        self.all.reserve(lookups);
+        if claim.rank == Rank::Unlisted {
+            self.unlisted.reserve(lookups);
+        }
+    }
+
+    fn release(&mut self, claim: Claim, lookups: u32, spent: u32, now: i64) {
+        self.all.release(lookups, spent, now);
+        if claim.rank == Rank::Unlisted {
+            self.unlisted.release(lookups, spent, now);
+        }
+        self.refund(claim, lookups, spent);
+    }
+
+    /// How long it is until time brings the tokens that the next lookup waits for; none if only the
+    /// end of a lookup can bring them.
+    fn due(&self, now: i64) -> Option<i64> {
+        let next = self.waiting.iter().find_map(VecDeque::front)?;
+        let all = self.all.due(next.lookups, now)?;
+        match next.claim.rank {
+            Rank::Unlisted => Some(all.max(self.unlisted.due(next.lookups, now)?)),
+            Rank::Unranked | Rank::Listed => Some(all),
+        }
+    }
+
+    /// Whether a lookup would overtake others.
+    fn is_awaited(&self, claim: Claim) -> bool {
+        !self.waiting[LISTED].is_empty()
+            || (claim.rank != Rank::Listed && !self.waiting[OTHERS].is_empty())
+    }
+
+    /// Forgets lookups that have ceased to wait.
+    fn sweep(&mut self, lane: usize) {
+        let tickets = std::mem::take(&mut self.waiting[lane]);
+        for ticket in tickets {
+            if ticket.turn.is_closed() {
+                self.refund(ticket.claim, ticket.lookups, 0);
+            } else {
+                self.waiting[lane].push_back(ticket);
+            }
+        }
+    }
+}
+
+const fn lane(rank: Rank) -> usize {
+    match rank {
+        Rank::Listed => LISTED,
+        Rank::Unlisted | Rank::Unranked => OTHERS,
+    }
 }
 
 impl Budget {
-    pub(super) fn new(per_second: NonZeroU32, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let per_second = i64::from(per_second.get());
-        // Rounded up: rather a hair less than was allowed than a hair more.
-        let nanos_per_lookup = (SECOND - 1) / per_second + 1;
+    /// So many lookups a second, so many hundredths of them reserved for listed ones.
+    pub(super) fn new(per_second: NonZeroU32, reserved: u8, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let open = u64::from(per_second.get()) * u64::from(100 - reserved.min(100)) / 100;
+        let open = u32::try_from(open).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+        let state = State {
+            all: Bucket::new(Rate::new(per_second)),
+            unlisted: Bucket::new(Rate::new(open)),
+            networks: Networks::new(open),
+            waiting: Default::default(),
+            next_number: 0,
+        };
         Arc::new(Self {
-            state: Mutex::new(State { full_at: 0, reserved: 0, waiting: VecDeque::new() }),
-            nanos_per_lookup,
-            nanos_when_empty: nanos_per_lookup * per_second,
+            state: Mutex::new(state),
             clock,
             watch: AsyncMutex::new(()),
-            released: Notify::new(),
+            changed: Notify::new(),
         })
     }
 
     /// Reserves tokens for all the lookups that one key may need, or a place in the queue for
     /// them. A bucket that is smaller than that is reserved as a whole.
-    pub(super) fn admit(self: &Arc<Self>, lookups: u32) -> Admission {
+    pub(super) fn admit(self: &Arc<Self>, lookups: u32, claim: Claim) -> Admission {
         let now = self.now();
         let mut state = self.state.lock();
-        match self.room(&state, lookups, now) {
-            // Waiting lookups come first.
-            Room::Free if state.waiting.is_empty() => {
-                Admission::Granted(Reservation::new(self, &mut state, lookups))
-            }
-            Room::Free | Room::Held => {
-                if state.waiting.len() >= MAX_WAITING {
-                    state.waiting.retain(|ticket| !ticket.turn.is_closed());
-                }
-                if state.waiting.len() >= MAX_WAITING {
-                    return Admission::Refused;
-                }
-                let (turn, receiver) = oneshot::channel();
-                state.waiting.push_back(Ticket { lookups, turn });
-                Admission::Queued(receiver)
-            }
-            Room::Spent => Admission::Refused,
+        let room = state.room(claim, lookups, now);
+        let is_beyond_share = state.is_beyond_share(claim, lookups, now);
+        let is_free = match room {
+            Room::Free if is_beyond_share => state.unlisted.has_half(lookups, now),
+            room => room == Room::Free,
+        };
+        if is_free && !state.is_awaited(claim) {
+            // What a network gets beyond its share is no debt.
+            let network = claim.network.filter(|_| !is_beyond_share);
+            let claim = Claim { network, ..claim };
+            state.charge(claim, lookups, now);
+            return Admission::Granted(Reservation::new(self, &mut state, lookups, claim));
         }
+        let waits = match claim.rank {
+            Rank::Listed => true,
+            Rank::Unranked => room != Room::Spent,
+            // The key has other digests that may be listed: they must not wait for this one.
+            Rank::Unlisted => room != Room::Spent && !is_beyond_share && lookups == 1,
+        };
+        let lane = lane(claim.rank);
+        if waits && state.waiting[lane].len() >= MAX_WAITING {
+            state.sweep(lane);
+        }
+        if !waits || state.waiting[lane].len() >= MAX_WAITING {
+            return Admission::Refused;
+        }
+        state.charge(claim, lookups, now);
+        let number = state.next_number;
+        state.next_number += 1;
+        let (turn, receiver) = oneshot::channel();
+        state.waiting[lane].push_back(Ticket { number, claim, lookups, turn });
+        let is_next = state.waiting[lane].len() == 1;
+        drop(state);
+        if is_next {
+            self.changed.notify_one();
+        }
+        Admission::Queued(receiver, number)
+    }
+
+    /// A lookup that waits turns out to be listed.
+    pub(super) fn promote(self: &Arc<Self>, number: u64) {
+        let now = self.now();
+        let mut state = self.state.lock();
+        let place = state.waiting[OTHERS].iter().position(|ticket| ticket.number == number);
+        let Some(mut ticket) = place.and_then(|place| state.waiting[OTHERS].remove(place)) else {
+            return;
+        };
+        state.refund(ticket.claim, ticket.lookups, 0);
+        ticket.claim.rank = Rank::Listed;
+        state.waiting[LISTED].push_back(ticket);
+        let turns = self.turns(&mut state, now);
+        drop(state);
+        send(turns);
+        self.changed.notify_one();
     }
 
     /// Waits for tokens; none when all are spent.
@@ -136,11 +286,12 @@ impl Budget {
         loop {
             match admission {
                 Admission::Granted(reservation) => return Some(reservation),
-                Admission::Queued(turn) => return self.wait_for(turn).await,
-                Admission::Shared(mut earlier, lookups) => {
+                Admission::Queued(turn, _) => return self.wait_for(turn).await,
+                Admission::Shared(mut earlier, lookups, claim) => {
                     let reservation = earlier.answer().await.and_then(|earlier| earlier.upgrade());
                     let claimed = reservation.filter(|held| held.is_of(self) && held.claim());
-                    admission = claimed.map_or_else(|| self.admit(lookups), Admission::Granted);
+                    admission =
+                        claimed.map_or_else(|| self.admit(lookups, claim), Admission::Granted);
                 }
                 Admission::Refused => return None,
             }
@@ -164,10 +315,10 @@ impl Budget {
     async fn watch_clock(self: &Arc<Self>) {
         let _watch = self.watch.lock().await;
         loop {
-            let released = self.released.notified();
+            let changed = self.changed.notified();
             match self.hand_out() {
-                Some(due) => drop(timeout(due, released).await),
-                None => released.await,
+                Some(due) => drop(timeout(due, changed).await),
+                None => changed.await,
             }
         }
     }
@@ -178,80 +329,54 @@ impl Budget {
         let now = self.now();
         let mut state = self.state.lock();
         let turns = self.turns(&mut state, now);
-        let due = state.waiting.front().and_then(|next| {
-            let left = self.nanos_when_empty
-                - (state.reserved + self.tokens(next.lookups)) * self.nanos_per_lookup;
-            (left >= 0).then(|| self.full_at(&state, now) - left - now)
-        });
+        let due = state.due(now);
         drop(state);
         send(turns);
         due.map(|nanos| Duration::from_nanos(nanos.max(1).unsigned_abs()))
     }
 
-    fn room(&self, state: &State, lookups: u32, now: i64) -> Room {
-        let tokens = self.tokens(lookups);
-        let spent = (self.full_at(state, now) - now).max(0);
-        let left = (self.nanos_when_empty - spent) / self.nanos_per_lookup;
-        if left >= state.reserved + tokens {
-            Room::Free
-        } else if left >= tokens {
-            Room::Held
-        } else {
-            Room::Spent
-        }
-    }
-
-    fn full_at(&self, state: &State, now: i64) -> i64 {
-        // No spending goes as far ahead as this: the clock was set back, and the bucket must not
-        // stay closed until it has caught up. A thread that read the clock just before another one
-        // is not mistaken for that.
-        let set_back = state.full_at - now > self.nanos_when_empty + SECOND;
-        if set_back { now } else { state.full_at }
-    }
-
-    /// How many tokens so many lookups take: no more than a full bucket holds.
-    fn tokens(&self, lookups: u32) -> i64 {
-        i64::from(lookups).min(self.nanos_when_empty / self.nanos_per_lookup)
-    }
-
     /// Ends a reservation, and tells the lookups whose turn it is.
-    fn release(self: &Arc<Self>, lookups: u32, spent: u32) {
+    fn release(self: &Arc<Self>, claim: Claim, lookups: u32, spent: u32) {
         let now = self.now();
         let mut state = self.state.lock();
-        state.reserved -= self.tokens(lookups);
-        if spent > 0 {
-            let spent = self.tokens(spent) * self.nanos_per_lookup;
-            state.full_at = self.full_at(&state, now).max(now) + spent;
-        }
+        state.release(claim, lookups, spent, now);
         let turns = self.turns(&mut state, now);
-        let is_awaited = !state.waiting.is_empty();
+        let is_awaited = state.waiting.iter().any(|waiting| !waiting.is_empty());
         drop(state);
         send(turns);
         if is_awaited {
-            self.released.notify_one();
+            self.changed.notify_one();
         }
     }
 
-    /// Takes the lookups whose turn it is out of the queue.
+    /// Takes the lookups whose turn it is out of the queues.
     fn turns(self: &Arc<Self>, state: &mut State, now: i64) -> Vec<(Ticket, Turn)> {
         let mut turns = Vec::new();
-        while let Some(next) = state.waiting.front() {
-            let (lookups, is_closed) = (next.lookups, next.turn.is_closed());
-            let room = self.room(state, lookups, now);
-            if !is_closed && room == Room::Held {
-                break;
-            }
-            let Some(ticket) = state.waiting.pop_front() else { break };
-            if !is_closed {
-                let is_free = room == Room::Free;
-                turns.push((ticket, is_free.then(|| Reservation::new(self, state, lookups))));
+        for lane in [LISTED, OTHERS] {
+            while let Some(next) = state.waiting[lane].front() {
+                let (claim, lookups, is_closed) = (next.claim, next.lookups, next.turn.is_closed());
+                let room = state.room(claim, lookups, now);
+                let is_granted = room == Room::Free
+                    && (lane == LISTED || state.waiting[LISTED].is_empty())
+                    && !is_closed;
+                let is_refused = room == Room::Spent && lane == OTHERS;
+                if !is_granted && !is_refused && !is_closed {
+                    break;
+                }
+                let Some(ticket) = state.waiting[lane].pop_front() else { break };
+                if is_granted {
+                    turns.push((ticket, Some(Reservation::new(self, state, lookups, claim))));
+                } else {
+                    state.refund(claim, lookups, 0);
+                    turns.push((ticket, None));
+                }
             }
         }
         turns
     }
 
     fn now(&self) -> i64 {
-        nanos(self.clock.now())
+        self.clock.now().as_unix_millis().saturating_mul(1_000_000)
     }
 }
 
@@ -263,14 +388,11 @@ fn send(turns: Vec<(Ticket, Turn)>) {
     }
 }
 
-fn nanos(time: Timestamp) -> i64 {
-    time.as_unix_millis().saturating_mul(1_000_000)
-}
-
 /// Tokens that the lookups of one key hold. Dropped when the last of them has ended, however it
 /// ends.
 pub(super) struct Reservation {
     budget: Arc<Budget>,
+    claim: Claim,
     lookups: u32,
     /// How many of the lookups are taken: those that were begun, and those that will be.
     claimed: AtomicU32,
@@ -280,11 +402,11 @@ pub(super) struct Reservation {
 }
 
 impl Reservation {
-    fn new(budget: &Arc<Budget>, state: &mut State, lookups: u32) -> Arc<Self> {
-        state.reserved += budget.tokens(lookups);
+    fn new(budget: &Arc<Budget>, state: &mut State, lookups: u32, claim: Claim) -> Arc<Self> {
+        state.reserve(claim, lookups);
         let (begun, is_found) = (AtomicU32::new(0), AtomicBool::new(false));
         let claimed = AtomicU32::new(1);
-        Arc::new(Self { budget: budget.clone(), lookups, claimed, begun, is_found })
+        Arc::new(Self { budget: budget.clone(), claim, lookups, claimed, begun, is_found })
     }
 
     /// Takes another of its lookups; false if there is none left. Many requests may share a
@@ -318,7 +440,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let spent = if *self.is_found.get_mut() { 0 } else { *self.begun.get_mut() };
-        self.budget.release(self.lookups, spent);
+        self.budget.release(self.claim, self.lookups, spent);
     }
 }
 

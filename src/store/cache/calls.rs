@@ -12,7 +12,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::{
     Answer, Cache, CacheKey, Failure,
-    budget::{Admission, Reservation},
+    budget::{Admission, Claim, Rank, Reservation},
     one_key::{self, InLine},
     outage,
     stats::Counters,
@@ -37,6 +37,8 @@ struct Call<V, E> {
     /// Dropped without an answer when the call is abandoned.
     shared: SharedCall<Answered<V, E>>,
     tokens: Tokens,
+    /// The best of all that wait.
+    rank: Rank,
 }
 
 /// The tokens of the lookup budget that a call began with. The call itself owns them.
@@ -44,8 +46,8 @@ struct Call<V, E> {
 enum Tokens {
     NotNeeded,
     Reserved(Weak<Reservation>),
-    /// It waits for them, or has waited.
-    Awaited(Waiter<Weak<Reservation>>),
+    /// It waits for them, or has waited; under this number, if it has a place in the queue.
+    Awaited(Waiter<Weak<Reservation>>, Option<u64>),
 }
 
 impl Tokens {
@@ -56,11 +58,16 @@ impl Tokens {
             Some(Admission::Granted(reservation)) => {
                 (Self::Reserved(Arc::downgrade(reservation)), None)
             }
-            Some(Admission::Queued(_) | Admission::Shared(..)) => {
-                let (reserved, waiter) = SharedCall::new();
-                (Self::Awaited(waiter), Some(reserved))
-            }
+            Some(Admission::Queued(_, number)) => Self::awaited(Some(*number)),
+            Some(Admission::Shared(..)) => Self::awaited(None),
         }
+    }
+}
+
+impl Tokens {
+    fn awaited(number: Option<u64>) -> (Self, Option<SharedCall<Weak<Reservation>>>) {
+        let (reserved, waiter) = SharedCall::new();
+        (Self::Awaited(waiter, number), Some(reserved))
     }
 }
 
@@ -79,7 +86,7 @@ impl<V: Clone, E: Clone> Waiting<V, E> {
                 reservation.upgrade().iter().for_each(one_key::hold);
                 None
             }
-            Tokens::Awaited(reservation) => Some(InLine::new(reservation)),
+            Tokens::Awaited(reservation, _) => Some(InLine::new(reservation)),
         };
         Self { waiter, in_line }
     }
@@ -126,11 +133,11 @@ impl<K: CacheKey, V, E> State<K, V, E> {
         self.under_way.clear();
     }
 
-    fn start(&mut self, key: &K, tokens: Tokens) -> (u64, Waiter<Answered<V, E>>) {
+    fn start(&mut self, key: &K, tokens: Tokens, rank: Rank) -> (u64, Waiter<Answered<V, E>>) {
         let number = self.next_number;
         self.next_number += 1;
         let (shared, waiter) = SharedCall::new();
-        self.under_way.insert(key.clone(), Call { number, shared, tokens });
+        self.under_way.insert(key.clone(), Call { number, shared, tokens, rank });
         (number, waiter)
     }
 
@@ -142,14 +149,20 @@ impl<K: CacheKey, V, E> State<K, V, E> {
 }
 
 impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
-    /// Asks, together with all other callers that ask for this.
-    pub(crate) async fn look_up<F>(self: &Arc<Self>, key: &K, ask: impl Fn() -> F) -> Answer<V, E>
+    /// Asks, together with all other callers that ask for this. Where tokens are scarce, it has
+    /// this claim to them, which may change while others ask.
+    pub(crate) async fn look_up<F>(
+        self: &Arc<Self>,
+        key: &K,
+        claim: impl Fn() -> Claim,
+        ask: impl Fn() -> F,
+    ) -> Answer<V, E>
     where
         F: Future<Output = Answer<V, E>> + Send + 'static,
     {
         let lookups = one_key::next_lookups();
         loop {
-            let mut waiting = match self.join_or_start(key, lookups, &ask)? {
+            let mut waiting = match self.join_or_start(key, lookups, claim(), &ask)? {
                 Start::Answered(Lookup::Found(value)) => return Ok(Some(value)),
                 Start::Answered(Lookup::NotFound) => return Ok(None),
                 Start::Waiting(waiting) => waiting,
@@ -182,6 +195,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         self: &Arc<Self>,
         key: &K,
         lookups: u32,
+        claim: Claim,
         ask: impl FnOnce() -> F,
     ) -> Result<Start<V, E>, E>
     where
@@ -191,10 +205,17 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             Handle::try_current().map_err(|_| E::given_up("there is no tokio runtime"))?;
         let now = self.settings.clock.now();
         let mut calls = self.calls.lock();
-        if let Some(call) = calls.under_way.get(key) {
+        if let Some(call) = calls.under_way.get_mut(key) {
             Counters::count(&self.counters.coalesced);
             let (waiter, tokens) = (call.shared.join(), call.tokens.clone());
+            let is_better = claim.rank > call.rank;
+            call.rank = call.rank.max(claim.rank);
             drop(calls);
+            if let (Rank::Listed, true, Some(budget)) = (claim.rank, is_better, &self.budget)
+                && let Tokens::Awaited(_, Some(number)) = &tokens
+            {
+                budget.promote(*number);
+            }
             return Ok(Start::Waiting(Waiting::new(waiter, tokens)));
         }
         // One may have ended since the caller looked.
@@ -204,13 +225,13 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         }
         // A thing that is known to exist is not part of any flood.
         let budget = self.budget.as_ref().filter(|_| !self.memory.is_known(key));
-        let admission = budget.map(|budget| one_key::admit(budget, lookups));
+        let admission = budget.map(|budget| one_key::admit(budget, lookups, claim));
         if matches!(admission, Some(Admission::Refused)) {
-            Counters::count(&self.counters.shed);
+            self.counters.count_shed(claim.rank);
             return Err(E::overloaded());
         }
         let (tokens, reserved) = Tokens::of(admission.as_ref());
-        let (number, waiter) = calls.start(key, tokens.clone());
+        let (number, waiter) = calls.start(key, tokens.clone(), claim.rank);
         drop(calls);
         self.make(&runtime, key, number, admission.map(|tokens| (tokens, reserved)), ask());
         Ok(Start::Waiting(Waiting::new(waiter, tokens)))
@@ -229,7 +250,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         // One may have ended since the caller looked.
         let is_due = self.recall(key, now).is_some_and(|recalled| recalled.is_due);
         if is_due && !calls.under_way.contains_key(key) && self.outage.may_ask(now) {
-            let (number, _) = calls.start(key, Tokens::NotNeeded);
+            let (number, _) = calls.start(key, Tokens::NotNeeded, Rank::default());
             drop(calls);
             Counters::count(&self.counters.refreshes);
             self.make(&runtime, key, number, None, ask());
@@ -256,12 +277,24 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
 
     /// The token of the lookup budget, if there is a budget. Waits in line for one no longer than
     /// a lookup may take.
-    async fn reserve(&self, admission: Option<Admitted>) -> Result<Option<Arc<Reservation>>, E> {
+    async fn reserve(
+        &self,
+        key: &K,
+        number: u64,
+        admission: Option<Admitted>,
+    ) -> Result<Option<Arc<Reservation>>, E> {
         let (Some(budget), Some(admission)) = (&self.budget, admission) else { return Ok(None) };
         let (admission, reserved) = admission;
         let turn = timeout(self.settings.lookup_timeout, budget.reserve(admission)).await;
+        let is_refused = matches!(turn, Ok(None));
         let Ok(Some(reservation)) = turn else {
-            Counters::count(&self.counters.shed);
+            let call = self.calls.lock().finish(key, number);
+            // One that was refused, and then joined by a request for a listed thing, begins anew: those
+            // are never refused.
+            if let Some(call) = call.filter(|call| !is_refused || call.rank != Rank::Listed) {
+                self.counters.count_shed(call.rank);
+                call.shared.answer((Err(E::overloaded()), None));
+            }
             return Err(E::overloaded());
         };
         if let Some(reserved) = reserved {
@@ -319,7 +352,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Ending<K, V, E> 
         lookup: impl Future<Output = Answer<V, E>>,
     ) -> Answer<V, E> {
         let has_waited = !matches!(admission, None | Some((Admission::Granted(_), _)));
-        self.reservation = self.cache.reserve(admission).await?;
+        self.reservation = self.cache.reserve(&self.key, self.number, admission).await?;
         if has_waited {
             self.asked_at = self.cache.settings.clock.now();
         }

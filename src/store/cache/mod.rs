@@ -22,6 +22,7 @@ use self::{
 use super::Lookup;
 use crate::clock::Timestamp;
 
+pub(crate) use self::budget::{Claim, Rank};
 pub(crate) use self::one_key::of_one_key;
 pub(crate) use self::settings::Settings;
 pub use self::stats::CacheStats;
@@ -73,9 +74,9 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         Self {
             memory: Memory::new(&settings),
             calls: Calls::default(),
-            budget: settings
-                .lookups_per_second
-                .map(|per_second| Budget::new(per_second, settings.clock.clone())),
+            budget: settings.lookups_per_second.map(|per_second| {
+                Budget::new(per_second, settings.reserved, settings.clock.clone())
+            }),
             outage: Outage::default(),
             counters: Counters::default(),
             settings,

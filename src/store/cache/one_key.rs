@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Answer,
-    budget::{Admission, Budget, Reservation},
+    budget::{Admission, Budget, Claim, Rank, Reservation},
 };
 use crate::runtime::Waiter;
 
@@ -65,14 +65,18 @@ pub(super) fn next_lookups() -> u32 {
     with(next).unwrap_or(1)
 }
 
-/// Reserves tokens, unless the request holds some that no lookup has taken, or waits for some.
-pub(super) fn admit(budget: &Arc<Budget>, lookups: u32) -> Admission {
+/// Reserves tokens, unless the request holds some that no lookup has taken, or waits for some. A
+/// listed digest does not wait for those of another, which may not be listed.
+pub(super) fn admit(budget: &Arc<Budget>, lookups: u32, claim: Claim) -> Admission {
     let admission = with(|one| {
         let held = one.held.iter().find(|held| held.is_of(budget) && held.claim()).cloned();
-        let awaited = || one.awaited.clone().map(|earlier| Admission::Shared(earlier, lookups));
+        let awaited = || {
+            let earlier = one.awaited.clone().filter(|_| claim.rank != Rank::Listed)?;
+            Some(Admission::Shared(earlier, lookups, claim))
+        };
         held.map(Admission::Granted).or_else(awaited)
     });
-    admission.flatten().unwrap_or_else(|| budget.admit(lookups))
+    admission.flatten().unwrap_or_else(|| budget.admit(lookups, claim))
 }
 
 /// Keeps the reservation of a lookup for the next ones, unless the request waits in line.

@@ -11,6 +11,8 @@ pub(crate) struct Settings {
     pub(crate) stale_if_error: Duration,
     /// None: as many as there are.
     pub(crate) lookups_per_second: Option<NonZeroU32>,
+    /// Hundredths of them, for listed things.
+    pub(crate) reserved: u8,
     pub(crate) lookup_timeout: Duration,
     /// Where there is something that was last known. The lookup goes on.
     pub(crate) soft_timeout: Duration,
@@ -25,6 +27,7 @@ impl Default for Settings {
             not_found_ttl: Duration::from_secs(5),
             stale_if_error: Duration::from_mins(5),
             lookups_per_second: None,
+            reserved: 50,
             lookup_timeout: Duration::from_secs(5),
             soft_timeout: Duration::from_millis(500),
             clock: Arc::new(CoarseClock),
@@ -40,6 +43,7 @@ impl fmt::Debug for Settings {
             .field("not_found_ttl", &self.not_found_ttl)
             .field("stale_if_error", &self.stale_if_error)
             .field("lookups_per_second", &self.lookups_per_second)
+            .field("reserved", &self.reserved)
             .field("lookup_timeout", &self.lookup_timeout)
             .field("soft_timeout", &self.soft_timeout)
             .finish_non_exhaustive()

@@ -1,6 +1,10 @@
 //! The counters of a cache.
 
-use crate::runtime::sync::atomic::{AtomicU64, Ordering};
+use super::budget::Rank;
+use crate::{
+    observe,
+    runtime::sync::atomic::{AtomicU64, Ordering},
+};
 
 /// What a [`CachedStore`](crate::store::CachedStore), or another cache of this crate, has done since it was
 /// made.
@@ -20,10 +24,19 @@ pub struct CacheStats {
     pub stale: u64,
     /// Lookups that were refused because the budget was spent, or that waited for it in vain.
     pub shed: u64,
+    /// Those of them for keys that most probably exist. Part of `shed`.
+    pub shed_listed: u64,
+    /// Those of them for keys that do not exist, as far as is known. Part of `shed`.
+    pub shed_unlisted: u64,
     /// How often changes may have been missed, so that everything cached was looked up anew.
     pub resets: u64,
     /// Keys in memory now, those that do not exist included.
     pub entries: usize,
+    /// Keys in the [filter](crate::store::CachedStore#which-lookups-go-first) of those that exist; none
+    /// until it is loaded, and where the store cannot list its keys.
+    pub filter_keys: Option<u64>,
+    /// Memory that the filter takes.
+    pub filter_bytes: usize,
 }
 
 #[derive(Default)]
@@ -33,7 +46,8 @@ pub(super) struct Counters {
     pub(super) coalesced: AtomicU64,
     pub(super) refreshes: AtomicU64,
     pub(super) stale: AtomicU64,
-    pub(super) shed: AtomicU64,
+    /// By rank.
+    shed: [AtomicU64; 3],
     pub(super) resets: AtomicU64,
 }
 
@@ -56,6 +70,15 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn count_shed(&self, rank: Rank) {
+        Self::count(&self.shed[rank as usize]);
+        observe::lookup_shed(match rank {
+            Rank::Unlisted => "unlisted",
+            Rank::Unranked => "unranked",
+            Rank::Listed => "listed",
+        });
+    }
+
     pub(super) fn read(&self, entries: usize) -> CacheStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CacheStats {
@@ -64,9 +87,13 @@ impl Counters {
             coalesced: read(&self.coalesced),
             refreshes: read(&self.refreshes),
             stale: read(&self.stale),
-            shed: read(&self.shed),
+            shed: self.shed.iter().map(read).sum(),
+            shed_listed: read(&self.shed[Rank::Listed as usize]),
+            shed_unlisted: read(&self.shed[Rank::Unlisted as usize]),
             resets: read(&self.resets),
             entries,
+            filter_keys: None,
+            filter_bytes: 0,
         }
     }
 }

@@ -103,13 +103,13 @@ impl<S: KeyStore> Listening<S> {
                     pause = FIRST_PAUSE;
                     // Messages from before the subscription were missed.
                     let Some(cache) = self.cache.upgrade() else { return };
-                    cache.cache.distrust();
+                    cache.distrust();
                     drop(cache);
                     observe::listening();
                     let Some(error) = self.hear(subscription).await else { return };
                     // So were those between its end and now.
                     let Some(cache) = self.cache.upgrade() else { return };
-                    cache.cache.distrust();
+                    cache.distrust();
                     observe::subscription_lost();
                     error
                 }
@@ -127,7 +127,7 @@ impl<S: KeyStore> Listening<S> {
         loop {
             let changed = watch.changed().await;
             let Some(cache) = self.cache.upgrade() else { return };
-            cache.cache.distrust();
+            cache.distrust();
             drop(cache);
             let Err(error) = changed else {
                 pause = FIRST_PAUSE;
@@ -154,7 +154,7 @@ impl<S> Drop for Listening<S> {
     fn drop(&mut self) {
         // The runtime was shut down, or the task has panicked.
         if let Some(cache) = self.cache.upgrade() {
-            cache.cache.distrust();
+            cache.distrust();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! [`CachedStore`]: a bounded cache in front of a store.
 
+mod known;
 mod listen;
 mod repository;
 mod settings;
@@ -10,10 +11,14 @@ use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 pub use self::settings::CachedStoreBuilder;
-use self::{listen::Listeners, settings::Settings};
+use self::{
+    known::{Known, Loader},
+    listen::Listeners,
+    settings::Settings,
+};
 use super::{
     KeyStore, KnownDigests, Lookup, LookupHint,
-    cache::{Answer, Cache, CacheKey, CacheStats, Failure},
+    cache::{Answer, Cache, CacheKey, CacheStats, Claim, Failure},
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
@@ -32,6 +37,8 @@ use crate::{
 ///   Keys that are known go on, and a lookup that finds its key costs nothing. During a change of
 ///   [peppers](crate::Peppers) this holds for a key's digests together.
 /// - **Keys in use are looked up again before their time is up**, in the background.
+/// - **Keys that exist go first in a flood**, by a filter of the digests of all keys
+///   ([below](#which-lookups-go-first)).
 /// - **When the store fails, known keys go on** for a while, with what was last known about them,
 ///   and without waiting for it. Unknown keys are told to try again, never let in and never
 ///   called bad.
@@ -51,6 +58,29 @@ use crate::{
 /// - if the store fails as well, or takes longer than the
 ///   [soft timeout](CachedStoreBuilder::with_soft_timeout), within
 ///   [`stale_if_error`](CachedStoreBuilder::with_stale_if_error) after that.
+///
+/// # Which lookups go first
+///
+/// Before a lookup, nothing tells a key that exists from one that was made up. So the cache loads the
+/// digests of all keys into a filter, in the background, from the first lookup on; it has 2 bytes
+/// for each, and takes 1 of 1,000 unknown keys for a known one, or 4 when it is full
+/// ([settable](CachedStoreBuilder::with_filter_bits_per_key)). It decides which lookups go first
+/// when there are more than the budget allows, and nothing else: no key is refused as unknown
+/// because it is not in there.
+///
+/// - Lookups of **listed** keys may use the whole budget, and half of it is
+///   [theirs alone](CachedStoreBuilder::with_reserved_share). Where it is spent, up to 10,000 of
+///   them wait, no longer than the lookup timeout.
+/// - Lookups of **unlisted** keys use the other half. Where that is spent, they are refused as
+///   [`Overloaded`](crate::RejectionKind::Overloaded). A network (/24 of IPv4, /56 of IPv6) that has
+///   had an eighth of it leaves the lower half of what is there to others. Where the address of the
+///   client is unknown, networks are not told apart.
+/// - A listed key that the store does not know is unlisted for an hour.
+///
+/// Keys that are announced on the bus are listed at once, and keys that other programs add to the
+/// store within a minute. After a lost subscription the filter catches up, and is loaded anew, at
+/// most once in ten minutes. Until it is loaded, and where the store
+/// [cannot list its keys](KeyStore::known_digests), all lookups have the whole budget in common.
 ///
 /// # Use
 ///
@@ -76,6 +106,8 @@ pub struct CachedStore<S> {
 struct Inner<S> {
     store: Arc<S>,
     cache: Arc<KeyCache>,
+    known: Arc<Known>,
+    loader: Loader,
     listeners: Listeners,
 }
 
@@ -98,6 +130,8 @@ impl<S: KeyStore> CachedStore<S> {
         let inner = Inner {
             store: Arc::new(store),
             cache: Arc::new(Cache::new(settings.cache)),
+            known: Arc::new(Known::new(settings.filter_bits_per_key)),
+            loader: Loader::default(),
             listeners: Listeners::new(settings.invalidations),
         };
         let this = Self { inner: Arc::new(inner) };
@@ -119,7 +153,9 @@ impl<S: KeyStore> CachedStore<S> {
 
     /// The counters of the cache so far.
     pub fn stats(&self) -> CacheStats {
-        self.inner.cache.stats()
+        let mut stats = self.inner.cache.stats();
+        self.inner.known.add_to(&mut stats);
+        stats
     }
 
     /// A lookup in the store.
@@ -129,18 +165,42 @@ impl<S: KeyStore> CachedStore<S> {
         hint: LookupHint,
     ) -> impl Future<Output = Answer<Arc<KeyRecord>, StoreError>> + Send + use<S> {
         if let Ok(runtime) = Handle::try_current() {
+            let Inner { store, known, loader, cache, .. } = &*self.inner;
             self.start_listening(&runtime);
+            loader.start(&runtime, known, store, &cache.settings().clock);
         }
-        let (store, digest) = (self.inner.store.clone(), *digest);
-        async move { store.find_for(&digest, hint).await }
+        let Inner { store, known, cache, .. } = &*self.inner;
+        let (store, known, cache) = (store.clone(), known.clone(), cache.clone());
+        let digest = *digest;
+        async move {
+            let found = store.find_for(&digest, hint).await;
+            if matches!(found, Ok(None)) {
+                known.deny(&digest, cache.settings().clock.now());
+            }
+            found
+        }
+    }
+
+    /// The claim of a lookup to the budget.
+    fn claim(&self, digest: &KeyDigest, hint: LookupHint) -> Claim {
+        self.inner.known.claim(digest, hint, self.inner.cache.settings().clock.now())
     }
 }
 
 impl<S> Inner<S> {
     fn forget(&self, digests: impl IntoIterator<Item = KeyDigest>) {
-        for digest in digests {
-            self.cache.forget(&MapDigest::from(&digest));
+        let digests: Vec<KeyDigest> = digests.into_iter().collect();
+        // First: a lookup that is begun anew when the old one is forgotten has its rank by then.
+        self.known.insert(&digests);
+        for digest in &digests {
+            self.cache.forget(&MapDigest::from(digest));
         }
+    }
+
+    /// Changes may have been missed.
+    fn distrust(&self) {
+        self.known.miss();
+        self.cache.distrust();
     }
 }
 
@@ -164,7 +224,10 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         match self.inner.cache.find_now(&key, || self.ask(digest, hint)) {
             Some(Lookup::Found(record)) => Ok(Some(record)),
             Some(Lookup::NotFound) => Ok(None),
-            None => self.inner.cache.look_up(&key, || self.ask(digest, hint)).await,
+            None => {
+                let claim = || self.claim(digest, hint);
+                self.inner.cache.look_up(&key, claim, || self.ask(digest, hint)).await
+            }
         }
     }
 

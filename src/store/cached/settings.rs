@@ -10,6 +10,7 @@ use crate::{
 
 pub(super) struct Settings {
     pub(super) cache: cache::Settings,
+    pub(super) filter_bits_per_key: u8,
     pub(super) invalidations: Vec<Arc<dyn Invalidations>>,
 }
 
@@ -18,6 +19,7 @@ impl Default for Settings {
         let lookups_per_second = Some(NonZeroU32::MIN.saturating_add(999));
         Self {
             cache: cache::Settings { lookups_per_second, ..Default::default() },
+            filter_bits_per_key: 12,
             invalidations: Vec::new(),
         }
     }
@@ -66,6 +68,8 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
     /// How many lookups a second may find no key, on average; 1,000 by default. A second's worth
     /// may come at once.
     ///
+    /// Half of them are [for keys that most probably exist](CachedStore#which-lookups-go-first).
+    ///
     /// A lookup that finds its key costs nothing, so a process that has just started refuses no
     /// good key. Until the store answers, a lookup counts as one that finds nothing: no more of
     /// them are under way at a time than the budget still has. Up to 10,000 further ones wait for
@@ -76,6 +80,29 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
     /// digests, and a request counts as so many lookups until one of them finds the key.
     pub fn with_lookup_budget(mut self, per_second: NonZeroU32) -> Self {
         self.settings.cache.lookups_per_second = Some(per_second);
+        self
+    }
+
+    /// How much of the [lookup budget](Self::with_lookup_budget) is for
+    /// [listed](CachedStore#which-lookups-go-first) keys alone, in percent; 50 by default. Of 100, one
+    /// lookup a second is left for the others; more is 100.
+    pub fn with_reserved_share(mut self, percent: u8) -> Self {
+        self.settings.cache.reserved = percent.min(100);
+        self
+    }
+
+    /// How many bits of memory the filter of [listed](CachedStore#which-lookups-go-first) keys has for
+    /// each when it is full; 12 by default, 4 to 32. It is loaded with room for a third more keys than there
+    /// are: that is 16 bits for each that is there.
+    ///
+    /// | bits | unknown keys taken for known, loaded | full |
+    /// |---|---|---|
+    /// | 8 | 0.71 % | 2.53 % |
+    /// | 10 | 0.25 % | 0.96 % |
+    /// | 12 | 0.10 % | 0.41 % |
+    /// | 16 | 0.02 % | 0.10 % |
+    pub fn with_filter_bits_per_key(mut self, bits: u8) -> Self {
+        self.settings.filter_bits_per_key = bits.clamp(4, 32);
         self
     }
 
@@ -143,6 +170,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("cache", &self.cache)
+            .field("filter_bits_per_key", &self.filter_bits_per_key)
             .field("invalidations", &self.invalidations.len())
             .finish()
     }

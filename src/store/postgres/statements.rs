@@ -53,25 +53,7 @@ pub(super) fn statements(table: &str) -> Statements {
                  WHERE id = ANY (ARRAY(SELECT json_array_elements_text(?::text::json)::uuid)) \
                  ORDER BY \"{table}\".id FOR NO KEY UPDATE"
         )),
-        known: KnownStatements {
-            // The estimate of the latest `VACUUM` or `ANALYZE`; counted where there was none, or there
-            // were few.
-            count: statement(format!(
-                "SELECT CASE WHEN reltuples < 100000 THEN (SELECT count(*) FROM \"{table}\") \
-                     ELSE reltuples::bigint END \
-                     FROM pg_class WHERE oid = '\"{table}\"'::regclass"
-            )),
-            page: statement(format!(
-                "SELECT digest FROM \"{table}\" WHERE digest > ? AND deleted_at IS NULL \
-                     ORDER BY digest LIMIT ?"
-            )),
-            added: statement(format!(
-                "SELECT {}, digest FROM \"{table}\" \
-                     WHERE id > encode(?, 'hex')::uuid AND deleted_at IS NULL \
-                     ORDER BY \"{table}\".id LIMIT ?",
-                selected("id")
-            )),
-        },
+        known: known(table),
         insert: Inserts::new(
             &format!("INSERT INTO \"{table}\" ({names}) VALUES"),
             &format!("({values})"),
@@ -152,6 +134,30 @@ pub(super) fn statements(table: &str) -> Statements {
         )),
         forget_usage: statement(format!("DELETE FROM \"{table}_usage\" WHERE hour < ?")),
         filters: filters(table),
+    }
+}
+
+/// About the digests of all keys.
+fn known(table: &str) -> KnownStatements {
+    let statement = |sql: String| statement(numbered(&sql));
+    KnownStatements {
+        // The estimate of the latest `VACUUM` or `ANALYZE`; counted where there was none, or there
+        // were few.
+        count: statement(format!(
+            "SELECT CASE WHEN reltuples < 100000 THEN (SELECT count(*) FROM \"{table}\") \
+                 ELSE reltuples::bigint END \
+                 FROM pg_class WHERE oid = '\"{table}\"'::regclass"
+        )),
+        page: statement(format!(
+            "SELECT digest FROM \"{table}\" WHERE digest > ? AND deleted_at IS NULL \
+                 ORDER BY digest LIMIT ?"
+        )),
+        added: statement(format!(
+            "SELECT {}, digest FROM \"{table}\" \
+                 WHERE id > encode(?, 'hex')::uuid AND deleted_at IS NULL \
+                 ORDER BY \"{table}\".id LIMIT ?",
+            selected("id")
+        )),
     }
 }
 

@@ -34,6 +34,7 @@ mod text;
 mod model_cache;
 mod model_credits;
 mod model_lookups;
+mod model_ranks;
 mod model_shared_call;
 
 use std::{env, sync::Arc, time::Instant};
@@ -47,7 +48,7 @@ use tokio::task::yield_now;
 /// What is run, how often, and under which name.
 type Model = (&'static str, usize, fn());
 
-const MODELS: [Model; 10] = [
+const MODELS: [Model; 11] = [
     ("shared_call_is_answered", 3_000, model_shared_call::is_answered),
     ("shared_call_is_given_up", 3_000, model_shared_call::is_given_up),
     ("credits_are_enough", 1_500, model_credits::are_enough),
@@ -58,6 +59,7 @@ const MODELS: [Model; 10] = [
     ("cache_forgets", 3_000, model_cache::forgets),
     ("cache_distrusts", 3_000, model_cache::distrusts),
     ("lookups_share_tokens", 3_000, model_lookups::share_tokens),
+    ("lookups_have_ranks", 3_000, model_ranks::have_ranks),
 ];
 
 /// Far more than any run needs: a task that waits for ever beside one that never rests.

@@ -12,7 +12,7 @@ use crate::{
     runtime::MapDigest,
     store::{
         Lookup, StoreError,
-        cache::{Answer, Cache, Settings},
+        cache::{Answer, Cache, Claim, Settings},
     },
 };
 
@@ -74,5 +74,5 @@ async fn find(cache: &Arc<Things>, key: &MapDigest, source: &Arc<AtomicU64>) -> 
     if let Some(Lookup::Found(found)) = cache.find_now(key, ask) {
         return found;
     }
-    cache.look_up(key, ask).await.unwrap().expect("it exists")
+    cache.look_up(key, Claim::default, ask).await.unwrap().expect("it exists")
 }

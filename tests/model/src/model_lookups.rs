@@ -19,7 +19,7 @@ use crate::{
     runtime::MapDigest,
     store::{
         StoreError, StoreErrorKind,
-        cache::{Answer, Cache, Settings, of_one_key},
+        cache::{Answer, Cache, Claim, Settings, of_one_key},
     },
 };
 
@@ -69,7 +69,7 @@ async fn request(cache: Arc<Cache<MapDigest, u8, StoreError>>, in_vain: Arc<Atom
             let digest = MapDigest::from(&KeyDigest::from_bytes([2 * key + digest; 32]));
             let answer = match cache.find_now(&digest, ask) {
                 Some(found) => Ok(found),
-                None => cache.look_up(&digest, ask).await.map(Into::into),
+                None => cache.look_up(&digest, Claim::default, ask).await.map(Into::into),
             };
             match answer {
                 Ok(crate::store::Lookup::Found(found)) => return ((), Ok(Some(found))),

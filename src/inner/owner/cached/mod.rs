@@ -18,7 +18,7 @@ use crate::{
     observe,
     store::{
         CacheStats, Lookup,
-        cache::{Answer, Cache, CacheKey, Failure, Settings},
+        cache::{Answer, Cache, CacheKey, Claim, Failure, Settings},
     },
 };
 
@@ -181,7 +181,10 @@ impl<R: OwnerResolver> OwnerResolver for CachedOwners<R> {
         match self.resolve_now(id) {
             Some(Lookup::Found(owner)) => Ok(Some(owner)),
             Some(Lookup::NotFound) => Ok(None),
-            None => self.inner.cache.look_up(&self.key(id), || self.ask(id)).await,
+            None => {
+                let claim = Claim::default;
+                self.inner.cache.look_up(&self.key(id), claim, || self.ask(id)).await
+            }
         }
     }
 }

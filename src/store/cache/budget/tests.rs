@@ -1,7 +1,7 @@
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::clock::SettableClock;
+use crate::clock::{SettableClock, Timestamp};
 
 const START: i64 = 1_000_000;
 
@@ -14,7 +14,7 @@ impl Fixture {
     fn new(per_second: u32) -> Self {
         let clock = SettableClock::new(Timestamp::from_unix_millis(START));
         let per_second = NonZeroU32::new(per_second).unwrap();
-        Self { budget: Budget::new(per_second, Arc::new(clock.clone())), clock }
+        Self { budget: Budget::new(per_second, 50, Arc::new(clock.clone())), clock }
     }
 
     fn at(&self, millis: i64) {
@@ -23,12 +23,12 @@ impl Fixture {
 
     /// Lookups, one after the other, that find nothing until one is refused.
     fn spend(&self) -> usize {
-        let spend = |_: &usize| match self.budget.admit(1) {
+        let spend = |_: &usize| match self.budget.admit(1, Claim::default()) {
             Admission::Granted(reservation) => {
                 reservation.begin();
                 true
             }
-            Admission::Queued(_) | Admission::Shared(..) => panic!("nothing is under way"),
+            Admission::Queued(..) | Admission::Shared(..) => panic!("nothing is under way"),
             Admission::Refused => false,
         };
         (0..2_000_000).take_while(spend).count()
@@ -45,7 +45,7 @@ impl Fixture {
 
     /// A reservation for so many lookups, the first of which has begun.
     fn granted_for(&self, lookups: u32) -> Arc<Reservation> {
-        match self.budget.admit(lookups) {
+        match self.budget.admit(lookups, Claim::default()) {
             Admission::Granted(reservation) => {
                 reservation.begin();
                 reservation
@@ -59,14 +59,14 @@ impl Fixture {
     }
 
     fn queued_for(&self, lookups: u32) -> oneshot::Receiver<Turn> {
-        match self.budget.admit(lookups) {
-            Admission::Queued(turn) => turn,
+        match self.budget.admit(lookups, Claim::default()) {
+            Admission::Queued(turn, _) => turn,
             _ => panic!("every token is held"),
         }
     }
 
     fn is_refused(&self, lookups: u32) -> bool {
-        matches!(self.budget.admit(lookups), Admission::Refused)
+        matches!(self.budget.admit(lookups, Claim::default()), Admission::Refused)
     }
 
     /// How many milliseconds it is until time brings the next one its turn.
@@ -133,7 +133,10 @@ fn a_token_that_comes_back_late_is_no_second_one() {
     let fixture = Fixture::new(10);
     let held: Vec<_> = (0..10).map(|_| fixture.granted()).collect();
     fixture.at(60_000);
-    assert!(matches!(fixture.budget.admit(1), Admission::Queued(_)), "they are still held");
+    assert!(
+        matches!(fixture.budget.admit(1, Claim::default()), Admission::Queued(..)),
+        "they are still held"
+    );
     for reservation in &held {
         reservation.found();
     }

@@ -1,0 +1,127 @@
+//! Which keys may exist: a filter of the digests of all keys in the store.
+//!
+//! It ranks lookups and never answers one.
+
+mod denied;
+mod filter;
+mod load;
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use tokio::sync::Notify;
+
+pub(super) use self::load::Loader;
+use self::{denied::Denied, filter::Filter};
+use crate::{
+    clock::Timestamp,
+    key::KeyDigest,
+    runtime::RwLock,
+    store::{
+        LookupHint,
+        cache::{CacheStats, Claim, Rank},
+    },
+};
+
+/// The filter of a cache.
+pub(super) struct Known {
+    filters: RwLock<Filters>,
+    denied: Denied,
+    bits_per_key: u8,
+    /// Changes may have been missed since the filter was last loaded as a whole.
+    has_missed: AtomicBool,
+    /// Wakes the loader.
+    missed: Notify,
+}
+
+#[derive(Default)]
+struct Filters {
+    /// None until it was loaded for the first time.
+    loaded: Option<Arc<Filter>>,
+    /// The next one, while it is loaded.
+    loading: Option<Arc<Filter>>,
+}
+
+impl Known {
+    pub(super) fn new(bits_per_key: u8) -> Self {
+        Self {
+            filters: RwLock::default(),
+            denied: Denied::default(),
+            bits_per_key,
+            has_missed: AtomicBool::new(false),
+            missed: Notify::new(),
+        }
+    }
+
+    /// The claim of a lookup to the budget.
+    pub(super) fn claim(&self, digest: &KeyDigest, hint: LookupHint, now: Timestamp) -> Claim {
+        let filter = self.filters.read().loaded.clone();
+        let rank = match filter {
+            None => Rank::Unranked,
+            Some(filter) if filter.contains(digest) && !self.denied.contains(digest, now) => {
+                Rank::Listed
+            }
+            Some(_) => Rank::Unlisted,
+        };
+        Claim { rank, network: hint.address.map(network) }
+    }
+
+    /// The store has said that there is no such key.
+    pub(super) fn deny(&self, digest: &KeyDigest, now: Timestamp) {
+        let filter = self.filters.read().loaded.clone();
+        if filter.is_some_and(|filter| filter.contains(digest)) {
+            self.denied.insert(digest, now);
+        }
+    }
+
+    /// There may be such keys.
+    pub(super) fn insert(&self, digests: &[KeyDigest]) {
+        let filters = self.filters.read();
+        for filter in [&filters.loaded, &filters.loading].into_iter().flatten() {
+            filter.insert_all(digests);
+        }
+        drop(filters);
+        self.denied.forgive(digests);
+    }
+
+    /// Keys may have been created of which nothing was heard.
+    pub(super) fn miss(&self) {
+        self.has_missed.store(true, Relaxed);
+        self.missed.notify_one();
+    }
+
+    pub(super) fn add_to(&self, stats: &mut CacheStats) {
+        let filters = self.filters.read();
+        stats.filter_keys = filters.loaded.as_ref().map(|filter| filter.keys());
+        let both = [&filters.loaded, &filters.loading].into_iter().flatten();
+        stats.filter_bytes = both.map(|filter| filter.bytes()).sum();
+    }
+}
+
+/// The network of an address as a number: the first 24 bits of IPv4, the first 56 of IPv6.
+fn network(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(address) => (1 << 56) | u64::from(u32::from(address) >> 8),
+        IpAddr::V6(address) => (u128::from(address) >> 72) as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_told_apart() {
+        let network = |text: &str| network(text.parse().unwrap());
+        assert_eq!(network("192.0.2.1"), network("192.0.2.255"));
+        assert_ne!(network("192.0.2.1"), network("192.0.3.1"));
+        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:ff:ffff::"));
+        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:100::1"));
+        assert_ne!(network("0.0.7.1"), network("0:0:0:700::"));
+    }
+}
