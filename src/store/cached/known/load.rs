@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    task::AbortHandle,
+    task::{AbortHandle, yield_now},
     time::{Instant, sleep, timeout},
 };
 
@@ -176,8 +176,12 @@ impl Known {
         let mut after = None;
         loop {
             let (digests, next) = in_time(store.page(after, PAGE)).await?;
-            filter.insert_all(&digests);
-            self.denied.forgive(&digests);
+            // A store may list all at once, and its thread has other tasks.
+            for digests in digests.chunks(PAGE) {
+                filter.insert_all(digests);
+                self.denied.forgive(digests);
+                yield_now().await;
+            }
             after = next;
             if after.is_none() {
                 break;
