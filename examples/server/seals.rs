@@ -30,7 +30,8 @@ pub(crate) fn format() -> Result<KeyFormat, Box<dyn Error>> {
     if sealed_only {
         format = format.sealed_only().map_err(|error| format!("{SEALED_ONLY}: {error}"))?;
     }
-    tracing::info!(sealed_only, "keys are sealed");
+    let issues_sealed = env::var_os(CURRENT).is_some();
+    tracing::info!(issues_sealed, sealed_only, "sealed keys are accepted");
     Ok(format)
 }
 

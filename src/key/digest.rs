@@ -246,7 +246,7 @@ impl Other {
 }
 
 /// The secret of a numbered key; any other key as it is.
-fn after_number(key: &[u8]) -> &[u8] {
+pub(super) fn after_number(key: &[u8]) -> &[u8] {
     let digits = key.iter().take_while(|byte| byte.is_ascii_digit()).count();
     match key.get(digits..) {
         Some([b'|', secret @ ..]) if digits > 0 && secret.len() >= MIN_NUMBERED_SECRET => secret,

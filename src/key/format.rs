@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     checksum::{BASE62, CHECKSUM_LEN, checksum, is_checksum},
-    digest::KeyHasher,
+    digest::{KeyHasher, after_number},
     seal::{IssuerSecrets, SEAL_LEN},
     secret::SecretKey,
 };
@@ -276,18 +276,31 @@ pub(crate) fn is_accepted(formats: &[KeyFormat], key: &[u8]) -> bool {
             Kind::Opaque => opaque = true,
         }
     }
-    opaque && is_opaque(key)
+    opaque && is_opaque(key) && (formats.len() == 1 || is_accepted_after_number(formats, key))
 }
 
-/// Whether `key` has the shape of a prefixed one of `formats`: whatever else it is, it is a key. Where
-/// only sealed ones are accepted, one with a checksum was a key before.
+/// A hasher of [numbered keys](super::KeyHasher::with_numbered_keys) hashes what follows the number: a
+/// key of a prefixed format is no other for a number before it, and must not get past its format.
+#[cold]
+fn is_accepted_after_number(formats: &[KeyFormat], key: &[u8]) -> bool {
+    let secret = after_number(key);
+    let is_claimed = |format: &KeyFormat| {
+        !format.prefix().is_empty() && secret.starts_with(format.prefix().as_bytes())
+    };
+    secret.len() == key.len() || !formats.iter().any(is_claimed) || is_accepted(formats, secret)
+}
+
+/// Whether `key` has the shape of a prefixed one of `formats`, with a checksum or a seal. Neither is
+/// checked: under another issuer secret it may be a good key, now or tomorrow, and any number of texts
+/// may have to be looked at.
 pub(crate) fn is_prefixed(formats: &[KeyFormat], key: &[u8]) -> bool {
-    formats.iter().any(|format| match &format.0 {
-        Kind::Prefixed(_) => format.accepts(key),
-        Kind::Sealed(sealed) => key
-            .strip_prefix(sealed.prefix.as_bytes())
-            .is_some_and(|tail| sealed.ending(key, tail).is_some()),
-        Kind::Opaque => false,
+    formats.iter().any(|format| {
+        let prefix = format.prefix();
+        let tail = key.strip_prefix(prefix.as_bytes()).filter(|_| !prefix.is_empty());
+        tail.is_some_and(|tail| {
+            let lengths = [SECRET_LEN + CHECKSUM_LEN, SECRET_LEN + SEAL_LEN];
+            lengths.contains(&tail.len()) && all(tail, u8::is_ascii_alphanumeric)
+        })
     })
 }
 

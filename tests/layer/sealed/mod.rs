@@ -122,7 +122,7 @@ fn several_formats_stand_beside_each_other() {
 
 /// A key of ours is hidden in either form, and a text that we have not issued is not touched.
 #[test]
-fn hiding_knows_both_forms() {
+fn hiding_goes_by_the_shape() {
     let format = sealed_only(SECRET);
     let [judged, other] = [generate(&format), generate(&format)];
     let unsealed = generate(&plain());
@@ -132,8 +132,15 @@ fn hiding_knows_both_forms() {
         .with_precedence(Precedence::FirstSource)
         .with_formats([format])
         .hide_credentials();
-    for (second, stays) in [(&judged, false), (&other, false), (&unsealed, false), (&foreign, true)]
-    {
+    // Of another length, it is no key of this format.
+    let other_text = format!("{other}x");
+    for (second, stays) in [
+        (&judged, false),
+        (&other, false),
+        (&unsealed, false),
+        (&foreign, false),
+        (&other_text, true),
+    ] {
         let bearer = format!("Bearer {second}");
         let answer = send(&layer, request(&[("x-api-key", &judged), ("authorization", &bearer)]));
         let headers = &answer.seen().headers;
@@ -232,5 +239,69 @@ fn the_longest_prefix_decides_whichever_comes_first() {
                 "{formats:?} {key}"
             );
         }
+    }
+}
+
+/// A bypassed request keeps no key that is good elsewhere, whichever secret it was sealed under.
+#[test]
+fn keys_under_any_secret_are_hidden_where_none_is_judged() {
+    let layer = ApiKeyLayer::new(TestStore::new([]))
+        .with_formats([sealed_only(SECRET)])
+        .with_bypass(|_| true)
+        .hide_credentials();
+    let unsealed = generate(&plain());
+    for key in [generate(&sealed_only(SECRET)), generate(&sealed_only(OTHER)), unsealed] {
+        let answer = send(&layer, with_key(&key));
+        assert!(!format!("{:?}", answer.seen().headers).contains(&key), "{key}");
+    }
+}
+
+/// The hasher hashes what follows the number, so that is what the formats judge.
+#[test]
+fn a_number_in_front_takes_no_key_past_its_format() {
+    let hasher = KeyHasher::sha256().with_numbered_keys();
+    let [unsealed, foreign] = [generate(&plain()), generate(&sealed_only(OTHER))];
+    let (good, opaque) = (generate(&sealed_only(SECRET)), "an-opaque-key-of-another-system");
+    let stored = [unsealed.as_str(), &foreign, &good, opaque];
+    let layer = ApiKeyLayer::new(TestStore::new(stored.map(record)))
+        .with_formats([sealed_only(SECRET), KeyFormat::opaque()])
+        .with_hasher(hasher);
+    for (key, expected) in [
+        (unsealed.as_str(), "malformed_key"),
+        (&foreign, "malformed_key"),
+        (&good, "admitted"),
+        (opaque, "admitted"),
+    ] {
+        for sent in [key.to_owned(), format!("0|{key}"), format!("17|{key}")] {
+            assert_eq!(outcome(&layer, &sent), expected, "{sent}");
+        }
+    }
+}
+
+/// Each digit of a seal that is a zero, replaced by what a careless reader takes for one.
+#[test]
+fn a_seal_has_no_other_spelling() {
+    let format = sealed_only(SECRET);
+    let key = std::iter::repeat_with(|| generate(&format));
+    let key = key.take(10_000).find(|key| key[key.len() - 12..].contains('0')).unwrap();
+    let (text, seal) = key.split_at(key.len() - 12);
+    for other in ['!', '_', '-', '|', '\u{7f}', ' '] {
+        let spelled = format!("{text}{}", seal.replacen('0', &other.to_string(), 1));
+        assert!(!format.recognizes(&spelled), "{spelled}");
+    }
+}
+
+/// As many secrets as a fleet has: each of them counts, whatever its place.
+#[test]
+fn every_secret_of_several_is_tried() {
+    let secret = |number: u8| [number; 32];
+    let mut secrets = IssuerSecrets::new(&secret(0)).unwrap().with_next(&secret(1)).unwrap();
+    for number in 2..6 {
+        secrets = secrets.with_retired(&secret(number)).unwrap();
+    }
+    let format = sealed(secrets).sealed_only().unwrap();
+    for number in 0..7 {
+        let key = generate(&sealed_only(&secret(number)));
+        assert_eq!(format.recognizes(&key), number < 6, "{number}");
     }
 }
