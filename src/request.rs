@@ -21,7 +21,7 @@ pub struct RequestHead<'r> {
     pub version: Version,
     /// The headers.
     pub headers: &'r HeaderMap,
-    /// What outer layers and the server attached, such as the peer's address.
+    /// Attachments of outer layers and of the server, such as the peer's address.
     pub extensions: &'r Extensions,
 }
 

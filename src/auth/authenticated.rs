@@ -56,7 +56,7 @@ impl AuthenticatedKey {
         self.record.id
     }
 
-    /// What the key is for, in its owner's words.
+    /// The purpose of the key, in its owner's words.
     pub fn name(&self) -> &str {
         &self.record.name
     }
@@ -66,7 +66,7 @@ impl AuthenticatedKey {
         self.record.owner.as_ref()
     }
 
-    /// What the key may do.
+    /// The scopes of the key.
     pub fn scopes(&self) -> &Scopes {
         &self.record.scopes
     }

@@ -107,12 +107,12 @@ impl Inner {
 pub enum SpendOutcome {
     /// They are spent.
     Done {
-        /// What is left, as far as this node knows.
+        /// The credits left, as far as this node knows.
         remaining: u64,
     },
     /// There are not enough, and none were spent.
     Short {
-        /// What is left, as far as this node knows.
+        /// The credits left, as far as this node knows.
         remaining: u64,
         /// How long it takes until enough come back, if they do.
         retry_after: Option<Duration>,

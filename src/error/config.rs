@@ -25,7 +25,7 @@ pub enum ConfigError {
     EnvironmentValue {
         /// The name of the variable.
         variable: String,
-        /// What a good value looks like.
+        /// The form of a good value.
         expected: &'static str,
     },
     /// A static key is not visible ASCII of 16 to 512 bytes.
@@ -67,19 +67,19 @@ pub enum ConfigError {
     TableName,
     /// A store was asked for by a URL that cannot be used.
     StoreUrl {
-        /// What a good one looks like.
+        /// The form of a good one.
         expected: &'static str,
     },
     /// The URL of a store has an option that would not be honoured.
     StoreOption {
         /// The option's name, in backquotes, or `one` where a part of a password may stand there.
         option: String,
-        /// What is wrong with it.
+        /// The mistake in it.
         problem: &'static str,
     },
     /// A store was asked for by the URL of something that is not a store.
     StoreScheme {
-        /// What the URL begins with.
+        /// The scheme of the URL.
         scheme: String,
     },
     /// A store was asked for that this program was built without.
@@ -94,7 +94,7 @@ pub enum ConfigError {
         /// What the store lacks, and the method of [`KeyRepository`](crate::store::KeyRepository) that
         /// says so.
         lacks: &'static str,
-        /// What to do instead.
+        /// The remedy.
         remedy: &'static str,
     },
     /// Two settings cannot hold together.

@@ -39,7 +39,7 @@ impl fmt::Display for BackEnd {
     }
 }
 
-/// What kept the back end from answering.
+/// The reason for which the back end did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
@@ -54,7 +54,7 @@ pub enum StoreErrorKind {
     Duplicate,
     /// It cannot do this at all.
     Unsupported,
-    /// What it holds is not what this crate wrote: a row that does not read as a key, or a schema
+    /// Its content is not as this crate wrote it: a row that does not read as a key, or a schema
     /// that this version does not know.
     Corrupt,
 }
@@ -109,7 +109,7 @@ impl StoreError {
         self
     }
 
-    /// What kept the back end from answering.
+    /// The reason for which the back end did not answer.
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
     }

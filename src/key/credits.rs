@@ -28,7 +28,7 @@ pub struct NewCredits {
     pub refill: Option<Refill>,
 }
 
-/// What to change about the credits of a key. What is `None` stays as it is, within a refill too. A
+/// Changes of the credits of a key. What is `None` stays as it is, within a refill too. A
 /// key that spends no credits yet begins to with either half: without the other, there is no refill,
 /// or as much as it gives.
 ///
@@ -51,7 +51,7 @@ pub struct CreditsPatch {
     pub refill: Option<Option<RefillPatch>>,
 }
 
-/// What to change about how credits come back. What is `None` stays as it is; a key without a refill
+/// Changes of how credits come back. What is `None` stays as it is; a key without a refill
 /// needs both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RefillPatch {

@@ -34,7 +34,7 @@ use crate::{clock::Timestamp, text::Text};
 #[derive(Clone, Default)]
 pub struct Details(Option<Box<KeyDetails>>);
 
-/// What [`Details`] holds.
+/// The content of [`Details`].
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct KeyDetails {
@@ -47,7 +47,7 @@ pub struct KeyDetails {
     /// The key spends credits: the [epoch](crate::credits::Balance::epoch) of its lineage's
     /// balance. `None`: it spends none.
     pub credits: Option<u64>,
-    /// What a later version of this crate restricts the key with, which this one does not know.
+    /// The restrictions of the key by a later version of this crate, which this one does not know.
     /// What [is known](Self::needs) follows from the other fields.
     pub unknown_needs: Needs,
     /// The application's own data.
@@ -102,7 +102,7 @@ pub struct Rotation {
 }
 
 impl KeyDetails {
-    /// What a program must be able to enforce to let the key in.
+    /// The restrictions that a program must be able to enforce to let the key in.
     #[inline]
     pub fn needs(&self) -> Needs {
         let limits = if self.limits.is_empty() { Needs::NONE } else { Needs::LIMITS };

@@ -21,7 +21,7 @@ pub struct KeyEvent {
     pub id: EventId,
     /// When it happened.
     pub at: Timestamp,
-    /// What happened.
+    /// The act.
     pub action: KeyAction,
     /// The key that it happened to, where one is known.
     pub key: Option<KeyId>,

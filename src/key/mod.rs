@@ -1,4 +1,4 @@
-//! What a store keeps about a key, and what keys look like: plain values, which know of no store,
+//! The record of a key and the form of keys: plain values, which know of no store,
 //! no server and no runtime. Values of another subject are in its module: [`scope`](crate::scope),
 //! [`limit`](crate::limit), [`credits`](crate::credits), [`usage`](crate::usage).
 

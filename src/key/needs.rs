@@ -40,7 +40,7 @@ impl Needs {
         Self(self.0 | other.0)
     }
 
-    /// What of these is not among `others`.
+    /// Those of these that are not among `others`.
     #[must_use]
     #[inline]
     pub const fn without(self, others: Self) -> Self {
@@ -53,7 +53,7 @@ impl Needs {
         self.0 == 0
     }
 
-    /// What this version of the crate does not know.
+    /// Those that this version of the crate does not know.
     #[must_use]
     pub const fn unknown(self) -> Self {
         self.without(Self::KNOWN)

@@ -28,15 +28,15 @@ pub type Metadata = Map<String, Value>;
 pub struct KeyRecord {
     /// The public name of the key.
     pub id: KeyId,
-    /// What the key is looked up by.
+    /// The digest by which the key is looked up.
     pub digest: KeyDigest,
     /// The first characters of the key, shown so that people can recognise it.
     pub start: Text,
-    /// What the key is for, in its owner's words.
+    /// The purpose of the key, in its owner's words.
     pub name: Text,
     /// The owner of the key.
     pub owner: Option<OwnerId>,
-    /// What the key may do. None is nothing, not everything.
+    /// The scopes of the key. Without any it may do nothing, not everything.
     pub scopes: Scopes,
     /// Switched off for now. Can be switched on again, unlike a revoked key.
     pub disabled: bool,
@@ -56,7 +56,7 @@ pub struct KeyRecord {
     pub use_count: u64,
     /// How often the record was changed; what `update` compares so that no change is lost.
     pub revision: u64,
-    /// What most keys do not have: a description, a list of addresses, a part in a rotation.
+    /// Properties that most keys do not have: a description, a list of addresses, a part in a rotation.
     pub details: Details,
     /// Uses that are not in `use_count` yet.
     pub(crate) uses: UseCounter,

@@ -36,7 +36,7 @@ pub enum RejectionKind {
     Missing,
     /// More than one credential was sent.
     Ambiguous,
-    /// What was sent is not a key of an accepted format.
+    /// The credential is not a key of an accepted format.
     Malformed,
     /// No such key.
     Unknown,
@@ -202,7 +202,7 @@ impl RejectionKind {
         self.row().code
     }
 
-    /// What the caller can do, in a sentence.
+    /// The remedy for the caller, in a sentence.
     pub const fn detail(self) -> &'static str {
         self.row().detail
     }

@@ -1,4 +1,4 @@
-//! What a key may do: [`Scope`]s.
+//! [`Scope`]: a thing that a key may do.
 
 use std::{fmt, str::FromStr};
 

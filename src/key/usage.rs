@@ -1,4 +1,4 @@
-//! What was used, by the hour: what is written of it, and how it is asked for.
+//! Usage by the hour: how it is written, and how it is asked for.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// What became of a request with a known key.
+/// The outcome of a request with a known key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UsageOutcome {
@@ -55,7 +55,7 @@ pub struct HourlyUsage {
     pub owner: Option<OwnerId>,
     /// When the hour began, in UTC.
     pub hour: Timestamp,
-    /// What became of the requests.
+    /// The outcome of the requests.
     pub outcome: UsageOutcome,
     /// How many there were.
     pub count: u64,
@@ -132,7 +132,7 @@ impl UsageQuery {
 pub struct UsageCount {
     /// When the hour began, in UTC.
     pub hour: Timestamp,
-    /// What became of the requests.
+    /// The outcome of the requests.
     pub outcome: UsageOutcome,
     /// How many there were.
     pub count: u64,

@@ -89,7 +89,7 @@ use crate::{
 #[derive(Clone)]
 pub struct LegacyHashes(Arc<Inner>);
 
-/// What [`LegacyHashes`] did since it was made.
+/// The counters of [`LegacyHashes`] since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LegacyStats {
@@ -155,7 +155,7 @@ impl LegacyHashes {
         self.0.load().await
     }
 
-    /// What was done until now.
+    /// The counters until now.
     pub fn stats(&self) -> LegacyStats {
         let inner = &*self.0;
         LegacyStats {

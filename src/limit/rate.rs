@@ -78,7 +78,7 @@ struct Inner {
     is_out: Arc<AtomicBool>,
 }
 
-/// What happens to requests while the limiter does not answer.
+/// How requests are judged while the limiter does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OutagePolicy {
@@ -147,7 +147,7 @@ impl RateLimits {
         self.with(|inner| inner.cost = Some(Arc::new(cost)))
     }
 
-    /// What happens while the limiter does not answer.
+    /// Sets how requests are judged while the limiter does not answer.
     pub fn with_outage(self, outage: OutagePolicy) -> Self {
         self.with(|inner| inner.outage = outage)
     }

@@ -133,7 +133,7 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// What the scheme of a URL says. Whether [`connect`] takes the rest of the URL is not checked,
+    /// The kind of store that the scheme of a URL names. Whether [`connect`] takes the rest of the URL is not checked,
     /// but for the `//` before the address of a server.
     ///
     /// ```

@@ -1,8 +1,8 @@
-//! [`LookupHint`]: what a lookup says of its request.
+//! [`LookupHint`]: facts about the request of a lookup.
 
 use std::net::IpAddr;
 
-/// What is known of the request that needs a lookup, for a store that must choose which lookups to
+/// Facts about the request that needs a lookup, for a store that must choose which lookups to
 /// make first.
 ///
 /// A hint orders lookups. It decides nothing: a key is good or not whatever its hint says.

@@ -43,7 +43,7 @@ pub struct KeySource {
 pub(crate) enum SourceKind {
     /// The whole value of a header.
     Header(HeaderName),
-    /// What follows this scheme in `Authorization`.
+    /// The value after this scheme in `Authorization`.
     Authorization(Box<str>),
     /// The value of a query parameter.
     Query(Box<str>),
@@ -227,7 +227,7 @@ fn is_token(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// What happens when a request holds more than one credential.
+/// How a request with more than one credential is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Precedence {
@@ -242,7 +242,7 @@ pub enum Precedence {
     FirstSource,
 }
 
-/// What one source holds.
+/// The content of one source.
 pub(crate) enum Found<'r> {
     None,
     One(Credential<'r>),

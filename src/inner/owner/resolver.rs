@@ -67,7 +67,7 @@ use crate::{key::OwnerId, store::Lookup};
             Result<Option<T>, E>` whose future is `Send`"
 )]
 pub trait OwnerResolver: Send + Sync + 'static {
-    /// What handlers learn about an owner.
+    /// The owner as handlers get it.
     type Owner: Send + Sync + 'static;
     /// Why an owner could not be resolved.
     type Error: Into<Box<dyn std::error::Error + Send + Sync + 'static>>;

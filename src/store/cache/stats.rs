@@ -6,7 +6,7 @@ use crate::{
     runtime::sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What a [`CachedStore`](crate::store::CachedStore), or another cache of this crate, has done since it was
+/// The counters of a [`CachedStore`](crate::store::CachedStore), or another cache of this crate, since it was
 /// made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -145,7 +145,7 @@ impl<R: OwnerResolver> CachedOwners<R> {
         self.inner.cache.clear();
     }
 
-    /// What the cache has done so far.
+    /// The counters of the cache so far.
     pub fn stats(&self) -> CacheStats {
         self.inner.cache.stats()
     }
