@@ -2,11 +2,11 @@
 
 use tower_api_key::{
     ConfigError,
-    store::{BackEnd, ConnectError, Invalidations, KeyRepository, StoreKind, connect, connect_bus},
+    store::{ConnectError, KeyRepository, StoreKind, connect, connect_bus},
 };
 
 use crate::{
-    conformance::{digest, full, stored},
+    conformance::{full, stored},
     support::texts,
 };
 
@@ -28,16 +28,22 @@ async fn refused(url: &str) -> ConfigError {
     }
 }
 
-async fn bus(url: &str) -> std::sync::Arc<dyn Invalidations> {
+#[cfg(any(feature = "postgres", feature = "redis"))]
+async fn bus(url: &str) -> std::sync::Arc<dyn tower_api_key::store::Invalidations> {
     let bus = connect_bus(url).await.unwrap_or_else(|error| panic!("{url}: {error:?}"));
     bus.unwrap_or_else(|| panic!("{url} has a bus"))
 }
 
 /// What is published on the bus of one URL is heard on that of the other.
+#[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) async fn are_one_bus(one: &str, other: &str) {
     let mut subscription = bus(one).await.subscribe().await.unwrap();
-    bus(other).await.publish(&[digest(1)]).await.unwrap();
-    assert_eq!(subscription.next().await.unwrap(), [digest(1)], "{one} {other}");
+    bus(other).await.publish(&[crate::conformance::digest(1)]).await.unwrap();
+    assert_eq!(
+        subscription.next().await.unwrap(),
+        [crate::conformance::digest(1)],
+        "{one} {other}"
+    );
 }
 
 /// No server is asked, and no file made.
@@ -68,7 +74,7 @@ async fn a_bus_that_is_not_there_is_an_error() {
     for url in urls {
         let error = connect_bus(url).await.map(drop).unwrap_err();
         let ConnectError::Store(error) = error else { panic!("{url} is fine: {error:?}") };
-        assert_eq!(error.back_end(), BackEnd::Bus, "{url}: {error:?}");
+        assert_eq!(error.back_end(), tower_api_key::store::BackEnd::Bus, "{url}: {error:?}");
     }
 }
 
