@@ -125,6 +125,7 @@ async fn so_is_one_that_is_asked_under_several_peppers() {
 #[tokio::test]
 async fn stores_around_another_pass_it_on() {
     let store = Told::with_the_key().await;
+    #[cfg_attr(not(feature = "cache"), expect(unused_mut, reason = "a cache is one more"))]
     let mut layers = vec![
         ApiKeyLayer::new(Arc::new(store.clone())),
         KeyManager::new(store.clone())
@@ -144,6 +145,7 @@ async fn stores_around_another_pass_it_on() {
 async fn a_fresh_answer_is_the_stores_own() {
     let store = Told::with_the_key().await;
     let digest = record(KEY).digest;
+    #[cfg_attr(not(feature = "cache"), expect(unused_mut, reason = "a cache is one more"))]
     let mut around: Vec<Arc<dyn KeyStore>> = vec![Arc::new(store.clone())];
     #[cfg(feature = "cache")]
     around.push(Arc::new(tower_api_key::store::CachedStore::new(store.clone())));
