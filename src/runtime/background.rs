@@ -1,5 +1,10 @@
 //! Tasks that start with the first use, and end with their owner.
 
+#[cfg(feature = "cache")]
+use tokio::{runtime::Handle, task::AbortHandle};
+
+#[cfg(feature = "cache")]
+use super::Mutex;
 use super::sync::{
     Arc,
     atomic::{
@@ -43,8 +48,43 @@ impl Running {
 #[cfg(feature = "cache")]
 impl Running {
     /// There is nothing to run, and no other is to begin.
-    pub(crate) fn for_good(mut self) {
+    fn for_good(mut self) {
         self.0 = None;
+    }
+}
+
+/// A background task that is stopped wherever it is when its owner is dropped.
+#[cfg(feature = "cache")]
+#[derive(Default)]
+pub(crate) struct OwnedTask {
+    background: Background,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+#[cfg(feature = "cache")]
+impl OwnedTask {
+    /// Starts what `make` makes, unless it runs. Where that is nothing, none is ever started.
+    pub(crate) fn start<F>(&self, runtime: &Handle, make: impl FnOnce() -> Option<F>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(running) = self.background.begin() else { return };
+        let Some(task) = make() else { return running.for_good() };
+        let task = runtime.spawn(async move {
+            task.await;
+            // Only then: what the task does when it is dropped comes before another begins.
+            drop(running);
+        });
+        *self.task.lock() = Some(task.abort_handle());
+    }
+}
+
+#[cfg(feature = "cache")]
+impl Drop for OwnedTask {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
     }
 }
 

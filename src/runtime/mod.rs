@@ -1,6 +1,8 @@
 //! The tools that run the rest: shared calls, background tasks, locks and maps.
 
 mod background;
+#[cfg(feature = "cache")]
+mod backoff;
 mod digest_map;
 mod locks;
 mod shared;
@@ -8,11 +10,11 @@ mod shared;
 // Engines take locks and atomics from here: `tests/model` has others in this place.
 pub(crate) use std::sync;
 
-#[cfg(feature = "cache")]
-pub(crate) use self::background::Running;
 pub(crate) use self::{
     background::Background,
     digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},
     shared::{SharedCall, Waiter},
 };
+#[cfg(feature = "cache")]
+pub(crate) use self::{background::OwnedTask, backoff::Backoff};

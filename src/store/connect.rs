@@ -133,8 +133,8 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// The kind of store that the scheme of a URL names. Whether [`connect`] takes the rest of the URL is not checked,
-    /// but for the `//` before the address of a server.
+    /// The kind of store that the scheme of a URL names. Whether [`connect`] takes the rest of the
+    /// URL is not checked, but for the `//` before the address of a server.
     ///
     /// ```
     /// use tower_api_key::store::StoreKind;

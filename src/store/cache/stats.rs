@@ -6,8 +6,8 @@ use crate::{
     runtime::sync::atomic::{AtomicU64, Ordering},
 };
 
-/// The counters of a [`CachedStore`](crate::store::CachedStore), or another cache of this crate, since it was
-/// made.
+/// The counters of a [`CachedStore`](crate::store::CachedStore), or another cache of this crate,
+/// since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {

@@ -5,34 +5,31 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, task::AbortHandle};
+use tokio::runtime::Handle;
 
 use super::{CachedStore, Inner};
 use crate::{
     error::{BackEnd, StoreError},
     observe,
-    runtime::{Background, Mutex, Running},
+    runtime::{Backoff, OwnedTask},
     store::{
         KeyStore, StoreWatch,
         bus::{Invalidations, Subscription},
     },
 };
 
-/// Between two attempts to subscribe, doubled each time up to the second.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Between two attempts to listen.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 /// The listeners of a cache.
 pub(super) struct Listeners(Vec<Listener>);
 
 struct Listener {
     source: Source,
-    background: Background,
-    task: Mutex<Option<AbortHandle>>,
+    task: OwnedTask,
 }
 
 /// The source that tells of changes.
-#[derive(Clone)]
 enum Source {
     Bus(Arc<dyn Invalidations>),
     /// The store itself, by its [watch](KeyStore::watch).
@@ -42,8 +39,7 @@ enum Source {
 impl Listeners {
     pub(super) fn new(invalidations: Vec<Arc<dyn Invalidations>>) -> Self {
         let buses = invalidations.into_iter().map(Source::Bus);
-        let listener =
-            |source| Listener { source, background: Background::default(), task: Mutex::default() };
+        let listener = |source| Listener { source, task: OwnedTask::default() };
         Self(buses.chain([Source::Store]).map(listener).collect())
     }
 
@@ -58,49 +54,41 @@ impl<S: KeyStore> CachedStore<S> {
     /// was shut down starts again with the next.
     pub(super) fn start_listening(&self, runtime: &Handle) {
         for listener in &self.inner.listeners.0 {
-            let Some(running) = listener.background.begin() else { continue };
-            let listening =
-                |running| Listening { cache: Arc::downgrade(&self.inner), _running: running };
-            let task = match listener.source.clone() {
-                Source::Bus(bus) => {
-                    let listening = listening(running);
-                    runtime.spawn(async move { listening.listen(&*bus).await })
-                }
-                Source::Store => {
-                    let Some(watch) = self.inner.store.watch() else {
-                        running.for_good();
-                        continue;
-                    };
-                    let listening = listening(running);
-                    runtime.spawn(async move { listening.watch(watch).await })
-                }
-            };
-            *listener.task.lock() = Some(task.abort_handle());
+            listener.task.start(runtime, || {
+                let heard = match &listener.source {
+                    Source::Bus(bus) => Heard::Bus(bus.clone()),
+                    Source::Store => Heard::Store(self.inner.store.watch()?),
+                };
+                let listening = Listening { cache: Arc::downgrade(&self.inner) };
+                Some(async move {
+                    match heard {
+                        Heard::Bus(bus) => listening.listen(&*bus).await,
+                        Heard::Store(watch) => listening.watch(watch).await,
+                    }
+                })
+            });
         }
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.lock().take() {
-            task.abort();
-        }
-    }
+/// The source of a listener, once it listens.
+enum Heard {
+    Bus(Arc<dyn Invalidations>),
+    Store(Box<dyn StoreWatch>),
 }
 
 /// The task of a listener.
 struct Listening<S> {
     cache: Weak<Inner<S>>,
-    _running: Running,
 }
 
 impl<S: KeyStore> Listening<S> {
     async fn listen(&self, invalidations: &dyn Invalidations) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = BACKOFF;
         loop {
             let error = match invalidations.subscribe().await {
                 Ok(subscription) => {
-                    pause = FIRST_PAUSE;
+                    backoff.reset();
                     // Messages from before the subscription were missed.
                     let Some(cache) = self.cache.upgrade() else { return };
                     cache.distrust();
@@ -116,26 +104,24 @@ impl<S: KeyStore> Listening<S> {
                 Err(error) => error,
             };
             observe::not_listening(&error.of(BackEnd::Bus));
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
 
     /// Trusts nothing that was read before another program changed something.
     async fn watch(&self, mut watch: Box<dyn StoreWatch>) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = BACKOFF;
         loop {
             let changed = watch.changed().await;
             let Some(cache) = self.cache.upgrade() else { return };
             cache.distrust();
             drop(cache);
             let Err(error) = changed else {
-                pause = FIRST_PAUSE;
+                backoff.reset();
                 continue;
             };
             observe::not_listening(&error);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
 

@@ -3,6 +3,8 @@
 
 #[path = "../../../src/runtime/background.rs"]
 mod background;
+#[path = "../../../src/runtime/backoff.rs"]
+mod backoff;
 #[path = "../../../src/runtime/digest_map.rs"]
 mod digest_map;
 #[path = "../../../src/runtime/locks.rs"]
@@ -13,7 +15,8 @@ mod shared;
 pub(crate) use shuttle::sync;
 
 pub(crate) use self::{
-    background::{Background, Running},
+    background::{Background, OwnedTask},
+    backoff::Backoff,
     digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},
     shared::{SharedCall, Waiter},

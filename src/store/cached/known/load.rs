@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    task::{AbortHandle, yield_now},
+    task::yield_now,
     time::{Instant, sleep, timeout},
 };
 
@@ -17,7 +17,7 @@ use crate::{
     error::StoreError,
     key::KeyId,
     observe,
-    runtime::{Background, Mutex},
+    runtime::{Backoff, OwnedTask},
     store::{KeyStore, KnownDigests},
 };
 
@@ -47,9 +47,8 @@ const ALL_PAUSE: Duration = Duration::from_mins(10);
 /// changed are not.
 const ALL_EVERY: Duration = Duration::from_hours(1);
 
-/// After an error, doubled each time up to the second.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// After an error.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(5));
 
 /// The store has so long for a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,10 +61,7 @@ fn chance(longest: Duration) -> Duration {
 
 /// The task that loads the filter and keeps it up to date, and ends with the cache.
 #[derive(Default)]
-pub(in super::super) struct Loader {
-    background: Background,
-    task: Mutex<Option<AbortHandle>>,
-}
+pub(in super::super) struct Loader(OwnedTask);
 
 impl Loader {
     /// Starts to load, if that is not so already and the store can list its keys.
@@ -76,25 +72,11 @@ impl Loader {
         store: &Arc<S>,
         clock: &Arc<dyn Clock>,
     ) {
-        let Some(running) = self.background.begin() else { return };
-        if store.known_digests().is_none() {
-            running.for_good();
-            return;
-        }
-        let (known, store, clock) = (known.clone(), store.clone(), clock.clone());
-        let task = runtime.spawn(async move {
-            let _running = running;
-            known.load(&*store, &*clock).await;
+        self.0.start(runtime, || {
+            store.known_digests()?;
+            let (known, store, clock) = (known.clone(), store.clone(), clock.clone());
+            Some(async move { known.load(&*store, &*clock).await })
         });
-        *self.task.lock() = Some(task.abort_handle());
-    }
-}
-
-impl Drop for Loader {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.lock().take() {
-            task.abort();
-        }
     }
 }
 
@@ -108,19 +90,19 @@ struct Loaded {
 impl Known {
     async fn load(&self, store: &dyn KeyStore, clock: &dyn Clock) {
         sleep(chance(START)).await;
-        let (mut loaded, mut pause) = (None, FIRST_PAUSE);
+        let (mut loaded, mut backoff) = (None, BACKOFF);
         while let Some(digests) = store.known_digests() {
             match self.load_due(digests, &mut loaded, clock.now()).await {
                 Ok(()) => {
-                    pause = FIRST_PAUSE;
+                    backoff.reset();
                     sleep(ADDED_PAUSE).await;
                     let rest = ADDED_EVERY.mul_f64(0.8) + chance(ADDED_EVERY.mul_f64(0.4));
                     drop(timeout(rest, self.missed.notified()).await);
                 }
                 Err(error) => {
                     observe::filter_not_loaded(&error);
-                    sleep(pause / 2 + chance(pause / 2)).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    let half = backoff.pause() / 2;
+                    sleep(half + chance(half)).await;
                 }
             }
         }
