@@ -109,6 +109,11 @@
 //! |---|---|---|
 //! | `tower_api_key_denied_total` | counter | denials, by `code` |
 //! | `tower_api_key_lookups_shed_total` | counter | a cache's lookups that the lookup budget refused, by `rank`: `listed`, `unlisted`, or `unranked` without a filter |
+//! | `tower_api_key_requests_shed_total` | counter | requests that were denied because too many [waited](crate::auth::WaitingLimit) |
+//! | `tower_api_key_waiting_requests` | gauge | requests that wait in all layers |
+//! | `tower_api_key_waiting_requests_limit` | gauge | how many may, in all layers that have had one |
+//! | `tower_api_key_waiting_bytes` | gauge | an estimate of their memory |
+//! | `tower_api_key_waiting_bytes_limit` | gauge | how much they may take |
 //! | `tower_api_key_filter_keys` | gauge | keys in a cache's filter, when it was last loaded whole |
 //! | `tower_api_key_filter_bytes` | gauge | memory that it takes |
 //! | `tower_api_key_filter_loads_failed_total` | counter | loads of the filter that failed |

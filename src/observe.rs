@@ -54,6 +54,68 @@ fn count_denial(kind: RejectionKind) {
     }
 }
 
+/// A layer has its first waiting request, and this bound of them.
+#[cfg_attr(
+    feature = "metrics",
+    expect(clippy::cast_precision_loss, reason = "no bound is 2⁵² of anything")
+)]
+pub(crate) fn waiting_limit(requests: usize, bytes: usize) {
+    #[cfg(feature = "metrics")]
+    {
+        metrics::gauge!("tower_api_key_waiting_requests_limit").increment(requests as f64);
+        metrics::gauge!("tower_api_key_waiting_bytes_limit").increment(bytes as f64);
+    }
+}
+
+/// The layer with this bound is gone.
+#[cfg_attr(
+    feature = "metrics",
+    expect(clippy::cast_precision_loss, reason = "no bound is 2⁵² of anything")
+)]
+pub(crate) fn waiting_limit_gone(requests: usize, bytes: usize) {
+    #[cfg(feature = "metrics")]
+    {
+        metrics::gauge!("tower_api_key_waiting_requests_limit").decrement(requests as f64);
+        metrics::gauge!("tower_api_key_waiting_bytes_limit").decrement(bytes as f64);
+    }
+}
+
+/// A request of this size begins to wait.
+#[cfg_attr(
+    feature = "metrics",
+    expect(clippy::cast_precision_loss, reason = "no request has 2⁵² bytes")
+)]
+pub(crate) fn request_waits(bytes: usize) {
+    #[cfg(feature = "metrics")]
+    {
+        metrics::gauge!("tower_api_key_waiting_requests").increment(1.0);
+        metrics::gauge!("tower_api_key_waiting_bytes").increment(bytes as f64);
+    }
+}
+
+/// A request of this size has waited.
+#[cfg_attr(
+    feature = "metrics",
+    expect(clippy::cast_precision_loss, reason = "no request has 2⁵² bytes")
+)]
+pub(crate) fn request_waits_no_longer(bytes: usize) {
+    #[cfg(feature = "metrics")]
+    {
+        metrics::gauge!("tower_api_key_waiting_requests").decrement(1.0);
+        metrics::gauge!("tower_api_key_waiting_bytes").decrement(bytes as f64);
+    }
+}
+
+/// A request was denied because so many wait, which is news if there was much room before.
+pub(crate) fn request_shed(waiting: usize, bytes: usize, is_news: bool) {
+    #[cfg(feature = "tracing")]
+    if is_news {
+        tracing::warn!(waiting, bytes, "too many requests wait; further ones are denied");
+    }
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_requests_shed_total").increment(1);
+}
+
 /// A key was refused because this layer cannot enforce one of its restrictions. It is a mistake in
 /// the wiring or an old program, so it is an error; at most one in ten seconds, since every request
 /// with such a key comes here.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use std::{convert::Infallible, future::Ready, task::Context};
+use std::{convert::Infallible, future::Ready, sync::Arc, task::Context};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -11,7 +11,9 @@ use http_body_util::Full;
 use tower::{Layer, Service, service_fn};
 use tower_api_key::{
     ApiKeyLayer, IssuerSecrets, KeyFormat, KeyHasher, KeyManager, NewKey, Rejection, UsageRecorder,
-    auth::ResponseBody, store::MemoryStore,
+    auth::{ResponseBody, WaitingLimit},
+    key::{KeyDigest, KeyRecord},
+    store::{KeyStore, MemoryStore, StoreError},
 };
 
 type Body = ResponseBody<Full<Bytes>>;
@@ -289,4 +291,55 @@ async fn counting_against_local_limits_allocates_nothing() {
         println!("fields of a limit: {} allocations", with - without);
         assert_eq!(with - without, 5);
     }
+}
+
+/// A store that never answers.
+struct Stuck;
+
+#[tower_api_key::async_trait]
+impl KeyStore for Stuck {
+    async fn find(&self, _: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        std::future::pending().await
+    }
+}
+
+/// The bound of waiting requests is one of memory: the estimate is no less than what they hold.
+#[tokio::test]
+async fn waiting_requests_take_no_more_than_their_estimate() {
+    const REQUESTS: u32 = 100;
+    let limit = WaitingLimit::new();
+    let stores: &[Arc<dyn KeyStore>] = &[
+        Arc::new(Stuck),
+        #[cfg(feature = "cache")]
+        Arc::new(tower_api_key::store::CachedStore::new(Stuck)),
+    ];
+    for (store, headers, value) in
+        stores.iter().flat_map(|store| [(store, 0, 0), (store, 1, 8_000), (store, 40, 20)])
+    {
+        let layer = ApiKeyLayer::new(store.clone()).with_waiting_limit(limit.clone());
+        let waiting = |n: u32| {
+            let key = format!("a-key-that-no-other-request-has-{n:08}");
+            let mut request = request(Some(&key));
+            for n in 0..headers {
+                let name = http::HeaderName::try_from(format!("x-header-{n}")).unwrap();
+                request.headers_mut().insert(name, "a".repeat(value).parse().unwrap());
+            }
+            let mut service = layer.layer(inner());
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            assert!(service.poll_ready(&mut cx).is_ready());
+            let mut future = Box::pin(service.call(request));
+            assert!(future.as_mut().poll(&mut cx).is_pending());
+            future
+        };
+        drop(waiting(REQUESTS));
+        tokio::task::yield_now().await;
+        let mut futures = Vec::with_capacity(REQUESTS as usize);
+        let info = allocation_counter::measure(|| futures.extend((0..REQUESTS).map(waiting)));
+        let held = usize::try_from(info.bytes_current).unwrap();
+        println!("{headers} headers of {value}: {held} bytes, estimated {}", limit.bytes());
+        assert_eq!(limit.requests(), REQUESTS as usize);
+        assert!(held <= limit.bytes(), "{held} bytes of {}", limit.bytes());
+        assert!(held * 6 >= limit.bytes(), "{held} bytes of {}", limit.bytes());
+    }
+    assert_eq!((limit.requests(), limit.bytes()), (0, 0));
 }

@@ -7,6 +7,7 @@ use http::HeaderValue;
 use super::{
     attached::LayerId,
     extract::{self, Credential, KeySource, Precedence},
+    waiting_limit::WaitingLimit,
 };
 use crate::{
     clock::Clock,
@@ -33,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) hasher: KeyHasher,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lookup_timeout: Duration,
+    pub(crate) waiting: WaitingLimit,
     pub(crate) bypass: Option<Hook<bool>>,
     pub(crate) secure_transport: Option<Hook<bool>>,
     pub(crate) client_address: Option<Hook<Option<IpAddr>>>,
@@ -155,6 +157,7 @@ impl fmt::Debug for Config {
             .field("formats", &self.formats)
             .field("hasher", &self.hasher)
             .field("lookup_timeout", &self.lookup_timeout)
+            .field("waiting", &self.waiting)
             .field("bypass", &self.bypass.is_some())
             .field("secure_transport", &self.secure_transport.is_some())
             .field("client_address", &self.client_address.is_some())

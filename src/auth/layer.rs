@@ -12,6 +12,7 @@ use super::{
     extract::{KeySource, Precedence},
     preflights::PassPreflightsLayer,
     service::ApiKeyAuth,
+    waiting_limit::WaitingLimit,
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -72,6 +73,7 @@ impl ApiKeyLayer {
             hasher: KeyHasher::default(),
             clock: Arc::new(SystemClock),
             lookup_timeout: DEFAULT_LOOKUP_TIMEOUT,
+            waiting: WaitingLimit::new(),
             bypass: None,
             secure_transport: None,
             client_address: None,
@@ -163,6 +165,12 @@ impl ApiKeyLayer {
     /// with time enabled.
     pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
         self.with(|config| config.lookup_timeout = timeout.min(A_DAY))
+    }
+
+    /// Bounds how many requests may wait, by default 10,000 and 64 MiB: further ones that would
+    /// have to are denied at once as [`Overloaded`](crate::RejectionKind::Overloaded).
+    pub fn with_waiting_limit(self, limit: WaitingLimit) -> Self {
+        self.with(|config| config.waiting = limit)
     }
 
     /// Lets requests past the layer, unauthenticated and without an identity: health checks, an

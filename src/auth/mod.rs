@@ -16,6 +16,7 @@ mod layer;
 mod preflights;
 mod response_plan;
 mod service;
+mod waiting_limit;
 
 pub use self::{
     authenticated::AuthenticatedKey,
@@ -25,6 +26,7 @@ pub use self::{
     layer::ApiKeyLayer,
     preflights::{PassPreflights, PassPreflightsLayer},
     service::ApiKeyAuth,
+    waiting_limit::{WaitingLimit, WaitingLimitBuilder},
 };
 pub use crate::{
     request::RequestHead,

@@ -5,9 +5,9 @@ use std::{fmt, num::NonZeroU32, sync::Arc};
 use http::Request;
 use tower_layer::Layer;
 
-use super::waiting::{Next, WaitingLayer, WaitingService, deny};
+use super::waiting::{Next, WaitingLayer, WaitingService, deny, wait};
 use crate::{
-    auth::authenticated,
+    auth::{WaitingLimit, authenticated},
     limit::{LimitReport, Limited, RateLimits},
     request::RequestHead,
 };
@@ -53,6 +53,7 @@ pub struct ExtraCostCheck {
     limits: RateLimits,
     cost: NonZeroU32,
     allow_anonymous: bool,
+    waiting: WaitingLimit,
 }
 
 /// The answer of the limits.
@@ -67,13 +68,22 @@ impl fmt::Debug for ExtraCostAnswer {
 impl ExtraCostLayer {
     /// Charges these limits so many requests more.
     pub fn new(limits: RateLimits, cost: NonZeroU32) -> Self {
-        Self { check: Arc::new(ExtraCostCheck { limits, cost, allow_anonymous: false }) }
+        let waiting = WaitingLimit::new();
+        let check = ExtraCostCheck { limits, cost, allow_anonymous: false, waiting };
+        Self { check: Arc::new(check) }
     }
 
     /// Lets requests on, at no cost, that the outer layer let in without an identity: those that
     /// its bypass matches, and anonymous callers where it allows them.
     pub fn allow_anonymous(mut self) -> Self {
         Arc::make_mut(&mut self.check).allow_anonymous = true;
+        self
+    }
+
+    /// Bounds how many requests may wait for the limits, by default 10,000 and 64 MiB: further ones
+    /// that would have to are denied at once as [`Overloaded`](crate::RejectionKind::Overloaded).
+    pub fn with_waiting_limit(mut self, limit: WaitingLimit) -> Self {
+        Arc::make_mut(&mut self.check).waiting = limit;
         self
     }
 }
@@ -104,7 +114,7 @@ impl WaitingLayer for ExtraCostCheck {
             Limited::Admitted(report) => Next::Admit(report),
             Limited::Denied(rejection) => deny(request, rejection),
             Limited::Waiting(limited) => {
-                Next::Wait(Box::pin(async move { ExtraCostAnswer(limited.await) }))
+                wait(request, &self.waiting, async move { ExtraCostAnswer(limited.await) })
             }
         }
     }

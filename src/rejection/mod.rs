@@ -7,7 +7,15 @@ mod grpc;
 mod problem;
 mod response;
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use http::HeaderMap;
 
@@ -137,8 +145,11 @@ impl Rejection {
         kind: RejectionKind,
         source: impl Error + Send + Sync + 'static,
     ) -> Self {
-        Self { source: Some(Arc::new(source)), ..Self::new(kind) }
-            .with_retry_after(RETRY_BACK_END_AFTER)
+        let after = match kind {
+            RejectionKind::Overloaded => spread(),
+            _ => RETRY_BACK_END_AFTER,
+        };
+        Self { source: Some(Arc::new(source)), ..Self::new(kind) }.with_retry_after(after)
     }
 
     /// Says that the request looked like a CORS preflight.
@@ -229,6 +240,17 @@ impl Rejection {
 
 /// A back end that fails now is worth another try soon; long enough not to make its trouble worse.
 const RETRY_BACK_END_AFTER: Duration = Duration::from_secs(1);
+
+/// The longest wait of a request that was denied because there were too many. Denials name each
+/// second up to it in turn: told the same, the clients would come back together.
+const SPREAD_OVER: u32 = 8;
+
+/// When a request that was denied because there were too many is to come back.
+fn spread() -> Duration {
+    static TURN: AtomicU32 = AtomicU32::new(0);
+    let turn = TURN.fetch_add(1, Relaxed);
+    Duration::from_secs(u64::from(1 + turn % SPREAD_OVER))
+}
 
 /// How a request is denied that a back end failed with this error.
 impl From<&StoreError> for RejectionKind {

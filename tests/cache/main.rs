@@ -7,11 +7,13 @@
 mod bounds;
 mod budget;
 mod changes;
-#[cfg(all(feature = "metrics", feature = "tracing"))]
 #[path = "../support/child.rs"]
 mod child;
 mod cold_start;
 mod expiry;
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+#[path = "../support/figures.rs"]
+mod figures;
 mod flood;
 mod listening;
 #[cfg(all(feature = "metrics", feature = "tracing"))]

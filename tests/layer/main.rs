@@ -16,6 +16,9 @@ mod denials;
 mod events;
 mod events_denied;
 mod extraction;
+#[cfg(feature = "metrics")]
+#[path = "../support/figures.rs"]
+mod figures;
 mod grpc;
 mod hide;
 mod hide_everywhere;
@@ -67,3 +70,4 @@ mod support;
 mod uniform;
 mod update;
 mod usage;
+mod waiting;

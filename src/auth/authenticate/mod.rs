@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use self::{attach::attach, peppers::InMemory};
 use super::{
     authenticated::AuthenticatedKey, config::Config, extract, response_plan::ResponsePlan,
+    waiting_limit::WaitingPermit,
 };
 use crate::{
     credits::SpendOutcome,
@@ -88,6 +89,8 @@ pub(crate) struct Attempt {
     /// Until when the store is waited for, however often it has to be asked. Set by the first
     /// wait.
     deadline: Option<Instant>,
+    /// The request has waited: it may wait again, however many others do.
+    has_waited: bool,
 }
 
 /// What is known from step 6 on.
@@ -100,6 +103,19 @@ impl Attempt {
     #[inline]
     fn found(self, record: Arc<KeyRecord>) -> Found {
         Found { attempt: self, record }
+    }
+
+    /// The permit to wait.
+    fn may_wait(
+        &mut self,
+        config: &Config,
+        request: &RequestHead<'_>,
+    ) -> Result<WaitingPermit, StoreError> {
+        if self.has_waited {
+            return Ok(config.waiting.admit_again(request));
+        }
+        self.has_waited = true;
+        config.waiting.admit(request)
     }
 
     fn set_deadline(&mut self, config: &Config) -> Instant {
@@ -138,7 +154,13 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
     }
     match config.with_key(&credential, |key| config.hasher.digest(key)) {
         Some(digest) => {
-            let attempt = Attempt { digest, source: credential.source, turn: 0, deadline: None };
+            let attempt = Attempt {
+                digest,
+                source: credential.source,
+                turn: 0,
+                deadline: None,
+                has_waited: false,
+            };
             look_up(config, request, attempt)
         }
         None => reject(RejectionKind::Malformed),
@@ -168,7 +190,7 @@ fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
         None => {
             let (store, digest) = (config.store.clone(), attempt.digest);
             let hint = config.hint(request);
-            wait(config, attempt, async move { store.find_for(&digest, hint).await })
+            wait(config, request, attempt, async move { store.find_for(&digest, hint).await })
         }
     }
 }
@@ -187,10 +209,15 @@ fn look_up_under_others(
         }
         InMemory::Unknown => unknown(config, request, attempt),
         InMemory::AskStore(turns) => {
+            let permit = match attempt.may_wait(config, request) {
+                Ok(permit) => permit,
+                Err(error) => return Outcome::Reject(Rejection::from_store_error(error)),
+            };
             let deadline = attempt.set_deadline(config);
             let lookups = peppers::find_in_turn(config, request, attempt, turns, deadline);
             Outcome::Wait(Box::pin(async move {
                 let (attempt, answer) = lookups.await;
+                drop(permit);
                 Answer::Lookup(attempt, answer)
             }))
         }
@@ -209,19 +236,25 @@ fn unknown(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
         && let Some(find) = peppers::find_by_slow_hash(config, request, &attempt)
     {
         // Of the current pepper: the digest is the one to be stored.
-        return wait(config, Attempt { turn: LEGACY_TURN, ..attempt }, find);
+        return wait(config, request, Attempt { turn: LEGACY_TURN, ..attempt }, find);
     }
     reject(RejectionKind::Unknown)
 }
 
 fn wait(
     config: &Config,
+    request: &RequestHead<'_>,
     mut attempt: Attempt,
     answer: impl Future<Output = LookupResult> + Send + 'static,
 ) -> Outcome {
+    let permit = match attempt.may_wait(config, request) {
+        Ok(permit) => permit,
+        Err(error) => return Outcome::Reject(Rejection::from_store_error(error)),
+    };
     let deadline = attempt.set_deadline(config);
     Outcome::Wait(Box::pin(async move {
         let answer = tokio::time::timeout_at(deadline, answer).await;
+        drop(permit);
         Answer::Lookup(attempt, answer.unwrap_or_else(|_| Err(StoreError::timeout())))
     }))
 }
@@ -274,15 +307,23 @@ fn limit(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
 fn limited_to(
     config: &Config,
     request: &RequestHead<'_>,
-    found: Found,
+    mut found: Found,
     limited: Limited,
 ) -> Outcome {
     match limited {
         Limited::Admitted(report) => pay(config, request, found, report),
         Limited::Denied(rejection) => Outcome::Reject(rejection),
-        Limited::Waiting(limited) => {
-            Outcome::Wait(Box::pin(async move { Answer::Limited(found, limited.await) }))
-        }
+        Limited::Waiting(limited) => match found.attempt.may_wait(config, request) {
+            Ok(permit) => Outcome::Wait(Box::pin(async move {
+                let limited = limited.await;
+                drop(permit);
+                Answer::Limited(found, limited)
+            })),
+            Err(error) => {
+                let rejection = Rejection::from_store_error(error).with_record(&found.record);
+                Outcome::Reject(rejection)
+            }
+        },
     }
 }
 
@@ -290,7 +331,7 @@ fn limited_to(
 fn pay(
     config: &Config,
     request: &RequestHead<'_>,
-    found: Found,
+    mut found: Found,
     rate: Option<LimitReport>,
 ) -> Outcome {
     let Some((credits, cost)) = limits::price(config, request, &found.record) else {
@@ -299,8 +340,16 @@ fn pay(
     if let Some(spend) = credits.spend_now(&found.record, cost) {
         return paid(config, request, found, rate, Ok(spend));
     }
+    let permit = match found.attempt.may_wait(config, request) {
+        Ok(permit) => permit,
+        Err(error) => return paid(config, request, found, rate, Err(error)),
+    };
     let spend = limits::spend(config, credits, found.record.clone(), cost);
-    Outcome::Wait(Box::pin(async move { Answer::Paid(found, rate, spend.await) }))
+    Outcome::Wait(Box::pin(async move {
+        let spend = spend.await;
+        drop(permit);
+        Answer::Paid(found, rate, spend)
+    }))
 }
 
 /// 10. Limits: once the credits are spent, or are not.

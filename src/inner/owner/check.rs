@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     auth::{attached, authenticated},
-    inner::waiting::{Next, WaitingLayer, WaitingService, deny},
+    inner::waiting::{Next, WaitingLayer, WaitingService, deny, wait},
     key::RejectionKind,
     rejection::Rejection,
     request::RequestHead,
@@ -36,7 +36,10 @@ impl<T: Send + Sync + 'static> WaitingLayer for OwnerCheck<T> {
         match config.resolver.resolve_now(id) {
             Some(Lookup::Found(owner)) => self.settle(request, Ok(Some(owner))),
             Some(Lookup::NotFound) => self.settle(request, Ok(None)),
-            None => Next::Wait(config.resolve(id.clone())),
+            None => {
+                let answer = config.resolve(id.clone());
+                wait(request, &config.waiting, answer)
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! [`OwnerLayer`]: the configuration.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tower_layer::Layer;
@@ -11,7 +11,7 @@ use super::{
     error::OwnerError,
     resolver::OwnerResolver,
 };
-use crate::{key::OwnerId, observe, store::Lookup};
+use crate::{auth::WaitingLimit, key::OwnerId, observe, store::Lookup};
 
 /// Resolves the owner of the caller's key, gives it to the inner service as [`Owner<T>`], and denies keys without an active owner as
 /// [`InactiveOwner`](crate::RejectionKind::InactiveOwner). When the [`OwnerResolver`] cannot tell,
@@ -60,6 +60,7 @@ pub(super) struct Config<T> {
     pub(super) lookup_timeout: Duration,
     pub(super) is_active: Option<ActiveCheck<T>>,
     pub(super) allow_anonymous: bool,
+    pub(super) waiting: WaitingLimit,
 }
 
 type ActiveCheck<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
@@ -77,6 +78,7 @@ impl<T: Send + Sync + 'static> OwnerLayer<T> {
             lookup_timeout: DEFAULT_LOOKUP_TIMEOUT,
             is_active: None,
             allow_anonymous: false,
+            waiting: WaitingLimit::new(),
         };
         Self::build(config)
     }
@@ -97,6 +99,12 @@ impl<T: Send + Sync + 'static> OwnerLayer<T> {
     /// with time enabled.
     pub fn with_lookup_timeout(self, timeout: Duration) -> Self {
         self.with(|config| config.lookup_timeout = timeout.min(A_DAY))
+    }
+
+    /// Bounds how many requests may wait, by default 10,000 and 64 MiB: further ones that would
+    /// have to are denied at once as [`Overloaded`](crate::RejectionKind::Overloaded).
+    pub fn with_waiting_limit(self, limit: WaitingLimit) -> Self {
+        self.with(|config| config.waiting = limit)
     }
 
     /// Refuses owners for whom this is false, as if the resolver had not found them. Asked on every
@@ -146,7 +154,6 @@ pub(super) trait AnyResolver<T>: Send + Sync {
 }
 
 pub(super) type Answer<T> = Result<Option<Owner<T>>, OwnerError>;
-pub(super) type AnswerFuture<T> = Pin<Box<dyn Future<Output = Answer<T>> + Send>>;
 
 #[async_trait]
 impl<R: OwnerResolver> AnyResolver<R::Owner> for R {
@@ -160,19 +167,24 @@ impl<R: OwnerResolver> AnyResolver<R::Owner> for R {
 }
 
 impl<T: Send + Sync + 'static> Config<T> {
-    pub(super) fn resolve(&self, id: OwnerId) -> AnswerFuture<T> {
+    pub(super) fn resolve(&self, id: OwnerId) -> impl Future<Output = Answer<T>> + Send + use<T> {
         let (resolver, time) = (self.resolver.clone(), self.lookup_timeout);
-        Box::pin(async move {
+        async move {
             let answer = tokio::time::timeout(time, resolver.resolve(&id)).await;
             let answer = answer.unwrap_or_else(|_| Err(OwnerError::timeout()));
             answer.inspect_err(|_| observe::owner_not_resolved())
-        })
+        }
     }
 }
 
 impl<T> Clone for Config<T> {
     fn clone(&self) -> Self {
-        Self { resolver: self.resolver.clone(), is_active: self.is_active.clone(), ..*self }
+        Self {
+            resolver: self.resolver.clone(),
+            is_active: self.is_active.clone(),
+            waiting: self.waiting.clone(),
+            ..*self
+        }
     }
 }
 

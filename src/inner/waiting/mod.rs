@@ -18,7 +18,7 @@ use tower_service::Service;
 
 pub(super) use self::future::WaitingFuture;
 use crate::{
-    auth::{ResponseBody, authenticated},
+    auth::{ResponseBody, WaitingLimit, authenticated},
     limit::LimitReport,
     rejection::{Rejection, respond_plainly},
     request::RequestHead,
@@ -74,6 +74,23 @@ impl<L: WaitingLayer + ?Sized> fmt::Debug for Next<L> {
             Self::Deny(_) => "Deny",
             Self::Wait(_) => "Wait",
         })
+    }
+}
+
+/// Waits for the answer, unless as many requests wait as the limit lets wait.
+#[cold]
+pub(super) fn wait<B, L: WaitingLayer>(
+    request: &Request<B>,
+    limit: &WaitingLimit,
+    answer: impl Future<Output = L::Answer> + Send + 'static,
+) -> Next<L> {
+    match limit.admit(&RequestHead::from(request)) {
+        Ok(permit) => Next::Wait(Box::pin(async move {
+            let answer = answer.await;
+            drop(permit);
+            answer
+        })),
+        Err(error) => deny(request, Rejection::from_store_error(error)),
     }
 }
 

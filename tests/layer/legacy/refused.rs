@@ -110,7 +110,7 @@ async fn too_many_different_keys_are_told_to_come_again() {
     assert_eq!(outcomes, [good, good, good, busy, good, busy]);
     for answer in answers.iter().filter(|answer| answer.seen.is_none()) {
         assert_eq!(answer.response.status(), 503);
-        assert_eq!(answer.response.headers()["retry-after"], "1");
+        assert!(answer.response.headers().contains_key("retry-after"));
     }
     assert_eq!((legacy.stats().shed, legacy.stats().verifications), (2, 2));
     // There is room again.

@@ -21,7 +21,7 @@ use tower_api_key::{
 use crate::support::{KEY, clock, record};
 
 /// One limit, with the name `test`.
-fn limits(quota: Quota) -> Limits {
+pub(crate) fn limits(quota: Quota) -> Limits {
     Limits::new([Limit::new("test", quota).unwrap()]).unwrap()
 }
 
