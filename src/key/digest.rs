@@ -3,11 +3,12 @@
 
 use std::{fmt, sync::Arc};
 
-use sha2::{Digest, Sha256, block_api::compress256};
 use subtle::ConstantTimeEq;
-use zeroize::optimization_barrier;
 
-use super::keyed::{self, Keyed, hmac};
+use super::{
+    keyed,
+    sha256::{HmacKey, sha256},
+};
 use crate::{clock::Timestamp, error::ConfigError};
 
 /// The 32 bytes by which a key is stored and looked up.
@@ -190,13 +191,13 @@ impl KeyHasher {
     }
 
     /// The peppers, whatever their state.
-    pub(super) fn peppers(&self) -> impl Iterator<Item = &Keyed> {
-        let current = self.peppers.iter().map(|peppers| &peppers.current);
-        let methods = current.chain(self.others().iter().map(|other| &other.method));
-        methods.filter_map(|method| match method {
-            Method::Sha256 => None,
-            Method::Hmac(pepper) => Some(pepper),
-        })
+    pub(super) fn peppers(&self) -> impl Iterator<Item = &HmacKey> {
+        self.peppers.iter().flat_map(|peppers| peppers.methods()).filter_map(
+            |method| match method {
+                Method::Sha256 => None,
+                Method::Hmac(pepper) => Some(pepper),
+            },
+        )
     }
 }
 
@@ -213,15 +214,24 @@ impl fmt::Debug for KeyHasher {
 #[derive(Clone)]
 enum Method {
     Sha256,
-    Hmac(Keyed),
+    Hmac(HmacKey),
 }
 
 impl Method {
+    /// Whether both make the same digests.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sha256, Self::Sha256) => true,
+            (Self::Hmac(one), Self::Hmac(other)) => one.fingerprint() == other.fingerprint(),
+            (Self::Sha256, Self::Hmac(_)) | (Self::Hmac(_), Self::Sha256) => false,
+        }
+    }
+
     #[inline]
     fn digest(&self, key: &[u8]) -> KeyDigest {
         match self {
             Self::Sha256 => KeyDigest(sha256(key)),
-            Self::Hmac(pepper) => KeyDigest(hmac(pepper, key)),
+            Self::Hmac(pepper) => KeyDigest(pepper.mac(key)),
         }
     }
 }
@@ -252,47 +262,6 @@ pub(super) fn after_number(key: &[u8]) -> &[u8] {
         Some([b'|', secret @ ..]) if digits > 0 && secret.len() >= MIN_NUMBERED_SECRET => secret,
         _ => key,
     }
-}
-
-/// SHA-256 (FIPS 180-4 §6.2).
-///
-/// A key of up to 55 bytes fits one block and goes straight to the compression function: the
-/// general hasher's bookkeeping would cost as many instructions again as the compression with SHA
-/// extensions does.
-#[inline]
-fn sha256(key: &[u8]) -> [u8; 32] {
-    const BLOCK_LEN: usize = 64;
-    /// §5.3.3
-    const INITIAL: [u32; 8] = [
-        0x6a09_e667,
-        0xbb67_ae85,
-        0x3c6e_f372,
-        0xa54f_f53a,
-        0x510e_527f,
-        0x9b05_688c,
-        0x1f83_d9ab,
-        0x5be0_cd19,
-    ];
-    let mut block = [0; BLOCK_LEN];
-    // §5.1.1: a one bit ends the message, and the last eight bytes are its length in bits.
-    let (message, length) = block.split_at_mut(BLOCK_LEN - 8);
-    let Some((start, [end, ..])) = message.split_at_mut_checked(key.len()) else {
-        return Sha256::digest(key).into();
-    };
-    start.copy_from_slice(key);
-    *end = 0x80;
-    length.copy_from_slice(&(key.len() as u64 * 8).to_be_bytes());
-
-    let mut state = INITIAL;
-    compress256(&mut state, std::slice::from_ref(&block));
-    block.fill(0);
-    optimization_barrier(&block); // The copy of the key is gone for good.
-
-    let mut digest = [0; 32];
-    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
-        *bytes = word.to_be_bytes();
-    }
-    digest
 }
 
 /// The secrets that [`KeyHasher::hmac_sha256`] mixes into digests. Each is in one of three states:
@@ -365,18 +334,29 @@ impl Peppers {
     }
 
     /// Sets the pepper that is to become the current one. Keys that another node stored under it
-    /// are found, and stay as they are.
+    /// are found, and stay as they are. Nothing changes if it is current already; it is retired no
+    /// longer.
     pub fn with_next(mut self, next: &[u8]) -> Result<Self, ConfigError> {
         let next = Other::next(next)?;
-        self.others.retain(|other| !other.is_next);
-        self.others.insert(0, next);
+        self.others.retain(|other| !other.is_next && !other.method.is(&next.method));
+        if !self.current.is(&next.method) {
+            self.others.insert(0, next);
+        }
         Ok(self)
     }
 
-    /// Adds a retired pepper. Add the latest first: they are tried in this order.
+    /// Adds a retired pepper. Add the latest first: they are tried in this order, and each of them
+    /// costs an unknown key a lookup. Nothing changes if it is current, next or retired already.
     pub fn with_retired(mut self, retired: &[u8]) -> Result<Self, ConfigError> {
-        self.others.push(Other::retired(Method::Hmac(keyed(retired)?), None));
+        let retired = Method::Hmac(keyed(retired)?);
+        if !self.methods().any(|method| method.is(&retired)) {
+            self.others.push(Other::retired(retired, None));
+        }
         Ok(self)
+    }
+
+    fn methods(&self) -> impl Iterator<Item = &Method> {
+        std::iter::once(&self.current).chain(self.others.iter().map(|other| &other.method))
     }
 
     /// Adds the retired peppers in this text, the latest first: each is a [line](Self::line), and
@@ -404,14 +384,12 @@ impl fmt::Debug for Peppers {
     }
 }
 
-fn keyed(pepper: &[u8]) -> Result<Keyed, ConfigError> {
+fn keyed(pepper: &[u8]) -> Result<HmacKey, ConfigError> {
     keyed::keyed(pepper, ConfigError::PepperTooShort)
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -419,13 +397,6 @@ mod tests {
         // FIPS 180-2, appendix B.1.
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(KeyHasher::sha256().digest("abc").to_hex(), expected);
-    }
-
-    proptest! {
-        #[test]
-        fn one_block_or_many(key in proptest::collection::vec(any::<u8>(), 0..130)) {
-            prop_assert_eq!(sha256(&key), <[u8; 32]>::from(Sha256::digest(&key)));
-        }
     }
 
     #[test]
@@ -468,6 +439,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pepper_has_one_state() {
+        let [one, two, three] = [[1; 32], [2; 32], [3; 32]];
+        let peppers = Peppers::new(&one).unwrap().with_next(&two).unwrap();
+        let peppers = peppers.with_retired(&three).unwrap();
+        assert_eq!(format!("{peppers:?}"), "Peppers(current, 1 next, 1 retired)");
+        for same in [one, two, three] {
+            let again = peppers.clone().with_retired(&same).unwrap();
+            assert_eq!(again.others.len(), 2, "an unknown key is looked up once under each");
+        }
+        let promoted = peppers.clone().with_next(&one).unwrap();
+        assert_eq!(format!("{promoted:?}"), "Peppers(current, 0 next, 1 retired)");
+        let back = peppers.with_next(&three).unwrap();
+        assert_eq!(format!("{back:?}"), "Peppers(current, 1 next, 0 retired)");
+    }
+
+    #[test]
     fn a_difference_in_any_byte_is_seen() {
         let digest = KeyDigest::from_bytes([7; 32]);
         assert_eq!(digest, KeyDigest::from_hex(&digest.to_hex()).unwrap());
@@ -482,6 +469,7 @@ mod tests {
     fn line_ends_after_a_pepper_are_no_part_of_it() {
         const PEPPER: &str = "a pepper of at least thirty-two bytes";
         const OTHER: &str = "another one of thirty-two bytes or more";
+        const THIRD: &str = "a third one of thirty-two bytes or more";
         let digest = |peppers: &Peppers, index| {
             let hasher = KeyHasher::hmac_sha256(peppers.clone());
             hasher.other_digest(b"key", index).unwrap()
@@ -497,7 +485,7 @@ mod tests {
             // Alone, and as the second of two lines.
             let alone = current.clone().with_retired_lines(&text).unwrap();
             assert_eq!(digest(&alone, 0), expected, "{end:?}");
-            let second = current.with_retired_lines(&format!("{OTHER}\r\n\n{text}")).unwrap();
+            let second = current.with_retired_lines(&format!("{THIRD}\r\n\n{text}")).unwrap();
             assert_eq!(digest(&second, 1), expected, "{end:?}");
             assert_eq!(second.others.len(), 2);
         }

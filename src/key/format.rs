@@ -129,7 +129,7 @@ impl KeyFormat {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn sealed(self, secrets: IssuerSecrets, hasher: &KeyHasher) -> Result<Self, ConfigError> {
-        if !secrets.are_apart_from(hasher)? {
+        if !secrets.are_apart_from(hasher) {
             return Err(ConfigError::SharedSecret);
         }
         let prefix = match self.0 {

@@ -1,30 +1,17 @@
 //! Secrets, as [`Peppers`](super::Peppers) and [`IssuerSecrets`](super::IssuerSecrets) hold them:
-//! how they are read, how long they must be, and HMAC-SHA256 under them.
+//! how they are read, and how long they must be.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::sha256::HmacKey;
 use crate::error::ConfigError;
 
 /// As long as the digest: RFC 2104 §3 advises against anything shorter.
 const MIN_LEN: usize = 32;
 
-/// A secret, keyed once and cloned for each text, which saves two of the four SHA-256 blocks. Wiped
-/// on drop.
-pub(super) type Keyed = Hmac<Sha256>;
-
 /// The secret, or the error if it has less than 32 bytes.
-pub(super) fn keyed(secret: &[u8], too_short: ConfigError) -> Result<Keyed, ConfigError> {
-    match Keyed::new_from_slice(secret) {
-        Ok(keyed) if secret.len() >= MIN_LEN => Ok(keyed),
-        _ => Err(too_short),
-    }
-}
-
-/// HMAC-SHA256 (RFC 2104) of the text.
-pub(super) fn hmac(secret: &Keyed, text: &[u8]) -> [u8; 32] {
-    secret.clone().chain_update(text).finalize().into_bytes().into()
+pub(super) fn keyed(secret: &[u8], too_short: ConfigError) -> Result<HmacKey, ConfigError> {
+    if secret.len() < MIN_LEN { Err(too_short) } else { Ok(HmacKey::new(secret)) }
 }
 
 /// The one line of the text without the line ends after it, or the error if there are more.

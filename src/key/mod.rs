@@ -23,6 +23,7 @@ pub(crate) mod scope;
 pub(crate) mod scope_rule;
 mod seal;
 mod secret;
+mod sha256;
 pub(crate) mod strength;
 pub(crate) mod usage;
 mod use_counter;

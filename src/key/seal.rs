@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 use super::{
     checksum::{number, six_digits},
     digest::{KeyDigest, KeyHasher, are_equal},
-    keyed::{self, Keyed, hmac},
+    keyed,
+    sha256::HmacKey,
 };
 use crate::error::ConfigError;
 
@@ -98,17 +99,25 @@ impl IssuerSecrets {
     }
 
     /// Sets the secret that is to become the current one. Keys that another node issued under it
-    /// are accepted.
+    /// are accepted. Nothing changes if it is current already; it is retired no longer.
     pub fn with_next(mut self, next: &[u8]) -> Result<Self, ConfigError> {
-        let next = Other { sealer: Sealer::new(next)?, is_next: true };
-        self.others.retain(|other| !other.is_next);
-        self.others.insert(0, next);
+        let (sealer, is_next) = (Sealer::new(next)?, true);
+        let same = sealer.fingerprint();
+        self.others.retain(|other| !other.is_next && other.sealer.fingerprint() != same);
+        if !self.hold(&sealer) {
+            self.others.insert(0, Other { sealer, is_next });
+        }
         Ok(self)
     }
 
-    /// Adds a retired secret. Add the latest first: they are tried in this order.
+    /// Adds a retired secret. Add the latest first: they are tried in this order, and each of them
+    /// costs a forged key two compressions of SHA-256. Nothing changes if it is current, next or
+    /// retired already.
     pub fn with_retired(mut self, retired: &[u8]) -> Result<Self, ConfigError> {
-        self.others.push(Other { sealer: Sealer::new(retired)?, is_next: false });
+        let sealer = Sealer::new(retired)?;
+        if !self.hold(&sealer) {
+            self.others.push(Other { sealer, is_next: false });
+        }
         Ok(self)
     }
 
@@ -140,14 +149,14 @@ impl IssuerSecrets {
     }
 
     /// Whether none of these secrets is a pepper of this hasher.
-    pub(super) fn are_apart_from(&self, hasher: &KeyHasher) -> Result<bool, ConfigError> {
-        for pepper in hasher.peppers() {
-            let as_secret = Sealer::keyed(pepper)?.fingerprint();
-            if self.sealers().any(|sealer| sealer.fingerprint() == as_secret) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    pub(super) fn are_apart_from(&self, hasher: &KeyHasher) -> bool {
+        hasher.peppers().all(|pepper| !self.hold(&Sealer::of(pepper)))
+    }
+
+    /// Whether this is one of the secrets, in whatever state.
+    fn hold(&self, sealer: &Sealer) -> bool {
+        let fingerprint = sealer.fingerprint();
+        self.sealers().any(|sealer| sealer.fingerprint() == fingerprint)
     }
 
     /// Whether these are the same secrets in the same states.
@@ -180,26 +189,25 @@ struct Other {
 
 /// A secret that seals.
 #[derive(Clone)]
-struct Sealer(Keyed);
+struct Sealer(HmacKey);
 
 impl Sealer {
     /// Keeps seals apart from digests under peppers, and from what else is made of the secret.
     const LABEL: &[u8] = b"tower-api-key seal";
 
     fn new(secret: &[u8]) -> Result<Self, ConfigError> {
-        Self::keyed(&keyed::keyed(secret, ConfigError::IssuerSecretTooShort)?)
+        Ok(Self::of(&keyed::keyed(secret, ConfigError::IssuerSecretTooShort)?))
     }
 
-    fn keyed(secret: &Keyed) -> Result<Self, ConfigError> {
-        let key = Zeroizing::new(hmac(secret, Self::LABEL));
-        keyed::keyed(&*key, ConfigError::IssuerSecretTooShort).map(Self)
+    fn of(secret: &HmacKey) -> Self {
+        Self(HmacKey::new(&*Zeroizing::new(secret.mac(Self::LABEL))))
     }
 
     fn seal(&self, text: &[u8]) -> [u64; 2] {
         /// 62⁶. That it does not divide 2⁶⁴ makes some seals likelier than others by one part in
         /// 2²⁸.
         const SIX_DIGITS: u64 = 62_u64.pow(6);
-        let mac = hmac(&self.0, text);
+        let mac = self.0.mac(text);
         let mut seal = [0; 2];
         for (number, bytes) in seal.iter_mut().zip(mac.as_chunks::<8>().0) {
             *number = u64::from_be_bytes(*bytes) % SIX_DIGITS;
@@ -207,9 +215,8 @@ impl Sealer {
         seal
     }
 
-    /// Tells secrets from each other. No key is sealed like this: none is empty.
     fn fingerprint(&self) -> KeyDigest {
-        KeyDigest::from_bytes(hmac(&self.0, b""))
+        self.0.fingerprint()
     }
 }
 
@@ -270,7 +277,7 @@ mod tests {
         let [one, two, three, other] = [[1; 32], [2; 32], [3; 32], [4; 32]];
         let secrets = IssuerSecrets::new(&one).unwrap();
         let secrets = secrets.with_next(&two).unwrap().with_retired(&three).unwrap();
-        let are_apart = |peppers| secrets.are_apart_from(&KeyHasher::hmac_sha256(peppers)).unwrap();
+        let are_apart = |peppers| secrets.are_apart_from(&KeyHasher::hmac_sha256(peppers));
         for shared in [one, two, three] {
             let current = Peppers::new(&other).unwrap();
             assert!(are_apart(current.clone()));
@@ -278,9 +285,26 @@ mod tests {
             assert!(!are_apart(current.clone().with_next(&shared).unwrap()));
             assert!(!are_apart(current.with_retired(&shared).unwrap()));
         }
-        assert!(secrets.are_apart_from(&KeyHasher::sha256()).unwrap());
+        assert!(secrets.are_apart_from(&KeyHasher::sha256()));
         let next = KeyHasher::sha256_with_next(&two).unwrap();
-        assert!(!secrets.are_apart_from(&next).unwrap());
+        assert!(!secrets.are_apart_from(&next));
+    }
+
+    #[test]
+    fn a_secret_has_one_state() {
+        let [one, two, three] = [[1; 32], [2; 32], [3; 32]];
+        let states = |secrets: &IssuerSecrets| format!("{secrets:?}");
+        let secrets = IssuerSecrets::new(&one).unwrap().with_next(&two).unwrap();
+        let secrets = secrets.with_retired(&three).unwrap();
+        assert_eq!(states(&secrets), "IssuerSecrets(current, 1 next, 1 retired)");
+        for same in [one, two, three] {
+            let again = secrets.clone().with_retired(&same).unwrap();
+            assert!(again.are_the_same(&secrets), "a secret costs a forged key once");
+        }
+        let promoted = secrets.clone().with_next(&one).unwrap();
+        assert_eq!(states(&promoted), "IssuerSecrets(current, 0 next, 1 retired)");
+        let back = secrets.with_next(&three).unwrap();
+        assert_eq!(states(&back), "IssuerSecrets(current, 1 next, 0 retired)");
     }
 
     #[test]
