@@ -1,8 +1,9 @@
 //! Good keys that come for the first time during a flood of random keys, at 30 times the lookup budget:
 //! how many get in within two seconds, with and without the filter of known digests, and what known
-//! keys notice of it. And what it takes to load the filter.
+//! keys notice of it, and in how many statements they were looked up. And what it takes to load the filter.
 //!
-//! `cargo bench --all-features --bench flood_cold [-- memory sqlite postgres redis]`. Takes some minutes,
+//! `cargo bench --all-features --bench flood_cold [-- memory sqlite postgres redis]`, and with `alone`
+//! a statement for each lookup. Takes some minutes,
 //! and a PostgreSQL and a Redis, as the tests do. Compare lines of one run.
 
 #![allow(clippy::print_stdout, reason = "that is what a bench is for")]
@@ -68,6 +69,9 @@ struct Counted {
     store: Arc<dyn KeyRepository>,
     lists: bool,
     takes: Duration,
+    /// Digests that it was asked for, and statements.
+    asked: Arc<AtomicU64>,
+    statements: Arc<AtomicU64>,
     not_found: Arc<AtomicU64>,
     listed: Arc<AtomicU64>,
 }
@@ -75,12 +79,26 @@ struct Counted {
 #[async_trait]
 impl KeyStore for Counted {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.find_many(&[*digest]).await.remove(0)
+    }
+
+    async fn find_many(
+        &self,
+        digests: &[KeyDigest],
+    ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
         if !self.takes.is_zero() {
             sleep(self.takes).await;
         }
-        let found = self.store.find(digest).await?;
-        self.not_found.fetch_add(u64::from(found.is_none()), Relaxed);
-        Ok(found)
+        let found = self.store.find_many(digests).await;
+        let not_found = found.iter().filter(|answer| matches!(answer, Ok(None))).count();
+        self.not_found.fetch_add(not_found as u64, Relaxed);
+        self.asked.fetch_add(digests.len() as u64, Relaxed);
+        self.statements.fetch_add(1, Relaxed);
+        found
+    }
+
+    fn max_batch(&self) -> usize {
+        if env::args().any(|argument| argument == "alone") { 1 } else { self.store.max_batch() }
     }
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
@@ -185,6 +203,8 @@ async fn with_store(name: &str) {
         store: store.clone(),
         lists,
         takes,
+        asked: Arc::default(),
+        statements: Arc::default(),
         not_found: Arc::default(),
         listed: Arc::default(),
     };
@@ -227,7 +247,8 @@ async fn flood(name: &str, store: &Counted, networks: u64, cold: std::ops::Range
     let flood = Flood::over(Some(cache.clone()), networks);
     // A second's worth of the budget is gone.
     sleep(seconds(2.0)).await;
-    let (before, asked) = (Instant::now(), store.not_found.load(Relaxed));
+    let (before, not_found) = (Instant::now(), store.not_found.load(Relaxed));
+    let (asked, statements) = (store.asked.load(Relaxed), store.statements.load(Relaxed));
     let cold = tokio::spawn(join_all(cold.map(|number| {
         let cache = cache.clone();
         tokio::spawn(async move {
@@ -247,18 +268,22 @@ async fn flood(name: &str, store: &Counted, networks: u64, cold: std::ops::Range
     let flooded = p99(&cache, seconds(4.0)).await;
     let cold: Vec<_> = cold.await.unwrap().into_iter().map(Result::unwrap).collect();
     let took = before.elapsed().as_secs_f64();
-    let asked = store.not_found.load(Relaxed) - asked;
+    let not_found = store.not_found.load(Relaxed) - not_found;
+    let asked = store.asked.load(Relaxed) - asked;
+    let statements = store.statements.load(Relaxed) - statements;
     let sent = flood.end().await;
     let count = |is: fn(&(bool, bool)) -> bool| cold.iter().filter(|one| is(one)).count();
     println!(
         "{name}, {}, {networks} networks: {} of {} good keys in within 2 s, {} at the first try; known \
          keys' p99 {flooded:.1?}, {control:.1?} in the control; {sent:.0} random keys a second, {:.0} \
-         of them looked up; {} listed were shed",
+         of them looked up; {asked} lookups in {statements} statements, {:.1} in each; {} listed were \
+         shed",
         if store.lists { "filter" } else { "no filter" },
         count(|one| one.0),
         cold.len(),
         count(|one| one.1),
-        asked as f64 / took,
+        not_found as f64 / took,
+        asked as f64 / statements as f64,
         cache.stats().shed_listed,
     );
 }

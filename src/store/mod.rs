@@ -196,6 +196,29 @@ pub trait KeyStore: Send + Sync + 'static {
         self.find(digest).await
     }
 
+    /// The keys with these digests: one answer for each, in the same order. A key that cannot be read
+    /// is the error of its own digest alone.
+    ///
+    /// The default asks for one after the other. A store that can read many in one round trip does so
+    /// here, and says it with [`max_batch`](Self::max_batch).
+    async fn find_many(
+        &self,
+        digests: &[KeyDigest],
+    ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
+        let mut answers = Vec::with_capacity(digests.len());
+        for digest in digests {
+            answers.push(self.find(digest).await);
+        }
+        answers
+    }
+
+    /// For a cache, how many digests it should ask for at once, with
+    /// [`find_many`](Self::find_many). 1, the default: each by itself, with
+    /// [`find_for`](Self::find_for).
+    fn max_batch(&self) -> usize {
+        1
+    }
+
     /// For a cache, a watch on changes that other programs make to the store. `None`, the default:
     /// the store cannot notice them by itself.
     fn watch(&self) -> Option<Box<dyn StoreWatch>> {
@@ -265,5 +288,16 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         (**self).find_fresh(digest).await
+    }
+
+    async fn find_many(
+        &self,
+        digests: &[KeyDigest],
+    ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
+        (**self).find_many(digests).await
+    }
+
+    fn max_batch(&self) -> usize {
+        (**self).max_batch()
     }
 }

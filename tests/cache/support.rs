@@ -50,6 +50,9 @@ struct State {
     /// Other modes, for single keys.
     modes: Mutex<HashMap<[u8; 32], Mode>>,
     lookups: AtomicUsize,
+    /// How many digests the store takes at once, and those of each statement.
+    batch: AtomicUsize,
+    statements: Mutex<Vec<Vec<KeyDigest>>>,
     /// Reads by id, and of lists.
     reads: AtomicUsize,
     answers: AtomicUsize,
@@ -75,6 +78,8 @@ impl Backend {
             mode: Mutex::new(Mode::Answer),
             modes: Mutex::default(),
             lookups: AtomicUsize::new(0),
+            batch: AtomicUsize::new(1),
+            statements: Mutex::default(),
             reads: AtomicUsize::new(0),
             answers: AtomicUsize::new(0),
             waiting: Mutex::default(),
@@ -117,6 +122,21 @@ impl Backend {
     /// How often the store was asked.
     pub(crate) fn lookups(&self) -> usize {
         self.0.lookups.load(SeqCst)
+    }
+
+    /// Takes so many digests at once from now on.
+    pub(crate) fn batch(&self, size: usize) {
+        self.0.batch.store(size, SeqCst);
+    }
+
+    /// How many digests each statement had.
+    pub(crate) fn statements(&self) -> Vec<usize> {
+        self.0.statements.lock().unwrap().iter().map(Vec::len).collect()
+    }
+
+    /// The digests of a statement, counted from zero.
+    pub(crate) fn digests_of(&self, statement: usize) -> Vec<KeyDigest> {
+        self.0.statements.lock().unwrap()[statement].clone()
     }
 
     /// How often the store was read in another way than by digest.
@@ -187,6 +207,30 @@ impl KeyStore for Backend {
         };
         self.0.answers.fetch_add(1, SeqCst);
         answer
+    }
+
+    /// Counts as a lookup of each. Waits once, if it [waits](Mode::Wait).
+    async fn find_many(
+        &self,
+        digests: &[KeyDigest],
+    ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
+        let found = self.0.keys.find_many(digests).await;
+        self.0.statements.lock().unwrap().push(digests.to_vec());
+        let released = matches!(self.mode(&digests[0]), Mode::Wait).then(|| {
+            let (release, released) = oneshot::channel();
+            self.0.waiting.lock().unwrap().push(Some(release));
+            released
+        });
+        self.0.lookups.fetch_add(digests.len(), SeqCst);
+        if let Some(released) = released {
+            released.await.unwrap();
+        }
+        self.0.answers.fetch_add(digests.len(), SeqCst);
+        found
+    }
+
+    fn max_batch(&self) -> usize {
+        self.0.batch.load(SeqCst)
     }
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {

@@ -91,6 +91,17 @@ impl KeyStore for Announced {
         self.repository.find_fresh(digest).await
     }
 
+    async fn find_many(
+        &self,
+        digests: &[KeyDigest],
+    ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
+        self.repository.find_many(digests).await
+    }
+
+    fn max_batch(&self) -> usize {
+        self.repository.max_batch()
+    }
+
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
         self.repository.known_digests()
     }

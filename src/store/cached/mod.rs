@@ -1,5 +1,6 @@
 //! [`CachedStore`]: a bounded cache in front of a store.
 
+mod batcher;
 mod known;
 mod listen;
 mod repository;
@@ -12,13 +13,14 @@ use tokio::runtime::Handle;
 
 pub use self::settings::CachedStoreBuilder;
 use self::{
+    batcher::Batcher,
     known::{Known, Loader},
     listen::Listeners,
     settings::Settings,
 };
 use super::{
     KeyStore, KnownDigests, Lookup, LookupHint,
-    cache::{Answer, Cache, CacheKey, CacheStats, Claim, Failure},
+    cache::{Answer, Cache, CacheKey, CacheStats, Claim, Failure, Rank},
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
@@ -105,6 +107,7 @@ pub struct CachedStore<S> {
 
 struct Inner<S> {
     store: Arc<S>,
+    batcher: Arc<Batcher<S>>,
     cache: Arc<KeyCache>,
     known: Arc<Known>,
     loader: Loader,
@@ -127,8 +130,10 @@ impl<S: KeyStore> CachedStore<S> {
     }
 
     fn with_settings(store: S, settings: Settings) -> Self {
+        let store = Arc::new(store);
         let inner = Inner {
-            store: Arc::new(store),
+            batcher: Batcher::new(store.clone(), settings.cache.lookup_timeout),
+            store,
             cache: Arc::new(Cache::new(settings.cache)),
             known: Arc::new(Known::new(settings.filter_bits_per_key)),
             loader: Loader::default(),
@@ -169,11 +174,17 @@ impl<S: KeyStore> CachedStore<S> {
             self.start_listening(&runtime);
             loader.start(&runtime, known, store, &cache.settings().clock);
         }
-        let Inner { store, known, cache, .. } = &*self.inner;
-        let (store, known, cache) = (store.clone(), known.clone(), cache.clone());
+        let Inner { store, batcher, known, cache, .. } = &*self.inner;
+        let (store, batcher) = (store.clone(), batcher.clone());
+        let (known, cache) = (known.clone(), cache.clone());
         let digest = *digest;
         async move {
-            let found = store.find_for(&digest, hint).await;
+            let found = if store.max_batch() > 1 {
+                let claim = known.claim(&digest, hint, cache.settings().clock.now());
+                batcher.find(digest, claim.rank == Rank::Listed).await
+            } else {
+                store.find_for(&digest, hint).await
+            };
             if matches!(found, Ok(None)) {
                 known.deny(&digest, cache.settings().clock.now());
             }

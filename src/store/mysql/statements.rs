@@ -20,6 +20,11 @@ pub(super) fn statements(table: &str) -> Statements {
         find: statement(format!(
             "SELECT {names} FROM `{table}` WHERE digest = ? AND deleted_at IS NULL"
         )),
+        find_many: statement(format!(
+            "SELECT {names} FROM JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(64) PATH '$')) AS news \
+                 STRAIGHT_JOIN `{table}` ON `{table}`.digest = unhex(news.asked) \
+                 WHERE deleted_at IS NULL"
+        )),
         get: statement(format!("SELECT {names} FROM `{table}` WHERE id = ?")),
         get_many: statement(format!(
             "SELECT {names} FROM JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(32) PATH '$')) AS news \
@@ -255,6 +260,14 @@ mod tests {
         let lineages = usage.each_ref().map(|q| all.filters.busiest::<MySql>(q, 9).unwrap().sql);
         for (statement, values, expected) in [
             (&all.find, vec![digest], single("const", "api_keys_digest")),
+            (
+                &all.find_many,
+                vec!["'[]'"],
+                vec![
+                    step("news", "ALL", None),
+                    step("api_keys", "eq_ref", Some("api_keys_digest")),
+                ],
+            ),
             (&all.known.page, vec![digest, "10"], single("range", "api_keys_digest")),
             (&all.known.added, vec![id, "10"], single("range", "PRIMARY")),
             (&all.get, vec![id], single("const", "PRIMARY")),

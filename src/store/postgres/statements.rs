@@ -45,6 +45,11 @@ pub(super) fn statements(table: &str) -> Statements {
         find: statement(format!(
             "SELECT {selected_key} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
         )),
+        find_many: statement(format!(
+            "SELECT {selected_key} FROM \"{table}\" WHERE digest = ANY \
+                 (ARRAY(SELECT decode(json_array_elements_text(?::text::json), 'hex'))) \
+                 AND deleted_at IS NULL"
+        )),
         get: statement(format!(
             "SELECT {selected_key} FROM \"{table}\" WHERE id = encode(?, 'hex')::uuid"
         )),
@@ -284,6 +289,7 @@ mod tests {
         let lineages = usage.each_ref().map(|q| all.filters.busiest::<Postgres>(q, 9).unwrap().sql);
         for (statement, index) in [
             (&all.find, "Index Scan using api_keys_digest"),
+            (&all.find_many, "Bitmap Index Scan on api_keys_digest"),
             (&all.get, "Index Scan using api_keys_id"),
             (&all.known.page, "Index Scan using api_keys_digest"),
             (&all.known.added, "Index Scan using api_keys_id"),

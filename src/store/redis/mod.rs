@@ -96,6 +96,9 @@ const DEFAULT_PREFIX: &str = "api_keys";
 /// meanwhile.
 const BATCH: usize = 250;
 
+/// Digests that one run of a script looks up.
+const FOUND_AT_ONCE: usize = 128;
+
 impl RedisStore {
     /// Connects to a server, and [migrates](Self::migrate) it.
     ///
@@ -204,15 +207,24 @@ impl RedisStore {
         script: &Script,
         args: &[&str],
     ) -> Result<Vec<Arc<KeyRecord>>, StoreError> {
-        type Column = Vec<Option<String>>;
         let (keys, uses, last_used): (Column, Column, Column) = self.run(script, args).await?;
-        let rows = keys.iter().zip(&uses).zip(&last_used).map(|((json, uses), last_used)| {
-            let json = json.as_deref().ok_or_else(|| StoreError::corrupt(MISSING))?;
-            let record = record::read(json, uses.as_deref(), last_used.as_deref());
-            record.map(Arc::new).map_err(StoreError::corrupt)
-        });
-        rows.collect()
+        read_rows(&keys, &uses, &last_used).collect()
     }
+}
+
+/// What scripts return of keys: as JSON, use counts, times of last use.
+type Column = Vec<Option<String>>;
+
+fn read_rows<'c>(
+    keys: &'c Column,
+    uses: &'c Column,
+    last_used: &'c Column,
+) -> impl Iterator<Item = Result<Arc<KeyRecord>, StoreError>> + 'c {
+    keys.iter().zip(uses).zip(last_used).map(|((json, uses), last_used)| {
+        let json = json.as_deref().ok_or_else(|| StoreError::corrupt(MISSING))?;
+        let record = record::read(json, uses.as_deref(), last_used.as_deref());
+        record.map(Arc::new).map_err(StoreError::corrupt)
+    })
 }
 
 const MISSING: &str = "a key is missing: evicted, or removed by another program";

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{BATCH, RedisStore, balance, count, millis, request, unexpected};
+use super::{
+    BATCH, Column, FOUND_AT_ONCE, RedisStore, balance, count, millis, read_rows, request,
+    unexpected,
+};
 use crate::{
     clock::Timestamp,
     error::StoreError,
@@ -29,14 +32,58 @@ use crate::{
 impl KeyStore for RedisStore {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         let found = self.rows(&self.scripts.find, &["digests", &digest.to_hex()]).await?.pop();
-        if found.as_ref().is_some_and(|record| record.digest != *digest) {
-            return Err(StoreError::corrupt("a digest leads to another key"));
+        found.map_or(Ok(None), |record| is_of(record, digest))
+    }
+
+    async fn find_many(
+        &self,
+        digests: &[KeyDigest],
+    ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
+        let mut answers = Vec::with_capacity(digests.len());
+        for digests in digests.chunks(FOUND_AT_ONCE) {
+            match self.find_batch(digests).await {
+                Ok(found) => answers.extend(found),
+                Err(error) => answers.extend(digests.iter().map(|_| Err(error.clone()))),
+            }
         }
-        Ok(found.filter(|record| record.details.deleted_at.is_none()))
+        answers
+    }
+
+    fn max_batch(&self) -> usize {
+        FOUND_AT_ONCE
     }
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
         Some(self)
+    }
+}
+
+/// The key that a digest leads to, unless it is deleted.
+fn is_of(record: Arc<KeyRecord>, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+    if record.digest != *digest {
+        return Err(StoreError::corrupt("a digest leads to another key"));
+    }
+    Ok(Some(record).filter(|record| record.details.deleted_at.is_none()))
+}
+
+impl RedisStore {
+    /// One run of a script, however many digests.
+    async fn find_batch(
+        &self,
+        digests: &[KeyDigest],
+    ) -> Result<Vec<Result<Option<Arc<KeyRecord>>, StoreError>>, StoreError> {
+        let args: Vec<_> = digests.iter().map(KeyDigest::to_hex).collect();
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let (keys, uses, last_used, places): (Column, Column, Column, Vec<usize>) =
+            self.run(&self.scripts.find_many, &args).await?;
+        let mut answers: Vec<_> = digests.iter().map(|_| Ok(None)).collect();
+        for (place, record) in places.iter().zip(read_rows(&keys, &uses, &last_used)) {
+            // Lua counts from one.
+            let place = place.checked_sub(1).filter(|place| *place < digests.len());
+            let place = place.ok_or_else(unexpected)?;
+            answers[place] = record.and_then(|record| is_of(record, &digests[place]));
+        }
+        Ok(answers)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::redis::Script;
 pub(super) struct Scripts {
     pub(super) migrate: Script,
     pub(super) find: Script,
+    pub(super) find_many: Script,
     pub(super) get: Script,
     pub(super) list: Script,
     pub(super) known: Script,
@@ -39,6 +40,7 @@ impl Scripts {
         Self {
             migrate: script!(repeatable "migrate.lua"),
             find: script!(repeatable "find.lua"),
+            find_many: script!(repeatable "find_many.lua"),
             get: script!(repeatable "get.lua"),
             list: script!(repeatable "list.lua"),
             known: script!(repeatable "known.lua"),

@@ -5,6 +5,7 @@ mod call;
 mod dialect;
 mod event;
 mod filter;
+mod find_many;
 mod known;
 mod owner_lock;
 pub(super) mod pooled_connection;
@@ -28,6 +29,7 @@ pub(super) use self::{
     dialect::Dialect,
     event::EVENT,
     filter::Filters,
+    find_many::FOUND_AT_ONCE,
     owner_lock::OwnerLocks,
     pooled_connection::PooledConnection,
     repository::repository,

@@ -16,6 +16,19 @@ macro_rules! repository {
                 self.0.find(digest).await
             }
 
+            async fn find_many(
+                &self,
+                digests: &[crate::key::KeyDigest],
+            ) -> Vec<
+                Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError>,
+            > {
+                self.0.find_many(digests).await
+            }
+
+            fn max_batch(&self) -> usize {
+                crate::store::sql::FOUND_AT_ONCE
+            }
+
             fn known_digests(&self) -> Option<&dyn crate::store::KnownDigests> {
                 Some(self)
             }

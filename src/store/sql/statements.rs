@@ -16,6 +16,8 @@ pub(in crate::store) const DEFAULT_TABLE: &str = "api_keys";
 pub(in crate::store) struct Statements {
     pub(in crate::store) table: Box<str>,
     pub(in crate::store) find: SqlStr,
+    /// The same, of many digests.
+    pub(in crate::store) find_many: SqlStr,
     pub(in crate::store) get: SqlStr,
     /// Those of many keys that are there, for a transaction that changes them.
     pub(in crate::store) get_many: SqlStr,

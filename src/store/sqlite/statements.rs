@@ -20,6 +20,10 @@ pub(super) fn statements(table: &str) -> Statements {
         find: statement(format!(
             "SELECT {names} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
         )),
+        find_many: statement(format!(
+            "SELECT {names} FROM \"{table}\" \
+                 WHERE digest IN (SELECT unhex(value) FROM json_each(?)) AND deleted_at IS NULL"
+        )),
         get: statement(format!("SELECT {names} FROM \"{table}\" WHERE id = ?")),
         get_many: statement(format!(
             "SELECT {names} FROM \"{table}\" WHERE id IN (SELECT unhex(value) FROM json_each(?))"
@@ -202,6 +206,9 @@ mod tests {
                 plan_of(&statements.find).await,
                 "SEARCH api_keys USING INDEX api_keys_digest (digest=?)"
             );
+            let many = plan_of(&statements.find_many).await;
+            let by_digest = "SEARCH api_keys USING INDEX api_keys_digest (digest=?)";
+            assert!(many.contains(by_digest) && !many.contains("SCAN api_keys"), "{many}");
             assert_eq!(
                 plan_of(&statements.known.page).await,
                 "SEARCH api_keys USING INDEX api_keys_digest (digest>?)"

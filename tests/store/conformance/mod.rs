@@ -11,6 +11,7 @@
 //! the store out. `without_events` after them is for a store that keeps no audit log.
 
 pub(crate) mod balances;
+pub(crate) mod batches;
 pub(crate) mod capabilities;
 pub(crate) mod changes;
 pub(crate) mod events;
@@ -60,6 +61,10 @@ macro_rules! conformance {
                 lookups: deleted_keys_are_got_but_not_found
                 lookups: unusable_keys_are_found
                 lookups: clones_share_the_keys
+                batches: many_are_found_in_the_order_asked_for
+                batches: each_of_the_same_digests_has_an_answer
+                batches: many_digests_match_exactly
+                batches: deleted_keys_are_not_among_many
                 known: the_digests_of_keys_that_are_not_deleted_are_listed
                 known: a_renewed_digest_is_listed
                 known: keys_that_were_added_are_listed

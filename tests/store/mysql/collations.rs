@@ -50,6 +50,12 @@ async fn capitals_and_spaces_matter_whatever_the_default() {
         assert_eq!(store.find(&record.digest).await.unwrap().as_deref(), Some(&record));
         assert_duplicate(store.insert(&record).await);
     }
+    let digests = digests.map(KeyDigest::from_bytes);
+    let unknown = KeyDigest::from_bytes(*b"A DIGEST that happens to be text");
+    let answers = store.find_many(&[&digests[..], &[unknown]].concat()).await;
+    let ids = answers.into_iter().map(|answer| answer.unwrap().map(|record| record.id));
+    let expected = (100..104).map(|number| Some(record(number).id)).chain([None]);
+    assert!(ids.eq(expected));
 }
 
 /// Texts are on their way to the table as JSON, and come through a database in which they have no

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use tower_api_key::store::{KeyQuery, KeyRepository, KeyStore, StoreErrorKind};
 
 use super::{Prefix, indexed, run, texts};
-use crate::conformance::{at, digest, full};
+use crate::conformance::{at, digest, full, record};
 
 type Row = Map<String, Value>;
 
@@ -14,7 +14,11 @@ async fn assert_corrupt(prefix: &Prefix, row: &str, what: &str) {
     let id = full(1).id;
     let _: u64 = run(&mut prefix.connect(), &["HSET", &prefix.key("keys"), &id.to_string(), row]);
     let hex = digest(1).to_hex();
+    let mut answers = store.find_many(&[digest(1), digest(2), digest(3)]).await;
+    assert!(answers.pop().unwrap().unwrap().is_none());
+    assert_eq!(answers.pop().unwrap().unwrap().as_deref(), Some(&record(2)), "{what}");
     for error in [
+        answers.pop().unwrap().unwrap_err(),
         store.find(&digest(1)).await.unwrap_err(),
         store.get(id).await.unwrap_err(),
         store.list(&KeyQuery::new(10)).await.unwrap_err(),
@@ -29,6 +33,7 @@ async fn rows_that_are_not_keys_are_corrupt() {
     let Some(prefix) = Prefix::new() else { return };
     let store = prefix.open().await;
     store.insert(&indexed(1)).await.unwrap();
+    store.insert(&record(2)).await.unwrap();
     let text: String =
         run(&mut prefix.connect(), &["HGET", &prefix.key("keys"), &full(1).id.to_string()]);
     let good: Row = serde_json::from_str(&text).unwrap();

@@ -46,6 +46,13 @@ pub(crate) async fn a_row_that_does_not_read_as_a_key_is_an_error<R: Remote>(dat
     // The others are not affected.
     store.insert(&full(99)).await.unwrap();
     assert_eq!(store.find(&digest(99)).await.unwrap().as_deref(), Some(&full(99)));
+    let digests: Vec<_> = (1..=12).chain([99, 100]).map(digest).collect();
+    let mut answers = store.find_many(&digests).await;
+    assert!(answers.pop().unwrap().unwrap().is_none());
+    assert_eq!(answers.pop().unwrap().unwrap().as_deref(), Some(&full(99)));
+    for answer in answers {
+        assert_eq!(answer.unwrap_err().kind(), StoreErrorKind::Corrupt);
+    }
 }
 
 /// It raises the revision and does not know of the mark.
