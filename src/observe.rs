@@ -10,7 +10,10 @@ use std::error::Error;
 #[cfg(feature = "file")]
 use std::path::Path;
 
-use crate::key::{KeyId, Needs, RejectionKind};
+use crate::{
+    error::BackEnd,
+    key::{KeyId, Needs, RejectionKind},
+};
 
 /// What went wrong, for the log.
 type Cause<'e> = &'e (dyn Error + 'static);
@@ -270,11 +273,24 @@ pub(crate) fn filter_not_loaded(error: Cause<'_>) {
     metrics::counter!("tower_api_key_filter_loads_failed_total").increment(1);
 }
 
-/// A store that was down has answered a cache.
-#[cfg(feature = "cache")]
-pub(crate) fn store_is_back() {
+/// A back end has fallen silent, so that callers go on without it, or has answered again.
+pub(crate) fn back_end(back_end: BackEnd, is_up: bool) {
     #[cfg(feature = "tracing")]
-    tracing::info!("the key store answers again");
+    if is_up {
+        tracing::info!("{back_end} answers again");
+    } else {
+        tracing::warn!("{back_end} does not answer; it is asked once a second until it does");
+    }
+    #[cfg(feature = "metrics")]
+    {
+        let label = back_end.label();
+        let up = metrics::gauge!("tower_api_key_backend_up", "backend" => label);
+        up.set(f64::from(u8::from(is_up)));
+        if !is_up {
+            metrics::counter!("tower_api_key_backend_outages_total", "backend" => label)
+                .increment(1);
+        }
+    }
 }
 
 /// A request's owner was not resolved. The denial says why.
@@ -293,13 +309,6 @@ pub(crate) fn owner_lookup_failed(error: Cause<'_>) {
     );
     #[cfg(feature = "metrics")]
     metrics::counter!("tower_api_key_owner_lookups_failed_total").increment(1);
-}
-
-/// A resolver of owners that was down has answered a cache.
-#[cfg(feature = "cache")]
-pub(crate) fn owners_are_back() {
-    #[cfg(feature = "tracing")]
-    tracing::info!("the resolver of owners answers again");
 }
 
 /// A cache hears what other nodes change.
@@ -360,12 +369,6 @@ pub(crate) fn limiter_out(error: Cause<'_>, is_news: bool) {
     }
     #[cfg(feature = "metrics")]
     metrics::counter!("tower_api_key_limiter_failures_total").increment(1);
-}
-
-/// A rate limiter that was out has answered.
-pub(crate) fn limiter_is_back() {
-    #[cfg(feature = "tracing")]
-    tracing::info!("the rate limiter answers again");
 }
 
 /// Counts of uses could not be written.

@@ -27,6 +27,21 @@ pub enum BackEnd {
     RateLimiter,
     /// It tells other nodes of changes: an [`Invalidations`](crate::store::Invalidations).
     Bus,
+    /// It finds the owners of keys: an [`OwnerResolver`](crate::owner::OwnerResolver).
+    OwnerResolver,
+}
+
+impl BackEnd {
+    /// The value of the label `backend` in metrics.
+    #[cfg(feature = "metrics")]
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::KeyStore => "key_store",
+            Self::RateLimiter => "rate_limiter",
+            Self::Bus => "bus",
+            Self::OwnerResolver => "owner_resolver",
+        }
+    }
 }
 
 impl fmt::Display for BackEnd {
@@ -35,6 +50,7 @@ impl fmt::Display for BackEnd {
             Self::KeyStore => "the key store",
             Self::RateLimiter => "the rate limiter",
             Self::Bus => "the bus",
+            Self::OwnerResolver => "the resolver of owners",
         })
     }
 }
@@ -112,6 +128,18 @@ impl StoreError {
     /// The reason for which the back end did not answer.
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// Whether it says that the back end is down as a whole. One that is too busy for one call is
+    /// not gone, and one thing that cannot be read says nothing about the others.
+    pub(crate) const fn is_outage(&self) -> bool {
+        match self.kind {
+            StoreErrorKind::Unavailable | StoreErrorKind::Timeout => true,
+            StoreErrorKind::Overloaded
+            | StoreErrorKind::Duplicate
+            | StoreErrorKind::Unsupported
+            | StoreErrorKind::Corrupt => false,
+        }
     }
 
     /// The role of the back end that failed.

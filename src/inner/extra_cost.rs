@@ -111,7 +111,7 @@ impl WaitingLayer for ExtraCostCheck {
 
     fn settle<B>(&self, request: &mut Request<B>, answer: ExtraCostAnswer) -> Next<Self> {
         match answer.0 {
-            Limited::Admitted(report) => Next::Admit(report),
+            Limited::Admitted(rated) => Next::Admit(rated.report),
             Limited::Denied(rejection) => deny(request, rejection),
             Limited::Waiting(limited) => {
                 wait(request, &self.waiting, async move { ExtraCostAnswer(limited.await) })

@@ -14,7 +14,7 @@ mod tier;
 pub use self::redis::{RedisLimiter, RedisLimiterBuilder};
 pub(crate) use self::{
     headers::{Consumption, LimitReport},
-    rate::Limited,
+    rate::{Limited, Rated},
 };
 pub use self::{
     limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject, RateLimiter},

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::{runtime::Handle, time::timeout};
+
 use super::{
     headers::{Fields, LimitReport},
     limiter::{LimitCheck, LimitDecision, LimitSubject, RateLimiter},
@@ -23,6 +25,7 @@ use crate::{
     observe,
     rejection::Rejection,
     request::{Hook, RequestHead},
+    runtime::{Circuit, PAUSE, Turn},
     text::Text,
 };
 
@@ -74,6 +77,8 @@ struct Inner {
     fallback: LocalLimiter,
     timeout: Duration,
     fields: Fields,
+    /// Whether the limiter is waited for.
+    circuit: Arc<Circuit>,
     /// Whether the limiter did not answer when it was last waited for.
     is_out: Arc<AtomicBool>,
 }
@@ -99,11 +104,28 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What the limits of a key say about a request.
 pub(crate) enum Limited {
-    /// It is let in. There is a report if there is anything to tell the caller.
-    Admitted(Option<LimitReport>),
+    /// It is let in.
+    Admitted(Rated),
     Denied(Rejection),
     /// The limiter must be waited for.
     Waiting(LimitFuture),
+}
+
+/// How a request was let in.
+#[derive(Default)]
+pub(crate) struct Rated {
+    /// There is one if there is anything to tell the caller.
+    pub(crate) report: Option<LimitReport>,
+    counted_by: CountedBy,
+}
+
+/// The limiter that has counted a request, and takes it back.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum CountedBy {
+    #[default]
+    None,
+    Limiter,
+    Fallback,
 }
 
 /// Ends with anything but waiting.
@@ -121,6 +143,7 @@ impl RateLimits {
             fallback: LocalLimiter::new(),
             timeout: DEFAULT_TIMEOUT,
             fields: Fields::Draft,
+            circuit: circuit(DEFAULT_TIMEOUT),
             is_out: Arc::default(),
         }))
     }
@@ -155,10 +178,17 @@ impl RateLimits {
     /// How long the limiter is waited for, a quarter of a second by default. Then it is
     /// [out](Self::with_outage), for this request.
     ///
+    /// Where it says nothing for half of that, it is out for all requests, which do not wait for it
+    /// any more. Once a second, one of them asks it in the background, and with the first answer it is
+    /// used again.
+    ///
     /// The wait uses tokio's timer, so a limiter that has to be waited for needs a tokio runtime
     /// with time enabled.
     pub fn with_timeout(self, timeout: Duration) -> Self {
-        self.with(|inner| inner.timeout = timeout.min(Duration::from_hours(1)))
+        self.with(|inner| {
+            inner.timeout = timeout.min(Duration::from_hours(1));
+            inner.circuit = circuit(inner.timeout);
+        })
     }
 
     /// Adds `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` (in seconds from
@@ -198,47 +228,97 @@ impl RateLimits {
         let inner = &*self.0;
         let limits = inner.tiers.limits(record);
         if limits.is_empty() || cost == 0 {
-            return Limited::Admitted(None);
+            return Limited::Admitted(Rated::default());
         }
         let check = inner.question(record, limits, cost);
         match inner.limiter.check_now(&check) {
-            Some(decision) => inner.decided(record, limits, decision),
-            None => Limited::Waiting(self.ask(record.clone(), cost)),
+            Some(decision) => inner.decided(record, limits, decision, CountedBy::Limiter),
+            None => self.ask(record, &check),
         }
     }
 
-    /// Asks a limiter that has to be waited for.
-    fn ask(&self, record: Arc<KeyRecord>, cost: u32) -> LimitFuture {
-        let inner = self.0.clone();
+    /// Asks a limiter that has to be waited for, unless it is known to be silent.
+    fn ask(&self, record: &Arc<KeyRecord>, check: &LimitCheck<'_>) -> Limited {
+        let inner = &self.0;
+        match inner.circuit.turn() {
+            Turn::Probe if self.probe(record, check.cost) => {}
+            Turn::Up | Turn::Probe => return Limited::Waiting(self.wait(record, check.cost)),
+            Turn::Down => {}
+        }
+        inner.out(record, check, inner.circuit.down())
+    }
+
+    /// Finds out in the background whether the limiter answers again; false without a runtime. The
+    /// request does not wait for that, and is counted elsewhere.
+    fn probe(&self, record: &Arc<KeyRecord>, cost: u32) -> bool {
+        let Ok(runtime) = Handle::try_current() else { return false };
+        let (inner, record) = (self.0.clone(), record.clone());
+        runtime.spawn(async move {
+            let check = inner.question(&record, inner.tiers.limits(&record), cost);
+            // So long that a connection that is dead is noticed by then, and replaced.
+            if let Ok(LimitDecision::Allow(_)) = inner.answer(&check, PAUSE).await {
+                inner.limiter.give_back(&check);
+            }
+        });
+        true
+    }
+
+    /// The answer of a limiter that has to be waited for, or what is done without.
+    fn wait(&self, record: &Arc<KeyRecord>, cost: u32) -> LimitFuture {
+        let (inner, record) = (self.0.clone(), record.clone());
         Box::pin(async move {
             let limits = inner.tiers.limits(&record);
             let check = inner.question(&record, limits, cost);
-            let answer = tokio::time::timeout(inner.timeout, inner.limiter.check(&check)).await;
-            match answer.unwrap_or_else(|_| Err(StoreError::timeout())) {
-                Ok(decision) => {
-                    if inner.is_out.load(Relaxed) && inner.is_out.swap(false, Relaxed) {
-                        observe::limiter_is_back();
-                    }
-                    inner.decided(&record, limits, decision)
-                }
+            match inner.answer(&check, inner.timeout).await {
+                Ok(decision) => inner.decided(&record, limits, decision, CountedBy::Limiter),
                 Err(error) => inner.out(&record, &check, error),
             }
         })
     }
 
-    /// A request that was let in was then denied for another reason.
+    /// A request that was let in was then denied for another reason. What has counted it takes it
+    /// back: the other limiter knows nothing of it.
     #[cold]
-    pub(crate) fn give_back(&self, request: &RequestHead<'_>, record: &KeyRecord) {
+    pub(crate) fn give_back(&self, request: &RequestHead<'_>, record: &KeyRecord, rated: &Rated) {
+        if rated.counted_by == CountedBy::None {
+            return;
+        }
         let inner = &*self.0;
         let cost = inner.cost_of(request);
         let limits = inner.tiers.limits(record);
         if cost > 0 && !limits.is_empty() {
-            inner.limiter.give_back(&inner.question(record, limits, cost));
+            let check = inner.question(record, limits, cost);
+            match rated.counted_by {
+                CountedBy::Fallback => inner.fallback.give_back(&check),
+                _ => inner.limiter.give_back(&check),
+            }
         }
     }
 }
 
+/// The circuit of a limiter that requests wait for no longer than this.
+fn circuit(timeout: Duration) -> Arc<Circuit> {
+    Arc::new(Circuit::new(BackEnd::RateLimiter, observe::back_end, timeout / 2))
+}
+
 impl Inner {
+    /// The answer of a limiter that has to be waited for.
+    async fn answer(
+        &self,
+        check: &LimitCheck<'_>,
+        within: Duration,
+    ) -> Result<LimitDecision, StoreError> {
+        let answer = self.circuit.watch(async {
+            let answer = timeout(within, self.limiter.check(check)).await;
+            answer.unwrap_or_else(|_| Err(StoreError::timeout()))
+        });
+        let answer = answer.await?;
+        if self.is_out.load(Relaxed) {
+            self.is_out.store(false, Relaxed);
+        }
+        Ok(answer)
+    }
+
     /// How many requests this one counts for.
     #[inline]
     fn cost_of(&self, request: &RequestHead<'_>) -> u32 {
@@ -260,11 +340,15 @@ impl Inner {
         record: &Arc<KeyRecord>,
         limits: &Limits,
         decision: LimitDecision,
+        counted_by: CountedBy,
     ) -> Limited {
         match decision {
-            LimitDecision::Allow(_) if self.fields == Fields::None => Limited::Admitted(None),
+            LimitDecision::Allow(_) if self.fields == Fields::None => {
+                Limited::Admitted(Rated { report: None, counted_by })
+            }
             LimitDecision::Allow(state) => {
-                Limited::Admitted(Some(LimitReport::new(limits, state, self.fields)))
+                let report = Some(LimitReport::new(limits, state, self.fields));
+                Limited::Admitted(Rated { report, counted_by })
             }
             LimitDecision::Deny { state, retry_after } => {
                 let report = LimitReport::new(limits, state, self.fields);
@@ -283,9 +367,10 @@ impl Inner {
         observe::limiter_out(&error, is_news);
         match self.outage {
             OutagePolicy::LocalFallback => {
-                self.decided(record, check.limits, self.fallback.decide(check))
+                let decision = self.fallback.decide(check);
+                self.decided(record, check.limits, decision, CountedBy::Fallback)
             }
-            OutagePolicy::FailOpen => Limited::Admitted(None),
+            OutagePolicy::FailOpen => Limited::Admitted(Rated::default()),
             OutagePolicy::FailClosed => {
                 Limited::Denied(Rejection::from_store_error(error).with_record(record))
             }

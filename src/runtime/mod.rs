@@ -3,6 +3,8 @@
 mod background;
 #[cfg(feature = "cache")]
 mod backoff;
+mod breaker;
+mod circuit;
 mod digest_map;
 mod locks;
 mod shared;
@@ -12,9 +14,11 @@ pub(crate) use std::sync;
 
 pub(crate) use self::{
     background::Background,
+    breaker::{PAUSE, Turn},
+    circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},
     shared::{SharedCall, Waiter},
 };
 #[cfg(feature = "cache")]
-pub(crate) use self::{background::OwnedTask, backoff::Backoff};
+pub(crate) use self::{background::OwnedTask, backoff::Backoff, breaker::Breaker};

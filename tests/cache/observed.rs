@@ -1,17 +1,26 @@
 //! What a cache says of its subscription, in the log and in metrics.
 
 use std::{
+    convert::Infallible,
     io,
     sync::{Arc, Mutex},
 };
 
 use metrics::set_default_local_recorder;
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+use tower_api_key::{
+    ApiKeyLayer, KeyManager, NewKey, RateLimits, async_trait,
+    limit::{Limit, LimitCheck, LimitDecision, Limits, Quota, RateLimiter, Tiers},
+    nonzero,
+    store::{MemoryStore, StoreError},
+};
 use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt};
 
 use crate::{
     child,
     figures::Figures,
     listening::{listening, reset, wait_until},
+    support::{Answer::Good, Fixture, Mode, TTL, digest, until},
 };
 
 /// Keeps what is written, for all clones.
@@ -51,6 +60,14 @@ fn read(figures: &Figures) -> (bool, u64) {
     (listening == 1, figures.counter("tower_api_key_subscriptions_lost_total"))
 }
 
+/// Whether a back end is up, if that was said, and how often it was not.
+fn back_end(figures: &Figures, back_end: &str) -> (Option<bool>, u64) {
+    let name = |name| format!("tower_api_key_backend_{name}{{backend={back_end}}}");
+    let is_known = figures.has(&name("up"));
+    let is_up = is_known.then(|| figures.gauge(&name("up")) == 1);
+    (is_up, figures.counter(&name("outages_total")))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_subscription_shows_in_the_log_and_in_metrics() {
     // `tracing` remembers for the whole process whether anybody listens to an event, and another
@@ -80,4 +97,75 @@ async fn a_lost_subscription_shows_in_the_log_and_in_metrics() {
     bus.mend();
     reset(&fixture, 3).await;
     assert_eq!((read(&figures), heard(), lost()), ((true, 1), 2, 4));
+}
+
+/// A limiter that says nothing.
+struct Silent;
+
+#[async_trait]
+impl RateLimiter for Silent {
+    async fn check(&self, _: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
+        std::future::pending().await
+    }
+
+    fn give_back(&self, _: &LimitCheck<'_>) {}
+}
+
+/// A layer over a store that works, with a limiter that does not, and a good key.
+async fn silently_limited() -> (ApiKeyLayer, String) {
+    let store = MemoryStore::new();
+    let issued = KeyManager::new(store.clone()).create(NewKey::named("key")).await.unwrap();
+    let minute = Limit::new("minute", Quota::per_minute(nonzero!(1_000))).unwrap();
+    let tiers = Tiers::new().with_default(Limits::new([minute]).unwrap());
+    let limits = RateLimits::new(Silent).with_tiers(tiers);
+    (ApiKeyLayer::new(store).with_rate_limits(limits), issued.secret.expose().to_owned())
+}
+
+/// Once each, however many requests find it so. What one back end does says nothing of another.
+#[tokio::test(start_paused = true)]
+async fn a_silent_back_end_shows_in_the_log_and_in_metrics() {
+    if !child::is_child() {
+        child::run("observed::a_silent_back_end_shows_in_the_log_and_in_metrics", None);
+        return;
+    }
+    let (log, figures) = (Log::default(), Figures::default());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone());
+    let _log = subscriber.finish().set_default();
+    let _figures = set_default_local_recorder(&figures);
+    let down =
+        |back_end| log.count("WARN", &format!("the {back_end} does not answer; it is asked"));
+    let up = |back_end| log.count("INFO", &format!("the {back_end} answers again"));
+
+    let (layer, key) = silently_limited().await;
+    for _ in 0..100 {
+        let inner = service_fn(async |_: http::Request<()>| {
+            Ok::<_, Infallible>(http::Response::new(String::new()))
+        });
+        let request = http::Request::builder().header("x-api-key", &key).body(()).unwrap();
+        let response = ServiceBuilder::new().layer(&layer).service(inner).oneshot(request).await;
+        assert_eq!(response.unwrap().status(), 200);
+    }
+    assert_eq!(back_end(&figures, "rate_limiter"), (Some(false), 1));
+    assert_eq!(back_end(&figures, "key_store"), (None, 0));
+    assert_eq!((down("rate limiter"), up("rate limiter")), (1, 0));
+
+    let fixture = Fixture::knowing(&[digest(1)]).await;
+    fixture.at(TTL);
+    fixture.store.set(Mode::Hang);
+    for _ in 0..100 {
+        assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
+    }
+    assert_eq!(back_end(&figures, "key_store"), (Some(false), 1));
+    assert_eq!((down("key store"), up("key store")), (1, 0));
+
+    fixture.store.set(Mode::Answer);
+    let answers = fixture.store.answers();
+    // The lookup that hangs is given up, and then one is made that does not.
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    fixture.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(fixture.find_now(&digest(1)), Some(Good));
+    until(|| fixture.store.answers() > answers && up("key store") > 0).await;
+    assert_eq!(back_end(&figures, "key_store"), (Some(true), 1));
+    assert_eq!((down("key store"), up("key store")), (1, 1));
+    assert_eq!((back_end(&figures, "rate_limiter"), up("rate limiter")), ((Some(false), 1), 0));
 }

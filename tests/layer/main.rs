@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![allow(clippy::similar_names, reason = "a manager, and what is managed")]
 
+mod announcing;
 #[cfg(feature = "axum")]
 mod axum;
 mod cache_headers;

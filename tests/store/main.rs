@@ -34,6 +34,8 @@ mod random_records;
 mod redis;
 #[path = "../support/servers.rs"]
 mod servers;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod silent;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod support;

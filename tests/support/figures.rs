@@ -10,17 +10,25 @@ use std::{
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-/// Counters as they are, and gauges as the bits of a float, by name.
+/// Counters as they are, and gauges as the bits of a float, by name and labels: `name{label=value}`.
 #[derive(Default)]
 pub(crate) struct Figures(Mutex<HashMap<String, Arc<AtomicU64>>>);
 
 impl Figures {
     fn entry(&self, key: &Key) -> Arc<AtomicU64> {
-        self.0.lock().unwrap().entry(key.name().to_owned()).or_default().clone()
+        let labels = key.labels().map(|label| format!("{{{}={}}}", label.key(), label.value()));
+        let name = labels.fold(key.name().to_owned(), |name, label| name + &label);
+        self.0.lock().unwrap().entry(name).or_default().clone()
     }
 
     fn read(&self, name: &str) -> u64 {
         self.0.lock().unwrap().get(name).map_or(0, |value| value.load(SeqCst))
+    }
+
+    /// Whether there is such a counter or gauge.
+    #[allow(dead_code, reason = "not all programs of tests ask")]
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.lock().unwrap().contains_key(name)
     }
 
     /// A counter; 0 before it counts anything.

@@ -9,6 +9,7 @@ use crate::{
     credits::{Credits, SpendOutcome},
     error::{StoreError, StoreErrorKind},
     key::KeyRecord,
+    limit::Rated,
     observe,
     rejection::Rejection,
     request::RequestHead,
@@ -56,6 +57,7 @@ pub(super) fn remaining(
     config: &Config,
     request: &RequestHead<'_>,
     record: &Arc<KeyRecord>,
+    rated: &Rated,
     spend: Result<SpendOutcome, StoreError>,
 ) -> Result<u64, Rejection> {
     let rejection = match spend {
@@ -66,7 +68,7 @@ pub(super) fn remaining(
         Err(error) => Rejection::from_store_error(error),
     };
     if let Some(limits) = &config.rate_limits {
-        limits.give_back(request, record);
+        limits.give_back(request, record, rated);
     }
     Err(rejection.with_record(record))
 }

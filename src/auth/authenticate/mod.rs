@@ -27,7 +27,7 @@ use crate::{
     credits::SpendOutcome,
     error::StoreError,
     key::{KeyDigest, KeyRecord, RejectionKind},
-    limit::{Consumption, LimitReport, Limited},
+    limit::{Consumption, Limited, Rated},
     rejection::Rejection,
     request::RequestHead,
     store::Lookup,
@@ -70,8 +70,8 @@ pub(crate) enum Answer {
     Lookup(Attempt, LookupResult),
     /// In step 10, whether the rate limits of the key let it in.
     Limited(Found, Limited),
-    /// In step 10, what the rate limits report, and whether the key had enough credits.
-    Paid(Found, Option<LimitReport>, Result<SpendOutcome, StoreError>),
+    /// In step 10, how the rate limits let it in, and whether the key had enough credits.
+    Paid(Found, Rated, Result<SpendOutcome, StoreError>),
 }
 
 pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
@@ -174,7 +174,7 @@ pub(crate) fn resume(config: &Config, request: &RequestHead<'_>, answer: Answer)
         Answer::Lookup(attempt, Ok(None)) => unknown(config, request, attempt),
         Answer::Lookup(_, Err(error)) => Outcome::Reject(Rejection::from_store_error(error)),
         Answer::Limited(found, limited) => limited_to(config, request, found, limited),
-        Answer::Paid(found, rate, spend) => paid(config, request, found, rate, spend),
+        Answer::Paid(found, rated, spend) => paid(config, request, found, rated, spend),
     }
 }
 
@@ -294,7 +294,7 @@ fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
 /// 10. Limits, where the layer counts any.
 fn limit(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
     match &config.rate_limits {
-        None => pay(config, request, found, None),
+        None => pay(config, request, found, Rated::default()),
         Some(limits) => {
             let limited = limits.check(request, &found.record);
             limited_to(config, request, found, limited)
@@ -311,7 +311,7 @@ fn limited_to(
     limited: Limited,
 ) -> Outcome {
     match limited {
-        Limited::Admitted(report) => pay(config, request, found, report),
+        Limited::Admitted(rated) => pay(config, request, found, rated),
         Limited::Denied(rejection) => Outcome::Reject(rejection),
         Limited::Waiting(limited) => match found.attempt.may_wait(config, request) {
             Ok(permit) => Outcome::Wait(Box::pin(async move {
@@ -328,27 +328,22 @@ fn limited_to(
 }
 
 /// 10. Limits: then credits, if the key has any to spend.
-fn pay(
-    config: &Config,
-    request: &RequestHead<'_>,
-    mut found: Found,
-    rate: Option<LimitReport>,
-) -> Outcome {
+fn pay(config: &Config, request: &RequestHead<'_>, mut found: Found, rated: Rated) -> Outcome {
     let Some((credits, cost)) = limits::price(config, request, &found.record) else {
-        return admit(config, request, found, Consumption::new(rate, None));
+        return admit(config, request, found, Consumption::new(rated.report, None));
     };
     if let Some(spend) = credits.spend_now(&found.record, cost) {
-        return paid(config, request, found, rate, Ok(spend));
+        return paid(config, request, found, rated, Ok(spend));
     }
     let permit = match found.attempt.may_wait(config, request) {
         Ok(permit) => permit,
-        Err(error) => return paid(config, request, found, rate, Err(error)),
+        Err(error) => return paid(config, request, found, rated, Err(error)),
     };
     let spend = limits::spend(config, credits, found.record.clone(), cost);
     Outcome::Wait(Box::pin(async move {
         let spend = spend.await;
         drop(permit);
-        Answer::Paid(found, rate, spend)
+        Answer::Paid(found, rated, spend)
     }))
 }
 
@@ -357,11 +352,13 @@ fn paid(
     config: &Config,
     request: &RequestHead<'_>,
     found: Found,
-    rate: Option<LimitReport>,
+    rated: Rated,
     spend: Result<SpendOutcome, StoreError>,
 ) -> Outcome {
-    match limits::remaining(config, request, &found.record, spend) {
-        Ok(remaining) => admit(config, request, found, Consumption::new(rate, Some(remaining))),
+    match limits::remaining(config, request, &found.record, &rated, spend) {
+        Ok(remaining) => {
+            admit(config, request, found, Consumption::new(rated.report, Some(remaining)))
+        }
         Err(rejection) => Outcome::Reject(rejection),
     }
 }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
-use super::Invalidations;
+use super::{Invalidations, announcer::Announcer};
 use crate::{
     clock::Timestamp,
-    error::{BackEnd, StoreError},
+    error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord, OwnerId},
-    observe,
     store::{
         KeyStore, Lookup, LookupHint,
         capabilities::{
@@ -29,7 +28,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Announced {
     repository: Arc<dyn KeyRepository>,
-    invalidations: Arc<dyn Invalidations>,
+    announcer: Arc<Announcer>,
 }
 
 impl Announced {
@@ -37,23 +36,13 @@ impl Announced {
         repository: Arc<dyn KeyRepository>,
         invalidations: Arc<dyn Invalidations>,
     ) -> Self {
-        Self { repository, invalidations }
-    }
-
-    async fn announce(&self, digests: &[KeyDigest]) {
-        // Nodes that take credits change no key.
-        if digests.is_empty() {
-            return;
-        }
-        if let Err(error) = self.invalidations.publish(digests).await {
-            observe::not_announced(&error.of(BackEnd::Bus));
-        }
+        Self { repository, announcer: Arc::new(Announcer::new(invalidations)) }
     }
 
     async fn apply_and_announce(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         let result = self.repository.apply(changes).await;
         // Also after an error, which does not say that nothing was written.
-        self.announce(&changes.digests().collect::<Vec<_>>()).await;
+        self.announcer.announce(&changes.digests().collect::<Vec<_>>()).await;
         result
     }
 }
@@ -156,6 +145,7 @@ impl KeyRepository for Announced {
     }
 
     async fn close(&self) {
+        self.announcer.close().await;
         self.repository.close().await;
     }
 }
@@ -174,7 +164,7 @@ impl SelectedChanges for Announced {
             let selected = selected.ok_or_else(StoreError::unsupported)?;
             let result = selected.apply_to(&selection, &plan).await;
             // Also after an error, which does not say that nothing was written.
-            this.announce(&digests.take()).await;
+            this.announcer.announce(&digests.take()).await;
             result
         })
         .await

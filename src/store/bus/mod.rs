@@ -1,6 +1,7 @@
 //! [`Invalidations`]: how nodes tell each other to forget a key.
 
 mod announced;
+mod announcer;
 mod local;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod message;

@@ -5,7 +5,6 @@ use std::{
     future::Future,
     pin::pin,
     sync::{Arc, Weak},
-    time::Duration,
 };
 
 use tokio::{runtime::Handle, time::timeout};
@@ -14,12 +13,11 @@ use super::{
     Answer, Cache, CacheKey, Failure,
     budget::{Admission, Claim, Rank, Reservation},
     one_key::{self, InLine},
-    outage,
     stats::Counters,
 };
 use crate::{
     clock::Timestamp,
-    runtime::{DigestHash, Mutex, SharedCall, Waiter, sync::MutexGuard},
+    runtime::{DigestHash, Mutex, PAUSE, SharedCall, Turn, Waiter, sync::MutexGuard},
     store::Lookup,
 };
 
@@ -168,11 +166,11 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
                 Start::Waiting(waiting) => waiting,
             };
             let answer = if self.last_known(key).is_some() {
-                let answers = self.outage.answers();
+                let answers = self.breaker.answers();
                 if let Ok(answer) = timeout(self.settings.soft_timeout, waiting.answer()).await {
                     answer
                 } else {
-                    self.outage.failed(self.settings.clock.now(), answers);
+                    self.breaker.failed(self.settings.clock.now(), answers);
                     if let Some(value) = self.go_on_with_last_known(key) {
                         return Ok(Some(value));
                     }
@@ -249,7 +247,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         let now = self.settings.clock.now();
         // One may have ended since the caller looked.
         let is_due = self.recall(key, now).is_some_and(|recalled| recalled.is_due);
-        if is_due && !calls.under_way.contains_key(key) && self.outage.may_ask(now) {
+        if is_due && !calls.under_way.contains_key(key) && self.breaker.turn(|| now) != Turn::Down {
             let (number, _) = calls.start(key, Tokens::NotNeeded, Rank::default());
             drop(calls);
             Counters::count(&self.counters.refreshes);
@@ -304,23 +302,22 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     }
 
     async fn wait_for(&self, lookup: impl Future<Output = Answer<V, E>>) -> Answer<V, E> {
-        let Self { settings, outage, .. } = self;
-        let answers = outage.answers();
+        let Self { settings, breaker, .. } = self;
+        let answers = breaker.answers();
         let mut lookup = pin!(timeout(settings.lookup_timeout, lookup));
         let answer = loop {
             match timeout(settings.soft_timeout, &mut lookup).await {
                 Ok(answer) => break answer.unwrap_or_else(|_| Err(E::timeout())),
                 // The next caller need not find out anew.
-                Err(_) => outage.failed(settings.clock.now(), answers),
+                Err(_) => breaker.failed(settings.clock.now(), answers),
             }
         };
         match &answer {
-            Ok(_) if outage.answered() => E::report_end(),
-            Ok(_) => {}
+            Ok(_) => breaker.answered(),
             Err(error) => {
                 error.report();
                 if error.is_outage() {
-                    outage.failed(settings.clock.now(), answers);
+                    breaker.failed(settings.clock.now(), answers);
                 }
             }
         }
@@ -371,7 +368,6 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Ending<K, V, E> 
 
     /// Keeps the answer and gives it to all waiters, unless the call was abandoned.
     fn finish(&mut self, answer: Answer<V, E>) {
-        const PAUSE: Duration = outage::PAUSE;
         let Cache { calls, memory, settings, .. } = &*self.cache;
         // Held until the answer is kept: see `Memory`.
         let mut calls = calls.lock();

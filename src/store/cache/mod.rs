@@ -6,7 +6,6 @@ mod budget;
 mod calls;
 mod memory;
 mod one_key;
-mod outage;
 mod settings;
 mod stats;
 
@@ -16,11 +15,10 @@ use self::{
     budget::Budget,
     calls::Calls,
     memory::{Memory, Recalled},
-    outage::Outage,
     stats::Counters,
 };
 use super::Lookup;
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, error::BackEnd, observe, runtime::Breaker};
 
 pub(crate) use self::budget::{Claim, Rank};
 pub(crate) use self::one_key::of_one_key;
@@ -35,7 +33,7 @@ pub(crate) struct Cache<K, V, E> {
     calls: Calls<K, V, E>,
     /// None where no client can ask for things that do not exist.
     budget: Option<Arc<Budget>>,
-    outage: Outage,
+    breaker: Breaker,
     counters: Counters,
 }
 
@@ -51,6 +49,9 @@ pub(crate) trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {
 
 /// Why a lookup brought nothing.
 pub(crate) trait Failure: Clone + Send + Sync + 'static {
+    /// The role of the source.
+    const BACK_END: BackEnd;
+
     /// It took too long.
     fn timeout() -> Self;
     /// It was not begun, because there are too many.
@@ -62,8 +63,6 @@ pub(crate) trait Failure: Clone + Send + Sync + 'static {
     fn is_outage(&self) -> bool;
     /// Tells the operator of it.
     fn report(&self);
-    /// Tells the operator that an outage is over.
-    fn report_end();
 }
 
 /// The result of a lookup, for all callers that waited for it.
@@ -77,7 +76,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             budget: settings.lookups_per_second.map(|per_second| {
                 Budget::new(per_second, settings.reserved, settings.clock.clone())
             }),
-            outage: Outage::default(),
+            breaker: Breaker::new(E::BACK_END, observe::back_end),
             counters: Counters::default(),
             settings,
         }
@@ -112,7 +111,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     /// The answer that needs no lookup.
     #[inline]
     fn recall(&self, key: &K, now: Timestamp) -> Option<Recalled<V>> {
-        self.memory.recall(key, now, || self.outage.is_on(now))
+        self.memory.recall(key, now, || self.breaker.is_open(now))
     }
 
     /// The last known value, if that may be used when lookups fail.

@@ -23,7 +23,7 @@ use super::{
     cache::{Answer, Cache, CacheKey, CacheStats, Claim, Failure, Rank},
 };
 use crate::{
-    error::{StoreError, StoreErrorKind},
+    error::{BackEnd, StoreError, StoreErrorKind},
     key::{KeyDigest, KeyRecord},
     observe,
     runtime::MapDigest,
@@ -262,6 +262,8 @@ impl CacheKey for MapDigest {
 }
 
 impl Failure for StoreError {
+    const BACK_END: BackEnd = BackEnd::KeyStore;
+
     fn timeout() -> Self {
         Self::timeout()
     }
@@ -274,23 +276,12 @@ impl Failure for StoreError {
         Self::unavailable(reason)
     }
 
-    /// A store that is too busy for one key is not gone.
     fn is_outage(&self) -> bool {
-        match self.kind() {
-            StoreErrorKind::Unavailable | StoreErrorKind::Timeout => true,
-            StoreErrorKind::Overloaded
-            | StoreErrorKind::Duplicate
-            | StoreErrorKind::Unsupported
-            | StoreErrorKind::Corrupt => false,
-        }
+        self.is_outage()
     }
 
     fn report(&self) {
         observe::lookup_failed(self);
-    }
-
-    fn report_end() {
-        observe::store_is_back();
     }
 }
 

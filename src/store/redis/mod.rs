@@ -19,6 +19,8 @@ use crate::{
     error::{ConfigError, StoreError},
     key::KeyRecord,
     redis::{Client, Link, Script, check_prefix},
+    runtime::Circuit,
+    store::silence,
 };
 
 /// Keys in Redis 6.2 or later, or Valkey: for a service of several nodes that has no database.
@@ -88,6 +90,7 @@ pub struct RedisStore {
     link: Arc<Link>,
     scripts: Arc<Scripts>,
     keys: Arc<Keys>,
+    circuit: Arc<Circuit>,
 }
 
 const DEFAULT_PREFIX: &str = "api_keys";
@@ -154,6 +157,7 @@ impl RedisStore {
             link: Link::new(client),
             scripts: Arc::new(Scripts::new()),
             keys: Arc::new(Keys::new(DEFAULT_PREFIX)),
+            circuit: Arc::new(silence::circuit()),
         }
     }
 
@@ -190,7 +194,11 @@ impl RedisStore {
         script: &Script,
         args: &[&str],
     ) -> Result<T, StoreError> {
-        self.link.run(script, &self.keys, args).await
+        let answer = self.link.run(script, &self.keys, args).await;
+        if answer.is_ok() {
+            self.circuit.answered();
+        }
+        answer
     }
 
     /// Runs a script that has nothing to say.

@@ -31,7 +31,11 @@ use crate::{
 #[async_trait]
 impl KeyStore for RedisStore {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let found = self.rows(&self.scripts.find, &["digests", &digest.to_hex()]).await?.pop();
+        let lookup = || {
+            let (this, hex) = (self.clone(), digest.to_hex());
+            async move { this.rows(&this.scripts.find, &["digests", &hex]).await }
+        };
+        let found = self.circuit.call(lookup).await?.pop();
         found.map_or(Ok(None), |record| is_of(record, digest))
     }
 
@@ -41,7 +45,11 @@ impl KeyStore for RedisStore {
     ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
         let mut answers = Vec::with_capacity(digests.len());
         for digests in digests.chunks(FOUND_AT_ONCE) {
-            match self.find_batch(digests).await {
+            let lookup = || {
+                let (this, digests) = (self.clone(), digests.to_vec());
+                async move { this.find_batch(&digests).await }
+            };
+            match self.circuit.call(lookup).await {
                 Ok(found) => answers.extend(found),
                 Err(error) => answers.extend(digests.iter().map(|_| Err(error.clone()))),
             }
@@ -223,9 +231,14 @@ impl BalanceStore for RedisStore {
         // Without lineages, the time alone.
         for lineages in lineages.chunks(BATCH).chain(lineages.is_empty().then_some(&[][..])) {
             let args: Vec<_> = lineages.iter().map(ToString::to_string).collect();
-            let args: Vec<_> = args.iter().map(String::as_str).collect();
-            let (now, rows): (i64, Vec<Option<String>>) =
-                self.run(&self.scripts.balances, &args).await?;
+            let read = || {
+                let this = self.clone();
+                async move {
+                    let args: Vec<_> = args.iter().map(String::as_str).collect();
+                    this.run(&this.scripts.balances, &args).await
+                }
+            };
+            let (now, rows): (i64, Vec<Option<String>>) = self.circuit.call(read).await?;
             // The first: nothing comes back too early.
             time.get_or_insert(now);
             for (lineage, row) in lineages.iter().zip(rows) {

@@ -88,8 +88,12 @@ where
 
 impl<DB: Dialect> SqlStore<DB> {
     pub(in crate::store) async fn balances(&self, asked: &[KeyId]) -> Result<Balances, StoreError> {
-        let call = Call::new(&self.statements.balances).with_all([Value::Made(lineages(asked))]);
-        let rows = self.rows(DB::ANSWER, Some(call), DB::balance).await?;
+        let asked = lineages(asked);
+        let rows = self.unless_silent(|this| async move {
+            let call = Call::new(&this.statements.balances).with_all([Value::Made(asked)]);
+            this.rows(DB::ANSWER, Some(call), DB::balance).await
+        });
+        let rows = rows.await?;
         let missing = || StoreError::corrupt("the server did not say what time it is");
         let now = rows.first().map(|(now, _)| *now).ok_or_else(missing)?;
         Ok(Balances::new(now, rows.into_iter().filter_map(|(_, balance)| balance).collect()))

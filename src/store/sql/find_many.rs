@@ -26,12 +26,15 @@ impl<DB: Dialect> SqlStore<DB> {
     pub(in crate::store) async fn find_many(&self, digests: &[KeyDigest]) -> Vec<Answer> {
         let mut answers = Vec::with_capacity(digests.len());
         for digests in digests.chunks(FOUND_AT_ONCE) {
-            match digests {
-                [digest] => answers.push(self.find(digest).await),
-                _ => match self.find_batch(digests).await {
-                    Ok(found) => answers.extend(found),
-                    Err(error) => answers.extend(digests.iter().map(|_| Err(error.clone()))),
-                },
+            if let [digest] = digests {
+                answers.push(self.find(digest).await);
+                continue;
+            }
+            let asked = digests.to_vec();
+            let found = self.unless_silent(|this| async move { this.find_batch(&asked).await });
+            match found.await {
+                Ok(found) => answers.extend(found),
+                Err(error) => answers.extend(digests.iter().map(|_| Err(error.clone()))),
             }
         }
         answers

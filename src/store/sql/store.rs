@@ -18,11 +18,13 @@ use crate::{
     clock::Timestamp,
     error::{ConfigError, StoreError},
     key::{EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId},
+    runtime::Circuit,
     store::{
         list::{KeyPage, KeyQuery},
         owner_bound::OwnerBound,
         repository::{ApplyOutcome, Changes, KeyUpdate, KeyUse},
         selection::{Plan, Selection},
+        silence,
     },
 };
 
@@ -32,15 +34,18 @@ pub(in crate::store) struct SqlStore<DB: Dialect> {
     /// The same as `readers`, but for a database that lets only one write at a time.
     pub(in crate::store) writer: Pool<DB>,
     pub(in crate::store) statements: Arc<Statements>,
+    /// None where the database is no server, which could fall silent.
+    pub(in crate::store) circuit: Option<Arc<Circuit>>,
 }
 
 impl<DB: Dialect> Clone for SqlStore<DB> {
     fn clone(&self) -> Self {
-        let Self { readers, writer, statements } = self;
+        let Self { readers, writer, statements, circuit } = self;
         Self {
             readers: readers.clone(),
             writer: writer.clone(),
             statements: Arc::clone(statements),
+            circuit: circuit.clone(),
         }
     }
 }
@@ -93,7 +98,8 @@ impl<DB: Dialect> SqlStore<DB> {
     /// With the default table.
     pub(in crate::store) fn new(pool: Pool<DB>) -> Self {
         let statements = Arc::new(DB::statements(DEFAULT_TABLE));
-        Self { readers: pool.clone(), writer: pool, statements }
+        let circuit = DB::ANSWER.map(|_| Arc::new(silence::circuit()));
+        Self { readers: pool.clone(), writer: pool, statements, circuit }
     }
 
     pub(in crate::store) fn with_table(mut self, name: &str) -> Result<Self, ConfigError> {
@@ -105,7 +111,33 @@ impl<DB: Dialect> SqlStore<DB> {
         &self,
         digest: &KeyDigest,
     ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.key(Call::new(&self.statements.find).with(&digest.as_bytes()[..])).await
+        let digest = *digest;
+        self.unless_silent(|this| async move {
+            this.key(Call::new(&this.statements.find).with(&digest.as_bytes()[..])).await
+        })
+        .await
+    }
+
+    /// Asks a server for what requests wait for, unless it is known to be silent.
+    pub(super) async fn unless_silent<T, F>(
+        &self,
+        call: impl FnOnce(Self) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        match &self.circuit {
+            Some(circuit) => circuit.call(|| call(self.clone())).await,
+            None => call(self.clone()).await,
+        }
+    }
+
+    /// The server has answered.
+    fn answered(&self) {
+        if let Some(circuit) = &self.circuit {
+            circuit.answered();
+        }
     }
 
     pub(in crate::store) async fn get(
@@ -119,6 +151,7 @@ impl<DB: Dialect> SqlStore<DB> {
         let mut connection = PooledConnection::of(&self.readers).await.map_err(DB::store_error)?;
         let row = answer::<DB, _>(DB::fetch_optional(&mut connection, call)).await;
         let row = row.map_err(DB::store_error)?;
+        self.answered();
         row.as_ref().map(DB::key).transpose().map(|key| key.map(Arc::new)).map_err(DB::store_error)
     }
 
@@ -147,6 +180,7 @@ impl<DB: Dialect> SqlStore<DB> {
         let mut connection = PooledConnection::of(&self.readers).await.map_err(DB::store_error)?;
         let rows = within(limit, DB::fetch_all(&mut connection, call)).await;
         let rows = rows.map_err(DB::store_error)?;
+        self.answered();
         rows.iter().map(read).collect::<Result<_, _>>().map_err(DB::store_error)
     }
 
@@ -212,7 +246,7 @@ impl<DB: Dialect> SqlStore<DB> {
     async fn try_write(&self, limit: Option<Duration>, call: Call<'_>) -> sqlx::Result<u64> {
         let mut connection = PooledConnection::of(&self.writer).await?;
         let done = within(limit, DB::execute(&mut connection, call)).await;
-        done.map(|done| DB::affected(&done))
+        done.inspect(|_| self.answered()).map(|done| DB::affected(&done))
     }
 
     pub(in crate::store) async fn apply(
@@ -240,7 +274,10 @@ impl<DB: Dialect> SqlStore<DB> {
                     return Err(DB::write_error(error, &self.statements.table));
                 }
                 Err(Failed::OfStore(error)) => return Err(error),
-                Ok(update) => return Ok(update),
+                Ok(update) => {
+                    self.answered();
+                    return Ok(update);
+                }
             }
             tries += 1;
         }

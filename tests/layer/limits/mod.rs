@@ -7,6 +7,7 @@ mod failures;
 mod fields;
 mod needs;
 pub(crate) mod outage;
+mod silent;
 
 use std::time::Duration;
 

@@ -5,6 +5,10 @@
 mod background;
 #[path = "../../../src/runtime/backoff.rs"]
 mod backoff;
+#[path = "../../../src/runtime/breaker.rs"]
+mod breaker;
+#[path = "../../../src/runtime/circuit.rs"]
+mod circuit;
 #[path = "../../../src/runtime/digest_map.rs"]
 mod digest_map;
 #[path = "../../../src/runtime/locks.rs"]
@@ -17,6 +21,8 @@ pub(crate) use shuttle::sync;
 pub(crate) use self::{
     background::{Background, OwnedTask},
     backoff::Backoff,
+    breaker::{Breaker, PAUSE, Turn},
+    circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},
     shared::{SharedCall, Waiter},

@@ -27,6 +27,8 @@ use super::{
 };
 use crate::{
     conformance::{digest, full, record, stored},
+    proxy::Proxy,
+    silent::lookups_do_not_wait,
     support::ask,
 };
 
@@ -58,6 +60,15 @@ async fn a_server_that_never_answers_is_a_timeout() {
     timeout(FAR_TOO_LONG, assert_outage(&store)).await.unwrap();
     // It was waited for.
     assert!(start.elapsed() >= Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn lookups_do_not_wait_for_a_silent_server() {
+    let Some(prefix) = Prefix::new() else { return };
+    let mut proxy = Proxy::before(&prefix.url);
+    let store = RedisStore::new(proxy.url()).unwrap().with_prefix(&prefix.name).unwrap();
+    store.migrate().await.unwrap();
+    lookups_do_not_wait(store, &mut proxy).await;
 }
 
 /// A server that hangs in the middle of its work, and goes on later.

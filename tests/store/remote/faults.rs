@@ -24,6 +24,7 @@ use crate::{
     conformance::{digest, full, record, stored},
     proxy::Proxy,
     servers::Database,
+    silent::lookups_do_not_wait,
     support::{ask, texts},
 };
 
@@ -163,6 +164,12 @@ pub(crate) async fn a_server_that_never_answers_is_a_timeout<R: Remote>(database
     proxy.freeze();
     let error = R::connect(proxy.url()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Timeout, "{error:?}");
+}
+
+pub(crate) async fn lookups_do_not_wait_for_a_silent_server<R: Remote>(database: &Database) {
+    let mut proxy = Proxy::before(database.url());
+    let store = R::connect(proxy.url()).await.unwrap();
+    lookups_do_not_wait(store, &mut proxy).await;
 }
 
 /// Not after the time in which the pool tries again and again.

@@ -109,6 +109,7 @@ macro_rules! remote {
                 faults: an_outage_is_no_denial_and_passes
                 faults: a_silent_server_does_not_block_the_pool
                 faults: a_server_that_never_answers_is_a_timeout
+                faults: lookups_do_not_wait_for_a_silent_server
                 faults: a_closed_port_is_an_error_at_once
                 faults: a_locked_table_is_a_timeout
                 faults: an_exhausted_pool_is_a_timeout

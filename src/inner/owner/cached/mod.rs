@@ -14,6 +14,7 @@ use async_trait::async_trait;
 pub use self::settings::CachedOwnersBuilder;
 use super::{Owner, error::OwnerError, resolver::OwnerResolver};
 use crate::{
+    error::BackEnd,
     key::OwnerId,
     observe,
     store::{
@@ -91,6 +92,8 @@ impl CacheKey for OwnerKey {
 }
 
 impl Failure for OwnerError {
+    const BACK_END: BackEnd = BackEnd::OwnerResolver;
+
     fn timeout() -> Self {
         Self::timeout()
     }
@@ -110,10 +113,6 @@ impl Failure for OwnerError {
 
     fn report(&self) {
         observe::owner_lookup_failed(self);
-    }
-
-    fn report_end() {
-        observe::owners_are_back();
     }
 }
 
