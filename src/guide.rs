@@ -8,6 +8,7 @@
 //! | [`keys`] | formats of keys, and sealed keys |
 //! | [`stores`] | stores, caches and several nodes |
 //! | [`limits`] | rate limits, credits, usage and failed guesses |
+//! | [`proxies`] | the client's address behind proxies |
 //! | [`management`] | management routes and owners |
 //! | [`command_line`] | the command line, and migration from an existing table |
 //! | [`files`] | keys in a file |
@@ -35,6 +36,7 @@ macro_rules! guides {
             "[keys]: crate::guide::keys\n",
             "[stores]: crate::guide::stores\n",
             "[limits]: crate::guide::limits\n",
+            "[proxies]: crate::guide::proxies\n",
             "[management]: crate::guide::management\n",
             "[command_line]: crate::guide::command_line\n",
             "[files]: crate::guide::files\n",
@@ -80,6 +82,10 @@ pub mod stores {}
 
 #[doc = page!(guides, "guide/limits.md")]
 pub mod limits {}
+
+#[cfg(any(not(doctest), feature = "axum"))]
+#[doc = page!(guides, "guide/proxies.md")]
+pub mod proxies {}
 
 #[cfg(any(not(doctest), feature = "axum"))]
 #[doc = page!(guides, "guide/management.md")]

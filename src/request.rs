@@ -1,6 +1,6 @@
-//! [`RequestHead`]: a request as hooks see it.
+//! [`RequestHead`]: a request as hooks see it, and the address of its client.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use http::{
     Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request::Parts,
@@ -47,6 +47,59 @@ impl<'r> From<&'r Parts> for RequestHead<'r> {
             headers: &parts.headers,
             extensions: &parts.extensions,
         }
+    }
+}
+
+/// The address of a request's client, as far as it can be told. An IPv4 address that was mapped to IPv6,
+/// as dual-stack sockets show it, is an IPv4 address here.
+///
+/// Made of an address, or of an `Option` with one, or by a
+/// [`ForwardedFor`](crate::auth::ForwardedFor):
+///
+/// ```
+/// use std::net::IpAddr;
+/// use tower_api_key::auth::ClientAddress;
+///
+/// let mapped: IpAddr = "::ffff:192.0.2.1".parse()?;
+/// let client = ClientAddress::from(mapped);
+/// assert_eq!(client.known(), Some("192.0.2.1".parse()?));
+/// assert_eq!(ClientAddress::from(None).charged(), None);
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientAddress {
+    known: Option<IpAddr>,
+    charged: Option<IpAddr>,
+}
+
+impl ClientAddress {
+    /// Of a client that is unknown because the proxy with this address does not say it.
+    pub const fn unknown_behind(peer: IpAddr) -> Self {
+        Self { known: None, charged: Some(peer.to_canonical()) }
+    }
+
+    /// The client's own address, by which allow-lists decide; `None` where it is unknown.
+    pub const fn known(self) -> Option<IpAddr> {
+        self.known
+    }
+
+    /// The address that failures and lookups are charged to: the client's own, or that of the peer
+    /// behind which it is unknown; `None` where that is unknown, too.
+    pub const fn charged(self) -> Option<IpAddr> {
+        self.charged
+    }
+}
+
+impl From<Option<IpAddr>> for ClientAddress {
+    fn from(address: Option<IpAddr>) -> Self {
+        let address = address.as_ref().map(IpAddr::to_canonical);
+        Self { known: address, charged: address }
+    }
+}
+
+impl From<IpAddr> for ClientAddress {
+    fn from(address: IpAddr) -> Self {
+        Some(address).into()
     }
 }
 

@@ -12,14 +12,12 @@ use super::{
 use crate::{
     clock::Clock,
     credits::Credits,
-    key::{
-        self, EventHook, EventId, KeyAction, KeyEvent, KeyFormat, KeyHasher, Needs, RejectionKind,
-    },
+    key::{self, EventHook, EventId, KeyAction, KeyEvent, KeyFormat, KeyHasher, Needs},
     limit::RateLimits,
     rejection::{Rejection, Renderer},
-    request::{Hook, RequestHead},
+    request::{ClientAddress, Hook, RequestHead},
     store::{KeyStore, LookupHint, WriteBack},
-    throttle::FailureThrottle,
+    throttle::{FailureThrottle, Guess},
     usage::UsageRecorder,
 };
 
@@ -37,7 +35,7 @@ pub(crate) struct Config {
     pub(crate) waiting: WaitingLimit,
     pub(crate) bypass: Option<Hook<bool>>,
     pub(crate) secure_transport: Option<Hook<bool>>,
-    pub(crate) client_address: Option<Hook<Option<IpAddr>>>,
+    pub(crate) client_address: Option<Hook<ClientAddress>>,
     pub(crate) allow_anonymous: bool,
     pub(crate) hide_credentials: bool,
     pub(crate) write_back: Option<WriteBack>,
@@ -68,16 +66,23 @@ impl Config {
         credential.with_key(|key| key::is_accepted(&self.formats, key).then(|| read(key)))?
     }
 
-    /// The client's address, where it can be told. A dual-stack socket shows IPv4 clients as
-    /// `::ffff:a.b.c.d`; that is undone here.
+    fn client(&self, request: &RequestHead<'_>) -> ClientAddress {
+        self.client_address.as_ref().map_or(ClientAddress::default(), |address| address(request))
+    }
+
+    /// The client's address, where it can be told.
     pub(crate) fn address(&self, request: &RequestHead<'_>) -> Option<IpAddr> {
-        let address = self.client_address.as_ref().and_then(|address| address(request));
-        address.as_ref().map(IpAddr::to_canonical)
+        self.client(request).known()
+    }
+
+    /// The address that failures and lookups are charged to.
+    pub(crate) fn charged_address(&self, request: &RequestHead<'_>) -> Option<IpAddr> {
+        self.client(request).charged()
     }
 
     /// What a lookup says of its request.
     pub(crate) fn hint(&self, request: &RequestHead<'_>) -> LookupHint {
-        LookupHint::new().with_address(self.address(request))
+        LookupHint::new().with_address(self.charged_address(request))
     }
 
     /// The denial of a caller who has failed too often and has to wait.
@@ -95,6 +100,14 @@ impl Config {
         }
     }
 
+    /// The lookup of this request's key, as the throttle sees it.
+    pub(crate) fn guess(&self, request: &RequestHead<'_>) -> Option<Guess> {
+        let throttle = self.throttle.as_ref()?;
+        let address = self.charged_address(request)?;
+        let credential = extract::find(&self.sources, self.precedence, request).ok()??;
+        credential.with_key(|key| throttle.guess(address, key))
+    }
+
     #[inline(never)]
     fn throttled_by(
         &self,
@@ -102,9 +115,9 @@ impl Config {
         request: &RequestHead<'_>,
         credential: &Credential<'_>,
     ) -> Option<Rejection> {
-        let address = self.address(request)?;
+        let address = self.charged_address(request)?;
         let wait = credential.with_key(|key| throttle.must_wait(address, key))??;
-        Some(Rejection::new(RejectionKind::TooManyFailures).with_retry_after(wait))
+        Some(Rejection::too_many_failures(wait))
     }
 
     /// Reports a denial to the hook, the usage recorder and the throttle. The request of a denial
@@ -119,6 +132,7 @@ impl Config {
         }
         if let (Some(throttle), Some(request)) = (&self.throttle, request)
             && FailureThrottle::is_failure(rejection.kind())
+            && !rejection.is_counted()
         {
             self.count_failure(throttle, request);
         }
@@ -127,7 +141,7 @@ impl Config {
     #[cold]
     fn count_failure(&self, throttle: &FailureThrottle, request: &RequestHead<'_>) {
         let credential = extract::find(&self.sources, self.precedence, request);
-        if let (Some(address), Ok(Some(credential))) = (self.address(request), credential) {
+        if let (Some(address), Ok(Some(credential))) = (self.charged_address(request), credential) {
             credential.with_key(|key| throttle.failed(address, key));
         }
     }

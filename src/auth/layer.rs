@@ -17,10 +17,11 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     credits::Credits,
+    error::ConfigError,
     key::{EventHook, KeyEvent, KeyFormat, KeyHasher, Needs},
     limit::RateLimits,
     rejection::{GrpcDenials, RejectionResponse, Renderer},
-    request::RequestHead,
+    request::{ClientAddress, RequestHead},
     store::{KeyStore, WriteBack},
     throttle::FailureThrottle,
     usage::UsageRecorder,
@@ -279,10 +280,13 @@ impl ApiKeyLayer {
     /// });
     /// # let _ = layer;
     /// ```
-    pub fn with_client_address(
+    ///
+    /// Behind a proxy, a [`ForwardedFor`](crate::auth::ForwardedFor) reads the header that it writes.
+    pub fn with_client_address<A: Into<ClientAddress>>(
         self,
-        address: impl Fn(&RequestHead<'_>) -> Option<IpAddr> + Send + Sync + 'static,
+        address: impl Fn(&RequestHead<'_>) -> A + Send + Sync + 'static,
     ) -> Self {
+        let address = move |request: &RequestHead<'_>| address(request).into();
         self.with(|config| config.client_address = Some(Arc::new(address)))
     }
 
@@ -352,11 +356,30 @@ impl ApiKeyLayer {
         self.with(|config| config.enforced = config.enforced.and(Needs::CREDITS))
     }
 
-    /// Throttles clients that send too many bad keys, before any lookup. It takes their address;
-    /// see [`with_client_address`](Self::with_client_address). Requests whose address is unknown
-    /// are never throttled.
-    pub fn with_failure_throttle(self, throttle: FailureThrottle) -> Self {
-        self.with(|config| config.throttle = Some(throttle))
+    /// Throttles clients that send too many bad keys, before any lookup. Requests whose address is
+    /// unknown are never throttled.
+    ///
+    /// A layer that was not told [how to tell addresses](Self::with_client_address) before is an
+    /// [`AddressSource`](ConfigError::AddressSource) error: it would throttle no client.
+    ///
+    /// ```
+    /// use std::net::IpAddr;
+    /// use tower_api_key::{ApiKeyLayer, auth::FailureThrottle, limit::Quota, nonzero, store::MemoryStore};
+    ///
+    /// let throttle = FailureThrottle::new(Quota::per_minute(nonzero!(20)));
+    /// let layer = ApiKeyLayer::new(MemoryStore::new());
+    /// assert!(layer.clone().with_failure_throttle(throttle.clone()).is_err());
+    /// let layer = layer
+    ///     .with_client_address(|request| request.extensions.get::<IpAddr>().copied())
+    ///     .with_failure_throttle(throttle)?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_api_key::ConfigError>(())
+    /// ```
+    pub fn with_failure_throttle(self, throttle: FailureThrottle) -> Result<Self, ConfigError> {
+        if self.config.client_address.is_none() {
+            return Err(ConfigError::AddressSource { setting: "with_failure_throttle" });
+        }
+        Ok(self.with(|config| config.throttle = Some(throttle)))
     }
 
     /// Counts the uses of keys, for `last_used_at` and `use_count`.

@@ -11,6 +11,7 @@ mod challenge;
 pub(crate) mod config;
 mod deprecation;
 pub(crate) mod extract;
+mod forwarded;
 mod future;
 mod layer;
 mod preflights;
@@ -22,6 +23,7 @@ pub use self::{
     authenticated::AuthenticatedKey,
     body::ResponseBody,
     extract::{KeySource, Precedence},
+    forwarded::ForwardedFor,
     future::ResponseFuture,
     layer::ApiKeyLayer,
     preflights::{PassPreflights, PassPreflightsLayer},
@@ -29,6 +31,6 @@ pub use self::{
     waiting_limit::{WaitingLimit, WaitingLimitBuilder},
 };
 pub use crate::{
-    request::RequestHead,
+    request::{ClientAddress, RequestHead},
     throttle::{FailureThrottle, FailureThrottleBuilder},
 };

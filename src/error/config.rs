@@ -97,6 +97,12 @@ pub enum ConfigError {
         /// The remedy.
         remedy: &'static str,
     },
+    /// A setting of a layer needs the client's address, and the layer was not told how to tell it: see
+    /// [`with_client_address`](crate::ApiKeyLayer::with_client_address).
+    AddressSource {
+        /// The setting.
+        setting: &'static str,
+    },
     /// Two settings cannot hold together.
     Contradiction {
         /// The settings.
@@ -187,6 +193,9 @@ impl fmt::Display for ConfigError {
             }
             Self::StoreCapability { setting, lacks, remedy } => {
                 write!(f, "`{setting}` cannot be used with this store, which {lacks}: {remedy}")
+            }
+            Self::AddressSource { setting } => {
+                write!(f, "`{setting}` needs clients' addresses: call `with_client_address` before")
             }
             Self::Contradiction { settings: [one, other], problem } => {
                 write!(f, "`{one}` and `{other}` cannot be used together: {problem}")

@@ -1,15 +1,18 @@
 //! [`Calls`]: one verification for all requests with the same key, and earlier outcomes.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, MutexGuard},
     time::Duration,
 };
+
+use tokio::sync::oneshot;
 
 use super::index::Candidate;
 use crate::{
     clock::Timestamp,
     key::{KeyDigest, KeyRecord},
-    runtime::{DigestMap, MapDigest, Mutex, Waiter},
+    runtime::{DigestMap, MapDigest, Mutex, Network, Waiter},
     store::StoreError,
 };
 
@@ -27,10 +30,27 @@ pub(super) struct Calls(Mutex<State>);
 
 #[derive(Default)]
 pub(super) struct State {
-    under_way: DigestMap<Waiter<Answer>>,
+    under_way: DigestMap<UnderWay>,
+    /// How many of them each network began, where it is known.
+    by_network: HashMap<Network, usize>,
+    next_number: u64,
     remembered: DigestMap<(Outcome, Timestamp)>,
     /// Counts how often keys were added to those that may match.
     generation: u64,
+}
+
+/// A verification that waits or runs.
+struct UnderWay {
+    /// Tells it from a later one of the same key.
+    number: u64,
+    waiter: Waiter<Answer>,
+    network: Option<Network>,
+    /// Requests that wait for it.
+    seats: usize,
+    /// A hash is being computed, or the key is proven: it goes on to its end.
+    goes_on: bool,
+    /// Dropped when the verification is given up.
+    _wanted: oneshot::Sender<()>,
 }
 
 /// The outcome of a key.
@@ -49,21 +69,89 @@ impl Calls {
 }
 
 impl State {
-    pub(super) fn under_way(&self, digest: &KeyDigest) -> Option<&Waiter<Answer>> {
-        self.under_way.get(&MapDigest::from(digest))
+    /// Another request waits for the verification of this key, if there is one: it must
+    /// [leave](Self::leave) at the end.
+    pub(super) fn join(&mut self, digest: &KeyDigest) -> Option<(u64, Waiter<Answer>)> {
+        let call = self.under_way.get_mut(&MapDigest::from(digest))?;
+        call.seats += 1;
+        Some((call.number, call.waiter.clone()))
     }
 
     pub(super) fn count(&self) -> usize {
         self.under_way.len()
     }
 
-    /// Notes a verification that begins.
-    pub(super) fn start(&mut self, digest: &KeyDigest, waiter: Waiter<Answer>) {
-        self.under_way.insert(MapDigest::from(digest), waiter);
+    /// How many verifications clients of a network began.
+    pub(super) fn count_of(&self, network: Network) -> usize {
+        self.by_network.get(&network).copied().unwrap_or(0)
     }
 
-    pub(super) fn finish(&mut self, digest: &KeyDigest) {
+    /// Notes a verification that begins, and a request that waits for it, which must
+    /// [leave](Self::leave) at the end. Returns its number, and a channel that closes when the
+    /// verification is given up. That of a key that is proven already never is.
+    pub(super) fn start(
+        &mut self,
+        digest: &KeyDigest,
+        waiter: Waiter<Answer>,
+        network: Option<Network>,
+        is_proven: bool,
+    ) -> (u64, oneshot::Receiver<()>) {
+        let number = self.next_number;
+        self.next_number += 1;
+        let (wanted, is_unwanted) = oneshot::channel();
+        let call =
+            UnderWay { number, waiter, network, seats: 1, goes_on: is_proven, _wanted: wanted };
+        self.under_way.insert(MapDigest::from(digest), call);
+        if let Some(network) = network {
+            *self.by_network.entry(network).or_default() += 1;
+        }
+        (number, is_unwanted)
+    }
+
+    /// A request does not wait any more. A verification that no request waits for is given up, unless
+    /// a hash is being computed.
+    pub(super) fn leave(&mut self, digest: &KeyDigest, number: u64) {
+        let Some(call) = self.call(digest, number) else { return };
+        call.seats = call.seats.saturating_sub(1);
+        if call.seats == 0 && !call.goes_on {
+            self.finish(digest, number);
+        }
+    }
+
+    /// A hash is going to be computed; false if the verification was given up.
+    pub(super) fn begin_hash(&mut self, digest: &KeyDigest, number: u64) -> bool {
+        self.call(digest, number).map(|call| call.goes_on = true).is_some()
+    }
+
+    /// The hash is computed, and another one will be. Returns whether any request still waits for it;
+    /// if not, the verification is given up.
+    pub(super) fn end_hash(&mut self, digest: &KeyDigest, number: u64) -> bool {
+        let Some(call) = self.call(digest, number) else { return false };
+        call.goes_on = false;
+        let is_wanted = call.seats > 0;
+        if !is_wanted {
+            self.finish(digest, number);
+        }
+        is_wanted
+    }
+
+    fn call(&mut self, digest: &KeyDigest, number: u64) -> Option<&mut UnderWay> {
+        let call = self.under_way.get_mut(&MapDigest::from(digest))?;
+        (call.number == number).then_some(call)
+    }
+
+    /// Ends a verification, if it has not ended before.
+    pub(super) fn finish(&mut self, digest: &KeyDigest, number: u64) {
+        let Some(network) = self.call(digest, number).map(|call| call.network) else { return };
         self.under_way.remove(&MapDigest::from(digest));
+        if let Some(network) = network
+            && let Some(count) = self.by_network.get_mut(&network)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_network.remove(&network);
+            }
+        }
     }
 
     pub(super) fn generation(&self) -> u64 {

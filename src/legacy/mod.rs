@@ -6,6 +6,7 @@ mod index;
 mod loading;
 mod prove;
 mod settings;
+mod verification;
 mod workers;
 
 use std::{
@@ -30,7 +31,7 @@ pub use self::{hash::InvalidLegacyHash, settings::LegacyHashesBuilder};
 use crate::{
     error::StoreError,
     key::KeyDigest,
-    runtime::{Mutex, RwLock},
+    runtime::{Bounds, Lines, Mutex, RwLock},
     store::KeyRepository,
 };
 
@@ -71,8 +72,9 @@ use crate::{
 /// # Cost
 ///
 /// Hashes are computed on tokio's threads for blocking work, a few at once, and a bounded number
-/// of keys wait for their turn; what is beyond that is
-/// [`Overloaded`](crate::RejectionKind::Overloaded). A client that knows how a legacy key begins
+/// of keys wait for their turn, fewer of them from one network; what is beyond that is
+/// [`Overloaded`](crate::RejectionKind::Overloaded). Networks take turns. A hash that has not begun
+/// is not computed once no request waits for it any more. A client that knows how a legacy key begins
 /// can keep these threads busy, but no others. A wrong key is remembered for five minutes and not
 /// hashed again. It takes longer to refuse than one that begins like no legacy key, which tells
 /// a caller how legacy keys begin.
@@ -107,6 +109,8 @@ struct Inner {
     repository: Arc<dyn KeyRepository>,
     settings: Settings,
     workers: Workers,
+    /// The turns of each network, of which there are half as many as threads.
+    turns: Lines,
     index: RwLock<Option<Index>>,
     loading: Mutex<Loading>,
     /// Held while the index is read: a caller that asks for it then gets what was written before.
@@ -135,7 +139,13 @@ impl LegacyHashes {
     }
 
     fn with_settings(repository: Arc<dyn KeyRepository>, settings: Settings) -> Self {
+        let turns = Bounds {
+            places: (settings.max_at_once / 2).max(1),
+            in_line: settings.max_waiting,
+            in_all: settings.max_waiting,
+        };
         Self(Arc::new(Inner {
+            turns: Lines::new(turns),
             workers: Workers::new(settings.max_at_once),
             repository,
             settings,
@@ -166,7 +176,7 @@ impl LegacyHashes {
         }
     }
 
-    /// Whether an unknown key has to be [looked for](Self::find). Never waits.
+    /// Whether an unknown key has to be [looked for](Self::verify). Never waits.
     pub(crate) fn may_hold(&self, digest: &KeyDigest, key: &str) -> bool {
         let inner = &*self.0;
         let now = inner.settings.clock.now();

@@ -1,23 +1,27 @@
 //! Proving a key against slow hashes, and storing its digest.
 
 use std::{
-    future::Future,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::{Arc, MutexGuard, atomic::Ordering::Relaxed},
+    task::Poll,
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{runtime::Handle, sync::oneshot, time::timeout};
 
 use super::{
     Inner, LegacyHashes,
-    calls::{Answer, Outcome},
+    calls::{self, Answer, Outcome},
     index::Candidate,
+    verification::Verification,
+    workers,
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
     key::{Details, KeyDetails, KeyDigest, KeyRecord, SecretKey},
     observe,
-    runtime::{SharedCall, Waiter},
+    runtime::{self, Network, SharedCall},
     store::ApplyOutcome,
 };
 
@@ -25,59 +29,74 @@ use crate::{
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl LegacyHashes {
-    /// The key whose slow hash is one of `key`, stored under `digest` from now on.
-    pub(crate) async fn find(self, digest: KeyDigest, key: SecretKey) -> Answer {
+    /// Begins to prove `key`, unless another request has begun; none if no slow hash can be one of it.
+    /// A key that is proven is stored under `digest` from then on.
+    pub(crate) async fn verify(
+        self,
+        digest: KeyDigest,
+        key: SecretKey,
+        network: Option<Network>,
+    ) -> Result<Option<Verification>, StoreError> {
         self.ready().await?;
-        match self.join_or_start(digest, key)? {
-            Some(mut waiter) => waiter
-                .answer()
-                .await
-                .unwrap_or_else(|| Err(StoreError::unavailable("proving the key was given up"))),
-            None => Ok(None),
-        }
+        self.join_or_start(digest, key, network)
     }
 
-    /// The call that proves the key; none if it need not be tried.
     fn join_or_start(
         &self,
         digest: KeyDigest,
         key: SecretKey,
-    ) -> Result<Option<Waiter<Answer>>, StoreError> {
+        network: Option<Network>,
+    ) -> Result<Option<Verification>, StoreError> {
         let runtime = Handle::try_current().map_err(StoreError::unavailable)?;
         let inner = &self.0;
         let mut calls = inner.calls.lock();
-        if let Some(waiter) = calls.under_way(&digest) {
-            return Ok(Some(waiter.clone()));
+        let joined = |number, waiter| Verification::new(waiter, inner.clone(), digest, number);
+        if let Some((number, waiter)) = calls.join(&digest) {
+            return Ok(Some(joined(number, waiter)));
         }
         let (proven, candidates) = match calls.outcome(&digest, inner.settings.clock.now()) {
             Some(Outcome::Refused) => return Ok(None),
             Some(Outcome::Proven(candidate)) => (Some(candidate.clone()), Vec::new()),
-            None => (
-                None,
-                inner.with_index(|index| {
-                    index.map_or(Vec::new(), |i| i.candidates(key.expose()).cloned().collect())
-                }),
-            ),
+            None => (None, inner.candidates(&key)?),
         };
         if proven.is_none() && candidates.is_empty() {
             return Ok(None);
         }
-        if calls.count() >= inner.settings.max_waiting {
+        let settings = &inner.settings;
+        let is_full = |network| calls.count_of(network) >= settings.per_network;
+        if calls.count() >= settings.max_waiting || network.is_some_and(is_full) {
             inner.shed.fetch_add(1, Relaxed);
             return Err(StoreError::new(StoreErrorKind::Overloaded));
         }
         let generation = calls.generation();
         let (work, waiter) = SharedCall::new();
-        calls.start(&digest, waiter.clone());
+        let (number, unwanted) = calls.start(&digest, waiter.clone(), network, proven.is_some());
         drop(calls);
-        let call = Call { inner: inner.clone(), digest, key: Arc::new(key), generation };
-        work.start(&runtime, async move {
+        let key = Arc::new(key);
+        let call = Call { inner: inner.clone(), digest, number, key, network, generation };
+        work.start_or_give_up(&runtime, async move {
             match proven {
-                Some(candidate) => call.store(candidate).await,
-                None => call.prove(candidates).await,
+                Some(candidate) => Some(call.store(candidate).await),
+                None => call.prove(candidates, unwanted).await,
             }
         });
-        Ok(Some(waiter))
+        Ok(Some(joined(number, waiter)))
+    }
+}
+
+impl Inner {
+    /// The keys that begin like this one.
+    fn candidates(&self, key: &SecretKey) -> Result<Vec<Arc<Candidate>>, StoreError> {
+        let most = self.settings.max_candidates;
+        let candidates: Vec<_> = self.with_index(|index| {
+            let candidates = index.into_iter().flat_map(|index| index.candidates(key.expose()));
+            candidates.take(most.saturating_add(1)).cloned().collect()
+        });
+        if candidates.len() > most {
+            // It may be any of them, so it is not unknown.
+            return Err(StoreError::unavailable("too many slow hashes are of keys that begin so"));
+        }
+        Ok(candidates)
     }
 }
 
@@ -85,36 +104,62 @@ impl LegacyHashes {
 struct Call {
     inner: Arc<Inner>,
     digest: KeyDigest,
+    number: u64,
     key: Arc<SecretKey>,
+    network: Option<Network>,
     generation: u64,
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.inner.calls.lock().finish(&self.digest);
+        self.inner.calls.lock().finish(&self.digest, self.number);
     }
 }
 
 impl Call {
-    /// Tries one hash after the other.
-    async fn prove(self, candidates: Vec<Arc<Candidate>>) -> Answer {
+    /// Tries one hash after the other. Gives up before the next one when no request waits any more.
+    async fn prove(
+        self,
+        candidates: Vec<Arc<Candidate>>,
+        mut unwanted: oneshot::Receiver<()>,
+    ) -> Option<Answer> {
         let mut trouble = None;
-        for candidate in candidates {
-            match self.verify(&candidate).await {
+        let last = candidates.len().saturating_sub(1);
+        for (index, candidate) in candidates.iter().enumerate() {
+            match self.verify(candidate, &mut unwanted).await? {
                 Ok(false) => {}
-                Ok(true) => return self.store(candidate).await,
+                Ok(true) => return Some(self.store(candidate.clone()).await),
                 Err(error) => trouble = Some(error),
+            }
+            if index < last && !self.lock().end_hash(&self.digest, self.number) {
+                return None;
             }
         }
         // It may be the one that could not be tried.
         if let Some(error) = trouble {
-            return Err(error);
+            return Some(Err(error));
         }
         self.remember(Outcome::Refused);
-        Ok(None)
+        Some(Ok(None))
     }
 
-    async fn verify(&self, candidate: &Arc<Candidate>) -> Result<bool, StoreError> {
+    fn lock(&self) -> MutexGuard<'_, calls::State> {
+        self.inner.calls.lock()
+    }
+
+    /// Whether the key has this hash; none if it was given up before its turn.
+    async fn verify(
+        &self,
+        candidate: &Arc<Candidate>,
+        unwanted: &mut oneshot::Receiver<()>,
+    ) -> Option<Result<bool, StoreError>> {
+        let (_turn, place) = match before(unwanted, self.turn()).await? {
+            Ok(turn) => turn,
+            Err(error) => return Some(Err(error)),
+        };
+        if !self.lock().begin_hash(&self.digest, self.number) {
+            return None;
+        }
         let (key, candidate) = (self.key.clone(), candidate.clone());
         let inner = self.inner.clone();
         let verify = move || {
@@ -122,7 +167,18 @@ impl Call {
             observe::legacy_verification();
             candidate.hash.is_of(&key)
         };
-        self.inner.workers.run(verify).await?
+        Some(place.run(verify).await.and_then(|is_of| is_of))
+    }
+
+    /// Waits for the turn of the network, and then for a thread: one network cannot have another
+    /// wait behind all of its own keys.
+    async fn turn(&self) -> Result<(Option<runtime::Place>, workers::Place), StoreError> {
+        let line = self.network.and_then(|network| self.inner.turns.join(network.number()));
+        let turn = match line {
+            Some(line) => line.wait().await,
+            None => None,
+        };
+        Ok((turn, self.inner.workers.place().await?))
     }
 
     /// The key is proven: its digest is stored.
@@ -195,4 +251,19 @@ fn upgraded(current: &KeyRecord, digest: KeyDigest) -> KeyRecord {
 
 async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     timeout(STORE_TIMEOUT, work).await.unwrap_or_else(|_| Err(StoreError::timeout()))
+}
+
+/// The answer of `work`, unless the other end is dropped before.
+async fn before<T>(
+    unwanted: &mut oneshot::Receiver<()>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if Pin::new(&mut *unwanted).poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(cx).map(Some)
+    })
+    .await
 }

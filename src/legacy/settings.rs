@@ -13,6 +13,8 @@ pub(super) struct Settings {
     pub(super) refresh_interval: Duration,
     pub(super) max_at_once: usize,
     pub(super) max_waiting: usize,
+    pub(super) per_network: usize,
+    pub(super) max_candidates: usize,
 }
 
 impl Default for Settings {
@@ -24,6 +26,8 @@ impl Default for Settings {
             // Half of them stay free for what else blocks.
             max_at_once: (processors / 2).max(1),
             max_waiting: 64,
+            per_network: 16,
+            max_candidates: 16,
         }
     }
 }
@@ -68,6 +72,22 @@ impl LegacyHashesBuilder {
         self
     }
 
+    /// Lets at most so many different keys of one network wait for their hash, 16 by default, so that
+    /// guesses from there leave room for the keys of others; at least one. A network is a /24 of IPv4
+    /// or a /56 of IPv6. Where the client's address is unknown, networks are not told apart.
+    pub fn with_per_network(mut self, keys: usize) -> Self {
+        self.settings.per_network = keys.max(1);
+        self
+    }
+
+    /// Tries at most so many slow hashes for a key, 16 by default; at least one. Where more keys begin
+    /// like it, none is tried, and it is [`Unavailable`](crate::RejectionKind::Unavailable): it may be
+    /// any of them.
+    pub fn with_max_candidates(mut self, hashes: usize) -> Self {
+        self.settings.max_candidates = hashes.max(1);
+        self
+    }
+
     /// The legacy hashes. Their index is read when a request needs it, or by
     /// [`refresh`](LegacyHashes::refresh).
     pub fn build(self) -> LegacyHashes {
@@ -89,6 +109,8 @@ impl fmt::Debug for Settings {
             .field("refresh_interval", &self.refresh_interval)
             .field("max_at_once", &self.max_at_once)
             .field("max_waiting", &self.max_waiting)
+            .field("per_network", &self.per_network)
+            .field("max_candidates", &self.max_candidates)
             .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::StoreError;
 
@@ -14,20 +14,39 @@ impl Workers {
         Self(Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS))))
     }
 
+    /// Waits for a place.
+    pub(super) async fn place(&self) -> Result<Place, StoreError> {
+        self.0
+            .clone()
+            .acquire_owned()
+            .await
+            .map(|permit| Place { _permit: permit })
+            .map_err(|_| given_up())
+    }
+}
+
+/// A place for one slow hash.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
     pub(super) async fn run<T: Send + 'static>(
-        &self,
+        self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        // What a panic said is not passed on: it may have been about the key.
-        let given_up = || StoreError::unavailable("a slow hash was given up");
-        let place = self.0.clone().acquire_owned().await.map_err(|_| given_up())?;
         let work = move || {
             // Until the work is done, even if no caller waits for it any more.
-            let _place = place;
+            let _place = self;
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| given_up())
     }
+}
+
+/// What a panic said is not passed on: it may have been about the key.
+fn given_up() -> StoreError {
+    StoreError::unavailable("a slow hash was given up")
 }
 
 #[cfg(test)]
@@ -48,11 +67,12 @@ mod tests {
         let together = Arc::new(Barrier::new(AT_ONCE));
         let work = || {
             let (running, most, together) = (running.clone(), most.clone(), together.clone());
-            workers.run(move || {
+            let work = move || {
                 most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
                 together.wait();
                 running.fetch_sub(1, SeqCst);
-            })
+            };
+            async { workers.place().await?.run(work).await }
         };
         for done in futures_util::future::join_all((0..8 * AT_ONCE).map(|_| work())).await {
             done.unwrap();
@@ -63,8 +83,9 @@ mod tests {
     #[tokio::test]
     async fn a_panic_keeps_no_place_and_tells_nothing() {
         let workers = Workers::new(0);
-        let error = workers.run(|| panic!("about the key")).await.map(|(): ()| ()).unwrap_err();
+        let place = workers.place().await.unwrap();
+        let error = place.run(|| panic!("about the key")).await.map(|(): ()| ()).unwrap_err();
         assert!(!format!("{error:?}").contains("about the key"), "{error:?}");
-        assert_eq!(workers.run(|| 7).await.unwrap(), 7);
+        assert_eq!(workers.place().await.unwrap().run(|| 7).await.unwrap(), 7);
     }
 }

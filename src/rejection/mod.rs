@@ -54,6 +54,8 @@ pub struct Rejection {
     /// Whether the request looked like a CORS preflight: then the problem says where the CORS
     /// layer belongs.
     of_preflight: bool,
+    /// Whether the lookup has counted the failure already.
+    is_counted: bool,
     /// Set once a layer has answered with it, so that a layer further out leaves it alone.
     rendered: bool,
 }
@@ -104,6 +106,7 @@ impl Rejection {
             exhausted: None,
             source: None,
             of_preflight: false,
+            is_counted: false,
             rendered: false,
         }
     }
@@ -135,6 +138,11 @@ impl Rejection {
         }
     }
 
+    /// A denial because the client has failed too often, for so long.
+    pub(crate) fn too_many_failures(retry_after: Duration) -> Self {
+        Self::new(RejectionKind::TooManyFailures).with_retry_after(retry_after)
+    }
+
     /// A denial because the store or the rate limiter could not tell.
     pub(crate) fn from_store_error(error: StoreError) -> Self {
         Self::unavailable(RejectionKind::from(&error), error)
@@ -156,6 +164,15 @@ impl Rejection {
     #[cold]
     pub(crate) fn of_preflight(self) -> Self {
         Self { of_preflight: true, ..self }
+    }
+
+    /// Says that a throttle knows of the failure already.
+    pub(crate) fn counted(self) -> Self {
+        Self { is_counted: true, ..self }
+    }
+
+    pub(crate) const fn is_counted(&self) -> bool {
+        self.is_counted
     }
 
     /// Says which key was denied.

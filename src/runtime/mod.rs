@@ -1,4 +1,4 @@
-//! The tools that run the rest: shared calls, background tasks, locks and maps.
+//! The tools that run the rest: shared calls, background tasks, waiting lines, locks and maps.
 
 mod background;
 #[cfg(feature = "cache")]
@@ -6,17 +6,23 @@ mod backoff;
 mod breaker;
 mod circuit;
 mod digest_map;
+mod lines;
 mod locks;
+#[cfg(any(feature = "cache", feature = "legacy-hashes"))]
+mod network;
 mod shared;
 
 // Engines take locks and atomics from here: `tests/model` has others in this place.
 pub(crate) use std::sync;
 
+#[cfg(any(feature = "cache", feature = "legacy-hashes"))]
+pub(crate) use self::network::Network;
 pub(crate) use self::{
     background::Background,
     breaker::{PAUSE, Turn},
     circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
+    lines::{Bounds, Lines, Place},
     locks::{Mutex, RwLock},
     shared::{SharedCall, Waiter},
 };

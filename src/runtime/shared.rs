@@ -36,7 +36,20 @@ impl<T> SharedCall<T> {
 impl<T: Send + Sync + 'static> SharedCall<T> {
     /// Makes the call. A runtime that ends drops it within this function: hold no lock that it takes.
     pub(crate) fn start(self, runtime: &Handle, call: impl Future<Output = T> + Send + 'static) {
-        runtime.spawn(async move { self.answer(call.await) });
+        self.start_or_give_up(runtime, async move { Some(call.await) });
+    }
+
+    /// The same for a call that may give itself up.
+    pub(crate) fn start_or_give_up(
+        self,
+        runtime: &Handle,
+        call: impl Future<Output = Option<T>> + Send + 'static,
+    ) {
+        runtime.spawn(async move {
+            if let Some(answer) = call.await {
+                self.answer(answer);
+            }
+        });
     }
 }
 

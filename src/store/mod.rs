@@ -221,6 +221,17 @@ pub trait KeyStore: Send + Sync + 'static {
         1
     }
 
+    /// Whether the key most probably does not exist, as far as that can be told without waiting. A
+    /// layer with a [throttle](crate::auth::FailureThrottle) has no more than a few such lookups under
+    /// way for a client at a time. No key is refused for it.
+    ///
+    /// The default, `false`, is for stores that cannot tell: each key may exist. A store around
+    /// another one should pass this on.
+    fn is_unlisted(&self, digest: &KeyDigest) -> bool {
+        let _ = digest;
+        false
+    }
+
     /// For a cache, a watch on changes that other programs make to the store. `None`, the default:
     /// the store cannot notice them by itself.
     fn watch(&self) -> Option<Box<dyn StoreWatch>> {
@@ -270,6 +281,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
         (**self).known_digests()
+    }
+
+    fn is_unlisted(&self, digest: &KeyDigest) -> bool {
+        (**self).is_unlisted(digest)
     }
 
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {

@@ -1,13 +1,15 @@
 //! [`FailureThrottle`]: callers with too many failures wait.
 
+mod debtors;
 mod debts;
+mod guess;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::RandomState,
     net::IpAddr,
     sync::{
         Arc,
@@ -16,11 +18,13 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use self::guess::{Guess, NotNow};
 pub use self::settings::FailureThrottleBuilder;
-use self::{debts::Debts, settings::Settings};
+use self::{debtors::Debtors, debts::Debts, settings::Settings};
 use crate::{
     clock::Timestamp,
     key::{Quota, RejectionKind},
+    runtime::{Bounds, Lines},
 };
 
 /// Throttles clients that failed too often: those that guess keys, and those that go on sending a
@@ -29,16 +33,32 @@ use crate::{
 /// Failures are credentials that are no key, or an unknown, revoked, disabled, expired or not yet
 /// valid one, and good ones from an address that they may not be used from. They are counted twice:
 ///
-/// - by client address, of IPv6 by /64, which is what one customer of a provider has;
+/// - by client address, of IPv6 by /64, which is what one customer of a provider has at least; also by
+///   /56 and by /48, which are what it may have, with larger quotas;
 /// - by address and the start of the credential, with a smaller quota. So a client with a dead key
 ///   is slowed before its neighbours behind the same address are, and neither does it use up what
 ///   they may fail.
 ///
 /// A client that failed as often as a quota admits waits until it admits one more. Until then every
 /// request with a credential from this address, or with one that begins like this from there, is
-/// [`TooManyFailures`](RejectionKind::TooManyFailures), whatever its credential is worth: it is
-/// not looked at. A request that is refused like this costs nothing, so no client waits longer
-/// for having asked; neither do requests that are let in, which pay nothing off either.
+/// [`TooManyFailures`](RejectionKind::TooManyFailures), whatever its credential is worth, and without
+/// a lookup. Only a key of a [prefixed](crate::KeyFormat::new) format that the store has in memory as a
+/// good one is let in all the same: other people behind the same address go on with their keys, and a
+/// page that has their browsers send bad ones does not lock them out. A request that is refused costs
+/// nothing, so no client waits longer for having asked; neither do requests that are let in, which pay
+/// nothing off either.
+///
+/// # Keys that have to be looked up
+///
+/// The lookup decides whether it was a failure, and it goes on if the client hangs up: a guess costs
+/// the guesser the same in either case. A lookup that fails, or takes too long, is no failure.
+///
+/// Until a lookup is over it is pending. Where the store [can tell](crate::store::KeyStore::is_unlisted)
+/// that a key most probably does not exist, so many of an address may be
+/// [pending](FailureThrottleBuilder::with_pending), of IPv6 of a /48. Further ones wait for one of them
+/// to end, up to 256 of an address, and are then judged by what the client owes by that time. One for
+/// which there is no room, or that waits longer than a lookup may take, is
+/// [`Overloaded`](RejectionKind::Overloaded). Keys that may exist do not wait.
 ///
 /// All clients behind one address share its quota, good keys included. Choose one that a whole
 /// office with a bad day does not use up. No client waits longer than an hour, and until one more
@@ -71,8 +91,10 @@ struct Inner {
     hasher: RandomState,
     /// Times are nanoseconds after this.
     made_at: Timestamp,
-    addresses: Account,
-    starts: Account,
+    /// Of addresses, and of the networks of IPv6 around them.
+    addresses: Debts,
+    starts: Debts,
+    pending: Lines,
     /// Until when a client has to wait; 0: none does. A service in which no client fails looks no
     /// further.
     until: AtomicU64,
@@ -85,8 +107,9 @@ const MOST_BEYOND: u64 = 3_600 * 1_000_000_000;
 /// when told must not be too early.
 const TICK: u64 = 10_000_000;
 
-/// The longest prefix, what stands behind it, and four characters: what people recognise a key by.
-const LONGEST_START: usize = 24 + 1 + 4;
+/// Lookups that wait for others of the same client, and of all clients. One takes about a kilobyte.
+const MAX_IN_LINE: usize = 256;
+const MAX_IN_ALL_LINES: usize = 10_000;
 
 impl FailureThrottle {
     /// Lets as many failures happen from one address as this quota admits requests.
@@ -112,12 +135,15 @@ impl FailureThrottle {
     }
 
     fn with_settings(settings: Settings) -> Self {
-        let account = |quota| Account { quota, debts: Debts::new(settings.capacity) };
+        let debts = || Debts::new(settings.capacity);
+        let bounds =
+            Bounds { places: settings.pending, in_line: MAX_IN_LINE, in_all: MAX_IN_ALL_LINES };
         Self(Arc::new(Inner {
             hasher: RandomState::new(),
             made_at: settings.clock.now(),
-            addresses: account(settings.per_address),
-            starts: account(settings.per_start),
+            addresses: debts(),
+            starts: debts(),
+            pending: Lines::new(bounds),
             until: AtomicU64::new(0),
             settings,
         }))
@@ -156,41 +182,39 @@ impl FailureThrottle {
     /// Counts a failure.
     #[cold]
     pub(crate) fn failed(&self, address: IpAddr, key: &[u8]) {
-        let now = self.0.now();
-        let (address, start) = self.0.who(address, key);
-        let until = self.0.addresses.charge(address, now).max(self.0.starts.charge(start, now));
-        self.0.until.fetch_max(until, Ordering::Release);
+        self.0.charge(&Debtors::new(&self.0.hasher, address, key));
     }
 
-    /// How many debts are kept, of addresses and of starts together, those that are paid off
+    /// How many debts are kept, of addresses, networks and starts together, those that are paid off
     /// included. Counts them one by one.
     pub fn debts(&self) -> usize {
-        self.0.addresses.debts.len() + self.0.starts.debts.len()
+        self.0.addresses.len() + self.0.starts.len()
     }
 }
 
-/// One quota, and how much of it each debtor owes.
-struct Account {
+/// What one group owes, and the quota for it.
+struct Account<'t> {
     quota: Quota,
-    debts: Debts,
+    debts: &'t Debts,
+    debtor: u64,
 }
 
-impl Account {
+impl Account<'_> {
     fn most(&self) -> u64 {
         self.quota.room().saturating_add(MOST_BEYOND)
     }
 
     /// For how long no failure is admitted any more.
-    fn wait(&self, who: u64, now: u64) -> Option<u64> {
+    fn wait(&self, now: u64) -> Option<u64> {
         // Where the clock has been set back, no more is owed than can be.
-        let owed = self.debts.paid_at(who).saturating_sub(now).min(self.most());
+        let owed = self.debts.paid_at(self.debtor).saturating_sub(now).min(self.most());
         self.wait_for(owed)
     }
 
     /// Adds a failure, also beyond what the quota admits: of many requests that are judged at the
     /// same time, each is a guess. Until when no other is admitted then; 0 if one is.
-    fn charge(&self, who: u64, now: u64) -> u64 {
-        let owed = self.debts.add(who, now, self.quota.charge(1), self.most());
+    fn charge(&self, now: u64) -> u64 {
+        let owed = self.debts.add(self.debtor, now, self.quota.charge(1), self.most());
         self.wait_for(owed).map_or(0, |wait| now.saturating_add(wait))
     }
 
@@ -214,33 +238,37 @@ impl Inner {
             let _ = self.until.compare_exchange(until, 0, Ordering::AcqRel, Ordering::Relaxed);
             return None;
         }
-        let (address, start) = self.who(address, key);
-        let wait = self.addresses.wait(address, now).max(self.starts.wait(start, now));
-        wait.map(Duration::from_nanos)
+        self.longest_wait(&Debtors::new(&self.hasher, address, key), now)
     }
 
-    /// The groups whose failures are counted together: an address, and a start from there.
-    fn who(&self, address: IpAddr, key: &[u8]) -> (u64, u64) {
-        let client = Client::from(address);
-        let start = &key[..LONGEST_START.min(key.len() / 2)];
-        (self.hasher.hash_one(client), self.hasher.hash_one((client, start)))
-    }
-}
-
-#[derive(Clone, Copy, Hash)]
-enum Client {
-    V4(u32),
-    /// The network. A client that has an address has the rest of it, too.
-    V6(u64),
-}
-
-impl From<IpAddr> for Client {
-    fn from(address: IpAddr) -> Self {
-        // A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`.
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address.to_bits()),
-            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
+    fn wait_of(&self, debtors: &Debtors) -> Option<Duration> {
+        match self.until.load(Ordering::Acquire) {
+            0 => None,
+            _ => self.longest_wait(debtors, self.now()),
         }
+    }
+
+    fn longest_wait(&self, debtors: &Debtors, now: u64) -> Option<Duration> {
+        let waits = self.accounts(debtors).filter_map(|account| account.wait(now));
+        waits.max().map(Duration::from_nanos)
+    }
+
+    fn charge(&self, debtors: &Debtors) {
+        let now = self.now();
+        let until = self.accounts(debtors).map(|account| account.charge(now)).max();
+        self.until.fetch_max(until.unwrap_or(0), Ordering::Release);
+    }
+
+    fn accounts(&self, debtors: &Debtors) -> impl Iterator<Item = Account<'_>> {
+        let Settings { per_address, per_start, per_56, per_48, .. } = &self.settings;
+        let address = |quota, debtor| Account { quota, debts: &self.addresses, debtor };
+        let start = Account { quota: *per_start, debts: &self.starts, debtor: debtors.start };
+        let around = debtors
+            .around
+            .map(|around| [address(*per_56, around.of_56), address(*per_48, around.of_48)]);
+        [address(*per_address, debtors.address), start]
+            .into_iter()
+            .chain(around.into_iter().flatten())
     }
 }
 

@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
@@ -121,6 +121,59 @@ fn networks_of_ipv6_are_one_client() {
     assert_eq!(throttle.must_wait(address("::ffff:192.0.2.2"), OTHER), None);
 }
 
+/// A client that has more networks than one has no quota for each of them.
+#[test]
+fn wider_networks_of_ipv6_have_quotas_of_their_own() {
+    let (throttle, clock) = setup();
+    // In each /64 of a /56 two failures, so that none of them is used up.
+    let mut keys = keys();
+    let mut fail = |network: u128, host: u16| {
+        let client = Ipv6Addr::from_bits(network << 64 | u128::from(host)).into();
+        let told = throttle.must_wait(client, OTHER);
+        if told.is_none() {
+            throttle.failed(client, &keys.next().unwrap());
+        }
+        told.is_none()
+    };
+    let site = 0x2001_0db8_0007_0000;
+    let failed: usize = (0..0x100).map(|subnet| usize::from(fail(site + subnet, 1))).sum();
+    assert_eq!(failed, 4 * 8, "of a /56");
+    let failed: usize = (1..0x1_0000).map(|subnet| usize::from(fail(site + subnet, 2))).sum();
+    assert_eq!(failed, (16 - 4) * 8, "of the rest of the /48");
+    assert!(fail(site + 0x1_0000, 1), "another /48");
+    // Each comes back at its own rate.
+    clock.advance(Duration::from_secs(60) / (16 * 8));
+    assert!(!fail(site + 0xff, 3), "the /56 waits for longer");
+    assert!(fail(site + 0xff00, 3) && !fail(site + 0xfe00, 3));
+}
+
+#[test]
+fn quotas_of_wider_networks_can_be_set() {
+    let one = Quota::per_minute(nonzero!(1));
+    for (quotas, expected) in [((one, QUOTA), 1), ((QUOTA, one), 1), ((QUOTA, QUOTA), 8)] {
+        let throttle = FailureThrottle::builder(QUOTA)
+            .with_per_ipv6_56(quotas.0)
+            .with_per_ipv6_48(quotas.1)
+            .with_clock(SettableClock::new(START))
+            .build();
+        let mut failed = 0;
+        for (subnet, key) in (0..20_u16).zip(keys()) {
+            let client = address(&format!("2001:db8:7:{subnet:x}::1"));
+            if throttle.must_wait(client, OTHER).is_none() {
+                throttle.failed(client, &key);
+                failed += 1;
+            }
+        }
+        assert_eq!(failed, expected);
+        // IPv4 has no such networks.
+        for (host, key) in (1..=8).zip(keys()) {
+            let client = address(&format!("192.0.2.{host}"));
+            assert_eq!(throttle.must_wait(client, OTHER), None);
+            throttle.failed(client, &key);
+        }
+    }
+}
+
 #[test]
 fn guesses_at_the_same_time_all_count_up_to_an_hour() {
     let (throttle, clock) = setup();
@@ -177,7 +230,7 @@ fn a_million_addresses_take_up_bounded_memory_and_hide_nobody() {
     // So does a flood from networks of IPv6, whatever the rest of their addresses.
     for number in 0..100_000_u128 {
         let network = (0x2001_0db8_0000_0000 + number) << 64;
-        throttle.failed(std::net::Ipv6Addr::from_bits(network + number).into(), KEY);
+        throttle.failed(Ipv6Addr::from_bits(network + number).into(), KEY);
     }
     assert!(throttle.debts() <= 20_000);
     assert!(throttle.must_wait(guesser, OTHER).is_some());

@@ -22,8 +22,7 @@ impl LastAddresses {
     }
 
     pub(super) fn note(&self, key: KeyId, address: IpAddr) {
-        // A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`.
-        self.shard(key).insert(key, address.to_canonical());
+        self.shard(key).insert(key, address);
     }
 
     pub(super) fn take(&self, key: KeyId) -> Option<IpAddr> {

@@ -4,6 +4,7 @@ use std::{mem, net::IpAddr, sync::Arc};
 
 use super::{addresses::LastAddresses, collected::Hours};
 use crate::key::{HourlyUsage, KeyId, KeyRecord};
+use crate::request::{ClientAddress, Hook, RequestHead};
 use crate::runtime::Mutex;
 
 /// The uses and denials that requests leave for the recorder.
@@ -13,15 +14,15 @@ pub(super) struct Inbox {
     used: Mutex<Vec<Arc<KeyRecord>>>,
     denied: Mutex<Hours>,
     /// Where keys were last used from, if that is to be known.
-    addresses: Option<LastAddresses>,
+    addresses: Option<(Hook<ClientAddress>, LastAddresses)>,
 }
 
 /// Where so much has come in, it is collected before the interval is over.
 pub(super) const MANY: usize = 10_000;
 
 impl Inbox {
-    pub(super) fn new(with_addresses: bool) -> Self {
-        let addresses = with_addresses.then(LastAddresses::default);
+    pub(super) fn new(address: Option<Hook<ClientAddress>>) -> Self {
+        let addresses = address.map(|address| (address, LastAddresses::default()));
         Self { used: Mutex::default(), denied: Mutex::default(), addresses }
     }
 
@@ -45,9 +46,9 @@ impl Inbox {
     /// Notes where a key is used from, before the use is counted: the writer that collects the
     /// use then finds the address.
     #[inline]
-    pub(super) fn note(&self, key: KeyId, address: impl FnOnce() -> Option<IpAddr>) {
-        if let Some(addresses) = &self.addresses
-            && let Some(address) = address()
+    pub(super) fn note<'r>(&self, key: KeyId, request: impl FnOnce() -> RequestHead<'r>) {
+        if let Some((address, addresses)) = &self.addresses
+            && let Some(address) = address(&request()).known()
         {
             addresses.note(key, address);
         }
@@ -65,6 +66,6 @@ impl Inbox {
     }
 
     pub(super) fn take_address(&self, key: KeyId) -> Option<IpAddr> {
-        self.addresses.as_ref().and_then(|addresses| addresses.take(key))
+        self.addresses.as_ref().and_then(|(_, addresses)| addresses.take(key))
     }
 }

@@ -1,6 +1,6 @@
 //! [`UsageRecorder`]: counts uses on the request's path.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use super::{
     settings::{Settings, UsageRecorderBuilder},
@@ -10,6 +10,7 @@ use crate::{
     error::{ConfigError, StoreError},
     key::{HourlyUsage, KeyRecord, RejectionKind, UsageOutcome},
     observe,
+    request::RequestHead,
     store::KeyRepository,
 };
 
@@ -91,14 +92,14 @@ impl UsageRecorder {
         Self(Arc::new(Writer::new(repository, settings)))
     }
 
-    /// Counts a use from an address, which is asked for only if it is to be recorded.
+    /// Counts a use by a request, which is looked at only if its address is to be recorded.
     #[inline]
-    pub(crate) fn count_from(
+    pub(crate) fn count_from<'r>(
         &self,
         record: &Arc<KeyRecord>,
-        address: impl FnOnce() -> Option<IpAddr>,
+        request: impl FnOnce() -> RequestHead<'r>,
     ) {
-        self.0.inbox.note(record.id, address);
+        self.0.inbox.note(record.id, request);
         if record.uses.count() {
             self.first_use(record);
         }

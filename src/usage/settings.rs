@@ -6,13 +6,15 @@ use super::recorder::UsageRecorder;
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
+    request::{ClientAddress, Hook, RequestHead},
     store::KeyRepository,
 };
 
 pub(super) struct Settings {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) interval: Duration,
-    pub(super) client_addresses: bool,
+    /// How to tell the address of a use, if that is to be recorded.
+    pub(super) client_address: Option<Hook<ClientAddress>>,
     /// Whether uses are counted by hour, beside the totals.
     pub(super) keeps_hours: bool,
     pub(super) retention: Option<Duration>,
@@ -25,7 +27,7 @@ impl Default for Settings {
         Self {
             clock: Arc::new(SystemClock),
             interval: Duration::from_secs(5),
-            client_addresses: false,
+            client_address: None,
             keeps_hours: true,
             retention: None,
             most_details: 100_000,
@@ -73,13 +75,30 @@ impl UsageRecorderBuilder {
     }
 
     /// Records the address that each key was last used from, as
-    /// [`last_used_from`](crate::key::KeyDetails::last_used_from). The layer has to know how to
-    /// [find it](crate::ApiKeyLayer::with_client_address).
+    /// [`last_used_from`](crate::key::KeyDetails::last_used_from), where `address` can tell it. It is
+    /// what [`with_client_address`](crate::ApiKeyLayer::with_client_address) takes.
     ///
     /// An address may be personal data, so by default none is recorded. Those that were recorded
     /// stay with their keys when this is taken away.
-    pub fn counting_addresses(mut self) -> Self {
-        self.settings.client_addresses = true;
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use axum::extract::ConnectInfo;
+    /// use tower_api_key::{UsageRecorder, auth::RequestHead, store::MemoryStore};
+    ///
+    /// let peer = |request: &RequestHead<'_>| {
+    ///     request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+    /// };
+    /// let usage = UsageRecorder::builder(MemoryStore::new()).counting_addresses(peer).build()?;
+    /// # let _ = usage;
+    /// # Ok::<(), tower_api_key::ConfigError>(())
+    /// ```
+    pub fn counting_addresses<A: Into<ClientAddress>>(
+        mut self,
+        address: impl Fn(&RequestHead<'_>) -> A + Send + Sync + 'static,
+    ) -> Self {
+        let address = move |request: &RequestHead<'_>| address(request).into();
+        self.settings.client_address = Some(Arc::new(address));
         self
     }
 
@@ -140,7 +159,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("interval", &self.interval)
-            .field("client_addresses", &self.client_addresses)
+            .field("client_address", &self.client_address.is_some())
             .field("keeps_hours", &self.keeps_hours)
             .field("retention", &self.retention)
             .field("most_details", &self.most_details)

@@ -1,11 +1,14 @@
 //! What the layer has the recorder count.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use http::Request;
 
 use super::{recorder::UsageRecorder, settings::UsageRecorderBuilder};
 use crate::{
     clock::{SettableClock, Timestamp},
     key::{KeyDigest, KeyId, KeyRecord, RejectionKind, UsageCount, UsageQuery},
+    request::RequestHead,
     store::{KeyRepository, MemoryStore, UsageLog},
 };
 
@@ -88,7 +91,8 @@ async fn an_owner_that_no_database_keeps_is_left_out() {
     let (store, _, usage) = setup();
     let mut record = KeyRecord::clone(&*key(&store, 1).await);
     record.owner = Some("user\0".into());
-    usage.count_from(&Arc::new(record), || None);
+    let request = Request::new(());
+    usage.count_from(&Arc::new(record), || RequestHead::from(&request));
     usage.flush().await.unwrap();
     assert_eq!(counted(&store, Some("user\0")).await, []);
     assert_eq!(counted(&store, None).await.len(), 1);
@@ -111,23 +115,32 @@ async fn used_from(store: &MemoryStore, record: &KeyRecord) -> Option<String> {
 async fn the_address_of_the_last_use_is_recorded_by_choice() {
     let (store, _, usage) = setup();
     let record = key(&store, 1).await;
-    usage.count_from(&record, || panic!("nobody wants to know"));
+    usage.count_from(&record, || panic!("no address is wanted"));
     usage.flush().await.unwrap();
     assert_eq!(used_from(&store, &record).await, None);
 
-    let (store, clock, usage) = setup_with(UsageRecorderBuilder::counting_addresses);
+    let (store, clock, usage) = setup_with(|usage| {
+        usage.counting_addresses(|request| request.extensions.get::<IpAddr>().copied())
+    });
+    let use_from = |record: &Arc<KeyRecord>, address: Option<&str>| {
+        let mut request = Request::new(());
+        if let Some(address) = address {
+            request.extensions_mut().insert::<IpAddr>(address.parse().unwrap());
+        }
+        usage.count_from(record, || RequestHead::from(&request));
+    };
     let (record, other) = (key(&store, 1).await, key(&store, 2).await);
     for address in ["192.0.2.1", "2001:db8::7", "::ffff:192.0.2.9"] {
-        usage.count_from(&record, || address.parse().ok());
+        use_from(&record, Some(address));
     }
-    usage.count_from(&other, || "192.0.2.1".parse().ok());
+    use_from(&other, Some("192.0.2.1"));
     usage.flush().await.unwrap();
     assert_eq!(used_from(&store, &record).await.as_deref(), Some("192.0.2.9"));
     assert_eq!(used_from(&store, &other).await.as_deref(), Some("192.0.2.1"));
 
     // From an unknown address: the last known one stays.
     clock.set(at(1_000));
-    usage.count_from(&record, || None);
+    use_from(&record, None);
     usage.flush().await.unwrap();
     assert_eq!(used_from(&store, &record).await.as_deref(), Some("192.0.2.9"));
     assert_eq!(store.get(record.id).await.unwrap().unwrap().use_count, 4);
@@ -144,11 +157,11 @@ fn the_task_starts_on_the_first_runtime_that_there_is_and_again_on_the_next() {
     };
     let (store, _, usage) = setup();
     let record = runtime().block_on(key(&store, 1));
-    usage.count_from(&record, || None);
+    use_from(&record, None);
     for expected in [2, 3] {
         runtime().block_on(async {
             usage.denied(&record, RejectionKind::Expired);
-            usage.count_from(&record, || None);
+            use_from(&record, None);
             tokio::time::sleep(Duration::from_secs(6)).await;
             let record = store.get(record.id).await.unwrap().unwrap();
             assert_eq!(record.use_count, expected);

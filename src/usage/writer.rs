@@ -59,7 +59,7 @@ impl Writer {
         let fresh = Fresh { collected: Collected::default(), at: settings.clock.now() };
         Self {
             repository,
-            inbox: Inbox::new(settings.client_addresses),
+            inbox: Inbox::new(settings.client_address.clone()),
             settings,
             fresh: Mutex::new(fresh),
             writing: Arc::default(),

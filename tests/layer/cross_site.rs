@@ -175,7 +175,8 @@ fn the_key_is_not_looked_at() {
         .with_client_address(|_| Some([192, 0, 2, 1].into()))
         .with_failure_throttle(FailureThrottle::new(
             Quota::new(nonzero!(1), Duration::from_hours(1)).unwrap(),
-        ));
+        ))
+        .unwrap();
     for cookie in [KEY, OTHER_KEY, "malformed"].repeat(3) {
         let cookie = format!("key={cookie}");
         let mut request = request(&[("cookie", &*cookie), ("sec-fetch-site", "cross-site")]);

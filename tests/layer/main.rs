@@ -20,6 +20,7 @@ mod extraction;
 #[cfg(feature = "metrics")]
 #[path = "../support/figures.rs"]
 mod figures;
+mod forwarded;
 mod grpc;
 mod hide;
 mod hide_everywhere;

@@ -38,7 +38,7 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
         }
         Admission::Authenticated { key, source, consumed: _ } => {
             if let Some(usage) = &config.usage {
-                usage.count_from(key.record(), || config.address(&RequestHead::from(&*request)));
+                usage.count_from(key.record(), || RequestHead::from(&*request));
             }
             if config.hide_credentials {
                 hide(config, request);

@@ -10,9 +10,13 @@
 
 mod attach;
 mod limits;
+mod lookup;
 mod peppers;
+#[cfg(feature = "legacy-hashes")]
+mod slow_hash;
+mod throttled;
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use http::Request;
 use ipnet::IpNet;
@@ -20,7 +24,10 @@ use tokio::time::Instant;
 
 use self::{attach::attach, peppers::InMemory};
 use super::{
-    authenticated::AuthenticatedKey, config::Config, extract, response_plan::ResponsePlan,
+    authenticated::AuthenticatedKey,
+    config::Config,
+    extract::{self, Credential},
+    response_plan::ResponsePlan,
     waiting_limit::WaitingPermit,
 };
 use crate::{
@@ -68,6 +75,8 @@ pub(crate) type Waiting = Pin<Box<dyn Future<Output = Answer> + Send>>;
 pub(crate) enum Answer {
     /// In step 6, the record of the key.
     Lookup(Attempt, LookupResult),
+    /// In step 6, whether the lookup may begin: it may not, for so long.
+    Throttled(Duration),
     /// In step 10, whether the rate limits of the key let it in.
     Limited(Found, Limited),
     /// In step 10, how the rate limits let it in, and whether the key had enough credits.
@@ -91,6 +100,8 @@ pub(crate) struct Attempt {
     deadline: Option<Instant>,
     /// The request has waited: it may wait again, however many others do.
     has_waited: bool,
+    /// Whether the throttle knows already that there is no such key.
+    is_settled: bool,
 }
 
 /// What is known from step 6 on.
@@ -100,6 +111,17 @@ pub(crate) struct Found {
 }
 
 impl Attempt {
+    #[inline]
+    const fn new(digest: KeyDigest, source: u16) -> Self {
+        Self { digest, source, turn: 0, deadline: None, has_waited: false, is_settled: false }
+    }
+
+    /// Of the current pepper: the digest is the one to be stored.
+    #[cfg(feature = "legacy-hashes")]
+    const fn under_slow_hash(self) -> Self {
+        Self { turn: LEGACY_TURN, ..self }
+    }
+
     #[inline]
     fn found(self, record: Arc<KeyRecord>) -> Found {
         Found { attempt: self, record }
@@ -150,20 +172,25 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
     };
     // 4. Parse, unless the caller has failed too often and has to wait; 5. Digest.
     if let Some(rejection) = config.throttled(request, &credential) {
-        return Outcome::Reject(rejection);
+        return throttled(config, request, &credential, rejection);
     }
     match config.with_key(&credential, |key| config.hasher.digest(key)) {
-        Some(digest) => {
-            let attempt = Attempt {
-                digest,
-                source: credential.source,
-                turn: 0,
-                deadline: None,
-                has_waited: false,
-            };
-            look_up(config, request, attempt)
-        }
+        Some(digest) => look_up(config, request, Attempt::new(digest, credential.source)),
         None => reject(RejectionKind::Malformed),
+    }
+}
+
+/// 4. Parse: a caller that has to wait, unless its key is known already.
+#[cold]
+fn throttled(
+    config: &Config,
+    request: &RequestHead<'_>,
+    credential: &Credential<'_>,
+    rejection: Rejection,
+) -> Outcome {
+    match throttled::known_key(config, request, credential) {
+        Some(found) => judge(config, request, found),
+        None => Outcome::Reject(rejection),
     }
 }
 
@@ -171,7 +198,12 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
 pub(crate) fn resume(config: &Config, request: &RequestHead<'_>, answer: Answer) -> Outcome {
     match answer {
         Answer::Lookup(attempt, Ok(Some(record))) => judge(config, request, attempt.found(record)),
-        Answer::Lookup(attempt, Ok(None)) => unknown(config, request, attempt),
+        Answer::Lookup(attempt, Ok(None)) => {
+            let rejection = Rejection::new(RejectionKind::Unknown);
+            let is_settled = attempt.is_settled;
+            Outcome::Reject(if is_settled { rejection.counted() } else { rejection })
+        }
+        Answer::Throttled(wait) => Outcome::Reject(Rejection::too_many_failures(wait)),
         Answer::Lookup(_, Err(error)) => Outcome::Reject(Rejection::from_store_error(error)),
         Answer::Limited(found, limited) => limited_to(config, request, found, limited),
         Answer::Paid(found, rated, spend) => paid(config, request, found, rated, spend),
@@ -187,12 +219,17 @@ fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
             look_up_under_others(config, request, attempt, answer.is_some())
         }
         Some(Lookup::NotFound) => unknown(config, request, attempt),
-        None => {
-            let (store, digest) = (config.store.clone(), attempt.digest);
-            let hint = config.hint(request);
-            wait(config, request, attempt, async move { store.find_for(&digest, hint).await })
-        }
+        None => ask_store(config, request, attempt),
     }
+}
+
+/// 6. Look up, where memory cannot tell.
+#[cold]
+fn ask_store(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
+    let (store, hint) = (config.store.clone(), config.hint(request));
+    let may_be_listed = || !config.store.is_unlisted(&attempt.digest);
+    let lookup = async move { (attempt, store.find_for(&attempt.digest, hint).await) };
+    lookup::wait(config, request, attempt, may_be_listed, lookup)
 }
 
 /// 6. Look up, while other peppers than the current one are accepted.
@@ -204,27 +241,20 @@ fn look_up_under_others(
     is_unknown: bool,
 ) -> Outcome {
     match peppers::find_in_memory(config, request, attempt, is_unknown) {
-        InMemory::Found(attempt, record) => {
-            resume(config, request, Answer::Lookup(attempt, Ok(Some(record))))
-        }
+        InMemory::Found(attempt, record) => judge(config, request, attempt.found(record)),
         InMemory::Unknown => unknown(config, request, attempt),
         InMemory::AskStore(turns) => {
-            let permit = match attempt.may_wait(config, request) {
-                Ok(permit) => permit,
-                Err(error) => return Outcome::Reject(Rejection::from_store_error(error)),
-            };
             let deadline = attempt.set_deadline(config);
+            let digests: Vec<_> = turns.iter().map(|turn| turn.digest).collect();
+            let may_be_listed = || !digests.iter().all(|digest| config.store.is_unlisted(digest));
             let lookups = peppers::find_in_turn(config, request, attempt, turns, deadline);
-            Outcome::Wait(Box::pin(async move {
-                let (attempt, answer) = lookups.await;
-                drop(permit);
-                Answer::Lookup(attempt, answer)
-            }))
+            lookup::wait(config, request, attempt, may_be_listed, lookups)
         }
     }
 }
 
-/// 6. Look up, where no store knows the key: another system may have kept a slow hash of it.
+/// 6. Look up, where memory says that no store knows the key: another system may have kept a slow hash
+/// of it.
 #[cold]
 #[cfg_attr(
     not(feature = "legacy-hashes"),
@@ -232,31 +262,12 @@ fn look_up_under_others(
 )]
 fn unknown(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
     #[cfg(feature = "legacy-hashes")]
-    if attempt.turn != LEGACY_TURN
-        && let Some(find) = peppers::find_by_slow_hash(config, request, &attempt)
-    {
-        // Of the current pepper: the digest is the one to be stored.
-        return wait(config, request, Attempt { turn: LEGACY_TURN, ..attempt }, find);
+    if slow_hash::SlowHash::new(config, request, &attempt).is_some_and(|key| key.may_be()) {
+        // No store is asked, so there are no lookups to bound.
+        let lookup = std::future::ready((attempt, Ok(None)));
+        return lookup::wait(config, request, attempt, || true, lookup);
     }
     reject(RejectionKind::Unknown)
-}
-
-fn wait(
-    config: &Config,
-    request: &RequestHead<'_>,
-    mut attempt: Attempt,
-    answer: impl Future<Output = LookupResult> + Send + 'static,
-) -> Outcome {
-    let permit = match attempt.may_wait(config, request) {
-        Ok(permit) => permit,
-        Err(error) => return Outcome::Reject(Rejection::from_store_error(error)),
-    };
-    let deadline = attempt.set_deadline(config);
-    Outcome::Wait(Box::pin(async move {
-        let answer = tokio::time::timeout_at(deadline, answer).await;
-        drop(permit);
-        Answer::Lookup(attempt, answer.unwrap_or_else(|_| Err(StoreError::timeout())))
-    }))
 }
 
 /// Steps 7 to 9, which need the record, and the begin of step 10.

@@ -17,8 +17,6 @@ use crate::{
     request::RequestHead,
     store::{KeyStore, Lookup, LookupHint, WriteBack},
 };
-#[cfg(feature = "legacy-hashes")]
-use crate::{key::SecretKey, legacy::LegacyHashes};
 
 /// What memory says of a key.
 pub(super) enum InMemory {
@@ -159,34 +157,6 @@ async fn first(findings: &mut Vec<Finding>) -> (Attempt, LookupResult) {
         Poll::Ready(answer)
     })
     .await
-}
-
-/// The lookup of a key among the slow hashes of another system; `None` if it cannot be there.
-#[cfg(feature = "legacy-hashes")]
-pub(super) fn find_by_slow_hash(
-    config: &Config,
-    request: &RequestHead<'_>,
-    attempt: &Attempt,
-) -> Option<impl Future<Output = LookupResult> + Send + use<>> {
-    let legacy = config.legacy.as_ref()?;
-    let key = legacy_key(config, request, legacy, attempt)?;
-    Some(legacy.clone().find(attempt.digest, key))
-}
-
-/// A copy of the key, for other threads to hash; none if it need not be hashed.
-#[cfg(feature = "legacy-hashes")]
-fn legacy_key(
-    config: &Config,
-    request: &RequestHead<'_>,
-    legacy: &LegacyHashes,
-    attempt: &Attempt,
-) -> Option<SecretKey> {
-    let credential = extract::find(&config.sources, config.precedence, request).ok()??;
-    let copy = |key: &[u8]| {
-        let key = str::from_utf8(key).ok()?;
-        legacy.may_hold(&attempt.digest, key).then(|| SecretKey::new(key))
-    };
-    config.with_key(&credential, copy)?
 }
 
 /// Writes back what this use changes about the key.

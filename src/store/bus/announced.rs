@@ -60,6 +60,10 @@ async fn to_the_end<T: Send + 'static>(
 
 #[async_trait]
 impl KeyStore for Announced {
+    fn is_unlisted(&self, digest: &KeyDigest) -> bool {
+        self.repository.is_unlisted(digest)
+    }
+
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
         self.repository.find_now(digest)
     }

@@ -246,6 +246,11 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         self.inner.store.find_fresh(digest).await
     }
 
+    fn is_unlisted(&self, digest: &KeyDigest) -> bool {
+        let now = self.inner.cache.settings().clock.now();
+        self.inner.known.rank(digest, now) == Rank::Unlisted
+    }
+
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
         self.inner.store.known_digests()
     }

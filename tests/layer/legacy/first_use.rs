@@ -132,8 +132,11 @@ async fn who_goes_away_takes_nothing_along() {
     let legacy = LegacyHashes::new(store.clone());
     legacy.refresh().await.unwrap();
     let layer = ApiKeyLayer::new(store.clone()).with_legacy_hashes(legacy.clone());
-    let gone = send_waiting(&layer, with_key(&key(1))).now_or_never();
-    assert!(gone.is_none(), "hashing is waited for");
+    let mut gone = Box::pin(send_waiting(&layer, with_key(&key(1))));
+    assert!(gone.as_mut().now_or_never().is_none(), "hashing is waited for");
+    // It begins.
+    let_others_run().await;
+    drop(gone);
     while store.get(id).await.unwrap().unwrap().details.legacy_hash.is_some() {
         tokio::task::yield_now().await;
     }

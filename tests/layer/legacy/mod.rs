@@ -4,6 +4,7 @@ mod first_use;
 mod outage;
 mod refused;
 mod store;
+mod vanished;
 
 use argon2::{Argon2, Params, PasswordHasher};
 use tower_api_key::{

@@ -10,7 +10,7 @@ use std::{
 
 use http::Request;
 use tower_api_key::{
-    ApiKeyLayer, async_trait,
+    ApiKeyLayer, ConfigError, async_trait,
     auth::FailureThrottle,
     clock::SettableClock,
     key::{KeyDigest, KeyRecord},
@@ -54,11 +54,12 @@ async fn door() -> Door {
         .build();
     let layer = ApiKeyLayer::new(Counted(store, Arc::clone(&lookups)))
         .with_client_address(|request| request.extensions.get::<IpAddr>().copied())
-        .with_failure_throttle(throttle);
+        .with_failure_throttle(throttle)
+        .unwrap();
     Door { layer, clock, lookups }
 }
 
-fn from(address: &str, mut request: Request<()>) -> Request<()> {
+pub(super) fn from(address: &str, mut request: Request<()>) -> Request<()> {
     request.extensions_mut().insert::<IpAddr>(address.parse().unwrap());
     request
 }
@@ -127,4 +128,16 @@ async fn a_caller_without_an_address_never_waits() {
         let guess = format!("{number}-is-the-key-perhaps-or-not");
         assert_eq!(send(&door.layer, with_key(&guess)).outcome(), "unknown_key");
     }
+}
+
+/// A throttle that can tell no client from another would say nothing, silently.
+#[test]
+fn a_throttle_needs_to_be_told_how_to_tell_addresses() {
+    let throttle = FailureThrottle::new(Quota::per_hour(nonzero!(8)));
+    let layer = ApiKeyLayer::new(MemoryStore::new());
+    let error = layer.clone().with_failure_throttle(throttle.clone()).unwrap_err();
+    assert_eq!(error, ConfigError::AddressSource { setting: "with_failure_throttle" });
+    assert!(error.to_string().contains("with_client_address"), "{error}");
+    let told = layer.with_client_address(|request| request.extensions.get::<IpAddr>().copied());
+    assert!(told.with_failure_throttle(throttle).is_ok());
 }

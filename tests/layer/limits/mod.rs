@@ -5,9 +5,13 @@ mod counted;
 mod credits;
 mod failures;
 mod fields;
+mod guesses;
 mod needs;
 pub(crate) mod outage;
+mod reset;
 mod silent;
+#[cfg(feature = "cache")]
+mod throttled;
 
 use std::time::Duration;
 

@@ -165,7 +165,9 @@ fn denials_are_those_of_the_layer() {
     let limited = layer([KeySource::bearer()])
         .with_rate_limits(RateLimits::new(LocalLimiter::new()))
         .with_credits(Credits::new(store).unwrap())
-        .with_failure_throttle(FailureThrottle::new(Quota::per_minute(nonzero!(60))));
+        .with_client_address(|_| None)
+        .with_failure_throttle(FailureThrottle::new(Quota::per_minute(nonzero!(60))))
+        .unwrap();
     let document = secured(limited);
     let denials = ["credits_exhausted", "rate_limited", "too_many_failures"].map(str::to_owned);
     assert_eq!(codes(&document, "429"), BTreeSet::from(denials));

@@ -7,6 +7,7 @@ use http_body_util::Full;
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
     RequireScopesLayer, UsageRecorder,
+    auth::RequestHead,
     store::{KeyRepository, MemoryStore},
 };
 
@@ -54,10 +55,10 @@ async fn the_address_of_the_last_use_is_recorded_where_that_is_wanted() {
     for (wanted, expected) in [(false, None), (true, Some("192.0.2.2".parse().unwrap()))] {
         let (store, _, layer, id) = counted().await;
         let usage = UsageRecorder::builder(store.clone()).with_clock(clock());
-        let usage = if wanted { usage.counting_addresses() } else { usage }.build().unwrap();
-        let layer = layer
-            .with_client_address(|request| request.extensions.get::<IpAddr>().copied())
-            .with_usage(usage.clone());
+        let address = |request: &RequestHead<'_>| request.extensions.get::<IpAddr>().copied();
+        let usage = if wanted { usage.counting_addresses(address) } else { usage };
+        let usage = usage.build().unwrap();
+        let layer = layer.with_usage(usage.clone());
         for address in ["192.0.2.1", "::ffff:192.0.2.2"] {
             let mut request = with_key(KEY);
             request.extensions_mut().insert::<IpAddr>(address.parse().unwrap());

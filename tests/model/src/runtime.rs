@@ -13,6 +13,8 @@ mod circuit;
 mod digest_map;
 #[path = "../../../src/runtime/locks.rs"]
 mod locks;
+#[path = "../../../src/runtime/network.rs"]
+mod network;
 #[path = "../../../src/runtime/shared.rs"]
 mod shared;
 
@@ -25,5 +27,6 @@ pub(crate) use self::{
     circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},
+    network::Network,
     shared::{SharedCall, Waiter},
 };

@@ -6,12 +6,9 @@ mod denied;
 mod filter;
 mod load;
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use tokio::sync::Notify;
@@ -21,7 +18,7 @@ use self::{denied::Denied, filter::Filter};
 use crate::{
     clock::Timestamp,
     key::KeyDigest,
-    runtime::RwLock,
+    runtime::{Network, RwLock},
     store::{
         LookupHint,
         cache::{CacheStats, Claim, Rank},
@@ -60,15 +57,21 @@ impl Known {
 
     /// The claim of a lookup to the budget.
     pub(super) fn claim(&self, digest: &KeyDigest, hint: LookupHint, now: Timestamp) -> Claim {
+        let rank = self.rank(digest, now);
+        let network = hint.address.map(|address| Network::from(address).number());
+        Claim { rank, network }
+    }
+
+    /// How likely it is that there is such a key.
+    pub(super) fn rank(&self, digest: &KeyDigest, now: Timestamp) -> Rank {
         let filter = self.filters.read().loaded.clone();
-        let rank = match filter {
+        match filter {
             None => Rank::Unranked,
             Some(filter) if filter.contains(digest) && !self.denied.contains(digest, now) => {
                 Rank::Listed
             }
             Some(_) => Rank::Unlisted,
-        };
-        Claim { rank, network: hint.address.map(network) }
+        }
     }
 
     /// The store has said that there is no such key.
@@ -100,28 +103,5 @@ impl Known {
         stats.filter_keys = filters.loaded.as_ref().map(|filter| filter.keys());
         let both = [&filters.loaded, &filters.loading].into_iter().flatten();
         stats.filter_bytes = both.map(|filter| filter.bytes()).sum();
-    }
-}
-
-/// The network of an address as a number: the first 24 bits of IPv4, the first 56 of IPv6.
-fn network(address: IpAddr) -> u64 {
-    match address {
-        IpAddr::V4(address) => (1 << 56) | u64::from(u32::from(address) >> 8),
-        IpAddr::V6(address) => (u128::from(address) >> 72) as u64,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_are_told_apart() {
-        let network = |text: &str| network(text.parse().unwrap());
-        assert_eq!(network("192.0.2.1"), network("192.0.2.255"));
-        assert_ne!(network("192.0.2.1"), network("192.0.3.1"));
-        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:ff:ffff::"));
-        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:100::1"));
-        assert_ne!(network("0.0.7.1"), network("0:0:0:700::"));
     }
 }

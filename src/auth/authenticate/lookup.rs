@@ -1,0 +1,163 @@
+//! 6. Look up: a key of which memory cannot tell.
+//!
+//! Where the layer has a throttle, the lookup is a task of its own. It settles whether the request was
+//! a guess, also if the client has gone away by then: a guess must not be free for a client that hangs
+//! up.
+
+use std::{future::Future, pin::pin};
+
+use tokio::{
+    runtime::Handle,
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+
+#[cfg(feature = "legacy-hashes")]
+use super::slow_hash::SlowHash;
+use super::{Answer, Attempt, LookupResult, Outcome};
+use crate::{
+    auth::{config::Config, waiting_limit::WaitingPermit},
+    error::{StoreError, StoreErrorKind},
+    rejection::Rejection,
+    request::RequestHead,
+    throttle::{Guess, NotNow},
+};
+
+/// Waits for `lookup`, which asks the store, and then for slow hashes.
+pub(super) fn wait<F>(
+    config: &Config,
+    request: &RequestHead<'_>,
+    current: Attempt,
+    may_be_listed: impl FnOnce() -> bool,
+    lookup: F,
+) -> Outcome
+where
+    F: Future<Output = (Attempt, LookupResult)> + Send + 'static,
+{
+    let mut current = current;
+    let permit = match current.may_wait(config, request) {
+        Ok(permit) => permit,
+        Err(error) => return Outcome::Reject(Rejection::from_store_error(error)),
+    };
+    let deadline = current.set_deadline(config);
+    let search = Search {
+        current,
+        deadline,
+        permit,
+        lookup,
+        #[cfg(feature = "legacy-hashes")]
+        slow_hash: SlowHash::new(config, request, &current),
+    };
+    let Some(guess) = config.guess(request) else {
+        return Outcome::Wait(Box::pin(search.for_client()));
+    };
+    Outcome::Wait(Box::pin(search.for_throttle(guess, may_be_listed())))
+}
+
+struct Search<F> {
+    /// Under the current pepper.
+    current: Attempt,
+    deadline: Instant,
+    /// To wait. A lookup that goes on without its client has it to the end.
+    permit: WaitingPermit,
+    /// Of the store.
+    lookup: F,
+    #[cfg(feature = "legacy-hashes")]
+    slow_hash: Option<SlowHash>,
+}
+
+/// The end of a search.
+enum End {
+    Answer(Attempt, LookupResult),
+    /// No request waited any more, so no slow hash was computed.
+    GivenUp,
+}
+
+impl<F> Search<F>
+where
+    F: Future<Output = (Attempt, LookupResult)> + Send + 'static,
+{
+    /// Ends when the client goes away.
+    async fn for_client(self) -> Answer {
+        let (current, deadline) = (self.current, self.deadline);
+        match timeout_at(deadline, self.run(std::future::pending())).await {
+            Ok(End::Answer(attempt, answer)) => Answer::Lookup(attempt, answer),
+            Ok(End::GivenUp) => Answer::Lookup(current, Err(given_up())),
+            Err(_) => Answer::Lookup(current, Err(StoreError::timeout())),
+        }
+    }
+
+    /// Goes on when the client goes away, but for the time before it begins.
+    async fn for_throttle(self, guess: Guess, may_be_listed: bool) -> Answer {
+        let (current, deadline) = (self.current, self.deadline);
+        let failed = |error| Answer::Lookup(current, Err(error));
+        let guess = if may_be_listed {
+            guess
+        } else {
+            match timeout_at(deadline, guess.pend()).await {
+                Ok(Ok(guess)) => guess,
+                Ok(Err(NotNow::Throttled(wait))) => return Answer::Throttled(wait),
+                Ok(Err(NotNow::Full)) | Err(_) => {
+                    return failed(StoreError::new(StoreErrorKind::Overloaded));
+                }
+            }
+        };
+        let runtime = match Handle::try_current() {
+            Ok(runtime) => runtime,
+            Err(error) => return failed(StoreError::unavailable(error)),
+        };
+        let (client, answer) = oneshot::channel();
+        runtime.spawn(self.settle(guess, client));
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => failed(given_up()),
+            Err(_) => failed(StoreError::timeout()),
+        }
+    }
+
+    async fn settle(self, guess: Guess, mut client: oneshot::Sender<Answer>) {
+        let deadline = self.deadline;
+        let end = self.run(client.closed()).await;
+        let answer = match end {
+            End::Answer(attempt, Ok(None)) => {
+                guess.failed();
+                Answer::Lookup(Attempt { is_settled: true, ..attempt }, Ok(None))
+            }
+            End::Answer(attempt, answer) => {
+                drop(guess);
+                Answer::Lookup(attempt, answer)
+            }
+            // The store does not know the key, and its client did not stay for the rest. One that was
+            // not answered in time is no guesser for that.
+            End::GivenUp if Instant::now() < deadline => return guess.failed(),
+            End::GivenUp => return,
+        };
+        drop(client.send(answer));
+    }
+
+    /// The store, within the time of a lookup; then slow hashes, which end when the client has
+    /// `gone`.
+    async fn run(self, gone: impl Future<Output = ()>) -> End {
+        let gone = pin!(gone);
+        let _permit = self.permit;
+        let (attempt, answer) = timeout_at(self.deadline, self.lookup)
+            .await
+            .unwrap_or_else(|_| (self.current, Err(StoreError::timeout())));
+        #[cfg(feature = "legacy-hashes")]
+        if let (Ok(None), Some(slow_hash)) = (&answer, self.slow_hash)
+            && slow_hash.may_be()
+        {
+            return match slow_hash.prove(gone).await {
+                Some(answer) => End::Answer(self.current.under_slow_hash(), answer),
+                None => End::GivenUp,
+            };
+        }
+        #[cfg(not(feature = "legacy-hashes"))]
+        let _ = gone;
+        End::Answer(Attempt { has_waited: true, ..attempt }, answer)
+    }
+}
+
+fn given_up() -> StoreError {
+    StoreError::unavailable("the lookup was given up")
+}

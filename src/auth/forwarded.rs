@@ -1,0 +1,98 @@
+//! [`ForwardedFor`]: the client's address behind proxies.
+
+mod elements;
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+use crate::{
+    error::ConfigError,
+    request::{ClientAddress, RequestHead},
+};
+
+/// Finds the client's address in the one header that your proxies write.
+///
+/// The header is read only if the peer is one of these proxies, so a client that reaches the service
+/// past them is judged by the address of its own connection, whatever it sends. Its lines are read as
+/// one list, from the end, where the nearest proxy wrote: over elements that are trusted proxies
+/// themselves, up to the first that is not. That one is the client. Elements in front of it are what
+/// the client says, and are not read.
+///
+/// If there is no header, or that element is no address (`unknown`, a name, an empty or broken one), the
+/// address is unknown: keys with an allow-list are refused, and the
+/// [throttle](crate::auth::FailureThrottle) charges the peer. If all elements are trusted, the first of
+/// the list is the client.
+///
+/// `Forwarded` is read by RFC 7239, in its parameter `for`. Every other header, such as
+/// `X-Forwarded-For`, holds addresses with commas between, each perhaps with a port.
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use axum::extract::ConnectInfo;
+/// use tower_api_key::{ApiKeyLayer, auth::ForwardedFor, store::MemoryStore};
+///
+/// let proxies = ForwardedFor::new("X-Forwarded-For", ["10.0.0.0/8".parse()?])?;
+/// let layer = ApiKeyLayer::new(MemoryStore::new()).with_client_address(move |request| {
+///     let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
+///     proxies.client(peer.map(|peer| peer.0.ip()), request)
+/// });
+/// # let _ = layer;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// The proxies must *append* the address of their peer to the header, or replace it. One that passes on
+/// what it was sent lets clients choose their address.
+#[derive(Clone, Debug)]
+pub struct ForwardedFor {
+    header: HeaderName,
+    trusted: Arc<[IpNet]>,
+}
+
+impl ForwardedFor {
+    /// Reads the header of this name where the peer is in one of the networks `trusted`.
+    ///
+    /// A name that no header can have is a [`SourceName`](ConfigError::SourceName) error. Without a
+    /// network, the header is never read.
+    pub fn new(
+        header: &str,
+        trusted: impl IntoIterator<Item = IpNet>,
+    ) -> Result<Self, ConfigError> {
+        let header = HeaderName::from_bytes(header.as_bytes())
+            .map_err(|_| ConfigError::SourceName { family: "forwarded-for header" })?;
+        Ok(Self { header, trusted: trusted.into_iter().collect() })
+    }
+
+    /// The client of a request that came over a connection from `peer`; `None` where even that is
+    /// unknown.
+    pub fn client(&self, peer: Option<IpAddr>, request: &RequestHead<'_>) -> ClientAddress {
+        match peer.map(|peer| peer.to_canonical()) {
+            Some(peer) if self.trusts(peer) => match self.forwarded(request.headers) {
+                Some(client) => client.into(),
+                None => ClientAddress::unknown_behind(peer),
+            },
+            peer => peer.into(),
+        }
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&address))
+    }
+
+    /// The right-most address that is not trusted; the first one if all are trusted.
+    fn forwarded(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        let mut first = None;
+        for line in headers.get_all(&self.header).iter().rev() {
+            // Each line by itself: a quote that a client left open swallows no line of a proxy.
+            for address in elements::of(&self.header, line.as_bytes()).into_iter().rev() {
+                let address = address?;
+                if !self.trusts(address) {
+                    return Some(address);
+                }
+                first = Some(address);
+            }
+        }
+        first
+    }
+}
