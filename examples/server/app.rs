@@ -9,7 +9,7 @@ use axum::{Json, Router, extract::ConnectInfo, middleware};
 use serde::Serialize;
 use tower_api_key::{
     ApiKeyLayer, ConfigError, KeyManager, KeySource, RequireScopesLayer,
-    auth::{FailureThrottle, RequestHead},
+    auth::{FailureThrottle, ForwardedFor, RequestHead},
     axum::{ManagementGuard, management_router},
     openapi,
     rejection::Problem,
@@ -31,10 +31,12 @@ pub(crate) fn router(
     keys: KeyManager,
     admin: FixedStore,
     throttle: Option<&FailureThrottle>,
+    forwarded: Option<&ForwardedFor>,
     origins: &Origins,
 ) -> Result<Router, Box<dyn Error>> {
-    let key_layer = throttled(key_layer(&keys)?, throttle);
-    let admin_layer = throttled(admin_layer(admin)?, throttle);
+    let guarded = |layer| throttled(with_addresses(layer, forwarded), throttle);
+    let key_layer = guarded(key_layer(&keys)?)?;
+    let admin_layer = guarded(admin_layer(admin)?)?;
 
     let (open, open_document) = OpenApiRouter::new().routes(routes!(health)).split_for_parts();
     let (with_key, mut with_key_document) =
@@ -80,7 +82,6 @@ fn key_layer(keys: &KeyManager) -> Result<ApiKeyLayer, ConfigError> {
             KeySource::query(query::API_KEY)?,
             KeySource::cookie("api_key")?,
         ])
-        .with_client_address(peer)
         .without_grpc_denials()
         .hide_credentials())
 }
@@ -91,19 +92,30 @@ fn admin_layer(admin: FixedStore) -> Result<ApiKeyLayer, ConfigError> {
         .with_sources([KeySource::header("x-admin-key")?])
         .with_realm("admin")
         .without_grpc_denials()
-        .with_client_address(peer)
         .hide_credentials())
 }
 
 /// One throttle for both kinds of keys: failures with one count for the other, too.
-fn throttled(layer: ApiKeyLayer, throttle: Option<&FailureThrottle>) -> ApiKeyLayer {
+fn throttled(
+    layer: ApiKeyLayer,
+    throttle: Option<&FailureThrottle>,
+) -> Result<ApiKeyLayer, ConfigError> {
     match throttle {
         Some(throttle) => layer.with_failure_throttle(throttle.clone()),
-        None => layer,
+        None => Ok(layer),
     }
 }
 
-/// The client's address, as long as no proxy stands in front.
+/// The client's address is the peer's, or the one that a trusted proxy says.
+fn with_addresses(layer: ApiKeyLayer, forwarded: Option<&ForwardedFor>) -> ApiKeyLayer {
+    match forwarded.cloned() {
+        Some(forwarded) => {
+            layer.with_client_address(move |request| forwarded.client(peer(request), request))
+        }
+        None => layer.with_client_address(peer),
+    }
+}
+
 fn peer(request: &RequestHead<'_>) -> Option<IpAddr> {
     request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
 }

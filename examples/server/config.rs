@@ -12,6 +12,7 @@ use std::{
 use ipnet::IpNet;
 use tower_api_key::{
     KeyFormat, SecretKey,
+    auth::ForwardedFor,
     store::{FixedStore, StoreKind},
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) max_connections: usize,
     /// The networks of proxies, which may have any number of connections.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Where those proxies say the client's address.
+    pub(crate) forwarded: Option<ForwardedFor>,
     /// Of web pages that may call the business routes.
     pub(crate) origins: Origins,
     /// Holds the administrator's key, as a digest.
@@ -61,6 +64,8 @@ impl Config {
         if redis.as_ref().is_some_and(|url| !url.is_redis()) {
             return Err("REDIS_URL is not a URL like `redis://host`".into());
         }
+        let trusted_proxies = trusted_proxies()?;
+        let forwarded = forwarded(&trusted_proxies)?;
         Ok(Self {
             address: variable("ADDR", "127.0.0.1:3000")?,
             database: StoreUrl(variable("DATABASE_URL", "sqlite://api-keys.db")?),
@@ -69,7 +74,8 @@ impl Config {
             failures_per_minute: NonZeroU32::new(failures),
             client_timeout,
             max_connections: max_connections()?,
-            trusted_proxies: trusted_proxies()?,
+            trusted_proxies,
+            forwarded,
             origins,
             admin,
             generated_admin_key,
@@ -164,6 +170,25 @@ fn trusted_proxies() -> Result<Vec<IpNet>, String> {
         })
     };
     list.split(',').map(network).collect()
+}
+
+/// The header in which trusted proxies name their client. One without the other is a mistake: without
+/// the header, all clients of the proxies would have one address, and without proxies, it would never be
+/// read.
+fn forwarded(proxies: &[IpNet]) -> Result<Option<ForwardedFor>, String> {
+    let header = variable("TRUSTED_PROXY_HEADER", "")?;
+    match (header.is_empty(), proxies.is_empty()) {
+        (true, true) => Ok(None),
+        (true, false) => Err("TRUSTED_PROXIES is set, and TRUSTED_PROXY_HEADER is not: name the \
+             header in which your proxies write the client's address, such as X-Forwarded-For"
+            .into()),
+        (false, true) => Err("TRUSTED_PROXY_HEADER is set, and TRUSTED_PROXIES is not: name the \
+             networks of the proxies that write it"
+            .into()),
+        (false, false) => ForwardedFor::new(&header, proxies.iter().copied())
+            .map(Some)
+            .map_err(|_| format!("TRUSTED_PROXY_HEADER: {header:?} is no name of a header")),
+    }
 }
 
 /// Files that are open beside connections: of the database, of Redis, of the program itself.

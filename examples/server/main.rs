@@ -16,7 +16,8 @@
 //! | `FAILURES_PER_MINUTE` | `0` | bad keys that an address may send a minute before it has to wait, 0 for any number |
 //! | `CLIENT_TIMEOUT` | `10` | seconds that a client may take to send a request's head, again for its body, and again to take any part of the answer |
 //! | `MAX_CONNECTIONS` | files that may be open less 64, at most 1024 | connections that may be open, at most 64 from an address (from a /64 of IPv6) that is neither this machine's nor a trusted proxy's |
-//! | `TRUSTED_PROXIES` | | networks of proxies, with commas between: from there, any number of connections may come |
+//! | `TRUSTED_PROXIES` | | networks of proxies, with commas between: from there, any number of connections may come, and `TRUSTED_PROXY_HEADER` is read |
+//! | `TRUSTED_PROXY_HEADER` | | the header in which these proxies write the client's address, such as `X-Forwarded-For` or `Forwarded`; goes with `TRUSTED_PROXIES` |
 //! | `CORS_ORIGINS` | `*` | origins whose web pages may call the business routes, with commas between; empty for none |
 //! | `ADMIN_API_KEY` | made at start and printed, if `ADDR` is of this machine alone | guards `/admin`, in `X-Admin-Key` |
 //! | `KEY_SEAL` | | issuer secret, 32 bytes or more, under which keys are sealed: a key that was not issued here is refused without a lookup |
@@ -103,8 +104,13 @@ impl Server {
             .with_credits(Credits::new(database.repository.clone())?)
             .with_usage(UsageRecorder::new(database.repository.clone())?);
         let throttle = limits::throttle(&config);
-        let origins = &config.origins;
-        let router = app::router(keys.clone(), config.admin.clone(), throttle.as_ref(), origins)?;
+        let router = app::router(
+            keys.clone(),
+            config.admin.clone(),
+            throttle.as_ref(),
+            config.forwarded.as_ref(),
+            &config.origins,
+        )?;
         banner::print(listener.local_addr()?, &config)?;
         let client_timeout = config.client_timeout;
         let slots = Slots::new(config.max_connections, config.trusted_proxies);

@@ -22,6 +22,7 @@ mod managed;
 mod nginx;
 #[path = "../support/process.rs"]
 mod process;
+mod proxies;
 mod queries;
 mod redis;
 mod restarts;

@@ -212,6 +212,9 @@ fn trusted_proxies_are_networks() {
             .env("ADDR", "127.0.0.1:0")
             .env("DATABASE_URL", "memory:")
             .env("TRUSTED_PROXIES", proxies);
+        if !proxies.is_empty() {
+            command.env("TRUSTED_PROXY_HEADER", "X-Forwarded-For");
+        }
         command
     };
     for good in ["", "10.0.0.7", " 10.0.0.0/8 , 2001:db8::/32,::1 "] {
@@ -220,6 +223,24 @@ fn trusted_proxies_are_networks() {
     let error = refused(&mut with("10.0.0.0/8,proxy"));
     let expected = r#"TRUSTED_PROXIES: "proxy" is no network; write networks such as 10.0.0.0/8"#;
     assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn trusted_proxies_and_their_header_go_together() {
+    for (set, value, missing) in [
+        ("TRUSTED_PROXIES", "10.0.0.0/8", "TRUSTED_PROXY_HEADER"),
+        ("TRUSTED_PROXY_HEADER", "X-Forwarded-For", "TRUSTED_PROXIES"),
+    ] {
+        let mut command = command();
+        command.env("ADDR", "127.0.0.1:0").env("DATABASE_URL", "memory:").env(set, value);
+        let error = refused(&mut command);
+        assert!(error.contains(&format!("{set} is set, and {missing} is not")), "{error}");
+    }
+    let mut command = command();
+    command.env("ADDR", "127.0.0.1:0").env("DATABASE_URL", "memory:");
+    command.env("TRUSTED_PROXIES", "10.0.0.0/8").env("TRUSTED_PROXY_HEADER", "X Forwarded For");
+    let error = refused(&mut command);
+    assert!(error.contains("TRUSTED_PROXY_HEADER: \"X Forwarded For\""), "{error}");
 }
 
 /// Port 1 is nobody's.

@@ -29,6 +29,7 @@ pub(crate) fn command() -> Command {
         "CLIENT_TIMEOUT",
         "MAX_CONNECTIONS",
         "TRUSTED_PROXIES",
+        "TRUSTED_PROXY_HEADER",
         "CORS_ORIGINS",
         "FAILURES_PER_MINUTE",
         "ADMIN_API_KEY",
