@@ -207,14 +207,15 @@ pub(crate) fn legacy_unusable(keys: usize, one: KeyId) {
     );
 }
 
-/// Keys of another system begin alike.
+/// More keys of another system begin alike than are tried.
 #[cfg(feature = "legacy-hashes")]
-pub(crate) fn legacy_alike(keys: usize) {
+pub(crate) fn legacy_alike(keys: usize, most: usize) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
         keys,
-        "keys of another system have the same start: an unknown key that begins like them is \
-         hashed as often"
+        most,
+        "keys of another system have the same start, more than are tried for a key: requests with \
+         them get 503"
     );
 }
 

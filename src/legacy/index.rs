@@ -40,10 +40,6 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A key whose start is shorter is not looked for: every unknown key would have to be hashed.
 const MIN_START: usize = 4;
 
-/// More keys than this with one start are worth a warning: a client that sends another key that
-/// begins like them has all of their hashes computed.
-const MANY: usize = 16;
-
 impl Index {
     /// Reads all keys with a slow hash from the repository.
     pub(super) async fn load(
@@ -117,15 +113,15 @@ impl Index {
     }
 
     /// Tells what an administrator should know, unless the last index had told it.
-    pub(super) fn report(&self, last: Option<&Self>) {
+    pub(super) fn report(&self, last: Option<&Self>, max_candidates: usize) {
         if let Some(id) = self.unusable.first()
             && last.is_none_or(|last| last.unusable != self.unusable)
         {
             observe::legacy_unusable(self.unusable.len(), *id);
         }
         let alike = |index: &Self| index.by_start.values().map(Vec::len).max().unwrap_or(0);
-        if alike(self) > MANY && last.is_none_or(|last| alike(last) < alike(self)) {
-            observe::legacy_alike(alike(self));
+        if alike(self) > max_candidates && last.is_none_or(|last| alike(last) < alike(self)) {
+            observe::legacy_alike(alike(self), max_candidates);
         }
     }
 }

@@ -78,7 +78,7 @@ impl Inner {
     fn keep(&self, new: Index) {
         // Much work if there are many keys, so not while others wait.
         let adds = self.with_index(|old| {
-            new.report(old);
+            new.report(old, self.settings.max_candidates);
             old.is_none_or(|old| new.adds_to(old))
         });
         let old = self.with_index_mut(|index| index.replace(new));

@@ -67,7 +67,8 @@ use crate::{
 /// - No key may begin with the prefix of your own [`KeyFormat`](crate::KeyFormat): it would lack
 ///   the checksum, and be refused as malformed.
 /// - The starts should tell keys apart. Where many share one, such as `sk_live_`, every unknown
-///   key that begins like it pays for all of their hashes.
+///   key that begins like it pays for all of their hashes. Where more than
+///   [16](LegacyHashesBuilder::with_max_candidates) share one, none of them is tried.
 ///
 /// # Cost
 ///

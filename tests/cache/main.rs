@@ -16,6 +16,7 @@ mod expiry;
 #[path = "../support/figures.rs"]
 mod figures;
 mod flood;
+mod guesses;
 mod listening;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 mod observed;

@@ -35,7 +35,7 @@ async fn ranked(keys: &[KeyDigest]) -> Fixture {
     ranked_with(keys, |cache| cache).await
 }
 
-async fn ranked_with(
+pub(crate) async fn ranked_with(
     keys: &[KeyDigest],
     change: impl FnOnce(CachedStoreBuilder<Backend>) -> CachedStoreBuilder<Backend>,
 ) -> Fixture {

@@ -144,6 +144,35 @@ fn those_that_have_gone_pay_for_their_guesses() {
     });
 }
 
+/// It was this service that had no time for it.
+#[test]
+fn a_client_that_is_not_answered_in_time_is_no_guesser() {
+    runtime().block_on(async {
+        let mut door = door(|legacy| legacy.with_per_network(64)).await;
+        let throttle = FailureThrottle::builder(Quota::per_hour(nonzero!(8)))
+            .with_per_start(Quota::per_hour(nonzero!(8)))
+            .with_clock(clock())
+            .build();
+        let patient = door.layer.with_failure_throttle(throttle).unwrap();
+        door.layer = patient.clone().with_lookup_timeout(Duration::ZERO);
+        let held = hold();
+        let answers = join_all(door.guesses(0..20)).await;
+        assert!(answers.iter().all(|answer| answer.outcome() == "store_unavailable"));
+        drop(held);
+        settle().await;
+        assert_eq!(door.verifications(), 1);
+        // But for the one that had begun.
+        door.layer = patient;
+        for number in 100..107 {
+            assert_eq!(door.knock(GUESSER, &wrong(number)).await.outcome(), "unknown_key");
+        }
+        let mut request = with_key(&wrong(107));
+        request.extensions_mut().insert::<IpAddr>(GUESSER.parse().unwrap());
+        let last = send_waiting(&door.layer, request).await;
+        assert_eq!(last.outcome(), "too_many_failures");
+    });
+}
+
 /// A key is not lost because the client that sent it first went away.
 #[test]
 fn a_client_that_still_waits_keeps_the_hash() {
