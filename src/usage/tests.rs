@@ -157,11 +157,11 @@ fn the_task_starts_on_the_first_runtime_that_there_is_and_again_on_the_next() {
     };
     let (store, _, usage) = setup();
     let record = runtime().block_on(key(&store, 1));
-    use_from(&record, None);
+    usage.count_from(&record, || panic!("no address is wanted"));
     for expected in [2, 3] {
         runtime().block_on(async {
             usage.denied(&record, RejectionKind::Expired);
-            use_from(&record, None);
+            usage.count_from(&record, || panic!("no address is wanted"));
             tokio::time::sleep(Duration::from_secs(6)).await;
             let record = store.get(record.id).await.unwrap().unwrap();
             assert_eq!(record.use_count, expected);
