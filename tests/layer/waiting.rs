@@ -182,23 +182,34 @@ async fn layers_made_from_one_share_a_limit_and_others_do_not() {
     let _other = UnderWay::begin(&other, with_key(KEY));
 }
 
-/// A limiter that has to be waited for, and calls a function before.
-struct Calls(LocalLimiter, Mutex<Box<dyn FnMut() + Send>>);
+/// A limiter that calls a function, and then has to be waited for until it may answer.
+struct Calls {
+    counts: LocalLimiter,
+    before: Mutex<Box<dyn FnMut() + Send>>,
+    may_answer: Arc<Semaphore>,
+}
+
+impl Calls {
+    fn new(may_answer: &Arc<Semaphore>, before: impl FnMut() + Send + 'static) -> Self {
+        let (counts, before) = (LocalLimiter::new(), Mutex::new(Box::new(before) as _));
+        Self { counts, before, may_answer: may_answer.clone() }
+    }
+}
 
 #[async_trait]
 impl RateLimiter for Calls {
     fn check_now(&self, _: &LimitCheck<'_>) -> Option<LimitDecision> {
-        (self.1.lock().unwrap())();
+        (self.before.lock().unwrap())();
         None
     }
 
     async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
-        tokio::task::yield_now().await;
-        self.0.check(check).await
+        let _permit = self.may_answer.acquire().await.unwrap();
+        self.counts.check(check).await
     }
 
     fn give_back(&self, check: &LimitCheck<'_>) {
-        self.0.give_back(check);
+        self.counts.give_back(check);
     }
 }
 
@@ -210,8 +221,9 @@ async fn a_request_that_has_waited_gives_its_place_to_no_other() {
     // Between its two waits, another request takes the only place.
     let kept = others.clone();
     let takes_the_place =
-        Box::new(move || kept.lock().unwrap().push(UnderWay::begin(&stuck, with_key(OTHER_KEY))));
-    let limiter = Calls(LocalLimiter::new(), Mutex::new(takes_the_place));
+        move || kept.lock().unwrap().push(UnderWay::begin(&stuck, with_key(OTHER_KEY)));
+    let may_answer = Arc::new(Semaphore::new(0));
+    let limiter = Calls::new(&may_answer, takes_the_place);
     let rate = RateLimits::new(limiter)
         .with_tiers(Tiers::new().with_default(limits(Quota::per_hour(nonzero!(1)))));
     let layer = ApiKeyLayer::new(TestStore::waiting([record(KEY)]))
@@ -220,6 +232,7 @@ async fn a_request_that_has_waited_gives_its_place_to_no_other() {
     let mut request = UnderWay::begin(&layer, with_key(KEY));
     assert!(request.poll().is_none());
     assert_eq!((limit.requests(), others.lock().unwrap().len()), (2, 1));
+    may_answer.add_permits(1);
     assert_eq!(request.poll().expect("an answer").outcome(), "admitted");
     others.lock().unwrap().clear();
     assert_eq!((limit.requests(), limit.bytes(), limit.shed()), (0, 0, 0));
@@ -233,7 +246,7 @@ async fn a_request_that_is_denied_for_this_consumes_nothing() {
     let tiers = Tiers::new().with_default(limits(Quota::per_hour(nonzero!(2))));
     let local = LocalLimiter::builder().with_clock(clock.clone()).build();
     let local = RateLimits::new(local).with_tiers(tiers.clone());
-    let remote = Calls(LocalLimiter::new(), Mutex::new(Box::new(|| ())));
+    let remote = Calls::new(&Arc::new(Semaphore::new(1)), || ());
     let remote = RateLimits::new(remote).with_tiers(tiers);
     let manager =
         KeyManager::new(store).with_clock(clock).with_credits(credits).with_rate_limits(local);
@@ -285,7 +298,8 @@ async fn layers_inside_are_bounded_as_well() {
     drop(first);
     assert_eq!((limit.requests(), limit.bytes(), limit.shed()), (0, 0, 1));
 
-    let limiter = Calls(LocalLimiter::new(), Mutex::new(Box::new(|| ())));
+    let may_answer = Arc::new(Semaphore::new(0));
+    let limiter = Calls::new(&may_answer, || ());
     let rate = RateLimits::new(limiter)
         .with_tiers(Tiers::new().with_default(limits(Quota::per_hour(nonzero!(1)))));
     let extra = ExtraCostLayer::new(rate, nonzero!(1)).with_waiting_limit(limit.clone());
@@ -297,6 +311,7 @@ async fn layers_inside_are_bounded_as_well() {
     assert!((&mut first).now_or_never().is_none());
     let second = respond(service, with_key(KEY)).now_or_never().expect("no wait");
     assert_eq!((code(&second).as_str(), second.status().as_u16()), SHED);
+    may_answer.add_permits(1);
     // The request that was denied has cost nothing.
     assert_eq!(first.await.status(), 200);
     assert_eq!(limit.requests(), 0);

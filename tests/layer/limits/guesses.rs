@@ -184,10 +184,8 @@ async fn guesses_at_once_cost_no_more_lookups_than_are_admitted_and_pending() {
     assert_eq!(count("lookup_overloaded"), 300 - 16 - 256, "there was no room to wait");
     assert_eq!(door.store.begun(), 16);
     let shed = answers.iter().find(|answer| answer.outcome() == "lookup_overloaded").unwrap();
-    assert_eq!(
-        (shed.response.status().as_u16(), &shed.response.headers()["retry-after"]),
-        (503, &"1".parse().unwrap())
-    );
+    assert_eq!(shed.response.status(), 503);
+    assert!(shed.response.headers().contains_key("retry-after"));
 }
 
 #[tokio::test]
