@@ -125,6 +125,7 @@
 //! | `tower_api_key_limiter_failures_total` | counter | requests whose rate limiter did not answer |
 //! | `tower_api_key_listening` | gauge | 1 while a cache hears what other nodes change, 0 while it does not |
 //! | `tower_api_key_subscriptions_lost_total` | counter | how often that ended |
+//! | `tower_api_key_messages_unreadable_total` | counter | messages about changed keys that this version cannot read |
 //! | `tower_api_key_announcements_failed_total` | counter | changes that could not be announced to other nodes |
 //! | `tower_api_key_owners_not_resolved_total` | counter | requests whose key's owner could not be resolved |
 //! | `tower_api_key_owner_lookups_failed_total` | counter | a cache's lookups of owners that the resolver did not answer |

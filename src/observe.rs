@@ -340,6 +340,15 @@ pub(crate) fn subscription_lost() {
     metrics::counter!("tower_api_key_subscriptions_lost_total").increment(1);
 }
 
+/// A message about changed keys cannot be read: any key may have changed.
+#[cfg(feature = "cache")]
+pub(crate) fn message_unreadable() {
+    #[cfg(feature = "tracing")]
+    tracing::warn!("a message about changed keys cannot be read; all keys are looked up again");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_messages_unreadable_total").increment(1);
+}
+
 /// A file of keys was loaded.
 #[cfg(feature = "file")]
 pub(crate) fn file_loaded(path: &Path, keys: usize) {

@@ -112,6 +112,8 @@ pub enum ConfigError {
     },
     /// The name of a channel for invalidations has other characters than it may have, or too many.
     ChannelName,
+    /// The identity of a store is not 32 hexadecimal digits.
+    StoreId,
     /// The window of a quota is none, not of whole milliseconds, or longer than 31 days.
     QuotaWindow,
     /// The name of a limit is not 1 to 32 ASCII letters, digits and `_-.`.
@@ -200,6 +202,7 @@ impl fmt::Display for ConfigError {
             Self::Contradiction { settings: [one, other], problem } => {
                 write!(f, "`{one}` and `{other}` cannot be used together: {problem}")
             }
+            Self::StoreId => f.write_str("the identity of a store is 32 hexadecimal digits"),
             Self::ChannelName => f.write_str(
                 "the name of a channel must be 1 to 63 ASCII letters, digits and `_-.:`",
             ),

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    KeyStore, Lookup,
+    KeyStore, Lookup, StoreId,
     balances::BalanceUpdate,
     capabilities::{AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog},
     list::{KeyPage, KeyQuery},
@@ -40,6 +40,7 @@ pub struct MemoryStore(Arc<RwLock<Keys>>);
 
 struct Keys {
     clock: Arc<dyn Clock>,
+    identity: Option<StoreId>,
     by_id: BTreeMap<KeyId, Arc<KeyRecord>>,
     /// Every key, deleted ones included, since digests stay taken.
     by_digest: DigestMap<Arc<KeyRecord>>,
@@ -57,6 +58,7 @@ impl Default for Keys {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock),
+            identity: StoreId::random(),
             by_id: BTreeMap::default(),
             by_digest: DigestMap::default(),
             requests: DigestMap::default(),
@@ -223,6 +225,10 @@ impl KeyStore for MemoryStore {
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
         Some(self)
+    }
+
+    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+        Ok(self.read().identity)
     }
 }
 

@@ -42,6 +42,7 @@ mod connect;
 mod file;
 mod fixed;
 mod hint;
+mod identity;
 mod list;
 mod memory;
 #[cfg(feature = "mysql")]
@@ -80,7 +81,7 @@ pub use self::bus::PostgresInvalidations;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::bus::RedisInvalidations;
-pub use self::bus::{Invalidations, LocalInvalidations, Subscription};
+pub use self::bus::{AnnouncedKey, Announcement, Invalidations, LocalInvalidations, Subscription};
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use self::cache::CacheStats;
@@ -96,6 +97,7 @@ pub use self::connect::{ConnectError, StoreKind, connect, connect_bus};
 pub use self::file::{FileError, FileErrorKind, FileStatus, FileStore};
 pub use self::fixed::FixedStore;
 pub use self::hint::LookupHint;
+pub use self::identity::StoreId;
 pub use self::list::{KeyPage, KeyQuery};
 pub use self::memory::MemoryStore;
 #[cfg(feature = "mysql")]
@@ -232,6 +234,13 @@ pub trait KeyStore: Send + Sync + 'static {
         false
     }
 
+    /// The identity of the store, which tells it from others on the same bus: one that it got when it
+    /// was made, whichever program asks. `None`, the default: it has none. Then a cache in front of it
+    /// hears what is announced of any store.
+    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+        Ok(None)
+    }
+
     /// For a cache, a watch on changes that other programs make to the store. `None`, the default:
     /// the store cannot notice them by itself.
     fn watch(&self) -> Option<Box<dyn StoreWatch>> {
@@ -316,5 +325,9 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     fn max_batch(&self) -> usize {
         (**self).max_batch()
+    }
+
+    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+        (**self).identity().await
     }
 }

@@ -18,21 +18,21 @@ use tower_api_key::{
     KeyManager, NewKey, async_trait,
     key::KeyDigest,
     store::{
-        CachedStore, Invalidations, LocalInvalidations, MemoryStore, StoreError, StoreErrorKind,
-        Subscription,
+        Announcement, CachedStore, Invalidations, KeyRepository, LocalInvalidations, MemoryStore,
+        StoreError, StoreErrorKind, StoreId, Subscription,
     },
 };
 
 use crate::support::{
     Answer::{Good, Revoked, Unknown},
-    Fixture, MILLISECOND, Mode, TTL, digest, find, until,
+    Fixture, MILLISECOND, Mode, TTL, digest, find, record, until,
 };
 
 /// A bus that the tests cut.
 #[derive(Clone, Default)]
 pub(crate) struct Bus(Arc<State>);
 
-type Message = Result<Vec<KeyDigest>, StoreError>;
+type Message = Result<Announcement, StoreError>;
 
 #[derive(Default)]
 struct State {
@@ -72,8 +72,8 @@ impl Bus {
 
 #[async_trait]
 impl Invalidations for Bus {
-    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
-        self.say(Ok(digests.to_vec()));
+    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+        self.say(Ok(announcement.clone()));
         Ok(())
     }
 
@@ -118,15 +118,105 @@ async fn what_is_announced_is_looked_up_again() {
     for number in 1..=3 {
         fixture.store.revoke(&digest(number)).await;
     }
-    bus.publish(&[digest(1), digest(2), digest(9)]).await.unwrap();
+    bus.publish(&[digest(1), digest(2), digest(9)].into()).await.unwrap();
     until(|| fixture.find_now(&digest(2)).is_none()).await;
     assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
     assert_eq!(fixture.find(&digest(2)).await, Ok(Revoked));
     assert_eq!(fixture.find(&digest(3)).await, Ok(Good), "nobody said so");
     // A key that others were told does not exist.
     assert_eq!(fixture.find(&digest(4)).await, Ok(Unknown));
-    bus.publish(&[digest(4)]).await.unwrap();
+    bus.publish(&[digest(4)].into()).await.unwrap();
     until(|| fixture.find_now(&digest(4)).is_none()).await;
+}
+
+/// They may say that any key has changed. A second's worth of them costs one look at each key.
+#[tokio::test(start_paused = true)]
+async fn messages_that_cannot_be_read_have_everything_looked_up_again_once_a_second() {
+    let (fixture, bus) = listening(&[digest(1), digest(2)]).await;
+    let unreadable = format!("{},hello", digest(2).to_hex());
+    let unreadable = || bus.say(Ok(Announcement::parse(unreadable.as_bytes())));
+    unreadable();
+    until(|| fixture.cache.stats().resets == 2).await;
+    assert_eq!(fixture.find_now(&digest(1)), None);
+    fixture.find(&digest(1)).await.unwrap();
+    fixture.find(&digest(2)).await.unwrap();
+    for _ in 0..100 {
+        unreadable();
+    }
+    // Those that can be read are forgotten at once.
+    until(|| fixture.find_now(&digest(2)).is_none()).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(fixture.cache.stats().resets, 2);
+    assert_eq!(fixture.find_now(&digest(1)), Some(Good));
+    // But for none of the others is it left out.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(fixture.cache.stats().resets, 3);
+    assert_eq!(fixture.find_now(&digest(1)), None);
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(fixture.cache.stats().resets, 3);
+    // The subscription goes on.
+    assert_eq!(bus.attempts(), 1);
+    fixture.know(&[digest(3)]).await;
+    bus.publish(&[digest(3)].into()).await.unwrap();
+    until(|| fixture.find_now(&digest(3)).is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_announced_of_another_store_is_passed_over() {
+    let (own, other) = (StoreId::from_bytes([1; 16]), StoreId::from_bytes([2; 16]));
+    let (fixture, bus) = listening(&[digest(1), digest(2), digest(3), digest(4)]).await;
+    let of = |store: Option<StoreId>, number| Announcement::from([digest(number)]).of_store(store);
+    let unreadable = Announcement::parse(b"hello").of_store(other);
+    fixture.store.identify(Some(own));
+    for message in [&of(Some(other), 1), &unreadable, &of(Some(own), 2)] {
+        bus.publish(message).await.unwrap();
+    }
+    until(|| fixture.find_now(&digest(2)).is_none()).await;
+    assert_eq!(fixture.find_now(&digest(1)), Some(Good));
+    assert_eq!(fixture.cache.stats().resets, 1);
+    // Of whichever store.
+    bus.publish(&of(None, 3)).await.unwrap();
+    until(|| fixture.find_now(&digest(3)).is_none()).await;
+    // The table was made anew, or the store cannot say which one it is.
+    for identity in [Some(other), None] {
+        fixture.store.identify(identity);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
+        bus.publish(&of(Some(other), 1)).await.unwrap();
+        until(|| fixture.find_now(&digest(1)).is_none()).await;
+        assert_eq!(fixture.find_now(&digest(4)), Some(Good));
+    }
+}
+
+/// A manager says whose keys it has changed.
+#[tokio::test]
+async fn two_stores_on_one_bus_leave_each_other_alone() {
+    let bus = LocalInvalidations::new();
+    let node = |store: MemoryStore| {
+        let cache = CachedStore::builder(store).with_invalidations(bus.clone()).build();
+        (KeyManager::new(cache.clone()).with_invalidations(bus.clone()), cache)
+    };
+    let (store, other) = (MemoryStore::new(), MemoryStore::new());
+    let ((here, _), (_, there), (_, apart)) =
+        (node(store.clone()), node(store.clone()), node(other.clone()));
+    until(|| there.stats().resets == 1 && apart.stats().resets == 1).await;
+    let key = record(digest(1));
+    for store in [&store, &other] {
+        store.insert(&key).await.unwrap();
+    }
+    assert_eq!(find(&there, &digest(1)).await, Ok(Good));
+    assert_eq!(find(&apart, &digest(1)).await, Ok(Good));
+    let asked = apart.stats().misses;
+    here.revoke(key.id, None).await.unwrap();
+    while find(&there, &digest(1)).await == Ok(Good) {
+        tokio::task::yield_now().await;
+    }
+    // Its message came as well.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(find(&apart, &digest(1)).await, Ok(Good));
+    assert_eq!(apart.stats().misses, asked);
 }
 
 #[tokio::test]
@@ -171,7 +261,7 @@ async fn when_the_subscription_is_lost_everything_is_looked_up_again() {
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
     assert_eq!(fixture.find_now(&digest(1)), Some(Good));
     // And the new one is heard.
-    bus.publish(&[digest(1)]).await.unwrap();
+    bus.publish(&[digest(1)].into()).await.unwrap();
     until(|| fixture.find_now(&digest(1)).is_none()).await;
 }
 
@@ -251,7 +341,7 @@ async fn a_cache_listens_once_whatever_is_set_after_its_bus() {
     reset(&fixture, 1).await;
     assert_eq!(bus.attempts(), 1);
     fixture.know(&[digest(1)]).await;
-    bus.publish(&[digest(1)]).await.unwrap();
+    bus.publish(&[digest(1)].into()).await.unwrap();
     until(|| fixture.find_now(&digest(1)).is_none()).await;
 }
 

@@ -313,7 +313,7 @@ async fn what_is_announced_is_no_longer_denied() {
     fixture.at(NOT_FOUND_TTL / 2);
     flood(&fixture, 100, 100).await;
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown), "as it is remembered");
-    bus.publish(&[digest(1)]).await.unwrap();
+    bus.publish(&[digest(1)].into()).await.unwrap();
     until(|| fixture.find_now(&digest(1)).is_none()).await;
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown), "as the store says");
 }
@@ -394,7 +394,7 @@ async fn it_grows_with_the_keys() {
     for key in &keys {
         fixture.store.insert(&record(*key)).await;
     }
-    bus.publish(&keys).await.unwrap();
+    bus.publish(&keys.iter().copied().collect()).await.unwrap();
     until(|| fixture.cache.stats().filter_keys.is_some_and(|keys| keys > 19_500)).await;
     let grown = fixture.cache.stats().filter_bytes;
     tokio::time::sleep(Duration::from_mins(12)).await;

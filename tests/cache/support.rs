@@ -17,7 +17,7 @@ use tower_api_key::{
     store::{
         ApplyOutcome, CachedStore, CachedStoreBuilder, Changes, DigestCursor, KeyPage, KeyQuery,
         KeyRepository, KeyStore, KeyUse, KnownDigests, Lookup, MemoryStore, StoreError,
-        StoreErrorKind,
+        StoreErrorKind, StoreId,
     },
 };
 
@@ -53,6 +53,7 @@ struct State {
     /// How many digests the store takes at once, and those of each statement.
     batch: AtomicUsize,
     statements: Mutex<Vec<Vec<KeyDigest>>>,
+    identity: Mutex<Option<StoreId>>,
     /// Reads by id, and of lists.
     reads: AtomicUsize,
     answers: AtomicUsize,
@@ -80,6 +81,7 @@ impl Backend {
             lookups: AtomicUsize::new(0),
             batch: AtomicUsize::new(1),
             statements: Mutex::default(),
+            identity: Mutex::default(),
             reads: AtomicUsize::new(0),
             answers: AtomicUsize::new(0),
             waiting: Mutex::default(),
@@ -122,6 +124,11 @@ impl Backend {
     /// How often the store was asked.
     pub(crate) fn lookups(&self) -> usize {
         self.0.lookups.load(SeqCst)
+    }
+
+    /// Has this identity from now on.
+    pub(crate) fn identify(&self, identity: Option<StoreId>) {
+        *self.0.identity.lock().unwrap() = identity;
     }
 
     /// Takes so many digests at once from now on.
@@ -227,6 +234,10 @@ impl KeyStore for Backend {
         }
         self.0.answers.fetch_add(digests.len(), SeqCst);
         found
+    }
+
+    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+        Ok(*self.0.identity.lock().unwrap())
     }
 
     fn max_batch(&self) -> usize {

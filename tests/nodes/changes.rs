@@ -1,7 +1,7 @@
 //! Every change that one node makes reaches another, whatever carries it. The clock of the other
 //! node's cache stands still: nothing is forgotten but what was announced.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tower_api_key::{
     KeyHasher, KeyManager, KeyPatch, NewKey, Peppers, RejectionKind, Scopes, scope::Scope,
@@ -20,6 +20,8 @@ everywhere!(
     disabling_and_enabling,
     deletion,
     creation_of_a_key_that_was_unknown,
+    creation_of_a_key_lists_it,
+    no_change_of_another_store,
     renewal_of_a_digest,
     changes_through_the_other_nodes_own_cache,
     a_change_whose_caller_goes_away,
@@ -84,6 +86,48 @@ async fn creation_of_a_key_that_was_unknown(place: &Place) {
 
 /// The key's old digest and its new one are both cached elsewhere, the one as found and the other
 /// as not found.
+/// The filter of known digests has a key that another node has created as soon as this one has heard.
+async fn creation_of_a_key_lists_it(place: &Place) {
+    let (manager, node) = (place.manager().await, Node::of(place).await);
+    // The first lookup has the filter loaded.
+    node.ask("a-key-that-there-is-not").await.unwrap_err();
+    let listed = || node.cache.stats().filter_keys;
+    while listed().is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(listed(), Some(0));
+    for count in 1..=3 {
+        node.hears(manager.create(NewKey::named("k"))).await.unwrap();
+        assert_eq!(listed(), Some(count));
+    }
+}
+
+/// They share a server and a channel, and a key with the same digest.
+async fn no_change_of_another_store(place: &Place) {
+    let (store, other) = (place.store().await, place.other_store().await);
+    let identities = [store.identity().await.unwrap(), other.identity().await.unwrap()];
+    assert!(identities[0].is_some() && identities[1].is_some() && identities[0] != identities[1]);
+    assert_eq!(place.store().await.identity().await.unwrap(), identities[0], "of another node");
+    let manager = place.manager().await;
+    let (node, apart) = (Node::of(place).await, Node::over(other.clone(), place.bus().await).await);
+    let created = manager.create(NewKey::named("k"));
+    let key = node.hears(apart.hears(created)).await.unwrap();
+    other.insert(&key.record).await.unwrap();
+    for node in [&node, &apart] {
+        node.warm(key.secret.expose()).await;
+    }
+    let (misses, resets) = (apart.cache.stats().misses, apart.cache.stats().resets);
+    node.hears(apart.hears(manager.revoke(key.record.id, None))).await.unwrap();
+    assert_eq!(node.ask(key.secret.expose()).await.unwrap_err(), RejectionKind::Revoked);
+    apart.ask(key.secret.expose()).await.unwrap();
+    let stats = apart.cache.stats();
+    assert_eq!((stats.misses, stats.resets), (misses, resets), "it was in memory");
+    // What is announced of the other store is heard.
+    let manager = KeyManager::new(other).with_invalidations(place.bus().await);
+    node.hears(apart.hears(manager.revoke(key.record.id, None))).await.unwrap();
+    assert_eq!(apart.ask(key.secret.expose()).await.unwrap_err(), RejectionKind::Revoked);
+}
+
 async fn renewal_of_a_digest(place: &Place) {
     let (old, new) = (&[1; 32], &[2; 32]);
     let before = KeyHasher::hmac_sha256(Peppers::new(old).unwrap());

@@ -3,7 +3,10 @@
 use tokio::time::timeout;
 use tower_api_key::{
     key::KeyDigest,
-    store::{Invalidations, LocalInvalidations, StoreError, StoreErrorKind, Subscription},
+    store::{
+        Announcement, Invalidations, LocalInvalidations, StoreError, StoreErrorKind, StoreId,
+        Subscription,
+    },
 };
 
 use crate::{place::Place, watched::TIMEOUT};
@@ -12,6 +15,7 @@ everywhere!(
     what_is_published_is_heard_by_everybody,
     a_message_of_many_digests,
     nothing_is_no_message,
+    a_message_says_whose_keys_it_is_about,
     a_subscription_hears_nothing_from_before,
     dropped_where_there_is_no_runtime,
 );
@@ -23,10 +27,19 @@ pub(crate) fn digest(number: usize) -> KeyDigest {
 }
 
 /// The next message. It is there, or on its way.
+pub(crate) async fn next_message(
+    subscription: &mut Box<dyn Subscription>,
+) -> Result<Announcement, StoreError> {
+    timeout(TIMEOUT, subscription.next()).await.expect("a message, or that there is none")
+}
+
+/// The digests of the next message, which can be read.
 pub(crate) async fn next(
     subscription: &mut Box<dyn Subscription>,
 ) -> Result<Vec<KeyDigest>, StoreError> {
-    timeout(TIMEOUT, subscription.next()).await.expect("a message, or that there is none")
+    let message = next_message(subscription).await?;
+    assert!(message.is_readable());
+    Ok(message.digests().collect())
 }
 
 async fn what_is_published_is_heard_by_everybody(place: &Place) {
@@ -36,8 +49,8 @@ async fn what_is_published_is_heard_by_everybody(place: &Place) {
         subscriptions.push(bus.subscribe().await.unwrap());
     }
     // Before anybody has asked for them: messages wait.
-    here.publish(&[digest(1)]).await.unwrap();
-    there.publish(&[digest(2), digest(3)]).await.unwrap();
+    here.publish(&[digest(1)].into()).await.unwrap();
+    there.publish(&[digest(2), digest(3)].into()).await.unwrap();
     for subscription in &mut subscriptions {
         let mut heard = next(subscription).await.unwrap();
         heard.extend(next(subscription).await.unwrap());
@@ -50,7 +63,7 @@ async fn a_message_of_many_digests(place: &Place) {
     let bus = place.bus().await;
     let mut subscription = bus.subscribe().await.unwrap();
     let many: Vec<_> = (0..1_000).map(digest).collect();
-    bus.publish(&many).await.unwrap();
+    bus.publish(&many.iter().copied().collect()).await.unwrap();
     let mut heard = Vec::new();
     while heard.len() < many.len() {
         heard.extend(next(&mut subscription).await.unwrap());
@@ -58,19 +71,28 @@ async fn a_message_of_many_digests(place: &Place) {
     assert_eq!(heard, many);
 }
 
+async fn a_message_says_whose_keys_it_is_about(place: &Place) {
+    let bus = place.bus().await;
+    let mut subscription = bus.subscribe().await.unwrap();
+    let store = StoreId::from_bytes([7; 16]);
+    let message = Announcement::from([digest(1), digest(2)]).of_store(store);
+    bus.publish(&message).await.unwrap();
+    assert_eq!(next_message(&mut subscription).await.unwrap(), message);
+}
+
 async fn nothing_is_no_message(place: &Place) {
     let bus = place.bus().await;
     let mut subscription = bus.subscribe().await.unwrap();
-    bus.publish(&[]).await.unwrap();
-    bus.publish(&[digest(1)]).await.unwrap();
+    bus.publish(&Announcement::default()).await.unwrap();
+    bus.publish(&[digest(1)].into()).await.unwrap();
     assert_eq!(next(&mut subscription).await.unwrap(), [digest(1)]);
 }
 
 async fn a_subscription_hears_nothing_from_before(place: &Place) {
     let bus = place.bus().await;
-    bus.publish(&[digest(1)]).await.unwrap();
+    bus.publish(&[digest(1)].into()).await.unwrap();
     let mut subscription = bus.subscribe().await.unwrap();
-    bus.publish(&[digest(2)]).await.unwrap();
+    bus.publish(&[digest(2)].into()).await.unwrap();
     assert_eq!(next(&mut subscription).await.unwrap(), [digest(2)]);
 }
 
@@ -85,7 +107,7 @@ async fn a_slow_listener_on_the_local_bus() {
     let bus = LocalInvalidations::new();
     let mut subscription = bus.subscribe().await.unwrap();
     for number in 0..10_000 {
-        bus.publish(&[digest(number)]).await.unwrap();
+        bus.publish(&[digest(number)].into()).await.unwrap();
     }
     assert_eq!(next(&mut subscription).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
 }

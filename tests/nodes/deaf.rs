@@ -32,7 +32,7 @@ async fn a_subscription_that_hears_nothing_is_lost() {
     let keep_alive = (Duration::from_millis(50), Duration::from_millis(500));
     let bus = place.asking_bus_at(&url, keep_alive).await;
     let mut subscription = bus.subscribe().await.unwrap();
-    bus.publish(&[digest(1)]).await.unwrap();
+    bus.publish(&[digest(1)].into()).await.unwrap();
     assert_eq!(next(&mut subscription).await.unwrap(), [digest(1)]);
 
     forgets.store(true, Ordering::Relaxed);
@@ -45,7 +45,7 @@ async fn a_subscription_that_hears_nothing_is_lost() {
     }
     // What is published is well all the while.
     let mut elsewhere = place.bus().await.subscribe().await.unwrap();
-    bus.publish(&[digest(2)]).await.unwrap();
+    bus.publish(&[digest(2)].into()).await.unwrap();
     assert_eq!(next(&mut elsewhere).await.unwrap(), [digest(2)]);
 }
 

@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use tokio::{sync::mpsc, time::timeout};
 use tower_api_key::{
     KeyManager, NewKey, RejectionKind,
-    key::KeyDigest,
-    store::{Invalidations, KeyStore, MemoryStore, StoreError, StoreErrorKind, Subscription},
+    store::{
+        Announcement, Invalidations, KeyStore, MemoryStore, StoreError, StoreErrorKind,
+        Subscription,
+    },
 };
 
 use crate::{
@@ -129,16 +131,16 @@ async fn publishing(place: &Place) {
     let key = node.hears(manager.create(NewKey::named("k"))).await.unwrap();
 
     proxy.freeze();
-    let error = bus.publish(&[key.record.digest]).await.unwrap_err();
+    let error = bus.publish(&[key.record.digest].into()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Timeout);
     manager.revoke(key.record.id, None).await.unwrap();
     assert_eq!(node.ask(key.secret.expose()).await.unwrap_err(), RejectionKind::Revoked);
 
     proxy.cut().await;
-    assert!(bus.publish(&[key.record.digest]).await.is_err());
+    assert!(bus.publish(&[key.record.digest].into()).await.is_err());
 
     proxy.pass();
-    node.hears(async { bus.publish(&[key.record.digest]).await.unwrap() }).await;
+    node.hears(async { bus.publish(&[key.record.digest].into()).await.unwrap() }).await;
 }
 
 /// A listener ends with its cache, and gives its connection back.
@@ -148,7 +150,7 @@ async fn a_listener_ends_with_its_cache() {
 
     #[async_trait]
     impl Invalidations for Held {
-        async fn publish(&self, _: &[KeyDigest]) -> Result<(), StoreError> {
+        async fn publish(&self, _: &Announcement) -> Result<(), StoreError> {
             Ok(())
         }
 
@@ -159,7 +161,7 @@ async fn a_listener_ends_with_its_cache() {
 
     #[async_trait]
     impl Subscription for Held {
-        async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError> {
+        async fn next(&mut self) -> Result<Announcement, StoreError> {
             std::future::pending().await
         }
     }

@@ -157,6 +157,25 @@ impl Place {
         }
     }
 
+    /// Other keys, on the same server.
+    pub(crate) async fn other_store(&self) -> Arc<dyn KeyRepository> {
+        match self {
+            Self::Local(..) => Arc::new(MemoryStore::new()),
+            Self::Postgres(_) => {
+                let pool = sqlx::PgPool::connect(self.url()).await.unwrap();
+                let store = PostgresStore::from_pool(pool).with_table("other_keys").unwrap();
+                store.migrate().await.unwrap();
+                Arc::new(store)
+            }
+            Self::Redis(user) => {
+                let prefix = format!("{}_other", user.name());
+                let store = RedisStore::new(user.url()).unwrap().with_prefix(&prefix).unwrap();
+                store.migrate().await.unwrap();
+                Arc::new(store)
+            }
+        }
+    }
+
     /// The bus, over connections of its own.
     pub(crate) async fn bus(&self) -> Arc<dyn Invalidations> {
         match self {

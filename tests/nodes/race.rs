@@ -90,7 +90,7 @@ async fn a_lookup_while_the_key_is_created() {
     let mut again = deleted.as_ref().clone();
     (again.details.deleted_at, again.revision) = (None, deleted.revision + 1);
     place.store().await.update(&deleted, &again).await.unwrap();
-    node.hears(async { bus.publish(&[record.digest]).await.unwrap() }).await;
+    node.hears(async { bus.publish(&[record.digest].into()).await.unwrap() }).await;
     gate.open();
     assert_eq!(asking.await.unwrap().unwrap().unwrap().id, record.id);
     assert_eq!(node.ask(key.secret.expose()).await.unwrap().id(), record.id);

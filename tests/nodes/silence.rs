@@ -59,10 +59,10 @@ async fn idle_is_not_silent(place: &Place) {
     let digest = KeyDigest::from_bytes([1; 32]);
     let talk = async {
         tokio::time::sleep(Duration::from_millis(250)).await;
-        bus.publish(&[digest]).await.unwrap();
+        bus.publish(&[digest].into()).await.unwrap();
     };
     let (message, ()) = tokio::join!(subscription.next(), talk);
-    assert_eq!(message.unwrap(), [digest]);
+    assert_eq!(message.unwrap(), [digest].into());
 }
 
 async fn subscribing(place: &Place) {

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{sync::watch, time::timeout};
-use tower_api_key::{
-    key::KeyDigest,
-    store::{Invalidations, StoreError, Subscription},
-};
+use tower_api_key::store::{Announcement, Invalidations, StoreError, Subscription};
 
 /// Far longer than anything takes, even on a machine that is busy with something else.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(2);
@@ -49,8 +46,8 @@ impl Watched {
 
 #[async_trait]
 impl Invalidations for Watched {
-    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
-        self.bus.publish(digests).await
+    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+        self.bus.publish(announcement).await
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
@@ -77,7 +74,7 @@ enum State {
 
 #[async_trait]
 impl Subscription for Watching {
-    async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError> {
+    async fn next(&mut self) -> Result<Announcement, StoreError> {
         self.progress.send_modify(|progress| match self.state {
             State::Fresh => progress.subscriptions += 1,
             State::Heard => progress.heard += 1,

@@ -38,10 +38,10 @@ async fn bus(url: &str) -> std::sync::Arc<dyn tower_api_key::store::Invalidation
 #[cfg(any(feature = "postgres", feature = "redis"))]
 pub(crate) async fn are_one_bus(one: &str, other: &str) {
     let mut subscription = bus(one).await.subscribe().await.unwrap();
-    bus(other).await.publish(&[crate::conformance::digest(1)]).await.unwrap();
+    bus(other).await.publish(&[crate::conformance::digest(1)].into()).await.unwrap();
     assert_eq!(
         subscription.next().await.unwrap(),
-        [crate::conformance::digest(1)],
+        [crate::conformance::digest(1)].into(),
         "{one} {other}"
     );
 }

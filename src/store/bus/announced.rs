@@ -5,16 +5,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 
-use super::{Invalidations, announcer::Announcer};
+use super::{Announcement, Invalidations, announcer::Announcer};
 use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord, OwnerId},
     store::{
-        KeyStore, Lookup, LookupHint,
+        KeyStore, Lookup, LookupHint, StoreId,
         capabilities::{
             AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog,
         },
+        identity::KnownIdentity,
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
         selection::{Plan, Selection, noted::Digests},
@@ -29,6 +30,7 @@ use crate::{
 pub(crate) struct Announced {
     repository: Arc<dyn KeyRepository>,
     announcer: Arc<Announcer>,
+    identity: Arc<KnownIdentity>,
 }
 
 impl Announced {
@@ -36,13 +38,24 @@ impl Announced {
         repository: Arc<dyn KeyRepository>,
         invalidations: Arc<dyn Invalidations>,
     ) -> Self {
-        Self { repository, announcer: Arc::new(Announcer::new(invalidations)) }
+        let announcer = Arc::new(Announcer::new(invalidations));
+        Self { repository, announcer, identity: Arc::default() }
+    }
+
+    async fn announce(&self, digests: &[KeyDigest]) {
+        // Nodes that take credits change no key.
+        if digests.is_empty() {
+            return;
+        }
+        let store = self.identity.of(&*self.repository).await;
+        let announcement = digests.iter().copied().collect::<Announcement>().of_store(store);
+        self.announcer.announce(announcement).await;
     }
 
     async fn apply_and_announce(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         let result = self.repository.apply(changes).await;
         // Also after an error, which does not say that nothing was written.
-        self.announcer.announce(&changes.digests().collect::<Vec<_>>()).await;
+        self.announce(&changes.digests().collect::<Vec<_>>()).await;
         result
     }
 }
@@ -93,6 +106,10 @@ impl KeyStore for Announced {
 
     fn max_batch(&self) -> usize {
         self.repository.max_batch()
+    }
+
+    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+        self.repository.identity().await
     }
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
@@ -168,7 +185,7 @@ impl SelectedChanges for Announced {
             let selected = selected.ok_or_else(StoreError::unsupported)?;
             let result = selected.apply_to(&selection, &plan).await;
             // Also after an error, which does not say that nothing was written.
-            this.announcer.announce(&digests.take()).await;
+            this.announce(&digests.take()).await;
             result
         })
         .await

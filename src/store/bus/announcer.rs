@@ -4,10 +4,9 @@ use std::{mem::take, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, sync::Mutex as Turns, time::timeout};
 
-use super::Invalidations;
+use super::{Announcement, Invalidations};
 use crate::{
     error::{BackEnd, StoreError, StoreErrorKind},
-    key::KeyDigest,
     observe,
     runtime::{Background, Circuit, Mutex, Turn},
 };
@@ -30,7 +29,7 @@ pub(super) struct Announcer {
     invalidations: Arc<dyn Invalidations>,
     circuit: Circuit,
     /// What the task publishes next.
-    late: Mutex<Vec<KeyDigest>>,
+    late: Mutex<Announcement>,
     publisher: Background,
     /// Held while a late batch is published.
     turns: Turns<()>,
@@ -48,14 +47,10 @@ impl Announcer {
     }
 
     /// Publishes a change, or has it published. A failure is logged.
-    pub(super) async fn announce(self: &Arc<Self>, digests: &[KeyDigest]) {
-        // Nodes that take credits change no key.
-        if digests.is_empty() {
-            return;
-        }
+    pub(super) async fn announce(self: &Arc<Self>, announcement: Announcement) {
         match (self.circuit.turn(), Handle::try_current()) {
-            (Turn::Probe | Turn::Down, Ok(runtime)) => self.announce_later(&runtime, digests),
-            _ => self.publish(self.invalidations.publish(digests)).await,
+            (Turn::Probe | Turn::Down, Ok(runtime)) => self.announce_later(&runtime, announcement),
+            _ => self.publish(self.invalidations.publish(&announcement)).await,
         }
     }
 
@@ -71,12 +66,12 @@ impl Announcer {
         }
     }
 
-    fn announce_later(self: &Arc<Self>, runtime: &Handle, digests: &[KeyDigest]) {
+    fn announce_later(self: &Arc<Self>, runtime: &Handle, announcement: Announcement) {
         let is_full = {
             let mut late = self.late.lock();
-            let is_full = late.len() + digests.len() > MAX;
+            let is_full = late.keys().len() + announcement.keys().len() > MAX;
             if !is_full {
-                late.extend(digests);
+                late.add(announcement);
             }
             is_full
         };

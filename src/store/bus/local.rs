@@ -3,14 +3,14 @@
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
-use super::{Invalidations, Subscription, unavailable};
-use crate::{error::StoreError, key::KeyDigest};
+use super::{Announcement, Invalidations, Subscription, unavailable};
+use crate::error::StoreError;
 
 /// Carries invalidations within one process, between caches that do not know of each other.
 ///
 /// Clones are the same bus.
 #[derive(Clone, Debug)]
-pub struct LocalInvalidations(broadcast::Sender<Vec<KeyDigest>>);
+pub struct LocalInvalidations(broadcast::Sender<Announcement>);
 
 /// Messages that a slow subscriber may be behind by.
 const CAPACITY: usize = 1_024;
@@ -30,10 +30,10 @@ impl Default for LocalInvalidations {
 
 #[async_trait]
 impl Invalidations for LocalInvalidations {
-    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
-        if !digests.is_empty() {
+    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+        if !announcement.is_empty() {
             // An error says that there is no subscriber.
-            let _ = self.0.send(digests.to_vec());
+            let _ = self.0.send(announcement.clone());
         }
         Ok(())
     }
@@ -43,11 +43,11 @@ impl Invalidations for LocalInvalidations {
     }
 }
 
-struct Local(broadcast::Receiver<Vec<KeyDigest>>);
+struct Local(broadcast::Receiver<Announcement>);
 
 #[async_trait]
 impl Subscription for Local {
-    async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError> {
+    async fn next(&mut self) -> Result<Announcement, StoreError> {
         self.0.recv().await.map_err(unavailable)
     }
 }

@@ -1,16 +1,9 @@
-//! A message on the wire: its digests in hexadecimal, separated by commas.
-//!
-//! Text, because that is what PostgreSQL carries, and of bounded length, because PostgreSQL
-//! carries less than 8,000 bytes. A reader learns which digests changed, and nothing about the
-//! keys.
+//! The common part of the buses that go over a network.
 
 use std::time::Duration;
 
 use super::unavailable;
-use crate::{
-    error::{BackEnd, ConfigError, StoreError},
-    key::KeyDigest,
-};
+use crate::error::{BackEnd, ConfigError, StoreError};
 
 pub(super) const DEFAULT_CHANNEL: &str = "tower_api_key";
 
@@ -18,27 +11,8 @@ pub(super) const DEFAULT_CHANNEL: &str = "tower_api_key";
 /// idle may be dead without a sign of it, and the second attempt has a new one.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Digests in a message: below 8,000 bytes with their separators.
-const MAX: usize = 120;
-
-/// Splits digests into messages.
-pub(super) fn encode(digests: &[KeyDigest]) -> impl Iterator<Item = String> {
-    digests.chunks(MAX).map(|chunk| {
-        let texts: Vec<String> = chunk.iter().map(KeyDigest::to_hex).collect();
-        texts.join(",")
-    })
-}
-
-/// The digests of a message. One that cannot be read ends the subscription: it may say, in a way
-/// that only a newer version understands, that something is to be forgotten.
-pub(super) fn decode(message: &[u8]) -> Result<Vec<KeyDigest>, StoreError> {
-    let digest = |text: &[u8]| KeyDigest::from_hex(str::from_utf8(text).ok()?);
-    let digests = message.split(|byte| *byte == b',').map(digest);
-    // Without its text, which could be anything.
-    digests.collect::<Option<_>>().ok_or_else(|| {
-        StoreError::corrupt("there is a message that this version cannot read").of(BackEnd::Bus)
-    })
-}
+/// Bytes in a message: PostgreSQL carries less than 8,000.
+pub(super) const MAX_BYTES: usize = 7_999;
 
 /// A name that every bus can have for a channel, as it is.
 pub(super) fn channel(name: &str) -> Result<Box<str>, ConfigError> {
@@ -74,35 +48,7 @@ impl Default for KeepAlive {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read(bytes in proptest::collection::vec(any::<[u8; 32]>(), 0..400)) {
-            let digests: Vec<_> = bytes.into_iter().map(KeyDigest::from_bytes).collect();
-            let mut read = Vec::new();
-            for message in encode(&digests) {
-                prop_assert!(message.len() < 8_000);
-                read.extend(decode(message.as_bytes()).unwrap());
-            }
-            prop_assert_eq!(read, digests);
-        }
-
-        #[test]
-        fn anything_else_is_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(decode(&bytes).is_err());
-        }
-    }
-
-    #[test]
-    fn one_good_digest_does_not_make_a_good_message() {
-        let digest = KeyDigest::from_bytes([7; 32]).to_hex();
-        for message in [format!("{digest},"), format!("{digest},v2"), digest[1..].to_owned()] {
-            assert!(decode(message.as_bytes()).is_err(), "{message}");
-        }
-    }
 
     #[test]
     fn names_of_channels() {

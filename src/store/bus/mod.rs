@@ -1,6 +1,7 @@
 //! [`Invalidations`]: how nodes tell each other to forget a key.
 
 mod announced;
+mod announcement;
 mod announcer;
 mod local;
 #[cfg(any(feature = "postgres", feature = "redis"))]
@@ -14,19 +15,17 @@ use std::{error::Error, sync::Arc};
 
 use async_trait::async_trait;
 
-use crate::{
-    error::{BackEnd, StoreError},
-    key::KeyDigest,
-};
+use crate::error::{BackEnd, StoreError};
 
 pub(crate) use self::announced::Announced;
+pub use self::announcement::{AnnouncedKey, Announcement};
 pub use self::local::LocalInvalidations;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresInvalidations;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisInvalidations;
 
-/// Carries "forget this key" between nodes: from the [`KeyManager`](crate::KeyManager) that
+/// Carries "this key was created or changed" between nodes: from the [`KeyManager`](crate::KeyManager) that
 /// changed it to every [`CachedStore`](super::CachedStore).
 ///
 /// | bus | feature | for |
@@ -44,10 +43,20 @@ pub use self::redis::RedisInvalidations;
 ///   an error. A message may arrive more than once, and also where it was sent.
 /// - A lost message without an error is the one thing that must not happen: a subscriber that is
 ///   too slow, or a connection that was made anew, is an error.
+///
+/// # A bus of your own
+///
+/// It carries an [`Announcement`] as text: [`to_text`](Announcement::to_text) writes it, or
+/// [`to_texts`](Announcement::to_texts) where messages are bounded, and
+/// [`parse`](Announcement::parse) reads what came, whatever it is.
+///
+/// Stores may share a bus and a channel: a cache passes over what is announced of another store than
+/// its own, by their [identities](super::StoreId).
 #[async_trait]
 pub trait Invalidations: Send + Sync + 'static {
-    /// Tells every subscriber to forget these keys.
-    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError>;
+    /// Tells every subscriber. Nothing is sent of an announcement that
+    /// [says nothing](Announcement::is_empty).
+    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError>;
 
     /// Starts to listen.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError>;
@@ -61,15 +70,15 @@ fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
 /// The messages that are published from now on.
 #[async_trait]
 pub trait Subscription: Send + 'static {
-    /// The keys of the next message. After an error the subscription is over: something may have
-    /// been missed.
-    async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError>;
+    /// The next message. After an error the subscription is over: something may have been missed. A
+    /// message that [cannot be read](Announcement::is_readable) is no error.
+    async fn next(&mut self) -> Result<Announcement, StoreError>;
 }
 
 #[async_trait]
 impl<I: Invalidations + ?Sized> Invalidations for Arc<I> {
-    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
-        (**self).publish(digests).await
+    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+        (**self).publish(announcement).await
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {

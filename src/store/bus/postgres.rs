@@ -10,13 +10,12 @@ use sqlx::{
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    Invalidations, Subscription,
+    Announcement, Invalidations, Subscription,
     message::{self, KeepAlive, TIMEOUT},
     unavailable,
 };
 use crate::{
     error::{ConfigError, StoreError},
-    key::KeyDigest,
     store::sql::{PooledConnection, remote},
 };
 
@@ -128,11 +127,11 @@ impl PostgresInvalidations {
 
 #[async_trait]
 impl Invalidations for PostgresInvalidations {
-    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
-        if digests.is_empty() {
+    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+        let messages = announcement.to_texts(message::MAX_BYTES);
+        if messages.is_empty() {
             return Ok(());
         }
-        let messages: Vec<String> = message::encode(digests).collect();
         match self.attempt(&messages).await {
             Ok(()) => Ok(()),
             Err(_) => self.attempt(&messages).await,
@@ -167,7 +166,7 @@ impl Drop for Listening {
 
 #[async_trait]
 impl Subscription for Listening {
-    async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError> {
+    async fn next(&mut self) -> Result<Announcement, StoreError> {
         let mut listener = self.listener.take().ok_or_else(message::lost)?;
         let message = self.bus.next(&mut listener, &mut self.early).await?;
         self.listener = Some(listener);
@@ -180,7 +179,7 @@ impl PostgresInvalidations {
         &self,
         listener: &mut PgListener,
         early: &mut VecDeque<PgNotification>,
-    ) -> Result<Vec<KeyDigest>, StoreError> {
+    ) -> Result<Announcement, StoreError> {
         loop {
             let received = match early.pop_front() {
                 Some(notification) => Ok(Ok(Some(notification))),
@@ -190,7 +189,7 @@ impl PostgresInvalidations {
                 // The echo of any node, which shows that notifications arrive.
                 Ok(Ok(Some(notification))) if notification.channel() == ECHO => {}
                 Ok(Ok(Some(notification))) => {
-                    return message::decode(notification.payload().as_bytes());
+                    return Ok(Announcement::parse(notification.payload().as_bytes()));
                 }
                 Ok(Ok(None)) => return Err(message::lost()),
                 Ok(Err(error)) => return Err(unavailable(error)),

@@ -16,13 +16,12 @@ use tokio::{
 };
 
 use super::{
-    Invalidations, Subscription,
+    Announcement, Invalidations, Subscription,
     message::{self, KeepAlive, TIMEOUT},
     unavailable,
 };
 use crate::{
     error::{ConfigError, StoreError},
-    key::KeyDigest,
     redis::{cluster_nodes, role::refuse_deaf_replica},
     url::check_redis,
 };
@@ -38,7 +37,8 @@ use crate::{
 /// later. TLS is as for [`RedisStore`](crate::store::RedisStore).
 ///
 /// Channels do not belong to a numbered database: applications that share a server hear each other
-/// unless they have [channels](Self::with_channel) of their own. It does no harm but work.
+/// unless they have [channels](Self::with_channel) of their own. Caches pass over what is announced of
+/// another store.
 ///
 /// A peer that vanished without closing the connection is noticed when a keep-alive question has no
 /// answer, by default within 7 seconds; until then, what is cached lives as long as its time to
@@ -111,8 +111,8 @@ impl RedisInvalidations {
         self
     }
 
-    async fn attempt(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
-        let result = match timeout(TIMEOUT / 2, self.send(digests)).await {
+    async fn attempt(&self, messages: &[String]) -> Result<(), StoreError> {
+        let result = match timeout(TIMEOUT / 2, self.send(messages)).await {
             Ok(result) => result.map_err(unavailable),
             Err(_) => Err(message::late()),
         };
@@ -123,9 +123,9 @@ impl RedisInvalidations {
         result
     }
 
-    async fn send(&self, digests: &[KeyDigest]) -> RedisResult<()> {
+    async fn send(&self, messages: &[String]) -> RedisResult<()> {
         let mut pipeline = redis::pipe();
-        for message in message::encode(digests) {
+        for message in messages {
             pipeline.publish(&*self.channel, message).ignore();
         }
         let mut connection = self.publisher().await?;
@@ -196,13 +196,14 @@ fn untimed() -> AsyncConnectionConfig {
 
 #[async_trait]
 impl Invalidations for RedisInvalidations {
-    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
-        if digests.is_empty() {
+    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+        let messages = announcement.to_texts(message::MAX_BYTES);
+        if messages.is_empty() {
             return Ok(());
         }
-        match self.attempt(digests).await {
+        match self.attempt(&messages).await {
             Ok(()) => Ok(()),
-            Err(_) => self.attempt(digests).await,
+            Err(_) => self.attempt(&messages).await,
         }
     }
 
@@ -226,7 +227,7 @@ struct Connected {
 
 #[async_trait]
 impl Subscription for Listening {
-    async fn next(&mut self) -> Result<Vec<KeyDigest>, StoreError> {
+    async fn next(&mut self) -> Result<Announcement, StoreError> {
         let mut connected = self.connection.take().ok_or_else(message::lost)?;
         let message = connected.next(self.keep_alive).await?;
         self.connection = Some(connected);
@@ -235,14 +236,14 @@ impl Subscription for Listening {
 }
 
 impl Connected {
-    async fn next(&mut self, keep_alive: KeepAlive) -> Result<Vec<KeyDigest>, StoreError> {
+    async fn next(&mut self, keep_alive: KeepAlive) -> Result<Announcement, StoreError> {
         loop {
             match timeout(keep_alive.every, self.messages.recv()).await {
                 Ok(Some(PushInfo { kind: PushKind::Message, data })) => {
-                    let Some(Value::BulkString(text)) = data.get(1) else {
-                        return message::decode(&[]);
-                    };
-                    return message::decode(text);
+                    return Ok(Announcement::parse(match data.get(1) {
+                        Some(Value::BulkString(text)) => text,
+                        _ => &[],
+                    }));
                 }
                 // The answer to the subscription itself.
                 Ok(Some(PushInfo { kind: PushKind::Subscribe, .. })) => {}

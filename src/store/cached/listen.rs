@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout_at},
+};
 
 use super::{CachedStore, Inner};
 use crate::{
@@ -14,12 +17,15 @@ use crate::{
     runtime::{Backoff, OwnedTask},
     store::{
         KeyStore, StoreWatch,
-        bus::{Invalidations, Subscription},
+        bus::{Announcement, Invalidations, Subscription},
     },
 };
 
 /// Between two attempts to listen.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+
+/// Messages that cannot be read have everything looked up again no more often than this.
+const LOSS_EVERY: Duration = Duration::from_secs(1);
 
 /// The listeners of a cache.
 pub(super) struct Listeners(Vec<Listener>);
@@ -127,11 +133,59 @@ impl<S: KeyStore> Listening<S> {
 
     /// Forgets what is announced, until the subscription fails or the cache is gone.
     async fn hear(&self, mut subscription: Box<dyn Subscription>) -> Option<StoreError> {
+        let mut losses = Losses::default();
         loop {
-            match subscription.next().await {
-                Ok(digests) => self.cache.upgrade()?.forget(digests),
+            let mut next = subscription.next();
+            // Not dropped in between: some subscriptions are over then.
+            let message = loop {
+                let Some(due) = losses.due else { break (&mut next).await };
+                match timeout_at(due, &mut next).await {
+                    Ok(message) => break message,
+                    Err(_) => losses.take(&*self.cache.upgrade()?),
+                }
+            };
+            match message {
+                Ok(announcement) => self.cache.upgrade()?.heard(&announcement, &mut losses).await,
                 Err(error) => return Some(error),
             }
+        }
+    }
+}
+
+/// The messages of a subscription that could not be read.
+#[derive(Default)]
+struct Losses {
+    latest: Option<Instant>,
+    /// When everything is to be looked up again for one that came too soon after another.
+    due: Option<Instant>,
+}
+
+impl Losses {
+    fn add<S>(&mut self, cache: &Inner<S>) {
+        match self.latest.map(|latest| latest + LOSS_EVERY) {
+            Some(next) if Instant::now() < next => self.due = Some(next),
+            _ => self.take(cache),
+        }
+    }
+
+    fn take<S>(&mut self, cache: &Inner<S>) {
+        *self = Self { latest: Some(Instant::now()), due: None };
+        cache.distrust();
+    }
+}
+
+impl<S: KeyStore> Inner<S> {
+    /// Forgets what is announced, unless it is of another store.
+    async fn heard(&self, announcement: &Announcement, losses: &mut Losses) {
+        if let Some(store) = announcement.store()
+            && self.identity.is_other(store, &*self.store).await
+        {
+            return;
+        }
+        self.forget(announcement.digests());
+        if !announcement.is_readable() {
+            observe::message_unreadable();
+            losses.add(self);
         }
     }
 }

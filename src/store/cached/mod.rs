@@ -19,8 +19,9 @@ use self::{
     settings::Settings,
 };
 use super::{
-    KeyStore, KnownDigests, Lookup, LookupHint,
+    KeyStore, KnownDigests, Lookup, LookupHint, StoreId,
     cache::{Answer, Cache, CacheKey, CacheStats, Claim, Failure, Rank},
+    identity::KnownIdentity,
 };
 use crate::{
     error::{BackEnd, StoreError, StoreErrorKind},
@@ -112,6 +113,7 @@ struct Inner<S> {
     known: Arc<Known>,
     loader: Loader,
     listeners: Listeners,
+    identity: KnownIdentity,
 }
 
 type KeyCache = Cache<MapDigest, Arc<KeyRecord>, StoreError>;
@@ -138,6 +140,7 @@ impl<S: KeyStore> CachedStore<S> {
             known: Arc::new(Known::new(settings.filter_bits_per_key)),
             loader: Loader::default(),
             listeners: Listeners::new(settings.invalidations),
+            identity: KnownIdentity::default(),
         };
         let this = Self { inner: Arc::new(inner) };
         if let Ok(runtime) = Handle::try_current() {
@@ -253,6 +256,10 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
         self.inner.store.known_digests()
+    }
+
+    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+        self.inner.store.identity().await
     }
 }
 

@@ -3,7 +3,8 @@
 --
 --   schema       hash: `version` of this layout, the sizes of `keys`, `requests`, `legacy`,
 --                `balances`, `lines`, `usage`, `usage_hours` and `acts`, and `unlined` as long as
---                `migrate` has not put all keys into `lines`: where in `keys` it goes on
+--                `migrate` has not put all keys into `lines`: where in `keys` it goes on; and
+--                `identity`, which tells the store from others on a bus, once it was asked for
 --                For a moment, `lock:` and an owner in hex, or `*`: when this lock ends, and its
 --                holder, which alone adds or replaces keys of this owner, or any keys, until then
 --   keys         hash: id -> the key as JSON, as src/store/redis/record.rs writes it

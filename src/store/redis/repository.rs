@@ -15,7 +15,7 @@ use crate::{
         HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId, UsageCount, UsageQuery,
     },
     store::{
-        KeyStore,
+        KeyStore, StoreId,
         balances::Balances,
         capabilities::{
             BalanceStore, DigestCursor, KnownDigests, RequestLog, SelectedChanges, UsageLog,
@@ -59,6 +59,12 @@ impl KeyStore for RedisStore {
 
     fn max_batch(&self) -> usize {
         FOUND_AT_ONCE
+    }
+
+    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+        let Some(new) = StoreId::random() else { return Ok(None) };
+        let identity: String = self.run(&self.scripts.identity, &[&new.to_string()]).await?;
+        identity.parse().map(Some).map_err(StoreError::corrupt)
     }
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {

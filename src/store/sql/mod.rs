@@ -6,6 +6,7 @@ mod dialect;
 mod event;
 mod filter;
 mod find_many;
+mod identity;
 mod known;
 mod owner_lock;
 pub(super) mod pooled_connection;

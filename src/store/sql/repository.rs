@@ -29,6 +29,12 @@ macro_rules! repository {
                 crate::store::sql::FOUND_AT_ONCE
             }
 
+            async fn identity(
+                &self,
+            ) -> Result<Option<crate::store::StoreId>, crate::store::StoreError> {
+                self.0.identity().await
+            }
+
             fn known_digests(&self) -> Option<&dyn crate::store::KnownDigests> {
                 Some(self)
             }

@@ -10,4 +10,6 @@ pub(crate) async fn abilities_are_those_of_the_table(store: impl KeyRepository) 
     assert!(store.selected_changes().is_some());
     assert!(store.bounds_owners());
     assert!(store.known_digests().is_some());
+    let identity = store.identity().await.unwrap();
+    assert!(identity.is_some() && store.identity().await.unwrap() == identity);
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tower_api_key::store::{
-    Invalidations, KeyRepository, KeyStore, RedisInvalidations, RedisStore, StoreError,
-    StoreErrorKind,
+    Announcement, Invalidations, KeyRepository, KeyStore, RedisInvalidations, RedisStore,
+    StoreError, StoreErrorKind,
 };
 
 use super::{
@@ -45,16 +45,16 @@ async fn what_is_published_reaches_the_successor_or_is_an_error() {
     let Some((server, successor)) = two_servers() else { return };
     let name = Name::of(&server.url()).await;
     let bus = RedisInvalidations::connect(name.url()).await.unwrap();
-    bus.publish(&[digest(1)]).await.unwrap();
+    bus.publish(&[digest(1)].into()).await.unwrap();
     fail_over(&server, &successor);
     for _ in 0..3 {
-        assert_replica(&bus.publish(&[digest(2)]).await.unwrap_err());
+        assert_replica(&bus.publish(&[digest(2)].into()).await.unwrap_err());
     }
     let listener = RedisInvalidations::connect(&successor.url()).await.unwrap();
     let mut subscription = listener.subscribe().await.unwrap();
     name.lead_to(&successor.url());
-    bus.publish(&[digest(3)]).await.unwrap();
-    assert_eq!(subscription.next().await.unwrap(), [digest(3)]);
+    bus.publish(&[digest(3)].into()).await.unwrap();
+    assert_eq!(subscription.next().await.unwrap(), Announcement::from([digest(3)]));
 }
 
 #[tokio::test]
@@ -64,15 +64,15 @@ async fn a_subscription_does_not_stay_with_a_replica() {
     let bus = RedisInvalidations::connect(name.url()).await.unwrap();
     let bus = bus.with_keep_alive(Duration::from_millis(50), Duration::from_mins(1));
     let mut subscription = bus.subscribe().await.unwrap();
-    bus.publish(&[digest(1)]).await.unwrap();
-    assert_eq!(subscription.next().await.unwrap(), [digest(1)]);
+    bus.publish(&[digest(1)].into()).await.unwrap();
+    assert_eq!(subscription.next().await.unwrap(), Announcement::from([digest(1)]));
     fail_over(&server, &successor);
     assert_replica(&subscription.next().await.unwrap_err());
     assert_replica(&bus.subscribe().await.err().unwrap());
     name.lead_to(&successor.url());
     let mut subscription = bus.subscribe().await.unwrap();
-    bus.publish(&[digest(2)]).await.unwrap();
-    assert_eq!(subscription.next().await.unwrap(), [digest(2)]);
+    bus.publish(&[digest(2)].into()).await.unwrap();
+    assert_eq!(subscription.next().await.unwrap(), Announcement::from([digest(2)]));
 }
 
 /// A replica answers from the past: a key that was revoked is still good there.
@@ -121,6 +121,6 @@ async fn a_replica_in_a_cluster_carries_messages() {
     let of_primary = RedisInvalidations::connect(&server.url()).await.unwrap();
     let mut subscription = of_primary.subscribe().await.unwrap();
     bus.subscribe().await.unwrap();
-    bus.publish(&[digest(1)]).await.unwrap();
-    assert_eq!(subscription.next().await.unwrap(), [digest(1)]);
+    bus.publish(&[digest(1)].into()).await.unwrap();
+    assert_eq!(subscription.next().await.unwrap(), Announcement::from([digest(1)]));
 }

@@ -25,10 +25,12 @@ struct Store {
     /// The revisions of the keys that there are.
     keys: Mutex<HashMap<u8, u64>>,
     /// The statements so far, and what lets each of them go.
-    statements: Mutex<Vec<(Vec<u8>, Option<oneshot::Sender<How>>)>>,
+    statements: Mutex<Vec<(Vec<u8>, Release)>>,
     most_at_once: AtomicUsize,
     at_once: AtomicUsize,
 }
+
+type Release = Option<oneshot::Sender<How>>;
 
 #[derive(Debug)]
 enum How {
@@ -192,9 +194,9 @@ async fn a_lookup_that_nobody_waits_for_is_left_out() {
 async fn a_silent_statement_blocks_the_others_no_longer_than_a_lookup_may_take() {
     let (fixture, first) = Fixture::occupied().await;
     let waiting = fixture.find(10, false).await;
-    sleep(TIMEOUT - Duration::from_millis(1)).await;
+    sleep(TIMEOUT.mul_f64(0.9)).await;
     assert_eq!(fixture.store.statements().len(), STATEMENTS);
-    sleep(Duration::from_millis(2)).await;
+    sleep(TIMEOUT.mul_f64(0.2)).await;
     for finding in first {
         let error = finding.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Timeout);
