@@ -17,7 +17,7 @@ async fn services_hear_of_changes() {
         let mut command = shell.command("tower-api-key");
         let done = process::run(command.args(["create", "--name", "x"]).env(variable, &cluster));
         assert!(done.status.success(), "{variable}: {done:?}");
-        let digests = tokio::time::timeout(Duration::from_mins(1), heard.next()).await;
-        assert_eq!(digests.unwrap().unwrap().len(), 1, "{variable}");
+        let announced = tokio::time::timeout(Duration::from_mins(1), heard.next()).await;
+        assert_eq!(announced.unwrap().unwrap().keys().len(), 1, "{variable}");
     }
 }
