@@ -105,9 +105,10 @@ pub(super) struct Ask {
     /// The fewest requests that are of use.
     pub(super) need: u32,
     pub(super) want: u32,
-    /// How many are left of the last lease, and when that was, as [`Lent`] says.
+    /// How many are left of the last lease, when that was, as [`Lent`] says, and how long it was.
     pub(super) unused: u32,
     pub(super) since: u64,
+    pub(super) last: Duration,
 }
 
 /// The lease that a node got.
@@ -157,9 +158,9 @@ pub(super) fn lease_args(ask: &Ask) -> Vec<String> {
     // A sixteenth of a burst is fair, and one request at least.
     let share = |limit: &crate::key::Limit| limit.quota().burst().get() / 16;
     let fair = ask.limits.iter().map(share).min().unwrap_or_default().max(1);
-    let Ask { need, want, unused, since, .. } = ask;
+    let Ask { need, want, unused, since, last, .. } = ask;
     let head = [nanos(ask.time), (*need).into(), (*want).into(), fair.into()];
-    let tail = [(*unused).into(), *since];
+    let tail = [(*unused).into(), *since, nanos(*last)];
     let each = |limit: &crate::key::Limit| {
         let quota = limit.quota();
         [limit.name().to_owned(), quota.charge(1).to_string(), quota.room().to_string()]

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use super::{
     buckets::{Ask, Buckets, Lent, unavailable},
-    lease::{Ended, Lease, Moment},
+    lease::{Asked, Ended, Lease},
     leases::{Leases, Subject, held},
 };
 use crate::{
@@ -46,17 +46,52 @@ impl Leases {
         let (call, waiter) = SharedCall::new();
         lease.call = Some(waiter.clone());
         let ask = lease.ask(check.cost, now, self.time);
-        let subject = held.subject.clone();
+        let call = Some(call);
+        let ending = Ending { leases: self.clone(), hash, subject: held.subject.clone(), call };
         drop(shard);
-        self.sweep(&runtime, buckets);
-        let mut ending = Ending { leases: self.clone(), hash, subject, call: Some(call) };
-        // In a task of its own: a caller who goes away takes no other caller's requests along.
-        let (buckets, key) = (buckets.clone(), buckets.key(&check.subject));
+        self.start(&runtime, buckets, ending, ask, Asked { at: now, left: 0 });
+        Joined::Waiting(waiter)
+    }
+
+    /// Asks for the next batch while requests go on to be let in from this one.
+    #[cold]
+    pub(super) fn ask_ahead(self: &Arc<Self>, buckets: &Buckets, check: &LimitCheck<'_>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !self.is_leased(check) {
+            return;
+        }
+        let (hash, now) = (self.hash(&check.subject), self.now());
+        let mut shard = self.shard(hash);
+        let Some(held) = held(&mut shard, hash, check, now) else { return };
+        let lease = &mut held.lease;
+        // Another request may have been faster.
+        if !lease.is_low(now) {
+            return;
+        }
+        let (call, waiter) = SharedCall::new();
+        lease.call = Some(waiter);
+        let (ask, asked) = (lease.ask_ahead(now, self.time), Asked { at: now, left: lease.left() });
+        let call = Some(call);
+        let ending = Ending { leases: self.clone(), hash, subject: held.subject.clone(), call };
+        drop(shard);
+        self.start(&runtime, buckets, ending, ask, asked);
+    }
+
+    /// In a task of its own: a caller who goes away takes no other caller's requests along.
+    fn start(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        buckets: &Buckets,
+        mut ending: Ending,
+        ask: Ask,
+        asked: Asked,
+    ) {
+        self.sweep(runtime, buckets);
+        let (buckets, key) = (buckets.clone(), buckets.key(&ending.subject.borrowed()));
         runtime.spawn(async move {
             let lent = buckets.lease(key, &ask).await;
-            ending.finish(lent, &ask, now);
+            ending.finish(lent, &ask, asked);
         });
-        Joined::Waiting(waiter)
     }
 }
 
@@ -70,7 +105,7 @@ struct Ending {
 }
 
 impl Ending {
-    fn finish(&mut self, lent: Result<Lent, StoreError>, ask: &Ask, asked: Moment) {
+    fn finish(&mut self, lent: Result<Lent, StoreError>, ask: &Ask, asked: Asked) {
         let now = self.leases.now();
         let result = self.with(|lease| {
             let lent = lent.inspect_err(|_| lease.failed())?;

@@ -5,21 +5,29 @@
 -- whichever node lets in what is lent, whenever it may; and it is never more than a quota allows.
 --
 -- ARGV: how long the lease is (nanoseconds), the fewest requests that are of use, the most, how
--- many are fair whatever is left; how many of the last lease are unused, and when that was (as
--- returned); of each limit the name, what a request costs, and how much may be owed
+-- many are fair whatever is left; how many of the last lease are unused, when that was (as
+-- returned), and how long it was; of each limit the name, what a request costs, and how much may be owed
 -- Returns how many are lent, the time, and the debt to each limit.
-local names, owed, is_early = read(7, 3)
+local names, owed, is_early = read(8, 3)
 if not names then
   return owed
 end
 local lease, need, want, fair = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local unused, since = tonumber(ARGV[5]), tonumber(ARGV[6])
+local unused, since, last = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+-- The longest of the leases that may not have ended, and when they all have. No limit has this name.
+local longest, over = string.match(redis.call('HGET', bucket, ':lease') or '0 0', '^(%d+) (%d+)$')
+longest, over = tonumber(longest), tonumber(over)
+if not longest or over < now then
+  longest, over = 0, 0
+end
 local free = math.huge
 for place, debt in ipairs(owed) do
-  local charge, room = ARGV[place * 3 + 5], ARGV[place * 3 + 6]
-  -- What has melted already is no longer there to be given back.
+  local charge, room = ARGV[place * 3 + 6], ARGV[place * 3 + 7]
+  -- What has melted already is no longer there to be given back. Nor is what a longer lease counts on:
+  -- the debt that it found was as long as it is because of what is given back.
   if unused > 0 and now >= since then
-    debt = math.max(debt - math.max(unused * charge - (now - since) * 1000, 0), 0)
+    local gone = (now - since) * 1000 + math.max(longest - last, 0)
+    debt = math.max(debt - math.max(unused * charge - gone, 0), 0)
     owed[place] = debt
   end
   local left = room - math.max(debt, lease)
@@ -35,10 +43,14 @@ if free >= need then
   -- Other nodes want some of it, too.
   lent = math.min(free, math.max(need, math.min(want, math.max(fair, math.floor(free * 0.75)))))
   for place, debt in ipairs(owed) do
-    owed[place] = math.max(debt, lease) + lent * ARGV[place * 3 + 5]
+    owed[place] = math.max(debt, lease) + lent * ARGV[place * 3 + 6]
   end
 end
 if lent > 0 or unused > 0 or is_early then
   write(names, owed)
+end
+if lent > 0 then
+  longest, over = math.max(longest, lease), math.max(over, now + math.ceil(lease / 1000))
+  redis.call('HSET', bucket, ':lease', string.format('%.0f %.0f', longest, over))
 end
 return {lent, now, unpack(owed)}

@@ -2,7 +2,10 @@
 
 use std::{mem::take, time::Duration};
 
-use super::buckets::{Ask, Lent, nanos};
+use super::{
+    buckets::{Ask, Lent, nanos},
+    leases::LEAST,
+};
 use crate::{
     key::{Limits, Quota},
     limit::limiter::{LimitDecision, LimitState},
@@ -12,6 +15,13 @@ use crate::{
 
 /// Nanoseconds since the limiter was made, by a clock that never goes back.
 pub(super) type Moment = u64;
+
+/// When more was asked for, and how many were left then.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) at: Moment,
+    pub(super) left: u32,
+}
 
 /// How a request for more ended.
 pub(super) type Ended = Result<(), StoreError>;
@@ -27,9 +37,12 @@ pub(super) fn batch(quota: Quota, time: Duration) -> u64 {
     share.max(nanos(time) / quota.charge(1))
 }
 
-/// Requests that were lent to this node, and what it has seen of its callers.
-pub(super) struct Lease {
-    pub(super) limits: Limits,
+/// Of a batch that is worth it, this part is left when the next one is asked for.
+const AHEAD: u32 = 8;
+
+/// Requests that were lent at once.
+#[derive(Clone, Copy, Default)]
+struct Batch {
     /// How many may still be let in, before it ends.
     left: u32,
     lent: u32,
@@ -38,7 +51,34 @@ pub(super) struct Lease {
     since: u64,
     /// When it was asked for.
     asked: Moment,
-    /// How much was denied since.
+}
+
+impl Batch {
+    /// Whether nothing of it can be let in any more.
+    const fn is_over(&self, now: Moment) -> bool {
+        self.left == 0 || now >= self.ends
+    }
+
+    /// Whether some of what is left has not melted yet, so that it can be given back.
+    fn can_be_given_back(&self, limits: &Limits, now: Moment) -> bool {
+        let age = now.saturating_sub(self.asked);
+        limits.iter().any(|limit| limit.quota().charge(self.left) > age)
+    }
+}
+
+/// Requests that were lent to this node, and what it has seen of its callers.
+pub(super) struct Lease {
+    pub(super) limits: Limits,
+    batch: Batch,
+    /// With less than this left, the next batch is asked for.
+    low: u32,
+    /// Lent ahead: used when `batch` is over.
+    next: Option<Batch>,
+    /// What was left of a batch when the next took its place. To be given back.
+    rest: Option<Batch>,
+    /// How many of the batch before were let in since `batch` was asked for.
+    before: u32,
+    /// How much was denied since then.
     denied: u32,
     /// Until then nothing is to be had for requests that cost as much, or more.
     closed: Moment,
@@ -63,11 +103,11 @@ impl Lease {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            left: 0,
-            lent: 0,
-            ends: 0,
-            since: 0,
-            asked: 0,
+            batch: Batch::default(),
+            low: 0,
+            next: None,
+            rest: None,
+            before: 0,
             denied: 0,
             closed: 0,
             closed_for: 0,
@@ -87,17 +127,42 @@ impl Lease {
     #[inline]
     pub(super) fn decide(&mut self, cost: u32, now: Moment) -> Option<LimitDecision> {
         self.used = now;
-        if now < self.ends && cost <= self.left {
-            self.left -= cost;
-            return Some(LimitDecision::Allow(self.state(self.left, now)));
+        if now < self.batch.ends && cost <= self.batch.left {
+            self.batch.left -= cost;
+            return Some(LimitDecision::Allow(self.state(self.batch.left, now)));
+        }
+        self.decide_without(cost, now)
+    }
+
+    /// The same, where what is left of the batch is not enough.
+    fn decide_without(&mut self, cost: u32, now: Moment) -> Option<LimitDecision> {
+        if let Some(next) = self.next.take() {
+            self.elsewhere = self.elsewhere.saturating_sub(next.lent);
+            self.begin(next, now);
+            return self.decide(cost, now);
         }
         if now < self.closed && cost >= self.closed_for {
             self.denied = self.denied.saturating_add(cost);
-            let left = if now < self.ends { self.left } else { 0 };
+            let left = if now < self.batch.ends { self.batch.left } else { 0 };
             let retry_after = Duration::from_nanos(self.closed.max(self.retry) - now);
             return Some(LimitDecision::Deny { state: self.state(left, now), retry_after });
         }
         None
+    }
+
+    /// Whether it is time to ask for the next batch.
+    #[inline]
+    pub(super) fn is_low(&self, now: Moment) -> bool {
+        self.batch.left < self.low && now >= self.closed && self.call.is_none()
+    }
+
+    /// Puts a batch in the place of the one before.
+    fn begin(&mut self, batch: Batch, now: Moment) {
+        if self.batch.can_be_given_back(&self.limits, now) {
+            self.rest = Some(self.batch);
+        }
+        self.low = if batch.lent < LEAST { 0 } else { batch.lent / AHEAD + 1 };
+        self.batch = batch;
     }
 
     #[inline]
@@ -108,8 +173,9 @@ impl Lease {
 
     /// A request that was let in and is not used. It can only be one of this lease's.
     pub(super) fn give_back(&mut self, cost: u32, now: Moment) {
-        if now < self.ends && cost <= self.lent - self.left {
-            self.left += cost;
+        let batch = &mut self.batch;
+        if now < batch.ends && cost <= batch.lent - batch.left {
+            batch.left += cost;
         }
     }
 
@@ -121,23 +187,46 @@ impl Lease {
     /// What to ask for: what callers will use in most of the time that a lease takes, going by what
     /// they used of the last one.
     pub(super) fn ask(&mut self, cost: u32, now: Moment, time: Duration) -> Ask {
-        let used = u64::from(self.lent - self.left) + u64::from(self.denied);
-        let passed = now.saturating_sub(self.asked).max(1);
-        let expected = u128::from(used) * u128::from(nanos(time) / 10 * 9) / u128::from(passed);
+        if self.batch.can_be_given_back(&self.limits, now) {
+            self.rest = Some(self.batch);
+        }
+        let ask = self.ask_within(cost, now, time, nanos(time) / 10 * 9);
+        self.batch.left = 0;
+        ask
+    }
+
+    /// The same before the batch is used up, which goes on meanwhile. It is a little less, as the
+    /// next one has to wait for its turn.
+    pub(super) fn ask_ahead(&mut self, now: Moment, time: Duration) -> Ask {
+        self.low = 0;
+        self.ask_within(1, now, time, nanos(time) / 10 * 8)
+    }
+
+    fn ask_within(&mut self, cost: u32, now: Moment, time: Duration, within: u64) -> Ask {
+        let used = self.before.saturating_add(self.batch.lent - self.batch.left);
+        let used = u64::from(used) + u64::from(self.denied);
+        let passed = now.saturating_sub(self.batch.asked).max(1);
+        let expected = u128::from(used) * u128::from(within) / u128::from(passed);
         // One more, since part of a request is of no use.
         let expected = u64::try_from(expected).unwrap_or(u64::MAX).saturating_add(1);
         let want = expected.min(used.saturating_mul(8)).max(self.crowd.into());
         let want = want.min(self.most(time)).max(cost.into());
-        let (unused, since) = (self.unused(now).unwrap_or_default(), self.since);
-        self.left = 0;
+        let rest = self.rest.take().filter(|rest| rest.can_be_given_back(&self.limits, now));
+        let rest = rest.unwrap_or_default();
         Ask {
             limits: self.limits.clone(),
             time,
             need: cost,
             want: u32::try_from(want).unwrap_or(u32::MAX),
-            unused,
-            since,
+            unused: rest.left,
+            since: rest.since,
+            last: time,
         }
+    }
+
+    /// How many are left.
+    pub(super) const fn left(&self) -> u32 {
+        self.batch.left
     }
 
     /// As much as is lent at once, if callers use it.
@@ -173,14 +262,25 @@ impl Lease {
         self.closed = 0;
     }
 
-    /// The answer has come.
-    pub(super) fn ended(&mut self, lent: &Lent, ask: &Ask, asked: Moment, now: Moment) {
+    /// The answer has come. When it was asked for, so many were left of the batch before.
+    pub(super) fn ended(&mut self, lent: &Lent, ask: &Ask, asked: Asked, now: Moment) {
         let time = nanos(ask.time);
-        (self.left, self.lent, self.since) = (lent.requests, lent.requests, lent.since);
-        // From before the server was asked: it lent them later, and lent them for as long.
-        (self.asked, self.ends, self.denied) = (asked, asked.saturating_add(time), 0);
+        let Asked { at: asked, left } = asked;
         let state = LimitState::nearest(&self.limits, lent.owed.iter().copied());
         (self.limit, self.elsewhere) = (state.limit, state.remaining);
+        // From before the server was asked: it lent them later, and lent them for as long.
+        let ends = asked.saturating_add(time);
+        let (requests, since) = (lent.requests, lent.since);
+        let batch = Batch { left: requests, lent: requests, ends, since, asked };
+        // What is left now will be used before this batch is.
+        (self.before, self.denied) = (left, 0);
+        if self.batch.is_over(now) {
+            self.before = left.saturating_sub(self.batch.left);
+            self.begin(batch, now);
+        } else if requests > 0 {
+            self.elsewhere = self.elsewhere.saturating_add(requests);
+            self.next = Some(batch);
+        }
         self.paid = now.saturating_add(nanos(state.reset));
         self.crowd = take(&mut self.waiting).saturating_sub(lent.requests);
 
@@ -224,28 +324,29 @@ impl Lease {
 
     /// Whether there is nothing of it that could be let in.
     pub(super) fn is_over(&self, now: Moment) -> bool {
-        self.call.is_none() && (self.left == 0 || now >= self.ends)
-    }
-
-    /// How much is left that has not melted yet, so that it can be given back.
-    fn unused(&self, now: Moment) -> Option<u32> {
-        let age = now.saturating_sub(self.asked);
-        let is_there = |limit: &crate::key::Limit| limit.quota().charge(self.left) > age;
-        self.limits.iter().any(is_there).then_some(self.left)
+        let is_next_over = self.next.is_none_or(|next| next.is_over(now));
+        self.call.is_none() && self.batch.is_over(now) && is_next_over
     }
 
     /// Takes what can be given back.
-    pub(super) fn take_unused(&mut self, now: Moment) -> Option<Ask> {
-        let unused = self.unused(now)?;
-        (self.lent, self.left) = (self.lent - unused, 0);
-        Some(Ask {
+    pub(super) fn take_unused(&mut self, now: Moment, time: Duration) -> Vec<Ask> {
+        let mut unused: Vec<Batch> =
+            [self.rest.take(), self.next.take()].into_iter().flatten().collect();
+        if self.batch.can_be_given_back(&self.limits, now) {
+            unused.push(self.batch);
+            (self.batch.lent, self.batch.left) = (self.batch.lent - self.batch.left, 0);
+        }
+        unused.retain(|batch| batch.can_be_given_back(&self.limits, now));
+        let give_back = |batch: Batch| Ask {
             limits: self.limits.clone(),
             time: Duration::ZERO,
             // More than there is.
             need: u32::MAX,
             want: 0,
-            unused,
-            since: self.since,
-        })
+            unused: batch.left,
+            since: batch.since,
+            last: time,
+        };
+        unused.into_iter().map(give_back).collect()
     }
 }

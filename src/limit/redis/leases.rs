@@ -28,7 +28,7 @@ const MAX: usize = SHARDS * 4_096;
 const SHARDS: usize = 256;
 
 /// Leases of fewer requests are hardly better than none.
-const LEAST: u64 = 8;
+pub(super) const LEAST: u32 = 8;
 
 pub(super) struct Leases {
     pub(super) time: Duration,
@@ -114,15 +114,19 @@ impl Leases {
         self.shards[shard].lock()
     }
 
-    /// Decides what can be decided without asking.
+    /// Decides what can be decided without asking, and whether it is time to ask for more.
     #[inline]
-    pub(super) fn decide(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
+    pub(super) fn decide(&self, check: &LimitCheck<'_>) -> Option<(LimitDecision, bool)> {
         let (hash, now) = (self.hash(&check.subject), self.now());
         let mut shard = self.shard(hash);
         let held = shard.get_mut(&hash)?;
         let is_this =
             held.subject.borrowed() == check.subject && held.lease.limits.is(check.limits);
-        if is_this { held.lease.decide(check.cost, now) } else { None }
+        if !is_this {
+            return None;
+        }
+        let decision = held.lease.decide(check.cost, now)?;
+        Some((decision, held.lease.is_low(now)))
     }
 
     /// Whether all limits are so large that leases are worth it, and that what they keep back of a
@@ -133,7 +137,7 @@ impl Leases {
             let (quota, room) = (limit.quota(), limit.quota().room());
             room / 2 >= time
                 && quota.charge(check.cost) <= room - time
-                && batch(quota, self.time) >= LEAST
+                && batch(quota, self.time) >= LEAST.into()
         }) && !self.is_closed.load(Ordering::Relaxed)
     }
 

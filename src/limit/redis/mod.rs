@@ -53,7 +53,9 @@ use crate::{
 /// Built to be [`leased`](RedisLimiterBuilder::leased), it takes requests from the server in batches
 /// and lets them in from memory, until they are used up or the lease ends, after half a second. A
 /// batch is what the node's callers use in that time: for a quota of 1,000 a second that is used
-/// up, one round trip is worth 50 requests or more, with up to eight nodes. What is not used is
+/// up, one round trip is worth 50 requests or more, with up to eight nodes. The next batch is asked for
+/// when an eighth of one is left, which goes on meanwhile: no request waits for it, unless callers use
+/// that eighth faster than the server answers. What is not used is
 /// given back when no caller asks for a while, and by [`close`](RateLimiter::close); of that, what
 /// would have come back meanwhile is lost.
 ///
@@ -150,7 +152,12 @@ impl RedisLimiter {
 impl RateLimiter for RedisLimiter {
     #[inline]
     fn check_now(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
-        self.leases.as_ref()?.decide(check)
+        let leases = self.leases.as_ref()?;
+        let (decision, is_low) = leases.decide(check)?;
+        if is_low {
+            leases.ask_ahead(&self.buckets, check);
+        }
+        Some(decision)
     }
 
     async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {

@@ -48,10 +48,10 @@ impl Leases {
         let mut shard = shard.lock();
         shard.retain(|_, held| {
             let lease = &mut held.lease;
-            if lease.is_idle(now, nanos(unused_for))
-                && let Some(ask) = lease.take_unused(now)
-            {
-                unused.push((buckets.key(&held.subject.borrowed()), ask));
+            if lease.is_idle(now, nanos(unused_for)) {
+                let key = || buckets.key(&held.subject.borrowed());
+                unused
+                    .extend(lease.take_unused(now, self.time).into_iter().map(|ask| (key(), ask)));
             }
             !lease.is_idle(now, nanos(IDLE))
         });

@@ -200,6 +200,7 @@ struct Held {
     left: u32,
     since: u64,
     ends: u64,
+    time: Duration,
 }
 
 /// A quota, and how long a lease of it is, of which a burst is ten at the least.
@@ -251,15 +252,16 @@ fn no_window_has_more_than_the_quota_however_leases_are_spent() {
                     let is_return = last.is_some() && random(0..2) == 0;
                     let some = u32::try_from(random(1..2_000)).unwrap();
                     let (need, want) = if is_return { (u32::MAX, 0) } else { (1, some) };
-                    let (unused, since) = last.map_or((0, 0), |last| (last.left, last.since));
+                    let (unused, since, last) =
+                        last.map_or((0, 0, time), |last| (last.left, last.since, last.time));
                     given_back += u64::from(unused);
-                    let ask = Ask { limits: limits.clone(), time, need, want, unused, since };
+                    let ask = Ask { limits: limits.clone(), time, need, want, unused, since, last };
                     let script = include_str!("lease.lua");
                     let answer: Vec<u64> = redis.run(script, &lease_args(&ask), now);
                     let lent = Lent::from_answer(&answer, &ask).unwrap();
                     assert_eq!(lent.since, now);
                     let ends = now + u64::try_from(time.as_micros()).unwrap();
-                    held.push(Held { left: lent.requests, since: now, ends });
+                    held.push(Held { left: lent.requests, since: now, ends, time });
                 }
                 4..6 => {
                     // One, or all that there are.
@@ -313,7 +315,7 @@ fn what_is_given_back_late_has_melted_in_part() {
     let start = 1_800_000_000_000_000;
     let mut lease = |millis: u64, need, want, last: Option<&Lent>| {
         let (unused, since) = last.map_or((0, 0), |last| (last.requests, last.since));
-        let ask = Ask { limits: limits.clone(), time, need, want, unused, since };
+        let ask = Ask { limits: limits.clone(), time, need, want, unused, since, last: time };
         let now = start + millis * 1_000;
         let answer: Vec<u64> = redis.run(include_str!("lease.lua"), &lease_args(&ask), now);
         Lent::from_answer(&answer, &ask).unwrap()
@@ -335,4 +337,34 @@ fn what_is_given_back_late_has_melted_in_part() {
     };
     assert!(is_allowed(600) && !is_allowed(1));
     assert!(600 + other.requests <= quota.burst().get());
+}
+
+/// A longer lease that is taken while a shorter one is out relies on a debt that is partly the shorter
+/// one's. That part is not given back.
+#[test]
+fn what_a_shorter_lease_gives_back_is_not_what_a_longer_one_counts_on() {
+    let Some(mut redis) = Redis::new() else { return };
+    let quota = Quota::per_second(crate::nonzero!(1_000));
+    let limits = Limits::new([Limit::new("second", quota).unwrap()]).unwrap();
+    let start = 1_800_000_000_000_000;
+    let (short, long) = (Duration::from_millis(100), Duration::from_millis(400));
+    let mut lease = |time, need, want, unused, last| {
+        let since = start;
+        let ask = Ask { limits: limits.clone(), time, need, want, unused, since, last };
+        let script = include_str!("lease.lua");
+        let answer: Vec<u64> = redis.run(script, &lease_args(&ask), start);
+        Lent::from_answer(&answer, &ask).unwrap().requests
+    };
+    assert_eq!(lease(short, 1, 300, 0, short), 300);
+    assert_eq!(lease(long, 1, 300, 0, long), 300);
+    assert_eq!(lease(short, u32::MAX, 0, 300, short), 0);
+
+    // The longer one is used at its end, and at the same time all that there is besides.
+    let check = LimitCheck::new(LimitSubject::Lineage(KeyId::from_bytes([1; 16])), &limits);
+    let mut is_allowed = |cost| {
+        let args = take_args(&check.with_cost(cost));
+        let answer: Vec<u64> = redis.run(include_str!("take.lua"), &args, start + 400_000);
+        answer[0] == 1
+    };
+    assert!(!is_allowed(701) && is_allowed(700));
 }

@@ -7,7 +7,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    runtime::Handle,
+    task::yield_now,
+    time::{sleep, timeout},
+};
 use tower_api_key::{
     OwnerId,
     limit::{LimitCheck, LimitDecision, LimitSubject, Quota, RateLimiter, RedisLimiter},
@@ -45,9 +49,68 @@ async fn batches_grow_with_what_is_used() {
             allowed(limiter.check(&check).await.unwrap());
         }
     }
-    // Eight times what the last one was, and a sixteenth of the burst at the most.
-    assert_eq!(asked, [1, 2, 10, 74, 586, 2_836]);
+    // Eight times what was used of the last one when the next was asked for, which is before its end;
+    // and a sixteenth of the burst at the most. No answer comes before this waits for one.
+    assert_eq!(asked, [1, 2, 10, 66, 466, 2_716]);
     assert_eq!(scripts(&server.url()), 6 + 1, "and the text of the script once");
+}
+
+/// The next one is there by then.
+#[tokio::test]
+async fn no_request_waits_at_the_end_of_a_batch() {
+    let Some(prefix) = Prefix::new() else { return };
+    let (limiter, limits, lineage) = (node(&prefix), limits([("hour", MANY)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let (mut asked, mut idle) = (Vec::new(), usize::MAX);
+    for count in 1..=10_000 {
+        if limiter.check_now(&check).is_none() {
+            asked.push(count);
+            allowed(limiter.check(&check).await.unwrap());
+            // The connection, and the task that gives back.
+            yield_now().await;
+            idle = tasks();
+        }
+        // The answer has come when the task has ended that waits for it.
+        while tasks() > idle {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert_eq!(asked, [1, 2], "then batches are worth it");
+    // What was lent ahead is given back like the rest.
+    let exact = prefix.node();
+    limiter.close().await;
+    let all = MANY.burst().get() - KEPT_BACK;
+    let now = remaining(&exact, check.subject, &limits).await;
+    assert!((all - 10_003..all - 10_000 + 1_000).contains(&now), "{now} of {all}");
+}
+
+/// While more is asked for, what is there goes on, and what was lent ahead is given back if it is not
+/// used.
+#[tokio::test]
+async fn what_is_lent_ahead_is_given_back() {
+    let Some(prefix) = Prefix::new() else { return };
+    let (limiter, limits, lineage) = (node(&prefix), limits([("hour", MANY)]), lineage());
+    let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits);
+    let exact = prefix.node();
+    for _ in 0..8 {
+        allowed(ask(&limiter, &check).await);
+    }
+    // 1 and 8 were lent, and then 56, of which none is used.
+    let all = MANY.burst().get() - KEPT_BACK;
+    let mut own = 0;
+    let lent = async {
+        while remaining(&exact, check.subject, &limits).await + own > all - 9 - 56 + 20 {
+            own += 1;
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(LONG, lent).await.unwrap();
+    allowed(limiter.check_now(&check).unwrap());
+    limiter.close().await;
+    let now = remaining(&exact, check.subject, &limits).await + own;
+    // What comes back while a test runs is little.
+    assert!((all - 12..all).contains(&now), "{now} of {all}");
 }
 
 #[tokio::test]
@@ -288,7 +351,8 @@ async fn what_was_lent_outlives_an_outage() {
         allowed(ask(&limiter, &check).await);
     }
     proxy.cut().await;
-    for _ in 0..63 {
+    // 56 were lent, of which one is used; asking ahead fails meanwhile.
+    for _ in 0..55 {
         allowed(limiter.check_now(&check).unwrap());
     }
     let results = join_all((0..10).map(|_| limiter.check(&check))).await;
