@@ -15,7 +15,7 @@ use tokio::{
 use tower_api_key::{
     KeyManager, NewKey, async_trait,
     key::KeyDigest,
-    store::{Invalidations, MemoryStore, StoreError, Subscription},
+    store::{Announcement, Invalidations, MemoryStore, StoreError, Subscription},
 };
 
 /// What a bus in another process waits for its server.
@@ -54,7 +54,7 @@ impl Remote {
 
 #[async_trait]
 impl Invalidations for Remote {
-    async fn publish(&self, digests: &[KeyDigest]) -> Result<(), StoreError> {
+    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
         self.0.calls.fetch_add(1, SeqCst);
         let answer = async {
             let answers = self.0.answers.notified();
@@ -62,7 +62,7 @@ impl Invalidations for Remote {
             if self.0.is_silent.load(SeqCst) {
                 answers.await;
             }
-            self.0.heard.lock().unwrap().extend(digests);
+            self.0.heard.lock().unwrap().extend(announcement.digests());
         };
         timeout(PATIENCE, answer).await.map_err(|_| StoreError::timeout())
     }
