@@ -81,7 +81,7 @@ async fn from_memory(name: &str, quotas: &[Quota], keys: usize) {
             let enough = u32::try_from(COUNT / keys).unwrap() + 1;
             let check = check(number).with_cost(enough);
             assert!(ask(&limiter, &check).await);
-            limiter.give_back(&check);
+            limiter.give_back(&check, Duration::ZERO);
         }
         let start = Instant::now();
         for number in 0..COUNT {

@@ -83,8 +83,8 @@ impl RateLimiter for Told {
         Ok(decision)
     }
 
-    fn give_back(&self, check: &LimitCheck<'_>) {
-        self.limiter.give_back(check);
+    fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
+        self.limiter.give_back(check, after);
     }
 }
 

@@ -283,7 +283,7 @@ impl Setup {
             let bucket = LimitSubject::Lineage(self.store.find(&digest).await.unwrap()?.lineage());
             let check = LimitCheck::new(bucket, &limits).with_cost(1_000_000_000);
             limiter.check(&check).await.unwrap();
-            limiter.give_back(&check);
+            limiter.give_back(&check, Duration::ZERO);
             Some(self.with_limits(RateLimits::new(limiter).without_headers()).layer(inner))
         })
     }

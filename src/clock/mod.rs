@@ -21,6 +21,11 @@ pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
+/// At most some 584 years.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// A moment in UTC, in whole milliseconds since the Unix epoch.
 ///
 /// Milliseconds are what every store keeps, so a record reads back equal to what was written.

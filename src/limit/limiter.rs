@@ -131,9 +131,12 @@ pub trait RateLimiter: Send + Sync + 'static {
     /// Decides, and counts the request if it is let in.
     async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError>;
 
-    /// Takes back a request that was let in, and was then denied for another reason. It does not
-    /// wait, and may come too late to help any caller.
-    fn give_back(&self, check: &LimitCheck<'_>);
+    /// Takes back a request that was let in, and was denied so long `after` that for another reason.
+    /// It does not wait, and may come too late to help any caller.
+    ///
+    /// What has come back by itself in the meantime must not be given back once more: of the request's
+    /// charge, the part that was paid off `after` that time stays counted.
+    fn give_back(&self, check: &LimitCheck<'_>, after: Duration);
 
     /// Gives back what this node has taken and not used, before the program ends.
     async fn close(&self) {}
@@ -149,8 +152,8 @@ impl<L: RateLimiter + ?Sized> RateLimiter for Arc<L> {
         (**self).check(check).await
     }
 
-    fn give_back(&self, check: &LimitCheck<'_>) {
-        (**self).give_back(check);
+    fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
+        (**self).give_back(check, after);
     }
 
     async fn close(&self) {

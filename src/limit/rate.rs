@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
 
 use super::{
     headers::{Fields, LimitReport},
@@ -255,9 +258,10 @@ impl RateLimits {
         let (inner, record) = (self.0.clone(), record.clone());
         runtime.spawn(async move {
             let check = inner.question(&record, inner.tiers.limits(&record), cost);
+            let began = Instant::now();
             // So long that a connection that is dead is noticed by then, and replaced.
             if let Ok(LimitDecision::Allow(_)) = inner.answer(&check, PAUSE).await {
-                inner.limiter.give_back(&check);
+                inner.limiter.give_back(&check, began.elapsed());
             }
         });
         true
@@ -279,7 +283,13 @@ impl RateLimits {
     /// A request that was let in was then denied for another reason. What has counted it takes it
     /// back: the other limiter knows nothing of it.
     #[cold]
-    pub(crate) fn give_back(&self, request: &RequestHead<'_>, record: &KeyRecord, rated: &Rated) {
+    pub(crate) fn give_back(
+        &self,
+        request: &RequestHead<'_>,
+        record: &KeyRecord,
+        rated: &Rated,
+        after: Duration,
+    ) {
         if rated.counted_by == CountedBy::None {
             return;
         }
@@ -289,8 +299,8 @@ impl RateLimits {
         if cost > 0 && !limits.is_empty() {
             let check = inner.question(record, limits, cost);
             match rated.counted_by {
-                CountedBy::Fallback => inner.fallback.give_back(&check),
-                _ => inner.limiter.give_back(&check),
+                CountedBy::Fallback => inner.fallback.give_back(&check, after),
+                _ => inner.limiter.give_back(&check, after),
             }
         }
     }

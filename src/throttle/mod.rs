@@ -22,7 +22,7 @@ pub(crate) use self::guess::{Guess, NotNow};
 pub use self::settings::FailureThrottleBuilder;
 use self::{debtors::Debtors, debts::Debts, settings::Settings};
 use crate::{
-    clock::Timestamp,
+    clock::{Timestamp, nanos},
     key::{Quota, RejectionKind},
     runtime::{Bounds, Lines},
 };
@@ -226,8 +226,7 @@ impl Account<'_> {
 
 impl Inner {
     fn now(&self) -> u64 {
-        let passed = self.settings.clock.now().saturating_since(self.made_at);
-        u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX)
+        nanos(self.settings.clock.now().saturating_since(self.made_at))
     }
 
     #[cold]

@@ -45,8 +45,8 @@ impl RateLimiter for Limiter {
         self.0.check(check).await
     }
 
-    fn give_back(&self, check: &LimitCheck<'_>) {
-        self.0.give_back(check);
+    fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
+        self.0.give_back(check, after);
     }
 
     async fn close(&self) {

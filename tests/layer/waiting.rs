@@ -208,8 +208,8 @@ impl RateLimiter for Calls {
         self.counts.check(check).await
     }
 
-    fn give_back(&self, check: &LimitCheck<'_>) {
-        self.counts.give_back(check);
+    fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
+        self.counts.give_back(check, after);
     }
 }
 

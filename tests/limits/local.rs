@@ -179,14 +179,35 @@ fn what_is_given_back_can_be_used_again() {
     let limits = limits(&[Quota::per_hour(nonzero!(3)), Quota::per_day(nonzero!(3))]);
     let check = LimitCheck::new(lineage(1), &limits).with_cost(3);
     assert!(is_allowed(&limiter, &check));
-    limiter.give_back(&check.with_cost(2));
+    limiter.give_back(&check.with_cost(2), Duration::ZERO);
     assert!(is_allowed(&limiter, &check.with_cost(2)));
     assert!(!is_allowed(&limiter, &check.with_cost(1)));
     // Never more than there was.
     clock.advance(Duration::from_hours(24));
-    limiter.give_back(&check);
+    limiter.give_back(&check, Duration::ZERO);
     assert!(is_allowed(&limiter, &check));
     assert!(!is_allowed(&limiter, &check.with_cost(1)));
+}
+
+/// Otherwise a request that waits elsewhere for long, and is denied then, would leave more behind than
+/// it took.
+#[test]
+fn what_has_come_back_by_itself_is_not_given_back() {
+    let (limiter, clock) = limiter();
+    let limits = limits(&[Quota::per_second(nonzero!(1)).with_burst(nonzero!(4))]);
+    let check = LimitCheck::new(lineage(1), &limits);
+    assert!(is_allowed(&limiter, &check.with_cost(2)));
+    clock.advance(Duration::from_secs(2));
+    assert!(is_allowed(&limiter, &check.with_cost(4)));
+    limiter.give_back(&check.with_cost(2), Duration::from_secs(2));
+    assert!(!is_allowed(&limiter, &check), "four in a moment, as ever");
+    // Half of it has.
+    clock.advance(Duration::from_secs(4));
+    assert!(is_allowed(&limiter, &check.with_cost(2)));
+    clock.advance(Duration::from_secs(1));
+    limiter.give_back(&check.with_cost(2), Duration::from_secs(1));
+    assert!(is_allowed(&limiter, &check.with_cost(4)));
+    assert!(!is_allowed(&limiter, &check));
 }
 
 /// Threads that ask at once get the burst between them: not one more, not one less, and of no

@@ -1,6 +1,6 @@
 //! 10. Limits: a key's restrictions and its credits.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -37,17 +37,31 @@ pub(super) fn price<'c>(
     (cost > 0).then_some((credits, cost))
 }
 
+/// How the credits of a request were spent, or were not, and how long that took.
+pub(crate) struct Spend {
+    outcome: Result<SpendOutcome, StoreError>,
+    took: Duration,
+}
+
+impl Spend {
+    /// Without waiting.
+    pub(super) const fn at_once(outcome: Result<SpendOutcome, StoreError>) -> Self {
+        Self { outcome, took: Duration::ZERO }
+    }
+}
+
 /// Spends credits that could not be spent at once.
 pub(super) fn spend(
     config: &Config,
     credits: &Credits,
     record: Arc<KeyRecord>,
     cost: u64,
-) -> impl Future<Output = Result<SpendOutcome, StoreError>> + Send + use<> {
-    let (credits, deadline) = (credits.clone(), Instant::now() + config.lookup_timeout);
+) -> impl Future<Output = Spend> + Send + use<> {
+    let (credits, timeout, began) = (credits.clone(), config.lookup_timeout, Instant::now());
     async move {
-        let spend = timeout_at(deadline, credits.spend(&record, cost)).await;
-        spend.unwrap_or_else(|_| Err(StoreError::timeout()))
+        let spend = timeout_at(began + timeout, credits.spend(&record, cost)).await;
+        let outcome = spend.unwrap_or_else(|_| Err(StoreError::timeout()));
+        Spend { outcome, took: began.elapsed() }
     }
 }
 
@@ -58,9 +72,9 @@ pub(super) fn remaining(
     request: &RequestHead<'_>,
     record: &Arc<KeyRecord>,
     rated: &Rated,
-    spend: Result<SpendOutcome, StoreError>,
+    spend: Spend,
 ) -> Result<u64, Rejection> {
-    let rejection = match spend {
+    let rejection = match spend.outcome {
         Ok(SpendOutcome::Done { remaining }) => return Ok(remaining),
         Ok(SpendOutcome::Short { remaining, retry_after }) => {
             Rejection::credits_exhausted(remaining, retry_after)
@@ -68,7 +82,7 @@ pub(super) fn remaining(
         Err(error) => Rejection::from_store_error(error),
     };
     if let Some(limits) = &config.rate_limits {
-        limits.give_back(request, record, rated);
+        limits.give_back(request, record, rated, spend.took);
     }
     Err(rejection.with_record(record))
 }

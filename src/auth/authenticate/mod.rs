@@ -22,7 +22,7 @@ use http::Request;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
-use self::{attach::attach, peppers::InMemory};
+use self::{attach::attach, limits::Spend, peppers::InMemory};
 use super::{
     authenticated::AuthenticatedKey,
     config::Config,
@@ -31,7 +31,6 @@ use super::{
     waiting_limit::WaitingPermit,
 };
 use crate::{
-    credits::SpendOutcome,
     error::StoreError,
     key::{KeyDigest, KeyRecord, RejectionKind},
     limit::{Consumption, Limited, Rated},
@@ -80,7 +79,7 @@ pub(crate) enum Answer {
     /// In step 10, whether the rate limits of the key let it in.
     Limited(Found, Limited),
     /// In step 10, how the rate limits let it in, and whether the key had enough credits.
-    Paid(Found, Rated, Result<SpendOutcome, StoreError>),
+    Paid(Found, Rated, Spend),
 }
 
 pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
@@ -344,11 +343,11 @@ fn pay(config: &Config, request: &RequestHead<'_>, mut found: Found, rated: Rate
         return admit(config, request, found, Consumption::new(rated.report, None));
     };
     if let Some(spend) = credits.spend_now(&found.record, cost) {
-        return paid(config, request, found, rated, Ok(spend));
+        return paid(config, request, found, rated, Spend::at_once(Ok(spend)));
     }
     let permit = match found.attempt.may_wait(config, request) {
         Ok(permit) => permit,
-        Err(error) => return paid(config, request, found, rated, Err(error)),
+        Err(error) => return paid(config, request, found, rated, Spend::at_once(Err(error))),
     };
     let spend = limits::spend(config, credits, found.record.clone(), cost);
     Outcome::Wait(Box::pin(async move {
@@ -364,7 +363,7 @@ fn paid(
     request: &RequestHead<'_>,
     found: Found,
     rated: Rated,
-    spend: Result<SpendOutcome, StoreError>,
+    spend: Spend,
 ) -> Outcome {
     match limits::remaining(config, request, &found.record, &rated, spend) {
         Ok(remaining) => {

@@ -108,13 +108,14 @@ impl Buckets {
         self.shard(key).check(key, check, now, self.shard_capacity)
     }
 
-    pub(super) fn give_back(&self, check: &LimitCheck<'_>, now: u64) {
+    /// Takes back what has not been paid off by now, so long after the request was counted.
+    pub(super) fn give_back(&self, check: &LimitCheck<'_>, after: u64, now: u64) {
         let key = self.key(check.subject);
         let mut shard = self.shard(key);
         for limit in check.limits {
             if let Some(paid_at) = shard.paid_at.get_mut(&Entry { key, limit: limit.tag() }) {
                 let charge = limit.quota().charge(check.cost);
-                *paid_at = paid_at.saturating_sub(charge).max(now);
+                *paid_at = paid_at.saturating_sub(charge.saturating_sub(after)).max(now);
             }
         }
     }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 pub use self::settings::LocalLimiterBuilder;
 use self::{buckets::Buckets, settings::Settings};
 use super::limiter::{LimitCheck, LimitDecision, RateLimiter};
-use crate::{runtime::Background, store::StoreError};
+use crate::{clock::nanos, runtime::Background, store::StoreError};
 
 /// Counts requests in the memory of this process, exactly and without waiting. Other nodes count
 /// for themselves.
@@ -148,8 +148,8 @@ impl RateLimiter for LocalLimiter {
         Ok(self.decide(check))
     }
 
-    fn give_back(&self, check: &LimitCheck<'_>) {
-        self.0.buckets.give_back(check, self.0.now());
+    fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
+        self.0.buckets.give_back(check, nanos(after), self.0.now());
     }
 }
 

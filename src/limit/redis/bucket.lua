@@ -28,6 +28,19 @@ local function read(first, step)
   return names, owed, is_early
 end
 
+-- No limit has this name.
+local LEASES = ':lease'
+
+-- The longest of the leases that may not have ended (nanoseconds), and when all of them have.
+local function leases()
+  local longest, over = string.match(redis.call('HGET', bucket, LEASES) or '0 0', '^(%d+) (%d+)$')
+  longest, over = tonumber(longest), tonumber(over)
+  if not longest or over < now then
+    return 0, 0
+  end
+  return longest, over
+end
+
 -- Writes the debts. Other limits may be in the bucket, which must not expire too soon for them.
 local function write(names, owed)
   local fields, longest = {}, 0

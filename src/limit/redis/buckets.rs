@@ -5,6 +5,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use redis::FromRedisValue;
 
 use crate::{
+    clock::nanos,
     key::Limits,
     limit::limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject},
     redis::{Client, Link, Script},
@@ -147,9 +148,11 @@ pub(super) fn take_args(check: &LimitCheck<'_>) -> Vec<String> {
     check.limits.iter().flat_map(each).collect()
 }
 
-pub(super) fn give_back_args(check: &LimitCheck<'_>) -> Vec<String> {
+pub(super) fn give_back_args(check: &LimitCheck<'_>, after: Duration) -> Vec<String> {
     let each = |limit: &crate::key::Limit| {
-        [limit.name().to_owned(), limit.quota().charge(check.cost).to_string()]
+        // What has melted already is no longer there to be given back.
+        let charge = limit.quota().charge(check.cost).saturating_sub(nanos(after));
+        [limit.name().to_owned(), charge.to_string()]
     };
     check.limits.iter().flat_map(each).collect()
 }
@@ -167,10 +170,6 @@ pub(super) fn lease_args(ask: &Ask) -> Vec<String> {
     };
     let head = head.into_iter().chain(tail).map(|number| number.to_string());
     head.chain(ask.limits.iter().flat_map(each)).collect()
-}
-
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The meaning of the answer to [`take_args`], if it is one.

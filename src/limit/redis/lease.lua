@@ -14,12 +14,7 @@ if not names then
 end
 local lease, need, want, fair = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local unused, since, last = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
--- The longest of the leases that may not have ended, and when they all have. No limit has this name.
-local longest, over = string.match(redis.call('HGET', bucket, ':lease') or '0 0', '^(%d+) (%d+)$')
-longest, over = tonumber(longest), tonumber(over)
-if not longest or over < now then
-  longest, over = 0, 0
-end
+local longest, over = leases()
 local free = math.huge
 for place, debt in ipairs(owed) do
   local charge, room = ARGV[place * 3 + 6], ARGV[place * 3 + 7]
@@ -51,6 +46,6 @@ if lent > 0 or unused > 0 or is_early then
 end
 if lent > 0 then
   longest, over = math.max(longest, lease), math.max(over, now + math.ceil(lease / 1000))
-  redis.call('HSET', bucket, ':lease', string.format('%.0f %.0f', longest, over))
+  redis.call('HSET', bucket, LEASES, string.format('%.0f %.0f', longest, over))
 end
 return {lent, now, unpack(owed)}

@@ -3,10 +3,11 @@
 use std::{mem::take, time::Duration};
 
 use super::{
-    buckets::{Ask, Lent, nanos},
+    buckets::{Ask, Lent},
     leases::LEAST,
 };
 use crate::{
+    clock::nanos,
     key::{Limits, Quota},
     limit::limiter::{LimitDecision, LimitState},
     runtime::Waiter,

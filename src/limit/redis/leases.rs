@@ -13,10 +13,11 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    buckets::{Buckets, nanos},
+    buckets::Buckets,
     lease::{Lease, Moment, batch},
 };
 use crate::{
+    clock::nanos,
     key::{KeyId, OwnerId},
     limit::limiter::{LimitCheck, LimitDecision, LimitSubject},
     runtime::{Background, DigestHash, Mutex},

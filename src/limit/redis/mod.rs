@@ -9,7 +9,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
@@ -182,12 +182,12 @@ impl RateLimiter for RedisLimiter {
     }
 
     /// Without a tokio runtime, nothing is given back.
-    fn give_back(&self, check: &LimitCheck<'_>) {
+    fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
         if self.leases.as_ref().is_some_and(|leases| leases.give_back(check)) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        let (key, args) = (self.buckets.key(&check.subject), give_back_args(check));
+        let (key, args) = (self.buckets.key(&check.subject), give_back_args(check, after));
         let buckets = self.buckets.clone();
         runtime.spawn(async move {
             if let Err(error) = buckets.give_back(key, &args).await {

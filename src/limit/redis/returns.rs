@@ -8,10 +8,10 @@ use std::{
 use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
-    buckets::{Ask, Buckets, nanos},
+    buckets::{Ask, Buckets},
     leases::{Leases, Shard},
 };
-use crate::{observe, runtime::Mutex};
+use crate::{clock::nanos, observe, runtime::Mutex};
 
 /// A bucket that no caller asked for this long is forgotten.
 const IDLE: Duration = Duration::from_secs(10);

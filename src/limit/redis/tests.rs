@@ -159,7 +159,7 @@ fn ten_thousand_random_steps_are_decided_as_in_memory() {
             let subject = LimitSubject::Lineage(KeyId::from_bytes([1; 16]));
             let check = LimitCheck::new(subject, &sets[step.limits]).with_cost(step.cost);
             if step.is_given_back {
-                let args = give_back_args(&check);
+                let args = give_back_args(&check, Duration::ZERO);
                 redis.run::<String>(include_str!("give_back.lua"), &args, now);
                 model.give_back(&check, now);
                 continue;
@@ -216,7 +216,8 @@ fn leased() -> impl Strategy<Value = (Quota, Duration)> {
 }
 
 /// Nodes that do the worst they may: some hold what they have until it ends, some give back and ask
-/// anew, some are not leased at all, and leases are of several lengths. At times that the test says.
+/// anew, some are not leased at all and take requests back that they have let in, and leases are of
+/// several lengths. At times that the test says.
 #[test]
 fn no_window_has_more_than_the_quota_however_leases_are_spent() {
     let Some(mut redis) = Redis::new() else { return };
@@ -230,6 +231,8 @@ fn no_window_has_more_than_the_quota_however_leases_are_spent() {
         let limits = Limits::new([Limit::new("limit", quota).unwrap()]).unwrap();
         let check = LimitCheck::new(LimitSubject::Lineage(KeyId::from_bytes([1; 16])), &limits);
         let (mut held, mut spent) = (Vec::<Held>::new(), Vec::<(u64, u64)>::new());
+        // Of what is spent, the places of what a node has let in that is not leased.
+        let mut taken = Vec::<usize>::new();
         let start = 1_800_000_000_000_000;
         let mut now = start;
         let step = u64::try_from(time.as_micros()).unwrap() / 4 + 2;
@@ -272,12 +275,22 @@ fn no_window_has_more_than_the_quota_however_leases_are_spent() {
                         decision(&check, &answer).unwrap()
                     };
                     if let LimitDecision::Allow(state) = take(1) {
+                        taken.push(spent.len());
                         spent.push((now, 1));
                         if state.remaining > 0 && random(0..2) == 0 {
                             assert!(matches!(take(state.remaining), LimitDecision::Allow(_)));
+                            taken.push(spent.len());
                             spent.push((now, state.remaining.into()));
                         }
                     }
+                }
+                8 if !taken.is_empty() => {
+                    let place = random(0..taken.len() as u64);
+                    let (at, cost) = &mut spent[taken.swap_remove(usize::try_from(place).unwrap())];
+                    let check = check.with_cost(u32::try_from(*cost).unwrap());
+                    let args = give_back_args(&check, Duration::from_micros(now - *at));
+                    redis.run::<String>(include_str!("give_back.lua"), &args, now);
+                    *cost = 0;
                 }
                 6..8 if !held.is_empty() => {
                     let place = random(0..held.len() as u64);

@@ -47,8 +47,8 @@ impl RateLimiter for Remote {
         }
     }
 
-    fn give_back(&self, check: &LimitCheck<'_>) {
-        self.counts.give_back(check);
+    fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
+        self.counts.give_back(check, after);
     }
 }
 

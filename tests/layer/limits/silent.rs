@@ -74,9 +74,9 @@ impl RateLimiter for Remote {
         }
     }
 
-    fn give_back(&self, check: &LimitCheck<'_>) {
+    fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
         self.0.given_back.fetch_add(1, SeqCst);
-        self.0.counts.give_back(check);
+        self.0.counts.give_back(check, after);
     }
 }
 

@@ -79,7 +79,7 @@ async fn what_is_given_back_is_there_again() {
     let check = LimitCheck::new(LimitSubject::Lineage(lineage), &limits).with_cost(5);
     allowed(ask(&limiter, &check).await);
     denied(ask(&limiter, &check).await);
-    limiter.give_back(&check);
+    limiter.give_back(&check, Duration::ZERO);
     let again = async {
         while !matches!(ask(&limiter, &check).await, tower_api_key::limit::LimitDecision::Allow(_))
         {
@@ -89,7 +89,7 @@ async fn what_is_given_back_is_there_again() {
     timeout(Duration::from_mins(1), again).await.unwrap();
     // Nothing can be owed less than nothing.
     let other = LimitCheck::new(LimitSubject::Lineage(self::lineage()), &limits);
-    limiter.give_back(&other);
+    limiter.give_back(&other, Duration::ZERO);
     let before = limiter.check(&other.with_cost(5)).await.unwrap();
     allowed(before);
 }

@@ -231,7 +231,7 @@ async fn small_limits_are_not_leased_and_yet_denied_from_memory() {
         assert_eq!((state.limit, state.remaining), (0, 0));
         assert!(retry_after <= first);
     }
-    limiter.give_back(&check);
+    limiter.give_back(&check, Duration::ZERO);
     let again = async {
         while !matches!(prefix.node().check(&check).await.unwrap(), LimitDecision::Allow(_)) {
             sleep(Duration::from_millis(1)).await;
@@ -253,7 +253,7 @@ async fn a_cost_is_taken_whole_from_a_lease() {
     let before = allowed(limiter.check_now(&check).unwrap()).remaining;
     let after = allowed(limiter.check_now(&check.with_cost(7)).unwrap()).remaining;
     assert_eq!(after, before - 7);
-    limiter.give_back(&check.with_cost(7));
+    limiter.give_back(&check.with_cost(7), Duration::ZERO);
     assert_eq!(allowed(limiter.check_now(&check).unwrap()).remaining, before - 1);
     // More than is left, and more than there ever is.
     allowed(ask(&limiter, &check.with_cost(1_000)).await);
@@ -273,7 +273,7 @@ async fn what_is_given_back_was_taken() {
     }
     // Two of eight are used.
     for _ in 0..10 {
-        limiter.give_back(&check);
+        limiter.give_back(&check, Duration::ZERO);
     }
     for _ in 0..8 {
         allowed(limiter.check_now(&check).unwrap());
