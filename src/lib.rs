@@ -48,7 +48,8 @@
 //!    [`CrossSite`](RejectionKind::CrossSite); see [`KeySource::cookie`].
 //! 4. **Parse.** Length, characters, prefix, and checksum or [seal](KeyFormat::sealed) of the accepted
 //!    [`KeyFormat`]s, before anything is hashed or looked up.
-//!    A caller with [too many failures](auth::FailureThrottle) has to wait.
+//!    A caller with [too many failures](auth::FailureThrottle) has to wait, unless its key was
+//!    generated and is in memory as a good one.
 //! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current, next and retired [`Peppers`].
 //! 6. **Look up.** An error or a timeout is [`Unavailable`](RejectionKind::Unavailable), never
 //!    "no such key". A key that the store does not know is looked for among those that another

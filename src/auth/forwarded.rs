@@ -2,11 +2,12 @@
 
 mod elements;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, ops::ControlFlow, sync::Arc};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header::FORWARDED};
 use ipnet::IpNet;
 
+use self::elements::Element;
 use crate::{
     error::ConfigError,
     request::{ClientAddress, RequestHead},
@@ -83,16 +84,34 @@ impl ForwardedFor {
     /// The right-most address that is not trusted; the first one if all are trusted.
     fn forwarded(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let mut first = None;
+        // Each line by itself: a quote that a client left open swallows no line of a proxy.
         for line in headers.get_all(&self.header).iter().rev() {
-            // Each line by itself: a quote that a client left open swallows no line of a proxy.
-            for address in elements::of(&self.header, line.as_bytes()).into_iter().rev() {
-                let address = address?;
-                if !self.trusts(address) {
-                    return Some(address);
-                }
-                first = Some(address);
+            let line = line.as_bytes();
+            let found = if self.header == FORWARDED {
+                self.last_of(elements::forwarded(line).into_iter().rev(), &mut first)
+            } else {
+                self.last_of(elements::from_the_end(line), &mut first)
+            };
+            if let ControlFlow::Break(found) = found {
+                return found;
             }
         }
         first
+    }
+
+    /// The first of these elements that is not trusted, if there is one: an address, or nothing that can
+    /// be read. Notes the last one that is trusted.
+    fn last_of(
+        &self,
+        mut from_the_end: impl Iterator<Item = Element>,
+        trusted: &mut Option<IpAddr>,
+    ) -> ControlFlow<Element> {
+        from_the_end.try_for_each(|element| match element {
+            Some(address) if self.trusts(address) => {
+                *trusted = Some(address);
+                ControlFlow::Continue(())
+            }
+            client => ControlFlow::Break(client),
+        })
     }
 }

@@ -1,6 +1,8 @@
 //! [`ApiKeyLayer`]: the configuration.
 
-use std::{cmp::Reverse, net::IpAddr, sync::Arc, time::Duration};
+#[cfg(feature = "axum")]
+use std::net::IpAddr;
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 

@@ -22,6 +22,7 @@ struct State {
     waiting: usize,
 }
 
+#[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     /// In each line, one at least.
     pub(crate) places: usize,

@@ -142,7 +142,7 @@ fn wider_networks_of_ipv6_have_quotas_of_their_own() {
     assert_eq!(failed, (16 - 4) * 8, "of the rest of the /48");
     assert!(fail(site + 0x1_0000, 1), "another /48");
     // Each comes back at its own rate.
-    clock.advance(Duration::from_secs(60) / (16 * 8));
+    clock.advance(Duration::from_mins(1) / (16 * 8));
     assert!(!fail(site + 0xff, 3), "the /56 waits for longer");
     assert!(fail(site + 0xff00, 3) && !fail(site + 0xfe00, 3));
 }

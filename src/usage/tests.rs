@@ -91,8 +91,7 @@ async fn an_owner_that_no_database_keeps_is_left_out() {
     let (store, _, usage) = setup();
     let mut record = KeyRecord::clone(&*key(&store, 1).await);
     record.owner = Some("user\0".into());
-    let request = Request::new(());
-    usage.count_from(&Arc::new(record), || RequestHead::from(&request));
+    use_from(&usage, &Arc::new(record), None);
     usage.flush().await.unwrap();
     assert_eq!(counted(&store, Some("user\0")).await, []);
     assert_eq!(counted(&store, None).await.len(), 1);
@@ -104,6 +103,14 @@ async fn denials_alone_are_written_as_well() {
     usage.denied(&*key(&store, 1).await, RejectionKind::Disabled);
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(counted(&store, None).await.len(), 1);
+}
+
+fn use_from(usage: &UsageRecorder, record: &Arc<KeyRecord>, address: Option<&str>) {
+    let mut request = Request::new(());
+    if let Some(address) = address {
+        request.extensions_mut().insert::<IpAddr>(address.parse().unwrap());
+    }
+    usage.count_from(record, || RequestHead::from(&request));
 }
 
 async fn used_from(store: &MemoryStore, record: &KeyRecord) -> Option<String> {
@@ -122,25 +129,18 @@ async fn the_address_of_the_last_use_is_recorded_by_choice() {
     let (store, clock, usage) = setup_with(|usage| {
         usage.counting_addresses(|request| request.extensions.get::<IpAddr>().copied())
     });
-    let use_from = |record: &Arc<KeyRecord>, address: Option<&str>| {
-        let mut request = Request::new(());
-        if let Some(address) = address {
-            request.extensions_mut().insert::<IpAddr>(address.parse().unwrap());
-        }
-        usage.count_from(record, || RequestHead::from(&request));
-    };
     let (record, other) = (key(&store, 1).await, key(&store, 2).await);
     for address in ["192.0.2.1", "2001:db8::7", "::ffff:192.0.2.9"] {
-        use_from(&record, Some(address));
+        use_from(&usage, &record, Some(address));
     }
-    use_from(&other, Some("192.0.2.1"));
+    use_from(&usage, &other, Some("192.0.2.1"));
     usage.flush().await.unwrap();
     assert_eq!(used_from(&store, &record).await.as_deref(), Some("192.0.2.9"));
     assert_eq!(used_from(&store, &other).await.as_deref(), Some("192.0.2.1"));
 
     // From an unknown address: the last known one stays.
     clock.set(at(1_000));
-    use_from(&record, None);
+    use_from(&usage, &record, None);
     usage.flush().await.unwrap();
     assert_eq!(used_from(&store, &record).await.as_deref(), Some("192.0.2.9"));
     assert_eq!(store.get(record.id).await.unwrap().unwrap().use_count, 4);
@@ -157,11 +157,11 @@ fn the_task_starts_on_the_first_runtime_that_there_is_and_again_on_the_next() {
     };
     let (store, _, usage) = setup();
     let record = runtime().block_on(key(&store, 1));
-    usage.count_from(&record, || panic!("no address is wanted"));
+    use_from(&usage, &record, None);
     for expected in [2, 3] {
         runtime().block_on(async {
             usage.denied(&record, RejectionKind::Expired);
-            usage.count_from(&record, || panic!("no address is wanted"));
+            use_from(&usage, &record, None);
             tokio::time::sleep(Duration::from_secs(6)).await;
             let record = store.get(record.id).await.unwrap().unwrap();
             assert_eq!(record.use_count, expected);

@@ -108,7 +108,7 @@ impl RateLimiter for Silent {
         std::future::pending().await
     }
 
-    fn give_back(&self, _: &LimitCheck<'_>, _: Duration) {}
+    fn give_back(&self, _: &LimitCheck<'_>, _: std::time::Duration) {}
 }
 
 /// A layer over a store that works, with a limiter that does not, and a good key.

@@ -45,7 +45,7 @@ impl RateLimiter for Limiter {
         self.0.check(check).await
     }
 
-    fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
+    fn give_back(&self, check: &LimitCheck<'_>, after: std::time::Duration) {
         self.0.give_back(check, after);
     }
 

@@ -29,15 +29,12 @@ fn found(header: &str, peer: &str, lines: &[&str]) -> String {
     let lines: Vec<_> = lines.iter().map(|line| (header, *line)).collect();
     let request = request(&lines);
     let client = proxies(header).client(Some(ip(peer)), &RequestHead::from(&request));
-    match client.known() {
-        Some(known) => {
-            assert_eq!(client.charged(), Some(known));
-            known.to_string()
-        }
-        None => {
-            assert_eq!(client.charged(), Some(ip(peer).to_canonical()));
-            "unknown".into()
-        }
+    if let Some(known) = client.known() {
+        assert_eq!(client.charged(), Some(known));
+        known.to_string()
+    } else {
+        assert_eq!(client.charged(), Some(ip(peer).to_canonical()));
+        "unknown".into()
     }
 }
 
@@ -64,6 +61,7 @@ fn the_last_element_that_is_no_proxy_is_the_client() {
         // What the client sent is not read.
         (&["unknown, 192.0.2.1"], "192.0.2.1"),
         (&["\", , x, 192.0.2.1"], "192.0.2.1"),
+        (&["\u{e9}, 192.0.2.1"], "192.0.2.1"),
         // What a proxy cannot tell is not passed over.
         (&["192.0.2.1, unknown"], "unknown"),
         (&["192.0.2.1, unknown, 10.0.0.8"], "unknown"),
@@ -106,6 +104,7 @@ fn forwarded_is_read_by_its_own_rules() {
         // A quote that the client left open swallows no line of a proxy.
         (&["for=\"203.0.113.5", "for=192.0.2.1"], "192.0.2.1"),
         (&["for=_hidden, for=192.0.2.1"], "192.0.2.1"),
+        (&["x=\"\u{e9}\", for=192.0.2.1"], "192.0.2.1"),
         // What a proxy cannot tell, or not clearly.
         (&["for=192.0.2.1, for=unknown"], "unknown"),
         (&["for=192.0.2.1, for=_hidden"], "unknown"),

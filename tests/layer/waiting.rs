@@ -208,7 +208,7 @@ impl RateLimiter for Calls {
         self.counts.check(check).await
     }
 
-    fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
+    fn give_back(&self, check: &LimitCheck<'_>, after: std::time::Duration) {
         self.counts.give_back(check, after);
     }
 }

@@ -4,7 +4,9 @@
 //! a guess, also if the client has gone away by then: a guess must not be free for a client that hangs
 //! up.
 
-use std::{future::Future, pin::pin};
+use std::future::Future;
+#[cfg(feature = "legacy-hashes")]
+use std::pin::pin;
 
 use tokio::{
     runtime::Handle,
@@ -70,6 +72,7 @@ struct Search<F> {
 enum End {
     Answer(Attempt, LookupResult),
     /// No request waited any more, so no slow hash was computed.
+    #[cfg(feature = "legacy-hashes")]
     GivenUp,
 }
 
@@ -82,6 +85,7 @@ where
         let (current, deadline) = (self.current, self.deadline);
         match timeout_at(deadline, self.run(std::future::pending())).await {
             Ok(End::Answer(attempt, answer)) => Answer::Lookup(attempt, answer),
+            #[cfg(feature = "legacy-hashes")]
             Ok(End::GivenUp) => Answer::Lookup(current, Err(given_up())),
             Err(_) => Answer::Lookup(current, Err(StoreError::timeout())),
         }
@@ -116,9 +120,9 @@ where
     }
 
     async fn settle(self, guess: Guess, mut client: oneshot::Sender<Answer>) {
+        #[cfg(feature = "legacy-hashes")]
         let deadline = self.deadline;
-        let end = self.run(client.closed()).await;
-        let answer = match end {
+        let answer = match self.run(client.closed()).await {
             End::Answer(attempt, Ok(None)) => {
                 guess.failed();
                 Answer::Lookup(Attempt { is_settled: true, ..attempt }, Ok(None))
@@ -129,16 +133,24 @@ where
             }
             // The store does not know the key, and its client did not stay for the rest. One that was
             // not answered in time is no guesser for that.
-            End::GivenUp if Instant::now() < deadline => return guess.failed(),
-            End::GivenUp => return,
+            #[cfg(feature = "legacy-hashes")]
+            End::GivenUp => {
+                if Instant::now() < deadline {
+                    guess.failed();
+                }
+                return;
+            }
         };
         drop(client.send(answer));
     }
 
     /// The store, within the time of a lookup; then slow hashes, which end when the client has
     /// `gone`.
+    #[cfg_attr(
+        not(feature = "legacy-hashes"),
+        expect(unused_variables, reason = "without slow hashes nothing is left out")
+    )]
     async fn run(self, gone: impl Future<Output = ()>) -> End {
-        let gone = pin!(gone);
         let _permit = self.permit;
         let (attempt, answer) = timeout_at(self.deadline, self.lookup)
             .await
@@ -147,13 +159,11 @@ where
         if let (Ok(None), Some(slow_hash)) = (&answer, self.slow_hash)
             && slow_hash.may_be()
         {
-            return match slow_hash.prove(gone).await {
+            return match slow_hash.prove(pin!(gone)).await {
                 Some(answer) => End::Answer(self.current.under_slow_hash(), answer),
                 None => End::GivenUp,
             };
         }
-        #[cfg(not(feature = "legacy-hashes"))]
-        let _ = gone;
         End::Answer(Attempt { has_waited: true, ..attempt }, answer)
     }
 }

@@ -252,8 +252,7 @@ fn look_up_under_others(
     }
 }
 
-/// 6. Look up, where memory says that no store knows the key: another system may have kept a slow hash
-/// of it.
+/// 6. Look up, where memory says that no store knows it: a key that may have a slow hash.
 #[cold]
 #[cfg_attr(
     not(feature = "legacy-hashes"),

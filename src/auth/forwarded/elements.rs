@@ -2,30 +2,21 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::{HeaderName, header::FORWARDED};
-
 /// An element, or `None` where it cannot be read.
-type Element = Option<IpAddr>;
+pub(super) type Element = Option<IpAddr>;
 
-/// The elements of a line in order. A line that cannot be read as a list is one element that cannot be
-/// read, at the end.
-pub(super) fn of(header: &HeaderName, line: &[u8]) -> Vec<Element> {
-    let Ok(line) = str::from_utf8(line) else { return vec![None] };
-    if *header == FORWARDED {
-        return forwarded(line);
-    }
-    line.split(',').map(|element| node(trimmed(element))).collect()
+/// The elements of a list with `,` between, the last one first.
+pub(super) fn from_the_end(line: &[u8]) -> impl Iterator<Item = Element> {
+    let elements = line.rsplit(|byte| *byte == b',');
+    elements.map(|element| node(trimmed(str::from_utf8(element).ok()?)))
 }
 
-fn trimmed(text: &str) -> &str {
-    text.trim_matches([' ', '\t'])
-}
-
-/// RFC 7239 §4: elements with `,` between, of pairs with `;` between. Both may stand in a quoted
-/// value.
-fn forwarded(line: &str) -> Vec<Element> {
+/// The elements of a list by RFC 7239 §4: with `,` between them, of pairs with `;` between. Both may
+/// stand in a quoted value. From where it cannot be read, it is one element that cannot be read.
+pub(super) fn forwarded(line: &[u8]) -> Vec<Element> {
+    let line = String::from_utf8_lossy(line);
     let mut elements = Vec::new();
-    let mut rest = Some(line);
+    let mut rest = Some(&*line);
     while let Some(text) = rest {
         let Some((element, after)) = first_element(text) else {
             elements.push(None);
@@ -35,6 +26,10 @@ fn forwarded(line: &str) -> Vec<Element> {
         rest = after;
     }
     elements
+}
+
+fn trimmed(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 /// The first element of a list, and the list behind its comma; `None` if it is not written as one.

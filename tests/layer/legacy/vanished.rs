@@ -48,7 +48,7 @@ async fn door(change: impl FnOnce(LegacyHashesBuilder) -> LegacyHashesBuilder) -
     legacy.refresh().await.unwrap();
     let layer = ApiKeyLayer::new(store)
         .with_client_address(|request| request.extensions.get::<IpAddr>().copied())
-        .with_lookup_timeout(Duration::from_secs(60))
+        .with_lookup_timeout(Duration::from_mins(1))
         .with_legacy_hashes(legacy.clone());
     Door { layer, legacy }
 }

@@ -18,7 +18,7 @@ async fn use_everything(limiter: &RedisLimiter) {
         let check = LimitCheck::new(bucket, &both);
         allowed(ask(limiter, &check).await);
         denied(ask(limiter, &check).await);
-        limiter.give_back(&check, Duration::ZERO);
+        limiter.give_back(&check, std::time::Duration::ZERO);
         let again = async {
             while !matches!(
                 ask(limiter, &check).await,
