@@ -3,15 +3,11 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::Arc,
     task::Poll,
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use super::{
     breaker::{Breaker, MEMORY, Report, Turn, millis},
@@ -41,6 +37,7 @@ pub(crate) struct Circuit {
 
 /// How long a caller waits for the call that finds out whether the back end is back: many times what
 /// an answer takes.
+#[cfg(any(test, feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 const PROBE: Duration = Duration::from_millis(100);
 
 impl Circuit {
@@ -68,15 +65,22 @@ impl Circuit {
 
     /// Makes a call, unless the back end is down. One call a second is made all the same, in a task
     /// of its own: its caller does not wait for long.
+    #[cfg(any(
+        test,
+        feature = "mysql",
+        feature = "postgres",
+        feature = "redis",
+        feature = "sqlite"
+    ))]
     pub(crate) async fn call<T, F>(
-        self: &Arc<Self>,
+        self: &std::sync::Arc<Self>,
         call: impl FnOnce() -> F,
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        match (self.turn(), Handle::try_current()) {
+        match (self.turn(), tokio::runtime::Handle::try_current()) {
             (Turn::Probe, Ok(runtime)) => {
                 let (this, call) = (self.clone(), call());
                 let probe = runtime.spawn(async move { this.watch(call).await });
@@ -154,7 +158,7 @@ async fn at_once<F: Future>(mut call: Pin<&mut F>) -> Option<F::Output> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{future::pending, sync::Arc};
 
     use tokio::time::{advance, sleep};
 
