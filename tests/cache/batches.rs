@@ -7,7 +7,7 @@ use crate::support::{
     Fixture, Listing, Mode, digest, find, record, until,
 };
 
-/// Of a hundred misses at once, the first two are asked at once and the others together.
+/// What comes while two statements are under way is asked for together, once one of them ends.
 #[tokio::test]
 async fn a_hundred_misses_are_three_statements() {
     let fixture = Fixture::new();
@@ -20,9 +20,13 @@ async fn a_hundred_misses_are_three_statements() {
     for number in 0..100 {
         let cache = fixture.cache.clone();
         callers.spawn(async move { (number, find(&cache, &digest(number)).await) });
+        match number {
+            0 => fixture.store.asked(1).await,
+            1 => fixture.store.asked(2).await,
+            _ => {}
+        }
     }
     until(|| fixture.cache.stats().misses == 100).await;
-    fixture.store.asked(2).await;
     fixture.store.release(0);
     fixture.store.asked(100).await;
     fixture.store.release(1);
@@ -31,6 +35,20 @@ async fn a_hundred_misses_are_three_statements() {
         assert_eq!(answer, Ok(if number % 2 == 0 { Good } else { Unknown }), "{number}");
     }
     assert_eq!(fixture.store.statements(), [1, 1, 98]);
+}
+
+/// What comes at one moment is asked for together.
+#[tokio::test]
+async fn misses_of_one_moment_are_one_statement() {
+    let fixture = Fixture::new();
+    fixture.store.batch(128);
+    let mut callers = JoinSet::new();
+    for number in 0..100 {
+        let cache = fixture.cache.clone();
+        callers.spawn(async move { find(&cache, &digest(number)).await });
+    }
+    assert!(callers.join_all().await.into_iter().all(|answer| answer == Ok(Unknown)));
+    assert_eq!(fixture.store.statements(), [100]);
 }
 
 /// A statement that began before the change must not answer a request that came after it, nor be kept.

@@ -21,7 +21,9 @@ use tower_api_key::{
 use crate::{
     cold_start::SlowDatabase,
     flood::{ask, random_key},
-    support::{Answer, Fixture, MILLISECOND, Mode, NOW, STALE_IF_ERROR, TTL, record, until},
+    support::{
+        Answer, Fixture, Listing, MILLISECOND, Mode, NOW, STALE_IF_ERROR, TTL, record, until,
+    },
 };
 
 pub(crate) const NEXT: &[u8] = b"the next pepper of these tests, 32 bytes";
@@ -92,6 +94,31 @@ impl Changing {
         while self.ask(&random_key()).await != "lookup_overloaded" {}
         self.fixture.store.lookups() - before
     }
+}
+
+/// Where the filter knows the digests that there are, a key is asked for by these alone; and an unknown
+/// key by all of them at once.
+#[tokio::test]
+async fn the_digests_of_a_key_go_in_one_statement() {
+    let changing = Changing::with_budget(1_000);
+    changing.fixture.store.batch(128);
+    changing.fixture.store.list(Listing::Works);
+    let mut keys = Vec::new();
+    for pepper in PEPPERS {
+        keys.push(changing.key_under(pepper).await);
+    }
+    // The first lookup has the filter loaded.
+    assert_eq!(changing.ask(&random_key()).await, "unknown_key");
+    until(|| changing.fixture.cache.stats().filter_keys.is_some()).await;
+    let statements = |since: usize| changing.fixture.store.statements().split_off(since);
+    for key in keys {
+        let before = statements(0).len();
+        assert_eq!(changing.ask(&key).await, "admitted");
+        assert_eq!(statements(before), [1]);
+    }
+    let before = statements(0).len();
+    assert_eq!(changing.ask(&random_key()).await, "unknown_key");
+    assert_eq!(statements(before), [4]);
 }
 
 const PEPPERS: [&[u8]; 4] = [NEXT, CURRENT, RETIRED, OLDEST];

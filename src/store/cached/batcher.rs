@@ -36,6 +36,8 @@ struct State {
     listed: VecDeque<Waiting>,
     others: VecDeque<Waiting>,
     under_way: usize,
+    /// One of them takes what waits as soon as it runs: also what comes until then.
+    is_starting: bool,
 }
 
 /// A lookup that waits for its statement.
@@ -89,15 +91,16 @@ impl<S: KeyStore> Batcher<S> {
     fn begin_next(self: &Arc<Self>) {
         let size = self.store.max_batch().max(1);
         let mut state = self.state.lock();
-        if state.under_way >= STATEMENTS {
+        if state.is_starting || state.under_way >= STATEMENTS {
             return;
         }
         let batch = state.take(size);
         let Some(runtime) = batch.first().map(|waiting| waiting.runtime.clone()) else { return };
         state.under_way += 1;
+        state.is_starting = true;
         // A runtime that has ended drops the statement within `spawn`, which takes the lock.
         drop(state);
-        let statement = Statement { batcher: self.clone(), batch };
+        let statement = Statement { batcher: self.clone(), batch, is_starting: true };
         runtime.spawn(statement.run());
     }
 }
@@ -106,10 +109,23 @@ impl<S: KeyStore> Batcher<S> {
 struct Statement<S: KeyStore> {
     batcher: Arc<Batcher<S>>,
     batch: Vec<Waiting>,
+    is_starting: bool,
 }
 
 impl<S: KeyStore> Statement<S> {
+    /// Adds what has come since it was made, as further digests of the same key.
+    fn fill(&mut self) {
+        let room = self.batcher.store.max_batch().saturating_sub(self.batch.len());
+        let mut state = self.batcher.state.lock();
+        self.batch.extend(state.take(room));
+        (self.is_starting, state.is_starting) = (false, false);
+        drop(state);
+        // Not all may have had room in it.
+        self.batcher.begin_next();
+    }
+
     async fn run(mut self) {
+        self.fill();
         let digests: Vec<_> = self.batch.iter().map(|waiting| waiting.digest).collect();
         let answers = self.batcher.store.find_many(&digests);
         let answers = timeout(self.batcher.timeout, answers).await;
@@ -134,7 +150,12 @@ impl<S: KeyStore> Statement<S> {
 
 impl<S: KeyStore> Drop for Statement<S> {
     fn drop(&mut self) {
-        self.batcher.state.lock().under_way -= 1;
+        let mut state = self.batcher.state.lock();
+        state.under_way -= 1;
+        if self.is_starting {
+            state.is_starting = false;
+        }
+        drop(state);
         self.batcher.begin_next();
     }
 }
