@@ -35,7 +35,7 @@ use crate::{
 ///
 /// # Memory
 ///
-/// The size of a request is an estimate: its target and headers, and 4 KiB for the tasks and
+/// The size of a request is an estimate: its target and headers, and 6 KiB for the tasks and
 /// timers that belong to it. Not counted are its body, which is not read meanwhile, its extensions,
 /// and the buffers of its connection, which the server bounds.
 ///
@@ -74,7 +74,7 @@ const DEFAULT_MAX_REQUESTS: usize = 10_000;
 const DEFAULT_MAX_BYTES: usize = 64 << 20;
 
 /// Of each request, beside its head: its future, the lookup's task, timers and entries of maps.
-const BESIDE_HEAD: usize = 4_096;
+const BESIDE_HEAD: usize = 6 << 10;
 
 /// Of each header, beside its bytes: an entry of a [`HeaderMap`](http::HeaderMap) and its index.
 const HEADER: usize =

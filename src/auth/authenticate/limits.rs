@@ -57,11 +57,13 @@ pub(super) fn spend(
     record: Arc<KeyRecord>,
     cost: u64,
 ) -> impl Future<Output = Spend> + Send + use<> {
-    let (credits, timeout, began) = (credits.clone(), config.lookup_timeout, Instant::now());
+    let (credits, deadline) = (credits.clone(), Instant::now() + config.lookup_timeout);
+    // The clock of limits that are counted here, where it is set for both.
+    let (clock, began) = (config.clock.clone(), config.clock.now());
     async move {
-        let spend = timeout_at(began + timeout, credits.spend(&record, cost)).await;
+        let spend = timeout_at(deadline, credits.spend(&record, cost)).await;
         let outcome = spend.unwrap_or_else(|_| Err(StoreError::timeout()));
-        Spend { outcome, took: began.elapsed() }
+        Spend { outcome, took: clock.now().saturating_since(began) }
     }
 }
 

@@ -260,7 +260,7 @@ fn look_up_under_others(
 )]
 fn unknown(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
     #[cfg(feature = "legacy-hashes")]
-    if slow_hash::SlowHash::new(config, request, &attempt).is_some_and(|key| key.may_be()) {
+    if slow_hash::SlowHash::may_exist(config, request, &attempt) {
         // No store is asked, so there are no lookups to bound.
         let lookup = std::future::ready((attempt, Ok(None)));
         return lookup::wait(config, request, attempt, || true, lookup);

@@ -41,6 +41,15 @@ impl SlowHash {
         Some(Self { legacy, key, digest: current.digest, network })
     }
 
+    /// Whether the key may have one, without a copy of it.
+    pub(super) fn may_exist(config: &Config, request: &RequestHead<'_>, current: &Attempt) -> bool {
+        let Some(legacy) = &config.legacy else { return false };
+        let may_hold =
+            |key: &[u8]| str::from_utf8(key).is_ok_and(|key| legacy.may_hold(&current.digest, key));
+        let credential = extract::find(&config.sources, config.precedence, request);
+        credential.ok().flatten().and_then(|key| config.with_key(&key, may_hold)) == Some(true)
+    }
+
     /// Whether it has to be found out.
     pub(super) fn may_be(&self) -> bool {
         self.legacy.may_hold(&self.digest, self.key.expose())
