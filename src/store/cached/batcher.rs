@@ -4,9 +4,9 @@
 //! A lookup never joins a statement that has begun, which may have read the state before a change: a
 //! lookup that comes after the change must not get its answer.
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
+use std::{collections::VecDeque, mem, pin::pin, sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::oneshot, time::timeout};
+use tokio::{runtime::Handle, sync::oneshot, task::yield_now, time::timeout};
 
 use crate::{
     error::StoreError,
@@ -17,9 +17,15 @@ use crate::{
 
 type Answer = Result<Option<Arc<KeyRecord>>, StoreError>;
 
-/// Statements under way at a time. With one, a statement that gets no answer would stop all others
-/// until its time is up; with more, there are fewer keys in each and the store has more work.
+/// Statements under way at a time. With more, there are fewer keys in each and the store has more work.
 const STATEMENTS: usize = 2;
+
+/// A statement that has no answer for so long is no longer one of them: it may be on a connection that
+/// the network has forgotten, and the next one finds out whether the store answers.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// Slow statements that are waited for beside them.
+const MAX_SLOW: usize = 16;
 
 /// The lookups of a store that finds many keys at once.
 pub(super) struct Batcher<S> {
@@ -36,8 +42,7 @@ struct State {
     listed: VecDeque<Waiting>,
     others: VecDeque<Waiting>,
     under_way: usize,
-    /// One of them takes what waits as soon as it runs: also what comes until then.
-    is_starting: bool,
+    slow: usize,
 }
 
 /// A lookup that waits for its statement.
@@ -79,28 +84,31 @@ impl<S: KeyStore> Batcher<S> {
     pub(super) async fn find(self: Arc<Self>, digest: KeyDigest, is_listed: bool) -> Answer {
         let runtime = Handle::try_current().map_err(StoreError::unavailable)?;
         let (answer, answered) = oneshot::channel();
-        self.state.lock().add(Waiting { digest, answer, runtime }, is_listed);
-        self.begin_next();
+        self.state.lock().add(Waiting { digest, answer, runtime: runtime.clone() }, is_listed);
+        // What comes at the same moment goes into the same statement.
+        yield_now().await;
+        self.begin_next(Some(runtime));
         let given_up = |_| Err(StoreError::unavailable("the lookup was given up"));
         answered.await.unwrap_or_else(given_up)
     }
 
-    /// Begins a statement, if there is something to ask and not enough are under way.
+    /// Begins a statement, if there is something to ask and not enough are under way. On this runtime,
+    /// or on that of a lookup that waits: one that has ended or is busy may be another's.
     ///
     /// In a task of its own: a caller that goes away takes no other caller's answer along.
-    fn begin_next(self: &Arc<Self>) {
+    fn begin_next(self: &Arc<Self>, runtime: Option<Handle>) {
         let size = self.store.max_batch().max(1);
         let mut state = self.state.lock();
-        if state.is_starting || state.under_way >= STATEMENTS {
+        if state.under_way >= STATEMENTS {
             return;
         }
         let batch = state.take(size);
-        let Some(runtime) = batch.first().map(|waiting| waiting.runtime.clone()) else { return };
+        let Some(first) = batch.first() else { return };
+        let runtime = runtime.unwrap_or_else(|| first.runtime.clone());
         state.under_way += 1;
-        state.is_starting = true;
         // A runtime that has ended drops the statement within `spawn`, which takes the lock.
         drop(state);
-        let statement = Statement { batcher: self.clone(), batch, is_starting: true };
+        let statement = Statement { batcher: self.clone(), batch, is_slow: false };
         runtime.spawn(statement.run());
     }
 }
@@ -109,26 +117,20 @@ impl<S: KeyStore> Batcher<S> {
 struct Statement<S: KeyStore> {
     batcher: Arc<Batcher<S>>,
     batch: Vec<Waiting>,
-    is_starting: bool,
+    is_slow: bool,
 }
 
 impl<S: KeyStore> Statement<S> {
-    /// Adds what has come since it was made, as further digests of the same key.
-    fn fill(&mut self) {
-        let room = self.batcher.store.max_batch().saturating_sub(self.batch.len());
-        let mut state = self.batcher.state.lock();
-        self.batch.extend(state.take(room));
-        (self.is_starting, state.is_starting) = (false, false);
-        drop(state);
-        // Not all may have had room in it.
-        self.batcher.begin_next();
-    }
-
     async fn run(mut self) {
-        self.fill();
         let digests: Vec<_> = self.batch.iter().map(|waiting| waiting.digest).collect();
-        let answers = self.batcher.store.find_many(&digests);
-        let answers = timeout(self.batcher.timeout, answers).await;
+        let batcher = self.batcher.clone();
+        let mut answers = pin!(timeout(batcher.timeout, batcher.store.find_many(&digests)));
+        let answers = loop {
+            match timeout(SLOW, answers.as_mut()).await {
+                Ok(answers) => break answers,
+                Err(_) => self.let_others_begin(),
+            }
+        };
         let failed = match &answers {
             Ok(answers) if answers.len() == digests.len() => None,
             Ok(_) => Some(StoreError::corrupt("the store has not one answer for each digest")),
@@ -146,17 +148,31 @@ impl<S: KeyStore> Statement<S> {
             }),
         }
     }
+
+    /// This one is slow: it counts as under way no longer, unless too many are.
+    fn let_others_begin(&mut self) {
+        let mut state = self.batcher.state.lock();
+        if self.is_slow || state.slow >= MAX_SLOW {
+            return;
+        }
+        state.slow += 1;
+        state.under_way -= 1;
+        self.is_slow = true;
+        drop(state);
+        self.batcher.begin_next(None);
+    }
 }
 
 impl<S: KeyStore> Drop for Statement<S> {
     fn drop(&mut self) {
         let mut state = self.batcher.state.lock();
-        state.under_way -= 1;
-        if self.is_starting {
-            state.is_starting = false;
+        if self.is_slow {
+            state.slow -= 1;
+        } else {
+            state.under_way -= 1;
         }
         drop(state);
-        self.batcher.begin_next();
+        self.batcher.begin_next(None);
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     key::{
         HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId, UsageCount, UsageQuery,
     },
@@ -51,6 +51,12 @@ impl KeyStore for RedisStore {
             };
             match self.circuit.call(lookup).await {
                 Ok(found) => answers.extend(found),
+                // It may be the fault of one of them.
+                Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                    for digest in digests {
+                        answers.push(self.find(digest).await);
+                    }
+                }
                 Err(error) => answers.extend(digests.iter().map(|_| Err(error.clone()))),
             }
         }

@@ -10,7 +10,7 @@ use super::{
     store::SqlStore,
 };
 use crate::{
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     key::{KeyDigest, KeyRecord},
     runtime::{DigestMap, MapDigest},
 };
@@ -34,6 +34,12 @@ impl<DB: Dialect> SqlStore<DB> {
             let found = self.unless_silent(|this| async move { this.find_batch(&asked).await });
             match found.await {
                 Ok(found) => answers.extend(found),
+                // It may be the fault of one of them.
+                Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+                    for digest in digests {
+                        answers.push(self.find(digest).await);
+                    }
+                }
                 Err(error) => answers.extend(digests.iter().map(|_| Err(error.clone()))),
             }
         }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use tokio::{
     runtime::Builder,
@@ -191,18 +192,54 @@ async fn a_lookup_that_nobody_waits_for_is_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_statement_blocks_the_others_no_longer_than_a_lookup_may_take() {
+async fn silent_statements_block_the_others_for_a_moment_alone() {
     let (fixture, first) = Fixture::occupied().await;
     let waiting = fixture.find(10, false).await;
-    sleep(TIMEOUT.mul_f64(0.9)).await;
+    sleep(SLOW.mul_f64(0.9)).await;
     assert_eq!(fixture.store.statements().len(), STATEMENTS);
+    sleep(SLOW.mul_f64(0.2)).await;
+    fixture.store.release(STATEMENTS, How::Answer).await;
+    assert_eq!(revision(&waiting.await.unwrap()), None);
+    // They are waited for as long as a lookup may take.
+    sleep(TIMEOUT.mul_f64(0.8)).await;
+    assert!(first.iter().all(|finding| !finding.is_finished()));
     sleep(TIMEOUT.mul_f64(0.2)).await;
     for finding in first {
         let error = finding.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Timeout);
     }
-    fixture.store.release(STATEMENTS, How::Answer).await;
-    assert_eq!(revision(&waiting.await.unwrap()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_statements_are_bounded() {
+    let fixture = Fixture::new();
+    let mut findings = Vec::new();
+    for number in 0..100 {
+        findings.push(fixture.find(number, false).await);
+        sleep(SLOW / 10).await;
+    }
+    assert_eq!(fixture.store.statements().len(), MAX_SLOW + STATEMENTS);
+    fixture.store.release(0, How::Answer).await;
+    sleep(SLOW).await;
+    assert_eq!(fixture.store.statements().len(), MAX_SLOW + STATEMENTS + 1);
+}
+
+/// A statement runs where its lookup does, not on a runtime that another lookup came from.
+#[test]
+fn a_runtime_that_is_busy_holds_up_no_other() {
+    let fixture = Fixture::new();
+    let runtime = || Builder::new_current_thread().enable_time().build().unwrap();
+    let (busy, other) = (runtime(), runtime());
+    // So far that it waits, and no further.
+    let mut waits = Box::pin(fixture.batcher.clone().find(digest(1), false));
+    busy.block_on(async { assert!((&mut waits).now_or_never().is_none()) });
+    other.block_on(async {
+        let finding = fixture.find(2, false).await;
+        assert_eq!(fixture.store.statements(), [vec![1, 2]]);
+        fixture.store.release(0, How::Answer).await;
+        assert_eq!(revision(&finding.await.unwrap()), None);
+    });
+    assert_eq!(revision(&busy.block_on(waits)), None);
 }
 
 #[tokio::test]
