@@ -75,6 +75,12 @@ impl Announcement {
         Self { store: store.into(), ..self }
     }
 
+    /// Announces that any key may have changed: a cache then trusts nothing that it has read before.
+    pub(super) fn forget_keys(&mut self) {
+        self.keys = Vec::new();
+        self.is_incomplete = true;
+    }
+
     /// Announces the other one's keys as well. Of two stores, the message is of whichever.
     pub(super) fn add(&mut self, other: Self) {
         if self.is_empty() {
@@ -181,6 +187,17 @@ mod tests {
     }
 
     const STORE: StoreId = StoreId::from_bytes([0x11; 16]);
+
+    #[test]
+    fn keys_that_are_forgotten_are_any() {
+        let mut late = Announcement::from([digest(1)]).of_store(STORE);
+        late.add(Announcement::from([digest(2)]).of_store(STORE));
+        late.forget_keys();
+        assert!(!late.is_empty() && !late.is_readable());
+        let heard = Announcement::parse(late.to_text().as_bytes());
+        assert!(!heard.is_readable());
+        assert_eq!((heard.store(), heard.keys().len()), (Some(STORE), 0));
+    }
 
     proptest! {
         #[test]

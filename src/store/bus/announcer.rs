@@ -6,7 +6,7 @@ use tokio::{runtime::Handle, sync::Mutex as Turns, time::timeout};
 
 use super::{Announcement, Invalidations};
 use crate::{
-    error::{BackEnd, StoreError, StoreErrorKind},
+    error::{BackEnd, StoreError},
     observe,
     runtime::{Background, Circuit, Mutex, Turn},
 };
@@ -18,8 +18,9 @@ const SILENCE: Duration = Duration::from_millis(500);
 /// How long a publication that no act waits for may take. Buses give up earlier.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Digests that wait for a silent bus, of 32 bytes each.
-const MAX: usize = 100_000;
+/// Digests that wait for a silent bus, of 32 bytes each: a message that any bus carries within the time
+/// of an attempt. With more, what is announced is that any key may have changed.
+const MAX: usize = 10_000;
 
 /// Publishes changes.
 ///
@@ -67,16 +68,12 @@ impl Announcer {
     }
 
     fn announce_later(self: &Arc<Self>, runtime: &Handle, announcement: Announcement) {
-        let is_full = {
+        {
             let mut late = self.late.lock();
-            let is_full = late.keys().len() + announcement.keys().len() > MAX;
-            if !is_full {
-                late.add(announcement);
+            late.add(announcement);
+            if late.keys().len() > MAX {
+                late.forget_keys();
             }
-            is_full
-        };
-        if is_full {
-            observe::not_announced(&StoreError::new(StoreErrorKind::Overloaded).of(BackEnd::Bus));
         }
         let Some(mut running) = self.publisher.begin() else { return };
         let this = self.clone();
