@@ -13,6 +13,7 @@ use std::path::Path;
 use crate::{
     error::BackEnd,
     key::{KeyId, Needs, RejectionKind},
+    runtime::Change,
 };
 
 /// What went wrong, for the log.
@@ -274,17 +275,36 @@ pub(crate) fn filter_not_loaded(error: Cause<'_>) {
     metrics::counter!("tower_api_key_filter_loads_failed_total").increment(1);
 }
 
-/// A back end has fallen silent, so that callers go on without it, or has answered again.
-pub(crate) fn back_end(back_end: BackEnd, is_up: bool) {
+/// A breaker has found that a back end has fallen silent, so that callers go on without it, or that it
+/// has answered again.
+///
+/// Several breakers may watch one back end, as a cache's and its store's: it is down as long as one of
+/// them finds it so, and its outage is told once.
+pub(crate) fn back_end(back_end: BackEnd, change: Change) {
+    use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
+
+    static DOWN: [AtomicUsize; BackEnd::COUNT] = [const { AtomicUsize::new(0) }; BackEnd::COUNT];
+
+    let down = &DOWN[back_end as usize];
+    let is_news = match change {
+        Change::Down => down.fetch_add(1, AcqRel) == 0,
+        Change::Up | Change::Unknown => down.fetch_sub(1, AcqRel) == 1,
+    };
+    if !is_news {
+        return;
+    }
     #[cfg(feature = "tracing")]
-    if is_up {
-        tracing::info!("{back_end} answers again");
-    } else {
-        tracing::warn!("{back_end} does not answer; it is asked once a second until it does");
+    match change {
+        Change::Down => {
+            tracing::warn!("{back_end} does not answer; it is asked once a second until it does");
+        }
+        Change::Up => tracing::info!("{back_end} answers again"),
+        Change::Unknown => {}
     }
     #[cfg(feature = "metrics")]
     {
         let label = back_end.label();
+        let is_up = change != Change::Down;
         let up = metrics::gauge!("tower_api_key_backend_up", "backend" => label);
         up.set(f64::from(u8::from(is_up)));
         if !is_up {

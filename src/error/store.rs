@@ -32,6 +32,9 @@ pub enum BackEnd {
 }
 
 impl BackEnd {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 4;
+
     /// The value of the label `backend` in metrics.
     #[cfg(feature = "metrics")]
     pub(crate) const fn label(self) -> &'static str {

@@ -20,8 +20,17 @@ pub(crate) struct Breaker {
     answers: AtomicU64,
 }
 
-/// Tells the operator that a back end is up, or is not. Called when that changes.
-pub(crate) type Report = fn(BackEnd, bool);
+/// Tells the operator of a change.
+pub(crate) type Report = fn(BackEnd, Change);
+
+/// What a breaker has found out of its back end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Down,
+    Up,
+    /// It was down, and the breaker is gone.
+    Unknown,
+}
 
 /// The part of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +105,7 @@ impl Breaker {
             }
             let until = now.as_unix_millis() + millis(MEMORY);
             if self.until.swap(until, Ordering::Relaxed) == 0 {
-                (self.report)(self.back_end, false);
+                (self.report)(self.back_end, Change::Down);
             }
         }
     }
@@ -106,7 +115,15 @@ impl Breaker {
     pub(crate) fn answered(&self) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         if self.until.load(Ordering::Relaxed) != 0 && self.until.swap(0, Ordering::Relaxed) != 0 {
-            (self.report)(self.back_end, true);
+            (self.report)(self.back_end, Change::Up);
+        }
+    }
+}
+
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        if self.until.load(Ordering::Relaxed) != 0 {
+            (self.report)(self.back_end, Change::Unknown);
         }
     }
 }
@@ -127,9 +144,12 @@ mod tests {
         static REPORTS: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
     }
 
-    fn report(_: BackEnd, is_up: bool) {
+    fn report(_: BackEnd, change: Change) {
         let (down, up) = REPORTS.get();
-        REPORTS.set(if is_up { (down, up + 1) } else { (down + 1, up) });
+        REPORTS.set(match change {
+            Change::Down => (down + 1, up),
+            Change::Up | Change::Unknown => (down, up + 1),
+        });
     }
 
     fn at(millis: i64) -> Timestamp {
@@ -199,6 +219,8 @@ mod tests {
         breaker.failed(at(20_000), breaker.answers());
         breaker.failed(at(30_000), breaker.answers());
         assert_eq!(REPORTS.get(), (2, 1));
+        drop(breaker);
+        assert_eq!(REPORTS.get(), (2, 2));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) use std::sync;
 pub(crate) use self::network::Network;
 pub(crate) use self::{
     background::Background,
-    breaker::{PAUSE, Turn},
+    breaker::{Change, PAUSE, Turn},
     circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
     lines::{Bounds, Lines, Place},

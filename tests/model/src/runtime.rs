@@ -23,7 +23,7 @@ pub(crate) use shuttle::sync;
 pub(crate) use self::{
     background::{Background, OwnedTask},
     backoff::Backoff,
-    breaker::{Breaker, PAUSE, Turn},
+    breaker::{Breaker, Change, PAUSE, Turn},
     circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},
