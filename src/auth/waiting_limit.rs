@@ -26,7 +26,9 @@ use crate::{
 /// buffers and a task. Where more wait than the bound, a further request that would have to wait is
 /// denied at once as [`Overloaded`](crate::RejectionKind::Overloaded) (503), with a `Retry-After`
 /// that differs from one denial to the next, so that the clients do not come back together. A
-/// request whose answer is in memory never waits, and is never denied for this.
+/// request whose answer is in memory never waits, and is never denied for this. Requests whose key is
+/// known, and which wait for its limits or credits, have a quarter of the bound more: a flood of unknown
+/// keys leaves that to them.
 ///
 /// Each [`ApiKeyLayer`](crate::ApiKeyLayer), [`OwnerLayer`](crate::OwnerLayer) and
 /// [`ExtraCostLayer`](crate::extra_cost::ExtraCostLayer) has a limit of its own with the defaults;
@@ -35,7 +37,7 @@ use crate::{
 ///
 /// # Memory
 ///
-/// The size of a request is an estimate: its target and headers, and 6 KiB for the tasks and
+/// The size of a request is an estimate: its target and headers, and 5.5 KiB for the tasks and
 /// timers that belong to it. Not counted are its body, which is not read meanwhile, its extensions,
 /// and the buffers of its connection, which the server bounds.
 ///
@@ -74,7 +76,7 @@ const DEFAULT_MAX_REQUESTS: usize = 10_000;
 const DEFAULT_MAX_BYTES: usize = 64 << 20;
 
 /// Of each request, beside its head: its future, the lookup's task, timers and entries of maps.
-const BESIDE_HEAD: usize = 6 << 10;
+const BESIDE_HEAD: usize = 5_632;
 
 /// Of each header, beside its bytes: an entry of a [`HeaderMap`](http::HeaderMap) and its index.
 const HEADER: usize =
@@ -109,9 +111,31 @@ impl WaitingLimit {
     /// Lets a request wait, until the permit is dropped.
     #[cold]
     pub(crate) fn admit(&self, request: &RequestHead<'_>) -> Result<WaitingPermit, StoreError> {
+        let Inner { max_requests, max_bytes, .. } = *self.0;
+        self.admit_within(request, max_requests, max_bytes)
+    }
+
+    /// Lets a request wait whose key is known: there is a quarter of the bound for these beside it,
+    /// which those of unknown keys cannot fill.
+    #[cold]
+    pub(crate) fn admit_known(
+        &self,
+        request: &RequestHead<'_>,
+    ) -> Result<WaitingPermit, StoreError> {
+        let and_a_quarter = |max: usize| max.saturating_add((max / 4).max(1));
+        let Inner { max_requests, max_bytes, .. } = *self.0;
+        self.admit_within(request, and_a_quarter(max_requests), and_a_quarter(max_bytes))
+    }
+
+    fn admit_within(
+        &self,
+        request: &RequestHead<'_>,
+        max_requests: usize,
+        max_bytes: usize,
+    ) -> Result<WaitingPermit, StoreError> {
         let (inner, bytes) = (&*self.0, size(request));
-        if take(&inner.requests, 1, inner.max_requests) {
-            if take(&inner.bytes, bytes, inner.max_bytes) {
+        if take(&inner.requests, 1, max_requests) {
+            if take(&inner.bytes, bytes, max_bytes) {
                 return Ok(self.permit(bytes));
             }
             inner.requests.fetch_sub(1, AcqRel);

@@ -12,12 +12,15 @@ use std::net::IpAddr;
 pub struct LookupHint {
     /// The client's address, never an IPv4 address mapped to IPv6; `None` where it is unknown.
     pub address: Option<IpAddr>,
+    /// The key begins like one that another system stored as a slow hash: it may be good although no
+    /// store has its digest.
+    pub may_have_slow_hash: bool,
 }
 
 impl LookupHint {
     /// Nothing is known.
     pub const fn new() -> Self {
-        Self { address: None }
+        Self { address: None, may_have_slow_hash: false }
     }
 
     /// Of a request from this address.
@@ -26,6 +29,12 @@ impl LookupHint {
             Some(address) => Some(address.to_canonical()),
             None => None,
         };
+        self
+    }
+
+    /// Of a key that may have a slow hash.
+    pub const fn with_slow_hash(mut self, may_have: bool) -> Self {
+        self.may_have_slow_hash = may_have;
         self
     }
 }

@@ -118,6 +118,20 @@ async fn is_asked(fixture: &Fixture, number: u64, address: Option<IpAddr>) -> bo
     }
 }
 
+/// The digest of a key with a slow hash is stored at its first use, so no filter lists it before.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_may_have_a_slow_hash_goes_with_those_that_are_listed() {
+    let fixture = ranked(&[]).await;
+    let asked = flood(&fixture, 0, 1_000).await;
+    assert!(asked <= 10, "{asked}");
+    let hint = LookupHint::new().with_slow_hash(true);
+    for number in 0..10 {
+        let answer = fixture.cache.find_for(&digest(NO_KEYS + 5_000 + number), hint).await;
+        assert!(matches!(answer, Ok(None)), "{answer:?}");
+    }
+    assert!(!is_asked(&fixture, NO_KEYS + 6_000, None).await);
+}
+
 /// A request by a task of its own, which has come to where it waits.
 async fn spawned(
     fixture: &Fixture,

@@ -158,3 +158,24 @@ async fn a_fresh_answer_is_the_stores_own() {
         }
     }
 }
+
+#[cfg(feature = "legacy-hashes")]
+#[tokio::test]
+async fn the_store_is_told_of_keys_that_may_have_a_slow_hash() {
+    use tower_api_key::{key::LegacyHash, legacy::LegacyHashes};
+
+    let told = Told::default();
+    let mut imported = record("not-the-key-of-another-system");
+    imported.start = KEY[..8].into();
+    let hash = bcrypt::hash(KEY, 4).unwrap();
+    imported.details.legacy_hash = Some(LegacyHash::parse(&hash).unwrap());
+    told.keys.insert(&imported).await.unwrap();
+    let legacy = LegacyHashes::new(told.keys.clone());
+    legacy.refresh().await.unwrap();
+    let layer = ApiKeyLayer::new(told.clone()).with_legacy_hashes(legacy);
+    let other = "another-start-0123456789abcdef";
+    for (key, may_have, outcome) in [(other, false, "unknown_key"), (KEY, true, "admitted")] {
+        assert_eq!(send_waiting(&layer, with_key(key)).await.outcome(), outcome);
+        assert_eq!(told.take(), [Some(LookupHint::new().with_slow_hash(may_have))], "{key}");
+    }
+}

@@ -238,6 +238,33 @@ async fn a_request_that_has_waited_gives_its_place_to_no_other() {
     assert_eq!((limit.requests(), limit.bytes(), limit.shed()), (0, 0, 0));
 }
 
+/// A layer that knows [`KEY`], whose limits are elsewhere and never heard of.
+fn silently_limited(limit: &WaitingLimit) -> ApiKeyLayer {
+    let limiter = Calls::new(&Arc::new(Semaphore::new(0)), || ());
+    let tiers = Tiers::new().with_default(limits(Quota::per_hour(nonzero!(1))));
+    ApiKeyLayer::new(TestStore::new([record(KEY)]))
+        .with_waiting_limit(limit.clone())
+        .with_rate_limits(RateLimits::new(limiter).with_tiers(tiers))
+}
+
+#[tokio::test]
+async fn known_keys_have_room_that_unknown_ones_cannot_fill() {
+    let limit = of(8);
+    let stuck = ApiKeyLayer::new(TestStore::stuck()).with_waiting_limit(limit.clone());
+    let unknown: Vec<_> = (0..8).map(|_| UnderWay::begin(&stuck, with_key(OTHER_KEY))).collect();
+    assert_shed(send(&stuck, with_key(OTHER_KEY)));
+    let silent = silently_limited(&limit);
+    let known: Vec<_> = (0..2).map(|_| UnderWay::begin(&silent, with_key(KEY))).collect();
+    assert_shed(send(&silent, with_key(KEY)));
+    // Where fewer unknown keys wait, that is room for known ones, too.
+    drop(unknown);
+    let more: Vec<_> = (0..8).map(|_| UnderWay::begin(&silent, with_key(KEY))).collect();
+    assert_shed(send(&silent, with_key(KEY)));
+    assert_shed(send(&stuck, with_key(OTHER_KEY)));
+    drop((known, more));
+    assert_eq!((limit.requests(), limit.bytes()), (0, 0));
+}
+
 #[tokio::test]
 async fn a_request_that_is_denied_for_this_consumes_nothing() {
     let (clock, limit) = (clock(), of(1));
@@ -254,10 +281,12 @@ async fn a_request_that_is_denied_for_this_consumes_nothing() {
         NewKey { credits: Some(NewCredits { remaining: 4, refill: None }), ..NewKey::named("key") };
     let key = manager.create(new).await.unwrap().secret;
     let with_credits = manager.layer().with_waiting_limit(limit.clone());
+    let silent = silently_limited(&limit);
     // By its credits, which are not here yet, and by its limits, which are elsewhere.
     for layer in [with_credits.clone(), with_credits.with_rate_limits(remote)] {
         let stuck = ApiKeyLayer::new(TestStore::stuck()).with_waiting_limit(limit.clone());
-        let waiting = UnderWay::begin(&stuck, with_key(OTHER_KEY));
+        let waiting =
+            [(&stuck, OTHER_KEY), (&silent, KEY)].map(|(l, key)| UnderWay::begin(l, with_key(key)));
         for _ in 0..5 {
             assert_shed(send(&layer, with_key(key.expose())));
         }
@@ -337,7 +366,7 @@ fn the_bound_and_the_denials_are_metrics() {
         let waiting = [(); 2].map(|()| UnderWay::begin(&layer, with_key(KEY)));
         assert_eq!(gauges(), [2, 2, 1 << 20]);
         let bytes = figures.gauge("tower_api_key_waiting_bytes");
-        assert!((2 * 6_144..4 * 6_144).contains(&bytes), "{bytes}");
+        assert!((2 * 5_632..4 * 5_632).contains(&bytes), "{bytes}");
         assert_eq!(shed(), 0);
         assert_shed(send(&layer, with_key(KEY)));
         assert_eq!(shed(), 1);

@@ -4,9 +4,7 @@
 //! a guess, also if the client has gone away by then: a guess must not be free for a client that hangs
 //! up.
 
-use std::future::Future;
-#[cfg(feature = "legacy-hashes")]
-use std::pin::pin;
+use std::{future::Future, pin::Pin};
 
 use tokio::{
     runtime::Handle,
@@ -22,20 +20,28 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     rejection::Rejection,
     request::RequestHead,
+    store::LookupHint,
     throttle::{Guess, NotNow},
 };
 
+/// What the store is told of the request.
+pub(super) fn hint(config: &Config, request: &RequestHead<'_>, current: &Attempt) -> LookupHint {
+    let hint = config.hint(request);
+    #[cfg(feature = "legacy-hashes")]
+    let hint = hint.with_slow_hash(SlowHash::may_exist(config, request, current));
+    #[cfg(not(feature = "legacy-hashes"))]
+    let _ = current;
+    hint
+}
+
 /// Waits for `lookup`, which asks the store, and then for slow hashes.
-pub(super) fn wait<F>(
+pub(super) fn wait(
     config: &Config,
     request: &RequestHead<'_>,
     current: Attempt,
     may_be_listed: impl FnOnce() -> bool,
-    lookup: F,
-) -> Outcome
-where
-    F: Future<Output = (Attempt, LookupResult)> + Send + 'static,
-{
+    lookup: impl Future<Output = (Attempt, LookupResult)> + Send + 'static,
+) -> Outcome {
     let mut current = current;
     let permit = match current.may_wait(config, request) {
         Ok(permit) => permit,
@@ -46,24 +52,29 @@ where
         current,
         deadline,
         permit,
-        lookup,
+        // Boxed: a future that passes it on would hold it twice.
+        lookup: Box::pin(lookup),
         #[cfg(feature = "legacy-hashes")]
         slow_hash: SlowHash::new(config, request, &current),
     };
+    #[cfg(feature = "legacy-hashes")]
+    let may_be_listed =
+        || may_be_listed() || search.slow_hash.as_ref().is_some_and(SlowHash::may_be);
     let Some(guess) = config.guess(request) else {
         return Outcome::Wait(Box::pin(search.for_client()));
     };
-    Outcome::Wait(Box::pin(search.for_throttle(guess, may_be_listed())))
+    let may_be_listed = may_be_listed();
+    Outcome::Wait(Box::pin(search.for_throttle(guess, may_be_listed)))
 }
 
-struct Search<F> {
+struct Search {
     /// Under the current pepper.
     current: Attempt,
     deadline: Instant,
     /// To wait. A lookup that goes on without its client has it to the end.
     permit: WaitingPermit,
     /// Of the store.
-    lookup: F,
+    lookup: Pin<Box<dyn Future<Output = (Attempt, LookupResult)> + Send>>,
     #[cfg(feature = "legacy-hashes")]
     slow_hash: Option<SlowHash>,
 }
@@ -76,10 +87,7 @@ enum End {
     GivenUp,
 }
 
-impl<F> Search<F>
-where
-    F: Future<Output = (Attempt, LookupResult)> + Send + 'static,
-{
+impl Search {
     /// Ends when the client goes away.
     async fn for_client(self) -> Answer {
         let (current, deadline) = (self.current, self.deadline);
@@ -159,7 +167,7 @@ where
         if let (Ok(None), Some(slow_hash)) = (&answer, self.slow_hash)
             && slow_hash.may_be()
         {
-            return match slow_hash.prove(pin!(gone)).await {
+            return match slow_hash.prove(std::pin::pin!(gone)).await {
                 Some(answer) => End::Answer(self.current.under_slow_hash(), answer),
                 None => End::GivenUp,
             };

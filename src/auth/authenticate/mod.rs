@@ -16,7 +16,7 @@ mod peppers;
 mod slow_hash;
 mod throttled;
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, mem, pin::Pin, sync::Arc, time::Duration};
 
 use http::Request;
 use ipnet::IpNet;
@@ -126,17 +126,28 @@ impl Attempt {
         Found { attempt: self, record }
     }
 
-    /// The permit to wait.
+    /// The permit to wait for the record of the key.
     fn may_wait(
         &mut self,
         config: &Config,
         request: &RequestHead<'_>,
     ) -> Result<WaitingPermit, StoreError> {
-        if self.has_waited {
+        if mem::replace(&mut self.has_waited, true) {
             return Ok(config.waiting.admit_again(request));
         }
-        self.has_waited = true;
         config.waiting.admit(request)
+    }
+
+    /// The permit to wait for the limits or the credits of a key that is known.
+    fn known_may_wait(
+        &mut self,
+        config: &Config,
+        request: &RequestHead<'_>,
+    ) -> Result<WaitingPermit, StoreError> {
+        if mem::replace(&mut self.has_waited, true) {
+            return Ok(config.waiting.admit_again(request));
+        }
+        config.waiting.admit_known(request)
     }
 
     fn set_deadline(&mut self, config: &Config) -> Instant {
@@ -225,7 +236,7 @@ fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
 /// 6. Look up, where memory cannot tell.
 #[cold]
 fn ask_store(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
-    let (store, hint) = (config.store.clone(), config.hint(request));
+    let (store, hint) = (config.store.clone(), lookup::hint(config, request, &attempt));
     let may_be_listed = || !config.store.is_unlisted(&attempt.digest);
     let lookup = async move { (attempt, store.find_for(&attempt.digest, hint).await) };
     lookup::wait(config, request, attempt, may_be_listed, lookup)
@@ -322,7 +333,7 @@ fn limited_to(
     match limited {
         Limited::Admitted(rated) => pay(config, request, found, rated),
         Limited::Denied(rejection) => Outcome::Reject(rejection),
-        Limited::Waiting(limited) => match found.attempt.may_wait(config, request) {
+        Limited::Waiting(limited) => match found.attempt.known_may_wait(config, request) {
             Ok(permit) => Outcome::Wait(Box::pin(async move {
                 let limited = limited.await;
                 drop(permit);
@@ -344,7 +355,7 @@ fn pay(config: &Config, request: &RequestHead<'_>, mut found: Found, rated: Rate
     if let Some(spend) = credits.spend_now(&found.record, cost) {
         return paid(config, request, found, rated, Spend::at_once(Ok(spend)));
     }
-    let permit = match found.attempt.may_wait(config, request) {
+    let permit = match found.attempt.known_may_wait(config, request) {
         Ok(permit) => permit,
         Err(error) => return paid(config, request, found, rated, Spend::at_once(Err(error))),
     };

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Attempt, LookupResult};
+use super::{Attempt, LookupResult, lookup};
 use crate::{
     auth::{config::Config, extract},
     error::StoreError,
@@ -82,10 +82,11 @@ pub(super) fn find_in_turn(
     turns: Vec<Attempt>,
     deadline: Instant,
 ) -> impl Future<Output = (Attempt, LookupResult)> + Send + use<> {
-    let asked = Asked { store: config.store.clone(), hint: config.hint(request) };
+    let asked =
+        Asked { store: config.store.clone(), hint: lookup::hint(config, request, &current) };
     #[cfg(feature = "cache")]
     let digests = turns.len() + 1;
-    let lookups = look_up_in_turn(asked, current, rounds(config, turns), deadline);
+    let lookups = look_up_in_turn(asked, current, groups(config, turns), deadline);
     #[cfg(feature = "cache")]
     let lookups = crate::store::cache::of_one_key(digests, lookups);
     lookups
@@ -94,14 +95,14 @@ pub(super) fn find_in_turn(
 /// The lookups that are made together. Digests that may exist are asked for one after the other: most
 /// often the first finds the key. Those that most probably do not are asked for last, at once: none of
 /// them is expected to end the search.
-fn rounds(config: &Config, turns: Vec<Attempt>) -> Vec<Vec<Attempt>> {
+fn groups(config: &Config, turns: Vec<Attempt>) -> Vec<Vec<Attempt>> {
     let is_unlisted = |turn: &Attempt| config.store.is_unlisted(&turn.digest);
     let (unlisted, others): (Vec<_>, Vec<_>) = turns.into_iter().partition(is_unlisted);
     let last = Some(unlisted).filter(|unlisted| !unlisted.is_empty());
     others.into_iter().map(|turn| vec![turn]).chain(last).collect()
 }
 
-/// One round of lookups after the other, until one finds the key. One that fails, or takes more than
+/// One group of lookups after the other, until one finds the key. One that fails, or takes more than
 /// its share of the time, leaves the others their turn. A key is unknown only if none has failed.
 ///
 /// After the last, the current pepper has another turn: meanwhile another request may have renewed
@@ -109,25 +110,25 @@ fn rounds(config: &Config, turns: Vec<Attempt>) -> Vec<Vec<Attempt>> {
 async fn look_up_in_turn(
     asked: Asked,
     current: Attempt,
-    rounds: Vec<Vec<Attempt>>,
+    groups: Vec<Vec<Attempt>>,
     deadline: Instant,
 ) -> (Attempt, LookupResult) {
-    let mut rounds = rounds.into_iter();
+    let mut groups = groups.into_iter();
     let mut under_way = Vec::new();
     let mut failed = None;
     loop {
-        match rounds.next() {
-            Some(round) => under_way.extend(round.into_iter().map(|turn| asked.find(turn))),
+        match groups.next() {
+            Some(group) => under_way.extend(group.into_iter().map(|turn| asked.find(turn))),
             None if under_way.is_empty() => break,
             None => {}
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let shares = u32::try_from(rounds.len() + 1).unwrap_or(u32::MAX);
+        let shares = u32::try_from(groups.len() + 1).unwrap_or(u32::MAX);
         match timeout(left / shares, first(&mut under_way)).await {
             Ok((turn, Ok(Some(record)))) => return (turn, Ok(Some(record))),
             Ok((_, Ok(None))) => {}
             Ok((_, Err(error))) => failed = failed.or(Some(error)),
-            Err(_) if rounds.len() > 0 => {}
+            Err(_) if groups.len() > 0 => {}
             Err(_) => return (current, Err(failed.unwrap_or_else(StoreError::timeout))),
         }
     }

@@ -57,7 +57,11 @@ impl Known {
 
     /// The claim of a lookup to the budget.
     pub(super) fn claim(&self, digest: &KeyDigest, hint: LookupHint, now: Timestamp) -> Claim {
-        let rank = self.rank(digest, now);
+        // The digest of such a key is stored at its first use.
+        let rank = match self.rank(digest, now) {
+            Rank::Unlisted if hint.may_have_slow_hash => Rank::Listed,
+            rank => rank,
+        };
         let network = hint.address.map(|address| Network::from(address).number());
         Claim { rank, network }
     }
