@@ -19,8 +19,7 @@ use crate::{
     error::{ConfigError, StoreError},
     key::KeyRecord,
     redis::{Client, Link, Script, check_prefix},
-    runtime::Circuit,
-    store::silence,
+    store::silence::Circuits,
 };
 
 /// Keys in Redis 6.2 or later, or Valkey: for a service of several nodes that has no database.
@@ -90,7 +89,7 @@ pub struct RedisStore {
     link: Arc<Link>,
     scripts: Arc<Scripts>,
     keys: Arc<Keys>,
-    circuit: Arc<Circuit>,
+    circuits: Circuits,
 }
 
 const DEFAULT_PREFIX: &str = "api_keys";
@@ -157,7 +156,7 @@ impl RedisStore {
             link: Link::new(client),
             scripts: Arc::new(Scripts::new()),
             keys: Arc::new(Keys::new(DEFAULT_PREFIX)),
-            circuit: Arc::new(silence::circuit()),
+            circuits: Circuits::new(),
         }
     }
 
@@ -196,7 +195,7 @@ impl RedisStore {
     ) -> Result<T, StoreError> {
         let answer = self.link.run(script, &self.keys, args).await;
         if answer.is_ok() {
-            self.circuit.answered();
+            self.circuits.answered();
         }
         answer
     }

@@ -35,7 +35,7 @@ impl KeyStore for RedisStore {
             let (this, hex) = (self.clone(), digest.to_hex());
             async move { this.rows(&this.scripts.find, &["digests", &hex]).await }
         };
-        let found = self.circuit.call(lookup).await?.pop();
+        let found = self.circuits.keys.call(lookup).await?.pop();
         found.map_or(Ok(None), |record| is_of(record, digest))
     }
 
@@ -49,7 +49,7 @@ impl KeyStore for RedisStore {
                 let (this, digests) = (self.clone(), digests.to_vec());
                 async move { this.find_batch(&digests).await }
             };
-            match self.circuit.call(lookup).await {
+            match self.circuits.keys.call(lookup).await {
                 Ok(found) => answers.extend(found),
                 // It may be the fault of one of them.
                 Err(error) if error.kind() == StoreErrorKind::Corrupt => {
@@ -250,7 +250,7 @@ impl BalanceStore for RedisStore {
                     this.run(&this.scripts.balances, &args).await
                 }
             };
-            let (now, rows): (i64, Vec<Option<String>>) = self.circuit.call(read).await?;
+            let (now, rows): (i64, Vec<Option<String>>) = self.circuits.balances.call(read).await?;
             // The first: nothing comes back too early.
             time.get_or_insert(now);
             for (lineage, row) in lineages.iter().zip(rows) {

@@ -89,10 +89,13 @@ where
 impl<DB: Dialect> SqlStore<DB> {
     pub(in crate::store) async fn balances(&self, asked: &[KeyId]) -> Result<Balances, StoreError> {
         let asked = lineages(asked);
-        let rows = self.unless_silent(|this| async move {
-            let call = Call::new(&this.statements.balances).with_all([Value::Made(asked)]);
-            this.rows(DB::ANSWER, Some(call), DB::balance).await
-        });
+        let rows = self.unless_silent(
+            |circuits| &circuits.balances,
+            |this| async move {
+                let call = Call::new(&this.statements.balances).with_all([Value::Made(asked)]);
+                this.rows(DB::ANSWER, Some(call), DB::balance).await
+            },
+        );
         let rows = rows.await?;
         let missing = || StoreError::corrupt("the server did not say what time it is");
         let now = rows.first().map(|(now, _)| *now).ok_or_else(missing)?;

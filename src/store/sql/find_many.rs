@@ -31,7 +31,10 @@ impl<DB: Dialect> SqlStore<DB> {
                 continue;
             }
             let asked = digests.to_vec();
-            let found = self.unless_silent(|this| async move { this.find_batch(&asked).await });
+            let found = self.unless_silent(
+                |circuits| &circuits.keys,
+                |this| async move { this.find_batch(&asked).await },
+            );
             match found.await {
                 Ok(found) => answers.extend(found),
                 // It may be the fault of one of them.

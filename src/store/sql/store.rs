@@ -24,7 +24,7 @@ use crate::{
         owner_bound::OwnerBound,
         repository::{ApplyOutcome, Changes, KeyUpdate, KeyUse},
         selection::{Plan, Selection},
-        silence,
+        silence::Circuits,
     },
 };
 
@@ -35,17 +35,17 @@ pub(in crate::store) struct SqlStore<DB: Dialect> {
     pub(in crate::store) writer: Pool<DB>,
     pub(in crate::store) statements: Arc<Statements>,
     /// None where the database is no server, which could fall silent.
-    pub(in crate::store) circuit: Option<Arc<Circuit>>,
+    pub(in crate::store) circuits: Option<Circuits>,
 }
 
 impl<DB: Dialect> Clone for SqlStore<DB> {
     fn clone(&self) -> Self {
-        let Self { readers, writer, statements, circuit } = self;
+        let Self { readers, writer, statements, circuits } = self;
         Self {
             readers: readers.clone(),
             writer: writer.clone(),
             statements: Arc::clone(statements),
-            circuit: circuit.clone(),
+            circuits: circuits.clone(),
         }
     }
 }
@@ -98,8 +98,8 @@ impl<DB: Dialect> SqlStore<DB> {
     /// With the default table.
     pub(in crate::store) fn new(pool: Pool<DB>) -> Self {
         let statements = Arc::new(DB::statements(DEFAULT_TABLE));
-        let circuit = DB::ANSWER.map(|_| Arc::new(silence::circuit()));
-        Self { readers: pool.clone(), writer: pool, statements, circuit }
+        let circuits = DB::ANSWER.map(|_| Circuits::new());
+        Self { readers: pool.clone(), writer: pool, statements, circuits }
     }
 
     pub(in crate::store) fn with_table(mut self, name: &str) -> Result<Self, ConfigError> {
@@ -112,31 +112,35 @@ impl<DB: Dialect> SqlStore<DB> {
         digest: &KeyDigest,
     ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         let digest = *digest;
-        self.unless_silent(|this| async move {
-            this.key(Call::new(&this.statements.find).with(&digest.as_bytes()[..])).await
-        })
+        self.unless_silent(
+            |circuits| &circuits.keys,
+            |this| async move {
+                this.key(Call::new(&this.statements.find).with(&digest.as_bytes()[..])).await
+            },
+        )
         .await
     }
 
     /// Asks a server for what requests wait for, unless it is known to be silent.
     pub(super) async fn unless_silent<T, F>(
         &self,
+        circuit: impl FnOnce(&Circuits) -> &Arc<Circuit>,
         call: impl FnOnce(Self) -> F,
     ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        match &self.circuit {
-            Some(circuit) => circuit.call(|| call(self.clone())).await,
+        match &self.circuits {
+            Some(circuits) => circuit(circuits).call(|| call(self.clone())).await,
             None => call(self.clone()).await,
         }
     }
 
     /// The server has answered.
     fn answered(&self) {
-        if let Some(circuit) = &self.circuit {
-            circuit.answered();
+        if let Some(circuits) = &self.circuits {
+            circuits.answered();
         }
     }
 
