@@ -210,11 +210,11 @@ pub(crate) fn legacy_unusable(keys: usize, one: KeyId) {
 
 /// More keys of another system begin alike than are tried.
 #[cfg(feature = "legacy-hashes")]
-pub(crate) fn legacy_alike(keys: usize, most: usize) {
+pub(crate) fn legacy_alike(keys: usize, max_candidates: usize) {
     #[cfg(feature = "tracing")]
     tracing::warn!(
         keys,
-        most,
+        max_candidates,
         "keys of another system have the same start, more than are tried for a key: requests with \
          them get 503"
     );

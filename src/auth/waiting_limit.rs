@@ -143,7 +143,7 @@ impl WaitingLimit {
         inner.shed.fetch_add(1, Relaxed);
         let is_news = !inner.is_full.swap(true, Relaxed);
         observe::request_shed(self.requests(), self.bytes(), is_news);
-        Err(StoreError::new(StoreErrorKind::Overloaded))
+        Err(StoreError::new(StoreErrorKind::Overloaded).with_source("too many requests wait"))
     }
 
     /// Lets a request wait again that has waited before: it is denied for no other that came later.
@@ -193,7 +193,7 @@ impl WaitingLimitBuilder {
     }
 }
 
-/// The place of a request that waits.
+/// Counts a request as waiting until it is dropped.
 #[must_use]
 pub(crate) struct WaitingPermit {
     limit: WaitingLimit,

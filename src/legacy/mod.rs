@@ -31,7 +31,7 @@ pub use self::{hash::InvalidLegacyHash, settings::LegacyHashesBuilder};
 use crate::{
     error::StoreError,
     key::KeyDigest,
-    runtime::{Bounds, Lines, Mutex, RwLock},
+    runtime::{Bounds, KeyedSemaphore, Mutex, RwLock},
     store::KeyRepository,
 };
 
@@ -110,8 +110,8 @@ struct Inner {
     repository: Arc<dyn KeyRepository>,
     settings: Settings,
     workers: Workers,
-    /// The turns of each network, of which there are half as many as threads.
-    turns: Lines,
+    /// The share that each network has of the threads: half of them.
+    shares: KeyedSemaphore,
     index: RwLock<Option<Index>>,
     loading: Mutex<Loading>,
     /// Held while the index is read: a caller that asks for it then gets what was written before.
@@ -140,13 +140,13 @@ impl LegacyHashes {
     }
 
     fn with_settings(repository: Arc<dyn KeyRepository>, settings: Settings) -> Self {
-        let turns = Bounds {
-            places: (settings.max_at_once / 2).max(1),
-            in_line: settings.max_waiting,
-            in_all: settings.max_waiting,
+        let share = Bounds {
+            permits: (settings.max_at_once / 2).max(1),
+            waiting_per_key: settings.max_waiting,
+            waiting: settings.max_waiting,
         };
         Self(Arc::new(Inner {
-            turns: Lines::new(turns),
+            shares: KeyedSemaphore::new(share),
             workers: Workers::new(settings.max_at_once),
             repository,
             settings,

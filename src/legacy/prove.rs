@@ -1,10 +1,9 @@
 //! Proving a key against slow hashes, and storing its digest.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::Future,
+    pin::Pin,
     sync::{Arc, MutexGuard, atomic::Ordering::Relaxed},
-    task::Poll,
     time::Duration,
 };
 
@@ -15,13 +14,13 @@ use super::{
     calls::{self, Answer, Outcome},
     index::Candidate,
     verification::Verification,
-    workers,
+    workers::Slot,
 };
 use crate::{
     error::{StoreError, StoreErrorKind},
     key::{Details, KeyDetails, KeyDigest, KeyRecord, SecretKey},
     observe,
-    runtime::{self, Network, SharedCall},
+    runtime::{Network, Permit, SharedCall, before},
     store::ApplyOutcome,
 };
 
@@ -66,7 +65,7 @@ impl LegacyHashes {
         let is_full = |network| calls.count_of(network) >= settings.per_network;
         if calls.count() >= settings.max_waiting || network.is_some_and(is_full) {
             inner.shed.fetch_add(1, Relaxed);
-            return Err(StoreError::new(StoreErrorKind::Overloaded));
+            return Err(too_many());
         }
         let generation = calls.generation();
         let (work, waiter) = SharedCall::new();
@@ -153,7 +152,7 @@ impl Call {
         candidate: &Arc<Candidate>,
         unwanted: &mut oneshot::Receiver<()>,
     ) -> Option<Result<bool, StoreError>> {
-        let (_turn, place) = match before(unwanted, self.turn()).await? {
+        let (_share, slot) = match before(Pin::new(unwanted), self.turn()).await? {
             Ok(turn) => turn,
             Err(error) => return Some(Err(error)),
         };
@@ -167,18 +166,20 @@ impl Call {
             observe::legacy_verification();
             candidate.hash.is_of(&key)
         };
-        Some(place.run(verify).await.and_then(|is_of| is_of))
+        Some(slot.run(verify).await.and_then(|is_of| is_of))
     }
 
     /// Waits for the turn of the network, and then for a thread: one network cannot have another
     /// wait behind all of its own keys.
-    async fn turn(&self) -> Result<(Option<runtime::Place>, workers::Place), StoreError> {
-        let line = self.network.and_then(|network| self.inner.turns.join(network.number()));
-        let turn = match line {
-            Some(line) => line.wait().await,
+    async fn turn(&self) -> Result<(Option<Permit>, Slot), StoreError> {
+        let share = match self.network {
+            Some(network) => {
+                let ticket = self.inner.shares.join(network.number()).ok_or_else(too_many)?;
+                ticket.wait().await
+            }
             None => None,
         };
-        Ok((turn, self.inner.workers.place().await?))
+        Ok((share, self.inner.workers.slot().await?))
     }
 
     /// The key is proven: its digest is stored.
@@ -253,17 +254,41 @@ async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result
     timeout(STORE_TIMEOUT, work).await.unwrap_or_else(|_| Err(StoreError::timeout()))
 }
 
-/// The answer of `work`, unless the other end is dropped before.
-async fn before<T>(
-    unwanted: &mut oneshot::Receiver<()>,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        if Pin::new(&mut *unwanted).poll(cx).is_ready() {
-            return Poll::Ready(None);
+fn too_many() -> StoreError {
+    StoreError::new(StoreErrorKind::Overloaded).with_source("too many slow hashes wait")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, net::IpAddr};
+
+    use super::*;
+    use crate::{KeyHasher, store::MemoryStore};
+
+    /// A network whose queue is full gets no turn without one.
+    #[tokio::test]
+    async fn a_full_queue_of_a_network_is_overloaded() {
+        let builder = LegacyHashes::builder(MemoryStore::new());
+        let inner = builder.with_max_at_once(2).with_max_waiting(1).build().0;
+        let network = |third| Network::from(IpAddr::from([192, 0, third, 1]));
+        let call = |network| Call {
+            inner: inner.clone(),
+            digest: KeyHasher::sha256().digest("a key"),
+            number: 0,
+            key: Arc::new(SecretKey::new("a key")),
+            network,
+            generation: 0,
+        };
+        let held = call(Some(network(1))).turn().await.unwrap();
+        let waits = inner.shares.join(network(1).number()).unwrap();
+        let error = call(Some(network(1))).turn().await.map(drop).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Overloaded);
+        assert_eq!(error.source().unwrap().to_string(), "too many slow hashes wait");
+        // Others go on: they have a share of their own, or are not told apart.
+        for other in [Some(network(2)), None] {
+            call(other).turn().await.unwrap();
         }
-        work.as_mut().poll(cx).map(Some)
-    })
-    .await
+        drop((held, waits));
+        call(Some(network(1))).turn().await.unwrap();
+    }
 }

@@ -14,30 +14,30 @@ impl Workers {
         Self(Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS))))
     }
 
-    /// Waits for a place.
-    pub(super) async fn place(&self) -> Result<Place, StoreError> {
+    /// Waits for a slot.
+    pub(super) async fn slot(&self) -> Result<Slot, StoreError> {
         self.0
             .clone()
             .acquire_owned()
             .await
-            .map(|permit| Place { _permit: permit })
+            .map(|permit| Slot { _permit: permit })
             .map_err(|_| given_up())
     }
 }
 
-/// A place for one slow hash.
-pub(super) struct Place {
+/// Of one slow hash.
+pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
+impl Slot {
     pub(super) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StoreError> {
         let work = move || {
             // Until the work is done, even if no caller waits for it any more.
-            let _place = self;
+            let _slot = self;
             work()
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| given_up())
@@ -63,7 +63,7 @@ mod tests {
         const AT_ONCE: usize = 3;
         let workers = Workers::new(AT_ONCE);
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        // Every piece of work waits for two others: with fewer places this would never end.
+        // Every piece of work waits for two others: with fewer slots this would never end.
         let together = Arc::new(Barrier::new(AT_ONCE));
         let work = || {
             let (running, most, together) = (running.clone(), most.clone(), together.clone());
@@ -72,7 +72,7 @@ mod tests {
                 together.wait();
                 running.fetch_sub(1, SeqCst);
             };
-            async { workers.place().await?.run(work).await }
+            async { workers.slot().await?.run(work).await }
         };
         for done in futures_util::future::join_all((0..8 * AT_ONCE).map(|_| work())).await {
             done.unwrap();
@@ -81,11 +81,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_keeps_no_place_and_tells_nothing() {
+    async fn a_panic_keeps_no_slot_and_tells_nothing() {
         let workers = Workers::new(0);
-        let place = workers.place().await.unwrap();
-        let error = place.run(|| panic!("about the key")).await.map(|(): ()| ()).unwrap_err();
+        let slot = workers.slot().await.unwrap();
+        let error = slot.run(|| panic!("about the key")).await.map(|(): ()| ()).unwrap_err();
         assert!(!format!("{error:?}").contains("about the key"), "{error:?}");
-        assert_eq!(workers.place().await.unwrap().run(|| 7).await.unwrap(), 7);
+        assert_eq!(workers.slot().await.unwrap().run(|| 7).await.unwrap(), 7);
     }
 }

@@ -1,12 +1,14 @@
-//! The tools that run the rest: shared calls, background tasks, waiting lines, locks and maps.
+//! The tools that run the rest: shared calls, background tasks, bounded queues, locks and maps.
 
 mod background;
 #[cfg(feature = "cache")]
 mod backoff;
+#[cfg(feature = "legacy-hashes")]
+mod before;
 mod breaker;
 mod circuit;
 mod digest_map;
-mod lines;
+mod keyed_semaphore;
 mod locks;
 #[cfg(any(feature = "cache", feature = "legacy-hashes"))]
 mod network;
@@ -15,6 +17,8 @@ mod shared;
 // Engines take locks and atomics from here: `tests/model` has others in this place.
 pub(crate) use std::sync;
 
+#[cfg(feature = "legacy-hashes")]
+pub(crate) use self::before::before;
 #[cfg(any(feature = "cache", feature = "legacy-hashes"))]
 pub(crate) use self::network::Network;
 pub(crate) use self::{
@@ -22,7 +26,7 @@ pub(crate) use self::{
     breaker::{Change, PAUSE, Turn},
     circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
-    lines::{Bounds, Lines, Place},
+    keyed_semaphore::{Bounds, KeyedSemaphore, Permit},
     locks::{Mutex, RwLock},
     shared::{SharedCall, Waiter},
 };

@@ -223,15 +223,16 @@ pub trait KeyStore: Send + Sync + 'static {
         1
     }
 
-    /// Whether the key most probably does not exist, as far as that can be told without waiting. A
-    /// layer with a [throttle](crate::auth::FailureThrottle) has no more than a few such lookups under
-    /// way for a client at a time. No key is refused for it.
+    /// Whether the key may exist, as far as that can be told without waiting; `false`: most probably
+    /// it does not. A layer with a [throttle](crate::auth::FailureThrottle) has no more than a few
+    /// lookups of keys that most probably do not exist under way for a client at a time. No key is
+    /// refused for it.
     ///
-    /// The default, `false`, is for stores that cannot tell: each key may exist. A store around
-    /// another one should pass this on.
-    fn is_unlisted(&self, digest: &KeyDigest) -> bool {
+    /// The default, `true`, is for stores that cannot tell. A store around another one should pass
+    /// this on.
+    fn may_exist(&self, digest: &KeyDigest) -> bool {
         let _ = digest;
-        false
+        true
     }
 
     /// The identity of the store, which tells it from others on the same bus: one that it got when it
@@ -292,8 +293,8 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
         (**self).known_digests()
     }
 
-    fn is_unlisted(&self, digest: &KeyDigest) -> bool {
-        (**self).is_unlisted(digest)
+    fn may_exist(&self, digest: &KeyDigest) -> bool {
+        (**self).may_exist(digest)
     }
 
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{FailureThrottle, debtors::Debtors};
-use crate::runtime::Place;
+use crate::runtime::Permit;
 
 /// A lookup of a client that a throttle knows. The lookup settles it, whether or not the client still
 /// waits: as a [failure](Self::failed), or by dropping it.
@@ -11,7 +11,7 @@ pub(crate) struct Guess {
     throttle: FailureThrottle,
     debtors: Debtors,
     /// Of a lookup that most probably finds nothing: so many of a client may be under way.
-    place: Option<Place>,
+    permit: Option<Permit>,
 }
 
 /// Why a lookup does not begin.
@@ -27,7 +27,7 @@ impl FailureThrottle {
     /// For a lookup that begins. Takes a hash of the address and of the credential, and keeps neither.
     pub(crate) fn guess(&self, address: IpAddr, key: &[u8]) -> Guess {
         let debtors = Debtors::new(&self.0.hasher, address, key);
-        Guess { throttle: self.clone(), debtors, place: None }
+        Guess { throttle: self.clone(), debtors, permit: None }
     }
 }
 
@@ -35,23 +35,23 @@ impl Guess {
     /// Waits until fewer lookups of this client are pending that most probably find nothing.
     pub(crate) async fn pend(mut self) -> Result<Self, NotNow> {
         let inner = &self.throttle.0;
-        let turn = inner.pending.join(self.debtors.widest()).ok_or(NotNow::Full)?;
-        let place = match turn.now() {
-            Ok(place) => place,
-            Err(turn) => turn.wait().await.ok_or(NotNow::Full)?,
+        let ticket = inner.pending.join(self.debtors.widest()).ok_or(NotNow::Full)?;
+        let permit = match ticket.now() {
+            Ok(permit) => permit,
+            Err(ticket) => ticket.wait().await.ok_or(NotNow::Full)?,
         };
         // Those before it have been settled since this client was judged.
         if let Some(wait) = inner.wait_of(&self.debtors) {
             return Err(NotNow::Throttled(wait));
         }
-        self.place = Some(place);
+        self.permit = Some(permit);
         Ok(self)
     }
 
     /// There is no such key.
     pub(crate) fn failed(self) {
         self.throttle.0.charge(&self.debtors);
-        // Only now: the next in line is judged by what this client owes.
-        drop(self.place);
+        // Only now: the next one that waits is judged by what this client owes.
+        drop(self.permit);
     }
 }

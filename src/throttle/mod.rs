@@ -24,7 +24,7 @@ use self::{debtors::Debtors, debts::Debts, settings::Settings};
 use crate::{
     clock::{Timestamp, nanos},
     key::{Quota, RejectionKind},
-    runtime::{Bounds, Lines},
+    runtime::{Bounds, KeyedSemaphore},
 };
 
 /// Throttles clients that failed too often: those that guess keys, and those that go on sending a
@@ -53,7 +53,7 @@ use crate::{
 /// The lookup decides whether it was a failure, and it goes on if the client hangs up: a guess costs
 /// the guesser the same in either case. A lookup that fails, or takes too long, is no failure.
 ///
-/// Until a lookup is over it is pending. Where the store [can tell](crate::store::KeyStore::is_unlisted)
+/// Until a lookup is over it is pending. Where the store [can tell](crate::store::KeyStore::may_exist)
 /// that a key most probably does not exist, so many of an address may be
 /// [pending](FailureThrottleBuilder::with_pending), of IPv6 of a /48. Further ones wait for one of them
 /// to end, up to 256 of an address, and are then judged by what the client owes by that time. One for
@@ -94,7 +94,7 @@ struct Inner {
     /// Of addresses, and of the networks of IPv6 around them.
     addresses: Debts,
     starts: Debts,
-    pending: Lines,
+    pending: KeyedSemaphore,
     /// Until when a client has to wait; 0: none does. A service in which no client fails looks no
     /// further.
     until: AtomicU64,
@@ -108,8 +108,8 @@ const MOST_BEYOND: u64 = 3_600 * 1_000_000_000;
 const TICK: u64 = 10_000_000;
 
 /// Lookups that wait for others of the same client, and of all clients. One takes about a kilobyte.
-const MAX_IN_LINE: usize = 256;
-const MAX_IN_ALL_LINES: usize = 10_000;
+const MAX_WAITING_OF_CLIENT: usize = 256;
+const MAX_WAITING: usize = 10_000;
 
 impl FailureThrottle {
     /// Lets as many failures happen from one address as this quota admits requests.
@@ -136,14 +136,17 @@ impl FailureThrottle {
 
     fn with_settings(settings: Settings) -> Self {
         let debts = || Debts::new(settings.capacity);
-        let bounds =
-            Bounds { places: settings.pending, in_line: MAX_IN_LINE, in_all: MAX_IN_ALL_LINES };
+        let bounds = Bounds {
+            permits: settings.pending,
+            waiting_per_key: MAX_WAITING_OF_CLIENT,
+            waiting: MAX_WAITING,
+        };
         Self(Arc::new(Inner {
             hasher: RandomState::new(),
             made_at: settings.clock.now(),
             addresses: debts(),
             starts: debts(),
-            pending: Lines::new(bounds),
+            pending: KeyedSemaphore::new(bounds),
             until: AtomicU64::new(0),
             settings,
         }))

@@ -39,7 +39,7 @@ pub(super) fn wait(
     config: &Config,
     request: &RequestHead<'_>,
     current: Attempt,
-    may_be_listed: impl FnOnce() -> bool,
+    may_exist: impl FnOnce() -> bool,
     lookup: impl Future<Output = (Attempt, LookupResult)> + Send + 'static,
 ) -> Outcome {
     let mut current = current;
@@ -58,13 +58,12 @@ pub(super) fn wait(
         slow_hash: SlowHash::new(config, request, &current),
     };
     #[cfg(feature = "legacy-hashes")]
-    let may_be_listed =
-        || may_be_listed() || search.slow_hash.as_ref().is_some_and(SlowHash::may_be);
+    let may_exist = || may_exist() || search.slow_hash.as_ref().is_some_and(SlowHash::may_be);
     let Some(guess) = config.guess(request) else {
         return Outcome::Wait(Box::pin(search.for_client()));
     };
-    let may_be_listed = may_be_listed();
-    Outcome::Wait(Box::pin(search.for_throttle(guess, may_be_listed)))
+    let may_exist = may_exist();
+    Outcome::Wait(Box::pin(search.for_throttle(guess, may_exist)))
 }
 
 struct Search {
@@ -100,18 +99,16 @@ impl Search {
     }
 
     /// Goes on when the client goes away, but for the time before it begins.
-    async fn for_throttle(self, guess: Guess, may_be_listed: bool) -> Answer {
+    async fn for_throttle(self, guess: Guess, may_exist: bool) -> Answer {
         let (current, deadline) = (self.current, self.deadline);
         let failed = |error| Answer::Lookup(current, Err(error));
-        let guess = if may_be_listed {
+        let guess = if may_exist {
             guess
         } else {
             match timeout_at(deadline, guess.pend()).await {
                 Ok(Ok(guess)) => guess,
                 Ok(Err(NotNow::Throttled(wait))) => return Answer::Throttled(wait),
-                Ok(Err(NotNow::Full)) | Err(_) => {
-                    return failed(StoreError::new(StoreErrorKind::Overloaded));
-                }
+                Ok(Err(NotNow::Full)) | Err(_) => return failed(too_many()),
             }
         };
         let runtime = match Handle::try_current() {
@@ -174,6 +171,11 @@ impl Search {
         }
         End::Answer(Attempt { has_waited: true, ..attempt }, answer)
     }
+}
+
+fn too_many() -> StoreError {
+    let error = StoreError::new(StoreErrorKind::Overloaded);
+    error.with_source("too many lookups of this network wait")
 }
 
 fn given_up() -> StoreError {

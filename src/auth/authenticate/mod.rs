@@ -237,9 +237,9 @@ fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
 #[cold]
 fn ask_store(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
     let (store, hint) = (config.store.clone(), lookup::hint(config, request, &attempt));
-    let may_be_listed = || !config.store.is_unlisted(&attempt.digest);
+    let may_exist = || config.store.may_exist(&attempt.digest);
     let lookup = async move { (attempt, store.find_for(&attempt.digest, hint).await) };
-    lookup::wait(config, request, attempt, may_be_listed, lookup)
+    lookup::wait(config, request, attempt, may_exist, lookup)
 }
 
 /// 6. Look up, while other peppers than the current one are accepted.
@@ -256,9 +256,9 @@ fn look_up_under_others(
         InMemory::AskStore(turns) => {
             let deadline = attempt.set_deadline(config);
             let digests: Vec<_> = turns.iter().map(|turn| turn.digest).collect();
-            let may_be_listed = || !digests.iter().all(|digest| config.store.is_unlisted(digest));
+            let may_exist = || digests.iter().any(|digest| config.store.may_exist(digest));
             let lookups = peppers::find_in_turn(config, request, attempt, turns, deadline);
-            lookup::wait(config, request, attempt, may_be_listed, lookups)
+            lookup::wait(config, request, attempt, may_exist, lookups)
         }
     }
 }

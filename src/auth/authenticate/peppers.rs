@@ -96,10 +96,10 @@ pub(super) fn find_in_turn(
 /// often the first finds the key. Those that most probably do not are asked for last, at once: none of
 /// them is expected to end the search.
 fn groups(config: &Config, turns: Vec<Attempt>) -> Vec<Vec<Attempt>> {
-    let is_unlisted = |turn: &Attempt| config.store.is_unlisted(&turn.digest);
-    let (unlisted, others): (Vec<_>, Vec<_>) = turns.into_iter().partition(is_unlisted);
-    let last = Some(unlisted).filter(|unlisted| !unlisted.is_empty());
-    others.into_iter().map(|turn| vec![turn]).chain(last).collect()
+    let may_exist = |turn: &Attempt| config.store.may_exist(&turn.digest);
+    let (first, last): (Vec<_>, Vec<_>) = turns.into_iter().partition(may_exist);
+    let last = Some(last).filter(|last| !last.is_empty());
+    first.into_iter().map(|turn| vec![turn]).chain(last).collect()
 }
 
 /// One group of lookups after the other, until one finds the key. One that fails, or takes more than

@@ -1,10 +1,6 @@
 //! 6. Look up, where no store knows the key: another system may have kept a slow hash of it.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    task::Poll,
-};
+use std::{future::Future, pin::Pin};
 
 use super::{Attempt, LookupResult};
 use crate::{
@@ -13,7 +9,7 @@ use crate::{
     key::{KeyDigest, SecretKey},
     legacy::LegacyHashes,
     request::RequestHead,
-    runtime::Network,
+    runtime::{Network, before},
 };
 
 /// A key that may have a slow hash.
@@ -75,17 +71,4 @@ impl SlowHash {
         verification.leave();
         verification.answer().await
     }
-}
-
-/// The answer of `work`, unless the client has `gone` before.
-async fn before<T>(
-    mut gone: Pin<&mut impl Future<Output = ()>>,
-    work: impl Future<Output = T>,
-) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
-        Poll::Pending => gone.as_mut().poll(cx).map(|()| None),
-    })
-    .await
 }

@@ -73,8 +73,8 @@ async fn to_the_end<T: Send + 'static>(
 
 #[async_trait]
 impl KeyStore for Announced {
-    fn is_unlisted(&self, digest: &KeyDigest) -> bool {
-        self.repository.is_unlisted(digest)
+    fn may_exist(&self, digest: &KeyDigest) -> bool {
+        self.repository.may_exist(digest)
     }
 
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {

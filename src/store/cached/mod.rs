@@ -249,9 +249,9 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         self.inner.store.find_fresh(digest).await
     }
 
-    fn is_unlisted(&self, digest: &KeyDigest) -> bool {
+    fn may_exist(&self, digest: &KeyDigest) -> bool {
         let now = self.inner.cache.settings().clock.now();
-        self.inner.known.rank(digest, now) == Rank::Unlisted
+        self.inner.known.rank(digest, now) != Rank::Unlisted
     }
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {

@@ -1,15 +1,15 @@
 -- ARGV: digests in hex
--- Adds a fourth list to those of the keys that there are: the place of each one's digest in ARGV.
+-- Adds a fourth list to those of the keys that there are: the index of each one's digest in ARGV.
 local problem = unusable()
 if problem then
   return problem
 end
 local found = redis.call('HMGET', digests, unpack(ARGV))
-local wanted, places = {}, {}
-for place = 1, #ARGV do
-  if found[place] then
-    wanted[#wanted + 1] = found[place]
-    places[#places + 1] = place
+local wanted, indexes = {}, {}
+for index = 1, #ARGV do
+  if found[index] then
+    wanted[#wanted + 1] = found[index]
+    indexes[#indexes + 1] = index
   end
 end
 problem = #wanted < #ARGV and lost()
@@ -17,5 +17,5 @@ if problem then
   return problem
 end
 local columns = rows(wanted)
-columns[4] = places
+columns[4] = indexes
 return columns

@@ -94,14 +94,14 @@ impl RedisStore {
     ) -> Result<Vec<Result<Option<Arc<KeyRecord>>, StoreError>>, StoreError> {
         let args: Vec<_> = digests.iter().map(KeyDigest::to_hex).collect();
         let args: Vec<_> = args.iter().map(String::as_str).collect();
-        let (keys, uses, last_used, places): (Column, Column, Column, Vec<usize>) =
+        let (keys, uses, last_used, indexes): (Column, Column, Column, Vec<usize>) =
             self.run(&self.scripts.find_many, &args).await?;
         let mut answers: Vec<_> = digests.iter().map(|_| Ok(None)).collect();
-        for (place, record) in places.iter().zip(read_rows(&keys, &uses, &last_used)) {
+        for (index, record) in indexes.iter().zip(read_rows(&keys, &uses, &last_used)) {
             // Lua counts from one.
-            let place = place.checked_sub(1).filter(|place| *place < digests.len());
-            let place = place.ok_or_else(unexpected)?;
-            answers[place] = record.and_then(|record| is_of(record, &digests[place]));
+            let index = index.checked_sub(1).filter(|index| *index < digests.len());
+            let index = index.ok_or_else(unexpected)?;
+            answers[index] = record.and_then(|record| is_of(record, &digests[index]));
         }
         Ok(answers)
     }

@@ -61,9 +61,9 @@ impl KeyStore for Slow {
         }
     }
 
-    fn is_unlisted(&self, digest: &KeyDigest) -> bool {
+    fn may_exist(&self, digest: &KeyDigest) -> bool {
         let listed = self.listed.as_ref();
-        listed.is_some_and(|listed| !listed.lock().unwrap().contains(digest.as_bytes()))
+        listed.is_none_or(|listed| listed.lock().unwrap().contains(digest.as_bytes()))
     }
 }
 
