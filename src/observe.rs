@@ -290,9 +290,12 @@ pub(crate) fn back_end(back_end: BackEnd, change: Change) {
         Change::Down => down.fetch_add(1, AcqRel) == 0,
         Change::Up | Change::Unknown => down.fetch_sub(1, AcqRel) == 1,
     };
-    if !is_news {
-        return;
+    if is_news {
+        back_end_changed(back_end, change);
     }
+}
+
+fn back_end_changed(back_end: BackEnd, change: Change) {
     #[cfg(feature = "tracing")]
     match change {
         Change::Down => {
