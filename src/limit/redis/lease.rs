@@ -71,6 +71,8 @@ impl Batch {
 pub(super) struct Lease {
     pub(super) limits: Limits,
     batch: Batch,
+    /// When `batch` took the place of the one before. What was let in earlier is not of it.
+    begun: Moment,
     /// With less than this left, the next batch is asked for.
     low: u32,
     /// Lent ahead: used when `batch` is over.
@@ -105,6 +107,7 @@ impl Lease {
         Self {
             limits,
             batch: Batch::default(),
+            begun: 0,
             low: 0,
             next: None,
             rest: None,
@@ -163,7 +166,7 @@ impl Lease {
             self.rest = Some(self.batch);
         }
         self.low = if batch.lent < LEAST { 0 } else { batch.lent / AHEAD + 1 };
-        self.batch = batch;
+        (self.batch, self.begun) = (batch, now);
     }
 
     #[inline]
@@ -172,12 +175,16 @@ impl Lease {
         LimitState { limit: self.limit, remaining: self.elsewhere.saturating_add(left), reset }
     }
 
-    /// A request that was let in and is not used. It can only be one of this lease's.
-    pub(super) fn give_back(&mut self, cost: u32, now: Moment) {
+    /// Takes back a request that was let in at that moment and is not used. False if it is lost: the
+    /// batch that counted it has ended, or the next one has taken its place.
+    pub(super) fn give_back(&mut self, cost: u32, let_in: Moment, now: Moment) -> bool {
         let batch = &mut self.batch;
-        if now < batch.ends && cost <= batch.lent - batch.left {
+        let is_of_this = let_in >= self.begun && cost <= batch.lent - batch.left;
+        let is_back = is_of_this && now < batch.ends;
+        if is_back {
             batch.left += cost;
         }
+        is_back
     }
 
     /// Notes that a caller waits for more.

@@ -160,18 +160,20 @@ impl Leases {
         }
     }
 
-    /// Takes back a request, if it was let in by a lease; otherwise the server has to.
-    pub(super) fn give_back(&self, check: &LimitCheck<'_>) -> bool {
+    /// Takes back a request that was let in so long ago, if that was by a lease; otherwise the server
+    /// has to.
+    pub(super) fn give_back(&self, check: &LimitCheck<'_>, after: Duration) -> bool {
         let is_leased = self.is_leased(check);
         let (hash, now) = (self.hash(&check.subject), self.now());
+        let let_in = now.saturating_sub(nanos(after));
         let mut shard = self.shard(hash);
         if let Some(held) = shard.get_mut(&hash)
             && held.subject.borrowed() == check.subject
         {
-            if is_leased && held.lease.limits.is(check.limits) {
-                held.lease.give_back(check.cost, now);
+            let is_of_lease = is_leased && held.lease.limits.is(check.limits);
+            if !is_of_lease || held.lease.give_back(check.cost, let_in, now) {
+                held.lease.reopen();
             }
-            held.lease.reopen();
         }
         is_leased
     }

@@ -3,6 +3,8 @@
 mod buckets;
 mod call;
 mod lease;
+#[cfg(test)]
+mod lease_tests;
 mod leases;
 mod returns;
 mod settings;
@@ -69,7 +71,8 @@ use crate::{
 ///   second at the most; where the quota is used up, also until asking is worth it.
 /// - [`LimitState`](crate::limit::LimitState) is an estimate: what the server had when it was last
 ///   asked, and what the node has left.
-/// - Requests given back after their lease has ended are not: they are lost to the caller.
+/// - A request goes back into the batch that counted it. Once that has ended, or the next one is in
+///   use, the request is lost to the caller.
 /// - The clocks of nodes have to run as fast as the server's, but need not show the same time. A
 ///   node that is frozen as a whole, clock included, must not go on with the leases that it had.
 ///
@@ -183,7 +186,7 @@ impl RateLimiter for RedisLimiter {
 
     /// Without a tokio runtime, nothing is given back.
     fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
-        if self.leases.as_ref().is_some_and(|leases| leases.give_back(check)) {
+        if self.leases.as_ref().is_some_and(|leases| leases.give_back(check, after)) {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
