@@ -44,7 +44,7 @@ use tower_api_key::{
 const CLIENTS: usize = 16;
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How long a phase is, and how long the breaker may take to open: two patiences of a store.
+/// How long a phase is, and how long the breaker may take to open: twice the time that a store may be silent.
 fn phase() -> Duration {
     if mode::measures() { Duration::from_secs(5) } else { Duration::from_millis(300) }
 }

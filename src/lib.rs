@@ -53,7 +53,8 @@
 //! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current, next and retired [`Peppers`].
 //! 6. **Look up.** An error or a timeout is [`Unavailable`](RejectionKind::Unavailable), never
 //!    "no such key". A key that the store does not know is looked for among those that another
-//!    system stored as slow hashes, with `LegacyHashes`.
+//!    system stored as slow hashes, with `LegacyHashes`. A request that would have to wait where too
+//!    many do is [`Overloaded`](RejectionKind::Overloaded), here and in step 10.
 //! 7. **Compare** the stored digest, in constant time.
 //! 8. **Status.** Revoked, disabled, not valid yet, expired.
 //! 9. **Address.** The key's own list of allowed networks.

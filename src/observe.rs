@@ -299,7 +299,9 @@ fn back_end_changed(back_end: BackEnd, change: Change) {
     #[cfg(feature = "tracing")]
     match change {
         Change::Down => {
-            tracing::warn!("{back_end} does not answer; it is asked once a second until it does");
+            tracing::warn!(
+                "{back_end} does not answer; until it does, callers go on without it where they can"
+            );
         }
         Change::Up => tracing::info!("{back_end} answers again"),
         Change::Unknown => {}

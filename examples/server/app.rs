@@ -9,7 +9,7 @@ use axum::{Json, Router, extract::ConnectInfo, middleware};
 use serde::Serialize;
 use tower_api_key::{
     ApiKeyLayer, ConfigError, KeyManager, KeySource, RequireScopesLayer,
-    auth::{FailureThrottle, ForwardedFor, RequestHead},
+    auth::{FailureThrottle, ForwardedFor, RequestHead, WaitingLimit},
     axum::{ManagementGuard, management_router},
     openapi,
     rejection::Problem,
@@ -34,13 +34,18 @@ pub(crate) fn router(
     forwarded: Option<&ForwardedFor>,
     origins: &Origins,
 ) -> Result<Router, Box<dyn Error>> {
-    let guarded = |layer| throttled(with_addresses(layer, forwarded), throttle);
+    // One bound for all requests that wait, whichever layer they wait in.
+    let waiting = WaitingLimit::new();
+    let guarded = |layer: ApiKeyLayer| {
+        let layer = layer.with_waiting_limit(waiting.clone());
+        throttled(with_addresses(layer, forwarded), throttle)
+    };
     let key_layer = guarded(key_layer(&keys)?)?;
     let admin_layer = guarded(admin_layer(admin)?)?;
 
     let (open, open_document) = OpenApiRouter::new().routes(routes!(health)).split_for_parts();
     let (with_key, mut with_key_document) =
-        business::routes().merge(me::routes()).split_for_parts();
+        business::routes(&waiting).merge(me::routes()).split_for_parts();
     let (inventory, mut inventory_document) = business::inventory().split_for_parts();
     let inventory = inventory.route_layer(RequireScopesLayer::all([business::INVENTORY])?);
     let mut management_document = openapi::management(MANAGEMENT);

@@ -4,8 +4,8 @@ use axum::Json;
 use serde::Serialize;
 use serde_json::Value;
 use tower_api_key::{
-    AuthenticatedKey, KeyManager, Owner, OwnerId, OwnerLayer, axum::JsonBody, owner::CachedOwners,
-    rejection::Problem,
+    AuthenticatedKey, KeyManager, Owner, OwnerId, OwnerLayer, auth::WaitingLimit, axum::JsonBody,
+    owner::CachedOwners, rejection::Problem,
 };
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -15,11 +15,11 @@ use crate::{
     users::{self, User},
 };
 
-/// For any key.
-pub(crate) fn routes() -> OpenApiRouter<KeyManager> {
-    let external = OpenApiRouter::new()
-        .routes(routes!(products))
-        .route_layer(OwnerLayer::new(CachedOwners::new(users::find)));
+/// For any key. Requests that wait for an owner count as `waiting`.
+pub(crate) fn routes(waiting: &WaitingLimit) -> OpenApiRouter<KeyManager> {
+    let owners =
+        OwnerLayer::new(CachedOwners::new(users::find)).with_waiting_limit(waiting.clone());
+    let external = OpenApiRouter::new().routes(routes!(products)).route_layer(owners);
     OpenApiRouter::new()
         .routes(routes!(articles))
         .routes(routes!(receive_order))

@@ -54,15 +54,22 @@ pub struct ForwardedFor {
 impl ForwardedFor {
     /// Reads the header of this name where the peer is in one of the networks `trusted`.
     ///
-    /// A name that no header can have is a [`SourceName`](ConfigError::SourceName) error. Without a
-    /// network, the header is never read.
+    /// # Errors
+    ///
+    /// [`SourceName`](ConfigError::SourceName) for a name that no header can have, and
+    /// [`NoTrustedNetwork`](ConfigError::NoTrustedNetwork) without a network: the header would never be
+    /// read, and all clients of a proxy would have one address.
     pub fn new(
         header: &str,
         trusted: impl IntoIterator<Item = IpNet>,
     ) -> Result<Self, ConfigError> {
         let header = HeaderName::from_bytes(header.as_bytes())
             .map_err(|_| ConfigError::SourceName { family: "forwarded-for header" })?;
-        Ok(Self { header, trusted: trusted.into_iter().collect() })
+        let trusted: Arc<[IpNet]> = trusted.into_iter().collect();
+        if trusted.is_empty() {
+            return Err(ConfigError::NoTrustedNetwork);
+        }
+        Ok(Self { header, trusted })
     }
 
     /// The client of a request that came over a connection from `peer`; `None` where even that is

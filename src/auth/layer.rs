@@ -358,11 +358,12 @@ impl ApiKeyLayer {
         self.with(|config| config.enforced = config.enforced.and(Needs::CREDITS))
     }
 
-    /// Throttles clients that send too many bad keys, before any lookup. Requests whose address is
-    /// unknown are never throttled.
+    /// Throttles clients that send too many bad keys, before any lookup. Call
+    /// [`with_client_address`](Self::with_client_address) before this.
     ///
-    /// A layer that was not told [how to tell addresses](Self::with_client_address) before is an
-    /// [`AddressSource`](ConfigError::AddressSource) error: it would throttle no client.
+    /// A layer that was not told how to tell addresses is an
+    /// [`AddressSource`](ConfigError::AddressSource) error: it would throttle no client. Requests whose
+    /// address is unknown are never throttled.
     ///
     /// ```
     /// use std::net::IpAddr;

@@ -103,6 +103,9 @@ pub enum ConfigError {
         /// The setting.
         setting: &'static str,
     },
+    /// [`ForwardedFor`](crate::auth::ForwardedFor) trusts no network, so that its header would never be
+    /// read.
+    NoTrustedNetwork,
     /// Two settings cannot hold together.
     Contradiction {
         /// The settings.
@@ -199,6 +202,10 @@ impl fmt::Display for ConfigError {
             Self::AddressSource { setting } => {
                 write!(f, "`{setting}` needs clients' addresses: call `with_client_address` before")
             }
+            Self::NoTrustedNetwork => f.write_str(
+                "no network of proxies is trusted, so that the header of forwarded addresses would \
+                 never be read: name the networks of the proxies that write it",
+            ),
             Self::Contradiction { settings: [one, other], problem } => {
                 write!(f, "`{one}` and `{other}` cannot be used together: {problem}")
             }

@@ -27,7 +27,8 @@ pub enum BackEnd {
     RateLimiter,
     /// It tells other nodes of changes: an [`Invalidations`](crate::store::Invalidations).
     Bus,
-    /// It finds the owners of keys: an [`OwnerResolver`](crate::owner::OwnerResolver).
+    /// It finds the owners of keys: an [`OwnerResolver`](crate::owner::OwnerResolver). A resolver has
+    /// errors of its own, so no [`StoreError`] bears this role: it is that of events and metrics.
     OwnerResolver,
 }
 

@@ -67,7 +67,7 @@ pub enum RejectionKind {
     TooManyFailures,
     /// The store could not tell, or the resolver of owners.
     Unavailable,
-    /// The store was not asked, because it has too much to do.
+    /// Too many requests wait, or the lookup budget is spent: the back end was not asked.
     Overloaded,
     /// The rate limiter could not tell, and the layer
     /// [fails closed](crate::limit::OutagePolicy::FailClosed).
@@ -128,7 +128,7 @@ pub(crate) const TABLE: &[Row] = {
         row(K::CreditsExhausted,  S::TOO_MANY_REQUESTS,     8, "credits_exhausted",   None,          "This API key has no credits left."),
         row(K::TooManyFailures,   S::TOO_MANY_REQUESTS,     8, "too_many_failures",   None,          "Too many failed attempts. Wait before trying again."),
         row(K::Unavailable,       S::SERVICE_UNAVAILABLE,  14, "store_unavailable",   None,          "The API key cannot be checked right now. It may well be good: try again later."),
-        row(K::Overloaded,        S::SERVICE_UNAVAILABLE,  14, "lookup_overloaded",   None,          "Too many API keys are being checked right now. Try again later."),
+        row(K::Overloaded,        S::SERVICE_UNAVAILABLE,  14, "lookup_overloaded",   None,          "Too many requests are being checked right now. Try again later."),
         row(K::LimiterUnavailable, S::SERVICE_UNAVAILABLE, 14, "limiter_unavailable", None,          "The limits of this API key cannot be checked right now. Try again later."),
     ]
 };

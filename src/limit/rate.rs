@@ -94,7 +94,8 @@ pub enum OutagePolicy {
     /// quota as there are nodes.
     #[default]
     LocalFallback,
-    /// They are let in, and not counted.
+    /// They are let in, also beyond their quota. This process counts them, and callers that keep to it
+    /// are told what is left.
     FailOpen,
     /// They are denied as [`LimiterUnavailable`](crate::RejectionKind::LimiterUnavailable): 503
     /// `limiter_unavailable`, with `Retry-After`.
@@ -380,7 +381,12 @@ impl Inner {
                 let decision = self.fallback.decide(check);
                 self.decided(record, check.limits, decision, CountedBy::Fallback)
             }
-            OutagePolicy::FailOpen => Limited::Admitted(Rated::default()),
+            OutagePolicy::FailOpen => match self.fallback.decide(check) {
+                decision @ LimitDecision::Allow(_) => {
+                    self.decided(record, check.limits, decision, CountedBy::Fallback)
+                }
+                LimitDecision::Deny { .. } => Limited::Admitted(Rated::default()),
+            },
             OutagePolicy::FailClosed => {
                 Limited::Denied(Rejection::from_store_error(error).with_record(record))
             }

@@ -217,8 +217,8 @@ pub trait KeyStore: Send + Sync + 'static {
     }
 
     /// For a cache, how many digests it should ask for at once, with
-    /// [`find_many`](Self::find_many). 1, the default: each by itself, with
-    /// [`find_for`](Self::find_for).
+    /// [`find_many`](Self::find_many), which gets no hint about the requests. 1, the default: each by
+    /// itself, with [`find_for`](Self::find_for).
     fn max_batch(&self) -> usize {
         1
     }

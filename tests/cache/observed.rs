@@ -133,7 +133,7 @@ async fn a_silent_back_end_shows_in_the_log_and_in_metrics() {
     let _log = subscriber.finish().set_default();
     let _figures = set_default_local_recorder(&figures);
     let down =
-        |back_end| log.count("WARN", &format!("the {back_end} does not answer; it is asked"));
+        |back_end| log.count("WARN", &format!("the {back_end} does not answer; until it does"));
     let up = |back_end| log.count("INFO", &format!("the {back_end} answers again"));
 
     let (layer, key) = silently_limited().await;

@@ -18,8 +18,8 @@ use tower_api_key::{
     store::{Announcement, Invalidations, MemoryStore, StoreError, Subscription},
 };
 
-/// What a bus in another process waits for its server.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a bus in another process waits for its server.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A bus in another process. Clones are the same.
 #[derive(Clone, Default)]
@@ -64,7 +64,7 @@ impl Invalidations for Remote {
             }
             self.0.heard.lock().unwrap().extend(announcement.digests());
         };
-        timeout(PATIENCE, answer).await.map_err(|_| StoreError::timeout())
+        timeout(SERVER_TIMEOUT, answer).await.map_err(|_| StoreError::timeout())
     }
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
@@ -102,7 +102,7 @@ async fn few_acts_wait_for_it() {
     fixture.bus.fall_silent();
     let before = fixture.bus.calls();
     let first = fixture.act().await;
-    assert!(first >= PATIENCE, "{first:?}");
+    assert!(first >= SERVER_TIMEOUT, "{first:?}");
     for _ in 0..500 {
         assert_eq!(fixture.act().await, Duration::ZERO);
         sleep(Duration::from_millis(20)).await;

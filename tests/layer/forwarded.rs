@@ -140,10 +140,11 @@ fn other_peers_and_other_headers_are_not_believed() {
     assert_eq!(client("x-forwarded-for"), ip("203.0.113.5").into());
     assert_eq!(client("x-client-ip"), ClientAddress::unknown_behind(ip(PROXY)));
     assert_eq!(proxies("x-forwarded-for").client(None, &head), ClientAddress::default());
-    let nobody = ForwardedFor::new("x-forwarded-for", []).unwrap();
-    assert_eq!(nobody.client(Some(ip(PROXY)), &head), ip(PROXY).into());
-    let error = ForwardedFor::new("x forwarded for", []).unwrap_err();
+    let error = ForwardedFor::new("x forwarded for", ["10.0.0.0/8".parse().unwrap()]).unwrap_err();
     assert!(matches!(error, ConfigError::SourceName { .. }), "{error}");
+    // It would never be read.
+    let error = ForwardedFor::new("x-forwarded-for", []).unwrap_err();
+    assert_eq!(error, ConfigError::NoTrustedNetwork);
 }
 
 /// A layer behind proxies, with a key that is bound to a network.

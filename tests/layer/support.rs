@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     fmt,
     sync::{Arc, Mutex},
 };
@@ -149,6 +150,15 @@ impl Answer {
 
     pub(crate) fn rejection(&self) -> &Rejection {
         self.response.extensions().get().expect("a rejection in the extensions")
+    }
+
+    /// The last of the errors that led to the denial.
+    pub(crate) fn cause(&self) -> String {
+        let mut link = self.rejection().source().expect("an error");
+        while let Some(next) = link.source() {
+            link = next;
+        }
+        link.to_string()
     }
 }
 

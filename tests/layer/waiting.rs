@@ -58,6 +58,7 @@ impl UnderWay {
 fn assert_shed(answer: Option<Answer>) -> u64 {
     let answer = answer.expect("no wait");
     assert_eq!((answer.outcome().as_str(), answer.response.status().as_u16()), SHED);
+    assert_eq!(answer.cause(), "too many requests wait");
     answer.response.headers()["retry-after"].to_str().unwrap().parse().unwrap()
 }
 
@@ -135,7 +136,7 @@ async fn memory_is_bounded_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_is_free_however_a_wait_ends() {
+async fn there_is_room_again_however_a_wait_ends() {
     struct Panics;
     #[async_trait]
     impl KeyStore for Panics {
@@ -214,7 +215,7 @@ impl RateLimiter for Calls {
 }
 
 #[tokio::test]
-async fn a_request_that_has_waited_gives_its_place_to_no_other() {
+async fn a_request_that_has_waited_makes_way_for_no_other() {
     let limit = of(1);
     let stuck = ApiKeyLayer::new(TestStore::stuck()).with_waiting_limit(limit.clone());
     let others = Arc::new(Mutex::new(Vec::new()));

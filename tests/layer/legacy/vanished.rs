@@ -211,7 +211,7 @@ fn a_hash_that_has_begun_is_computed_to_its_end() {
 }
 
 #[test]
-fn guessers_of_one_network_leave_room_and_turns_for_others() {
+fn guessers_of_one_network_leave_room_and_threads_for_others() {
     runtime().block_on(async {
         let door = door(|legacy| legacy).await;
         let held = hold();

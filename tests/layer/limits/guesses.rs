@@ -185,6 +185,7 @@ async fn guesses_at_once_cost_no_more_lookups_than_are_admitted_and_pending() {
     assert_eq!(door.store.begun(), 16);
     let shed = answers.iter().find(|answer| answer.outcome() == "lookup_overloaded").unwrap();
     assert_eq!(shed.response.status(), 503);
+    assert_eq!(shed.cause(), "too many lookups of this network wait");
     assert!(shed.response.headers().contains_key("retry-after"));
 }
 

@@ -171,6 +171,20 @@ async fn when_it_is_back_it_counts_again() {
     assert!(remaining(&layer).await.contains(";r=98;"), "two in all");
 }
 
+/// A limiter that is silent lets requests in, and they are counted here for all that.
+#[tokio::test(start_paused = true)]
+async fn what_is_let_in_without_the_limiter_is_counted_here() {
+    let remote = Remote::new();
+    let layer = layer(&remote, 3, OutagePolicy::FailOpen).await;
+    remote.set(Conduct::IsSilent);
+    for left in [2, 1, 0] {
+        assert!(remaining(&layer).await.contains(&format!(";r={left};")));
+    }
+    for _ in 0..3 {
+        assert_eq!(outcome(&layer).await, "admitted", "beyond the quota");
+    }
+}
+
 /// An error at once costs no request any waiting, so each request asks.
 #[tokio::test(start_paused = true)]
 async fn one_error_is_no_silence() {
