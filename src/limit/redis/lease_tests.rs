@@ -26,9 +26,10 @@ fn lease(requests: u32) -> Lease {
 
 /// Adds a batch that is asked for at this moment, and comes a millisecond later.
 fn lend_ahead(lease: &mut Lease, requests: u32, at: Moment) {
-    let (ask, left) = (lease.ask_ahead(at, TIME), lease.left());
+    let ask = lease.ask_ahead(at, TIME);
+    let asked = Asked { at, left: lease.left() };
     let lent = Lent { requests, since: 0, owed: vec![0] };
-    lease.ended(&lent, &ask, Asked { at, left }, at + MILLI);
+    lease.ended(&lent, &ask, asked, at + MILLI);
 }
 
 /// How many more requests it lets in at this moment.
