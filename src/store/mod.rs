@@ -31,6 +31,8 @@
 //! [`connect`] opens those that a manager can write to, by URL.
 
 mod balances;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod batches;
 mod bus;
 #[cfg(feature = "cache")]
 pub(crate) mod cache;

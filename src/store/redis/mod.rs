@@ -98,9 +98,6 @@ const DEFAULT_PREFIX: &str = "api_keys";
 /// meanwhile.
 const BATCH: usize = 250;
 
-/// Digests that one run of a script looks up.
-const FOUND_AT_ONCE: usize = 128;
-
 impl RedisStore {
     /// Connects to a server, and [migrates](Self::migrate) it.
     ///

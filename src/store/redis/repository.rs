@@ -4,19 +4,17 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{
-    BATCH, Column, FOUND_AT_ONCE, RedisStore, balance, count, millis, read_rows, request,
-    unexpected,
-};
+use super::{BATCH, Column, RedisStore, balance, count, millis, read_rows, request, unexpected};
 use crate::{
     clock::Timestamp,
-    error::{StoreError, StoreErrorKind},
+    error::StoreError,
     key::{
         HourlyUsage, KeyDigest, KeyId, KeyRecord, LineageUsage, OwnerId, UsageCount, UsageQuery,
     },
     store::{
         KeyStore, StoreId,
         balances::Balances,
+        batches,
         capabilities::{
             BalanceStore, DigestCursor, KnownDigests, RequestLog, SelectedChanges, UsageLog,
         },
@@ -43,28 +41,17 @@ impl KeyStore for RedisStore {
         &self,
         digests: &[KeyDigest],
     ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
-        let mut answers = Vec::with_capacity(digests.len());
-        for digests in digests.chunks(FOUND_AT_ONCE) {
-            let lookup = || {
-                let (this, digests) = (self.clone(), digests.to_vec());
-                async move { this.find_batch(&digests).await }
-            };
-            match self.circuits.keys.call(lookup).await {
-                Ok(found) => answers.extend(found),
-                // It may be the fault of one of them.
-                Err(error) if error.kind() == StoreErrorKind::Corrupt => {
-                    for digest in digests {
-                        answers.push(self.find(digest).await);
-                    }
-                }
-                Err(error) => answers.extend(digests.iter().map(|_| Err(error.clone()))),
-            }
-        }
-        answers
+        let find = |digest| async move { self.find(&digest).await };
+        let find_batch = |digests: Vec<_>| {
+            let this = self.clone();
+            let lookup = || async move { this.find_batch(&digests).await };
+            self.circuits.keys.call(lookup)
+        };
+        batches::find_many(digests, find, find_batch).await
     }
 
     fn max_batch(&self) -> usize {
-        FOUND_AT_ONCE
+        batches::FOUND_AT_ONCE
     }
 
     async fn identity(&self) -> Result<Option<StoreId>, StoreError> {

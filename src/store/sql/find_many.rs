@@ -10,43 +10,23 @@ use super::{
     store::SqlStore,
 };
 use crate::{
-    error::{StoreError, StoreErrorKind},
-    key::{KeyDigest, KeyRecord},
+    error::StoreError,
+    key::KeyDigest,
     runtime::{DigestMap, MapDigest},
+    store::batches::{self, Answer},
 };
-
-type Answer = Result<Option<Arc<KeyRecord>>, StoreError>;
-
-/// Digests that one statement looks up: with more of them, the way to the database and back matters
-/// no longer.
-pub(in crate::store) const FOUND_AT_ONCE: usize = 128;
 
 impl<DB: Dialect> SqlStore<DB> {
     /// One answer for each digest, in the same order.
     pub(in crate::store) async fn find_many(&self, digests: &[KeyDigest]) -> Vec<Answer> {
-        let mut answers = Vec::with_capacity(digests.len());
-        for digests in digests.chunks(FOUND_AT_ONCE) {
-            if let [digest] = digests {
-                answers.push(self.find(digest).await);
-                continue;
-            }
-            let asked = digests.to_vec();
-            let found = self.unless_silent(
+        let find = |digest| async move { self.find(&digest).await };
+        let find_batch = |digests: Vec<_>| {
+            self.unless_silent(
                 |circuits| &circuits.keys,
-                |this| async move { this.find_batch(&asked).await },
-            );
-            match found.await {
-                Ok(found) => answers.extend(found),
-                // It may be the fault of one of them.
-                Err(error) if error.kind() == StoreErrorKind::Corrupt => {
-                    for digest in digests {
-                        answers.push(self.find(digest).await);
-                    }
-                }
-                Err(error) => answers.extend(digests.iter().map(|_| Err(error.clone()))),
-            }
-        }
-        answers
+                |this| async move { this.find_batch(&digests).await },
+            )
+        };
+        batches::find_many(digests, find, find_batch).await
     }
 
     async fn find_batch(&self, digests: &[KeyDigest]) -> Result<Vec<Answer>, StoreError> {

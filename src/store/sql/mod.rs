@@ -30,7 +30,6 @@ pub(super) use self::{
     dialect::Dialect,
     event::EVENT,
     filter::Filters,
-    find_many::FOUND_AT_ONCE,
     owner_lock::OwnerLocks,
     pooled_connection::PooledConnection,
     repository::repository,

@@ -26,7 +26,7 @@ macro_rules! repository {
             }
 
             fn max_batch(&self) -> usize {
-                crate::store::sql::FOUND_AT_ONCE
+                crate::store::batches::FOUND_AT_ONCE
             }
 
             async fn identity(
