@@ -58,56 +58,30 @@ fn count_denial(kind: RejectionKind) {
     }
 }
 
-/// A layer has its first waiting request, and this bound of them.
-#[cfg_attr(
-    feature = "metrics",
-    expect(clippy::cast_precision_loss, reason = "no bound is 2⁵² of anything")
-)]
-pub(crate) fn waiting_limit(requests: usize, bytes: usize) {
+/// A layer has its first waiting request, and this bound of them; or the layer is gone.
+pub(crate) fn waiting_limit(requests: usize, bytes: usize, is_new: bool) {
     #[cfg(feature = "metrics")]
     {
-        metrics::gauge!("tower_api_key_waiting_requests_limit").increment(requests as f64);
-        metrics::gauge!("tower_api_key_waiting_bytes_limit").increment(bytes as f64);
+        change("tower_api_key_waiting_requests_limit", requests, is_new);
+        change("tower_api_key_waiting_bytes_limit", bytes, is_new);
     }
 }
 
-/// The layer with this bound is gone.
-#[cfg_attr(
-    feature = "metrics",
-    expect(clippy::cast_precision_loss, reason = "no bound is 2⁵² of anything")
-)]
-pub(crate) fn waiting_limit_gone(requests: usize, bytes: usize) {
+/// A request of this size begins to wait, or has waited.
+pub(crate) fn request_waits(bytes: usize, begins: bool) {
     #[cfg(feature = "metrics")]
     {
-        metrics::gauge!("tower_api_key_waiting_requests_limit").decrement(requests as f64);
-        metrics::gauge!("tower_api_key_waiting_bytes_limit").decrement(bytes as f64);
+        change("tower_api_key_waiting_requests", 1, begins);
+        change("tower_api_key_waiting_bytes", bytes, begins);
     }
 }
 
-/// A request of this size begins to wait.
-#[cfg_attr(
-    feature = "metrics",
-    expect(clippy::cast_precision_loss, reason = "no request has 2⁵² bytes")
-)]
-pub(crate) fn request_waits(bytes: usize) {
-    #[cfg(feature = "metrics")]
-    {
-        metrics::gauge!("tower_api_key_waiting_requests").increment(1.0);
-        metrics::gauge!("tower_api_key_waiting_bytes").increment(bytes as f64);
-    }
-}
-
-/// A request of this size has waited.
-#[cfg_attr(
-    feature = "metrics",
-    expect(clippy::cast_precision_loss, reason = "no request has 2⁵² bytes")
-)]
-pub(crate) fn request_waits_no_longer(bytes: usize) {
-    #[cfg(feature = "metrics")]
-    {
-        metrics::gauge!("tower_api_key_waiting_requests").decrement(1.0);
-        metrics::gauge!("tower_api_key_waiting_bytes").decrement(bytes as f64);
-    }
+/// Adds to a gauge, or takes away from it.
+#[cfg(feature = "metrics")]
+#[expect(clippy::cast_precision_loss, reason = "no gauge shows 2⁵² of anything")]
+fn change(name: &'static str, amount: usize, is_more: bool) {
+    let (gauge, amount) = (metrics::gauge!(name), amount as f64);
+    if is_more { gauge.increment(amount) } else { gauge.decrement(amount) }
 }
 
 /// A request was denied because so many wait, which is news if there was much room before.

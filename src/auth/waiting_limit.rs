@@ -158,9 +158,9 @@ impl WaitingLimit {
     fn permit(&self, bytes: usize) -> WaitingPermit {
         let inner = &*self.0;
         if !inner.is_told.load(Relaxed) && !inner.is_told.swap(true, Relaxed) {
-            observe::waiting_limit(inner.max_requests, inner.max_bytes);
+            observe::waiting_limit(inner.max_requests, inner.max_bytes, true);
         }
-        observe::request_waits(bytes);
+        observe::request_waits(bytes, true);
         WaitingPermit { limit: self.clone(), bytes }
     }
 }
@@ -205,7 +205,7 @@ impl Drop for WaitingPermit {
         let inner = &*self.limit.0;
         let requests = inner.requests.fetch_sub(1, AcqRel) - 1;
         let bytes = inner.bytes.fetch_sub(self.bytes, AcqRel) - self.bytes;
-        observe::request_waits_no_longer(self.bytes);
+        observe::request_waits(self.bytes, false);
         if requests <= inner.max_requests / 2
             && bytes <= inner.max_bytes / 2
             && inner.is_full.load(Relaxed)
@@ -218,7 +218,7 @@ impl Drop for WaitingPermit {
 impl Drop for Inner {
     fn drop(&mut self) {
         if *self.is_told.get_mut() {
-            observe::waiting_limit_gone(self.max_requests, self.max_bytes);
+            observe::waiting_limit(self.max_requests, self.max_bytes, false);
         }
     }
 }
