@@ -21,6 +21,9 @@ pub(crate) fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
+/// Clocks may be late by as much: those that are read cheaply move in ticks.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+
 /// At most some 584 years.
 pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)

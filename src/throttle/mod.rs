@@ -22,7 +22,7 @@ pub(crate) use self::guess::{Guess, NotNow};
 pub use self::settings::FailureThrottleBuilder;
 use self::{debtors::Debtors, debts::Debts, settings::Settings};
 use crate::{
-    clock::{Timestamp, nanos},
+    clock::{TICK, Timestamp, nanos},
     key::{Quota, RejectionKind},
     runtime::{Bounds, KeyedSemaphore},
 };
@@ -102,10 +102,6 @@ struct Inner {
 
 /// What may be owed beyond the quota, by requests that were judged at the same time: an hour.
 const MOST_BEYOND: u64 = 3_600 * 1_000_000_000;
-
-/// A wait of less than a tick is none. Clocks may be late by one, and a client that comes back
-/// when told must not be too early.
-const TICK: u64 = 10_000_000;
 
 /// Lookups that wait for others of the same client, and of all clients. One takes about a kilobyte.
 const MAX_WAITING_OF_CLIENT: usize = 256;
@@ -223,7 +219,8 @@ impl Account<'_> {
 
     fn wait_for(&self, owed: u64) -> Option<u64> {
         let wait = self.quota.admit(owed, self.quota.charge(1)).err();
-        wait.filter(|wait| *wait >= TICK)
+        // Less than a tick is none: a client that comes back when told must not be too early.
+        wait.filter(|wait| *wait >= nanos(TICK))
     }
 }
 

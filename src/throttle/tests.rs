@@ -279,7 +279,7 @@ proptest! {
         }
         for (first, from) in guesses.iter().enumerate() {
             for (last, to) in guesses.iter().enumerate().skip(first) {
-                let within = to.saturating_since(*from) + Duration::from_nanos(TICK);
+                let within = to.saturating_since(*from) + TICK;
                 prop_assert!((last - first + 1) as u64 <= QUOTA.most_within(within));
             }
         }

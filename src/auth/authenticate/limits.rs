@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     auth::config::Config,
+    clock::TICK,
     credits::{Credits, SpendOutcome},
     error::{StoreError, StoreErrorKind},
     key::KeyRecord,
@@ -36,9 +37,6 @@ pub(super) fn price<'c>(
     let cost = credits.cost(request);
     (cost > 0).then_some((credits, cost))
 }
-
-/// A limiter's clock may be late by as much, against another one.
-const TICK: Duration = Duration::from_millis(10);
 
 /// How the credits of a request were spent, or were not, and how long that took.
 pub(crate) struct Spend {
