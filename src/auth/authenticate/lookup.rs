@@ -16,7 +16,10 @@ use tokio::{
 use super::slow_hash::SlowHash;
 use super::{Answer, Attempt, LookupResult, Outcome};
 use crate::{
-    auth::{config::Config, waiting_limit::WaitingPermit},
+    auth::{
+        config::Config,
+        waiting_limit::{WaitingLimit, WaitingPermit},
+    },
     error::{StoreError, StoreErrorKind},
     rejection::Rejection,
     request::RequestHead,
@@ -43,7 +46,7 @@ pub(super) fn wait(
     lookup: impl Future<Output = (Attempt, LookupResult)> + Send + 'static,
 ) -> Outcome {
     let mut current = current;
-    let permit = match current.may_wait(config, request) {
+    let permit = match current.may_wait(config, request, WaitingLimit::admit) {
         Ok(permit) => permit,
         Err(error) => return Outcome::Reject(Rejection::from_store_error(error)),
     };

@@ -28,7 +28,7 @@ use super::{
     config::Config,
     extract::{self, Credential},
     response_plan::ResponsePlan,
-    waiting_limit::WaitingPermit,
+    waiting_limit::{WaitingLimit, WaitingPermit},
 };
 use crate::{
     error::StoreError,
@@ -126,28 +126,17 @@ impl Attempt {
         Found { attempt: self, record }
     }
 
-    /// The permit to wait for the record of the key.
+    /// The permit to wait: the first time, if `admit` gives one.
     fn may_wait(
         &mut self,
         config: &Config,
         request: &RequestHead<'_>,
+        admit: fn(&WaitingLimit, &RequestHead<'_>) -> Result<WaitingPermit, StoreError>,
     ) -> Result<WaitingPermit, StoreError> {
         if mem::replace(&mut self.has_waited, true) {
             return Ok(config.waiting.admit_again(request));
         }
-        config.waiting.admit(request)
-    }
-
-    /// The permit to wait for the limits or the credits of a key that is known.
-    fn known_may_wait(
-        &mut self,
-        config: &Config,
-        request: &RequestHead<'_>,
-    ) -> Result<WaitingPermit, StoreError> {
-        if mem::replace(&mut self.has_waited, true) {
-            return Ok(config.waiting.admit_again(request));
-        }
-        config.waiting.admit_known(request)
+        admit(&config.waiting, request)
     }
 
     fn set_deadline(&mut self, config: &Config) -> Instant {
@@ -279,28 +268,17 @@ fn unknown(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
     reject(RejectionKind::Unknown)
 }
 
-/// Steps 7 to 9, which need the record, and the begin of step 10.
+/// Steps 7 to 10, which need the record.
 #[inline]
 fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
     let record = &found.record;
-    // 7. Compare: whatever a store with a sloppy collation found, it must be this very key.
-    if record.digest != found.attempt.digest || record.is_deleted() {
-        return reject(RejectionKind::Unknown);
-    }
-    // 8. Status. Reading the clock costs more than all the rest of this, and most keys need none.
-    if let Some(kind) = record.status_by(|| config.clock.now()).rejection() {
-        return reject_key(kind, record);
-    }
-    // 9. Address.
-    let details = record.details.get();
-    if let Some(details) = details
-        && !details.allowed_addresses.is_empty()
-        && !is_address_allowed(config, request, &details.allowed_addresses)
-    {
-        return reject_key(RejectionKind::AddressNotAllowed, record);
+    match fault(config, request, &found.attempt.digest, record) {
+        Some(RejectionKind::Unknown) => return reject(RejectionKind::Unknown),
+        Some(kind) => return reject_key(kind, record),
+        None => {}
     }
     // 10. Limits. A key with one that this layer cannot count is not let in without it.
-    if let Some(details) = details
+    if let Some(details) = record.details.get()
         && !details.needs().without(config.enforced).is_empty()
     {
         return Outcome::Reject(limits::unenforceable(config, record));
@@ -309,6 +287,28 @@ fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
         return limit(config, request, found);
     }
     admit(config, request, found, None)
+}
+
+/// Steps 7 to 9: why the key is not good for this request, if it is not.
+#[inline]
+fn fault(
+    config: &Config,
+    request: &RequestHead<'_>,
+    digest: &KeyDigest,
+    record: &KeyRecord,
+) -> Option<RejectionKind> {
+    // 7. Compare: whatever a store with a sloppy collation found, it must be this very key.
+    if record.digest != *digest || record.is_deleted() {
+        return Some(RejectionKind::Unknown);
+    }
+    // 8. Status. Reading the clock costs more than all the rest of this, and most keys need none.
+    if let Some(kind) = record.status_by(|| config.clock.now()).rejection() {
+        return Some(kind);
+    }
+    // 9. Address.
+    let allowed = record.details.get().map_or(&[][..], |details| &details.allowed_addresses);
+    let is_allowed = allowed.is_empty() || is_address_allowed(config, request, allowed);
+    (!is_allowed).then_some(RejectionKind::AddressNotAllowed)
 }
 
 /// 10. Limits, where the layer counts any.
@@ -333,17 +333,19 @@ fn limited_to(
     match limited {
         Limited::Admitted(rated) => pay(config, request, found, rated),
         Limited::Denied(rejection) => Outcome::Reject(rejection),
-        Limited::Waiting(limited) => match found.attempt.known_may_wait(config, request) {
-            Ok(permit) => Outcome::Wait(Box::pin(async move {
-                let limited = limited.await;
-                drop(permit);
-                Answer::Limited(found, limited)
-            })),
-            Err(error) => {
-                let rejection = Rejection::from_store_error(error).with_record(&found.record);
-                Outcome::Reject(rejection)
+        Limited::Waiting(limited) => {
+            match found.attempt.may_wait(config, request, WaitingLimit::admit_known) {
+                Ok(permit) => Outcome::Wait(Box::pin(async move {
+                    let limited = limited.await;
+                    drop(permit);
+                    Answer::Limited(found, limited)
+                })),
+                Err(error) => {
+                    let rejection = Rejection::from_store_error(error).with_record(&found.record);
+                    Outcome::Reject(rejection)
+                }
             }
-        },
+        }
     }
 }
 
@@ -355,7 +357,7 @@ fn pay(config: &Config, request: &RequestHead<'_>, mut found: Found, rated: Rate
     if let Some(spend) = credits.spend_now(&found.record, cost) {
         return paid(config, request, found, rated, Spend::at_once(Ok(spend)));
     }
-    let permit = match found.attempt.known_may_wait(config, request) {
+    let permit = match found.attempt.may_wait(config, request, WaitingLimit::admit_known) {
         Ok(permit) => permit,
         Err(error) => return paid(config, request, found, rated, Spend::at_once(Err(error))),
     };

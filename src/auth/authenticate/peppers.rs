@@ -44,19 +44,14 @@ pub(super) fn find_in_memory(
         waiting.push(attempt);
     }
     let in_memory = |key: &[u8]| {
-        for index in 0..config.hasher.other_count() {
-            if !config.hasher.accepts_other(index, || config.clock.now()) {
-                continue;
+        others(config, key, attempt).find_map(|other| match config.store.find_now(&other.digest) {
+            Some(Lookup::Found(record)) => Some((other, record)),
+            Some(Lookup::NotFound) => None,
+            None => {
+                waiting.push(other);
+                None
             }
-            let digest = config.hasher.other_digest(key, index)?;
-            let other = Attempt { digest, turn: u32::try_from(index + 1).ok()?, ..attempt };
-            match config.store.find_now(&digest) {
-                Some(Lookup::Found(record)) => return Some((other, record)),
-                Some(Lookup::NotFound) => {}
-                None => waiting.push(other),
-            }
-        }
-        None
+        })
     };
     if let Ok(Some(credential)) = extract::find(&config.sources, config.precedence, request)
         && let Some(Some((other, record))) = config.with_key(&credential, in_memory)
@@ -72,6 +67,21 @@ pub(super) fn find_in_memory(
         Some(Lookup::NotFound) => InMemory::Unknown,
         None => InMemory::AskStore(waiting),
     }
+}
+
+/// The key under the other peppers that are accepted, each in its turn.
+pub(super) fn others(
+    config: &Config,
+    key: &[u8],
+    current: Attempt,
+) -> impl Iterator<Item = Attempt> {
+    let hasher = &config.hasher;
+    let accepted = (0..hasher.other_count())
+        .filter(|index| hasher.accepts_other(*index, || config.clock.now()));
+    accepted.filter_map(move |index| {
+        let (digest, turn) = (hasher.other_digest(key, index)?, u32::try_from(index + 1).ok()?);
+        Some(Attempt { digest, turn, ..current })
+    })
 }
 
 /// Asks the store for what memory could not tell.

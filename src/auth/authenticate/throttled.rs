@@ -1,11 +1,11 @@
 //! 4. Parse, for a caller that has failed too often and has to wait.
 
-use std::sync::Arc;
+use std::iter;
 
-use super::{Attempt, Found, is_address_allowed};
+use super::{Attempt, Found, fault, peppers};
 use crate::{
     auth::{config::Config, extract::Credential},
-    key::{self, KeyDigest, KeyRecord},
+    key,
     request::RequestHead,
     store::Lookup,
 };
@@ -25,33 +25,15 @@ pub(super) fn known_key(
         if !key::is_prefixed(&config.formats, key) {
             return None;
         }
-        let find = |digest: KeyDigest, turn| match config.store.find_now(&digest) {
-            Some(Lookup::Found(record)) if is_good(config, request, &digest, &record) => {
-                let attempt = Attempt::new(digest, credential.source);
-                Some(Attempt { turn, ..attempt }.found(record))
+        let current = Attempt::new(config.hasher.digest(key), credential.source);
+        let mut attempts = iter::once(current).chain(peppers::others(config, key, current));
+        attempts.find_map(|attempt| match config.store.find_now(&attempt.digest)? {
+            Lookup::Found(record) => {
+                let is_good = fault(config, request, &attempt.digest, &record).is_none();
+                is_good.then(|| attempt.found(record))
             }
-            _ => None,
-        };
-        find(config.hasher.digest(key), 0).or_else(|| {
-            (0..config.hasher.other_count()).find_map(|index| {
-                let is_accepted = config.hasher.accepts_other(index, || config.clock.now());
-                let digest = is_accepted.then(|| config.hasher.other_digest(key, index))??;
-                find(digest, u32::try_from(index + 1).ok()?)
-            })
+            Lookup::NotFound => None,
         })
     };
     config.with_key(credential, find)?
-}
-
-fn is_good(
-    config: &Config,
-    request: &RequestHead<'_>,
-    digest: &KeyDigest,
-    record: &Arc<KeyRecord>,
-) -> bool {
-    let allowed = record.details.get().map_or(&[][..], |details| &details.allowed_addresses);
-    record.digest == *digest
-        && !record.is_deleted()
-        && record.status_by(|| config.clock.now()).rejection().is_none()
-        && (allowed.is_empty() || is_address_allowed(config, request, allowed))
 }
