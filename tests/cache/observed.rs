@@ -8,18 +8,14 @@ use std::{
 
 use metrics::set_default_local_recorder;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
-use tower_api_key::{
-    ApiKeyLayer, KeyManager, NewKey, RateLimits, async_trait,
-    limit::{Limit, LimitCheck, LimitDecision, Limits, Quota, RateLimiter, Tiers},
-    nonzero,
-    store::{MemoryStore, StoreError},
-};
+use tower_api_key::{ApiKeyLayer, KeyManager, NewKey, store::MemoryStore};
 use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt};
 
 use crate::{
     child,
     figures::Figures,
     listening::{listening, reset, wait_until},
+    outage::silent_limits,
     support::{Answer::Good, Fixture, Mode, TTL, digest, until},
 };
 
@@ -99,26 +95,12 @@ async fn a_lost_subscription_shows_in_the_log_and_in_metrics() {
     assert_eq!((read(&figures), heard(), lost()), ((true, 1), 2, 4));
 }
 
-/// A limiter that says nothing.
-struct Silent;
-
-#[async_trait]
-impl RateLimiter for Silent {
-    async fn check(&self, _: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
-        std::future::pending().await
-    }
-
-    fn give_back(&self, _: &LimitCheck<'_>, _: std::time::Duration) {}
-}
-
 /// A layer over a store that works, with a limiter that does not, and a good key.
 async fn silently_limited() -> (ApiKeyLayer, String) {
     let store = MemoryStore::new();
     let issued = KeyManager::new(store.clone()).create(NewKey::named("key")).await.unwrap();
-    let minute = Limit::new("minute", Quota::per_minute(nonzero!(1_000))).unwrap();
-    let tiers = Tiers::new().with_default(Limits::new([minute]).unwrap());
-    let limits = RateLimits::new(Silent).with_tiers(tiers);
-    (ApiKeyLayer::new(store).with_rate_limits(limits), issued.secret.expose().to_owned())
+    let layer = ApiKeyLayer::new(store).with_rate_limits(silent_limits());
+    (layer, issued.secret.expose().to_owned())
 }
 
 /// Once each, however many requests find it so. What one back end does says nothing of another.

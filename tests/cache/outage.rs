@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
-use tower_api_key::store::StoreErrorKind;
+use tower_api_key::{
+    ApiKeyLayer, KeyHasher, RateLimits, async_trait,
+    limit::{Limit, LimitCheck, LimitDecision, Limits, Quota, RateLimiter, Tiers},
+    nonzero,
+    store::{StoreError, StoreErrorKind},
+};
 
-use crate::support::{
-    Answer::{Good, Revoked, Unknown},
-    Fixture, MILLISECOND, Mode, STALE_IF_ERROR, TTL, digest,
+use crate::{
+    flood::{ask, random_key},
+    support::{
+        Answer::{Good, Revoked, Unknown},
+        Fixture, MILLISECOND, Mode, STALE_IF_ERROR, TTL, digest,
+    },
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -164,4 +172,44 @@ async fn a_key_that_was_changed_does_not_go_on() {
     fixture.cache.forget(&[digest(1)]);
     assert_eq!(fixture.find_now(&digest(1)), None);
     assert_eq!(fixture.find(&digest(1)).await, Err(StoreErrorKind::Unavailable));
+}
+
+/// A limiter that says nothing.
+struct Silent;
+
+#[async_trait]
+impl RateLimiter for Silent {
+    async fn check(&self, _: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
+        std::future::pending().await
+    }
+
+    fn give_back(&self, _: &LimitCheck<'_>, _: Duration) {}
+}
+
+/// Limits of every key, whose limiter says nothing.
+pub(crate) fn silent_limits() -> RateLimits {
+    let minute = Limit::new("minute", Quota::per_minute(nonzero!(1_000))).unwrap();
+    RateLimits::new(Silent).with_tiers(Tiers::new().with_default(Limits::new([minute]).unwrap()))
+}
+
+/// A key that is out of its time is looked up, and goes on as it was only where the store is down.
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_the_limiter_is_none_of_the_store() {
+    for (mode, outcome) in [(Mode::Answer, "revoked_key"), (DOWN, "admitted")] {
+        let key = random_key();
+        let digest = KeyHasher::sha256().digest(&key);
+        let fixture = Fixture::knowing(&[digest]).await;
+        let layer = ApiKeyLayer::new(fixture.cache.clone())
+            .with_clock(fixture.clock.clone())
+            .with_rate_limits(silent_limits());
+        for _ in 0..10 {
+            assert_eq!(ask(&layer, &key).await, "admitted");
+        }
+        fixture.store.revoke(&digest).await;
+        fixture.store.set(mode);
+        fixture.at(TTL);
+        let before = fixture.store.lookups();
+        assert_eq!(ask(&layer, &key).await, outcome);
+        assert_eq!(fixture.store.lookups(), before + 1);
+    }
 }
