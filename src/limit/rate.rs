@@ -376,21 +376,15 @@ impl Inner {
         // Said once: there may be thousands of requests a second.
         let is_news = !self.is_out.swap(true, Relaxed);
         observe::limiter_out(&error, is_news);
-        match self.outage {
-            OutagePolicy::LocalFallback => {
-                let decision = self.fallback.decide(check);
-                self.decided(record, check.limits, decision, CountedBy::Fallback)
-            }
-            OutagePolicy::FailOpen => match self.fallback.decide(check) {
-                decision @ LimitDecision::Allow(_) => {
-                    self.decided(record, check.limits, decision, CountedBy::Fallback)
-                }
-                LimitDecision::Deny { .. } => Limited::Admitted(Rated::default()),
-            },
-            OutagePolicy::FailClosed => {
-                Limited::Denied(Rejection::from_store_error(error).with_record(record))
-            }
+        if self.outage == OutagePolicy::FailClosed {
+            return Limited::Denied(Rejection::from_store_error(error).with_record(record));
         }
+        let decision = self.fallback.decide(check);
+        let is_allowed = matches!(decision, LimitDecision::Allow(_));
+        if self.outage == OutagePolicy::FailOpen && !is_allowed {
+            return Limited::Admitted(Rated::default());
+        }
+        self.decided(record, check.limits, decision, CountedBy::Fallback)
     }
 }
 
