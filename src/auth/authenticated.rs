@@ -11,6 +11,7 @@ use crate::{
     key::{KeyId, KeyRecord, Metadata, OwnerId, RejectionKind, Scopes},
     rejection::{Rejection, respond_plainly, respond_with_mistake},
     request::RequestHead,
+    store::SharedRecord,
 };
 
 /// The key that a request came in with, in the request's extensions.
@@ -36,14 +37,14 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct AuthenticatedKey {
-    record: Arc<KeyRecord>,
+    record: SharedRecord,
     /// The layer that judged it.
     layer: LayerId,
 }
 
 impl AuthenticatedKey {
     #[inline]
-    pub(crate) fn new(record: Arc<KeyRecord>, layer: LayerId) -> Self {
+    pub(crate) fn new(record: SharedRecord, layer: LayerId) -> Self {
         Self { record, layer }
     }
 
@@ -83,6 +84,12 @@ impl AuthenticatedKey {
 
     /// The whole record.
     pub fn record(&self) -> &Arc<KeyRecord> {
+        &self.record
+    }
+
+    /// The same, as it is shared.
+    #[inline]
+    pub(crate) fn shared(&self) -> &SharedRecord {
         &self.record
     }
 }

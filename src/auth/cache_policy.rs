@@ -3,9 +3,15 @@
 //! A shared cache protects answers to `Authorization` by itself (RFC 9111 §3.5), but knows
 //! nothing of keys in a header of our own.
 
-use http::{HeaderMap, HeaderValue, header};
+use std::collections::BTreeSet;
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{self, Entry},
+};
 
 use super::{authenticate::Admission, extract::KeySource};
+use crate::runtime::Mutex;
 
 /// What the headers of a response are.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +40,10 @@ impl CachePolicy {
         if let (Self::Vary | Self::VaryAndPrivate, Some(vary)) = (self, vary) {
             headers.append(header::VARY, vary.clone());
         }
-        if matches!(self, Self::VaryAndPrivate) && !headers.contains_key(header::CACHE_CONTROL) {
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private"));
+        if matches!(self, Self::VaryAndPrivate)
+            && let Entry::Vacant(vacant) = headers.entry(header::CACHE_CONTROL)
+        {
+            vacant.insert(HeaderValue::from_static("private"));
         }
     }
 }
@@ -49,5 +57,20 @@ pub(crate) fn vary_on(sources: &[KeySource]) -> Option<HeaderValue> {
             names.push(name.as_str());
         }
     }
-    HeaderValue::try_from(names.join(", ")).ok().filter(|value| !value.is_empty())
+    let value = names.join(", ");
+    (!value.is_empty()).then(|| HeaderValue::from_static(kept(value)))
+}
+
+/// The same text for as long as the program runs: a value that is counted would have all threads
+/// write its count. Each text is kept once, and there are as many as there are combinations of
+/// sources in the program.
+fn kept(text: String) -> &'static str {
+    static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut kept = KEPT.lock();
+    if let Some(same) = kept.get(text.as_str()) {
+        return same;
+    }
+    let text: &'static str = text.leak();
+    kept.insert(text);
+    text
 }

@@ -23,11 +23,15 @@ use crate::{
 
 /// The settings that a layer and its services share.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct Config {
     pub(crate) id: LayerId,
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) sources: Vec<KeySource>,
     pub(crate) precedence: Precedence,
+    /// Whether all sources are headers that browsers do not send by themselves, and several
+    /// credentials are refused.
+    pub(crate) has_plain_sources: bool,
     pub(crate) formats: Vec<KeyFormat>,
     pub(crate) hasher: KeyHasher,
     pub(crate) clock: Arc<dyn Clock>,
@@ -56,6 +60,22 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// Whether a request's key can be read, judged and marked in one go: it is in a header, if there
+    /// is one, no header is there twice, and no caller has to wait.
+    #[inline]
+    pub(crate) fn reads_in_passing(&self, request: &RequestHead<'_>) -> bool {
+        self.has_plain_sources
+            && request.headers.len() == request.headers.keys_len()
+            && !self.throttle.as_ref().is_some_and(FailureThrottle::is_busy)
+    }
+
+    /// 4. Parse: whether the key of this request is of an accepted format.
+    #[cold]
+    pub(crate) fn accepts(&self, request: &RequestHead<'_>) -> bool {
+        let credential = extract::find(&self.sources, self.precedence, request);
+        matches!(credential, Ok(Some(key)) if self.with_key(&key, |_| ()).is_some())
+    }
+
     /// 4. Parse: gives the key to `read` if it is one of an accepted format.
     #[inline]
     pub(crate) fn with_key<T>(

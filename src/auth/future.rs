@@ -5,7 +5,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -20,6 +19,7 @@ use super::{
     config::Config,
     preflights,
     response_plan::ResponsePlan,
+    shared_config::ThreadConfig,
 };
 use crate::{rejection::Rejection, request::RequestHead};
 
@@ -40,14 +40,14 @@ pin_project! {
     enum State<S, B, F> {
         // Boxed: a request and a service are large, and few requests wait.
         Waiting { parked: Option<Box<Parked<S, B>>> },
-        Inner { config: Arc<Config>, plan: ResponsePlan, #[pin] future: F },
+        Inner { config: ThreadConfig, plan: ResponsePlan, #[pin] future: F },
         Rejected { response: Option<Response<Bytes>> },
     }
 }
 
 /// A request that waits, with the service that was polled ready for it.
 struct Parked<S, B> {
-    config: Arc<Config>,
+    config: ThreadConfig,
     service: S,
     request: Request<B>,
     waiting: Waiting,
@@ -58,12 +58,12 @@ where
     S: Service<Request<B>>,
 {
     #[inline]
-    pub(crate) fn admitted(config: Arc<Config>, plan: ResponsePlan, future: S::Future) -> Self {
+    pub(crate) fn admitted(config: ThreadConfig, plan: ResponsePlan, future: S::Future) -> Self {
         Self { state: State::Inner { config, plan, future } }
     }
 
     pub(crate) fn waiting(
-        config: Arc<Config>,
+        config: ThreadConfig,
         service: S,
         request: Request<B>,
         waiting: Waiting,

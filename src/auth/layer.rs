@@ -2,7 +2,12 @@
 
 #[cfg(feature = "axum")]
 use std::net::IpAddr;
-use std::{cmp::Reverse, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tower_layer::Layer;
 
@@ -14,6 +19,7 @@ use super::{
     extract::{KeySource, Precedence},
     preflights::PassPreflightsLayer,
     service::ApiKeyAuth,
+    shared_config::SharedConfig,
     waiting_limit::WaitingLimit,
 };
 use crate::{
@@ -49,10 +55,12 @@ use crate::{
 /// # Ok(()) });
 /// # fn temp_env(f: impl Fn() -> Result<(), tower_api_key::ConfigError>) { let _ = f(); }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct ApiKeyLayer {
     config: Arc<Config>,
+    /// What all services of the layer share, once there is one.
+    shared: OnceLock<SharedConfig>,
 }
 
 /// Enough for a database that is busy, and short enough that callers do not pile up.
@@ -72,6 +80,7 @@ impl ApiKeyLayer {
             store,
             sources: vec![KeySource::x_api_key(), KeySource::bearer()],
             precedence: Precedence::default(),
+            has_plain_sources: false,
             formats: vec![KeyFormat::opaque()],
             hasher: KeyHasher::default(),
             clock: Arc::new(SystemClock),
@@ -96,7 +105,7 @@ impl ApiKeyLayer {
             renderer: Renderer::default(),
             realm: "api".into(),
         };
-        Self { config: Arc::new(config) }.with_derived()
+        Self { config: Arc::new(config), shared: OnceLock::new() }.with_derived()
     }
 
     /// Another layer, so with another id.
@@ -104,14 +113,17 @@ impl ApiKeyLayer {
         let config = Arc::make_mut(&mut self.config);
         change(config);
         config.id = LayerId::next();
+        self.shared = OnceLock::new();
         self
     }
 
-    /// Recomputes what follows from the sources and the realm.
+    /// Recomputes what follows from the sources, their precedence and the realm.
     fn with_derived(self) -> Self {
         self.with(|config| {
             config.renderer.challenges = challenges(&config.realm, &config.sources);
             config.vary = vary_on(&config.sources);
+            config.has_plain_sources = config.precedence == Precedence::RefuseSeveral
+                && config.sources.iter().all(KeySource::is_plain);
         })
     }
 
@@ -134,7 +146,7 @@ impl ApiKeyLayer {
 
     /// Says what happens when a request holds several credentials. By default it is refused.
     pub fn with_precedence(self, precedence: Precedence) -> Self {
-        self.with(|config| config.precedence = precedence)
+        self.with(|config| config.precedence = precedence).with_derived()
     }
 
     /// Accepts keys of these formats and no others; without any, none.
@@ -474,8 +486,8 @@ impl ApiKeyLayer {
         self.config.sources.iter().filter_map(KeySource::query_parameter)
     }
 
-    #[cfg(feature = "openapi")]
-    pub(crate) fn config(&self) -> &Config {
+    #[cfg(any(test, feature = "openapi"))]
+    pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
@@ -492,6 +504,13 @@ impl<S> Layer<S> for ApiKeyLayer {
     type Service = ApiKeyAuth<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ApiKeyAuth::new(inner, self.config.clone())
+        let shared = self.shared.get_or_init(|| SharedConfig::new(self.config.clone()));
+        ApiKeyAuth::new(inner, shared.for_service())
+    }
+}
+
+impl fmt::Debug for ApiKeyLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeyLayer").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -17,6 +17,7 @@ mod layer;
 mod preflights;
 mod response_plan;
 mod service;
+mod shared_config;
 mod waiting_limit;
 
 pub use self::{

@@ -2,7 +2,6 @@
 
 use std::{
     fmt, mem,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,11 +11,10 @@ use tower_service::Service;
 use super::{
     authenticate::{self, Admission, Outcome},
     body::ResponseBody,
-    config::Config,
     extract::KeySource,
     future::ResponseFuture,
+    shared_config::SharedConfig,
 };
-use crate::request::RequestHead;
 
 /// The middleware that [`ApiKeyLayer`](crate::ApiKeyLayer) puts around a service.
 ///
@@ -26,11 +24,11 @@ use crate::request::RequestHead;
 #[must_use]
 pub struct ApiKeyAuth<S> {
     inner: S,
-    config: Arc<Config>,
+    config: SharedConfig,
 }
 
 impl<S> ApiKeyAuth<S> {
-    pub(crate) fn new(inner: S, config: Arc<Config>) -> Self {
+    pub(crate) fn new(inner: S, config: SharedConfig) -> Self {
         Self { inner, config }
     }
 
@@ -63,8 +61,9 @@ impl<S> ApiKeyAuth<S> {
     where
         S: Service<Request<B>>,
     {
-        let plan = authenticate::let_in(&self.config, &mut request, admission);
-        ResponseFuture::admitted(self.config.clone(), plan, self.inner.call(request))
+        let config = self.config.mine();
+        let plan = authenticate::let_in(config, &mut request, admission);
+        ResponseFuture::admitted(config.clone(), plan, self.inner.call(request))
     }
 }
 
@@ -82,10 +81,13 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let config = &self.config;
-        match authenticate::authenticate(config, &RequestHead::from(&request)) {
-            Outcome::Admit(admission) => self.admit(request, admission),
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let config = self.config.mine();
+        match authenticate::authenticate(config, &mut request) {
+            Outcome::Admit(admission) => {
+                let plan = authenticate::let_in(config, &mut request, admission);
+                ResponseFuture::admitted(config.clone(), plan, self.inner.call(request))
+            }
             Outcome::Reject(rejection) => ResponseFuture::rejected(config, rejection, &request),
             Outcome::Wait(waiting) => {
                 // The service that was polled ready must be the one that is called: it goes along

@@ -253,30 +253,54 @@ impl PartialEq for Sealed {
 
 impl Eq for Sealed {}
 
+/// What is known of a key without the checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// It is a key of one of the formats.
+    Accepted,
+    /// It is if its checksum is right. The checksum finds typing errors: a key that the store knows
+    /// has none, so it is asked for others only.
+    WithChecksum,
+    Refused,
+}
+
 /// Whether `key` is a key of one of `formats`.
+pub(crate) fn is_accepted(formats: &[KeyFormat], key: &[u8]) -> bool {
+    match shape(formats, key) {
+        Shape::Accepted => true,
+        Shape::WithChecksum => has_checksum(key),
+        Shape::Refused => false,
+    }
+}
+
+/// What `key` is by its length, its characters, its prefix and its seal.
 ///
 /// The first format that claims the key by its prefix decides alone, so that a mistyped prefixed
 /// key is not looked up merely because opaque keys are accepted as well. A layer has the longest
 /// prefixes first.
 #[inline]
-pub(crate) fn is_accepted(formats: &[KeyFormat], key: &[u8]) -> bool {
+pub(crate) fn shape(formats: &[KeyFormat], key: &[u8]) -> Shape {
+    let accepted = |is_accepted| if is_accepted { Shape::Accepted } else { Shape::Refused };
     let mut opaque = false;
     for format in formats {
         match &format.0 {
             Kind::Prefixed(prefix) => {
                 if let Some(tail) = key.strip_prefix(prefix.as_bytes()) {
-                    return is_secret_with_checksum(key, tail);
+                    let is_secret = is_secret_and_checksum(tail);
+                    return if is_secret { Shape::WithChecksum } else { Shape::Refused };
                 }
             }
             Kind::Sealed(sealed) => {
                 if let Some(is_accepted) = sealed.judge(key) {
-                    return is_accepted;
+                    return accepted(is_accepted);
                 }
             }
             Kind::Opaque => opaque = true,
         }
     }
-    opaque && is_opaque(key) && (formats.len() == 1 || is_accepted_after_number(formats, key))
+    accepted(
+        opaque && is_opaque(key) && (formats.len() == 1 || is_accepted_after_number(formats, key)),
+    )
 }
 
 /// A hasher of [numbered keys](super::KeyHasher::with_numbered_keys) hashes what follows the number: a
@@ -312,9 +336,18 @@ fn is_opaque(key: &[u8]) -> bool {
 /// before it.
 #[inline]
 fn is_secret_with_checksum(key: &[u8], tail: &[u8]) -> bool {
-    tail.len() == SECRET_LEN + CHECKSUM_LEN
-        && all(tail, u8::is_ascii_alphanumeric)
-        && key.split_last_chunk().is_some_and(|(text, digits)| is_checksum(text, *digits))
+    is_secret_and_checksum(tail) && has_checksum(key)
+}
+
+/// Whether `tail` has the length and the characters of a secret with a checksum.
+#[inline]
+fn is_secret_and_checksum(tail: &[u8]) -> bool {
+    tail.len() == SECRET_LEN + CHECKSUM_LEN && all(tail, u8::is_ascii_alphanumeric)
+}
+
+/// Whether a key that ends with six digits ends with the checksum of what is before them.
+fn has_checksum(key: &[u8]) -> bool {
+    key.split_last_chunk().is_some_and(|(text, digits)| is_checksum(text, *digits))
 }
 
 /// Like `Iterator::all`, but never stops early and goes in chunks: so the compiler checks sixteen

@@ -33,7 +33,7 @@ pub(crate) use self::{
     balance::{Balance, MAX_CREDITS},
     credits::{CreditsPatch, NewCredits},
     event::EventHook,
-    format::{is_accepted, is_prefixed},
+    format::{Shape, is_accepted, is_prefixed, shape},
     limits::{Limit, Limits},
     quota::Quota,
     refill::Refill,
@@ -41,6 +41,7 @@ pub(crate) use self::{
     scope::{InvalidScope, Scope, Scopes},
     scope_rule::ScopeRule,
     usage::{HourlyUsage, LineageUsage, UsageCount, UsageOutcome, UsageQuery},
+    use_counter::UseCounter,
 };
 pub use self::{
     details::{Details, KeyDetails, LegacyHash, Rotation},

@@ -24,12 +24,18 @@ impl From<&KeyDigest> for MapDigest {
     }
 }
 
-#[cfg(feature = "cache")]
 impl MapDigest {
     /// Eight of its bits.
+    #[cfg(feature = "cache")]
     #[inline]
     pub(crate) fn first_byte(self) -> u8 {
         self.0[0].to_ne_bytes()[0]
+    }
+
+    /// 64 of its bits.
+    #[inline]
+    pub(crate) fn first_word(self) -> u64 {
+        self.0[0]
     }
 }
 

@@ -12,6 +12,7 @@ mod keyed_semaphore;
 mod locks;
 #[cfg(any(feature = "cache", feature = "legacy-hashes"))]
 mod network;
+mod per_thread;
 mod shared;
 
 // Engines take locks and atomics from here: `tests/model` has others in this place.
@@ -28,6 +29,7 @@ pub(crate) use self::{
     digest_map::{DigestHash, DigestMap, MapDigest},
     keyed_semaphore::{Bounds, KeyedSemaphore, Permit},
     locks::{Mutex, RwLock},
+    per_thread::{PerThread, THREADS, thread},
     shared::{SharedCall, Waiter},
 };
 #[cfg(feature = "cache")]

@@ -5,7 +5,7 @@ use std::{collections::HashSet, env, fmt, sync::Arc};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use super::{KeyStore, Lookup};
+use super::{KeyStore, Lookup, SharedRecord, fronts::Fronts};
 use crate::{
     clock::{Clock, SystemClock},
     error::{ConfigError, StoreError},
@@ -37,6 +37,7 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct FixedStore {
     keys: DigestMap<Arc<KeyRecord>>,
+    fronts: Fronts,
     ids: HashSet<KeyId>,
     hasher: KeyHasher,
     /// The names of keys that can be guessed.
@@ -154,6 +155,10 @@ impl FixedStore {
 impl KeyStore for FixedStore {
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
         Some(self.lookup(digest).into())
+    }
+
+    fn find_shared(&self, digest: &KeyDigest) -> Option<Lookup<SharedRecord>> {
+        Some(self.fronts.find_in_memory(digest, || self.lookup(digest)))
     }
 
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {

@@ -6,15 +6,17 @@ use std::{
     collections::{BTreeMap, HashSet},
     fmt,
     net::IpAddr,
+    ops::{Deref, DerefMut},
     sync::Arc,
 };
 
 use async_trait::async_trait;
 
 use super::{
-    KeyStore, Lookup, StoreId,
+    KeyStore, Lookup, SharedRecord, StoreId,
     balances::BalanceUpdate,
     capabilities::{AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog},
+    fronts::{Change, Fronts},
     list::{KeyPage, KeyQuery},
     repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
     requests::{KEPT, RequestRecord},
@@ -36,7 +38,13 @@ use crate::{
 ///
 /// Clones share the same keys. Lookups never wait. Nothing is ever written to disk.
 #[derive(Clone, Default)]
-pub struct MemoryStore(Arc<RwLock<Keys>>);
+pub struct MemoryStore(Arc<Memory>);
+
+#[derive(Default)]
+struct Memory {
+    keys: RwLock<Keys>,
+    fronts: Fronts,
+}
 
 struct Keys {
     clock: Arc<dyn Clock>,
@@ -86,17 +94,38 @@ impl MemoryStore {
 
     #[inline]
     fn read(&self) -> RwLockReadGuard<'_, Keys> {
-        self.0.read()
+        self.0.keys.read()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Keys> {
-        self.0.write()
+    fn write(&self) -> Writing<'_> {
+        let keys = self.0.keys.write();
+        Writing { _change: self.0.fronts.begin(None), keys }
     }
 
     #[inline]
     fn lookup(&self, digest: &KeyDigest) -> Option<Arc<KeyRecord>> {
         let keys = self.read();
         keys.by_digest.get(&MapDigest::from(digest)).filter(|record| !record.is_deleted()).cloned()
+    }
+}
+
+/// The keys while they are changed. The change ends before the lock does.
+struct Writing<'s> {
+    _change: Change<'s>,
+    keys: RwLockWriteGuard<'s, Keys>,
+}
+
+impl Deref for Writing<'_> {
+    type Target = Keys;
+
+    fn deref(&self) -> &Keys {
+        &self.keys
+    }
+}
+
+impl DerefMut for Writing<'_> {
+    fn deref_mut(&mut self) -> &mut Keys {
+        &mut self.keys
     }
 }
 
@@ -217,6 +246,11 @@ impl KeyStore for MemoryStore {
     #[inline]
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
         Some(self.lookup(digest).into())
+    }
+
+    #[inline]
+    fn find_shared(&self, digest: &KeyDigest) -> Option<Lookup<SharedRecord>> {
+        Some(self.0.fronts.find_in_memory(digest, || self.lookup(digest)))
     }
 
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {

@@ -43,6 +43,7 @@ mod connect;
 #[cfg(feature = "file")]
 mod file;
 mod fixed;
+mod fronts;
 mod hint;
 mod identity;
 mod list;
@@ -57,6 +58,7 @@ mod redis;
 mod repository;
 mod requests;
 mod selection;
+mod shared_record;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod silence;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
@@ -115,6 +117,7 @@ pub use self::redis::RedisStore;
 pub use self::repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse};
 pub use self::requests::RequestRecord;
 pub use self::selection::{Plan, Selection};
+pub use self::shared_record::SharedRecord;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::SqliteStore;
@@ -176,6 +179,17 @@ pub trait KeyStore: Send + Sync + 'static {
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
         let _ = digest;
         None
+    }
+
+    /// The same, for a layer: a store that keeps its answers for each thread gives one whose count is
+    /// the thread's own.
+    ///
+    /// The default is for all others. A store around another one should pass it on.
+    fn find_shared(&self, digest: &KeyDigest) -> Option<Lookup<SharedRecord>> {
+        Some(match self.find_now(digest)? {
+            Lookup::Found(record) => Lookup::Found(record.into()),
+            Lookup::NotFound => Lookup::NotFound,
+        })
     }
 
     /// The key with this digest.
@@ -301,6 +315,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
 
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
         (**self).find_now(digest)
+    }
+
+    fn find_shared(&self, digest: &KeyDigest) -> Option<Lookup<SharedRecord>> {
+        (**self).find_shared(digest)
     }
 
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {

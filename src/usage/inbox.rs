@@ -1,17 +1,18 @@
 //! [`Inbox`]: what requests leave for the recorder. None of them waits for more than a moment.
 
-use std::{mem, net::IpAddr, sync::Arc};
+use std::{mem, net::IpAddr};
 
 use super::{addresses::LastAddresses, collected::Hours};
-use crate::key::{HourlyUsage, KeyId, KeyRecord};
+use crate::key::{HourlyUsage, KeyId};
 use crate::request::{ClientAddress, Hook, RequestHead};
 use crate::runtime::Mutex;
+use crate::store::SharedRecord;
 
 /// The uses and denials that requests leave for the recorder.
 pub(super) struct Inbox {
     /// Records whose counters are not zero. A record is in it once, so a busy key costs nothing
     /// here; only stores that make a record for every lookup add one for every use.
-    used: Mutex<Vec<Arc<KeyRecord>>>,
+    used: Mutex<Vec<SharedRecord>>,
     denied: Mutex<Hours>,
     /// Where keys were last used from, if that is to be known.
     addresses: Option<(Hook<ClientAddress>, LastAddresses)>,
@@ -27,7 +28,7 @@ impl Inbox {
     }
 
     /// Puts a record in whose counter was zero. True where that makes [`MANY`].
-    pub(super) fn put(&self, record: Arc<KeyRecord>) -> bool {
+    pub(super) fn put(&self, record: SharedRecord) -> bool {
         let mut used = self.used.lock();
         used.push(record);
         used.len() == MANY
@@ -54,7 +55,7 @@ impl Inbox {
         }
     }
 
-    pub(super) fn take_used(&self) -> Vec<Arc<KeyRecord>> {
+    pub(super) fn take_used(&self) -> Vec<SharedRecord> {
         // As much room as was needed this time, so that requests need not make it.
         let room = self.used.lock().len();
         let empty = Vec::with_capacity(room);

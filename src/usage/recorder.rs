@@ -11,7 +11,7 @@ use crate::{
     key::{HourlyUsage, KeyRecord, RejectionKind, UsageOutcome},
     observe,
     request::RequestHead,
-    store::KeyRepository,
+    store::{KeyRepository, SharedRecord},
 };
 
 /// Writes how often keys are used, and when last, without slowing requests down.
@@ -96,17 +96,17 @@ impl UsageRecorder {
     #[inline]
     pub(crate) fn count_from<'r>(
         &self,
-        record: &Arc<KeyRecord>,
+        record: &SharedRecord,
         request: impl FnOnce() -> RequestHead<'r>,
     ) {
         self.0.inbox.note(record.id, request);
-        if record.uses.count() {
+        if record.uses().count() {
             self.first_use(record);
         }
     }
 
     /// The first use since uses were last collected.
-    fn first_use(&self, record: &Arc<KeyRecord>) {
+    fn first_use(&self, record: &SharedRecord) {
         if self.0.inbox.put(record.clone()) {
             self.0.wake();
         }

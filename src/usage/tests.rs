@@ -110,7 +110,7 @@ fn use_from(usage: &UsageRecorder, record: &Arc<KeyRecord>, address: Option<&str
     if let Some(address) = address {
         request.extensions_mut().insert::<IpAddr>(address.parse().unwrap());
     }
-    usage.count_from(record, || RequestHead::from(&request));
+    usage.count_from(&record.clone().into(), || RequestHead::from(&request));
 }
 
 async fn used_from(store: &MemoryStore, record: &KeyRecord) -> Option<String> {
@@ -122,7 +122,7 @@ async fn used_from(store: &MemoryStore, record: &KeyRecord) -> Option<String> {
 async fn the_address_of_the_last_use_is_recorded_by_choice() {
     let (store, _, usage) = setup();
     let record = key(&store, 1).await;
-    usage.count_from(&record, || panic!("no address is wanted"));
+    usage.count_from(&record.clone().into(), || panic!("no address is wanted"));
     usage.flush().await.unwrap();
     assert_eq!(used_from(&store, &record).await, None);
 

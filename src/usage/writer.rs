@@ -117,7 +117,7 @@ impl Writer {
         let keeps_hours = self.settings.keeps_hours;
         fresh.at = now;
         for record in self.inbox.take_used() {
-            let count = record.uses.collect();
+            let count = record.uses().collect();
             let last_used_from = self.inbox.take_address(record.id);
             let key_use = KeyUse { last_used_from, ..KeyUse::new(record.id, count, now) };
             fresh.collected.add_use(key_use);

@@ -29,3 +29,4 @@ mod sealed;
 mod shared;
 mod slow;
 mod support;
+mod threads;

@@ -69,6 +69,7 @@ mod static_file;
 mod static_keys;
 mod stores;
 mod support;
+mod threads;
 mod uniform;
 mod update;
 mod usage;

@@ -38,11 +38,11 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
         }
         Admission::Authenticated { key, source, consumed: _ } => {
             if let Some(usage) = &config.usage {
-                usage.count_from(key.record(), || RequestHead::from(&*request));
+                usage.count_from(key.shared(), || RequestHead::from(&*request));
             }
             if config.hide_credentials {
                 hide(config, request);
-            } else {
+            } else if let Some(source) = source {
                 mark(config, request, source);
             }
             attached::attach_key(request.extensions_mut(), key);

@@ -32,11 +32,11 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    key::{KeyDigest, KeyRecord, RejectionKind},
+    key::{self, KeyDigest, KeyRecord, RejectionKind, Shape},
     limit::{Consumption, Limited, Rated},
     rejection::Rejection,
     request::RequestHead,
-    store::Lookup,
+    store::{Lookup, SharedRecord},
 };
 
 /// The outcome of a request.
@@ -60,8 +60,8 @@ pub(crate) enum Admission {
     /// With a good key.
     Authenticated {
         key: AuthenticatedKey,
-        /// Index of the source that held it.
-        source: u16,
+        /// Index of the source that held it, if its header is not marked yet.
+        source: Option<u16>,
         /// What its response tells of its limits, if anything.
         consumed: Option<Box<Consumption>>,
     },
@@ -89,8 +89,10 @@ pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt {
     digest: KeyDigest,
-    /// Index of the source that holds the key.
-    source: u16,
+    /// Index of the source that holds the key, unless its header is marked already.
+    source: Option<u16>,
+    /// The key has a good form. If not, it has one if its checksum is right.
+    is_checked: bool,
     /// Which pepper's turn it is: 0 is the current one's, then come the next one's and the retired
     /// ones'. And last, slow hashes'.
     turn: u32,
@@ -106,13 +108,21 @@ pub(crate) struct Attempt {
 /// What is known from step 6 on.
 pub(crate) struct Found {
     attempt: Attempt,
-    record: Arc<KeyRecord>,
+    record: SharedRecord,
 }
 
 impl Attempt {
     #[inline]
-    const fn new(digest: KeyDigest, source: u16) -> Self {
-        Self { digest, source, turn: 0, deadline: None, has_waited: false, is_settled: false }
+    const fn new(digest: KeyDigest, source: Option<u16>) -> Self {
+        Self {
+            digest,
+            source,
+            is_checked: true,
+            turn: 0,
+            deadline: None,
+            has_waited: false,
+            is_settled: false,
+        }
     }
 
     /// Of the current pepper: the digest is the one to be stored.
@@ -122,8 +132,8 @@ impl Attempt {
     }
 
     #[inline]
-    fn found(self, record: Arc<KeyRecord>) -> Found {
-        Found { attempt: self, record }
+    fn found(self, record: impl Into<SharedRecord>) -> Found {
+        Found { attempt: self, record: record.into() }
     }
 
     /// The permit to wait: the first time, if `admit` gives one.
@@ -150,15 +160,38 @@ const LEGACY_TURN: u32 = u32::MAX;
 
 /// Steps 1 to 5, and the rest when the store answers without waiting.
 #[inline]
-pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcome {
+pub(crate) fn authenticate<B>(config: &Config, request: &mut Request<B>) -> Outcome {
+    let head = RequestHead::from(&*request);
     // 1. Pass by.
-    if config.bypass.as_ref().is_some_and(|bypass| bypass(request)) {
+    if config.bypass.as_ref().is_some_and(|bypass| bypass(&head)) {
         return Outcome::Admit(Admission::PassBy);
     }
     // 2. Transport.
-    if config.secure_transport.as_ref().is_some_and(|is_secure| !is_secure(request)) {
+    if config.secure_transport.as_ref().is_some_and(|is_secure| !is_secure(&head)) {
         return reject(RejectionKind::InsecureTransport);
     }
+    if !config.reads_in_passing(&head) {
+        return read(config, &head);
+    }
+    // 3. Extract; 4. Parse; 5. Digest: all at once, with the header marked in passing.
+    let digest = |key: &[u8]| match key::shape(&config.formats, key) {
+        Shape::Refused => None,
+        shape => Some((config.hasher.digest(key), shape == Shape::Accepted)),
+    };
+    match extract::read_and_mark(&config.sources, request.headers_mut(), digest) {
+        Ok(Some((_, Some((digest, is_checked))))) => {
+            let attempt = Attempt { is_checked, ..Attempt::new(digest, None) };
+            look_up(config, &RequestHead::from(&*request), attempt)
+        }
+        Ok(Some((_, None))) => reject(RejectionKind::Malformed),
+        Ok(None) if config.allow_anonymous => Outcome::Admit(Admission::Anonymous),
+        Ok(None) => reject(RejectionKind::Missing),
+        Err(kind) => reject(kind),
+    }
+}
+
+/// Steps 3 to 5, one after the other.
+fn read(config: &Config, request: &RequestHead<'_>) -> Outcome {
     // 3. Extract.
     let credential = match extract::find(&config.sources, config.precedence, request) {
         Ok(Some(credential)) if credential.is_forced(&config.sources, request) => {
@@ -174,7 +207,7 @@ pub(crate) fn authenticate(config: &Config, request: &RequestHead<'_>) -> Outcom
         return throttled(config, request, &credential, rejection);
     }
     match config.with_key(&credential, |key| config.hasher.digest(key)) {
-        Some(digest) => look_up(config, request, Attempt::new(digest, credential.source)),
+        Some(digest) => look_up(config, request, Attempt::new(digest, Some(credential.source))),
         None => reject(RejectionKind::Malformed),
     }
 }
@@ -212,8 +245,10 @@ pub(crate) fn resume(config: &Config, request: &RequestHead<'_>, answer: Answer)
 /// 6. Look up.
 #[inline]
 fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outcome {
-    match config.store.find_now(&attempt.digest) {
+    match config.store.find_shared(&attempt.digest) {
         Some(Lookup::Found(record)) => judge(config, request, attempt.found(record)),
+        // 4. Parse, what is left of it.
+        _ if !attempt.is_checked && !config.accepts(request) => reject(RejectionKind::Malformed),
         answer if config.hasher.other_count() > 0 => {
             look_up_under_others(config, request, attempt, answer.is_some())
         }
@@ -361,7 +396,7 @@ fn pay(config: &Config, request: &RequestHead<'_>, mut found: Found, rated: Rate
         Ok(permit) => permit,
         Err(error) => return paid(config, request, found, rated, Spend::at_once(Err(error))),
     };
-    let spend = limits::spend(config, credits, found.record.clone(), cost);
+    let spend = limits::spend(config, credits, found.record.clone().into(), cost);
     Outcome::Wait(Box::pin(async move {
         let spend = spend.await;
         drop(permit);

@@ -25,7 +25,7 @@ pub(super) fn known_key(
         if !key::is_prefixed(&config.formats, key) {
             return None;
         }
-        let current = Attempt::new(config.hasher.digest(key), credential.source);
+        let current = Attempt::new(config.hasher.digest(key), Some(credential.source));
         let mut attempts = iter::once(current).chain(peppers::others(config, key, current));
         attempts.find_map(|attempt| match config.store.find_now(&attempt.digest)? {
             Lookup::Found(record) => {

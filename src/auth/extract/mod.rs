@@ -9,7 +9,7 @@ mod query;
 use std::{fmt, mem};
 
 use http::{
-    HeaderName,
+    HeaderMap, HeaderName,
     header::{AUTHORIZATION, COOKIE},
 };
 use zeroize::Zeroizing;
@@ -163,6 +163,12 @@ impl KeySource {
         self.is_ambient
     }
 
+    /// Whether it is a header, and browsers do not send it by themselves.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is_header = matches!(self.kind, SourceKind::Header(_) | SourceKind::Authorization(_));
+        is_header && !self.is_ambient
+    }
+
     pub(crate) fn name(&self) -> Option<&str> {
         match &self.kind {
             SourceKind::Header(name) => Some(name.as_str()),
@@ -292,6 +298,37 @@ pub(crate) fn find<'r>(
     Ok(only)
 }
 
+/// Gives the one credential in [plain](KeySource::is_plain) sources to `judge`, and marks its header:
+/// as [`find`] with [`RefuseSeveral`](Precedence::RefuseSeveral), and with
+/// one look at each header, where no header is there twice.
+#[inline]
+pub(crate) fn read_and_mark<T>(
+    sources: &[KeySource],
+    headers: &mut HeaderMap,
+    judge: impl Fn(&[u8]) -> T,
+) -> Result<Option<(u16, T)>, RejectionKind> {
+    let mut only = None;
+    for (index, source) in sources.iter().enumerate() {
+        let value = match &source.kind {
+            SourceKind::Header(name) => headers.get_mut(name),
+            SourceKind::Authorization(_) => headers.get_mut(AUTHORIZATION),
+            SourceKind::Query(_) | SourceKind::Cookie(_) => None,
+        };
+        let Some(value) = value else { continue };
+        let key = match &source.kind {
+            SourceKind::Authorization(scheme) => header::of_scheme(scheme, value),
+            _ => Some(value.as_bytes()),
+        };
+        let Some(key) = key else { continue };
+        if only.is_some() {
+            return Err(RejectionKind::Ambiguous);
+        }
+        only = Some((u16::try_from(index).unwrap_or(u16::MAX), judge(key)));
+        value.set_sensitive(true);
+    }
+    Ok(only)
+}
+
 /// Whether any source holds a credential, or several.
 pub(crate) fn holds_any(sources: &[KeySource], head: &RequestHead<'_>) -> bool {
     sources.iter().any(|source| !matches!(source.find(head), Found::None))
@@ -324,5 +361,62 @@ impl<'r> Credential<'r> {
 impl fmt::Debug for Credential<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credential(.. in source {})", self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    const NAMES: [&str; 4] = ["x-api-key", "authorization", "x-other-key", "accept"];
+    const VALUES: [&str; 6] =
+        ["", "a-key", "Bearer a-key", "bearer  b-key", "Token c-key", "Bearer"];
+
+    fn plain() -> Vec<KeySource> {
+        let token = KeySource::scheme("Token").unwrap();
+        let other = KeySource::header("x-other-key").unwrap();
+        vec![KeySource::x_api_key(), KeySource::bearer(), token, other]
+    }
+
+    proptest! {
+        #[test]
+        fn reading_in_passing_finds_the_same(
+            headers in vec((select(&NAMES[..]), select(&VALUES[..])), 0..5),
+            some in vec(any::<bool>(), 4),
+        ) {
+            let mut request = Request::new(());
+            for (name, value) in headers {
+                request.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
+            let some = plain().into_iter().zip(some).filter(|(_, is_there)| *is_there);
+            let sources: Vec<KeySource> = some.map(|(source, _)| source).collect();
+            let head = RequestHead::from(&request);
+            let found = find(&sources, Precedence::RefuseSeveral, &head).map(|found| {
+                found.map(|key| (key.source, key.raw.to_vec()))
+            });
+            let read = read_and_mark(&sources, request.headers_mut(), <[u8]>::to_vec);
+            prop_assert_eq!(&found, &read);
+            if let Ok(Some((source, _))) = read {
+                let name = sources[usize::from(source)].header_name().unwrap();
+                let marked = request.headers().iter().filter(|(_, value)| value.is_sensitive());
+                prop_assert!(marked.map(|(name, _)| name).eq([name]));
+            }
+        }
+    }
+
+    #[test]
+    fn sources_that_browsers_fill_are_not_plain() {
+        assert!(plain().iter().all(KeySource::is_plain));
+        for source in [
+            KeySource::scheme("Basic").unwrap(),
+            KeySource::header("cookie").unwrap(),
+            KeySource::cookie("key").unwrap(),
+            KeySource::query("key").unwrap(),
+        ] {
+            assert!(!source.is_plain(), "{source:?}");
+        }
     }
 }

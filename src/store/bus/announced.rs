@@ -11,7 +11,7 @@ use crate::{
     error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord, OwnerId},
     store::{
-        KeyStore, Lookup, LookupHint, StoreId,
+        KeyStore, Lookup, LookupHint, SharedRecord, StoreId,
         capabilities::{
             AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog,
         },
@@ -79,6 +79,10 @@ impl KeyStore for Announced {
 
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
         self.repository.find_now(digest)
+    }
+
+    fn find_shared(&self, digest: &KeyDigest) -> Option<Lookup<SharedRecord>> {
+        self.repository.find_shared(digest)
     }
 
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {

@@ -1,13 +1,13 @@
 //! The memory of a cache, and how long its entries may be used.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use quick_cache::{
     UnitWeighter,
     sync::{Cache, DefaultLifecycle},
 };
 
-use super::{CacheKey, settings::Settings};
+use super::{CacheKey, Copies, settings::Settings};
 use crate::{
     clock::Timestamp,
     runtime::{
@@ -23,6 +23,8 @@ use crate::{
 /// Reading needs no more than a moment. Every change is made under the lock of the calls, so
 /// that every answer of the store is kept either before or after a thing is forgotten.
 pub(super) struct Memory<K, V> {
+    /// They follow what is known.
+    copies: Option<Arc<dyn Copies<K>>>,
     known: Entries<K, Known<V>>,
     /// When the store was asked for it.
     not_found: Entries<K, Timestamp>,
@@ -60,6 +62,8 @@ pub(super) struct Recalled<V> {
     pub(super) is_stale: bool,
     /// Whether the store should be asked again, in the background.
     pub(super) is_due: bool,
+    /// Until when the answer may be given again without recalling it. None: not at all.
+    pub(super) fresh_until: Option<Timestamp>,
 }
 
 /// How old what is known about a thing is.
@@ -77,6 +81,7 @@ enum Freshness {
 impl<K: CacheKey, V: Clone> Memory<K, V> {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
+            copies: None,
             known: cache(settings.capacity),
             not_found: cache(settings.capacity),
             generation: AtomicU32::new(0),
@@ -85,6 +90,24 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
                 not_found_ttl: millis(settings.not_found_ttl),
                 stale_if_error: millis(settings.stale_if_error),
             },
+        }
+    }
+
+    pub(super) fn set_copies(&mut self, copies: Arc<dyn Copies<K>>) {
+        self.copies = Some(copies);
+    }
+
+    /// How long a thing can be fresh, in milliseconds.
+    #[inline]
+    pub(super) fn longest_fresh(&self) -> i64 {
+        i64::try_from(fresh_part(self.times.ttl)).unwrap_or(i64::MAX)
+    }
+
+    /// Changes what is known of this thing, or of all.
+    fn change(&self, key: Option<&K>, mut change: impl FnMut()) {
+        match &self.copies {
+            Some(copies) => copies.change(key, &mut change),
+            None => change(),
         }
     }
 
@@ -100,19 +123,24 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         if let Some(known) = self.known.get(key) {
             let age = age(known.asked_at, now)?;
             let is_rested = age >= u64::from(known.rests_until);
-            let (is_stale, is_due) = match self.freshness(key, &known, age) {
+            let freshness = self.freshness(key, &known, age);
+            let (is_stale, is_due) = match freshness {
                 Freshness::Fresh => (false, false),
                 Freshness::Due => (false, is_rested),
                 Freshness::Stale if !is_rested || is_down() => (true, is_rested),
                 Freshness::Stale | Freshness::Gone => return None,
             };
-            return Some(Recalled { lookup: Lookup::Found(known.value?), is_stale, is_due });
+            let fresh_until = (freshness == Freshness::Fresh)
+                .then(|| known.asked_at.saturating_add(self.times.fresh_for(key)));
+            let lookup = Lookup::Found(known.value?);
+            return Some(Recalled { lookup, is_stale, is_due, fresh_until });
         }
         let age = age(self.not_found.get(key)?, now)?;
         (age < jittered(self.times.not_found_ttl, key.jitter())).then_some(Recalled {
             lookup: Lookup::NotFound,
             is_stale: false,
             is_due: false,
+            fresh_until: None,
         })
     }
 
@@ -120,7 +148,7 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
     fn freshness(&self, key: &K, known: &Known<V>, age: u64) -> Freshness {
         let ttl = jittered(self.times.ttl, key.jitter());
         let is_trusted = known.generation == self.generation.load(Ordering::Relaxed);
-        if is_trusted && age < ttl - ttl / 5 {
+        if is_trusted && age < fresh_part(ttl) {
             Freshness::Fresh
         } else if is_trusted && age < ttl {
             Freshness::Due
@@ -150,16 +178,26 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
 
     /// The store was asked at this time, and found this.
     pub(super) fn keep(&self, key: &K, asked_at: Timestamp, found: Option<&V>) {
+        let is_known = self.known.contains_key(key);
         if let Some(value) = found {
             let generation = self.generation.load(Ordering::Relaxed);
             let value = Some(value.clone());
-            self.known.insert(key.clone(), Known { value, asked_at, generation, rests_until: 0 });
+            let new = Known { value, asked_at, generation, rests_until: 0 };
+            let insert = || self.known.insert(key.clone(), new.clone());
+            if is_known {
+                self.change(Some(key), insert);
+            } else {
+                insert();
+            }
             self.not_found.remove(key);
         } else {
-            if self.known.remove(key).is_some() && K::MOVES {
-                // An API key was deleted, or has another digest now, which may be in memory as
-                // unknown: a good key must not be refused for that.
-                self.not_found.clear();
+            if is_known {
+                self.change(Some(key), || drop(self.known.remove(key)));
+                if K::MOVES {
+                    // An API key was deleted, or has another digest now, which may be in memory as
+                    // unknown: a good key must not be refused for that.
+                    self.not_found.clear();
+                }
             }
             self.not_found.insert(key.clone(), asked_at);
         }
@@ -177,21 +215,37 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
     /// Forgets what is said about a thing, and not that it exists: it is not a part of any flood.
     pub(super) fn forget(&self, key: &K) {
         if let Some(known) = self.known.peek(key) {
-            self.known.insert(key.clone(), Known { value: None, rests_until: 0, ..known });
+            let unsaid = Known { value: None, rests_until: 0, ..known };
+            self.change(Some(key), || self.known.insert(key.clone(), unsaid.clone()));
         }
         self.not_found.remove(key);
     }
 
     /// Changes may have been missed: what is known so far is used only if the store fails.
     pub(super) fn distrust(&self) {
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.change(None, || {
+            self.generation.fetch_add(1, Ordering::Relaxed);
+        });
         self.not_found.clear();
     }
 
     pub(super) fn clear(&self) {
-        self.known.clear();
+        self.change(None, || self.known.clear());
         self.not_found.clear();
     }
+}
+
+impl Times {
+    /// How long what is known of a thing is fresh.
+    fn fresh_for(&self, key: &impl CacheKey) -> Duration {
+        Duration::from_millis(fresh_part(jittered(self.ttl, key.jitter())))
+    }
+}
+
+/// The part of a time to live before things are due.
+#[inline]
+const fn fresh_part(ttl: u64) -> u64 {
+    ttl - ttl / 5
 }
 
 fn cache<K: CacheKey, V: Clone>(capacity: usize) -> Entries<K, V> {

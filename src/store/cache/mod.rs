@@ -47,6 +47,13 @@ pub(crate) trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {
     fn jitter(&self) -> u8;
 }
 
+/// Holds copies of what a cache knows.
+pub(crate) trait Copies<K>: Send + Sync + 'static {
+    /// Makes a change to what the cache knows of this thing, or of all. The copies of it are gone
+    /// before it begins, and none is made until it has ended.
+    fn change(&self, key: Option<&K>, change: &mut dyn FnMut());
+}
+
 /// Why a lookup brought nothing.
 pub(crate) trait Failure: Clone + Send + Sync + 'static {
     /// The role of the source.
@@ -82,6 +89,12 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         }
     }
 
+    /// Has these copies follow what the cache knows.
+    pub(crate) fn with_copies(mut self, copies: Arc<dyn Copies<K>>) -> Self {
+        self.memory.set_copies(copies);
+        self
+    }
+
     pub(crate) const fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -96,7 +109,21 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     where
         F: Future<Output = Answer<V, E>> + Send + 'static,
     {
-        let recalled = self.recall(key, self.settings.clock.now())?;
+        self.find_now_at(key, self.settings.clock.now(), ask).map(|(lookup, _)| lookup)
+    }
+
+    /// The same, at this moment, and until when a copy of what was found may be used.
+    #[inline]
+    pub(crate) fn find_now_at<F>(
+        self: &Arc<Self>,
+        key: &K,
+        now: Timestamp,
+        ask: impl FnOnce() -> F,
+    ) -> Option<(Lookup<V>, Option<Timestamp>)>
+    where
+        F: Future<Output = Answer<V, E>> + Send + 'static,
+    {
+        let recalled = self.recall(key, now)?;
         if recalled.is_due {
             self.refresh(key, ask);
         }
@@ -105,7 +132,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         } else {
             self.counters.count_hit(key.jitter());
         }
-        Some(recalled.lookup)
+        Some((recalled.lookup, recalled.fresh_until))
     }
 
     /// The answer that needs no lookup.
@@ -146,6 +173,14 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         calls.abandon_all();
         self.memory.distrust();
         Counters::count(&self.counters.resets);
+    }
+
+    /// Whether a copy that is fresh until then is so now. One that is fresh for longer than any can
+    /// be was made before the clock was set back.
+    #[inline]
+    pub(crate) fn is_fresh(&self, until: i64, now: Timestamp) -> bool {
+        let left = until - now.as_unix_millis();
+        0 < left && left <= self.memory.longest_fresh()
     }
 
     pub(crate) fn stats(&self) -> CacheStats {

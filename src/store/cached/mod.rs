@@ -19,11 +19,13 @@ use self::{
     settings::Settings,
 };
 use super::{
-    KeyStore, KnownDigests, Lookup, LookupHint, StoreId,
-    cache::{Answer, Cache, CacheKey, CacheStats, Claim, Failure, Rank},
+    KeyStore, KnownDigests, Lookup, LookupHint, SharedRecord, StoreId,
+    cache::{Answer, Cache, CacheKey, CacheStats, Claim, Copies, Failure, Rank},
+    fronts::Fronts,
     identity::KnownIdentity,
 };
 use crate::{
+    clock::Timestamp,
     error::{BackEnd, StoreError, StoreErrorKind},
     key::{KeyDigest, KeyRecord},
     observe,
@@ -110,6 +112,7 @@ struct Inner<S> {
     store: Arc<S>,
     batcher: Arc<Batcher<S>>,
     cache: Arc<KeyCache>,
+    fronts: Arc<Fronts>,
     known: Arc<Known>,
     loader: Loader,
     listeners: Listeners,
@@ -133,10 +136,12 @@ impl<S: KeyStore> CachedStore<S> {
 
     fn with_settings(store: S, settings: Settings) -> Self {
         let store = Arc::new(store);
+        let fronts = Arc::<Fronts>::default();
         let inner = Inner {
             batcher: Batcher::new(store.clone(), settings.cache.lookup_timeout),
             store,
-            cache: Arc::new(Cache::new(settings.cache)),
+            cache: Arc::new(Cache::new(settings.cache).with_copies(fronts.clone())),
+            fronts,
             known: Arc::new(Known::new(settings.filter_bits_per_key)),
             loader: Loader::default(),
             listeners: Listeners::new(settings.invalidations),
@@ -162,8 +167,23 @@ impl<S: KeyStore> CachedStore<S> {
     /// The counters of the cache so far.
     pub fn stats(&self) -> CacheStats {
         let mut stats = self.inner.cache.stats();
+        stats.hits += self.inner.fronts.hits();
         self.inner.known.add_to(&mut stats);
         stats
+    }
+
+    /// What this thread's front does not hold.
+    fn find_behind(&self, digest: &KeyDigest, now: Timestamp) -> Option<Lookup<SharedRecord>> {
+        let Inner { cache, fronts, .. } = &*self.inner;
+        let (key, ticket) = (MapDigest::from(digest), fronts.ticket());
+        let ask = || self.ask(digest, LookupHint::new());
+        Some(match cache.find_now_at(&key, now, ask)? {
+            (Lookup::Found(record), Some(until)) => {
+                Lookup::Found(fronts.keep(ticket, key, record, until.as_unix_millis()))
+            }
+            (Lookup::Found(record), None) => Lookup::Found(record.into()),
+            (Lookup::NotFound, _) => Lookup::NotFound,
+        })
     }
 
     /// A lookup in the store.
@@ -225,6 +245,16 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         self.inner.cache.find_now(&MapDigest::from(digest), || self.ask(digest, LookupHint::new()))
     }
 
+    #[inline]
+    fn find_shared(&self, digest: &KeyDigest) -> Option<Lookup<SharedRecord>> {
+        let Inner { cache, fronts, .. } = &*self.inner;
+        let now = cache.settings().clock.now();
+        match fronts.find(MapDigest::from(digest), |until| cache.is_fresh(until, now)) {
+            Some(record) => Some(Lookup::Found(record)),
+            None => self.find_behind(digest, now),
+        }
+    }
+
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.find_for(digest, LookupHint::new()).await
     }
@@ -260,6 +290,12 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
 
     async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
         self.inner.store.identity().await
+    }
+}
+
+impl Copies<MapDigest> for Fronts {
+    fn change(&self, key: Option<&MapDigest>, change: &mut dyn FnMut()) {
+        self.change(key.copied(), change);
     }
 }
 

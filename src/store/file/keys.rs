@@ -17,6 +17,7 @@ use crate::{
     key::{KeyDigest, KeyRecord},
     observe,
     runtime::{DigestMap, MapDigest, Mutex, RwLock},
+    store::{Lookup, SharedRecord, fronts::Fronts},
 };
 
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -27,6 +28,7 @@ pub(super) struct Keys {
     format: Format,
     /// Locked for a lookup, and for the blink in which a new map takes the place of the old.
     by_digest: RwLock<DigestMap<Arc<KeyRecord>>>,
+    fronts: Fronts,
     status: Mutex<FileStatus>,
     /// The file as last loaded, or found bad. Locked while the file is read, so that loads come one
     /// after another.
@@ -56,6 +58,7 @@ impl Keys {
             format,
             status: Mutex::new(FileStatus { loaded_at: now, keys: by_digest.len(), error: None }),
             by_digest: RwLock::new(by_digest),
+            fronts: Fronts::default(),
             judged: Mutex::new(Ok(hash(&bytes))),
             interval: watch::Sender::new(DEFAULT_INTERVAL),
         })
@@ -65,6 +68,11 @@ impl Keys {
     pub(super) fn find(&self, digest: &KeyDigest) -> Option<Arc<KeyRecord>> {
         let keys = self.by_digest.read();
         keys.get(&MapDigest::from(digest)).cloned()
+    }
+
+    #[inline]
+    pub(super) fn find_shared(&self, digest: &KeyDigest) -> Lookup<SharedRecord> {
+        self.fronts.find_in_memory(digest, || self.find(digest))
     }
 
     pub(super) fn status(&self) -> FileStatus {
@@ -109,7 +117,7 @@ impl Keys {
         let keys = by_digest.len();
         let old = {
             let mut current = self.by_digest.write();
-            mem::replace(&mut *current, by_digest)
+            self.fronts.change(None, || mem::replace(&mut *current, by_digest))
         };
         // Freed outside the write lock: no request waits for it.
         drop(old);

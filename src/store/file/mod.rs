@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 pub use self::error::{FileError, FileErrorKind};
 use self::keys::Keys;
-use super::{KeyStore, Lookup};
+use super::{KeyStore, Lookup, SharedRecord};
 use crate::{
     clock::Timestamp,
     error::StoreError,
@@ -146,6 +146,11 @@ impl KeyStore for FileStore {
     #[inline]
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
         Some(self.0.find(digest).into())
+    }
+
+    #[inline]
+    fn find_shared(&self, digest: &KeyDigest) -> Option<Lookup<SharedRecord>> {
+        Some(self.0.find_shared(digest))
     }
 
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
