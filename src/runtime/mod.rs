@@ -14,6 +14,7 @@ mod locks;
 mod network;
 mod per_thread;
 mod shared;
+mod start;
 
 // Engines take locks and atomics from here: `tests/model` has others in this place.
 pub(crate) use std::sync;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     locks::{Mutex, RwLock},
     per_thread::{PerThread, THREADS, thread},
     shared::{SharedCall, Waiter},
+    start::start,
 };
 #[cfg(feature = "cache")]
 pub(crate) use self::{background::OwnedTask, backoff::Backoff, breaker::Breaker};

@@ -95,6 +95,39 @@ async fn a_store_that_panics_leaves_nobody_waiting() {
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
 }
 
+/// It is an error of the request all the same, and not the end of its task.
+#[tokio::test]
+async fn a_store_that_panics_at_once_ends_no_request() {
+    let (fixture, key) = (Fixture::new(), digest(1));
+    fixture.store.set(Mode::PanicAtOnce);
+    assert_eq!(fixture.find(&key).await, Err(StoreErrorKind::Unavailable));
+    fixture.store.set(Mode::Answer);
+    assert_eq!(fixture.find(&key).await, Ok(Unknown));
+}
+
+/// A store that answers in its first poll. The first task is the one that loads the filter.
+#[tokio::test]
+async fn a_lookup_that_need_not_wait_takes_no_task() {
+    let fixture = Fixture::new();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for number in 0..10 {
+        // In one poll.
+        assert_eq!(fixture.find(&digest(number)).now_or_never(), Some(Ok(Unknown)));
+    }
+    assert!(tasks() <= before + 1);
+    assert_eq!(fixture.store.lookups(), 10);
+
+    fixture.store.set(Mode::Wait);
+    let mut waits = fixture.spawn_find(digest(10));
+    fixture.store.asked(11).await;
+    assert!((&mut waits).now_or_never().is_none());
+    // Its own and the lookup's.
+    assert!((before + 2..=before + 3).contains(&tasks()));
+    fixture.store.release(0);
+    assert_eq!(waits.await.unwrap(), Ok(Unknown));
+}
+
 #[tokio::test]
 async fn an_error_is_everybodys_and_is_not_remembered() {
     let fixture = Fixture::new();

@@ -38,6 +38,7 @@ pub(crate) enum Mode {
     Fail(StoreErrorKind),
     Hang,
     Panic,
+    PanicAtOnce,
 }
 
 /// A store that counts its lookups. Clones are the same store.
@@ -208,9 +209,17 @@ impl KeyStore for Backend {
                 released.await.unwrap();
                 found
             }
-            Mode::Fail(kind) => Err(StoreError::new(kind).with_source("no route to host")),
+            // Not at once: others join it.
+            Mode::Fail(kind) => {
+                tokio::task::yield_now().await;
+                Err(StoreError::new(kind).with_source("no route to host"))
+            }
             Mode::Hang => std::future::pending().await,
-            Mode::Panic => panic!("a bug in a store"),
+            Mode::Panic => {
+                tokio::task::yield_now().await;
+                panic!("a bug in a store")
+            }
+            Mode::PanicAtOnce => panic!("a bug in a store"),
         };
         self.0.answers.fetch_add(1, SeqCst);
         answer

@@ -1,6 +1,6 @@
 //! 6. Look up: a key of which memory cannot tell.
 //!
-//! Where the layer has a throttle, the lookup is a task of its own. It settles whether the request was
+//! Where the layer has a throttle, the lookup goes on without its client. It settles whether the request was
 //! a guess, also if the client has gone away by then: a guess must not be free for a client that hangs
 //! up.
 
@@ -23,6 +23,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     rejection::Rejection,
     request::RequestHead,
+    runtime::start,
     store::LookupHint,
     throttle::{Guess, NotNow},
 };
@@ -119,7 +120,7 @@ impl Search {
             Err(error) => return failed(StoreError::unavailable(error)),
         };
         let (client, answer) = oneshot::channel();
-        runtime.spawn(self.settle(guess, client));
+        start(&runtime, self.settle(guess, client));
         match timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => failed(given_up()),

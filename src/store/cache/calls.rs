@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    runtime::{DigestHash, Mutex, PAUSE, SharedCall, Turn, Waiter, sync::MutexGuard},
+    runtime::{DigestHash, Mutex, PAUSE, SharedCall, Turn, Waiter, start, sync::MutexGuard},
     store::Lookup,
 };
 
@@ -231,8 +231,11 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         let (tokens, reserved) = Tokens::of(admission.as_ref());
         let (number, waiter) = calls.start(key, tokens.clone(), claim.rank);
         drop(calls);
-        self.make(&runtime, key, number, admission.map(|tokens| (tokens, reserved)), ask());
-        Ok(Start::Waiting(Waiting::new(waiter, tokens)))
+        let call = self.make(key, number, admission.map(|tokens| (tokens, reserved)), ask());
+        // Before it begins: a request that waits in line keeps no tokens from its own call.
+        let waiting = Waiting::new(waiter, tokens);
+        one_key::apart(|| start(&runtime, call));
+        Ok(Start::Waiting(waiting))
     }
 
     /// Asks again for a known thing, in the background, unless a lookup is under way. Never
@@ -251,26 +254,29 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
             let (number, _) = calls.start(key, Tokens::NotNeeded, Rank::default());
             drop(calls);
             Counters::count(&self.counters.refreshes);
-            self.make(&runtime, key, number, None, ask());
+            // Not begun here: the request that finds the thing due does not wait for the next one.
+            runtime.spawn(self.make(key, number, None, ask()));
         }
     }
 
-    /// In a task of its own: a caller that goes away takes no other caller's answer along.
+    /// The call, which goes on without its callers: one that goes away takes no other caller's answer
+    /// along.
     fn make(
         self: &Arc<Self>,
-        runtime: &Handle,
         key: &K,
         number: u64,
         admission: Option<Admitted>,
         lookup: impl Future<Output = Answer<V, E>> + Send + 'static,
-    ) {
+    ) -> impl Future<Output = ()> + Send + 'static {
+        // Boxed: each future that passes it on would hold it twice.
+        let lookup = Box::pin(lookup);
         let asked_at = self.settings.clock.now();
         let (cache, key) = (self.clone(), key.clone());
         let mut ending = Ending { cache, key, number, asked_at, reservation: None };
-        runtime.spawn(async move {
+        async move {
             let answer = ending.ask(admission, lookup).await;
             ending.finish(answer);
-        });
+        }
     }
 
     /// The token of the lookup budget, if there is a budget. Waits in line for one no longer than

@@ -51,6 +51,16 @@ pub(crate) async fn of_one_key<A, V, E>(
     ONE_KEY.scope(RefCell::new(one), lookups).await
 }
 
+/// Begins a call, which is no part of the request that it is begun by: others wait for it, and its
+/// source may be another cache, with a budget of its own.
+pub(super) fn apart<T>(begin: impl FnOnce() -> T) -> T {
+    if with(|_| ()).is_none() {
+        return begin();
+    }
+    let one = OneKey { left: 1, held: Vec::new(), in_line: 0, awaited: None };
+    ONE_KEY.sync_scope(RefCell::new(one), begin)
+}
+
 fn with<T>(change: impl FnOnce(&mut OneKey) -> T) -> Option<T> {
     ONE_KEY.try_with(|one| change(&mut one.borrow_mut())).ok()
 }

@@ -17,6 +17,8 @@ mod locks;
 mod network;
 #[path = "../../../src/runtime/shared.rs"]
 mod shared;
+#[path = "../../../src/runtime/start.rs"]
+mod start;
 
 pub(crate) use shuttle::sync;
 
@@ -29,4 +31,5 @@ pub(crate) use self::{
     locks::{Mutex, RwLock},
     network::Network,
     shared::{SharedCall, Waiter},
+    start::start,
 };
