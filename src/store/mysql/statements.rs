@@ -2,7 +2,15 @@
 
 use crate::store::sql::{
     BALANCE, CHANGING, EVENT, Filters, Inserts, KnownStatements, LockStatements, REQUEST,
-    RequestStatements, Statements, columns, each, statement,
+    RequestStatements, Selected, Statements, columns, each, statement,
+};
+
+/// What is selected of a key.
+const SELECTED: Selected = Selected {
+    id: "id",
+    hex: |column| format!("hex({column})"),
+    flag: |column| format!("{column} + 0"),
+    array: |values| format!("CAST(JSON_ARRAY({values}) AS CHAR)"),
 };
 
 /// The time in milliseconds, whatever the time zone of the session.
@@ -11,6 +19,7 @@ const CLOCK: &str = "timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(3)) 
 /// For a table with this name, which was checked.
 pub(super) fn statements(table: &str) -> Statements {
     let (names, values) = (columns().join(", "), each(&columns(), |_| "?"));
+    let selected_key = SELECTED.columns();
     let changes = each(&CHANGING, |column| format!("{column} = ?"));
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, |_| "?"));
     let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
@@ -18,16 +27,12 @@ pub(super) fn statements(table: &str) -> Statements {
     Statements {
         table: table.into(),
         find: statement(format!(
-            "SELECT {names} FROM `{table}` WHERE digest = ? AND deleted_at IS NULL"
+            "SELECT {selected_key} FROM `{table}` WHERE digest = ? AND deleted_at IS NULL"
         )),
-        find_many: statement(format!(
-            "SELECT {names} FROM JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(64) PATH '$')) AS news \
-                 STRAIGHT_JOIN `{table}` ON `{table}`.digest = unhex(news.asked) \
-                 WHERE deleted_at IS NULL"
-        )),
-        get: statement(format!("SELECT {names} FROM `{table}` WHERE id = ?")),
+        find_many: statement(find_many(table, &selected_key)),
+        get: statement(format!("SELECT {selected_key} FROM `{table}` WHERE id = ?")),
         get_many: statement(format!(
-            "SELECT {names} FROM JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(32) PATH '$')) AS news \
+            "SELECT {selected_key} FROM JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(32) PATH '$')) AS news \
                  STRAIGHT_JOIN `{table}` ON `{table}`.id = unhex(news.asked) FOR UPDATE"
         )),
         known: KnownStatements {
@@ -143,9 +148,18 @@ fn requests(table: &str) -> RequestStatements {
     }
 }
 
+/// Joined in the order of what is asked for, by the index.
+fn find_many(table: &str, selected_key: &str) -> String {
+    format!(
+        "SELECT {selected_key} FROM JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(64) PATH '$')) AS news \
+             STRAIGHT_JOIN `{table}` ON `{table}`.digest = unhex(news.asked) \
+             WHERE deleted_at IS NULL"
+    )
+}
+
 /// From which statements for this table are put together.
 fn filters(table: &str) -> Filters {
-    let (names, event) = (columns().join(", "), EVENT.join(", "));
+    let (selected_key, event) = (SELECTED.columns(), EVENT.join(", "));
     let total = "CAST(least(sum(count), 9223372036854775807) AS SIGNED) AS total";
     Filters {
         purge: format!("DELETE FROM `{table}` WHERE (revoked_at < ? OR deleted_at < ?)"),
@@ -155,9 +169,11 @@ fn filters(table: &str) -> Filters {
         ),
         // As it is at this moment, whatever this transaction has read before.
         end_of_live: " LOCK IN SHARE MODE",
-        selected: format!("SELECT {names} FROM `{table}` WHERE id >= ? AND deleted_at IS NULL"),
+        selected: format!(
+            "SELECT {selected_key} FROM `{table}` WHERE id >= ? AND deleted_at IS NULL"
+        ),
         end_of_selected: " ORDER BY id LIMIT ? FOR UPDATE".to_owned(),
-        keys: format!("SELECT {names} FROM `{table}` WHERE id <= ? AND deleted_at IS NULL"),
+        keys: format!("SELECT {selected_key} FROM `{table}` WHERE id <= ? AND deleted_at IS NULL"),
         end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
         events: format!("SELECT {event} FROM `{table}_events` WHERE id <= ?"),
         end_of_events: " ORDER BY id DESC LIMIT ?".to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::store::sql::{
     BALANCE, CHANGING, EVENT, Filters, Inserts, KnownStatements, LockStatements, REQUEST,
-    RequestStatements, Statements, columns, each, statement,
+    RequestStatements, Selected, Statements, columns, each, statement,
 };
 
 /// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
@@ -20,6 +20,20 @@ fn selected(column: &str) -> String {
     if IDS.contains(&column) { format!("uuid_send({column}) AS {column}") } else { column.into() }
 }
 
+/// What is selected of a key.
+const SELECTED: Selected = Selected {
+    id: "uuid_send(id) AS id",
+    hex: |column| {
+        if IDS.contains(&column) {
+            format!("encode(uuid_send({column}), 'hex')")
+        } else {
+            format!("encode({column}, 'hex')")
+        }
+    },
+    flag: |column| format!("{column}::int"),
+    array: |values| format!("json_build_array({values})::text"),
+};
+
 /// The time in milliseconds, of this moment and not of the start of the transaction.
 const CLOCK: &str = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
@@ -35,7 +49,7 @@ pub(super) fn statements(table: &str) -> Statements {
     let statement = |sql: String| statement(numbered(&sql));
     let columns = columns();
     let (names, values) = (columns.join(", "), each(&columns, value));
-    let selected_key = each(&columns, selected);
+    let selected_key = SELECTED.columns();
     let changes = each(&CHANGING, |column| format!("{column} = {}", value(column)));
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, value));
     let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
@@ -194,7 +208,7 @@ fn requests(table: &str) -> RequestStatements {
 
 /// From which statements for this table are put together.
 fn filters(table: &str) -> Filters {
-    let (selected_key, selected_event) = (each(&columns(), selected), each(&EVENT, selected));
+    let (selected_key, selected_event) = (SELECTED.columns(), each(&EVENT, selected));
     let total = "least(sum(count), 9223372036854775807)::bigint AS total";
     Filters {
         purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),

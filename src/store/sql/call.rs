@@ -5,7 +5,7 @@ use sqlx::{
     Type, query::Query,
 };
 
-use super::{balance, event, known, requests, row, usage};
+use super::{balance, event, key_row, known, requests, usage};
 use crate::{
     clock::Timestamp,
     key::{KeyDigest, KeyEvent, KeyId, KeyRecord, LineageUsage, UsageCount},
@@ -117,8 +117,11 @@ pub(in crate::store) trait Calls: Database {
         sql: String,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Reads a row with all columns of a key.
+    /// Reads a row with the columns that are [selected](super::Selected) of a key.
     fn key(row: &Self::Row) -> sqlx::Result<KeyRecord>;
+
+    /// Reads the digest in such a row.
+    fn digest_of_key(row: &Self::Row) -> sqlx::Result<KeyDigest>;
 
     /// Reads a row with a digest.
     fn digest(row: &Self::Row) -> sqlx::Result<KeyDigest>;
@@ -209,7 +212,11 @@ where
     }
 
     fn key(row: &Self::Row) -> sqlx::Result<KeyRecord> {
-        row::read(row)
+        key_row::read(row)
+    }
+
+    fn digest_of_key(row: &Self::Row) -> sqlx::Result<KeyDigest> {
+        key_row::digest(row)
     }
 
     fn digest(row: &Self::Row) -> sqlx::Result<KeyDigest> {

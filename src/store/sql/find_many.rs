@@ -39,7 +39,7 @@ impl<DB: Dialect> SqlStore<DB> {
         // Whatever the database takes for equal: a digest has the row with just these bytes.
         let mut found = DigestMap::default();
         for row in &rows {
-            let digest = DB::digest(row).map_err(DB::store_error)?;
+            let digest = DB::digest_of_key(row).map_err(DB::store_error)?;
             let key = DB::key(row).map(Arc::new).map_err(DB::store_error);
             found.insert(MapDigest::from(&digest), key);
         }

@@ -7,6 +7,7 @@ mod event;
 mod filter;
 mod find_many;
 mod identity;
+mod key_row;
 mod known;
 mod owner_lock;
 pub(super) mod pooled_connection;
@@ -30,6 +31,7 @@ pub(super) use self::{
     dialect::Dialect,
     event::EVENT,
     filter::Filters,
+    key_row::Selected,
     owner_lock::OwnerLocks,
     pooled_connection::PooledConnection,
     repository::repository,

@@ -2,15 +2,13 @@
 
 use std::{collections::BTreeMap, error::Error, io, net::IpAddr};
 
-use ipnet::IpNet;
 use serde::de::DeserializeOwned;
-use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use super::call::Value;
 use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
-    key::{Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Needs, OwnerId, Rotation},
+    key::{KeyId, KeyRecord, LegacyHash, OwnerId},
     store::repository::KeyUse,
 };
 
@@ -53,7 +51,7 @@ pub(in crate::store) const CHANGING: [&str; 31] = [
 pub(in crate::store) const FIXED: [&str; 5] =
     ["id", "created_at", "last_used_at", "last_used_from", "use_count"];
 
-/// Every column of a key, for an insert or a select.
+/// Every column of a key, for an insert.
 pub(in crate::store) fn columns() -> Vec<&'static str> {
     [&CHANGING[..], &FIXED[..]].concat()
 }
@@ -158,81 +156,6 @@ pub(in crate::store) fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// Reads a key from a row with all [`columns`].
-pub(super) fn read<'r, R>(row: &'r R) -> sqlx::Result<KeyRecord>
-where
-    R: Row,
-    for<'n> &'n str: ColumnIndex<R>,
-    &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
-    &'r str: Decode<'r, R::Database> + Type<R::Database>,
-    bool: Decode<'r, R::Database> + Type<R::Database>,
-    i64: Decode<'r, R::Database> + Type<R::Database>,
-{
-    let text = |column| row.try_get::<&str, _>(column);
-    let optional = |column| row.try_get::<Option<&str>, _>(column);
-    let number = |column| row.try_get::<i64, _>(column);
-    let time = |column| number(column).map(Timestamp::from_unix_millis);
-    let optional_time = |column| {
-        row.try_get::<Option<i64>, _>(column).map(|time| time.map(Timestamp::from_unix_millis))
-    };
-
-    let optional_id = |column| {
-        let bytes = row.try_get::<Option<&[u8]>, _>(column)?;
-        bytes.map(|bytes| array(column, bytes).map(KeyId::from_bytes)).transpose()
-    };
-
-    let id = KeyId::from_bytes(array("id", row.try_get("id")?)?);
-    let digest = KeyDigest::from_bytes(array("digest", row.try_get("digest")?)?);
-    let mut record = KeyRecord::new(id, digest, text("name")?, time("created_at")?);
-    record.start = text("start")?.into();
-    record.owner = optional("owner")?.map(Into::into);
-    record.scopes = from_json("scopes", text("scopes")?)?;
-    record.disabled = row.try_get("disabled")?;
-    record.updated_at = time("updated_at")?;
-    record.not_before = optional_time("not_before")?;
-    record.expires_at = optional_time("expires_at")?;
-    record.revoked_at = optional_time("revoked_at")?;
-    record.last_used_at = optional_time("last_used_at")?;
-    record.use_count = unsigned("use_count", number("use_count")?)?;
-    record.revision = unsigned("revision", number("revision")?)?;
-    let grace_after_use = row.try_get::<Option<i64>, _>("grace_after_use")?;
-    let request = row.try_get::<Option<&[u8]>, _>("request")?;
-    let credits = row.try_get::<Option<i64>, _>("credits")?;
-    let owner_disabled = row.try_get::<Option<i64>, _>("owner_disabled_revision")?;
-    let last_used_from = optional("last_used_from")?.map(str::parse::<IpAddr>).transpose();
-    record.details = Details::from(KeyDetails {
-        description: optional("description")?.map(Into::into),
-        tier: optional("tier")?.map(Into::into),
-        metadata: from_json("metadata", text("metadata")?)?,
-        allowed_addresses: networks(text("allowed_addresses")?)?,
-        revoked_reason: optional("revoked_reason")?.map(Into::into),
-        deleted_at: optional_time("deleted_at")?,
-        rotation: Rotation {
-            lineage: optional_id("lineage")?,
-            from: optional_id("rotated_from")?,
-            to: optional_id("rotated_to")?,
-            rotated_at: optional_time("rotated_at")?,
-            retires_at: optional_time("retires_at")?,
-            grace_after_use: grace_after_use
-                .map(|millis| unsigned("grace_after_use", millis))
-                .transpose()?,
-            is_awaited: row.try_get("is_awaited")?,
-        },
-        request: request
-            .map(|bytes| array("request", bytes).map(KeyDigest::from_bytes))
-            .transpose()?,
-        legacy_hash: optional("legacy_hash")?.map(LegacyHash::new),
-        limits: from_json("limits", text("limits")?)?,
-        credits: credits.map(|epoch| unsigned("credits", epoch)).transpose()?,
-        created_by: optional_id("created_by")?,
-        unknown_needs: Needs::from_bits(unsigned("needs", number("needs")?)?).unknown(),
-        // Of an earlier revision, it is not about the row as it is now.
-        disabled_by_owner: owner_disabled == Some(number("revision")?),
-        last_used_from: last_used_from.map_err(|error| unreadable("last_used_from", error))?,
-    });
-    Ok(record)
-}
-
 pub(super) fn array<const N: usize>(column: &str, bytes: &[u8]) -> sqlx::Result<[u8; N]> {
     bytes.try_into().map_err(|error| unreadable(column, error))
 }
@@ -243,13 +166,6 @@ pub(super) fn unsigned(column: &str, number: i64) -> sqlx::Result<u64> {
 
 pub(super) fn from_json<T: DeserializeOwned>(column: &str, text: &str) -> sqlx::Result<T> {
     serde_json::from_str(text).map_err(|error| unreadable(column, error))
-}
-
-fn networks(text: &str) -> sqlx::Result<Box<[IpNet]>> {
-    let column = "allowed_addresses";
-    let texts: Vec<String> = from_json(column, text)?;
-    let networks = texts.iter().map(|network| network.parse());
-    networks.collect::<Result<_, _>>().map_err(|error| unreadable(column, error))
 }
 
 pub(super) fn unreadable(column: &str, source: impl Error + Send + Sync + 'static) -> sqlx::Error {

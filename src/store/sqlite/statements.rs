@@ -2,7 +2,15 @@
 
 use crate::store::sql::{
     BALANCE, CHANGING, EVENT, Filters, Inserts, KnownStatements, LockStatements, REQUEST,
-    RequestStatements, Statements, columns, each, statement,
+    RequestStatements, Selected, Statements, columns, each, statement,
+};
+
+/// What is selected of a key. The bytes of NULL are a text without a digit.
+const SELECTED: Selected = Selected {
+    id: "id",
+    hex: |column| format!("nullif(hex({column}), '')"),
+    flag: str::to_owned,
+    array: |values| format!("json_array({values})"),
 };
 
 /// The time in milliseconds. SQLite has no server: it is the clock of the machine.
@@ -11,6 +19,7 @@ const CLOCK: &str = "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)";
 /// For a table with this name, which was checked.
 pub(super) fn statements(table: &str) -> Statements {
     let (names, values) = (columns().join(", "), each(&columns(), |_| "?"));
+    let selected_key = SELECTED.columns();
     let changes = each(&CHANGING, |column| format!("{column} = ?"));
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, |_| "?"));
     let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
@@ -18,15 +27,15 @@ pub(super) fn statements(table: &str) -> Statements {
     Statements {
         table: table.into(),
         find: statement(format!(
-            "SELECT {names} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
+            "SELECT {selected_key} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
         )),
         find_many: statement(format!(
-            "SELECT {names} FROM \"{table}\" \
+            "SELECT {selected_key} FROM \"{table}\" \
                  WHERE digest IN (SELECT unhex(value) FROM json_each(?)) AND deleted_at IS NULL"
         )),
-        get: statement(format!("SELECT {names} FROM \"{table}\" WHERE id = ?")),
+        get: statement(format!("SELECT {selected_key} FROM \"{table}\" WHERE id = ?")),
         get_many: statement(format!(
-            "SELECT {names} FROM \"{table}\" WHERE id IN (SELECT unhex(value) FROM json_each(?))"
+            "SELECT {selected_key} FROM \"{table}\" WHERE id IN (SELECT unhex(value) FROM json_each(?))"
         )),
         known: KnownStatements {
             count: statement(format!("SELECT count(*) FROM \"{table}\"")),
@@ -121,7 +130,7 @@ fn requests(table: &str) -> RequestStatements {
 
 /// From which statements for this table are put together.
 fn filters(table: &str) -> Filters {
-    let (names, event) = (columns().join(", "), EVENT.join(", "));
+    let (selected_key, event) = (SELECTED.columns(), EVENT.join(", "));
     Filters {
         purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
         live: format!(
@@ -129,9 +138,13 @@ fn filters(table: &str) -> Filters {
              AND (expires_at IS NULL OR expires_at > ?) AND (retires_at IS NULL OR retires_at > ?)"
         ),
         end_of_live: "",
-        selected: format!("SELECT {names} FROM \"{table}\" WHERE id >= ? AND deleted_at IS NULL"),
+        selected: format!(
+            "SELECT {selected_key} FROM \"{table}\" WHERE id >= ? AND deleted_at IS NULL"
+        ),
         end_of_selected: " ORDER BY id LIMIT ?".to_owned(),
-        keys: format!("SELECT {names} FROM \"{table}\" WHERE id <= ? AND deleted_at IS NULL"),
+        keys: format!(
+            "SELECT {selected_key} FROM \"{table}\" WHERE id <= ? AND deleted_at IS NULL"
+        ),
         end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
         events: format!("SELECT {event} FROM \"{table}_events\" WHERE id <= ?"),
         end_of_events: " ORDER BY id DESC LIMIT ?".to_owned(),
