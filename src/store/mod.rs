@@ -31,6 +31,8 @@
 //! [`connect`] opens those that a manager can write to, by URL.
 
 mod balances;
+#[cfg(any(feature = "cache", feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod batcher;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod batches;
 mod bus;

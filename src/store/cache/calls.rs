@@ -288,7 +288,10 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         admission: Option<Admitted>,
     ) -> Result<Option<Arc<Reservation>>, E> {
         let (Some(budget), Some(admission)) = (&self.budget, admission) else { return Ok(None) };
-        let (admission, reserved) = admission;
+        let (admission, reserved) = match admission {
+            (Admission::Granted(reservation), None) => return Ok(Some(reservation)),
+            admission => admission,
+        };
         let turn = timeout(self.settings.lookup_timeout, budget.reserve(admission)).await;
         let is_refused = matches!(turn, Ok(None));
         let Ok(Some(reservation)) = turn else {

@@ -1,6 +1,5 @@
 //! [`CachedStore`]: a bounded cache in front of a store.
 
-mod batcher;
 mod known;
 mod listen;
 mod repository;
@@ -13,13 +12,13 @@ use tokio::runtime::Handle;
 
 pub use self::settings::CachedStoreBuilder;
 use self::{
-    batcher::Batcher,
     known::{Known, Loader},
     listen::Listeners,
     settings::Settings,
 };
 use super::{
     KeyStore, KnownDigests, Lookup, LookupHint, SharedRecord, StoreId,
+    batcher::Batcher,
     cache::{Answer, Cache, CacheKey, CacheStats, Claim, Copies, Failure, Rank},
     fronts::Fronts,
     identity::KnownIdentity,
@@ -110,7 +109,7 @@ pub struct CachedStore<S> {
 
 struct Inner<S> {
     store: Arc<S>,
-    batcher: Arc<Batcher<S>>,
+    batcher: Arc<Batcher>,
     cache: Arc<KeyCache>,
     fronts: Arc<Fronts>,
     known: Arc<Known>,
@@ -118,6 +117,9 @@ struct Inner<S> {
     listeners: Listeners,
     identity: KnownIdentity,
 }
+
+/// Statements under way at a time. With more, there are fewer keys in each and the store has more work.
+const STATEMENTS: usize = 2;
 
 type KeyCache = Cache<MapDigest, Arc<KeyRecord>, StoreError>;
 
@@ -138,7 +140,7 @@ impl<S: KeyStore> CachedStore<S> {
         let store = Arc::new(store);
         let fronts = Arc::<Fronts>::default();
         let inner = Inner {
-            batcher: Batcher::new(store.clone(), settings.cache.lookup_timeout),
+            batcher: Batcher::new(STATEMENTS, Some(settings.cache.lookup_timeout)),
             store,
             cache: Arc::new(Cache::new(settings.cache).with_copies(fronts.clone())),
             fronts,
@@ -204,7 +206,8 @@ impl<S: KeyStore> CachedStore<S> {
         async move {
             let found = if store.max_batch() > 1 {
                 let claim = known.claim(&digest, hint, cache.settings().clock.now());
-                batcher.find(digest, claim.rank == Rank::Listed).await
+                // Boxed: most stores have no use for it.
+                Box::pin(batcher.find_together(&store, digest, claim.rank == Rank::Listed)).await
             } else {
                 store.find_for(&digest, hint).await
             };

@@ -13,13 +13,32 @@ use crate::{
     error::StoreError,
     key::KeyDigest,
     runtime::{DigestMap, MapDigest},
-    store::batches::{self, Answer},
+    store::{
+        batcher::Source,
+        batches::{self, Answer, FOUND_AT_ONCE},
+    },
 };
+
+/// The lookups of requests that no cache has put together. They are under way through the circuit.
+impl<DB: Dialect> Source for SqlStore<DB> {
+    async fn find_each(&self, digests: &[KeyDigest]) -> Vec<Answer> {
+        let find = |digest| self.find_alone(digest);
+        let find_batch = |digests: Vec<_>| async move { self.find_batch(&digests).await };
+        batches::find_many(digests, find, find_batch).await
+    }
+
+    fn max_batch(&self) -> usize {
+        FOUND_AT_ONCE
+    }
+}
 
 impl<DB: Dialect> SqlStore<DB> {
     /// One answer for each digest, in the same order.
     pub(in crate::store) async fn find_many(&self, digests: &[KeyDigest]) -> Vec<Answer> {
-        let find = |digest| async move { self.find(&digest).await };
+        let find = |digest| {
+            let find = move |this: Self| async move { this.find_alone(digest).await };
+            self.unless_silent(|circuits| &circuits.keys, find)
+        };
         let find_batch = |digests: Vec<_>| {
             self.unless_silent(
                 |circuits| &circuits.keys,

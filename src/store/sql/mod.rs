@@ -41,7 +41,7 @@ pub(super) use self::{
         DEFAULT_TABLE, Inserts, KnownStatements, LockStatements, RequestStatements, Statements,
         each, statement, table_name,
     },
-    store::SqlStore,
+    store::{SqlStore, lookups},
 };
 
 #[cfg(test)]

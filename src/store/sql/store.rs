@@ -20,6 +20,7 @@ use crate::{
     key::{EventPage, EventQuery, KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId},
     runtime::Circuit,
     store::{
+        batcher::Batcher,
         list::{KeyPage, KeyQuery},
         owner_bound::OwnerBound,
         repository::{ApplyOutcome, Changes, KeyUpdate, KeyUse},
@@ -36,12 +37,15 @@ pub(in crate::store) struct SqlStore<DB: Dialect> {
     pub(in crate::store) statements: Arc<Statements>,
     /// None where the database is no server, which could fall silent.
     pub(in crate::store) circuits: Option<Circuits>,
+    /// Of the lookups.
+    pub(in crate::store) batcher: Arc<Batcher>,
 }
 
 impl<DB: Dialect> Clone for SqlStore<DB> {
     fn clone(&self) -> Self {
-        let Self { readers, writer, statements, circuits } = self;
+        let Self { readers, writer, statements, circuits, batcher } = self;
         Self {
+            batcher: Arc::clone(batcher),
             readers: readers.clone(),
             writer: writer.clone(),
             statements: Arc::clone(statements),
@@ -94,12 +98,21 @@ impl Failed {
     }
 }
 
+/// The lookups with connections of this pool. Most of them may be used for a statement each, as long
+/// as the lookups are few; with more, a statement finds several.
+pub(in crate::store) fn lookups<DB: Dialect>(pool: &Pool<DB>) -> Arc<Batcher> {
+    let connections = pool.options().get_max_connections();
+    let statements = connections - connections / 5;
+    Batcher::new(usize::try_from(statements).unwrap_or(usize::MAX).max(1), None)
+}
+
 impl<DB: Dialect> SqlStore<DB> {
     /// With the default table.
     pub(in crate::store) fn new(pool: Pool<DB>) -> Self {
         let statements = Arc::new(DB::statements(DEFAULT_TABLE));
         let circuits = DB::ANSWER.map(|_| Circuits::new());
-        Self { readers: pool.clone(), writer: pool, statements, circuits }
+        let batcher = lookups(&pool);
+        Self { readers: pool.clone(), writer: pool, statements, circuits, batcher }
     }
 
     pub(in crate::store) fn with_table(mut self, name: &str) -> Result<Self, ConfigError> {
@@ -114,11 +127,17 @@ impl<DB: Dialect> SqlStore<DB> {
         let digest = *digest;
         self.unless_silent(
             |circuits| &circuits.keys,
-            |this| async move {
-                this.key(Call::new(&this.statements.find).with(&digest.as_bytes()[..])).await
-            },
+            |this| async move { this.batcher.find(&this, digest).await },
         )
         .await
+    }
+
+    /// By a statement of its own.
+    pub(super) async fn find_alone(
+        &self,
+        digest: KeyDigest,
+    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.key(Call::new(&self.statements.find).with(&digest.as_bytes()[..])).await
     }
 
     /// Asks a server for what requests wait for, unless it is known to be silent.

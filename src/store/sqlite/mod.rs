@@ -82,7 +82,8 @@ impl SqliteStore {
         let readers = pool(READERS).connect_lazy_with(options.create_if_missing(false));
         // One connection writes, so that writers queue up here and not in SQLite, which lets them
         // sleep and try again.
-        let store = Self(SqlStore { readers, ..SqlStore::new(writer) });
+        let batcher = sql::lookups(&readers);
+        let store = Self(SqlStore { readers, batcher, ..SqlStore::new(writer) });
         store.migrate().await?;
         Ok(store)
     }

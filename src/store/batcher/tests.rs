@@ -17,6 +17,8 @@ use tokio::{
 use super::*;
 use crate::{clock::Timestamp, key::KeyId, store::StoreErrorKind};
 
+const STATEMENTS: usize = 2;
+
 const SIZE: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,6 +31,15 @@ struct Store {
     statements: Mutex<Vec<(Vec<u8>, Release)>>,
     most_at_once: AtomicUsize,
     at_once: AtomicUsize,
+}
+
+/// A statement, until it ends or is dropped.
+struct UnderWay<'s>(&'s AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 type Release = Option<oneshot::Sender<How>>;
@@ -67,9 +78,8 @@ impl KeyStore for Store {
         self.statements.lock().push((numbers, Some(release)));
         let now = self.at_once.fetch_add(1, SeqCst) + 1;
         self.most_at_once.fetch_max(now, SeqCst);
-        let how = released.await;
-        self.at_once.fetch_sub(1, SeqCst);
-        match how {
+        let _under_way = UnderWay(&self.at_once);
+        match released.await {
             Ok(How::Answer) => {}
             Ok(How::OneShort) => drop(answers.pop()),
             Ok(How::Panic) | Err(_) => panic!("a bug in a store"),
@@ -90,7 +100,8 @@ impl Store {
     /// Lets a statement go, and the tasks that wait for it.
     async fn release(&self, statement: usize, how: How) {
         let release = self.statements.lock()[statement].1.take();
-        release.unwrap().send(how).unwrap();
+        // An error says that its only lookup has gone away.
+        let _ = release.unwrap().send(how);
         settle().await;
     }
 }
@@ -103,17 +114,27 @@ async fn settle() {
 
 struct Fixture {
     store: Arc<Store>,
-    batcher: Arc<Batcher<Store>>,
+    batcher: Arc<Batcher>,
 }
 
 impl Fixture {
     fn new() -> Self {
         let store = Arc::new(Store::default());
-        Self { batcher: Batcher::new(store.clone(), TIMEOUT), store }
+        Self { batcher: Batcher::new(STATEMENTS, Some(TIMEOUT)), store }
     }
 
     async fn find(&self, number: u8, is_listed: bool) -> JoinHandle<Answer> {
-        let finding = tokio::spawn(self.batcher.clone().find(digest(number), is_listed));
+        let (batcher, store) = (self.batcher.clone(), self.store.clone());
+        let find = async move { batcher.find_together(&store, digest(number), is_listed).await };
+        let finding = tokio::spawn(find);
+        settle().await;
+        finding
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    async fn find_now(&self, number: u8) -> JoinHandle<Answer> {
+        let (batcher, store) = (self.batcher.clone(), self.store.clone());
+        let finding = tokio::spawn(async move { batcher.find(&store, digest(number)).await });
         settle().await;
         finding
     }
@@ -231,7 +252,7 @@ fn a_runtime_that_is_busy_holds_up_no_other() {
     let runtime = || Builder::new_current_thread().enable_time().build().unwrap();
     let (busy, other) = (runtime(), runtime());
     // So far that it waits, and no further.
-    let mut waits = Box::pin(fixture.batcher.clone().find(digest(1), false));
+    let mut waits = Box::pin(fixture.batcher.find_together(&fixture.store, digest(1), false));
     busy.block_on(async { assert!((&mut waits).now_or_never().is_none()) });
     other.block_on(async {
         let finding = fixture.find(2, false).await;
@@ -245,14 +266,65 @@ fn a_runtime_that_is_busy_holds_up_no_other() {
 #[tokio::test]
 async fn a_store_with_a_bug_leaves_nobody_waiting() {
     let (fixture, mut first) = Fixture::occupied().await;
-    let waiting = fixture.find(10, false).await;
+    let waiting = [fixture.find(10, false).await, fixture.find(11, false).await];
     fixture.store.release(0, How::Panic).await;
-    let error = first.remove(0).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    // It was asked for one alone, by that one.
+    assert!(first.remove(0).await.unwrap_err().is_panic());
     // The next statement has begun all the same.
-    fixture.store.release(2, How::OneShort).await;
+    fixture.store.release(2, How::Panic).await;
+    for waiting in waiting {
+        let error = waiting.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+    }
+    let waiting = fixture.find(12, false).await;
+    fixture.store.release(3, How::OneShort).await;
     let error = waiting.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+}
+
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+#[tokio::test]
+async fn a_lookup_that_waits_for_no_other_is_asked_at_once_and_takes_no_task() {
+    let fixture = Fixture::new();
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let find = |number| Box::pin(fixture.batcher.find(&fixture.store, digest(number)));
+    let mut finding: Vec<_> = (0..5).map(find).collect();
+    for finding in &mut finding {
+        assert!(finding.now_or_never().is_none());
+    }
+    // The others wait for room, and are then asked for together.
+    assert_eq!(fixture.store.statements(), [vec![0], vec![1]]);
+    assert_eq!(tasks(), before);
+    fixture.store.release(0, How::Answer).await;
+    let mut finding = finding.into_iter();
+    assert_eq!(revision(&finding.next().unwrap().await), None);
+    settle().await;
+    assert_eq!(fixture.store.statements()[2..], [vec![2, 3, 4]]);
+    assert_eq!(tasks(), before + 1);
+    fixture.store.release(2, How::Answer).await;
+    for finding in finding.skip(1) {
+        assert_eq!(revision(&finding.await), None);
+    }
+    assert_eq!(tasks(), before);
+}
+
+/// It takes its own statement along and no other.
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+#[tokio::test]
+async fn a_lookup_that_goes_away_makes_room() {
+    let fixture = Fixture::new();
+    let find = |number| Box::pin(fixture.batcher.find(&fixture.store, digest(number)));
+    let mut finding: Vec<_> = (0..4).map(find).collect();
+    for finding in &mut finding {
+        assert!(finding.now_or_never().is_none());
+    }
+    drop(finding.remove(0));
+    settle().await;
+    assert_eq!(fixture.store.statements()[2..], [vec![2, 3]]);
+    drop(finding.remove(1));
+    fixture.store.release(2, How::Answer).await;
+    assert_eq!(revision(&finding.remove(1).await), None);
 }
 
 #[test]
@@ -268,12 +340,14 @@ fn a_runtime_that_ends_leaves_the_next_one_its_statements() {
         });
     }
     assert_eq!(fixture.store.statements().len(), 2 * STATEMENTS);
-    assert_eq!(fixture.batcher.state.lock().under_way, 0);
+    assert!(fixture.batcher.state.lock().under_way.is_empty());
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Find(u8, bool),
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    FindNow(u8),
     Change(u8),
     Release(usize),
     Leave(usize),
@@ -282,6 +356,8 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => (0_u8..8, any::<bool>()).prop_map(|(number, listed)| Step::Find(number, listed)),
+        #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+        4 => (0_u8..8).prop_map(Step::FindNow),
         1 => (0_u8..8).prop_map(Step::Change),
         2 => (0..STATEMENTS).prop_map(Step::Release),
         1 => any::<usize>().prop_map(Step::Leave),
@@ -318,6 +394,11 @@ proptest! {
                         let least = fixture.store.keys.lock().get(&number).copied();
                         findings.push((number, least, fixture.find(number, listed).await));
                     }
+                    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+                    Step::FindNow(number) => {
+                        let least = fixture.store.keys.lock().get(&number).copied();
+                        findings.push((number, least, fixture.find_now(number).await));
+                    }
                     Step::Change(number) => {
                         *fixture.store.keys.lock().entry(number).or_default() += 1;
                     }
@@ -331,7 +412,7 @@ proptest! {
                 }
                 let state = fixture.batcher.state.lock();
                 let waits = state.listed.len() + state.others.len() > 0;
-                assert!(!waits || state.under_way == STATEMENTS);
+                assert!(!waits || state.under_way.len() == STATEMENTS);
             }
             while release(0).await {}
             for (number, least, finding) in findings {
