@@ -13,10 +13,11 @@ mod mode;
 
 use std::{num::NonZeroU32, sync::Arc};
 
+use async_trait::async_trait;
 use memory::resident;
 use tokio::runtime::Builder;
 use tower_api_key::{
-    KeyHasher, KeyId, OwnerId, Scopes, Timestamp, async_trait,
+    KeyHasher, KeyId, OwnerId, Scopes, Timestamp,
     key::{KeyDigest, KeyRecord},
     store::{CachedStore, KeyStore, StoreError},
 };

@@ -20,13 +20,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::runtime::{Builder, Handle};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyFormat, KeyHasher, KeyId, Rejection, RejectionKind, Timestamp, async_trait,
+    ApiKeyLayer, KeyFormat, KeyHasher, KeyId, Rejection, RejectionKind, Timestamp,
     key::{KeyDigest, KeyRecord},
     store::{CachedStore, KeyRepository, KeyStore, MemoryStore, StoreError},
 };

@@ -26,6 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use servers::{Database, Server, unique_name};
 use tokio::{
@@ -33,7 +34,7 @@ use tokio::{
     time::sleep,
 };
 use tower_api_key::{
-    KeyId, Timestamp, async_trait,
+    KeyId, Timestamp,
     key::{KeyDigest, KeyRecord},
     store::{
         CachedStore, Changes, DigestCursor, KeyRepository, KeyStore, KnownDigests, LookupHint,

@@ -22,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use http::{Request, Response, StatusCode};
 use proxy::Proxy;
@@ -32,7 +33,7 @@ use tokio::{
 };
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyManager, NewKey, RateLimits, async_trait,
+    ApiKeyLayer, KeyManager, NewKey, RateLimits,
     limit::{Limit, LimitCheck, LimitDecision, Limits, Quota, RateLimiter, RedisLimiter, Tiers},
     nonzero,
     store::{

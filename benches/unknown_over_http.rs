@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use axum::{Json, Router, routing::get};
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -22,7 +23,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tower_api_key::{
-    AuthenticatedKey, KeyManager, NewKey, async_trait,
+    AuthenticatedKey, KeyManager, NewKey,
     key::{KeyDigest, KeyRecord},
     store::{CachedStore, KeyStore, MemoryStore, StoreError},
 };

@@ -12,12 +12,12 @@
 
 use std::{env, error::Error, path::PathBuf, process, sync::Arc};
 
+use async_trait::async_trait;
 use axum::{Extension, Router, routing::get};
 use serde::{Deserialize, Serialize};
 use tokio::{fs, net::TcpListener};
 use tower_api_key::{
     ApiKeyLayer, AuthenticatedKey, KeyFormat, KeyHasher, KeyId, OwnerId, SecretKey, Timestamp,
-    async_trait,
     clock::{Clock, SystemClock},
     key::{KeyDigest, KeyRecord},
     store::{KeyStore, StoreError},

@@ -86,6 +86,7 @@
 //! |---|---|---|---|
 //! | `default` | | `tracing` | |
 //! | `full` | | everything below | |
+//! | `async-trait` | no | `async_trait`, for stores, limiters and resolvers of your own | `async-trait`, with `syn` (5 packages) |
 //! | `axum` | no | extractors, denials as responses, `management_router` | `axum` without its server, `serde_path_to_error`, `serde_derive` |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
 //! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
@@ -236,6 +237,8 @@ pub use self::{
     scope::{RequireScopesLayer, Scopes},
     usage::UsageRecorder,
 };
+#[cfg(feature = "async-trait")]
+#[cfg_attr(docsrs, doc(cfg(feature = "async-trait")))]
 pub use async_trait::async_trait;
 
 #[cfg(any(doc, doctest))]

@@ -296,7 +296,7 @@ async fn counting_against_local_limits_allocates_nothing() {
 /// A store that never answers.
 struct Stuck;
 
-#[tower_api_key::async_trait]
+#[async_trait::async_trait]
 impl KeyStore for Stuck {
     async fn find(&self, _: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         std::future::pending().await

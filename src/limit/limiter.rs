@@ -2,11 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-
 use crate::{
     error::StoreError,
     key::{KeyId, Limits, OwnerId},
+    runtime::async_methods,
 };
 
 /// The subject whose requests are counted together.
@@ -114,7 +113,6 @@ impl LimitState {
 /// - An error means that it could not be found out; what then happens to the request is the
 ///   [layer's](super::OutagePolicy) to say.
 /// - [`check`](Self::check) may be dropped at any await point, when its caller goes away.
-#[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a rate limiter",
     note = "use `LocalLimiter` or `RedisLimiter`, or implement `RateLimiter` for it"
@@ -128,8 +126,10 @@ pub trait RateLimiter: Send + Sync + 'static {
         None
     }
 
-    /// Decides, and counts the request if it is let in.
-    async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError>;
+    async_methods! {
+        /// Decides, and counts the request if it is let in.
+        async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError>;
+    }
 
     /// Takes back a request that was let in, and was denied so long `after` that for another reason.
     /// It does not wait, and may come too late to help any caller.
@@ -138,25 +138,30 @@ pub trait RateLimiter: Send + Sync + 'static {
     /// charge, the part that was paid off `after` that time stays counted.
     fn give_back(&self, check: &LimitCheck<'_>, after: Duration);
 
-    /// Gives back what this node has taken and not used, before the program ends.
-    async fn close(&self) {}
+    async_methods! {
+        /// Gives back what this node has taken and not used, before the program ends.
+        async fn close(&self) {}
+    }
 }
 
-#[async_trait]
 impl<L: RateLimiter + ?Sized> RateLimiter for Arc<L> {
     fn check_now(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
         (**self).check_now(check)
     }
 
-    async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
-        (**self).check(check).await
+    async_methods! {
+        async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
+            (**self).check(check).await
+        }
     }
 
     fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
         (**self).give_back(check, after);
     }
 
-    async fn close(&self) {
-        (**self).close().await;
+    async_methods! {
+        async fn close(&self) {
+            (**self).close().await;
+        }
     }
 }

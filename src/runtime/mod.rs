@@ -1,5 +1,6 @@
 //! The tools that run the rest: shared calls, background tasks, bounded queues, locks and maps.
 
+mod async_methods;
 mod background;
 #[cfg(feature = "cache")]
 mod backoff;
@@ -24,6 +25,7 @@ pub(crate) use self::before::before;
 #[cfg(any(feature = "cache", feature = "legacy-hashes"))]
 pub(crate) use self::network::Network;
 pub(crate) use self::{
+    async_methods::async_methods,
     background::Background,
     breaker::{Change, PAUSE, Turn},
     circuit::Circuit,

@@ -1,8 +1,6 @@
 //! The abilities that some repositories have and others lack: a trait for each, which
 //! [`KeyRepository`](super::KeyRepository) hands out.
 
-use async_trait::async_trait;
-
 use super::{
     balances::Balances,
     repository::ApplyOutcome,
@@ -15,87 +13,93 @@ use crate::{
     key::{
         EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, LineageUsage, UsageCount, UsageQuery,
     },
+    runtime::async_methods,
 };
 
 /// Reads the [events](super::Changes::events) that a repository was given.
-#[async_trait]
 pub trait AuditLog: Send + Sync {
-    /// A page of the audit log, the latest event first.
-    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError>;
+    async_methods! {
+        /// A page of the audit log, the latest event first.
+        async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError>;
+    }
 }
 
 /// Reads the [balances](super::Changes::balances) of credits.
-#[async_trait]
 pub trait BalanceStore: Send + Sync {
-    /// The balances of those of these lineages that have one, in any order, and the time by the
-    /// clock of this repository; the time alone where no lineages are asked for.
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError>;
+    async_methods! {
+        /// The balances of those of these lineages that have one, in any order, and the time by the
+        /// clock of this repository; the time alone where no lineages are asked for.
+        async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError>;
+    }
 }
 
 /// Remembers the [requests](super::Changes::requests) that must act once.
-#[async_trait]
 pub trait RequestLog: Send + Sync {
-    /// The effect of a request on a lineage, if it had one. Kept for 30 days at least, also after
-    /// the events of the audit log are gone.
-    async fn request(
-        &self,
-        lineage: KeyId,
-        request: &KeyDigest,
-    ) -> Result<Option<RequestRecord>, StoreError>;
+    async_methods! {
+        /// The effect of a request on a lineage, if it had one. Kept for 30 days at least, also after
+        /// the events of the audit log are gone.
+        async fn request(
+            &self,
+            lineage: KeyId,
+            request: &KeyDigest,
+        ) -> Result<Option<RequestRecord>, StoreError>;
+    }
 }
 
 /// Counts uses by lineage, hour and outcome.
-#[async_trait]
 pub trait UsageLog: Send + Sync {
-    /// Adds to the counts of these lineages, hours and outcomes, all of them or none. The owner of
-    /// a lineage is the one that was first written.
-    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError>;
+    async_methods! {
+        /// Adds to the counts of these lineages, hours and outcomes, all of them or none. The owner of
+        /// a lineage is the one that was first written.
+        async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError>;
 
-    /// The counts that were asked for, added up for each hour and outcome, in the order of hours
-    /// and, within one, of the names of outcomes.
-    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError>;
+        /// The counts that were asked for, added up for each hour and outcome, in the order of hours
+        /// and, within one, of the names of outcomes.
+        async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError>;
 
-    /// The lineages, of those that were asked for, that let in the most requests, the busiest
-    /// first and, of those that are as busy, the smallest id. Lineages that let in none are not
-    /// among them.
-    async fn busiest(
-        &self,
-        query: &UsageQuery,
-        limit: usize,
-    ) -> Result<Vec<LineageUsage>, StoreError>;
+        /// The lineages, of those that were asked for, that let in the most requests, the busiest
+        /// first and, of those that are as busy, the smallest id. Lineages that let in none are not
+        /// among them.
+        async fn busiest(
+            &self,
+            query: &UsageQuery,
+            limit: usize,
+        ) -> Result<Vec<LineageUsage>, StoreError>;
 
-    /// Removes the counts of hours that began before this moment, and returns how many there were.
-    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError>;
+        /// Removes the counts of hours that began before this moment, and returns how many there were.
+        async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError>;
+    }
 }
 
 /// Lists the digests of the keys in a store, so that a cache can tell which keys may exist.
 ///
 /// Digests alone: listing a million keys should cost no more than it must.
-#[async_trait]
 pub trait KnownDigests: Send + Sync {
-    /// How many keys there are. An estimate is enough: a cache makes room for so many.
-    async fn count(&self) -> Result<u64, StoreError>;
+    async_methods! {
+        /// How many keys there are. An estimate is enough: a cache makes room for so many.
+        async fn count(&self) -> Result<u64, StoreError>;
 
-    /// Digests of keys that are not deleted, and where to go on; without that, these were the last.
-    /// `None` begins, in any order.
-    ///
-    /// About `limit` of them, and a page may be empty before the last. A key that is there all the
-    /// time is on one page at least.
-    async fn page(
-        &self,
-        after: Option<DigestCursor>,
-        limit: usize,
-    ) -> Result<(Vec<KeyDigest>, Option<DigestCursor>), StoreError>;
+        /// Digests of keys that are not deleted, and where to go on; without that, these were the last.
+        /// `None` begins, in any order.
+        ///
+        /// About `limit` of them, and a page may be empty before the last. A key that is there all the
+        /// time is on one page at least.
+        async fn page(
+            &self,
+            after: Option<DigestCursor>,
+            limit: usize,
+        ) -> Result<(Vec<KeyDigest>, Option<DigestCursor>), StoreError>;
 
-    /// Keys that are not deleted with greater ids than this one, the smallest id first, and no more
-    /// than `limit`.
-    ///
-    /// Ids begin with the time of creation, so these are the keys that were created since.
-    async fn added(
-        &self,
-        after: KeyId,
-        limit: usize,
-    ) -> Result<Vec<(KeyId, KeyDigest)>, StoreError>;
+        /// Keys that are not deleted with greater ids than this one, the smallest id first, and no more
+        /// than `limit`.
+        ///
+        /// Ids begin with the time of creation, so these are the keys that were created since.
+        async fn added(
+            &self,
+            after: KeyId,
+            limit: usize,
+        ) -> Result<Vec<(KeyId, KeyDigest)>, StoreError>;
+    }
 }
 
 /// Where a list of [digests](KnownDigests::page) goes on. Its meaning is the store's own.
@@ -115,19 +119,20 @@ impl DigestCursor {
 }
 
 /// Changes all keys of a selection together.
-#[async_trait]
 pub trait SelectedChanges: Send + Sync {
-    /// Changes selected keys together: reads them, and writes what `plan` makes of them, all or
-    /// nothing, as [`apply`](super::KeyRepository::apply) does.
-    ///
-    /// No key of the selection is left out: one that another node creates, or issues in place of
-    /// another, is either among those that are read, or is added after the changes are written. The
-    /// same goes for changes of the keys themselves. Where they were changed between reading and
-    /// writing, the store begins again; should it give that up, nothing was written and the answer
-    /// is [`Stale`](ApplyOutcome::Stale).
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError>;
+    async_methods! {
+        /// Changes selected keys together: reads them, and writes what `plan` makes of them, all or
+        /// nothing, as [`apply`](super::KeyRepository::apply) does.
+        ///
+        /// No key of the selection is left out: one that another node creates, or issues in place of
+        /// another, is either among those that are read, or is added after the changes are written. The
+        /// same goes for changes of the keys themselves. Where they were changed between reading and
+        /// writing, the store begins again; should it give that up, nothing was written and the answer
+        /// is [`Stale`](ApplyOutcome::Stale).
+        async fn apply_to(
+            &self,
+            selection: &Selection,
+            plan: &Plan,
+        ) -> Result<ApplyOutcome, StoreError>;
+    }
 }

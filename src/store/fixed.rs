@@ -2,7 +2,6 @@
 
 use std::{collections::HashSet, env, fmt, sync::Arc};
 
-use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 use super::{KeyStore, Lookup, SharedRecord, fronts::Fronts};
@@ -10,7 +9,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::{ConfigError, StoreError},
     key::{KeyDigest, KeyFormat, KeyHasher, KeyId, KeyRecord, strength},
-    runtime::{DigestMap, MapDigest},
+    runtime::{DigestMap, MapDigest, async_methods},
     text::Text,
 };
 
@@ -151,7 +150,6 @@ impl FixedStore {
     }
 }
 
-#[async_trait]
 impl KeyStore for FixedStore {
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
         Some(self.lookup(digest).into())
@@ -161,8 +159,10 @@ impl KeyStore for FixedStore {
         Some(self.fronts.find_in_memory(digest, || self.lookup(digest)))
     }
 
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        Ok(self.lookup(digest))
+    async_methods! {
+        async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            Ok(self.lookup(digest))
+        }
     }
 }
 

@@ -10,8 +10,6 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
-
 use super::{
     KeyStore, Lookup, SharedRecord, StoreId,
     balances::BalanceUpdate,
@@ -29,7 +27,7 @@ use crate::{
         UsageQuery,
     },
     runtime::{
-        DigestMap, MapDigest, RwLock,
+        DigestMap, MapDigest, RwLock, async_methods,
         sync::{RwLockReadGuard, RwLockWriteGuard},
     },
 };
@@ -241,7 +239,6 @@ impl Keys {
     }
 }
 
-#[async_trait]
 impl KeyStore for MemoryStore {
     #[inline]
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
@@ -253,83 +250,94 @@ impl KeyStore for MemoryStore {
         Some(self.0.fronts.find_in_memory(digest, || self.lookup(digest)))
     }
 
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        Ok(self.lookup(digest))
+    async_methods! {
+        async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            Ok(self.lookup(digest))
+        }
     }
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
         Some(self)
     }
 
-    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
-        Ok(self.read().identity)
+    async_methods! {
+        async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+            Ok(self.read().identity)
+        }
     }
 }
 
-#[async_trait]
 impl KeyRepository for MemoryStore {
-    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        self.write().apply(changes)
+    async_methods! {
+        async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
+            self.write().apply(changes)
+        }
     }
 
     fn bounds_owners(&self) -> bool {
         true
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        Ok(self.read().by_id.get(&id).cloned())
-    }
+    async_methods! {
+        async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            Ok(self.read().by_id.get(&id).cloned())
+        }
 
-    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
-        let keys = self.read();
-        // Starts at the cursor and not at the end, so that every page costs the same.
-        let up_to = query.after.unwrap_or(KeyId::from_bytes([0xff; 16]));
-        let records = keys.by_id.range(..=up_to).rev().map(|(_, record)| record);
-        let items = records
-            .filter(|record| query.matches(record))
-            .take(query.limit.saturating_add(1))
-            .cloned()
-            .collect();
-        Ok(KeyPage::from_one_more(items, query.limit))
-    }
+        async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+            let keys = self.read();
+            // Starts at the cursor and not at the end, so that every page costs the same.
+            let up_to = query.after.unwrap_or(KeyId::from_bytes([0xff; 16]));
+            let records = keys.by_id.range(..=up_to).rev().map(|(_, record)| record);
+            let items = records
+                .filter(|record| query.matches(record))
+                .take(query.limit.saturating_add(1))
+                .cloned()
+                .collect();
+            Ok(KeyPage::from_one_more(items, query.limit))
+        }
 
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        let mut keys = self.write();
-        for key_use in uses {
-            if let Some(old) = keys.by_id.get(&key_use.id).cloned() {
-                let mut record = KeyRecord::clone(&old);
-                record.use_count = old.use_count.saturating_add(key_use.count);
-                if let Some(address) = key_use.last_used_from
-                    && old.last_used_at.is_none_or(|last| last <= key_use.last_used_at)
-                {
-                    record.details.last_used_from = Some(address);
+        async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+            let mut keys = self.write();
+            for key_use in uses {
+                if let Some(old) = keys.by_id.get(&key_use.id).cloned() {
+                    let mut record = KeyRecord::clone(&old);
+                    record.use_count = old.use_count.saturating_add(key_use.count);
+                    if let Some(address) = key_use.last_used_from
+                        && old.last_used_at.is_none_or(|last| last <= key_use.last_used_at)
+                    {
+                        record.details.last_used_from = Some(address);
+                    }
+                    record.last_used_at = old.last_used_at.max(Some(key_use.last_used_at));
+                    keys.put(Arc::new(record));
                 }
-                record.last_used_at = old.last_used_at.max(Some(key_use.last_used_at));
-                keys.put(Arc::new(record));
             }
+            Ok(())
         }
-        Ok(())
-    }
 
-    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
-        let mut keys = self.write();
-        let old = |time: Option<Timestamp>| time.is_some_and(|time| time < before);
-        let gone = |record: &KeyRecord| {
-            (old(record.revoked_at) || old(record.details.deleted_at))
-                && owner.is_none_or(|owner| record.owner.as_ref() == Some(owner))
-        };
-        let count = keys.by_id.len();
-        keys.by_id.retain(|_, record| !gone(record));
-        keys.by_digest.retain(|_, record| !gone(record));
-        let Keys { by_id, requests, balances, .. } = &mut *keys;
-        requests.retain(|_, id| by_id.contains_key(id));
-        let lineages: HashSet<KeyId> = by_id.values().map(|record| record.lineage()).collect();
-        balances.retain(|lineage, _| lineage.may_be_of_owner() || lineages.contains(lineage));
-        if owner.is_none() {
-            let now = keys.clock.now();
-            keys.acts.retain(|_, act| act.at >= before || now.saturating_since(act.at) <= KEPT);
+        async fn purge(
+            &self,
+            before: Timestamp,
+            owner: Option<&OwnerId>,
+        ) -> Result<u64, StoreError> {
+            let mut keys = self.write();
+            let old = |time: Option<Timestamp>| time.is_some_and(|time| time < before);
+            let gone = |record: &KeyRecord| {
+                (old(record.revoked_at) || old(record.details.deleted_at))
+                    && owner.is_none_or(|owner| record.owner.as_ref() == Some(owner))
+            };
+            let count = keys.by_id.len();
+            keys.by_id.retain(|_, record| !gone(record));
+            keys.by_digest.retain(|_, record| !gone(record));
+            let Keys { by_id, requests, balances, .. } = &mut *keys;
+            requests.retain(|_, id| by_id.contains_key(id));
+            let lineages: HashSet<KeyId> = by_id.values().map(|record| record.lineage()).collect();
+            balances.retain(|lineage, _| lineage.may_be_of_owner() || lineages.contains(lineage));
+            if owner.is_none() {
+                let now = keys.clock.now();
+                keys.acts.retain(|_, act| act.at >= before || now.saturating_since(act.at) <= KEPT);
+            }
+            Ok((count - keys.by_id.len()) as u64)
         }
-        Ok((count - keys.by_id.len()) as u64)
     }
 
     fn selected_changes(&self) -> Option<&dyn SelectedChanges> {

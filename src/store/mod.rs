@@ -77,8 +77,6 @@ pub(crate) mod servers;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 pub use self::balances::{BalanceUpdate, Balances};
 pub(crate) use self::bus::Announced;
 #[cfg(feature = "postgres")]
@@ -125,6 +123,7 @@ pub use self::shared_record::SharedRecord;
 pub use self::sqlite::SqliteStore;
 pub(crate) use self::write_back::WriteBack;
 pub use crate::error::{BackEnd, StoreError, StoreErrorKind};
+use crate::runtime::async_methods;
 /// The types that the signatures of the traits in this module name.
 #[doc(no_inline)]
 pub use crate::{
@@ -147,12 +146,16 @@ pub use crate::{
 /// - The found record's digest must equal the one asked for. The layer checks.
 /// - `find` may be dropped at any await point, when its caller goes away or its time is up.
 ///
-/// # Example
+/// # Implementing it
+///
+/// With `#[async_trait]`, of the crate `async-trait` or of feature `async-trait`, as all traits of this
+/// crate that are awaited. Or with the futures that it would write: boxed by hand, and with the
+/// lifetimes that are shown here.
 ///
 /// ```
+/// use async_trait::async_trait;
 /// use std::sync::Arc;
 /// use tower_api_key::{
-///     async_trait,
 ///     key::{KeyDigest, KeyRecord},
 ///     store::{KeyStore, StoreError},
 /// };
@@ -168,7 +171,6 @@ pub use crate::{
 ///     }
 /// }
 /// ```
-#[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a key store",
     note = "implement `KeyStore` for it, or use one of the stores in `tower_api_key::store`"
@@ -194,44 +196,49 @@ pub trait KeyStore: Send + Sync + 'static {
         })
     }
 
-    /// The key with this digest.
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError>;
+    async_methods! {
+        /// The key with this digest.
+        async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError>;
 
-    /// The same, with what is known of the request, for a store that must choose which lookups to
-    /// make first. A layer calls this one.
-    ///
-    /// The default passes the hint over. A store around another one should pass it on.
-    async fn find_for(
-        &self,
-        digest: &KeyDigest,
-        hint: LookupHint,
-    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let _ = hint;
-        self.find(digest).await
-    }
-
-    /// The same, from the authority: never from a replica, and never from a cache.
-    ///
-    /// The default is for stores that are the authority. A store around another one must pass it
-    /// on, or its answers may be as old as those of the cache inside.
-    async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.find(digest).await
-    }
-
-    /// The keys with these digests: one answer for each, in the same order. A key that cannot be read
-    /// is the error of its own digest alone.
-    ///
-    /// The default asks for one after the other. A store that can read many in one round trip does so
-    /// here, and says it with [`max_batch`](Self::max_batch).
-    async fn find_many(
-        &self,
-        digests: &[KeyDigest],
-    ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
-        let mut answers = Vec::with_capacity(digests.len());
-        for digest in digests {
-            answers.push(self.find(digest).await);
+        /// The same, with what is known of the request, for a store that must choose which lookups to
+        /// make first. A layer calls this one.
+        ///
+        /// The default passes the hint over. A store around another one should pass it on.
+        async fn find_for(
+            &self,
+            digest: &KeyDigest,
+            hint: LookupHint,
+        ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            let _ = hint;
+            self.find(digest).await
         }
-        answers
+
+        /// The same, from the authority: never from a replica, and never from a cache.
+        ///
+        /// The default is for stores that are the authority. A store around another one must pass it
+        /// on, or its answers may be as old as those of the cache inside.
+        async fn find_fresh(
+            &self,
+            digest: &KeyDigest,
+        ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.find(digest).await
+        }
+
+        /// The keys with these digests: one answer for each, in the same order. A key that cannot be read
+        /// is the error of its own digest alone.
+        ///
+        /// The default asks for one after the other. A store that can read many in one round trip does so
+        /// here, and says it with [`max_batch`](Self::max_batch).
+        async fn find_many(
+            &self,
+            digests: &[KeyDigest],
+        ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
+            let mut answers = Vec::with_capacity(digests.len());
+            for digest in digests {
+                answers.push(self.find(digest).await);
+            }
+            answers
+        }
     }
 
     /// For a cache, how many digests it should ask for at once, with
@@ -253,11 +260,13 @@ pub trait KeyStore: Send + Sync + 'static {
         true
     }
 
-    /// The identity of the store, which tells it from others on the same bus: one that it got when it
-    /// was made, whichever program asks. `None`, the default: it has none. Then a cache in front of it
-    /// hears what is announced of any store.
-    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
-        Ok(None)
+    async_methods! {
+        /// The identity of the store, which tells it from others on the same bus: one that it got when it
+        /// was made, whichever program asks. `None`, the default: it has none. Then a cache in front of it
+        /// hears what is announced of any store.
+        async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+            Ok(None)
+        }
     }
 
     /// For a cache, a watch on changes that other programs make to the store. `None`, the default:
@@ -294,14 +303,14 @@ impl<T> From<Option<T>> for Lookup<T> {
 ///
 /// What a cache holds is looked up anew after each change, so a watch must not take a program's own
 /// writes for changes.
-#[async_trait]
 pub trait StoreWatch: Send + 'static {
-    /// Waits until another program may have changed keys. The first call returns as soon as every
-    /// later change will be noticed. May be dropped at any await point.
-    async fn changed(&mut self) -> Result<(), StoreError>;
+    async_methods! {
+        /// Waits until another program may have changed keys. The first call returns as soon as every
+        /// later change will be noticed. May be dropped at any await point.
+        async fn changed(&mut self) -> Result<(), StoreError>;
+    }
 }
 
-#[async_trait]
 impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
     fn watch(&self) -> Option<Box<dyn StoreWatch>> {
         (**self).watch()
@@ -323,34 +332,41 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
         (**self).find_shared(digest)
     }
 
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        (**self).find(digest).await
-    }
+    async_methods! {
+        async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            (**self).find(digest).await
+        }
 
-    async fn find_for(
-        &self,
-        digest: &KeyDigest,
-        hint: LookupHint,
-    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        (**self).find_for(digest, hint).await
-    }
+        async fn find_for(
+            &self,
+            digest: &KeyDigest,
+            hint: LookupHint,
+        ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            (**self).find_for(digest, hint).await
+        }
 
-    async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        (**self).find_fresh(digest).await
-    }
+        async fn find_fresh(
+            &self,
+            digest: &KeyDigest,
+        ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            (**self).find_fresh(digest).await
+        }
 
-    async fn find_many(
-        &self,
-        digests: &[KeyDigest],
-    ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
-        (**self).find_many(digests).await
+        async fn find_many(
+            &self,
+            digests: &[KeyDigest],
+        ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
+            (**self).find_many(digests).await
+        }
     }
 
     fn max_batch(&self) -> usize {
         (**self).max_batch()
     }
 
-    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
-        (**self).identity().await
+    async_methods! {
+        async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+            (**self).identity().await
+        }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use async_trait::async_trait;
-
 use super::{
     KeyStore,
     balances::BalanceUpdate,
@@ -16,6 +14,7 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyDigest, KeyEvent, KeyId, KeyRecord, OwnerId},
+    runtime::async_methods,
 };
 
 /// Keeps keys: what a [`KeyManager`](crate::KeyManager) needs.
@@ -29,44 +28,45 @@ use crate::{
 ///   [`Duplicate`](crate::store::StoreErrorKind::Duplicate) says that it did not.
 /// - Written records read back equal.
 /// - A change is visible to `find` through the same store as soon as it returned.
-#[async_trait]
 #[diagnostic::on_unimplemented(
     message = "a `KeyManager` cannot change the keys of `{Self}`",
     note = "implement `KeyRepository` for it, or use one of the stores in `tower_api_key::store`",
     note = "a `FixedStore` can only be read: use `ApiKeyLayer::new`"
 )]
 pub trait KeyRepository: KeyStore {
-    /// Makes all of these changes, or none: the new keys, then the updates, then the balances, then
-    /// the events.
-    ///
-    /// A new key whose id, digest or [`request`](crate::key::KeyDetails::request) exists already is
-    /// a [`Duplicate`](crate::store::StoreErrorKind::Duplicate). An update whose key has another
-    /// revision than expected, or does not exist, makes everything [`Stale`](ApplyOutcome::Stale).
-    /// Of several concurrent updates that expect the same revision, exactly one is
-    /// [`Done`](ApplyOutcome::Done). Of several reasons not to write, a duplicate among the new
-    /// keys comes first.
-    ///
-    /// A balance of a lineage that has another revision than expected, or none where one is
-    /// expected, or one where none is, makes everything [`Stale`](ApplyOutcome::Stale) as well; and
-    /// so does one that is not [due](BalanceUpdate::due) by the clock of this repository, which the
-    /// statement that writes it reads.
-    ///
-    /// A request that its lineage has already makes everything [`Stale`](ApplyOutcome::Stale) as
-    /// well. It is written with the time by the clock of this repository.
-    ///
-    /// Changes with an [`owner_bound`](Changes::owner_bound) after which the owner would have more
-    /// live keys than that are [`TooManyKeys`](ApplyOutcome::TooManyKeys), and nothing is written.
-    /// The keys are counted in the same write: however many nodes create keys for one owner at the
-    /// same time, the bound holds. A store that can count so says it with
-    /// [`bounds_owners`](Self::bounds_owners); any other is never given such changes by a manager.
-    /// Of several reasons not to write, this one comes last.
-    ///
-    /// An update writes every field of its record but `id`, `created_at`, `last_used_at`,
-    /// `last_used_from` and `use_count`; the new revision is the record's, which must be greater
-    /// than the expected one.
-    ///
-    /// Events are kept for the [`audit_log`](Self::audit_log). A store without one passes them over.
-    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError>;
+    async_methods! {
+        /// Makes all of these changes, or none: the new keys, then the updates, then the balances, then
+        /// the events.
+        ///
+        /// A new key whose id, digest or [`request`](crate::key::KeyDetails::request) exists already is
+        /// a [`Duplicate`](crate::store::StoreErrorKind::Duplicate). An update whose key has another
+        /// revision than expected, or does not exist, makes everything [`Stale`](ApplyOutcome::Stale).
+        /// Of several concurrent updates that expect the same revision, exactly one is
+        /// [`Done`](ApplyOutcome::Done). Of several reasons not to write, a duplicate among the new
+        /// keys comes first.
+        ///
+        /// A balance of a lineage that has another revision than expected, or none where one is
+        /// expected, or one where none is, makes everything [`Stale`](ApplyOutcome::Stale) as well; and
+        /// so does one that is not [due](BalanceUpdate::due) by the clock of this repository, which the
+        /// statement that writes it reads.
+        ///
+        /// A request that its lineage has already makes everything [`Stale`](ApplyOutcome::Stale) as
+        /// well. It is written with the time by the clock of this repository.
+        ///
+        /// Changes with an [`owner_bound`](Changes::owner_bound) after which the owner would have more
+        /// live keys than that are [`TooManyKeys`](ApplyOutcome::TooManyKeys), and nothing is written.
+        /// The keys are counted in the same write: however many nodes create keys for one owner at the
+        /// same time, the bound holds. A store that can count so says it with
+        /// [`bounds_owners`](Self::bounds_owners); any other is never given such changes by a manager.
+        /// Of several reasons not to write, this one comes last.
+        ///
+        /// An update writes every field of its record but `id`, `created_at`, `last_used_at`,
+        /// `last_used_from` and `use_count`; the new revision is the record's, which must be greater
+        /// than the expected one.
+        ///
+        /// Events are kept for the [`audit_log`](Self::audit_log). A store without one passes them over.
+        async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError>;
+    }
 
     /// Whether [`apply`](Self::apply) enforces an [`owner_bound`](Changes::owner_bound).
     ///
@@ -77,34 +77,44 @@ pub trait KeyRepository: KeyStore {
         false
     }
 
-    /// [Applies](Self::apply) one new key.
-    async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        let changes = Changes { inserts: vec![record.clone()], ..Changes::default() };
-        self.apply(&changes).await.map(drop)
+    async_methods! {
+        /// [Applies](Self::apply) one new key.
+        async fn insert(&self, record: &KeyRecord) -> Result<(), StoreError> {
+            let changes = Changes { inserts: vec![record.clone()], ..Changes::default() };
+            self.apply(&changes).await.map(drop)
+        }
+
+        /// [Applies](Self::apply) one update, of `old` as it was read.
+        async fn update(
+            &self,
+            old: &KeyRecord,
+            new: &KeyRecord,
+        ) -> Result<ApplyOutcome, StoreError> {
+            let update = KeyUpdate::new(old, new.clone());
+            self.apply(&Changes { updates: vec![update], ..Changes::default() }).await
+        }
+
+        /// The key with this id. Deleted keys are found here, with `deleted_at` set.
+        async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError>;
+
+        /// A page of the keys that are not deleted, the youngest (greatest) id first.
+        async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError>;
+
+        /// Adds to the use counts of keys, and moves `last_used_at` forward, never back. With it moves
+        /// `last_used_from`, where the use says it. Ids that do not exist are passed over. Leaves the
+        /// revision as it is.
+        async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
+
+        /// Removes the rows of keys that were revoked or deleted before this moment, of this owner or
+        /// of all, and returns how many there were. The balance of a lineage goes with its last key;
+        /// its usage stays. A purge of all also forgets [requests](Self::request_log) from before this
+        /// moment that are older than 30 days by the clock of this repository.
+        async fn purge(
+            &self,
+            before: Timestamp,
+            owner: Option<&OwnerId>,
+        ) -> Result<u64, StoreError>;
     }
-
-    /// [Applies](Self::apply) one update, of `old` as it was read.
-    async fn update(&self, old: &KeyRecord, new: &KeyRecord) -> Result<ApplyOutcome, StoreError> {
-        let update = KeyUpdate::new(old, new.clone());
-        self.apply(&Changes { updates: vec![update], ..Changes::default() }).await
-    }
-
-    /// The key with this id. Deleted keys are found here, with `deleted_at` set.
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError>;
-
-    /// A page of the keys that are not deleted, the youngest (greatest) id first.
-    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError>;
-
-    /// Adds to the use counts of keys, and moves `last_used_at` forward, never back. With it moves
-    /// `last_used_from`, where the use says it. Ids that do not exist are passed over. Leaves the
-    /// revision as it is.
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError>;
-
-    /// Removes the rows of keys that were revoked or deleted before this moment, of this owner or
-    /// of all, and returns how many there were. The balance of a lineage goes with its last key;
-    /// its usage stays. A purge of all also forgets [requests](Self::request_log) from before this
-    /// moment that are older than 30 days by the clock of this repository.
-    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError>;
 
     /// Changes of all keys of a selection together. `None`, the default: this repository cannot make
     /// them.
@@ -135,9 +145,11 @@ pub trait KeyRepository: KeyStore {
         None
     }
 
-    /// Lets go of connections in good order, before the program ends. Afterwards every method of
-    /// this store and its clones may be an error. Does nothing for a store that has none.
-    async fn close(&self) {}
+    async_methods! {
+        /// Lets go of connections in good order, before the program ends. Afterwards every method of
+        /// this store and its clones may be an error. Does nothing for a store that has none.
+        async fn close(&self) {}
+    }
 }
 
 /// The changes that a repository is to write, all of them or none.
@@ -293,30 +305,37 @@ impl KeyUse {
     }
 }
 
-#[async_trait]
 impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
-    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        (**self).apply(changes).await
+    async_methods! {
+        async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
+            (**self).apply(changes).await
+        }
     }
 
     fn bounds_owners(&self) -> bool {
         (**self).bounds_owners()
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        (**self).get(id).await
-    }
+    async_methods! {
+        async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            (**self).get(id).await
+        }
 
-    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
-        (**self).list(query).await
-    }
+        async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+            (**self).list(query).await
+        }
 
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        (**self).record_uses(uses).await
-    }
+        async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+            (**self).record_uses(uses).await
+        }
 
-    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
-        (**self).purge(before, owner).await
+        async fn purge(
+            &self,
+            before: Timestamp,
+            owner: Option<&OwnerId>,
+        ) -> Result<u64, StoreError> {
+            (**self).purge(before, owner).await
+        }
     }
 
     fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
@@ -339,8 +358,10 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
         (**self).usage_log()
     }
 
-    async fn close(&self) {
-        (**self).close().await;
+    async_methods! {
+        async fn close(&self) {
+            (**self).close().await;
+        }
     }
 }
 

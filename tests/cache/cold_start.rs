@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tower_api_key::{
-    ApiKeyLayer, KeyHasher, async_trait,
+    ApiKeyLayer, KeyHasher,
     clock::SettableClock,
     key::{KeyDigest, KeyRecord},
     store::{CachedStore, KeyRepository, KeyStore, MemoryStore, StoreError},

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, Response};
@@ -24,7 +25,7 @@ use tokio::{
 };
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyFormat, KeyHasher, KeyManager, NewKey, Rejection, async_trait,
+    ApiKeyLayer, KeyFormat, KeyHasher, KeyManager, NewKey, Rejection,
     clock::SettableClock,
     key::{KeyDigest, KeyRecord},
     store::{CachedStore, KeyRepository, KeyStore, MemoryStore, StoreError},

@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::Instant,
 };
 use tower_api_key::{
-    KeyManager, NewKey, async_trait,
+    KeyManager, NewKey,
     key::KeyDigest,
     store::{
         Announcement, CachedStore, Invalidations, KeyRepository, LocalInvalidations, MemoryStore,

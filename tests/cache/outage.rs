@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tower_api_key::{
-    ApiKeyLayer, KeyHasher, RateLimits, async_trait,
+    ApiKeyLayer, KeyHasher, RateLimits,
     limit::{Limit, LimitCheck, LimitDecision, Limits, Quota, RateLimiter, Tiers},
     nonzero,
     store::{StoreError, StoreErrorKind},

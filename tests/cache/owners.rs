@@ -10,13 +10,14 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures_util::{FutureExt, future::join_all};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::{sync::Notify, time::Instant};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, KeyHasher, KeyId, Owner, OwnerId, OwnerLayer, Rejection, async_trait,
+    ApiKeyLayer, KeyHasher, KeyId, Owner, OwnerId, OwnerLayer, Rejection,
     clock::SettableClock,
     key::KeyRecord,
     owner::{CachedOwners, CachedOwnersBuilder, OwnerResolver},

@@ -9,9 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tower_api_key::{
-    KeyId, OwnerId, Timestamp, async_trait,
+    KeyId, OwnerId, Timestamp,
     clock::SettableClock,
     key::{KeyDigest, KeyRecord},
     store::{

@@ -8,12 +8,13 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
 };
 use tower_api_key::{
-    KeyManager, NewKey, async_trait,
+    KeyManager, NewKey,
     key::KeyDigest,
     store::{Announcement, Invalidations, MemoryStore, StoreError, Subscription},
 };

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 // Each trait is implemented with what its own module has.
+use async_trait::async_trait;
 use tower_api_key::{
-    Credits, KeyManager, NewKey, UsageRecorder, async_trait,
+    Credits, KeyManager, NewKey, UsageRecorder,
     credits::NewCredits,
     limit::{
         Limit, LimitCheck, LimitDecision, Limits, LocalLimiter, Quota, RateLimiter, RateLimits,

@@ -5,8 +5,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use async_trait::async_trait;
 use tower_api_key::{
-    ApiKeyLayer, KeyHasher, KeyId, KeyManager, OwnerId, Peppers, Timestamp, async_trait,
+    ApiKeyLayer, KeyHasher, KeyId, KeyManager, OwnerId, Peppers, Timestamp,
     key::{KeyDigest, KeyRecord},
     store::{
         ApplyOutcome, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse,

@@ -1,13 +1,14 @@
 //! Lookups that fail, hang, take long, happen at once, or go through peppers.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use http::{Request, Response};
 use tokio::{sync::Barrier, time::Instant};
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, KeyHasher, Peppers, async_trait,
+    ApiKeyLayer, AuthenticatedKey, KeyHasher, Peppers,
     key::{KeyDigest, KeyRecord},
     store::{KeyStore, StoreError, StoreErrorKind},
 };
@@ -51,6 +52,29 @@ async fn what_went_wrong_is_kept_for_the_service_and_not_told_to_the_caller() {
     assert_eq!(error.source().unwrap().to_string(), "connection to db-7 refused");
     let told = format!("{:?} {:?}", answer.response.headers(), answer.response.body());
     assert!(!told.contains("db-7"), "{told}");
+}
+
+/// Without `#[async_trait]`, which spares the types.
+#[tokio::test]
+async fn a_store_may_box_its_futures_by_hand() {
+    type Answer = Result<Option<Arc<KeyRecord>>, StoreError>;
+    struct ByHand(Arc<KeyRecord>);
+    impl KeyStore for ByHand {
+        fn find<'this, 'digest, 'future>(
+            &'this self,
+            digest: &'digest KeyDigest,
+        ) -> Pin<Box<dyn Future<Output = Answer> + Send + 'future>>
+        where
+            'this: 'future,
+            'digest: 'future,
+            Self: 'future,
+        {
+            Box::pin(async move { Ok(Some(self.0.clone()).filter(|key| key.digest == *digest)) })
+        }
+    }
+    let layer = ApiKeyLayer::new(ByHand(Arc::new(record(KEY))));
+    assert_eq!(send_waiting(&layer, with_key(KEY)).await.response.status(), 200);
+    assert_eq!(send_waiting(&layer, with_key(OTHER_KEY)).await.response.status(), 401);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use tower_api_key::{
-    KeyId, KeyManager, NewKey, OwnerId, Timestamp, async_trait,
+    KeyId, KeyManager, NewKey, OwnerId, Timestamp,
     key::{KeyDigest, KeyRecord},
     manage::ManageError,
     store::{

@@ -2,12 +2,13 @@
 
 use std::{convert::Infallible, future::Future, sync::Mutex};
 
+use async_trait::async_trait;
 use futures_util::FutureExt;
 use http::{Request, header};
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
     ApiKeyLayer, AuthenticatedKey, KeySource, Owner, OwnerId, OwnerLayer, Rejection,
-    RequireScopesLayer, async_trait, owner::OwnerResolver, store::Lookup,
+    RequireScopesLayer, owner::OwnerResolver, store::Lookup,
 };
 
 use crate::{

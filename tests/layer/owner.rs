@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{Request, Response, header};
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
     ApiKeyLayer, Owner, OwnerId, OwnerLayer, Rejection, RejectionKind, RequireScopesLayer,
-    async_trait, owner::OwnerResolver, store::Lookup,
+    owner::OwnerResolver, store::Lookup,
 };
 use tower_test::mock;
 

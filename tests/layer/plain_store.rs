@@ -5,8 +5,9 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use async_trait::async_trait;
 use tower_api_key::{
-    KeyId, OwnerId, Timestamp, async_trait,
+    KeyId, OwnerId, Timestamp,
     key::{KeyDigest, KeyRecord},
     store::{
         ApplyOutcome, BalanceStore, Balances, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore,

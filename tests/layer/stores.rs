@@ -5,8 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
+use async_trait::async_trait;
 use tower_api_key::{
-    async_trait,
     key::{KeyDigest, KeyRecord},
     store::{KeyStore, Lookup, StoreError, StoreErrorKind},
 };

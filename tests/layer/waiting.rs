@@ -9,13 +9,14 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use async_trait::async_trait;
 use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::sync::Semaphore;
 use tower::{ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, Credits, KeyManager, NewKey, Owner, OwnerId, OwnerLayer, RateLimits, async_trait,
+    ApiKeyLayer, Credits, KeyManager, NewKey, Owner, OwnerId, OwnerLayer, RateLimits,
     auth::WaitingLimit,
     credits::NewCredits,
     extra_cost::ExtraCostLayer,

@@ -5,9 +5,9 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
+use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use tower_api_key::{
-    async_trait,
     clock::SettableClock,
     key::{KeyDigest, KeyRecord},
     store::{CachedStore, Changes, KeyRepository, KeyStore, MemoryStore, StoreError},

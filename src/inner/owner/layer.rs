@@ -2,7 +2,6 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use tower_layer::Layer;
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
     error::OwnerError,
     resolver::OwnerResolver,
 };
-use crate::{auth::WaitingLimit, key::OwnerId, observe, store::Lookup};
+use crate::{auth::WaitingLimit, key::OwnerId, observe, runtime::async_methods, store::Lookup};
 
 /// Resolves the owner of the caller's key, gives it to the inner service as [`Owner<T>`], and denies keys without an active owner as
 /// [`InactiveOwner`](crate::RejectionKind::InactiveOwner). When the [`OwnerResolver`] cannot tell,
@@ -147,22 +146,25 @@ impl<S, T> Layer<S> for OwnerLayer<T> {
 }
 
 /// An [`OwnerResolver`] of any type, so that the layer's type is known by what an owner is alone.
-#[async_trait]
 pub(super) trait AnyResolver<T>: Send + Sync {
     fn resolve_now(&self, id: &OwnerId) -> Option<Lookup<Owner<T>>>;
-    async fn resolve(&self, id: &OwnerId) -> Answer<T>;
+
+    async_methods! {
+        async fn resolve(&self, id: &OwnerId) -> Answer<T>;
+    }
 }
 
 pub(super) type Answer<T> = Result<Option<Owner<T>>, OwnerError>;
 
-#[async_trait]
 impl<R: OwnerResolver> AnyResolver<R::Owner> for R {
     fn resolve_now(&self, id: &OwnerId) -> Option<Lookup<Owner<R::Owner>>> {
         OwnerResolver::resolve_now(self, id)
     }
 
-    async fn resolve(&self, id: &OwnerId) -> Answer<R::Owner> {
-        OwnerResolver::resolve(self, id).await.map_err(OwnerError::from_resolver)
+    async_methods! {
+        async fn resolve(&self, id: &OwnerId) -> Answer<R::Owner> {
+            OwnerResolver::resolve(self, id).await.map_err(OwnerError::from_resolver)
+        }
     }
 }
 

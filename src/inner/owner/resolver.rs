@@ -2,10 +2,8 @@
 
 use std::{future::Future, sync::Arc};
 
-use async_trait::async_trait;
-
 use super::{Owner, error::BoxError};
-use crate::{key::OwnerId, store::Lookup};
+use crate::{key::OwnerId, runtime::async_methods, store::Lookup};
 
 /// Resolves the owner of a key, and says whether they may use the service.
 ///
@@ -22,7 +20,8 @@ use crate::{key::OwnerId, store::Lookup};
 /// # Example
 ///
 /// ```
-/// use tower_api_key::{Owner, OwnerId, async_trait, owner::OwnerResolver};
+/// use async_trait::async_trait;
+/// use tower_api_key::{Owner, OwnerId, owner::OwnerResolver};
 /// # #[derive(Clone)]
 /// # struct Pool;
 /// # impl Pool {
@@ -60,7 +59,6 @@ use crate::{key::OwnerId, store::Lookup};
 ///     }
 /// }
 /// ```
-#[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say who an owner is",
     note = "implement `OwnerResolver` for it, or use a function `async fn(OwnerId) -> \
@@ -69,6 +67,7 @@ use crate::{key::OwnerId, store::Lookup};
 pub trait OwnerResolver: Send + Sync + 'static {
     /// The owner as handlers get it.
     type Owner: Send + Sync + 'static;
+
     /// Why an owner could not be resolved.
     type Error: Into<Box<dyn std::error::Error + Send + Sync + 'static>>;
 
@@ -81,11 +80,12 @@ pub trait OwnerResolver: Send + Sync + 'static {
         None
     }
 
-    /// The active owner with this id.
-    async fn resolve(&self, id: &OwnerId) -> Result<Option<Owner<Self::Owner>>, Self::Error>;
+    async_methods! {
+        /// The active owner with this id.
+        async fn resolve(&self, id: &OwnerId) -> Result<Option<Owner<Self::Owner>>, Self::Error>;
+    }
 }
 
-#[async_trait]
 impl<F, Fut, T, E> OwnerResolver for F
 where
     F: Fn(OwnerId) -> Fut + Send + Sync + 'static,
@@ -96,12 +96,13 @@ where
     type Owner = T;
     type Error = E;
 
-    async fn resolve(&self, id: &OwnerId) -> Result<Option<Owner<T>>, E> {
-        Ok(self(id.clone()).await?.map(Owner::new))
+    async_methods! {
+        async fn resolve(&self, id: &OwnerId) -> Result<Option<Owner<T>>, E> {
+            Ok(self(id.clone()).await?.map(Owner::new))
+        }
     }
 }
 
-#[async_trait]
 impl<R: OwnerResolver + ?Sized> OwnerResolver for Arc<R> {
     type Owner = R::Owner;
     type Error = R::Error;
@@ -110,7 +111,9 @@ impl<R: OwnerResolver + ?Sized> OwnerResolver for Arc<R> {
         (**self).resolve_now(id)
     }
 
-    async fn resolve(&self, id: &OwnerId) -> Result<Option<Owner<Self::Owner>>, Self::Error> {
-        (**self).resolve(id).await
+    async_methods! {
+        async fn resolve(&self, id: &OwnerId) -> Result<Option<Owner<Self::Owner>>, Self::Error> {
+            (**self).resolve(id).await
+        }
     }
 }

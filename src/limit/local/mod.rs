@@ -5,13 +5,16 @@ mod settings;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 pub use self::settings::LocalLimiterBuilder;
 use self::{buckets::Buckets, settings::Settings};
 use super::limiter::{LimitCheck, LimitDecision, RateLimiter};
-use crate::{clock::nanos, runtime::Background, store::StoreError};
+use crate::{
+    clock::nanos,
+    runtime::{Background, async_methods},
+    store::StoreError,
+};
 
 /// Counts requests in the memory of this process, exactly and without waiting. Other nodes count
 /// for themselves.
@@ -137,15 +140,16 @@ impl Default for LocalLimiter {
     }
 }
 
-#[async_trait]
 impl RateLimiter for LocalLimiter {
     #[inline]
     fn check_now(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
         Some(self.decide(check))
     }
 
-    async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
-        Ok(self.decide(check))
+    async_methods! {
+        async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
+            Ok(self.decide(check))
+        }
     }
 
     fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {

@@ -13,7 +13,6 @@ mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 pub use self::settings::RedisLimiterBuilder;
@@ -27,6 +26,7 @@ use crate::{
     error::{ConfigError, StoreError},
     observe,
     redis::Client,
+    runtime::async_methods,
 };
 
 /// Rate limits that all nodes of a service count together, in Redis 6.2 or later, or Valkey.
@@ -151,7 +151,6 @@ impl RedisLimiter {
     }
 }
 
-#[async_trait]
 impl RateLimiter for RedisLimiter {
     #[inline]
     fn check_now(&self, check: &LimitCheck<'_>) -> Option<LimitDecision> {
@@ -163,25 +162,27 @@ impl RateLimiter for RedisLimiter {
         Some(decision)
     }
 
-    async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
-        if let Some(leases) = &self.leases {
-            for _ in 0..LEASES_TO_WAIT_FOR {
-                let mut call = match leases.join(&self.buckets, check) {
-                    Joined::Decided(decision) => return Ok(decision),
-                    Joined::Waiting(call) => call,
-                    Joined::NotLeased => break,
-                };
-                // Without an answer, the lease was forgotten meanwhile.
-                call.answer().await.transpose()?;
+    async_methods! {
+        async fn check(&self, check: &LimitCheck<'_>) -> Result<LimitDecision, StoreError> {
+            if let Some(leases) = &self.leases {
+                for _ in 0..LEASES_TO_WAIT_FOR {
+                    let mut call = match leases.join(&self.buckets, check) {
+                        Joined::Decided(decision) => return Ok(decision),
+                        Joined::Waiting(call) => call,
+                        Joined::NotLeased => break,
+                    };
+                    // Without an answer, the lease was forgotten meanwhile.
+                    call.answer().await.transpose()?;
+                }
             }
+            let decision = self.buckets.take(check).await?;
+            if let Some(leases) = &self.leases
+                && let LimitDecision::Deny { .. } = &decision
+            {
+                leases.denied(check, &decision, &self.buckets);
+            }
+            Ok(decision)
         }
-        let decision = self.buckets.take(check).await?;
-        if let Some(leases) = &self.leases
-            && let LimitDecision::Deny { .. } = &decision
-        {
-            leases.denied(check, &decision, &self.buckets);
-        }
-        Ok(decision)
     }
 
     /// Without a tokio runtime, nothing is given back.
@@ -199,9 +200,11 @@ impl RateLimiter for RedisLimiter {
         });
     }
 
-    async fn close(&self) {
-        if let Some(leases) = &self.leases {
-            leases.close(&self.buckets).await;
+    async_methods! {
+        async fn close(&self) {
+            if let Some(leases) = &self.leases {
+                leases.close(&self.buckets).await;
+            }
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 use super::{Announcement, Invalidations, announcer::Announcer};
@@ -10,6 +9,7 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord, OwnerId},
+    runtime::async_methods,
     store::{
         KeyStore, Lookup, LookupHint, SharedRecord, StoreId,
         capabilities::{
@@ -71,7 +71,6 @@ async fn to_the_end<T: Send + 'static>(
     }
 }
 
-#[async_trait]
 impl KeyStore for Announced {
     fn may_exist(&self, digest: &KeyDigest) -> bool {
         self.repository.may_exist(digest)
@@ -85,35 +84,42 @@ impl KeyStore for Announced {
         self.repository.find_shared(digest)
     }
 
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.repository.find(digest).await
-    }
+    async_methods! {
+        async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.repository.find(digest).await
+        }
 
-    async fn find_for(
-        &self,
-        digest: &KeyDigest,
-        hint: LookupHint,
-    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.repository.find_for(digest, hint).await
-    }
+        async fn find_for(
+            &self,
+            digest: &KeyDigest,
+            hint: LookupHint,
+        ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.repository.find_for(digest, hint).await
+        }
 
-    async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.repository.find_fresh(digest).await
-    }
+        async fn find_fresh(
+            &self,
+            digest: &KeyDigest,
+        ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.repository.find_fresh(digest).await
+        }
 
-    async fn find_many(
-        &self,
-        digests: &[KeyDigest],
-    ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
-        self.repository.find_many(digests).await
+        async fn find_many(
+            &self,
+            digests: &[KeyDigest],
+        ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
+            self.repository.find_many(digests).await
+        }
     }
 
     fn max_batch(&self) -> usize {
         self.repository.max_batch()
     }
 
-    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
-        self.repository.identity().await
+    async_methods! {
+        async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+            self.repository.identity().await
+        }
     }
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
@@ -121,32 +127,39 @@ impl KeyStore for Announced {
     }
 }
 
-#[async_trait]
 impl KeyRepository for Announced {
-    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        let (this, changes) = (self.clone(), changes.clone());
-        to_the_end(async move { this.apply_and_announce(&changes).await }).await
+    async_methods! {
+        async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
+            let (this, changes) = (self.clone(), changes.clone());
+            to_the_end(async move { this.apply_and_announce(&changes).await }).await
+        }
     }
 
     fn bounds_owners(&self) -> bool {
         self.repository.bounds_owners()
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.repository.get(id).await
-    }
+    async_methods! {
+        async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.repository.get(id).await
+        }
 
-    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
-        self.repository.list(query).await
-    }
+        async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+            self.repository.list(query).await
+        }
 
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        self.repository.record_uses(uses).await
-    }
+        async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+            self.repository.record_uses(uses).await
+        }
 
-    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
-        // Purged keys were refused before, and still are.
-        self.repository.purge(before, owner).await
+        async fn purge(
+            &self,
+            before: Timestamp,
+            owner: Option<&OwnerId>,
+        ) -> Result<u64, StoreError> {
+            // Purged keys were refused before, and still are.
+            self.repository.purge(before, owner).await
+        }
     }
 
     fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
@@ -169,29 +182,32 @@ impl KeyRepository for Announced {
         self.repository.usage_log()
     }
 
-    async fn close(&self) {
-        self.announcer.close().await;
-        self.repository.close().await;
+    async_methods! {
+        async fn close(&self) {
+            self.announcer.close().await;
+            self.repository.close().await;
+        }
     }
 }
 
-#[async_trait]
 impl SelectedChanges for Announced {
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        let digests = Digests::default();
-        let (this, selection, plan) = (self.clone(), selection.clone(), digests.of(plan));
-        to_the_end(async move {
-            let selected = this.repository.selected_changes();
-            let selected = selected.ok_or_else(StoreError::unsupported)?;
-            let result = selected.apply_to(&selection, &plan).await;
-            // Also after an error, which does not say that nothing was written.
-            this.announce(&digests.take()).await;
-            result
-        })
-        .await
+    async_methods! {
+        async fn apply_to(
+            &self,
+            selection: &Selection,
+            plan: &Plan,
+        ) -> Result<ApplyOutcome, StoreError> {
+            let digests = Digests::default();
+            let (this, selection, plan) = (self.clone(), selection.clone(), digests.of(plan));
+            to_the_end(async move {
+                let selected = this.repository.selected_changes();
+                let selected = selected.ok_or_else(StoreError::unsupported)?;
+                let result = selected.apply_to(&selection, &plan).await;
+                // Also after an error, which does not say that nothing was written.
+                this.announce(&digests.take()).await;
+                result
+            })
+            .await
+        }
     }
 }

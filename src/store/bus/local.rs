@@ -1,10 +1,9 @@
 //! [`LocalInvalidations`]: within one process.
 
-use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{Announcement, Invalidations, Subscription, unavailable};
-use crate::error::StoreError;
+use crate::{error::StoreError, runtime::async_methods};
 
 /// Carries invalidations within one process, between caches that do not know of each other.
 ///
@@ -28,26 +27,29 @@ impl Default for LocalInvalidations {
     }
 }
 
-#[async_trait]
 impl Invalidations for LocalInvalidations {
-    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
-        if !announcement.is_empty() {
-            // An error says that there is no subscriber.
-            let _ = self.0.send(announcement.clone());
+    async_methods! {
+        async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+            if !announcement.is_empty() {
+                // An error says that there is no subscriber.
+                let _ = self.0.send(announcement.clone());
+            }
+            Ok(())
         }
-        Ok(())
-    }
 
-    async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
-        Ok(Box::new(Local(self.0.subscribe())))
+        async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
+            let subscription = Local(self.0.subscribe());
+            Ok(Box::new(subscription) as Box<dyn Subscription>)
+        }
     }
 }
 
 struct Local(broadcast::Receiver<Announcement>);
 
-#[async_trait]
 impl Subscription for Local {
-    async fn next(&mut self) -> Result<Announcement, StoreError> {
-        self.0.recv().await.map_err(unavailable)
+    async_methods! {
+        async fn next(&mut self) -> Result<Announcement, StoreError> {
+            self.0.recv().await.map_err(unavailable)
+        }
     }
 }

@@ -13,9 +13,10 @@ mod redis;
 
 use std::{error::Error, sync::Arc};
 
-use async_trait::async_trait;
-
-use crate::error::{BackEnd, StoreError};
+use crate::{
+    error::{BackEnd, StoreError},
+    runtime::async_methods,
+};
 
 pub(crate) use self::announced::Announced;
 pub use self::announcement::{AnnouncedKey, Announcement};
@@ -52,14 +53,15 @@ pub use self::redis::RedisInvalidations;
 ///
 /// Stores may share a bus and a channel: a cache passes over what is announced of another store than
 /// its own, by their [identities](super::StoreId).
-#[async_trait]
 pub trait Invalidations: Send + Sync + 'static {
-    /// Tells every subscriber. Nothing is sent of an announcement that
-    /// [says nothing](Announcement::is_empty).
-    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError>;
+    async_methods! {
+        /// Tells every subscriber. Nothing is sent of an announcement that
+        /// [says nothing](Announcement::is_empty).
+        async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError>;
 
-    /// Starts to listen.
-    async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError>;
+        /// Starts to listen.
+        async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError>;
+    }
 }
 
 /// The bus does not work, and this is why.
@@ -68,20 +70,22 @@ fn unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
 }
 
 /// The messages that are published from now on.
-#[async_trait]
 pub trait Subscription: Send + 'static {
-    /// The next message. After an error the subscription is over: something may have been missed. A
-    /// message that [cannot be read](Announcement::is_readable) is no error.
-    async fn next(&mut self) -> Result<Announcement, StoreError>;
+    async_methods! {
+        /// The next message. After an error the subscription is over: something may have been missed. A
+        /// message that [cannot be read](Announcement::is_readable) is no error.
+        async fn next(&mut self) -> Result<Announcement, StoreError>;
+    }
 }
 
-#[async_trait]
 impl<I: Invalidations + ?Sized> Invalidations for Arc<I> {
-    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
-        (**self).publish(announcement).await
-    }
+    async_methods! {
+        async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+            (**self).publish(announcement).await
+        }
 
-    async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
-        (**self).subscribe().await
+        async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
+            (**self).subscribe().await
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use async_trait::async_trait;
 use sqlx::{
     ConnectOptions, Connection, Executor, PgPool, Postgres,
     postgres::{PgListener, PgNotification, PgPoolOptions},
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::{
     error::{ConfigError, StoreError},
+    runtime::async_methods,
     store::sql::{PooledConnection, remote},
 };
 
@@ -125,25 +125,27 @@ impl PostgresInvalidations {
     }
 }
 
-#[async_trait]
 impl Invalidations for PostgresInvalidations {
-    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
-        let messages = announcement.to_texts(message::MAX_BYTES);
-        if messages.is_empty() {
-            return Ok(());
+    async_methods! {
+        async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+            let messages = announcement.to_texts(message::MAX_BYTES);
+            if messages.is_empty() {
+                return Ok(());
+            }
+            match self.attempt(&messages).await {
+                Ok(()) => Ok(()),
+                Err(_) => self.attempt(&messages).await,
+            }
         }
-        match self.attempt(&messages).await {
-            Ok(()) => Ok(()),
-            Err(_) => self.attempt(&messages).await,
-        }
-    }
 
-    async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
-        let listener = timeout(TIMEOUT, self.listen()).await.map_err(|_| message::late())?;
-        let mut listener = listener.map_err(unavailable)?;
-        let early = self.check(&mut listener, TIMEOUT).await?;
-        let (bus, runtime) = (self.clone(), Handle::current());
-        Ok(Box::new(Listening { listener: Some(listener), early, bus, runtime }))
+        async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
+            let listener = timeout(TIMEOUT, self.listen()).await.map_err(|_| message::late())?;
+            let mut listener = listener.map_err(unavailable)?;
+            let early = self.check(&mut listener, TIMEOUT).await?;
+            let (bus, runtime) = (self.clone(), Handle::current());
+            let listening = Listening { listener: Some(listener), early, bus, runtime };
+            Ok(Box::new(listening) as Box<dyn Subscription>)
+        }
     }
 }
 
@@ -164,13 +166,14 @@ impl Drop for Listening {
     }
 }
 
-#[async_trait]
 impl Subscription for Listening {
-    async fn next(&mut self) -> Result<Announcement, StoreError> {
-        let mut listener = self.listener.take().ok_or_else(message::lost)?;
-        let message = self.bus.next(&mut listener, &mut self.early).await?;
-        self.listener = Some(listener);
-        Ok(message)
+    async_methods! {
+        async fn next(&mut self) -> Result<Announcement, StoreError> {
+            let mut listener = self.listener.take().ok_or_else(message::lost)?;
+            let message = self.bus.next(&mut listener, &mut self.early).await?;
+            self.listener = Some(listener);
+            Ok(message)
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use redis::{
     AsyncConnectionConfig, Client, IntoConnectionInfo, ProtocolVersion, PushInfo, PushKind,
     RedisResult, Value, aio::MultiplexedConnection,
@@ -23,6 +22,7 @@ use super::{
 use crate::{
     error::{ConfigError, StoreError},
     redis::{cluster_nodes, role::refuse_deaf_replica},
+    runtime::async_methods,
     url::check_redis,
 };
 
@@ -194,23 +194,25 @@ fn untimed() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None)
 }
 
-#[async_trait]
 impl Invalidations for RedisInvalidations {
-    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
-        let messages = announcement.to_texts(message::MAX_BYTES);
-        if messages.is_empty() {
-            return Ok(());
+    async_methods! {
+        async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+            let messages = announcement.to_texts(message::MAX_BYTES);
+            if messages.is_empty() {
+                return Ok(());
+            }
+            match self.attempt(&messages).await {
+                Ok(()) => Ok(()),
+                Err(_) => self.attempt(&messages).await,
+            }
         }
-        match self.attempt(&messages).await {
-            Ok(()) => Ok(()),
-            Err(_) => self.attempt(&messages).await,
-        }
-    }
 
-    async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
-        let connection = timeout(TIMEOUT, self.listen()).await.map_err(|_| message::late())?;
-        let connection = Some(connection.map_err(unavailable)?);
-        Ok(Box::new(Listening { connection, keep_alive: self.keep_alive }))
+        async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
+            let connection = timeout(TIMEOUT, self.listen()).await.map_err(|_| message::late())?;
+            let connection = Some(connection.map_err(unavailable)?);
+            let listening = Listening { connection, keep_alive: self.keep_alive };
+            Ok(Box::new(listening) as Box<dyn Subscription>)
+        }
     }
 }
 
@@ -225,13 +227,14 @@ struct Connected {
     messages: UnboundedReceiver<PushInfo>,
 }
 
-#[async_trait]
 impl Subscription for Listening {
-    async fn next(&mut self) -> Result<Announcement, StoreError> {
-        let mut connected = self.connection.take().ok_or_else(message::lost)?;
-        let message = connected.next(self.keep_alive).await?;
-        self.connection = Some(connected);
-        Ok(message)
+    async_methods! {
+        async fn next(&mut self) -> Result<Announcement, StoreError> {
+            let mut connected = self.connection.take().ok_or_else(message::lost)?;
+            let message = connected.next(self.keep_alive).await?;
+            self.connection = Some(connected);
+            Ok(message)
+        }
     }
 }
 

@@ -7,7 +7,6 @@ mod settings;
 
 use std::{fmt, sync::Arc};
 
-use async_trait::async_trait;
 use tokio::runtime::Handle;
 
 pub use self::settings::CachedStoreBuilder;
@@ -28,7 +27,7 @@ use crate::{
     error::{BackEnd, StoreError, StoreErrorKind},
     key::{KeyDigest, KeyRecord},
     observe,
-    runtime::MapDigest,
+    runtime::{MapDigest, async_methods},
 };
 
 /// A bounded cache in front of a store, for as many keys as are in use.
@@ -241,7 +240,6 @@ impl<S> Inner<S> {
     }
 }
 
-#[async_trait]
 impl<S: KeyStore> KeyStore for CachedStore<S> {
     #[inline]
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
@@ -258,28 +256,33 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         }
     }
 
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.find_for(digest, LookupHint::new()).await
-    }
+    async_methods! {
+        async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.find_for(digest, LookupHint::new()).await
+        }
 
-    async fn find_for(
-        &self,
-        digest: &KeyDigest,
-        hint: LookupHint,
-    ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let key = MapDigest::from(digest);
-        match self.inner.cache.find_now(&key, || self.ask(digest, hint)) {
-            Some(Lookup::Found(record)) => Ok(Some(record)),
-            Some(Lookup::NotFound) => Ok(None),
-            None => {
-                let claim = || self.claim(digest, hint);
-                self.inner.cache.look_up(&key, claim, || self.ask(digest, hint)).await
+        async fn find_for(
+            &self,
+            digest: &KeyDigest,
+            hint: LookupHint,
+        ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            let key = MapDigest::from(digest);
+            match self.inner.cache.find_now(&key, || self.ask(digest, hint)) {
+                Some(Lookup::Found(record)) => Ok(Some(record)),
+                Some(Lookup::NotFound) => Ok(None),
+                None => {
+                    let claim = || self.claim(digest, hint);
+                    self.inner.cache.look_up(&key, claim, || self.ask(digest, hint)).await
+                }
             }
         }
-    }
 
-    async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.inner.store.find_fresh(digest).await
+        async fn find_fresh(
+            &self,
+            digest: &KeyDigest,
+        ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.inner.store.find_fresh(digest).await
+        }
     }
 
     fn may_exist(&self, digest: &KeyDigest) -> bool {
@@ -291,8 +294,10 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         self.inner.store.known_digests()
     }
 
-    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
-        self.inner.store.identity().await
+    async_methods! {
+        async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+            self.inner.store.identity().await
+        }
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use super::{CachedStore, Inner};
 use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyId, KeyRecord, OwnerId},
+    runtime::async_methods,
     store::{
         capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
         list::{KeyPage, KeyQuery},
@@ -18,32 +17,39 @@ use crate::{
 };
 
 /// Reads by id and lists are not cached. What `find` says about uses may be as old as the cache.
-#[async_trait]
 impl<S: KeyRepository> KeyRepository for CachedStore<S> {
-    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        let _change = Change { cache: &self.inner, changes };
-        self.inner.store.apply(changes).await
+    async_methods! {
+        async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
+            let _change = Change { cache: &self.inner, changes };
+            self.inner.store.apply(changes).await
+        }
     }
 
     fn bounds_owners(&self) -> bool {
         self.inner.store.bounds_owners()
     }
 
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.inner.store.get(id).await
-    }
+    async_methods! {
+        async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.inner.store.get(id).await
+        }
 
-    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
-        self.inner.store.list(query).await
-    }
+        async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+            self.inner.store.list(query).await
+        }
 
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        self.inner.store.record_uses(uses).await
-    }
+        async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+            self.inner.store.record_uses(uses).await
+        }
 
-    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
-        let _purge = Purge(&self.inner);
-        self.inner.store.purge(before, owner).await
+        async fn purge(
+            &self,
+            before: Timestamp,
+            owner: Option<&OwnerId>,
+        ) -> Result<u64, StoreError> {
+            let _purge = Purge(&self.inner);
+            self.inner.store.purge(before, owner).await
+        }
     }
 
     fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
@@ -66,22 +72,25 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
         self.inner.store.usage_log()
     }
 
-    async fn close(&self) {
-        self.inner.store.close().await;
+    async_methods! {
+        async fn close(&self) {
+            self.inner.store.close().await;
+        }
     }
 }
 
-#[async_trait]
 impl<S: KeyRepository> SelectedChanges for CachedStore<S> {
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        let store = self.inner.store.selected_changes().ok_or_else(StoreError::unsupported)?;
-        let digests = Digests::default();
-        let _change = Planned { cache: &self.inner, digests: digests.clone() };
-        store.apply_to(selection, &digests.of(plan)).await
+    async_methods! {
+        async fn apply_to(
+            &self,
+            selection: &Selection,
+            plan: &Plan,
+        ) -> Result<ApplyOutcome, StoreError> {
+            let store = self.inner.store.selected_changes().ok_or_else(StoreError::unsupported)?;
+            let digests = Digests::default();
+            let _change = Planned { cache: &self.inner, digests: digests.clone() };
+            store.apply_to(selection, &digests.of(plan)).await
+        }
     }
 }
 

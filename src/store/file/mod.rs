@@ -9,8 +9,6 @@ mod watch;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-
 pub use self::error::{FileError, FileErrorKind};
 use self::keys::Keys;
 use super::{KeyStore, Lookup, SharedRecord};
@@ -18,6 +16,7 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyDigest, KeyRecord},
+    runtime::async_methods,
 };
 
 /// Keys from a file, for a service with a handful of them. The file is read again when it changes.
@@ -141,7 +140,6 @@ impl FileStore {
     }
 }
 
-#[async_trait]
 impl KeyStore for FileStore {
     #[inline]
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
@@ -153,8 +151,10 @@ impl KeyStore for FileStore {
         Some(self.0.find_shared(digest))
     }
 
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        Ok(self.0.find(digest))
+    async_methods! {
+        async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            Ok(self.0.find(digest))
+        }
     }
 }
 

@@ -5,8 +5,6 @@ use std::{
     ops::Bound,
 };
 
-use async_trait::async_trait;
-
 use super::MemoryStore;
 use crate::{
     clock::Timestamp,
@@ -14,6 +12,7 @@ use crate::{
     key::{
         EventPage, EventQuery, HourlyUsage, KeyDigest, KeyId, LineageUsage, UsageCount, UsageQuery,
     },
+    runtime::async_methods,
     store::{
         balances::Balances,
         capabilities::{
@@ -27,125 +26,134 @@ use crate::{
     },
 };
 
-#[async_trait]
 impl KnownDigests for MemoryStore {
-    async fn count(&self) -> Result<u64, StoreError> {
-        Ok(self.read().by_id.len() as u64)
-    }
+    async_methods! {
+        async fn count(&self) -> Result<u64, StoreError> {
+            Ok(self.read().by_id.len() as u64)
+        }
 
-    /// All at once.
-    async fn page(
-        &self,
-        _after: Option<DigestCursor>,
-        _limit: usize,
-    ) -> Result<(Vec<KeyDigest>, Option<DigestCursor>), StoreError> {
-        let keys = self.read();
-        let live = keys.by_id.values().filter(|record| !record.is_deleted());
-        Ok((live.map(|record| record.digest).collect(), None))
-    }
+        /// All at once.
+        async fn page(
+            &self,
+            _after: Option<DigestCursor>,
+            _limit: usize,
+        ) -> Result<(Vec<KeyDigest>, Option<DigestCursor>), StoreError> {
+            let keys = self.read();
+            let live = keys.by_id.values().filter(|record| !record.is_deleted());
+            Ok((live.map(|record| record.digest).collect(), None))
+        }
 
-    async fn added(
-        &self,
-        after: KeyId,
-        limit: usize,
-    ) -> Result<Vec<(KeyId, KeyDigest)>, StoreError> {
-        let keys = self.read();
-        let later = keys.by_id.range((Bound::Excluded(after), Bound::Unbounded));
-        let live = later.filter(|(_, record)| !record.is_deleted());
-        Ok(live.take(limit).map(|(id, record)| (*id, record.digest)).collect())
+        async fn added(
+            &self,
+            after: KeyId,
+            limit: usize,
+        ) -> Result<Vec<(KeyId, KeyDigest)>, StoreError> {
+            let keys = self.read();
+            let later = keys.by_id.range((Bound::Excluded(after), Bound::Unbounded));
+            let live = later.filter(|(_, record)| !record.is_deleted());
+            Ok(live.take(limit).map(|(id, record)| (*id, record.digest)).collect())
+        }
     }
 }
 
-#[async_trait]
 impl SelectedChanges for MemoryStore {
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        let mut keys = self.write();
-        let records: Vec<_> = match selection {
-            Selection::Ids(ids) => {
-                let ids: BTreeSet<&KeyId> = ids.iter().collect();
-                ids.into_iter().filter_map(|id| keys.by_id.get(id)).cloned().collect()
-            }
-            Selection::Issued { .. } => {
-                keys.by_id.values().filter(|record| selection.contains(record)).cloned().collect()
-            }
-        };
-        plan(&records).map_or(Ok(ApplyOutcome::Done), |changes| keys.apply(&changes))
+    async_methods! {
+        async fn apply_to(
+            &self,
+            selection: &Selection,
+            plan: &Plan,
+        ) -> Result<ApplyOutcome, StoreError> {
+            let mut keys = self.write();
+            let records: Vec<_> = match selection {
+                Selection::Ids(ids) => {
+                    let ids: BTreeSet<&KeyId> = ids.iter().collect();
+                    ids.into_iter().filter_map(|id| keys.by_id.get(id)).cloned().collect()
+                }
+                Selection::Issued { .. } => keys
+                    .by_id
+                    .values()
+                    .filter(|record| selection.contains(record))
+                    .cloned()
+                    .collect(),
+            };
+            plan(&records).map_or(Ok(ApplyOutcome::Done), |changes| keys.apply(&changes))
+        }
     }
 }
 
-#[async_trait]
 impl AuditLog for MemoryStore {
-    async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
-        let keys = self.read();
-        let latest_first = keys.events.values().rev();
-        let items = latest_first.filter(|event| query.matches(event));
-        let items = items.take(query.limit.saturating_add(1)).cloned().collect();
-        Ok(EventPage::from_one_more(items, query.limit))
+    async_methods! {
+        async fn events(&self, query: &EventQuery) -> Result<EventPage, StoreError> {
+            let keys = self.read();
+            let latest_first = keys.events.values().rev();
+            let items = latest_first.filter(|event| query.matches(event));
+            let items = items.take(query.limit.saturating_add(1)).cloned().collect();
+            Ok(EventPage::from_one_more(items, query.limit))
+        }
     }
 }
 
-#[async_trait]
 impl BalanceStore for MemoryStore {
-    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        let keys = self.read();
-        let lineages: HashSet<KeyId> = lineages.iter().copied().collect();
-        let balance = |lineage| Some((lineage, keys.balances.get(&lineage)?.clone()));
-        Ok(Balances::new(keys.clock.now(), lineages.into_iter().filter_map(balance).collect()))
+    async_methods! {
+        async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+            let keys = self.read();
+            let lineages: HashSet<KeyId> = lineages.iter().copied().collect();
+            let balance = |lineage| Some((lineage, keys.balances.get(&lineage)?.clone()));
+            Ok(Balances::new(keys.clock.now(), lineages.into_iter().filter_map(balance).collect()))
+        }
     }
 }
 
-#[async_trait]
 impl RequestLog for MemoryStore {
-    async fn request(
-        &self,
-        lineage: KeyId,
-        request: &KeyDigest,
-    ) -> Result<Option<RequestRecord>, StoreError> {
-        Ok(self.read().acts.get(&(lineage, *request.as_bytes())).cloned())
+    async_methods! {
+        async fn request(
+            &self,
+            lineage: KeyId,
+            request: &KeyDigest,
+        ) -> Result<Option<RequestRecord>, StoreError> {
+            Ok(self.read().acts.get(&(lineage, *request.as_bytes())).cloned())
+        }
     }
 }
 
-#[async_trait]
 impl UsageLog for MemoryStore {
-    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
-        let mut keys = self.write();
-        for new in usage {
-            let key = (new.lineage, new.hour, new.outcome.as_str());
-            let fresh = || HourlyUsage { count: 0, ..new.clone() };
-            let sum = keys.usage.entry(key).or_insert_with(fresh);
-            sum.count = sum.count.saturating_add(new.count);
+    async_methods! {
+        async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
+            let mut keys = self.write();
+            for new in usage {
+                let key = (new.lineage, new.hour, new.outcome.as_str());
+                let fresh = || HourlyUsage { count: 0, ..new.clone() };
+                let sum = keys.usage.entry(key).or_insert_with(fresh);
+                sum.count = sum.count.saturating_add(new.count);
+            }
+            Ok(())
         }
-        Ok(())
-    }
 
-    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
-        let mut sums = HourSums::default();
-        for usage in self.read().usage(query) {
-            sums.add(usage.hour, usage.outcome, usage.count);
+        async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
+            let mut sums = HourSums::default();
+            for usage in self.read().usage(query) {
+                sums.add(usage.hour, usage.outcome, usage.count);
+            }
+            Ok(sums.into_counts())
         }
-        Ok(sums.into_counts())
-    }
 
-    async fn busiest(
-        &self,
-        query: &UsageQuery,
-        limit: usize,
-    ) -> Result<Vec<LineageUsage>, StoreError> {
-        let mut sums = LineageSums::default();
-        for usage in self.read().usage(query) {
-            sums.add(usage.lineage, usage.outcome, usage.count);
+        async fn busiest(
+            &self,
+            query: &UsageQuery,
+            limit: usize,
+        ) -> Result<Vec<LineageUsage>, StoreError> {
+            let mut sums = LineageSums::default();
+            for usage in self.read().usage(query) {
+                sums.add(usage.lineage, usage.outcome, usage.count);
+            }
+            Ok(sums.busiest(limit))
         }
-        Ok(sums.busiest(limit))
-    }
 
-    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let mut keys = self.write();
-        let count = keys.usage.len();
-        keys.usage.retain(|(_, hour, _), _| *hour >= before);
-        Ok((count - keys.usage.len()) as u64)
+        async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
+            let mut keys = self.write();
+            let count = keys.usage.len();
+            keys.usage.retain(|(_, hour, _), _| *hour >= before);
+            Ok((count - keys.usage.len()) as u64)
+        }
     }
 }

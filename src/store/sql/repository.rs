@@ -3,36 +3,41 @@
 /// Implements them for a tuple struct whose only field is one.
 macro_rules! repository {
     ($store:ident $(, $watch:ident)?) => {
-        #[async_trait::async_trait]
         impl crate::store::KeyStore for $store {
             $(fn watch(&self) -> Option<Box<dyn crate::store::StoreWatch>> {
                 Self::$watch(self)
             })?
 
-            async fn find(
-                &self,
-                digest: &crate::key::KeyDigest,
-            ) -> Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError> {
-                self.0.find(digest).await
-            }
+            crate::runtime::async_methods! {
+                async fn find(
+                    &self,
+                    digest: &crate::key::KeyDigest,
+                ) -> Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError>
+                {
+                    self.0.find(digest).await
+                }
 
-            async fn find_many(
-                &self,
-                digests: &[crate::key::KeyDigest],
-            ) -> Vec<
-                Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError>,
-            > {
-                self.0.find_many(digests).await
+                async fn find_many(
+                    &self,
+                    digests: &[crate::key::KeyDigest],
+                ) -> Vec<
+                    Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError>,
+                > {
+                    self.0.find_many(digests).await
+                }
             }
 
             fn max_batch(&self) -> usize {
                 crate::store::batches::FOUND_AT_ONCE
             }
 
-            async fn identity(
-                &self,
-            ) -> Result<Option<crate::store::StoreId>, crate::store::StoreError> {
-                self.0.identity().await
+            crate::runtime::async_methods! {
+                async fn identity(
+                    &self,
+                ) -> Result<Option<crate::store::StoreId>, crate::store::StoreError>
+                {
+                    self.0.identity().await
+                }
             }
 
             fn known_digests(&self) -> Option<&dyn crate::store::KnownDigests> {
@@ -40,73 +45,78 @@ macro_rules! repository {
             }
         }
 
-        #[async_trait::async_trait]
         impl crate::store::KnownDigests for $store {
-            async fn count(&self) -> Result<u64, crate::store::StoreError> {
-                self.0.count_known().await
-            }
+            crate::runtime::async_methods! {
+                async fn count(&self) -> Result<u64, crate::store::StoreError> {
+                    self.0.count_known().await
+                }
 
-            async fn page(
-                &self,
-                after: Option<crate::store::DigestCursor>,
-                limit: usize,
-            ) -> Result<
-                (Vec<crate::key::KeyDigest>, Option<crate::store::DigestCursor>),
-                crate::store::StoreError,
-            > {
-                self.0.known(after, limit).await
-            }
+                async fn page(
+                    &self,
+                    after: Option<crate::store::DigestCursor>,
+                    limit: usize,
+                ) -> Result<
+                    (Vec<crate::key::KeyDigest>, Option<crate::store::DigestCursor>),
+                    crate::store::StoreError,
+                > {
+                    self.0.known(after, limit).await
+                }
 
-            async fn added(
-                &self,
-                after: crate::key::KeyId,
-                limit: usize,
-            ) -> Result<Vec<(crate::key::KeyId, crate::key::KeyDigest)>, crate::store::StoreError>
-            {
-                self.0.added(after, limit).await
+                async fn added(
+                    &self,
+                    after: crate::key::KeyId,
+                    limit: usize,
+                ) -> Result<Vec<(crate::key::KeyId, crate::key::KeyDigest)>, crate::store::StoreError>
+                {
+                    self.0.added(after, limit).await
+                }
             }
         }
 
-        #[async_trait::async_trait]
         impl crate::store::KeyRepository for $store {
-            async fn apply(
-                &self,
-                changes: &crate::store::Changes,
-            ) -> Result<crate::store::ApplyOutcome, crate::store::StoreError> {
-                self.0.apply(changes).await
+            crate::runtime::async_methods! {
+                async fn apply(
+                    &self,
+                    changes: &crate::store::Changes,
+                ) -> Result<crate::store::ApplyOutcome, crate::store::StoreError> {
+                    self.0.apply(changes).await
+                }
             }
 
             fn bounds_owners(&self) -> bool {
                 true
             }
 
-            async fn get(
-                &self,
-                id: crate::key::KeyId,
-            ) -> Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError> {
-                self.0.get(id).await
-            }
+            crate::runtime::async_methods! {
+                async fn get(
+                    &self,
+                    id: crate::key::KeyId,
+                ) -> Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError>
+                {
+                    self.0.get(id).await
+                }
 
-            async fn list(
-                &self,
-                query: &crate::store::KeyQuery,
-            ) -> Result<crate::store::KeyPage, crate::store::StoreError> {
-                self.0.list(query).await
-            }
+                async fn list(
+                    &self,
+                    query: &crate::store::KeyQuery,
+                ) -> Result<crate::store::KeyPage, crate::store::StoreError> {
+                    self.0.list(query).await
+                }
 
-            async fn record_uses(
-                &self,
-                uses: &[crate::store::KeyUse],
-            ) -> Result<(), crate::store::StoreError> {
-                self.0.record_uses(uses).await
-            }
+                async fn record_uses(
+                    &self,
+                    uses: &[crate::store::KeyUse],
+                ) -> Result<(), crate::store::StoreError> {
+                    self.0.record_uses(uses).await
+                }
 
-            async fn purge(
-                &self,
-                before: crate::clock::Timestamp,
-                owner: Option<&crate::key::OwnerId>,
-            ) -> Result<u64, crate::store::StoreError> {
-                self.0.purge(before, owner).await
+                async fn purge(
+                    &self,
+                    before: crate::clock::Timestamp,
+                    owner: Option<&crate::key::OwnerId>,
+                ) -> Result<u64, crate::store::StoreError> {
+                    self.0.purge(before, owner).await
+                }
             }
 
             fn selected_changes(&self) -> Option<&dyn crate::store::SelectedChanges> {
@@ -129,82 +139,91 @@ macro_rules! repository {
                 Some(self)
             }
 
-            async fn close(&self) {
-                Self::close(self).await;
+            crate::runtime::async_methods! {
+                async fn close(&self) {
+                    Self::close(self).await;
+                }
             }
         }
 
-        #[async_trait::async_trait]
         impl crate::store::SelectedChanges for $store {
-            async fn apply_to(
-                &self,
-                selection: &crate::store::Selection,
-                plan: &crate::store::Plan,
-            ) -> Result<crate::store::ApplyOutcome, crate::store::StoreError> {
-                self.0.apply_to(selection, plan).await
+            crate::runtime::async_methods! {
+                async fn apply_to(
+                    &self,
+                    selection: &crate::store::Selection,
+                    plan: &crate::store::Plan,
+                ) -> Result<crate::store::ApplyOutcome, crate::store::StoreError> {
+                    self.0.apply_to(selection, plan).await
+                }
             }
         }
 
-        #[async_trait::async_trait]
         impl crate::store::AuditLog for $store {
-            async fn events(
-                &self,
-                query: &crate::key::EventQuery,
-            ) -> Result<crate::key::EventPage, crate::store::StoreError> {
-                self.0.events(query).await
+            crate::runtime::async_methods! {
+                async fn events(
+                    &self,
+                    query: &crate::key::EventQuery,
+                ) -> Result<crate::key::EventPage, crate::store::StoreError> {
+                    self.0.events(query).await
+                }
             }
         }
 
-        #[async_trait::async_trait]
         impl crate::store::BalanceStore for $store {
-            async fn balances(
-                &self,
-                lineages: &[crate::key::KeyId],
-            ) -> Result<crate::store::Balances, crate::store::StoreError> {
-                self.0.balances(lineages).await
+            crate::runtime::async_methods! {
+                async fn balances(
+                    &self,
+                    lineages: &[crate::key::KeyId],
+                ) -> Result<crate::store::Balances, crate::store::StoreError> {
+                    self.0.balances(lineages).await
+                }
             }
         }
 
-        #[async_trait::async_trait]
         impl crate::store::RequestLog for $store {
-            async fn request(
-                &self,
-                lineage: crate::key::KeyId,
-                request: &crate::key::KeyDigest,
-            ) -> Result<Option<crate::store::RequestRecord>, crate::store::StoreError> {
-                self.0.request(lineage, request).await
+            crate::runtime::async_methods! {
+                async fn request(
+                    &self,
+                    lineage: crate::key::KeyId,
+                    request: &crate::key::KeyDigest,
+                ) -> Result<Option<crate::store::RequestRecord>, crate::store::StoreError>
+                {
+                    self.0.request(lineage, request).await
+                }
             }
         }
 
-        #[async_trait::async_trait]
         impl crate::store::UsageLog for $store {
-            async fn record_usage(
-                &self,
-                usage: &[crate::key::HourlyUsage],
-            ) -> Result<(), crate::store::StoreError> {
-                self.0.record_usage(usage).await
-            }
+            crate::runtime::async_methods! {
+                async fn record_usage(
+                    &self,
+                    usage: &[crate::key::HourlyUsage],
+                ) -> Result<(), crate::store::StoreError> {
+                    self.0.record_usage(usage).await
+                }
 
-            async fn usage(
-                &self,
-                query: &crate::key::UsageQuery,
-            ) -> Result<Vec<crate::key::UsageCount>, crate::store::StoreError> {
-                self.0.usage(query).await
-            }
+                async fn usage(
+                    &self,
+                    query: &crate::key::UsageQuery,
+                ) -> Result<Vec<crate::key::UsageCount>, crate::store::StoreError> {
+                    self.0.usage(query).await
+                }
 
-            async fn busiest(
-                &self,
-                query: &crate::key::UsageQuery,
-                limit: usize,
-            ) -> Result<Vec<crate::key::LineageUsage>, crate::store::StoreError> {
-                self.0.busiest(query, limit).await
-            }
+                async fn busiest(
+                    &self,
+                    query: &crate::key::UsageQuery,
+                    limit: usize,
+                ) -> Result<Vec<crate::key::LineageUsage>, crate::store::StoreError>
+                {
+                    self.0.busiest(query, limit).await
+                }
 
-            async fn forget_usage(
-                &self,
-                before: crate::clock::Timestamp,
-            ) -> Result<u64, crate::store::StoreError> {
-                self.0.forget_usage(before).await
+                async fn forget_usage(
+                    &self,
+                    before: crate::clock::Timestamp,
+                ) -> Result<u64, crate::store::StoreError> {
+                    self.0.forget_usage(before).await
+                }
             }
         }
 

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
 use sqlx::SqlitePool;
 use tokio::time::sleep;
 
 use super::store_error;
-use crate::{error::StoreError, store::StoreWatch};
+use crate::{error::StoreError, runtime::async_methods, store::StoreWatch};
 
 /// Between two looks. Each is one pragma, which reads a number that all processes share.
 const EVERY: Duration = Duration::from_millis(100);
@@ -26,22 +25,24 @@ impl Watch {
     }
 }
 
-#[async_trait]
 impl StoreWatch for Watch {
-    async fn changed(&mut self) -> Result<(), StoreError> {
-        loop {
-            if self.seen.is_some() {
-                sleep(EVERY).await;
-            }
-            let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(&self.writer).await;
-            match version {
-                Ok(version) if self.seen.replace(version) == Some(version) => {}
-                Ok(_) => return Ok(()),
-                // A writer takes longer than a caller waits. What it writes will show.
-                Err(sqlx::Error::PoolTimedOut) if self.seen.is_some() => {}
-                Err(error) => {
-                    self.seen = None;
-                    return Err(store_error(error));
+    async_methods! {
+        async fn changed(&mut self) -> Result<(), StoreError> {
+            loop {
+                if self.seen.is_some() {
+                    sleep(EVERY).await;
+                }
+                let version =
+                    sqlx::query_scalar("PRAGMA data_version").fetch_one(&self.writer).await;
+                match version {
+                    Ok(version) if self.seen.replace(version) == Some(version) => {}
+                    Ok(_) => return Ok(()),
+                    // A writer takes longer than a caller waits. What it writes will show.
+                    Err(sqlx::Error::PoolTimedOut) if self.seen.is_some() => {}
+                    Err(error) => {
+                        self.seen = None;
+                        return Err(store_error(error));
+                    }
                 }
             }
         }

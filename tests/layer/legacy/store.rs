@@ -5,8 +5,9 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
 };
 
+use async_trait::async_trait;
 use tower_api_key::{
-    KeyId, OwnerId, Timestamp, async_trait,
+    KeyId, OwnerId, Timestamp,
     key::{KeyDigest, KeyRecord},
     store::{
         ApplyOutcome, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse, Lookup,

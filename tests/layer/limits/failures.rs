@@ -8,9 +8,10 @@ use std::{
     },
 };
 
+use async_trait::async_trait;
 use http::Request;
 use tower_api_key::{
-    ApiKeyLayer, ConfigError, async_trait,
+    ApiKeyLayer, ConfigError,
     auth::FailureThrottle,
     clock::SettableClock,
     key::{KeyDigest, KeyRecord},

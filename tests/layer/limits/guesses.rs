@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures_util::{FutureExt, future::join_all};
 use tokio::sync::Semaphore;
 use tower_api_key::{
-    ApiKeyLayer, KeyHasher, Peppers, async_trait,
+    ApiKeyLayer, KeyHasher, Peppers,
     auth::FailureThrottle,
     clock::SettableClock,
     key::{KeyDigest, KeyRecord},

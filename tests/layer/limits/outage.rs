@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tower_api_key::{
-    ApiKeyLayer, RateLimits, async_trait,
+    ApiKeyLayer, RateLimits,
     limit::{LimitCheck, LimitDecision, LocalLimiter, OutagePolicy, Quota, RateLimiter, Tiers},
     nonzero,
     store::{BackEnd, KeyRepository, MemoryStore, StoreError},

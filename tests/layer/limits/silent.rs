@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tokio::time::{Instant, advance, sleep};
 use tower_api_key::{
-    ApiKeyLayer, Credits, RateLimits, async_trait,
+    ApiKeyLayer, Credits, RateLimits,
     limit::{LimitCheck, LimitDecision, LocalLimiter, OutagePolicy, Quota, RateLimiter},
     store::{KeyRepository, MemoryStore, StoreError},
 };

@@ -5,9 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use async_trait::async_trait;
 use http::header;
 use tower_api_key::{
-    KeyId, KeyManager, KeyPatch, NewKey, OwnerId, Timestamp, async_trait,
+    KeyId, KeyManager, KeyPatch, NewKey, OwnerId, Timestamp,
     axum::{ManagementGuard, management_router},
     key::{KeyDigest, KeyRecord},
     manage::{ManageError, RotationGrace},

@@ -9,9 +9,10 @@ mod totals;
 
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use tokio::time::Instant;
 use tower_api_key::{
-    KeyId, OwnerId, Timestamp, async_trait,
+    KeyId, OwnerId, Timestamp,
     clock::Clock,
     key::{KeyDigest, KeyRecord},
     store::{

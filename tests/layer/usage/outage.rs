@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use tower_api_key::{
-    ApiKeyLayer, UsageRecorder, async_trait,
+    ApiKeyLayer, UsageRecorder,
     key::{KeyDigest, KeyRecord},
     store::{KeyRepository, KeyStore, MemoryStore, StoreError, StoreErrorKind},
 };

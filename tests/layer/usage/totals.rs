@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use tower_api_key::{
-    ApiKeyLayer, KeyId, UsageRecorder, async_trait,
+    ApiKeyLayer, KeyId, UsageRecorder,
     key::{KeyDigest, KeyRecord},
     store::{KeyRepository, KeyStore, MemoryStore, StoreError},
 };

@@ -9,8 +9,9 @@ use std::{
     },
 };
 
+use async_trait::async_trait;
 use tower_api_key::{
-    KeyId, OwnerId, Timestamp, async_trait,
+    KeyId, OwnerId, Timestamp,
     key::{KeyDigest, KeyRecord},
     store::{
         ApplyOutcome, AuditLog, BalanceStore, Balances, Changes, KeyPage, KeyQuery, KeyRepository,

@@ -1,6 +1,8 @@
 //! As `src/runtime/mod.rs`, with other locks and atomics: before each use of one, another thread may
 //! run.
 
+#[path = "../../../src/runtime/async_methods.rs"]
+mod async_methods;
 #[path = "../../../src/runtime/background.rs"]
 mod background;
 #[path = "../../../src/runtime/backoff.rs"]

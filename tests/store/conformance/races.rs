@@ -5,9 +5,10 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tower_api_key::{
-    KeyId, KeyManager, KeyPatch, NewKey, OwnerId, Scopes, Timestamp, async_trait,
+    KeyId, KeyManager, KeyPatch, NewKey, OwnerId, Scopes, Timestamp,
     clock::{Clock, SystemClock},
     credits::{CreditsPatch, NewCredits},
     key::{KeyDigest, KeyRecord},

@@ -9,14 +9,13 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
-
 pub use self::settings::CachedOwnersBuilder;
 use super::{Owner, error::OwnerError, resolver::OwnerResolver};
 use crate::{
     error::BackEnd,
     key::OwnerId,
     observe,
+    runtime::async_methods,
     store::{
         CacheStats, Lookup,
         cache::{Answer, Cache, CacheKey, Claim, Failure, Settings},
@@ -163,7 +162,6 @@ impl<R: OwnerResolver> CachedOwners<R> {
     }
 }
 
-#[async_trait]
 impl<R: OwnerResolver> OwnerResolver for CachedOwners<R> {
     type Owner = R::Owner;
     type Error = OwnerError;
@@ -176,13 +174,15 @@ impl<R: OwnerResolver> OwnerResolver for CachedOwners<R> {
         self.inner.cache.find_now(&self.key(id), || self.ask(id))
     }
 
-    async fn resolve(&self, id: &OwnerId) -> Result<Option<Owner<R::Owner>>, OwnerError> {
-        match self.resolve_now(id) {
-            Some(Lookup::Found(owner)) => Ok(Some(owner)),
-            Some(Lookup::NotFound) => Ok(None),
-            None => {
-                let claim = Claim::default;
-                self.inner.cache.look_up(&self.key(id), claim, || self.ask(id)).await
+    async_methods! {
+        async fn resolve(&self, id: &OwnerId) -> Result<Option<Owner<R::Owner>>, OwnerError> {
+            match self.resolve_now(id) {
+                Some(Lookup::Found(owner)) => Ok(Some(owner)),
+                Some(Lookup::NotFound) => Ok(None),
+                None => {
+                    let claim = Claim::default;
+                    self.inner.cache.look_up(&self.key(id), claim, || self.ask(id)).await
+                }
             }
         }
     }
