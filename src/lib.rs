@@ -87,7 +87,7 @@
 //! | `default` | | `tracing` | |
 //! | `full` | | everything below | |
 //! | `async-trait` | no | `async_trait`, for stores, limiters and resolvers of your own | `async-trait`, with `syn` (5 packages) |
-//! | `axum` | no | extractors, denials as responses, `management_router` | `axum` without its server, `serde_path_to_error`, `serde_derive` |
+//! | `axum` | no | extractors, denials as responses, `management_router` | `axum` without its server, `form_urlencoded`, `serde_path_to_error` (14 packages) |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
 //! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
 //! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
@@ -169,6 +169,7 @@ pub mod key;
 pub mod legacy;
 pub mod limit;
 pub mod manage;
+mod object;
 mod observe;
 #[cfg(feature = "openapi")]
 #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]

@@ -7,23 +7,28 @@ use smol_str::SmolStr;
 /// Implements `Serialize` through `Display` and `Deserialize` through `FromStr`.
 macro_rules! serde_as_text {
     ($type:ty, $expecting:literal) => {
-        impl serde::Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde_core::Serialize for $type {
+            fn serialize<S: serde_core::Serializer>(
+                &self,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $type {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        impl<'de> serde_core::Deserialize<'de> for $type {
+            fn deserialize<D: serde_core::Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
                 struct FromText;
-                impl serde::de::Visitor<'_> for FromText {
+                impl serde_core::de::Visitor<'_> for FromText {
                     type Value = $type;
 
                     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                         f.write_str($expecting)
                     }
 
-                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
+                    fn visit_str<E: serde_core::de::Error>(self, text: &str) -> Result<$type, E> {
                         text.parse().map_err(E::custom)
                     }
                 }
@@ -34,6 +39,27 @@ macro_rules! serde_as_text {
 }
 
 pub(crate) use serde_as_text;
+
+/// Two lower-case digits for each byte.
+pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes.as_ref().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The bytes that these digits stand for, in either case; `None` where there are more or fewer bytes,
+/// or something else than digits.
+pub(crate) fn from_hex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != BYTES || !rest.is_empty() {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = [0; BYTES];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
 
 /// A text that is never changed in place: a name, an owner, the start of a key.
 ///
@@ -122,3 +148,26 @@ impl fmt::Debug for Text {
 }
 
 serde_as_text!(Text, "a text");
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn digits_are_lower_case_and_read_in_either() {
+        assert_eq!(hex([0x00, 0x9a, 0xff]), "009aff");
+        assert_eq!(from_hex("009AfF"), Some([0x00, 0x9a, 0xff]));
+        for bad in ["", "009aff00", "009af", "009afg", "+09aff", "0x9aff", "009a\u{17f}"] {
+            assert_eq!(from_hex::<3>(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_are_read_back(bytes: [u8; 16]) {
+            prop_assert_eq!(from_hex(&hex(bytes)), Some(bytes));
+        }
+    }
+}

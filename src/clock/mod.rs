@@ -127,6 +127,14 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
+impl Timestamp {
+    /// As header fields have it (RFC 9110 §5.6.7), in whole seconds.
+    pub(crate) fn http_date(self) -> Option<String> {
+        let time = jiff::Timestamp::from_second(self.as_unix_millis().div_euclid(1000)).ok()?;
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.as_unix_millis()) {

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::{
+use serde_core::{
     Serialize,
     de::{DeserializeOwned, IgnoredAny},
 };

@@ -2,11 +2,10 @@
 
 use axum::response::Response;
 use http::HeaderMap;
-use serde::Deserialize;
 
 use super::{
     body::JsonBody,
-    fields::{Id, Network, networks, sent},
+    fields::{Id, Network, networks},
     guard::Admitted,
     precondition, view,
 };
@@ -14,60 +13,63 @@ use crate::{
     clock::{End, Timestamp},
     key::{CreditsPatch, KeyRecord, Limits, Metadata, Scopes},
     manage::{KeyPatch, ManageError},
+    object::read_object,
     rejection::Problem,
 };
 
 /// The changes that an administrator may send. A field that is left out stays. `null` takes away a
 /// field that a key may lack, and is refused for others. A key's owner never changes: the history
 /// that the old owner may see would become the new one's.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
 pub(super) struct Change {
-    #[serde(default, deserialize_with = "sent")]
     name: Option<String>,
-    #[serde(default, deserialize_with = "sent")]
     description: Option<Option<String>>,
-    #[serde(default, deserialize_with = "sent")]
     scopes: Option<Scopes>,
-    #[serde(default, deserialize_with = "sent")]
     expires_at: Option<Option<End>>,
-    #[serde(default, deserialize_with = "sent")]
     not_before: Option<Option<Timestamp>>,
-    #[serde(default, deserialize_with = "sent")]
     tier: Option<Option<String>>,
-    #[serde(default, deserialize_with = "sent")]
     limits: Option<Option<Limits>>,
-    #[serde(default, deserialize_with = "sent")]
     credits: Option<Option<CreditsPatch>>,
-    #[serde(default, deserialize_with = "sent")]
     allowed_addresses: Option<Vec<Network>>,
-    #[serde(default, deserialize_with = "sent")]
     metadata: Option<Metadata>,
-    #[serde(default, deserialize_with = "sent")]
     disabled: Option<bool>,
 }
 
+read_object!(Change {
+    name: sent,
+    description: sent,
+    scopes: sent,
+    expires_at: sent,
+    not_before: sent,
+    tier: sent,
+    limits: sent,
+    credits: sent,
+    allowed_addresses: sent,
+    metadata: sent,
+    disabled: sent,
+});
+
 /// The changes that an owner may send. The provider's fields are not here, so they are refused.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
 pub(super) struct OwnChange {
-    #[serde(default, deserialize_with = "sent")]
     name: Option<String>,
-    #[serde(default, deserialize_with = "sent")]
     description: Option<Option<String>>,
-    #[serde(default, deserialize_with = "sent")]
     scopes: Option<Scopes>,
-    #[serde(default, deserialize_with = "sent")]
     expires_at: Option<Option<End>>,
-    #[serde(default, deserialize_with = "sent")]
     not_before: Option<Option<Timestamp>>,
-    #[serde(default, deserialize_with = "sent")]
     allowed_addresses: Option<Vec<Network>>,
-    #[serde(default, deserialize_with = "sent")]
     disabled: Option<bool>,
 }
+
+read_object!(OwnChange {
+    name: sent,
+    description: sent,
+    scopes: sent,
+    expires_at: sent,
+    not_before: sent,
+    allowed_addresses: sent,
+    disabled: sent,
+});
 
 impl From<Change> for KeyPatch {
     fn from(body: Change) -> Self {

@@ -2,7 +2,6 @@
 
 use axum::{extract::OriginalUri, response::Response};
 use http::HeaderMap;
-use serde::Deserialize;
 
 use super::{
     body::JsonBody,
@@ -14,15 +13,13 @@ use crate::{
     clock::{End, Timestamp},
     key::{Limits, Metadata, NewCredits, OwnerId, Scopes},
     manage::NewKey,
+    object::read_object,
     rejection::Problem,
 };
 
 /// The fields of a new key that an administrator may send.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Creation {
     /// Not an `Option`: the manager refuses a missing name as it does an empty one.
-    #[serde(default)]
     name: String,
     description: Option<String>,
     owner: Option<OwnerId>,
@@ -36,11 +33,22 @@ pub(super) struct Creation {
     metadata: Option<Metadata>,
 }
 
+read_object!(Creation {
+    name: default,
+    description: default,
+    owner: default,
+    scopes: default,
+    expires_at: default,
+    not_before: default,
+    tier: default,
+    limits: default,
+    credits: default,
+    allowed_addresses: default,
+    metadata: default,
+});
+
 /// The fields of a new key that an owner may send. The provider's are not here, so they are refused.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct OwnCreation {
-    #[serde(default)]
     name: String,
     description: Option<String>,
     scopes: Option<Scopes>,
@@ -48,6 +56,15 @@ pub(super) struct OwnCreation {
     not_before: Option<Timestamp>,
     allowed_addresses: Option<Vec<Network>>,
 }
+
+read_object!(OwnCreation {
+    name: default,
+    description: default,
+    scopes: default,
+    expires_at: default,
+    not_before: default,
+    allowed_addresses: default,
+});
 
 impl From<Creation> for NewKey {
     fn from(body: Creation) -> Self {

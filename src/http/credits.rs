@@ -4,7 +4,6 @@ use std::num::NonZeroU64;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
 
 use super::{
     body::{self, JsonBody},
@@ -15,30 +14,30 @@ use super::{
 use crate::{
     key::MAX_CREDITS,
     manage::{Deducted, Deduction, KeyView, TopUp},
+    object::{read_object, write_object},
     rejection::Problem,
 };
 
 /// One of the two.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Adjustment {
     /// The number of credits to add to the balance.
     add: Option<NonZeroU64>,
     /// The number of credits to take from it.
     subtract: Option<NonZeroU64>,
     /// Whether the whole balance is taken where it is less.
-    #[serde(default)]
     or_less: bool,
 }
 
+read_object!(Adjustment { add: default, subtract: default, or_less: default });
+
 /// The answer to a subtraction.
-#[derive(Serialize)]
 struct Subtracted<'r> {
-    #[serde(flatten)]
     view: KeyView<'r>,
     /// How many were taken.
     subtracted: u64,
 }
+
+write_object!(Subtracted<'_> { ..view, subtracted });
 
 pub(super) async fn adjust(
     Admitted { keys, .. }: Admitted,

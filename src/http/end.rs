@@ -2,7 +2,6 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
-use serde::Deserialize;
 
 use super::{
     body::JsonBody,
@@ -10,7 +9,7 @@ use super::{
     guard::{Admitted, AdmittedTo},
     precondition, view,
 };
-use crate::{manage::ManageError, rejection::Problem};
+use crate::{manage::ManageError, object::read_object, rejection::Problem};
 
 pub(super) async fn show(AdmittedTo { keys, id }: AdmittedTo) -> Result<Response, Problem> {
     view::shown(&keys, &keys.get(id).await?).await
@@ -26,15 +25,15 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default)]
 pub(super) struct Revocation {
     /// Why, for the record.
     reason: Option<String>,
     /// Together with the keys that were created with it.
-    #[serde(default)]
     descendants: bool,
 }
+
+read_object!(Revocation { reason: default, descendants: default });
 
 pub(super) async fn revoke(
     AdmittedTo { keys, id }: AdmittedTo,

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use axum::response::Response;
 use http::StatusCode;
-use serde::Serialize;
 
 use super::{
     body,
@@ -16,6 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     key::{EventId, EventPage, EventQuery, KeyEvent, KeyId, OwnerId},
+    object::write_object,
     rejection::Problem,
 };
 
@@ -75,7 +75,6 @@ impl TryFrom<OfOne> for EventQuery {
 }
 
 /// An event as the outside sees it.
-#[derive(Serialize)]
 pub(super) struct EventView<'r> {
     id: EventId,
     at: Timestamp,
@@ -88,6 +87,8 @@ pub(super) struct EventView<'r> {
     address: Option<IpAddr>,
     detail: Option<&'r str>,
 }
+
+write_object!(EventView<'_> { id, at, action, key, owner, actor, address, detail });
 
 impl<'r> EventView<'r> {
     fn new(event: &'r KeyEvent, is_owner: bool) -> Self {
@@ -104,12 +105,13 @@ impl<'r> EventView<'r> {
     }
 }
 
-#[derive(Serialize)]
 pub(super) struct EventListing<'r> {
     items: Vec<EventView<'r>>,
     /// The `cursor` of the next page.
     next_cursor: Option<EventId>,
 }
+
+write_object!(EventListing<'_> { items, next_cursor });
 
 fn listing(page: &EventPage, is_owner: bool) -> Response {
     let items = page.items.iter().map(|event| EventView::new(event, is_owner)).collect();

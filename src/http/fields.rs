@@ -5,7 +5,7 @@ use std::{net::IpAddr, str::FromStr};
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer};
+use serde_core::de::{Deserialize, Deserializer, Error};
 
 use super::problem;
 use crate::{key::KeyId, rejection::Problem};
@@ -48,31 +48,17 @@ pub(super) fn parsed<T: FromStr>(
 }
 
 /// A network such as `10.0.0.0/8`, or one address.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
 pub(super) struct Network(IpNet);
 
-impl TryFrom<String> for Network {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network
-            .map(Self)
-            .map_err(|_| "expected a network such as 10.0.0.0/8, or an address".to_owned())
+        let unreadable = "expected a network such as 10.0.0.0/8, or an address";
+        network.map(Self).map_err(|_| D::Error::custom(unreadable))
     }
 }
 
 pub(super) fn networks(list: Vec<Network>) -> Vec<IpNet> {
     list.into_iter().map(|network| network.0).collect()
-}
-
-/// For fields in which "left out" and `null` are different things: without this, serde reads both
-/// as `None`. Goes with `#[serde(default)]`.
-pub(super) fn sent<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    T::deserialize(deserializer).map(Some)
 }

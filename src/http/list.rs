@@ -3,7 +3,6 @@
 
 use axum::response::Response;
 use http::StatusCode;
-use serde::Serialize;
 
 use super::{
     body,
@@ -16,6 +15,7 @@ use crate::{
     clock::Timestamp,
     key::{KeyId, KeyStatus},
     manage::KeyView,
+    object::write_object,
     rejection::Problem,
     store::KeyQuery,
 };
@@ -89,12 +89,13 @@ fn status(text: &str) -> Result<KeyStatus, Problem> {
     })
 }
 
-#[derive(Serialize)]
 pub(super) struct Listing<'r> {
     items: Vec<KeyView<'r>>,
     /// The `cursor` of the next page.
     next_cursor: Option<KeyId>,
 }
+
+write_object!(Listing<'_> { items, next_cursor });
 
 pub(super) async fn list(
     Asked(Admitted { keys, .. }, filters): Asked<Filters>,

@@ -2,7 +2,7 @@
 //! is passed over does harm: `?owner_id=` would list the keys of all owners.
 
 use axum::{
-    extract::{FromRequestParts, Query},
+    extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
@@ -52,10 +52,9 @@ impl Outside {
 
     /// The parameters that the route knows, if there are no others.
     pub(super) fn read<F: Filters>(&self, parts: &Parts) -> Result<F, Problem> {
-        let unreadable = |_| Problem::invalid_parameter("query", "The query cannot be read.");
-        let Query(sent) =
-            Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(unreadable)?;
-        let sent = sent.into_iter().filter(|(name, _)| !self.0.contains(name)).collect();
+        let query = parts.uri.query().unwrap_or_default();
+        let sent = form_urlencoded::parse(query.as_bytes()).into_owned();
+        let sent = sent.filter(|(name, _)| !self.0.contains(name)).collect();
         let mut parameters = Parameters { sent, known: Vec::new() };
         let filters = F::take(&mut parameters);
         match parameters.sent.first() {

@@ -4,32 +4,41 @@ use std::time::Duration;
 
 use axum::{extract::OriginalUri, response::Response};
 use http::HeaderMap;
-use serde::Deserialize;
+use serde_core::de::{Deserialize, Deserializer, Error};
 
 use super::{body::JsonBody, fields::Id, guard::Admitted, idempotency, precondition, view};
 use crate::{
     manage::{RotateKey, RotationGrace},
+    object::read_object,
     rejection::Problem,
 };
 
 /// How long the old key lives on. Without a word, not at all.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default)]
 pub(super) struct Replacement {
     /// No grace lasts longer than fits, 136 years.
-    #[serde(default)]
     grace_seconds: u32,
-    #[serde(default)]
     grace_from: GraceFrom,
 }
 
+read_object!(Replacement { grace_seconds: default, grace_from: default });
+
 /// When the grace begins.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Default)]
 pub(super) enum GraceFrom {
     #[default]
     Now,
     FirstUse,
+}
+
+impl<'de> Deserialize<'de> for GraceFrom {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match &*String::deserialize(deserializer)? {
+            "now" => Ok(Self::Now),
+            "first_use" => Ok(Self::FirstUse),
+            other => Err(D::Error::unknown_variant(other, &["now", "first_use"])),
+        }
+    }
 }
 
 impl From<Replacement> for RotationGrace {

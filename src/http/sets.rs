@@ -2,41 +2,38 @@
 
 use axum::response::Response;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 
 use super::{
     body::{self, JsonBody},
-    fields::sent,
     guard::Admitted,
 };
 use crate::{
     clock::Timestamp,
     key::KeyId,
     manage::{KeySet, ManageError, SetReport},
+    object::{read_object, write_object},
     rejection::Problem,
 };
 
 /// Which keys, and why. A `null` is refused: a client's empty variable must not widen the set.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Set {
-    #[serde(default, deserialize_with = "sent")]
     owner: Option<String>,
-    #[serde(default, deserialize_with = "sent")]
     ids: Option<Vec<KeyId>>,
-    #[serde(default, deserialize_with = "sent")]
     issued_before: Option<Timestamp>,
     reason: Option<String>,
 }
 
+read_object!(Set { owner: sent, ids: sent, issued_before: sent, reason: default });
+
 /// The report on a set.
-#[derive(Serialize)]
 pub(super) struct Report {
     /// How many were changed.
     changed: usize,
     already_ended: Vec<KeyId>,
     unknown: Vec<KeyId>,
 }
+
+write_object!(Report { changed, already_ended, unknown });
 
 impl Set {
     fn read(body: &JsonBody) -> Result<(KeySet, Option<String>), Problem> {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use axum::response::Response;
 use http::StatusCode;
-use serde::Serialize;
 
 use super::{
     body,
@@ -18,6 +17,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     key::{KeyId, OwnerId, UsageCount, UsageQuery},
+    object::write_object,
     rejection::Problem,
 };
 
@@ -110,7 +110,6 @@ impl Time {
 }
 
 /// How often requests had an outcome in an hour or a day.
-#[derive(Serialize)]
 struct Item {
     /// When it began.
     at: Timestamp,
@@ -118,7 +117,8 @@ struct Item {
     count: u64,
 }
 
-#[derive(Serialize)]
+write_object!(Item { at, outcome, count });
+
 struct Usage {
     since: Timestamp,
     until: Timestamp,
@@ -127,6 +127,8 @@ struct Usage {
     /// By outcome.
     total: BTreeMap<&'static str, u64>,
 }
+
+write_object!(Usage { since, until, by, items, total });
 
 fn told(range: &Range, by: By, hours: Vec<UsageCount>) -> Response {
     let counts = match by {
@@ -167,7 +169,6 @@ pub(super) async fn of_all(
     Ok(told(&range, by, hours))
 }
 
-#[derive(Serialize)]
 struct Busy {
     /// The first key of its lineage.
     key: KeyId,
@@ -175,12 +176,15 @@ struct Busy {
     count: u64,
 }
 
-#[derive(Serialize)]
+write_object!(Busy { key, count });
+
 struct Top {
     since: Timestamp,
     until: Timestamp,
     items: Vec<Busy>,
 }
+
+write_object!(Top { since, until, items });
 
 pub(super) async fn top(
     Asked(Admitted { keys, .. }, filters): Asked<OfTop>,

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
 
 use super::body;
 use crate::{
     clock::Timestamp,
     key::{Balance, KeyRecord},
     manage::{IssuedKey, KeyManager, KeyView},
+    object::write_object,
     rejection::Problem,
 };
 
@@ -49,12 +49,12 @@ pub(super) async fn shown(keys: &KeyManager, record: &Arc<KeyRecord>) -> Result<
 }
 
 /// The answer to a creation or a rotation: the only one that holds the key itself.
-#[derive(Serialize)]
 pub(super) struct IssuedView<'r> {
-    #[serde(flatten)]
     view: KeyView<'r>,
     key: &'r str,
 }
+
+write_object!(IssuedView<'_> { ..view, key });
 
 /// 201, with the place of the new key below the path of the router.
 pub(super) fn issued(issued: &IssuedKey, router: &str, now: Timestamp) -> Response {

@@ -3,7 +3,7 @@
 
 use std::{fmt, marker::PhantomData, num::NonZeroU64};
 
-use serde::{
+use serde_core::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Unexpected, Visitor, value::MapAccessDeserializer},
 };
@@ -13,6 +13,7 @@ use super::{
     invalid_field::InvalidField,
     refill::{self, Refill, RefillInterval},
 };
+use crate::object::read_object;
 
 /// The credits that a key is given.
 ///
@@ -99,6 +100,8 @@ impl<'de> Deserialize<'de> for NewCredits {
         match deserializer.deserialize_any(NumberOrObject::<Fields>::new())? {
             Sent::Number(remaining) => Ok(Self { remaining, refill: None }),
             Sent::Object(Fields { remaining, refill }) => {
+                let refill = refill.map(|refill| refill.0);
+                let remaining = remaining.map(|remaining| remaining.0);
                 let remaining = remaining.or(refill.map(|refill| refill.amount.get()));
                 let remaining = remaining.ok_or_else(|| D::Error::missing_field("remaining"))?;
                 Ok(Self { remaining, refill })
@@ -111,7 +114,10 @@ impl<'de> Deserialize<'de> for CreditsPatch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match deserializer.deserialize_any(NumberOrObject::<PatchFields>::new())? {
             Sent::Number(remaining) => Self { remaining: Some(remaining), refill: None },
-            Sent::Object(PatchFields { remaining, refill }) => Self { remaining, refill },
+            Sent::Object(PatchFields { remaining, refill }) => Self {
+                remaining: remaining.map(|remaining| remaining.0),
+                refill: refill.map(|refill| refill.map(|refill| refill.0)),
+            },
         })
     }
 }
@@ -151,40 +157,21 @@ impl<'de, F: Deserialize<'de>> Visitor<'de> for NumberOrObject<F> {
     }
 }
 
-/// Each number is judged where it is read, so that an error is that field's.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Fields {
-    #[serde(default, deserialize_with = "remaining")]
-    remaining: Option<u64>,
-    #[serde(default, deserialize_with = "refill")]
-    refill: Option<Refill>,
+    remaining: Option<Bounded<u64>>,
+    refill: Option<Bounded<Refill>>,
 }
+
+read_object!(Fields { remaining: default, refill: default });
 
 /// What was left out is `None`; a refill may be `null`, and what remains may not.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 #[expect(clippy::option_option, reason = "left out, null and a value are three things")]
 struct PatchFields {
-    #[serde(default, deserialize_with = "sent_remaining")]
-    remaining: Option<u64>,
-    #[serde(default, deserialize_with = "sent_refill")]
-    refill: Option<Option<RefillPatch>>,
+    remaining: Option<Bounded<u64>>,
+    refill: Option<Option<Bounded<RefillPatch>>>,
 }
 
-fn sent_remaining<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    within_bounds(u64::deserialize(deserializer)?).map(Some)
-}
-
-#[expect(clippy::option_option, reason = "left out, null and a value are three things")]
-fn sent_refill<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<RefillPatch>>, D::Error> {
-    let refill = Option::<RefillPatch>::deserialize(deserializer)?;
-    let amount = refill.and_then(|refill| refill.amount);
-    amount.map_or(Ok(0), |amount| within_bounds(amount.get()))?;
-    Ok(Some(refill))
-}
+read_object!(PatchFields { remaining: sent, refill: sent });
 
 impl<'de> Deserialize<'de> for RefillPatch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -193,14 +180,37 @@ impl<'de> Deserialize<'de> for RefillPatch {
     }
 }
 
-fn remaining<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Option::deserialize(deserializer)?.map(within_bounds).transpose()
+/// What has a number of credits. It is judged where it is read, so that an error is that field's.
+struct Bounded<T>(T);
+
+impl<'de, T: Deserialize<'de> + HasAmount> Deserialize<'de> for Bounded<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = T::deserialize(deserializer)?;
+        value.amount().map_or(Ok(0), within_bounds)?;
+        Ok(Self(value))
+    }
 }
 
-fn refill<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Refill>, D::Error> {
-    let refill = Option::<Refill>::deserialize(deserializer)?;
-    refill.map_or(Ok(0), |refill| within_bounds(refill.amount.get()))?;
-    Ok(refill)
+trait HasAmount {
+    fn amount(&self) -> Option<u64>;
+}
+
+impl HasAmount for u64 {
+    fn amount(&self) -> Option<u64> {
+        Some(*self)
+    }
+}
+
+impl HasAmount for Refill {
+    fn amount(&self) -> Option<u64> {
+        Some(self.amount.get())
+    }
+}
+
+impl HasAmount for RefillPatch {
+    fn amount(&self) -> Option<u64> {
+        self.amount.map(NonZeroU64::get)
+    }
 }
 
 fn within_bounds<E: Error>(number: u64) -> Result<u64, E> {

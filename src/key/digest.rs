@@ -9,7 +9,11 @@ use super::{
     keyed,
     sha256::{HmacKey, sha256},
 };
-use crate::{clock::Timestamp, error::ConfigError};
+use crate::{
+    clock::Timestamp,
+    error::ConfigError,
+    text::{from_hex, hex},
+};
 
 /// The 32 bytes by which a key is stored and looked up.
 ///
@@ -36,9 +40,7 @@ impl KeyDigest {
     /// assert_eq!(KeyDigest::from_hex("48e4"), None);
     /// ```
     pub fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).ok()?;
-        Some(Self(bytes))
+        from_hex(text).map(Self)
     }
 
     /// The 32 raw bytes.
@@ -48,7 +50,7 @@ impl KeyDigest {
 
     /// 64 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> String {
-        hex::encode(self.0)
+        hex(self.0)
     }
 
     /// The digest as four words, in memory order.

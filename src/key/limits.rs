@@ -2,14 +2,14 @@
 
 use std::{num::NonZeroU32, ops::Deref, sync::Arc, time::Duration};
 
-use serde::{
+use serde_core::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
     ser::SerializeStruct,
 };
 
 use super::quota::Quota;
-use crate::{error::ConfigError, text::Text};
+use crate::{error::ConfigError, object::read_object, text::Text};
 
 /// A rate limit with a name, by which a denied caller is told which one it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,14 +187,19 @@ impl<'de> Deserialize<'de> for Limit {
 }
 
 /// Each value is judged where it is read, so that an error is that field's.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Fields {
     name: Name,
     requests: NonZeroU32,
     window_seconds: Window,
     burst: Option<NonZeroU32>,
 }
+
+read_object!(Fields {
+    name: required,
+    requests: required,
+    window_seconds: required,
+    burst: default,
+});
 
 struct Name(Text);
 

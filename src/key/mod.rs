@@ -29,6 +29,8 @@ pub(crate) mod usage;
 mod use_counter;
 pub(crate) mod validate;
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+pub(crate) use self::checksum::crc32;
 pub(crate) use self::{
     balance::{Balance, MAX_CREDITS},
     credits::{CreditsPatch, NewCredits},

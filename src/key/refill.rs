@@ -3,9 +3,11 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use jiff::{Span, civil::DateTime, tz::TimeZone};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_core::{
+    Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeStruct,
+};
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, object::read_object};
 
 /// Credits that come back: so many, so often. What was not used until then does not add up: a
 /// refill raises a balance to its `amount`, and leaves one alone that is higher.
@@ -90,31 +92,39 @@ fn month_at(since: Timestamp, now: Timestamp) -> Option<i64> {
     Some(if has_begun { months } else { months - 1 })
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Fields {
     /// May be left out, and is never `null`.
-    #[serde(default, deserialize_with = "sent")]
     amount: Option<NonZeroU64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     interval_seconds: Option<NonZeroU32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     interval: Option<Calendar>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+read_object!(Fields { amount: sent, interval_seconds: default, interval: default });
+
 enum Calendar {
     Month,
 }
 
+impl<'de> Deserialize<'de> for Calendar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match &*String::deserialize(deserializer)? {
+            "month" => Ok(Self::Month),
+            other => Err(D::Error::unknown_variant(other, &["month"])),
+        }
+    }
+}
+
 impl Serialize for Refill {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (interval_seconds, interval) = match self.interval {
-            RefillInterval::Seconds(seconds) => (Some(seconds), None),
-            RefillInterval::Month => (None, Some(Calendar::Month)),
-        };
-        Fields { amount: Some(self.amount), interval_seconds, interval }.serialize(serializer)
+        let mut fields = serializer.serialize_struct("Refill", 2)?;
+        fields.serialize_field("amount", &self.amount)?;
+        match self.interval {
+            RefillInterval::Seconds(seconds) => {
+                fields.serialize_field("interval_seconds", &seconds)?;
+            }
+            RefillInterval::Month => fields.serialize_field("interval", "month")?,
+        }
+        fields.end()
     }
 }
 
@@ -141,10 +151,6 @@ pub(crate) fn halves<'de, D: Deserializer<'de>>(
         (None, None) => None,
     };
     Ok((amount, interval))
-}
-
-fn sent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NonZeroU64>, D::Error> {
-    NonZeroU64::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

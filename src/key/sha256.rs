@@ -117,7 +117,7 @@ mod tests {
     fn the_example_of_the_standard() {
         // FIPS 180-2, appendix B.1.
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(hex::encode(sha256(b"abc")), expected);
+        assert_eq!(crate::text::hex(sha256(b"abc")), expected);
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
                 "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
             ),
         ] {
-            assert_eq!(hex::encode(HmacKey::new(key).mac(text)), mac);
+            assert_eq!(crate::text::hex(HmacKey::new(key).mac(text)), mac);
         }
     }
 

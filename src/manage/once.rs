@@ -1,6 +1,6 @@
 //! Acts of a request with an id: done once, however often it is sent.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde_core::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::{

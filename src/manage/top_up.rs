@@ -1,7 +1,5 @@
 //! Adding to a balance, and taking from it.
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     KeyManager,
     change::Done,
@@ -12,6 +10,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     key::{Balance, KeyAction, KeyId, KeyRecord, MAX_CREDITS},
+    object::{read_object, write_object},
     store::{ApplyOutcome, BalanceUpdate, Changes, KeyUpdate},
 };
 
@@ -290,7 +289,6 @@ impl Change {
 }
 
 /// [`Deducted`] as it is kept for a repetition.
-#[derive(Serialize, Deserialize)]
 struct Outcome {
     amount: u64,
     remaining: u64,
@@ -301,6 +299,29 @@ struct Outcome {
     epoch: u64,
     revision: u64,
 }
+
+read_object!(Outcome {
+    amount: required,
+    remaining: required,
+    refill: default,
+    since: required,
+    next_refill_at: default,
+    granted: required,
+    epoch: required,
+    revision: required,
+    ..
+});
+
+write_object!(Outcome {
+    amount,
+    remaining,
+    refill,
+    since,
+    next_refill_at,
+    granted,
+    epoch,
+    revision,
+});
 
 impl From<&Deducted> for Outcome {
     fn from(done: &Deducted) -> Self {

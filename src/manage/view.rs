@@ -1,10 +1,9 @@
 //! [`KeyView`]: a key as the outside sees it.
 
-use serde::Serialize;
-
 use crate::{
     clock::Timestamp,
     key::{Balance, KeyId, KeyRecord, Limits, Metadata, OwnerId, Refill, Scopes},
+    object::write_object,
 };
 
 /// A key as the outside sees it: everything but its digest. The management routes answer with it
@@ -36,7 +35,7 @@ use crate::{
 /// }
 /// # let _ = my_key;
 /// ```
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct KeyView<'r> {
     id: KeyId,
     name: &'r str,
@@ -71,21 +70,50 @@ pub struct KeyView<'r> {
     /// use of the other.
     retires_at: Option<Timestamp>,
     /// In the `ETag`.
-    #[serde(skip)]
     #[cfg_attr(not(feature = "axum"), allow(dead_code, reason = "nothing else has an `ETag`"))]
     pub(crate) revision: u64,
     /// Whether the key spends credits.
-    #[serde(skip)]
     is_spending: bool,
 }
 
+write_object!(KeyView<'_> {
+    id,
+    name,
+    start,
+    description,
+    owner,
+    scopes,
+    status,
+    disabled,
+    disabled_by,
+    tier,
+    limits,
+    credits,
+    metadata,
+    allowed_addresses,
+    created_at,
+    created_by,
+    updated_at,
+    not_before,
+    expires_at,
+    last_used_at,
+    use_count,
+    revoked_at,
+    revoked_reason,
+    replaces,
+    rotated_to,
+    retires_at,
+});
+
 /// A balance, as the outside sees it.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 struct CreditsView {
     remaining: u64,
     refill: Option<Refill>,
     next_refill_at: Option<Timestamp>,
 }
+
+write_object!(CreditsView { remaining, refill, next_refill_at });
 
 impl<'r> KeyView<'r> {
     /// The key as it is at `now`.

@@ -5,7 +5,11 @@ use std::{fmt, str::FromStr, time::Duration};
 use tokio::time::{Instant, timeout};
 
 use super::KeyStore;
-use crate::{error::ConfigError, runtime::Mutex};
+use crate::{
+    error::ConfigError,
+    runtime::Mutex,
+    text::{from_hex, hex},
+};
 
 /// The identity of a store: the same for all nodes that use one table, and another for any other
 /// table. Two stores may share a bus; a cache passes over what is [announced](super::Announcement) by
@@ -58,7 +62,7 @@ impl StoreId {
 
 impl fmt::Display for StoreId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        f.write_str(&hex(self.0))
     }
 }
 
@@ -73,9 +77,7 @@ impl FromStr for StoreId {
 
     /// Parses 32 hexadecimal digits.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let mut bytes = [0; 16];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| ConfigError::StoreId)?;
-        Ok(Self(bytes))
+        from_hex(text).map(Self).ok_or(ConfigError::StoreId)
     }
 }
 

@@ -3,11 +3,14 @@
 //! The checks of `cargo deny`, which takes minutes to build where there is none. Its list of
 //! advisories is not asked for: it changes by the day, and a change of ours should not fail by it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
 
 use serde_json::Value;
 
-use crate::facts::{built_for_users, items, metadata, text};
+use crate::facts::{built_for_users, items, metadata, root, text};
 
 /// Each asks for a notice and no more.
 const LICENCES: [&str; 7] =
@@ -97,6 +100,43 @@ fn nothing_is_built_in_two_versions_but_what_is_known() {
     for (name, two) in versions {
         assert_eq!(two.len(), 2, "{name}: {two:?}");
     }
+}
+
+/// A package more is time to build for every user. The default, and what most applications turn on.
+#[test]
+fn applications_build_few_packages() {
+    for (features, most) in [("", 36), ("axum", 48)] {
+        let packages = packages_with(features);
+        assert!(packages.contains("tower-service"), "{packages:?}");
+        assert!(packages.len() <= most, "{} with {features:?}: {packages:#?}", packages.len());
+    }
+}
+
+/// No parser of Rust, which takes longer to build than most of the rest, and keeps it waiting.
+#[test]
+fn applications_build_no_procedural_macros() {
+    for features in ["", "axum", "cache", "file", "metrics", "axum,cache,metrics"] {
+        let packages = packages_with(features);
+        for package in ["proc-macro2", "serde_derive", "syn"] {
+            assert!(!packages.contains(package), "{package} with {features:?}");
+        }
+    }
+    assert!(packages_with("async-trait").contains("syn"), "it would not be seen");
+}
+
+/// The names of the packages that are built with these features and the default ones on this system,
+/// ours among them.
+fn packages_with(features: &str) -> BTreeSet<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--no-dedupe"])
+        .args(["--features", features])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let names = String::from_utf8(output.stdout).unwrap();
+    names.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
 }
 
 /// What users of the library or of the command line build, with its versions.

@@ -10,10 +10,11 @@ use std::{
 };
 
 /// The folders and files at the top of `src/`, from the bottom up.
-const ROOMS: [&str; 23] = [
+const ROOMS: [&str; 24] = [
     "error",
     "url",
     "text",
+    "object",
     "clock",
     "key",
     "request",

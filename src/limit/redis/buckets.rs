@@ -10,6 +10,7 @@ use crate::{
     limit::limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject},
     redis::{Client, Link, Script},
     store::{BackEnd, StoreError},
+    text::hex,
 };
 
 /// A script with what all of them begin with.
@@ -54,7 +55,7 @@ impl Buckets {
         match subject {
             LimitSubject::Lineage(id) => format!("{}:lineage:{id}", self.prefix),
             LimitSubject::Owner(owner) => {
-                format!("{}:owner:{}", self.prefix, hex::encode(owner.as_str()))
+                format!("{}:owner:{}", self.prefix, hex(owner.as_str()))
             }
         }
     }

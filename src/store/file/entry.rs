@@ -5,7 +5,7 @@
 
 use std::{cell::Cell, collections::HashMap, fmt};
 
-use serde::{
+use serde_core::{
     Deserializer,
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };

@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 use std::{ffi::OsStr, path::Path};
 
-use serde::de::{DeserializeSeed, IgnoredAny};
+use serde_core::de::{DeserializeSeed, IgnoredAny};
 
 use super::{
     entry::{File, Place},

@@ -3,7 +3,7 @@
 use std::{fmt, marker::PhantomData, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
-use serde::{
+use serde_core::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };

@@ -15,6 +15,7 @@ use crate::{
         repository::{ApplyOutcome, Changes, KeyUpdate},
         selection::{Plan, Selection},
     },
+    text::hex,
 };
 
 /// How often selected keys are read again that were changed before they were written.
@@ -150,7 +151,7 @@ impl RedisStore {
     async fn lock(&self, selection: &Selection) -> Result<Option<Lock>, StoreError> {
         let subject = match selection {
             Selection::Ids(_) => return Ok(None),
-            Selection::Issued { owner: Some(owner), .. } => hex::encode(owner.as_str()),
+            Selection::Issued { owner: Some(owner), .. } => hex(owner.as_str()),
             Selection::Issued { owner: None, .. } => "*".to_owned(),
         };
         let holder = format!("{:016x}", getrandom::u64().map_err(StoreError::unavailable)?);

@@ -7,6 +7,7 @@ use crate::{
     error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord},
     store::list::{KeyPage, KeyQuery},
+    text::hex,
 };
 
 /// A sorted set with the ids of all keys that a list may contain.
@@ -25,7 +26,7 @@ impl Index {
             return Self { name: "lines", group: format!("{first}:"), start, end };
         }
         if let Some(owner) = &query.owner {
-            let owner = hex::encode(owner.as_str());
+            let owner = hex(owner.as_str());
             // `;` comes right after `:`, so the range ends where the owner's ids do.
             let (start, end) = (format!("[{owner}:"), format!("({owner};"));
             return Self { name: "owners", group: format!("{owner}:"), start, end };

@@ -5,6 +5,7 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{HourlyUsage, KeyId, OwnerId, UsageOutcome, UsageQuery},
+    text::hex,
 };
 
 /// Hours of lineages that one run of a script reads or forgets: Redis does nothing else meanwhile.
@@ -15,7 +16,7 @@ type Found = (String, String, Vec<i64>, Vec<String>, Vec<Option<String>>);
 
 /// As in `usage_lines`: no owner is the beginning of another, and none is like no name.
 fn member(owner: Option<&OwnerId>) -> String {
-    owner.map_or_else(|| "-".to_owned(), |owner| format!("={}", hex::encode(owner.as_str())))
+    owner.map_or_else(|| "-".to_owned(), |owner| format!("={}", hex(owner.as_str())))
 }
 
 impl RedisStore {

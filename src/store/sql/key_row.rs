@@ -14,6 +14,7 @@ use super::row::{array, from_json, unreadable, unsigned};
 use crate::{
     clock::Timestamp,
     key::{Details, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, Needs, Rotation},
+    text::from_hex,
 };
 
 /// The columns that are read by themselves, in the order of [`read`]. After them comes [`RARE`].
@@ -251,12 +252,16 @@ impl<I: Iterator<Item = Value>> Values<'_, I> {
     fn bytes<const N: usize>(&mut self) -> sqlx::Result<Option<[u8; N]>> {
         let column = self.column();
         let Some(text) = self.text()? else { return Ok(None) };
-        let mut bytes = [0; N];
-        let decoded = hex::decode_to_slice(text, &mut bytes);
-        decoded.map(|()| Some(bytes)).map_err(|error| unreadable(column, error))
+        match from_hex(&text) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Err(unreadable(
+                column,
+                io::Error::other("not the hexadecimal digits of an id or digest"),
+            )),
+        }
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&mut self) -> sqlx::Result<T> {
+    fn json<T: serde_core::de::DeserializeOwned>(&mut self) -> sqlx::Result<T> {
         let column = self.column();
         from_json(column, &self.text()?.unwrap_or_default())
     }

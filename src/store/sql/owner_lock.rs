@@ -13,7 +13,7 @@ use super::{
     dialect::Dialect, pooled_connection::PooledConnection, statements::Statements, store::SqlStore,
 };
 use crate::{
-    key::OwnerId,
+    key::{OwnerId, crc32},
     store::{repository::Changes, selection::Selection},
 };
 
@@ -51,7 +51,7 @@ impl OwnerLocks {
 /// Owners share a number of locks, so that an import of the keys of many takes few. Every version
 /// of this crate must come to the same number.
 fn number(owner: Option<&OwnerId>, count: u32) -> u32 {
-    owner.map_or(0, |owner| crc32fast::hash(owner.as_str().as_bytes()) % count)
+    owner.map_or(0, |owner| crc32(owner.as_str().as_bytes()) % count)
 }
 
 impl<DB: Dialect> SqlStore<DB> {

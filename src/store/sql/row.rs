@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, error::Error, io, net::IpAddr};
 
-use serde::de::DeserializeOwned;
+use serde_core::de::DeserializeOwned;
 
 use super::call::Value;
 use crate::{
@@ -148,10 +148,10 @@ pub(super) fn uses(uses: &[KeyUse]) -> String {
 
 /// An id in a text of JSON.
 pub(super) fn hex(id: KeyId) -> serde_json::Value {
-    hex::encode(id.as_bytes()).into()
+    crate::text::hex(id.as_bytes()).into()
 }
 
-pub(in crate::store) fn json(value: &impl serde::Serialize) -> String {
+pub(in crate::store) fn json(value: &impl serde_core::Serialize) -> String {
     // Serialising fails only for maps with keys that are not text, and none of these has one.
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -21,6 +21,8 @@ mod credits;
 mod error;
 #[path = "../../../src/key/mod.rs"]
 mod key;
+#[path = "../../../src/object.rs"]
+mod object;
 #[path = "../../../src/observe.rs"]
 mod observe;
 #[path = "../../../src/request.rs"]
