@@ -3,15 +3,13 @@
 //! A shared cache protects answers to `Authorization` by itself (RFC 9111 §3.5), but knows
 //! nothing of keys in a header of our own.
 
-use std::collections::BTreeSet;
-
 use http::{
     HeaderMap, HeaderValue,
     header::{self, Entry},
 };
 
 use super::{authenticate::Admission, extract::KeySource};
-use crate::runtime::Mutex;
+use crate::rejection::uncounted;
 
 /// What the headers of a response are.
 #[derive(Clone, Copy, Debug)]
@@ -58,19 +56,5 @@ pub(crate) fn vary_on(sources: &[KeySource]) -> Option<HeaderValue> {
         }
     }
     let value = names.join(", ");
-    (!value.is_empty()).then(|| HeaderValue::from_static(kept(value)))
-}
-
-/// The same text for as long as the program runs: a value that is counted would have all threads
-/// write its count. Each text is kept once, and there are as many as there are combinations of
-/// sources in the program.
-fn kept(text: String) -> &'static str {
-    static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut kept = KEPT.lock();
-    if let Some(same) = kept.get(text.as_str()) {
-        return same;
-    }
-    let text: &'static str = text.leak();
-    kept.insert(text);
-    text
+    uncounted(value).filter(|value| !value.is_empty())
 }

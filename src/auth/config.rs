@@ -69,11 +69,13 @@ impl Config {
             && !self.throttle.as_ref().is_some_and(FailureThrottle::is_busy)
     }
 
-    /// 4. Parse: whether the key of this request is of an accepted format.
+    /// 4. Parse: whether the key in this source ends with its checksum. It has the form of one that
+    /// does.
     #[cold]
-    pub(crate) fn accepts(&self, request: &RequestHead<'_>) -> bool {
-        let credential = extract::find(&self.sources, self.precedence, request);
-        matches!(credential, Ok(Some(key)) if self.with_key(&key, |_| ()).is_some())
+    pub(crate) fn has_checksum(&self, request: &RequestHead<'_>, source: u16) -> bool {
+        let source = self.sources.get(usize::from(source));
+        let key = source.and_then(|source| source.only(request));
+        key.and_then(|key| key.with_key(key::has_checksum)).unwrap_or(false)
     }
 
     /// 4. Parse: gives the key to `read` if it is one of an accepted format.

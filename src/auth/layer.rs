@@ -120,7 +120,7 @@ impl ApiKeyLayer {
     /// Recomputes what follows from the sources, their precedence and the realm.
     fn with_derived(self) -> Self {
         self.with(|config| {
-            config.renderer.challenges = challenges(&config.realm, &config.sources);
+            config.renderer.set_challenges(challenges(&config.realm, &config.sources));
             config.vary = vary_on(&config.sources);
             config.has_plain_sources = config.precedence == Precedence::RefuseSeveral
                 && config.sources.iter().all(KeySource::is_plain);

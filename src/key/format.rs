@@ -346,7 +346,7 @@ fn is_secret_and_checksum(tail: &[u8]) -> bool {
 }
 
 /// Whether a key that ends with six digits ends with the checksum of what is before them.
-fn has_checksum(key: &[u8]) -> bool {
+pub(crate) fn has_checksum(key: &[u8]) -> bool {
     key.split_last_chunk().is_some_and(|(text, digits)| is_checksum(text, *digits))
 }
 

@@ -35,7 +35,7 @@ pub(crate) use self::{
     balance::{Balance, MAX_CREDITS},
     credits::{CreditsPatch, NewCredits},
     event::EventHook,
-    format::{Shape, is_accepted, is_prefixed, shape},
+    format::{Shape, has_checksum, is_accepted, is_prefixed, shape},
     limits::{Limit, Limits},
     quota::Quota,
     refill::Refill,

@@ -1,10 +1,10 @@
 //! `WWW-Authenticate`: how to authenticate instead (RFC 9110 §11.6.1, RFC 6750 §3).
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use http::HeaderValue;
 
-use crate::key::ChallengeError;
+use crate::{key::ChallengeError, runtime::Mutex};
 
 /// The scheme of challenges for keys outside `Authorization`. There is no registered one; the
 /// name follows OpenAPI's `apiKey` scheme, and `in` and `name` are its fields.
@@ -22,7 +22,11 @@ pub(crate) struct Challenges {
 impl Challenges {
     /// Of these families, each a scheme and its parameters.
     pub(crate) fn new(families: &[String]) -> Self {
-        let with = |error| families.iter().map(|family| value(family, error, None)).collect();
+        let value = |family: &String, error| {
+            let value = value(family, error, None);
+            value.to_str().ok().and_then(|text| uncounted(text.to_owned())).unwrap_or(value)
+        };
+        let with = |error| families.iter().map(|family| value(family, error)).collect();
         Self { plain: with(None), invalid_token: with(Some(ChallengeError::InvalidToken)) }
     }
 
@@ -71,6 +75,23 @@ fn value(family: &str, error: Option<ChallengeError>, scope: Option<&str>) -> He
     }
     // Everything in it was checked or quoted above; a bare scheme is still a challenge.
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(API_KEY_SCHEME))
+}
+
+/// A header value for as long as the program runs, whose clones count nothing: all threads would write
+/// the count. Each text is kept once, and there are as many as the program has layers of different
+/// realms and sources. `None` if it is no header value.
+pub(crate) fn uncounted(text: String) -> Option<HeaderValue> {
+    static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    if HeaderValue::from_str(&text).is_err() || !text.is_ascii() {
+        return None;
+    }
+    let mut kept = KEPT.lock();
+    let text = kept.get(text.as_str()).copied().unwrap_or_else(|| {
+        let text: &'static str = text.leak();
+        kept.insert(text);
+        text
+    });
+    Some(HeaderValue::from_static(text))
 }
 
 /// A quoted-string (RFC 9110 §5.6.4); characters that cannot be in one are replaced.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
@@ -109,7 +109,9 @@ impl Problem {
 
     /// The response, which no cache may keep.
     pub fn into_http(self) -> Response<Bytes> {
-        let mut response = response(self.status, self.body());
+        let mut response = Response::new(self.body());
+        *response.status_mut() = self.status;
+        *response.headers_mut() = head();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -120,15 +122,12 @@ impl Problem {
 /// The names of the members that each problem has.
 const OWN_MEMBERS: [&str; 5] = ["type", "title", "status", "detail", "code"];
 
-/// The response with the [body](Problem::body) of a problem.
-pub(super) fn response(status: StatusCode, body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let json = HeaderValue::from_static("application/problem+json");
-    headers.insert(header::CONTENT_TYPE, json);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// The headers that each problem has.
+pub(super) fn head() -> HeaderMap {
+    let mut head = HeaderMap::new();
+    head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    head.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    head
 }
 
 impl Serialize for Problem {

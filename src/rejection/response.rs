@@ -16,7 +16,7 @@ use super::{
     problem::{self, Problem},
 };
 use crate::{
-    key::{RejectionKind, Row, Scopes, TABLE, UNIFORM},
+    key::{RejectionKind, Row, TABLE, UNIFORM},
     request::RequestHead,
 };
 
@@ -55,15 +55,47 @@ where
 }
 
 /// How a layer turns rejections into responses.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Renderer {
-    pub(crate) challenges: Challenges,
+    challenges: Challenges,
+    /// The headers that all denials of a kind have, in the order of [`TABLE`], and then those of a
+    /// uniform one.
+    heads: Arc<[HeaderMap]>,
     pub(crate) uniform: bool,
     pub(crate) grpc: GrpcDenials,
     pub(crate) hook: Option<Arc<dyn RejectionResponse>>,
 }
 
+impl Default for Renderer {
+    fn default() -> Self {
+        let mut this = Self {
+            challenges: Challenges::default(),
+            heads: [].into(),
+            uniform: false,
+            grpc: GrpcDenials::default(),
+            hook: None,
+        };
+        this.set_challenges(Challenges::default());
+        this
+    }
+}
+
 impl Renderer {
+    pub(crate) fn set_challenges(&mut self, challenges: Challenges) {
+        self.challenges = challenges;
+        self.heads = TABLE.iter().chain([UNIFORM]).map(|row| self.head(row)).collect();
+    }
+
+    fn head(&self, row: &Row) -> HeaderMap {
+        let mut head = problem::head();
+        if row.status == StatusCode::UNAUTHORIZED || row.challenge_error.is_some() {
+            for challenge in self.challenges.values(row.challenge_error, None) {
+                head.append(header::WWW_AUTHENTICATE, challenge);
+            }
+        }
+        head
+    }
+
     /// The response to this request.
     pub(crate) fn respond(
         &self,
@@ -79,13 +111,23 @@ impl Renderer {
         let row = self.row(rejection.kind);
         // What a uniform denial says is the same for all kinds: nothing of the rejection's own.
         let own = (!self.folds(rejection.kind)).then_some(&rejection);
-        let mut response = match grpc {
-            Some(content_type) => {
-                grpc::response(content_type.clone(), row.grpc, &[row.code, ": ", row.detail])
-            }
-            None => problem(row, own),
+        let folds = own.is_none();
+        let head = &self.heads[if folds { TABLE.len() } else { row.kind as usize }];
+        let mut response = if let Some(content_type) = grpc {
+            let texts = [row.code, ": ", row.detail];
+            let mut response = grpc::response(content_type.clone(), row.grpc, &texts);
+            let rest = head.iter().filter(|(name, _)| *name != header::CONTENT_TYPE);
+            response.headers_mut().extend(rest.map(|(name, value)| (name.clone(), value.clone())));
+            response
+        } else {
+            let mut response = Response::new(body_of(row, own));
+            *response.status_mut() = row.status;
+            *response.headers_mut() = head.clone();
+            response
         };
-        self.add_headers(&mut response, row, own);
+        if let Some(rejection) = own {
+            self.add_own_headers(rejection, response.headers_mut());
+        }
         if let (Some(hook), None) = (&self.hook, grpc) {
             response = hook.respond(&rejection, response);
             self.add_missing_challenge(&mut response);
@@ -149,21 +191,18 @@ impl Renderer {
         if self.folds(kind) { UNIFORM } else { kind.row() }
     }
 
-    /// `own` is the rejection, unless nothing of its own is to be told.
-    fn add_headers(&self, response: &mut Response<Bytes>, row: &Row, own: Option<&Rejection>) {
-        let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for (name, value) in own.and_then(Rejection::limit_fields).into_iter().flatten() {
+    /// Adds what not all denials of the kind say.
+    fn add_own_headers(&self, rejection: &Rejection, headers: &mut HeaderMap) {
+        for (name, value) in rejection.limit_fields().into_iter().flatten() {
             headers.insert(name, value.clone());
         }
-        if let Some(seconds) = own.and_then(Rejection::retry_after_seconds) {
+        if let Some(seconds) = rejection.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if row.status == StatusCode::UNAUTHORIZED || row.challenge_error.is_some() {
-            let missing = own.and_then(Rejection::missing_scopes).filter(|all| !all.is_empty());
-            for challenge in
-                self.challenges.values(row.challenge_error, missing.map(Scopes::as_str))
-            {
+        if let Some(missing) = rejection.missing_scopes().filter(|all| !all.is_empty()) {
+            headers.remove(header::WWW_AUTHENTICATE);
+            let error = rejection.kind.row().challenge_error;
+            for challenge in self.challenges.values(error, Some(missing.as_str())) {
                 headers.append(header::WWW_AUTHENTICATE, challenge);
             }
         }
@@ -238,10 +277,14 @@ pub(crate) fn respond_with_mistake(
     response
 }
 
-/// Bodies without variable members, made once.
-static BODIES: LazyLock<Vec<Bytes>> =
-    LazyLock::new(|| TABLE.iter().map(|row| body(row, None)).collect());
-static UNIFORM_BODY: LazyLock<Bytes> = LazyLock::new(|| body(UNIFORM, None));
+/// Bodies without variable members, made once. Their clones count nothing.
+static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| {
+    TABLE
+        .iter()
+        .chain([UNIFORM])
+        .map(|row| Bytes::from_static(body(row, None).to_vec().leak()))
+        .collect()
+});
 
 impl Rejection {
     /// Whether its problem says more than those of its kind all do.
@@ -250,15 +293,13 @@ impl Rejection {
     }
 }
 
-fn problem(row: &'static Row, own: Option<&Rejection>) -> Response<Bytes> {
-    let body = if let Some(rejection) = own.filter(|rejection| rejection.has_members()) {
-        body(row, Some(rejection))
-    } else if row.code == UNIFORM.code {
-        UNIFORM_BODY.clone()
-    } else {
-        BODIES[row.kind as usize].clone()
-    };
-    problem::response(row.status, body)
+/// `own` is the rejection, unless nothing of its own is to be told.
+fn body_of(row: &'static Row, own: Option<&Rejection>) -> Bytes {
+    match own {
+        Some(rejection) if rejection.has_members() => body(row, Some(rejection)),
+        Some(_) => BODIES[row.kind as usize].clone(),
+        None => BODIES[TABLE.len()].clone(),
+    }
 }
 
 /// For the programmer who sees that a browser's preflights fail.

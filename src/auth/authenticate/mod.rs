@@ -91,8 +91,8 @@ pub(crate) struct Attempt {
     digest: KeyDigest,
     /// Index of the source that holds the key, unless its header is marked already.
     source: Option<u16>,
-    /// The key has a good form. If not, it has one if its checksum is right.
-    is_checked: bool,
+    /// The source of a key whose checksum was not asked for yet.
+    unchecked: Option<u16>,
     /// Which pepper's turn it is: 0 is the current one's, then come the next one's and the retired
     /// ones'. And last, slow hashes'.
     turn: u32,
@@ -117,7 +117,7 @@ impl Attempt {
         Self {
             digest,
             source,
-            is_checked: true,
+            unchecked: None,
             turn: 0,
             deadline: None,
             has_waited: false,
@@ -176,11 +176,12 @@ pub(crate) fn authenticate<B>(config: &Config, request: &mut Request<B>) -> Outc
     // 3. Extract; 4. Parse; 5. Digest: all at once, with the header marked in passing.
     let digest = |key: &[u8]| match key::shape(&config.formats, key) {
         Shape::Refused => None,
-        shape => Some((config.hasher.digest(key), shape == Shape::Accepted)),
+        shape => Some((config.hasher.digest(key), shape)),
     };
     match extract::read_and_mark(&config.sources, request.headers_mut(), digest) {
-        Ok(Some((_, Some((digest, is_checked))))) => {
-            let attempt = Attempt { is_checked, ..Attempt::new(digest, None) };
+        Ok(Some((source, Some((digest, shape))))) => {
+            let unchecked = (shape == Shape::WithChecksum).then_some(source);
+            let attempt = Attempt { unchecked, ..Attempt::new(digest, None) };
             look_up(config, &RequestHead::from(&*request), attempt)
         }
         Ok(Some((_, None))) => reject(RejectionKind::Malformed),
@@ -248,7 +249,9 @@ fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
     match config.store.find_shared(&attempt.digest) {
         Some(Lookup::Found(record)) => judge(config, request, attempt.found(record)),
         // 4. Parse, what is left of it.
-        _ if !attempt.is_checked && !config.accepts(request) => reject(RejectionKind::Malformed),
+        _ if attempt.unchecked.is_some_and(|source| !config.has_checksum(request, source)) => {
+            reject(RejectionKind::Malformed)
+        }
         answer if config.hasher.other_count() > 0 => {
             look_up_under_others(config, request, attempt, answer.is_some())
         }

@@ -187,6 +187,14 @@ impl KeySource {
         }
     }
 
+    /// The credential in this source, if there is one and no other.
+    pub(crate) fn only<'r>(&self, head: &RequestHead<'r>) -> Option<Credential<'r>> {
+        match self.find(head) {
+            Found::One(credential) => Some(credential),
+            Found::None | Found::Several => None,
+        }
+    }
+
     #[inline]
     fn find<'r>(&self, head: &RequestHead<'r>) -> Found<'r> {
         match &self.kind {
