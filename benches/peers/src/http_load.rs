@@ -41,13 +41,14 @@ pub struct Answers {
     pub time: Duration,
 }
 
-/// Sends these requests in turn for so long, each connection from another one on.
+/// Sends these requests in turn for so long over so many connections, each from another one on.
 ///
 /// # Errors
 ///
 /// Where a connection fails.
 pub fn load(
     server: SocketAddr,
+    connections: usize,
     requests: &[Vec<u8>],
     expected: u16,
     duration: Duration,
@@ -55,7 +56,7 @@ pub fn load(
     let runtime = Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let mut streams = Vec::new();
-        for _ in 0..CONNECTIONS {
+        for _ in 0..connections {
             let stream = TcpStream::connect(server).await?;
             stream.set_nodelay(true)?;
             streams.push(stream);
@@ -66,7 +67,7 @@ pub fn load(
             .into_iter()
             .enumerate()
             .map(|(number, stream)| {
-                let first = number * requests.len() / CONNECTIONS;
+                let first = number * requests.len() / connections;
                 let requests = [&requests[first..], &requests[..first]].concat();
                 local.spawn_local(connection(stream, requests, expected, start + duration))
             })

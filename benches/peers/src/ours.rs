@@ -7,6 +7,7 @@ use tower_api_key::{
     RateLimits, UsageRecorder,
     limit::{Limit, Limits, LocalLimiter, Quota, Tiers},
     nonzero,
+    store::MemoryStore,
 };
 
 use crate::keys::Keys;
@@ -74,9 +75,18 @@ pub fn hiding(keys: &Keys) -> ApiKeyLayer {
     defaults(keys).hide_credentials()
 }
 
-/// As the reference server has it: a cache, four sources, hidden keys, limits, credits, uses.
+/// As the reference server has it, a cache, four sources, hidden keys, limits, credits, uses, for keys
+/// that spend credits.
 pub fn everything(keys: &Keys) -> ApiKeyLayer {
-    let store = keys.with_credits();
+    server(keys, keys.with_credits())
+}
+
+/// The same for keys that spend none.
+pub fn without_spending(keys: &Keys) -> ApiKeyLayer {
+    server(keys, keys.memory())
+}
+
+fn server(keys: &Keys, store: &MemoryStore) -> ApiKeyLayer {
     let lease = NonZeroU64::new(1 << 20).expect("not zero");
     let credits = Credits::builder(store.clone()).with_lease(lease).build();
     KeyManager::new(keys.cache(store.clone()))

@@ -62,6 +62,8 @@ pub enum Stack {
     /// Over a cache, with a limit that Redis lends.
     #[cfg(feature = "redis")]
     CachedLease,
+    /// As the reference server, for a key that spends no credits.
+    Server,
     /// As the reference server.
     Everything,
     /// Sealed keys.
@@ -85,7 +87,7 @@ const NAMES: &[(Stack, &str, &str)] = &[
     #[cfg(feature = "moka")]
     (Stack::FromFnMoka, "from-fn-moka", "axum, `from_fn` and moka"),
     (Stack::Defaults, "defaults", "ours, defaults"),
-    (Stack::DefaultsEmpty, "defaults-with-headers", "ours, defaults, the response has headers"),
+    (Stack::DefaultsEmpty, "defaults-empty", "ours, defaults, the response has no headers"),
     (Stack::NoCacheHeaders, "no-cache-headers", "ours, no cache headers"),
     (Stack::OneSource, "one-source", "ours, no cache headers, one source, any key"),
     (Stack::Hide, "hide", "ours, hiding the key"),
@@ -95,7 +97,8 @@ const NAMES: &[(Stack, &str, &str)] = &[
     (Stack::CachedLimitFields, "cached-limit-fields", "ours, cached, a local limit and its fields"),
     #[cfg(feature = "redis")]
     (Stack::CachedLease, "cached-lease", "ours, cached, a limit leased from Redis"),
-    (Stack::Everything, "everything", "ours, as the reference server"),
+    (Stack::Server, "server", "ours, as the reference server"),
+    (Stack::Everything, "everything", "ours, the same, and credits are spent"),
     (Stack::Sealed, "sealed", "ours, sealed keys"),
     (Stack::SealedThree, "sealed-three", "ours, sealed keys, the last of three secrets"),
 ];
@@ -186,7 +189,7 @@ impl Stack {
 
     /// Whether it takes the key out of the request.
     pub fn hides(self) -> bool {
-        matches!(self, Self::Hide | Self::Everything)
+        matches!(self, Self::Hide | Self::Server | Self::Everything)
     }
 
     /// Where it looks for the key.
@@ -290,6 +293,7 @@ pub fn visit<V: Visitor>(stack: Stack, keys: &Keys, visitor: V) -> Option<V::Out
         Stack::CachedLimitFields => visit!(ours::limited(keys, true).layer(inner)),
         #[cfg(feature = "redis")]
         Stack::CachedLease => visit!(ours::leased(keys)?.layer(inner)),
+        Stack::Server => visit!(ours::without_spending(keys).layer(inner)),
         Stack::Everything => visit!(ours::everything(keys).layer(inner)),
         Stack::Sealed => {
             let (layer, key) = ours::sealed(keys, 1);

@@ -53,7 +53,7 @@ const TURN: Duration = Duration::from_millis(700);
 fn main() -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let keys = Arc::new(Keys::new(KEYS));
-    let rounds = arguments::number("--rounds").unwrap_or(7);
+    let rounds = arguments::number("--rounds").unwrap_or(5);
     let mut databases = Vec::new();
     databases.push(runtime.block_on(sqlite(&keys, rounds))?);
     match runtime.block_on(postgres(&keys, rounds)) {

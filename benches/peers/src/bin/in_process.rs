@@ -9,6 +9,7 @@
 
 use std::{
     fs,
+    hint::black_box,
     sync::Barrier,
     thread,
     time::{Duration, Instant},
@@ -18,21 +19,23 @@ use peers::{
     arguments,
     drive::{Driven, Driver, Pattern, Requests, driver},
     keys::Keys,
+    ours,
     stack::{Outcome, Stack},
     statistics::median,
 };
 use serde_json::{Value, json};
+use tower_api_key::KeyFormat;
 
 /// How long a stack is measured each time it has its turn.
 const TURN: Duration = Duration::from_millis(8);
 /// The same for two threads, which need time to begin together.
 const TURN_OF_TWO: Duration = Duration::from_millis(24);
 /// How often such a turn is tried.
-const TRIES: usize = 8;
+const TRIES: usize = 4;
 
 fn main() {
     let is_short = arguments::flag("--short");
-    let rounds = if is_short { 1 } else { arguments::number("--rounds").unwrap_or(21) };
+    let rounds = if is_short { 1 } else { arguments::number("--rounds").unwrap_or(15) };
     let wanted = arguments::option("--stacks");
     let wants = |stack: Stack| {
         let mut names = wanted.as_deref().unwrap_or_default().split(',');
@@ -61,8 +64,11 @@ fn main() {
             threads.extend(second_thread(&keys, size, &mut stacks, rounds, is_short));
         }
     }
+    let parsed = parsing(rounds, is_short);
     if let Some(file) = arguments::option("--json") {
-        let report = json!({ "rounds": rounds, "cells": cells, "threads": threads });
+        let report = json!({
+            "rounds": rounds, "cells": cells, "threads": threads, "parsed": parsed,
+        });
         let text = serde_json::to_string_pretty(&report).expect("JSON");
         fs::write(&file, text).unwrap_or_else(|error| panic!("{file}: {error}"));
     }
@@ -73,6 +79,40 @@ fn main() {
             cells.len()
         );
     }
+}
+
+/// The time to tell a key's shape, which is one step of the layer.
+fn parsing(rounds: usize, is_short: bool) -> Vec<Value> {
+    let plain = KeyFormat::new("key").expect("a prefix");
+    let key = |format: &KeyFormat| format.generate().expect("random bytes").expose().to_owned();
+    let (one, three) = (ours::sealed_format(1), ours::sealed_format(3));
+    let mut cases = [
+        ("checksum", true, key(&plain), plain, Vec::new()),
+        ("seal", true, key(&one), one.clone(), Vec::new()),
+        ("forged seal", false, ours::forged(), one, Vec::new()),
+        ("forged seal, three secrets", false, ours::forged(), three, Vec::new()),
+    ];
+    let times = if is_short { 1 } else { 10_000 };
+    for round in 0..=rounds {
+        for (_, is_ours, key, format, found) in &mut cases {
+            let start = Instant::now();
+            for _ in 0..times {
+                assert_eq!(black_box(&*format).recognizes(black_box(key)), *is_ours);
+            }
+            if round > 0 {
+                found.push(start.elapsed().as_secs_f64() * 1e9 / f64::from(times));
+            }
+        }
+    }
+    let mut values = Vec::new();
+    for (name, .., found) in cases {
+        let ns = median(found);
+        if !is_short {
+            println!("to parse: {name:28} {ns:8.0} ns");
+        }
+        values.push(json!({ "case": name, "ns": ns }));
+    }
+    values
 }
 
 /// A stack's requests of one kind, and the nanoseconds that one took, by round.

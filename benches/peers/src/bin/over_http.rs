@@ -1,7 +1,7 @@
 //! Requests a second over HTTP, and the processor time that a server needs for one.
 //!
 //! ```text
-//! over_http [--short] [--rounds N] [--seconds N] [--services FILE] [--only NAME,NAME…] [--json FILE]
+//! over_http [--short] [--rounds N] [--milliseconds N] [--services FILE] [--only NAME,NAME…] [--json FILE]
 //! over_http serve NAME --port N --folder FOLDER
 //! ```
 //!
@@ -59,6 +59,9 @@ struct Service {
     header: String,
     /// The status of the answer to an unknown key.
     denied: u16,
+    /// Connections, where the usual number would take minutes.
+    #[serde(default)]
+    connections: Option<usize>,
     /// Programs that are run before, such as one that makes keys.
     #[serde(default)]
     prepare: Vec<Vec<String>>,
@@ -71,6 +74,9 @@ struct Running {
     title: String,
     process: Process,
     address: SocketAddr,
+    connections: usize,
+    /// Whether it is a service of another program, without which the others go on.
+    is_other: bool,
     /// The requests of each outcome, and the status of their answers.
     outcomes: Vec<(&'static str, Vec<Vec<u8>>, u16)>,
     /// Requests a second and microseconds of each round, by outcome.
@@ -79,8 +85,8 @@ struct Running {
 
 fn compare() -> io::Result<()> {
     let is_short = arguments::flag("--short");
-    let rounds = if is_short { 1 } else { arguments::number("--rounds").unwrap_or(7) };
-    let milliseconds = arguments::number("--milliseconds").unwrap_or(1_500);
+    let rounds = if is_short { 1 } else { arguments::number("--rounds").unwrap_or(5) };
+    let milliseconds = arguments::number("--milliseconds").unwrap_or(1_000);
     let turn = Duration::from_millis(if is_short { 40 } else { milliseconds as u64 });
     let only = arguments::option("--only");
     let is_wanted = |name: &str| {
@@ -96,9 +102,10 @@ fn compare() -> io::Result<()> {
         running.push(start_own(server, &folder)?);
     }
     if let Some(file) = arguments::option("--services") {
-        let services: Vec<Service> = serde_json::from_str(&fs::read_to_string(file)?)?;
+        let services: Vec<Service> = serde_json::from_str(&fs::read_to_string(&file)?)?;
+        let source = Path::new(&file).parent().unwrap_or(Path::new("."));
         for service in services.iter().filter(|service| is_wanted(&service.name)) {
-            match start_other(service, &folder) {
+            match start_other(service, source, &folder) {
                 Ok(service) => running.push(service),
                 // It is left out, and the others go on.
                 Err(error) => eprintln!("{}: {error}", service.name),
@@ -106,9 +113,19 @@ fn compare() -> io::Result<()> {
         }
     }
     for round in 0..=rounds {
-        for server in &mut running {
-            server.take_turn(turn, round > 0)?;
-        }
+        let mut failed = None;
+        running.retain_mut(|server| match server.take_turn(turn, round > 0) {
+            Ok(()) => true,
+            Err(error) if server.is_other => {
+                eprintln!("left out: {error}");
+                false
+            }
+            Err(error) => {
+                failed = Some(error);
+                true
+            }
+        });
+        failed.map_or(Ok(()), Err)?;
     }
     let servers = report(&running, is_short);
     if let Some(file) = arguments::option("--json") {
@@ -158,16 +175,20 @@ fn start_own(server: &http_server::Server, folder: &Path) -> io::Result<Running>
     Ok(running)
 }
 
-/// A service of another program, which makes its own keys.
-fn start_other(service: &Service, folder: &Path) -> io::Result<Running> {
+/// A service of another program, whose source is in this folder, and which makes its own keys.
+fn start_other(service: &Service, source: &Path, folder: &Path) -> io::Result<Running> {
     let folder = folder.join(&service.name);
     fs::create_dir(&folder)?;
     let port = free_port()?;
     let run = |line: &[String]| {
-        let words = line.iter().map(|word| word.replace("{port}", &port.to_string()));
+        let port = port.to_string();
+        // A module of Node's stands beside its packages.
+        let module = env::var("NODE_MODULE").unwrap_or_default();
+        let words =
+            line.iter().map(|word| word.replace("{port}", &port).replace("{module}", &module));
         let mut words = words.collect::<Vec<_>>().into_iter();
         let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words).env("FOLDER", &folder).env("PORT", port.to_string());
+        command.args(words).current_dir(source).env("FOLDER", &folder).env("PORT", &port);
         let log = fs::File::create(folder.join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         io::Result::Ok(command)
@@ -183,11 +204,13 @@ fn start_other(service: &Service, folder: &Path) -> io::Result<Running> {
     }
     let process = Process::start(&mut run(&service.command)?)?;
     let mut running = started(&service.name, &service.title, process, port).map_err(with_log)?;
+    running.is_other = true;
+    running.connections = service.connections.unwrap_or(running.connections);
     let (valid, unknown) = keys(&folder.join("keys"), &service.path, &service.header)?;
     for (outcome, requests, status) in [("valid", valid, 200), ("unknown", unknown, service.denied)]
     {
         let first = std::slice::from_ref(&requests[0]);
-        let answers = http_load::load(running.address, first, status, Duration::ZERO)?;
+        let answers = http_load::load(running.address, 1, first, status, Duration::ZERO)?;
         if answers.others > 0 {
             let error = format!("{outcome} keys are answered with {}", answers.status);
             return Err(with_log(io::Error::other(error)));
@@ -202,7 +225,10 @@ fn started(name: &str, title: &str, mut process: Process, port: u16) -> io::Resu
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     wait_for(&mut process, address, Duration::from_secs(30))?;
     let (name, title) = (name.to_owned(), title.to_owned());
-    Ok(Running { name, title, process, address, outcomes: Vec::new(), figures: Vec::new() })
+    let connections = http_load::CONNECTIONS;
+    let (outcomes, figures) = (Vec::new(), Vec::new());
+    let is_other = false;
+    Ok(Running { name, title, process, address, connections, is_other, outcomes, figures })
 }
 
 type Requests = Vec<Vec<u8>>;
@@ -223,7 +249,7 @@ impl Running {
     fn take_turn(&mut self, turn: Duration, counts: bool) -> io::Result<()> {
         for (number, (outcome, requests, status)) in self.outcomes.iter().enumerate() {
             let before = self.process.cpu();
-            let answers = http_load::load(self.address, requests, *status, turn);
+            let answers = http_load::load(self.address, self.connections, requests, *status, turn);
             let Answers { expected, others, status, time } =
                 answers.map_err(|error| io::Error::other(format!("{}: {error}", self.name)))?;
             let cpu = self.process.cpu().saturating_sub(before);
@@ -264,7 +290,7 @@ fn report(running: &[Running], is_short: bool) -> Vec<Value> {
                 );
             }
             servers.push(json!({
-                "name": name, "title": title, "outcome": outcome,
+                "name": name, "title": title, "outcome": outcome, "connections": server.connections,
                 "rate": rate, "ratio": ratio, "cpu": cpu,
             }));
         }
