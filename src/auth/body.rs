@@ -69,6 +69,18 @@ impl<B> From<B> for ResponseBody<B> {
     }
 }
 
+/// As it is where it is the router's, so that nothing is boxed twice.
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+impl From<ResponseBody<axum::body::Body>> for axum::body::Body {
+    fn from(body: ResponseBody<Self>) -> Self {
+        match body.kind {
+            Kind::Inner { body } => body,
+            Kind::Denial { rest } => rest.into(),
+        }
+    }
+}
+
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
         B::default().into()

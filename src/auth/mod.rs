@@ -5,6 +5,8 @@
 pub(crate) mod attached;
 mod authenticate;
 pub(crate) mod authenticated;
+#[cfg(feature = "axum")]
+mod axum_service;
 mod body;
 mod cache_policy;
 mod challenge;
@@ -20,6 +22,9 @@ mod service;
 mod shared_config;
 mod waiting_limit;
 
+#[cfg(feature = "axum")]
+#[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
+pub use self::axum_service::{AxumFuture, AxumService};
 pub use self::{
     authenticated::AuthenticatedKey,
     body::ResponseBody,

@@ -32,6 +32,12 @@ impl<S> ApiKeyAuth<S> {
         Self { inner, config }
     }
 
+    /// The same layer around another service.
+    #[cfg(feature = "axum-serve")]
+    pub(super) fn around<T>(&self, inner: T) -> ApiKeyAuth<T> {
+        ApiKeyAuth { inner, config: self.config.clone() }
+    }
+
     /// The inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner

@@ -177,3 +177,66 @@ async fn layers_run_from_the_outermost_in() {
     let expected = [("outside", false), ("inside", true), ("outside", false)];
     assert_eq!(*order.lock().unwrap(), expected);
 }
+
+/// Over a socket, as `axum::serve` serves it.
+#[cfg(feature = "axum-serve")]
+#[tokio::test]
+async fn around_the_whole_router() {
+    use std::net::SocketAddr;
+
+    use axum::{
+        ServiceExt,
+        extract::{ConnectInfo, Request},
+    };
+    use tokio::net::TcpListener;
+    use tower::Layer;
+
+    async fn peer(key: AuthenticatedKey, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {
+        format!("{} at {}", key.name(), peer.ip())
+    }
+
+    let bind = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    };
+    let (listener, plain) = bind().await;
+    let server = axum::serve(listener, layer().layer(app()));
+    let plain_server = tokio::spawn(server.into_future());
+    let (listener, informed) = bind().await;
+    let service = layer().layer(Router::new().route("/required", route(peer))).into_axum();
+    let server = axum::serve(
+        listener,
+        ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service),
+    );
+    let informed_server = tokio::spawn(server.into_future());
+
+    for (address, body) in
+        [(plain, "required key of the tests"), (informed, "key of the tests at 127.0.0.1")]
+    {
+        assert_eq!(over_http(address, keyed("/required")).await, (200, body.into()));
+        let (status, denial) = over_http(address, get("/required")).await;
+        assert_eq!(status, 401);
+        assert!(denial.contains("missing_key"), "{denial}");
+        // The layer is outside of the router: a path that is not there is denied first.
+        assert_eq!(over_http(address, get("/nowhere")).await.0, 401);
+        assert_eq!(over_http(address, keyed("/nowhere")).await.0, 404);
+    }
+    plain_server.abort();
+    informed_server.abort();
+}
+
+#[cfg(feature = "axum-serve")]
+async fn over_http(address: std::net::SocketAddr, request: Request<()>) -> (u16, String) {
+    use http_body_util::BodyExt;
+    use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+
+    let mut request = request.map(|()| http_body_util::Empty::<Bytes>::new());
+    let uri = format!("http://{address}{}", request.uri().path());
+    *request.uri_mut() = uri.parse().unwrap();
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    let response = client.request(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
