@@ -1,4 +1,5 @@
-//! Memory of a cache that holds a million keys, as a database would have made their records.
+//! Memory of a million keys: in a `MemoryStore`, and in a cache, as a database would have made their
+//! records.
 //!
 //! `cargo bench --all-features --bench cache_memory`. On Linux, which says how much memory a
 //! process has.
@@ -11,7 +12,7 @@ mod memory;
 #[path = "support/mode.rs"]
 mod mode;
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use memory::resident;
@@ -19,56 +20,84 @@ use tokio::runtime::Builder;
 use tower_api_key::{
     KeyHasher, KeyId, OwnerId, Scopes, Timestamp,
     key::{KeyDigest, KeyRecord},
-    store::{CachedStore, KeyStore, StoreError},
+    store::{CachedStore, KeyRepository, KeyStore, MemoryStore, StoreError},
 };
 
 fn keys() -> u32 {
     if mode::measures() { 1_000_000 } else { 10_000 }
 }
 
+const NOW: Timestamp = Timestamp::from_unix_millis(1_795_392_000_000);
+
+fn digest(number: u32) -> KeyDigest {
+    let mut bytes = *KeyHasher::sha256().digest(number.to_string()).as_bytes();
+    bytes[28..].copy_from_slice(&number.to_be_bytes());
+    KeyDigest::from_bytes(bytes)
+}
+
+/// With an owner and two scopes.
+fn record(digest: KeyDigest) -> KeyRecord {
+    let number = u32::from_be_bytes(*digest.as_bytes().last_chunk().unwrap());
+    let id = KeyId::generate(NOW).unwrap();
+    let mut record = KeyRecord::new(id, digest, format!("deployment {number:09}"), NOW);
+    assert_eq!(record.name.len(), 20);
+    record.start = "key_A1b2".into();
+    record.owner = Some(OwnerId::new(format!("user-{number:07}")));
+    record.scopes = Scopes::parse(["orders:read", "stock:write"]).unwrap();
+    record
+}
+
 /// Makes a record whenever it is asked, as a database client does.
 struct Database;
-
-const NOW: Timestamp = Timestamp::from_unix_millis(1_795_392_000_000);
 
 #[async_trait]
 impl KeyStore for Database {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        let number = u32::from_be_bytes(*digest.as_bytes().last_chunk().unwrap());
-        let id = KeyId::generate(NOW).unwrap();
-        let mut record = KeyRecord::new(id, *digest, format!("deployment {number:09}"), NOW);
-        assert_eq!(record.name.len(), 20);
-        record.start = "key_A1b2".into();
-        record.owner = Some(OwnerId::new(format!("user-{number:07}")));
-        record.scopes = Scopes::parse(["orders:read", "stock:write"]).unwrap();
-        Ok(Some(Arc::new(record)))
+        Ok(Some(Arc::new(record(*digest))))
     }
 }
 
 fn main() {
-    let keys = keys();
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    // One after the other, and both to the end: what one gives back, the other would take.
+    let store = runtime.block_on(in_a_store());
+    let cache = runtime.block_on(in_a_cache());
+    drop((store, cache));
+}
+
+async fn in_a_store() -> MemoryStore {
+    let store = MemoryStore::new();
+    let fill = async |numbers: Range<u32>| {
+        for number in numbers {
+            store.insert(&record(digest(number))).await.unwrap();
+        }
+    };
+    // What the process needs anyway.
+    fill(0..1_000).await;
+    let before = resident();
+    fill(1_000..keys()).await;
+    report("a MemoryStore", resident() - before, keys() - 1_000);
+    store
+}
+
+async fn in_a_cache() -> CachedStore<Database> {
     let cache = CachedStore::builder(Database)
-        .with_capacity(keys as usize * 11 / 10)
+        .with_capacity(keys() as usize * 11 / 10)
         .with_lookup_budget(NonZeroU32::MAX)
         .build();
-    let hasher = KeyHasher::sha256();
-    let digest = |number: u32| {
-        let mut bytes = *hasher.digest(number.to_string()).as_bytes();
-        bytes[28..].copy_from_slice(&number.to_be_bytes());
-        KeyDigest::from_bytes(bytes)
+    let fill = async |numbers: Range<u32>| {
+        for number in numbers {
+            cache.find(&digest(number)).await.unwrap().unwrap();
+        }
     };
-    runtime.block_on(async {
-        // What the process needs anyway.
-        for number in 0..1_000 {
-            cache.find(&digest(number)).await.unwrap().unwrap();
-        }
-        let (before, already) = (resident(), cache.stats().entries);
-        for number in 0..keys {
-            cache.find(&digest(number)).await.unwrap().unwrap();
-        }
-        let entries = cache.stats().entries - already;
-        let bytes = resident().saturating_sub(before);
-        println!("{} bytes each for {entries} keys in memory", bytes / entries);
-    });
+    fill(0..1_000).await;
+    let before = resident();
+    fill(1_000..keys()).await;
+    assert_eq!(cache.stats().entries, keys() as usize);
+    report("a cache", resident() - before, keys() - 1_000);
+    cache
+}
+
+fn report(place: &str, bytes: usize, keys: u32) {
+    println!("{} bytes each for {keys} keys in {place}", bytes / keys as usize);
 }

@@ -1,15 +1,17 @@
 //! [`MemoryStore`]: keys in the process's memory.
 
 mod capabilities;
+mod records;
 
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
     net::IpAddr,
-    ops::{Deref, DerefMut},
+    ops::{Bound, Deref, DerefMut},
     sync::Arc,
 };
 
+use self::records::Records;
 use super::{
     KeyStore, Lookup, SharedRecord, StoreId,
     balances::BalanceUpdate,
@@ -47,9 +49,7 @@ struct Memory {
 struct Keys {
     clock: Arc<dyn Clock>,
     identity: Option<StoreId>,
-    by_id: BTreeMap<KeyId, Arc<KeyRecord>>,
-    /// Every key, deleted ones included, since digests stay taken.
-    by_digest: DigestMap<Arc<KeyRecord>>,
+    records: Records,
     /// The keys that were created by a request with an id.
     requests: DigestMap<KeyId>,
     balances: BTreeMap<KeyId, Balance>,
@@ -65,8 +65,7 @@ impl Default for Keys {
         Self {
             clock: Arc::new(SystemClock),
             identity: StoreId::random(),
-            by_id: BTreeMap::default(),
-            by_digest: DigestMap::default(),
+            records: Records::default(),
             requests: DigestMap::default(),
             balances: BTreeMap::default(),
             acts: BTreeMap::default(),
@@ -103,7 +102,7 @@ impl MemoryStore {
     #[inline]
     fn lookup(&self, digest: &KeyDigest) -> Option<Arc<KeyRecord>> {
         let keys = self.read();
-        keys.by_digest.get(&MapDigest::from(digest)).filter(|record| !record.is_deleted()).cloned()
+        keys.records.find(digest).filter(|record| !record.is_deleted()).cloned()
     }
 }
 
@@ -134,13 +133,13 @@ impl Keys {
         let mut requests = HashSet::new();
         let inserts = inserts.iter().map(|record| (record, None));
         let updates =
-            updates.iter().map(|update| (&update.record, self.by_id.get(&update.record.id)));
+            updates.iter().map(|update| (&update.record, self.records.get(update.record.id)));
         for (record, old) in inserts.chain(updates) {
             let is_anothers = |id: &KeyId| old.is_none_or(|old| old.id != *id);
             let digest = MapDigest::from(&record.digest);
             let request = record.details.request.as_ref().map(MapDigest::from);
-            let known = (old.is_none() && self.by_id.contains_key(&record.id))
-                || self.by_digest.get(&digest).is_some_and(|other| is_anothers(&other.id))
+            let known = (old.is_none() && self.records.get(record.id).is_some())
+                || self.records.find(&record.digest).is_some_and(|other| is_anothers(&other.id))
                 || request
                     .is_some_and(|request| self.requests.get(&request).is_some_and(is_anothers));
             let twice = !ids.insert(record.id)
@@ -154,7 +153,7 @@ impl Keys {
     }
 
     fn is_stale(&self, update: &KeyUpdate) -> bool {
-        self.by_id.get(&update.record.id).is_none_or(|old| old.revision != update.expected)
+        self.records.get(update.record.id).is_none_or(|old| old.revision != update.expected)
     }
 
     fn is_stale_balance(&self, update: &BalanceUpdate) -> bool {
@@ -175,7 +174,7 @@ impl Keys {
     fn is_beyond(&self, changes: &Changes) -> bool {
         let Some(bound) = &changes.owner_bound else { return false };
         let replaced: HashSet<KeyId> = changes.updates.iter().map(|u| u.record.id).collect();
-        let others = self.by_id.values().filter(|record| !replaced.contains(&record.id));
+        let others = self.records.iter().filter(|record| !replaced.contains(&record.id));
         let updates = changes.updates.iter().map(|update| &update.record);
         let all = others.map(|record| &**record).chain(updates).chain(&changes.inserts);
         all.filter(|record| bound.counts(record)).count() > bound.max_keys as usize
@@ -219,13 +218,11 @@ impl Keys {
         if let Some(request) = &record.details.request {
             self.requests.insert(MapDigest::from(request), record.id);
         }
-        self.by_digest.insert(MapDigest::from(&record.digest), record.clone());
-        self.by_id.insert(record.id, record);
+        self.records.put(record);
     }
 
     fn replace(&mut self, record: &KeyRecord) {
-        let Some(old) = self.by_id.get(&record.id).cloned() else { return };
-        self.by_digest.remove(&MapDigest::from(&old.digest));
+        let Some(old) = self.records.get(record.id).cloned() else { return };
         if let Some(request) = &old.details.request {
             self.requests.remove(&MapDigest::from(request));
         }
@@ -280,14 +277,14 @@ impl KeyRepository for MemoryStore {
 
     async_methods! {
         async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-            Ok(self.read().by_id.get(&id).cloned())
+            Ok(self.read().records.get(id).cloned())
         }
 
         async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
             let keys = self.read();
             // Starts at the cursor and not at the end, so that every page costs the same.
             let up_to = query.after.unwrap_or(KeyId::from_bytes([0xff; 16]));
-            let records = keys.by_id.range(..=up_to).rev().map(|(_, record)| record);
+            let records = keys.records.range((Bound::Unbounded, Bound::Included(up_to))).rev();
             let items = records
                 .filter(|record| query.matches(record))
                 .take(query.limit.saturating_add(1))
@@ -299,7 +296,7 @@ impl KeyRepository for MemoryStore {
         async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
             let mut keys = self.write();
             for key_use in uses {
-                if let Some(old) = keys.by_id.get(&key_use.id).cloned() {
+                if let Some(old) = keys.records.get(key_use.id).cloned() {
                     let mut record = KeyRecord::clone(&old);
                     record.use_count = old.use_count.saturating_add(key_use.count);
                     if let Some(address) = key_use.last_used_from
@@ -325,18 +322,17 @@ impl KeyRepository for MemoryStore {
                 (old(record.revoked_at) || old(record.details.deleted_at))
                     && owner.is_none_or(|owner| record.owner.as_ref() == Some(owner))
             };
-            let count = keys.by_id.len();
-            keys.by_id.retain(|_, record| !gone(record));
-            keys.by_digest.retain(|_, record| !gone(record));
-            let Keys { by_id, requests, balances, .. } = &mut *keys;
-            requests.retain(|_, id| by_id.contains_key(id));
-            let lineages: HashSet<KeyId> = by_id.values().map(|record| record.lineage()).collect();
+            let count = keys.records.len();
+            keys.records.retain(|record| !gone(record));
+            let Keys { records, requests, balances, .. } = &mut *keys;
+            requests.retain(|_, id| records.get(*id).is_some());
+            let lineages: HashSet<KeyId> = records.iter().map(|record| record.lineage()).collect();
             balances.retain(|lineage, _| lineage.may_be_of_owner() || lineages.contains(lineage));
             if owner.is_none() {
                 let now = keys.clock.now();
                 keys.acts.retain(|_, act| act.at >= before || now.saturating_since(act.at) <= KEPT);
             }
-            Ok((count - keys.by_id.len()) as u64)
+            Ok((count - keys.records.len()) as u64)
         }
     }
 
@@ -375,6 +371,6 @@ fn used_from(mut details: Details, address: Option<IpAddr>) -> Details {
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MemoryStore({} keys)", self.read().by_id.len())
+        write!(f, "MemoryStore({} keys)", self.read().records.len())
     }
 }

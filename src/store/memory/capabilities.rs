@@ -29,7 +29,7 @@ use crate::{
 impl KnownDigests for MemoryStore {
     async_methods! {
         async fn count(&self) -> Result<u64, StoreError> {
-            Ok(self.read().by_id.len() as u64)
+            Ok(self.read().records.len() as u64)
         }
 
         /// All at once.
@@ -39,7 +39,7 @@ impl KnownDigests for MemoryStore {
             _limit: usize,
         ) -> Result<(Vec<KeyDigest>, Option<DigestCursor>), StoreError> {
             let keys = self.read();
-            let live = keys.by_id.values().filter(|record| !record.is_deleted());
+            let live = keys.records.iter().filter(|record| !record.is_deleted());
             Ok((live.map(|record| record.digest).collect(), None))
         }
 
@@ -49,9 +49,9 @@ impl KnownDigests for MemoryStore {
             limit: usize,
         ) -> Result<Vec<(KeyId, KeyDigest)>, StoreError> {
             let keys = self.read();
-            let later = keys.by_id.range((Bound::Excluded(after), Bound::Unbounded));
-            let live = later.filter(|(_, record)| !record.is_deleted());
-            Ok(live.take(limit).map(|(id, record)| (*id, record.digest)).collect())
+            let later = keys.records.range((Bound::Excluded(after), Bound::Unbounded));
+            let live = later.filter(|record| !record.is_deleted());
+            Ok(live.take(limit).map(|record| (record.id, record.digest)).collect())
         }
     }
 }
@@ -66,12 +66,12 @@ impl SelectedChanges for MemoryStore {
             let mut keys = self.write();
             let records: Vec<_> = match selection {
                 Selection::Ids(ids) => {
-                    let ids: BTreeSet<&KeyId> = ids.iter().collect();
-                    ids.into_iter().filter_map(|id| keys.by_id.get(id)).cloned().collect()
+                    let ids: BTreeSet<KeyId> = ids.iter().copied().collect();
+                    ids.into_iter().filter_map(|id| keys.records.get(id)).cloned().collect()
                 }
                 Selection::Issued { .. } => keys
-                    .by_id
-                    .values()
+                    .records
+                    .iter()
                     .filter(|record| selection.contains(record))
                     .cloned()
                     .collect(),
