@@ -12,15 +12,18 @@ use tokio::runtime::Handle;
 /// does not take it along. To start a task, and to wait for it, takes many times as long as most work
 /// that is done at once.
 ///
-/// As in a task, a panic ends the work and not its caller. Hold no lock that `work` takes.
-pub(crate) fn start(runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) {
+/// As in a task, a panic ends the work and not its caller. Hold no lock that `work` takes. Says whether
+/// the work has ended.
+pub(crate) fn start(runtime: &Handle, work: impl Future<Output = ()> + Send + 'static) -> bool {
     let mut work = Box::pin(work);
     // A task polls what it is given, so no wake is lost.
     let mut context = Context::from_waker(Waker::noop());
     let begun = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut context)));
-    if let Ok(Poll::Pending) = begun {
+    let has_ended = !matches!(begun, Ok(Poll::Pending));
+    if !has_ended {
         runtime.spawn(work);
     }
+    has_ended
 }
 
 #[cfg(test)]
@@ -42,7 +45,7 @@ mod tests {
     async fn work_that_does_not_wait_takes_no_task() {
         let (runtime, is_done) = (Handle::current(), Arc::new(AtomicBool::new(false)));
         let done = is_done.clone();
-        start(&runtime, async move { done.store(true, SeqCst) });
+        assert!(start(&runtime, async move { done.store(true, SeqCst) }));
         assert!(is_done.load(SeqCst));
         assert_eq!(tasks(&runtime), 0);
     }
@@ -52,10 +55,11 @@ mod tests {
         let runtime = Handle::current();
         let (go_on, waits) = oneshot::channel();
         let (done, is_done) = oneshot::channel();
-        start(&runtime, async move {
+        let has_ended = start(&runtime, async move {
             let _ = waits.await;
             let _ = done.send(());
         });
+        assert!(!has_ended);
         assert_eq!(tasks(&runtime), 1);
         go_on.send(()).unwrap();
         is_done.await.unwrap();

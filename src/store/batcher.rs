@@ -80,6 +80,7 @@ struct Begun {
 /// A lookup that waits for its statement.
 struct Waiting {
     /// Tells it from others.
+    #[cfg_attr(not(feature = "cache"), expect(dead_code, reason = "for `find_together`"))]
     number: u64,
     digest: KeyDigest,
     answer: oneshot::Sender<Answer>,

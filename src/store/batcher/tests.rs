@@ -1,5 +1,7 @@
 //! Every lookup has an answer that is no older than itself.
 
+#![cfg(feature = "cache")]
+
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},

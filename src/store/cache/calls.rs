@@ -73,6 +73,8 @@ impl Tokens {
 struct Waiting<V, E> {
     waiter: Waiter<Answered<V, E>>,
     in_line: Option<InLine>,
+    /// The call was not to be waited for.
+    is_answered: bool,
 }
 
 impl<V: Clone, E: Clone> Waiting<V, E> {
@@ -86,7 +88,7 @@ impl<V: Clone, E: Clone> Waiting<V, E> {
             }
             Tokens::Awaited(reservation, _) => Some(InLine::new(reservation)),
         };
-        Self { waiter, in_line }
+        Self { waiter, in_line, is_answered: false }
     }
 
     /// Waits for the answer; `None` if the lookup was abandoned.
@@ -165,7 +167,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
                 Start::Answered(Lookup::NotFound) => return Ok(None),
                 Start::Waiting(waiting) => waiting,
             };
-            let answer = if self.last_known(key).is_some() {
+            let answer = if !waiting.is_answered && self.last_known(key).is_some() {
                 let answers = self.breaker.answers();
                 if let Ok(answer) = timeout(self.settings.soft_timeout, waiting.answer()).await {
                     answer
@@ -233,8 +235,8 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         drop(calls);
         let call = self.make(key, number, admission.map(|tokens| (tokens, reserved)), ask());
         // Before it begins: a request that waits in line keeps no tokens from its own call.
-        let waiting = Waiting::new(waiter, tokens);
-        one_key::apart(|| start(&runtime, call));
+        let mut waiting = Waiting::new(waiter, tokens);
+        waiting.is_answered = one_key::apart(|| start(&runtime, call));
         Ok(Start::Waiting(waiting))
     }
 

@@ -1,5 +1,6 @@
 //! Finding many keys at once.
 
+use futures_util::future::join_all;
 use tower_api_key::{
     key::KeyDigest,
     store::{ApplyOutcome, KeyRepository},
@@ -23,6 +24,21 @@ pub(crate) async fn many_are_found_in_the_order_asked_for(store: impl KeyReposit
             let expected = (*number < 150).then(|| key(*number));
             assert_eq!(answer.unwrap().as_deref(), expected.as_ref(), "{number} of {count}");
         }
+    }
+}
+
+/// More than there are connections. What stands for a lookup of its own may be a part of a statement.
+pub(crate) async fn each_of_many_lookups_at_once_has_its_own_answer(store: impl KeyRepository) {
+    let key = |number: u64| if number == 5 { full(number) } else { record(number) };
+    for number in 0..100 {
+        store.insert(&key(number)).await.unwrap();
+    }
+    let numbers: Vec<u64> = (0..200).map(|number| number * 7 % 200).collect();
+    let digests: Vec<_> = numbers.iter().copied().map(digest).collect();
+    let answers = join_all(digests.iter().map(|digest| store.find(digest))).await;
+    for (number, answer) in numbers.iter().zip(answers) {
+        let expected = (*number < 100).then(|| key(*number));
+        assert_eq!(answer.unwrap().as_deref(), expected.as_ref(), "{number}");
     }
 }
 

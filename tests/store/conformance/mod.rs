@@ -62,6 +62,7 @@ macro_rules! conformance {
                 lookups: unusable_keys_are_found
                 lookups: clones_share_the_keys
                 batches: many_are_found_in_the_order_asked_for
+                batches: each_of_many_lookups_at_once_has_its_own_answer
                 batches: each_of_the_same_digests_has_an_answer
                 batches: many_digests_match_exactly
                 batches: deleted_keys_are_not_among_many
