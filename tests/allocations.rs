@@ -284,12 +284,12 @@ async fn counting_against_local_limits_allocates_nothing() {
         let (with, response) = count(silent.layer(inner()), Some(&key));
         assert_eq!((response.status(), with), (StatusCode::OK, without));
 
-        // What is to be told, two values, and the room for them in a response without headers.
+        // A value that is not the same each time, and room for two in a response without headers.
         let (with, response) =
             count(layer.clone().with_rate_limits(rate).layer(inner()), Some(&key));
         assert!(response.headers().contains_key("ratelimit"));
         println!("fields of a limit: {} allocations", with - without);
-        assert_eq!(with - without, 5);
+        assert_eq!(with - without, 3);
     }
 }
 

@@ -1,5 +1,7 @@
 //! 12. [`ResponsePlan`]: what the layer does to the inner service's response.
 
+use std::mem;
+
 use http::Response;
 
 use super::{
@@ -13,7 +15,7 @@ use crate::limit::Consumption;
 pub(crate) struct ResponsePlan {
     cache: CachePolicy,
     deprecation: Option<DeprecationHeaders>,
-    consumed: Option<Box<Consumption>>,
+    consumed: Consumption,
 }
 
 impl ResponsePlan {
@@ -27,9 +29,11 @@ impl ResponsePlan {
         };
         let (deprecation, consumed) = match admission {
             Admission::Authenticated { key, consumed, .. } => {
-                (DeprecationHeaders::of(key.record()), consumed.take())
+                (DeprecationHeaders::of(key.record()), mem::take(consumed))
             }
-            Admission::PassBy | Admission::Preflight | Admission::Anonymous => (None, None),
+            Admission::PassBy | Admission::Preflight | Admission::Anonymous => {
+                (None, Consumption::default())
+            }
         };
         Self { cache, deprecation, consumed }
     }
@@ -45,10 +49,8 @@ impl ResponsePlan {
         if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
             config.denied(rejection, None);
             // A uniform denial does not tell that there is a key, which has limits.
-            if let Some(consumed) = &self.consumed
-                && !config.renderer.folds(rejection.kind())
-            {
-                consumed.apply(denial.headers_mut());
+            if !config.renderer.folds(rejection.kind()) {
+                self.consumed.apply(denial.headers_mut());
             }
             return denial.map(ResponseBody::denial);
         }
@@ -56,9 +58,7 @@ impl ResponsePlan {
         if let Some(deprecation) = &self.deprecation {
             deprecation.apply(response.headers_mut());
         }
-        if let Some(consumed) = &self.consumed {
-            consumed.apply(response.headers_mut());
-        }
+        self.consumed.apply(response.headers_mut());
         response.map(ResponseBody::from)
     }
 }

@@ -203,7 +203,7 @@ impl RateLimits {
 
     /// Says nothing on responses but `Retry-After` on denials.
     ///
-    /// The fields cost three allocations, and room for them in the response.
+    /// The fields cost one allocation, and room for them in the response.
     pub fn without_headers(self) -> Self {
         self.with(|inner| inner.fields = Fields::None)
     }
@@ -354,17 +354,15 @@ impl Inner {
         counted_by: CountedBy,
     ) -> Limited {
         match decision {
-            LimitDecision::Allow(_) if self.fields == Fields::None => {
-                Limited::Admitted(Rated { report: None, counted_by })
-            }
             LimitDecision::Allow(state) => {
-                let report = Some(LimitReport::new(limits, state, self.fields));
+                let report = LimitReport::new(limits, state, self.fields);
                 Limited::Admitted(Rated { report, counted_by })
             }
             LimitDecision::Deny { state, retry_after } => {
                 let report = LimitReport::new(limits, state, self.fields);
-                let name = report.limit().map(|limit| Text::from(limit.name()));
-                let rejection = Rejection::rate_limited(name, report.fields(), retry_after);
+                let name = limits.get(state.limit).map(|limit| Text::from(limit.name()));
+                let fields = report.map(|report| report.fields()).unwrap_or_default();
+                let rejection = Rejection::rate_limited(name, fields, retry_after);
                 Limited::Denied(rejection.with_record(record))
             }
         }

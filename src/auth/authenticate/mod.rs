@@ -62,8 +62,8 @@ pub(crate) enum Admission {
         key: AuthenticatedKey,
         /// Index of the source that held it, if its header is not marked yet.
         source: Option<u16>,
-        /// What its response tells of its limits, if anything.
-        consumed: Option<Box<Consumption>>,
+        /// What its response tells of its limits.
+        consumed: Consumption,
     },
 }
 
@@ -324,7 +324,7 @@ fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
     if config.rate_limits.is_some() || config.credits.is_some() {
         return limit(config, request, found);
     }
-    admit(config, request, found, None)
+    admit(config, request, found, Consumption::default())
 }
 
 /// Steps 7 to 9: why the key is not good for this request, if it is not.
@@ -429,7 +429,7 @@ fn admit(
     config: &Config,
     request: &RequestHead<'_>,
     found: Found,
-    consumed: Option<Box<Consumption>>,
+    consumed: Consumption,
 ) -> Outcome {
     let Found { attempt, record } = found;
     let is_awaited = record.details.get().is_some_and(|details| details.rotation.is_awaited);
