@@ -58,7 +58,7 @@ impl Keys {
                 sent.push(secret.expose().to_owned());
             }
         }
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Self {
             runtime: runtime.expect("a runtime"),
             format,
