@@ -88,7 +88,7 @@
 //! | `full` | | everything below | |
 //! | `async-trait` | no | `async_trait`, for stores, limiters and resolvers of your own | `async-trait`, with `syn` (5 packages) |
 //! | `axum` | no | extractors, denials as responses, `management_router` | `axum` without its server, `form_urlencoded`, `serde_path_to_error` (14 packages) |
-//! | `axum-serve` | no | `axum::serve` takes a layer around a whole `Router` | `axum` with its server (14 packages more) |
+//! | `axum-serve` | no | `axum::serve` takes a layer around a whole `Router` | `axum` with its server (13 packages more) |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
 //! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
 //! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |

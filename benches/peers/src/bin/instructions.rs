@@ -1,9 +1,15 @@
 //! One stack so many times, for a program that counts the instructions inside of [`measured`].
 //!
 //! `instructions STACK[/OUTCOME] TIMES`, such as `instructions cached/unknown 1000`. Requests are
-//! made before, and freed after, but for those that are denied.
+//! made before, and freed after, but for those that are denied: `instructions freed TIMES` is what
+//! that takes.
 
-use std::{convert::Infallible, hint::black_box};
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    hint::black_box,
+    task::{Context, Poll},
+};
 
 use http::{Request, Response};
 use peers::{
@@ -27,6 +33,12 @@ fn main() {
         }
         std::process::exit(2);
     };
+    if variant == "freed" {
+        for _ in 0..times.parse().unwrap_or(0) {
+            black_box(measured(&mut Freeing, request(Stack::Bare.carrier(), Some(KEY))));
+        }
+        return;
+    }
     let (name, outcome) = variant.split_once('/').unwrap_or((&variant, "valid"));
     let stack = Stack::named(name).unwrap_or_else(|| panic!("no stack {name}"));
     let outcome = Outcome::ALL.into_iter().find(|other| other.name() == outcome);
@@ -35,6 +47,26 @@ fn main() {
     let keys = Keys::new(1_000);
     let counting = Counting { stack, outcome, times, keys: &keys };
     visit(stack, &keys, counting).expect("all that the stack needs");
+}
+
+/// Of the length of every key here.
+const KEY: &str = "key_0123456789012345678901234567890123456789";
+
+/// Frees its request and answers nothing.
+struct Freeing;
+
+impl<B> Service<Request<B>> for Freeing {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        ready(Ok(Response::new(())))
+    }
 }
 
 struct Counting<'k> {
