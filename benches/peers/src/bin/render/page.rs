@@ -274,8 +274,7 @@ fn in_process(page: &mut String, report: &Value, counts: &Value) {
     line!(
         page,
         "\nThe floor looks for one header and has no formats, no second source, no reasons and no cache\n\
-         headers. \"The layer's whole work by hand\" has all of them. Credits of a key that rests are given back\n\
-         to the store, and its next request takes some again: among very many keys that is nearly each.\n"
+         headers. \"The layer's whole work by hand\" has all of them.\n"
     );
 }
 
