@@ -24,6 +24,7 @@ pub(crate) mod scope_rule;
 mod seal;
 mod secret;
 mod sha256;
+mod shared_text;
 pub(crate) mod strength;
 pub(crate) mod usage;
 mod use_counter;

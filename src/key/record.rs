@@ -210,6 +210,16 @@ mod tests {
         KeyRecord::new(KeyId::generate(at(0)).unwrap(), digest, "test", at(0))
     }
 
+    /// A cache holds a million: with the two counts of an `Arc` and the allocator's own word, each takes
+    /// a block of 240 bytes. `benches/cache_memory.rs` measures the whole.
+    #[test]
+    fn a_record_is_small() {
+        assert_eq!(size_of::<KeyRecord>(), 216);
+        let texts = [size_of::<Text>(), size_of::<Option<OwnerId>>(), size_of::<Scopes>()];
+        assert_eq!(texts, [24, 24, 8]);
+        assert_eq!([size_of::<Option<Timestamp>>(), size_of::<Details>()], [8, 8]);
+    }
+
     #[test]
     fn bounds_are_exact() {
         let mut record = record();

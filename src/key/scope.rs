@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::text::Text;
+use super::shared_text::SharedText;
 
 /// Longest accepted scope, in bytes.
 const MAX_LEN: usize = 128;
@@ -115,8 +115,8 @@ impl std::error::Error for InvalidScope {}
 /// A set of granted scopes, sorted and without duplicates. Empty grants nothing.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 // One text, as in OAuth: in alphabetical order, with spaces between them. A box for each would
-// take most of the memory of a cached key.
-pub struct Scopes(Text);
+// take most of the memory of a cached key, and most keys have the set of many others.
+pub struct Scopes(SharedText);
 
 impl Scopes {
     /// Reads scopes from text.
@@ -178,7 +178,7 @@ impl FromIterator<Scope> for Scopes {
         let mut scopes: Vec<_> = scopes.into_iter().map(|scope| scope.0).collect();
         scopes.sort_unstable();
         scopes.dedup();
-        Self(scopes.join(" ").into())
+        Self(SharedText::new(scopes.join(" ")))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The memory of a cache, and how long its entries may be used.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Borrow, hash::Hash, sync::Arc, time::Duration};
 
 use quick_cache::{
     UnitWeighter,
@@ -22,12 +22,12 @@ use crate::{
 ///
 /// Reading needs no more than a moment. Every change is made under the lock of the calls, so
 /// that every answer of the store is kept either before or after a thing is forgotten.
-pub(super) struct Memory<K, V> {
+pub(super) struct Memory<K: CacheKey, V> {
     /// They follow what is known.
     copies: Option<Arc<dyn Copies<K>>>,
-    known: Entries<K, Known<V>>,
+    known: Entries<K::Kept, Known<V>>,
     /// When the store was asked for it.
-    not_found: Entries<K, Timestamp>,
+    not_found: Entries<K::Kept, Timestamp>,
     /// Raised when changes may have been missed.
     generation: AtomicU32,
     times: Times,
@@ -120,7 +120,7 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         now: Timestamp,
         is_down: impl FnOnce() -> bool,
     ) -> Option<Recalled<V>> {
-        if let Some(known) = self.known.get(key) {
+        if let Some(known) = self.known.get(key.kept().borrow()) {
             let age = age(known.asked_at, now)?;
             let is_rested = age >= u64::from(known.rests_until);
             let freshness = self.freshness(key, &known, age);
@@ -135,7 +135,7 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
             let lookup = Lookup::Found(known.value?);
             return Some(Recalled { lookup, is_stale, is_due, fresh_until });
         }
-        let age = age(self.not_found.get(key)?, now)?;
+        let age = age(self.not_found.get(key.kept().borrow())?, now)?;
         (age < jittered(self.times.not_found_ttl, key.jitter())).then_some(Recalled {
             lookup: Lookup::NotFound,
             is_stale: false,
@@ -161,14 +161,14 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
 
     /// The last known value of a thing, if that may be used when the store fails.
     pub(super) fn last_known(&self, key: &K, now: Timestamp) -> Option<V> {
-        let known = self.known.peek(key)?;
+        let known = self.known.peek(key.kept().borrow())?;
         let age = age(known.asked_at, now)?;
         (self.freshness(key, &known, age) != Freshness::Gone).then_some(known.value?)
     }
 
     /// Whether it was found before, however long ago and whatever became of it.
     pub(super) fn is_known(&self, key: &K) -> bool {
-        self.known.contains_key(key)
+        self.known.contains_key(key.kept().borrow())
     }
 
     /// How many entries there are.
@@ -178,47 +178,48 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
 
     /// The store was asked at this time, and found this.
     pub(super) fn keep(&self, key: &K, asked_at: Timestamp, found: Option<&V>) {
-        let is_known = self.known.contains_key(key);
+        let is_known = self.known.contains_key(key.kept().borrow());
         if let Some(value) = found {
             let generation = self.generation.load(Ordering::Relaxed);
             let value = Some(value.clone());
             let new = Known { value, asked_at, generation, rests_until: 0 };
-            let insert = || self.known.insert(key.clone(), new.clone());
+            let insert = || self.known.insert(key.kept().borrow().clone(), new.clone());
             if is_known {
                 self.change(Some(key), insert);
             } else {
                 insert();
             }
-            self.not_found.remove(key);
+            self.not_found.remove(key.kept().borrow());
         } else {
             if is_known {
-                self.change(Some(key), || drop(self.known.remove(key)));
+                self.change(Some(key), || drop(self.known.remove(key.kept().borrow())));
                 if K::MOVES {
                     // An API key was deleted, or has another digest now, which may be in memory as
                     // unknown: a good key must not be refused for that.
                     self.not_found.clear();
                 }
             }
-            self.not_found.insert(key.clone(), asked_at);
+            self.not_found.insert(key.kept().borrow().clone(), asked_at);
         }
     }
 
     /// The store has failed for this thing: if it is known, let it rest.
     pub(super) fn let_rest(&self, key: &K, now: Timestamp, pause: Duration) {
-        if let Some(known) = self.known.peek(key) {
+        if let Some(known) = self.known.peek(key.kept().borrow()) {
             let age = age(known.asked_at, now).unwrap_or(0).saturating_add(millis(pause));
             let rests_until = u32::try_from(age).unwrap_or(u32::MAX);
-            self.known.insert(key.clone(), Known { rests_until, ..known });
+            self.known.insert(key.kept().borrow().clone(), Known { rests_until, ..known });
         }
     }
 
     /// Forgets what is said about a thing, and not that it exists: it is not a part of any flood.
     pub(super) fn forget(&self, key: &K) {
-        if let Some(known) = self.known.peek(key) {
+        if let Some(known) = self.known.peek(key.kept().borrow()) {
             let unsaid = Known { value: None, rests_until: 0, ..known };
-            self.change(Some(key), || self.known.insert(key.clone(), unsaid.clone()));
+            let insert = || self.known.insert(key.kept().borrow().clone(), unsaid.clone());
+            self.change(Some(key), insert);
         }
-        self.not_found.remove(key);
+        self.not_found.remove(key.kept().borrow());
     }
 
     /// Changes may have been missed: what is known so far is used only if the store fails.
@@ -248,7 +249,7 @@ const fn fresh_part(ttl: u64) -> u64 {
     ttl - ttl / 5
 }
 
-fn cache<K: CacheKey, V: Clone>(capacity: usize) -> Entries<K, V> {
+fn cache<K: Eq + Hash, V: Clone>(capacity: usize) -> Entries<K, V> {
     let (hash, lifecycle) = (DigestHash::default(), DefaultLifecycle::default());
     Cache::with(capacity, capacity as u64, UnitWeighter, hash, lifecycle)
 }
@@ -268,4 +269,18 @@ fn jittered(ttl: u64, by: u8) -> u64 {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{key::KeyRecord, runtime::MapDigest};
+
+    #[test]
+    fn an_entry_is_small() {
+        type Kept = <MapDigest as CacheKey>::Kept;
+        assert_eq!([size_of::<Kept>(), size_of::<Known<Arc<KeyRecord>>>()], [16, 24]);
+    }
 }

@@ -9,7 +9,7 @@ mod one_key;
 mod settings;
 mod stats;
 
-use std::{future::Future, hash::Hash, sync::Arc};
+use std::{borrow::Borrow, future::Future, hash::Hash, sync::Arc};
 
 use self::{
     budget::Budget,
@@ -27,7 +27,7 @@ pub use self::stats::CacheStats;
 
 /// Known things that are found elsewhere, by `K`. A caller that asks for one says how to find it:
 /// a lookup is the same for all callers that ask for the same thing.
-pub(crate) struct Cache<K, V, E> {
+pub(crate) struct Cache<K: CacheKey, V, E> {
     settings: Settings,
     memory: Memory<K, V>,
     calls: Calls<K, V, E>,
@@ -40,8 +40,13 @@ pub(crate) struct Cache<K, V, E> {
 /// The key by which a thing is found. Hashed with a seed of the cache's own, so it writes words
 /// that are spread well already.
 pub(crate) trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {
+    /// What the memory keeps instead of the key: enough of it to tell things apart.
+    type Kept: Clone + Eq + Hash + Send + Sync + 'static;
+
     /// Whether a thing that is no longer known by one key may be known by another from now on.
     const MOVES: bool;
+
+    fn kept(&self) -> impl Borrow<Self::Kept>;
 
     /// By how much the time to live is shortened, from not at all to a tenth.
     fn jitter(&self) -> u8;

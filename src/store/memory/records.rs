@@ -133,6 +133,11 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_a_pointer() {
+        assert_eq!([size_of::<ByDigest>(), size_of::<ById>()], [8, 8]);
+    }
+
+    #[test]
     fn a_record_takes_the_place_of_the_one_with_its_id() {
         let mut records = Records::default();
         for record in [record(1, 1, "a"), record(2, 2, "b"), record(1, 3, "c"), record(2, 2, "d")] {
