@@ -10,6 +10,7 @@
     dead_code,
     unexpected_cfgs,
     unused_imports,
+    unused_macros,
     reason = "most of the library is not used here"
 )]
 

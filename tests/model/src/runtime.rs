@@ -25,11 +25,12 @@ mod start;
 pub(crate) use shuttle::sync;
 
 pub(crate) use self::{
+    async_methods::async_methods,
     background::{Background, OwnedTask},
     backoff::Backoff,
     breaker::{Breaker, Change, PAUSE, Turn},
     circuit::Circuit,
-    digest_map::{DigestHash, DigestMap, MapDigest},
+    digest_map::{DigestHash, DigestMap, HalfDigest, MapDigest},
     locks::{Mutex, RwLock},
     network::Network,
     shared::{SharedCall, Waiter},
