@@ -36,13 +36,13 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
             let no_key = NoKey { layer: config.id, is_preflight };
             attached::attach_no_key(request.extensions_mut(), no_key);
         }
-        Admission::Authenticated { key, source, consumed: _ } => {
+        Admission::Authenticated { key, source, is_marked, consumed: _ } => {
             if let Some(usage) = &config.usage {
                 usage.count_from(key.shared(), || RequestHead::from(&*request));
             }
             if config.hide_credentials {
-                hide(config, request);
-            } else if let Some(source) = source {
+                hide(config, request, source);
+            } else if !is_marked {
                 mark(config, request, source);
             }
             attached::attach_key(request.extensions_mut(), key);
@@ -51,8 +51,20 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
 }
 
 /// Takes the key out that the request was judged by, and every other one.
+fn hide<B>(config: &Config, request: &mut Request<B>, source: u16) {
+    // Where several credentials are refused, the sources hold no other than this one.
+    let only = config.sources.get(usize::from(source));
+    let is_only = config.precedence == Precedence::RefuseSeveral;
+    if let Some(source) = only.filter(|_| is_only)
+        && extract::take_header(source, request.headers_mut())
+    {
+        return;
+    }
+    hide_all(config, request);
+}
+
 #[inline(never)]
-fn hide<B>(config: &Config, request: &mut Request<B>) {
+fn hide_all<B>(config: &Config, request: &mut Request<B>) {
     let head = RequestHead::from(&*request);
     let judged = extract::find(&config.sources, config.precedence, &head).ok().flatten();
     let judged = judged.and_then(|judged| judged.with_key(|key| Zeroizing::new(key.to_vec())));

@@ -60,8 +60,10 @@ pub(crate) enum Admission {
     /// With a good key.
     Authenticated {
         key: AuthenticatedKey,
-        /// Index of the source that held it, if its header is not marked yet.
-        source: Option<u16>,
+        /// Index of the source that held it.
+        source: u16,
+        /// Whether its header is marked already.
+        is_marked: bool,
         /// What its response tells of its limits.
         consumed: Consumption,
     },
@@ -89,10 +91,9 @@ pub(crate) type LookupResult = Result<Option<Arc<KeyRecord>>, StoreError>;
 #[derive(Clone, Copy)]
 pub(crate) struct Attempt {
     digest: KeyDigest,
-    /// Index of the source that holds the key, unless its header is marked already.
-    source: Option<u16>,
-    /// The source of a key whose checksum was not asked for yet.
-    unchecked: Option<u16>,
+    /// Index of the source that holds the key.
+    source: u16,
+    read: Read,
     /// Which pepper's turn it is: 0 is the current one's, then come the next one's and the retired
     /// ones'. And last, slow hashes'.
     turn: u32,
@@ -105,6 +106,17 @@ pub(crate) struct Attempt {
     is_settled: bool,
 }
 
+/// How the key of a request was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// Step by step.
+    Whole,
+    /// With one look, which marked its header.
+    InPassing,
+    /// The same, and the checksum was not asked for yet.
+    WithoutChecksum,
+}
+
 /// What is known from step 6 on.
 pub(crate) struct Found {
     attempt: Attempt,
@@ -113,16 +125,8 @@ pub(crate) struct Found {
 
 impl Attempt {
     #[inline]
-    const fn new(digest: KeyDigest, source: Option<u16>) -> Self {
-        Self {
-            digest,
-            source,
-            unchecked: None,
-            turn: 0,
-            deadline: None,
-            has_waited: false,
-            is_settled: false,
-        }
+    const fn new(digest: KeyDigest, source: u16, read: Read) -> Self {
+        Self { digest, source, read, turn: 0, deadline: None, has_waited: false, is_settled: false }
     }
 
     /// Of the current pepper: the digest is the one to be stored.
@@ -176,12 +180,12 @@ pub(crate) fn authenticate<B>(config: &Config, request: &mut Request<B>) -> Outc
     // 3. Extract; 4. Parse; 5. Digest: all at once, with the header marked in passing.
     let digest = |key: &[u8]| match key::shape(&config.formats, key) {
         Shape::Refused => None,
-        shape => Some((config.hasher.digest(key), shape)),
+        Shape::Accepted => Some((config.hasher.digest(key), Read::InPassing)),
+        Shape::WithChecksum => Some((config.hasher.digest(key), Read::WithoutChecksum)),
     };
     match extract::read_and_mark(&config.sources, request.headers_mut(), digest) {
-        Ok(Some((source, Some((digest, shape))))) => {
-            let unchecked = (shape == Shape::WithChecksum).then_some(source);
-            let attempt = Attempt { unchecked, ..Attempt::new(digest, None) };
+        Ok(Some((source, Some((digest, read))))) => {
+            let attempt = Attempt::new(digest, source, read);
             look_up(config, &RequestHead::from(&*request), attempt)
         }
         Ok(Some((_, None))) => reject(RejectionKind::Malformed),
@@ -208,7 +212,9 @@ fn read(config: &Config, request: &RequestHead<'_>) -> Outcome {
         return throttled(config, request, &credential, rejection);
     }
     match config.with_key(&credential, |key| config.hasher.digest(key)) {
-        Some(digest) => look_up(config, request, Attempt::new(digest, Some(credential.source))),
+        Some(digest) => {
+            look_up(config, request, Attempt::new(digest, credential.source, Read::Whole))
+        }
         None => reject(RejectionKind::Malformed),
     }
 }
@@ -249,7 +255,9 @@ fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
     match config.store.find_shared(&attempt.digest) {
         Some(Lookup::Found(record)) => judge(config, request, attempt.found(record)),
         // 4. Parse, what is left of it.
-        _ if attempt.unchecked.is_some_and(|source| !config.has_checksum(request, source)) => {
+        _ if attempt.read == Read::WithoutChecksum
+            && !config.has_checksum(request, attempt.source) =>
+        {
             reject(RejectionKind::Malformed)
         }
         answer if config.hasher.other_count() > 0 => {
@@ -437,7 +445,8 @@ fn admit(
         peppers::write_back(config, request, attempt.turn, &record);
     }
     let key = AuthenticatedKey::new(record, config.id);
-    Outcome::Admit(Admission::Authenticated { key, source: attempt.source, consumed })
+    let is_marked = attempt.read != Read::Whole;
+    Outcome::Admit(Admission::Authenticated { key, source: attempt.source, is_marked, consumed })
 }
 
 /// Step 11, attach. Then comes step 12, the inner service, whose response the plan

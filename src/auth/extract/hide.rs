@@ -54,6 +54,18 @@ pub(crate) fn mark_ours<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut
     }
 }
 
+/// Takes out the header of a source that is a whole value, if it is there once; false if it is not, or
+/// the source is something else.
+pub(crate) fn take_header(source: &KeySource, headers: &mut HeaderMap) -> bool {
+    let name = match source.kind() {
+        SourceKind::Header(name) => name,
+        SourceKind::Authorization(_) => &AUTHORIZATION,
+        SourceKind::Query(_) | SourceKind::Cookie(_) => return false,
+    };
+    let is_there_once = headers.len() == headers.keys_len();
+    is_there_once && headers.remove(name).is_some()
+}
+
 /// Takes out of the request what a source would find that is a key of ours.
 pub(crate) fn hide<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut Request<B>) {
     for source in sources {
