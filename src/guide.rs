@@ -55,6 +55,7 @@ macro_rules! chapters {
             "[keys]: crate::guide::design::keys\n",
             "[stores]: crate::guide::design::stores\n",
             "[cache]: crate::guide::design::cache\n",
+            "[threads]: crate::guide::design::threads\n",
             "[limits]: crate::guide::design::limits\n",
             "[credits]: crate::guide::design::credits\n",
             "[management]: crate::guide::design::management\n",
@@ -123,6 +124,9 @@ pub mod design {
 
     #[doc = page!(chapters, "design/cache.md")]
     pub mod cache {}
+
+    #[doc = page!(chapters, "design/threads.md")]
+    pub mod threads {}
 
     #[doc = page!(chapters, "design/limits.md")]
     pub mod limits {}

@@ -47,7 +47,8 @@
 //!    A key in a cookie that another site may have had a browser send is
 //!    [`CrossSite`](RejectionKind::CrossSite); see [`KeySource::cookie`].
 //! 4. **Parse.** Length, characters, prefix, and checksum or [seal](KeyFormat::sealed) of the accepted
-//!    [`KeyFormat`]s, before anything is hashed or looked up.
+//!    [`KeyFormat`]s, before anything is hashed or looked up; but for the checksum, which is asked for
+//!    where the key is not in memory. A key that is there has no typing errors.
 //!    A caller with [too many failures](auth::FailureThrottle) has to wait, unless its key was
 //!    generated and is in memory as a good one.
 //! 5. **Digest.** SHA-256, or HMAC-SHA256 under the current, next and retired [`Peppers`].

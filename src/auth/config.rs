@@ -69,8 +69,8 @@ impl Config {
             && !self.throttle.as_ref().is_some_and(FailureThrottle::is_busy)
     }
 
-    /// 4. Parse: whether the key in this source ends with its checksum. It has the form of one that
-    /// does.
+    /// Of step 4: whether the key in this source, which has the form of one with a checksum, ends with
+    /// its own.
     #[cold]
     pub(crate) fn has_checksum(&self, request: &RequestHead<'_>, source: u16) -> bool {
         let source = self.sources.get(usize::from(source));

@@ -237,7 +237,7 @@ impl std::fmt::Debug for Renderer {
             .field("uniform", &self.uniform)
             .field("grpc", &self.grpc)
             .field("hook", &self.hook.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

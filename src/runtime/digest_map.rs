@@ -25,6 +25,8 @@ impl From<&KeyDigest> for MapDigest {
 }
 
 impl MapDigest {
+    /// Half of it.
+    #[cfg(feature = "cache")]
     #[inline]
     pub(crate) fn half(self) -> HalfDigest {
         HalfDigest([self.0[0], self.0[1]])

@@ -16,6 +16,7 @@ mod network;
 mod per_thread;
 mod shared;
 mod start;
+mod thread;
 
 // Engines take locks and atomics from here: `tests/model` has others in this place.
 pub(crate) use std::sync;
@@ -34,9 +35,10 @@ pub(crate) use self::{
     digest_map::{DigestHash, DigestMap, MapDigest},
     keyed_semaphore::{Bounds, KeyedSemaphore, Permit},
     locks::{Mutex, RwLock},
-    per_thread::{PerThread, THREADS, thread},
+    per_thread::PerThread,
     shared::{SharedCall, Waiter},
     start::start,
+    thread::{THREADS, thread},
 };
 #[cfg(feature = "cache")]
 pub(crate) use self::{background::OwnedTask, backoff::Backoff, breaker::Breaker};

@@ -4,18 +4,13 @@
 //! Two processors that write one line take turns, and each turn costs as much as all else that is
 //! done for a request. Safe code has no other way around a shared count than a second count.
 
-use std::cell::Cell;
+use std::sync::OnceLock;
 
 use super::{
     Mutex,
-    sync::{
-        MutexGuard, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::MutexGuard,
+    thread::{THREADS, thread},
 };
-
-/// Threads beyond this number share with earlier ones, and are as slow as without this.
-pub(crate) const THREADS: usize = 64;
 
 /// One for each thread that asked for it, and each within reach of all of them.
 pub(crate) struct PerThread<T>(Box<[OnceLock<Box<Apart<T>>>]>);
@@ -49,28 +44,6 @@ impl<T> Default for PerThread<T> {
 impl<T: Default> Default for Apart<T> {
     fn default() -> Self {
         Self(Mutex::new(T::default()))
-    }
-}
-
-/// The number of the calling thread, below [`THREADS`].
-#[inline]
-pub(crate) fn thread() -> usize {
-    const NONE: usize = usize::MAX;
-    thread_local! {
-        static NUMBER: Cell<usize> = const { Cell::new(NONE) };
-    }
-
-    #[cold]
-    fn next() -> usize {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed) % THREADS;
-        NUMBER.set(number);
-        number
-    }
-
-    match NUMBER.get() {
-        NONE => next(),
-        number => number % THREADS,
     }
 }
 

@@ -124,6 +124,7 @@ impl Fronts {
     }
 
     /// Makes a change to the store's memory: of this key, or of any.
+    #[cfg(any(test, feature = "cache", feature = "file"))]
     pub(super) fn change<T>(&self, digest: Option<MapDigest>, change: impl FnOnce() -> T) -> T {
         let _change = self.begin(digest);
         change()

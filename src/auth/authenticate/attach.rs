@@ -55,12 +55,14 @@ fn hide<B>(config: &Config, request: &mut Request<B>, source: u16) {
     // Where several credentials are refused, the sources hold no other than this one.
     let only = config.sources.get(usize::from(source));
     let is_only = config.precedence == Precedence::RefuseSeveral;
-    if let Some(source) = only.filter(|_| is_only)
-        && extract::take_header(source, request.headers_mut())
-    {
-        return;
+    let only = only.filter(|_| is_only);
+    match only.and_then(|source| extract::take_header(source, request.headers_mut())) {
+        Some(taken) => {
+            let ours = Ours { formats: &config.formats, judged: Some(taken.key()) };
+            extract::hide_in_copies(&ours, &config.sources, request);
+        }
+        None => hide_all(config, request),
     }
-    hide_all(config, request);
 }
 
 #[inline(never)]

@@ -54,16 +54,43 @@ pub(crate) fn mark_ours<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut
     }
 }
 
-/// Takes out the header of a source that is a whole value, if it is there once; false if it is not, or
-/// the source is something else.
-pub(crate) fn take_header(source: &KeySource, headers: &mut HeaderMap) -> bool {
+/// A header that was taken out of a request.
+pub(crate) struct Taken<'s>(HeaderValue, &'s KeySource);
+
+impl Taken<'_> {
+    /// The key in it.
+    pub(crate) fn key(&self) -> &[u8] {
+        match self.1.kind() {
+            SourceKind::Authorization(scheme) => {
+                header::of_scheme(scheme, &self.0).unwrap_or_default()
+            }
+            _ => self.0.as_bytes(),
+        }
+    }
+}
+
+/// Takes out the header of a source, if the source is one and no header is there twice.
+pub(crate) fn take_header<'s>(source: &'s KeySource, headers: &mut HeaderMap) -> Option<Taken<'s>> {
     let name = match source.kind() {
         SourceKind::Header(name) => name,
         SourceKind::Authorization(_) => &AUTHORIZATION,
-        SourceKind::Query(_) | SourceKind::Cookie(_) => return false,
+        SourceKind::Query(_) | SourceKind::Cookie(_) => return None,
     };
     let is_there_once = headers.len() == headers.keys_len();
-    is_there_once && headers.remove(name).is_some()
+    is_there_once.then(|| headers.remove(name)).flatten().map(|value| Taken(value, source))
+}
+
+/// Takes keys of ours out of the copy of the target that axum keeps for handlers: it may hold what a
+/// layer outside has taken out of the target itself.
+pub(crate) fn hide_in_copies<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut Request<B>) {
+    #[cfg(not(feature = "axum"))]
+    let _ = (ours, sources, request);
+    #[cfg(feature = "axum")]
+    if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>() {
+        for name in sources.iter().filter_map(KeySource::query_parameter) {
+            hide_pairs(ours, name, &mut original.0);
+        }
+    }
 }
 
 /// Takes out of the request what a source would find that is a key of ours.
@@ -84,18 +111,10 @@ pub(crate) fn hide<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut Requ
             SourceKind::Cookie(name) => {
                 edit(request.headers_mut(), &COOKIE, |line| without_cookies(ours, name, line));
             }
-            SourceKind::Query(name) => {
-                hide_pairs(ours, name, request.uri_mut());
-                // The same target as the client sent it, which axum keeps for handlers.
-                #[cfg(feature = "axum")]
-                if let Some(original) =
-                    request.extensions_mut().get_mut::<axum::extract::OriginalUri>()
-                {
-                    hide_pairs(ours, name, &mut original.0);
-                }
-            }
+            SourceKind::Query(name) => hide_pairs(ours, name, request.uri_mut()),
         }
     }
+    hide_in_copies(ours, sources, request);
 }
 
 /// What becomes of a value.

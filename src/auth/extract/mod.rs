@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::{error::ConfigError, key::RejectionKind, request::RequestHead};
 
-pub(crate) use self::hide::{Ours, hide, mark_ours, mark_sensitive, take_header};
+pub(crate) use self::hide::{Ours, hide, hide_in_copies, mark_ours, mark_sensitive, take_header};
 
 /// A place in a request where a key may be.
 ///

@@ -36,6 +36,7 @@ mod text;
 
 mod model_cache;
 mod model_credits;
+mod model_fronts;
 mod model_lookups;
 mod model_ranks;
 mod model_shared_call;
@@ -51,7 +52,8 @@ use tokio::task::yield_now;
 /// What is run, how often, and under which name.
 type Model = (&'static str, usize, fn());
 
-const MODELS: [Model; 11] = [
+const MODELS: [Model; 12] = [
+    ("fronts_follow_changes", 3_000, model_fronts::follow_changes),
     ("shared_call_is_answered", 3_000, model_shared_call::is_answered),
     ("shared_call_is_given_up", 3_000, model_shared_call::is_given_up),
     ("credits_are_enough", 1_500, model_credits::are_enough),

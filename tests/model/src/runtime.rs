@@ -17,6 +17,8 @@ mod digest_map;
 mod locks;
 #[path = "../../../src/runtime/network.rs"]
 mod network;
+#[path = "../../../src/runtime/per_thread.rs"]
+mod per_thread;
 #[path = "../../../src/runtime/shared.rs"]
 mod shared;
 #[path = "../../../src/runtime/start.rs"]
@@ -33,6 +35,17 @@ pub(crate) use self::{
     digest_map::{DigestHash, DigestMap, HalfDigest, MapDigest},
     locks::{Mutex, RwLock},
     network::Network,
+    per_thread::PerThread,
     shared::{SharedCall, Waiter},
     start::start,
+    thread::{THREADS, thread},
 };
+
+/// Each task of a model is a thread.
+mod thread {
+    pub(crate) const THREADS: usize = 64;
+
+    pub(crate) fn thread() -> usize {
+        usize::from(shuttle::current::me()) % THREADS
+    }
+}
