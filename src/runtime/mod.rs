@@ -27,6 +27,8 @@ pub(crate) use self::before::before;
 pub(crate) use self::digest_map::HalfDigest;
 #[cfg(any(feature = "cache", feature = "legacy-hashes"))]
 pub(crate) use self::network::Network;
+#[cfg(test)]
+pub(crate) use self::thread::act_as_thread;
 pub(crate) use self::{
     async_methods::async_methods,
     background::Background,

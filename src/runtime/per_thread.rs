@@ -33,6 +33,11 @@ impl<T> PerThread<T> {
     pub(crate) fn each(&self, mut visit: impl FnMut(&mut T)) {
         self.0.iter().filter_map(OnceLock::get).for_each(|one| visit(&mut one.0.lock()));
     }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.0.iter().map(|one| u32::from(one.get().is_some())).sum()
+    }
 }
 
 impl<T> Default for PerThread<T> {

@@ -234,6 +234,38 @@ fn threads_share_exactly_the_burst() {
     assert_eq!((0..1_000).filter(|_| is_allowed(&limiter, &left)).count(), 200);
 }
 
+/// The same where threads hold leases of a single limit, in one burst and while some comes back. Each
+/// asks as often as it likes: what is let in is what the debt admits.
+#[test]
+fn threads_with_leases_share_exactly_the_burst() {
+    const THREADS: usize = 16;
+    const BURST: u32 = 40_000;
+    let (limiter, clock) = limiter();
+    let quota = Quota::per_hour(nonzero!(3_600_000)).with_burst(nonzero!(BURST));
+    let limits = limits(&[quota]);
+    let start = Barrier::new(THREADS + 1);
+    let check = LimitCheck::new(lineage(1), &limits);
+    let allowed = |_| {
+        start.wait();
+        let allowed = (0..BURST / 4).filter(|_| is_allowed(&limiter, &check)).count();
+        start.wait();
+        allowed
+    };
+    let sums = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..THREADS).map(|_| scope.spawn(|| (0..3).map(allowed).collect::<Vec<_>>())).collect();
+        for round in 0..3 {
+            start.wait();
+            start.wait();
+            // One comes back in a millisecond.
+            clock.advance(Duration::from_secs(1 + 4 * round));
+        }
+        let sums = threads.into_iter().map(|thread| thread.join().unwrap());
+        sums.reduce(|sums, more| sums.iter().zip(&more).map(|(sum, more)| sum + more).collect())
+    });
+    assert_eq!(sums.unwrap(), [BURST as usize, 1_000, 5_000]);
+}
+
 #[test]
 fn entries_that_owe_nothing_are_removed() {
     let (limiter, clock) = limiter();

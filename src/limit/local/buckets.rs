@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
+use super::leases::{Leases, Lent, Miss, Note};
 use crate::{
-    key::Limits,
+    key::{Limit, Limits, Quota},
     limit::limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject},
     runtime::{DigestHash, Mutex},
 };
@@ -20,6 +21,7 @@ const SHARDS: usize = 64;
 /// all of its limits at once.
 pub(super) struct Buckets {
     shards: Box<[Mutex<Shard>]>,
+    leases: Leases,
     hash: DigestHash,
     /// Of owners, whose ids are as long as they like.
     owners: [RandomState; 2],
@@ -29,6 +31,10 @@ pub(super) struct Buckets {
 struct Shard {
     /// When each debt is paid off, in nanoseconds.
     paid_at: HashMap<Entry, u64, DigestHash>,
+    /// The debts of which threads may hold leases, and for which quota.
+    leased: HashMap<Entry, Quota, DigestHash>,
+    /// Room for what threads have noted.
+    notes: Vec<Note>,
     /// The number of entries with which those that owe nothing are looked for.
     reclaim_at: usize,
 }
@@ -41,10 +47,19 @@ struct Key {
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
+pub(super) struct Entry {
     key: Key,
     /// See [`Limit::tag`](crate::limit::Limit::tag).
     limit: u64,
+}
+
+impl Entry {
+    /// A few bits that tell entries apart, other ones than the shard's.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a few bits are enough")]
+    pub(super) const fn place(&self) -> usize {
+        (self.key.hash ^ self.limit) as usize
+    }
 }
 
 impl PartialEq for Entry {
@@ -69,9 +84,15 @@ const FEW: usize = 64;
 impl Buckets {
     pub(super) fn new(capacity: usize) -> Self {
         let hash = DigestHash::default();
-        let shard = || Shard { paid_at: HashMap::with_hasher(hash), reclaim_at: FEW };
+        let shard = || Shard {
+            paid_at: HashMap::with_hasher(hash),
+            leased: HashMap::with_hasher(hash),
+            notes: Vec::new(),
+            reclaim_at: FEW,
+        };
         Self {
             shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
+            leases: Leases::default(),
             hash,
             owners: [RandomState::new(), RandomState::new()],
             shard_capacity: capacity.div_ceil(SHARDS).max(1),
@@ -105,7 +126,32 @@ impl Buckets {
     #[inline]
     pub(super) fn check(&self, check: &LimitCheck<'_>, now: u64) -> (LimitDecision, bool) {
         let key = self.key(check.subject);
-        self.shard(key).check(key, check, now, self.shard_capacity)
+        // Nearly all keys have one limit.
+        if let [limit] = &**check.limits {
+            let (quota, entry) = (limit.quota(), Entry { key, limit: limit.tag() });
+            let charge = quota.charge(check.cost);
+            return match self.leases.charge(&entry, quota, charge, now) {
+                Ok(owed) => (LimitDecision::Allow(LimitState::new(check.limits, 0, owed)), false),
+                Err(miss) => self.check_shared(&entry, check.limits, charge, now, &miss),
+            };
+        }
+        self.shard(key).check_all(key, check, now, self.shard_capacity, &self.leases)
+    }
+
+    /// Decides about a request that no lease lets in, and lends some more.
+    fn check_shared(
+        &self,
+        entry: &Entry,
+        limits: &Limits,
+        charge: u64,
+        now: u64,
+        miss: &Miss,
+    ) -> (LimitDecision, bool) {
+        if let Some(victim) = &miss.victim {
+            self.shard(victim.key).take_back(victim, &self.leases);
+        }
+        let mut shard = self.shard(entry.key);
+        shard.check(entry, limits, charge, now, miss.is_wanted, self)
     }
 
     /// Takes back what has not been paid off by now, so long after the request was counted.
@@ -113,11 +159,19 @@ impl Buckets {
         let key = self.key(check.subject);
         let mut shard = self.shard(key);
         for limit in check.limits {
-            if let Some(paid_at) = shard.paid_at.get_mut(&Entry { key, limit: limit.tag() }) {
+            let entry = Entry { key, limit: limit.tag() };
+            shard.take_back(&entry, &self.leases);
+            if let Some(paid_at) = shard.paid_at.get_mut(&entry) {
                 let charge = limit.quota().charge(check.cost);
                 *paid_at = paid_at.saturating_sub(charge.saturating_sub(after)).max(now);
             }
         }
+    }
+
+    /// How many leases there are, of all threads.
+    #[cfg(test)]
+    pub(super) fn leases(&self) -> usize {
+        self.leases.len()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -126,52 +180,106 @@ impl Buckets {
 
     pub(super) fn reclaim(&self, now: u64) {
         for shard in &self.shards {
-            shard.lock().reclaim(now);
+            shard.lock().reclaim(now, &self.leases);
         }
     }
 }
 
 impl Shard {
-    #[inline]
     fn check(
         &mut self,
-        key: Key,
-        check: &LimitCheck<'_>,
+        entry: &Entry,
+        limits: &Limits,
+        charge: u64,
         now: u64,
-        capacity: usize,
+        is_lease_wanted: bool,
+        buckets: &Buckets,
     ) -> (LimitDecision, bool) {
-        let (limits, cost) = (check.limits, check.cost);
-        // Nearly all keys have one limit: looked up once, and charged where it was found.
-        if let [limit] = &**limits {
-            let charge = limit.quota().charge(cost);
-            let entry = Entry { key, limit: limit.tag() };
-            let known = self.paid_at.get_mut(&entry);
-            let owed = known.as_ref().map_or(0, |paid_at| paid_at.saturating_sub(now));
-            return match (limit.quota().admit(owed, charge), known) {
-                (Ok(after), Some(paid_at)) => {
-                    *paid_at = now.saturating_add(after);
-                    (LimitDecision::Allow(LimitState::new(limits, 0, after)), false)
-                }
-                (Ok(after), None) => {
-                    self.insert(entry, now.saturating_add(after), now, capacity);
-                    (LimitDecision::Allow(LimitState::new(limits, 0, after)), true)
-                }
-                (Err(wait), _) => (denied(limits, 0, owed, wait), false),
-            };
+        let Some(quota) = limits.first().map(Limit::quota) else {
+            return (LimitDecision::Allow(LimitState::new(limits, 0, 0)), false);
+        };
+        let lent = self.settle(entry, quota, charge, now, &buckets.leases);
+        // Looked up once, and charged where it was found.
+        let known = self.paid_at.get_mut(entry);
+        let owed = known.as_ref().map_or(0, |paid_at| paid_at.saturating_sub(now));
+        let is_new = known.is_none();
+        let after = match quota.admit(owed, charge) {
+            Ok(after) => after,
+            Err(wait) => return (denied(limits, 0, owed, wait), false),
+        };
+        let paid_at = now.saturating_add(after);
+        match known {
+            Some(known) => *known = paid_at,
+            None => self.insert(*entry, paid_at, now, buckets.shard_capacity, &buckets.leases),
         }
-        self.check_all(key, limits, cost, now, capacity)
+        if is_lease_wanted && buckets.leases.lend(entry, quota, lent, after, now) {
+            self.leased.insert(*entry, quota);
+        }
+        (LimitDecision::Allow(LimitState::new(limits, 0, after)), is_new)
+    }
+
+    /// Makes the debt what it is without leases. What is still lent is returned: nothing, unless
+    /// plenty is left after another charge.
+    #[inline]
+    fn settle(
+        &mut self,
+        entry: &Entry,
+        quota: Quota,
+        charge: u64,
+        now: u64,
+        leases: &Leases,
+    ) -> Lent {
+        if self.leased.is_empty() {
+            return Lent::default();
+        }
+        match self.leased.get(entry) {
+            Some(of) if *of == quota => {
+                let lent = self.collect(entry, false, leases);
+                let owed = self.owed(entry, now).saturating_add(charge);
+                if lent.leaves_plenty(quota, owed) {
+                    return lent;
+                }
+                self.take_back(entry, leases);
+            }
+            Some(_) => self.take_back(entry, leases),
+            None => {}
+        }
+        Lent::default()
+    }
+
+    /// Ends all leases of a debt.
+    fn take_back(&mut self, entry: &Entry, leases: &Leases) {
+        if !self.leased.is_empty() && self.leased.remove(entry).is_some() {
+            self.collect(entry, true, leases);
+        }
+    }
+
+    /// Charges what threads have let in.
+    fn collect(&mut self, entry: &Entry, all: bool, leases: &Leases) -> Lent {
+        let lent = leases.collect(entry, all, &mut self.notes);
+        if let Some(paid_at) = self.paid_at.get_mut(entry) {
+            for note in &self.notes {
+                *paid_at = note.at.max(*paid_at).saturating_add(note.charge);
+            }
+        }
+        self.notes.clear();
+        lent
     }
 
     /// The same for several limits: all of them are asked before any is charged.
     fn check_all(
         &mut self,
         key: Key,
-        limits: &Limits,
-        cost: u32,
+        check: &LimitCheck<'_>,
         now: u64,
         capacity: usize,
+        leases: &Leases,
     ) -> (LimitDecision, bool) {
+        let (limits, cost) = (check.limits, check.cost);
         let entry = |place: usize| Entry { key, limit: limits[place].tag() };
+        for place in 0..limits.len() {
+            self.take_back(&entry(place), leases);
+        }
         let mut longest: Option<(usize, u64, u64)> = None;
         for (place, limit) in limits.iter().enumerate() {
             let owed = self.owed(&entry(place), now);
@@ -187,9 +295,10 @@ impl Shard {
         let before = self.paid_at.len();
         for (place, limit) in limits.iter().enumerate() {
             let after = self.owed(&entry(place), now) + limit.quota().charge(cost);
+            let paid_at = now.saturating_add(after);
             match self.paid_at.get_mut(&entry(place)) {
-                Some(paid_at) => *paid_at = now.saturating_add(after),
-                None => self.insert(entry(place), now.saturating_add(after), now, capacity),
+                Some(known) => *known = paid_at,
+                None => self.insert(entry(place), paid_at, now, capacity, leases),
             }
         }
         let owed = (0..limits.len()).map(|place| self.owed(&entry(place), now));
@@ -200,9 +309,9 @@ impl Shard {
         self.paid_at.get(entry).map_or(0, |paid_at| paid_at.saturating_sub(now))
     }
 
-    fn insert(&mut self, entry: Entry, paid_at: u64, now: u64, capacity: usize) {
+    fn insert(&mut self, entry: Entry, paid_at: u64, now: u64, capacity: usize, leases: &Leases) {
         if self.paid_at.len() >= self.reclaim_at.min(capacity) {
-            self.reclaim(now);
+            self.reclaim(now, leases);
             if self.paid_at.len() >= capacity {
                 self.forget_some();
             }
@@ -210,9 +319,13 @@ impl Shard {
         self.paid_at.insert(entry, paid_at);
     }
 
-    /// Removes what owes nothing. That is done again once there are twice as many entries as are
+    /// Ends all leases, and removes what owes nothing. That is done again once there are twice as many entries as are
     /// left, so that inserting stays cheap whatever there is.
-    fn reclaim(&mut self, now: u64) {
+    fn reclaim(&mut self, now: u64, leases: &Leases) {
+        while let Some(entry) = self.leased.keys().next().copied() {
+            self.take_back(&entry, leases);
+        }
+        self.leased.shrink_to_fit();
         self.paid_at.retain(|_, paid_at| *paid_at > now);
         self.reclaim_at = (2 * self.paid_at.len()).max(FEW);
         if self.paid_at.capacity() > 4 * self.reclaim_at {

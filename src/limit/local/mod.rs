@@ -1,7 +1,10 @@
 //! [`LocalLimiter`]: counts in the memory of the process.
 
 mod buckets;
+mod leases;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,6 +26,10 @@ use crate::{
 /// nothing any more are removed, by a task on tokio's runtime or by [`reclaim`](Self::reclaim).
 /// With [more](LocalLimiterBuilder::with_capacity) than there is room for, those that owe the least are forgotten
 /// first.
+///
+/// A thread that checks one bucket often lets some hundreds of its requests in by itself, while plenty
+/// is left. No decision is another one for that, but [`LimitState`](super::LimitState) may then tell of
+/// more than is left, by what other threads have used since.
 ///
 /// Clones share what they count.
 ///

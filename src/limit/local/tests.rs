@@ -1,0 +1,305 @@
+//! Requests of several threads, whose turns the test decides, against debts that are counted one
+//! after the other.
+
+use std::{collections::HashMap, num::NonZeroU32, time::Duration};
+
+use proptest::prelude::*;
+
+use super::LocalLimiter;
+use crate::{
+    clock::{Clock, SettableClock, Timestamp, nanos},
+    key::{KeyId, Limit, Limits, Quota},
+    limit::limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject, RateLimiter},
+    nonzero,
+    runtime::act_as_thread,
+};
+
+const START: Timestamp = Timestamp::from_unix_millis(1_795_392_000_000);
+
+/// Debts as they are without leases.
+#[derive(Default)]
+struct Debts(HashMap<u8, u64>);
+
+impl Debts {
+    fn check(&mut self, subject: u8, limits: &Limits, cost: u32, now: u64) -> LimitDecision {
+        let (quota, paid_at) = (limits[0].quota(), self.0.entry(subject).or_default());
+        let owed = paid_at.saturating_sub(now);
+        match quota.admit(owed, quota.charge(cost)) {
+            Ok(after) => {
+                *paid_at = now + after;
+                LimitDecision::Allow(LimitState::new(limits, 0, after))
+            }
+            Err(wait) => LimitDecision::Deny {
+                state: LimitState::new(limits, 0, owed),
+                retry_after: Duration::from_nanos(wait),
+            },
+        }
+    }
+
+    fn give_back(&mut self, subject: u8, quota: Quota, cost: u32, after: u64, now: u64) {
+        if let Some(paid_at) = self.0.get_mut(&subject) {
+            let charge = quota.charge(cost).saturating_sub(after);
+            *paid_at = paid_at.saturating_sub(charge).max(now);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Check {
+        thread: usize,
+        subject: u8,
+        other_quota: bool,
+        cost: u32,
+        times: u32,
+    },
+    GiveBack {
+        thread: usize,
+        subject: u8,
+        cost: u32,
+        after: u64,
+    },
+    Wait {
+        millis: u64,
+    },
+    /// The clock goes back. What several threads decide then depends on when which has read it.
+    Back {
+        millis: u64,
+    },
+    Reclaim,
+    Several {
+        thread: usize,
+        subject: u8,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let check = (0..4_usize, 0..9_u8, 0..40_u8, 1..4_u32, 1..60_u32);
+    let check = check.prop_map(|(thread, subject, other, cost, times)| Step::Check {
+        thread,
+        // Mostly the same one.
+        subject: subject / 7,
+        other_quota: other == 0,
+        cost,
+        times,
+    });
+    let give_back = (0..4_usize, 0..2_u8, 1..4_u32, 0..3_000_000_u64);
+    let give_back = give_back.prop_map(|(thread, subject, cost, after)| Step::GiveBack {
+        thread,
+        subject,
+        cost,
+        after,
+    });
+    prop_oneof![
+        40 => check,
+        12 => (0..3_u64).prop_map(|millis| Step::Wait { millis }),
+        6 => (0..400_u64).prop_map(|millis| Step::Wait { millis }),
+        1 => (1..400_u64).prop_map(|millis| Step::Back { millis }),
+        1 => give_back,
+        1 => Just(Step::Reclaim),
+        1 => (0..4_usize, 0..2_u8).prop_map(|(thread, subject)| Step::Several { thread, subject }),
+    ]
+}
+
+fn quota(requests: u32, millis: u64, burst: u32) -> Quota {
+    let number = |number| NonZeroU32::new(number).unwrap();
+    let quota = Quota::new(number(requests), Duration::from_millis(millis)).unwrap();
+    quota.with_burst(number(burst))
+}
+
+fn limits(quota: Quota) -> Limits {
+    Limits::new([Limit::new("limit", quota).unwrap()]).unwrap()
+}
+
+fn subject(number: u8) -> LimitSubject<'static> {
+    let mut id = [0; 16];
+    id[15] = number;
+    LimitSubject::Lineage(KeyId::from_bytes(id))
+}
+
+fn limiter() -> (LocalLimiter, SettableClock) {
+    let clock = SettableClock::new(START);
+    (LocalLimiter::builder().with_clock(clock.clone()).build(), clock)
+}
+
+/// How many leases there are, of all threads.
+fn leases(limiter: &LocalLimiter) -> usize {
+    limiter.0.buckets.leases()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Every decision is the one without leases. A single thread does not even see that there are
+    /// any: it is told the same of what is left.
+    #[test]
+    fn leases_change_no_decision(
+        threads in 1..=4_usize,
+        (requests, millis, burst) in (1..2_000_u32, 1..2_000_u64, 1..3_000_u32),
+        steps in prop::collection::vec(step(), 1..100),
+    ) {
+        let (limiter, clock) = limiter();
+        let (mut debts, mut days) = (Debts::default(), HashMap::<u8, u64>::new());
+        let own = limits(quota(requests, millis, burst));
+        let other = limits(quota(requests, millis, burst / 2 + 1));
+        for step in steps {
+            let now = limiter.0.now();
+            match step {
+                Step::Check { thread, subject: number, other_quota, cost, times } => {
+                    act_as_thread(thread % threads);
+                    let limits = if other_quota { &other } else { &own };
+                    let check = LimitCheck::new(subject(number), limits).with_cost(cost);
+                    for _ in 0..times {
+                        let expected = debts.check(number, limits, cost, now);
+                        let decision = limiter.check_now(&check).unwrap();
+                        match (decision, expected) {
+                            (LimitDecision::Allow(state), LimitDecision::Allow(expected)) if threads > 1 => {
+                                // What others have used since is not known.
+                                prop_assert!(state.remaining >= expected.remaining);
+                                prop_assert!(state.reset <= expected.reset);
+                            }
+                            (decision, expected) => prop_assert_eq!(decision, expected),
+                        }
+                    }
+                }
+                Step::GiveBack { thread, subject: number, cost, after } => {
+                    act_as_thread(thread % threads);
+                    let check = LimitCheck::new(subject(number), &own).with_cost(cost);
+                    limiter.give_back(&check, Duration::from_nanos(after));
+                    debts.give_back(number, own[0].quota(), cost, after, now);
+                }
+                Step::Wait { millis } => {
+                    clock.advance(Duration::from_millis(millis));
+                }
+                Step::Back { millis } if threads == 1 => {
+                    clock.set(clock.now().saturating_sub(Duration::from_millis(millis)));
+                }
+                Step::Back { .. } => {}
+                Step::Reclaim => {
+                    limiter.reclaim();
+                    prop_assert_eq!(leases(&limiter), 0);
+                    debts.0.retain(|_, paid_at| *paid_at > now);
+                    // Beside those of another name.
+                    let days = days.values().filter(|paid_at| **paid_at > now).count();
+                    prop_assert_eq!(limiter.len(), debts.0.len() + days);
+                }
+                Step::Several { thread, subject: number } => {
+                    act_as_thread(thread % threads);
+                    let day = Limit::new("day", Quota::per_day(nonzero!(1_000_000))).unwrap();
+                    let several = Limits::new([own[0].clone(), day]).unwrap();
+                    let check = LimitCheck::new(subject(number), &several);
+                    let is_allowed = |decision| matches!(decision, LimitDecision::Allow(_));
+                    let expected = debts.check(number, &own, 1, now);
+                    let is_admitted = is_allowed(expected);
+                    prop_assert_eq!(is_allowed(limiter.check_now(&check).unwrap()), is_admitted);
+                    if is_admitted {
+                        let paid_at = days.entry(number).or_insert(0);
+                        *paid_at = now.max(*paid_at) + several[1].quota().charge(1);
+                    }
+                }
+            }
+        }
+    }
+
+    /// However threads take turns, a burst is let in, and not one request more.
+    #[test]
+    fn a_burst_is_let_in_once(
+        threads in 1..=16_usize, burst in 1..30_000_u32,
+        turns in prop::collection::vec((0..16_usize, 1..600_u32), 1..40),
+    ) {
+        let (limiter, _) = limiter();
+        let limits = limits(Quota::per_hour(nonzero!(100)).with_burst(burst.try_into().unwrap()));
+        let check = LimitCheck::new(subject(1), &limits);
+        let mut is_allowed =
+            |_: &u32| matches!(limiter.check_now(&check), Some(LimitDecision::Allow(_)));
+        let mut admitted = 0;
+        for (thread, times) in turns.iter().cycle() {
+            act_as_thread(thread % threads);
+            let more = (0..*times).take_while(&mut is_allowed).count();
+            admitted += more;
+            if more < *times as usize {
+                break;
+            }
+        }
+        prop_assert_eq!(admitted, burst as usize);
+    }
+
+    /// In any stretch of time, by the times that the clock showed, no more is let in than the quota.
+    #[test]
+    fn a_clock_that_goes_back_lets_no_more_in(
+        (requests, millis, burst) in (1..2_000_u32, 1..2_000_u64, 1..3_000_u32),
+        steps in prop::collection::vec((0..4_usize, -50..60_i64, 1..200_u32), 1..80),
+    ) {
+        let (limiter, clock) = limiter();
+        let quota = quota(requests, millis, burst);
+        let limits = limits(quota);
+        let check = LimitCheck::new(subject(1), &limits);
+        let mut admitted = Vec::new();
+        for (thread, millis, times) in steps {
+            act_as_thread(thread);
+            let now = clock.now().as_unix_millis() + millis;
+            clock.set(Timestamp::from_unix_millis(now));
+            for _ in 0..times {
+                if let Some(LimitDecision::Allow(_)) = limiter.check_now(&check) {
+                    admitted.push(limiter.0.now());
+                }
+            }
+        }
+        admitted.sort_unstable();
+        let mut paid_at = 0;
+        for at in admitted {
+            paid_at = at.max(paid_at) + quota.charge(1);
+            prop_assert!(paid_at - at <= quota.room());
+        }
+    }
+}
+
+#[test]
+fn a_key_that_comes_again_is_counted_by_its_thread() {
+    let (limiter, clock) = limiter();
+    let limits = limits(Quota::per_second(nonzero!(10_000)));
+    let check = LimitCheck::new(subject(1), &limits);
+    for thread in 0..3 {
+        act_as_thread(thread);
+        for _ in 0..500 {
+            assert!(matches!(limiter.check_now(&check), Some(LimitDecision::Allow(_))));
+        }
+        assert_eq!(leases(&limiter), thread + 1);
+    }
+    // Nothing is denied while another thread holds some.
+    act_as_thread(0);
+    let rest = check.with_cost(8_500);
+    assert!(matches!(limiter.check_now(&rest), Some(LimitDecision::Allow(_))));
+    assert_eq!(leases(&limiter), 0);
+    assert!(matches!(limiter.check_now(&check), Some(LimitDecision::Deny { .. })));
+    clock.advance(Duration::from_secs(2));
+    limiter.reclaim();
+    assert!(limiter.is_empty());
+}
+
+#[test]
+fn many_keys_that_come_once_take_no_leases() {
+    let (limiter, _) = limiter();
+    let limits = limits(Quota::per_second(nonzero!(10_000)));
+    act_as_thread(0);
+    for _ in 0..5 {
+        for number in 0..=255 {
+            limiter.decide(&LimitCheck::new(subject(number), &limits));
+        }
+    }
+    assert!(leases(&limiter) < 5, "{} leases", leases(&limiter));
+    // Those that come again take the places of one another.
+    for _ in 0..5 {
+        for number in 0..=255 {
+            let check = LimitCheck::new(subject(number), &limits);
+            (0..20).for_each(|_| _ = limiter.decide(&check));
+        }
+    }
+    assert!((32..=64).contains(&leases(&limiter)), "{} leases", leases(&limiter));
+    for number in 0..=255 {
+        let check = LimitCheck::new(subject(number), &limits);
+        let LimitDecision::Allow(state) = limiter.decide(&check) else { panic!("plenty is left") };
+        assert_eq!(state.remaining, 10_000 - 5 - 100 - 1);
+        assert_eq!(nanos(state.reset), limits[0].quota().charge(106));
+    }
+}
