@@ -7,6 +7,7 @@ use super::{
     call::{Call, Deposit, Ended, Giving, Returned},
     lease_size::{LeaseSize, SeenRevisions},
     ledger::{Taken, Trouble},
+    parts::{Back, Miss, Part, Parts},
 };
 use crate::{
     clock::Timestamp,
@@ -25,8 +26,10 @@ use crate::{
 /// at a time.
 pub(super) struct Account {
     pub(super) lineage: KeyId,
-    /// Taken from the store and not spent.
+    /// Taken from the store and not spent, without the parts that threads hold.
     held: AtomicU64,
+    /// The sizes of those parts, together.
+    parted: AtomicU64,
     /// The latest epoch that the store was asked about. The held credits are of this one.
     epoch: AtomicU64,
     /// The credits that the store had left when it last answered.
@@ -34,6 +37,8 @@ pub(super) struct Account {
     /// With less than this, more are taken in advance. 0 while that is happening.
     low: AtomicU64,
     state: Mutex<State>,
+    /// The parts of all accounts.
+    parts: Arc<Parts>,
 }
 
 #[derive(Default)]
@@ -54,6 +59,8 @@ struct State {
     low: u64,
     /// What was held at the last sweep, and in how many sweeps that has not changed.
     sweeps: (u64, u32),
+    /// Threads may hold parts.
+    has_parts: bool,
 }
 
 /// What the store has, and that it was not enough.
@@ -88,29 +95,111 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Sweeps after which unused credits are given back.
 const IDLE_SWEEPS: u32 = 3;
 
+/// How many credits a part has at most, and at least.
+const MOST_IN_PART: u64 = 256;
+const LEAST_IN_PART: u64 = 8;
+
+/// So many credits for each thread stay where all threads can spend them.
+const APART: u64 = 32;
+
 impl Account {
-    pub(super) fn new(lineage: KeyId) -> Self {
+    pub(super) fn new(lineage: KeyId, parts: Arc<Parts>) -> Self {
         Self {
             lineage,
             held: AtomicU64::new(0),
+            parted: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             left: AtomicU64::new(0),
             low: AtomicU64::new(0),
             state: Mutex::default(),
+            parts,
         }
     }
 
-    /// Spends held credits. True if it is time to take more.
-    #[inline]
-    pub(super) fn spend(&self, epoch: u64, cost: u64) -> Option<(SpendOutcome, bool)> {
+    /// Spends held credits, where the calling thread has none of its own. True if it is time to take
+    /// more.
+    pub(super) fn spend(
+        self: &Arc<Self>,
+        epoch: u64,
+        cost: u64,
+        miss: Miss,
+    ) -> Option<(SpendOutcome, bool)> {
+        if miss.ended > 0 {
+            self.lower_parted(miss.ended);
+        }
         // Before `held` is read, since it is emptied before this is raised.
         if self.epoch.load(Ordering::Acquire) < epoch {
             return None;
         }
-        let spend = |held: u64| held.checked_sub(cost);
-        let held = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, spend).ok()? - cost;
-        let remaining = held.saturating_add(self.left.load(Ordering::Relaxed));
+        // What the thread has is not enough.
+        if miss.is_held {
+            drop(self.lock());
+        }
+        let held = self.spend_held(cost).or_else(|| {
+            // Others may have some.
+            let _state = self.lock();
+            self.spend_held(cost)
+        })?;
+        let remaining = held.saturating_add(self.elsewhere());
+        if miss.is_wanted {
+            self.part();
+        }
         Some((SpendOutcome::Done { remaining }, held < self.low.load(Ordering::Relaxed)))
+    }
+
+    fn spend_held(&self, cost: u64) -> Option<u64> {
+        let spend = |held: u64| held.checked_sub(cost);
+        let held = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, spend).ok()?;
+        Some(held - cost)
+    }
+
+    /// The credits that are left and not held here, as far as is known.
+    fn elsewhere(&self) -> u64 {
+        let left = self.left.load(Ordering::Relaxed);
+        left.saturating_add(self.parted.load(Ordering::Relaxed))
+    }
+
+    /// Gives the calling thread a part, while there is plenty.
+    #[cold]
+    fn part(&self) {
+        // Otherwise the account is about to change. The thread comes again.
+        let Some(mut state) = self.state.try_lock() else { return };
+        let threads = self.parts.threads().max(1);
+        let apart = self.low.load(Ordering::Relaxed).max(APART * threads);
+        let size = (self.held_apart() / (8 * threads)).min(MOST_IN_PART);
+        if size < LEAST_IN_PART {
+            return;
+        }
+        let take = |held: u64| held.checked_sub(size).filter(|rest| *rest >= apart);
+        let Ok(held) = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) else {
+            return;
+        };
+        let (lineage, epoch) = (self.lineage, self.epoch.load(Ordering::Acquire));
+        let elsewhere = (held - size).saturating_add(self.elsewhere());
+        if self.parts.put(Part { lineage, epoch, left: size, size, elsewhere }) {
+            state.has_parts = true;
+            self.parted.fetch_add(size, Ordering::Relaxed);
+        } else {
+            self.add(size);
+        }
+    }
+
+    /// The state, once all parts are back that threads hold.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        if state.has_parts {
+            state.has_parts = false;
+            let Back { left, size } = self.parts.take_back(self.lineage);
+            self.lower_parted(size);
+            self.add(left);
+        }
+        state
+    }
+
+    /// An account that was forgotten may have parted with some of it.
+    fn lower_parted(&self, size: u64) {
+        let lower = |parted: u64| Some(parted.saturating_sub(size));
+        let _ = self.parted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
     }
 
     /// A denial without asking the store, where it has just said that it has not enough.
@@ -122,12 +211,12 @@ impl Account {
         cost: u64,
         now: Timestamp,
     ) -> Option<SpendOutcome> {
-        let state = self.state.lock();
+        let state = self.lock();
         let short = state.short.as_ref()?;
         let holds = short.holds(now)
             && self.epoch.load(Ordering::Acquire) >= epoch
             && !state.seen_revisions.is_news(record);
-        let held = self.held();
+        let held = self.held_apart();
         if !holds || cost.saturating_sub(held) <= short.left {
             return None;
         }
@@ -142,7 +231,7 @@ impl Account {
     /// Puts back what was spent by a request that did not get on. Only where it surely is of the
     /// same epoch.
     pub(super) fn put_back(&self, epoch: u64, cost: u64) {
-        let state = self.state.lock();
+        let state = self.lock();
         if self.epoch.load(Ordering::Acquire) == epoch && state.lease_size.epoch <= epoch {
             self.add(cost);
         }
@@ -155,10 +244,17 @@ impl Account {
 
     /// The credits held of a balance of this epoch.
     pub(super) fn held_of(&self, epoch: u64) -> u64 {
-        if self.state.lock().lease == epoch { self.held() } else { 0 }
+        let state = self.lock();
+        if state.lease == epoch { self.held_apart() } else { 0 }
     }
 
     pub(super) fn held(&self) -> u64 {
+        let _state = self.lock();
+        self.held_apart()
+    }
+
+    /// Without the parts of threads.
+    fn held_apart(&self) -> u64 {
         self.held.load(Ordering::Acquire)
     }
 
@@ -176,7 +272,7 @@ impl Account {
         cost: u64,
         now: Timestamp,
     ) -> Result<(Waiter<Ended>, Option<Call>), StoreError> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if let Some(error) = state.rest(now) {
             return Err(error.clone());
         }
@@ -213,14 +309,14 @@ impl Account {
 
     /// What callers wait for now, just before the store is asked.
     pub(super) fn lease_size(&self) -> LeaseSize {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.seen_revisions.store_is_asked();
-        LeaseSize { held: self.held(), ..state.lease_size }
+        LeaseSize { held: self.held_apart(), ..state.lease_size }
     }
 
     /// Takes the held credits out, to be given back.
     pub(super) fn give(self: &Arc<Self>, now: Timestamp) -> Giving {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if let Some(call) = &state.call {
             return Giving::Busy(call.join());
         }
@@ -237,9 +333,9 @@ impl Account {
     /// One more sweep of the background task: what is held ends with its refill. True if the rest
     /// has not been used for a while.
     pub(super) fn sweep(&self, now: Timestamp) -> bool {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         self.end_with_refill(&mut state, now);
-        let held = self.held();
+        let held = self.held_apart();
         let (before, sweeps) = state.sweeps;
         state.sweeps = if held == before { (held, sweeps.saturating_add(1)) } else { (held, 0) };
         held > 0 && state.sweeps.1 >= IDLE_SWEEPS
@@ -247,9 +343,9 @@ impl Account {
 
     /// Whether nothing is lost when this is forgotten.
     pub(super) fn is_forgettable(&self, now: Timestamp) -> bool {
-        let state = self.state.lock();
+        let state = self.lock();
         let knows = state.short.as_ref().is_some_and(|short| short.holds(now));
-        self.held() == 0 && state.call.is_none() && !knows && state.rest(now).is_none()
+        self.held_apart() == 0 && state.call.is_none() && !knows && state.rest(now).is_none()
     }
 
     fn end_with_refill(&self, state: &mut State, now: Timestamp) {
@@ -261,7 +357,7 @@ impl Account {
 
     /// The store has answered.
     pub(super) fn took(&self, size: &LeaseSize, taken: &Taken, most: u64) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.failure = None;
         state.lease_size.is_careful = false;
         // Set anew after the store was asked: what it gave is of a balance that is gone.
@@ -295,7 +391,7 @@ impl Account {
 
     /// The store has not.
     pub(super) fn took_not(&self, trouble: Trouble, now: Timestamp) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.failure = Some((now, trouble.error.clone()));
         state.lease_size.is_careful |= trouble.lost > 0;
         self.finish(state, Ended::Took(Err(trouble.error)));
@@ -303,7 +399,7 @@ impl Account {
 
     /// Credits on their way back have arrived, or not.
     pub(super) fn gave(&self, deposit: Deposit, returned: Returned) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         match returned {
             Returned::Done { left } => {
                 self.left.store(left, Ordering::Relaxed);
@@ -321,7 +417,7 @@ impl Account {
     /// The task that was to call it is gone.
     pub(super) fn gave_up(&self) {
         let error = StoreError::unavailable("the call of the store was given up");
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.lease_size.is_careful = true;
         self.finish(state, Ended::Took(Err(error)));
     }

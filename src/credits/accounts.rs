@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::account::Account;
+use super::{account::Account, parts::Parts};
 use crate::{
     clock::Timestamp,
     key::KeyId,
@@ -11,7 +11,11 @@ use crate::{
 
 /// Accounts by lineage. A request reads one of several maps, so that few wait for one that
 /// adds a lineage.
-pub(super) struct Accounts([RwLock<Shard>; SHARDS]);
+pub(super) struct Accounts {
+    shards: [RwLock<Shard>; SHARDS],
+    /// What threads hold of them.
+    pub(super) parts: Arc<Parts>,
+}
 
 type Shard = HashMap<Lineage, Arc<Account>, DigestHash>;
 
@@ -32,13 +36,13 @@ impl From<KeyId> for Lineage {
 
 impl Accounts {
     pub(super) fn new() -> Self {
-        Self(std::array::from_fn(|_| RwLock::default()))
+        Self { shards: std::array::from_fn(|_| RwLock::default()), parts: Arc::default() }
     }
 
     /// The last byte of an id is random.
     #[inline]
     fn shard(&self, lineage: KeyId) -> &RwLock<Shard> {
-        &self.0[usize::from(lineage.as_bytes()[15]) % SHARDS]
+        &self.shards[usize::from(lineage.as_bytes()[15]) % SHARDS]
     }
 
     /// Looks at the account of a lineage, if there is one.
@@ -58,13 +62,14 @@ impl Accounts {
             return account;
         }
         let mut shard = self.shard(lineage).write();
-        shard.entry(lineage.into()).or_insert_with(|| Arc::new(Account::new(lineage))).clone()
+        let new = || Arc::new(Account::new(lineage, self.parts.clone()));
+        shard.entry(lineage.into()).or_insert_with(new).clone()
     }
 
     /// Some of the accounts.
     pub(super) fn filter(&self, is_wanted: impl Fn(&Account) -> bool) -> Vec<Arc<Account>> {
         let mut found = Vec::new();
-        for shard in &self.0 {
+        for shard in &self.shards {
             let shard = shard.read();
             found.extend(shard.values().filter(|account| is_wanted(account)).cloned());
         }
@@ -74,7 +79,7 @@ impl Accounts {
     /// Forgets the accounts that hold and know nothing. True if there are none any more.
     pub(super) fn forget(&self, now: Timestamp) -> bool {
         let mut is_empty = true;
-        for shard in &self.0 {
+        for shard in &self.shards {
             let mut shard = shard.write();
             // A task that has one in hand may be about to put credits into it. No task gets one
             // anew while the map is locked.
@@ -90,6 +95,6 @@ impl Accounts {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|s| s.read().is_empty())
+        self.shards.iter().all(|s| s.read().is_empty())
     }
 }

@@ -7,6 +7,7 @@ mod call;
 mod idle_sweep;
 mod lease_size;
 mod ledger;
+mod parts;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use self::{
     accounts::Accounts,
     call::{Call, Ended},
     ledger::Ledger,
+    parts::Miss,
 };
 pub use crate::key::{
     balance::Balance,
@@ -151,8 +153,23 @@ impl Credits {
             return Some(SpendOutcome::Done { remaining: u64::MAX });
         };
         let lineage = record.lineage();
+        match self.inner.accounts.parts.spend(lineage, epoch, cost) {
+            Ok(remaining) => Some(SpendOutcome::Done { remaining }),
+            Err(miss) => self.spend_held(record, lineage, epoch, cost, miss),
+        }
+    }
+
+    /// The same, where the calling thread has not enough of its own.
+    fn spend_held(
+        &self,
+        record: &KeyRecord,
+        lineage: KeyId,
+        epoch: u64,
+        cost: u64,
+        miss: Miss,
+    ) -> Option<SpendOutcome> {
         let answer =
-            self.inner.accounts.with(lineage, |account| match account.spend(epoch, cost) {
+            self.inner.accounts.with(lineage, |account| match account.spend(epoch, cost, miss) {
                 Some((spend, is_low)) => {
                     if is_low {
                         self.take_in_advance(account);

@@ -1,10 +1,15 @@
 //! What only the inside shows.
 
+use std::num::NonZeroU64;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     clock::{SettableClock, Timestamp},
     key::NewCredits,
     manage::{KeyManager, NewKey},
+    runtime::act_as_thread,
     store::MemoryStore,
 };
 
@@ -86,4 +91,61 @@ fn a_cost_is_one_or_what_the_request_says() {
     assert_eq!(credits().build().unwrap().cost(&head), 1);
     let credits = credits().with_cost(|request| request.uri.path().len() as u64).build().unwrap();
     assert_eq!(credits.cost(&head), 7);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever threads hold, all credits are spent, and none twice. One thread is told of what is
+    /// left as if it held none apart.
+    #[test]
+    fn what_threads_hold_is_spent_once(
+        threads in 1..=4_usize, lease in 1..4_000_u64, granted in 0..20_000_u64,
+        steps in prop::collection::vec((0..4_usize, 1..6_u64, 1..300_u32, 0..20_u32), 1..30),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let outcome: Result<(), TestCaseError> = runtime.block_on(async {
+            let store = MemoryStore::new();
+            let manager = KeyManager::new(store.clone());
+            let credits = Credits::builder(store).with_lease(NonZeroU64::new(lease).unwrap());
+            let credits = credits.build().unwrap();
+            let key = key(&manager, granted).await;
+            let mut left = granted;
+            for (thread, cost, times, after) in steps.iter().cycle() {
+                act_as_thread(thread % threads);
+                for _ in 0..*times {
+                    match credits.spend(&key, *cost).await.unwrap() {
+                        SpendOutcome::Done { remaining } => {
+                            prop_assert!(*cost <= left);
+                            left -= cost;
+                            prop_assert!(remaining >= left);
+                            prop_assert!(threads > 1 || remaining == left, "{remaining} of {left}");
+                        }
+                        SpendOutcome::Short { remaining, .. } => {
+                            prop_assert!(*cost > left);
+                            prop_assert_eq!(remaining, left);
+                        }
+                    }
+                }
+                match after {
+                    0 => credits.give_back(&key, 0),
+                    1 => credits.recall(key.lineage()).await.unwrap(),
+                    2 => {
+                        credits.close().await.unwrap();
+                        prop_assert_eq!(credits.held(key.lineage()), 0);
+                    }
+                    3 if left < granted => {
+                        credits.give_back(&key, 1);
+                        left += 1;
+                    }
+                    _ => {}
+                }
+                if left < 6 {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        outcome?;
+    }
 }

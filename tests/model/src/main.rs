@@ -52,7 +52,7 @@ use tokio::task::yield_now;
 /// What is run, how often, and under which name.
 type Model = (&'static str, usize, fn());
 
-const MODELS: [Model; 12] = [
+const MODELS: [Model; 14] = [
     ("fronts_follow_changes", 3_000, model_fronts::follow_changes),
     ("shared_call_is_answered", 3_000, model_shared_call::is_answered),
     ("shared_call_is_given_up", 3_000, model_shared_call::is_given_up),
@@ -61,6 +61,8 @@ const MODELS: [Model; 12] = [
     ("credits_store_fails", 1_500, model_credits::store_fails),
     ("credits_are_set_anew", 1_500, model_credits::are_set_anew),
     ("credits_are_set_to_little", 1_500, model_credits::are_set_to_little),
+    ("credits_are_parted", 1_500, model_credits::are_parted),
+    ("credits_are_parted_and_set_anew", 1_500, model_credits::are_parted_and_set_anew),
     ("cache_forgets", 3_000, model_cache::forgets),
     ("cache_distrusts", 3_000, model_cache::distrusts),
     ("lookups_share_tokens", 3_000, model_lookups::share_tokens),

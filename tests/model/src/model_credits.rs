@@ -66,8 +66,27 @@ pub(crate) fn are_set_to_little() {
     set_anew(4);
 }
 
+/// There is so much that threads hold parts of what the node holds.
+pub(crate) fn are_parted() {
+    run_with(PARTED, 100_000, |node| {
+        let mut tasks: Vec<_> = (1..=3).map(|cost| node.spend(0, cost, Expect::Done)).collect();
+        tasks.extend([node.spend_and_put_back(0, 2), node.recall(), node.pass_time()]);
+        tasks
+    });
+}
+
+/// The balance is set to little while threads hold parts of what it was.
+pub(crate) fn are_parted_and_set_anew() {
+    set_anew_with(PARTED, 20);
+}
+
 fn set_anew(remaining: u64) {
-    run(200, move |node| {
+    set_anew_with(FEW, remaining);
+}
+
+fn set_anew_with(lease: Lease, remaining: u64) {
+    let granted = if lease == PARTED { 100_000 } else { 200 };
+    run_with(lease, granted, move |node| {
         let this = node.clone();
         let new = spawn(async move {
             // Some have been taken.
@@ -87,8 +106,12 @@ fn set_anew(remaining: u64) {
 }
 
 fn run(granted: u64, begin: impl Fn(&Node) -> Vec<JoinHandle<()>> + 'static) {
+    run_with(FEW, granted, begin);
+}
+
+fn run_with(lease: Lease, granted: u64, begin: impl Fn(&Node) -> Vec<JoinHandle<()>> + 'static) {
     shuttle::future::block_on(async move {
-        let node = Node::new(granted);
+        let node = Node::new(lease, granted);
         for task in begin(&node) {
             task.await.unwrap();
         }
@@ -109,8 +132,21 @@ fn run(granted: u64, begin: impl Fn(&Node) -> Vec<JoinHandle<()>> + 'static) {
     });
 }
 
+/// How many credits a node takes at a time, and how often a task spends some.
+#[derive(Clone, Copy, PartialEq)]
+struct Lease {
+    most: u64,
+    times: u32,
+}
+
+const FEW: Lease = Lease { most: 4, times: 3 };
+
+/// A part of this has some 15 credits, so that tasks use up some.
+const PARTED: Lease = Lease { most: 600, times: 12 };
+
 #[derive(Clone)]
 struct Node {
+    lease: Lease,
     store: Store,
     clock: SettableClock,
     credits: Credits,
@@ -129,14 +165,14 @@ enum Expect {
 }
 
 impl Node {
-    fn new(granted: u64) -> Self {
+    fn new(lease: Lease, granted: u64) -> Self {
         let now = Timestamp::UNIX_EPOCH;
         let clock = SettableClock::new(now);
         let store = Store::new(Balance::new(granted, None, now));
         let credits = Credits::builder(store.clone()).with_clock(clock.clone());
-        let credits = credits.with_lease(NonZeroU64::new(4).unwrap()).build().unwrap();
+        let credits = credits.with_lease(NonZeroU64::new(lease.most).unwrap()).build().unwrap();
         let lineage = KeyId::from_bytes([7; 16]);
-        Self { store, clock, credits, lineage, spent: Arc::default() }
+        Self { lease, store, clock, credits, lineage, spent: Arc::default() }
     }
 
     fn record(&self, epoch: u64) -> KeyRecord {
@@ -150,7 +186,7 @@ impl Node {
     fn spend(&self, epoch: u64, cost: u64, expect: Expect) -> JoinHandle<()> {
         let (node, record) = (self.clone(), self.record(epoch));
         spawn(async move {
-            for _ in 0..3 {
+            for _ in 0..node.lease.times {
                 match node.credits.spend(&record, cost).await {
                     Ok(SpendOutcome::Done { .. }) => {
                         node.spent[usize::try_from(epoch).unwrap()].fetch_add(cost, SeqCst);
@@ -167,7 +203,7 @@ impl Node {
     fn spend_and_put_back(&self, epoch: u64, cost: u64) -> JoinHandle<()> {
         let (node, record) = (self.clone(), self.record(epoch));
         spawn(async move {
-            for _ in 0..3 {
+            for _ in 0..node.lease.times {
                 if let Ok(SpendOutcome::Done { .. }) = node.credits.spend(&record, cost).await {
                     node.credits.give_back(&record, cost);
                 }
