@@ -79,13 +79,15 @@ fn value(family: &str, error: Option<ChallengeError>, scope: Option<&str>) -> He
 
 /// A header value for as long as the program runs, whose clones count nothing: all threads would write
 /// the count. Each text is kept once, and there are as many as the program has layers of different
-/// realms and sources. `None` if it is no header value.
+/// realms and sources, or a thousand: a further value counts its clones. `None` if it is no header value.
 pub(crate) fn uncounted(text: String) -> Option<HeaderValue> {
     static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    if HeaderValue::from_str(&text).is_err() || !text.is_ascii() {
-        return None;
-    }
+    const MOST: usize = 1_000;
+    let value = HeaderValue::from_str(&text).ok().filter(|_| text.is_ascii())?;
     let mut kept = KEPT.lock();
+    if kept.len() >= MOST && !kept.contains(text.as_str()) {
+        return Some(value);
+    }
     let text = kept.get(text.as_str()).copied().unwrap_or_else(|| {
         let text: &'static str = text.leak();
         kept.insert(text);

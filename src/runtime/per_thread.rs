@@ -4,7 +4,10 @@
 //! Two processors that write one line take turns, and each turn costs as much as all else that is
 //! done for a request. Safe code has no other way around a shared count than a second count.
 
-use std::sync::OnceLock;
+use std::sync::{
+    OnceLock,
+    atomic::{Ordering, fence},
+};
 
 use super::{
     Mutex,
@@ -24,13 +27,27 @@ impl<T: Default> PerThread<T> {
     /// [`each`](Self::each).
     #[inline]
     pub(crate) fn mine(&self) -> MutexGuard<'_, T> {
-        self.0[thread()].get_or_init(Box::default).0.lock()
+        let mine = &self.0[thread()];
+        let mine: &Apart<T> = match mine.get() {
+            Some(mine) => mine,
+            None => Self::first(mine),
+        };
+        mine.0.lock()
+    }
+
+    #[cold]
+    fn first(mine: &OnceLock<Box<Apart<T>>>) -> &Apart<T> {
+        let mine = mine.get_or_init(Box::default);
+        // What this thread reads from here on is not older than what `each` that misses it has written.
+        fence(Ordering::SeqCst);
+        mine
     }
 }
 
 impl<T> PerThread<T> {
     /// Those of all threads, one after the other.
     pub(crate) fn each(&self, mut visit: impl FnMut(&mut T)) {
+        fence(Ordering::SeqCst);
         self.0.iter().filter_map(OnceLock::get).for_each(|one| visit(&mut one.0.lock()));
     }
 

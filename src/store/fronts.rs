@@ -63,22 +63,23 @@ struct Set {
 }
 
 impl Fronts {
-    /// The record, if this thread has it and it is fresh.
+    /// The record, if this thread has it and it is fresh, and how many the thread has found by now.
     #[inline]
     pub(super) fn find(
         &self,
         digest: MapDigest,
         is_fresh: impl FnOnce(i64) -> bool,
-    ) -> Option<SharedRecord> {
+    ) -> Option<(SharedRecord, u64)> {
         let mut front = self.threads.mine();
         let Front { sets, hits } = &mut *front;
-        let set = sets.get(digest.set())?;
-        let record = set.records[set.position(digest)?].as_ref()?;
+        let in_set = |set: usize| sets.get(set).and_then(|set| set.find(digest));
+        let [first, second] = digest.sets();
+        let record = in_set(first).or_else(|| in_set(second))?;
         if !is_fresh(record.fresh_until()) {
             return None;
         }
         *hits += 1;
-        Some(record.clone().into())
+        Some((record.clone().into(), *hits))
     }
 
     /// The answer of a store whose memory is all there is: what it tells is true until it is changed.
@@ -89,7 +90,7 @@ impl Fronts {
         find: impl FnOnce() -> Option<Arc<KeyRecord>>,
     ) -> Lookup<SharedRecord> {
         let key = MapDigest::from(digest);
-        if let Some(record) = self.find(key, |_| true) {
+        if let Some((record, _)) = self.find(key, |_| true) {
             return Lookup::Found(record);
         }
         let ticket = self.ticket();
@@ -120,7 +121,7 @@ impl Fronts {
         if front.sets.is_empty() {
             front.sets.resize(SETS, Set::default());
         }
-        front.sets[digest.set()].keep(digest, record, fresh_until)
+        front.keep(digest, record, fresh_until)
     }
 
     /// Makes a change to the store's memory: of this key, or of any.
@@ -170,11 +171,39 @@ impl Drop for Change<'_> {
 
 impl Front {
     fn forget(&mut self, digest: MapDigest) {
-        if let Some(set) = self.sets.get_mut(digest.set())
-            && let Some(position) = set.position(digest)
-        {
-            set.records[position] = None;
+        for set in digest.sets() {
+            if let Some(set) = self.sets.get_mut(set)
+                && let Some(position) = set.position(digest)
+            {
+                set.records[position] = None;
+            }
         }
+    }
+
+    /// Keeps the record in one of the two sets where it may be: in its place, or else in a free one.
+    fn keep(
+        &mut self,
+        digest: MapDigest,
+        record: Arc<KeyRecord>,
+        fresh_until: i64,
+    ) -> SharedRecord {
+        let [first, second] = digest.sets();
+        let held = |set: usize| Some((set, self.sets[set].position(digest)?));
+        let free = |set: usize| self.sets[set].records.iter().filter(|one| one.is_none()).count();
+        // The one with more room, so that both fill up evenly.
+        let roomier = if free(first) < free(second) { second } else { first };
+        let (set, position) = match held(first).or_else(|| held(second)) {
+            Some(place) => place,
+            None => match self.sets[roomier].make_room(digest) {
+                Some(position) => (roomier, position),
+                None => return record.into(),
+            },
+        };
+        let record = Arc::new(ThreadRecord::new(record, fresh_until));
+        let set = &mut self.sets[set];
+        set.records[position] = Some(record.clone());
+        set.tags[position] = digest.tag();
+        record.into()
     }
 }
 
@@ -189,36 +218,33 @@ impl Set {
         })
     }
 
-    fn keep(
-        &mut self,
-        digest: MapDigest,
-        record: Arc<KeyRecord>,
-        fresh_until: i64,
-    ) -> SharedRecord {
-        let free = || self.records.iter().position(Option::is_none);
-        let position = match self.position(digest).or_else(free) {
-            Some(position) => position,
-            None if self.refused == digest.tag() => {
-                self.oldest = (self.oldest + 1) % WAYS;
-                self.oldest
-            }
-            None => {
-                self.refused = digest.tag();
-                return record.into();
-            }
-        };
-        let record = Arc::new(ThreadRecord::new(record, fresh_until));
-        self.records[position] = Some(record.clone());
-        self.tags[position] = digest.tag();
-        record.into()
+    #[inline]
+    fn find(&self, digest: MapDigest) -> Option<&Arc<ThreadRecord>> {
+        self.records[self.position(digest)?].as_ref()
+    }
+
+    /// A free place, or another one's for a key that has come in vain before.
+    fn make_room(&mut self, digest: MapDigest) -> Option<usize> {
+        if let Some(free) = self.records.iter().position(Option::is_none) {
+            return Some(free);
+        }
+        if self.refused != digest.tag() {
+            self.refused = digest.tag();
+            return None;
+        }
+        self.oldest = (self.oldest + 1) % WAYS;
+        Some(self.oldest)
     }
 }
 
 impl MapDigest {
+    /// The two sets in which a front may hold it. With a choice, nearly all places are used before any
+    /// key is displaced.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "a few bits are enough")]
-    fn set(self) -> usize {
-        self.first_word() as usize % SETS
+    fn sets(self) -> [usize; 2] {
+        let word = self.first_word() as usize;
+        [word % SETS, word / SETS % SETS]
     }
 
     #[inline]
@@ -237,10 +263,10 @@ mod tests {
 
     const FOREVER: i64 = i64::MAX;
 
-    /// The first byte decides on the set.
+    /// The first byte decides on both sets.
     fn record(bytes: [u8; 2]) -> Arc<KeyRecord> {
         let mut digest = [bytes[1]; 32];
-        digest[0] = bytes[0];
+        (digest[0], digest[1]) = (bytes[0], bytes[0]);
         let (id, digest) = (KeyId::from_bytes([1; 16]), KeyDigest::from_bytes(digest));
         Arc::new(KeyRecord::new(id, digest, "a key", Timestamp::from_unix_millis(0)))
     }
@@ -333,12 +359,29 @@ mod tests {
     }
 
     #[test]
+    fn nearly_as_many_keys_as_places_are_held() {
+        let fronts = Fronts::default();
+        let records: Vec<_> = (0..1_000_u32)
+            .map(|number| {
+                let hash = crate::key::KeyHasher::sha256().digest(number.to_le_bytes());
+                let (id, now) = (KeyId::from_bytes([1; 16]), Timestamp::from_unix_millis(0));
+                Arc::new(KeyRecord::new(id, hash, "a key", now))
+            })
+            .collect();
+        for record in &records {
+            keep(&fronts, record);
+        }
+        let held = records.iter().filter(|record| holds(&fronts, record)).count();
+        assert!(held >= 900, "{held} of 1000 keys");
+    }
+
+    #[test]
     fn uses_are_counted_by_thread() {
         let fronts = Fronts::default();
         let record = record([1, 1]);
         let first = fronts.keep(fronts.ticket(), digest(&record), record.clone(), FOREVER);
         assert!(first.uses().count());
-        let again = fronts.find(digest(&record), |_| true).unwrap();
+        let (again, _) = fronts.find(digest(&record), |_| true).unwrap();
         assert!(!again.uses().count());
         assert_eq!(first.uses().collect(), 2);
         assert_eq!(record.uses.collect(), 0);

@@ -5,14 +5,14 @@ use std::{mem, net::IpAddr};
 use super::{addresses::LastAddresses, collected::Hours};
 use crate::key::{HourlyUsage, KeyId};
 use crate::request::{ClientAddress, Hook, RequestHead};
-use crate::runtime::Mutex;
+use crate::runtime::{Mutex, PerThread};
 use crate::store::SharedRecord;
 
 /// The uses and denials that requests leave for the recorder.
 pub(super) struct Inbox {
     /// Records whose counters are not zero. A record is in it once, so a busy key costs nothing
     /// here; only stores that make a record for every lookup add one for every use.
-    used: Mutex<Vec<SharedRecord>>,
+    used: PerThread<Vec<SharedRecord>>,
     denied: Mutex<Hours>,
     /// Where keys were last used from, if that is to be known.
     addresses: Option<(Hook<ClientAddress>, LastAddresses)>,
@@ -24,12 +24,12 @@ pub(super) const MANY: usize = 10_000;
 impl Inbox {
     pub(super) fn new(address: Option<Hook<ClientAddress>>) -> Self {
         let addresses = address.map(|address| (address, LastAddresses::default()));
-        Self { used: Mutex::default(), denied: Mutex::default(), addresses }
+        Self { used: PerThread::default(), denied: Mutex::default(), addresses }
     }
 
-    /// Puts a record in whose counter was zero. True where that makes [`MANY`].
+    /// Puts a record in whose counter was zero. True where that makes [`MANY`] of this thread.
     pub(super) fn put(&self, record: SharedRecord) -> bool {
-        let mut used = self.used.lock();
+        let mut used = self.used.mine();
         used.push(record);
         used.len() == MANY
     }
@@ -56,10 +56,10 @@ impl Inbox {
     }
 
     pub(super) fn take_used(&self) -> Vec<SharedRecord> {
-        // As much room as was needed this time, so that requests need not make it.
-        let room = self.used.lock().len();
-        let empty = Vec::with_capacity(room);
-        mem::replace(&mut *self.used.lock(), empty)
+        let mut all = Vec::new();
+        // Each keeps its room, so that requests need not make it anew.
+        self.used.each(|used| all.append(used));
+        all
     }
 
     pub(super) fn take_denied(&self) -> Hours {

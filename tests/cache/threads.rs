@@ -126,3 +126,50 @@ async fn a_wrong_checksum_is_malformed_whatever_is_remembered() {
     assert_eq!(ask(&layer, &key).await, "malformed_key");
     assert_eq!(fixture.store.lookups(), 1);
 }
+
+/// Has other keys take the place of these in the cache, and not in this thread's front.
+async fn displace(fixture: &Fixture, keys: &[KeyDigest]) {
+    for number in 2..200 {
+        fixture.store.insert(&record(digest(number))).await;
+        for _ in 0..4 {
+            assert!(fixture.cache.find(&digest(number)).await.unwrap().is_some());
+        }
+    }
+    for key in keys {
+        assert!(fixture.cache.find_now(key).is_none(), "it has left the cache");
+        assert!(is_known(fixture, key), "and not this thread's front");
+    }
+}
+
+/// What leaves the cache for want of room may still be in a thread's front: it is forgotten there, too.
+#[tokio::test]
+async fn what_has_left_the_cache_is_forgotten_by_every_thread() {
+    let fixture = Fixture::with(|cache| cache.with_capacity(4));
+    let first = digest(1);
+    fixture.store.insert(&record(first)).await;
+    assert!(fixture.cache.find(&first).await.unwrap().is_some());
+    assert_eq!(are_known(&fixture, &first), [true, true]);
+    displace(&fixture, &[first]).await;
+    fixture.cache.forget(&[first]);
+    assert_eq!(are_known(&fixture, &first), [false, false]);
+}
+
+/// The same where another thread has asked, and found the key changed.
+#[tokio::test]
+async fn one_thread_does_not_let_in_what_another_one_has_refused() {
+    let fixture = Fixture::with(|cache| cache.with_capacity(4));
+    let (deleted, revoked) = (digest(1), digest(2_000));
+    for digest in [deleted, revoked] {
+        fixture.store.insert(&record(digest)).await;
+        assert!(fixture.cache.find(&digest).await.unwrap().is_some());
+        assert!(is_known(&fixture, &digest));
+    }
+    displace(&fixture, &[deleted, revoked]).await;
+    fixture.store.delete(&deleted).await;
+    fixture.store.revoke(&revoked).await;
+    // Past this thread's front: as another thread does.
+    assert!(fixture.cache.find(&deleted).await.unwrap().is_none());
+    assert!(fixture.cache.find(&revoked).await.unwrap().unwrap().revoked_at.is_some());
+    assert!(!is_known(&fixture, &deleted));
+    assert!(!is_known(&fixture, &revoked));
+}

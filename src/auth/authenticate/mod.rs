@@ -93,7 +93,8 @@ pub(crate) struct Attempt {
     digest: KeyDigest,
     /// Index of the source that holds the key.
     source: u16,
-    read: Read,
+    marked: Marked,
+    checksum: Checksum,
     /// Which pepper's turn it is: 0 is the current one's, then come the next one's and the retired
     /// ones'. And last, slow hashes'.
     turn: u32,
@@ -106,15 +107,19 @@ pub(crate) struct Attempt {
     is_settled: bool,
 }
 
-/// How the key of a request was read.
+/// Whether the header that holds the key is marked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Read {
-    /// Step by step.
-    Whole,
-    /// With one look, which marked its header.
+enum Marked {
+    Not,
     InPassing,
-    /// The same, and the checksum was not asked for yet.
-    WithoutChecksum,
+}
+
+/// What is left to be asked about the checksum of a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Checksum {
+    /// Nothing: the form of the key has none, or it was asked for.
+    None,
+    NotAsked,
 }
 
 /// What is known from step 6 on.
@@ -125,8 +130,17 @@ pub(crate) struct Found {
 
 impl Attempt {
     #[inline]
-    const fn new(digest: KeyDigest, source: u16, read: Read) -> Self {
-        Self { digest, source, read, turn: 0, deadline: None, has_waited: false, is_settled: false }
+    const fn new(digest: KeyDigest, source: u16, marked: Marked) -> Self {
+        Self {
+            digest,
+            source,
+            marked,
+            checksum: Checksum::None,
+            turn: 0,
+            deadline: None,
+            has_waited: false,
+            is_settled: false,
+        }
     }
 
     /// Of the current pepper: the digest is the one to be stored.
@@ -178,14 +192,10 @@ pub(crate) fn authenticate<B>(config: &Config, request: &mut Request<B>) -> Outc
         return read(config, &head);
     }
     // 3. Extract; 4. Parse; 5. Digest: all at once, with the header marked in passing.
-    let digest = |key: &[u8]| match key::shape(&config.formats, key) {
-        Shape::Refused => None,
-        Shape::Accepted => Some((config.hasher.digest(key), Read::InPassing)),
-        Shape::WithChecksum => Some((config.hasher.digest(key), Read::WithoutChecksum)),
-    };
-    match extract::read_and_mark(&config.sources, request.headers_mut(), digest) {
-        Ok(Some((source, Some((digest, read))))) => {
-            let attempt = Attempt::new(digest, source, read);
+    let read = |key: &[u8]| digest(config, key);
+    match extract::read_and_mark(&config.sources, request.headers_mut(), read) {
+        Ok(Some((source, Some((digest, checksum))))) => {
+            let attempt = Attempt { checksum, ..Attempt::new(digest, source, Marked::InPassing) };
             look_up(config, &RequestHead::from(&*request), attempt)
         }
         Ok(Some((_, None))) => reject(RejectionKind::Malformed),
@@ -193,6 +203,17 @@ pub(crate) fn authenticate<B>(config: &Config, request: &mut Request<B>) -> Outc
         Ok(None) => reject(RejectionKind::Missing),
         Err(kind) => reject(kind),
     }
+}
+
+/// 4. Parse, but for the checksum; 5. Digest.
+#[inline]
+fn digest(config: &Config, key: &[u8]) -> Option<(KeyDigest, Checksum)> {
+    let checksum = match key::shape(&config.formats, key) {
+        Shape::Refused => return None,
+        Shape::Accepted => Checksum::None,
+        Shape::WithChecksum => Checksum::NotAsked,
+    };
+    Some((config.hasher.digest(key), checksum))
 }
 
 /// Steps 3 to 5, one after the other.
@@ -211,9 +232,10 @@ fn read(config: &Config, request: &RequestHead<'_>) -> Outcome {
     if let Some(rejection) = config.throttled(request, &credential) {
         return throttled(config, request, &credential, rejection);
     }
-    match config.with_key(&credential, |key| config.hasher.digest(key)) {
-        Some(digest) => {
-            look_up(config, request, Attempt::new(digest, credential.source, Read::Whole))
+    match credential.with_key(|key| digest(config, key)).flatten() {
+        Some((digest, checksum)) => {
+            let attempt = Attempt::new(digest, credential.source, Marked::Not);
+            look_up(config, request, Attempt { checksum, ..attempt })
         }
         None => reject(RejectionKind::Malformed),
     }
@@ -255,7 +277,7 @@ fn look_up(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
     match config.store.find_shared(&attempt.digest) {
         Some(Lookup::Found(record)) => judge(config, request, attempt.found(record)),
         // 4. Parse, what is left of it.
-        _ if attempt.read == Read::WithoutChecksum
+        _ if attempt.checksum == Checksum::NotAsked
             && !config.has_checksum(request, attempt.source) =>
         {
             reject(RejectionKind::Malformed)
@@ -445,7 +467,7 @@ fn admit(
         peppers::write_back(config, request, attempt.turn, &record);
     }
     let key = AuthenticatedKey::new(record, config.id);
-    let is_marked = attempt.read != Read::Whole;
+    let is_marked = attempt.marked == Marked::InPassing;
     Outcome::Admit(Admission::Authenticated { key, source: attempt.source, is_marked, consumed })
 }
 

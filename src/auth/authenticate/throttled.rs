@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use super::{Attempt, Found, Read, fault, peppers};
+use super::{Attempt, Found, Marked, fault, peppers};
 use crate::{
     auth::{config::Config, extract::Credential},
     key,
@@ -25,7 +25,7 @@ pub(super) fn known_key(
         if !key::is_prefixed(&config.formats, key) {
             return None;
         }
-        let current = Attempt::new(config.hasher.digest(key), credential.source, Read::Whole);
+        let current = Attempt::new(config.hasher.digest(key), credential.source, Marked::Not);
         let mut attempts = iter::once(current).chain(peppers::others(config, key, current));
         attempts.find_map(|attempt| match config.store.find_now(&attempt.digest)? {
             Lookup::Found(record) => {

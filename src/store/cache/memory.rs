@@ -166,6 +166,11 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         (self.freshness(key, &known, age) != Freshness::Gone).then_some(known.value?)
     }
 
+    /// A copy of it was used: it is no less in use for that.
+    pub(super) fn touch(&self, key: &K) {
+        let _ = self.known.get(key.kept().borrow());
+    }
+
     /// Whether it was found before, however long ago and whatever became of it.
     pub(super) fn is_known(&self, key: &K) -> bool {
         self.known.contains_key(key.kept().borrow())
@@ -183,21 +188,14 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
             let generation = self.generation.load(Ordering::Relaxed);
             let value = Some(value.clone());
             let new = Known { value, asked_at, generation, rests_until: 0 };
-            let insert = || self.known.insert(key.kept().borrow().clone(), new.clone());
-            if is_known {
-                self.change(Some(key), insert);
-            } else {
-                insert();
-            }
+            self.change(Some(key), || self.known.insert(key.kept().borrow().clone(), new.clone()));
             self.not_found.remove(key.kept().borrow());
         } else {
-            if is_known {
-                self.change(Some(key), || drop(self.known.remove(key.kept().borrow())));
-                if K::MOVES {
-                    // An API key was deleted, or has another digest now, which may be in memory as
-                    // unknown: a good key must not be refused for that.
-                    self.not_found.clear();
-                }
+            self.change(Some(key), || drop(self.known.remove(key.kept().borrow())));
+            if is_known && K::MOVES {
+                // An API key was deleted, or has another digest now, which may be in memory as
+                // unknown: a good key must not be refused for that.
+                self.not_found.clear();
             }
             self.not_found.insert(key.kept().borrow().clone(), asked_at);
         }
@@ -214,11 +212,13 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
 
     /// Forgets what is said about a thing, and not that it exists: it is not a part of any flood.
     pub(super) fn forget(&self, key: &K) {
-        if let Some(known) = self.known.peek(key.kept().borrow()) {
-            let unsaid = Known { value: None, rests_until: 0, ..known };
-            let insert = || self.known.insert(key.kept().borrow().clone(), unsaid.clone());
-            self.change(Some(key), insert);
-        }
+        // Also where there is none: it may have left for want of room, and not its copies.
+        self.change(Some(key), || {
+            if let Some(known) = self.known.peek(key.kept().borrow()) {
+                let unsaid = Known { value: None, rests_until: 0, ..known };
+                self.known.insert(key.kept().borrow().clone(), unsaid);
+            }
+        });
         self.not_found.remove(key.kept().borrow());
     }
 

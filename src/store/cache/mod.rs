@@ -180,11 +180,17 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         Counters::count(&self.counters.resets);
     }
 
+    /// A copy of what is known of a thing was used.
+    #[cold]
+    pub(crate) fn touch(&self, key: &K) {
+        self.memory.touch(key);
+    }
+
     /// Whether a copy that is fresh until then is so now. One that is fresh for longer than any can
     /// be was made before the clock was set back.
     #[inline]
     pub(crate) fn is_fresh(&self, until: i64, now: Timestamp) -> bool {
-        let left = until - now.as_unix_millis();
+        let left = until.saturating_sub(now.as_unix_millis());
         0 < left && left <= self.memory.longest_fresh()
     }
 

@@ -120,6 +120,9 @@ struct Inner<S> {
 /// Statements under way at a time. With more, there are fewer keys in each and the store has more work.
 const STATEMENTS: usize = 2;
 
+/// So many answers of fronts are given without a use of the cache's own entry.
+const HITS_UNSEEN: u64 = 64;
+
 type KeyCache = Cache<MapDigest, Arc<KeyRecord>, StoreError>;
 
 impl<S: KeyStore> CachedStore<S> {
@@ -250,8 +253,15 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
     fn find_shared(&self, digest: &KeyDigest) -> Option<Lookup<SharedRecord>> {
         let Inner { cache, fronts, .. } = &*self.inner;
         let now = cache.settings().clock.now();
-        match fronts.find(MapDigest::from(digest), |until| cache.is_fresh(until, now)) {
-            Some(record) => Some(Lookup::Found(record)),
+        let key = MapDigest::from(digest);
+        match fronts.find(key, |until| cache.is_fresh(until, now)) {
+            Some((record, hits)) => {
+                // Or a busy key would leave the cache for want of use.
+                if hits % HITS_UNSEEN == 0 {
+                    cache.touch(&key);
+                }
+                Some(Lookup::Found(record))
+            }
             None => self.find_behind(digest, now),
         }
     }
