@@ -25,13 +25,6 @@ impl From<&KeyDigest> for MapDigest {
 }
 
 impl MapDigest {
-    /// Half of it.
-    #[cfg(feature = "cache")]
-    #[inline]
-    pub(crate) fn half(self) -> HalfDigest {
-        HalfDigest([self.0[0], self.0[1]])
-    }
-
     /// Eight of its bits.
     #[cfg(feature = "cache")]
     #[inline]
@@ -43,20 +36,6 @@ impl MapDigest {
     #[inline]
     pub(crate) fn first_word(self) -> u64 {
         self.0[0]
-    }
-}
-
-/// Half of a digest, which tells keys apart in a cache: with 128 bits, no key can be made that has the
-/// half of another one's. What is found by it is compared with the whole.
-#[cfg(feature = "cache")]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HalfDigest([u64; 2]);
-
-#[cfg(feature = "cache")]
-impl Hash for HalfDigest {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.iter().for_each(|word| state.write_u64(*word));
     }
 }
 

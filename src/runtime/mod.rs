@@ -23,8 +23,6 @@ pub(crate) use std::sync;
 
 #[cfg(feature = "legacy-hashes")]
 pub(crate) use self::before::before;
-#[cfg(feature = "cache")]
-pub(crate) use self::digest_map::HalfDigest;
 #[cfg(any(feature = "cache", feature = "legacy-hashes"))]
 pub(crate) use self::network::Network;
 #[cfg(test)]

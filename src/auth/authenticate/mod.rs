@@ -31,6 +31,7 @@ use super::{
     waiting_limit::{WaitingLimit, WaitingPermit},
 };
 use crate::{
+    credits::Credits,
     error::StoreError,
     key::{self, KeyDigest, KeyRecord, RejectionKind, Shape},
     limit::{Consumption, Limited, Rated},
@@ -380,13 +381,14 @@ fn fault(
 }
 
 /// 10. Limits, where the layer counts any.
+#[inline]
 fn limit(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
     match &config.rate_limits {
         None => pay(config, request, found, Rated::default()),
-        Some(limits) => {
-            let limited = limits.check(request, &found.record);
-            limited_to(config, request, found, limited)
-        }
+        Some(limits) => match limits.check(request, &found.record) {
+            Limited::Admitted(rated) => pay(config, request, found, rated),
+            limited => limited_to(config, request, found, limited),
+        },
     }
 }
 
@@ -418,10 +420,22 @@ fn limited_to(
 }
 
 /// 10. Limits: then credits, if the key has any to spend.
-fn pay(config: &Config, request: &RequestHead<'_>, mut found: Found, rated: Rated) -> Outcome {
-    let Some((credits, cost)) = limits::price(config, request, &found.record) else {
-        return admit(config, request, found, Consumption::new(rated.report, None));
-    };
+#[inline]
+fn pay(config: &Config, request: &RequestHead<'_>, found: Found, rated: Rated) -> Outcome {
+    match limits::price(config, request, &found.record) {
+        None => admit(config, request, found, Consumption::new(rated.report, None)),
+        Some(price) => spend(config, request, found, rated, price),
+    }
+}
+
+/// 10. Limits: the credits that a request costs.
+fn spend(
+    config: &Config,
+    request: &RequestHead<'_>,
+    mut found: Found,
+    rated: Rated,
+    (credits, cost): (&Credits, u64),
+) -> Outcome {
     if let Some(spend) = credits.spend_now(&found.record, cost) {
         return paid(config, request, found, rated, Spend::at_once(Ok(spend)));
     }

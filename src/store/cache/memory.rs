@@ -1,6 +1,6 @@
 //! The memory of a cache, and how long its entries may be used.
 
-use std::{borrow::Borrow, hash::Hash, sync::Arc, time::Duration};
+use std::{hash::Hash, sync::Arc, time::Duration};
 
 use quick_cache::{
     UnitWeighter,
@@ -25,9 +25,9 @@ use crate::{
 pub(super) struct Memory<K: CacheKey, V> {
     /// They follow what is known.
     copies: Option<Arc<dyn Copies<K>>>,
-    known: Entries<K::Kept, Known<V>>,
+    known: Entries<K, Known<V>>,
     /// When the store was asked for it.
-    not_found: Entries<K::Kept, Timestamp>,
+    not_found: Entries<K, Timestamp>,
     /// Raised when changes may have been missed.
     generation: AtomicU32,
     times: Times,
@@ -120,7 +120,7 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         now: Timestamp,
         is_down: impl FnOnce() -> bool,
     ) -> Option<Recalled<V>> {
-        if let Some(known) = self.known.get(key.kept().borrow()) {
+        if let Some(known) = self.known.get(key) {
             let age = age(known.asked_at, now)?;
             let is_rested = age >= u64::from(known.rests_until);
             let freshness = self.freshness(key, &known, age);
@@ -135,7 +135,7 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
             let lookup = Lookup::Found(known.value?);
             return Some(Recalled { lookup, is_stale, is_due, fresh_until });
         }
-        let age = age(self.not_found.get(key.kept().borrow())?, now)?;
+        let age = age(self.not_found.get(key)?, now)?;
         (age < jittered(self.times.not_found_ttl, key.jitter())).then_some(Recalled {
             lookup: Lookup::NotFound,
             is_stale: false,
@@ -161,19 +161,19 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
 
     /// The last known value of a thing, if that may be used when the store fails.
     pub(super) fn last_known(&self, key: &K, now: Timestamp) -> Option<V> {
-        let known = self.known.peek(key.kept().borrow())?;
+        let known = self.known.peek(key)?;
         let age = age(known.asked_at, now)?;
         (self.freshness(key, &known, age) != Freshness::Gone).then_some(known.value?)
     }
 
     /// A copy of it was used: it is no less in use for that.
     pub(super) fn touch(&self, key: &K) {
-        let _ = self.known.get(key.kept().borrow());
+        let _ = self.known.get(key);
     }
 
     /// Whether it was found before, however long ago and whatever became of it.
     pub(super) fn is_known(&self, key: &K) -> bool {
-        self.known.contains_key(key.kept().borrow())
+        self.known.contains_key(key)
     }
 
     /// How many entries there are.
@@ -183,30 +183,30 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
 
     /// The store was asked at this time, and found this.
     pub(super) fn keep(&self, key: &K, asked_at: Timestamp, found: Option<&V>) {
-        let is_known = self.known.contains_key(key.kept().borrow());
+        let is_known = self.known.contains_key(key);
         if let Some(value) = found {
             let generation = self.generation.load(Ordering::Relaxed);
             let value = Some(value.clone());
             let new = Known { value, asked_at, generation, rests_until: 0 };
-            self.change(Some(key), || self.known.insert(key.kept().borrow().clone(), new.clone()));
-            self.not_found.remove(key.kept().borrow());
+            self.change(Some(key), || self.known.insert(key.clone(), new.clone()));
+            self.not_found.remove(key);
         } else {
-            self.change(Some(key), || drop(self.known.remove(key.kept().borrow())));
+            self.change(Some(key), || drop(self.known.remove(key)));
             if is_known && K::MOVES {
                 // An API key was deleted, or has another digest now, which may be in memory as
                 // unknown: a good key must not be refused for that.
                 self.not_found.clear();
             }
-            self.not_found.insert(key.kept().borrow().clone(), asked_at);
+            self.not_found.insert(key.clone(), asked_at);
         }
     }
 
     /// The store has failed for this thing: if it is known, let it rest.
     pub(super) fn let_rest(&self, key: &K, now: Timestamp, pause: Duration) {
-        if let Some(known) = self.known.peek(key.kept().borrow()) {
+        if let Some(known) = self.known.peek(key) {
             let age = age(known.asked_at, now).unwrap_or(0).saturating_add(millis(pause));
             let rests_until = u32::try_from(age).unwrap_or(u32::MAX);
-            self.known.insert(key.kept().borrow().clone(), Known { rests_until, ..known });
+            self.known.insert(key.clone(), Known { rests_until, ..known });
         }
     }
 
@@ -214,12 +214,12 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
     pub(super) fn forget(&self, key: &K) {
         // Also where there is none: it may have left for want of room, and not its copies.
         self.change(Some(key), || {
-            if let Some(known) = self.known.peek(key.kept().borrow()) {
+            if let Some(known) = self.known.peek(key) {
                 let unsaid = Known { value: None, rests_until: 0, ..known };
-                self.known.insert(key.kept().borrow().clone(), unsaid);
+                self.known.insert(key.clone(), unsaid);
             }
         });
-        self.not_found.remove(key.kept().borrow());
+        self.not_found.remove(key);
     }
 
     /// Changes may have been missed: what is known so far is used only if the store fails.
@@ -280,7 +280,6 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        type Kept = <MapDigest as CacheKey>::Kept;
-        assert_eq!([size_of::<Kept>(), size_of::<Known<Arc<KeyRecord>>>()], [16, 24]);
+        assert_eq!([size_of::<MapDigest>(), size_of::<Known<Arc<KeyRecord>>>()], [32, 24]);
     }
 }

@@ -9,7 +9,7 @@ mod one_key;
 mod settings;
 mod stats;
 
-use std::{borrow::Borrow, future::Future, hash::Hash, sync::Arc};
+use std::{future::Future, hash::Hash, sync::Arc};
 
 use self::{
     budget::Budget,
@@ -40,13 +40,8 @@ pub(crate) struct Cache<K: CacheKey, V, E> {
 /// The key by which a thing is found. Hashed with a seed of the cache's own, so it writes words
 /// that are spread well already.
 pub(crate) trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {
-    /// What the memory keeps instead of the key: enough of it to tell things apart.
-    type Kept: Clone + Eq + Hash + Send + Sync + 'static;
-
     /// Whether a thing that is no longer known by one key may be known by another from now on.
     const MOVES: bool;
-
-    fn kept(&self) -> impl Borrow<Self::Kept>;
 
     /// By how much the time to live is shortened, from not at all to a tenth.
     fn jitter(&self) -> u8;

@@ -5,7 +5,7 @@ mod listen;
 mod repository;
 mod settings;
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use tokio::runtime::Handle;
 
@@ -27,7 +27,7 @@ use crate::{
     error::{BackEnd, StoreError, StoreErrorKind},
     key::{KeyDigest, KeyRecord},
     observe,
-    runtime::{HalfDigest, MapDigest, async_methods},
+    runtime::{MapDigest, async_methods},
 };
 
 /// A bounded cache in front of a store, for as many keys as are in use.
@@ -318,15 +318,8 @@ impl Copies<MapDigest> for Fronts {
 }
 
 impl CacheKey for MapDigest {
-    type Kept = HalfDigest;
-
     /// A key whose digest is renewed.
     const MOVES: bool = true;
-
-    #[inline]
-    fn kept(&self) -> impl Borrow<HalfDigest> {
-        self.half()
-    }
 
     #[inline]
     fn jitter(&self) -> u8 {

@@ -32,7 +32,7 @@ pub(crate) use self::{
     backoff::Backoff,
     breaker::{Breaker, Change, PAUSE, Turn},
     circuit::Circuit,
-    digest_map::{DigestHash, DigestMap, HalfDigest, MapDigest},
+    digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},
     network::Network,
     per_thread::PerThread,

@@ -3,7 +3,6 @@
 mod settings;
 
 use std::{
-    borrow::Borrow,
     fmt,
     future::Future,
     hash::{BuildHasher, Hash, Hasher, RandomState},
@@ -84,13 +83,7 @@ impl Hash for OwnerKey {
 }
 
 impl CacheKey for OwnerKey {
-    type Kept = Self;
-
     const MOVES: bool = false;
-
-    fn kept(&self) -> impl Borrow<Self> {
-        self
-    }
 
     fn jitter(&self) -> u8 {
         self.hash.to_ne_bytes()[0]
