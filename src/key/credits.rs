@@ -56,7 +56,7 @@ pub struct CreditsPatch {
 /// needs both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RefillPatch {
-    /// See [`Refill::amount`].
+    /// See [`Refill::amount`](field@Refill::amount).
     pub amount: Option<NonZeroU64>,
     /// See [`Refill::interval`]. Counted from now on, also where it is what it was.
     pub interval: Option<RefillInterval>,
