@@ -103,6 +103,13 @@ impl From<IpAddr> for ClientAddress {
     }
 }
 
+/// Whether no header is there twice. Most requests are like that, and then the first value of a name is
+/// the only one.
+#[inline]
+pub(crate) fn have_no_repeats(headers: &HeaderMap) -> bool {
+    headers.len() == headers.keys_len()
+}
+
 /// The value of a header that is there exactly once.
 pub(crate) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();

@@ -15,7 +15,7 @@ use crate::{
     key::{self, EventHook, EventId, KeyAction, KeyEvent, KeyFormat, KeyHasher, Needs},
     limit::RateLimits,
     rejection::{Rejection, Renderer},
-    request::{ClientAddress, Hook, RequestHead},
+    request::{ClientAddress, Hook, RequestHead, have_no_repeats},
     store::{KeyStore, LookupHint, WriteBack},
     throttle::{FailureThrottle, Guess},
     usage::UsageRecorder,
@@ -65,7 +65,7 @@ impl Config {
     #[inline]
     pub(crate) fn reads_in_passing(&self, request: &RequestHead<'_>) -> bool {
         self.has_plain_sources
-            && request.headers.len() == request.headers.keys_len()
+            && have_no_repeats(request.headers)
             && !self.throttle.as_ref().is_some_and(FailureThrottle::is_busy)
     }
 

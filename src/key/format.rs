@@ -286,7 +286,7 @@ pub(crate) fn shape(formats: &[KeyFormat], key: &[u8]) -> Shape {
         match &format.0 {
             Kind::Prefixed(prefix) => {
                 if let Some(tail) = key.strip_prefix(prefix.as_bytes()) {
-                    let is_secret = is_secret_and_checksum(tail);
+                    let is_secret = has_form_with_checksum(tail);
                     return if is_secret { Shape::WithChecksum } else { Shape::Refused };
                 }
             }
@@ -336,12 +336,12 @@ fn is_opaque(key: &[u8]) -> bool {
 /// before it.
 #[inline]
 fn is_secret_with_checksum(key: &[u8], tail: &[u8]) -> bool {
-    is_secret_and_checksum(tail) && has_checksum(key)
+    has_form_with_checksum(tail) && has_checksum(key)
 }
 
 /// Whether `tail` has the length and the characters of a secret with a checksum.
 #[inline]
-fn is_secret_and_checksum(tail: &[u8]) -> bool {
+fn has_form_with_checksum(tail: &[u8]) -> bool {
     tail.len() == SECRET_LEN + CHECKSUM_LEN && all(tail, u8::is_ascii_alphanumeric)
 }
 

@@ -6,6 +6,7 @@ use http::{
 };
 
 use super::{Credential, Found};
+use crate::request::have_no_repeats;
 
 #[inline]
 pub(super) fn find<'r>(name: &HeaderName, headers: &'r HeaderMap) -> Found<'r> {
@@ -23,9 +24,8 @@ fn find_in<'r>(
     headers: &'r HeaderMap,
     read: impl Fn(&'r HeaderValue) -> Option<&'r [u8]>,
 ) -> Found<'r> {
-    // No name has two values in most requests: then the first value is the only one, and the
-    // iterator over all of them is not needed.
-    if headers.len() == headers.keys_len() {
+    // Then the iterator over all values is not needed.
+    if have_no_repeats(headers) {
         return match headers.get(name).and_then(read) {
             Some(raw) => Found::One(Credential::plain(raw)),
             None => Found::None,

@@ -9,7 +9,7 @@ use http::{
 use super::{Credential, KeySource, SourceKind, cookie, header, query};
 use crate::{
     key::{self, KeyFormat},
-    request::RequestHead,
+    request::{RequestHead, have_no_repeats},
 };
 
 /// Which credentials are keys of ours.
@@ -34,7 +34,7 @@ impl Ours<'_> {
 #[inline]
 pub(crate) fn mark_sensitive(source: &KeySource, headers: &mut HeaderMap) {
     let Some(name) = source.header_name() else { return };
-    if headers.len() == headers.keys_len() {
+    if have_no_repeats(headers) {
         if let Some(value) = headers.get_mut(name) {
             value.set_sensitive(true);
         }
@@ -60,24 +60,14 @@ pub(crate) struct Taken<'s>(HeaderValue, &'s KeySource);
 impl Taken<'_> {
     /// The key in it.
     pub(crate) fn key(&self) -> &[u8] {
-        match self.1.kind() {
-            SourceKind::Authorization(scheme) => {
-                header::of_scheme(scheme, &self.0).unwrap_or_default()
-            }
-            _ => self.0.as_bytes(),
-        }
+        self.1.key_in(&self.0).unwrap_or_default()
     }
 }
 
 /// Takes out the header of a source, if the source is one and no header is there twice.
 pub(crate) fn take_header<'s>(source: &'s KeySource, headers: &mut HeaderMap) -> Option<Taken<'s>> {
-    let name = match source.kind() {
-        SourceKind::Header(name) => name,
-        SourceKind::Authorization(_) => &AUTHORIZATION,
-        SourceKind::Query(_) | SourceKind::Cookie(_) => return None,
-    };
-    let is_there_once = headers.len() == headers.keys_len();
-    is_there_once.then(|| headers.remove(name)).flatten().map(|value| Taken(value, source))
+    let name = source.header_name().filter(|_| source.is_header() && have_no_repeats(headers))?;
+    headers.remove(name).map(|value| Taken(value, source))
 }
 
 /// Takes keys of ours out of the copy of the target that axum keeps for handlers: it may hold what a

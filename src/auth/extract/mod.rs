@@ -9,7 +9,7 @@ mod query;
 use std::{fmt, mem};
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, COOKIE},
 };
 use zeroize::Zeroizing;
@@ -165,8 +165,22 @@ impl KeySource {
 
     /// Whether it is a header, and browsers do not send it by themselves.
     pub(crate) fn is_plain(&self) -> bool {
-        let is_header = matches!(self.kind, SourceKind::Header(_) | SourceKind::Authorization(_));
-        is_header && !self.is_ambient
+        self.is_header() && !self.is_ambient
+    }
+
+    /// Whether it is the value of a header, or what follows a scheme in it.
+    fn is_header(&self) -> bool {
+        matches!(self.kind, SourceKind::Header(_) | SourceKind::Authorization(_))
+    }
+
+    /// The key in a value of its header, if the source is a [header](Self::is_header).
+    #[inline]
+    fn key_in<'v>(&self, value: &'v HeaderValue) -> Option<&'v [u8]> {
+        match &self.kind {
+            SourceKind::Header(_) => Some(value.as_bytes()),
+            SourceKind::Authorization(scheme) => header::of_scheme(scheme, value),
+            SourceKind::Query(_) | SourceKind::Cookie(_) => None,
+        }
     }
 
     pub(crate) fn name(&self) -> Option<&str> {
@@ -317,6 +331,7 @@ pub(crate) fn read_and_mark<T>(
 ) -> Result<Option<(u16, T)>, RejectionKind> {
     let mut only = None;
     for (index, source) in sources.iter().enumerate() {
+        // Not `header_name` and `key_in`: with those, a request takes 39 instructions more.
         let value = match &source.kind {
             SourceKind::Header(name) => headers.get_mut(name),
             SourceKind::Authorization(_) => headers.get_mut(AUTHORIZATION),
@@ -374,7 +389,7 @@ impl fmt::Debug for Credential<'_> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Request};
+    use http::Request;
     use proptest::{collection::vec, prelude::*, sample::select};
 
     use super::*;

@@ -355,9 +355,11 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let folder = Folder::new();
         let path = folder.write(&format!("a.{extension}"), &bytes);
-        if let Err(error) = runtime.block_on(FileStore::open(path)) {
+        if let Err(error) = runtime.block_on(FileStore::open(&path)) {
             let FileErrorKind::Unreadable { .. } = error.kind() else {
-                let shown = format!("{error} {error:?}");
+                // The folder has a name by chance, which may have the secret's letters in it.
+                let folder = path.parent().unwrap().to_str().unwrap();
+                let shown = format!("{error} {error:?}").replace(folder, "");
                 prop_assert!(!shown.contains("Zq7"), "{}", shown);
                 let hex = digest(KEY);
                 prop_assert!(!shown.contains(&hex[..8]) && !shown.contains(&hex[56..]), "{}", shown);
