@@ -69,7 +69,8 @@ fn main() {
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
     let store = MemoryStore::new();
     let cache = CachedStore::builder(Behind(store.clone()))
-        .with_capacity(keys as usize * 11 / 10)
+        // A cache divides its room evenly, and keys fall where their digests lead them.
+        .with_capacity(keys as usize * 11 / 10 + 4_000)
         .with_lookup_budget(NonZeroU32::MAX)
         // Ten million take longer to keep than an entry lives otherwise.
         .with_ttl(Duration::from_hours(24))

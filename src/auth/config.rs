@@ -29,8 +29,7 @@ pub(crate) struct Config {
     pub(crate) store: Arc<dyn KeyStore>,
     pub(crate) sources: Vec<KeySource>,
     pub(crate) precedence: Precedence,
-    /// Whether all sources are headers that browsers do not send by themselves, and several
-    /// credentials are refused.
+    /// Whether all sources are headers that browsers do not send by themselves.
     pub(crate) has_plain_sources: bool,
     pub(crate) formats: Vec<KeyFormat>,
     pub(crate) hasher: KeyHasher,
@@ -60,12 +59,14 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Whether a request's key can be read, judged and marked in one go: it is in a header, if there
-    /// is one, no header is there twice, and no caller has to wait.
+    /// Whether a request's key can be read, judged and marked in one go: it is in a header, if there is
+    /// one, several credentials are refused, no header is there twice, and no caller has to wait.
     #[inline]
     pub(crate) fn reads_in_passing(&self, request: &RequestHead<'_>) -> bool {
-        self.has_plain_sources
+        self.precedence == Precedence::RefuseSeveral
             && have_no_repeats(request.headers)
+            && (self.has_plain_sources
+                || !extract::may_hold_other_than_plain(&self.sources, request))
             && !self.throttle.as_ref().is_some_and(FailureThrottle::is_busy)
     }
 
@@ -74,8 +75,7 @@ impl Config {
     #[cold]
     pub(crate) fn has_checksum(&self, request: &RequestHead<'_>, source: u16) -> bool {
         let source = self.sources.get(usize::from(source));
-        let key = source.and_then(|source| source.only(request));
-        key.and_then(|key| key.with_key(key::has_checksum)).unwrap_or(false)
+        source.and_then(|source| source.with_only(request, key::has_checksum)).unwrap_or(false)
     }
 
     /// 4. Parse: gives the key to `read` if it is one of an accepted format.

@@ -122,8 +122,7 @@ impl ApiKeyLayer {
         self.with(|config| {
             config.renderer.set_challenges(challenges(&config.realm, &config.sources));
             config.vary = vary_on(&config.sources);
-            config.has_plain_sources = config.precedence == Precedence::RefuseSeveral
-                && config.sources.iter().all(KeySource::is_plain);
+            config.has_plain_sources = config.sources.iter().all(KeySource::is_plain);
         })
     }
 

@@ -22,8 +22,6 @@ pub(super) const INTERNAL: u8 = 13;
 /// Proxies that ask a service whether to let a request in (`auth_request` of nginx, `forward_auth`
 /// of Caddy) take 2xx for yes, and copy the client's headers into their question. So it takes more
 /// than headers: a proxy's question is no `POST` over HTTP/2.
-///
-/// In the extensions of a request it holds for all that is further in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum GrpcDenials {
     /// None. What a layer outside says here, no layer inside can undo.
@@ -43,15 +41,35 @@ enum Protocol {
     GrpcWeb,
 }
 
+/// In the extensions of a request: [`Never`](GrpcDenials::Never), also further in.
+#[derive(Clone, Copy)]
+struct NeverInside;
+
+/// The same of [`NativeAndWeb`](GrpcDenials::NativeAndWeb).
+// Two types without a value: extensions keep those without an allocation.
+#[derive(Clone, Copy)]
+struct WebInside;
+
 impl GrpcDenials {
     /// What holds for requests with these extensions where no layer says anything itself.
     pub(crate) fn of(extensions: &Extensions) -> Self {
-        extensions.get().copied().unwrap_or_default()
+        let inside = extensions.get::<WebInside>().map_or(Self::Native, |_| Self::NativeAndWeb);
+        inside.within(extensions)
     }
 
     /// What holds for them where a layer says this.
     pub(crate) fn within(self, extensions: &Extensions) -> Self {
-        if Self::of(extensions) == Self::Never { Self::Never } else { self }
+        if extensions.get::<NeverInside>().is_some() { Self::Never } else { self }
+    }
+
+    /// Tells the layers further in what holds for this request, where it is not what they assume.
+    #[inline]
+    pub(crate) fn tell_inside(self, extensions: &mut Extensions) {
+        match self {
+            Self::Native => {}
+            Self::Never => drop(extensions.insert(NeverInside)),
+            Self::NativeAndWeb => drop(extensions.insert(WebInside)),
+        }
     }
 
     /// The content type of the denial, if a request like this one is denied in the form of gRPC.

@@ -1,5 +1,6 @@
 //! The request: 13 headers, one of them the key's, and one extension, as servers attach them.
 
+use bytes::BytesMut;
 use http::{HeaderName, HeaderValue, Request, header};
 use tower_api_key::Timestamp;
 
@@ -24,16 +25,19 @@ impl Carrier {
         }
     }
 
-    /// The value of the header with this key.
+    /// The value of the header with this key, for requests that take turns with it.
     pub fn value(self, key: &str) -> HeaderValue {
-        let text = match self {
-            Self::Own => key.to_owned(),
-            Self::Bearer => format!("Bearer {key}"),
-        };
-        let value = HeaderValue::try_from(text).expect("keys are visible ASCII");
-        // As servers have it, a part of what was read: further clones allocate nothing.
+        let value = HeaderValue::try_from(self.text(key)).expect("keys are visible ASCII");
+        // As a part of what was read: further clones allocate nothing.
         drop(value.clone());
         value
+    }
+
+    fn text(self, key: &str) -> String {
+        match self {
+            Self::Own => key.to_owned(),
+            Self::Bearer => format!("Bearer {key}"),
+        }
     }
 }
 
@@ -53,15 +57,20 @@ pub const HEADERS: [(&str, &str); 12] = [
     ("x-forwarded-for", "203.0.113.7"),
 ];
 
-/// A request with this key, or without one.
+/// A request with this key, or without one. As servers have them, the values of its headers are parts of
+/// what was read: none has memory of its own, which would be freed with it.
 pub fn request(carrier: Carrier, key: Option<&str>) -> Request<()> {
-    let mut builder = Request::get("https://api.example.com/v1/orders?page=2&sort=created");
-    for (name, value) in HEADERS {
-        builder = builder.header(name, value);
-    }
-    let mut request = builder.body(()).expect("a request");
-    if let Some(key) = key {
-        request.headers_mut().insert(carrier.header(), carrier.value(key));
+    let key = key.map(|key| (carrier.header(), carrier.text(key)));
+    let own = HEADERS.map(|(name, value)| (HeaderName::from_static(name), value.to_owned()));
+    let headers: Vec<_> = own.into_iter().chain(key).collect();
+    let read: String = headers.iter().map(|(_, value)| value.as_str()).collect();
+    let mut read = BytesMut::from(read.as_bytes());
+    let mut request = Request::get("https://api.example.com/v1/orders?page=2&sort=created")
+        .body(())
+        .expect("a request");
+    for (name, value) in headers {
+        let value = HeaderValue::from_maybe_shared(read.split_to(value.len()).freeze());
+        request.headers_mut().insert(name, value.expect("visible ASCII"));
     }
     request.extensions_mut().insert(Timestamp::UNIX_EPOCH);
     request

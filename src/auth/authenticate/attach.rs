@@ -10,7 +10,6 @@ use crate::{
         config::Config,
         extract::{self, Ours, Precedence},
     },
-    rejection::GrpcDenials,
     request::RequestHead,
 };
 
@@ -19,11 +18,7 @@ use crate::{
 // Not inlined, so that the code around it is: that moves a request less often.
 #[inline(never)]
 pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Admission) {
-    if config.renderer.grpc != GrpcDenials::default() {
-        // For the layers further in, whose denials are of the same form.
-        let grpc = config.renderer.grpc.within(request.extensions());
-        request.extensions_mut().insert(grpc);
-    }
+    config.renderer.grpc.tell_inside(request.extensions_mut());
     match admission {
         Admission::PassBy | Admission::Preflight | Admission::Anonymous => {
             let ours = Ours { formats: &config.formats, judged: None };

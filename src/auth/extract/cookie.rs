@@ -1,15 +1,22 @@
 //! Keys in cookies (RFC 6265 §4.2). HTTP/2 clients may split cookies over several header lines
 //! (RFC 9113 §8.2.3).
 
-use http::{HeaderMap, header::COOKIE};
+use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-use super::Credential;
+use super::{Credential, Found};
 
-pub(super) fn each<'r>(name: &str, headers: &'r HeaderMap, mut found: impl FnMut(Credential<'r>)) {
-    for line in headers.get_all(COOKIE) {
-        let pieces = line.as_bytes().split(|byte| *byte == b';');
-        pieces.filter_map(|piece| value(name, piece)).map(Credential::plain).for_each(&mut found);
-    }
+pub(super) fn find<'r>(name: &str, headers: &'r HeaderMap) -> Found<'r> {
+    Found::all(in_headers(name, headers))
+}
+
+pub(super) fn each<'r>(name: &str, headers: &'r HeaderMap, found: impl FnMut(Credential<'r>)) {
+    in_headers(name, headers).for_each(found);
+}
+
+fn in_headers<'h>(name: &str, headers: &'h HeaderMap) -> impl Iterator<Item = Credential<'h>> {
+    let pieces = |line: &'h HeaderValue| line.as_bytes().split(|byte| *byte == b';');
+    let values = headers.get_all(COOKIE).iter().flat_map(pieces);
+    values.filter_map(move |piece| value(name, piece)).map(Credential::plain)
 }
 
 /// The value in a piece of a line, if it is of the cookie `name`.

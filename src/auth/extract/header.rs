@@ -32,7 +32,7 @@ fn find_in<'r>(
         };
     }
     let values = headers.get_all(name).iter().filter_map(read);
-    values.map(Credential::plain).fold(Found::None, Found::and)
+    Found::all(values.map(Credential::plain))
 }
 
 pub(super) fn each<'r>(

@@ -6,7 +6,7 @@ mod header;
 mod hide;
 mod query;
 
-use std::{fmt, mem};
+use std::fmt;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -201,10 +201,14 @@ impl KeySource {
         }
     }
 
-    /// The credential in this source, if there is one and no other.
-    pub(crate) fn only<'r>(&self, head: &RequestHead<'r>) -> Option<Credential<'r>> {
+    /// Gives the credential in this source to `judge`, if there is one and no other.
+    pub(crate) fn with_only<T>(
+        &self,
+        head: &RequestHead<'_>,
+        judge: impl FnOnce(&[u8]) -> T,
+    ) -> Option<T> {
         match self.find(head) {
-            Found::One(credential) => Some(credential),
+            Found::One(credential) => credential.with_key(judge),
             Found::None | Found::Several => None,
         }
     }
@@ -214,13 +218,8 @@ impl KeySource {
         match &self.kind {
             SourceKind::Header(name) => header::find(name, head.headers),
             SourceKind::Authorization(scheme) => header::find_scheme(scheme, head.headers),
-            SourceKind::Query(_) | SourceKind::Cookie(_) => {
-                let mut found = Found::None;
-                self.each(head, |credential| {
-                    found = mem::replace(&mut found, Found::None).and(credential);
-                });
-                found
-            }
+            SourceKind::Query(name) => query::find(name, head.uri),
+            SourceKind::Cookie(name) => cookie::find(name, head.headers),
         }
     }
 
@@ -278,6 +277,12 @@ pub(crate) enum Found<'r> {
 }
 
 impl<'r> Found<'r> {
+    /// All that a source holds.
+    #[inline]
+    fn all(credentials: impl Iterator<Item = Credential<'r>>) -> Self {
+        credentials.fold(Self::None, Self::and)
+    }
+
     /// Adds another credential of the same source.
     fn and(self, credential: Credential<'r>) -> Self {
         match self {
@@ -320,9 +325,18 @@ pub(crate) fn find<'r>(
     Ok(only)
 }
 
-/// Gives the one credential in [plain](KeySource::is_plain) sources to `judge`, and marks its header:
-/// as [`find`] with [`RefuseSeveral`](Precedence::RefuseSeveral), and with
-/// one look at each header, where no header is there twice.
+/// Whether the request may hold a credential in other sources than [plain](KeySource::is_plain) ones.
+#[inline(never)]
+pub(crate) fn may_hold_other_than_plain(sources: &[KeySource], head: &RequestHead<'_>) -> bool {
+    sources.iter().filter(|source| !source.is_plain()).any(|source| match &source.kind {
+        SourceKind::Query(name) => query::may_hold(name, head.uri),
+        _ => source.header_name().is_some_and(|name| head.headers.contains_key(name)),
+    })
+}
+
+/// Gives the one credential of a request to `judge`, and marks its header: as [`find`] with
+/// [`RefuseSeveral`](Precedence::RefuseSeveral), and with one look at each header, where no header is
+/// there twice and none but plain sources [may hold](may_hold_other_than_plain) a credential.
 #[inline]
 pub(crate) fn read_and_mark<T>(
     sources: &[KeySource],
@@ -394,52 +408,74 @@ mod tests {
 
     use super::*;
 
-    const NAMES: [&str; 4] = ["x-api-key", "authorization", "x-other-key", "accept"];
+    const NAMES: [&str; 5] = ["x-api-key", "authorization", "x-other-key", "accept", "cookie"];
     const VALUES: [&str; 6] =
-        ["", "a-key", "Bearer a-key", "bearer  b-key", "Token c-key", "Bearer"];
+        ["", "key=a-key", "Bearer a-key", "bearer  b-key", "Token c-key", "Bearer"];
+    const QUERIES: [&str; 7] =
+        ["", "?", "?key=", "?a=1&k%65y=q-%6Bey", "?key=q&key=r", "?key=%zz", "?keys=q&ke=r"];
 
-    fn plain() -> Vec<KeySource> {
-        let token = KeySource::scheme("Token").unwrap();
-        let other = KeySource::header("x-other-key").unwrap();
-        vec![KeySource::x_api_key(), KeySource::bearer(), token, other]
+    fn sources() -> Vec<KeySource> {
+        let some = [
+            KeySource::header("x-other-key"),
+            KeySource::scheme("Token"),
+            KeySource::scheme("Basic"),
+            KeySource::query("key"),
+            KeySource::cookie("key"),
+        ];
+        let all = [KeySource::x_api_key(), KeySource::bearer()].map(Ok).into_iter().chain(some);
+        all.collect::<Result<_, _>>().unwrap()
     }
 
     proptest! {
         #[test]
         fn reading_in_passing_finds_the_same(
             headers in vec((select(&NAMES[..]), select(&VALUES[..])), 0..5),
-            some in vec(any::<bool>(), 4),
+            query in select(&QUERIES[..]),
+            some in vec(any::<bool>(), 7),
         ) {
             let mut request = Request::new(());
+            *request.uri_mut() = format!("/{query}").parse().unwrap();
             for (name, value) in headers {
                 request.headers_mut().insert(name, HeaderValue::from_static(value));
             }
-            let some = plain().into_iter().zip(some).filter(|(_, is_there)| *is_there);
+            let some = sources().into_iter().zip(some).filter(|(_, is_there)| *is_there);
             let sources: Vec<KeySource> = some.map(|(source, _)| source).collect();
             let head = RequestHead::from(&request);
+            if may_hold_other_than_plain(&sources, &head) {
+                return Ok(());
+            }
             let found = find(&sources, Precedence::RefuseSeveral, &head).map(|found| {
-                found.map(|key| (key.source, key.raw.to_vec()))
+                found.map(|found| (found.source, found.raw.to_vec()))
             });
-            let read = read_and_mark(&sources, request.headers_mut(), <[u8]>::to_vec);
-            prop_assert_eq!(&found, &read);
-            if let Ok(Some((source, _))) = read {
-                let name = sources[usize::from(source)].header_name().unwrap();
+            let in_passing = read_and_mark(&sources, request.headers_mut(), <[u8]>::to_vec);
+            prop_assert_eq!(&found, &in_passing);
+            if let Ok(Some((source, _))) = in_passing {
+                let name = sources[usize::from(source)].header_name();
                 let marked = request.headers().iter().filter(|(_, value)| value.is_sensitive());
-                prop_assert!(marked.map(|(name, _)| name).eq([name]));
+                prop_assert!(marked.map(|(name, _)| name).eq(name));
             }
         }
     }
 
     #[test]
-    fn sources_that_browsers_fill_are_not_plain() {
-        assert!(plain().iter().all(KeySource::is_plain));
-        for source in [
-            KeySource::scheme("Basic").unwrap(),
-            KeySource::header("cookie").unwrap(),
-            KeySource::cookie("key").unwrap(),
-            KeySource::query("key").unwrap(),
+    fn other_sources_than_plain_ones_are_read_apart() {
+        for (source, name, value) in [
+            (KeySource::scheme("Basic").unwrap(), "authorization", "Bearer a-key"),
+            (KeySource::header("cookie").unwrap(), "cookie", "a=b"),
+            (KeySource::cookie("key").unwrap(), "cookie", "a=b"),
         ] {
-            assert!(!source.is_plain(), "{source:?}");
+            let (sources, mut request) = ([source], Request::new(()));
+            assert!(!may_hold_other_than_plain(&sources, &RequestHead::from(&request)));
+            request.headers_mut().insert(name, HeaderValue::from_static(value));
+            assert!(may_hold_other_than_plain(&sources, &RequestHead::from(&request)));
+        }
+        for (query, may_hold) in
+            QUERIES.into_iter().zip([false, false, true, true, true, true, true])
+        {
+            let (sources, mut request) = ([KeySource::query("key").unwrap()], Request::new(()));
+            *request.uri_mut() = format!("/{query}").parse().unwrap();
+            let head = RequestHead::from(&request);
+            assert_eq!(may_hold_other_than_plain(&sources, &head), may_hold, "{query}");
         }
     }
 }

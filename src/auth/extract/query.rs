@@ -2,32 +2,51 @@
 
 use http::Uri;
 
-use super::Credential;
+use super::{Credential, Found};
+
+#[inline]
+pub(super) fn find<'r>(name: &str, uri: &'r Uri) -> Found<'r> {
+    // Most requests have none.
+    uri.query().map_or(Found::None, |query| Found::all(in_query(name, query)))
+}
+
+/// Whether there may be one: far cheaper than to find it, and nearly always there is none.
+#[inline]
+pub(super) fn may_hold(name: &str, uri: &Uri) -> bool {
+    let (query, name) = (uri.query().unwrap_or_default().as_bytes(), name.as_bytes());
+    let mut begins_pair = true;
+    query.iter().enumerate().any(|(place, byte)| {
+        let begins = std::mem::replace(&mut begins_pair, *byte == b'&');
+        *byte == b'%' || (begins && Some(byte) == name.first() && query[place..].starts_with(name))
+    })
+}
 
 pub(super) fn each<'r>(name: &str, uri: &'r Uri, found: impl FnMut(Credential<'r>)) {
-    let query = uri.query().unwrap_or("").as_bytes();
-    let pairs = query.split(|byte| *byte == b'&');
-    pairs.filter_map(|pair| value(name, pair)).for_each(found);
+    in_query(name, uri.query().unwrap_or_default()).for_each(found);
+}
+
+fn in_query<'q>(name: &str, query: &'q str) -> impl Iterator<Item = Credential<'q>> {
+    query.as_bytes().split(|byte| *byte == b'&').filter_map(move |pair| value(name, pair))
 }
 
 /// The value of a pair, if its name is `name`.
 pub(super) fn value<'p>(name: &str, pair: &'p [u8]) -> Option<Credential<'p>> {
-    let mut halves = pair.splitn(2, |byte| *byte == b'=');
-    if !is_named(halves.next()?, name) {
-        return None;
-    }
-    let raw = halves.next().unwrap_or_default();
+    let raw = match pair.strip_prefix(name.as_bytes()) {
+        Some([]) => &[],
+        Some([b'=', raw @ ..]) => raw,
+        _ if pair.contains(&b'%') => value_of_encoded(name, pair)?,
+        _ => return None,
+    };
     Some(Credential { percent_encoded: raw.contains(&b'%'), ..Credential::plain(raw) })
 }
 
 /// Compares with percent-encoding undone: whatever reads the query behind the layer would see
 /// `api%5Fkey` as `api_key`, and so must we.
-fn is_named(encoded: &[u8], name: &str) -> bool {
-    if encoded.contains(&b'%') {
-        percent_decode(encoded).is_some_and(|decoded| decoded == name.as_bytes())
-    } else {
-        encoded == name.as_bytes()
-    }
+#[cold]
+fn value_of_encoded<'p>(name: &str, pair: &'p [u8]) -> Option<&'p [u8]> {
+    let mut halves = pair.splitn(2, |byte| *byte == b'=');
+    let decoded = percent_decode(halves.next()?)?;
+    (decoded == name.as_bytes()).then(|| halves.next().unwrap_or_default())
 }
 
 /// Undoes percent-encoding (RFC 3986 §2.1); `None` when a `%` is not followed by two hexadecimal
