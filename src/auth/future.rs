@@ -75,15 +75,15 @@ where
     pub(crate) fn rejected(
         config: &Config,
         mut rejection: Rejection,
-        request: &Request<B>,
+        request: &mut Request<B>,
     ) -> Self {
-        let head = RequestHead::from(request);
+        let head = RequestHead::from(&*request);
         if preflights::is_like_preflight(&head) {
             rejection = rejection.of_preflight();
         }
         rejection.observe();
         config.denied(&rejection, Some(&head));
-        let response = config.renderer.respond(rejection, &head);
+        let response = config.renderer.respond(rejection, request);
         Self { state: State::Rejected { response: Some(response) } }
     }
 }
@@ -137,7 +137,7 @@ where
             let plan = authenticate::let_in(&config, &mut request, admission);
             ResponseFuture::admitted(config, plan, service.call(request))
         }
-        Outcome::Reject(rejection) => ResponseFuture::rejected(&config, rejection, &request),
+        Outcome::Reject(rejection) => ResponseFuture::rejected(&config, rejection, &mut request),
         Outcome::Wait(waiting) => ResponseFuture::waiting(config, service, request, waiting),
     })
 }

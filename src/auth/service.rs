@@ -94,7 +94,7 @@ where
                 let plan = authenticate::let_in(config, &mut request, admission);
                 ResponseFuture::admitted(config.clone(), plan, self.inner.call(request))
             }
-            Outcome::Reject(rejection) => ResponseFuture::rejected(config, rejection, &request),
+            Outcome::Reject(rejection) => ResponseFuture::rejected(config, rejection, &mut request),
             Outcome::Wait(waiting) => {
                 // The service that was polled ready must be the one that is called: it goes along
                 // with the request, and a clone takes its place here.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
@@ -111,7 +111,7 @@ impl Problem {
     pub fn into_http(self) -> Response<Bytes> {
         let mut response = Response::new(self.body());
         *response.status_mut() = self.status;
-        *response.headers_mut() = head();
+        *response.headers_mut() = head().into_iter().collect();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -123,11 +123,11 @@ impl Problem {
 const OWN_MEMBERS: [&str; 5] = ["type", "title", "status", "detail", "code"];
 
 /// The headers that each problem has.
-pub(super) fn head() -> HeaderMap {
-    let mut head = HeaderMap::new();
-    head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    head.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    head
+pub(super) fn head() -> [(HeaderName, HeaderValue); 2] {
+    [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ]
 }
 
 impl Serialize for Problem {

@@ -2,11 +2,12 @@
 
 use std::{
     borrow::Cow,
+    mem,
     sync::{Arc, LazyLock},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 
 use super::{
     Rejection,
@@ -54,13 +55,15 @@ where
     }
 }
 
+type Head = Box<[(HeaderName, HeaderValue)]>;
+
 /// How a layer turns rejections into responses.
 #[derive(Clone)]
 pub(crate) struct Renderer {
     challenges: Challenges,
     /// The headers that all denials of a kind have, in the order of [`TABLE`], and then those of a
     /// uniform one.
-    heads: Arc<[HeaderMap]>,
+    heads: Arc<[Head]>,
     pub(crate) uniform: bool,
     pub(crate) grpc: GrpcDenials,
     pub(crate) hook: Option<Arc<dyn RejectionResponse>>,
@@ -86,28 +89,32 @@ impl Renderer {
         self.heads = TABLE.iter().chain([UNIFORM]).map(|row| self.head(row)).collect();
     }
 
-    fn head(&self, row: &Row) -> HeaderMap {
-        let mut head = problem::head();
-        if row.status == StatusCode::UNAUTHORIZED || row.challenge_error.is_some() {
-            for challenge in self.challenges.values(row.challenge_error, None) {
-                head.append(header::WWW_AUTHENTICATE, challenge);
-            }
-        }
-        head
+    fn head(&self, row: &Row) -> Head {
+        let has_challenge = row.status == StatusCode::UNAUTHORIZED || row.challenge_error.is_some();
+        let challenges = has_challenge.then(|| self.challenges.values(row.challenge_error, None));
+        let challenges = challenges.into_iter().flatten();
+        let challenges = challenges.map(|challenge| (header::WWW_AUTHENTICATE, challenge));
+        problem::head().into_iter().chain(challenges).collect()
     }
 
-    /// The response to this request.
-    pub(crate) fn respond(
+    /// The response to this request, which is left without its headers and extensions.
+    pub(crate) fn respond<B>(
         &self,
         rejection: Rejection,
-        request: &RequestHead<'_>,
+        request: &mut Request<B>,
     ) -> Response<Bytes> {
-        let grpc = self.grpc.within(request.extensions).content_type(request);
-        self.respond_as(rejection, grpc)
+        let head = RequestHead::from(&*request);
+        let grpc = self.grpc.within(head.extensions).content_type(&head).cloned();
+        self.respond_as(rejection, grpc.as_ref(), Room::of(request))
     }
 
     /// The response in the form of gRPC with this content type, or as problem details.
-    fn respond_as(&self, mut rejection: Rejection, grpc: Option<&HeaderValue>) -> Response<Bytes> {
+    fn respond_as(
+        &self,
+        mut rejection: Rejection,
+        grpc: Option<&HeaderValue>,
+        room: Room,
+    ) -> Response<Bytes> {
         let row = self.row(rejection.kind);
         // What a uniform denial says is the same for all kinds: nothing of the rejection's own.
         let own = (!self.folds(rejection.kind)).then_some(&rejection);
@@ -117,14 +124,16 @@ impl Renderer {
             let texts = [row.code, ": ", row.detail];
             let mut response = grpc::response(content_type.clone(), row.grpc, &texts);
             let rest = head.iter().filter(|(name, _)| *name != header::CONTENT_TYPE);
-            response.headers_mut().extend(rest.map(|(name, value)| (name.clone(), value.clone())));
+            add(rest, response.headers_mut());
             response
         } else {
             let mut response = Response::new(body_of(row, own));
             *response.status_mut() = row.status;
-            *response.headers_mut() = head.clone();
+            *response.headers_mut() = room.headers;
+            add(head, response.headers_mut());
             response
         };
+        *response.extensions_mut() = room.extensions;
         if let Some(rejection) = own {
             self.add_own_headers(rejection, response.headers_mut());
         }
@@ -151,7 +160,8 @@ impl Renderer {
     #[cold]
     fn respond_in_place_of(&self, inner: &HeaderMap, rejection: Rejection) -> Response<Bytes> {
         let folds = self.folds(rejection.kind);
-        let mut response = self.respond_as(rejection, self.grpc.content_type_again(inner));
+        let grpc = self.grpc.content_type_again(inner);
+        let mut response = self.respond_as(rejection, grpc, Room::default());
         let headers = response.headers_mut();
         // What layers between added stays, such as CORS headers, without which a browser could
         // not read the denial. What the denial says itself, and what was about the body that it
@@ -219,6 +229,37 @@ impl Renderer {
     }
 }
 
+/// The memory of a request's headers and extensions, without them: in it, the request's denial allocates
+/// hardly anything.
+#[derive(Default)]
+struct Room {
+    headers: HeaderMap,
+    extensions: Extensions,
+}
+
+/// A response keeps room for no more than so many headers, however many its client has sent.
+const MOST_HEADERS: usize = 64;
+
+impl Room {
+    fn of<B>(request: &mut Request<B>) -> Self {
+        let mut extensions = mem::take(request.extensions_mut());
+        extensions.clear();
+        if request.headers().capacity() > MOST_HEADERS {
+            return Self { extensions, ..Self::default() };
+        }
+        let mut headers = mem::take(request.headers_mut());
+        headers.clear();
+        Self { headers, extensions }
+    }
+}
+
+#[inline]
+fn add<'h>(head: impl IntoIterator<Item = &'h (HeaderName, HeaderValue)>, headers: &mut HeaderMap) {
+    for (name, value) in head {
+        headers.append(name.clone(), value.clone());
+    }
+}
+
 /// Headers that are about a body and not about the response.
 const DESCRIBES_BODY: [HeaderName; 7] = [
     header::CONTENT_ENCODING,
@@ -250,7 +291,7 @@ pub(crate) fn respond_plainly(
 ) -> Response<Bytes> {
     static RENDERER: LazyLock<Renderer> = LazyLock::new(Renderer::default);
     let grpc = request.and_then(|head| GrpcDenials::of(head.extensions).content_type(head));
-    let mut response = RENDERER.respond_as(rejection, grpc);
+    let mut response = RENDERER.respond_as(rejection, grpc, Room::default());
     if let Some(rejection) = response.extensions_mut().get_mut::<Rejection>() {
         rejection.rendered = false;
     }
