@@ -41,7 +41,7 @@ pub(crate) async fn run(args: Args, database: &Database, out: &mut Output) -> Re
 async fn add(id: KeyId, added: &Scopes, database: &Database) -> Result<bool, Failure> {
     loop {
         let key = match database.manager.get(id).await {
-            Ok(key) if key.revoked_at.is_none() && !key.scopes.allow_all(added) => key,
+            Ok(key) if key.details.revoked_at.is_none() && !key.scopes.allow_all(added) => key,
             // It has them, or has no use for them any more.
             Ok(_) | Err(ManageError::NotFound) => return Ok(false),
             Err(error) => return Err(error.into()),

@@ -154,7 +154,7 @@ impl Exported {
         let request = || details.request.as_ref().map(KeyDigest::to_hex);
         Self {
             key_hash: with_digests.then(key_hash),
-            key_prefix: Some(record.start.clone()).filter(|start| !start.is_empty()),
+            key_prefix: (!record.start.is_empty()).then(|| record.start.clone().into()),
             name: record.name.clone(),
             user_id: record.owner.clone(),
             scopes: record.scopes.iter().map(str::to_owned).collect(),
@@ -168,10 +168,10 @@ impl Exported {
             credits: details
                 .credits
                 .map(|epoch| Credits { epoch, balance: balance.map(Amount::new) }),
-            not_before: record.not_before,
+            not_before: record.details.not_before,
             allowed_addresses: details.allowed_addresses.iter().map(ToString::to_string).collect(),
             metadata: details.metadata.clone(),
-            revoked_at: record.revoked_at,
+            revoked_at: record.details.revoked_at,
             revoked_reason: details.revoked_reason.clone(),
             rotation: Turn::new(&details.rotation),
             id: record.id,
@@ -214,14 +214,12 @@ impl Exported {
             None => KeyDigest::from_hex(hash).ok_or_else(|| bad("key_hash"))?,
         };
         let mut record = KeyRecord::new(self.id, digest, self.name, self.created_at);
-        record.start = self.key_prefix.unwrap_or_default();
+        record.start = self.key_prefix.unwrap_or_default().into();
         record.owner = self.user_id;
         record.scopes = Scopes::parse(self.scopes).map_err(|_| bad("scopes"))?;
         record.disabled = !self.is_active;
         record.updated_at = self.updated_at;
-        record.not_before = self.not_before;
         record.expires_at = self.expires_at;
-        record.revoked_at = self.revoked_at;
         record.last_used_at = self.last_used_at;
         record.use_count = self.use_count;
         record.revision = self.revision;
@@ -233,6 +231,8 @@ impl Exported {
         details.tier = self.tier;
         details.limits = self.limits;
         details.metadata = self.metadata;
+        details.not_before = self.not_before;
+        details.revoked_at = self.revoked_at;
         details.revoked_reason = self.revoked_reason;
         details.last_used_from = self.last_used_from;
         details.created_by = self.created_by;

@@ -69,11 +69,11 @@ pub(crate) fn fields(record: &KeyRecord, balance: Option<&Balance>) -> Table {
             who.to_owned()
         }),
     );
-    add("not before", record.not_before.map(|at| at.to_string()));
+    add("not before", details.not_before.map(|at| at.to_string()));
     add("expires at", record.expires_at.map(|at| at.to_string()));
     add("last used at", record.last_used_at.map(|at| at.to_string()));
     add("uses", Some(record.use_count.to_string()));
-    add("revoked at", record.revoked_at.map(|at| at.to_string()));
+    add("revoked at", details.revoked_at.map(|at| at.to_string()));
     add("revoked because", details.revoked_reason.as_deref().map(plain));
     add("replaces", details.rotation.from.map(|id| id.to_string()));
     add("replaced by", details.rotation.to.map(|id| id.to_string()));

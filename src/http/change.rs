@@ -137,7 +137,7 @@ pub(super) async fn change(
 fn grants(patch: &KeyPatch, record: &KeyRecord) -> bool {
     let addresses = &record.details.allowed_addresses;
     (record.disabled && patch.disabled == Some(false))
-        || patch.not_before.is_some_and(|start| start != record.not_before)
+        || patch.not_before.is_some_and(|start| start != record.details.not_before)
         || patch.expires_at.is_some_and(|end| end != record.expires_at)
         || patch.allowed_addresses.as_ref().is_some_and(|new| new[..] != addresses[..])
 }

@@ -54,6 +54,10 @@ pub struct KeyDetails {
     pub metadata: Metadata,
     /// Networks the key may be used from. Empty: from anywhere.
     pub allowed_addresses: Box<[IpNet]>,
+    /// The key is refused before this moment.
+    pub not_before: Option<Timestamp>,
+    /// When the key was revoked, for good.
+    pub revoked_at: Option<Timestamp>,
     /// Why the key was revoked.
     pub revoked_reason: Option<Text>,
     /// When the key was deleted. Its row is kept for audit until it is purged; nothing finds it.

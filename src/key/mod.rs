@@ -25,6 +25,7 @@ mod seal;
 mod secret;
 mod sha256;
 mod shared_text;
+mod short_text;
 pub(crate) mod strength;
 pub(crate) mod usage;
 mod use_counter;
@@ -57,5 +58,6 @@ pub use self::{
     record::{KeyRecord, KeyStatus, Metadata},
     seal::IssuerSecrets,
     secret::SecretKey,
+    short_text::ShortText,
 };
 pub use crate::text::Text;

@@ -2,16 +2,19 @@
 
 use std::{
     fmt,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// Uses of a key that were not written yet, on the record itself: a request that finds the record
 /// has found its counter.
 ///
+/// Four bytes are enough for all uses between two collections, which are seconds apart: in each of ten
+/// seconds it counts 400 million.
+///
 /// Not a part of what the record says: a copy of the record starts from zero, and records are
 /// equal whatever their counters.
 #[derive(Default)]
-pub(crate) struct UseCounter(AtomicU64);
+pub(crate) struct UseCounter(AtomicU32);
 
 impl UseCounter {
     /// Counts one use; true if it is the first since they were collected.
@@ -22,7 +25,7 @@ impl UseCounter {
 
     /// Takes the uses that were counted.
     pub(crate) fn collect(&self) -> u64 {
-        self.0.swap(0, Ordering::Relaxed)
+        self.0.swap(0, Ordering::Relaxed).into()
     }
 }
 

@@ -34,9 +34,9 @@ fn fields(record: &KeyRecord, old: Option<&KeyRecord>) -> Result<(), InvalidFiel
         }
     }
     data(record)?;
-    let starts = !record.not_before.is_some_and(Timestamp::is_never);
+    let starts = !record.details.not_before.is_some_and(Timestamp::is_never);
     InvalidField::unless(starts, "not_before", "must be before the year 9999")?;
-    let times = record.not_before.zip(record.expires_at);
+    let times = record.details.not_before.zip(record.expires_at);
     let is_ordered = times.is_none_or(|(start, end)| start < end);
     InvalidField::unless(is_ordered, "expires_at", "must be after not_before")
 }

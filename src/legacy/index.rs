@@ -10,16 +10,15 @@ use tokio::time::timeout;
 
 use crate::{
     clock::Timestamp,
-    key::{KeyId, KeyRecord, LegacyHash},
+    key::{KeyId, KeyRecord, LegacyHash, ShortText},
     observe,
     store::{KeyQuery, KeyRepository, StoreError},
-    text::Text,
 };
 
 /// A key that another system issued and that was not used here yet.
 pub(super) struct Candidate {
     pub(super) id: KeyId,
-    pub(super) start: Text,
+    pub(super) start: ShortText,
     pub(super) hash: LegacyHash,
 }
 

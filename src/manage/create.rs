@@ -159,7 +159,6 @@ impl KeyManager {
         let mut record = KeyRecord::new(id, digest, new.name, self.clock.now());
         record.owner = owner;
         record.scopes = new.scopes;
-        record.not_before = new.not_before;
         record.expires_at = new.expires_at.filter(|end| !end.is_never());
         record.details = Details::from(KeyDetails {
             description: new.description.map(Into::into),
@@ -168,6 +167,7 @@ impl KeyManager {
             credits: new.credits.map(|_| 0),
             metadata: new.metadata,
             allowed_addresses: new.allowed_addresses.into(),
+            not_before: new.not_before,
             request: request.transpose()?,
             ..KeyDetails::default()
         });

@@ -213,6 +213,6 @@ fn changed(
 /// An expired key may get another end; one that was replaced, not.
 pub(super) fn has_ended_for_good(key: &KeyRecord, now: Timestamp) -> bool {
     key.is_deleted()
-        || key.revoked_at.is_some()
+        || key.details.revoked_at.is_some()
         || key.details.rotation.retires_at.is_some_and(|end| end <= now)
 }

@@ -33,7 +33,7 @@ impl KeyManager {
         // The revision is the key's own.
         let others = self.handle(|access| access.revision = None);
         let mut revoked = Vec::new();
-        if key.revoked_at.is_none() && !key.is_deleted() {
+        if key.details.revoked_at.is_none() && !key.is_deleted() {
             match self.revoke(id, reason).await {
                 Ok(record) => revoked.push(record),
                 // Deleted since it was read: it makes no others either.
@@ -51,7 +51,7 @@ impl KeyManager {
             let mut query = KeyQuery::new(PAGE).with_owner(owner.clone());
             loop {
                 let page = self.repository.list(&query).await?;
-                for other in page.items.iter().filter(|other| other.revoked_at.is_none()) {
+                for other in page.items.iter().filter(|other| other.details.revoked_at.is_none()) {
                     if other.id != id && family.includes(self, other).await? {
                         revoked.push(others.revoke(other.id, reason).await?);
                     }

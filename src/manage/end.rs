@@ -11,8 +11,8 @@ use crate::{
 
 /// The first time and reason stay.
 pub(super) fn mark_revoked(record: &mut KeyRecord, reason: Option<&str>, now: Timestamp) {
-    if record.revoked_at.is_none() {
-        record.revoked_at = Some(now);
+    if record.details.revoked_at.is_none() {
+        record.details.revoked_at = Some(now);
         if let Some(reason) = reason {
             record.details.revoked_reason = Some(reason.into());
         }

@@ -147,7 +147,7 @@ impl KeyManager {
         let mut record = self.record(key.new.clone(), digest, KeyId::generate(created_at)?)?;
         record.created_at = created_at;
         record.updated_at = now.max(created_at);
-        record.start = key.start.clone();
+        record.start = (&key.start).into();
         record.disabled = key.disabled;
         record.last_used_at = key.last_used_at;
         if key.legacy_hash.is_some() {

@@ -173,7 +173,7 @@ impl KeyManager {
 /// How a key has come to its end, if it has. Also one that is disabled, which its status is first:
 /// a new key would inherit the end.
 fn end_of(record: &KeyRecord, now: Timestamp) -> Option<KeyStatus> {
-    if record.revoked_at.is_some() {
+    if record.details.revoked_at.is_some() {
         return Some(KeyStatus::Revoked);
     }
     record.ends_at().is_some_and(|end| now >= end).then_some(KeyStatus::Expired)

@@ -223,7 +223,7 @@ impl Work {
             if self.set.issued_before.is_some_and(|moment| old.created_at >= moment) {
                 continue;
             }
-            let is_revoked = old.revoked_at.is_some() && !matches!(self.act, Act::Delete);
+            let is_revoked = old.details.revoked_at.is_some() && !matches!(self.act, Act::Delete);
             if old.is_deleted() || is_revoked {
                 report.already_ended.push(old.id);
                 continue;

@@ -104,7 +104,7 @@ impl KeyManager {
     /// [`Ended`](ManageError::Ended).
     pub async fn enable(&self, id: KeyId) -> Result<Arc<KeyRecord>, ManageError> {
         self.change(id, |record, _| {
-            if record.revoked_at.is_some() {
+            if record.details.revoked_at.is_some() {
                 return Err(ManageError::Ended(KeyStatus::Revoked));
             }
             self.access.switch(record, false);
@@ -130,7 +130,7 @@ pub(super) fn done(old: &KeyRecord, new: &KeyRecord) -> Done {
         ("credits", old.details.credits != new.details.credits),
         ("metadata", old.details.metadata != new.details.metadata),
         ("allowed_addresses", old.details.allowed_addresses != new.details.allowed_addresses),
-        ("not_before", old.not_before != new.not_before),
+        ("not_before", old.details.not_before != new.details.not_before),
         ("expires_at", old.expires_at != new.expires_at),
     ];
     let names: Vec<_> = changed.iter().filter(|(_, changed)| *changed).map(|(f, _)| *f).collect();
@@ -158,7 +158,7 @@ impl KeyPatch {
         set(&mut record.details.limits, self.limits.as_ref());
         set(&mut record.details.metadata, self.metadata.as_ref());
         set(&mut record.details.allowed_addresses, self.allowed_addresses.as_ref());
-        set(&mut record.not_before, self.not_before.as_ref());
+        set(&mut record.details.not_before, self.not_before.as_ref());
         let end = self.expires_at.map(|end| end.filter(|end| !end.is_never()));
         set(&mut record.expires_at, end.as_ref());
     }

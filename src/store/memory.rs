@@ -319,7 +319,7 @@ impl KeyRepository for MemoryStore {
             let mut keys = self.write();
             let old = |time: Option<Timestamp>| time.is_some_and(|time| time < before);
             let gone = |record: &KeyRecord| {
-                (old(record.revoked_at) || old(record.details.deleted_at))
+                (old(record.details.revoked_at) || old(record.details.deleted_at))
                     && owner.is_none_or(|owner| record.owner.as_ref() == Some(owner))
             };
             let count = keys.records.len();

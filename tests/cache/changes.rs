@@ -23,7 +23,7 @@ use crate::{
 
 fn revoked(record: &KeyRecord) -> KeyRecord {
     let mut revoked = record.clone();
-    revoked.revoked_at = Some(NOW);
+    revoked.details.revoked_at = Some(NOW);
     revoked.revision += 1;
     revoked
 }

@@ -191,7 +191,7 @@ impl Backend {
     pub(crate) async fn revoke(&self, digest: &KeyDigest) {
         let found = self.0.keys.find(digest).await.unwrap().unwrap();
         let mut record = KeyRecord::clone(&found);
-        record.revoked_at = Some(NOW);
+        record.details.revoked_at = Some(NOW);
         record.revision += 1;
         assert_eq!(self.0.keys.update(&found, &record).await.unwrap(), ApplyOutcome::Done);
     }
@@ -391,7 +391,7 @@ pub(crate) enum Answer {
 impl From<Lookup> for Answer {
     fn from(lookup: Lookup) -> Self {
         match lookup {
-            Lookup::Found(record) if record.revoked_at.is_some() => Self::Revoked,
+            Lookup::Found(record) if record.details.revoked_at.is_some() => Self::Revoked,
             Lookup::Found(_) => Self::Good,
             Lookup::NotFound => Self::Unknown,
         }

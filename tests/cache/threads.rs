@@ -16,7 +16,7 @@ use crate::{
 /// Whether this thread has an answer without waiting that says that the key is good.
 fn is_known(fixture: &Fixture, digest: &KeyDigest) -> bool {
     match fixture.cache.find_shared(digest) {
-        Some(Lookup::Found(record)) => record.revoked_at.is_none(),
+        Some(Lookup::Found(record)) => record.details.revoked_at.is_none(),
         _ => false,
     }
 }
@@ -169,7 +169,7 @@ async fn one_thread_does_not_let_in_what_another_one_has_refused() {
     fixture.store.revoke(&revoked).await;
     // Past this thread's front: as another thread does.
     assert!(fixture.cache.find(&deleted).await.unwrap().is_none());
-    assert!(fixture.cache.find(&revoked).await.unwrap().unwrap().revoked_at.is_some());
+    assert!(fixture.cache.find(&revoked).await.unwrap().unwrap().details.revoked_at.is_some());
     assert!(!is_known(&fixture, &deleted));
     assert!(!is_known(&fixture, &revoked));
 }

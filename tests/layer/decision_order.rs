@@ -30,9 +30,9 @@ fn secure(key: &str) -> Request<()> {
 /// A key with everything wrong that a record can say.
 fn ruined(key: &str) -> KeyRecord {
     record_with(key, |record| {
-        record.revoked_at = Some(at(-1));
+        record.details.revoked_at = Some(at(-1));
         record.disabled = true;
-        record.not_before = Some(at(1));
+        record.details.not_before = Some(at(1));
         record.expires_at = Some(at(-1));
         record.details.allowed_addresses = ["192.0.2.0/24".parse().unwrap()].into();
     })
@@ -143,7 +143,7 @@ async fn step_7_comparison_wins_over_status() {
 fn step_7_a_deleted_key_is_unknown_whatever_the_store_says() {
     let deleted = record_with(KEY, |record| {
         record.details.deleted_at = Some(at(-1));
-        record.revoked_at = Some(at(-1));
+        record.details.revoked_at = Some(at(-1));
     });
     assert_eq!(send(&strict(&TestStore::new([deleted])), secure(KEY)).outcome(), "unknown_key");
 }
@@ -161,11 +161,11 @@ async fn step_8_the_gravest_status_wins_and_each_wins_over_the_address() {
         }
     };
     expect(&record, "revoked_key", RejectionKind::Revoked).await;
-    record.revoked_at = None;
+    record.details.revoked_at = None;
     expect(&record, "disabled_key", RejectionKind::Disabled).await;
     record.disabled = false;
     expect(&record, "not_yet_valid_key", RejectionKind::NotYetValid).await;
-    record.not_before = None;
+    record.details.not_before = None;
     expect(&record, "expired_key", RejectionKind::Expired).await;
     record.expires_at = None;
     expect(&record, "address_not_allowed", RejectionKind::AddressNotAllowed).await;
@@ -175,7 +175,7 @@ async fn step_8_the_gravest_status_wins_and_each_wins_over_the_address() {
 fn step_8_times_are_exact_to_the_millisecond() {
     let clock = clock();
     let key = record_with(KEY, |record| {
-        record.not_before = Some(at(100));
+        record.details.not_before = Some(at(100));
         record.expires_at = Some(at(200));
     });
     let layer = ApiKeyLayer::new(TestStore::new([key])).with_clock(clock.clone());

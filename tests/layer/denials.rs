@@ -53,9 +53,13 @@ pub(crate) fn denied() -> Vec<(RejectionKind, ApiKeyLayer, Request<()>)> {
         (RejectionKind::Ambiguous, good(), request(&[("x-api-key", KEY), ("x-api-key", KEY)])),
         (RejectionKind::Malformed, good(), with_key("malformed")),
         (RejectionKind::Unknown, good(), with_key(OTHER_KEY)),
-        (RejectionKind::Revoked, stored(|key| key.revoked_at = Some(at(0))), with_key(KEY)),
+        (RejectionKind::Revoked, stored(|key| key.details.revoked_at = Some(at(0))), with_key(KEY)),
         (RejectionKind::Disabled, stored(|key| key.disabled = true), with_key(KEY)),
-        (RejectionKind::NotYetValid, stored(|key| key.not_before = Some(at(1))), with_key(KEY)),
+        (
+            RejectionKind::NotYetValid,
+            stored(|key| key.details.not_before = Some(at(1))),
+            with_key(KEY),
+        ),
         (RejectionKind::Expired, stored(|key| key.expires_at = Some(at(0))), with_key(KEY)),
         (RejectionKind::InsecureTransport, good().require_secure_transport(), with_key(KEY)),
         (

@@ -135,7 +135,7 @@ async fn a_revoked_key_stays_revoked_as_it_was_the_first_time() {
     let issued = issue(&manager, "lost").await;
     clock.set(at(1000));
     let revoked = manager.revoke(issued.record.id, Some("laptop stolen")).await.unwrap();
-    assert_eq!(revoked.revoked_at, Some(at(1000)));
+    assert_eq!(revoked.details.revoked_at, Some(at(1000)));
     assert_eq!(revoked.updated_at, at(1000));
     assert_eq!(revoked.details.revoked_reason.as_deref(), Some("laptop stolen"));
     assert_eq!(revoked.status(at(1000)), KeyStatus::Revoked);

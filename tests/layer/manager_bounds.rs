@@ -74,7 +74,10 @@ async fn a_key_that_an_owner_makes_has_what_the_own_key_has() {
     for _ in 0..2 {
         assert_eq!(made.owner, own.owner);
         assert_eq!(made.lineage(), own.id);
-        assert_eq!((made.not_before, made.expires_at), (own.not_before, own.expires_at));
+        assert_eq!(
+            (made.details.not_before, made.expires_at),
+            (own.details.not_before, own.expires_at)
+        );
         let (have, expected) = (&made.details, &own.details);
         assert_eq!((&have.tier, &have.limits), (&expected.tier, &expected.limits));
         assert_eq!((&have.metadata, &have.credits), (&expected.metadata, &expected.credits));
@@ -102,7 +105,7 @@ async fn no_new_key_goes_beyond_the_own() {
     let managed = Managed::new();
     let own = managed.manager.create(sold(&managed)).await.unwrap().record;
     let handle = with(&managed, &own);
-    let (start, end) = (own.not_before.unwrap(), own.expires_at.unwrap());
+    let (start, end) = (own.details.not_before.unwrap(), own.expires_at.unwrap());
     let milli = std::time::Duration::from_millis(1);
     let new = || NewKey::named("more");
     let (before, log) = (managed.rows().await, managed.log().await);
@@ -179,7 +182,7 @@ async fn no_change_goes_beyond_the_own() {
     let made = handle.create(NewKey::named("made")).await.unwrap().record;
     let milli = std::time::Duration::from_millis(1);
     let later = own.expires_at.unwrap().saturating_add(milli);
-    let earlier = own.not_before.unwrap().saturating_sub(milli);
+    let earlier = own.details.not_before.unwrap().saturating_sub(milli);
     let patch = KeyPatch::default;
     for key in [&own, &made] {
         let before = managed.row(key.id).await;
@@ -247,7 +250,7 @@ async fn a_key_beyond_the_own_is_only_reduced() {
     let again = extending(Some(end.saturating_add(2 * minute)));
     assert_eq!(why(handle.update(free.id, again).await), "beyond not_before");
     let fitting = KeyPatch {
-        not_before: Some(own.not_before),
+        not_before: Some(own.details.not_before),
         allowed_addresses: Some(networks(&["10.7.0.0/16"])),
         ..extending(Some(end.saturating_sub(minute)))
     };

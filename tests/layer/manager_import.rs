@@ -47,7 +47,7 @@ async fn every_field_is_kept_and_the_key_works() {
     let row = managed.row(report.imported[0]).await;
     assert_eq!((row.digest, &*row.start, &*row.name), (digest_of(KEY), "firs", "imported"));
     assert_eq!((&row.owner, &row.scopes), (&new.owner, &new.scopes));
-    assert_eq!((row.not_before, row.expires_at), (new.not_before, new.expires_at));
+    assert_eq!((row.details.not_before, row.expires_at), (new.not_before, new.expires_at));
     assert_eq!((row.created_at, row.updated_at), (at(-50), at(100)));
     assert_eq!((row.last_used_at, row.use_count, row.revision), (Some(at(-5)), 0, 0));
     assert!(row.disabled);

@@ -131,9 +131,9 @@ prop_compose! {
         record.owner = owner.map(Into::into);
         record.scopes = scopes(&granted);
         record.disabled = disabled;
-        record.not_before = not_before;
+        record.details.not_before = not_before;
         record.expires_at = expires_at;
-        record.revoked_at = revoked_at;
+        record.details.revoked_at = revoked_at;
         let mut details = KeyDetails::default();
         details.deleted_at = deleted_at;
         details.rotation.retires_at = retires_at;
@@ -185,11 +185,11 @@ fn is_listed(query: &KeyQuery, record: &KeyRecord) -> bool {
     }
     if let Some((status, now)) = query.status {
         let ends = [record.expires_at, record.details.rotation.retires_at];
-        let is = if record.revoked_at.is_some() {
+        let is = if record.details.revoked_at.is_some() {
             KeyStatus::Revoked
         } else if record.disabled {
             KeyStatus::Disabled
-        } else if record.not_before.is_some_and(|start| start > now) {
+        } else if record.details.not_before.is_some_and(|start| start > now) {
             KeyStatus::NotYetValid
         } else if ends.into_iter().flatten().any(|end| end <= now) {
             KeyStatus::Expired

@@ -25,10 +25,10 @@ fn record(number: u8) -> KeyRecord {
 async fn a_key_comes_back_as_it_was() {
     let managed = Managed::new();
     let mut ended = record(1);
-    ended.revoked_at = Some(at(-5));
+    ended.details.revoked_at = Some(at(-5));
     ended.details.revoked_reason = Some("lost".into());
     // What older rules let in, and today's do not.
-    (ended.not_before, ended.expires_at) = (Some(at(2)), Some(at(1)));
+    (ended.details.not_before, ended.expires_at) = (Some(at(2)), Some(at(1)));
     ended.updated_at = at(-5);
     let mut slow = record(2);
     slow.details.legacy_hash = Some(LegacyHash::new("$2b$12$abc"));

@@ -109,7 +109,7 @@ pub(crate) async fn ask(layer: &ApiKeyLayer, key: &str) -> Result<AuthenticatedK
 pub(crate) async fn revoke_silently(store: &dyn KeyRepository, record: &KeyRecord) {
     let old = store.get(record.id).await.unwrap().unwrap();
     let mut revoked = old.as_ref().clone();
-    revoked.revoked_at = Some(revoked.created_at);
+    revoked.details.revoked_at = Some(revoked.created_at);
     revoked.revision += 1;
     let update = store.update(&old, &revoked).await.unwrap();
     assert_eq!(update, tower_api_key::store::ApplyOutcome::Done);

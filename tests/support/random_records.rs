@@ -40,8 +40,9 @@ pub(crate) fn any_record() -> impl Strategy<Value = KeyRecord> {
         record.details.metadata = data.1;
         record.details.allowed_addresses = data.2.into();
         record.details.tier = data.3.map(Into::into);
-        (record.created_at, record.updated_at, record.not_before, record.expires_at) = times;
-        record.revoked_at = ends.0;
+        (record.created_at, record.updated_at, record.details.not_before, record.expires_at) =
+            times;
+        record.details.revoked_at = ends.0;
         record.details.revoked_reason = ends.1.map(Into::into);
         record.last_used_at = ends.2;
         (record.use_count, record.revision, record.disabled) = counts;

@@ -69,7 +69,7 @@ impl Key {
     pub(super) fn state(&self, now: Timestamp) -> State {
         let (disabled, end) = match self {
             Self::New(key) => (key.disabled, key.new.expires_at),
-            Self::Stored(key) if key.record.revoked_at.is_some() => return State::Ended,
+            Self::Stored(key) if key.record.details.revoked_at.is_some() => return State::Ended,
             Self::Stored(key) => (key.record.disabled, key.record.ends_at()),
         };
         match end {

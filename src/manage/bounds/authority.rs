@@ -58,7 +58,9 @@ impl Authority<'_> {
             return Err(beyond("scopes"));
         }
         let widest = self.widest("owner")?;
-        record.not_before = record.not_before.or(widest.not_before);
+        if record.details.not_before.is_none() && widest.not_before.is_some() {
+            record.details.not_before = widest.not_before;
+        }
         record.expires_at = record.expires_at.or(widest.ends_at);
         let template;
         let (tier, limits, metadata, credits) = match &self.measured {
@@ -185,7 +187,7 @@ impl Authority<'_> {
             Measured::Not => Err(beyond(field)),
             Measured::Ended => Err(beyond("status")),
             Measured::Key(key) => Ok(Widest {
-                not_before: key.not_before,
+                not_before: key.details.not_before,
                 ends_at: key.ends_at(),
                 networks: &key.details.allowed_addresses,
                 tier: key.details.tier.as_deref(),
@@ -207,7 +209,7 @@ impl Authority<'_> {
 impl Widest<'_> {
     /// The field with which a key goes beyond it, if it does.
     fn exceeded_by(&self, key: &KeyRecord) -> Option<&'static str> {
-        if is_earlier(key.not_before, self.not_before) {
+        if is_earlier(key.details.not_before, self.not_before) {
             Some("not_before")
         } else if is_later(key.ends_at(), self.ends_at) {
             Some("expires_at")
@@ -230,9 +232,9 @@ impl Widest<'_> {
 /// Whether nothing happens to a key but that it is revoked, disabled or deleted.
 pub(in crate::manage) fn is_reduction(old: &KeyRecord, new: &KeyRecord) -> bool {
     let mut reduced = old.clone();
-    reduced.revoked_at = old.revoked_at.or(new.revoked_at);
     reduced.disabled = old.disabled || new.disabled;
     let details = &mut *reduced.details;
+    details.revoked_at = old.details.revoked_at.or(new.details.revoked_at);
     details.revoked_reason.clone_from(&new.details.revoked_reason);
     details.deleted_at = old.details.deleted_at.or(new.details.deleted_at);
     details.disabled_by_owner = new.details.disabled_by_owner;
@@ -245,7 +247,7 @@ fn widened(old: &KeyRecord, new: &KeyRecord) -> Option<&'static str> {
     let fields = [
         ("scopes", !old.scopes.allow_all(&new.scopes)),
         ("disabled", old.disabled && !new.disabled),
-        ("not_before", is_earlier(new.not_before, old.not_before)),
+        ("not_before", is_earlier(new.details.not_before, old.details.not_before)),
         ("expires_at", is_later(new.expires_at, old.expires_at)),
         ("allowed_addresses", !are_within(networks.1, networks.0)),
     ];

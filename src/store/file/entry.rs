@@ -214,7 +214,9 @@ impl<'de> Visitor<'de> for Key<'_, '_> {
                     record.details.allowed_addresses =
                         networks.into_iter().map(|net| net.0).collect();
                 }
-                "not_before" => record.not_before = Some(map.next_value::<Time<_>>()?.0),
+                "not_before" => {
+                    record.details.not_before = Some(map.next_value::<Time<_>>()?.0);
+                }
                 "expires_at" => record.expires_at = map.next_value::<Time<End>>()?.0.0,
                 "disabled" => record.disabled = map.next_value()?,
                 // The last of `FIELDS`.

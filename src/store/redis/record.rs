@@ -45,9 +45,9 @@ pub(super) fn write(record: &KeyRecord) -> String {
         ("allowed_addresses", Some(addresses.collect())),
         ("disabled", Some(Value::from(record.disabled))),
         ("updated_at", time(Some(record.updated_at))),
-        ("not_before", time(record.not_before)),
+        ("not_before", time(details.not_before)),
         ("expires_at", time(record.expires_at)),
-        ("revoked_at", time(record.revoked_at)),
+        ("revoked_at", time(details.revoked_at)),
         ("revoked_reason", optional(details.revoked_reason.as_deref())),
         ("deleted_at", time(details.deleted_at)),
         ("lineage", id(rotation.lineage)),
@@ -105,7 +105,7 @@ pub(super) fn read(
     let created_at = fields.time("created_at")?.ok_or(Unreadable("created_at"))?;
     let name = fields.text("name")?.ok_or(Unreadable("name"))?;
     let mut record = KeyRecord::new(id, digest, name, created_at);
-    record.start = fields.text("start")?.ok_or(Unreadable("start"))?;
+    record.start = fields.text("start")?.ok_or(Unreadable("start"))?.into();
     record.owner = fields.text("owner")?.map(OwnerId::new);
     record.scopes = Scopes::parse(fields.texts("scopes")?).map_err(|_| Unreadable("scopes"))?;
     let metadata = fields.required("metadata", |value| match value {
@@ -117,9 +117,7 @@ pub(super) fn read(
     let addresses = addresses.collect::<Result<_, _>>();
     record.disabled = fields.required("disabled", |value| value.as_bool())?;
     record.updated_at = fields.time("updated_at")?.ok_or(Unreadable("updated_at"))?;
-    record.not_before = fields.time("not_before")?;
     record.expires_at = fields.time("expires_at")?;
-    record.revoked_at = fields.time("revoked_at")?;
     let (last_used_at, last_used_from) = read_last_use(last_used.unwrap_or_default())?;
     record.last_used_at = last_used_at;
     let needs = fields.optional("needs", |value| value.as_str()?.parse().ok())?;
@@ -132,6 +130,8 @@ pub(super) fn read(
         credits: fields.optional("credits", |value| value.as_str()?.parse().ok())?,
         metadata,
         allowed_addresses: addresses.map_err(|_| Unreadable("allowed_addresses"))?,
+        not_before: fields.time("not_before")?,
+        revoked_at: fields.time("revoked_at")?,
         revoked_reason: fields.text("revoked_reason")?,
         deleted_at: fields.time("deleted_at")?,
         last_used_from,

@@ -163,20 +163,22 @@ where
     record.disabled = columns.next()?;
     record.created_at = Timestamp::from_unix_millis(columns.next()?);
     record.updated_at = Timestamp::from_unix_millis(columns.next()?);
-    record.not_before = optional_time(columns.next()?);
+    let not_before = optional_time(columns.next()?);
     record.expires_at = optional_time(columns.next()?);
-    record.revoked_at = optional_time(columns.next()?);
+    let revoked_at = optional_time(columns.next()?);
     record.last_used_at = optional_time(columns.next()?);
     record.use_count = unsigned("use_count", columns.next()?)?;
     record.revision = unsigned("revision", columns.next()?)?;
     let tier: Option<&str> = columns.next()?;
     let last_used_from: Option<&str> = columns.next()?;
     let rare: Option<&str> = columns.next()?;
-    if tier.is_some() || last_used_from.is_some() || rare.is_some() {
+    let is_bounded = not_before.is_some() || revoked_at.is_some();
+    if is_bounded || tier.is_some() || last_used_from.is_some() || rare.is_some() {
         let mut details = match rare {
             Some(rare) => details(rare, record.revision)?,
             None => KeyDetails::default(),
         };
+        (details.not_before, details.revoked_at) = (not_before, revoked_at);
         details.tier = tier.map(Into::into);
         let address = last_used_from.map(str::parse::<IpAddr>).transpose();
         details.last_used_from = address.map_err(|error| unreadable("last_used_from", error))?;

@@ -71,7 +71,7 @@ impl Raced {
         assert_eq!(keys.len(), 1, "{what}");
         let key = &keys[0];
         assert_eq!((&*key.name, key.revision, key.disabled), ("renamed elsewhere", 1, false));
-        assert!(key.revoked_at.is_none() && key.details.rotation.to.is_none(), "{what}");
+        assert!(key.details.revoked_at.is_none() && key.details.rotation.to.is_none(), "{what}");
     }
 }
 

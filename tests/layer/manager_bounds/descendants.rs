@@ -6,7 +6,7 @@ use super::{plain, with};
 use crate::managed::{Managed, why};
 
 async fn is_revoked(managed: &Managed, id: KeyId) -> bool {
-    managed.row(id).await.revoked_at.is_some()
+    managed.row(id).await.details.revoked_at.is_some()
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ async fn every_format_says_the_same() {
         let networks: Vec<_> =
             full.details.allowed_addresses.iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["192.0.2.0/24", "2001:db8::1/128"]);
-        assert_eq!(full.not_before, Some(at(-24 * 3_600_000)));
+        assert_eq!(full.details.not_before, Some(at(-24 * 3_600_000)));
         assert_eq!(full.expires_at, Some(at(24 * 3_600_000)));
         assert!(!full.disabled);
         let metadata = json!({ "team": "shop", "limits": [1, 2.5], "nested": { "on": true } });

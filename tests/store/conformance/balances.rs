@@ -251,7 +251,7 @@ pub(crate) async fn concurrent_balances_in_opposite_orders_all_count(
 pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRepository) {
     let ended = |number, time: i64| {
         let mut record = record(number);
-        record.revoked_at = Some(at(time));
+        record.details.revoked_at = Some(at(time));
         record
     };
     let of_lineage = |mut record: KeyRecord, number| {

@@ -133,10 +133,11 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
         (record.name, record.start) = (texts.0.into(), texts.1.into());
         record.owner = texts.2.map(Into::into);
         record.scopes = Scopes::parse(scopes).unwrap();
-        (record.not_before, record.expires_at, record.last_used_at) = (times.0, times.1, times.2);
+        (record.details.not_before, record.expires_at, record.last_used_at) =
+            (times.0, times.1, times.2);
         record.details.rotation.retires_at = times.3;
         record.disabled = flags.0 == [true; 2];
-        record.revoked_at = flags.1.then(|| at(1));
+        record.details.revoked_at = flags.1.then(|| at(1));
         record.details.deleted_at = flags.2.then(|| at(1));
         record.details.rotation.lineage = lineage.map(|first| super::record(first).id);
         record.details.legacy_hash = legacy.then(|| LegacyHash::new("$2b$12$"));

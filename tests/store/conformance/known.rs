@@ -53,7 +53,7 @@ pub(crate) async fn the_digests_of_keys_that_are_not_deleted_are_listed(store: i
     }
     // Still the key's own, revoked as it is.
     let mut revoked = record(7);
-    revoked.revoked_at = Some(at(1));
+    revoked.details.revoked_at = Some(at(1));
     revoked.revision += 1;
     assert_eq!(store.update(&record(7), &revoked).await.unwrap(), ApplyOutcome::Done);
     delete(&store, 13).await;

@@ -51,10 +51,10 @@ pub(crate) async fn deleted_keys_are_got_but_not_found(store: impl KeyRepository
 pub(crate) async fn unusable_keys_are_found(store: impl KeyRepository) {
     let (mut revoked, mut disabled) = (record(1), record(2));
     let (mut expired, mut early) = (record(3), record(4));
-    revoked.revoked_at = Some(at(1));
+    revoked.details.revoked_at = Some(at(1));
     disabled.disabled = true;
     expired.expires_at = Some(at(1));
-    early.not_before = Some(at(i64::MAX));
+    early.details.not_before = Some(at(i64::MAX));
     for record in [revoked, disabled, expired, early] {
         store.insert(&record).await.unwrap();
         assert_eq!(store.find(&record.digest).await.unwrap().as_deref(), Some(&record));
@@ -67,7 +67,7 @@ pub(crate) async fn clones_share_the_keys(store: impl KeyRepository + Clone) {
     assert_eq!(clone.find(&digest(1)).await.unwrap().as_deref(), Some(&record(1)));
 
     let mut revoked = record(1);
-    revoked.revoked_at = Some(at(2_000));
+    revoked.details.revoked_at = Some(at(2_000));
     revoked.revision = 1;
     assert_eq!(clone.update(&record(1), &revoked).await.unwrap(), ApplyOutcome::Done);
     drop(clone);

@@ -208,9 +208,9 @@ pub(crate) fn full(number: u64) -> KeyRecord {
     record.disabled = true;
     record.created_at = at(-1);
     record.updated_at = at(1_795_000_000_123);
-    record.not_before = Some(at(0));
+    record.details.not_before = Some(at(0));
     record.expires_at = Some(at(i64::MAX));
-    record.revoked_at = Some(at(i64::MIN));
+    record.details.revoked_at = Some(at(i64::MIN));
     record.details.revoked_reason = Some(String::new().into());
     record.last_used_at = Some(at(1_795_000_000_999));
     record.details.limits = limits();
@@ -264,8 +264,8 @@ pub(crate) fn of_first_version(number: u64) -> (&'static str, KeyRecord) {
     record.details.allowed_addresses = networks(&["10.0.0.0/8"]);
     record.disabled = true;
     (record.created_at, record.updated_at) = (at(1), at(2));
-    (record.not_before, record.expires_at) = (Some(at(3)), Some(at(4)));
-    (record.revoked_at, record.details.revoked_reason) = (Some(at(5)), Some("lost".into()));
+    (record.details.not_before, record.expires_at) = (Some(at(3)), Some(at(4)));
+    (record.details.revoked_at, record.details.revoked_reason) = (Some(at(5)), Some("lost".into()));
     record.details.deleted_at = Some(at(6));
     (record.last_used_at, record.use_count, record.revision) = (Some(at(7)), 8, 9);
     let sql = "start = 'acme_live_Ab3x', name = 'Zoë’s shop', description = 'all of it', \

@@ -67,14 +67,14 @@ pub(crate) async fn an_owner_has_no_more_live_keys_than_allowed(store: impl KeyR
 pub(crate) async fn only_live_keys_count(store: impl KeyRepository) {
     type Case = (fn(&mut KeyRecord), bool);
     let changes: [Case; 9] = [
-        (|record| record.revoked_at = Some(at(1)), false),
+        (|record| record.details.revoked_at = Some(at(1)), false),
         (|record| record.details.deleted_at = Some(at(9_000)), false),
         (|record| record.expires_at = Some(at(5_000)), false),
         (|record| record.expires_at = Some(at(5_001)), true),
         (|record| record.details.rotation.retires_at = Some(at(5_000)), false),
         (|record| record.details.rotation.retires_at = Some(at(5_001)), true),
         (|record| record.details.rotation.grace_after_use = Some(1), true),
-        (|record| record.not_before = Some(at(9_000)), true),
+        (|record| record.details.not_before = Some(at(9_000)), true),
         (|record| record.disabled = true, true),
     ];
     for (number, (change, counts)) in (1..).zip(changes) {
@@ -99,7 +99,7 @@ pub(crate) async fn updates_count_as_they_will_be(store: impl KeyRepository) {
     let mut changes = bounded(1, []).with_updates(vec![revived]);
     assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::TooManyKeys);
     assert_eq!(stored(&store, expired.id).await, expired);
-    changes.updates.push(next(&live, |record| record.revoked_at = Some(at(1))));
+    changes.updates.push(next(&live, |record| record.details.revoked_at = Some(at(1))));
     assert_eq!(store.apply(&changes).await.unwrap(), ApplyOutcome::Done);
     // Given to another owner, who has no bound here.
     let given = next(&stored(&store, expired.id).await, |record| record.owner = None);
@@ -136,7 +136,7 @@ pub(crate) async fn concurrent_creations_never_exceed_the_bound(store: impl KeyR
         let live: Vec<_> = listed.iter().filter(|record| record.is_live(at(5_000))).collect();
         assert_eq!(live.len(), MAX as usize);
         for key in &live[..2] {
-            let revoked = next(key, |record| record.revoked_at = Some(at(1)));
+            let revoked = next(key, |record| record.details.revoked_at = Some(at(1)));
             store.update(key, &revoked.record).await.unwrap();
         }
     }

@@ -9,7 +9,7 @@ use super::{at, digest, record, stored};
 
 fn ended(number: u64, revoked: Option<i64>, deleted: Option<i64>) -> KeyRecord {
     let mut record = record(number);
-    (record.revoked_at, record.details.deleted_at) = (revoked.map(at), deleted.map(at));
+    (record.details.revoked_at, record.details.deleted_at) = (revoked.map(at), deleted.map(at));
     record
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn an_owners_keys_are_removed_alone(store: impl KeyRepository) 
     for (number, owner) in (1..).zip(owners) {
         store.insert(&of(owner, number)).await.unwrap();
         let mut young = of(owner, number + 100);
-        young.revoked_at = Some(at(50));
+        young.details.revoked_at = Some(at(50));
         store.insert(&young).await.unwrap();
     }
     assert_eq!(store.purge(at(50), Some(&"nobody".into())).await.unwrap(), 0);

@@ -116,7 +116,7 @@ pub(crate) async fn one_of_many_same_requests_is_done(store: impl KeyRepository 
 /// Neither with their keys nor for being old by another clock.
 pub(crate) async fn requests_outlive_a_purge(store: impl KeyRepository) {
     let mut ended = record(1);
-    ended.revoked_at = Some(at(1));
+    ended.details.revoked_at = Some(at(1));
     store.insert(&ended).await.unwrap();
     store.apply(&changes((0..3).map(|number| request(1, number)))).await.unwrap();
     for owner in [None, Some("anna".into())] {

@@ -27,7 +27,7 @@ fn owned(number: u64, owner: &str, created_at: i64) -> KeyRecord {
 
 fn revoked(record: &KeyRecord) -> KeyUpdate {
     let mut new = record.clone();
-    new.revoked_at = Some(at(7_000));
+    new.details.revoked_at = Some(at(7_000));
     new.revision += 1;
     KeyUpdate::new(record, new)
 }
@@ -110,7 +110,10 @@ pub(crate) async fn selections_are_read_and_changed(store: impl KeyRepository) {
     assert_eq!(apply_to(&store, &of(Some("anna"), None), &plan).await.unwrap(), ApplyOutcome::Done);
     for (number, is_revoked) in [(1, true), (2, false), (3, true), (4, false), (5, false)] {
         let now = stored(&store, record(number).id).await;
-        assert_eq!((now.revoked_at.is_some(), now.revision), (is_revoked, is_revoked.into()));
+        assert_eq!(
+            (now.details.revoked_at.is_some(), now.revision),
+            (is_revoked, is_revoked.into())
+        );
     }
 }
 
@@ -161,7 +164,7 @@ pub(crate) async fn no_key_escapes_by_being_rotated(store: impl KeyRepository + 
                 let mut current = record(first).id;
                 for next in first + 1..first + 5_000 {
                     let old = stored(&store, current).await;
-                    if old.revoked_at.is_some() || stop.load(Ordering::SeqCst) {
+                    if old.details.revoked_at.is_some() || stop.load(Ordering::SeqCst) {
                         break;
                     }
                     let new = owned(next, &owner, 10);
@@ -186,7 +189,8 @@ pub(crate) async fn no_key_escapes_by_being_rotated(store: impl KeyRepository + 
         let listed = store.list(&KeyQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
         assert_eq!(listed.len(), given.lock().unwrap().len());
         assert!(listed.len() as u64 >= ROTATORS + 20);
-        let escaped: Vec<_> = listed.iter().filter(|key| key.revoked_at.is_none()).collect();
+        let escaped: Vec<_> =
+            listed.iter().filter(|key| key.details.revoked_at.is_none()).collect();
         assert!(escaped.is_empty(), "{} keys escaped", escaped.len());
     }
 }
@@ -244,7 +248,7 @@ pub(crate) async fn no_key_escapes_by_being_made(store: impl KeyRepository + Clo
         let listed = store.list(&KeyQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
         assert_eq!(listed.len(), made.lock().unwrap().len());
         for key in &listed {
-            assert_eq!(key.revoked_at.is_some(), given.contains(&key.id), "{}", key.id);
+            assert_eq!(key.details.revoked_at.is_some(), given.contains(&key.id), "{}", key.id);
         }
     }
 }
@@ -283,7 +287,8 @@ pub(crate) async fn no_key_outlives_the_one_it_was_made_with(store: impl KeyRepo
         makers.join_all().await;
         let listed = store.list(&KeyQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
         assert!(listed.len() > 20);
-        let escaped: Vec<_> = listed.iter().filter(|key| key.revoked_at.is_none()).collect();
+        let escaped: Vec<_> =
+            listed.iter().filter(|key| key.details.revoked_at.is_none()).collect();
         assert!(escaped.is_empty(), "{} keys escaped", escaped.len());
     }
 }
@@ -305,6 +310,6 @@ pub(crate) async fn twenty_thousand_keys_are_changed_together(store: impl KeyRep
     assert!(store.list(&query).await.unwrap().items.is_empty());
     for number in [1, 250, 1_000, 1_001, COUNT] {
         let found = store.find(&digest(number)).await.unwrap().unwrap();
-        assert_eq!((found.revoked_at, found.revision), (Some(at(7_000)), 1));
+        assert_eq!((found.details.revoked_at, found.revision), (Some(at(7_000)), 1));
     }
 }

@@ -245,7 +245,7 @@ pub(crate) async fn old_usage_is_forgotten(store: impl KeyRepository) {
 /// An invoice may be due when they are gone. That there never was such a key does not matter.
 pub(crate) async fn usage_outlives_its_keys(store: impl KeyRepository) {
     let mut key = record(1);
-    key.revoked_at = Some(at(1));
+    key.details.revoked_at = Some(at(1));
     store.insert(&key).await.unwrap();
     store
         .usage_log()

@@ -22,7 +22,7 @@ fn update(old: &KeyRecord, change: impl FnOnce(&mut KeyRecord)) -> KeyUpdate {
 }
 
 fn revoke(number: u64) -> KeyUpdate {
-    update(&record(number), |record| record.revoked_at = Some(at(5)))
+    update(&record(number), |record| record.details.revoked_at = Some(at(5)))
 }
 
 /// The keys 1 to 4; the first is in every index.
@@ -68,7 +68,7 @@ async fn a_refused_batch_leaves_no_trace() {
         assert_eq!(prefix.contents(), before, "{place}");
     }
     let stale = [
-        update(&revoke(3).record, |record| record.revoked_at = Some(at(6))),
+        update(&revoke(3).record, |record| record.details.revoked_at = Some(at(6))),
         revoke(9),
         update(&record(9), |last| last.digest = digest(4)),
     ];

@@ -46,7 +46,7 @@ async fn read(store: &RedisStore, number: u64) -> Option<Balance> {
 fn in_lineage(number: u64, lineage: u64, revoked_at: i64) -> KeyRecord {
     let mut record = record(number);
     record.details.rotation.lineage = Some(crate::conformance::record(lineage).id);
-    record.revoked_at = Some(at(revoked_at));
+    record.details.revoked_at = Some(at(revoked_at));
     record
 }
 
@@ -82,7 +82,7 @@ async fn a_refused_balance_leaves_no_trace() {
     let before = prefix.contents();
     let changes = |last: BalanceUpdate| {
         let mut revoked = record(1);
-        (revoked.revoked_at, revoked.revision) = (Some(at(1)), 1);
+        (revoked.details.revoked_at, revoked.revision) = (Some(at(1)), 1);
         let balances = vec![of(7, large(0), None), last];
         let updates = vec![KeyUpdate::new(&record(1), revoked)];
         Changes::default()
@@ -154,10 +154,10 @@ async fn a_balance_goes_with_the_last_key_of_its_lineage() {
     let Some(prefix) = Prefix::new() else { return };
     let store = prefix.open().await;
     let mut first = record(1);
-    first.revoked_at = Some(at(20));
+    first.details.revoked_at = Some(at(20));
     // 5 is in a lineage of its own, 6 in one whose first key is gone already.
     let mut alone = record(5);
-    alone.revoked_at = Some(at(10));
+    alone.details.revoked_at = Some(at(10));
     let inserts = vec![
         in_lineage(2, 1, 10),
         first,

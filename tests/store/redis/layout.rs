@@ -61,7 +61,7 @@ async fn nothing_stays_of_a_purged_key() {
     change(&store, |record| record.details.deleted_at = Some(at(7))).await;
     let second = stored(&store, record(2).id).await;
     let mut revoked = second.clone();
-    (revoked.revoked_at, revoked.revision) = (Some(at(7)), 1);
+    (revoked.details.revoked_at, revoked.revision) = (Some(at(7)), 1);
     store.update(&second, &revoked).await.unwrap();
     assert!(prefix.keys().len() > 5, "{:?}", prefix.keys());
 
@@ -124,7 +124,7 @@ async fn purges_for_one_owner_leave_others_alone() {
     let inserts = (0..total).map(|number| {
         let mut record = record(number);
         record.owner = owners[usize::try_from(number).unwrap() % 4].map(OwnerId::from);
-        record.revoked_at = (number >= 8).then(|| at(i64::try_from(number / 300).unwrap()));
+        record.details.revoked_at = (number >= 8).then(|| at(i64::try_from(number / 300).unwrap()));
         record
     });
     let changes = Changes::default().with_inserts(inserts.collect());
@@ -152,7 +152,7 @@ async fn long_lists_and_purges_go_in_steps() {
     for number in 0..total {
         let mut record = record(number);
         record.owner = Some("anna".into());
-        record.revoked_at = Some(at(1));
+        record.details.revoked_at = Some(at(1));
         store.insert(&record).await.unwrap();
     }
     for query in [KeyQuery::new(550), KeyQuery::new(550).with_owner("anna")] {

@@ -43,7 +43,8 @@ fn any_key() -> impl Strategy<Value = KeyRecord> {
             key.owner = texts.0;
             (key.name, key.start) = (texts.1.into(), texts.2.into());
             key.scopes = Scopes::parse(scopes).unwrap();
-            (key.not_before, key.expires_at, key.revoked_at) = (times.0, times.1, times.2);
+            (key.details.not_before, key.expires_at, key.details.revoked_at) =
+                (times.0, times.1, times.2);
             (key.details.deleted_at, key.details.rotation.retires_at) = (times.3, times.4);
             key.details.request = ids.2.map(request);
             key.details.legacy_hash = flags[0].then(|| LegacyHash::new("$2b$04$hash"));

@@ -42,7 +42,7 @@ async fn no_eviction_makes_a_request_new() {
         for number in 1..=3 {
             let old = stored(&store, record(number).id).await;
             let mut revoked = old.clone();
-            revoked.revoked_at = Some(at(1));
+            revoked.details.revoked_at = Some(at(1));
             revoked.revision += 1;
             let update = store.update(&old, &revoked).await.unwrap();
             assert_eq!(update, ApplyOutcome::Done);

@@ -123,7 +123,7 @@ async fn changes(step: &Step, memory: &MemoryStore) -> Changes {
             continue;
         }
         let mut new = KeyRecord::clone(&old);
-        (new.revoked_at, new.revision) = (Some(*revoked_at), old.revision + 1);
+        (new.details.revoked_at, new.revision) = (Some(*revoked_at), old.revision + 1);
         // What an update leaves alone.
         (new.use_count, new.last_used_at, new.details.last_used_from) = (7, None, None);
         changes.updates.push(KeyUpdate::new(&old, new));

@@ -105,7 +105,7 @@ async fn a_store_of_version_1_is_brought_up_to_date() {
     let mut deleted = old_full(3);
     deleted.details.deleted_at = Some(at(7));
     let mut revoked = record(4);
-    (revoked.owner, revoked.revoked_at) = (Some("anna".into()), Some(at(5)));
+    (revoked.owner, revoked.details.revoked_at) = (Some("anna".into()), Some(at(5)));
     (revoked.revision, revoked.use_count, revoked.last_used_at) = (1, 3, Some(at(9)));
     for record in [old_full(1), record(2), deleted, revoked] {
         assert_eq!(stored(&store, record.id).await, record);
@@ -172,7 +172,7 @@ async fn a_store_of_version_2_is_brought_up_to_date() {
     let mut deleted = old_full(4);
     deleted.details.deleted_at = Some(at(7));
     let mut revoked = record(5);
-    (revoked.owner, revoked.revoked_at) = (Some("anna".into()), Some(at(5)));
+    (revoked.owner, revoked.details.revoked_at) = (Some("anna".into()), Some(at(5)));
     (revoked.revision, revoked.use_count, revoked.last_used_at) = (1, 3, Some(at(9)));
     for record in [old_indexed(1), second, third, deleted, revoked] {
         assert_eq!(stored(&store, record.id).await, record);
@@ -185,7 +185,7 @@ async fn old_store(prefix: &Prefix, total: u64) -> RedisStore {
     let inserts = (0..total).map(|number| {
         let mut record = record(number);
         record.details.rotation.lineage = (number % 3 == 0).then(|| super::lineage(number));
-        record.revoked_at = (number % 3 == 0).then(|| at(1));
+        record.details.revoked_at = (number % 3 == 0).then(|| at(1));
         record
     });
     let changes = Changes::default().with_inserts(inserts.collect());
