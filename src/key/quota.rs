@@ -143,6 +143,12 @@ impl Quota {
         Duration::from_nanos(self.interval.get())
     }
 
+    /// The same in nanoseconds.
+    #[inline]
+    pub(crate) const fn interval_nanos(self) -> NonZeroU64 {
+        self.interval
+    }
+
     /// How many requests, at a cost of one each, can be let in within a stretch of time, whatever
     /// came before it.
     pub fn most_within(self, time: Duration) -> u64 {

@@ -2,16 +2,22 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, Hash, Hasher, RandomState},
-    sync::MutexGuard,
+    hash::{BuildHasher, RandomState},
     time::Duration,
 };
 
-use super::leases::{Leases, Lent, Miss, Note};
+use super::{
+    entry::{Entry, Key},
+    front::Miss,
+    lease::Note,
+    leases::{Leases, Lent, most_within},
+};
+#[cfg(test)]
+use crate::runtime::sync::atomic::{AtomicU64, Ordering};
 use crate::{
     key::{Limit, Limits, Quota},
     limit::limiter::{LimitCheck, LimitDecision, LimitState, LimitSubject},
-    runtime::{DigestHash, Mutex},
+    runtime::{DigestHash, Mutex, sync::MutexGuard},
 };
 
 /// Enough that threads rarely meet in one.
@@ -26,56 +32,28 @@ pub(super) struct Buckets {
     /// Of owners, whose ids are as long as they like.
     owners: [RandomState; 2],
     shard_capacity: usize,
+    /// How many requests no lease has let in.
+    #[cfg(test)]
+    shared: AtomicU64,
 }
 
 struct Shard {
     /// When each debt is paid off, in nanoseconds.
     paid_at: HashMap<Entry, u64, DigestHash>,
-    /// The debts of which threads may hold leases, and for which quota.
-    leased: HashMap<Entry, Quota, DigestHash>,
+    /// The debts of which threads may hold leases.
+    leased: HashMap<Entry, Leased, DigestHash>,
     /// Room for what threads have noted.
     notes: Vec<Note>,
     /// The number of entries with which those that owe nothing are looked for.
     reclaim_at: usize,
 }
 
-/// A bucket, with the hash that its part of the map and its place there are found by.
+/// The leases of a debt.
 #[derive(Clone, Copy)]
-struct Key {
-    words: [u64; 2],
-    hash: u64,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Entry {
-    key: Key,
-    /// See [`Limit::tag`](crate::limit::Limit::tag).
-    limit: u64,
-}
-
-impl Entry {
-    /// A few bits that tell entries apart, other ones than the shard's.
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "a few bits are enough")]
-    pub(super) const fn place(&self) -> usize {
-        (self.key.hash ^ self.limit) as usize
-    }
-}
-
-impl PartialEq for Entry {
-    #[inline]
-    fn eq(&self, other: &Self) -> bool {
-        self.key.words == other.key.words && self.limit == other.limit
-    }
-}
-
-impl Eq for Entry {}
-
-impl Hash for Entry {
-    #[inline]
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.key.hash ^ self.limit);
-    }
+struct Leased {
+    quota: Quota,
+    /// How many threads have one, at the most.
+    holders: u16,
 }
 
 /// With fewer entries it is not worth looking for those that owe nothing.
@@ -96,6 +74,8 @@ impl Buckets {
             hash,
             owners: [RandomState::new(), RandomState::new()],
             shard_capacity: capacity.div_ceil(SHARDS).max(1),
+            #[cfg(test)]
+            shared: AtomicU64::new(0),
         }
     }
 
@@ -112,13 +92,13 @@ impl Buckets {
                 [0, 1].map(|half: usize| self.owners[half].hash_one(owner))
             }
         };
-        Key { words, hash: self.hash.hash_one(words[0] ^ words[1].rotate_left(32)) }
+        Key::new(words, &self.hash)
     }
 
     #[inline]
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
         // The map mixes the hash once more, so that its places do not follow from the shard.
-        let place = usize::try_from(key.hash >> 32).unwrap_or(0) % SHARDS;
+        let place = usize::try_from(key.hash() >> 32).unwrap_or(0) % SHARDS;
         self.shards[place].lock()
     }
 
@@ -128,11 +108,10 @@ impl Buckets {
         let key = self.key(check.subject);
         // Nearly all keys have one limit.
         if let [limit] = &**check.limits {
-            let (quota, entry) = (limit.quota(), Entry { key, limit: limit.tag() });
-            let charge = quota.charge(check.cost);
-            return match self.leases.charge(&entry, quota, charge, now) {
+            let entry = key.limit(limit.tag());
+            return match self.leases.charge(&entry, limit.quota(), check.cost, now) {
                 Ok(owed) => (LimitDecision::Allow(LimitState::new(check.limits, 0, owed)), false),
-                Err(miss) => self.check_shared(&entry, check.limits, charge, now, &miss),
+                Err(miss) => self.check_shared(key, &entry, check, now, &miss),
             };
         }
         self.shard(key).check_all(key, check, now, self.shard_capacity, &self.leases)
@@ -141,17 +120,18 @@ impl Buckets {
     /// Decides about a request that no lease lets in, and lends some more.
     fn check_shared(
         &self,
+        key: Key,
         entry: &Entry,
-        limits: &Limits,
-        charge: u64,
+        check: &LimitCheck<'_>,
         now: u64,
         miss: &Miss,
     ) -> (LimitDecision, bool) {
+        #[cfg(test)]
+        self.shared.fetch_add(1, Ordering::Relaxed);
         if let Some(victim) = &miss.victim {
-            self.shard(victim.key).take_back(victim, &self.leases);
+            self.shard(victim.key(&self.hash)).take_back(&victim.entry(&self.hash), &self.leases);
         }
-        let mut shard = self.shard(entry.key);
-        shard.check(entry, limits, charge, now, miss.is_wanted, self)
+        self.shard(key).check(entry, check, now, miss, self)
     }
 
     /// Takes back what has not been paid off by now, so long after the request was counted.
@@ -159,7 +139,7 @@ impl Buckets {
         let key = self.key(check.subject);
         let mut shard = self.shard(key);
         for limit in check.limits {
-            let entry = Entry { key, limit: limit.tag() };
+            let entry = key.limit(limit.tag());
             shard.take_back(&entry, &self.leases);
             if let Some(paid_at) = shard.paid_at.get_mut(&entry) {
                 let charge = limit.quota().charge(check.cost);
@@ -172,6 +152,12 @@ impl Buckets {
     #[cfg(test)]
     pub(super) fn leases(&self) -> usize {
         self.leases.len()
+    }
+
+    /// How many requests no lease has let in.
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> u64 {
+        self.shared.load(Ordering::Relaxed)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -189,16 +175,17 @@ impl Shard {
     fn check(
         &mut self,
         entry: &Entry,
-        limits: &Limits,
-        charge: u64,
+        check: &LimitCheck<'_>,
         now: u64,
-        is_lease_wanted: bool,
+        miss: &Miss,
         buckets: &Buckets,
     ) -> (LimitDecision, bool) {
+        let limits = check.limits;
         let Some(quota) = limits.first().map(Limit::quota) else {
             return (LimitDecision::Allow(LimitState::new(limits, 0, 0)), false);
         };
-        let lent = self.settle(entry, quota, charge, now, &buckets.leases);
+        let charge = quota.charge(check.cost);
+        let lent = self.settle(entry, quota, charge, now, miss, &buckets.leases);
         // Looked up once, and charged where it was found.
         let known = self.paid_at.get_mut(entry);
         let owed = known.as_ref().map_or(0, |paid_at| paid_at.saturating_sub(now));
@@ -212,8 +199,9 @@ impl Shard {
             Some(known) => *known = paid_at,
             None => self.insert(*entry, paid_at, now, buckets.shard_capacity, &buckets.leases),
         }
-        if is_lease_wanted && buckets.leases.lend(entry, quota, lent, after, now) {
-            self.leased.insert(*entry, quota);
+        let holders = buckets.leases.share(entry, quota, lent, after, now, miss.is_wanted);
+        if let Some(holders) = holders {
+            self.leased.insert(*entry, Leased { quota, holders });
         }
         (LimitDecision::Allow(LimitState::new(limits, 0, after)), is_new)
     }
@@ -227,14 +215,16 @@ impl Shard {
         quota: Quota,
         charge: u64,
         now: u64,
+        miss: &Miss,
         leases: &Leases,
     ) -> Lent {
         if self.leased.is_empty() {
-            return Lent::default();
+            return Lent::NOTHING;
         }
         match self.leased.get(entry) {
-            Some(of) if *of == quota => {
-                let lent = self.collect(entry, false, leases);
+            Some(leased) if leased.quota == quota => {
+                let most = most_within(miss.gap, quota, leased.holders.saturating_sub(1));
+                let lent = self.collect(entry, most, leases);
                 let owed = self.owed(entry, now).saturating_add(charge);
                 if lent.leaves_plenty(quota, owed) {
                     return lent;
@@ -244,19 +234,19 @@ impl Shard {
             Some(_) => self.take_back(entry, leases),
             None => {}
         }
-        Lent::default()
+        Lent::NOTHING
     }
 
     /// Ends all leases of a debt.
     fn take_back(&mut self, entry: &Entry, leases: &Leases) {
         if !self.leased.is_empty() && self.leased.remove(entry).is_some() {
-            self.collect(entry, true, leases);
+            self.collect(entry, 0, leases);
         }
     }
 
     /// Charges what threads have let in.
-    fn collect(&mut self, entry: &Entry, all: bool, leases: &Leases) -> Lent {
-        let lent = leases.collect(entry, all, &mut self.notes);
+    fn collect(&mut self, entry: &Entry, most: u8, leases: &Leases) -> Lent {
+        let lent = leases.collect(entry, most, &mut self.notes);
         if let Some(paid_at) = self.paid_at.get_mut(entry) {
             for note in &self.notes {
                 *paid_at = note.at.max(*paid_at).saturating_add(note.charge);
@@ -276,7 +266,7 @@ impl Shard {
         leases: &Leases,
     ) -> (LimitDecision, bool) {
         let (limits, cost) = (check.limits, check.cost);
-        let entry = |place: usize| Entry { key, limit: limits[place].tag() };
+        let entry = |place: usize| key.limit(limits[place].tag());
         for place in 0..limits.len() {
             self.take_back(&entry(place), leases);
         }

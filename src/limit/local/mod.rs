@@ -1,6 +1,9 @@
 //! [`LocalLimiter`]: counts in the memory of the process.
 
 mod buckets;
+mod entry;
+mod front;
+mod lease;
 mod leases;
 mod settings;
 #[cfg(test)]

@@ -33,7 +33,8 @@ impl LocalLimiterBuilder {
         self
     }
 
-    /// Reads the time from this clock, which should not go back. By default, from one that is never
+    /// Reads the time from this clock, which should not go back: until it has caught up, debts of
+    /// before last longer, and threads count nothing by themselves. By default, from one that is never
     /// set back.
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.settings.clock = Arc::new(clock);

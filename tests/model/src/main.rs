@@ -22,6 +22,7 @@ mod credits;
 mod error;
 #[path = "../../../src/key/mod.rs"]
 mod key;
+mod limit;
 #[path = "../../../src/object.rs"]
 mod object;
 #[path = "../../../src/observe.rs"]
@@ -37,6 +38,7 @@ mod text;
 mod model_cache;
 mod model_credits;
 mod model_fronts;
+mod model_limits;
 mod model_lookups;
 mod model_ranks;
 mod model_shared_call;
@@ -52,7 +54,7 @@ use tokio::task::yield_now;
 /// What is run, how often, and under which name.
 type Model = (&'static str, usize, fn());
 
-const MODELS: [Model; 14] = [
+const MODELS: [Model; 17] = [
     ("fronts_follow_changes", 3_000, model_fronts::follow_changes),
     ("shared_call_is_answered", 3_000, model_shared_call::is_answered),
     ("shared_call_is_given_up", 3_000, model_shared_call::is_given_up),
@@ -63,6 +65,9 @@ const MODELS: [Model; 14] = [
     ("credits_are_set_to_little", 1_500, model_credits::are_set_to_little),
     ("credits_are_parted", 1_500, model_credits::are_parted),
     ("credits_are_parted_and_set_anew", 1_500, model_credits::are_parted_and_set_anew),
+    ("limits_admit_a_burst", 1_500, model_limits::admit_a_burst),
+    ("limits_are_given_back_and_changed", 1_500, model_limits::are_given_back_and_changed),
+    ("limits_count_in_time", 500, model_limits::count_in_time),
     ("cache_forgets", 3_000, model_cache::forgets),
     ("cache_distrusts", 3_000, model_cache::distrusts),
     ("lookups_share_tokens", 3_000, model_lookups::share_tokens),
