@@ -92,7 +92,7 @@ impl Buckets {
                 [0, 1].map(|half: usize| self.owners[half].hash_one(owner))
             }
         };
-        Key::new(words, &self.hash)
+        Key::new(words, self.hash)
     }
 
     #[inline]
@@ -129,7 +129,7 @@ impl Buckets {
         #[cfg(test)]
         self.shared.fetch_add(1, Ordering::Relaxed);
         if let Some(victim) = &miss.victim {
-            self.shard(victim.key(&self.hash)).take_back(&victim.entry(&self.hash), &self.leases);
+            self.shard(victim.key(self.hash)).take_back(&victim.entry(self.hash), &self.leases);
         }
         self.shard(key).check(entry, check, now, miss, self)
     }
@@ -222,8 +222,8 @@ impl Shard {
             return Lent::NOTHING;
         }
         match self.leased.get(entry) {
-            Some(leased) if leased.quota == quota => {
-                let most = most_within(miss.gap, quota, leased.holders.saturating_sub(1));
+            Some(known) if known.quota == quota => {
+                let most = most_within(miss.gap, quota, known.holders.saturating_sub(1));
                 let lent = self.collect(entry, most, leases);
                 let owed = self.owed(entry, now).saturating_add(charge);
                 if lent.leaves_plenty(quota, owed) {

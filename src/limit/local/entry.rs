@@ -28,7 +28,7 @@ pub(super) struct EntryId {
 
 impl Key {
     #[inline]
-    pub(super) fn new(words: [u64; 2], hash: &DigestHash) -> Self {
+    pub(super) fn new(words: [u64; 2], hash: DigestHash) -> Self {
         Self { words, hash: hash.hash_one(words[0] ^ words[1].rotate_left(32)) }
     }
 
@@ -53,11 +53,11 @@ impl Entry {
 }
 
 impl EntryId {
-    pub(super) fn key(&self, hash: &DigestHash) -> Key {
+    pub(super) fn key(&self, hash: DigestHash) -> Key {
         Key::new(self.words, hash)
     }
 
-    pub(super) fn entry(&self, hash: &DigestHash) -> Entry {
+    pub(super) fn entry(&self, hash: DigestHash) -> Entry {
         self.key(hash).limit(self.limit)
     }
 }

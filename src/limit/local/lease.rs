@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_note_is_not_replaced_before_it_is_told_what_others_have() {
         let quota = Quota::per_second(nonzero!(1_000));
-        let id = Key::new([1, 2], &DigestHash::default()).limit(3).id;
+        let id = Key::new([1, 2], DigestHash::default()).limit(3).id;
         let mut lease = Lease::new(id, quota, 20, 0, 0);
         let second = 1_000_000_000;
         assert!(lease.charge(1, second).is_some() && lease.charge(1, 2 * second).is_some());
@@ -204,7 +204,7 @@ mod tests {
             steps in prop::collection::vec((0..40_usize, 0..30_u64, 1..4_u32), 1..120),
         ) {
             let quota = Quota::new(nonzero!(10), Duration::from_millis(millis)).unwrap();
-            let id = Key::new([1, 2], &DigestHash::default()).limit(3).id;
+            let id = Key::new([1, 2], DigestHash::default()).limit(3).id;
             let mut now = 1_000_000_000;
             let mut paid_at = now + owed;
             let mut settled = paid_at;
@@ -217,7 +217,9 @@ mod tests {
                     let (collected, lent) = collect(&mut leases, most, settled);
                     prop_assert_eq!(collected, paid_at);
                     settled = collected;
-                    leases.iter_mut().for_each(|lease| lease.tell(Settled { paid_at, lent }));
+                    for lease in &mut leases {
+                        lease.tell(Settled { paid_at, lent });
+                    }
                     continue;
                 }
                 // Mostly at the same time.

@@ -93,9 +93,9 @@ impl Leases {
             if most == 0 {
                 notes.extend(front.take(entry).and_then(|lease| lease.note()));
             } else if let Some(lease) = front.find(entry) {
-                let (note, left) = lease.settle(most);
+                let (note, rest) = lease.settle(most);
                 notes.extend(note);
-                lent.requests += u16::from(left);
+                lent.requests += u16::from(rest);
                 lent.holders += 1;
             }
         });
