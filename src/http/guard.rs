@@ -282,7 +282,7 @@ impl ManagementGuard {
         let guarded = self.layers.into_iter().rev().fold(guarded, |routes, layer| layer(routes));
         // A proxy's question whether to let a request in is no gRPC, also where the client says so.
         guarded.layer(map_request(async |mut request: Request| {
-            request.extensions_mut().insert(GrpcDenials::Never);
+            GrpcDenials::Never.tell_inside(request.extensions_mut());
             request
         }))
     }
