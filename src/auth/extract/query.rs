@@ -31,7 +31,9 @@ fn in_query<'q>(name: &str, query: &'q str) -> impl Iterator<Item = Credential<'
 
 /// The value of a pair, if its name is `name`.
 pub(super) fn value<'p>(name: &str, pair: &'p [u8]) -> Option<Credential<'p>> {
-    let raw = match pair.strip_prefix(name.as_bytes()) {
+    // A pair's name ends at its first `=`: one that has such a sign is there only encoded.
+    let rest = pair.strip_prefix(name.as_bytes()).filter(|_| !name.contains('='));
+    let raw = match rest {
         Some([]) => &[],
         Some([b'=', raw @ ..]) => raw,
         _ if pair.contains(&b'%') => value_of_encoded(name, pair)?,
@@ -63,4 +65,25 @@ pub(super) fn percent_decode(encoded: &[u8]) -> Option<Vec<u8>> {
         });
     }
     Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_ends_at_the_first_equals_sign() {
+        for (name, pair, expected) in [
+            ("key", "key=a=b", Some("a=b")),
+            ("key", "key", Some("")),
+            ("key", "keys=a", None),
+            ("key", "k%65y=a", Some("a")),
+            ("a=b", "a=b=key", None),
+            ("a=b", "a=b", None),
+            ("a=b", "a%3Db=key", Some("key")),
+        ] {
+            let found = value(name, pair.as_bytes()).map(|credential| credential.raw);
+            assert_eq!(found, expected.map(str::as_bytes), "{name} in {pair}");
+        }
+    }
 }
