@@ -368,3 +368,30 @@ fn body(row: &'static Row, rejection: Option<&Rejection>) -> Bytes {
     }
     problem.body()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The request's memory holds its denial, but not where a client has sent very many headers.
+    #[test]
+    fn a_denial_keeps_no_more_room_than_it_may() {
+        let renderer = Renderer::default();
+        let denied = |headers: usize| {
+            let mut request = Request::new(());
+            for number in 0..headers {
+                let name = HeaderName::try_from(format!("x-{number}")).unwrap();
+                request.headers_mut().insert(name, HeaderValue::from_static("sent"));
+            }
+            request.extensions_mut().insert("of the request");
+            renderer.respond(Rejection::new(RejectionKind::Missing), &mut request)
+        };
+        let like = denied(0);
+        for headers in [1, 20, 60, 200] {
+            let response = denied(headers);
+            assert_eq!(response.headers(), like.headers());
+            assert!(response.extensions().get::<&str>().is_none());
+            assert!(response.headers().capacity() <= MOST_HEADERS, "{headers}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use super::{
 };
 
 /// Leases that a thread can have: 1,280 in 64 KiB.
-pub(super) const SETS: usize = 256;
+const SETS: usize = 256;
 const WAYS: usize = 5;
 
 /// After so many misses, it is forgotten what was missed.
@@ -22,7 +22,7 @@ pub(super) struct Front {
 /// Four lines of memory.
 #[derive(Clone, Default)]
 #[repr(align(64))]
-pub(super) struct Set {
+struct Set {
     /// Two bits for each entry that was missed of late. It gets a lease when it comes again: among
     /// many keys that come once, hardly any has one for nothing.
     missed: u64,
@@ -164,5 +164,15 @@ impl Set {
         }
         self.oldest = self.oldest.wrapping_add(1);
         self.leases[usize::from(self.oldest) % WAYS].as_ref().map(|lease| lease.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_leases_of_a_thread_take_up_64_kib() {
+        assert!(SETS * size_of::<Set>() <= 64 * 1024);
     }
 }

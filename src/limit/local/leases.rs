@@ -177,13 +177,3 @@ pub(super) fn most_within(gap: Option<u64>, quota: Quota, others: u16) -> u8 {
 fn apart(quota: Quota, threads: u32) -> u64 {
     quota.charge(threads.saturating_mul(APART))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::front::{SETS, Set};
-
-    #[test]
-    fn the_leases_of_a_thread_take_up_64_kib() {
-        assert!(SETS * size_of::<Set>() <= 64 * 1024);
-    }
-}
