@@ -143,7 +143,10 @@ impl Node {
             counted.admitted.fetch_add(charge, SeqCst);
             counted.times.lock().unwrap().push([before, now, charge]);
             let paid_off = now + counted.given_back.load(SeqCst);
-            assert!(owed + charge <= room + paid_off, "{owed} were owed of {room}, and {charge} let in");
+            assert!(
+                owed + charge <= room + paid_off,
+                "{owed} were owed of {room}, and {charge} let in"
+            );
         } else {
             // With this one, and with those of which it is not known yet.
             let owed = counted.admitted.load(SeqCst) + counted.under_way.load(SeqCst);
