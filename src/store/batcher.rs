@@ -34,6 +34,9 @@ pub(super) trait Source: Clone + Send + Sync + 'static {
     /// One answer for each digest, in the same order.
     fn find_each(&self, digests: &[KeyDigest]) -> impl Future<Output = Vec<Answer>> + Send;
 
+    /// The answer for a digest alone.
+    fn find_alone(&self, digest: KeyDigest) -> impl Future<Output = Answer> + Send;
+
     /// How many digests a statement may have.
     fn max_batch(&self) -> usize;
 }
@@ -42,6 +45,11 @@ pub(super) trait Source: Clone + Send + Sync + 'static {
 impl<S: KeyStore> Source for Arc<S> {
     async fn find_each(&self, digests: &[KeyDigest]) -> Vec<Answer> {
         (**self).find_many(digests).await
+    }
+
+    async fn find_alone(&self, digest: KeyDigest) -> Answer {
+        let mut answers = (**self).find_many(&[digest]).await;
+        if answers.len() == 1 { answers.remove(0) } else { Err(not_one_each()) }
     }
 
     fn max_batch(&self) -> usize {
@@ -259,7 +267,7 @@ struct Statement<S: Source> {
 impl<S: Source> Statement<S> {
     /// For a lookup alone.
     async fn find(self, digest: KeyDigest) -> Answer {
-        self.ask(&[digest]).await?.pop().unwrap_or_else(|| Err(not_one_each()))
+        self.in_time(self.source.find_alone(digest)).await?
     }
 
     async fn answer(self, batch: Vec<Waiting>) {
@@ -275,13 +283,16 @@ impl<S: Source> Statement<S> {
         }
     }
 
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Result<T, StoreError> {
+        match self.batcher.timeout {
+            Some(limit) => timeout(limit, answer).await.map_err(|_| StoreError::timeout()),
+            None => Ok(answer.await),
+        }
+    }
+
     /// One answer for each digest.
     async fn ask(&self, digests: &[KeyDigest]) -> Result<Vec<Answer>, StoreError> {
-        let answers = self.source.find_each(digests);
-        let answers = match self.batcher.timeout {
-            Some(limit) => timeout(limit, answers).await.map_err(|_| StoreError::timeout())?,
-            None => answers.await,
-        };
+        let answers = self.in_time(self.source.find_each(digests)).await?;
         if answers.len() == digests.len() { Ok(answers) } else { Err(not_one_each()) }
     }
 }

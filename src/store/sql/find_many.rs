@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::{
     call::{Call, Value},
     dialect::Dialect,
-    pooled_connection::{PooledConnection, answer},
     row::json,
     store::SqlStore,
 };
@@ -22,9 +21,13 @@ use crate::{
 /// The lookups of requests that no cache has put together. They are under way through the circuit.
 impl<DB: Dialect> Source for SqlStore<DB> {
     async fn find_each(&self, digests: &[KeyDigest]) -> Vec<Answer> {
-        let find = |digest| self.find_alone(digest);
+        let find = |digest| self.find_one(digest);
         let find_batch = |digests: Vec<_>| async move { self.find_batch(&digests).await };
         batches::find_many(digests, find, find_batch).await
+    }
+
+    async fn find_alone(&self, digest: KeyDigest) -> Answer {
+        self.find_one(digest).await
     }
 
     fn max_batch(&self) -> usize {
@@ -36,7 +39,7 @@ impl<DB: Dialect> SqlStore<DB> {
     /// One answer for each digest, in the same order.
     pub(in crate::store) async fn find_many(&self, digests: &[KeyDigest]) -> Vec<Answer> {
         let find = |digest| {
-            let find = move |this: Self| async move { this.find_alone(digest).await };
+            let find = move |this: Self| async move { this.find_one(digest).await };
             self.unless_silent(|circuits| &circuits.keys, find)
         };
         let find_batch = |digests: Vec<_>| {
@@ -51,10 +54,8 @@ impl<DB: Dialect> SqlStore<DB> {
     async fn find_batch(&self, digests: &[KeyDigest]) -> Result<Vec<Answer>, StoreError> {
         let asked = json(&digests.iter().map(KeyDigest::to_hex).collect::<Vec<_>>());
         let call = Call::new(&self.statements.find_many).with_all([Value::Made(asked)]);
-        let mut connection = PooledConnection::of(&self.readers).await.map_err(DB::store_error)?;
-        let rows = answer::<DB, _>(DB::fetch_all(&mut connection, call)).await;
+        let rows = self.kept.rows(&self.readers, call, digests.len()).await;
         let rows = rows.map_err(DB::store_error)?;
-        drop(connection);
         // Whatever the database takes for equal: a digest has the row with just these bytes.
         let mut found = DigestMap::default();
         for row in &rows {

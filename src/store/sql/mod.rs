@@ -7,6 +7,7 @@ mod event;
 mod filter;
 mod find_many;
 mod identity;
+mod kept;
 mod key_row;
 mod known;
 mod owner_lock;

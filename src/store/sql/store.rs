@@ -9,6 +9,7 @@ use super::{
     call::{Call, Value},
     dialect::Dialect,
     event,
+    kept::KeptConnection,
     owner_lock::OwnerLocks,
     pooled_connection::{PooledConnection, answer, within},
     row,
@@ -39,13 +40,15 @@ pub(in crate::store) struct SqlStore<DB: Dialect> {
     pub(in crate::store) circuits: Option<Circuits>,
     /// Of the lookups.
     pub(in crate::store) batcher: Arc<Batcher>,
+    pub(in crate::store) kept: KeptConnection<DB>,
 }
 
 impl<DB: Dialect> Clone for SqlStore<DB> {
     fn clone(&self) -> Self {
-        let Self { readers, writer, statements, circuits, batcher } = self;
+        let Self { readers, writer, statements, circuits, batcher, kept } = self;
         Self {
             batcher: Arc::clone(batcher),
+            kept: kept.clone(),
             readers: readers.clone(),
             writer: writer.clone(),
             statements: Arc::clone(statements),
@@ -112,7 +115,8 @@ impl<DB: Dialect> SqlStore<DB> {
         let statements = Arc::new(DB::statements(DEFAULT_TABLE));
         let circuits = DB::ANSWER.map(|_| Circuits::new());
         let batcher = lookups(&pool);
-        Self { readers: pool.clone(), writer: pool, statements, circuits, batcher }
+        let kept = KeptConnection::new();
+        Self { readers: pool.clone(), writer: pool, statements, circuits, batcher, kept }
     }
 
     pub(in crate::store) fn with_table(mut self, name: &str) -> Result<Self, ConfigError> {
@@ -133,11 +137,14 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 
     /// By a statement of its own.
-    pub(super) async fn find_alone(
+    pub(super) async fn find_one(
         &self,
         digest: KeyDigest,
     ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.key(Call::new(&self.statements.find).with(&digest.as_bytes()[..])).await
+        let call = Call::new(&self.statements.find).with(&digest.as_bytes()[..]);
+        let rows = self.kept.rows(&self.readers, call, 1).await.map_err(DB::store_error)?;
+        self.answered();
+        rows.first().map(DB::key).transpose().map(|key| key.map(Arc::new)).map_err(DB::store_error)
     }
 
     /// Asks a server for what requests wait for, unless it is known to be silent.
@@ -167,10 +174,7 @@ impl<DB: Dialect> SqlStore<DB> {
         &self,
         id: KeyId,
     ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.key(Call::new(&self.statements.get).with(&id.as_bytes()[..])).await
-    }
-
-    async fn key(&self, call: Call<'_>) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let call = Call::new(&self.statements.get).with(&id.as_bytes()[..]);
         let mut connection = PooledConnection::of(&self.readers).await.map_err(DB::store_error)?;
         let row = answer::<DB, _>(DB::fetch_optional(&mut connection, call)).await;
         let row = row.map_err(DB::store_error)?;

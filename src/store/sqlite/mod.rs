@@ -56,7 +56,7 @@ use crate::error::{ConfigError, StoreError, StoreErrorKind};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct SqliteStore(SqlStore<Sqlite>);
+pub struct SqliteStore(pub(super) SqlStore<Sqlite>);
 
 /// How long a connection waits for another program's lock, and a caller for a connection.
 const TIMEOUT: Duration = Duration::from_secs(2);
