@@ -28,7 +28,8 @@ impl Background {
 
     /// For the caller that starts the task; `None` if it runs.
     pub(crate) fn begin(&self) -> Option<Running> {
-        (!self.0.swap(true, AcqRel)).then(|| Running(Some(self.0.clone())))
+        // Most often it runs, and that is told without a write.
+        (!self.is_running() && !self.0.swap(true, AcqRel)).then(|| Running(Some(self.0.clone())))
     }
 }
 

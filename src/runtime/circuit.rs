@@ -1,15 +1,11 @@
 //! [`Circuit`]: calls of a back end through a breaker that opens when there is silence.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    task::Poll,
-    time::Duration,
-};
+use std::{future::Future, pin::pin, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
 use super::{
+    at_once::{at_once, later},
     breaker::{Breaker, MEMORY, Report, Turn, millis},
     sync::atomic::{AtomicI64, Ordering},
 };
@@ -98,15 +94,17 @@ impl Circuit {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let (mut call, answers, began) = (pin!(call), self.breaker.answers(), self.now());
-        let answer = match at_once(call.as_mut()).await {
-            Some(answer) => answer,
-            None => loop {
+        let answer = if let Some(answer) = at_once(call.as_mut()).await {
+            answer
+        } else {
+            let mut call = pin!(later(call));
+            loop {
                 match timeout(self.silence, call.as_mut()).await {
                     Ok(answer) => break answer,
                     // The next caller need not find out anew.
                     Err(_) => self.breaker.failed(self.now(), answers),
                 }
-            },
+            }
         };
         match &answer {
             Err(error) if error.is_outage() => self.failed(began, answers),
@@ -143,17 +141,6 @@ impl Circuit {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_millis(1).saturating_add(self.start.elapsed())
     }
-}
-
-/// The answer of a call that need not be waited for: that takes no timer.
-async fn at_once<F: Future>(mut call: Pin<&mut F>) -> Option<F::Output> {
-    poll_fn(|cx| {
-        Poll::Ready(match call.as_mut().poll(cx) {
-            Poll::Ready(answer) => Some(answer),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! The tools that run the rest: shared calls, background tasks, bounded queues, locks and maps.
 
 mod async_methods;
+mod at_once;
 mod background;
 #[cfg(feature = "cache")]
 mod backoff;
 #[cfg(feature = "legacy-hashes")]
 mod before;
 mod breaker;
+mod carried;
 mod circuit;
 mod digest_map;
 mod keyed_semaphore;
@@ -14,8 +16,9 @@ mod locks;
 #[cfg(any(feature = "cache", feature = "legacy-hashes"))]
 mod network;
 mod per_thread;
+#[cfg(feature = "cache")]
+mod shareable;
 mod shared;
-mod start;
 mod thread;
 
 // Engines take locks and atomics from here: `tests/model` has others in this place.
@@ -29,16 +32,22 @@ pub(crate) use self::network::Network;
 pub(crate) use self::thread::act_as_thread;
 pub(crate) use self::{
     async_methods::async_methods,
+    at_once::{at_once, later},
     background::Background,
     breaker::{Change, PAUSE, Turn},
+    carried::Carried,
     circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
     keyed_semaphore::{Bounds, KeyedSemaphore, Permit},
     locks::{Mutex, RwLock},
     per_thread::PerThread,
     shared::{SharedCall, Waiter},
-    start::start,
     thread::{THREADS, thread},
 };
 #[cfg(feature = "cache")]
-pub(crate) use self::{background::OwnedTask, backoff::Backoff, breaker::Breaker};
+pub(crate) use self::{
+    background::OwnedTask,
+    backoff::Backoff,
+    breaker::Breaker,
+    shareable::{Leave, Shareable},
+};

@@ -249,8 +249,8 @@ impl Batcher {
     }
 }
 
-/// Lets other tasks go first. What is begun in the poll of its caller becomes a task at the first of the
-/// two, and goes to the end of the queue at the second.
+/// Lets other tasks go first. A task that has just begun goes to the end of the queue at the second of the
+/// two.
 #[cfg(feature = "cache")]
 async fn moment() {
     tokio::task::yield_now().await;

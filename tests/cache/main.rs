@@ -17,6 +17,7 @@ mod expiry;
 mod figures;
 mod flood;
 mod guesses;
+mod hand_over;
 mod listening;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 mod observed;

@@ -107,7 +107,7 @@ async fn a_store_that_panics_at_once_ends_no_request() {
 
 /// A store that answers in its first poll. The first task is the one that loads the filter.
 #[tokio::test]
-async fn a_lookup_that_need_not_wait_takes_no_task() {
+async fn a_lookup_that_one_request_waits_for_takes_no_task() {
     let fixture = Fixture::new();
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
@@ -122,10 +122,15 @@ async fn a_lookup_that_need_not_wait_takes_no_task() {
     let mut waits = fixture.spawn_find(digest(10));
     fixture.store.asked(11).await;
     assert!((&mut waits).now_or_never().is_none());
-    // Its own and the lookup's.
-    assert!((before + 2..=before + 3).contains(&tasks()));
+    // Its own: it makes the lookup itself.
+    assert!((before + 1..=before + 2).contains(&tasks()));
+    let also_waits = fixture.spawn_find(digest(10));
+    until(|| fixture.cache.stats().coalesced == 1).await;
+    // Those of both, and the lookup's.
+    assert!((before + 3..=before + 4).contains(&tasks()));
     fixture.store.release(0);
     assert_eq!(waits.await.unwrap(), Ok(Unknown));
+    assert_eq!(also_waits.await.unwrap(), Ok(Unknown));
 }
 
 #[tokio::test]

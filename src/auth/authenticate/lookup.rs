@@ -23,7 +23,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     rejection::Rejection,
     request::RequestHead,
-    runtime::start,
+    runtime::{Carried, at_once, later},
     store::LookupHint,
     throttle::{Guess, NotNow},
 };
@@ -55,7 +55,7 @@ pub(super) fn wait(
     let search = Search {
         current,
         deadline,
-        permit,
+        _permit: permit,
         // Boxed: a future that passes it on would hold it twice.
         lookup: Box::pin(lookup),
         #[cfg(feature = "legacy-hashes")]
@@ -75,7 +75,7 @@ struct Search {
     current: Attempt,
     deadline: Instant,
     /// To wait. A lookup that goes on without its client has it to the end.
-    permit: WaitingPermit,
+    _permit: WaitingPermit,
     /// Of the store.
     lookup: Pin<Box<dyn Future<Output = (Attempt, LookupResult)> + Send>>,
     #[cfg(feature = "legacy-hashes")]
@@ -92,14 +92,18 @@ enum End {
 
 impl Search {
     /// Ends when the client goes away.
-    async fn for_client(self) -> Answer {
-        let (current, deadline) = (self.current, self.deadline);
-        match timeout_at(deadline, self.run(std::future::pending())).await {
-            Ok(End::Answer(attempt, answer)) => Answer::Lookup(attempt, answer),
-            #[cfg(feature = "legacy-hashes")]
-            Ok(End::GivenUp) => Answer::Lookup(current, Err(given_up())),
-            Err(_) => Answer::Lookup(current, Err(StoreError::timeout())),
+    async fn for_client(mut self) -> Answer {
+        #[cfg(feature = "legacy-hashes")]
+        if self.slow_hash.is_some() {
+            let (current, deadline) = (self.current, self.deadline);
+            return match timeout_at(deadline, self.run(std::future::pending())).await {
+                Ok(End::Answer(attempt, answer)) => Answer::Lookup(attempt, answer),
+                Ok(End::GivenUp) => Answer::Lookup(current, Err(given_up())),
+                Err(_) => Answer::Lookup(current, Err(StoreError::timeout())),
+            };
         }
+        let (attempt, answer) = self.ask().await;
+        Answer::Lookup(attempt, answer)
     }
 
     /// Goes on when the client goes away, but for the time before it begins.
@@ -120,7 +124,8 @@ impl Search {
             Err(error) => return failed(StoreError::unavailable(error)),
         };
         let (client, answer) = oneshot::channel();
-        start(&runtime, self.settle(guess, client));
+        // Not carried on by the client's request, which may not be polled: then it would stay pending.
+        Carried::new(runtime, self.settle(guess, client)).begin();
         match timeout_at(deadline, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => failed(given_up()),
@@ -159,21 +164,31 @@ impl Search {
         not(feature = "legacy-hashes"),
         expect(unused_variables, reason = "without slow hashes nothing is left out")
     )]
-    async fn run(self, gone: impl Future<Output = ()>) -> End {
-        let _permit = self.permit;
-        let (attempt, answer) = timeout_at(self.deadline, self.lookup)
-            .await
-            .unwrap_or_else(|_| (self.current, Err(StoreError::timeout())));
+    async fn run(mut self, gone: impl Future<Output = ()>) -> End {
         #[cfg(feature = "legacy-hashes")]
-        if let (Ok(None), Some(slow_hash)) = (&answer, self.slow_hash)
+        let (slow_hash, current) = (self.slow_hash.take(), self.current);
+        let (attempt, answer) = self.ask().await;
+        #[cfg(feature = "legacy-hashes")]
+        if let (Ok(None), Some(slow_hash)) = (&answer, slow_hash)
             && slow_hash.may_be()
         {
             return match slow_hash.prove(std::pin::pin!(gone)).await {
-                Some(answer) => End::Answer(self.current.under_slow_hash(), answer),
+                Some(answer) => End::Answer(current.under_slow_hash(), answer),
                 None => End::GivenUp,
             };
         }
-        End::Answer(Attempt { has_waited: true, ..attempt }, answer)
+        End::Answer(attempt, answer)
+    }
+
+    /// The store, within the time of a lookup.
+    async fn ask(&mut self) -> (Attempt, LookupResult) {
+        let (attempt, answer) = match at_once(self.lookup.as_mut()).await {
+            Some(answer) => answer,
+            None => timeout_at(self.deadline, later(self.lookup.as_mut()))
+                .await
+                .unwrap_or_else(|_| (self.current, Err(StoreError::timeout()))),
+        };
+        (Attempt { has_waited: true, ..attempt }, answer)
     }
 }
 

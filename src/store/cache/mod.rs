@@ -18,7 +18,12 @@ use self::{
     stats::Counters,
 };
 use super::Lookup;
-use crate::{clock::Timestamp, error::BackEnd, observe, runtime::Breaker};
+use crate::{
+    clock::Timestamp,
+    error::BackEnd,
+    observe,
+    runtime::{Background, Breaker},
+};
 
 pub(crate) use self::budget::{Claim, Rank};
 pub(crate) use self::one_key::of_one_key;
@@ -31,6 +36,8 @@ pub(crate) struct Cache<K: CacheKey, V, E> {
     settings: Settings,
     memory: Memory<K, V>,
     calls: Calls<K, V, E>,
+    /// Looks after requests that make lookups themselves.
+    watch: Background,
     /// None where no client can ask for things that do not exist.
     budget: Option<Arc<Budget>>,
     breaker: Breaker,
@@ -80,6 +87,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         Self {
             memory: Memory::new(&settings),
             calls: Calls::default(),
+            watch: Background::default(),
             budget: settings.lookups_per_second.map(|per_second| {
                 Budget::new(per_second, settings.reserved, settings.clock.clone())
             }),

@@ -3,12 +3,16 @@
 
 #[path = "../../../src/runtime/async_methods.rs"]
 mod async_methods;
+#[path = "../../../src/runtime/at_once.rs"]
+mod at_once;
 #[path = "../../../src/runtime/background.rs"]
 mod background;
 #[path = "../../../src/runtime/backoff.rs"]
 mod backoff;
 #[path = "../../../src/runtime/breaker.rs"]
 mod breaker;
+#[path = "../../../src/runtime/carried.rs"]
+mod carried;
 #[path = "../../../src/runtime/circuit.rs"]
 mod circuit;
 #[path = "../../../src/runtime/digest_map.rs"]
@@ -19,25 +23,27 @@ mod locks;
 mod network;
 #[path = "../../../src/runtime/per_thread.rs"]
 mod per_thread;
+#[path = "../../../src/runtime/shareable.rs"]
+mod shareable;
 #[path = "../../../src/runtime/shared.rs"]
 mod shared;
-#[path = "../../../src/runtime/start.rs"]
-mod start;
 
 pub(crate) use shuttle::sync;
 
 pub(crate) use self::{
     async_methods::async_methods,
+    at_once::{at_once, later},
     background::{Background, OwnedTask},
     backoff::Backoff,
     breaker::{Breaker, Change, PAUSE, Turn},
+    carried::Carried,
     circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},
     network::Network,
     per_thread::PerThread,
+    shareable::{Leave, Shareable},
     shared::{SharedCall, Waiter},
-    start::start,
     thread::{THREADS, thread},
 };
 

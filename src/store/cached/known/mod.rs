@@ -68,22 +68,23 @@ impl Known {
 
     /// How likely it is that there is such a key.
     pub(super) fn rank(&self, digest: &KeyDigest, now: Timestamp) -> Rank {
-        let filter = self.filters.read().loaded.clone();
-        match filter {
+        match self.is_listed(digest) {
             None => Rank::Unranked,
-            Some(filter) if filter.contains(digest) && !self.denied.contains(digest, now) => {
-                Rank::Listed
-            }
+            Some(true) if !self.denied.contains(digest, now) => Rank::Listed,
             Some(_) => Rank::Unlisted,
         }
     }
 
     /// The store has said that there is no such key.
     pub(super) fn deny(&self, digest: &KeyDigest, now: Timestamp) {
-        let filter = self.filters.read().loaded.clone();
-        if filter.is_some_and(|filter| filter.contains(digest)) {
+        if self.is_listed(digest) == Some(true) {
             self.denied.insert(digest, now);
         }
+    }
+
+    /// Whether the filter has it; none as long as it is not loaded.
+    fn is_listed(&self, digest: &KeyDigest) -> Option<bool> {
+        Some(self.filters.read().loaded.as_ref()?.contains(digest))
     }
 
     /// There may be such keys.
