@@ -4,8 +4,8 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -134,6 +134,42 @@ async fn one_that_is_held_up_alone_is_not_waited_for() {
     assert!(matches!(cache.find_now(&key), Some(Lookup::Found(_))));
     assert!(held_up.await.unwrap().is_some());
     assert_eq!(store.asked.load(SeqCst), 1);
+}
+
+/// A store whose key changes with each lookup, until something else stops that.
+struct RestlessStore {
+    cache: OnceLock<CachedStore<Arc<RestlessStore>>>,
+    asked: AtomicUsize,
+    rests: AtomicBool,
+}
+
+#[async_trait]
+impl KeyStore for RestlessStore {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        assert!(self.asked.fetch_add(1, SeqCst) < 1_000, "nothing else can go on");
+        if !self.rests.load(SeqCst) {
+            self.cache.get().unwrap().forget(&[*digest]);
+        }
+        Ok(Some(Arc::new(record(*digest))))
+    }
+}
+
+/// Its lookups never wait, and each is in vain: the request must not keep its thread for that.
+#[tokio::test]
+async fn one_that_changes_with_each_lookup_lets_others_go_on() {
+    let (asked, rests) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let store = Arc::new(RestlessStore { cache: OnceLock::new(), asked, rests });
+    let cache = CachedStore::new(store.clone());
+    store.cache.set(cache.clone()).ok().unwrap();
+    let rest = async {
+        for _ in 0..3 {
+            yield_now().await;
+        }
+        store.rests.store(true, SeqCst);
+    };
+    let (found, ()) = tokio::join!(tokio::spawn(async move { cache.find(&digest(1)).await }), rest);
+    assert!(found.unwrap().unwrap().is_some());
+    assert!(store.asked.load(SeqCst) > 1);
 }
 
 /// Also while both run at the same time.

@@ -12,6 +12,7 @@ use std::{
 
 use tokio::{
     runtime::Handle,
+    task::yield_now,
     time::{sleep, timeout},
 };
 
@@ -274,8 +275,12 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
                 Some(Ok(found)) => Ok(found),
                 // Asked again, since it may have been forgotten meanwhile.
                 Some(Err(error)) => self.go_on_with_last_known(key).map(Some).ok_or(error),
-                // It was changed after the store was asked.
-                None => continue,
+                // It was changed after the store was asked. Other tasks go on before it is asked anew, or
+                // what changes it with each lookup, such as a runtime that is shut down, could not end.
+                None => {
+                    yield_now().await;
+                    continue;
+                }
             };
         }
     }
