@@ -205,8 +205,7 @@ pub(crate) fn not_announced(error: Cause<'_>) {
     metrics::counter!("tower_api_key_announcements_failed_total").increment(1);
 }
 
-/// A cache's lookup failed.
-#[cfg(feature = "cache")]
+/// A lookup failed that no request answers for: a cache's, or that of a stream's key.
 pub(crate) fn lookup_failed(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(cause = chain(Some(error)), "lookup failed; known keys go on for a while");

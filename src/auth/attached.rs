@@ -19,7 +19,7 @@ use super::authenticated::AuthenticatedKey;
 use crate::key::KeyId;
 
 /// Tells the layers of a process apart. Clones share it until one of them is changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LayerId(u64);
 
 impl LayerId {

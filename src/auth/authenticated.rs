@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use http::{Extensions, Method, Request, Response};
 
-use super::attached::{self, LayerId, NoKey};
+use super::{
+    Revocation,
+    attached::{self, LayerId, NoKey},
+};
 use crate::{
     clock::Timestamp,
     key::{KeyId, KeyRecord, Metadata, OwnerId, RejectionKind, Scopes},
@@ -85,6 +88,39 @@ impl AuthenticatedKey {
     /// The whole record.
     pub fn record(&self) -> &Arc<KeyRecord> {
         &self.record
+    }
+
+    /// Ends when the key does: for streams that outlive their request, such as server-sent events,
+    /// `WebSocket`s and streams of gRPC. Its result is the kind of denial that a request with the key gets from then on:
+    /// [`Revoked`](RejectionKind::Revoked), [`Disabled`](RejectionKind::Disabled),
+    /// [`Expired`](RejectionKind::Expired), also at the end of a grace,
+    /// [`NotYetValid`](RejectionKind::NotYetValid), or [`Unknown`](RejectionKind::Unknown) for a deleted key.
+    /// Fewer scopes, and other addresses, do not end it.
+    ///
+    /// Behind a [`CachedStore`](crate::store::CachedStore) with a bus, it ends when a change is announced, and
+    /// without a bus within the time to live. Other stores are asked every 30 seconds. However many streams of
+    /// a key there are, one lookup is made at a time, up to a tenth earlier by chance. A key whose digest is
+    /// renewed stays the same.
+    ///
+    /// When the store has been silent for so long that a cache would no longer use what it knows, it ends as
+    /// [`Unavailable`](RejectionKind::Unavailable), within a minute, unless it is told to
+    /// [outlast that](Revocation::outlasting_outages). It does so at once where nothing can tell of the key:
+    /// outside of a tokio runtime, and once the last service of the layer is gone.
+    ///
+    /// Without this call, nothing watches the key. An [`OwnerLayer`](crate::OwnerLayer) has no part in it: an
+    /// owner who becomes inactive does not end a stream.
+    ///
+    /// ```
+    /// use futures_util::{Stream, StreamExt};
+    /// use tower_api_key::AuthenticatedKey;
+    ///
+    /// fn prices(key: &AuthenticatedKey, all: impl Stream<Item = u64>) -> impl Stream<Item = u64> {
+    ///     all.take_until(key.revoked())
+    /// }
+    /// # let _ = |key: &AuthenticatedKey| drop(prices(key, futures_util::stream::empty()));
+    /// ```
+    pub fn revoked(&self) -> Revocation {
+        Revocation::new(self.clone())
     }
 
     /// The same, as it is shared.

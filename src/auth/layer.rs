@@ -18,6 +18,7 @@ use super::{
     config::Config,
     extract::{KeySource, Precedence},
     preflights::PassPreflightsLayer,
+    revocation::register,
     service::ApiKeyAuth,
     shared_config::SharedConfig,
     waiting_limit::WaitingLimit,
@@ -503,7 +504,10 @@ impl<S> Layer<S> for ApiKeyLayer {
     type Service = ApiKeyAuth<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let shared = self.shared.get_or_init(|| SharedConfig::new(self.config.clone()));
+        let shared = self.shared.get_or_init(|| {
+            register(&self.config);
+            SharedConfig::new(self.config.clone())
+        });
         ApiKeyAuth::new(inner, shared.for_service())
     }
 }

@@ -18,6 +18,7 @@ mod future;
 mod layer;
 mod preflights;
 mod response_plan;
+mod revocation;
 mod service;
 mod shared_config;
 mod waiting_limit;
@@ -33,6 +34,7 @@ pub use self::{
     future::ResponseFuture,
     layer::ApiKeyLayer,
     preflights::{PassPreflights, PassPreflightsLayer},
+    revocation::Revocation,
     service::ApiKeyAuth,
     waiting_limit::{WaitingLimit, WaitingLimitBuilder},
 };

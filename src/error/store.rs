@@ -70,6 +70,9 @@ pub enum StoreErrorKind {
     Timeout,
     /// It was not asked, because it has too much to do.
     Overloaded,
+    /// It does not know of a change yet that was announced: a replica that lags, or a server that was made
+    /// the primary and had not received everything.
+    Behind,
     /// The id, digest or request to insert exists already. Nothing was written.
     Duplicate,
     /// It cannot do this at all.
@@ -140,6 +143,7 @@ impl StoreError {
         match self.kind {
             StoreErrorKind::Unavailable | StoreErrorKind::Timeout => true,
             StoreErrorKind::Overloaded
+            | StoreErrorKind::Behind
             | StoreErrorKind::Duplicate
             | StoreErrorKind::Unsupported
             | StoreErrorKind::Corrupt => false,
@@ -159,6 +163,9 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => write!(f, "{back_end} is unavailable"),
             StoreErrorKind::Timeout => write!(f, "{back_end} did not answer in time"),
             StoreErrorKind::Overloaded => write!(f, "{back_end} has too much to do"),
+            StoreErrorKind::Behind => {
+                write!(f, "{back_end} is behind what was announced of its changes")
+            }
             StoreErrorKind::Duplicate => {
                 f.write_str("a key with this id, digest or request exists already")
             }

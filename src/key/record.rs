@@ -58,7 +58,10 @@ pub struct KeyRecord {
     pub last_used_at: Option<Timestamp>,
     /// How many requests the key has let in.
     pub use_count: u64,
-    /// How often the record was changed; what `update` compares so that no change is lost.
+    /// Grows with each change; what `update` compares so that no change is lost. The first one is the
+    /// time of the record, in milliseconds since 1970, and each further one the time of the change, or
+    /// one more than the one before, whichever is greater: so it never goes back for a digest, not even
+    /// where a key is removed and imported again, and tells which of two answers is older.
     pub revision: u64,
 }
 
@@ -78,10 +81,20 @@ impl KeyRecord {
             expires_at: None,
             last_used_at: None,
             use_count: 0,
-            revision: 0,
+            revision: Self::first_revision(now),
             details: Details::default(),
             uses: UseCounter::default(),
         }
+    }
+
+    /// The [revision](Self::revision) of a record that is written at this time for the first time.
+    pub(crate) fn first_revision(now: Timestamp) -> u64 {
+        u64::try_from(now.as_unix_millis()).unwrap_or(0)
+    }
+
+    /// The revision after a change at this time.
+    pub(crate) fn next_revision(&self, now: Timestamp) -> u64 {
+        Self::first_revision(now).max(self.revision + 1)
     }
 
     /// The first key of the lineage of rotations that this key is in: its own id, if it was never

@@ -33,7 +33,7 @@ impl KeyManager {
     ///
     /// Unlike an [import](Self::import), this changes nothing about them: ids, times, counts, parts
     /// in rotations and balances stay, and a key that is disabled, revoked or expired comes back as
-    /// such. Keys of a lineage share its balance, which is written with the first of them; a
+    /// such. Only the [revision](KeyRecord::revision) grows. Keys of a lineage share its balance, which is written with the first of them; a
     /// balance that is there already stays as it is.
     ///
     /// Every key is checked before any is written. Only bounds that stores rely on are checked: a
@@ -81,6 +81,8 @@ impl KeyManager {
         if let Some(hash) = &key.record.details.legacy_hash {
             key.record.digest = LegacyHash::stand_in(hash);
         }
+        // A row that was purged since may have had later ones.
+        key.record.revision = key.record.next_revision(self.clock.now());
         Ok(key)
     }
 

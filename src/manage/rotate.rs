@@ -190,7 +190,7 @@ fn successor(old: &KeyRecord, id: KeyId, grace: RotationGrace, now: Timestamp) -
         updated_at: now,
         last_used_at: None,
         use_count: 0,
-        revision: 0,
+        revision: KeyRecord::first_revision(now),
         details: Details::from(KeyDetails {
             rotation: Rotation {
                 lineage: Some(old.lineage()),

@@ -251,6 +251,10 @@ impl KeyStore for MemoryStore {
         async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
             Ok(self.lookup(digest))
         }
+
+        async fn find_by_id(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.get(id).await
+        }
     }
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {

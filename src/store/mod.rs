@@ -41,6 +41,7 @@ pub(crate) mod cache;
 #[cfg(feature = "cache")]
 mod cached;
 mod capabilities;
+mod changed_digest;
 mod connect;
 #[cfg(feature = "file")]
 mod file;
@@ -48,6 +49,7 @@ mod fixed;
 mod fronts;
 mod hint;
 mod identity;
+mod key_watch;
 mod list;
 mod memory;
 #[cfg(feature = "mysql")]
@@ -85,7 +87,9 @@ pub use self::bus::PostgresInvalidations;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::bus::RedisInvalidations;
-pub use self::bus::{AnnouncedKey, Announcement, Invalidations, LocalInvalidations, Subscription};
+pub use self::bus::{
+    AnnouncedKey, AnnouncedState, Announcement, Invalidations, LocalInvalidations, Subscription,
+};
 #[cfg(feature = "cache")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cache")))]
 pub use self::cache::CacheStats;
@@ -102,6 +106,7 @@ pub use self::file::{FileError, FileErrorKind, FileStatus, FileStore};
 pub use self::fixed::FixedStore;
 pub use self::hint::LookupHint;
 pub use self::identity::StoreId;
+pub use self::key_watch::KeyWatch;
 pub use self::list::{KeyPage, KeyQuery};
 pub use self::memory::MemoryStore;
 #[cfg(feature = "mysql")]
@@ -241,6 +246,27 @@ pub trait KeyStore: Send + Sync + 'static {
         }
     }
 
+    async_methods! {
+        /// The key with this id, from the authority: also one that was deleted, and is kept for audit. For
+        /// streams that [end with their key](crate::AuthenticatedKey::revoked), whose digest may be renewed.
+        ///
+        /// The default, an [`Unsupported`](StoreErrorKind::Unsupported), has [`find_fresh`](Self::find_fresh)
+        /// asked instead. A store around another one should pass it on.
+        async fn find_by_id(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            let _ = id;
+            Err(StoreError::unsupported())
+        }
+    }
+
+    /// A watch on the key that has this digest now, for streams that
+    /// [end with it](crate::AuthenticatedKey::revoked).
+    ///
+    /// The default has the key looked up every 30 seconds. A store around another one should pass it on.
+    fn watch_key(&self, digest: &KeyDigest) -> KeyWatch {
+        let _ = digest;
+        KeyWatch::default()
+    }
+
     /// For a cache, how many digests it should ask for at once, with
     /// [`find_many`](Self::find_many), which gets no hint about the requests. 1, the default: each by
     /// itself, with [`find_for`](Self::find_for).
@@ -267,6 +293,18 @@ pub trait KeyStore: Send + Sync + 'static {
         async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
             Ok(None)
         }
+    }
+
+    /// Whether [`find`](Self::find), [`find_for`](Self::find_for) or [`find_many`](Self::find_many) may
+    /// answer from a replica, which may be behind the authority. A cache then asks the authority, by
+    /// [`find_fresh`](Self::find_fresh), about keys of which it has heard a change, about keys that the
+    /// replica does not find, and about all keys as long as it has not listened to a
+    /// [bus](Invalidations) for a [while](CachedStoreBuilder::with_lag_bound).
+    ///
+    /// The default, `false`, is for stores that are the authority. A store around another one must pass
+    /// this on.
+    fn may_lag(&self) -> bool {
+        false
     }
 
     /// For a cache, a watch on changes that other programs make to the store. `None`, the default:
@@ -324,6 +362,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
         (**self).may_exist(digest)
     }
 
+    fn may_lag(&self) -> bool {
+        (**self).may_lag()
+    }
+
     fn find_now(&self, digest: &KeyDigest) -> Option<Lookup> {
         (**self).find_now(digest)
     }
@@ -358,6 +400,16 @@ impl<S: KeyStore + ?Sized> KeyStore for Arc<S> {
         ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
             (**self).find_many(digests).await
         }
+    }
+
+    async_methods! {
+        async fn find_by_id(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            (**self).find_by_id(id).await
+        }
+    }
+
+    fn watch_key(&self, digest: &KeyDigest) -> KeyWatch {
+        (**self).watch_key(digest)
     }
 
     fn max_batch(&self) -> usize {

@@ -6,6 +6,7 @@ use super::{
     KeyStore,
     balances::BalanceUpdate,
     capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
+    changed_digest::ChangedDigest,
     list::{KeyPage, KeyQuery},
     owner_bound::OwnerBound,
     requests::RequestRecord,
@@ -203,13 +204,9 @@ impl Changes {
 
     /// The digests that lead to keys which this changes, before and after, for caches to forget: a
     /// client may have tried a new key before it existed.
-    pub(super) fn digests(&self) -> impl Iterator<Item = KeyDigest> {
-        let inserts = self.inserts.iter().map(|record| record.digest);
-        let updates = self.updates.iter().flat_map(|update| {
-            let old = Some(update.old_digest).filter(|old| *old != update.record.digest);
-            old.into_iter().chain([update.record.digest])
-        });
-        inserts.chain(updates)
+    pub(super) fn digests(&self) -> impl Iterator<Item = ChangedDigest> {
+        let inserts = self.inserts.iter().map(ChangedDigest::inserted);
+        inserts.chain(self.updates.iter().flat_map(ChangedDigest::updated))
     }
 
     /// Has all of this written only while `key` is as it was read. It gets its next revision and
@@ -266,7 +263,7 @@ impl KeyUpdate {
     /// The update that makes `old` into `new`.
     pub(crate) fn revised(old: &KeyRecord, mut new: KeyRecord, now: Timestamp) -> Self {
         new.updated_at = now.max(old.updated_at);
-        new.revision = old.revision + 1;
+        new.revision = old.next_revision(now);
         new.details.shrink();
         Self::new(old, new)
     }
@@ -381,7 +378,7 @@ mod tests {
             KeyUpdate::new(&record(2, 2), record(2, 2)),
             KeyUpdate::new(&record(3, 3), record(3, 4)),
         ]);
-        let digests = changes.digests().map(|digest| digest.as_bytes()[0]);
+        let digests = changes.digests().map(|changed| changed.digest.as_bytes()[0]);
         assert_eq!(digests.collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
 }

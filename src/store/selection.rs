@@ -49,23 +49,43 @@ pub(super) mod noted {
     use std::sync::Arc;
 
     use super::Plan;
-    use crate::{key::KeyDigest, runtime::Mutex};
+    use crate::{
+        runtime::Mutex,
+        store::{
+            bus::AnnouncedKey,
+            changed_digest::{ChangedDigest, Written},
+        },
+    };
 
     #[derive(Clone, Default)]
-    pub(in crate::store) struct Digests(Arc<Mutex<Vec<KeyDigest>>>);
+    pub(in crate::store) struct Digests(Arc<Mutex<Noted>>);
+
+    #[derive(Default)]
+    struct Noted {
+        /// Of the last plan.
+        changed: Vec<ChangedDigest>,
+        /// Of those before it, of which nothing was written: keys had been changed meanwhile.
+        given_up: Vec<ChangedDigest>,
+    }
 
     impl Digests {
         pub(in crate::store) fn of(&self, plan: &Plan) -> Plan {
             let (plan, digests) = (plan.clone(), self.clone());
             Arc::new(move |records| {
-                let changes = plan(records)?;
-                digests.0.lock().extend(changes.digests());
-                Some(changes)
+                let changes = plan(records);
+                let mut noted = digests.0.lock();
+                let last = std::mem::take(&mut noted.changed);
+                noted.given_up.extend(last);
+                noted.changed.extend(changes.iter().flat_map(super::Changes::digests));
+                changes
             })
         }
 
-        pub(in crate::store) fn take(&self) -> Vec<KeyDigest> {
-            std::mem::take(&mut self.0.lock())
+        /// The announcement of what was noted so far, by whether the last plan was written.
+        pub(in crate::store) fn take(&self, written: Written) -> Vec<AnnouncedKey> {
+            let Noted { changed, given_up } = std::mem::take(&mut *self.0.lock());
+            let given_up = given_up.iter().map(|changed| changed.announced(Written::No));
+            given_up.chain(changed.iter().map(|changed| changed.announced(written))).collect()
         }
     }
 }

@@ -49,7 +49,7 @@ async fn so_is_the_digest_that_a_key_had_before() {
     assert_eq!(fixture.find(&digest(1)).await, Ok(Good));
     assert_eq!(fixture.find(&digest(2)).await, Ok(Unknown));
     let mut new = old.clone();
-    (new.digest, new.revision) = (digest(2), 1);
+    (new.digest, new.revision) = (digest(2), old.revision + 1);
     assert_eq!(fixture.cache.update(&old, &new).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown));
     assert_eq!(fixture.find(&digest(2)).await, Ok(Good));

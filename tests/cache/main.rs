@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![allow(clippy::unchecked_time_subtraction, reason = "of times that stand in the tests")]
 
+mod barrier;
 mod batches;
 mod bounds;
 mod budget;
@@ -29,5 +30,6 @@ mod refresh;
 mod sealed;
 mod shared;
 mod slow;
+mod streams;
 mod support;
 mod threads;

@@ -57,7 +57,7 @@ impl Shelf {
                 let record = self.there.remove(&id).unwrap();
                 let mut deleted = record.clone();
                 deleted.details.deleted_at = Some(NOW);
-                deleted.revision = 1;
+                deleted.revision += 1;
                 let update = KeyUpdate::new(&record, deleted);
                 let changes = Changes::default().with_updates(vec![update]);
                 self.store.apply(&changes).now_or_never().unwrap().unwrap();

@@ -49,6 +49,7 @@ async fn the_new_key_inherits_everything_but_the_secret() {
     expected.digest = new.record.digest;
     expected.start = new.record.start.clone();
     (expected.created_at, expected.updated_at) = (at(5), at(5));
+    expected.revision = old.record.revision + 5;
     expected.details.request = None;
     expected.details.rotation.lineage = Some(old.record.id);
     expected.details.rotation.from = Some(old.record.id);
@@ -61,7 +62,7 @@ async fn the_new_key_inherits_everything_but_the_secret() {
     replaced.details.rotation.to = Some(new.record.id);
     replaced.details.rotation.rotated_at = Some(at(5));
     replaced.details.rotation.retires_at = Some(at(5 + HOUR));
-    (replaced.updated_at, replaced.revision) = (at(5), old.record.revision + 1);
+    (replaced.updated_at, replaced.revision) = (at(5), old.record.revision + 5);
     assert_eq!(*managed.row(old.record.id).await, replaced);
 }
 
@@ -78,7 +79,7 @@ async fn uses_are_not_inherited_and_the_line_is() {
         assert_eq!(next.record.lineage(), first.record.id);
         assert_eq!(next.record.details.rotation.from, Some(id));
         assert_eq!((next.record.use_count, next.record.last_used_at), (0, None));
-        assert_eq!(next.record.revision, 0);
+        assert_eq!(next.record.revision, u64::try_from(at(n).as_unix_millis()).unwrap());
         id = next.record.id;
     }
     assert_eq!(managed.row(first.record.id).await.use_count, 7);

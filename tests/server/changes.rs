@@ -137,18 +137,22 @@ fn if_match_is_honoured_when_sent() {
     };
 
     // Everything that matches, each time making a new revision.
-    for (revision, if_match) in
-        [&["\"0\""][..], &["\"7\", \"1\""], &["\"7\"", "\"2\""], &["*"], &[]]
-            .into_iter()
-            .enumerate()
+    let first = server.admin("GET", &path).header("etag").unwrap().to_owned();
+    let mut tag = first.clone();
+    for (number, if_match) in
+        [&["now"][..], &["\"7\", now"], &["\"7\"", "now"], &["*"], &[]].into_iter().enumerate()
     {
-        let name = format!("revision {}", revision + 1);
-        let reply = change(&name, if_match);
+        let name = format!("revision {}", number + 1);
+        let if_match: Vec<_> = if_match.iter().map(|value| value.replace("now", &tag)).collect();
+        let reply = change(&name, &if_match.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(reply.status, 200, "{if_match:?}: {reply:?}");
-        assert_eq!(reply.header("etag"), Some(&*format!("\"{}\"", revision + 1)));
+        assert_ne!(reply.header("etag"), Some(&*tag));
+        tag = reply.header("etag").unwrap().to_owned();
         assert_eq!(reply.json()["name"], name);
     }
-    for stale in [&["\"0\""][..], &["W/\"5\""], &["5"], &["\"\""], &[";"], &["\"0\", \"1\""]] {
+    let two = format!("\"0\", {first}");
+    let (weak, bare) = (format!("W/{tag}"), tag.trim_matches('"'));
+    for stale in [&[first.as_str()][..], &[&weak], &[bare], &["\"\""], &[";"], &[&two]] {
         assert_problem(&change("refused", stale), 412, "revision_mismatch");
     }
     assert_eq!(server.admin("GET", &path).json()["name"], "revision 5");

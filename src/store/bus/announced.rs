@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::{Announcement, Invalidations, announcer::Announcer};
+use super::{AnnouncedKey, Announcement, Invalidations, announcer::Announcer};
 use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord, OwnerId},
     runtime::async_methods,
     store::{
-        KeyStore, Lookup, LookupHint, SharedRecord, StoreId,
+        KeyStore, KeyWatch, Lookup, LookupHint, SharedRecord, StoreId,
         capabilities::{
             AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog,
         },
+        changed_digest::Written,
         identity::KnownIdentity,
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
@@ -42,20 +43,20 @@ impl Announced {
         Self { repository, announcer, identity: Arc::default() }
     }
 
-    async fn announce(&self, digests: &[KeyDigest]) {
+    async fn announce(&self, keys: Vec<AnnouncedKey>) {
         // Nodes that take credits change no key.
-        if digests.is_empty() {
+        if keys.is_empty() {
             return;
         }
         let store = self.identity.of(&*self.repository).await;
-        let announcement = digests.iter().copied().collect::<Announcement>().of_store(store);
-        self.announcer.announce(announcement).await;
+        self.announcer.announce(Announcement::new(keys).of_store(store)).await;
     }
 
     async fn apply_and_announce(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         let result = self.repository.apply(changes).await;
+        let written = Written::by(&result);
         // Also after an error, which does not say that nothing was written.
-        self.announce(&changes.digests().collect::<Vec<_>>()).await;
+        self.announce(changes.digests().map(|changed| changed.announced(written)).collect()).await;
         result
     }
 }
@@ -72,6 +73,10 @@ async fn to_the_end<T: Send + 'static>(
 }
 
 impl KeyStore for Announced {
+    fn may_lag(&self) -> bool {
+        self.repository.may_lag()
+    }
+
     fn may_exist(&self, digest: &KeyDigest) -> bool {
         self.repository.may_exist(digest)
     }
@@ -110,6 +115,16 @@ impl KeyStore for Announced {
         ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
             self.repository.find_many(digests).await
         }
+    }
+
+    async_methods! {
+        async fn find_by_id(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.repository.find_by_id(id).await
+        }
+    }
+
+    fn watch_key(&self, digest: &KeyDigest) -> KeyWatch {
+        self.repository.watch_key(digest)
     }
 
     fn max_batch(&self) -> usize {
@@ -204,7 +219,7 @@ impl SelectedChanges for Announced {
                 let selected = selected.ok_or_else(StoreError::unsupported)?;
                 let result = selected.apply_to(&selection, &plan).await;
                 // Also after an error, which does not say that nothing was written.
-                this.announce(&digests.take()).await;
+                this.announce(digests.take(Written::by(&result))).await;
                 result
             })
             .await

@@ -1,5 +1,6 @@
 //! [`Announcement`]: the message of a bus, and its form as text.
 
+use super::AnnouncedKey;
 use crate::{key::KeyDigest, store::StoreId};
 
 /// The keys that were created, changed or ended in a store, for caches to forget what they know of
@@ -13,9 +14,10 @@ use crate::{key::KeyDigest, store::StoreId};
 /// `<store>;<key>,<key>,…`, in ASCII. The store is its identity in 32 hexadecimal digits, and left out
 /// with the semicolon where it is not known. A key is its digest in 64 hexadecimal digits. Behind the
 /// store and behind each key there may be fields, each with a `:` in front of it, and behind the keys
-/// further parts, each with a `;` in front of it. A reader passes over those that it does not know:
-/// later versions add them, and to forget a key is always right. None of the four signs stands within a
-/// field.
+/// further parts, each with a `;` in front of it. The first two fields of a key are its
+/// [revision](AnnouncedKey::revision), in decimal, and its [state](super::AnnouncedState::as_str) after the
+/// change. A reader passes over those that it does not know: later versions add them, and to forget a
+/// key is always right. None of the four signs stands within a field.
 ///
 /// ```
 /// use tower_api_key::{key::KeyDigest, store::{Announcement, StoreId}};
@@ -34,31 +36,6 @@ pub struct Announcement {
     store: Option<StoreId>,
     keys: Vec<AnnouncedKey>,
     is_incomplete: bool,
-}
-
-/// A key in an [`Announcement`].
-///
-/// Further facts about the key, such as its revision, will have methods of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AnnouncedKey {
-    digest: KeyDigest,
-}
-
-impl AnnouncedKey {
-    /// The key that has, had or will have this digest.
-    pub const fn new(digest: KeyDigest) -> Self {
-        Self { digest }
-    }
-
-    /// The digest to forget.
-    pub const fn digest(&self) -> &KeyDigest {
-        &self.digest
-    }
-
-    fn parse(text: &[u8]) -> Option<Self> {
-        let digest = text.split(|byte| *byte == b':').next()?;
-        KeyDigest::from_hex(str::from_utf8(digest).ok()?).map(Self::new)
-    }
 }
 
 /// A key that no reader can read.
@@ -104,7 +81,7 @@ impl Announcement {
 
     /// The digests of the keys.
     pub fn digests(&self) -> impl Iterator<Item = KeyDigest> {
-        self.keys.iter().map(|key| key.digest)
+        self.keys.iter().map(|key| *key.digest())
     }
 
     /// Whether it says nothing at all. A bus need not carry it.
@@ -123,10 +100,10 @@ impl Announcement {
     }
 
     /// The announcement as texts of no more than so many bytes each, for a bus that bounds its
-    /// messages. Each of them has one key at least, and hence up to 97 bytes.
+    /// messages. Each of them has one key at least, and hence up to 127 bytes.
     pub fn to_texts(&self, max_bytes: usize) -> Vec<String> {
         let head = self.store.map(|store| format!("{store};")).unwrap_or_default();
-        let keys = self.keys.iter().map(|key| key.digest.to_hex());
+        let keys = self.keys.iter().map(|key| key.to_text());
         let keys = keys.chain(self.is_incomplete.then(|| UNREADABLE.to_owned()));
         let mut texts: Vec<String> = Vec::new();
         for key in keys {
@@ -181,6 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::AnnouncedState;
 
     fn digest(number: u8) -> KeyDigest {
         KeyDigest::from_bytes([number; 32])
@@ -202,21 +180,27 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(
-            bytes in proptest::collection::vec(any::<[u8; 32]>(), 0..400),
+            keys in proptest::collection::vec(any::<([u8; 32], Option<(u64, usize)>)>(), 0..400),
             store in any::<Option<[u8; 16]>>(),
             max in 0_usize..9_000,
         ) {
             let store = store.map(StoreId::from_bytes);
-            let digests: Vec<_> = bytes.into_iter().map(KeyDigest::from_bytes).collect();
-            let announcement = digests.iter().copied().collect::<Announcement>().of_store(store);
+            let keys = keys.into_iter().map(|(bytes, change)| {
+                let key = AnnouncedKey::new(KeyDigest::from_bytes(bytes));
+                change.map_or(key, |(revision, state)| {
+                    key.with_change(revision, AnnouncedState::ALL[state % AnnouncedState::ALL.len()])
+                })
+            });
+            let keys: Vec<_> = keys.collect();
+            let announcement = Announcement::new(keys.iter().copied()).of_store(store);
             let mut read = Vec::new();
             for text in announcement.to_texts(max) {
-                prop_assert!(text.len() <= max.max(97), "{}", text.len());
+                prop_assert!(text.len() <= max.max(127), "{}", text.len());
                 let one = Announcement::parse(text.as_bytes());
                 prop_assert!(one.is_readable() && one.store() == store);
-                read.extend(one.digests());
+                read.extend_from_slice(one.keys());
             }
-            prop_assert_eq!(read, digests);
+            prop_assert_eq!(read, keys);
             if !announcement.is_empty() {
                 let text = announcement.to_text();
                 prop_assert_eq!(Announcement::parse(text.as_bytes()), announcement);

@@ -1,6 +1,7 @@
 //! [`Invalidations`]: how nodes tell each other to forget a key.
 
 mod announced;
+mod announced_key;
 mod announcement;
 mod announcer;
 mod local;
@@ -19,7 +20,8 @@ use crate::{
 };
 
 pub(crate) use self::announced::Announced;
-pub use self::announcement::{AnnouncedKey, Announcement};
+pub use self::announced_key::{AnnouncedKey, AnnouncedState};
+pub use self::announcement::Announcement;
 pub use self::local::LocalInvalidations;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresInvalidations;

@@ -561,6 +561,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Ending<K, V, E> 
         let call = calls.finish(&self.key, self.number)?;
         match &answer {
             Ok(found) => memory.keep(&self.key, self.asked_at, found.as_ref()),
+            Err(error) if error.contradicts_memory() => memory.forget(&self.key),
             Err(_) => memory.let_rest(&self.key, settings.clock.now(), PAUSE),
         }
         drop(calls);

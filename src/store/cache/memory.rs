@@ -166,6 +166,11 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         (self.freshness(key, &known, age) != Freshness::Gone).then_some(known.value?)
     }
 
+    /// What was found last, whatever it is worth by now.
+    pub(super) fn found_last(&self, key: &K) -> Option<V> {
+        self.known.peek(key)?.value
+    }
+
     /// A copy of it was used: it is no less in use for that.
     pub(super) fn touch(&self, key: &K) {
         let _ = self.known.get(key);

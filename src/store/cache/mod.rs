@@ -75,6 +75,9 @@ pub(crate) trait Failure: Clone + Send + Sync + 'static {
     /// Whether it says that the source is down as a whole. One thing that cannot be read
     /// says nothing about the others.
     fn is_outage(&self) -> bool;
+    /// Whether the thing is known to have changed since it was last found, so that what was known is no
+    /// excuse.
+    fn contradicts_memory(&self) -> bool;
     /// Tells the operator of it.
     fn report(&self);
 }
@@ -181,6 +184,11 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         calls.abandon_all();
         self.memory.distrust();
         Counters::count(&self.counters.resets);
+    }
+
+    /// What was found last, whatever it is worth by now.
+    pub(crate) fn found_last(&self, key: &K) -> Option<V> {
+        self.memory.found_last(key)
     }
 
     /// A copy of what is known of a thing was used.

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{CachedStore, Inner};
+use super::{Barrier, CachedStore, Inner};
 use crate::{
     error::{BackEnd, StoreError},
     observe,
@@ -37,14 +37,16 @@ struct Listener {
 
 /// The source that tells of changes.
 enum Source {
-    Bus(Arc<dyn Invalidations>),
+    /// With its number.
+    Bus(usize, Arc<dyn Invalidations>),
     /// The store itself, by its [watch](KeyStore::watch).
     Store,
 }
 
 impl Listeners {
     pub(super) fn new(invalidations: Vec<Arc<dyn Invalidations>>) -> Self {
-        let buses = invalidations.into_iter().map(Source::Bus);
+        let buses = invalidations.into_iter().enumerate();
+        let buses = buses.map(|(number, bus)| Source::Bus(number, bus));
         let listener = |source| Listener { source, task: OwnedTask::default() };
         Self(buses.chain([Source::Store]).map(listener).collect())
     }
@@ -62,13 +64,13 @@ impl<S: KeyStore> CachedStore<S> {
         for listener in &self.inner.listeners.0 {
             listener.task.start(runtime, || {
                 let heard = match &listener.source {
-                    Source::Bus(bus) => Heard::Bus(bus.clone()),
+                    Source::Bus(number, bus) => Heard::Bus(*number, bus.clone()),
                     Source::Store => Heard::Store(self.inner.store.watch()?),
                 };
                 let listening = Listening { cache: Arc::downgrade(&self.inner) };
                 Some(async move {
                     match heard {
-                        Heard::Bus(bus) => listening.listen(&*bus).await,
+                        Heard::Bus(number, bus) => listening.listen(number, &*bus).await,
                         Heard::Store(watch) => listening.watch(watch).await,
                     }
                 })
@@ -79,7 +81,7 @@ impl<S: KeyStore> CachedStore<S> {
 
 /// The source of a listener, once it listens.
 enum Heard {
-    Bus(Arc<dyn Invalidations>),
+    Bus(usize, Arc<dyn Invalidations>),
     Store(Box<dyn StoreWatch>),
 }
 
@@ -89,7 +91,7 @@ struct Listening<S> {
 }
 
 impl<S: KeyStore> Listening<S> {
-    async fn listen(&self, invalidations: &dyn Invalidations) {
+    async fn listen(&self, number: usize, invalidations: &dyn Invalidations) {
         let mut backoff = BACKOFF;
         loop {
             let error = match invalidations.subscribe().await {
@@ -98,10 +100,12 @@ impl<S: KeyStore> Listening<S> {
                     // Messages from before the subscription were missed.
                     let Some(cache) = self.cache.upgrade() else { return };
                     cache.distrust();
+                    let hears = Hears::new(&cache, number);
                     drop(cache);
                     observe::listening();
                     let Some(error) = self.hear(subscription).await else { return };
                     // So were those between its end and now.
+                    drop(hears);
                     let Some(cache) = self.cache.upgrade() else { return };
                     cache.distrust();
                     observe::subscription_lost();
@@ -152,6 +156,26 @@ impl<S: KeyStore> Listening<S> {
     }
 }
 
+/// That all changes are heard by this bus, until it is dropped.
+struct Hears {
+    barrier: Arc<Barrier>,
+    bus: usize,
+}
+
+impl Hears {
+    fn new<S>(cache: &Inner<S>, bus: usize) -> Self {
+        let barrier = cache.barrier.clone();
+        barrier.listens(bus, true);
+        Self { barrier, bus }
+    }
+}
+
+impl Drop for Hears {
+    fn drop(&mut self) {
+        self.barrier.listens(self.bus, false);
+    }
+}
+
 /// The messages of a subscription that could not be read.
 #[derive(Default)]
 struct Losses {
@@ -182,7 +206,7 @@ impl<S: KeyStore> Inner<S> {
         {
             return;
         }
-        self.forget(announcement.digests());
+        self.forget(announcement.keys().iter().copied());
         if !announcement.is_readable() {
             observe::message_unreadable();
             losses.add(self);

@@ -1,9 +1,12 @@
 //! [`CachedStore`]: a bounded cache in front of a store.
 
+mod barrier;
+mod floors;
 mod known;
 mod listen;
 mod repository;
 mod settings;
+mod watches;
 
 use std::{fmt, sync::Arc};
 
@@ -11,12 +14,15 @@ use tokio::runtime::Handle;
 
 pub use self::settings::CachedStoreBuilder;
 use self::{
+    barrier::Barrier,
     known::{Known, Loader},
     listen::Listeners,
     settings::Settings,
+    watches::Watches,
 };
 use super::{
-    KeyStore, KnownDigests, Lookup, LookupHint, SharedRecord, StoreId,
+    AnnouncedKey, AnnouncedState, KeyStore, KeyWatch, KnownDigests, Lookup, LookupHint,
+    SharedRecord, StoreId,
     batcher::Batcher,
     cache::{Answer, Cache, CacheKey, CacheStats, Claim, Copies, Failure, Rank},
     fronts::Fronts,
@@ -25,7 +31,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::{BackEnd, StoreError, StoreErrorKind},
-    key::{KeyDigest, KeyRecord},
+    key::{KeyDigest, KeyId, KeyRecord},
     observe,
     runtime::{MapDigest, async_methods},
 };
@@ -112,6 +118,8 @@ struct Inner<S> {
     cache: Arc<KeyCache>,
     fronts: Arc<Fronts>,
     known: Arc<Known>,
+    barrier: Arc<Barrier>,
+    watches: Arc<Watches>,
     loader: Loader,
     listeners: Listeners,
     identity: KnownIdentity,
@@ -141,12 +149,16 @@ impl<S: KeyStore> CachedStore<S> {
     fn with_settings(store: S, settings: Settings) -> Self {
         let store = Arc::new(store);
         let fronts = Arc::<Fronts>::default();
+        let buses = settings.invalidations.len();
+        let barrier = Barrier::new(settings.cache.ttl, settings.lag_bound, buses);
         let inner = Inner {
             batcher: Batcher::new(STATEMENTS, Some(settings.cache.lookup_timeout)),
             store,
             cache: Arc::new(Cache::new(settings.cache).with_copies(fronts.clone())),
             fronts,
             known: Arc::new(Known::new(settings.filter_bits_per_key)),
+            barrier: Arc::new(barrier),
+            watches: Arc::default(),
             loader: Loader::default(),
             listeners: Listeners::new(settings.invalidations),
             identity: KnownIdentity::default(),
@@ -160,7 +172,7 @@ impl<S: KeyStore> CachedStore<S> {
 
     /// Forgets what is known about these keys: the next request with one asks the store.
     pub fn forget(&self, digests: &[KeyDigest]) {
-        self.inner.forget(digests.iter().copied());
+        self.inner.forget(digests.iter().copied().map(AnnouncedKey::new));
     }
 
     /// Forgets every key, and that there was one.
@@ -201,17 +213,31 @@ impl<S: KeyStore> CachedStore<S> {
             self.start_listening(&runtime);
             loader.start(&runtime, known, store, &cache.settings().clock);
         }
-        let Inner { store, batcher, known, cache, .. } = &*self.inner;
+        let Inner { store, batcher, known, barrier, cache, .. } = &*self.inner;
         let (store, batcher) = (store.clone(), batcher.clone());
-        let (known, cache) = (known.clone(), cache.clone());
+        let (known, barrier, cache) = (known.clone(), barrier.clone(), cache.clone());
         let digest = *digest;
         async move {
-            let found = if store.max_batch() > 1 {
-                let claim = known.claim(&digest, hint, cache.settings().clock.now());
-                // Boxed: most stores have no use for it.
-                Box::pin(batcher.find_together(&store, digest, claim.rank == Rank::Listed)).await
+            // What this node has said once is not taken back for an older row.
+            let remembered = cache.found_last(&MapDigest::from(&digest));
+            let least = remembered.map_or(0, |record| record.revision);
+            let found = if barrier.needs_authority(&*store, &digest) {
+                // Boxed, as are those below: most lookups have no use for it.
+                Box::pin(barrier.ask_authority(&*store, &digest, least)).await
             } else {
-                store.find_for(&digest, hint).await
+                let found = if store.max_batch() > 1 {
+                    let claim = known.claim(&digest, hint, cache.settings().clock.now());
+                    let is_listed = claim.rank == Rank::Listed;
+                    Box::pin(batcher.find_together(&store, digest, is_listed)).await
+                } else {
+                    store.find_for(&digest, hint).await
+                };
+                match found {
+                    Ok(found) if barrier.doubts(&*store, &digest, found.as_deref(), least) => {
+                        Box::pin(barrier.ask_authority(&*store, &digest, least)).await
+                    }
+                    found => found,
+                }
             };
             if matches!(found, Ok(None)) {
                 known.deny(&digest, cache.settings().clock.now());
@@ -227,12 +253,28 @@ impl<S: KeyStore> CachedStore<S> {
 }
 
 impl<S> Inner<S> {
-    fn forget(&self, digests: impl IntoIterator<Item = KeyDigest>) {
-        let digests: Vec<KeyDigest> = digests.into_iter().collect();
-        // First: a lookup that is begun anew when the old one is forgotten has its rank by then.
+    /// Forgets keys that have changed, and uses nothing older than the changes from now on.
+    fn forget(&self, changed: impl IntoIterator<Item = AnnouncedKey>) {
+        let changed = changed.into_iter().map(|key| self.with_what_was_found(key));
+        let changed: Vec<AnnouncedKey> = changed.collect();
+        let digests: Vec<KeyDigest> = changed.iter().map(|key| *key.digest()).collect();
+        // First: a lookup that is begun anew when the old one is forgotten has its rank and its floor by
+        // then, and one that ends before has its answer forgotten.
         self.known.insert(&digests);
+        self.barrier.raise(&changed, self.cache.settings().clock.now());
         for digest in &digests {
             self.cache.forget(&MapDigest::from(digest));
+        }
+        self.watches.tell(&digests);
+    }
+
+    /// This node may know of a later change than the one that is announced.
+    fn with_what_was_found(&self, key: AnnouncedKey) -> AnnouncedKey {
+        match self.cache.found_last(&MapDigest::from(key.digest())) {
+            Some(last) if key.revision().is_none_or(|revision| revision < last.revision) => {
+                key.with_change(last.revision, AnnouncedState::Unsure)
+            }
+            _ => key,
         }
     }
 
@@ -295,9 +337,32 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
         }
     }
 
+    async_methods! {
+        async fn find_by_id(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            let found = self.inner.store.find_by_id(id).await?;
+            match &found {
+                Some(record) if self.inner.barrier.is_behind(record) => {
+                    Err(StoreError::new(StoreErrorKind::Behind))
+                }
+                _ => Ok(found),
+            }
+        }
+    }
+
+    fn watch_key(&self, digest: &KeyDigest) -> KeyWatch {
+        let settings = self.inner.cache.settings();
+        KeyWatch::new(self.inner.watches.watch(digest))
+            .with_every(settings.ttl)
+            .with_silence(settings.ttl.saturating_add(settings.stale_if_error))
+    }
+
     fn may_exist(&self, digest: &KeyDigest) -> bool {
         let now = self.inner.cache.settings().clock.now();
         self.inner.known.rank(digest, now) != Rank::Unlisted
+    }
+
+    fn may_lag(&self) -> bool {
+        self.inner.store.may_lag()
     }
 
     fn known_digests(&self) -> Option<&dyn KnownDigests> {
@@ -344,6 +409,10 @@ impl Failure for StoreError {
 
     fn is_outage(&self) -> bool {
         self.is_outage()
+    }
+
+    fn contradicts_memory(&self) -> bool {
+        self.kind() == StoreErrorKind::Behind
     }
 
     fn report(&self) {

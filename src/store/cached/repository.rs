@@ -10,6 +10,7 @@ use crate::{
     runtime::async_methods,
     store::{
         capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
+        changed_digest::Written,
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
         selection::{Plan, Selection, noted::Digests},
@@ -20,8 +21,10 @@ use crate::{
 impl<S: KeyRepository> KeyRepository for CachedStore<S> {
     async_methods! {
         async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-            let _change = Change { cache: &self.inner, changes };
-            self.inner.store.apply(changes).await
+            let mut change = Change { cache: &self.inner, changes, written: Written::Unsure };
+            let result = self.inner.store.apply(changes).await;
+            change.written = Written::by(&result);
+            result
         }
     }
 
@@ -88,8 +91,11 @@ impl<S: KeyRepository> SelectedChanges for CachedStore<S> {
         ) -> Result<ApplyOutcome, StoreError> {
             let store = self.inner.store.selected_changes().ok_or_else(StoreError::unsupported)?;
             let digests = Digests::default();
-            let _change = Planned { cache: &self.inner, digests: digests.clone() };
-            store.apply_to(selection, &digests.of(plan)).await
+            let plan = digests.of(plan);
+            let mut change = Planned { cache: &self.inner, digests, written: Written::Unsure };
+            let result = store.apply_to(selection, &plan).await;
+            change.written = Written::by(&result);
+            result
         }
     }
 }
@@ -99,11 +105,13 @@ impl<S: KeyRepository> SelectedChanges for CachedStore<S> {
 struct Change<'c, S> {
     cache: &'c Inner<S>,
     changes: &'c Changes,
+    written: Written,
 }
 
 impl<S> Drop for Change<'_, S> {
     fn drop(&mut self) {
-        self.cache.forget(self.changes.digests());
+        let changed = self.changes.digests();
+        self.cache.forget(changed.map(|changed| changed.announced(self.written)));
     }
 }
 
@@ -111,11 +119,12 @@ impl<S> Drop for Change<'_, S> {
 struct Planned<'c, S> {
     cache: &'c Inner<S>,
     digests: Digests,
+    written: Written,
 }
 
 impl<S> Drop for Planned<'_, S> {
     fn drop(&mut self) {
-        self.cache.forget(self.digests.take());
+        self.cache.forget(self.digests.take(self.written));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
 pub(super) struct Settings {
     pub(super) cache: cache::Settings,
     pub(super) filter_bits_per_key: u8,
+    pub(super) lag_bound: Duration,
     pub(super) invalidations: Vec<Arc<dyn Invalidations>>,
 }
 
@@ -20,6 +21,7 @@ impl Default for Settings {
         Self {
             cache: cache::Settings { lookups_per_second, ..Default::default() },
             filter_bits_per_key: 12,
+            lag_bound: Duration::from_mins(1),
             invalidations: Vec::new(),
         }
     }
@@ -106,6 +108,17 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
         self
     }
 
+    /// How far a replica that the store [reads from](KeyStore::may_lag) may be behind, at most; 60 seconds by
+    /// default.
+    ///
+    /// For so long, and the [time to live](Self::with_ttl), no answer is used that is older than a change
+    /// which was announced. And for so long after it began to listen to all of its
+    /// [buses](Self::with_invalidations), a cache asks no replica. Without a bus it never does.
+    pub fn with_lag_bound(mut self, lag_bound: Duration) -> Self {
+        self.settings.lag_bound = lag_bound;
+        self
+    }
+
     /// How long a lookup may take, whichever requests wait for it; 5 seconds by default. Then it is
     /// given up, and an error.
     pub fn with_lookup_timeout(mut self, timeout: Duration) -> Self {
@@ -171,6 +184,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("cache", &self.cache)
             .field("filter_bits_per_key", &self.filter_bits_per_key)
+            .field("lag_bound", &self.lag_bound)
             .field("invalidations", &self.invalidations.len())
             .finish()
     }

@@ -150,7 +150,7 @@ fn merge(records: Vec<KeyRecord>, old: &DigestMap<Arc<KeyRecord>>) -> DigestMap<
             return (digest, old.clone());
         }
         record.updated_at = now;
-        record.revision += 1;
+        record.revision = old.next_revision(now);
         (digest, Arc::new(record))
     });
     merged.collect()

@@ -36,6 +36,10 @@ impl KeyStore for RedisStore {
             found.map_or(Ok(None), |record| is_of(record, digest))
         }
 
+        async fn find_by_id(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.get(id).await
+        }
+
         async fn find_many(
             &self,
             digests: &[KeyDigest],

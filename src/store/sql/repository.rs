@@ -17,6 +17,14 @@ macro_rules! repository {
                     self.0.find(digest).await
                 }
 
+                async fn find_by_id(
+                    &self,
+                    id: crate::key::KeyId,
+                ) -> Result<Option<std::sync::Arc<crate::key::KeyRecord>>, crate::store::StoreError>
+                {
+                    crate::store::KeyRepository::get(self, id).await
+                }
+
                 async fn find_many(
                     &self,
                     digests: &[crate::key::KeyDigest],

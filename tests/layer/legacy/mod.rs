@@ -39,6 +39,7 @@ fn imported(key: &str, hash: &str) -> KeyRecord {
         // Of nothing that anybody could send.
         record.digest = KeyHasher::sha256().digest(format!("not a key: {}", record.id));
         record.start = key[..START].into();
+        record.revision = 0;
         record.details.legacy_hash = Some(LegacyHash::parse(hash).unwrap());
     })
 }

@@ -88,11 +88,13 @@ async fn of_two_administrators_who_change_a_key_one_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_changes_at_once_from_one_revision_one_is_made() {
     let api = Api::new();
-    let key = format!("/admin/api-keys/{}", api.issue_plain("user-1", &[]).await.record.id);
+    let issued = api.issue_plain("user-1", &[]).await.record;
+    let key = format!("/admin/api-keys/{}", issued.id);
     let changes = (0..32).map(|n| {
         let (app, key) = (api.app.clone(), key.clone());
+        let tag = format!("\"{}\"", issued.revision);
         tokio::spawn(async move {
-            let headers = [("x-admin-key", ADMIN_KEY), ("if-match", "\"0\"")];
+            let headers = [("x-admin-key", ADMIN_KEY), ("if-match", tag.as_str())];
             let body = json!({ "name": format!("change {n}") }).to_string();
             send(&app, "PATCH", &key, &headers, &body).await
         })
@@ -108,7 +110,7 @@ async fn of_many_changes_at_once_from_one_revision_one_is_made() {
     }
     assert_eq!(made.len(), 1);
     let view = send(&api.app, "GET", &key, &[("x-admin-key", ADMIN_KEY)], "").await;
-    assert_eq!(view.header(header::ETAG), "\"1\"");
+    assert_eq!(view.header(header::ETAG), format!("\"{}\"", issued.revision + 1));
     assert_eq!(view.json(200)["name"], made[0]);
 }
 
@@ -201,7 +203,7 @@ async fn a_rotated_key_lives_on_through_its_grace() {
     let old = api.issue_plain("user-1", &["a"]).await;
     let rotate = format!("{}/rotate", path(old.record.id));
     let rotated = api.admin("POST", &rotate, r#"{"grace_seconds":60}"#).await;
-    assert_eq!(rotated.header(header::ETAG), "\"0\"");
+    assert_eq!(rotated.header(header::ETAG), format!("\"{}\"", old.record.revision));
     let new = rotated.json(201);
     assert_eq!(new["replaces"], json!(old.record.id));
     assert_eq!((&new["owner"], &new["scopes"]), (&json!("user-1"), &json!(["a"])));

@@ -179,7 +179,7 @@ async fn setting_credits_goes_with_other_changes_and_their_revision() {
     assert!(place.manager.update(key.id, invalid).await.is_err());
     assert_eq!(place.stored(&key).await, 3, "all or nothing");
 
-    let key = place.manager.if_revision(0).update(key.id, patch).await.unwrap();
+    let key = place.manager.if_revision(key.revision).update(key.id, patch).await.unwrap();
     assert_eq!((&*key.name, place.stored(&key).await), ("renamed", 5));
     assert_eq!(place.history(&key).await[1].1, "name, credits");
     assert_eq!(*place.found(&key).await, *key);

@@ -69,7 +69,7 @@ pub(crate) async fn events_share_the_fate_of_their_changes(store: impl KeyReposi
     let again = events([event(2)]).with_inserts(vec![record(2), record(1)]);
     assert_duplicate(store.apply(&again).await);
     let mut renamed = record(1);
-    renamed.revision = 1;
+    renamed.revision += 1;
     let renamed = |expected| {
         let mut update = KeyUpdate::new(&record(1), renamed.clone());
         update.expected = expected;

@@ -68,7 +68,7 @@ pub(crate) async fn clones_share_the_keys(store: impl KeyRepository + Clone) {
 
     let mut revoked = record(1);
     revoked.details.revoked_at = Some(at(2_000));
-    revoked.revision = 1;
+    revoked.revision += 1;
     assert_eq!(clone.update(&record(1), &revoked).await.unwrap(), ApplyOutcome::Done);
     drop(clone);
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&revoked));

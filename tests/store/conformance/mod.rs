@@ -178,7 +178,10 @@ pub(crate) fn at(millis: i64) -> Timestamp {
 pub(crate) fn record(number: u64) -> KeyRecord {
     let mut id = [0; 16];
     id[8..].copy_from_slice(&number.to_be_bytes());
-    KeyRecord::new(KeyId::from_bytes(id), digest(number), format!("key {number}"), at(1_000))
+    let mut record =
+        KeyRecord::new(KeyId::from_bytes(id), digest(number), format!("key {number}"), at(1_000));
+    record.revision = 0;
+    record
 }
 
 pub(crate) fn digest(number: u64) -> KeyDigest {

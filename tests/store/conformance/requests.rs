@@ -66,7 +66,7 @@ pub(crate) async fn a_request_is_done_once(store: impl KeyRepository) {
     let mut more = balance.clone();
     (more.remaining, more.revision) = (20, 1);
     let mut renamed = record(1);
-    (renamed.name, renamed.revision) = ("renamed".into(), 1);
+    (renamed.name, renamed.revision) = ("renamed".into(), renamed.revision + 1);
     let all = |requests: Vec<RequestRecord>| {
         changes(requests)
             .with_inserts(vec![record(2)])

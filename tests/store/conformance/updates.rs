@@ -90,14 +90,14 @@ pub(crate) async fn a_new_digest_replaces_the_old_one(store: impl KeyRepository)
     store.insert(&record(1)).await.unwrap();
     let mut renewed = record(1);
     renewed.digest = digest(2);
-    renewed.revision = 1;
+    renewed.revision += 1;
     assert_eq!(store.update(&record(1), &renewed).await.unwrap(), ApplyOutcome::Done);
 
     assert!(store.find(&digest(1)).await.unwrap().is_none());
     assert_eq!(store.find(&digest(2)).await.unwrap().as_deref(), Some(&renewed));
     // Nobody has the old digest any more.
     let mut other = record(3);
-    other.digest = digest(1);
+    (other.digest, other.revision) = (digest(1), renewed.revision + 1);
     store.insert(&other).await.unwrap();
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&other));
 }

@@ -75,7 +75,7 @@ pub(crate) async fn updates_do_not_undo_uses(store: impl KeyRepository) {
     store.record_uses(&[used(1, 3, 30)]).await.unwrap();
     let mut renamed = read.clone();
     renamed.name = "renamed".into();
-    renamed.revision = 1;
+    renamed.revision += 1;
     assert_eq!(store.update(&read, &renamed).await.unwrap(), ApplyOutcome::Done);
     (renamed.use_count, renamed.last_used_at) = (3, Some(at(30)));
     assert_eq!(stored(&store, read.id).await, renamed);
@@ -112,7 +112,7 @@ pub(crate) async fn the_address_of_the_last_use_moves_only_forward(store: impl K
     }
     // An update does not undo it, and writes none itself.
     let mut renamed = read.clone();
-    (renamed.name, renamed.revision) = ("renamed".into(), 1);
+    (renamed.name, renamed.revision) = ("renamed".into(), renamed.revision + 1);
     renamed.details.last_used_from = Some("::1".parse().unwrap());
     assert_eq!(store.update(&read, &renamed).await.unwrap(), ApplyOutcome::Done);
     let key = stored(&store, read.id).await;

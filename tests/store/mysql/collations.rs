@@ -88,7 +88,7 @@ async fn no_owner_is_cut_short() {
     let error = store.insert(&longer).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert!(store.get(longer.id).await.unwrap().is_none());
-    (longer.id, longer.revision) = (long.id, 1);
+    (longer.id, longer.revision) = (long.id, long.revision + 1);
     assert!(store.update(&long, &longer).await.is_err());
     assert_eq!(*store.get(long.id).await.unwrap().unwrap(), long);
 

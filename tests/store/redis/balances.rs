@@ -82,7 +82,7 @@ async fn a_refused_balance_leaves_no_trace() {
     let before = prefix.contents();
     let changes = |last: BalanceUpdate| {
         let mut revoked = record(1);
-        (revoked.details.revoked_at, revoked.revision) = (Some(at(1)), 1);
+        (revoked.details.revoked_at, revoked.revision) = (Some(at(1)), revoked.revision + 1);
         let balances = vec![of(7, large(0), None), last];
         let updates = vec![KeyUpdate::new(&record(1), revoked)];
         Changes::default()

@@ -61,7 +61,7 @@ async fn nothing_stays_of_a_purged_key() {
     change(&store, |record| record.details.deleted_at = Some(at(7))).await;
     let second = stored(&store, record(2).id).await;
     let mut revoked = second.clone();
-    (revoked.details.revoked_at, revoked.revision) = (Some(at(7)), 1);
+    (revoked.details.revoked_at, revoked.revision) = (Some(at(7)), revoked.revision + 1);
     store.update(&second, &revoked).await.unwrap();
     assert!(prefix.keys().len() > 5, "{:?}", prefix.keys());
 

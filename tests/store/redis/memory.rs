@@ -128,7 +128,7 @@ async fn a_full_server_gives_out_credits_and_forgets_usage() {
     );
     // A key is revoked and its balance set to nothing in one.
     let mut revoked = record(1);
-    (revoked.details.revoked_at, revoked.revision) = (Some(at(5)), 1);
+    (revoked.details.revoked_at, revoked.revision) = (Some(at(5)), revoked.revision + 1);
     let mut both = write(1, balance(0, 10), Some(9));
     both.updates = vec![KeyUpdate::new(&record(1), revoked.clone())];
     assert_eq!(store.apply(&both).await.unwrap(), ApplyOutcome::Done);
@@ -184,7 +184,7 @@ async fn a_full_server_is_brought_up_to_date() {
     let _: () = run(&mut other, &["CONFIG", "SET", "maxmemory", "1"]);
     let store = RedisStore::connect(&server.url()).await.unwrap();
     let mut revoked = record(1);
-    (revoked.details.revoked_at, revoked.revision) = (Some(at(5)), 1);
+    (revoked.details.revoked_at, revoked.revision) = (Some(at(5)), revoked.revision + 1);
     assert_eq!(store.update(&record(1), &revoked).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(stored(&store, record(1).id).await, revoked);
     let lineages: u64 = run(&mut other, &["ZCARD", "{api_keys}:lines"]);

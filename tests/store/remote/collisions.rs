@@ -43,7 +43,8 @@ pub(crate) async fn flushes_in_opposite_orders_lose_nothing<R: Remote>(database:
     flushes.spawn(async move {
         for number in (0..KEYS).rev() {
             let mut edited = record(number);
-            (edited.name, edited.revision) = (format!("edited {number}").into(), 1);
+            (edited.name, edited.revision) =
+                (format!("edited {number}").into(), edited.revision + 1);
             editor.update(&record(number), &edited).await.unwrap();
         }
     });

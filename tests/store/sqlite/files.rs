@@ -44,7 +44,8 @@ async fn two_stores_on_one_file_see_each_others_changes() {
     one.insert(&record(1)).await.unwrap();
     assert!(two.find(&digest(1)).await.unwrap().is_some());
     let mut deleted = record(1);
-    (deleted.details.deleted_at, deleted.revision) = (Some(deleted.created_at), 1);
+    (deleted.details.deleted_at, deleted.revision) =
+        (Some(deleted.created_at), deleted.revision + 1);
     two.update(&record(1), &deleted).await.unwrap();
     assert!(one.find(&digest(1)).await.unwrap().is_none());
 }

@@ -42,7 +42,7 @@ async fn what_another_process_changes_is_noticed() {
     until(async || find(&cache).await.is_some()).await;
     let mut revoked = record(1);
     revoked.details.revoked_at = Some(at(2));
-    revoked.revision = 1;
+    revoked.revision += 1;
     assert_eq!(other.update(&record(1), &revoked).await.unwrap(), ApplyOutcome::Done);
     until(async || find(&cache).await.is_some_and(|key| key.details.revoked_at.is_some())).await;
 }

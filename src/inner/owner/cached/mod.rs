@@ -110,6 +110,10 @@ impl Failure for OwnerError {
         self.is_timeout()
     }
 
+    fn contradicts_memory(&self) -> bool {
+        false
+    }
+
     fn report(&self) {
         observe::owner_lookup_failed(self);
     }

@@ -52,7 +52,7 @@ async fn a_full_disk_loses_nothing() {
     let mut grown = large(0);
     grown.details.metadata.insert("more".to_owned(), Value::from("y".repeat(256 * 1024)));
     grown.digest = digest(1_000);
-    grown.revision = 1;
+    grown.revision += 1;
     let error = store.update(&large(0), &grown).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert_eq!(store.find(&digest(0)).await.unwrap().as_deref(), Some(&large(0)));

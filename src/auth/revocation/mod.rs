@@ -1,0 +1,104 @@
+//! [`Revocation`]: the end of a key, for what outlives the request that it came in with.
+
+mod registry;
+mod watch;
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::watch::Receiver,
+    time::{Instant, timeout_at},
+};
+
+pub(super) use self::registry::register;
+use self::watch::State;
+use super::authenticated::AuthenticatedKey;
+use crate::key::RejectionKind;
+
+/// Streams that end because the store is silent do so within this time, each at a moment of its own: all
+/// their clients would come back at once.
+const SPREAD: Duration = Duration::from_mins(1);
+
+/// A future that ends when a key can no longer be used, with the kind of denial that a request with it gets
+/// from then on. [`AuthenticatedKey::revoked`] makes it.
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct Revocation {
+    key: AuthenticatedKey,
+    outlasts_outages: bool,
+    waiting: Option<Pin<Box<dyn Future<Output = RejectionKind> + Send>>>,
+}
+
+impl Revocation {
+    pub(super) const fn new(key: AuthenticatedKey) -> Self {
+        Self { key, outlasts_outages: false, waiting: None }
+    }
+
+    /// Goes on while the store is silent, however long. By default it ends as
+    /// [`Unavailable`](RejectionKind::Unavailable) within a minute after the store has been silent for as
+    /// long as a cache would use what it knows.
+    pub const fn outlasting_outages(mut self) -> Self {
+        self.outlasts_outages = true;
+        self
+    }
+}
+
+impl Future for Revocation {
+    type Output = RejectionKind;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<RejectionKind> {
+        let this = self.get_mut();
+        let waiting = this
+            .waiting
+            .get_or_insert_with(|| Box::pin(end(this.key.clone(), this.outlasts_outages)));
+        waiting.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Revocation").field("key", &self.key.id()).finish_non_exhaustive()
+    }
+}
+
+/// The end of a key.
+async fn end(key: AuthenticatedKey, outlasts_outages: bool) -> RejectionKind {
+    // Without these nothing tells of the key: it must not seem good for ever.
+    let Ok(runtime) = Handle::try_current() else { return RejectionKind::Unavailable };
+    let Some(mut states) = registry::watch(&runtime, &key) else {
+        return RejectionKind::Unavailable;
+    };
+    loop {
+        let state = *states.borrow_and_update();
+        let is_told = match state {
+            State::Ended(kind) => return kind,
+            State::Silent if !outlasts_outages => {
+                let chance =
+                    getrandom::u32().map_or(0.5, |part| f64::from(part) / f64::from(u32::MAX));
+                let end = Instant::now() + SPREAD.mul_f64(chance);
+                match timeout_at(end, states.changed()).await {
+                    Ok(changed) => changed,
+                    Err(_) => return RejectionKind::Unavailable,
+                }
+            }
+            State::Silent | State::Good => states.changed().await,
+        };
+        // The runtime of the watch was shut down.
+        if is_told.is_err() {
+            return last(&states);
+        }
+    }
+}
+
+fn last(states: &Receiver<State>) -> RejectionKind {
+    match *states.borrow() {
+        State::Ended(kind) => kind,
+        State::Good | State::Silent => RejectionKind::Unavailable,
+    }
+}

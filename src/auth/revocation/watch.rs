@@ -1,0 +1,152 @@
+//! [`Watch`]: looks after one key for as long as something waits for its end.
+
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch::Sender,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    auth::config::Config,
+    error::{StoreError, StoreErrorKind},
+    key::{KeyRecord, RejectionKind},
+    observe,
+    store::LookupHint,
+};
+
+/// What is known of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Good,
+    /// The store has not answered for longer than what it said is used.
+    Silent,
+    Ended(RejectionKind),
+}
+
+impl State {
+    pub(super) const fn has_ended(self) -> bool {
+        matches!(self, Self::Ended(_))
+    }
+}
+
+/// Between the first two lookups while the store fails. Twice as long each time, up to the time between
+/// two that it answers.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A lookup for each time that the store's [`KeyWatch`](crate::store::KeyWatch) names, however many streams
+/// wait.
+pub(super) struct Watch {
+    config: Arc<Config>,
+    record: Arc<KeyRecord>,
+    states: Sender<State>,
+    /// When the store last answered, and how often it has failed since.
+    answered: Instant,
+    failures: u32,
+    /// No lookup was made yet.
+    is_new: bool,
+}
+
+impl Watch {
+    pub(super) fn new(config: Arc<Config>, record: Arc<KeyRecord>, states: Sender<State>) -> Self {
+        Self { config, record, states, answered: Instant::now(), failures: 0, is_new: true }
+    }
+
+    /// Until the key has come to its end, or nothing waits for that any more.
+    pub(super) async fn run(&mut self) {
+        loop {
+            // Before the lookup: what changes from now on is heard.
+            let digest = self.record.digest;
+            let watch = self.config.store.watch_key(&digest);
+            let is_answered = self.look().await;
+            if self.states.borrow().has_ended() {
+                return;
+            }
+            if self.record.digest != digest {
+                continue;
+            }
+            let pause = if is_answered { self.next(watch.every) } else { self.pause(watch.every) };
+            if self.answered.elapsed() >= watch.silence {
+                self.say(State::Silent);
+            }
+            let mut changed = watch.changed;
+            let states = self.states.clone();
+            let mut closed = pin!(states.closed());
+            let is_unwatched = poll_fn(|context| {
+                if closed.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(true);
+                }
+                changed.as_mut().poll(context).map(|()| false)
+            });
+            if timeout(pause, is_unwatched).await == Ok(true) {
+                return;
+            }
+        }
+    }
+
+    /// Looks the key up, and says whether the store has answered.
+    async fn look(&mut self) -> bool {
+        let answer = timeout(self.config.lookup_timeout, self.lookup()).await;
+        match answer.unwrap_or_else(|_| Err(StoreError::timeout())) {
+            Ok(Some(record)) if record.id == self.record.id && !record.is_deleted() => {
+                self.record = record;
+                let status = self.record.status(self.config.clock.now());
+                self.say(status.rejection().map_or(State::Good, State::Ended));
+            }
+            Ok(_) => self.say(State::Ended(RejectionKind::Unknown)),
+            Err(error) => {
+                observe::lookup_failed(&error);
+                self.failures += 1;
+                // What is known says when it ends, also while the store is silent.
+                if let Some(kind) = self.record.status(self.config.clock.now()).rejection() {
+                    self.say(State::Ended(kind));
+                }
+                return false;
+            }
+        }
+        (self.is_new, self.failures, self.answered) = (false, 0, Instant::now());
+        true
+    }
+
+    async fn lookup(&self) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        let (store, digest) = (&self.config.store, &self.record.digest);
+        // From memory, if that knows the key: then nothing was heard of it since the request.
+        if self.is_new
+            && let Some(record) = store.find_for(digest, LookupHint::new()).await?
+        {
+            return Ok(Some(record));
+        }
+        // By its id: its digest may have been renewed.
+        match store.find_by_id(self.record.id).await {
+            Err(error) if error.kind() == StoreErrorKind::Unsupported => {
+                store.find_fresh(digest).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn say(&self, new: State) {
+        self.states.send_if_modified(|state| mem::replace(state, new) != new);
+    }
+
+    /// How long the key is good without another look.
+    fn next(&self, every: Duration) -> Duration {
+        let part = getrandom::u32().map_or(0.5, |part| f64::from(part) / f64::from(u32::MAX));
+        let every = every.mul_f64(1.0 - part / 10.0);
+        let left = self.record.ends_at().map(|end| end.saturating_since(self.config.clock.now()));
+        // Clocks count in milliseconds, and some are late by a tick.
+        left.map_or(every, |left| every.min(left + Duration::from_millis(1)))
+    }
+
+    fn pause(&self, every: Duration) -> Duration {
+        let doubled = PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
+        doubled.min(every.max(PAUSE))
+    }
+}

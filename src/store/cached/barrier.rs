@@ -1,0 +1,150 @@
+//! [`Barrier`]: no answer of a store is used that is older than what was announced.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::floors::Floors;
+use crate::{
+    clock::Timestamp,
+    error::{StoreError, StoreErrorKind},
+    key::{KeyDigest, KeyRecord},
+    runtime::MapDigest,
+    store::{AnnouncedKey, AnnouncedState, KeyStore, cache::Answer},
+};
+
+/// Lookups of the authority under way at a time.
+const PERMITS: usize = 64;
+
+/// And so many that wait for these, each no longer than a lookup may take.
+const MAX_WAITING: usize = 1_000;
+
+/// Clocks of nodes may differ by so much, or by how far replicas may lag. A revision that is further ahead
+/// leaves no floor: a clock that is wrong makes no key unusable on other nodes.
+const SKEW: Duration = Duration::from_mins(1);
+
+/// Decides which answers of a store are new enough, and when only the authority is asked.
+pub(super) struct Barrier {
+    floors: Floors,
+    lag_bound: Duration,
+    /// For each bus, since when it is listened to: milliseconds after the start, and one. Zero: it is not.
+    buses: Box<[AtomicU64]>,
+    start: Instant,
+    permits: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl Barrier {
+    /// A replica may be behind by `lag_bound`; what it said before a change was heard is kept for `ttl`.
+    pub(super) fn new(ttl: Duration, lag_bound: Duration, buses: usize) -> Self {
+        Self {
+            floors: Floors::new(ttl.saturating_add(lag_bound)),
+            lag_bound,
+            buses: (0..buses).map(|_| AtomicU64::new(0)).collect(),
+            start: Instant::now(),
+            permits: Semaphore::new(PERMITS),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Nothing older than these changes is used from now on.
+    pub(super) fn raise(&self, changed: &[AnnouncedKey], now: Timestamp) {
+        let ahead = now.saturating_add(self.lag_bound.max(SKEW)).as_unix_millis();
+        self.floors.raise(changed, u64::try_from(ahead).unwrap_or(0));
+    }
+
+    /// Every change is heard by this bus from now on, or no longer.
+    pub(super) fn listens(&self, bus: usize, listens: bool) {
+        let since = if listens { self.now() + 1 } else { 0 };
+        self.buses[bus].store(since, Relaxed);
+    }
+
+    /// Whether only the authority may be asked about this key: a change of it was announced, or may have
+    /// been missed while a replica did not have it yet. Without a bus, that is always so.
+    pub(super) fn needs_authority<S: KeyStore>(&self, store: &S, digest: &KeyDigest) -> bool {
+        store.may_lag() && (!self.hears_all() || self.floors.may_stand(MapDigest::from(digest)))
+    }
+
+    fn hears_all(&self) -> bool {
+        let now = self.now();
+        let lag_bound = u64::try_from(self.lag_bound.as_millis()).unwrap_or(u64::MAX);
+        let hears = |since: u64| since > 0 && now.saturating_sub(since - 1) >= lag_bound;
+        !self.buses.is_empty() && self.buses.iter().all(|bus| hears(bus.load(Relaxed)))
+    }
+
+    /// Whether the authority must be asked, since this answer is older than what was announced, or than
+    /// what was found before, with the revision `least`, or is a replica's "no such key". A replica only
+    /// ever says yes.
+    pub(super) fn doubts<S: KeyStore>(
+        &self,
+        store: &S,
+        digest: &KeyDigest,
+        found: Option<&KeyRecord>,
+        least: u64,
+    ) -> bool {
+        found.map_or_else(|| store.may_lag(), |record| record.revision < least)
+            || !self.floors.admit(MapDigest::from(digest), found)
+    }
+
+    /// Whether an answer of the authority is older than what was announced.
+    pub(super) fn is_behind(&self, record: &KeyRecord) -> bool {
+        !self.floors.admit(MapDigest::from(&record.digest), Some(record))
+    }
+
+    /// The answer of the authority, unless that is behind as well.
+    pub(super) async fn ask_authority<S: KeyStore>(
+        &self,
+        store: &S,
+        digest: &KeyDigest,
+        least: u64,
+    ) -> Answer<Arc<KeyRecord>, StoreError> {
+        let permit = if let Ok(permit) = self.permits.try_acquire() {
+            permit
+        } else {
+            let _place = Place::take(&self.waiting)?;
+            self.permits.acquire().await.map_err(StoreError::unavailable)?
+        };
+        let found = store.find_fresh(digest).await?;
+        drop(permit);
+        if found.as_ref().is_some_and(|record| record.revision < least) {
+            // What is forgotten now is not the reason to believe it the next time.
+            let seen = AnnouncedKey::new(*digest).with_change(least, AnnouncedState::Unsure);
+            self.floors.raise(&[seen], least);
+        }
+        if self.floors.admit(MapDigest::from(digest), found.as_deref()) {
+            Ok(found)
+        } else {
+            Err(StoreError::new(StoreErrorKind::Behind))
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A place among those that wait, until it is dropped.
+struct Place<'b>(&'b AtomicUsize);
+
+impl<'b> Place<'b> {
+    fn take(waiting: &'b AtomicUsize) -> Result<Self, StoreError> {
+        let place = Self(waiting);
+        if waiting.fetch_add(1, Relaxed) < MAX_WAITING {
+            return Ok(place);
+        }
+        let error = StoreError::new(StoreErrorKind::Overloaded);
+        Err(error.with_source("too many lookups wait for the authority"))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

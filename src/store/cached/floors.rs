@@ -1,0 +1,159 @@
+//! [`Floors`]: the least revision of what may be said about a key, since a change of it was announced.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    key::KeyRecord,
+    runtime::{DigestHash, DigestMap, MapDigest, Mutex},
+    store::{AnnouncedKey, AnnouncedState},
+};
+
+/// At a time, of 56 bytes each when the map is full: 6.1 MB. Then the older half makes way for a time in
+/// which every key is taken to have a floor.
+const MAX: usize = 114_688;
+
+/// The floors of a cache.
+pub(super) struct Floors {
+    table: Mutex<Table>,
+    /// How long each is there.
+    lasts: Duration,
+    start: Instant,
+    max: usize,
+}
+
+struct Table {
+    floors: DigestMap<Floor>,
+    /// Until then, keys without a floor may have had one.
+    all_until: Moment,
+    /// With so many, those that are over make way.
+    sweep_at: usize,
+}
+
+/// Milliseconds since the start of the cache. Not by its clock, which may be set.
+type Moment = u64;
+
+/// What is known of a key since its change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Floor {
+    revision: u64,
+    /// 48 bits of a [`Moment`] would do for 8,000 years: the state finds its place beside them.
+    until_and_state: u64,
+}
+
+/// The least number of floors at which those that are over are looked for.
+const FEW: usize = 1_024;
+
+const STATE_BITS: u32 = 8;
+
+impl Floor {
+    fn new(revision: u64, state: AnnouncedState, until: Moment) -> Self {
+        let is_live = u64::from(state == AnnouncedState::Live);
+        Self { revision, until_and_state: until << STATE_BITS | is_live }
+    }
+
+    const fn until(self) -> Moment {
+        self.until_and_state >> STATE_BITS
+    }
+
+    const fn is_live(self) -> bool {
+        self.until_and_state & 1 == 1
+    }
+
+    /// The same, until then.
+    const fn lasting(self, until: Moment) -> Self {
+        let state = self.until_and_state & ((1 << STATE_BITS) - 1);
+        Self { until_and_state: until << STATE_BITS | state, ..self }
+    }
+
+    /// Whether an answer of a store knows of the change. A key that was live after it is found by every
+    /// answer that does.
+    fn admits(self, found: Option<&KeyRecord>) -> bool {
+        found.map_or(!self.is_live(), |record| record.revision >= self.revision)
+    }
+}
+
+impl Floors {
+    pub(super) fn new(lasts: Duration) -> Self {
+        Self::with_max(lasts, MAX)
+    }
+
+    fn with_max(lasts: Duration, max: usize) -> Self {
+        let floors = HashMap::with_hasher(DigestHash::default());
+        let table = Table { floors, all_until: 0, sweep_at: FEW.min(max) };
+        Self { table: Mutex::new(table), lasts, start: Instant::now(), max }
+    }
+
+    /// Nothing older than these changes is used from now on. Those without a revision, or with one that
+    /// is `ahead` of what a clock can have shown, leave no floor.
+    pub(super) fn raise(&self, changed: &[AnnouncedKey], ahead: u64) {
+        let raised = changed.iter().filter_map(|key| {
+            let (revision, state) = (key.revision()?, key.state()?);
+            (revision <= ahead).then(|| (MapDigest::from(key.digest()), revision, state))
+        });
+        let mut raised = raised.peekable();
+        if raised.peek().is_none() {
+            return;
+        }
+        let now = self.now();
+        let until = now.saturating_add(millis(self.lasts));
+        let mut table = self.table.lock();
+        for (digest, revision, state) in raised {
+            let new = Floor::new(revision, state, until);
+            let floor = table.floors.entry(digest).or_insert(new);
+            let is_newer = revision > floor.revision || floor.until() <= now;
+            *floor = if is_newer { new } else { floor.lasting(until) };
+        }
+        if table.floors.len() >= table.sweep_at {
+            table.sweep(now, self.max);
+        }
+    }
+
+    /// Whether an answer about this key is as new as what was announced of it.
+    pub(super) fn admit(&self, digest: MapDigest, found: Option<&KeyRecord>) -> bool {
+        self.floor(digest).is_none_or(|floor| floor.admits(found))
+    }
+
+    /// Whether an answer of a replica may be older than what was announced.
+    pub(super) fn may_stand(&self, digest: MapDigest) -> bool {
+        self.floor(digest).is_some() || self.now() < self.table.lock().all_until
+    }
+
+    fn floor(&self, digest: MapDigest) -> Option<Floor> {
+        let table = self.table.lock();
+        let floor = *table.floors.get(&digest)?;
+        drop(table);
+        (self.now() < floor.until()).then_some(floor)
+    }
+
+    fn now(&self) -> Moment {
+        millis(self.start.elapsed())
+    }
+}
+
+impl Table {
+    /// Drops floors that are over, and the older half if there are too many of the others.
+    fn sweep(&mut self, now: Moment, max: usize) {
+        self.floors.retain(|_, floor| now < floor.until());
+        if self.floors.len() >= max {
+            let mut ends: Vec<Moment> = self.floors.values().map(|floor| floor.until()).collect();
+            let middle = ends.len() / 2;
+            let (_, end, _) = ends.select_nth_unstable(middle);
+            let end = *end;
+            self.all_until = self.all_until.max(end);
+            self.floors.retain(|_, floor| end < floor.until());
+        }
+        self.sweep_at = (self.floors.len() * 2).clamp(FEW.min(max), max);
+        if self.floors.capacity() > self.sweep_at * 4 {
+            self.floors.shrink_to(self.sweep_at);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> Moment {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) & (u64::MAX >> STATE_BITS)
+}
+
+#[cfg(test)]
+mod tests;

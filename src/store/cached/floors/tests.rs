@@ -1,0 +1,148 @@
+use tokio::time::advance;
+
+use super::*;
+use crate::{
+    clock::Timestamp,
+    key::{KeyDigest, KeyId},
+};
+
+const LASTS: Duration = Duration::from_secs(90);
+const AHEAD: u64 = 1_000;
+
+fn digest(number: u32) -> KeyDigest {
+    let mut bytes = [7; 32];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    KeyDigest::from_bytes(bytes)
+}
+
+fn key(number: u32) -> MapDigest {
+    MapDigest::from(&digest(number))
+}
+
+fn changed(number: u32, revision: u64, state: AnnouncedState) -> AnnouncedKey {
+    AnnouncedKey::new(digest(number)).with_change(revision, state)
+}
+
+fn record(revision: u64) -> KeyRecord {
+    let now = Timestamp::from_unix_millis(revision.try_into().unwrap());
+    KeyRecord::new(KeyId::from_bytes([1; 16]), digest(1), "a key", now)
+}
+
+/// Whether the floor of key 1 admits the record at each of these revisions, and that there is none.
+fn admits(floors: &Floors, revisions: [u64; 3]) -> ([bool; 3], bool) {
+    (revisions.map(|at| floors.admit(key(1), Some(&record(at)))), floors.admit(key(1), None))
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_older_than_the_change_is_admitted() {
+    for (state, may_be_gone) in [
+        (AnnouncedState::Live, false),
+        (AnnouncedState::Moved, true),
+        (AnnouncedState::Revoked, true),
+        (AnnouncedState::Disabled, true),
+        (AnnouncedState::Expired, true),
+        (AnnouncedState::Deleted, true),
+        (AnnouncedState::Unsure, true),
+    ] {
+        let floors = Floors::new(LASTS);
+        assert!(!floors.may_stand(key(1)));
+        floors.raise(&[changed(1, 7, state)], AHEAD);
+        assert_eq!(admits(&floors, [6, 7, 8]), ([false, true, true], may_be_gone), "{state:?}");
+        assert!(floors.may_stand(key(1)) && !floors.may_stand(key(2)));
+        assert!(floors.admit(key(2), Some(&record(0))) && floors.admit(key(2), None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_change_replaces_no_newer_one() {
+    let floors = Floors::new(LASTS);
+    floors.raise(&[changed(1, 7, AnnouncedState::Revoked)], AHEAD);
+    for older in [6, 7] {
+        floors.raise(&[changed(1, older, AnnouncedState::Live)], AHEAD);
+        assert_eq!(admits(&floors, [6, 7, 8]), ([false, true, true], true));
+    }
+    floors.raise(&[changed(1, 8, AnnouncedState::Live)], AHEAD);
+    assert_eq!(admits(&floors, [6, 7, 8]), ([false, false, true], false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_says_no_revision_or_one_of_the_future_leaves_no_floor() {
+    let floors = Floors::new(LASTS);
+    floors.raise(&[AnnouncedKey::new(digest(1))], AHEAD);
+    floors.raise(&[changed(1, AHEAD + 1, AnnouncedState::Live)], AHEAD);
+    assert!(!floors.may_stand(key(1)));
+    floors.raise(&[changed(1, AHEAD, AnnouncedState::Live)], AHEAD);
+    assert!(floors.may_stand(key(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_floor_lasts_its_time() {
+    let floors = Floors::new(LASTS);
+    floors.raise(&[changed(1, 7, AnnouncedState::Live)], AHEAD);
+    advance(LASTS.saturating_sub(Duration::from_millis(1))).await;
+    assert!(!floors.admit(key(1), None));
+    advance(Duration::from_millis(1)).await;
+    assert!(floors.admit(key(1), None) && !floors.may_stand(key(1)));
+}
+
+/// A change that did not raise the revision, as far as is known, was heard all the same.
+#[tokio::test(start_paused = true)]
+async fn each_announcement_lasts_its_time() {
+    for waits in [LASTS / 2, LASTS * 2] {
+        let floors = Floors::new(LASTS);
+        floors.raise(&[changed(1, 7, AnnouncedState::Live)], AHEAD);
+        advance(waits).await;
+        floors.raise(&[changed(1, 7, AnnouncedState::Unsure)], AHEAD);
+        let may_be_gone = waits > LASTS;
+        assert_eq!(admits(&floors, [6, 7, 8]), ([false, true, true], may_be_gone));
+        advance(LASTS.saturating_sub(Duration::from_millis(1))).await;
+        assert!(floors.may_stand(key(1)), "after {waits:?}");
+        advance(Duration::from_millis(1)).await;
+        assert!(!floors.may_stand(key(1)));
+    }
+}
+
+/// The older half makes way, and for as long as it would have been there every key may have a floor.
+#[tokio::test(start_paused = true)]
+async fn floors_that_find_no_room_leave_a_time_for_all() {
+    let floors = Floors::with_max(LASTS, 8);
+    let raise = |number| floors.raise(&[changed(number, 7, AnnouncedState::Live)], AHEAD);
+    for number in 1..=7 {
+        raise(number);
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!(!floors.may_stand(key(99)));
+    raise(8);
+    // Floors 1 to 5 were dropped, of which the last would have ended 90 seconds after it was raised.
+    let held = (1..=8).filter(|number| !floors.admit(key(*number), None)).collect::<Vec<_>>();
+    assert_eq!(held, [6, 7, 8]);
+    assert!((1..=8).all(|number| floors.may_stand(key(number))) && floors.may_stand(key(99)));
+    advance(Duration::from_millis(86_999)).await;
+    assert!(floors.may_stand(key(99)));
+    advance(Duration::from_millis(1)).await;
+    assert!(!floors.may_stand(key(99)) && floors.may_stand(key(6)));
+}
+
+/// Time makes room before floors are given up.
+#[tokio::test(start_paused = true)]
+async fn floors_that_are_over_make_way_first() {
+    let floors = Floors::new(LASTS);
+    let all =
+        |from: u32| (from..from + 60_000).map(|number| changed(number, 7, AnnouncedState::Live));
+    for round in 0..5 {
+        floors.raise(&all(round * 60_000).collect::<Vec<_>>(), AHEAD);
+        assert!(!floors.may_stand(key(u32::MAX)), "no floor was given up in round {round}");
+        advance(LASTS).await;
+    }
+    assert!(floors.table.lock().floors.len() <= MAX);
+}
+
+#[test]
+fn a_floor_is_small() {
+    assert_eq!(size_of::<(MapDigest, Floor)>(), 48);
+    let mut full: DigestMap<Floor> = HashMap::with_hasher(DigestHash::default());
+    full.reserve(MAX);
+    assert_eq!(full.capacity(), MAX, "a map of this size is full with as many as it may have");
+    // Seven of eight places are in use, and each has a byte beside it.
+    assert_eq!((size_of::<(MapDigest, Floor)>() + 1) * 8 / 7, 56);
+}
