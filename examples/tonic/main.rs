@@ -11,7 +11,7 @@
 
 use std::{env, error::Error, pin::Pin};
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderName, Method};
 use tokio::net::TcpListener;
 use tonic::{
@@ -56,7 +56,9 @@ impl Greeter for MyGreeter {
         let times = request.get_ref().times.min(MAX_TIMES);
         let greetings = (1..=times)
             .map(move |count| Ok(Greeting { text: format!("Hello, {}, {count}.", key.name()) }));
-        Ok(Response::new(Box::pin(stream::iter(greetings))))
+        // And it ends with the key, whatever is left of it.
+        let end = caller(&request)?.revoked();
+        Ok(Response::new(Box::pin(stream::iter(greetings).take_until(end))))
     }
 }
 

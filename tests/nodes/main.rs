@@ -22,5 +22,6 @@ mod rotation;
 #[path = "../support/servers.rs"]
 mod servers;
 mod silence;
+mod streams;
 mod watched;
 mod wire;

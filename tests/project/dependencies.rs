@@ -21,13 +21,18 @@ const BANNED: [&str; 7] =
     ["async-std", "chrono", "libsodium-sys", "native-tls", "openssl-sys", "smol", "time"];
 
 /// Other people's crates that are built in two versions, and who is behind.
-const TWICE: [(&str, &str); 8] = [
+const TWICE: [(&str, &str); 13] = [
     ("base64", "sqlx"),
     ("block-buffer", "sqlx"),
     ("cpufeatures", "sqlx"),
     ("crypto-common", "sqlx"),
     ("digest", "sqlx"),
+    ("getrandom", "WebSockets of the tests"),
     ("hashbrown", "sqlx"),
+    ("r-efi", "WebSockets of the tests"),
+    ("rand", "WebSockets of the tests"),
+    ("rand_core", "WebSockets of the tests"),
+    ("sha1", "WebSockets of the tests"),
     ("sha2", "sqlx"),
     ("syn", "macros of several"),
 ];
