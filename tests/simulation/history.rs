@@ -1,0 +1,405 @@
+//! The history of a run, and whether it keeps the promise: a revoked key is refused on every node soon, and
+//! a good one never.
+//!
+//! Times are counted from the beginning of the run.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tower_api_key::RejectionKind;
+
+pub(crate) type Moment = Duration;
+
+/// The answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Accepted,
+    Refused(RejectionKind),
+}
+
+/// A request with a key to a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) node: usize,
+    pub(crate) key: usize,
+    pub(crate) began: Moment,
+    pub(crate) ended: Moment,
+    pub(crate) verdict: Verdict,
+}
+
+/// A state of a key, from the moment in which the authority has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Version {
+    pub(crate) committed: Moment,
+    /// The answer that this state asks for. A key that does not exist is `Unknown`.
+    pub(crate) verdict: Verdict,
+    /// When the act returned, whatever it said. None: it never did.
+    pub(crate) returned: Option<Moment>,
+    /// Whether it said that it is done.
+    pub(crate) is_acknowledged: bool,
+    /// Whether the announcement says that it was done.
+    pub(crate) is_announced_as_sure: bool,
+    /// When it was announced, if the bus took it.
+    pub(crate) announced: Option<Moment>,
+}
+
+/// A time in which something was out of order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) began: Moment,
+    pub(crate) ended: Moment,
+}
+
+impl Span {
+    fn overlaps(self, from: Moment, to: Moment) -> bool {
+        self.began <= to && from <= self.ended
+    }
+}
+
+/// What is promised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Promise {
+    /// From the acknowledgement of a change to its effect, where it was heard.
+    pub(crate) heard: Duration,
+    /// The time to live, and what clocks and ticks add; of a key that was not found, its own.
+    pub(crate) ttl: Duration,
+    pub(crate) not_found_ttl: Duration,
+    pub(crate) stale_if_error: Duration,
+}
+
+/// Everything that happened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
+    pub(crate) requests: Vec<Request>,
+    /// Of each key, in the order of their commits. The first is that it does not exist.
+    pub(crate) keys: BTreeMap<usize, Vec<Version>>,
+    /// When a node may have missed announcements: up to the moment at which it listened again.
+    pub(crate) deaf: BTreeMap<usize, Vec<Span>>,
+    /// When nodes started.
+    pub(crate) starts: BTreeMap<usize, Vec<Moment>>,
+    /// When the store failed, was behind, or took so long that a cache goes on without it.
+    pub(crate) store_fails: Vec<Span>,
+}
+
+impl History {
+    /// What is against the promise. Nothing, if all is well.
+    pub(crate) fn violations(&self, promise: Promise) -> Vec<String> {
+        let mut found: Vec<String> = Vec::new();
+        for request in &self.requests {
+            found.extend(self.violation(request, promise));
+        }
+        found.extend(self.revived(promise));
+        found
+    }
+
+    fn violation(&self, request: &Request, promise: Promise) -> Option<String> {
+        let is_denied_for_now = matches!(
+            request.verdict,
+            Verdict::Refused(RejectionKind::Unavailable | RejectionKind::Overloaded)
+        );
+        if is_denied_for_now {
+            return None;
+        }
+        let versions = self.keys.get(&request.key)?;
+        let is_legal = versions.iter().enumerate().any(|(number, version)| {
+            let until = versions
+                .get(number + 1)
+                .map_or(Moment::MAX, |next| self.allowed_until(version, next, request, promise));
+            self.may_be(version.verdict, request)
+                && version.committed <= request.ended
+                && request.began <= until
+        });
+        (!is_legal).then(|| {
+            let versions: Vec<_> = versions
+                .iter()
+                .filter(|version| version.committed <= request.ended)
+                .map(|version| {
+                    let Version { committed, verdict, returned, announced, .. } = version;
+                    format!("  {committed:?} {verdict:?}, returned {returned:?}, announced {announced:?}")
+                })
+                .collect();
+            let deaf = self.deaf.get(&request.node);
+            let versions = versions[versions.len().saturating_sub(4)..].join("\n");
+            format!("{request:?} is against\n{versions}\ndeaf: {deaf:?}\nfails: {:?}", self.store_fails)
+        })
+    }
+
+    /// Whether this state may have this answer. An authority that is behind knows nothing of a key that was
+    /// made and has come to its end since: it is refused all the same.
+    fn may_be(&self, state: Verdict, request: &Request) -> bool {
+        let is_unknown = request.verdict == Verdict::Refused(RejectionKind::Unknown);
+        let fails =
+            || self.store_fails.iter().any(|span| span.overlaps(request.began, request.ended));
+        state == request.verdict || (is_unknown && state != Verdict::Accepted && fails())
+    }
+
+    /// Up to when a state may still decide a request after the next one.
+    fn allowed_until(
+        &self,
+        version: &Version,
+        next: &Version,
+        request: &Request,
+        promise: Promise,
+    ) -> Moment {
+        // An act that said nothing may take effect whenever the store has it.
+        let Some(returned) = next.returned else { return Moment::MAX };
+        let deaf = self.deaf.get(&request.node).map_or(&[][..], |spans| spans);
+        let is_unknown = version.verdict == Verdict::Refused(RejectionKind::Unknown);
+        let ttl = if is_unknown { promise.not_found_ttl } else { promise.ttl };
+        let fails = self.store_fails.iter().any(|span| span.overlaps(returned, request.ended));
+        let lived = returned + ttl + if fails { promise.stale_if_error } else { Duration::ZERO };
+        let Some(announced) = next.announced else { return lived };
+        // A node that has started since knows of no floor, so it believes an authority that is behind.
+        let starts = self.starts.get(&request.node).map_or(&[][..], |starts| starts);
+        // Of an act that said nothing, a node knows that it may have been done.
+        if fails
+            && (!next.is_acknowledged
+                || !next.is_announced_as_sure
+                || starts.iter().any(|at| announced <= *at && *at <= request.ended))
+        {
+            return lived;
+        }
+        let missed = deaf.iter().filter(|span| span.overlaps(announced, announced + promise.heard));
+        let known = match missed.map(|span| span.ended).max() {
+            None => announced,
+            // It trusts nothing that it has read before once it listens again, as long as the store answers.
+            Some(listens) if !fails => listens,
+            Some(_) => return lived,
+        };
+        lived.min(known.max(returned).saturating_add(promise.heard))
+    }
+
+    /// A key that a node has refused for good is never accepted there again: only one that was purged, and
+    /// made anew.
+    fn revived(&self, promise: Promise) -> Vec<String> {
+        let mut refused: BTreeMap<(usize, usize), Vec<Moment>> = BTreeMap::new();
+        for request in &self.requests {
+            if request.verdict == Verdict::Refused(RejectionKind::Revoked) {
+                refused.entry((request.node, request.key)).or_default().push(request.ended);
+            }
+        }
+        let revived = self.requests.iter().filter(|request| {
+            let Some(refused) = refused.get(&(request.node, request.key)) else { return false };
+            // A node that was restarted remembers nothing.
+            let starts = self.starts.get(&request.node).into_iter().flatten();
+            let start =
+                starts.filter(|at| **at <= request.began).max().copied().unwrap_or_default();
+            let last = refused.iter().filter(|at| start <= **at && **at < request.began).max();
+            request.verdict == Verdict::Accepted
+                && last.is_some_and(|at| !self.is_made_anew(request, *at, promise))
+        });
+        revived.map(|request| format!("{request:?} came after a refusal for good")).collect()
+    }
+
+    /// Whether the key became good after what was refused at this moment.
+    fn is_made_anew(&self, request: &Request, refused: Moment, promise: Promise) -> bool {
+        let is_revoked = |version: &&Version| {
+            version.verdict == Verdict::Refused(RejectionKind::Revoked)
+                && version.committed <= refused
+        };
+        let Some(versions) = self.keys.get(&request.key) else { return false };
+        let Some(revoked) = versions.iter().rfind(is_revoked) else { return false };
+        // Without a floor, an authority that is behind is believed once what was found has left the cache for
+        // want of room.
+        let fails = |span: &Span| span.overlaps(refused, request.ended);
+        let has_floor = || self.has_heard(request, revoked, promise);
+        if self.store_fails.iter().any(fails) && !has_floor() {
+            return true;
+        }
+        versions.iter().any(|version| {
+            version.verdict == Verdict::Accepted
+                && version.committed > revoked.committed
+                && version.committed <= request.ended
+        })
+    }
+
+    /// Whether a node has heard of a change, and remembers it.
+    fn has_heard(&self, request: &Request, change: &Version, promise: Promise) -> bool {
+        let Some(announced) =
+            change.announced.filter(|at| change.is_announced_as_sure && *at < request.began)
+        else {
+            return false;
+        };
+        let deaf = self.deaf.get(&request.node).into_iter().flatten();
+        let mut missed = deaf.filter(|span| span.overlaps(announced, announced + promise.heard));
+        let starts = self.starts.get(&request.node).into_iter().flatten();
+        let mut forgot = starts.filter(|at| announced <= **at && **at <= request.ended);
+        missed.next().is_none() && forgot.next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROMISE: Promise = Promise {
+        heard: Duration::from_millis(100),
+        ttl: Duration::from_secs(30),
+        not_found_ttl: Duration::from_secs(5),
+        stale_if_error: Duration::from_mins(5),
+    };
+    const UNKNOWN: Verdict = Verdict::Refused(RejectionKind::Unknown);
+    const REVOKED: Verdict = Verdict::Refused(RejectionKind::Revoked);
+    const UNAVAILABLE: Verdict = Verdict::Refused(RejectionKind::Unavailable);
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_millis(millis)
+    }
+
+    /// A change that was committed, acknowledged 5 ms later and announced in between.
+    fn change(committed: u64, verdict: Verdict) -> Version {
+        let returned = Some(at(committed + 5));
+        let announced = Some(at(committed + 3));
+        Version {
+            committed: at(committed),
+            verdict,
+            returned,
+            announced,
+            is_acknowledged: true,
+            is_announced_as_sure: true,
+        }
+    }
+
+    /// A key that is created after a second and revoked after ten.
+    fn history(requests: &[(u64, u64, Verdict)]) -> History {
+        let request = |(began, ended, verdict): &(u64, u64, Verdict)| Request {
+            node: 0,
+            key: 7,
+            began: at(*began),
+            ended: at(*ended),
+            verdict: *verdict,
+        };
+        let versions = vec![
+            Version {
+                committed: at(0),
+                verdict: UNKNOWN,
+                returned: None,
+                announced: None,
+                is_acknowledged: false,
+                is_announced_as_sure: false,
+            },
+            change(1_000, Verdict::Accepted),
+            change(10_000, REVOKED),
+        ];
+        let requests = requests.iter().map(request).collect();
+        History { requests, keys: BTreeMap::from([(7, versions)]), ..History::default() }
+    }
+
+    fn is_legal(history: &History) -> bool {
+        history.violations(PROMISE).is_empty()
+    }
+
+    #[test]
+    fn answers_by_the_state_of_the_key_are_legal() {
+        for request in [
+            (500, 501, UNKNOWN),
+            // The answer may come from either side of a change that is under way.
+            (999, 1_001, UNKNOWN),
+            (999, 1_001, Verdict::Accepted),
+            (1_104, 1_105, UNKNOWN),
+            (2_000, 2_001, Verdict::Accepted),
+            (9_999, 10_001, Verdict::Accepted),
+            (10_001, 10_002, REVOKED),
+            (10_105, 10_106, Verdict::Accepted),
+            (20_000, 20_001, REVOKED),
+            (2_000, 2_001, UNAVAILABLE),
+            (20_000, 20_001, UNAVAILABLE),
+        ] {
+            assert!(is_legal(&history(&[request])), "{request:?}");
+        }
+    }
+
+    /// Each of these must fail: the checker would be worth nothing otherwise.
+    #[test]
+    fn answers_against_the_promise_are_found() {
+        for request in [
+            // Before it was created, and before it was revoked.
+            (500, 501, Verdict::Accepted),
+            (9_000, 9_001, REVOKED),
+            // A good key is refused: its creation was acknowledged.
+            (1_106, 1_107, UNKNOWN),
+            (5_000, 5_001, UNKNOWN),
+            // A revoked key is accepted.
+            (10_106, 10_107, Verdict::Accepted),
+            (30_000, 30_001, Verdict::Accepted),
+            // No state asks for this.
+            (5_000, 5_001, Verdict::Refused(RejectionKind::Disabled)),
+            (20_000, 20_001, UNKNOWN),
+        ] {
+            assert!(!is_legal(&history(&[request])), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_was_deaf_has_the_time_to_live() {
+        let deaf = |request, began, ended| {
+            let mut history = history(&[request]);
+            history.deaf.insert(0, vec![Span { began: at(began), ended: at(ended) }]);
+            is_legal(&history)
+        };
+        let late = (20_000, 20_001, Verdict::Accepted);
+        assert!(deaf(late, 9_000, 30_000));
+        assert!(deaf(late, 10_103, 30_000), "the announcement was on its way");
+        assert!(!deaf(late, 9_000, 10_002), "it listened before the announcement");
+        assert!(!deaf(late, 10_104, 30_000), "it had heard by then");
+        assert!(!deaf(late, 9_000, 19_899), "it has distrusted everything since");
+        assert!(
+            !deaf((40_006, 40_007, Verdict::Accepted), 9_000, 90_000),
+            "beyond the time to live"
+        );
+        let mut other = history(&[late]);
+        other.deaf.insert(1, vec![Span { began: at(9_000), ended: at(30_000) }]);
+        assert!(!is_legal(&other), "another node was");
+    }
+
+    #[test]
+    fn what_was_not_announced_has_the_time_to_live() {
+        for (request, expected) in [
+            ((40_005, 40_006, Verdict::Accepted), true),
+            ((40_006, 40_007, Verdict::Accepted), false),
+        ] {
+            let mut history = history(&[request]);
+            history.keys.get_mut(&7).unwrap()[2].announced = None;
+            assert_eq!(is_legal(&history), expected);
+        }
+    }
+
+    /// A node goes on with what it knew while the store fails, but not against what it has heard.
+    #[test]
+    fn stale_answers_are_for_outages_of_both() {
+        let fails = |request, is_announced: bool| {
+            let mut history = history(&[request]);
+            history.store_fails.push(Span { began: at(15_000), ended: at(400_000) });
+            if !is_announced {
+                history.keys.get_mut(&7).unwrap()[2].announced = None;
+            }
+            is_legal(&history)
+        };
+        assert!(fails((200_000, 200_001, Verdict::Accepted), false));
+        assert!(!fails((200_000, 200_001, Verdict::Accepted), true));
+        assert!(!fails((340_006, 340_007, Verdict::Accepted), false));
+    }
+
+    #[test]
+    fn what_a_node_refused_for_good_does_not_come_back() {
+        let lagging = |requests: &[_]| {
+            let mut history = history(requests);
+            history.keys.get_mut(&7).unwrap()[2].announced = None;
+            is_legal(&history)
+        };
+        let (accepted, refused) = ((12_000, 12_001, Verdict::Accepted), (11_000, 11_001, REVOKED));
+        assert!(lagging(&[accepted]) && lagging(&[refused]));
+        assert!(!lagging(&[refused, accepted]));
+        // At the same time, on two threads.
+        assert!(lagging(&[(11_000, 12_500, REVOKED), accepted]));
+    }
+
+    /// It may have been written or not, for ever.
+    #[test]
+    fn an_act_that_never_returned_may_have_happened_or_not() {
+        for verdict in [Verdict::Accepted, REVOKED] {
+            let mut history = history(&[(50_000, 50_001, verdict)]);
+            history.keys.get_mut(&7).unwrap()[2].returned = None;
+            assert!(is_legal(&history));
+        }
+    }
+}
