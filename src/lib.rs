@@ -127,6 +127,7 @@
 //! | `tower_api_key_file_loads_failed_total` | counter | files of keys that could not be used, by `path` |
 //! | `tower_api_key_backend_up` | gauge | 1 once a back end answers again that had fallen silent, 0 while it does not, by `backend`: `key_store`, `rate_limiter`, `bus` or `owner_resolver`. Absent before the first time |
 //! | `tower_api_key_backend_outages_total` | counter | how often that was noticed, by `backend` |
+//! | `tower_api_key_replicas_fresh` | gauge | replicas that are asked for keys, of all stores |
 //! | `tower_api_key_limiter_failures_total` | counter | requests whose rate limiter did not answer |
 //! | `tower_api_key_listening` | gauge | 1 while a cache hears what other nodes change, 0 while it does not |
 //! | `tower_api_key_subscriptions_lost_total` | counter | how often that ended |

@@ -292,6 +292,41 @@ fn back_end_changed(back_end: BackEnd, change: Change) {
     }
 }
 
+/// A replica is asked for keys from now on, or no longer.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) fn replica(number: usize, is_fresh: bool, error: Option<Cause<'_>>) {
+    #[cfg(feature = "tracing")]
+    if is_fresh {
+        tracing::info!(
+            replica = number,
+            "a replica has shown that it is not far behind, and is asked"
+        );
+    } else {
+        tracing::warn!(
+            replica = number,
+            cause = chain(error),
+            "a replica is not asked: it does not answer, or not show that it is not far behind"
+        );
+    }
+}
+
+/// One replica more is asked for keys, or one less.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) fn fresh_replicas(is_more: bool) {
+    #[cfg(feature = "metrics")]
+    change("tower_api_key_replicas_fresh", 1, is_more);
+}
+
+/// The beat by which replicas show how far behind they are could not be read or written.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) fn no_heartbeat(error: Cause<'_>) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        cause = chain(Some(error)),
+        "the heartbeat of the store stands still; soon no replica is asked any more"
+    );
+}
+
 /// A request's owner was not resolved. The denial says why.
 pub(crate) fn owner_not_resolved() {
     #[cfg(feature = "metrics")]

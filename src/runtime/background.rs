@@ -1,9 +1,9 @@
 //! Tasks that start with the first use, and end with their owner.
 
-#[cfg(feature = "cache")]
+#[cfg(any(feature = "cache", feature = "mysql", feature = "postgres"))]
 use tokio::{runtime::Handle, task::AbortHandle};
 
-#[cfg(feature = "cache")]
+#[cfg(any(feature = "cache", feature = "mysql", feature = "postgres"))]
 use super::Mutex;
 use super::sync::{
     Arc,
@@ -46,7 +46,7 @@ impl Running {
     }
 }
 
-#[cfg(feature = "cache")]
+#[cfg(any(feature = "cache", feature = "mysql", feature = "postgres"))]
 impl Running {
     /// There is nothing to run, and no other is to begin.
     fn for_good(mut self) {
@@ -55,15 +55,29 @@ impl Running {
 }
 
 /// A background task that is stopped wherever it is when its owner is dropped.
-#[cfg(feature = "cache")]
+#[cfg(any(feature = "cache", feature = "mysql", feature = "postgres"))]
 #[derive(Default)]
 pub(crate) struct OwnedTask {
     background: Background,
     task: Mutex<Option<AbortHandle>>,
 }
 
-#[cfg(feature = "cache")]
+#[cfg(any(feature = "cache", feature = "mysql", feature = "postgres"))]
 impl OwnedTask {
+    /// Whether it runs.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        self.background.is_running()
+    }
+
+    /// Stops it wherever it is.
+    pub(crate) fn stop(&self) {
+        if let Some(task) = self.task.lock().take() {
+            task.abort();
+        }
+    }
+
     /// Starts what `make` makes, unless it runs. Where that is nothing, none is ever started.
     pub(crate) fn start<F>(&self, runtime: &Handle, make: impl FnOnce() -> Option<F>)
     where
@@ -80,12 +94,10 @@ impl OwnedTask {
     }
 }
 
-#[cfg(feature = "cache")]
+#[cfg(any(feature = "cache", feature = "mysql", feature = "postgres"))]
 impl Drop for OwnedTask {
     fn drop(&mut self) {
-        if let Some(task) = self.task.lock().take() {
-            task.abort();
-        }
+        self.stop();
     }
 }
 

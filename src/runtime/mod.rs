@@ -24,6 +24,8 @@ mod thread;
 // Engines take locks and atomics from here: `tests/model` has others in this place.
 pub(crate) use std::sync;
 
+#[cfg(any(feature = "cache", feature = "mysql", feature = "postgres"))]
+pub(crate) use self::background::OwnedTask;
 #[cfg(feature = "legacy-hashes")]
 pub(crate) use self::before::before;
 #[cfg(any(feature = "cache", feature = "legacy-hashes"))]
@@ -46,7 +48,6 @@ pub(crate) use self::{
 };
 #[cfg(feature = "cache")]
 pub(crate) use self::{
-    background::OwnedTask,
     backoff::Backoff,
     breaker::Breaker,
     shareable::{Leave, Shareable},

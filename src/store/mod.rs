@@ -50,6 +50,8 @@ mod fronts;
 mod hint;
 mod identity;
 mod key_watch;
+#[cfg(any(feature = "cache", feature = "mysql", feature = "postgres"))]
+mod lag;
 mod list;
 mod memory;
 #[cfg(feature = "mysql")]
@@ -111,11 +113,11 @@ pub use self::list::{KeyPage, KeyQuery};
 pub use self::memory::MemoryStore;
 #[cfg(feature = "mysql")]
 #[cfg_attr(docsrs, doc(cfg(feature = "mysql")))]
-pub use self::mysql::MySqlStore;
+pub use self::mysql::{MySqlStore, MySqlStoreBuilder};
 pub use self::owner_bound::OwnerBound;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
-pub use self::postgres::PostgresStore;
+pub use self::postgres::{PostgresStore, PostgresStoreBuilder};
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::RedisStore;

@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 use super::CachedStore;
 use crate::{
     clock::Clock,
-    store::{KeyStore, bus::Invalidations, cache},
+    store::{KeyStore, bus::Invalidations, cache, lag::LAG_BOUND},
 };
 
 pub(super) struct Settings {
@@ -21,7 +21,7 @@ impl Default for Settings {
         Self {
             cache: cache::Settings { lookups_per_second, ..Default::default() },
             filter_bits_per_key: 12,
-            lag_bound: Duration::from_mins(1),
+            lag_bound: LAG_BOUND,
             invalidations: Vec::new(),
         }
     }

@@ -6,11 +6,14 @@ use super::{schema, statements};
 use crate::{
     error::{ConfigError, StoreError, StoreErrorKind},
     key::OwnerId,
-    store::sql::{
-        Call, Calls, Dialect, LockStatements, OwnerLocks, Statements,
-        pooled_connection::answer,
-        remote::{self, ANSWER, Said, Server},
-        row,
+    store::{
+        connect::StoreKind,
+        sql::{
+            Call, Calls, Dialect, LockStatements, OwnerLocks, Statements,
+            pooled_connection::answer,
+            remote::{self, ANSWER, Said, Server},
+            row,
+        },
     },
     url,
 };
@@ -137,6 +140,15 @@ impl Server for MySql {
     /// A caller who gives up leaves a statement behind that waits for its lock. A server that ends it
     /// keeps connections from piling up behind an `ALTER TABLE`.
     const SESSION: &'static str = "SET innodb_lock_wait_timeout = 5, lock_wait_timeout = 5";
+
+    /// A statement sees one state of all tables, whatever the default of the server is.
+    const READ_ONLY: &'static str =
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY";
+
+    const KIND: StoreKind = StoreKind::MySql;
+
+    const URL: &'static str =
+        "a URL like `mysql://user:password@host/database`, of the primary and of each replica";
 
     /// A replica is read-only, as is a primary in maintenance, where nothing can be revoked. Amazon's
     /// Aurora sets `innodb_read_only` on its readers. As text, since MariaDB 12 has words for it.

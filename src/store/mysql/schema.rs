@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Schema for MySql {
-    const MIGRATIONS: [Migration; 7] = [
+    const MIGRATIONS: &'static [Migration] = &[
         Migration { makes: Some(""), sql: include_str!("1_keys.sql") },
         Migration { makes: Some("_events"), sql: include_str!("2_management.sql") },
         Migration { makes: Some("_credits"), sql: include_str!("3_credits.sql") },
@@ -26,6 +26,7 @@ impl Schema for MySql {
         Migration { makes: None, sql: include_str!("5_owners.sql") },
         Migration { makes: Some("_requests"), sql: include_str!("6_requests.sql") },
         Migration { makes: None, sql: include_str!("7_needs.sql") },
+        Migration { makes: Some("_heartbeat"), sql: include_str!("8_heartbeat.sql") },
     ];
 
     const BOOKKEEPING: &'static str = "CREATE TABLE IF NOT EXISTS `api_keys_schema` \
@@ -71,7 +72,7 @@ pub(super) async fn migrate(
     }
     MySql::lock(connection, table).await?;
     let version = version::<MySql>(connection, table).await?;
-    let missing = || (1..).zip(&MySql::MIGRATIONS).skip(version);
+    let missing = || (1..).zip(MySql::MIGRATIONS).skip(version);
     for (number, migration) in missing() {
         if !is_begun(connection, table, number).await? {
             refuse_foreign::<MySql>(connection, table, migration).await?;

@@ -1,8 +1,8 @@
 //! The SQL of [`MySqlStore`](super::MySqlStore), for MySQL and MariaDB alike.
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, KnownStatements, LockStatements, REQUEST,
-    RequestStatements, Selected, Statements, columns, each, statement,
+    BALANCE, CHANGING, EVENT, Filters, HeartbeatStatements, Inserts, KnownStatements,
+    LockStatements, REQUEST, RequestStatements, Selected, Statements, columns, each, statement,
 };
 
 /// What is selected of a key.
@@ -30,6 +30,7 @@ pub(super) fn statements(table: &str) -> Statements {
             "SELECT {selected_key} FROM `{table}` WHERE digest = ? AND deleted_at IS NULL"
         )),
         find_many: statement(find_many(table, &selected_key)),
+        heartbeat: Some(heartbeat(table, &selected_key)),
         get: statement(format!("SELECT {selected_key} FROM `{table}` WHERE id = ?")),
         get_many: statement(format!(
             "SELECT {selected_key} FROM JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(32) PATH '$')) AS news \
@@ -157,6 +158,27 @@ fn find_many(table: &str, selected_key: &str) -> String {
     )
 }
 
+/// About the beat that a replica shows. Of a statement that sets several columns, the first sees the row
+/// as it was.
+fn heartbeat(table: &str, selected_key: &str) -> HeartbeatStatements {
+    HeartbeatStatements {
+        read: statement(format!(
+            "SELECT beat, previous, {CLOCK} - beat_at AS age FROM `{table}_heartbeat` WHERE slot = 1"
+        )),
+        write: statement(format!(
+            "UPDATE `{table}_heartbeat` SET previous = beat, beat = ?, beat_at = {CLOCK} \
+                 WHERE slot = 1 AND beat = ?"
+        )),
+        find_many: statement(format!(
+            "SELECT {selected_key}, pulse.beat, pulse.previous FROM `{table}_heartbeat` AS pulse \
+                 LEFT JOIN (JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(64) PATH '$')) AS news \
+                     STRAIGHT_JOIN `{table}` ON `{table}`.digest = unhex(news.asked) \
+                         AND deleted_at IS NULL) ON TRUE \
+                 WHERE pulse.slot = 1"
+        )),
+    }
+}
+
 /// From which statements for this table are put together.
 fn filters(table: &str) -> Filters {
     let (selected_key, event) = (SELECTED.columns(), EVENT.join(", "));
@@ -259,6 +281,7 @@ mod tests {
             sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
         }
         let all = &store.0.statements;
+        let beat = all.heartbeat.as_ref().unwrap();
         let (id, digest) = ("unhex(md5(7777))", "unhex(sha2(7777, 256))");
         let single = |kind, key| vec![step("api_keys", kind, Some(key))];
         let event = |kind, key| vec![step("api_keys_events", kind, Some(key))];
@@ -280,6 +303,15 @@ mod tests {
                 &all.find_many,
                 vec!["'[]'"],
                 vec![
+                    step("news", "ALL", None),
+                    step("api_keys", "eq_ref", Some("api_keys_digest")),
+                ],
+            ),
+            (
+                &beat.find_many,
+                vec!["'[]'"],
+                vec![
+                    step("pulse", "const", Some("PRIMARY")),
                     step("news", "ALL", None),
                     step("api_keys", "eq_ref", Some("api_keys_digest")),
                 ],

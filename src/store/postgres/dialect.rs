@@ -11,11 +11,14 @@ use sqlx::{
 use super::statements;
 use crate::{
     error::{ConfigError, StoreError, StoreErrorKind},
-    store::sql::{
-        Call, Calls, Dialect, LockStatements, OwnerLocks, Statements, Value,
-        pooled_connection::answer,
-        remote::{self, ANSWER, Said, Server},
-        row, schema,
+    store::{
+        connect::StoreKind,
+        sql::{
+            Call, Calls, Dialect, LockStatements, OwnerLocks, Statements, Value,
+            pooled_connection::answer,
+            remote::{self, ANSWER, Said, Server},
+            row, schema,
+        },
     },
     url,
 };
@@ -129,6 +132,13 @@ impl Server for Postgres {
     /// updates compare the revision themselves.
     const SESSION: &'static str = "SET lock_timeout = '5s'; \
         SET default_transaction_isolation = 'read committed'";
+
+    const READ_ONLY: &'static str = "SET default_transaction_read_only = on";
+
+    const KIND: StoreKind = StoreKind::Postgres;
+
+    const URL: &'static str =
+        "a URL like `postgres://user:password@host/database`, of the primary and of each replica";
 
     const IS_STANDBY: &'static str = "SELECT pg_is_in_recovery()::int::bigint";
 

@@ -1,19 +1,18 @@
 //! [`PostgresStore`]: keys in a PostgreSQL database.
 
+mod builder;
 mod dialect;
 mod schema;
 mod statements;
 
 use sqlx::{PgPool, Postgres};
 
+pub use self::builder::PostgresStoreBuilder;
 use super::{
     connect::ConnectError,
-    sql::{DEFAULT_TABLE, SqlStore, repository, table_name},
+    sql::{DEFAULT_TABLE, SqlStore, repository},
 };
-use crate::{
-    error::{ConfigError, StoreError},
-    url,
-};
+use crate::error::{ConfigError, StoreError};
 
 /// Keys in a PostgreSQL database, version 13 or later: one that the application has already, or
 /// one of their own. Any number of nodes can share it.
@@ -71,9 +70,32 @@ impl PostgresStore {
 
     /// Like [`connect`](Self::connect), with the keys in the table `name` and no table `api_keys`.
     pub async fn connect_to_table(url: &str, name: &str) -> Result<Self, ConnectError> {
-        let name = table_name(name)?;
-        url::postgres(url)?;
-        Ok(Self(SqlStore::connect(url, name).await?))
+        Self::builder(url).with_table(name)?.connect().await
+    }
+
+    /// Begins a store with the primary of this URL, which may have replicas.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use tower_api_key::store::PostgresStore;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = PostgresStore::builder("postgres://shop@db.internal/shop")
+    ///     .with_replica("postgres://shop@replica-1.internal/shop")
+    ///     .with_replica("postgres://shop@replica-2.internal/shop")
+    ///     .with_lag_bound(Duration::from_secs(30))
+    ///     .connect()
+    ///     .await?;
+    /// # let _ = store;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Replicas are asked by a [`CachedStore`](super::CachedStore) that
+    /// [hears of changes](super::CachedStoreBuilder::with_invalidations), and by nothing else.
+    pub fn builder(url: &str) -> PostgresStoreBuilder {
+        PostgresStoreBuilder::new(url)
     }
 
     /// Keeps keys in a database that the application has connected to, beside its own tables.
@@ -119,7 +141,7 @@ impl PostgresStore {
     /// Waits for what is being read and written, and closes the connections. Afterwards, every
     /// method of this store and its clones is an error.
     pub async fn close(&self) {
-        self.0.writer.close().await;
+        self.0.close().await;
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Schema for Postgres {
-    const MIGRATIONS: [Migration; 7] = [
+    const MIGRATIONS: &'static [Migration] = &[
         Migration { makes: Some(""), sql: include_str!("1_keys.sql") },
         Migration { makes: Some("_events"), sql: include_str!("2_management.sql") },
         Migration { makes: Some("_credits"), sql: include_str!("3_credits.sql") },
@@ -20,6 +20,7 @@ impl Schema for Postgres {
         Migration { makes: None, sql: include_str!("5_owners.sql") },
         Migration { makes: Some("_requests"), sql: include_str!("6_requests.sql") },
         Migration { makes: None, sql: include_str!("7_needs.sql") },
+        Migration { makes: Some("_heartbeat"), sql: include_str!("8_heartbeat.sql") },
     ];
 
     const BOOKKEEPING: &'static str = "CREATE TABLE IF NOT EXISTS \"api_keys_schema\" \

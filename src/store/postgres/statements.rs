@@ -1,8 +1,8 @@
 //! The SQL of [`PostgresStore`](super::PostgresStore).
 
 use crate::store::sql::{
-    BALANCE, CHANGING, EVENT, Filters, Inserts, KnownStatements, LockStatements, REQUEST,
-    RequestStatements, Selected, Statements, columns, each, statement,
+    BALANCE, CHANGING, EVENT, Filters, HeartbeatStatements, Inserts, KnownStatements,
+    LockStatements, REQUEST, RequestStatements, Selected, Statements, columns, each, statement,
 };
 
 /// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
@@ -60,6 +60,7 @@ pub(super) fn statements(table: &str) -> Statements {
             "SELECT {selected_key} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
         )),
         find_many: statement(find_many(table, &selected_key)),
+        heartbeat: Some(heartbeat(table, &find_many(table, &selected_key))),
         get: statement(format!(
             "SELECT {selected_key} FROM \"{table}\" WHERE id = encode(?, 'hex')::uuid"
         )),
@@ -159,6 +160,24 @@ fn find_many(table: &str, selected_key: &str) -> String {
              (ARRAY(SELECT decode(json_array_elements_text(?::text::json), 'hex'))) \
              AND deleted_at IS NULL"
     )
+}
+
+/// About the beat that a replica shows.
+fn heartbeat(table: &str, find_many: &str) -> HeartbeatStatements {
+    let statement = |sql: String| statement(numbered(&sql));
+    HeartbeatStatements {
+        read: statement(format!(
+            "SELECT beat, previous, {CLOCK} - beat_at AS age FROM \"{table}_heartbeat\" WHERE slot = 1"
+        )),
+        write: statement(format!(
+            "UPDATE \"{table}_heartbeat\" SET previous = beat, beat = ?, beat_at = {CLOCK} \
+                 WHERE slot = 1 AND beat = ?"
+        )),
+        find_many: statement(format!(
+            "SELECT found.*, pulse.beat, pulse.previous FROM \"{table}_heartbeat\" AS pulse \
+                 LEFT JOIN ({find_many}) AS found ON TRUE WHERE pulse.slot = 1"
+        )),
+    }
 }
 
 /// About the digests of all keys.
@@ -298,6 +317,7 @@ mod tests {
             sqlx::raw_sql(sql).execute(&mut *connection).await.unwrap();
         }
         let all = &store.0.statements;
+        let beat = all.heartbeat.as_ref().unwrap();
         let lists = queries::of_keys();
         let lists = lists.each_ref().map(|q| all.filters.list::<Postgres>(q).unwrap().sql);
         let live = all.filters.live::<Postgres>(&queries::of_owner()).unwrap().sql;
@@ -309,6 +329,7 @@ mod tests {
         for (statement, index) in [
             (&all.find, "Index Scan using api_keys_digest"),
             (&all.find_many, "Bitmap Index Scan on api_keys_digest"),
+            (&beat.find_many, "Bitmap Index Scan on api_keys_digest"),
             (&all.get, "Index Scan using api_keys_id"),
             (&all.known.page, "Index Scan using api_keys_digest"),
             (&all.known.added, "Index Scan using api_keys_id"),
@@ -337,6 +358,8 @@ mod tests {
         ] {
             let plan = plan(&mut connection, statement).await;
             assert!(plan.contains(index), "{}\n{plan}", statement.as_str());
+            // The heartbeat is a table of one row.
+            let plan = plan.replace("Seq Scan on api_keys_heartbeat", "");
             assert!(!plan.contains("Seq Scan"), "{}\n{plan}", statement.as_str());
         }
         // It reads both tables, but each of them once.

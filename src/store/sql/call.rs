@@ -5,6 +5,8 @@ use sqlx::{
     Type, query::Query,
 };
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use super::heartbeat::{self, Pulse};
 use super::{balance, event, key_row, known, requests, usage};
 use crate::{
     clock::Timestamp,
@@ -123,6 +125,18 @@ pub(in crate::store) trait Calls: Database {
     /// Reads the digest in such a row.
     fn digest_of_key(row: &Self::Row) -> sqlx::Result<KeyDigest>;
 
+    /// Whether there is a key in such a row.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn has_key(row: &Self::Row) -> sqlx::Result<bool>;
+
+    /// Reads a row with a beat.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn pulse(row: &Self::Row) -> sqlx::Result<Pulse>;
+
+    /// Reads how many milliseconds old the beat in a row is.
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn age_of_beat(row: &Self::Row) -> sqlx::Result<i64>;
+
     /// Reads a row with a digest.
     fn digest(row: &Self::Row) -> sqlx::Result<KeyDigest>;
 
@@ -217,6 +231,21 @@ where
 
     fn digest_of_key(row: &Self::Row) -> sqlx::Result<KeyDigest> {
         key_row::digest(row)
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn has_key(row: &Self::Row) -> sqlx::Result<bool> {
+        key_row::is_there(row)
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn pulse(row: &Self::Row) -> sqlx::Result<Pulse> {
+        heartbeat::pulse(row)
+    }
+
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    fn age_of_beat(row: &Self::Row) -> sqlx::Result<i64> {
+        heartbeat::age(row)
     }
 
     fn digest(row: &Self::Row) -> sqlx::Result<KeyDigest> {

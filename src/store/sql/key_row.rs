@@ -140,6 +140,17 @@ where
     Ok(KeyDigest::from_bytes(array("digest", row.try_get(DIGEST)?)?))
 }
 
+/// Whether there is a key in the row, which may come from an outer join.
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) fn is_there<'r, R>(row: &'r R) -> sqlx::Result<bool>
+where
+    R: Row,
+    usize: ColumnIndex<R>,
+    &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(row.try_get::<Option<&[u8]>, _>(DIGEST)?.is_some())
+}
+
 /// Reads a key from a row with the [`Selected`] columns.
 pub(super) fn read<'r, R>(row: &'r R) -> sqlx::Result<KeyRecord>
 where

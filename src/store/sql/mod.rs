@@ -1,11 +1,15 @@
 //! The common part of the SQL stores. Their statements differ, and stay with them.
 
 mod balance;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod builder;
 mod call;
 mod dialect;
 mod event;
 mod filter;
 mod find_many;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod heartbeat;
 mod identity;
 mod kept;
 mod key_row;
@@ -14,6 +18,8 @@ mod owner_lock;
 pub(super) mod pooled_connection;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) mod remote;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod replicas;
 mod repository;
 mod requests;
 pub(super) mod row;
@@ -25,6 +31,8 @@ mod statements;
 mod store;
 mod usage;
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(super) use self::builder::SqlStoreBuilder;
 #[allow(unused_imports, reason = "every database uses its own part of this")]
 pub(super) use self::{
     balance::BALANCE,
@@ -39,8 +47,8 @@ pub(super) use self::{
     requests::REQUEST,
     row::{CHANGING, columns},
     statements::{
-        DEFAULT_TABLE, Inserts, KnownStatements, LockStatements, RequestStatements, Statements,
-        each, statement, table_name,
+        DEFAULT_TABLE, HeartbeatStatements, Inserts, KnownStatements, LockStatements,
+        RequestStatements, Statements, each, statement, table_name,
     },
     store::{SqlStore, lookups},
 };

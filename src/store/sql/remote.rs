@@ -10,7 +10,10 @@ use sqlx::{
 use tokio::{runtime::Handle, time::timeout};
 
 use super::{dialect::Dialect, pooled_connection::within, row, standby, store::SqlStore};
-use crate::error::{ConfigError, StoreError};
+use crate::{
+    error::{ConfigError, StoreError},
+    store::connect::StoreKind,
+};
 
 /// How long a caller waits for a connection.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,6 +37,14 @@ pub(in crate::store) trait Server: Dialect {
     /// Asks whether the server copies another one or takes no changes: then the number is not zero.
     const IS_STANDBY: &'static str;
 
+    /// How connections to replicas differ besides. A statement sees one state, and changes nothing.
+    const READ_ONLY: &'static str;
+
+    const KIND: StoreKind;
+
+    /// The form of a good URL.
+    const URL: &'static str;
+
     /// The URL for the driver, or an error that names an option that it would pass over.
     fn url(url: &str) -> Result<String, ConfigError>;
 }
@@ -53,6 +64,14 @@ impl<DB: Server> SqlStore<DB> {
         let pool = standby::refuse(pool::<DB>());
         let store = Self::new(pool.connect_lazy_with(options)).with_table(table);
         store.map_err(StoreError::unavailable)
+    }
+
+    /// Waits for what is being read and written, and closes the connections.
+    pub(in crate::store) async fn close(&self) {
+        if let Some(replicas) = &self.replicas {
+            replicas.close().await;
+        }
+        self.writer.close().await;
     }
 
     /// Brings the tables up to date.
@@ -89,6 +108,19 @@ pub(in crate::store) fn options<DB: Server>(
         ));
     }
     DB::url(url).map_err(|error| sqlx::Error::Configuration(error.into()))?.parse()
+}
+
+/// A pool of connections to a replica, which connects when it is first asked to.
+pub(super) fn replica<DB: Server>(
+    options: <DB::Connection as Connection>::Options,
+) -> sqlx::Pool<DB> {
+    let pool = pool::<DB>().after_connect(|connection, _| {
+        Box::pin(async move {
+            DB::run(connection, DB::SESSION.to_owned()).await?;
+            DB::run(connection, DB::READ_ONLY.to_owned()).await
+        })
+    });
+    pool.connect_lazy_with(options)
 }
 
 /// A pool that connects when it is first asked to.

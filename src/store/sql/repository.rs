@@ -39,6 +39,10 @@ macro_rules! repository {
                 crate::store::batches::FOUND_AT_ONCE
             }
 
+            fn may_lag(&self) -> bool {
+                self.0.may_lag()
+            }
+
             crate::runtime::async_methods! {
                 async fn identity(
                     &self,

@@ -29,7 +29,7 @@ impl Migration {
 /// How a database keeps its schema.
 pub(in crate::store) trait Schema: Dialect {
     /// The steps from each version to the next.
-    const MIGRATIONS: [Migration; 7];
+    const MIGRATIONS: &'static [Migration];
 
     /// Makes the table `api_keys_schema`, if it is not there. A row whose `applied_at` is empty is
     /// a migration that was begun.
@@ -64,7 +64,7 @@ pub(in crate::store) async fn migrate<DB: Schema>(
     DB::run(connection, DB::BEGIN.to_owned()).await.map_err(DB::store_error)?;
     DB::lock(connection, table).await?;
     let version = version::<DB>(connection, table).await?;
-    for (number, migration) in (1..).zip(&DB::MIGRATIONS).skip(version) {
+    for (number, migration) in (1..).zip(DB::MIGRATIONS).skip(version) {
         refuse_foreign::<DB>(connection, table, migration).await?;
         DB::run(connection, migration.sql(table)).await.map_err(DB::store_error)?;
         let bookkeeping = DB::BOOKKEEPING.replace("api_keys", table);

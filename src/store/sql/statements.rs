@@ -18,6 +18,9 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) find: SqlStr,
     /// The same, of many digests.
     pub(in crate::store) find_many: SqlStr,
+    /// By which replicas are asked; none in a database that has no replicas.
+    #[cfg_attr(not(any(feature = "mysql", feature = "postgres")), expect(dead_code))]
+    pub(in crate::store) heartbeat: Option<HeartbeatStatements>,
     pub(in crate::store) get: SqlStr,
     /// Those of many keys that are there, for a transaction that changes them.
     pub(in crate::store) get_many: SqlStr,
@@ -41,6 +44,18 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) forget_usage: SqlStr,
     /// From which lists of keys and of events are made, sums of usage, and purges.
     pub(in crate::store) filters: Filters,
+}
+
+/// About the beat that a replica shows, by which it proves how far behind it is.
+#[cfg_attr(not(any(feature = "mysql", feature = "postgres")), expect(dead_code))]
+pub(in crate::store) struct HeartbeatStatements {
+    /// Reads the beat, the one before it, and how many milliseconds old it is by the server's clock.
+    pub(in crate::store) read: SqlStr,
+    /// Writes a beat in place of the one that was read.
+    pub(in crate::store) write: SqlStr,
+    /// Finds many keys. Behind the columns of a key, each row has the beat and the one before it: of the
+    /// state from which the key is. There is a row without a key where none is found.
+    pub(in crate::store) find_many: SqlStr,
 }
 
 /// About the digests of all keys.

@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use sqlx::Pool;
 use tokio::time::sleep;
 
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+use super::replicas::Replicas;
 use super::{
     call::{Call, Value},
     dialect::Dialect,
@@ -41,12 +43,16 @@ pub(in crate::store) struct SqlStore<DB: Dialect> {
     /// Of the lookups.
     pub(in crate::store) batcher: Arc<Batcher>,
     pub(in crate::store) kept: KeptConnection<DB>,
+    #[cfg(any(feature = "mysql", feature = "postgres"))]
+    pub(in crate::store) replicas: Option<Arc<Replicas<DB>>>,
 }
 
 impl<DB: Dialect> Clone for SqlStore<DB> {
     fn clone(&self) -> Self {
-        let Self { readers, writer, statements, circuits, batcher, kept } = self;
+        let Self { readers, writer, statements, circuits, batcher, kept, .. } = self;
         Self {
+            #[cfg(any(feature = "mysql", feature = "postgres"))]
+            replicas: self.replicas.clone(),
             batcher: Arc::clone(batcher),
             kept: kept.clone(),
             readers: readers.clone(),
@@ -116,14 +122,41 @@ impl<DB: Dialect> SqlStore<DB> {
         let circuits = DB::ANSWER.map(|_| Circuits::new());
         let batcher = lookups(&pool);
         let kept = KeptConnection::new();
-        Self { readers: pool.clone(), writer: pool, statements, circuits, batcher, kept }
+        Self {
+            readers: pool.clone(),
+            writer: pool,
+            statements,
+            circuits,
+            batcher,
+            kept,
+            #[cfg(any(feature = "mysql", feature = "postgres"))]
+            replicas: None,
+        }
     }
 
     pub(in crate::store) fn with_table(mut self, name: &str) -> Result<Self, ConfigError> {
         self.statements = Arc::new(DB::statements(table_name(name)?));
+        // They prove what they have of one table.
+        #[cfg(any(feature = "mysql", feature = "postgres"))]
+        if let Some(replicas) = &self.replicas {
+            self.replicas = Some(Arc::new(replicas.of_table(&self.statements)));
+        }
         Ok(self)
     }
 
+    /// Whether an answer may come from a replica.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres")),
+        expect(clippy::unused_self, reason = "only servers have replicas")
+    )]
+    pub(in crate::store) fn may_lag(&self) -> bool {
+        #[cfg(any(feature = "mysql", feature = "postgres"))]
+        return self.replicas.is_some();
+        #[cfg(not(any(feature = "mysql", feature = "postgres")))]
+        return false;
+    }
+
+    /// By the primary, as all but [`find_many`](Self::find_many).
     pub(in crate::store) async fn find(
         &self,
         digest: &KeyDigest,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Schema for Sqlite {
-    const MIGRATIONS: [Migration; 7] = [
+    const MIGRATIONS: &'static [Migration] = &[
         Migration { makes: Some(""), sql: include_str!("1_keys.sql") },
         Migration { makes: Some("_events"), sql: include_str!("2_management.sql") },
         Migration { makes: Some("_credits"), sql: include_str!("3_credits.sql") },

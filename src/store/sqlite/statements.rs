@@ -26,6 +26,7 @@ pub(super) fn statements(table: &str) -> Statements {
     let balance_changes = each(&BALANCE, |column| format!("{column} = ?"));
     Statements {
         table: table.into(),
+        heartbeat: None,
         find: statement(format!(
             "SELECT {selected_key} FROM \"{table}\" WHERE digest = ? AND deleted_at IS NULL"
         )),
