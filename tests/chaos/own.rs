@@ -19,6 +19,7 @@ pub(crate) struct OwnServer {
     server: Server,
     program: PathBuf,
     account: Option<Account>,
+    options: Vec<String>,
     port: u16,
     child: Option<Child>,
     // After the process, which is ended before its data goes.
@@ -28,6 +29,11 @@ pub(crate) struct OwnServer {
 impl OwnServer {
     /// Starts one on a port that is free. `None` when there are no programs for that.
     pub(crate) fn start(server: Server) -> Option<Self> {
+        Self::start_with(server, &[])
+    }
+
+    /// The same, with further options.
+    pub(crate) fn start_with(server: Server, options: &[&str]) -> Option<Self> {
         let program = program(server)?;
         // Not where the environment says, which may be a place that only root may enter.
         let directory = tempfile::Builder::new().prefix("tower-api-key-").tempdir_in("/tmp");
@@ -35,7 +41,8 @@ impl OwnServer {
         if let Some(account) = &account {
             run(Command::new("chown").arg(account.name).arg(directory.path()));
         }
-        let mut own = Self { server, program, account, port: 0, child: None, directory };
+        let options = owned(options);
+        let mut own = Self { server, program, account, options, port: 0, child: None, directory };
         own.initialize()?;
         // Somebody else may take the port meanwhile.
         for _ in 0..20 {
@@ -50,19 +57,25 @@ impl OwnServer {
 
     /// Starts one that copies this PostgreSQL.
     #[allow(dead_code, reason = "not every test binary needs one")]
-    pub(crate) fn start_standby(&self) -> Self {
+    pub(crate) fn start_standby(&self, options: &[&str]) -> Self {
         let directory = tempfile::Builder::new().prefix("tower-api-key-").tempdir_in("/tmp");
         let (directory, account) = (directory.unwrap(), Account::of(self.server));
         if let Some(account) = &account {
             run(Command::new("chown").arg(account.name).arg(directory.path()));
         }
         let (server, program) = (self.server, self.program.clone());
-        let mut own = Self { server, program, account, port: free_port(), child: None, directory };
+        let (options, port) = (owned(options), free_port());
+        let mut own = Self { server, program, account, options, port, child: None, directory };
         let mut backup = own.command(&own.program.with_file_name("pg_basebackup"));
         backup.args(["-d", &self.url(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
         run(backup.arg("-D").arg(own.data()));
         own.start_again();
         own
+    }
+
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -163,6 +176,7 @@ impl OwnServer {
                 "Ready to accept connections".to_owned()
             }
         };
+        command.args(&self.options);
         let (reader, writer) = pipe().unwrap();
         command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
         self.child = Some(command.spawn().unwrap());
@@ -209,6 +223,10 @@ impl Drop for OwnServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn owned(options: &[&str]) -> Vec<String> {
+    options.iter().map(|option| (*option).to_owned()).collect()
 }
 
 /// Runs a command to its end.

@@ -32,6 +32,8 @@ mod proxy;
 mod random_records;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(all(feature = "cache", feature = "mysql", feature = "postgres"))]
+mod replica;
 #[path = "../support/servers.rs"]
 mod servers;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]

@@ -22,7 +22,7 @@ async fn a_standby_is_not_asked() {
     let name = Name::of(&primary.url()).await;
     let store = PostgresStore::connect(name.url()).await.unwrap();
     store.insert(&record(1)).await.unwrap();
-    let standby = primary.start_standby();
+    let standby = primary.start_standby(&[]);
 
     let error = PostgresStore::connect(&standby.url()).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);

@@ -1,0 +1,243 @@
+//! Three nodes with a cache each, whose lookups go to a replica that is two seconds behind.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tower_api_key::{
+    KeyManager, NewKey,
+    key::{KeyDigest, KeyRecord},
+    manage::IssuedKey,
+    store::{
+        AnnouncedKey, Announcement, CachedStore, Invalidations, KeyStore, LocalInvalidations,
+        StoreError, StoreId, Subscription,
+    },
+};
+
+use super::{
+    LAG_BOUND,
+    pair::{Pair, Replicated},
+    until,
+};
+
+const KEYS: usize = 12;
+
+/// Counts lookups: those that may go to a replica, and those of the primary.
+#[derive(Clone)]
+struct Counted<S> {
+    store: S,
+    asked: Arc<[AtomicUsize; 2]>,
+}
+
+#[async_trait]
+impl<S: KeyStore> KeyStore for Counted<S> {
+    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.store.find(digest).await
+    }
+
+    async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.asked[1].fetch_add(1, SeqCst);
+        self.store.find_fresh(digest).await
+    }
+
+    async fn find_many(
+        &self,
+        digests: &[KeyDigest],
+    ) -> Vec<Result<Option<Arc<KeyRecord>>, StoreError>> {
+        self.asked[0].fetch_add(1, SeqCst);
+        self.store.find_many(digests).await
+    }
+
+    fn max_batch(&self) -> usize {
+        self.store.max_batch()
+    }
+
+    fn may_lag(&self) -> bool {
+        self.store.may_lag()
+    }
+
+    async fn identity(&self) -> Result<Option<StoreId>, StoreError> {
+        self.store.identity().await
+    }
+}
+
+/// A bus that counts the announcements that its subscriber has done with, and may carry no revisions.
+#[derive(Clone)]
+struct Bus {
+    inner: LocalInvalidations,
+    has_revisions: bool,
+    heard: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Invalidations for Bus {
+    async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
+        self.inner.publish(announcement).await
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
+        let inner = self.inner.subscribe().await?;
+        Ok(Box::new(Heard { inner, bus: self.clone(), has_heard: false }))
+    }
+}
+
+struct Heard {
+    inner: Box<dyn Subscription>,
+    bus: Bus,
+    has_heard: bool,
+}
+
+#[async_trait]
+impl Subscription for Heard {
+    async fn next(&mut self) -> Result<Announcement, StoreError> {
+        // The one before was done with.
+        if self.has_heard {
+            self.bus.heard.fetch_add(1, SeqCst);
+        }
+        let announcement = self.inner.next().await?;
+        self.has_heard = true;
+        if self.bus.has_revisions {
+            return Ok(announcement);
+        }
+        Ok(Announcement::new(announcement.digests().map(AnnouncedKey::new)))
+    }
+}
+
+struct Node<S> {
+    cache: CachedStore<Counted<S>>,
+    asked: Arc<[AtomicUsize; 2]>,
+    heard: Arc<AtomicUsize>,
+}
+
+impl<S: KeyStore> Node<S> {
+    /// Whether the key is there and not revoked, by a lookup: the memory is emptied before.
+    async fn accepts(&self, key: &IssuedKey) -> bool {
+        self.cache.clear();
+        let found = self.cache.find(&key.record.digest).await.unwrap();
+        found.is_some_and(|found| found.details.revoked_at.is_none())
+    }
+
+    async fn asks_replica(&self, key: &IssuedKey) -> bool {
+        let before = [0, 1].map(|which| self.asked[which].load(SeqCst));
+        let accepts = self.accepts(key).await;
+        assert!(accepts, "a good key was refused");
+        [0, 1].map(|which| self.asked[which].load(SeqCst)) == [before[0] + 1, before[1]]
+    }
+}
+
+struct Nodes<R: Replicated> {
+    pair: Pair<R>,
+    nodes: Vec<Node<R::Store>>,
+    manager: KeyManager,
+}
+
+impl<R: Replicated> Nodes<R> {
+    async fn start(has_revisions: bool) -> Option<Self> {
+        let pair = Pair::<R>::start().await?;
+        let inner = LocalInvalidations::new();
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            let store = Counted { store: pair.node().await, asked: Arc::default() };
+            let bus = Bus { inner: inner.clone(), has_revisions, heard: Arc::default() };
+            let (asked, heard) = (store.asked.clone(), bus.heard.clone());
+            let cache = CachedStore::builder(store)
+                .with_ttl(Duration::from_secs(1))
+                .with_lag_bound(LAG_BOUND)
+                .with_invalidations(bus)
+                .build();
+            nodes.push(Node { cache, asked, heard });
+        }
+        let manager = KeyManager::new(pair.plain().await).with_invalidations(inner);
+        Some(Self { pair, nodes, manager })
+    }
+
+    /// Keys that the replica has, and about which each node asks it.
+    async fn known(&self) -> Vec<IssuedKey> {
+        let mut keys = Vec::new();
+        for _ in 0..KEYS {
+            keys.push(self.manager.create(NewKey::named("k")).await.unwrap());
+        }
+        for node in &self.nodes {
+            for key in &keys {
+                until(async || node.asks_replica(key).await).await;
+            }
+        }
+        keys
+    }
+
+    /// Revokes a key, and comes back when each node has heard of it.
+    async fn revoke(&self, key: &IssuedKey) {
+        let heard: Vec<_> = self.nodes.iter().map(|node| node.heard.load(SeqCst)).collect();
+        self.manager.revoke(key.record.id, None).await.unwrap();
+        for (node, before) in self.nodes.iter().zip(heard) {
+            until(async || node.heard.load(SeqCst) > before).await;
+        }
+    }
+
+    /// Whether the replica, or what a node reads in its place, takes the key for good.
+    async fn replica_accepts(&self, key: &IssuedKey) -> bool {
+        let found = self.pair.store.find_many(&[key.record.digest]).await.remove(0).unwrap();
+        found.is_some_and(|found| found.details.revoked_at.is_none())
+    }
+}
+
+pub(super) async fn revoked_keys_stay_revoked<R: Replicated>() {
+    let Some(nodes) = Nodes::<R>::start(true).await else { return };
+    let mut stale = 0;
+    for key in &nodes.known().await {
+        until(async || nodes.replica_accepts(key).await).await;
+        nodes.revoke(key).await;
+        for _ in 0..20 {
+            for node in &nodes.nodes {
+                assert!(!node.accepts(key).await, "a revoked key was let in");
+            }
+        }
+        stale += usize::from(nodes.replica_accepts(key).await);
+        // Until the replica has it, and later.
+        until(async || {
+            for node in &nodes.nodes {
+                assert!(!node.accepts(key).await, "a revoked key was let in");
+            }
+            !nodes.replica_accepts(key).await
+        })
+        .await;
+    }
+    assert!(stale > 0, "the replica was never behind");
+}
+
+/// The same without the barrier: so the test above can fail.
+pub(super) async fn without_revisions_they_would_not<R: Replicated>() {
+    let Some(nodes) = Nodes::<R>::start(false).await else { return };
+    let mut accepted = 0;
+    for key in &nodes.known().await {
+        nodes.revoke(key).await;
+        for node in &nodes.nodes {
+            accepted += usize::from(node.accepts(key).await);
+        }
+    }
+    assert!(accepted > 0, "the replica was never behind");
+}
+
+pub(super) async fn new_keys_are_good_at_once<R: Replicated>() {
+    let Some(nodes) = Nodes::<R>::start(true).await else { return };
+    // From now on the nodes ask the replica.
+    drop(nodes.known().await);
+    let silent = KeyManager::new(nodes.pair.plain().await);
+    let (mut good, mut missing) = (0, 0);
+    for number in 0..100 {
+        // Every other one without an announcement, as from a bus that has just died.
+        let manager = if number % 2 == 0 { &nodes.manager } else { &silent };
+        let key = manager.create(NewKey::named("k")).await.unwrap();
+        missing += usize::from(!nodes.replica_accepts(&key).await);
+        for node in &nodes.nodes {
+            good += usize::from(node.accepts(&key).await);
+        }
+    }
+    assert_eq!(good, 300);
+    assert!(missing > 0, "the replica had all of them");
+}

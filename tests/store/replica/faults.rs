@@ -1,0 +1,98 @@
+//! Replicas that end, fall silent or stop applying changes.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tower_api_key::store::{KeyRepository, KeyStore};
+
+use super::{
+    LAG_BOUND, asks_replica, find_many, next_number,
+    pair::{Pair, Replicated},
+    until,
+};
+use crate::{
+    conformance::{digest, record},
+    proxy::Proxy,
+};
+
+/// Longer than a replica is waited for, as often as it is asked meanwhile, and far shorter than so many
+/// lookups would wait.
+const A_FEW: Duration = Duration::from_secs(40);
+const LOOKUPS: usize = 300;
+
+pub(super) async fn a_replica_that_fails_costs_no_lookup<R: Replicated>() {
+    let Some(mut pair) = Pair::<R>::start().await else { return };
+    until(async || asks_replica(&pair.store).await).await;
+    let known = pair.known().await;
+
+    // It ends: whoever waits for it is answered by the primary.
+    pair.replica.kill();
+    for _ in 0..LOOKUPS {
+        assert!(find_many(&pair.store, known).await);
+    }
+    assert!(!asks_replica(&pair.store).await);
+    pair.replica.start_again();
+    until(async || asks_replica(&pair.store).await).await;
+
+    // It says nothing any more, behind a network that has forgotten it.
+    let mut proxy = Proxy::before(&pair.replica.url());
+    let store = R::build(&pair.primary.url(), &[proxy.url()]).await.unwrap();
+    until(async || asks_replica(&store).await).await;
+    proxy.freeze();
+    let all = async {
+        for _ in 0..LOOKUPS {
+            assert!(find_many(&store, known).await);
+        }
+    };
+    timeout(A_FEW, all).await.unwrap();
+    proxy.pass();
+    until(async || asks_replica(&store).await).await;
+
+    // One that is there beside one that is not.
+    let nowhere = pair.replica.url().replace(&pair.replica.port().to_string(), "1");
+    let store = R::build(&pair.primary.url(), &[&nowhere, &pair.replica.url()]).await.unwrap();
+    until(async || asks_replica(&store).await).await;
+    for _ in 0..LOOKUPS {
+        assert!(find_many(&store, known).await);
+    }
+}
+
+pub(super) async fn a_replica_that_stops_is_not_asked<R: Replicated>() {
+    let Some(pair) = Pair::<R>::start().await else { return };
+    for _ in 0..2 {
+        until(async || asks_replica(&pair.store).await).await;
+        pair.tell_replica(R::STOP).await;
+        let number = next_number();
+        pair.store.insert(&record(number)).await.unwrap();
+        let inserted = Instant::now();
+        // As long as it is asked, it is not further behind than the bound.
+        until(async || {
+            let asked = Instant::now();
+            let is_found = find_many(&pair.store, number).await;
+            assert!(is_found || asked - inserted <= LAG_BOUND, "a replica far behind was asked");
+            is_found
+        })
+        .await;
+        for _ in 0..20 {
+            assert!(!asks_replica(&pair.store).await);
+        }
+        pair.tell_replica(R::GO_ON).await;
+    }
+    until(async || asks_replica(&pair.store).await).await;
+}
+
+pub(super) async fn a_replica_answers_without_its_primary<R: Replicated>() {
+    let Some(mut pair) = Pair::<R>::start().await else { return };
+    let known = pair.known().await;
+    until(async || asks_replica(&pair.store).await).await;
+    pair.primary.kill();
+    assert!(find_many(&pair.store, known).await);
+    // The primary alone is asked for what must be fresh.
+    pair.store.find(&digest(known)).await.unwrap_err();
+    pair.store.find_fresh(&digest(known)).await.unwrap_err();
+    // Without a heartbeat, nothing tells how far behind it is.
+    until(async || pair.store.find_many(&[digest(known)]).await[0].is_err()).await;
+    pair.primary.start_again();
+    until(async || pair.store.find(&digest(known)).await.is_ok()).await;
+    until(async || asks_replica(&pair.store).await).await;
+}

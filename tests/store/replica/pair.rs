@@ -1,0 +1,127 @@
+//! [`Pair`]: a primary, and a server that copies it.
+
+use tower_api_key::store::{ConnectError, KeyRepository, MySqlStore, PostgresStore};
+
+use super::{LAG_BOUND, next_number, until};
+use crate::{
+    conformance::{digest, record},
+    mysql::MySql,
+    own::OwnServer,
+    postgres::Postgres,
+    remote::{Remote, Session},
+    servers::Server,
+};
+
+/// A kind of server, and how one copies another.
+pub(super) trait Replicated: Remote {
+    async fn build(primary: &str, replicas: &[&str]) -> Result<Self::Store, ConnectError>;
+
+    async fn start() -> (OwnServer, OwnServer);
+
+    /// Has a replica apply no changes, and apply them again.
+    const STOP: &str;
+    const GO_ON: &str;
+}
+
+impl Replicated for Postgres {
+    async fn build(primary: &str, replicas: &[&str]) -> Result<PostgresStore, ConnectError> {
+        let builder = PostgresStore::builder(primary).with_lag_bound(LAG_BOUND);
+        replicas.iter().fold(builder, |builder, url| builder.with_replica(url)).connect().await
+    }
+
+    async fn start() -> (OwnServer, OwnServer) {
+        let primary = OwnServer::start(Server::Postgres).expect("the programs of PostgreSQL");
+        let replica = primary.start_standby(&["-c", "recovery_min_apply_delay=2s"]);
+        (primary, replica)
+    }
+
+    const STOP: &str = "SELECT pg_wal_replay_pause()";
+    const GO_ON: &str = "SELECT pg_wal_replay_resume()";
+}
+
+impl Replicated for MySql {
+    async fn build(primary: &str, replicas: &[&str]) -> Result<MySqlStore, ConnectError> {
+        let builder = MySqlStore::builder(primary).with_lag_bound(LAG_BOUND);
+        replicas.iter().fold(builder, |builder, url| builder.with_replica(url)).connect().await
+    }
+
+    async fn start() -> (OwnServer, OwnServer) {
+        let options = ["--server-id=1", "--log-bin=changes", "--binlog-format=ROW"];
+        let primary = OwnServer::start_with(Server::MySql, &options);
+        let primary = primary.expect("the programs of MariaDB or MySQL");
+        let options = ["--server-id=2", "--read-only=1", "--relay-log=relayed"];
+        let replica = OwnServer::start_with(Server::MySql, &options).unwrap();
+        let mut session = Self::session(&replica.url()).await;
+        let is_maria_db = session.rows("SELECT version()").await[0].contains("MariaDB");
+        let port = primary.port();
+        let copy = if is_maria_db {
+            format!(
+                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
+                 MASTER_USER = 'root', MASTER_DELAY = 2, MASTER_CONNECT_RETRY = 1, \
+                 MASTER_USE_GTID = slave_pos"
+            )
+        } else {
+            format!(
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
+                 SOURCE_USER = 'root', SOURCE_DELAY = 2, SOURCE_CONNECT_RETRY = 1, \
+                 SOURCE_LOG_FILE = 'changes.000001', SOURCE_LOG_POS = 4"
+            )
+        };
+        session.run(&copy).await.unwrap();
+        session.run("START REPLICA").await.unwrap();
+        (primary, replica)
+    }
+
+    const STOP: &str = "STOP REPLICA SQL_THREAD";
+    const GO_ON: &str = "START REPLICA SQL_THREAD";
+}
+
+/// Two servers, and a store that knows both.
+pub(super) struct Pair<R: Replicated> {
+    pub(super) primary: OwnServer,
+    pub(super) replica: OwnServer,
+    pub(super) store: R::Store,
+}
+
+impl<R: Replicated> Pair<R> {
+    /// `None` when the tests of this server are left out.
+    pub(super) async fn start() -> Option<Self> {
+        R::SERVER.url()?;
+        let (primary, replica) = R::start().await;
+        let store = R::build(&primary.url(), &[&replica.url()]).await.unwrap();
+        Some(Self { primary, replica, store })
+    }
+
+    /// Another node.
+    pub(super) async fn node(&self) -> R::Store {
+        R::build(&self.primary.url(), &[&self.replica.url()]).await.unwrap()
+    }
+
+    /// A store that does not know the replica.
+    pub(super) async fn plain(&self) -> R::Store {
+        R::connect(&self.primary.url()).await.unwrap()
+    }
+
+    /// Does this on the replica.
+    pub(super) async fn tell_replica(&self, sql: &str) {
+        R::session(&self.replica.url()).await.run(sql).await.unwrap();
+    }
+
+    /// The number of a key that both have.
+    pub(super) async fn known(&self) -> u64 {
+        let number = next_number();
+        self.store.insert(&record(number)).await.unwrap();
+        let mut session = R::session(&self.replica.url()).await;
+        let digits: String =
+            digest(number).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let literal = match R::SERVER {
+            Server::Postgres => format!("'\\x{digits}'"),
+            _ => format!("x'{digits}'"),
+        };
+        let sql = format!("SELECT name FROM api_keys WHERE digest = {literal}");
+        // The tables come late as well.
+        until(async || session.run(&sql).await.is_ok()).await;
+        until(async || !session.rows(&sql).await.is_empty()).await;
+        number
+    }
+}
