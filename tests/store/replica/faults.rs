@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower_api_key::store::{KeyRepository, KeyStore};
 
 use super::{
@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     conformance::{digest, record},
+    name::Name,
     proxy::Proxy,
+    remote::Session,
 };
 
 /// Longer than a replica is waited for, as often as it is asked meanwhile, and far shorter than so many
@@ -95,4 +97,30 @@ pub(super) async fn a_replica_answers_without_its_primary<R: Replicated>() {
     pair.primary.start_again();
     until(async || pair.store.find(&digest(known)).await.is_ok()).await;
     until(async || asks_replica(&pair.store).await).await;
+}
+
+/// One name for two servers, as with a balancer: that one of them is fresh says nothing of the other.
+pub(super) async fn behind_a_balancer_each_answer_proves_itself<R: Replicated>() {
+    let Some(pair) = Pair::<R>::start().await else { return };
+    let other = R::start_replica(&pair.primary).await;
+    let name = Name::of(&pair.replica.url()).await;
+    let store = R::build(&pair.primary.url(), &[name.url()]).await.unwrap();
+    until(async || asks_replica(&store).await).await;
+    pair.known().await;
+    R::session(&other.url()).await.run(R::STOP).await.unwrap();
+
+    // Far behind, one of them does not have the key.
+    let number = next_number();
+    pair.store.insert(&record(number)).await.unwrap();
+    sleep(LAG_BOUND + Duration::from_secs(1)).await;
+    let mut asked = 0;
+    for round in 0..200 {
+        // Connections that are there stay where they are.
+        name.lead_to(&[&other, &pair.replica][round % 2].url());
+        let lookups = (0..8).map(|_| find_many(&store, number));
+        let found = futures_util::future::join_all(lookups).await;
+        assert!(found.into_iter().all(|is_found| is_found), "a replica far behind was believed");
+        asked += usize::from(asks_replica(&store).await);
+    }
+    assert!(asked > 0, "no replica was asked");
 }

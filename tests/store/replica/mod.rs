@@ -48,6 +48,7 @@ replicated! {
     faults: a_replica_that_fails_costs_no_lookup
     faults: a_replica_that_stops_is_not_asked
     faults: a_replica_answers_without_its_primary
+    faults: behind_a_balancer_each_answer_proves_itself
     settings: many_nodes_write_one_beat_a_second
     settings: a_store_that_is_closed_lets_go
 }

@@ -16,7 +16,9 @@ use crate::{
 pub(super) trait Replicated: Remote {
     async fn build(primary: &str, replicas: &[&str]) -> Result<Self::Store, ConnectError>;
 
-    async fn start() -> (OwnServer, OwnServer);
+    fn start_primary() -> OwnServer;
+
+    async fn start_replica(primary: &OwnServer) -> OwnServer;
 
     /// Has a replica apply no changes, and apply them again.
     const STOP: &str;
@@ -29,10 +31,12 @@ impl Replicated for Postgres {
         replicas.iter().fold(builder, |builder, url| builder.with_replica(url)).connect().await
     }
 
-    async fn start() -> (OwnServer, OwnServer) {
-        let primary = OwnServer::start(Server::Postgres).expect("the programs of PostgreSQL");
-        let replica = primary.start_standby(&["-c", "recovery_min_apply_delay=2s"]);
-        (primary, replica)
+    fn start_primary() -> OwnServer {
+        OwnServer::start(Server::Postgres).expect("the programs of PostgreSQL")
+    }
+
+    async fn start_replica(primary: &OwnServer) -> OwnServer {
+        primary.start_standby(&["-c", "recovery_min_apply_delay=2s"])
     }
 
     const STOP: &str = "SELECT pg_wal_replay_pause()";
@@ -45,11 +49,15 @@ impl Replicated for MySql {
         replicas.iter().fold(builder, |builder, url| builder.with_replica(url)).connect().await
     }
 
-    async fn start() -> (OwnServer, OwnServer) {
+    fn start_primary() -> OwnServer {
         let options = ["--server-id=1", "--log-bin=changes", "--binlog-format=ROW"];
         let primary = OwnServer::start_with(Server::MySql, &options);
-        let primary = primary.expect("the programs of MariaDB or MySQL");
-        let options = ["--server-id=2", "--read-only=1", "--relay-log=relayed"];
+        primary.expect("the programs of MariaDB or MySQL")
+    }
+
+    async fn start_replica(primary: &OwnServer) -> OwnServer {
+        let id = format!("--server-id={}", primary.port() + u16::try_from(next_number()).unwrap());
+        let options = [&id, "--read-only=1", "--relay-log=relayed"];
         let replica = OwnServer::start_with(Server::MySql, &options).unwrap();
         let mut session = Self::session(&replica.url()).await;
         let is_maria_db = session.rows("SELECT version()").await[0].contains("MariaDB");
@@ -69,7 +77,7 @@ impl Replicated for MySql {
         };
         session.run(&copy).await.unwrap();
         session.run("START REPLICA").await.unwrap();
-        (primary, replica)
+        replica
     }
 
     const STOP: &str = "STOP REPLICA SQL_THREAD";
@@ -87,7 +95,8 @@ impl<R: Replicated> Pair<R> {
     /// `None` when the tests of this server are left out.
     pub(super) async fn start() -> Option<Self> {
         R::SERVER.url()?;
-        let (primary, replica) = R::start().await;
+        let primary = R::start_primary();
+        let replica = R::start_replica(&primary).await;
         let store = R::build(&primary.url(), &[&replica.url()]).await.unwrap();
         Some(Self { primary, replica, store })
     }
