@@ -27,6 +27,8 @@ use crate::error::{ConfigError, StoreError};
 /// are the same for all, as is what follows the last node. Characters that mean something in a URL,
 /// commas included, are written in percent in a password.
 ///
+/// A URL names the primary. Replicas are given to the builders of `PostgresStore` and `MySqlStore`.
+///
 /// No error shows the URL, which may hold a password.
 ///
 /// ```

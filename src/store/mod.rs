@@ -222,8 +222,9 @@ pub trait KeyStore: Send + Sync + 'static {
 
         /// The same, from the authority: never from a replica, and never from a cache.
         ///
-        /// The default is for stores that are the authority. A store around another one must pass it
-        /// on, or its answers may be as old as those of the cache inside.
+        /// The default is for stores that are the authority. A store that reads from replicas must override
+        /// it. A store around another one must pass it on, or its answers may be as old as those of the cache
+        /// inside.
         async fn find_fresh(
             &self,
             digest: &KeyDigest,
@@ -305,6 +306,10 @@ pub trait KeyStore: Send + Sync + 'static {
     ///
     /// The default, `false`, is for stores that are the authority. A store around another one must pass
     /// this on.
+    ///
+    /// A store of your own that reads from replicas answers `true`, and has
+    /// [`find_fresh`](Self::find_fresh) ask the primary. It must ask no replica that is further behind than
+    /// the cache's [bound](CachedStoreBuilder::with_lag_bound), nor one of which it cannot tell.
     fn may_lag(&self) -> bool {
         false
     }

@@ -114,6 +114,9 @@ impl<S: KeyStore> CachedStoreBuilder<S> {
     /// For so long, and the [time to live](Self::with_ttl), no answer is used that is older than a change
     /// which was announced. And for so long after it began to listen to all of its
     /// [buses](Self::with_invalidations), a cache asks no replica. Without a bus it never does.
+    ///
+    /// It must not be less than the bound to which the store holds its replicas. That of the SQL stores is the
+    /// same by default.
     pub fn with_lag_bound(mut self, lag_bound: Duration) -> Self {
         self.settings.lag_bound = lag_bound;
         self

@@ -23,7 +23,8 @@ use crate::error::{ConfigError, StoreError};
 /// the whole table and holds up writers meanwhile, but no lookups.
 ///
 /// A server with `read_only` set, as replicas have it, is refused: when the store connects, for every
-/// connection made later, and once a second for one of those in use. What is written and read is
+/// connection made later, and once a second for one of those in use. Replicas are given
+/// [as such](MySqlStoreBuilder::with_replica). What is written and read is
 /// `utf8mb4`, whatever the server's or the database's default.
 ///
 /// An owner has at most 255 characters here, as many as [`KeyManager`](crate::KeyManager) takes.
@@ -131,10 +132,11 @@ impl MySqlStore {
 
     /// Makes the tables, or brings those of an older version up to date.
     ///
-    /// They are the key table and four named after it: `_events` is the audit log, `_credits` has
-    /// the balances of keys that spend credits, `_usage` counts requests by the hour, and in
-    /// `_schema` their version is kept. No other table is touched. Doing it again changes nothing,
-    /// and several nodes may do it at once. What was interrupted is finished the next time.
+    /// They are the key table and six named after it: `_events` is the audit log, `_credits` has
+    /// the balances of keys that spend credits, `_usage` counts requests by the hour, `_requests` has
+    /// what was done by requests that act once, `_heartbeat` the beat by which replicas show how far behind
+    /// they are, and in `_schema` their version is kept. No other table is touched. Doing it again changes
+    /// nothing, and several nodes may do it at once. What was interrupted is finished the next time.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.0.migrate().await
     }

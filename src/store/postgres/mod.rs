@@ -22,7 +22,7 @@ use crate::error::{ConfigError, StoreError};
 /// and was replaced, is used again as soon as it can be.
 ///
 /// A standby, whose keys may be older than the primary's, is refused: when the store connects, and
-/// for every connection made later.
+/// for every connection made later. Standbys are given as [replicas](PostgresStoreBuilder::with_replica).
 ///
 /// Connections must be the server's, or a pooler's by session. A pooler that gives them out by
 /// transaction, such as PgBouncer in its `transaction` mode, loses prepared statements, and the
@@ -130,10 +130,11 @@ impl PostgresStore {
 
     /// Makes the tables, or brings those of an older version up to date.
     ///
-    /// They are the key table and four named after it: `_events` is the audit log, `_credits` has
-    /// the balances of keys that spend credits, `_usage` counts requests by the hour, and in
-    /// `_schema` their version is kept. No other table is touched. Doing it again changes nothing,
-    /// and several nodes may do it at once. An error has changed nothing.
+    /// They are the key table and six named after it: `_events` is the audit log, `_credits` has
+    /// the balances of keys that spend credits, `_usage` counts requests by the hour, `_requests` has
+    /// what was done by requests that act once, `_heartbeat` the beat by which replicas show how far behind
+    /// they are, and in `_schema` their version is kept. No other table is touched. Doing it again changes
+    /// nothing, and several nodes may do it at once. An error has changed nothing.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.0.migrate().await
     }
