@@ -33,7 +33,7 @@ impl MySqlStoreBuilder {
     ///
     /// It is asked as long as it proves that it is not further behind than the
     /// [bound](Self::with_lag_bound), by the beat that nodes write on the primary, once a second. One that
-    /// does not answer within half a second, or not prove that, is passed over until it does again, and
+    /// does not answer within a fifth of a second, or not prove that, is passed over until it does again, and
     /// the primary answers. So a replica need not be there when the store connects. Its tables are not
     /// touched: they are the primary's, with `_heartbeat` among them.
     pub fn with_replica(self, url: &str) -> Self {

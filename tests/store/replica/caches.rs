@@ -9,6 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use tower_api_key::{
     KeyManager, NewKey,
     key::{KeyDigest, KeyRecord},
@@ -20,10 +21,11 @@ use tower_api_key::{
 };
 
 use super::{
-    LAG_BOUND,
+    LAG_BOUND, asks_replica, next_number,
     pair::{Pair, Replicated},
     until,
 };
+use crate::{conformance::digest, proxy::Proxy};
 
 const KEYS: usize = 12;
 
@@ -82,18 +84,18 @@ impl Invalidations for Bus {
 
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
         let inner = self.inner.subscribe().await?;
-        Ok(Box::new(Heard { inner, bus: self.clone(), has_heard: false }))
+        Ok(Box::new(Counting { inner, bus: self.clone(), has_heard: false }))
     }
 }
 
-struct Heard {
+struct Counting {
     inner: Box<dyn Subscription>,
     bus: Bus,
     has_heard: bool,
 }
 
 #[async_trait]
-impl Subscription for Heard {
+impl Subscription for Counting {
     async fn next(&mut self) -> Result<Announcement, StoreError> {
         // The one before was done with.
         if self.has_heard {
@@ -130,13 +132,13 @@ impl<S: KeyStore> Node<S> {
     }
 }
 
-struct Nodes<R: Replicated> {
+struct Cluster<R: Replicated> {
     pair: Pair<R>,
     nodes: Vec<Node<R::Store>>,
     manager: KeyManager,
 }
 
-impl<R: Replicated> Nodes<R> {
+impl<R: Replicated> Cluster<R> {
     async fn start(has_revisions: bool) -> Option<Self> {
         let pair = Pair::<R>::start().await?;
         let inner = LocalInvalidations::new();
@@ -187,23 +189,23 @@ impl<R: Replicated> Nodes<R> {
 }
 
 pub(super) async fn revoked_keys_stay_revoked<R: Replicated>() {
-    let Some(nodes) = Nodes::<R>::start(true).await else { return };
+    let Some(cluster) = Cluster::<R>::start(true).await else { return };
     let mut stale = 0;
-    for key in &nodes.known().await {
-        until(async || nodes.replica_accepts(key).await).await;
-        nodes.revoke(key).await;
+    for key in &cluster.known().await {
+        until(async || cluster.replica_accepts(key).await).await;
+        cluster.revoke(key).await;
         for _ in 0..20 {
-            for node in &nodes.nodes {
+            for node in &cluster.nodes {
                 assert!(!node.accepts(key).await, "a revoked key was let in");
             }
         }
-        stale += usize::from(nodes.replica_accepts(key).await);
+        stale += usize::from(cluster.replica_accepts(key).await);
         // Until the replica has it, and later.
         until(async || {
-            for node in &nodes.nodes {
+            for node in &cluster.nodes {
                 assert!(!node.accepts(key).await, "a revoked key was let in");
             }
-            !nodes.replica_accepts(key).await
+            !cluster.replica_accepts(key).await
         })
         .await;
     }
@@ -212,29 +214,57 @@ pub(super) async fn revoked_keys_stay_revoked<R: Replicated>() {
 
 /// The same without the barrier: so the test above can fail.
 pub(super) async fn without_revisions_they_would_not<R: Replicated>() {
-    let Some(nodes) = Nodes::<R>::start(false).await else { return };
+    let Some(cluster) = Cluster::<R>::start(false).await else { return };
     let mut accepted = 0;
-    for key in &nodes.known().await {
-        nodes.revoke(key).await;
-        for node in &nodes.nodes {
+    for key in &cluster.known().await {
+        cluster.revoke(key).await;
+        for node in &cluster.nodes {
             accepted += usize::from(node.accepts(key).await);
         }
     }
     assert!(accepted > 0, "the replica was never behind");
 }
 
+/// A cache is not told of a replica that says nothing: the store answers, and in time.
+pub(super) async fn a_silent_replica_is_no_outage_of_a_cache<R: Replicated>() {
+    let Some(pair) = Pair::<R>::start().await else { return };
+    let mut proxy = Proxy::before(&pair.replica.url());
+    let store = R::build(&pair.primary.url(), &[proxy.url()]).await.unwrap();
+    let store = Counted { store, asked: Arc::default() };
+    let bus = LocalInvalidations::new();
+    let cache = CachedStore::builder(store.clone())
+        .with_ttl(Duration::from_secs(1))
+        .with_lag_bound(LAG_BOUND)
+        .with_invalidations(bus.clone())
+        .build();
+    let node = Node { cache, asked: store.asked.clone(), heard: Arc::default() };
+    let manager = KeyManager::new(pair.plain().await).with_invalidations(bus);
+    let key = manager.create(NewKey::named("k")).await.unwrap();
+    until(async || node.asks_replica(&key).await && asks_replica(&store.store).await).await;
+    proxy.freeze();
+    // Each a lookup of its own, and several at once.
+    for _ in 0..20 {
+        let others: Vec<_> = (0..10).map(|_| digest(next_number())).collect();
+        let others = join_all(others.iter().map(|digest| node.cache.find(digest)));
+        let (is_accepted, others) = tokio::join!(node.accepts(&key), others);
+        assert!(is_accepted && others.into_iter().all(|found| found.unwrap().is_none()));
+    }
+    let stats = node.cache.stats();
+    assert_eq!((stats.stale, stats.shed), (0, 0));
+}
+
 pub(super) async fn new_keys_are_good_at_once<R: Replicated>() {
-    let Some(nodes) = Nodes::<R>::start(true).await else { return };
+    let Some(cluster) = Cluster::<R>::start(true).await else { return };
     // From now on the nodes ask the replica.
-    drop(nodes.known().await);
-    let silent = KeyManager::new(nodes.pair.plain().await);
+    drop(cluster.known().await);
+    let silent = KeyManager::new(cluster.pair.plain().await);
     let (mut good, mut missing) = (0, 0);
     for number in 0..100 {
         // Every other one without an announcement, as from a bus that has just died.
-        let manager = if number % 2 == 0 { &nodes.manager } else { &silent };
+        let manager = if number % 2 == 0 { &cluster.manager } else { &silent };
         let key = manager.create(NewKey::named("k")).await.unwrap();
-        missing += usize::from(!nodes.replica_accepts(&key).await);
-        for node in &nodes.nodes {
+        missing += usize::from(!cluster.replica_accepts(&key).await);
+        for node in &cluster.nodes {
             good += usize::from(node.accepts(&key).await);
         }
     }

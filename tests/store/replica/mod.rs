@@ -45,6 +45,7 @@ replicated! {
     caches: revoked_keys_stay_revoked
     caches: without_revisions_they_would_not
     caches: new_keys_are_good_at_once
+    caches: a_silent_replica_is_no_outage_of_a_cache
     faults: a_replica_that_fails_costs_no_lookup
     faults: a_replica_that_stops_is_not_asked
     faults: a_replica_answers_without_its_primary

@@ -4,7 +4,7 @@ use tower_api_key::store::{ConnectError, KeyRepository, MySqlStore, PostgresStor
 
 use super::{LAG_BOUND, next_number, until};
 use crate::{
-    conformance::{digest, record},
+    conformance::{hex_of, record},
     mysql::MySql,
     own::OwnServer,
     postgres::Postgres,
@@ -121,8 +121,7 @@ impl<R: Replicated> Pair<R> {
         let number = next_number();
         self.store.insert(&record(number)).await.unwrap();
         let mut session = R::session(&self.replica.url()).await;
-        let digits: String =
-            digest(number).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let (_, digits) = hex_of(&record(number));
         let literal = match R::SERVER {
             Server::Postgres => format!("'\\x{digits}'"),
             _ => format!("x'{digits}'"),

@@ -39,8 +39,9 @@ use crate::{
 };
 
 /// How long a lookup waits for a replica, before the primary is asked in its place. The replica is not asked
-/// any more, until it answers in as short a time again.
-const ANSWER: Duration = Duration::from_millis(500);
+/// any more, until it answers in as short a time again. Well below the time after which a cache takes a
+/// lookup for failed.
+const ANSWER: Duration = Duration::from_millis(200);
 
 /// The replicas of a store, and the task that lets them prove how far behind they are.
 pub(in crate::store) struct Replicas<DB: Dialect> {
