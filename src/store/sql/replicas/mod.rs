@@ -246,3 +246,6 @@ impl<DB: Dialect> Drop for Replica<DB> {
         self.forget();
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;
