@@ -62,25 +62,45 @@ pub(super) async fn a_replica_that_fails_costs_no_lookup<R: Replicated>() {
 pub(super) async fn a_replica_that_stops_is_not_asked<R: Replicated>() {
     let Some(pair) = Pair::<R>::start().await else { return };
     for _ in 0..2 {
-        until(async || asks_replica(&pair.store).await).await;
-        pair.tell_replica(R::STOP).await;
-        let number = next_number();
-        pair.store.insert(&record(number)).await.unwrap();
-        let inserted = Instant::now();
-        // As long as it is asked, it is not further behind than the bound.
-        until(async || {
-            let asked = Instant::now();
-            let is_found = find_many(&pair.store, number).await;
-            assert!(is_found || asked - inserted <= LAG_BOUND, "a replica far behind was asked");
-            is_found
-        })
-        .await;
-        for _ in 0..20 {
-            assert!(!asks_replica(&pair.store).await);
-        }
+        is_asked_no_longer_after(R::STOP, &pair).await;
         pair.tell_replica(R::GO_ON).await;
     }
     until(async || asks_replica(&pair.store).await).await;
+}
+
+/// While nodes still write to the server that it has copied. It may have a life of its own.
+pub(super) async fn a_promoted_replica_is_not_asked<R: Replicated>() {
+    let Some(pair) = Pair::<R>::start().await else { return };
+    is_asked_no_longer_after(R::PROMOTE, &pair).await;
+    // With nodes of its own, and their beats.
+    let of_replica = R::build(&pair.replica.url(), &[&pair.replica.url()]).await.unwrap();
+    let number = next_number();
+    of_replica.insert(&record(number)).await.unwrap();
+    for _ in 0..30 {
+        assert!(find_many(&of_replica, number).await);
+        assert!(!find_many(&pair.store, number).await && !asks_replica(&pair.store).await);
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Does this on the replica, and waits until only the primary is asked.
+async fn is_asked_no_longer_after<R: Replicated>(sql: &str, pair: &Pair<R>) {
+    until(async || asks_replica(&pair.store).await).await;
+    pair.tell_replica(sql).await;
+    let number = next_number();
+    pair.store.insert(&record(number)).await.unwrap();
+    let inserted = Instant::now();
+    // As long as it is asked, it is not further behind than the bound.
+    until(async || {
+        let asked = Instant::now();
+        let is_found = find_many(&pair.store, number).await;
+        assert!(is_found || asked - inserted <= LAG_BOUND, "a replica far behind was asked");
+        is_found
+    })
+    .await;
+    for _ in 0..20 {
+        assert!(!asks_replica(&pair.store).await);
+    }
 }
 
 pub(super) async fn a_replica_answers_without_its_primary<R: Replicated>() {

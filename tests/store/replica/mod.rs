@@ -48,6 +48,7 @@ replicated! {
     caches: a_silent_replica_is_no_outage_of_a_cache
     faults: a_replica_that_fails_costs_no_lookup
     faults: a_replica_that_stops_is_not_asked
+    faults: a_promoted_replica_is_not_asked
     faults: a_replica_answers_without_its_primary
     faults: behind_a_balancer_each_answer_proves_itself
     settings: many_nodes_write_one_beat_a_second

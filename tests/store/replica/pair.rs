@@ -23,6 +23,8 @@ pub(super) trait Replicated: Remote {
     /// Has a replica apply no changes, and apply them again.
     const STOP: &str;
     const GO_ON: &str;
+    /// Makes it a server of its own.
+    const PROMOTE: &str;
 }
 
 impl Replicated for Postgres {
@@ -41,6 +43,7 @@ impl Replicated for Postgres {
 
     const STOP: &str = "SELECT pg_wal_replay_pause()";
     const GO_ON: &str = "SELECT pg_wal_replay_resume()";
+    const PROMOTE: &str = "SELECT pg_promote()";
 }
 
 impl Replicated for MySql {
@@ -82,6 +85,7 @@ impl Replicated for MySql {
 
     const STOP: &str = "STOP REPLICA SQL_THREAD";
     const GO_ON: &str = "START REPLICA SQL_THREAD";
+    const PROMOTE: &str = "STOP REPLICA; SET GLOBAL read_only = 0";
 }
 
 /// Two servers, and a store that knows both.
