@@ -194,12 +194,12 @@ pub(super) async fn revoked_keys_stay_revoked<R: Replicated>() {
     for key in &cluster.known().await {
         until(async || cluster.replica_accepts(key).await).await;
         cluster.revoke(key).await;
+        stale += usize::from(cluster.replica_accepts(key).await);
         for _ in 0..20 {
             for node in &cluster.nodes {
                 assert!(!node.accepts(key).await, "a revoked key was let in");
             }
         }
-        stale += usize::from(cluster.replica_accepts(key).await);
         // Until the replica has it, and later.
         until(async || {
             for node in &cluster.nodes {
@@ -215,14 +215,18 @@ pub(super) async fn revoked_keys_stay_revoked<R: Replicated>() {
 /// The same without the barrier: so the test above can fail.
 pub(super) async fn without_revisions_they_would_not<R: Replicated>() {
     let Some(cluster) = Cluster::<R>::start(false).await else { return };
-    let mut accepted = 0;
-    for key in &cluster.known().await {
-        cluster.revoke(key).await;
-        for node in &cluster.nodes {
-            accepted += usize::from(node.accepts(key).await);
+    // Once is enough, and a machine that is busy may be slower than the replica.
+    until(async || {
+        let mut accepted = 0;
+        for key in &cluster.known().await {
+            cluster.revoke(key).await;
+            for node in &cluster.nodes {
+                accepted += usize::from(node.accepts(key).await);
+            }
         }
-    }
-    assert!(accepted > 0, "the replica was never behind");
+        accepted > 0
+    })
+    .await;
 }
 
 /// A cache is not told of a replica that says nothing: the store answers, and in time.
