@@ -34,7 +34,9 @@ impl Replicated for Postgres {
     }
 
     fn start_primary() -> OwnServer {
-        OwnServer::start(Server::Postgres).expect("the programs of PostgreSQL")
+        // Or a second base backup has it drop changes that a slow first replica has not received.
+        let primary = OwnServer::start_with(Server::Postgres, &["-c", "wal_keep_size=1GB"]);
+        primary.expect("the programs of PostgreSQL")
     }
 
     async fn start_replica(primary: &OwnServer) -> OwnServer {
