@@ -39,6 +39,9 @@ impl KeyManager {
             let mut new = KeyRecord::clone(&old);
             let done = change(&mut new, now)?;
             if new == *old {
+                if old.status(now).rejection().is_some() {
+                    self.repository.announce_again(std::slice::from_ref(&old)).await;
+                }
                 return Ok(old);
             }
             let mut changes = Changes {

@@ -33,12 +33,15 @@ impl KeyManager {
     ///
     /// Unlike an [import](Self::import), this changes nothing about them: ids, times, counts, parts
     /// in rotations and balances stay, and a key that is disabled, revoked or expired comes back as
-    /// such. Only the [revision](KeyRecord::revision) grows. Keys of a lineage share its balance, which is written with the first of them; a
+    /// such. Keys of a lineage share its balance, which is written with the first of them; a
     /// balance that is there already stays as it is.
     ///
     /// Every key is checked before any is written. Only bounds that stores rely on are checked: a
     /// key that was made under older rules can be restored. When all are new, they are written at
     /// once; otherwise one by one, as in an [import](Self::import).
+    ///
+    /// Its revision is what it was: where nodes have heard of a later change of the key, requests with it are
+    /// told to try again for up to a minute and a half.
     ///
     /// A key whose row was purged since comes back as well. Restore a backup into an empty store, or
     /// end the keys afterwards that were ended since.
@@ -81,8 +84,6 @@ impl KeyManager {
         if let Some(hash) = &key.record.details.legacy_hash {
             key.record.digest = LegacyHash::stand_in(hash);
         }
-        // A row that was purged since may have had later ones.
-        key.record.revision = key.record.next_revision(self.clock.now());
         Ok(key)
     }
 

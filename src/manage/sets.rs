@@ -175,9 +175,9 @@ impl KeyManager {
             Arc::new(move |records| {
                 let mut slot = outcome.lock();
                 match work.plan(records) {
-                    Ok((changes, report)) => {
+                    Ok((changes, report, ended)) => {
                         let heard = work.manager.hook.as_ref().map(|_| changes.events.clone());
-                        *slot = Some(Ok((heard.unwrap_or_default(), report)));
+                        *slot = Some(Ok((heard.unwrap_or_default(), report, ended)));
                         Some(changes)
                     }
                     Err(error) => {
@@ -192,7 +192,10 @@ impl KeyManager {
         while selected.apply_to(&selection, &plan).await? != ApplyOutcome::Done {}
         let planned = outcome.lock().take();
         let unplanned = || StoreError::corrupt("the store did not ask what to change");
-        let (events, report) = planned.ok_or_else(unplanned)??;
+        let (events, report, ended) = planned.ok_or_else(unplanned)??;
+        if !ended.is_empty() {
+            self.repository.announce_again(&ended).await;
+        }
         if let Some(hook) = &self.hook {
             for event in &events {
                 hook(event);
@@ -201,6 +204,9 @@ impl KeyManager {
         Ok(report)
     }
 }
+
+/// The changes of an act, its report, and the keys that were named and have come to their end already.
+type Planned = (Changes, SetReport, Vec<Arc<KeyRecord>>);
 
 /// An act on a set, by the holder of a handle.
 struct Work {
@@ -214,8 +220,9 @@ struct Work {
 }
 
 impl Work {
-    fn plan(&self, records: &[Arc<KeyRecord>]) -> Result<(Changes, SetReport), ManageError> {
+    fn plan(&self, records: &[Arc<KeyRecord>]) -> Result<Planned, ManageError> {
         let (mut changes, mut report) = (Changes::default(), SetReport::default());
+        let mut ended = Vec::new();
         let mut found = HashSet::with_capacity(records.len());
         for old in records {
             found.insert(old.id);
@@ -226,6 +233,10 @@ impl Work {
             let is_revoked = old.details.revoked_at.is_some() && !matches!(self.act, Act::Delete);
             if old.is_deleted() || is_revoked {
                 report.already_ended.push(old.id);
+                // Of all others there may be any number.
+                if self.set.ids.is_some() {
+                    ended.push(old.clone());
+                }
                 continue;
             }
             let mut new = KeyRecord::clone(old);
@@ -246,7 +257,7 @@ impl Work {
         }
         let asked: BTreeSet<KeyId> = self.set.ids.iter().flatten().copied().collect();
         report.unknown.extend(asked.iter().filter(|id| !found.contains(id)));
-        Ok((changes, report))
+        Ok((changes, report, ended))
     }
 
     /// Refuses a key that was named and is another owner's.

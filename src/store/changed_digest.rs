@@ -44,6 +44,11 @@ impl ChangedDigest {
         Self { digest: record.digest, before: 0, after }
     }
 
+    /// What is announced of a key that has not changed.
+    pub(super) fn as_it_is(record: &KeyRecord) -> AnnouncedKey {
+        Self::inserted(record).announced(Written::Yes)
+    }
+
     /// The digest before the update, and the one after it, if that is another.
     pub(super) fn updated(update: &KeyUpdate) -> impl Iterator<Item = Self> + use<> {
         let KeyUpdate { record, expected, old_digest } = update;

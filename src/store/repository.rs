@@ -147,6 +147,15 @@ pub trait KeyRepository: KeyStore {
     }
 
     async_methods! {
+        /// Has nodes look these keys up again: they have come to their end already, and an act that was to
+        /// end them has been acknowledged. The act before it may not have been heard, as where its node did
+        /// not live to announce it.
+        ///
+        /// Does nothing for a store that no other node caches. A store around another one must pass it on.
+        async fn announce_again(&self, keys: &[Arc<KeyRecord>]) {
+            let _ = keys;
+        }
+
         /// Lets go of connections in good order, before the program ends. Afterwards every method of
         /// this store and its clones may be an error. Does nothing for a store that has none.
         async fn close(&self) {}
@@ -356,6 +365,10 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
     }
 
     async_methods! {
+        async fn announce_again(&self, keys: &[Arc<KeyRecord>]) {
+            (**self).announce_again(keys).await;
+        }
+
         async fn close(&self) {
             (**self).close().await;
         }

@@ -19,7 +19,7 @@ use tower_api_key::{
     KeyManager, NewKey,
     clock::SettableClock,
     key::{KeyDigest, KeyRecord},
-    manage::{IssuedKey, RotationGrace},
+    manage::{IssuedKey, KeySet, RotationGrace},
     store::{
         AnnouncedKey, AnnouncedState, Announcement, ApplyOutcome, CachedStore, CachedStoreBuilder,
         Invalidations, KeyRepository, KeyStore, LocalInvalidations, MemoryStore, StoreError,
@@ -179,18 +179,20 @@ async fn a_replica_that_lags_revives_no_revoked_key() {
     assert_eq!(nodes.store.asked(), [before[0] + 1, primary + 1]);
 }
 
-/// The same without revisions, as an earlier version announces it: the fault that they are for.
+/// Nor where an earlier version announces it, without a revision, to a node that has not seen the key.
 #[tokio::test(start_paused = true)]
-async fn without_a_revision_a_replica_that_lags_would() {
+async fn without_a_revision_the_authority_is_asked_as_well() {
     let nodes = Nodes::new().await;
     let key = nodes.known().await;
     let silent = KeyManager::new(nodes.store.0.primary.clone());
     silent.revoke(key.record.id, None).await.unwrap();
-    // Or it would take nothing that is older than what it knew, and ask the authority.
     nodes.cache.clear();
-    nodes.bus.publish(&[key.record.digest].into()).await.unwrap();
-    sleep(Duration::from_millis(1)).await;
+    sleep(LATER).await;
+    // The fault that floors are for.
     nodes.is_good(&key).await;
+    nodes.bus.publish(&[key.record.digest].into()).await.unwrap();
+    until(|| nodes.cache.find_now(&key.record.digest).is_none()).await;
+    nodes.is_revoked(&key).await;
 }
 
 /// Two lookups of one key at once: the answer of the first is dropped by the announcement.
@@ -337,6 +339,50 @@ async fn what_was_refused_is_not_let_in_by_an_older_row() {
     // It may be a backup that was restored on purpose.
     sleep(LATER).await;
     nodes.is_good(&key).await;
+}
+
+/// As after an act whose node did not live to announce it.
+#[tokio::test(start_paused = true)]
+async fn an_act_that_is_repeated_is_announced_again() {
+    let nodes = Nodes::new().await;
+    let silent = KeyManager::new(nodes.store.0.primary.clone());
+    for by_set in [false, true] {
+        let key = nodes.known().await;
+        nodes.is_good(&key).await;
+        silent.revoke(key.record.id, None).await.unwrap();
+        nodes.is_good(&key).await;
+        if by_set {
+            let set = KeySet::of_ids([key.record.id]);
+            let report = nodes.manager.revoke_all(set, None).await.unwrap();
+            assert_eq!(report.already_ended, [key.record.id]);
+        } else {
+            nodes.manager.revoke(key.record.id, None).await.unwrap();
+        }
+        until(|| nodes.cache.find_now(&key.record.digest).is_none()).await;
+        nodes.is_revoked(&key).await;
+    }
+}
+
+/// What cannot be read may be the announcement of any key.
+#[tokio::test(start_paused = true)]
+async fn after_a_message_that_cannot_be_read_no_replica_is_asked_for_a_while() {
+    let nodes = Nodes::new().await;
+    let key = nodes.known().await;
+    let silent = KeyManager::new(nodes.store.0.primary.clone());
+    silent.revoke(key.record.id, None).await.unwrap();
+    nodes.bus.publish(&Announcement::parse(b"hello")).await.unwrap();
+    until(|| nodes.cache.stats().resets == 2).await;
+    nodes.is_revoked(&key).await;
+    let [before, _] = nodes.store.asked();
+    nodes.clock.advance(TTL);
+    nodes.is_revoked(&key).await;
+    assert_eq!(nodes.store.asked()[0], before);
+    // The same of a cache that was emptied by hand.
+    let key = nodes.known().await;
+    sleep(LATER).await;
+    silent.revoke(key.record.id, None).await.unwrap();
+    nodes.cache.clear();
+    nodes.is_revoked(&key).await;
 }
 
 /// A clock far ahead on one node makes no key unusable on the others.

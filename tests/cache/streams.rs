@@ -397,7 +397,10 @@ async fn where_nothing_can_tell_a_stream_ends() {
             other.shutdown_background();
         });
     });
-    assert_eq!(ends(stream).await, (RejectionKind::Unavailable, AT_ONCE));
+    // Another one begins.
+    assert!(goes_on(&mut stream).await);
+    nodes.manager.revoke(key.record.id, None).await.unwrap();
+    assert_eq!(ends(stream).await.0, RejectionKind::Revoked);
     // Without its layer.
     drop(nodes);
     assert_eq!(ends(admitted.revoked()).await, (RejectionKind::Unavailable, AT_ONCE));

@@ -55,6 +55,9 @@ impl Span {
     }
 }
 
+/// The longest that floors last.
+const A_FLOOR: Duration = Duration::from_secs(90);
+
 /// What is promised.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Promise {
@@ -74,6 +77,8 @@ pub(crate) struct History {
     pub(crate) keys: BTreeMap<usize, Vec<Version>>,
     /// When a node may have missed announcements: up to the moment at which it listened again.
     pub(crate) deaf: BTreeMap<usize, Vec<Span>>,
+    /// When an act on a key was announced of which nothing is known.
+    pub(crate) unsure: BTreeMap<usize, Vec<Moment>>,
     /// When nodes started.
     pub(crate) starts: BTreeMap<usize, Vec<Moment>>,
     /// When the store failed, was behind, or took so long that a cache goes on without it.
@@ -124,12 +129,18 @@ impl History {
     }
 
     /// Whether this state may have this answer. An authority that is behind knows nothing of a key that was
-    /// made and has come to its end since: it is refused all the same.
+    /// made and has come to its end since: it is refused all the same. Nor is it held to more than was heard,
+    /// where an act may have deleted the key or not.
     fn may_be(&self, state: Verdict, request: &Request) -> bool {
         let is_unknown = request.verdict == Verdict::Refused(RejectionKind::Unknown);
         let fails =
             || self.store_fails.iter().any(|span| span.overlaps(request.began, request.ended));
-        state == request.verdict || (is_unknown && state != Verdict::Accepted && fails())
+        let is_unsure = || {
+            let unsure = self.unsure.get(&request.key).into_iter().flatten();
+            unsure.into_iter().any(|at| *at <= request.ended && request.began <= *at + A_FLOOR)
+        };
+        state == request.verdict
+            || (is_unknown && fails() && (state != Verdict::Accepted || is_unsure()))
     }
 
     /// Up to when a state may still decide a request after the next one.

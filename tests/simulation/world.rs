@@ -146,6 +146,9 @@ impl World {
         self.trace(|| format!("key {key} is announced with revision {revision:?}"));
         let now = self.now();
         let mut history = self.history();
+        if !is_sure {
+            history.unsure.entry(key).or_default().push(now);
+        }
         let versions = history.keys.get_mut(&key).unwrap();
         let revisions = self.0.revisions.lock().unwrap();
         for ((_, written), place) in revisions.range((key, 0)..=(key, u64::MAX)) {

@@ -44,7 +44,7 @@ created at  <time>
 not before  2040-01-01T00:00:00.000Z
 uses  0
 $ tower-api-key list --after $ID --json
-{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"disabled_by":null,"tier":null,"limits":[],"credits":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","created_by":null,"updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00.000Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"replaces":null,"rotated_to":null,"retires_at":null,"revision":0}
+{"id":"<id-1>","name":"CI of the shop","start":"<start>","description":null,"owner":"user-1","scopes":["orders:read","stock:*"],"status":"active","disabled":false,"disabled_by":null,"tier":null,"limits":[],"credits":null,"metadata":{},"allowed_addresses":[],"created_at":"<time>","created_by":null,"updated_at":"<time>","not_before":null,"expires_at":"2040-01-31T12:00:00.000Z","last_used_at":null,"use_count":0,"revoked_at":null,"revoked_reason":null,"replaces":null,"rotated_to":null,"retires_at":null,"revision":<revision>}
 $ tower-api-key usage $ID
 There were no requests.
 $ tower-api-key usage --owner user-1 --json
@@ -84,7 +84,8 @@ Services refuse an ended key at once where they are told of changes (PostgreSQL,
 $ tower-api-key update $ID --enable --if-revision 1
 tower-api-key: the key was changed meanwhile
 => 1
-$ tower-api-key update $ID --enable --if-revision 2 --json | grep -o '"status":"[a-z]*"'
+$ REVISION=$(tower-api-key show $ID --json | grep -o '"revision":[0-9]*' | cut -d : -f 2)
+$ tower-api-key update $ID --enable --if-revision $REVISION --json | grep -o '"status":"[a-z]*"'
 "status":"active"
 $ tower-api-key update $ID
 tower-api-key: say what to change; `update --help` lists it
@@ -125,7 +126,8 @@ tower-api-key: the key was changed meanwhile
 $ tower-api-key rotate $ID --if-revision 7
 tower-api-key: the key was changed meanwhile
 => 1
-$ tower-api-key revoke $ID --if-revision 0 --reason 'laptop stolen'
+$ REVISION=$(tower-api-key show $ID --json | grep -o '"revision":[0-9]*' | cut -d : -f 2)
+$ tower-api-key revoke $ID --if-revision $REVISION --reason 'laptop stolen'
 Revoked the key <id-1>.
 Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.
 $ tower-api-key show $ID

@@ -130,6 +130,10 @@ fn alike(screen: &str) -> String {
     alike
 }
 
+fn is_moment(word: &str) -> bool {
+    word.starts_with("17") || word.starts_with("18")
+}
+
 #[derive(Default)]
 struct Names(BTreeMap<&'static str, Vec<String>>);
 
@@ -146,6 +150,11 @@ impl Names {
             (36, _) if is_hex(&word.replace('-', "")) => "id",
             // Those that tests set are later.
             (20.., _) if word.starts_with("202") && word.ends_with('Z') => return "<time>".into(),
+            // Milliseconds since 1970, of today.
+            (13, _) if is_moment(word) => return "<revision>".into(),
+            (14, _) if word.strip_prefix(':').is_some_and(is_moment) => {
+                return ":<revision>".into();
+            }
             _ => return word.to_owned(),
         };
         let known = self.0.entry(kind).or_default();

@@ -13,18 +13,20 @@ use std::{
 
 use tokio::{
     runtime::Handle,
-    sync::watch::Receiver,
     time::{Instant, timeout_at},
 };
 
 pub(super) use self::registry::register;
-use self::watch::State;
+use self::watch::{State, chance};
 use super::authenticated::AuthenticatedKey;
 use crate::key::RejectionKind;
 
 /// Streams that end because the store is silent do so within this time, each at a moment of its own: all
 /// their clients would come back at once.
 const SPREAD: Duration = Duration::from_mins(1);
+
+/// How many watches may end before a stream does.
+const TRIES: u32 = 5;
 
 /// A future that ends when a key can no longer be used, with the kind of denial that a request with it gets
 /// from then on. [`AuthenticatedKey::revoked`] makes it.
@@ -70,18 +72,15 @@ impl fmt::Debug for Revocation {
 /// The end of a key.
 async fn end(key: AuthenticatedKey, outlasts_outages: bool) -> RejectionKind {
     // Without these nothing tells of the key: it must not seem good for ever.
-    let Ok(runtime) = Handle::try_current() else { return RejectionKind::Unavailable };
-    let Some(mut states) = registry::watch(&runtime, &key) else {
-        return RejectionKind::Unavailable;
-    };
+    let watched = || registry::watch(&Handle::try_current().ok()?, &key);
+    let Some(mut states) = watched() else { return RejectionKind::Unavailable };
+    let mut tries = 0;
     loop {
         let state = *states.borrow_and_update();
         let is_told = match state {
             State::Ended(kind) => return kind,
             State::Silent if !outlasts_outages => {
-                let chance =
-                    getrandom::u32().map_or(0.5, |part| f64::from(part) / f64::from(u32::MAX));
-                let end = Instant::now() + SPREAD.mul_f64(chance);
+                let end = Instant::now() + SPREAD.mul_f64(chance());
                 match timeout_at(end, states.changed()).await {
                     Ok(changed) => changed,
                     Err(_) => return RejectionKind::Unavailable,
@@ -89,16 +88,18 @@ async fn end(key: AuthenticatedKey, outlasts_outages: bool) -> RejectionKind {
             }
             State::Silent | State::Good => states.changed().await,
         };
-        // The runtime of the watch was shut down.
-        if is_told.is_err() {
-            return last(&states);
+        if is_told.is_ok() {
+            continue;
         }
-    }
-}
-
-fn last(states: &Receiver<State>) -> RejectionKind {
-    match *states.borrow() {
-        State::Ended(kind) => kind,
-        State::Good | State::Silent => RejectionKind::Unavailable,
+        if let State::Ended(kind) = *states.borrow() {
+            return kind;
+        }
+        // The runtime of the watch was shut down, and not that of this stream; or a store has panicked, and
+        // will again.
+        tries += 1;
+        match watched() {
+            Some(again) if tries < TRIES => states = again,
+            _ => return RejectionKind::Unavailable,
+        }
     }
 }

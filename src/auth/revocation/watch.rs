@@ -128,6 +128,8 @@ impl Watch {
             Err(error) if error.kind() == StoreErrorKind::Unsupported => {
                 store.find_fresh(digest).await
             }
+            // A cache holds this one to what was announced of the key.
+            Ok(None) => store.find_for(digest, LookupHint::new()).await,
             answer => answer,
         }
     }
@@ -138,8 +140,7 @@ impl Watch {
 
     /// How long the key is good without another look.
     fn next(&self, every: Duration) -> Duration {
-        let part = getrandom::u32().map_or(0.5, |part| f64::from(part) / f64::from(u32::MAX));
-        let every = every.mul_f64(1.0 - part / 10.0);
+        let every = every.mul_f64(1.0 - chance() / 10.0);
         let left = self.record.ends_at().map(|end| end.saturating_since(self.config.clock.now()));
         // Clocks count in milliseconds, and some are late by a tick.
         left.map_or(every, |left| every.min(left + Duration::from_millis(1)))
@@ -147,6 +148,12 @@ impl Watch {
 
     fn pause(&self, every: Duration) -> Duration {
         let doubled = PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
-        doubled.min(every.max(PAUSE))
+        // Or all streams would ask together.
+        doubled.min(every.max(PAUSE)).mul_f64(1.0 - chance() / 2.0)
     }
+}
+
+/// From 0 to 1.
+pub(super) fn chance() -> f64 {
+    getrandom::u32().map_or(0.5, |part| f64::from(part) / f64::from(u32::MAX))
 }

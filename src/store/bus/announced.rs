@@ -15,7 +15,7 @@ use crate::{
         capabilities::{
             AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog,
         },
-        changed_digest::Written,
+        changed_digest::{ChangedDigest, Written},
         identity::KnownIdentity,
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
@@ -198,6 +198,11 @@ impl KeyRepository for Announced {
     }
 
     async_methods! {
+        async fn announce_again(&self, keys: &[Arc<KeyRecord>]) {
+            self.repository.announce_again(keys).await;
+            self.announce(keys.iter().map(|key| ChangedDigest::as_it_is(key)).collect()).await;
+        }
+
         async fn close(&self) {
             self.announcer.close().await;
             self.repository.close().await;

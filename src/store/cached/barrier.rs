@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 use super::floors::Floors;
 use crate::{
@@ -25,6 +28,9 @@ const PERMITS: usize = 64;
 /// And so many that wait for these, each no longer than a lookup may take.
 const MAX_WAITING: usize = 1_000;
 
+/// Lookups for streams under way at a time: an act on many keys has each of their streams ask.
+const STREAMS: usize = 16;
+
 /// Clocks of nodes may differ by so much, or by how far replicas may lag. A revision that is further ahead
 /// leaves no floor: a clock that is wrong makes no key unusable on other nodes.
 const SKEW: Duration = Duration::from_mins(1);
@@ -37,6 +43,7 @@ pub(super) struct Barrier {
     buses: Box<[AtomicU64]>,
     start: Instant,
     permits: Semaphore,
+    streams: Semaphore,
     waiting: AtomicUsize,
 }
 
@@ -49,6 +56,7 @@ impl Barrier {
             buses: (0..buses).map(|_| AtomicU64::new(0)).collect(),
             start: Instant::now(),
             permits: Semaphore::new(PERMITS),
+            streams: Semaphore::new(STREAMS),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -57,6 +65,11 @@ impl Barrier {
     pub(super) fn raise(&self, changed: &[AnnouncedKey], now: Timestamp) {
         let ahead = now.saturating_add(self.lag_bound.max(SKEW)).as_unix_millis();
         self.floors.raise(changed, u64::try_from(ahead).unwrap_or(0));
+    }
+
+    /// Any key may have changed, and a replica may not have the change.
+    pub(super) fn raise_all(&self) {
+        self.floors.raise_all(self.lag_bound);
     }
 
     /// Every change is heard by this bus from now on, or no longer.
@@ -122,6 +135,11 @@ impl Barrier {
         } else {
             Err(StoreError::new(StoreErrorKind::Behind))
         }
+    }
+
+    /// The turn of a lookup for a stream, until it is dropped.
+    pub(super) async fn turn_of_stream(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        self.streams.acquire().await.map_err(StoreError::unavailable)
     }
 
     fn now(&self) -> u64 {

@@ -47,6 +47,9 @@ const FEW: usize = 1_024;
 
 const STATE_BITS: u32 = 8;
 
+/// The last moment that fits beside a state.
+const LAST: Moment = u64::MAX >> STATE_BITS;
+
 impl Floor {
     fn new(revision: u64, state: AnnouncedState, until: Moment) -> Self {
         let is_live = u64::from(state == AnnouncedState::Live);
@@ -85,19 +88,16 @@ impl Floors {
         Self { table: Mutex::new(table), lasts, start: Instant::now(), max }
     }
 
-    /// Nothing older than these changes is used from now on. Those without a revision, or with one that
-    /// is `ahead` of what a clock can have shown, leave no floor.
+    /// Nothing older than these changes is used from now on. Of those without a revision, or with one that
+    /// is `ahead` of what a clock can have shown, only the authority tells.
     pub(super) fn raise(&self, changed: &[AnnouncedKey], ahead: u64) {
-        let raised = changed.iter().filter_map(|key| {
-            let (revision, state) = (key.revision()?, key.state()?);
-            (revision <= ahead).then(|| (MapDigest::from(key.digest()), revision, state))
+        let raised = changed.iter().map(|key| {
+            let said = key.revision().zip(key.state()).filter(|(revision, _)| *revision <= ahead);
+            let (revision, state) = said.unwrap_or((0, AnnouncedState::Unsure));
+            (MapDigest::from(key.digest()), revision, state)
         });
-        let mut raised = raised.peekable();
-        if raised.peek().is_none() {
-            return;
-        }
         let now = self.now();
-        let until = now.saturating_add(millis(self.lasts));
+        let until = self.end(now);
         let mut table = self.table.lock();
         for (digest, revision, state) in raised {
             let new = Floor::new(revision, state, until);
@@ -108,6 +108,18 @@ impl Floors {
         if table.floors.len() >= table.sweep_at {
             table.sweep(now, self.max);
         }
+    }
+
+    /// Any key may have changed: only the authority tells, for so long.
+    pub(super) fn raise_all(&self, lasts: Duration) {
+        let until = self.now().saturating_add(millis(lasts)).min(LAST);
+        let mut table = self.table.lock();
+        table.all_until = table.all_until.max(until);
+    }
+
+    /// The end of a floor that is raised now.
+    fn end(&self, now: Moment) -> Moment {
+        now.saturating_add(millis(self.lasts)).min(LAST)
     }
 
     /// Whether an answer about this key is as new as what was announced of it.
@@ -152,7 +164,7 @@ impl Table {
 }
 
 fn millis(duration: Duration) -> Moment {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX) & (u64::MAX >> STATE_BITS)
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -177,6 +177,7 @@ impl<S: KeyStore> CachedStore<S> {
 
     /// Forgets every key, and that there was one.
     pub fn clear(&self) {
+        self.inner.barrier.raise_all();
         self.inner.cache.clear();
     }
 
@@ -268,19 +269,23 @@ impl<S> Inner<S> {
         self.watches.tell(&digests);
     }
 
-    /// This node may know of a later change than the one that is announced.
+    /// This node may know of a later change than the one that is announced. That one stands: a change is made
+    /// to the revision that it was made from, and to no later one.
     fn with_what_was_found(&self, key: AnnouncedKey) -> AnnouncedKey {
-        match self.cache.found_last(&MapDigest::from(key.digest())) {
-            Some(last) if key.revision().is_none_or(|revision| revision < last.revision) => {
-                key.with_change(last.revision, AnnouncedState::Unsure)
+        let Some(last) = self.cache.found_last(&MapDigest::from(key.digest())) else { return key };
+        match key.revision() {
+            None => key.with_change(last.revision, AnnouncedState::Unsure),
+            Some(revision) if revision < last.revision => {
+                key.with_change(last.revision, AnnouncedState::of(&last))
             }
-            _ => key,
+            Some(_) => key,
         }
     }
 
     /// Changes may have been missed.
     fn distrust(&self) {
         self.known.miss();
+        self.barrier.raise_all();
         self.cache.distrust();
     }
 }
@@ -333,12 +338,13 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
             &self,
             digest: &KeyDigest,
         ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-            self.inner.store.find_fresh(digest).await
+            self.inner.barrier.ask_authority(&*self.inner.store, digest, 0).await
         }
     }
 
     async_methods! {
         async fn find_by_id(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            let _turn = self.inner.barrier.turn_of_stream().await?;
             let found = self.inner.store.find_by_id(id).await?;
             match &found {
                 Some(record) if self.inner.barrier.is_behind(record) => {

@@ -10,7 +10,7 @@ use crate::{
     runtime::async_methods,
     store::{
         capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
-        changed_digest::Written,
+        changed_digest::{ChangedDigest, Written},
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
         selection::{Plan, Selection, noted::Digests},
@@ -76,6 +76,11 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
     }
 
     async_methods! {
+        async fn announce_again(&self, keys: &[Arc<KeyRecord>]) {
+            self.inner.forget(keys.iter().map(|key| ChangedDigest::as_it_is(key)));
+            self.inner.store.announce_again(keys).await;
+        }
+
         async fn close(&self) {
             self.inner.store.close().await;
         }

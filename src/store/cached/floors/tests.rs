@@ -66,13 +66,37 @@ async fn an_older_change_replaces_no_newer_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_says_no_revision_or_one_of_the_future_leaves_no_floor() {
+async fn of_what_says_no_revision_or_one_of_the_future_the_authority_tells() {
+    for said in [AnnouncedKey::new(digest(1)), changed(1, AHEAD + 1, AnnouncedState::Live)] {
+        let floors = Floors::new(LASTS);
+        floors.raise(&[said], AHEAD);
+        assert!(floors.may_stand(key(1)) && !floors.may_stand(key(2)));
+        assert_eq!(admits(&floors, [0, 7, AHEAD]), ([true, true, true], true));
+        floors.raise(&[changed(1, AHEAD, AnnouncedState::Live)], AHEAD);
+        assert_eq!(admits(&floors, [0, 7, AHEAD]), ([false, false, true], false));
+        floors.raise(&[said], AHEAD);
+        assert_eq!(admits(&floors, [0, 7, AHEAD]), ([false, false, true], false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_any_key_may_have_changed_the_authority_tells() {
     let floors = Floors::new(LASTS);
-    floors.raise(&[AnnouncedKey::new(digest(1))], AHEAD);
-    floors.raise(&[changed(1, AHEAD + 1, AnnouncedState::Live)], AHEAD);
+    floors.raise_all(LASTS);
+    assert!(floors.may_stand(key(1)) && floors.admit(key(1), None));
+    advance(LASTS).await;
     assert!(!floors.may_stand(key(1)));
-    floors.raise(&[changed(1, AHEAD, AnnouncedState::Live)], AHEAD);
-    assert!(floors.may_stand(key(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn floors_may_last_for_ever() {
+    for lasts in [Duration::MAX, Duration::from_millis(u64::MAX), Duration::from_millis(1 << 57)] {
+        let floors = Floors::new(lasts);
+        advance(Duration::from_millis(7)).await;
+        floors.raise(&[changed(1, 7, AnnouncedState::Live)], AHEAD);
+        advance(LASTS * 1_000_000).await;
+        assert!(!floors.admit(key(1), None), "{lasts:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
