@@ -5,18 +5,19 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use tower_api_key::{
     KeyManager, NewKey,
+    clock::SettableClock,
     key::{KeyDigest, KeyRecord},
     manage::IssuedKey,
     store::{
-        AnnouncedKey, Announcement, CachedStore, Invalidations, KeyStore, LocalInvalidations,
-        StoreError, StoreId, Subscription,
+        Announcement, CachedStore, Invalidations, KeyStore, LocalInvalidations, StoreError,
+        StoreId, Subscription,
     },
 };
 
@@ -72,7 +73,6 @@ impl<S: KeyStore> KeyStore for Counted<S> {
 #[derive(Clone)]
 struct Bus {
     inner: LocalInvalidations,
-    has_revisions: bool,
     heard: Arc<AtomicUsize>,
 }
 
@@ -103,23 +103,24 @@ impl Subscription for Counting {
         }
         let announcement = self.inner.next().await?;
         self.has_heard = true;
-        if self.bus.has_revisions {
-            return Ok(announcement);
-        }
-        Ok(Announcement::new(announcement.digests().map(AnnouncedKey::new)))
+        Ok(announcement)
     }
 }
 
+/// A cache's time to live.
+const TTL: Duration = Duration::from_secs(1);
+
 struct Node<S> {
+    clock: SettableClock,
     cache: CachedStore<Counted<S>>,
     asked: Arc<[AtomicUsize; 2]>,
     heard: Arc<AtomicUsize>,
 }
 
 impl<S: KeyStore> Node<S> {
-    /// Whether the key is there and not revoked, by a lookup: the memory is emptied before.
+    /// Whether the key is there and not revoked, by a lookup: the time of what was found before is up.
     async fn accepts(&self, key: &IssuedKey) -> bool {
-        self.cache.clear();
+        self.clock.advance(TTL * 5);
         let found = self.cache.find(&key.record.digest).await.unwrap();
         found.is_some_and(|found| found.details.revoked_at.is_none())
     }
@@ -139,20 +140,25 @@ struct Cluster<R: Replicated> {
 }
 
 impl<R: Replicated> Cluster<R> {
-    async fn start(has_revisions: bool) -> Option<Self> {
+    async fn start(has_floors: bool) -> Option<Self> {
         let pair = Pair::<R>::start().await?;
         let inner = LocalInvalidations::new();
         let mut nodes = Vec::new();
         for _ in 0..3 {
             let store = Counted { store: pair.node().await, asked: Arc::default() };
-            let bus = Bus { inner: inner.clone(), has_revisions, heard: Arc::default() };
+            let bus = Bus { inner: inner.clone(), heard: Arc::default() };
             let (asked, heard) = (store.asked.clone(), bus.heard.clone());
+            let clock = SettableClock::new(SystemTime::now().into());
+            // Without a time to live and a bound on the lag, floors are over as soon as they are raised.
+            let (ttl, lag_bound) =
+                if has_floors { (TTL, LAG_BOUND) } else { (Duration::ZERO, Duration::ZERO) };
             let cache = CachedStore::builder(store)
-                .with_ttl(Duration::from_secs(1))
-                .with_lag_bound(LAG_BOUND)
+                .with_ttl(ttl)
+                .with_lag_bound(lag_bound)
+                .with_clock(clock.clone())
                 .with_invalidations(bus)
                 .build();
-            nodes.push(Node { cache, asked, heard });
+            nodes.push(Node { clock, cache, asked, heard });
         }
         let manager = KeyManager::new(pair.plain().await).with_invalidations(inner);
         Some(Self { pair, nodes, manager })
@@ -213,7 +219,7 @@ pub(super) async fn revoked_keys_stay_revoked<R: Replicated>() {
 }
 
 /// The same without the barrier: so the test above can fail.
-pub(super) async fn without_revisions_they_would_not<R: Replicated>() {
+pub(super) async fn without_floors_they_would_not<R: Replicated>() {
     let Some(cluster) = Cluster::<R>::start(false).await else { return };
     // Once is enough, and a machine that is busy may be slower than the replica.
     until(async || {
@@ -236,12 +242,14 @@ pub(super) async fn a_silent_replica_is_no_outage_of_a_cache<R: Replicated>() {
     let store = R::build(&pair.primary.url(), &[proxy.url()]).await.unwrap();
     let store = Counted { store, asked: Arc::default() };
     let bus = LocalInvalidations::new();
+    let clock = SettableClock::new(SystemTime::now().into());
     let cache = CachedStore::builder(store.clone())
-        .with_ttl(Duration::from_secs(1))
+        .with_ttl(TTL)
+        .with_clock(clock.clone())
         .with_lag_bound(LAG_BOUND)
         .with_invalidations(bus.clone())
         .build();
-    let node = Node { cache, asked: store.asked.clone(), heard: Arc::default() };
+    let node = Node { clock, cache, asked: store.asked.clone(), heard: Arc::default() };
     let manager = KeyManager::new(pair.plain().await).with_invalidations(bus);
     let key = manager.create(NewKey::named("k")).await.unwrap();
     until(async || node.asks_replica(&key).await && asks_replica(&store.store).await).await;

@@ -43,7 +43,7 @@ macro_rules! replicated {
 
 replicated! {
     caches: revoked_keys_stay_revoked
-    caches: without_revisions_they_would_not
+    caches: without_floors_they_would_not
     caches: new_keys_are_good_at_once
     caches: a_silent_replica_is_no_outage_of_a_cache
     faults: a_replica_that_fails_costs_no_lookup
