@@ -9,6 +9,8 @@ mod process;
 mod custom_store;
 mod hyper;
 mod quickstart;
+#[cfg(feature = "cache")]
+mod streams;
 mod tonic;
 
 use std::process::Command;
