@@ -244,7 +244,8 @@ impl Room {
     fn of<B>(request: &mut Request<B>) -> Self {
         let mut extensions = mem::take(request.extensions_mut());
         extensions.clear();
-        if request.headers().capacity() > MOST_HEADERS {
+        // The capacity says nothing of values that repeat a name.
+        if request.headers().capacity().max(request.headers().len()) > MOST_HEADERS {
             return Self { extensions, ..Self::default() };
         }
         let mut headers = mem::take(request.headers_mut());

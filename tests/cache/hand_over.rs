@@ -172,6 +172,27 @@ async fn one_that_changes_with_each_lookup_lets_others_go_on() {
     assert!(store.asked.load(SeqCst) > 1);
 }
 
+/// What it holds of the store and of the budget must not depend on a request that is not polled.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_held_up_and_forgotten_ends_as_well() {
+    for all in [false, true] {
+        let (asked, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let store = Arc::new(SlowStore { steps: 3, max_batch: 1, asked, answered });
+        let (cache, key) = (CachedStore::new(store.clone()), digest(1));
+        let mut held_up = cache.find(&key);
+        assert!((&mut held_up).now_or_never().is_none());
+        if all {
+            cache.clear();
+        } else {
+            cache.forget(&[key]);
+        }
+        tokio::time::sleep(Duration::from_millis(101)).await;
+        assert_eq!(store.answered.load(SeqCst), 1, "all: {all}");
+        assert!(held_up.await.unwrap().is_some());
+        assert_eq!(store.asked.load(SeqCst), 2, "asked anew, for the change");
+    }
+}
+
 /// Also while both run at the same time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_two_threads() {

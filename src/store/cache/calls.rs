@@ -40,6 +40,9 @@ pub(super) struct Calls<K, V, E>(Mutex<State<K, V, E>>);
 
 pub(super) struct State<K, V, E> {
     under_way: HashMap<K, Call<V, E>, DigestHash>,
+    /// The rests of calls that were abandoned: their requests may not be polled again for long, and hold what
+    /// the lookup has of the store and of the budget.
+    abandoned: Vec<Arc<dyn Leave>>,
     next_number: u64,
 }
 
@@ -188,7 +191,8 @@ type Rest<V, E> = Shareable<Outcome<V, E>>;
 
 impl<K, V, E> Default for Calls<K, V, E> {
     fn default() -> Self {
-        Self(Mutex::new(State { under_way: HashMap::default(), next_number: 0 }))
+        let state = State { under_way: HashMap::default(), abandoned: Vec::new(), next_number: 0 };
+        Self(Mutex::new(state))
     }
 }
 
@@ -206,11 +210,13 @@ impl<K: CacheKey, V, E> State<K, V, E> {
     /// Callers that wait for the key, and those that miss it from now on, get a new lookup: the
     /// old one may have read the state before a change.
     pub(super) fn abandon(&mut self, key: &K) {
-        self.under_way.remove(key);
+        let call = self.under_way.remove(key);
+        self.abandoned.extend(call.and_then(|call| call.rest));
     }
 
     pub(super) fn abandon_all(&mut self) {
-        self.under_way.clear();
+        let calls = self.under_way.drain();
+        self.abandoned.extend(calls.filter_map(|(_, call)| call.rest));
     }
 
     /// The number of a call that begins.
@@ -225,7 +231,13 @@ impl<K: CacheKey, V, E> State<K, V, E> {
     /// Those below this number that are still made by a request, which makes them no longer.
     fn take_rests(&mut self, below: u64) -> Vec<Arc<dyn Leave>> {
         let calls = self.under_way.values_mut().filter(|call| call.number < below);
-        calls.filter_map(|call| call.rest.take()).collect()
+        let late = calls.filter_map(|call| call.rest.take());
+        late.chain(mem::take(&mut self.abandoned)).collect()
+    }
+
+    /// Whether no request makes a call any more.
+    fn has_no_rests(&self) -> bool {
+        self.abandoned.is_empty() && self.under_way.values().all(|call| call.rest.is_none())
     }
 
     /// Ends a call, unless it was abandoned.
@@ -394,8 +406,7 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
                 for rest in late {
                     rest.leave();
                 }
-                let is_done =
-                    || cache.calls.lock().under_way.values().all(|call| call.rest.is_none());
+                let is_done = || cache.calls.lock().has_no_rests();
                 match running.unless(is_done) {
                     Some(still) => running = still,
                     None => return,
