@@ -82,6 +82,14 @@ impl<DB: Dialect> KeptConnection<DB> {
         Ok(rows)
     }
 
+    /// Closes its pool: that waits for the connection as well, which would go back by another task.
+    pub(in crate::store) async fn close(&self, pool: &Pool<DB>) {
+        // Closed from here on, so that no lookup leaves another one.
+        let closing = pool.close();
+        drop(self.0.kept.lock().take());
+        closing.await;
+    }
+
     fn take(&self, pool: &Pool<DB>) -> Option<Lent<DB>> {
         let kept = self.0.kept.lock().take()?;
         (!pool.is_closed()).then_some(kept)

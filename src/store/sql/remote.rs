@@ -71,7 +71,8 @@ impl<DB: Server> SqlStore<DB> {
         if let Some(replicas) = &self.replicas {
             replicas.close().await;
         }
-        self.writer.close().await;
+        // The same as the writer, for servers.
+        self.kept.close(&self.readers).await;
     }
 
     /// Brings the tables up to date.

@@ -152,7 +152,7 @@ impl SqliteStore {
     /// Waits for what is being read and written, and closes the database. Afterwards, every
     /// method of this store and its clones is an error.
     pub async fn close(&self) {
-        self.0.readers.close().await;
+        self.0.kept.close(&self.0.readers).await;
         self.0.writer.close().await;
     }
 }

@@ -145,7 +145,7 @@ impl<DB: Dialect> Replicas<DB> {
         let mut closing = JoinSet::new();
         for replica in &self.shared.replicas {
             let replica = replica.clone();
-            closing.spawn(async move { timeout(TIMEOUT, replica.pool.close()).await });
+            closing.spawn(async move { timeout(TIMEOUT, replica.kept.close(&replica.pool)).await });
         }
         while closing.join_next().await.is_some() {}
     }
