@@ -3,12 +3,12 @@
 mod async_methods;
 mod at_once;
 mod background;
-#[cfg(feature = "cache")]
 mod backoff;
 #[cfg(feature = "legacy-hashes")]
 mod before;
 mod breaker;
 mod carried;
+mod chance;
 mod circuit;
 mod digest_map;
 mod keyed_semaphore;
@@ -36,8 +36,10 @@ pub(crate) use self::{
     async_methods::async_methods,
     at_once::{at_once, later},
     background::Background,
+    backoff::Backoff,
     breaker::{Change, PAUSE, Turn},
     carried::Carried,
+    chance::chance,
     circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
     keyed_semaphore::{Bounds, KeyedSemaphore, Permit},
@@ -48,7 +50,6 @@ pub(crate) use self::{
 };
 #[cfg(feature = "cache")]
 pub(crate) use self::{
-    backoff::Backoff,
     breaker::Breaker,
     shareable::{Leave, Shareable},
 };

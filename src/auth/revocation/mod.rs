@@ -17,9 +17,9 @@ use tokio::{
 };
 
 pub(super) use self::registry::register;
-use self::watch::{State, chance};
+use self::watch::State;
 use super::authenticated::AuthenticatedKey;
-use crate::key::RejectionKind;
+use crate::{key::RejectionKind, runtime::chance};
 
 /// Streams that end because the store is silent do so within this time, each at a moment of its own: all
 /// their clients would come back at once.
@@ -80,7 +80,7 @@ async fn end(key: AuthenticatedKey, outlasts_outages: bool) -> RejectionKind {
         let is_told = match state {
             State::Ended(kind) => return kind,
             State::Silent if !outlasts_outages => {
-                let end = Instant::now() + SPREAD.mul_f64(chance());
+                let end = Instant::now() + chance(SPREAD);
                 match timeout_at(end, states.changed()).await {
                     Ok(changed) => changed,
                     Err(_) => return RejectionKind::Unavailable,

@@ -19,6 +19,7 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     key::{KeyRecord, RejectionKind},
     observe,
+    runtime::{Backoff, chance},
     store::LookupHint,
 };
 
@@ -37,9 +38,11 @@ impl State {
     }
 }
 
-/// Between the first two lookups while the store fails. Twice as long each time, up to the time between
-/// two that it answers.
+/// Between the first two lookups while the store fails.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Between later ones, but for stores whose answers are used for less.
+const BACKOFF: Backoff = Backoff::new(PAUSE, Duration::from_hours(24));
 
 /// A lookup for each time that the store's [`KeyWatch`](crate::store::KeyWatch) names, however many streams
 /// wait.
@@ -47,16 +50,16 @@ pub(super) struct Watch {
     config: Arc<Config>,
     record: Arc<KeyRecord>,
     states: Sender<State>,
-    /// When the store last answered, and how often it has failed since.
+    /// When the store last answered, and how long it is left alone since.
     answered: Instant,
-    failures: u32,
+    backoff: Backoff,
     /// No lookup was made yet.
     is_new: bool,
 }
 
 impl Watch {
     pub(super) fn new(config: Arc<Config>, record: Arc<KeyRecord>, states: Sender<State>) -> Self {
-        Self { config, record, states, answered: Instant::now(), failures: 0, is_new: true }
+        Self { config, record, states, answered: Instant::now(), backoff: BACKOFF, is_new: true }
     }
 
     /// Until the key has come to its end, or nothing waits for that any more.
@@ -103,7 +106,6 @@ impl Watch {
             Ok(_) => self.say(State::Ended(RejectionKind::Unknown)),
             Err(error) => {
                 observe::lookup_failed(&error);
-                self.failures += 1;
                 // What is known says when it ends, also while the store is silent.
                 if let Some(kind) = self.record.status(self.config.clock.now()).rejection() {
                     self.say(State::Ended(kind));
@@ -111,7 +113,8 @@ impl Watch {
                 return false;
             }
         }
-        (self.is_new, self.failures, self.answered) = (false, 0, Instant::now());
+        (self.is_new, self.answered) = (false, Instant::now());
+        self.backoff.reset();
         true
     }
 
@@ -140,20 +143,16 @@ impl Watch {
 
     /// How long the key is good without another look.
     fn next(&self, every: Duration) -> Duration {
-        let every = every.mul_f64(1.0 - chance() / 10.0);
+        let every = every.saturating_sub(chance(every / 10));
         let left = self.record.ends_at().map(|end| end.saturating_since(self.config.clock.now()));
         // Clocks count in milliseconds, and some are late by a tick.
         left.map_or(every, |left| every.min(left + Duration::from_millis(1)))
     }
 
-    fn pause(&self, every: Duration) -> Duration {
-        let doubled = PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(16));
+    /// How long the store is left alone after a failure: no longer than while it answers.
+    fn pause(&mut self, every: Duration) -> Duration {
+        let pause = self.backoff.pause().min(every.max(PAUSE));
         // Or all streams would ask together.
-        doubled.min(every.max(PAUSE)).mul_f64(1.0 - chance() / 2.0)
+        pause.saturating_sub(chance(pause / 2))
     }
-}
-
-/// From 0 to 1.
-pub(super) fn chance() -> f64 {
-    getrandom::u32().map_or(0.5, |part| f64::from(part) / f64::from(u32::MAX))
 }

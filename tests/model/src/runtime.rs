@@ -13,6 +13,8 @@ mod backoff;
 mod breaker;
 #[path = "../../../src/runtime/carried.rs"]
 mod carried;
+#[path = "../../../src/runtime/chance.rs"]
+mod chance;
 #[path = "../../../src/runtime/circuit.rs"]
 mod circuit;
 #[path = "../../../src/runtime/digest_map.rs"]
@@ -37,6 +39,7 @@ pub(crate) use self::{
     backoff::Backoff,
     breaker::{Breaker, Change, PAUSE, Turn},
     carried::Carried,
+    chance::chance,
     circuit::Circuit,
     digest_map::{DigestHash, DigestMap, MapDigest},
     locks::{Mutex, RwLock},

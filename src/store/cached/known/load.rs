@@ -17,7 +17,7 @@ use crate::{
     error::StoreError,
     key::KeyId,
     observe,
-    runtime::{Backoff, OwnedTask},
+    runtime::{Backoff, OwnedTask, chance},
     store::{KeyStore, KnownDigests},
 };
 
@@ -52,12 +52,6 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_min
 
 /// The store has so long for a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Up to so long, by chance.
-fn chance(longest: Duration) -> Duration {
-    let part = getrandom::u32().map_or(0.5, |part| f64::from(part) / f64::from(u32::MAX));
-    longest.mul_f64(part)
-}
 
 /// The task that loads the filter and keeps it up to date, and ends with the cache.
 #[derive(Default)]
