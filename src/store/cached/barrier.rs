@@ -3,15 +3,12 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::Instant,
-};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::floors::Floors;
 use crate::{
@@ -31,17 +28,17 @@ const MAX_WAITING: usize = 1_000;
 /// Lookups for streams under way at a time: an act on many keys has each of their streams ask.
 const STREAMS: usize = 16;
 
-/// Clocks of nodes may differ by so much, or by how far replicas may lag. A revision that is further ahead
-/// leaves no floor: a clock that is wrong makes no key unusable on other nodes.
+/// Clocks of nodes may differ by so much, or by how far replicas may lag. Of a revision that is further
+/// ahead, only the authority tells: a clock that is wrong makes no key unusable on other nodes.
 const SKEW: Duration = Duration::from_mins(1);
 
 /// Decides which answers of a store are new enough, and when only the authority is asked.
 pub(super) struct Barrier {
     floors: Floors,
     lag_bound: Duration,
-    /// For each bus, since when it is listened to: milliseconds after the start, and one. Zero: it is not.
-    buses: Box<[AtomicU64]>,
-    start: Instant,
+    /// Whether each bus is listened to. What was missed before is looked after by
+    /// [`raise_all`](Self::raise_all).
+    buses: Box<[AtomicBool]>,
     permits: Semaphore,
     streams: Semaphore,
     waiting: AtomicUsize,
@@ -53,8 +50,7 @@ impl Barrier {
         Self {
             floors: Floors::new(ttl.saturating_add(lag_bound)),
             lag_bound,
-            buses: (0..buses).map(|_| AtomicU64::new(0)).collect(),
-            start: Instant::now(),
+            buses: (0..buses).map(|_| AtomicBool::new(false)).collect(),
             permits: Semaphore::new(PERMITS),
             streams: Semaphore::new(STREAMS),
             waiting: AtomicUsize::new(0),
@@ -74,8 +70,7 @@ impl Barrier {
 
     /// Every change is heard by this bus from now on, or no longer.
     pub(super) fn listens(&self, bus: usize, listens: bool) {
-        let since = if listens { self.now() + 1 } else { 0 };
-        self.buses[bus].store(since, Relaxed);
+        self.buses[bus].store(listens, Relaxed);
     }
 
     /// Whether only the authority may be asked about this key: a change of it was announced, or may have
@@ -85,10 +80,7 @@ impl Barrier {
     }
 
     fn hears_all(&self) -> bool {
-        let now = self.now();
-        let lag_bound = u64::try_from(self.lag_bound.as_millis()).unwrap_or(u64::MAX);
-        let hears = |since: u64| since > 0 && now.saturating_sub(since - 1) >= lag_bound;
-        !self.buses.is_empty() && self.buses.iter().all(|bus| hears(bus.load(Relaxed)))
+        !self.buses.is_empty() && self.buses.iter().all(|bus| bus.load(Relaxed))
     }
 
     /// Whether the authority must be asked, since this answer is older than what was announced, or than
@@ -140,10 +132,6 @@ impl Barrier {
     /// The turn of a lookup for a stream, until it is dropped.
     pub(super) async fn turn_of_stream(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         self.streams.acquire().await.map_err(StoreError::unavailable)
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
