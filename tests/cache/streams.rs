@@ -129,6 +129,17 @@ impl Nodes {
         (self.admit)(key.secret.expose()).expect("admitted")
     }
 
+    /// A stream goes on for so long, and expires then.
+    async fn expires_after(&self, time: Duration, mut stream: Revocation) {
+        let last = Duration::from_millis(1);
+        self.pass(time.saturating_sub(last)).await;
+        assert!(goes_on(&mut stream).await);
+        self.pass(last).await;
+        let (kind, after) = ends(stream).await;
+        assert_eq!(kind, RejectionKind::Expired);
+        assert!(after <= Duration::from_millis(2), "{after:?}");
+    }
+
     /// Moves both clocks.
     async fn pass(&self, time: Duration) {
         self.clock.advance(time);
@@ -192,27 +203,17 @@ async fn a_stream_ends_when_its_key_expires() {
     let key = nodes.manager.create(new).await.unwrap();
     let mut stream = nodes.admitted(&key).revoked();
     assert!(goes_on(&mut stream).await);
-    nodes.pass(Duration::from_millis(6_999)).await;
-    assert!(goes_on(&mut stream).await);
-    nodes.pass(Duration::from_millis(1)).await;
-    let (kind, after) = ends(stream).await;
-    assert_eq!(kind, RejectionKind::Expired);
-    assert!(after <= Duration::from_millis(2), "{after:?}");
+    nodes.expires_after(Duration::from_secs(7), stream).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_with_the_grace_of_its_key() {
     let nodes = Nodes::cached().await;
     let key = nodes.create().await;
-    let mut stream = nodes.admitted(&key).revoked();
+    let stream = nodes.admitted(&key).revoked();
     let grace = RotationGrace::FromNow(Duration::from_secs(10));
     nodes.manager.rotate(key.record.id, grace).await.unwrap();
-    nodes.pass(Duration::from_millis(9_999)).await;
-    assert!(goes_on(&mut stream).await);
-    nodes.pass(Duration::from_millis(1)).await;
-    let (kind, after) = ends(stream).await;
-    assert_eq!(kind, RejectionKind::Expired);
-    assert!(after <= Duration::from_millis(2), "{after:?}");
+    nodes.expires_after(Duration::from_secs(10), stream).await;
 }
 
 #[tokio::test(start_paused = true)]
