@@ -91,8 +91,8 @@ impl AuthenticatedKey {
     }
 
     /// Ends when the key does: for streams that outlive their request, such as server-sent events,
-    /// `WebSocket`s and streams of gRPC. Its result is the kind of denial that a request with the key gets from then on:
-    /// [`Revoked`](RejectionKind::Revoked), [`Disabled`](RejectionKind::Disabled),
+    /// `WebSocket`s and streams of gRPC. Its result is the kind of denial that a request with the key gets
+    /// from then on: [`Revoked`](RejectionKind::Revoked), [`Disabled`](RejectionKind::Disabled),
     /// [`Expired`](RejectionKind::Expired), also at the end of a grace,
     /// [`NotYetValid`](RejectionKind::NotYetValid), or [`Unknown`](RejectionKind::Unknown) for a deleted key.
     /// Fewer scopes, and other addresses, do not end it.

@@ -39,6 +39,7 @@ impl KeyManager {
             let mut new = KeyRecord::clone(&old);
             let done = change(&mut new, now)?;
             if new == *old {
+                // The act that ended it may not have been heard.
                 if old.status(now).rejection().is_some() {
                     self.repository.announce_again(std::slice::from_ref(&old)).await;
                 }

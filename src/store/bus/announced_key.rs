@@ -8,7 +8,7 @@ use crate::key::{KeyDigest, KeyRecord};
 ///
 /// With a [revision](Self::revision) it leaves a floor: a cache uses no answer about the digest that is
 /// older, such as that of a replica that lags. Without one, as from an earlier version of this crate, the
-/// digest is forgotten and no more.
+/// digest is forgotten, and asked of the authority for a while.
 ///
 /// ```
 /// use tower_api_key::{key::KeyDigest, store::{AnnouncedKey, AnnouncedState, Announcement}};
