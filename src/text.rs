@@ -49,16 +49,27 @@ pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
 /// The bytes that these digits stand for, in either case; `None` where there are more or fewer bytes,
 /// or something else than digits.
 pub(crate) fn from_hex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != BYTES || !rest.is_empty() {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = [0; BYTES];
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
+    let mut read = 0;
+    for (byte, value) in bytes.iter_mut().zip(hex_bytes(text)) {
+        *byte = value?;
+        read += 1;
     }
-    Some(bytes)
+    (read == BYTES && text.len() == 2 * BYTES).then_some(bytes)
+}
+
+/// The text that these digits stand for; `None` where they stand for none.
+pub(crate) fn text_from_hex(text: &str) -> Option<String> {
+    String::from_utf8(hex_bytes(text).collect::<Option<_>>()?).ok()
+}
+
+/// The byte of each two digits, and `None` for what is no digit or has none beside it.
+fn hex_bytes(text: &str) -> impl Iterator<Item = Option<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    text.as_bytes().chunks(2).map(move |pair| match *pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    })
 }
 
 /// A text that is never changed in place: a name, an owner, the start of a key.

@@ -53,6 +53,8 @@ pub(crate) enum Access {
 pub(crate) struct Database {
     pub(crate) repository: Arc<dyn KeyRepository>,
     pub(crate) manager: KeyManager,
+    /// That running services are told of changes by, if there is one, and this command changes something.
+    pub(crate) bus: Option<Arc<dyn Invalidations>>,
     pub(crate) hasher: KeyHasher,
     /// Whether keys that are stored as plain SHA-256 are found.
     pub(crate) accepts_plain: bool,
@@ -88,12 +90,11 @@ impl Database {
         let mut manager = KeyManager::new(repository.clone())
             .with_hasher(hasher.clone())
             .acting_as(actor.as_deref().unwrap_or("tower-api-key"));
-        if access != Access::Read
-            && let Some(bus) = bus(kind, &url).await?
-        {
-            manager = manager.with_invalidations(bus);
+        let bus = if access == Access::Read { None } else { bus(kind, &url).await? };
+        if let Some(bus) = &bus {
+            manager = manager.with_invalidations(bus.clone());
         }
-        Ok(Self { repository, manager, hasher, accepts_plain })
+        Ok(Self { repository, manager, bus, hasher, accepts_plain })
     }
 
     /// The balance of a key.

@@ -6,6 +6,7 @@
 #![allow(clippy::doc_markdown, reason = "what documents arguments is printed as it is")]
 
 mod add_scope;
+mod announce;
 mod change;
 mod create;
 mod credits;
@@ -199,6 +200,8 @@ enum Command {
     Export(export::Args),
     /// Shows how often keys were used, and when last; of one key, the outcomes of its requests
     Usage(usage::Args),
+    /// Tells running services something about the store, on the bus
+    Announce(announce::Args),
     /// Makes the tables in the database, or brings them up to date
     Migrate,
     /// Makes a key and its digest for a configuration file; needs no database
@@ -230,7 +233,8 @@ impl Command {
             | Self::DeleteAll(_)
             | Self::TopUp(_)
             | Self::Deduct(_)
-            | Self::Purge(_) => Access::Change,
+            | Self::Purge(_)
+            | Self::Announce(_) => Access::Change,
             Self::Create(_) | Self::Import(_) => Access::Add,
             Self::Migrate => Access::Make,
         }
@@ -278,6 +282,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Import(args) => import::run(args, &database, &mut out).await,
         Command::Export(args) => export::run(&args, &database, &mut out).await,
         Command::Usage(args) => usage::run(args, &database, &mut out).await,
+        Command::Announce(args) => announce::run(&args, &database, &mut out).await,
         // Opening it has done the work.
         Command::Migrate => out.say("The tables are up to date."),
         Command::Generate(_) | Command::Completions { .. } => Ok(()),

@@ -69,7 +69,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Report {
-        changed: usize,
+        changed: u64,
         already_ended: Vec<KeyId>,
         unknown: Vec<KeyId>,
     }
@@ -83,13 +83,21 @@ pub(crate) async fn run(
         confirm(act)?;
     }
     let (manager, reason) = (&database.manager, args.reason.as_deref());
-    let SetReport { changed, already_ended, unknown, .. } = match act {
+    let is_by_time = set.ids.is_none() && set.issued_before.is_some();
+    let SetReport { changed, already_ended, unknown, is_pending, .. } = match act {
         Act::Revoke => manager.revoke_all(set, reason).await?,
         Act::Disable => manager.disable_all(set, reason).await?,
         Act::Delete => manager.delete_all(set, reason).await?,
     };
-    let changed = changed.len();
+    let mut changed = changed.len() as u64;
+    if is_pending {
+        // They are revoked. This program ends, so nothing is left to the background.
+        changed += manager.finish_revocations().await?;
+    }
     out.say(&format!("{} {changed} keys.", act.done()))?;
+    if is_by_time && matches!(act, Act::Revoke) {
+        out.say("Keys of files and of configurations are not touched.")?;
+    }
     already_ended.iter().try_for_each(|id| out.say(&format!("{id} had ended before.")))?;
     unknown.iter().try_for_each(|id| out.say(&format!("{id} is no key.")))?;
     if out.is_json() {

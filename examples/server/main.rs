@@ -111,6 +111,8 @@ impl Server {
             config.forwarded.as_ref(),
             &config.origins,
         )?;
+        // Where the last run was ended in the middle of it.
+        tokio::spawn(finish_revocations(keys.clone()));
         banner::print(listener.local_addr()?, &config)?;
         let client_timeout = config.client_timeout;
         let slots = Slots::new(config.max_connections, config.trusted_proxies);
@@ -138,6 +140,12 @@ impl Server {
         if let Err(error) = keys.close().await {
             tracing::warn!(cause = logs::causes(&error), "not everything was written at shutdown");
         }
+    }
+}
+
+async fn finish_revocations(keys: KeyManager) {
+    if let Err(error) = keys.finish_revocations().await {
+        tracing::warn!(cause = logs::causes(&error), "the rows of revoked keys were not written");
     }
 }
 

@@ -35,6 +35,16 @@ pub(super) struct Report {
 
 write_object!(Report { changed, already_ended, unknown });
 
+/// The report on keys that were revoked by the time of their creation.
+pub(super) struct ReportByTime {
+    report: Report,
+    /// Whether there are more of them than were changed so far.
+    pending: bool,
+    static_keys: &'static str,
+}
+
+write_object!(ReportByTime { ..report, pending, static_keys });
+
 impl Set {
     fn read(body: &JsonBody) -> Result<(KeySet, Option<String>), Problem> {
         let Self { owner, ids, issued_before, reason } = body.object()?;
@@ -42,15 +52,28 @@ impl Set {
     }
 }
 
+impl From<SetReport> for Report {
+    fn from(report: SetReport) -> Self {
+        let SetReport { changed, already_ended, unknown, .. } = report;
+        Self { changed: changed.len(), already_ended, unknown }
+    }
+}
+
 fn reported(report: Result<SetReport, ManageError>) -> Result<Response, Problem> {
-    let SetReport { changed, already_ended, unknown } = report?;
-    let report = Report { changed: changed.len(), already_ended, unknown };
-    Ok(body::json(StatusCode::OK, &report))
+    Ok(body::json(StatusCode::OK, &Report::from(report?)))
 }
 
 pub(super) async fn revoke(caller: Admitted, body: JsonBody) -> Result<Response, Problem> {
     let (set, reason) = Set::read(&body)?;
-    reported(caller.keys.revoke_all(set, reason.as_deref()).await)
+    let is_by_time = set.ids.is_none() && set.issued_before.is_some();
+    let report = caller.keys.revoke_all(set, reason.as_deref()).await;
+    if !is_by_time {
+        return reported(report);
+    }
+    let report = report?;
+    let pending = report.is_pending;
+    let report = ReportByTime { report: report.into(), pending, static_keys: "untouched" };
+    Ok(body::json(StatusCode::OK, &report))
 }
 
 pub(super) async fn disable(caller: Admitted, body: JsonBody) -> Result<Response, Problem> {

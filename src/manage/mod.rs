@@ -11,6 +11,7 @@ mod descendants;
 mod end;
 mod error;
 mod import;
+mod issued_before;
 mod lineage;
 mod once;
 mod restore;

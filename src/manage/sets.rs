@@ -78,6 +78,10 @@ pub struct SetReport {
     pub already_ended: Vec<KeyId>,
     /// The ids of the set that no key has.
     pub unknown: Vec<KeyId>,
+    /// Whether there are further keys that were revoked and whose rows are yet to be written, as
+    /// [`revoke_issued_before`](KeyManager::revoke_issued_before) does in the background. They are not among
+    /// those that were changed.
+    pub is_pending: bool,
 }
 
 /// The act on each key of a set.
@@ -94,6 +98,9 @@ impl KeyManager {
     /// No key of the set gets away, also not one that is created or that replaces another while this
     /// goes on: either it is revoked, or it is created afterwards. To keep an owner from creating
     /// others, refuse the owner, with an [`OwnerLayer`](crate::OwnerLayer).
+    ///
+    /// Keys that were [issued before a time](KeySet::issued_before), and are not named, are revoked by [one
+    /// write](Self::revoke_issued_before). Then nothing is said of those that had ended before.
     ///
     /// Ids that no key has, and keys that were revoked or deleted before, are reported and stop
     /// nothing. An id of another owner's key, on a handle or in a set of an [owner](KeySet::owner),
@@ -162,22 +169,43 @@ impl KeyManager {
             OwnerFilter::Only(owner) => Some(owner.clone()),
             OwnerFilter::None => return Err(ManageError::NotFound),
         };
+        if matches!(act, Act::Revoke)
+            && let Some(watermark) = self.watermark_of(&set, owner.as_ref())
+        {
+            return self.set_watermark(watermark, reason, now).await;
+        }
         let selection = match &set.ids {
             Some(ids) => Selection::Ids(ids.clone()),
             None => Selection::Issued { owner, before: set.issued_before },
         };
         let ceilings = self.authority(now).await?.map_or_else(Vec::new, |own| own.ceilings());
         let (manager, reason) = (self.clone(), reason.map(Into::into));
-        let work = Arc::new(Work { manager, set, act, reason, ceilings, now });
+        let work = Work { manager, set, act, reason, ceilings, now };
+        let (report, ended) =
+            self.apply_planned(&selection, move |records| work.plan(records)).await?;
+        if !ended.is_empty() {
+            self.repository.announce_again(&ended).await;
+        }
+        Ok(report)
+    }
+
+    /// Makes the changes that are planned from selected keys, tells the hook, and returns what the plan says
+    /// besides.
+    pub(super) async fn apply_planned<T: Send + 'static>(
+        &self,
+        selection: &Selection,
+        plan: impl Fn(&[Arc<KeyRecord>]) -> Result<(Changes, T), ManageError> + Send + Sync + 'static,
+    ) -> Result<T, ManageError> {
         let outcome = Arc::new(Mutex::new(None));
+        let has_hook = self.hook.is_some();
         let plan: Plan = {
-            let (work, outcome) = (work.clone(), outcome.clone());
+            let outcome = outcome.clone();
             Arc::new(move |records| {
                 let mut slot = outcome.lock();
-                match work.plan(records) {
-                    Ok((changes, report, ended)) => {
-                        let heard = work.manager.hook.as_ref().map(|_| changes.events.clone());
-                        *slot = Some(Ok((heard.unwrap_or_default(), report, ended)));
+                match plan(records) {
+                    Ok((changes, report)) => {
+                        let heard = if has_hook { changes.events.clone() } else { Vec::new() };
+                        *slot = Some(Ok((heard, report)));
                         Some(changes)
                     }
                     Err(error) => {
@@ -189,13 +217,10 @@ impl KeyManager {
         };
         let selected = self.repository.selected_changes().ok_or_else(StoreError::unsupported)?;
         // Each `Stale` means that another change was written, so this cannot go round for ever.
-        while selected.apply_to(&selection, &plan).await? != ApplyOutcome::Done {}
+        while selected.apply_to(selection, &plan).await? != ApplyOutcome::Done {}
         let planned = outcome.lock().take();
         let unplanned = || StoreError::corrupt("the store did not ask what to change");
-        let (events, report, ended) = planned.ok_or_else(unplanned)??;
-        if !ended.is_empty() {
-            self.repository.announce_again(&ended).await;
-        }
+        let (events, report) = planned.ok_or_else(unplanned)??;
         if let Some(hook) = &self.hook {
             for event in &events {
                 hook(event);
@@ -205,8 +230,8 @@ impl KeyManager {
     }
 }
 
-/// The changes of an act, its report, and the keys that were named and have come to their end already.
-type Planned = (Changes, SetReport, Vec<Arc<KeyRecord>>);
+/// The changes of an act; its report, and the keys that were named and have come to their end already.
+type Planned = (Changes, (SetReport, Vec<Arc<KeyRecord>>));
 
 /// An act on a set, by the holder of a handle.
 struct Work {
@@ -257,7 +282,7 @@ impl Work {
         }
         let asked: BTreeSet<KeyId> = self.set.ids.iter().flatten().copied().collect();
         report.unknown.extend(asked.iter().filter(|id| !found.contains(id)));
-        Ok((changes, report, ended))
+        Ok((changes, (report, ended)))
     }
 
     /// Refuses a key that was named and is another owner's.

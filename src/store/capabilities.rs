@@ -6,6 +6,7 @@ use super::{
     repository::ApplyOutcome,
     requests::RequestRecord,
     selection::{Plan, Selection},
+    watermark::{Watermark, WatermarkRecord},
 };
 use crate::{
     clock::Timestamp,
@@ -134,5 +135,32 @@ pub trait SelectedChanges: Send + Sync {
             selection: &Selection,
             plan: &Plan,
         ) -> Result<ApplyOutcome, StoreError>;
+    }
+}
+
+/// Keeps watermarks: keys that were revoked by one write, by the time of their creation.
+///
+/// [`apply`](super::KeyRepository::apply) [sets](super::Changes::watermark) one. From then on, whatever reads
+/// a key that it covers finds it revoked: a lookup, a list, a count of the live keys of an owner. The rows are
+/// written afterwards; then the watermark can go.
+pub trait Watermarks: Send + Sync {
+    async_methods! {
+        /// The watermarks that stand, in any order.
+        async fn current(&self) -> Result<Vec<WatermarkRecord>, StoreError>;
+
+        /// Keys that a watermark covers and whose rows do not say yet that they were revoked, with their
+        /// revisions: the smallest ids first, after `after`, and no more than `limit`.
+        async fn unwritten(
+            &self,
+            watermark: &Watermark,
+            after: Option<KeyId>,
+            limit: usize,
+        ) -> Result<Vec<(KeyId, u64)>, StoreError>;
+
+        /// Removes a watermark, unless there is a key whose row does not say yet that it was revoked.
+        /// Whether it is gone.
+        ///
+        /// A key that is added meanwhile is either counted, or added when the watermark is gone.
+        async fn remove(&self, watermark: &Watermark) -> Result<bool, StoreError>;
     }
 }

@@ -15,11 +15,14 @@ use self::records::Records;
 use super::{
     KeyStore, Lookup, SharedRecord, StoreId,
     balances::BalanceUpdate,
-    capabilities::{AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog},
+    capabilities::{
+        AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog, Watermarks,
+    },
     fronts::{Change, Fronts},
     list::{KeyPage, KeyQuery},
     repository::{ApplyOutcome, Changes, KeyRepository, KeyUpdate, KeyUse},
     requests::{KEPT, RequestRecord},
+    watermark::{WatermarkRecord, read_below},
 };
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
@@ -58,6 +61,7 @@ struct Keys {
     /// By what tells them apart: the lineage, the hour and the name of the outcome.
     usage: BTreeMap<(KeyId, Timestamp, &'static str), HourlyUsage>,
     events: BTreeMap<EventId, KeyEvent>,
+    watermarks: Vec<WatermarkRecord>,
 }
 
 impl Default for Keys {
@@ -71,6 +75,7 @@ impl Default for Keys {
             acts: BTreeMap::default(),
             usage: BTreeMap::default(),
             events: BTreeMap::default(),
+            watermarks: Vec::new(),
         }
     }
 }
@@ -102,7 +107,10 @@ impl MemoryStore {
     #[inline]
     fn lookup(&self, digest: &KeyDigest) -> Option<Arc<KeyRecord>> {
         let keys = self.read();
-        keys.records.find(digest).filter(|record| !record.is_deleted()).cloned()
+        keys.records
+            .find(digest)
+            .filter(|record| !record.is_deleted())
+            .map(|record| keys.as_read(record))
     }
 }
 
@@ -127,6 +135,15 @@ impl DerefMut for Writing<'_> {
 }
 
 impl Keys {
+    /// A record as it is read while there are watermarks.
+    #[inline]
+    fn as_read(&self, record: &Arc<KeyRecord>) -> Arc<KeyRecord> {
+        if self.watermarks.is_empty() {
+            return record.clone();
+        }
+        read_below(&self.watermarks, record)
+    }
+
     /// Whether ids, digests and requests are unique after these changes.
     fn check(&self, inserts: &[KeyRecord], updates: &[KeyUpdate]) -> Result<(), StoreError> {
         let (mut ids, mut digests) = (HashSet::new(), HashSet::new());
@@ -170,6 +187,11 @@ impl Keys {
         })
     }
 
+    /// Whether the time of a watermark has not come yet.
+    fn is_early(&self, new: Option<&WatermarkRecord>) -> bool {
+        new.is_some_and(|new| new.watermark.issued_before > self.clock.now())
+    }
+
     /// Whether an owner would have more live keys than its bound allows.
     fn is_beyond(&self, changes: &Changes) -> bool {
         let Some(bound) = &changes.owner_bound else { return false };
@@ -177,7 +199,11 @@ impl Keys {
         let others = self.records.iter().filter(|record| !replaced.contains(&record.id));
         let updates = changes.updates.iter().map(|update| &update.record);
         let all = others.map(|record| &**record).chain(updates).chain(&changes.inserts);
-        all.filter(|record| bound.counts(record)).count() > bound.max_keys as usize
+        let is_live = |record: &&KeyRecord| {
+            let is_ended = self.watermarks.iter().any(|mark| mark.watermark.ends(record));
+            bound.counts(record) && !is_ended
+        };
+        all.filter(is_live).count() > bound.max_keys as usize
     }
 
     /// Makes all of these changes or none.
@@ -186,6 +212,7 @@ impl Keys {
         if changes.updates.iter().any(|update| self.is_stale(update))
             || changes.balances.iter().any(|update| self.is_stale_balance(update))
             || self.are_done(&changes.requests)
+            || self.is_early(changes.watermark.as_ref())
         {
             return Ok(ApplyOutcome::Stale);
         }
@@ -205,6 +232,11 @@ impl Keys {
         let at = self.clock.now();
         for request in &changes.requests {
             self.acts.insert(place_of(request), RequestRecord { at, ..request.clone() });
+        }
+        if let Some(new) = &changes.watermark
+            && self.watermarks.iter().all(|mark| mark.watermark != new.watermark)
+        {
+            self.watermarks.push(WatermarkRecord { revoked_at: at, ..new.clone() });
         }
         self.events.extend(changes.events.iter().map(|event| (event.id, event.clone())));
         Ok(ApplyOutcome::Done)
@@ -281,7 +313,8 @@ impl KeyRepository for MemoryStore {
 
     async_methods! {
         async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-            Ok(self.read().records.get(id).cloned())
+            let keys = self.read();
+            Ok(keys.records.get(id).map(|record| keys.as_read(record)))
         }
 
         async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
@@ -290,9 +323,9 @@ impl KeyRepository for MemoryStore {
             let up_to = query.after.unwrap_or(KeyId::from_bytes([0xff; 16]));
             let records = keys.records.range((Bound::Unbounded, Bound::Included(up_to))).rev();
             let items = records
+                .map(|record| keys.as_read(record))
                 .filter(|record| query.matches(record))
                 .take(query.limit.saturating_add(1))
-                .cloned()
                 .collect();
             Ok(KeyPage::from_one_more(items, query.limit))
         }
@@ -341,6 +374,10 @@ impl KeyRepository for MemoryStore {
     }
 
     fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
+        Some(self)
+    }
+
+    fn watermarks(&self) -> Option<&dyn Watermarks> {
         Some(self)
     }
 

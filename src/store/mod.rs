@@ -23,6 +23,7 @@
 //! | [`request_log`](KeyRepository::request_log) | acts that are repeated with one request id | yes | yes |
 //! | [`usage_log`](KeyRepository::usage_log) | [`UsageRecorder`](crate::UsageRecorder), and reading usage | yes | yes |
 //! | [`selected_changes`](KeyRepository::selected_changes) | [sets of keys](crate::manage::KeySet) | yes | yes |
+//! | [`watermarks`](KeyRepository::watermarks) | [`KeyManager::revoke_issued_before`](crate::KeyManager::revoke_issued_before) in one write | yes | yes |
 //! | [`bounds_owners`](KeyRepository::bounds_owners) | keys that owners create within bounds | yes | yes |
 //!
 //! Every store but [`FileStore`] and [`FixedStore`] lists its digests for a cache
@@ -72,6 +73,7 @@ mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod usage_sums;
+mod watermark;
 mod write_back;
 
 /// The servers that the unit tests of statements and scripts run against.
@@ -100,6 +102,7 @@ pub use self::cache::CacheStats;
 pub use self::cached::{CachedStore, CachedStoreBuilder};
 pub use self::capabilities::{
     AuditLog, BalanceStore, DigestCursor, KnownDigests, RequestLog, SelectedChanges, UsageLog,
+    Watermarks,
 };
 pub use self::connect::{ConnectError, StoreKind, connect, connect_bus};
 #[cfg(feature = "file")]
@@ -128,6 +131,7 @@ pub use self::shared_record::SharedRecord;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use self::sqlite::SqliteStore;
+pub use self::watermark::{Watermark, WatermarkRecord};
 pub(crate) use self::write_back::WriteBack;
 pub use crate::error::{BackEnd, StoreError, StoreErrorKind};
 use crate::runtime::async_methods;

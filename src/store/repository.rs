@@ -5,11 +5,13 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     KeyStore,
     balances::BalanceUpdate,
-    capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
-    changed_digest::ChangedDigest,
+    bus::Announcement,
+    capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog, Watermarks},
+    changed_digest::{ChangedDigest, Written},
     list::{KeyPage, KeyQuery},
     owner_bound::OwnerBound,
     requests::RequestRecord,
+    watermark::WatermarkRecord,
 };
 use crate::{
     clock::Timestamp,
@@ -64,6 +66,10 @@ pub trait KeyRepository: KeyStore {
         /// An update writes every field of its record but `id`, `created_at`, `last_used_at`,
         /// `last_used_from` and `use_count`; the new revision is the record's, which must be greater
         /// than the expected one.
+        ///
+        /// A [watermark](Changes::watermark) is written with the time by the clock of this repository. One of
+        /// a time that has not come yet by that clock makes everything [`Stale`](ApplyOutcome::Stale). A store
+        /// without [`watermarks`](Self::watermarks) is never given any.
         ///
         /// Events are kept for the [`audit_log`](Self::audit_log). A store without one passes them over.
         async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError>;
@@ -123,6 +129,12 @@ pub trait KeyRepository: KeyStore {
         None
     }
 
+    /// The watermarks that stand. `None`, the default: this repository keeps none, and is given no
+    /// [`Changes`] with any.
+    fn watermarks(&self) -> Option<&dyn Watermarks> {
+        None
+    }
+
     /// The audit log. `None`, the default: this repository keeps none, and [`apply`](Self::apply)
     /// passes events over.
     fn audit_log(&self) -> Option<&dyn AuditLog> {
@@ -178,6 +190,10 @@ pub struct Changes {
     pub events: Vec<KeyEvent>,
     /// How many live keys an owner may have when all of this is written, if there is a bound.
     pub owner_bound: Option<OwnerBound>,
+    /// Keys to revoke by the time of their creation.
+    pub watermark: Option<WatermarkRecord>,
+    /// Whether no answer about a key is another one afterwards, so that caches need not be told.
+    pub(crate) is_silent: bool,
 }
 
 impl Changes {
@@ -211,11 +227,29 @@ impl Changes {
         Self { owner_bound, ..self }
     }
 
+    /// With keys to revoke by the time of their creation, or without.
+    pub fn with_watermark(self, watermark: Option<WatermarkRecord>) -> Self {
+        Self { watermark, ..self }
+    }
+
     /// The digests that lead to keys which this changes, before and after, for caches to forget: a
     /// client may have tried a new key before it existed.
     pub(super) fn digests(&self) -> impl Iterator<Item = ChangedDigest> {
         let inserts = self.inserts.iter().map(ChangedDigest::inserted);
-        inserts.chain(self.updates.iter().flat_map(ChangedDigest::updated))
+        let digests = inserts.chain(self.updates.iter().flat_map(ChangedDigest::updated));
+        digests.filter(|_| !self.is_silent)
+    }
+
+    /// The announcement of all that this changes. A watermark of which it is not known whether it was written
+    /// may have changed any key.
+    pub(super) fn announced(&self, written: Written) -> Announcement {
+        let watermark = self.watermark.as_ref().map(|new| &new.watermark);
+        if written == Written::Unsure && watermark.is_some() {
+            return Announcement::of_any();
+        }
+        let keys = self.digests().map(|changed| changed.announced(written));
+        let watermark = watermark.filter(|_| written == Written::Yes).cloned();
+        Announcement::new(keys).with_watermarks(watermark)
     }
 
     /// Has all of this written only while `key` is as it was read. It gets its next revision and
@@ -346,6 +380,10 @@ impl<S: KeyRepository + ?Sized> KeyRepository for Arc<S> {
 
     fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
         (**self).selected_changes()
+    }
+
+    fn watermarks(&self) -> Option<&dyn Watermarks> {
+        (**self).watermarks()
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {

@@ -23,27 +23,27 @@ use tower_api_key::{
     store::{
         AnnouncedKey, AnnouncedState, Announcement, ApplyOutcome, CachedStore, CachedStoreBuilder,
         Invalidations, KeyRepository, KeyStore, LocalInvalidations, MemoryStore, StoreError,
-        StoreErrorKind, Subscription,
+        StoreErrorKind, Subscription, Watermark,
     },
 };
 
 use crate::support::{NOW, TTL, digest, record, until};
 
-const LAG_BOUND: Duration = Duration::from_mins(1);
+pub(crate) const LAG_BOUND: Duration = Duration::from_mins(1);
 /// Later than a floor lasts.
-const LATER: Duration = Duration::from_secs(91);
+pub(crate) const LATER: Duration = Duration::from_secs(91);
 
 /// A primary, and a replica that has what it was told to have. Clones are the same.
 #[derive(Clone, Default)]
-struct Replicated(Arc<State>);
+pub(crate) struct Replicated(pub(crate) Arc<State>);
 
 #[derive(Default)]
-struct State {
-    primary: MemoryStore,
+pub(crate) struct State {
+    pub(crate) primary: MemoryStore,
     replica: Mutex<HashMap<[u8; 32], Arc<KeyRecord>>>,
     /// Whether `find` asks the primary, as most stores do.
     has_no_replica: AtomicBool,
-    is_down: AtomicBool,
+    pub(crate) is_down: AtomicBool,
     asked: [AtomicUsize; 2],
     /// Answers of the primary wait for one of these.
     held: Mutex<Option<Arc<Semaphore>>>,
@@ -51,7 +51,7 @@ struct State {
 
 impl Replicated {
     /// The replica has this key as it is now.
-    async fn replicate(&self, digest: &KeyDigest) {
+    pub(crate) async fn replicate(&self, digest: &KeyDigest) {
         let found = self.0.primary.find(digest).await.unwrap();
         let mut replica = self.0.replica.lock().unwrap();
         match found {
@@ -61,7 +61,7 @@ impl Replicated {
     }
 
     /// How often the replica and the primary were asked.
-    fn asked(&self) -> [usize; 2] {
+    pub(crate) fn asked(&self) -> [usize; 2] {
         [0, 1].map(|which| self.0.asked[which].load(SeqCst))
     }
 }
@@ -94,17 +94,17 @@ impl KeyStore for Replicated {
 }
 
 /// A node that reads from the replica, and a manager on another one.
-struct Nodes {
-    store: Replicated,
-    bus: LocalInvalidations,
-    cache: CachedStore<Replicated>,
-    manager: KeyManager,
-    clock: SettableClock,
+pub(crate) struct Nodes {
+    pub(crate) store: Replicated,
+    pub(crate) bus: LocalInvalidations,
+    pub(crate) cache: CachedStore<Replicated>,
+    pub(crate) manager: KeyManager,
+    pub(crate) clock: SettableClock,
 }
 
 impl Nodes {
     /// Which has listened for long enough to ask the replica.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let nodes = Self::with(CachedStoreBuilder::with_invalidations);
         until(|| nodes.cache.stats().resets == 1).await;
         sleep(LAG_BOUND).await;
@@ -126,12 +126,12 @@ impl Nodes {
         Self { store, bus, cache, manager, clock }
     }
 
-    async fn create(&self) -> IssuedKey {
+    pub(crate) async fn create(&self) -> IssuedKey {
         self.manager.create(NewKey::named("k")).await.unwrap()
     }
 
     /// A key that the replica has, and the cache.
-    async fn known(&self) -> IssuedKey {
+    pub(crate) async fn known(&self) -> IssuedKey {
         let key = self.create().await;
         self.store.replicate(&key.record.digest).await;
         self.is_good(&key).await;
@@ -144,16 +144,19 @@ impl Nodes {
         until(|| self.cache.find_now(&key.record.digest).is_none()).await;
     }
 
-    async fn find(&self, key: &IssuedKey) -> Result<Option<Arc<KeyRecord>>, StoreErrorKind> {
+    pub(crate) async fn find(
+        &self,
+        key: &IssuedKey,
+    ) -> Result<Option<Arc<KeyRecord>>, StoreErrorKind> {
         self.cache.find(&key.record.digest).await.map_err(|error| error.kind())
     }
 
-    async fn is_good(&self, key: &IssuedKey) {
+    pub(crate) async fn is_good(&self, key: &IssuedKey) {
         let found = self.find(key).await.unwrap().expect("it exists");
         assert!(found.details.revoked_at.is_none(), "it is revoked");
     }
 
-    async fn is_revoked(&self, key: &IssuedKey) {
+    pub(crate) async fn is_revoked(&self, key: &IssuedKey) {
         let found = self.find(key).await.unwrap().expect("it exists");
         assert!(found.details.revoked_at.is_some(), "the replica was believed");
     }
@@ -385,6 +388,25 @@ async fn after_a_message_that_cannot_be_read_no_replica_is_asked_for_a_while() {
     nodes.is_revoked(&key).await;
 }
 
+/// As after a backup was restored: what was announced since it was made is forgotten, and the store is believed.
+#[tokio::test(start_paused = true)]
+async fn after_a_reset_the_authority_is_believed() {
+    let nodes = Nodes::new().await;
+    let key = nodes.known().await;
+    let later = key.record.revision + 1;
+    let change = AnnouncedKey::new(key.record.digest).with_change(later, AnnouncedState::Revoked);
+    let all = Watermark::new(NOW.saturating_add(Duration::from_millis(1)));
+    let both = Announcement::new([change]).with_watermarks([all]);
+    nodes.bus.publish(&both).await.unwrap();
+    until(|| nodes.cache.find_now(&key.record.digest).is_none()).await;
+    assert_eq!(nodes.find(&key).await, Err(StoreErrorKind::Behind));
+    let before = nodes.store.asked();
+    nodes.bus.publish(&Announcement::reset()).await.unwrap();
+    sleep(Duration::from_millis(1)).await;
+    nodes.is_good(&key).await;
+    assert_eq!(nodes.store.asked(), [before[0], before[1] + 1], "and no replica for a while");
+}
+
 /// A clock far ahead on one node makes no key unusable on the others.
 #[tokio::test(start_paused = true)]
 async fn a_revision_of_the_future_is_no_floor() {
@@ -519,4 +541,28 @@ async fn no_more_lookups_of_the_authority_go_on_than_it_can_bear() {
     let refused = found.iter().filter(|found| **found == Err(StoreErrorKind::Overloaded)).count();
     assert_eq!((found.len() - refused, refused), (1_064, 36));
     assert!(found.iter().all(|found| matches!(found, Ok(None) | Err(StoreErrorKind::Overloaded))));
+}
+
+/// A flood of keys that a replica does not find leaves the authority to those of which a change was announced.
+#[tokio::test(start_paused = true)]
+async fn unknown_keys_are_not_in_the_way_of_changed_ones() {
+    let budget = NonZeroU32::new(10_000).unwrap();
+    let nodes = Nodes::with(|cache, bus| cache.with_invalidations(bus).with_lookup_budget(budget));
+    until(|| nodes.cache.stats().resets == 1).await;
+    sleep(LAG_BOUND).await;
+    let key = nodes.known().await;
+    nodes.revoke(&key).await;
+    let held = Arc::new(Semaphore::new(0));
+    *nodes.store.0.held.lock().unwrap() = Some(held.clone());
+    let before = nodes.store.asked()[1];
+    for number in 0..200 {
+        let cache = nodes.cache.clone();
+        tokio::spawn(async move { cache.find(&digest(number)).await });
+    }
+    until(|| nodes.store.asked()[1] == before + 64).await;
+    let cache = nodes.cache.clone();
+    let changed = tokio::spawn(async move { cache.find(&key.record.digest).await });
+    until(|| nodes.store.asked()[1] == before + 65).await;
+    held.add_permits(1_000);
+    assert!(changed.await.unwrap().unwrap().unwrap().details.revoked_at.is_some());
 }

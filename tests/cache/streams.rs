@@ -184,6 +184,20 @@ async fn a_stream_ends_when_the_end_of_its_key_is_announced() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_when_its_key_is_revoked_by_its_age() {
+    let nodes = Nodes::cached().await;
+    let key = nodes.create().await;
+    nodes.clock.advance(Duration::from_millis(1));
+    let young = nodes.create().await;
+    let (mut stream, mut other) =
+        (nodes.admitted(&key).revoked(), nodes.admitted(&young).revoked());
+    assert!(goes_on(&mut stream).await);
+    nodes.manager.revoke_issued_before(young.record.created_at, None).await.unwrap();
+    assert_eq!(ends(stream).await, (RejectionKind::Revoked, AT_ONCE));
+    assert!(goes_on(&mut other).await);
+}
+
 /// Before the stream begins, and after its request was let in.
 #[tokio::test(start_paused = true)]
 async fn what_was_announced_before_the_stream_is_not_missed() {

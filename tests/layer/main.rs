@@ -39,6 +39,7 @@ mod manager;
 mod manager_bounds;
 mod manager_ceilings;
 mod manager_import;
+mod manager_issued_before;
 mod manager_lists;
 mod manager_owners;
 mod manager_requests;

@@ -26,7 +26,8 @@ pub(crate) struct Managed {
 
 impl Managed {
     pub(crate) fn new() -> Self {
-        let (store, clock) = (MemoryStore::new(), clock());
+        let clock = clock();
+        let store = MemoryStore::new().with_clock(clock.clone());
         let heard = Arc::new(Mutex::new(Vec::new()));
         let ear = heard.clone();
         let manager = KeyManager::new(store.clone())

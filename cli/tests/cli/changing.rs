@@ -227,6 +227,7 @@ tower-api-key: issued_before must not be in the future
 => 2
 $ tower-api-key revoke-all --issued-before 1d --yes
 Revoked 0 keys.
+Keys of files and of configurations are not touched.
 $ tower-api-key disable-all --id $C,$A --yes --reason audit
 Disabled 2 keys.
 Services refuse an ended key at once where they are told of changes (PostgreSQL, REDIS_URL), within a tenth of a second on SQLite, and otherwise within 30 seconds or their CACHE_TTL.

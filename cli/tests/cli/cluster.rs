@@ -19,5 +19,12 @@ async fn services_hear_of_changes() {
         assert!(done.status.success(), "{variable}: {done:?}");
         let announced = tokio::time::timeout(Duration::from_mins(1), heard.next()).await;
         assert_eq!(announced.unwrap().unwrap().keys().len(), 1, "{variable}");
+
+        let mut command = shell.command("tower-api-key");
+        let done = process::run(command.args(["announce", "--reset"]).env(variable, &cluster));
+        assert!(done.status.success(), "{variable}: {done:?}");
+        let announced = tokio::time::timeout(Duration::from_mins(1), heard.next()).await;
+        let announced = announced.unwrap().unwrap();
+        assert!(announced.is_reset() && announced.store().is_some(), "{variable}: {announced:?}");
     }
 }

@@ -48,6 +48,17 @@ The key is for its user, and is shown this once. The digest is for the file.
     );
 }
 
+#[test]
+fn announcing_needs_a_bus_and_something_to_say() {
+    let shell = Shell::on_sqlite();
+    process::run(shell.command("tower-api-key").arg("migrate"));
+    let finished = process::run(shell.command("tower-api-key").args(["announce", "--reset"]));
+    assert_eq!(finished.status.code(), Some(2));
+    assert!(finished.stderr.contains("there is no bus: set REDIS_URL"), "{finished:?}");
+    let finished = process::run(shell.command("tower-api-key").arg("announce"));
+    assert_eq!(finished.status.code(), Some(2));
+}
+
 /// Whoever types a key where it does not belong does not find it in the log as well.
 #[test]
 fn a_key_among_the_arguments_is_not_repeated() {

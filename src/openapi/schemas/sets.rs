@@ -1,9 +1,9 @@
 //! Many keys at once.
 
 use serde_json::json;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 
-use super::parts::{NOTHING_ELSE, all_required, id, integer, lines, text, time};
+use super::parts::{NOTHING_ELSE, all_required, described, id, integer, lines, text, time};
 
 /// See [`KeySet`](crate::manage::KeySet).
 pub(super) fn set() -> ObjectBuilder {
@@ -27,4 +27,12 @@ pub(super) fn report() -> ObjectBuilder {
         ("already_ended", ids("API keys that had ended before.").into()),
         ("unknown", ids("Ids that no API key has.").into()),
     ])
+    .property(
+        "pending",
+        described("Whether there are more API keys than were changed so far. All of them are refused already. Only where they were revoked by the time of their creation.", Type::Boolean),
+    )
+    .property(
+        "static_keys",
+        text("API keys of the configuration, which are not reached: always `untouched`. Only where API keys were revoked by the time of their creation."),
+    )
 }

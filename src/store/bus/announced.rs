@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::{AnnouncedKey, Announcement, Invalidations, announcer::Announcer};
+use super::{Announcement, Invalidations, announcer::Announcer};
 use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyDigest, KeyId, KeyRecord, OwnerId},
     runtime::async_methods,
     store::{
-        KeyStore, KeyWatch, Lookup, LookupHint, SharedRecord, StoreId,
+        KeyStore, KeyWatch, Lookup, LookupHint, SharedRecord, StoreId, Watermark, WatermarkRecord,
         capabilities::{
-            AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog,
+            AuditLog, BalanceStore, KnownDigests, RequestLog, SelectedChanges, UsageLog, Watermarks,
         },
         changed_digest::{ChangedDigest, Written},
         identity::KnownIdentity,
@@ -43,20 +43,20 @@ impl Announced {
         Self { repository, announcer, identity: Arc::default() }
     }
 
-    async fn announce(&self, keys: Vec<AnnouncedKey>) {
+    async fn announce(&self, announcement: Announcement) {
         // Nodes that take credits change no key.
-        if keys.is_empty() {
+        if announcement.is_empty() {
             return;
         }
         let store = self.identity.of(&*self.repository).await;
-        self.announcer.announce(Announcement::new(keys).of_store(store)).await;
+        self.announcer.announce(announcement.of_store(store)).await;
     }
 
     async fn apply_and_announce(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         let result = self.repository.apply(changes).await;
         let written = Written::by(&result);
         // Also after an error, which does not say that nothing was written.
-        self.announce(changes.digests().map(|changed| changed.announced(written)).collect()).await;
+        self.announce(changes.announced(written)).await;
         result
     }
 }
@@ -181,6 +181,10 @@ impl KeyRepository for Announced {
         self.repository.selected_changes().map(|_| self as _)
     }
 
+    fn watermarks(&self) -> Option<&dyn Watermarks> {
+        self.repository.watermarks().map(|_| self as _)
+    }
+
     fn audit_log(&self) -> Option<&dyn AuditLog> {
         self.repository.audit_log()
     }
@@ -200,7 +204,8 @@ impl KeyRepository for Announced {
     async_methods! {
         async fn announce_again(&self, keys: &[Arc<KeyRecord>]) {
             self.repository.announce_again(keys).await;
-            self.announce(keys.iter().map(|key| ChangedDigest::as_it_is(key)).collect()).await;
+            let keys = keys.iter().map(|key| ChangedDigest::as_it_is(key));
+            self.announce(Announcement::new(keys)).await;
         }
 
         async fn close(&self) {
@@ -224,8 +229,42 @@ impl SelectedChanges for Announced {
                 let selected = selected.ok_or_else(StoreError::unsupported)?;
                 let result = selected.apply_to(&selection, &plan).await;
                 // Also after an error, which does not say that nothing was written.
-                this.announce(digests.take(Written::by(&result))).await;
+                this.announce(Announcement::new(digests.take(Written::by(&result)))).await;
                 result
+            })
+            .await
+        }
+    }
+}
+
+impl Watermarks for Announced {
+    async_methods! {
+        async fn current(&self) -> Result<Vec<WatermarkRecord>, StoreError> {
+            let store = self.repository.watermarks().ok_or_else(StoreError::unsupported)?;
+            store.current().await
+        }
+
+        async fn unwritten(
+            &self,
+            watermark: &Watermark,
+            after: Option<KeyId>,
+            limit: usize,
+        ) -> Result<Vec<(KeyId, u64)>, StoreError> {
+            let store = self.repository.watermarks().ok_or_else(StoreError::unsupported)?;
+            store.unwritten(watermark, after, limit).await
+        }
+
+        /// Announces it again: an earlier version of this crate reads the rows alone, which were not announced
+        /// one by one.
+        async fn remove(&self, watermark: &Watermark) -> Result<bool, StoreError> {
+            let (this, watermark) = (self.clone(), watermark.clone());
+            to_the_end(async move {
+                let store = this.repository.watermarks().ok_or_else(StoreError::unsupported)?;
+                let is_gone = store.remove(&watermark).await?;
+                if is_gone {
+                    this.announce(Announcement::default().with_watermarks([watermark])).await;
+                }
+                Ok(is_gone)
             })
             .await
         }

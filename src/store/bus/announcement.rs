@@ -1,7 +1,12 @@
 //! [`Announcement`]: the message of a bus, and its form as text.
 
 use super::AnnouncedKey;
-use crate::{key::KeyDigest, store::StoreId};
+use crate::{
+    clock::Timestamp,
+    key::{KeyDigest, OwnerId},
+    store::{StoreId, Watermark},
+    text::{hex, text_from_hex},
+};
 
 /// The keys that were created, changed or ended in a store, for caches to forget what they know of
 /// them.
@@ -19,6 +24,10 @@ use crate::{key::KeyDigest, store::StoreId};
 /// change. A reader passes over those that it does not know: later versions add them, and to forget a
 /// key is always right. None of the four signs stands within a field.
 ///
+/// In place of a key there may be a [watermark](Watermark): `*` with the field of its time, in milliseconds
+/// since 1970, and with that of its owner, in hexadecimal digits, unless it is of all keys. A reader that knows
+/// none trusts nothing that it has read before. `reset` in place of a key is a [reset](Self::reset).
+///
 /// ```
 /// use tower_api_key::{key::KeyDigest, store::{Announcement, StoreId}};
 ///
@@ -35,8 +44,13 @@ use crate::{key::KeyDigest, store::StoreId};
 pub struct Announcement {
     store: Option<StoreId>,
     keys: Vec<AnnouncedKey>,
+    watermarks: Vec<Watermark>,
+    is_reset: bool,
     is_incomplete: bool,
 }
+
+/// In place of a key.
+const RESET: &str = "reset";
 
 /// A key that no reader can read.
 const UNREADABLE: &str = "?";
@@ -52,7 +66,37 @@ impl Announcement {
         Self { store: store.into(), ..self }
     }
 
-    /// Announces that any key may have changed: a cache then trusts nothing that it has read before.
+    /// The same, with keys that were revoked by the time of their creation.
+    pub fn with_watermarks(self, watermarks: impl IntoIterator<Item = Watermark>) -> Self {
+        Self { watermarks: watermarks.into_iter().collect(), ..self }
+    }
+
+    /// The announcement that what was announced before no longer counts, as after the store was restored from a
+    /// backup: a cache then forgets everything, and believes the store also where it has heard of a later
+    /// change.
+    ///
+    /// ```
+    /// use tower_api_key::store::Announcement;
+    ///
+    /// let reset = Announcement::reset();
+    /// assert_eq!(reset.to_text(), "reset");
+    /// assert!(Announcement::parse(b"reset").is_reset());
+    /// ```
+    pub fn reset() -> Self {
+        Self { is_reset: true, ..Self::default() }
+    }
+
+    /// Whether what was announced before no longer counts.
+    pub const fn is_reset(&self) -> bool {
+        self.is_reset
+    }
+
+    /// The announcement that any key may have changed: a cache then trusts nothing that it has read before.
+    pub(in crate::store) fn of_any() -> Self {
+        Self { is_incomplete: true, ..Self::default() }
+    }
+
+    /// Announces that any key may have changed.
     pub(super) fn forget_keys(&mut self) {
         self.keys = Vec::new();
         self.is_incomplete = true;
@@ -66,6 +110,8 @@ impl Announcement {
             self.store = None;
         }
         self.keys.extend(other.keys);
+        self.watermarks.extend(other.watermarks);
+        self.is_reset |= other.is_reset;
         self.is_incomplete |= other.is_incomplete;
     }
 
@@ -79,6 +125,11 @@ impl Announcement {
         &self.keys
     }
 
+    /// The keys that were revoked by the time of their creation.
+    pub fn watermarks(&self) -> &[Watermark] {
+        &self.watermarks
+    }
+
     /// The digests of the keys.
     pub fn digests(&self) -> impl Iterator<Item = KeyDigest> {
         self.keys.iter().map(|key| *key.digest())
@@ -86,7 +137,8 @@ impl Announcement {
 
     /// Whether it says nothing at all. A bus need not carry it.
     pub const fn is_empty(&self) -> bool {
-        self.keys.is_empty() && !self.is_incomplete
+        let says_nothing = self.keys.is_empty() && self.watermarks.is_empty();
+        says_nothing && !self.is_reset && !self.is_incomplete
     }
 
     /// Whether the whole message could be read. Otherwise any key may have changed.
@@ -100,10 +152,13 @@ impl Announcement {
     }
 
     /// The announcement as texts of no more than so many bytes each, for a bus that bounds its
-    /// messages. Each of them has one key at least, and hence up to 127 bytes.
+    /// messages. Each of them has one key or watermark at least, and hence up to 127 bytes, or with an owner
+    /// twice as many as that is long, and 56.
     pub fn to_texts(&self, max_bytes: usize) -> Vec<String> {
         let head = self.store.map(|store| format!("{store};")).unwrap_or_default();
-        let keys = self.keys.iter().map(|key| key.to_text());
+        let keys = self.is_reset.then(|| RESET.to_owned()).into_iter();
+        let keys = keys.chain(self.keys.iter().map(|key| key.to_text()));
+        let keys = keys.chain(self.watermarks.iter().map(to_text));
         let keys = keys.chain(self.is_incomplete.then(|| UNREADABLE.to_owned()));
         let mut texts: Vec<String> = Vec::new();
         for key in keys {
@@ -132,13 +187,39 @@ impl Announcement {
         });
         let mut announcement = Self { store, ..Self::default() };
         for key in keys.split(|byte| *byte == b',') {
-            match AnnouncedKey::parse(key) {
-                Some(key) => announcement.keys.push(key),
-                None => announcement.is_incomplete = true,
+            if let Some(key) = AnnouncedKey::parse(key) {
+                announcement.keys.push(key);
+            } else if let Some(watermark) = parse(key) {
+                announcement.watermarks.push(watermark);
+            } else if key == RESET.as_bytes() {
+                announcement.is_reset = true;
+            } else {
+                announcement.is_incomplete = true;
             }
         }
         announcement
     }
+}
+
+/// `*:<time>`, or `*:<time>:<owner>`.
+fn to_text(watermark: &Watermark) -> String {
+    let before = watermark.issued_before.as_unix_millis();
+    match &watermark.owner {
+        Some(owner) => format!("*:{before}:{}", hex(owner.as_str())),
+        None => format!("*:{before}"),
+    }
+}
+
+/// Without fields that are unknown: they might say that fewer keys are meant, and none is revoked by mistake.
+fn parse(text: &[u8]) -> Option<Watermark> {
+    let mut fields = str::from_utf8(text).ok()?.strip_prefix("*:")?.split(':');
+    let issued_before = Timestamp::from_unix_millis(fields.next()?.parse().ok()?);
+    let owner = fields.next().map(|owner| text_from_hex(owner).map(OwnerId::from));
+    let owner = match owner {
+        Some(owner) => Some(owner?),
+        None => None,
+    };
+    fields.next().is_none().then_some(Watermark { owner, issued_before })
 }
 
 impl FromIterator<KeyDigest> for Announcement {
@@ -232,8 +313,17 @@ mod tests {
             ),
             (format!("another form of store;{one}"), None, vec![digest(1)], true),
             (format!(";{one}"), None, vec![digest(1)], true),
-            // A range of keys, in a message of its own.
-            (format!("{STORE};*:1795392000000"), Some(STORE), vec![], false),
+            (format!("{STORE};reset"), Some(STORE), vec![], true),
+            (format!("reset,{one}"), None, vec![digest(1)], true),
+            (format!("{STORE};reset:7"), Some(STORE), vec![], false),
+            // Watermarks, and what might be one of a version to come.
+            (format!("{STORE};*:1795392000000"), Some(STORE), vec![], true),
+            (format!("{STORE};*:1795392000000:616e6e61"), Some(STORE), vec![], true),
+            (format!("{STORE};*:1795392000000:616e6e61:7"), Some(STORE), vec![], false),
+            (format!("{STORE};*:1795392000000:616"), Some(STORE), vec![], false),
+            (format!("{STORE};*:1795392000000:ff"), Some(STORE), vec![], false),
+            (format!("{STORE};*:now"), Some(STORE), vec![], false),
+            (format!("{STORE};*"), Some(STORE), vec![], false),
             // One good digest does not make a good message: it may have been cut off.
             (format!("{STORE};{one},"), Some(STORE), vec![digest(1)], false),
             (format!("{one},{}", &two[..63]), None, vec![digest(1)], false),

@@ -227,6 +227,19 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         self.not_found.remove(key);
     }
 
+    /// The same, of all things whose value is such.
+    pub(super) fn forget_where(&self, is_meant: impl Fn(&V) -> bool) {
+        let known = self.known.iter();
+        let meant = known.filter(|(_, known)| known.value.as_ref().is_some_and(&is_meant));
+        let meant: Vec<(K, Known<V>)> = meant.collect();
+        self.change(None, || {
+            for (key, known) in &meant {
+                let unsaid = Known { value: None, rests_until: 0, ..known.clone() };
+                self.known.insert(key.clone(), unsaid);
+            }
+        });
+    }
+
     /// Changes may have been missed: what is known so far is used only if the store fails.
     pub(super) fn distrust(&self) {
         self.change(None, || {

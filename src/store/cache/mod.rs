@@ -171,6 +171,13 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
         self.memory.forget(key);
     }
 
+    /// Forgets things whose last value is such. Lookups that are under way are made again.
+    pub(crate) fn forget_where(&self, is_meant: impl Fn(&V) -> bool) {
+        let mut calls = self.calls.lock();
+        calls.abandon_all();
+        self.memory.forget_where(is_meant);
+    }
+
     /// Forgets everything, and that it was there.
     pub(crate) fn clear(&self) {
         let mut calls = self.calls.lock();

@@ -10,16 +10,17 @@ use std::{
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::floors::Floors;
+use super::{floors::Floors, watermarks::HeardWatermarks};
 use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
     key::{KeyDigest, KeyRecord},
     runtime::MapDigest,
-    store::{AnnouncedKey, AnnouncedState, KeyStore, cache::Answer},
+    store::{AnnouncedKey, AnnouncedState, KeyStore, Watermark, cache::Answer},
 };
 
-/// Lookups of the authority under way at a time.
+/// Lookups of the authority under way at a time: of changed keys, and as many of others. Those that a replica
+/// does not find are as many as a client tries, and must not be in the way of keys that exist.
 const PERMITS: usize = 64;
 
 /// And so many that wait for these, each no longer than a lookup may take.
@@ -35,13 +36,14 @@ const SKEW: Duration = Duration::from_mins(1);
 /// Decides which answers of a store are new enough, and when only the authority is asked.
 pub(super) struct Barrier {
     floors: Floors,
+    watermarks: HeardWatermarks,
     lag_bound: Duration,
     /// Whether each bus is listened to. What was missed before is looked after by
     /// [`raise_all`](Self::raise_all).
     buses: Box<[AtomicBool]>,
-    permits: Semaphore,
+    changed: Places,
+    others: Places,
     streams: Semaphore,
-    waiting: AtomicUsize,
 }
 
 impl Barrier {
@@ -49,23 +51,51 @@ impl Barrier {
     pub(super) fn new(ttl: Duration, lag_bound: Duration, buses: usize) -> Self {
         Self {
             floors: Floors::new(ttl.saturating_add(lag_bound)),
+            watermarks: HeardWatermarks::new(ttl.saturating_add(lag_bound)),
             lag_bound,
             buses: (0..buses).map(|_| AtomicBool::new(false)).collect(),
-            permits: Semaphore::new(PERMITS),
+            changed: Places::new(),
+            others: Places::new(),
             streams: Semaphore::new(STREAMS),
-            waiting: AtomicUsize::new(0),
         }
     }
 
     /// Nothing older than these changes is used from now on.
     pub(super) fn raise(&self, changed: &[AnnouncedKey], now: Timestamp) {
-        let ahead = now.saturating_add(self.lag_bound.max(SKEW)).as_unix_millis();
+        let ahead = self.ahead(now).as_unix_millis();
         self.floors.raise(changed, u64::try_from(ahead).unwrap_or(0));
+    }
+
+    /// No answer is used from now on in which a key is not revoked that this watermark covers. Of one that is
+    /// ahead of what a clock can have shown, and of those that are too many, only the authority tells.
+    pub(super) fn raise_watermark(&self, watermark: &Watermark, is_certain: bool, now: Timestamp) {
+        let is_ahead = watermark.issued_before > self.ahead(now);
+        if is_ahead || !self.watermarks.raise(watermark, is_certain) {
+            self.floors.raise_for_all();
+        }
+    }
+
+    /// The latest time that a clock can have shown.
+    fn ahead(&self, now: Timestamp) -> Timestamp {
+        now.saturating_add(self.lag_bound.max(SKEW))
+    }
+
+    /// Whether an answer of the authority knows of all that was announced.
+    fn settles(&self, digest: MapDigest, found: Option<&KeyRecord>) -> bool {
+        let knows_watermarks = found.is_none_or(|record| self.watermarks.settle(record));
+        self.floors.admit(digest, found) && knows_watermarks
     }
 
     /// Any key may have changed, and a replica may not have the change.
     pub(super) fn raise_all(&self) {
         self.floors.raise_all(self.lag_bound);
+    }
+
+    /// Nothing that was announced counts any more. A replica may not have what became of the authority.
+    pub(super) fn reset(&self) {
+        self.floors.clear();
+        self.watermarks.clear();
+        self.raise_all();
     }
 
     /// Every change is heard by this bus from now on, or no longer.
@@ -95,11 +125,12 @@ impl Barrier {
     ) -> bool {
         found.map_or_else(|| store.may_lag(), |record| record.revision < least)
             || !self.floors.admit(MapDigest::from(digest), found)
+            || found.is_some_and(|record| !self.watermarks.admit(record))
     }
 
     /// Whether an answer of the authority is older than what was announced.
     pub(super) fn is_behind(&self, record: &KeyRecord) -> bool {
-        !self.floors.admit(MapDigest::from(&record.digest), Some(record))
+        !self.settles(MapDigest::from(&record.digest), Some(record))
     }
 
     /// The answer of the authority, unless that is behind as well.
@@ -109,12 +140,8 @@ impl Barrier {
         digest: &KeyDigest,
         least: u64,
     ) -> Answer<Arc<KeyRecord>, StoreError> {
-        let permit = if let Ok(permit) = self.permits.try_acquire() {
-            permit
-        } else {
-            let _place = Place::take(&self.waiting)?;
-            self.permits.acquire().await.map_err(StoreError::unavailable)?
-        };
+        let has_changed = self.floors.stands(MapDigest::from(digest));
+        let permit = if has_changed { &self.changed } else { &self.others }.take().await?;
         let found = store.find_fresh(digest).await?;
         drop(permit);
         if found.as_ref().is_some_and(|record| record.revision < least) {
@@ -122,7 +149,7 @@ impl Barrier {
             let seen = AnnouncedKey::new(*digest).with_change(least, AnnouncedState::Unsure);
             self.floors.raise(&[seen], least);
         }
-        if self.floors.admit(MapDigest::from(digest), found.as_deref()) {
+        if self.settles(MapDigest::from(digest), found.as_deref()) {
             Ok(found)
         } else {
             Err(StoreError::new(StoreErrorKind::Behind))
@@ -132,6 +159,27 @@ impl Barrier {
     /// The turn of a lookup for a stream, until it is dropped.
     pub(super) async fn turn_of_stream(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         self.streams.acquire().await.map_err(StoreError::unavailable)
+    }
+}
+
+/// The lookups of the authority that are under way, and those that wait for them.
+struct Places {
+    permits: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl Places {
+    const fn new() -> Self {
+        Self { permits: Semaphore::const_new(PERMITS), waiting: AtomicUsize::new(0) }
+    }
+
+    /// The turn of a lookup, until it is dropped.
+    async fn take(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Ok(permit);
+        }
+        let _place = Place::take(&self.waiting)?;
+        self.permits.acquire().await.map_err(StoreError::unavailable)
     }
 }
 

@@ -117,6 +117,19 @@ impl Floors {
         table.all_until = table.all_until.max(until);
     }
 
+    /// None of them counts any more.
+    pub(super) fn clear(&self) {
+        let mut table = self.table.lock();
+        table.floors.clear();
+        table.floors.shrink_to(FEW.min(self.max));
+        table.sweep_at = FEW.min(self.max);
+    }
+
+    /// The same, for as long as a floor is there.
+    pub(super) fn raise_for_all(&self) {
+        self.raise_all(self.lasts);
+    }
+
     /// The end of a floor that is raised now.
     fn end(&self, now: Moment) -> Moment {
         now.saturating_add(millis(self.lasts)).min(LAST)
@@ -129,7 +142,12 @@ impl Floors {
 
     /// Whether an answer of a replica may be older than what was announced.
     pub(super) fn may_stand(&self, digest: MapDigest) -> bool {
-        self.floor(digest).is_some() || self.now() < self.table.lock().all_until
+        self.stands(digest) || self.now() < self.table.lock().all_until
+    }
+
+    /// Whether a change of this key was announced.
+    pub(super) fn stands(&self, digest: MapDigest) -> bool {
+        self.floor(digest).is_some()
     }
 
     fn floor(&self, digest: MapDigest) -> Option<Floor> {

@@ -206,6 +206,10 @@ impl<S: KeyStore> Inner<S> {
         {
             return;
         }
+        if announcement.is_reset() {
+            self.reset();
+        }
+        self.forget_watermarks(announcement.watermarks(), false);
         self.forget(announcement.keys().iter().copied());
         if !announcement.is_readable() {
             observe::message_unreadable();

@@ -7,6 +7,7 @@ mod listen;
 mod repository;
 mod settings;
 mod watches;
+mod watermarks;
 
 use std::{fmt, sync::Arc};
 
@@ -21,8 +22,8 @@ use self::{
     watches::Watches,
 };
 use super::{
-    AnnouncedKey, AnnouncedState, KeyStore, KeyWatch, KnownDigests, Lookup, LookupHint,
-    SharedRecord, StoreId,
+    AnnouncedKey, AnnouncedState, Announcement, KeyStore, KeyWatch, KnownDigests, Lookup,
+    LookupHint, SharedRecord, StoreId, Watermark,
     batcher::Batcher,
     cache::{Answer, Cache, CacheKey, CacheStats, Claim, Copies, Failure, Rank},
     fronts::Fronts,
@@ -269,6 +270,30 @@ impl<S> Inner<S> {
         self.watches.tell(&digests);
     }
 
+    /// Forgets what has changed here.
+    fn forget_announced(&self, announcement: &Announcement) {
+        if !announcement.is_readable() {
+            self.distrust();
+        }
+        self.forget_watermarks(announcement.watermarks(), true);
+        self.forget(announcement.keys().iter().copied());
+    }
+
+    /// Forgets keys that were revoked by the time of their creation, and uses no answer that does not say so. Of
+    /// watermarks that were only heard of, the authority tells whether they were written.
+    fn forget_watermarks(&self, watermarks: &[Watermark], are_certain: bool) {
+        if watermarks.is_empty() {
+            return;
+        }
+        // First, as with keys.
+        let now = self.cache.settings().clock.now();
+        for watermark in watermarks {
+            self.barrier.raise_watermark(watermark, are_certain, now);
+        }
+        self.cache.forget_where(|record| watermarks.iter().any(|watermark| watermark.ends(record)));
+        self.watches.tell_all();
+    }
+
     /// This node may know of a later change than the one that is announced. That one stands: a change is made
     /// to the revision that it was made from, and to no later one.
     fn with_what_was_found(&self, key: AnnouncedKey) -> AnnouncedKey {
@@ -280,6 +305,14 @@ impl<S> Inner<S> {
             }
             Some(_) => key,
         }
+    }
+
+    /// The store is what it says from now on, whatever was announced before.
+    fn reset(&self) {
+        self.known.miss();
+        self.barrier.reset();
+        self.cache.clear();
+        self.watches.tell_all();
     }
 
     /// Changes may have been missed.

@@ -9,7 +9,7 @@ use crate::{
     key::{KeyId, KeyRecord, OwnerId},
     runtime::async_methods,
     store::{
-        capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog},
+        capabilities::{AuditLog, BalanceStore, RequestLog, SelectedChanges, UsageLog, Watermarks},
         changed_digest::{ChangedDigest, Written},
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
@@ -57,6 +57,10 @@ impl<S: KeyRepository> KeyRepository for CachedStore<S> {
 
     fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
         self.inner.store.selected_changes().map(|_| self as _)
+    }
+
+    fn watermarks(&self) -> Option<&dyn Watermarks> {
+        self.inner.store.watermarks()
     }
 
     fn audit_log(&self) -> Option<&dyn AuditLog> {
@@ -115,8 +119,7 @@ struct Change<'c, S> {
 
 impl<S> Drop for Change<'_, S> {
     fn drop(&mut self) {
-        let changed = self.changes.digests();
-        self.cache.forget(changed.map(|changed| changed.announced(self.written)));
+        self.cache.forget_announced(&self.changes.announced(self.written));
     }
 }
 

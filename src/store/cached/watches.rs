@@ -58,6 +58,15 @@ impl Watches {
         }
         self.count.store(keys.len(), Relaxed);
     }
+
+    /// Any key may have changed.
+    pub(super) fn tell_all(&self) {
+        let mut keys = self.keys.lock();
+        for waiting in keys.drain().flat_map(|(_, waiting)| waiting) {
+            let _ = waiting.told.send(());
+        }
+        self.count.store(0, Relaxed);
+    }
 }
 
 struct Waiter {

@@ -17,12 +17,13 @@ use crate::{
         balances::Balances,
         capabilities::{
             AuditLog, BalanceStore, DigestCursor, KnownDigests, RequestLog, SelectedChanges,
-            UsageLog,
+            UsageLog, Watermarks,
         },
         repository::ApplyOutcome,
         requests::RequestRecord,
         selection::{Plan, Selection},
         usage_sums::{HourSums, LineageSums},
+        watermark::{Watermark, WatermarkRecord},
     },
 };
 
@@ -67,16 +68,47 @@ impl SelectedChanges for MemoryStore {
             let records: Vec<_> = match selection {
                 Selection::Ids(ids) => {
                     let ids: BTreeSet<KeyId> = ids.iter().copied().collect();
-                    ids.into_iter().filter_map(|id| keys.records.get(id)).cloned().collect()
+                    let records = ids.into_iter().filter_map(|id| keys.records.get(id));
+                    records.map(|record| keys.as_read(record)).collect()
                 }
                 Selection::Issued { .. } => keys
                     .records
                     .iter()
                     .filter(|record| selection.contains(record))
-                    .cloned()
+                    .map(|record| keys.as_read(record))
                     .collect(),
             };
             plan(&records).map_or(Ok(ApplyOutcome::Done), |changes| keys.apply(&changes))
+        }
+    }
+}
+
+impl Watermarks for MemoryStore {
+    async_methods! {
+        async fn current(&self) -> Result<Vec<WatermarkRecord>, StoreError> {
+            Ok(self.read().watermarks.clone())
+        }
+
+        async fn unwritten(
+            &self,
+            watermark: &Watermark,
+            after: Option<KeyId>,
+            limit: usize,
+        ) -> Result<Vec<(KeyId, u64)>, StoreError> {
+            let keys = self.read();
+            let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let records = keys.records.range((after, Bound::Unbounded));
+            let unwritten = records.filter(|record| watermark.ends(record)).take(limit);
+            Ok(unwritten.map(|record| (record.id, record.revision)).collect())
+        }
+
+        async fn remove(&self, watermark: &Watermark) -> Result<bool, StoreError> {
+            let mut keys = self.write();
+            let is_written = keys.records.iter().all(|record| !watermark.ends(record));
+            if is_written {
+                keys.watermarks.retain(|mark| mark.watermark != *watermark);
+            }
+            Ok(is_written)
         }
     }
 }

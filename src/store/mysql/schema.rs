@@ -27,6 +27,7 @@ impl Schema for MySql {
         Migration { makes: Some("_requests"), sql: include_str!("6_requests.sql") },
         Migration { makes: None, sql: include_str!("7_needs.sql") },
         Migration { makes: Some("_heartbeat"), sql: include_str!("8_heartbeat.sql") },
+        Migration { makes: Some("_watermarks"), sql: include_str!("9_watermarks.sql") },
     ];
 
     const BOOKKEEPING: &'static str = "CREATE TABLE IF NOT EXISTS `api_keys_schema` \

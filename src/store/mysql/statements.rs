@@ -2,7 +2,8 @@
 
 use crate::store::sql::{
     BALANCE, CHANGING, EVENT, Filters, HeartbeatStatements, Inserts, KnownStatements,
-    LockStatements, REQUEST, RequestStatements, Selected, Statements, columns, each, statement,
+    LockStatements, REQUEST, RequestStatements, Selected, Statements, WatermarkStatements, columns,
+    each, revoked_at, statement,
 };
 
 /// What is selected of a key.
@@ -19,7 +20,7 @@ const CLOCK: &str = "timestampdiff(MICROSECOND, '1970-01-01', utc_timestamp(3)) 
 /// For a table with this name, which was checked.
 pub(super) fn statements(table: &str) -> Statements {
     let (names, values) = (columns().join(", "), each(&columns(), |_| "?"));
-    let selected_key = SELECTED.columns();
+    let selected_key = selected_key(table);
     let changes = each(&CHANGING, |column| format!("{column} = ?"));
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, |_| "?"));
     let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
@@ -112,6 +113,7 @@ pub(super) fn statements(table: &str) -> Statements {
                  WHERE known.lineage IS NULL AND substr(hex(credits.line), 13, 1) <> '8'"
         )),
         requests: requests(table),
+        watermarks: watermarks(table),
         // Takes what `usage::counts` makes, and keeps its order. A count stops at the greatest.
         record_usage: statement(format!(
             "INSERT INTO `{table}_usage` (line, hour, outcome, count, owner) \
@@ -126,6 +128,34 @@ pub(super) fn statements(table: &str) -> Statements {
         )),
         forget_usage: statement(format!("DELETE FROM `{table}_usage` WHERE hour < ?")),
         filters: filters(table),
+    }
+}
+
+/// When a key was revoked.
+fn revoked(table: &str) -> String {
+    let bytes = |text: &str| format!("CAST({text} AS BINARY)");
+    revoked_at(&format!("`{table}_watermarks`"), bytes, "concat('=', owner)")
+}
+
+/// What is selected of a key.
+fn selected_key(table: &str) -> String {
+    SELECTED.columns(&revoked(table))
+}
+
+/// About keys that were revoked by the time of their creation.
+fn watermarks(table: &str) -> WatermarkStatements {
+    WatermarkStatements {
+        clock: statement(format!("SELECT {CLOCK}")),
+        insert: statement(format!(
+            "INSERT INTO `{table}_watermarks` (subject, issued_before, ended_at, reason) \
+                 VALUES (?, ?, ?, ?) ON DUPLICATE KEY UPDATE reason = `{table}_watermarks`.reason"
+        )),
+        current: statement(format!(
+            "SELECT subject, issued_before, ended_at, reason FROM `{table}_watermarks`"
+        )),
+        remove: statement(format!(
+            "DELETE FROM `{table}_watermarks` WHERE subject = ? AND issued_before = ?"
+        )),
     }
 }
 
@@ -181,12 +211,13 @@ fn heartbeat(table: &str, selected_key: &str) -> HeartbeatStatements {
 
 /// From which statements for this table are put together.
 fn filters(table: &str) -> Filters {
-    let (selected_key, event) = (SELECTED.columns(), EVENT.join(", "));
+    let (selected_key, event) = (selected_key(table), EVENT.join(", "));
+    let revoked_at = revoked(table);
     let total = "CAST(least(sum(count), 9223372036854775807) AS SIGNED) AS total";
     Filters {
         purge: format!("DELETE FROM `{table}` WHERE (revoked_at < ? OR deleted_at < ?)"),
         live: format!(
-            "SELECT count(*) FROM `{table}` WHERE deleted_at IS NULL AND revoked_at IS NULL \
+            "SELECT count(*) FROM `{table}` WHERE deleted_at IS NULL AND {revoked_at} IS NULL \
              AND (expires_at IS NULL OR expires_at > ?) AND (retires_at IS NULL OR retires_at > ?)"
         ),
         // As it is at this moment, whatever this transaction has read before.
@@ -194,6 +225,12 @@ fn filters(table: &str) -> Filters {
         selected: format!(
             "SELECT {selected_key} FROM `{table}` WHERE id >= ? AND deleted_at IS NULL"
         ),
+        unwritten: format!(
+            "SELECT id, revision FROM `{table}` WHERE id >= ? \
+             AND deleted_at IS NULL AND revoked_at IS NULL"
+        ),
+        end_of_unwritten: " ORDER BY id LIMIT ?".to_owned(),
+        revoked_at,
         end_of_selected: " ORDER BY id LIMIT ? FOR UPDATE".to_owned(),
         keys: format!("SELECT {selected_key} FROM `{table}` WHERE id <= ? AND deleted_at IS NULL"),
         end_of_keys: " ORDER BY id DESC LIMIT ?".to_owned(),
@@ -247,7 +284,8 @@ mod tests {
             let text = |column| row.get::<Option<String>, _>(column).unwrap_or_default();
             (text("table"), text("type"), row.get("key"))
         };
-        rows.iter().map(step).collect()
+        // Watermarks are few. Each key that is read is held against them.
+        rows.iter().map(step).filter(|step| step.0 != "api_keys_watermarks").collect()
     }
 
     fn step(table: &str, kind: &str, key: Option<&str>) -> (String, String, Option<String>) {

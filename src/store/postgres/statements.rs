@@ -2,7 +2,8 @@
 
 use crate::store::sql::{
     BALANCE, CHANGING, EVENT, Filters, HeartbeatStatements, Inserts, KnownStatements,
-    LockStatements, REQUEST, RequestStatements, Selected, Statements, columns, each, statement,
+    LockStatements, REQUEST, RequestStatements, Selected, Statements, WatermarkStatements, columns,
+    each, revoked_at, statement,
 };
 
 /// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
@@ -49,7 +50,7 @@ pub(super) fn statements(table: &str) -> Statements {
     let statement = |sql: String| statement(numbered(&sql));
     let columns = columns();
     let (names, values) = (columns.join(", "), each(&columns, value));
-    let selected_key = SELECTED.columns();
+    let selected_key = selected_key(table);
     let changes = each(&CHANGING, |column| format!("{column} = {}", value(column)));
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, value));
     let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
@@ -139,6 +140,7 @@ pub(super) fn statements(table: &str) -> Statements {
                  SELECT 1 FROM \"{table}\" WHERE coalesce(lineage, id) = credits.line)"
         )),
         requests: requests(table),
+        watermarks: watermarks(table),
         // Takes what `usage::counts` makes, and keeps its order. A count stops at the greatest.
         record_usage: statement(format!(
             "INSERT INTO \"{table}_usage\" AS counts (line, hour, outcome, count, owner) \
@@ -204,6 +206,35 @@ fn known(table: &str) -> KnownStatements {
     }
 }
 
+/// When a key was revoked.
+fn revoked(table: &str) -> String {
+    let bytes = |text: &str| format!("convert_to({text}, 'UTF8')");
+    revoked_at(&format!("\"{table}_watermarks\""), bytes, "'=' || owner")
+}
+
+/// What is selected of a key.
+fn selected_key(table: &str) -> String {
+    SELECTED.columns(&revoked(table))
+}
+
+/// About keys that were revoked by the time of their creation.
+fn watermarks(table: &str) -> WatermarkStatements {
+    let statement = |sql: String| statement(numbered(&sql));
+    WatermarkStatements {
+        clock: statement(format!("SELECT {CLOCK}")),
+        insert: statement(format!(
+            "INSERT INTO \"{table}_watermarks\" (subject, issued_before, ended_at, reason) \
+                 VALUES (?, ?, ?, ?) ON CONFLICT (subject, issued_before) DO NOTHING"
+        )),
+        current: statement(format!(
+            "SELECT subject, issued_before, ended_at, reason FROM \"{table}_watermarks\""
+        )),
+        remove: statement(format!(
+            "DELETE FROM \"{table}_watermarks\" WHERE subject = ? AND issued_before = ?"
+        )),
+    }
+}
+
 /// About requests that are done once.
 fn requests(table: &str) -> RequestStatements {
     let statement = |sql: String| statement(numbered(&sql));
@@ -227,12 +258,13 @@ fn requests(table: &str) -> RequestStatements {
 
 /// From which statements for this table are put together.
 fn filters(table: &str) -> Filters {
-    let (selected_key, selected_event) = (SELECTED.columns(), each(&EVENT, selected));
+    let (selected_key, selected_event) = (selected_key(table), each(&EVENT, selected));
+    let revoked_at = revoked(table);
     let total = "least(sum(count), 9223372036854775807)::bigint AS total";
     Filters {
         purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
         live: format!(
-            "SELECT count(*) FROM \"{table}\" WHERE deleted_at IS NULL AND revoked_at IS NULL \
+            "SELECT count(*) FROM \"{table}\" WHERE deleted_at IS NULL AND {revoked_at} IS NULL \
              AND (expires_at IS NULL OR expires_at > ?) AND (retires_at IS NULL OR retires_at > ?)"
         ),
         end_of_live: "",
@@ -240,6 +272,13 @@ fn filters(table: &str) -> Filters {
             "SELECT {selected_key} FROM \"{table}\" WHERE id >= encode(?, 'hex')::uuid \
              AND deleted_at IS NULL"
         ),
+        unwritten: format!(
+            "SELECT {}, revision FROM \"{table}\" WHERE id >= encode(?, 'hex')::uuid \
+             AND deleted_at IS NULL AND revoked_at IS NULL",
+            selected("id")
+        ),
+        end_of_unwritten: format!(" ORDER BY \"{table}\".id LIMIT ?"),
+        revoked_at,
         end_of_selected: format!(" ORDER BY \"{table}\".id LIMIT ? FOR NO KEY UPDATE"),
         keys: format!(
             "SELECT {selected_key} FROM \"{table}\" WHERE id <= encode(?, 'hex')::uuid \
@@ -358,8 +397,9 @@ mod tests {
         ] {
             let plan = plan(&mut connection, statement).await;
             assert!(plan.contains(index), "{}\n{plan}", statement.as_str());
-            // The heartbeat is a table of one row.
+            // The heartbeat is a table of one row, and watermarks are few.
             let plan = plan.replace("Seq Scan on api_keys_heartbeat", "");
+            let plan = plan.replace("Seq Scan on api_keys_watermarks", "");
             assert!(!plan.contains("Seq Scan"), "{}\n{plan}", statement.as_str());
         }
         // It reads both tables, but each of them once.

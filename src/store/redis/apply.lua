@@ -3,7 +3,8 @@
 -- ARGV: how many live keys an owner may have afterwards, at which time, and the owner, or three
 --       times nothing; `owners` or `ids`, the owner or nothing, the time before which keys were
 --       created or nothing, and the ids of all such keys, or four times nothing; the
---       holder of the lock, to give it back, or nothing; how many keys there are to add; of each its id, JSON,
+--       holder of the lock, to give it back, or nothing; of a watermark its time, `*` or `=` and the
+--       owner, and the reason, or three times nothing; how many keys there are to add; of each its id, JSON,
 --       created_at, use count, last use or nothing; how many to replace; of each its id, JSON,
 --       expected revision; how many balances; of each its lineage, JSON, expected revision or nothing
 --       if there must be none, and the time when it is due or nothing; then of each request its
@@ -16,8 +17,9 @@ end
 local inserts, updates, added, replaced, new_acts = {}, {}, {}, {}, {}
 local max_keys, live_at, owner = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local holder = ARGV[8]
-local place = 10
-for number = 1, tonumber(ARGV[9]) do
+local mark = ARGV[10] ~= '' and {before = ARGV[9], subject = ARGV[10], reason = ARGV[11]}
+local place = 13
+for number = 1, tonumber(ARGV[12]) do
   local id, json, created_at, count, last = unpack(ARGV, place, place + 4)
   inserts[number] = {
     id = id, json = json, key = cjson.decode(json),
@@ -153,6 +155,10 @@ local function owner_refusal()
     return key.owner == owner and not key.deleted_at and not key.revoked_at
       and not is_over(key.expires_at) and not is_over(key.retires_at)
   end
+  local marks = current_marks()
+  if marks.err then
+    return marks
+  end
   local live, expired, updated = 0, 0, {}
   for _, list in ipairs({inserts, updates}) do
     for _, new in ipairs(list) do
@@ -172,8 +178,9 @@ local function owner_refusal()
         if not key then
           return corrupt('the key ' .. id .. ' is missing or not readable')
         end
-        live = live + (counts(key) and 1 or 0)
-        expired = expired + (counts(key) and 0 or 1)
+        local is_live = counts(key) and not ended_by(marks, key)
+        live = live + (is_live and 1 or 0)
+        expired = expired + (is_live and 0 or 1)
         if live > max_keys or expired > MAX_EXPIRED then
           return 'too many keys'
         end
@@ -242,6 +249,12 @@ local function refusal()
       return 'duplicate'
     end
   end
+  local marks = mark and current_marks() or {}
+  if marks.err then
+    return marks
+  elseif mark and tonumber(mark.before) > clock() then
+    return 'stale'
+  end
   return max_keys and owner_refusal()
 end
 
@@ -281,6 +294,13 @@ for _, act in ipairs(new_acts) do
   redis.call('HSET', acts, act.field, '{"at":' .. now .. ',' .. string.sub(act.json, 2))
   redis.call('ZADD', act_times, now, act.field)
   redis.call('HINCRBY', schema, 'acts', 1)
+end
+if mark then
+  local field = mark.before .. ':' .. mark.subject
+  -- Allowed when memory is full, and so is what follows.
+  redis.call('HDEL', schema, '')
+  local value = millis(clock()) .. (mark.reason ~= '' and ' ' .. mark.reason or '')
+  redis.call('HINCRBY', schema, 'watermarks', redis.call('HSETNX', watermarks, field, value))
 end
 if holder ~= '' then
   unlock(lock_subject(ARGV[4] == 'owners' and ARGV[5] or nil), holder)

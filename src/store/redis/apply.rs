@@ -14,6 +14,7 @@ use crate::{
         owner_bound::OwnerBound,
         repository::{ApplyOutcome, Changes, KeyUpdate},
         selection::{Plan, Selection},
+        watermark::WatermarkRecord,
     },
     text::hex,
 };
@@ -45,7 +46,7 @@ struct Known<'k> {
 }
 
 /// A lock of the keys of an owner in hex, or of all: `*`.
-struct Lock {
+pub(super) struct Lock {
     /// No other has this name.
     holder: String,
     subject: String,
@@ -74,9 +75,10 @@ impl RedisStore {
         &self,
         changes: &Changes,
     ) -> Result<ApplyOutcome, StoreError> {
-        let Changes { inserts, updates, balances, requests, owner_bound, .. } = changes;
+        let Changes { inserts, updates, balances, requests, owner_bound, watermark, .. } = changes;
         let is_empty = inserts.is_empty() && updates.is_empty() && balances.is_empty();
-        if is_empty && requests.is_empty() && owner_bound.is_none() {
+        let is_empty = is_empty && requests.is_empty() && watermark.is_none();
+        if is_empty && owner_bound.is_none() {
             return Ok(ApplyOutcome::Done);
         }
         self.apply_args(&args(changes, None), TIMEOUT).await
@@ -148,7 +150,7 @@ impl RedisStore {
 
     /// Keeps others from adding keys to a selection, and from replacing them: however often they do,
     /// this comes to its end. Keys that are named need no lock, since none can be added to them.
-    async fn lock(&self, selection: &Selection) -> Result<Option<Lock>, StoreError> {
+    pub(super) async fn lock(&self, selection: &Selection) -> Result<Option<Lock>, StoreError> {
         let subject = match selection {
             Selection::Ids(_) => return Ok(None),
             Selection::Issued { owner: Some(owner), .. } => hex(owner.as_str()),
@@ -168,7 +170,7 @@ impl RedisStore {
     }
 
     /// One that cannot be given back ends by itself.
-    async fn give_back(&self, lock: &Lock) {
+    pub(super) async fn give_back(&self, lock: &Lock) {
         let args = [&*lock.holder, &*lock.subject, "0"];
         let _ = self.run::<String>(&self.scripts.lock, &args).await;
     }
@@ -203,7 +205,7 @@ impl RedisStore {
 }
 
 fn args(changes: &Changes, known: Option<Known<'_>>) -> Vec<String> {
-    let Changes { inserts, updates, balances, requests, owner_bound, .. } = changes;
+    let Changes { inserts, updates, balances, requests, owner_bound, watermark, .. } = changes;
     let mut args = match owner_bound {
         Some(OwnerBound { owner, max_keys, now }) => {
             vec![max_keys.to_string(), millis(*now), owner.as_str().to_owned()]
@@ -211,6 +213,14 @@ fn args(changes: &Changes, known: Option<Known<'_>>) -> Vec<String> {
         None => vec![String::new(); 3],
     };
     args.extend(known.map_or_else(|| [const { String::new() }; 5], Known::args));
+    args.extend(match watermark {
+        Some(WatermarkRecord { watermark, reason, .. }) => [
+            millis(watermark.issued_before),
+            watermark.subject(),
+            reason.as_deref().unwrap_or_default().to_owned(),
+        ],
+        None => [const { String::new() }; 3],
+    });
     args.push(inserts.len().to_string());
     for record in inserts {
         args.extend([

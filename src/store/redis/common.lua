@@ -2,9 +2,9 @@
 -- or not: all of them share a hash tag, so a cluster has them on one node.
 --
 --   schema       hash: `version` of this layout, the sizes of `keys`, `requests`, `legacy`,
---                `balances`, `lines`, `usage`, `usage_hours` and `acts`, and `unlined` as long as
---                `migrate` has not put all keys into `lines`: where in `keys` it goes on; and
---                `identity`, which tells the store from others on a bus, once it was asked for
+--                `balances`, `lines`, `usage`, `usage_hours`, `acts` and `watermarks`, and `unlined`
+--                as long as `migrate` has not put all keys into `lines`: where in `keys` it goes on;
+--                and `identity`, which tells the store from others on a bus, once it was asked for
 --                For a moment, `lock:` and an owner in hex, or `*`: when this lock ends, and its
 --                holder, which alone adds or replaces keys of this owner, or any keys, until then
 --   keys         hash: id -> the key as JSON, as src/store/redis/record.rs writes it
@@ -27,18 +27,20 @@
 --   acts         hash: `<lineage>:<request in hex>` -> what that request has done, as JSON, as
 --                src/store/redis/request.rs writes it
 --   act_times    sorted set: the same, by the time when it was done
+--   watermarks   hash: `<time>:*`, or `<time>:=` and an owner -> when all keys of theirs that were
+--                created before that time were revoked, and behind a space the reason, if there is one
 --
 -- What is named `lines` here, as a column of the SQL stores is named `line`, has lineages: the names
 -- are older than the word, and others would need a migration.
 --
--- Version 1 had neither `requests` nor `legacy`, version 2 nothing that comes after them, and
--- version 3 neither `acts` nor `act_times`.
+-- Version 1 had neither `requests` nor `legacy`, version 2 nothing that comes after them, version 3
+-- neither `acts` nor `act_times`, and version 4 no `watermarks`.
 --
 -- Redis undoes nothing when a script fails: whatever can be wrong is found before the first write.
 local schema, keys, digests, uses, last_used, ids, owners, ended, requests, legacy, balances, lines,
-  usage, usage_hours, usage_lines, acts, act_times = unpack(KEYS)
+  usage, usage_hours, usage_lines, acts, act_times, watermarks = unpack(KEYS)
 
-local VERSION = '4'
+local VERSION = '5'
 
 local function corrupt(what)
   return {err = 'CORRUPT ' .. what}
@@ -103,23 +105,12 @@ end
 -- A hash or set that is written without being read before must be of the right type, or it would be
 -- an error too late.
 local function assert_types()
-  for _, hash in ipairs({keys, digests, uses, last_used, requests, balances, acts}) do
+  for _, hash in ipairs({keys, digests, uses, last_used, requests, balances, acts, watermarks}) do
     redis.call('HLEN', hash)
   end
   for _, set in ipairs({ids, owners, ended, legacy, lines, act_times}) do
     redis.call('ZCARD', set)
   end
-end
-
--- The keys with these ids, in three lists: as JSON, use counts, times of last use.
-local function rows(wanted)
-  if #wanted == 0 then
-    return {{}, {}, {}}
-  end
-  local function column(hash)
-    return redis.call('HMGET', hash, unpack(wanted))
-  end
-  return {column(keys), column(uses), column(last_used)}
 end
 
 -- The fields of a key that the scripts read, where they are there.
@@ -159,6 +150,68 @@ end
 -- Text from a time in milliseconds.
 local function millis(time)
   return string.format('%.0f', time)
+end
+
+-- The watermarks that stand, or what was lost of them.
+local function current_marks()
+  if redis.call('HGET', schema, 'watermarks') == '0' then
+    return {}
+  end
+  local problem = missing('a watermark', {{'HLEN', watermarks, 'watermarks'}})
+  if problem then
+    return problem
+  end
+  local marks = {}
+  local fields = redis.call('HGETALL', watermarks)
+  for place = 1, #fields, 2 do
+    local before, subject = string.match(fields[place], '^(-?%d+):(.*)$')
+    local ended_at = string.match(fields[place + 1], '^-?%d+')
+    if not before or not ended_at then
+      return corrupt('a watermark is not readable')
+    end
+    local owner = subject ~= '*' and string.sub(subject, 2) or nil
+    marks[#marks + 1] = {before = tonumber(before), owner = owner, ended_at = tonumber(ended_at)}
+  end
+  return marks
+end
+
+-- When a key was revoked by one of these and not by itself, if it was.
+local function ended_by(marks, key)
+  if key.revoked_at or key.deleted_at then
+    return nil
+  end
+  local ended_at
+  for _, mark in ipairs(marks) do
+    if key.created_at < mark.before and (not mark.owner or key.owner == mark.owner) then
+      ended_at = math.min(ended_at or mark.ended_at, mark.ended_at)
+    end
+  end
+  return ended_at
+end
+
+-- The keys with these ids, in three lists: as JSON, use counts, times of last use.
+local function rows(wanted)
+  if #wanted == 0 then
+    return {{}, {}, {}}
+  end
+  local marks = current_marks()
+  if marks.err then
+    return marks
+  end
+  local function column(hash)
+    return redis.call('HMGET', hash, unpack(wanted))
+  end
+  local columns = {column(keys), column(uses), column(last_used)}
+  for place = 1, #marks > 0 and #wanted or 0 do
+    local row = columns[1][place]
+    -- One that is not readable is left to the caller.
+    local key = row and decode(row)
+    local ended_at = key and ended_by(marks, key)
+    if ended_at then
+      columns[1][place] = '{"revoked_at":' .. millis(ended_at) .. ',' .. string.sub(row, 2)
+    end
+  end
+  return columns
 end
 
 -- Writes a key, with a time of creation that is not in its JSON.

@@ -17,5 +17,7 @@ if problem then
   return problem
 end
 local columns = rows(wanted)
-columns[4] = indexes
+if not columns.err then
+  columns[4] = indexes
+end
 return columns

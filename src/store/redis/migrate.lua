@@ -2,7 +2,7 @@
 --
 -- Returns `more` as long as it has to be called again.
 -- Old versions, and the first of the keys that they did not have.
-local OLD = {['1'] = 9, ['2'] = 11, ['3'] = 16}
+local OLD = {['1'] = 9, ['2'] = 11, ['3'] = 16, ['4'] = 18}
 local BATCH = 250
 
 local version = redis.call('HGET', schema, 'version')
@@ -22,19 +22,20 @@ else
     redis.call('HLEN', keys)
   end
   -- Allowed when memory is full, and so is what follows.
-  redis.call('HDEL', schema, 'acts')
+  redis.call('HDEL', schema, 'watermarks')
   for _, count in ipairs({'keys', 'requests', 'legacy'}) do
     redis.call('HSETNX', schema, count, '0')
   end
-  -- Version 3 knew lineages, and may not have been through with them.
+  -- Versions 3 and 4 knew lineages, and may not have been through with them.
   local unlined = (version == '1' or version == '2') and '0'
-  if version ~= '3' then
+  if version ~= '3' and version ~= '4' then
     redis.call('HDEL', schema, 'unlined')
     for _, count in ipairs({'balances', 'lines', 'usage', 'usage_hours'}) do
       redis.call('HSET', schema, count, '0')
     end
   end
-  redis.call('HSET', schema, 'acts', '0')
+  redis.call('HSETNX', schema, 'acts', '0')
+  redis.call('HSET', schema, 'watermarks', '0')
   redis.call('HSET', schema, 'version', VERSION)
   if unlined then
     redis.call('HSET', schema, 'unlined', unlined)

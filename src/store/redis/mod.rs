@@ -8,6 +8,7 @@ mod repository;
 mod request;
 mod script;
 mod usage;
+mod watermarks;
 
 use std::{fmt, sync::Arc};
 

@@ -16,6 +16,7 @@ use crate::{
         batches,
         capabilities::{
             BalanceStore, DigestCursor, KnownDigests, RequestLog, SelectedChanges, UsageLog,
+            Watermarks,
         },
         list::{KeyPage, KeyQuery},
         repository::{ApplyOutcome, Changes, KeyRepository, KeyUse},
@@ -209,6 +210,10 @@ impl KeyRepository for RedisStore {
     }
 
     fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
+        Some(self)
+    }
+
+    fn watermarks(&self) -> Option<&dyn Watermarks> {
         Some(self)
     }
 

@@ -23,6 +23,9 @@ pub(super) struct Scripts {
     pub(super) purge_requests: Script,
     pub(super) record_usage: Script,
     pub(super) usage: Script,
+    pub(super) watermarks: Script,
+    pub(super) unwritten: Script,
+    pub(super) remove_watermark: Script,
     pub(super) forget_usage: Script,
 }
 
@@ -57,6 +60,9 @@ impl Scripts {
             purge_requests: script!(repeatable "purge_requests.lua"),
             record_usage: script!("record_usage.lua"),
             usage: script!(repeatable "usage.lua"),
+            watermarks: script!(repeatable "watermarks.lua"),
+            unwritten: script!(repeatable "unwritten.lua"),
+            remove_watermark: script!(repeatable "remove_watermark.lua"),
             forget_usage: script!("forget_usage.lua"),
         }
     }
@@ -65,7 +71,7 @@ impl Scripts {
 /// The keys in Redis, in the order in which `common.lua` takes them.
 pub(super) struct Keys {
     pub(super) prefix: Box<str>,
-    names: [String; 17],
+    names: [String; 18],
 }
 
 impl Keys {
@@ -90,6 +96,7 @@ impl Keys {
             "usage_lines",
             "acts",
             "act_times",
+            "watermarks",
         ];
         Self { prefix: prefix.into(), names: parts.map(|part| format!("{{{prefix}}}:{part}")) }
     }

@@ -7,11 +7,11 @@ use sqlx::{
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 use super::heartbeat::{self, Pulse};
-use super::{balance, event, key_row, known, requests, usage};
+use super::{balance, event, key_row, known, requests, usage, watermarks};
 use crate::{
     clock::Timestamp,
     key::{KeyDigest, KeyEvent, KeyId, KeyRecord, LineageUsage, UsageCount},
-    store::requests::RequestRecord,
+    store::{requests::RequestRecord, watermark::WatermarkRecord},
 };
 
 /// A value to bind.
@@ -152,6 +152,12 @@ pub(in crate::store) trait Calls: Database {
     /// Reads a row with all columns of a request.
     fn request(row: &Self::Row) -> sqlx::Result<RequestRecord>;
 
+    /// Reads a row with all columns of a watermark.
+    fn watermark(row: &Self::Row) -> sqlx::Result<WatermarkRecord>;
+
+    /// Reads a row with the id of a key and its revision.
+    fn revision(row: &Self::Row) -> sqlx::Result<(KeyId, u64)>;
+
     /// Reads a row with the sum of an hour and an outcome.
     fn usage_count(row: &Self::Row) -> sqlx::Result<UsageCount>;
 
@@ -266,6 +272,14 @@ where
 
     fn request(row: &Self::Row) -> sqlx::Result<RequestRecord> {
         requests::read(row)
+    }
+
+    fn watermark(row: &Self::Row) -> sqlx::Result<WatermarkRecord> {
+        watermarks::read(row)
+    }
+
+    fn revision(row: &Self::Row) -> sqlx::Result<(KeyId, u64)> {
+        watermarks::revision(row)
     }
 
     fn usage_count(row: &Self::Row) -> sqlx::Result<UsageCount> {

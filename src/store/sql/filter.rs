@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     key::{EventId, EventQuery, KeyId, KeyStatus, OwnerId, Scope, UsageQuery},
-    store::{list::KeyQuery, owner_bound::OwnerBound, selection::Selection},
+    store::{list::KeyQuery, owner_bound::OwnerBound, selection::Selection, watermark::Watermark},
 };
 
 /// The parts of statements. All question marks in a part stand for the same value.
@@ -21,10 +21,16 @@ pub(in crate::store) struct Filters {
     pub(in crate::store) live: String,
     /// How that ends.
     pub(in crate::store) end_of_live: &'static str,
+    /// When a key was revoked.
+    pub(in crate::store) revoked_at: String,
+    /// Ids and revisions of keys from an id on whose rows do not say that they have ended.
+    pub(in crate::store) unwritten: String,
     /// Keys from an id on that are not deleted, for a transaction that changes them.
     pub(in crate::store) selected: String,
     /// How they end, in the order of their ids.
     pub(in crate::store) end_of_selected: String,
+    /// The same for those that are unwritten.
+    pub(in crate::store) end_of_unwritten: String,
     /// Keys up to an id that are not deleted.
     pub(in crate::store) keys: String,
     /// Events up to an id.
@@ -147,10 +153,11 @@ impl Filters {
         }
         let (status, now) =
             query.status.map_or(("", None), |(asked, now)| (status(asked), Some(now)));
+        let status = status.replace("revoked_at", &self.revoked_at);
         let request = query.request.as_ref().map(|request| &request.as_bytes()[..]);
         let select = Select::new(&self.keys, Value::Id(first))
             .and(self.owner, owner)
-            .and(status, now)
+            .and(&status, now)
             .and(self.scope, query.scope.as_ref().map(Scope::as_str))
             .and(self.prefix, prefix)
             .and(REQUEST, request)
@@ -176,6 +183,23 @@ impl Filters {
             let select = Select::new(&self.selected, Value::Id(first));
             let select = select.and(self.owner, owner).and(CREATED_BEFORE, *before);
             select.push(&self.end_of_selected, row::count(limit as u64)).call::<DB>()
+        })
+    }
+
+    /// The statement for keys that a watermark covers, from an id on, whose rows do not say so. `None` when
+    /// there can be none.
+    pub(in crate::store) fn unwritten<'w, DB: Dialect>(
+        &self,
+        watermark: &'w Watermark,
+        first: [u8; 16],
+        limit: usize,
+    ) -> Option<Call<'w>> {
+        let owner = watermark.owner.as_ref().map(OwnerId::as_str);
+        can_be::<DB>(owner).then(|| {
+            let select = Select::new(&self.unwritten, Value::Id(first));
+            let select = select.and(self.owner, owner);
+            let select = select.and(CREATED_BEFORE, Some(watermark.issued_before));
+            select.push(&self.end_of_unwritten, row::count(limit as u64)).call::<DB>()
         })
     }
 

@@ -87,10 +87,13 @@ pub(in crate::store) struct Selected {
 }
 
 impl Selected {
-    /// What is selected of a key.
-    pub(in crate::store) fn columns(&self) -> String {
-        let mut columns = COMMON.map(str::to_owned);
-        self.id.clone_into(&mut columns[0]);
+    /// What is selected of a key, with when it was [revoked](super::revoked_at).
+    pub(in crate::store) fn columns(&self, revoked_at: &str) -> String {
+        let columns = COMMON.map(|column| match column {
+            "id" => self.id.to_owned(),
+            "revoked_at" => format!("{revoked_at} AS revoked_at"),
+            column => column.to_owned(),
+        });
         let is_empty = RARE.map(|(column, empty)| match empty {
             Empty::Null | Empty::NoBytes => format!("{column} IS NULL"),
             Empty::False => format!("NOT {column}"),

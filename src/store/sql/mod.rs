@@ -30,6 +30,7 @@ mod standby;
 mod statements;
 mod store;
 mod usage;
+mod watermarks;
 
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub(super) use self::builder::SqlStoreBuilder;
@@ -48,9 +49,10 @@ pub(super) use self::{
     row::{CHANGING, columns},
     statements::{
         DEFAULT_TABLE, HeartbeatStatements, Inserts, KnownStatements, LockStatements,
-        RequestStatements, Statements, each, statement, table_name,
+        RequestStatements, Statements, WatermarkStatements, each, statement, table_name,
     },
     store::{SqlStore, lookups},
+    watermarks::revoked_at,
 };
 
 #[cfg(test)]

@@ -135,6 +135,10 @@ macro_rules! repository {
                 Some(self)
             }
 
+            fn watermarks(&self) -> Option<&dyn crate::store::Watermarks> {
+                Some(self)
+            }
+
             fn audit_log(&self) -> Option<&dyn crate::store::AuditLog> {
                 Some(self)
             }
@@ -166,6 +170,32 @@ macro_rules! repository {
                     plan: &crate::store::Plan,
                 ) -> Result<crate::store::ApplyOutcome, crate::store::StoreError> {
                     self.0.apply_to(selection, plan).await
+                }
+            }
+        }
+
+        impl crate::store::Watermarks for $store {
+            crate::runtime::async_methods! {
+                async fn current(
+                    &self,
+                ) -> Result<Vec<crate::store::WatermarkRecord>, crate::store::StoreError> {
+                    self.0.current().await
+                }
+
+                async fn unwritten(
+                    &self,
+                    watermark: &crate::store::Watermark,
+                    after: Option<crate::key::KeyId>,
+                    limit: usize,
+                ) -> Result<Vec<(crate::key::KeyId, u64)>, crate::store::StoreError> {
+                    self.0.unwritten(watermark, after, limit).await
+                }
+
+                async fn remove(
+                    &self,
+                    watermark: &crate::store::Watermark,
+                ) -> Result<bool, crate::store::StoreError> {
+                    self.0.remove_watermark(watermark).await
                 }
             }
         }

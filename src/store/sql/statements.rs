@@ -40,6 +40,7 @@ pub(in crate::store) struct Statements {
     /// Removes the balances of lineages that have no key.
     pub(in crate::store) purge_balances: SqlStr,
     pub(in crate::store) requests: RequestStatements,
+    pub(in crate::store) watermarks: WatermarkStatements,
     pub(in crate::store) record_usage: SqlStr,
     pub(in crate::store) forget_usage: SqlStr,
     /// From which lists of keys and of events are made, sums of usage, and purges.
@@ -85,6 +86,17 @@ pub(in crate::store) struct RequestStatements {
     pub(in crate::store) find: SqlStr,
     /// Removes those from before a time that are older than so many milliseconds.
     pub(in crate::store) purge: SqlStr,
+}
+
+/// About keys that were revoked by the time of their creation.
+pub(in crate::store) struct WatermarkStatements {
+    /// Reads the time by the server's clock.
+    pub(in crate::store) clock: SqlStr,
+    /// Adds a watermark, unless it is there.
+    pub(in crate::store) insert: SqlStr,
+    /// Reads all of them.
+    pub(in crate::store) current: SqlStr,
+    pub(in crate::store) remove: SqlStr,
 }
 
 /// A statement that adds one row, and one that adds many.

@@ -280,7 +280,7 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 
     /// Tries again what the database gave up in favour of another.
-    async fn persist<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
+    pub(super) async fn persist<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = sqlx::Result<T>>,
     {
@@ -316,7 +316,8 @@ impl<DB: Dialect> SqlStore<DB> {
         let updated = changes.updates.iter().map(|update| &update.record);
         let keys = changes.inserts.iter().chain(updated);
         let events = changes.events.iter().map(|event| event.owner.as_ref());
-        for owner in keys.map(|record| record.owner.as_ref()).chain(events) {
+        let watermark = changes.watermark.iter().map(|new| new.watermark.owner.as_ref());
+        for owner in keys.map(|record| record.owner.as_ref()).chain(events).chain(watermark) {
             DB::check(owner)?;
         }
         self.in_transaction(Work::Changes(changes)).await
@@ -385,6 +386,11 @@ impl<DB: Dialect> SqlStore<DB> {
         }
         if self.make_balances(transaction, &changes.balances).await? == ApplyOutcome::Stale
             || self.make_requests(transaction, &changes.requests).await? == ApplyOutcome::Stale
+        {
+            return Ok(ApplyOutcome::Stale);
+        }
+        if let Some(watermark) = &changes.watermark
+            && self.make_watermark(transaction, watermark).await? == ApplyOutcome::Stale
         {
             return Ok(ApplyOutcome::Stale);
         }

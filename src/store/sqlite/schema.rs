@@ -21,6 +21,7 @@ impl Schema for Sqlite {
         Migration { makes: None, sql: include_str!("5_owners.sql") },
         Migration { makes: Some("_requests"), sql: include_str!("6_requests.sql") },
         Migration { makes: None, sql: include_str!("7_needs.sql") },
+        Migration { makes: Some("_watermarks"), sql: include_str!("8_watermarks.sql") },
     ];
 
     const BOOKKEEPING: &'static str = "CREATE TABLE IF NOT EXISTS \"api_keys_schema\" \

@@ -8,6 +8,7 @@ pub(crate) async fn abilities_are_those_of_the_table(store: impl KeyRepository) 
     assert!(store.request_log().is_some());
     assert!(store.usage_log().is_some());
     assert!(store.selected_changes().is_some());
+    assert!(store.watermarks().is_some());
     assert!(store.bounds_owners());
     assert!(store.known_digests().is_some());
     let identity = store.identity().await.unwrap();

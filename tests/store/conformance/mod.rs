@@ -29,6 +29,7 @@ pub(crate) mod selections;
 pub(crate) mod updates;
 pub(crate) mod usage;
 pub(crate) mod uses;
+pub(crate) mod watermarks;
 
 use std::time::Duration;
 
@@ -141,6 +142,11 @@ macro_rules! conformance {
                 filters: ends_and_last_uses_are_compared
                 filters: lists_are_what_was_asked_for
                 filters: a_nul_is_found_nowhere
+                watermarks: every_reader_finds_covered_keys_revoked
+                watermarks: rows_are_written_afterwards
+                watermarks: a_time_to_come_undoes_everything
+                watermarks: covered_keys_are_not_counted
+                watermarks: thousands_of_rows_are_found
                 capabilities: abilities_are_those_of_the_table
                 updates: the_mark_of_an_owner_is_kept_with_each_revision
             }

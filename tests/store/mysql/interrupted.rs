@@ -19,7 +19,7 @@ async fn is_finished(database: &Database, session: &mut impl Session) {
     store.insert(&full(1)).await.unwrap();
     assert_eq!(stored(&store, full(1).id).await, full(1));
     let applied = "SELECT version FROM api_keys_schema WHERE applied_at > 0 ORDER BY version";
-    assert_eq!(session.rows(applied).await, ["1", "2", "3", "4", "5", "6", "7", "8"]);
+    assert_eq!(session.rows(applied).await, ["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
 }
 
 #[tokio::test]
@@ -47,18 +47,21 @@ const FIFTH: &str = include_str!("../../../src/store/mysql/5_owners.sql");
 const SIXTH: &str = include_str!("../../../src/store/mysql/6_requests.sql");
 const SEVENTH: &str = include_str!("../../../src/store/mysql/7_needs.sql");
 const EIGHTH: &str = include_str!("../../../src/store/mysql/8_heartbeat.sql");
+const NINTH: &str = include_str!("../../../src/store/mysql/9_watermarks.sql");
 
 /// A later migration is begun, and its statements were made up to one or another.
 #[tokio::test]
 async fn between_the_statements_of_an_upgrade() {
-    for (number, upgrade) in (2..).zip([SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH]) {
+    for (number, upgrade) in
+        (2..).zip([SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH])
+    {
         let statements: Vec<_> = upgrade.split("\n\n").collect();
         for made in 0..=statements.len() {
             let Some(database) = Database::new(Server::MySql).await else { return };
             let mut session = MySql::session(database.url()).await;
             session.run(BEGUN).await.unwrap();
             for (version, finished) in
-                (1..number).zip([FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH])
+                (1..number).zip([FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH])
             {
                 session.run(finished).await.unwrap();
                 let sql = format!("UPDATE api_keys_schema SET applied_at = {version}");

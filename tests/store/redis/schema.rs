@@ -35,14 +35,14 @@ async fn a_newer_schema_is_left_alone() {
     let Some(prefix) = Prefix::new() else { return };
     let store = prefix.open().await;
     store.insert(&record(1)).await.unwrap();
-    let _: u64 = run(&mut prefix.connect(), &["HSET", &prefix.key("schema"), "version", "5"]);
+    let _: u64 = run(&mut prefix.connect(), &["HSET", &prefix.key("schema"), "version", "6"]);
     let starting = prefix.store().migrate().await.unwrap_err();
     // A node that runs while another one upgrades.
     let running = store.insert(&record(2)).await.unwrap_err();
     for error in [starting, running, store.find(&digest(1)).await.unwrap_err()] {
         assert_eq!(error.kind(), StoreErrorKind::Corrupt);
-        assert!(texts(&error).contains("version 5"), "{error:?}");
-        assert!(texts(&error).contains("knows version 4"), "{error:?}");
+        assert!(texts(&error).contains("version 6"), "{error:?}");
+        assert!(texts(&error).contains("knows version 5"), "{error:?}");
     }
 }
 

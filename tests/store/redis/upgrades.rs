@@ -98,7 +98,8 @@ async fn a_store_of_version_1_is_brought_up_to_date() {
         ("requests", "0"),
         ("usage", "0"),
         ("usage_hours", "0"),
-        ("version", "4"),
+        ("version", "5"),
+        ("watermarks", "0"),
     ]);
     assert_eq!(schema, expected);
 
@@ -160,7 +161,8 @@ async fn a_store_of_version_2_is_brought_up_to_date() {
         ("requests", "1"),
         ("usage", "0"),
         ("usage_hours", "0"),
-        ("version", "4"),
+        ("version", "5"),
+        ("watermarks", "0"),
     ]);
     assert_eq!(schema, expected);
 
@@ -254,8 +256,26 @@ async fn an_upgrade_goes_on_where_the_last_one_was_given_up() {
     let _: u64 = run(&mut other, &["HSET", &schema, "version", "3"]);
     store.migrate().await.unwrap();
     let schema = prefix.contents().remove(&schema).unwrap();
-    assert_eq!((&*schema["version"], &*schema["lines"], &*schema["acts"]), ("4", "1000", "0"));
+    assert_eq!((&*schema["version"], &*schema["lines"], &*schema["acts"]), ("5", "1000", "0"));
     assert!(!schema.contains_key("unlined"));
+}
+
+/// All that version 4 had is as it was.
+#[tokio::test]
+async fn version_4_only_lacks_watermarks() {
+    let Some(prefix) = Prefix::new() else { return };
+    let store = prefix.open().await;
+    store.insert(&record(1)).await.unwrap();
+    let mut other = prefix.connect();
+    let schema = prefix.key("schema");
+    let _: u64 = run(&mut other, &["HSET", &schema, "acts", "0"]);
+    let before = prefix.contents();
+    let _: u64 = run(&mut other, &["HDEL", &schema, "watermarks"]);
+    let _: u64 = run(&mut other, &["HSET", &schema, "version", "4"]);
+    assert_eq!(store.find(&digest(1)).await.unwrap_err().kind(), StoreErrorKind::Corrupt);
+    store.migrate().await.unwrap();
+    assert_eq!(prefix.contents(), before);
+    assert!(store.find(&digest(1)).await.unwrap().is_some());
 }
 
 /// A row that nobody can read does not keep the others from being brought up to date.

@@ -67,7 +67,7 @@ async fn a_second_migration_changes_nothing() {
     SqliteStore::from_pool(file.pool().await).migrate().await.unwrap();
 
     assert_eq!(schema(&mut connection).await, before);
-    assert_eq!(number(&mut connection, "SELECT count(*) FROM api_keys_schema").await, 7);
+    assert_eq!(number(&mut connection, "SELECT count(*) FROM api_keys_schema").await, 8);
     let sum = "SELECT sum(applied_at) FROM api_keys_schema";
     assert_eq!(number(&mut connection, sum).await, applied);
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&full(1)));
@@ -94,7 +94,7 @@ async fn many_can_open_one_new_file_at_once() {
             store.close().await;
         }
         let mut connection = file.connect().await;
-        assert_eq!(number(&mut connection, "SELECT count(*) FROM api_keys_schema").await, 7);
+        assert_eq!(number(&mut connection, "SELECT count(*) FROM api_keys_schema").await, 8);
     }
 }
 
@@ -127,7 +127,7 @@ async fn the_keys_of_an_older_schema_are_kept() {
     assert_eq!(stored(&store, second.id).await, second);
     store.insert(&full(3)).await.unwrap();
     assert_eq!(stored(&store, full(3).id).await, full(3));
-    assert_eq!(number(&mut connection, "SELECT max(version) FROM api_keys_schema").await, 7);
+    assert_eq!(number(&mut connection, "SELECT max(version) FROM api_keys_schema").await, 8);
 }
 
 /// What the second version had besides: rotations and the audit log.
@@ -161,7 +161,7 @@ async fn the_keys_and_events_of_the_second_schema_are_kept() {
     assert_eq!(store.balances(&[old.id]).await.unwrap().items, []);
     let ever = UsageQuery::new(at(i64::MIN), at(i64::MAX));
     assert_eq!(store.usage(&ever).await.unwrap(), []);
-    assert_eq!(number(&mut connection, "SELECT max(version) FROM api_keys_schema").await, 7);
+    assert_eq!(number(&mut connection, "SELECT max(version) FROM api_keys_schema").await, 8);
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn a_table_that_is_not_there() {
         let heartbeat = if shell.url.starts_with("sqlite") { "" } else { "api_keys_heartbeat, " };
         let there = format!(
             "api_keys, api_keys_credits, api_keys_events, {heartbeat}api_keys_requests, \
-             api_keys_schema, api_keys_usage"
+             api_keys_schema, api_keys_usage, api_keys_watermarks"
         );
         let missing = |there: &str| {
             format!(
@@ -104,7 +104,7 @@ fn a_source_table_that_is_not_there() {
 $ tower-api-key migrate
 The tables are up to date.
 $ tower-api-key import keys.db --from-table nope
-tower-api-key: there is no table "nope"; those there are: api_keys, api_keys_credits, api_keys_events, api_keys_requests, api_keys_schema, api_keys_usage. --from-table names another
+tower-api-key: there is no table "nope"; those there are: api_keys, api_keys_credits, api_keys_events, api_keys_requests, api_keys_schema, api_keys_usage, api_keys_watermarks. --from-table names another
 => 2
 "#,
     );

@@ -1,0 +1,166 @@
+//! [`HeardWatermarks`]: keys that were revoked by the time of their creation, as they were announced.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{key::KeyRecord, runtime::Mutex, store::Watermark};
+
+/// At a time. Each is compared with each answer of the store.
+const MAX: usize = 64;
+
+/// The watermarks that a cache has heard of lately.
+pub(super) struct HeardWatermarks {
+    heard: Mutex<Vec<Heard>>,
+    /// How many there are, for answers while there are none.
+    count: AtomicUsize,
+    /// How long each is there.
+    lasts: Duration,
+}
+
+struct Heard {
+    watermark: Watermark,
+    until: Instant,
+    /// Whether it was written for certain. Until then, the first answer of the authority about one of its keys
+    /// decides: whatever can write to the channel would make all keys unusable otherwise.
+    is_certain: bool,
+}
+
+impl HeardWatermarks {
+    pub(super) fn new(lasts: Duration) -> Self {
+        Self { heard: Mutex::default(), count: AtomicUsize::new(0), lasts }
+    }
+
+    /// No answer is used that does not know of this one. Whether there is room for it.
+    pub(super) fn raise(&self, watermark: &Watermark, is_certain: bool) -> bool {
+        let now = Instant::now();
+        let Some(until) = now.checked_add(self.lasts) else { return false };
+        let mut heard = self.heard.lock();
+        heard.retain(|old| now < old.until);
+        let mut has_room = true;
+        if let Some(same) = heard.iter_mut().find(|old| old.watermark == *watermark) {
+            (same.until, same.is_certain) = (until, same.is_certain || is_certain);
+        } else if heard.len() < MAX {
+            heard.push(Heard { watermark: watermark.clone(), until, is_certain });
+        } else {
+            has_room = false;
+        }
+        self.count.store(heard.len(), Relaxed);
+        has_room
+    }
+
+    /// Whether an answer knows of all of them.
+    pub(super) fn admit(&self, record: &KeyRecord) -> bool {
+        if self.count.load(Relaxed) == 0 {
+            return true;
+        }
+        let now = Instant::now();
+        self.heard.lock().iter().all(|heard| heard.until <= now || !heard.watermark.ends(record))
+    }
+
+    /// Whether an answer of the authority knows of all of them that were written.
+    pub(super) fn settle(&self, record: &KeyRecord) -> bool {
+        if self.count.load(Relaxed) == 0 {
+            return true;
+        }
+        let mut heard = self.heard.lock();
+        for heard in heard.iter_mut().filter(|heard| heard.watermark.covers(record)) {
+            let revoked_at = record.details.revoked_at;
+            heard.is_certain |= revoked_at.is_some_and(|at| at >= heard.watermark.issued_before);
+        }
+        heard.retain(|heard| heard.is_certain || !heard.watermark.ends(record));
+        self.count.store(heard.len(), Relaxed);
+        drop(heard);
+        self.admit(record)
+    }
+
+    /// None of them counts any more.
+    pub(super) fn clear(&self) {
+        self.heard.lock().clear();
+        self.count.store(0, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        key::{KeyDigest, KeyId},
+    };
+
+    const LASTS: Duration = Duration::from_secs(90);
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_unix_millis(millis)
+    }
+
+    fn of(owner: Option<&str>, before: i64) -> Watermark {
+        Watermark { owner: owner.map(Into::into), ..Watermark::new(at(before)) }
+    }
+
+    fn record(owner: Option<&str>, created_at: i64) -> KeyRecord {
+        let (id, digest) = (KeyId::from_bytes([1; 16]), KeyDigest::from_bytes([1; 32]));
+        let record = KeyRecord::new(id, digest, "a key", at(created_at));
+        KeyRecord { owner: owner.map(Into::into), ..record }
+    }
+
+    fn revoked(record: &KeyRecord, at_millis: i64) -> KeyRecord {
+        let mut revoked = record.clone();
+        revoked.details.revoked_at = Some(at(at_millis));
+        revoked
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_must_know_of_them_for_their_time() {
+        let heard = HeardWatermarks::new(LASTS);
+        let anna = record(Some("anna"), 9);
+        assert!(heard.admit(&anna) && heard.settle(&anna));
+        assert!(heard.raise(&of(Some("anna"), 10), true));
+        assert!(!heard.admit(&anna) && !heard.settle(&anna));
+        assert!(heard.admit(&record(Some("anna"), 10)) && heard.admit(&record(None, 9)));
+        assert!(heard.admit(&revoked(&anna, 10)) && heard.settle(&revoked(&anna, 10)));
+
+        tokio::time::advance(LASTS / 2).await;
+        assert!(heard.raise(&of(Some("anna"), 10), false), "it was announced again");
+        tokio::time::advance(LASTS / 2).await;
+        assert!(!heard.settle(&anna));
+        tokio::time::advance(LASTS / 2).await;
+        assert!(heard.settle(&anna));
+    }
+
+    /// Of one that was only heard of, the authority's first answer tells whether there is such a thing.
+    #[tokio::test(start_paused = true)]
+    async fn the_authority_tells_of_what_was_only_heard() {
+        let (live, other) = (record(None, 9), record(None, 8));
+        let heard = HeardWatermarks::new(LASTS);
+        assert!(heard.raise(&of(None, 10), false));
+        assert!(!heard.admit(&live), "a replica is doubted");
+        assert!(heard.settle(&record(None, 10)), "of this key it says nothing");
+        assert!(!heard.admit(&live));
+        assert!(heard.settle(&live), "it was made up");
+        assert!(heard.admit(&other));
+
+        let heard = HeardWatermarks::new(LASTS);
+        assert!(heard.raise(&of(None, 10), false));
+        assert!(heard.settle(&revoked(&other, 9)), "it was revoked before, by itself");
+        assert!(heard.settle(&revoked(&other, 10)));
+        assert!(!heard.settle(&live), "it was written, and is lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_room_for_so_many() {
+        let heard = HeardWatermarks::new(LASTS);
+        for number in 0..MAX {
+            assert!(heard.raise(&of(Some(&format!("owner {number}")), 10), false));
+        }
+        assert!(!heard.raise(&of(Some("another"), 10), false), "the caller must do something else");
+        assert!(heard.raise(&of(Some("owner 7"), 10), false), "this is among them");
+        tokio::time::advance(LASTS).await;
+        assert!(heard.raise(&of(Some("another"), 10), false));
+        assert_eq!(heard.heard.lock().len(), 1, "what is over makes way");
+    }
+}

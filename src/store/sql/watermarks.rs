@@ -1,0 +1,153 @@
+//! Watermarks as rows.
+
+use sqlx::{ColumnIndex, Decode, Type};
+
+use super::{
+    call::{Call, Value},
+    dialect::Dialect,
+    owner_lock::OwnerLocks,
+    pooled_connection::{PooledConnection, answer},
+    row::{array, unreadable, unsigned},
+    store::SqlStore,
+};
+use crate::{
+    clock::Timestamp,
+    error::StoreError,
+    key::KeyId,
+    store::{
+        repository::ApplyOutcome,
+        selection::Selection,
+        watermark::{Watermark, WatermarkRecord},
+    },
+};
+
+/// When a key was revoked: by its row, or by a watermark in this table.
+///
+/// No column of watermarks is named as one of keys, so that none of these is ambiguous. Subjects are bytes:
+/// `bytes` makes them of a text.
+pub(in crate::store) fn revoked_at(
+    watermarks: &str,
+    bytes: fn(&str) -> String,
+    of_owner: &str,
+) -> String {
+    let (all, of_owner) = (bytes("'*'"), bytes(of_owner));
+    format!(
+        "coalesce(revoked_at, (SELECT min(ended_at) FROM {watermarks} \
+             WHERE issued_before > created_at AND deleted_at IS NULL AND (subject = {all} OR subject = {of_owner})))"
+    )
+}
+
+/// Reads a row with all columns.
+pub(super) fn read<'r, R>(row: &'r R) -> sqlx::Result<WatermarkRecord>
+where
+    R: sqlx::Row,
+    for<'n> &'n str: ColumnIndex<R>,
+    &'r str: Decode<'r, R::Database> + Type<R::Database>,
+    &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let issued_before = Timestamp::from_unix_millis(row.try_get("issued_before")?);
+    let subject =
+        str::from_utf8(row.try_get("subject")?).map_err(|error| unreadable("subject", error))?;
+    let watermark = Watermark::of_subject(subject, issued_before);
+    let watermark = watermark.ok_or_else(|| {
+        unreadable("subject", std::io::Error::other("it is neither * nor an owner"))
+    })?;
+    let revoked_at = Timestamp::from_unix_millis(row.try_get("ended_at")?);
+    let mut mark = WatermarkRecord::new(watermark, revoked_at);
+    mark.reason = row.try_get::<Option<&str>, _>("reason")?.map(Into::into);
+    Ok(mark)
+}
+
+/// Reads the id and the revision of a key.
+pub(super) fn revision<'r, R>(row: &'r R) -> sqlx::Result<(KeyId, u64)>
+where
+    R: sqlx::Row,
+    usize: ColumnIndex<R>,
+    &'r [u8]: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let id = KeyId::from_bytes(array("id", row.try_get(0)?)?);
+    Ok((id, unsigned("revision", row.try_get(1)?)?))
+}
+
+impl<DB: Dialect> SqlStore<DB> {
+    pub(in crate::store) async fn current(&self) -> Result<Vec<WatermarkRecord>, StoreError> {
+        let call = Call::new(&self.statements.watermarks.current);
+        self.rows(DB::ANSWER, Some(call), DB::watermark).await
+    }
+
+    /// May read many rows that are written already.
+    pub(in crate::store) async fn unwritten(
+        &self,
+        watermark: &Watermark,
+        after: Option<KeyId>,
+        limit: usize,
+    ) -> Result<Vec<(KeyId, u64)>, StoreError> {
+        let first =
+            after.map_or(Some(0), |after| u128::from_be_bytes(*after.as_bytes()).checked_add(1));
+        let Some(first) = first.map(u128::to_be_bytes) else { return Ok(Vec::new()) };
+        let call = self.statements.filters.unwritten::<DB>(watermark, first, limit);
+        self.rows(None, call, DB::revision).await
+    }
+
+    /// Writes a watermark, unless its time has not come yet.
+    pub(super) async fn make_watermark(
+        &self,
+        transaction: &mut PooledConnection<DB>,
+        new: &WatermarkRecord,
+    ) -> sqlx::Result<ApplyOutcome> {
+        let statements = &self.statements.watermarks;
+        let now = Call::new(&statements.clock);
+        let now = answer::<DB, _>(DB::fetch_number(transaction, now)).await?;
+        if new.watermark.issued_before.as_unix_millis() > now {
+            return Ok(ApplyOutcome::Stale);
+        }
+        let subject = new.watermark.subject();
+        let call = Call::new(&statements.insert)
+            .with(subject.as_bytes())
+            .with(new.watermark.issued_before)
+            .with(Timestamp::from_unix_millis(now))
+            .with(Value::Text(new.reason.as_deref()));
+        answer::<DB, _>(DB::execute(transaction, call)).await?;
+        Ok(ApplyOutcome::Done)
+    }
+
+    pub(in crate::store) async fn remove_watermark(
+        &self,
+        watermark: &Watermark,
+    ) -> Result<bool, StoreError> {
+        Self::persist(|| self.try_remove(watermark)).await
+    }
+
+    async fn try_remove(&self, watermark: &Watermark) -> sqlx::Result<bool> {
+        let mut transaction = PooledConnection::begin(&self.writer).await?;
+        match self.remove_in(&mut transaction, watermark).await {
+            Ok(true) => transaction.commit().await.map(|()| true),
+            result => {
+                transaction.roll_back().await;
+                result
+            }
+        }
+    }
+
+    async fn remove_in(
+        &self,
+        transaction: &mut PooledConnection<DB>,
+        watermark: &Watermark,
+    ) -> sqlx::Result<bool> {
+        let Watermark { owner, issued_before } = watermark;
+        // Keys that are added meanwhile are waited for.
+        let selection = Selection::Issued { owner: owner.clone(), before: Some(*issued_before) };
+        self.lock(transaction, &OwnerLocks::of_selection(&selection, DB::OWNER_LOCKS)).await?;
+        if let Some(call) = self.statements.filters.unwritten::<DB>(watermark, [0; 16], 1)
+            && !DB::fetch_all(transaction, call).await?.is_empty()
+        {
+            return Ok(false);
+        }
+        let call = Call::new(&self.statements.watermarks.remove);
+        let subject = watermark.subject();
+        let call = call.with(subject.as_bytes()).with(*issued_before);
+        answer::<DB, _>(DB::execute(transaction, call)).await.map(|_| true)
+    }
+}

@@ -1,0 +1,176 @@
+//! Keys that are revoked by the time of their creation, as a manager does it.
+
+use std::{sync::Arc, time::Duration};
+
+use tower_api_key::{
+    KeyManager, KeyPatch, NewKey, OwnerId, Timestamp,
+    key::{KeyAction, KeyStatus},
+    manage::{KeySet, RotationGrace},
+    store::{KeyQuery, KeyRepository, MemoryStore, Watermarks},
+};
+
+use crate::{
+    managed::{Managed, scopes, why},
+    support::NOW,
+};
+
+fn later(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_millis(NOW.as_unix_millis() + 1000 * seconds)
+}
+
+fn of(owner: &str) -> NewKey {
+    NewKey { owner: Some(owner.into()), ..NewKey::named("x") }
+}
+
+async fn left(store: &MemoryStore) -> usize {
+    store.current().await.unwrap().len()
+}
+
+/// One event for the act, and one for each key; the rows are written, and nothing stands any more.
+#[tokio::test]
+async fn all_keys_that_were_issued_before_are_revoked() {
+    let managed = Managed::new();
+    let old = managed.issue().await;
+    let ended = managed.issue().await.record.id;
+    managed.manager.revoke(ended, Some("lost")).await.unwrap();
+    managed.set(later(10));
+    let young = managed.issue().await;
+    managed.heard();
+
+    let report = managed.manager.revoke_issued_before(later(10), Some("it leaked")).await.unwrap();
+    assert_eq!(report.changed, [old.record.id]);
+    assert!(!report.is_pending && report.already_ended.is_empty());
+    let row = managed.row(old.record.id).await;
+    assert_eq!(row.details.revoked_at, Some(later(10)));
+    assert_eq!(row.details.revoked_reason.as_deref(), Some("it leaked"));
+    assert!(row.revision > old.record.revision);
+    assert_eq!(managed.row(ended).await.details.revoked_reason.as_deref(), Some("lost"));
+    assert_eq!(left(&managed.store).await, 0);
+
+    let heard = managed.heard();
+    let said: Vec<_> =
+        heard.iter().map(|event| (event.action, event.key, event.detail.as_deref())).collect();
+    let act = format!("keys that were created before {}: it leaked", later(10));
+    assert_eq!(
+        said,
+        [
+            (KeyAction::Revoked, None, Some(&*act)),
+            (KeyAction::Revoked, Some(old.record.id), Some("it leaked"))
+        ]
+    );
+    assert_eq!(managed.log().await[managed.log().await.len() - 2..], heard);
+    assert_eq!(
+        (managed.outcome(&old), managed.outcome(&young)),
+        ("revoked_key".into(), "admitted".into())
+    );
+}
+
+#[tokio::test]
+async fn owners_revoke_their_own_by_the_handle_or_the_set() {
+    let managed = Managed::new();
+    let mine = managed.manager.create(of("user-1")).await.unwrap();
+    let theirs = managed.manager.create(of("user-2")).await.unwrap();
+    managed.set(later(10));
+    let me = managed.manager.for_owner("user-1");
+    assert_eq!(why(me.revoke_issued_before(later(11), None).await), "invalid issued_before");
+    assert_eq!(me.revoke_issued_before(NOW, None).await.unwrap().changed, []);
+    assert_eq!(me.revoke_issued_before(later(10), None).await.unwrap().changed, [mine.record.id]);
+    assert_eq!(managed.outcome(&theirs), "admitted");
+    let set = KeySet::of_owner("user-2").issued_before(later(10));
+    managed.heard();
+    assert_eq!(managed.manager.revoke_all(set, None).await.unwrap().changed, [theirs.record.id]);
+    let act = &managed.heard()[0];
+    assert_eq!((act.key, act.owner.as_ref().map(OwnerId::as_str)), (None, Some("user-2")));
+    // A handle that may not end every key does it key by key, or not at all.
+    managed.set(later(20));
+    let strong = NewKey { scopes: scopes(&["*"]), ..of("user-1") };
+    let strong = managed.manager.create(strong).await.unwrap();
+    managed.set(later(30));
+    let reader = me.within_scopes(scopes(&["a"]));
+    assert_eq!(why(reader.revoke_issued_before(later(30), None).await), "beyond ceiling");
+    assert_eq!(managed.outcome(&strong), "admitted");
+}
+
+/// The repository's clock decides as well.
+#[tokio::test]
+async fn a_time_to_come_by_the_clock_of_the_repository_is_refused() {
+    let managed = Managed::new();
+    let behind = managed.clock.clone();
+    let store = MemoryStore::new().with_clock(behind);
+    let ahead = tower_api_key::clock::SettableClock::new(later(60));
+    let manager = KeyManager::new(store.clone()).with_clock(ahead);
+    let key = manager.create(NewKey::named("x")).await.unwrap().record.id;
+    assert_eq!(why(manager.revoke_issued_before(later(60), None).await), "invalid issued_before");
+    assert_eq!(store.get(key).await.unwrap().unwrap().details.revoked_at, None);
+    assert_eq!(left(&store).await, 0);
+}
+
+/// 1,000 rows are written at once, and the others in the background. All of them are refused already.
+#[tokio::test(start_paused = true)]
+async fn further_rows_follow() {
+    let managed = Managed::new();
+    let mut keys = Vec::new();
+    for _ in 0..2_300 {
+        keys.push(managed.manager.create(of("user-1")).await.unwrap());
+    }
+    managed.set(later(10));
+    let report = managed.manager.revoke_issued_before(later(10), Some("it leaked")).await.unwrap();
+    assert_eq!((report.changed.len(), report.is_pending), (1_000, true));
+    assert_eq!(left(&managed.store).await, 1);
+    for key in &keys {
+        assert_eq!(managed.outcome(key), "revoked_key");
+    }
+    // A key that is read as revoked has ended for every act.
+    let last = keys.last().unwrap().record.id;
+    let manager = &managed.manager;
+    assert_eq!(why(manager.enable(last).await), "ended revoked");
+    assert_eq!(why(manager.rotate(last, RotationGrace::NONE).await), "ended revoked");
+    let status = (KeyStatus::Revoked, later(10));
+    let mut revoked = KeyQuery::new(1_000);
+    revoked.status = Some(status);
+    assert_eq!(manager.list(&revoked).await.unwrap().items.len(), 1_000);
+    // A field may change; the key stays revoked.
+    let renamed = KeyPatch { name: Some("renamed".into()), ..KeyPatch::default() };
+    let renamed = manager.update(last, renamed).await.unwrap();
+    assert_eq!(renamed.status(later(10)), KeyStatus::Revoked);
+
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(left(&managed.store).await, 0);
+    for key in &keys {
+        let row = managed.row(key.record.id).await;
+        assert_eq!(row.details.revoked_at, Some(later(10)));
+    }
+    // Each has one event, and the act has another.
+    let revoked = managed.heard().into_iter().filter(|event| event.action == KeyAction::Revoked);
+    assert_eq!(revoked.count(), 2_301 - 1, "the renamed key was written by another");
+}
+
+/// The program ended in the middle of it.
+#[tokio::test]
+async fn what_was_interrupted_is_finished() {
+    let managed = Managed::new();
+    for _ in 0..1_500 {
+        managed.issue().await;
+    }
+    managed.set(later(10));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let manager = managed.manager.clone();
+    let report = std::thread::spawn(move || {
+        let report = runtime.block_on(manager.revoke_issued_before(later(10), None));
+        // With the task that would have written the others.
+        drop(runtime);
+        report
+    });
+    assert!(report.join().unwrap().unwrap().is_pending);
+    assert_eq!(left(&managed.store).await, 1);
+    let after: Arc<_> = managed.rows().await.pop().unwrap();
+    assert!(after.details.revoked_at.is_some());
+
+    assert_eq!(managed.manager.finish_revocations().await.unwrap(), 500);
+    assert_eq!(left(&managed.store).await, 0);
+    assert_eq!(managed.manager.finish_revocations().await.unwrap(), 0);
+    let all = managed.manager.list(&KeyQuery::new(1_000)).await.unwrap().items;
+    assert!(all.iter().all(|key| key.details.revoked_at == Some(later(10))));
+}
