@@ -170,7 +170,11 @@ impl Keys {
     }
 
     fn is_stale(&self, update: &KeyUpdate) -> bool {
-        self.records.get(update.record.id).is_none_or(|old| old.revision != update.expected)
+        let is_revoked = update.record.details.revoked_at.is_some();
+        self.records.get(update.record.id).is_none_or(|old| {
+            let is_ended = || self.watermarks.iter().any(|mark| mark.watermark.ends(old));
+            old.revision != update.expected || !is_revoked && is_ended()
+        })
     }
 
     fn is_stale_balance(&self, update: &BalanceUpdate) -> bool {

@@ -43,7 +43,8 @@ pub trait KeyRepository: KeyStore {
         ///
         /// A new key whose id, digest or [`request`](crate::key::KeyDetails::request) exists already is
         /// a [`Duplicate`](crate::store::StoreErrorKind::Duplicate). An update whose key has another
-        /// revision than expected, or does not exist, makes everything [`Stale`](ApplyOutcome::Stale).
+        /// revision than expected, or does not exist, makes everything [`Stale`](ApplyOutcome::Stale). So does
+        /// one that leaves a key unrevoked which is [revoked by the time of its creation](Changes::watermark).
         /// Of several concurrent updates that expect the same revision, exactly one is
         /// [`Done`](ApplyOutcome::Done). Of several reasons not to write, a duplicate among the new
         /// keys comes first.

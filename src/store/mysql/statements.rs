@@ -3,7 +3,7 @@
 use crate::store::sql::{
     BALANCE, CHANGING, EVENT, Filters, HeartbeatStatements, Inserts, KnownStatements,
     LockStatements, REQUEST, RequestStatements, Selected, Statements, WatermarkStatements, columns,
-    each, revoked_at, statement,
+    each, ended_at, revoked_at, statement,
 };
 
 /// What is selected of a key.
@@ -53,7 +53,10 @@ pub(super) fn statements(table: &str) -> Statements {
             &format!("({values})"),
             statement,
         ),
-        update: statement(format!("UPDATE `{table}` SET {changes} WHERE id = ? AND revision = ?")),
+        update: statement(format!(
+            "UPDATE `{table}` SET {changes} WHERE id = ? AND revision = ? AND (? OR {} IS NULL)",
+            ended(table)
+        )),
         owner_locks: {
             // A session has locks of its own making for as long as it lives, so rows are locked
             // instead: those of the first versions of the schema, which every store has and which
@@ -131,15 +134,15 @@ pub(super) fn statements(table: &str) -> Statements {
     }
 }
 
-/// When a key was revoked.
-fn revoked(table: &str) -> String {
+/// When a key was revoked by a watermark.
+fn ended(table: &str) -> String {
     let bytes = |text: &str| format!("CAST({text} AS BINARY)");
-    revoked_at(&format!("`{table}_watermarks`"), bytes, "concat('=', owner)")
+    ended_at(&format!("`{table}_watermarks`"), bytes, "concat('=', owner)")
 }
 
 /// What is selected of a key.
 fn selected_key(table: &str) -> String {
-    SELECTED.columns(&revoked(table))
+    SELECTED.columns(&revoked_at(&ended(table)))
 }
 
 /// About keys that were revoked by the time of their creation.
@@ -212,7 +215,7 @@ fn heartbeat(table: &str, selected_key: &str) -> HeartbeatStatements {
 /// From which statements for this table are put together.
 fn filters(table: &str) -> Filters {
     let (selected_key, event) = (selected_key(table), EVENT.join(", "));
-    let revoked_at = revoked(table);
+    let revoked_at = revoked_at(&ended(table));
     let total = "CAST(least(sum(count), 9223372036854775807) AS SIGNED) AS total";
     Filters {
         purge: format!("DELETE FROM `{table}` WHERE (revoked_at < ? OR deleted_at < ?)"),
@@ -359,7 +362,7 @@ mod tests {
             (&all.get, vec![id], single("const", "PRIMARY")),
             (
                 &all.update,
-                [&["NULL"; CHANGING.len()][..], &[id, "7"]].concat(),
+                [&["NULL"; CHANGING.len()][..], &[id, "7", "FALSE"]].concat(),
                 single("range", "PRIMARY"),
             ),
             (

@@ -3,7 +3,7 @@
 use crate::store::sql::{
     BALANCE, CHANGING, EVENT, Filters, HeartbeatStatements, Inserts, KnownStatements,
     LockStatements, REQUEST, RequestStatements, Selected, Statements, WatermarkStatements, columns,
-    each, revoked_at, statement,
+    each, ended_at, revoked_at, statement,
 };
 
 /// The columns of the type `uuid`, for people who look at the tables. They are 16 bytes on the way
@@ -77,7 +77,9 @@ pub(super) fn statements(table: &str) -> Statements {
             statement,
         ),
         update: statement(format!(
-            "UPDATE \"{table}\" SET {changes} WHERE id = encode(?, 'hex')::uuid AND revision = ?"
+            "UPDATE \"{table}\" SET {changes} WHERE id = encode(?, 'hex')::uuid AND revision = ? \
+                 AND (? OR {} IS NULL)",
+            ended(table)
         )),
         owner_locks: {
             let lock = |function: &str| {
@@ -206,15 +208,15 @@ fn known(table: &str) -> KnownStatements {
     }
 }
 
-/// When a key was revoked.
-fn revoked(table: &str) -> String {
+/// When a key was revoked by a watermark.
+fn ended(table: &str) -> String {
     let bytes = |text: &str| format!("convert_to({text}, 'UTF8')");
-    revoked_at(&format!("\"{table}_watermarks\""), bytes, "'=' || owner")
+    ended_at(&format!("\"{table}_watermarks\""), bytes, "'=' || owner")
 }
 
 /// What is selected of a key.
 fn selected_key(table: &str) -> String {
-    SELECTED.columns(&revoked(table))
+    SELECTED.columns(&revoked_at(&ended(table)))
 }
 
 /// About keys that were revoked by the time of their creation.
@@ -259,7 +261,7 @@ fn requests(table: &str) -> RequestStatements {
 /// From which statements for this table are put together.
 fn filters(table: &str) -> Filters {
     let (selected_key, selected_event) = (selected_key(table), each(&EVENT, selected));
-    let revoked_at = revoked(table);
+    let revoked_at = revoked_at(&ended(table));
     let total = "least(sum(count), 9223372036854775807)::bigint AS total";
     Filters {
         purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),

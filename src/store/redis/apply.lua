@@ -227,6 +227,10 @@ local function refusal()
   if incomplete_selection then
     return incomplete_selection
   end
+  local marks = current_marks()
+  if marks.err then
+    return marks
+  end
   for _, new in ipairs(updates) do
     local row = redis.call('HGET', keys, new.id)
     if not row then
@@ -235,7 +239,8 @@ local function refusal()
     new.old = decode(row)
     if not new.old then
       return corrupt('the key ' .. new.id .. ' is not readable')
-    elseif new.old.revision ~= new.expected then
+    elseif new.old.revision ~= new.expected
+      or not new.key.revoked_at and ended_by(marks, new.old) then
       return 'stale'
     end
   end
@@ -249,10 +254,7 @@ local function refusal()
       return 'duplicate'
     end
   end
-  local marks = mark and current_marks() or {}
-  if marks.err then
-    return marks
-  elseif mark and tonumber(mark.before) > clock() then
+  if mark and tonumber(mark.before) > clock() then
     return 'stale'
   end
   return max_keys and owner_refusal()

@@ -52,7 +52,7 @@ pub(super) use self::{
         RequestStatements, Statements, WatermarkStatements, each, statement, table_name,
     },
     store::{SqlStore, lookups},
-    watermarks::revoked_at,
+    watermarks::{ended_at, revoked_at},
 };
 
 #[cfg(test)]

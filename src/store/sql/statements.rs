@@ -26,6 +26,7 @@ pub(in crate::store) struct Statements {
     pub(in crate::store) get_many: SqlStr,
     pub(in crate::store) known: KnownStatements,
     pub(in crate::store) insert: Inserts,
+    /// Replaces a key that has a revision; and, unless the last value is true, that no watermark covers.
     pub(in crate::store) update: SqlStr,
     pub(in crate::store) owner_locks: LockStatements,
     pub(in crate::store) record_uses: SqlStr,

@@ -379,6 +379,7 @@ impl<DB: Dialect> SqlStore<DB> {
         for KeyUpdate { record, expected, .. } in &changes.updates {
             let call = Call::new(update).with_all(row::changing(record));
             let call = call.with(&record.id.as_bytes()[..]).with(row::count(*expected));
+            let call = call.with(Value::Flag(record.details.revoked_at.is_some()));
             let done = answer::<DB, _>(DB::execute(transaction, call)).await;
             if DB::affected(&done.map_err(Failed::OfKey)?) == 0 {
                 return Ok(ApplyOutcome::Stale);

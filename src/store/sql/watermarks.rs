@@ -21,20 +21,26 @@ use crate::{
     },
 };
 
-/// When a key was revoked: by its row, or by a watermark in this table.
+/// When a key was revoked by a watermark in this table.
 ///
 /// No column of watermarks is named as one of keys, so that none of these is ambiguous. Subjects are bytes:
 /// `bytes` makes them of a text.
-pub(in crate::store) fn revoked_at(
+pub(in crate::store) fn ended_at(
     watermarks: &str,
     bytes: fn(&str) -> String,
     of_owner: &str,
 ) -> String {
     let (all, of_owner) = (bytes("'*'"), bytes(of_owner));
     format!(
-        "coalesce(revoked_at, (SELECT min(ended_at) FROM {watermarks} \
-             WHERE issued_before > created_at AND deleted_at IS NULL AND (subject = {all} OR subject = {of_owner})))"
+        "(SELECT min(ended_at) FROM {watermarks} \
+             WHERE issued_before > created_at AND deleted_at IS NULL \
+             AND (subject = {all} OR subject = {of_owner}))"
     )
+}
+
+/// When a key was revoked: by its row, or [by a watermark](ended_at).
+pub(in crate::store) fn revoked_at(ended_at: &str) -> String {
+    format!("coalesce(revoked_at, {ended_at})")
 }
 
 /// Reads a row with all columns.

@@ -2,8 +2,8 @@
 
 use crate::store::sql::{
     BALANCE, CHANGING, EVENT, Filters, Inserts, KnownStatements, LockStatements, REQUEST,
-    RequestStatements, Selected, Statements, WatermarkStatements, columns, each, revoked_at,
-    statement,
+    RequestStatements, Selected, Statements, WatermarkStatements, columns, each, ended_at,
+    revoked_at, statement,
 };
 
 /// What is selected of a key. The bytes of NULL are a text without a digit.
@@ -56,7 +56,9 @@ pub(super) fn statements(table: &str) -> Statements {
             statement,
         ),
         update: statement(format!(
-            "UPDATE \"{table}\" SET {changes} WHERE id = ? AND revision = ?"
+            "UPDATE \"{table}\" SET {changes} WHERE id = ? AND revision = ? \
+                 AND (? OR {} IS NULL)",
+            ended(table)
         )),
         owner_locks: LockStatements::default(),
         // Takes what `row::uses` makes, each id once. An integer that overflows becomes a real
@@ -112,15 +114,15 @@ pub(super) fn statements(table: &str) -> Statements {
     }
 }
 
-/// When a key was revoked.
-fn revoked(table: &str) -> String {
+/// When a key was revoked by a watermark.
+fn ended(table: &str) -> String {
     let bytes = |text: &str| format!("CAST({text} AS BLOB)");
-    revoked_at(&format!("\"{table}_watermarks\""), bytes, "'=' || owner")
+    ended_at(&format!("\"{table}_watermarks\""), bytes, "'=' || owner")
 }
 
 /// What is selected of a key.
 fn selected_key(table: &str) -> String {
-    SELECTED.columns(&revoked(table))
+    SELECTED.columns(&revoked_at(&ended(table)))
 }
 
 /// About keys that were revoked by the time of their creation.
@@ -162,7 +164,7 @@ fn requests(table: &str) -> RequestStatements {
 /// From which statements for this table are put together.
 fn filters(table: &str) -> Filters {
     let (selected_key, event) = (selected_key(table), EVENT.join(", "));
-    let revoked_at = revoked(table);
+    let revoked_at = revoked_at(&ended(table));
     Filters {
         purge: format!("DELETE FROM \"{table}\" WHERE (revoked_at < ? OR deleted_at < ?)"),
         live: format!(

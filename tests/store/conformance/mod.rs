@@ -144,6 +144,7 @@ macro_rules! conformance {
                 filters: a_nul_is_found_nowhere
                 watermarks: every_reader_finds_covered_keys_revoked
                 watermarks: rows_are_written_afterwards
+                watermarks: a_covered_key_stays_revoked
                 watermarks: a_time_to_come_undoes_everything
                 watermarks: covered_keys_are_not_counted
                 watermarks: thousands_of_rows_are_found

@@ -139,6 +139,28 @@ pub(crate) async fn rows_are_written_afterwards(store: impl KeyRepository) {
     assert!(!revoked(&late).await);
 }
 
+/// Or a key would come back, or leave for an owner whose keys are not meant.
+pub(crate) async fn a_covered_key_stays_revoked(store: impl KeyRepository) {
+    let (old, other) = (owned(1, Some("anna"), 1), owned(2, Some("anna"), 100));
+    let inserts = vec![old.clone(), other.clone()];
+    store.apply(&Changes::default().with_inserts(inserts)).await.unwrap();
+    store.apply(&setting(&of(Some("anna"), 100))).await.unwrap();
+    let moved = |old: &KeyRecord| {
+        let mut new = old.clone();
+        (new.owner, new.revision) = (Some("bert".into()), old.revision + 1);
+        KeyUpdate::new(old, new)
+    };
+    let apply =
+        async |update| store.apply(&Changes::default().with_updates(vec![update])).await.unwrap();
+    assert_eq!(apply(moved(&old)).await, ApplyOutcome::Stale);
+    assert!(is_revoked(&store, &old).await);
+    assert_eq!(apply(moved(&other)).await, ApplyOutcome::Done);
+    // As it is read, it may change in other ways.
+    assert_eq!(apply(moved(&stored(&store, old.id).await)).await, ApplyOutcome::Done);
+    let moved = stored(&store, old.id).await;
+    assert!(moved.details.revoked_at.is_some() && moved.owner == Some("bert".into()));
+}
+
 /// As with all changes: the watermark shares the fate of what it comes with.
 pub(crate) async fn a_time_to_come_undoes_everything(store: impl KeyRepository) {
     let key = owned(1, None, 1);
