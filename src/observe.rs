@@ -120,7 +120,6 @@ pub(crate) fn unenforceable(key: KeyId, needs: Needs) {
 }
 
 /// Keys could not be read or written for a caller who manages them.
-#[cfg(feature = "axum")]
 pub(crate) fn management_failed(error: Cause<'_>) {
     #[cfg(feature = "tracing")]
     tracing::warn!(cause = chain(Some(error)), "managing keys failed");

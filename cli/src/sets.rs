@@ -69,7 +69,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Report {
-        changed: u64,
+        changed: usize,
         already_ended: Vec<KeyId>,
         unknown: Vec<KeyId>,
     }
@@ -89,12 +89,13 @@ pub(crate) async fn run(
         Act::Disable => manager.disable_all(set, reason).await?,
         Act::Delete => manager.delete_all(set, reason).await?,
     };
-    let mut changed = changed.len() as u64;
-    if is_pending {
-        // They are revoked. This program ends, so nothing is left to the background.
-        changed += manager.finish_revocations().await?;
-    }
+    let changed = changed.len();
     out.say(&format!("{} {changed} keys.", act.done()))?;
+    if is_pending {
+        out.say("The others are revoked as well. Their rows are being written.")?;
+        // This program ends, so nothing is left to the background, which is at it meanwhile.
+        manager.finish_revocations().await?;
+    }
     if is_by_time && matches!(act, Act::Revoke) {
         out.say("Keys of files and of configurations are not touched.")?;
     }

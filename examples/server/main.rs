@@ -61,6 +61,9 @@ use shutdown::Signals;
 /// How long requests that are being answered may take once the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Between two looks for rows of revoked keys that are to be written.
+const FINISH_EVERY: Duration = Duration::from_mins(10);
+
 /// A server that did not start, so that scripts can tell it from one that failed later.
 const NOT_STARTED: u8 = 2;
 
@@ -111,7 +114,6 @@ impl Server {
             config.forwarded.as_ref(),
             &config.origins,
         )?;
-        // Where the last run was ended in the middle of it.
         tokio::spawn(finish_revocations(keys.clone()));
         banner::print(listener.local_addr()?, &config)?;
         let client_timeout = config.client_timeout;
@@ -143,9 +145,16 @@ impl Server {
     }
 }
 
+/// Where the last run was ended in the middle of it, and what the command line has left.
 async fn finish_revocations(keys: KeyManager) {
-    if let Err(error) = keys.finish_revocations().await {
-        tracing::warn!(cause = logs::causes(&error), "the rows of revoked keys were not written");
+    loop {
+        if let Err(error) = keys.finish_revocations().await {
+            tracing::warn!(
+                cause = logs::causes(&error),
+                "the rows of revoked keys were not written"
+            );
+        }
+        tokio::time::sleep(FINISH_EVERY).await;
     }
 }
 

@@ -73,7 +73,7 @@ use crate::{manage::KeyManager, rejection::Problem};
 /// | `DELETE /{id}` | | 204 |
 /// | `POST /{id}/revoke` | `{reason?, descendants?: true}` or nothing; with those that were [created with it](crate::KeyManager::revoke_with_descendants), also where it was deleted before | the view; 204 with the descendants of a deleted key |
 /// | `POST /{id}/rotate` | `{grace_seconds?, grace_from?: "now" or "first_use"}` or nothing | 201, as for a new key |
-/// | `POST /revoke`, `/disable`, `/delete` | `{owner?, ids?, issued_before?, reason?}`, one of the first three at least, see [`KeySet`](crate::manage::KeySet) | `{changed, already_ended: [id], unknown: [id]}` |
+/// | `POST /revoke`, `/disable`, `/delete` | `{owner?, ids?, issued_before?, reason?}`, one of the first three at least, see [`KeySet`](crate::manage::KeySet) | `{changed, already_ended: [id], unknown: [id]}`; by time alone, `changed` counts the rows that are written so far, and `pending` says whether there are more |
 /// | `POST /{id}/credits` | `{add}` or `{subtract, or_less?}`, a number of credits; administrators alone | the view; of a subtraction with `subtracted` |
 /// | `GET /{id}/usage?since=&until=&by=` | | `{since, until, by, items: [{at, outcome, count}], total}` |
 /// | `GET /usage?owner=&since=&until=&by=` | | the same of all keys |

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    time::{Instant, sleep},
+};
 
 use super::{
     KeyManager,
@@ -13,7 +16,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     key::{InvalidField, KeyAction, KeyId, KeyRecord, OwnerId},
     observe,
     runtime::Backoff,
@@ -21,11 +24,16 @@ use crate::{
 };
 
 /// Rows that are written together, and how many of them an act writes before it returns.
-const BATCH: usize = 1_000;
+const BATCH: usize = 250;
+const FIRST: usize = 1_000;
 
-/// Between attempts to write the rows, and how often that is tried.
+/// Between attempts to write the rows.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
-const ATTEMPTS: usize = 20;
+
+/// The clock of the repository may be behind that of this node: how often, and after which time, it is asked
+/// again whether a moment has come.
+const CLOCK_TRIES: usize = 20;
+const CLOCK_PAUSE: Duration = Duration::from_millis(100);
 
 impl KeyManager {
     /// Withdraws all keys that were created before a moment, of all owners, or on a [handle of an
@@ -35,12 +43,14 @@ impl KeyManager {
     /// That is one write, however many keys there are: a [watermark](crate::store::Watermark). When this has
     /// returned `Ok`, the keys are revoked, and caches that listen to the
     /// [bus](Self::with_invalidations) refuse them as soon as they hear of it. The rows of up to 1,000 of them
-    /// were written as well; those of the others follow in the background, and where that is interrupted,
-    /// with [`finish_revocations`](Self::finish_revocations).
+    /// were written as well; those of the others follow in the background, on a tokio runtime with time enabled,
+    /// and where that is interrupted, with [`finish_revocations`](Self::finish_revocations).
     ///
     /// The moment has come, by this node's clock and by the repository's. Keys have the time of the node that
-    /// created them: where clocks differ, one that was created just before the moment may have a time after it.
-    /// Keys of a [`FixedStore`](crate::store::FixedStore) or a file are not touched.
+    /// created them: where clocks differ, one that was created just before the moment may have a time after it,
+    /// and one that is created just after it may be revoked from its beginning. So are keys that are
+    /// [imported](Self::import) with such a time while the rows are being written, and for a minute at least.
+    /// Nodes of an earlier version of this crate see a revocation when its row is written. Keys of a [`FixedStore`](crate::store::FixedStore) or a file are not touched.
     ///
     /// A repository without [`watermarks`](crate::store::KeyRepository::watermarks), or a handle with a
     /// [ceiling of scopes](Self::within_scopes) or [bounds](Self::within_bounds), changes the keys themselves
@@ -73,19 +83,21 @@ impl KeyManager {
     /// where that was interrupted, as by the end of a program, and returns how many there were. The keys are
     /// revoked either way; until then, each lookup looks for what revoked them.
     ///
-    /// For the start of a program. Several nodes may do it at once. On a [handle of an owner](Self::for_owner),
+    /// For the start of a program, and for now and then where the command line is used as well. Several
+    /// nodes may do it at once. On a [handle of an owner](Self::for_owner),
     /// of that owner's keys alone.
     pub async fn finish_revocations(&self) -> Result<u64, ManageError> {
         let Some(watermarks) = self.repository.watermarks() else { return Ok(0) };
         let mut written = 0;
         for mark in watermarks.current().await? {
-            if !self.access.owners.iter().all(|owner| mark.watermark.owner.as_ref() == Some(owner))
-            {
+            let owner = mark.watermark.owner.as_ref();
+            if !self.access.owners.iter().all(|own| owner == Some(own)) {
                 continue;
             }
             let mut rows = Rows::new(self, &mark);
             while !rows.write_some(watermarks).await? {}
             written += rows.written.len() as u64;
+            watermarks.remove(&mark.watermark).await?;
         }
         Ok(written)
     }
@@ -100,63 +112,83 @@ impl KeyManager {
         Some(Watermark { owner: owner.cloned(), issued_before })
     }
 
+    /// Goes on when the caller goes away: the rows of what was revoked have to follow.
     pub(super) async fn set_watermark(
         &self,
         watermark: Watermark,
         reason: Option<&str>,
         now: Timestamp,
     ) -> Result<SetReport, ManageError> {
+        let (manager, mut mark) = (self.clone(), WatermarkRecord::new(watermark, now));
+        mark.reason = reason.map(Into::into);
+        let act = async move { manager.set_and_write(mark).await };
+        match Handle::try_current() {
+            Ok(runtime) => runtime.spawn(act).await.map_err(StoreError::unavailable)?,
+            Err(_) => act.await,
+        }
+    }
+
+    async fn set_and_write(self, mark: WatermarkRecord) -> Result<SetReport, ManageError> {
         let watermarks = self.repository.watermarks().ok_or_else(StoreError::unsupported)?;
-        let detail = format!("keys that were created before {}", watermark.issued_before);
-        let detail = reason.map_or(detail.clone(), |reason| format!("{detail}: {reason}"));
+        let now = self.clock.now();
+        let detail = format!("keys that were created before {}", mark.watermark.issued_before);
+        let detail = match &mark.reason {
+            Some(reason) => format!("{detail}: {reason}"),
+            None => detail,
+        };
         let done = Done { action: KeyAction::Revoked, detail: Some(detail.into()) };
         let mut event = self.event(now, done, None)?;
-        event.owner.clone_from(&watermark.owner);
-        let mut mark = WatermarkRecord::new(watermark, now);
-        mark.reason = reason.map(Into::into);
+        event.owner.clone_from(&mark.watermark.owner);
         let changes = Changes { events: vec![event], ..Changes::default() };
         let changes = changes.with_watermark(Some(mark.clone()));
-        if self.apply(&changes).await? != ApplyOutcome::Done {
-            // By the clock of the repository.
-            return Err(InvalidField::new("issued_before", "must not be in the future").into());
+        let mut tries = 0;
+        while self.apply(&changes).await? != ApplyOutcome::Done {
+            tries += 1;
+            if tries == CLOCK_TRIES || Handle::try_current().is_err() {
+                let text = "must not be in the future by the clock of the repository";
+                return Err(InvalidField::new("issued_before", text).into());
+            }
+            sleep(CLOCK_PAUSE).await;
         }
-        let mut rows = Rows::new(self, &mark);
-        let is_done = rows.write_some(watermarks).await.unwrap_or_else(|error| {
-            observe::management_failed(&error);
-            false
-        });
-        let mut report = SetReport { changed: rows.written, ..SetReport::default() };
-        if !is_done {
-            report.is_pending = true;
-            self.finish_later(mark);
+        let mut rows = Rows::new(&self, &mark);
+        let is_pending = match rows.write_first(watermarks).await {
+            Ok(are_written) => !are_written,
+            Err(error) => {
+                observe::management_failed(&error);
+                true
+            }
+        };
+        let report = SetReport { changed: rows.written, is_pending, ..SetReport::default() };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { self.finish(mark).await });
         }
         Ok(report)
     }
 
-    fn finish_later(&self, mark: WatermarkRecord) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        let manager = self.clone();
-        runtime.spawn(async move {
-            let mut backoff = BACKOFF;
-            let mut attempts = 0;
-            let Some(watermarks) = manager.repository.watermarks() else { return };
-            let mut rows = Rows::new(&manager, &mark);
-            while attempts < ATTEMPTS {
-                match rows.write_some(watermarks).await {
-                    Ok(true) => return,
-                    Ok(false) => {
-                        backoff.reset();
-                        attempts = 0;
-                    }
-                    Err(error) => {
-                        observe::management_failed(&error);
-                        attempts += 1;
-                        tokio::time::sleep(backoff.pause()).await;
-                    }
+    /// Writes the rows that are left, and removes the watermark.
+    async fn finish(self, mark: WatermarkRecord) {
+        let Some(watermarks) = self.repository.watermarks() else { return };
+        let mut backoff = BACKOFF;
+        loop {
+            let began = Instant::now();
+            let mut rows = Rows::new(&self, &mark);
+            let result = async {
+                while !rows.write_some(watermarks).await? {
+                    // The store has others to answer.
+                    sleep(began.elapsed().min(Duration::from_secs(1))).await;
                 }
-                rows.written.clear();
+                watermarks.remove(&mark.watermark).await.map_err(ManageError::from)
+            };
+            match result.await {
+                Ok(true) => return,
+                // It has to be there for a while.
+                Ok(false) => sleep(Duration::from_secs(10)).await,
+                Err(error) => {
+                    observe::management_failed(&error);
+                    sleep(backoff.pause()).await;
+                }
             }
-        });
+        }
     }
 }
 
@@ -173,28 +205,50 @@ impl<'w> Rows<'w> {
         Self { manager, mark, after: None, written: Vec::new() }
     }
 
-    /// Writes some more, and removes the watermark when there are none. Whether it is gone.
-    async fn write_some(&mut self, watermarks: &dyn Watermarks) -> Result<bool, ManageError> {
-        let watermark = &self.mark.watermark;
-        let rows = watermarks.unwritten(watermark, self.after, BATCH).await?;
-        if !rows.is_empty() {
-            let last = rows.last().map(|(id, _)| *id);
-            let written = self.write(&rows).await?;
-            self.written.extend(written);
-            self.after = last;
-            if rows.len() == BATCH {
-                return Ok(false);
+    /// Writes as many as an act does. Whether that was all.
+    async fn write_first(&mut self, watermarks: &dyn Watermarks) -> Result<bool, ManageError> {
+        for _ in 0..FIRST / BATCH {
+            if self.write_some(watermarks).await? {
+                return Ok(true);
             }
         }
-        // Keys that were added meanwhile may have smaller ids.
-        self.after = None;
-        Ok(watermarks.remove(watermark).await?)
+        let left = watermarks.unwritten(&self.mark.watermark, self.after, 1).await?;
+        Ok(left.is_empty())
     }
 
-    /// Writes those that still have these revisions. Whatever reads them finds them revoked before and after.
+    /// Writes some more. Whether those were the last.
+    async fn write_some(&mut self, watermarks: &dyn Watermarks) -> Result<bool, ManageError> {
+        let rows = watermarks.unwritten(&self.mark.watermark, self.after, BATCH).await?;
+        let Some((last, _)) = rows.last() else { return Ok(true) };
+        let written = match self.write(&rows).await {
+            // One that cannot be read keeps none of the others from being written. It is refused as it is.
+            Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Corrupt => {
+                let mut written = Vec::new();
+                for row in &rows {
+                    match self.write(std::slice::from_ref(row)).await {
+                        Ok(one) => written.extend(one),
+                        Err(ManageError::Store(error))
+                            if error.kind() == StoreErrorKind::Corrupt =>
+                        {
+                            observe::management_failed(&error);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                written
+            }
+            written => written?,
+        };
+        self.written.extend(written);
+        self.after = Some(*last);
+        Ok(rows.len() < BATCH)
+    }
+
+    /// Writes those that still have these revisions, and are read as revoked: so the watermark is there.
+    /// What reads them finds them revoked before and after.
     async fn write(&self, rows: &[(KeyId, u64)]) -> Result<Vec<KeyId>, ManageError> {
         let (manager, reason) = (self.manager.clone(), self.mark.reason.clone());
-        let mark = self.mark.clone();
+        let watermark = self.mark.watermark.clone();
         let now = manager.clock.now();
         let selection = Selection::Ids(rows.iter().map(|(id, _)| *id).collect());
         let revisions: HashMap<KeyId, u64> = rows.iter().copied().collect();
@@ -203,17 +257,16 @@ impl<'w> Rows<'w> {
                 let mut changes = Changes { is_silent: true, ..Changes::default() };
                 let mut written = Vec::new();
                 for old in records {
-                    let is_meant = mark.watermark.covers(old);
-                    if !is_meant || revisions.get(&old.id) != Some(&old.revision) {
+                    let is_meant = watermark.covers(old);
+                    let Some(revoked_at) = old.details.revoked_at.filter(|_| is_meant) else {
+                        continue;
+                    };
+                    if revisions.get(&old.id) != Some(&old.revision) {
                         continue;
                     }
                     let mut new = KeyRecord::clone(old);
                     new.details.revoked_at = None;
-                    mark_revoked(
-                        &mut new,
-                        reason.as_deref(),
-                        old.details.revoked_at.unwrap_or(now),
-                    );
+                    mark_revoked(&mut new, reason.as_deref(), revoked_at);
                     let done = Done { action: KeyAction::Revoked, detail: reason.clone() };
                     changes.events.push(manager.event(now, done, Some(old))?);
                     changes.updates.push(KeyUpdate::revised(old, new, now));

@@ -100,7 +100,8 @@ impl KeyManager {
     /// others, refuse the owner, with an [`OwnerLayer`](crate::OwnerLayer).
     ///
     /// Keys that were [issued before a time](KeySet::issued_before), and are not named, are revoked by [one
-    /// write](Self::revoke_issued_before). Then nothing is said of those that had ended before.
+    /// write](Self::revoke_issued_before). Then nothing is said of those that had ended before, and they are
+    /// announced together.
     ///
     /// Ids that no key has, and keys that were revoked or deleted before, are reported and stop
     /// nothing. An id of another owner's key, on a handle or in a set of an [owner](KeySet::owner),

@@ -1,6 +1,8 @@
 //! The abilities that some repositories have and others lack: a trait for each, which
 //! [`KeyRepository`](super::KeyRepository) hands out.
 
+use std::time::Duration;
+
 use super::{
     balances::Balances,
     repository::ApplyOutcome,
@@ -138,6 +140,9 @@ pub trait SelectedChanges: Send + Sync {
     }
 }
 
+/// How long a watermark is there at least: longer than a key is on its way into a store.
+pub(super) const WATERMARK_LASTS: Duration = Duration::from_mins(1);
+
 /// Keeps watermarks: keys that were revoked by one write, by the time of their creation.
 ///
 /// [`apply`](super::KeyRepository::apply) [sets](super::Changes::watermark) one. From then on, whatever reads
@@ -157,10 +162,9 @@ pub trait Watermarks: Send + Sync {
             limit: usize,
         ) -> Result<Vec<(KeyId, u64)>, StoreError>;
 
-        /// Removes a watermark, unless there is a key whose row does not say yet that it was revoked.
-        /// Whether it is gone.
-        ///
-        /// A key that is added meanwhile is either counted, or added when the watermark is gone.
+        /// Removes a watermark; unless it was written less than a minute ago by the clock of
+        /// this repository, so that keys which were being added have come, or there is a key whose row does not
+        /// say yet that it was revoked. Whether it was removed.
         async fn remove(&self, watermark: &Watermark) -> Result<bool, StoreError>;
     }
 }

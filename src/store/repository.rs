@@ -241,15 +241,11 @@ impl Changes {
         digests.filter(|_| !self.is_silent)
     }
 
-    /// The announcement of all that this changes. A watermark of which it is not known whether it was written
-    /// may have changed any key.
+    /// The announcement of all that this changes. The authority tells of a watermark whether it was written.
     pub(super) fn announced(&self, written: Written) -> Announcement {
         let watermark = self.watermark.as_ref().map(|new| &new.watermark);
-        if written == Written::Unsure && watermark.is_some() {
-            return Announcement::of_any();
-        }
         let keys = self.digests().map(|changed| changed.announced(written));
-        let watermark = watermark.filter(|_| written == Written::Yes).cloned();
+        let watermark = watermark.filter(|_| written != Written::No).cloned();
         Announcement::new(keys).with_watermarks(watermark)
     }
 

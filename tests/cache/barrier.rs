@@ -23,7 +23,7 @@ use tower_api_key::{
     store::{
         AnnouncedKey, AnnouncedState, Announcement, ApplyOutcome, CachedStore, CachedStoreBuilder,
         Invalidations, KeyRepository, KeyStore, LocalInvalidations, MemoryStore, StoreError,
-        StoreErrorKind, Subscription, Watermark,
+        StoreErrorKind, Subscription,
     },
 };
 
@@ -395,9 +395,7 @@ async fn after_a_reset_the_authority_is_believed() {
     let key = nodes.known().await;
     let later = key.record.revision + 1;
     let change = AnnouncedKey::new(key.record.digest).with_change(later, AnnouncedState::Revoked);
-    let all = Watermark::new(NOW.saturating_add(Duration::from_millis(1)));
-    let both = Announcement::new([change]).with_watermarks([all]);
-    nodes.bus.publish(&both).await.unwrap();
+    nodes.bus.publish(&Announcement::new([change])).await.unwrap();
     until(|| nodes.cache.find_now(&key.record.digest).is_none()).await;
     assert_eq!(nodes.find(&key).await, Err(StoreErrorKind::Behind));
     let before = nodes.store.asked();

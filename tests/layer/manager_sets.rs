@@ -60,7 +60,7 @@ async fn all_keys_of_an_owner_are_revoked() {
     assert_eq!(heard.len(), 1);
     assert_eq!((heard[0].action, heard[0].key), (KeyAction::Revoked, Some(second)));
     assert_eq!(heard[0].detail.as_deref(), Some("left"));
-    assert_eq!(managed.log().await.last(), heard.last());
+    assert!(managed.log().await.contains(&heard[0]));
 
     let again = managed.manager.revoke_all(set, None).await.unwrap();
     assert_eq!((again.changed.len(), again.already_ended.len()), (0, 2));

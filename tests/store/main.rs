@@ -43,6 +43,7 @@ mod sqlite;
 mod support;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod usage;
+mod watermarks;
 
 use tower_api_key::store::MemoryStore;
 

@@ -91,12 +91,7 @@ impl Announcement {
         self.is_reset
     }
 
-    /// The announcement that any key may have changed: a cache then trusts nothing that it has read before.
-    pub(in crate::store) fn of_any() -> Self {
-        Self { is_incomplete: true, ..Self::default() }
-    }
-
-    /// Announces that any key may have changed.
+    /// Announces that any key may have changed: a cache then trusts nothing that it has read before.
     pub(super) fn forget_keys(&mut self) {
         self.keys = Vec::new();
         self.is_incomplete = true;

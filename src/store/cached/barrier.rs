@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 use super::{floors::Floors, watermarks::HeardWatermarks};
 use crate::{
@@ -81,8 +84,8 @@ impl Barrier {
     }
 
     /// Whether an answer of the authority knows of all that was announced.
-    fn settles(&self, digest: MapDigest, found: Option<&KeyRecord>) -> bool {
-        let knows_watermarks = found.is_none_or(|record| self.watermarks.settle(record));
+    fn settles(&self, digest: MapDigest, found: Option<&KeyRecord>, asked_at: Instant) -> bool {
+        let knows_watermarks = found.is_none_or(|record| self.watermarks.settle(record, asked_at));
         self.floors.admit(digest, found) && knows_watermarks
     }
 
@@ -128,9 +131,9 @@ impl Barrier {
             || found.is_some_and(|record| !self.watermarks.admit(record))
     }
 
-    /// Whether an answer of the authority is older than what was announced.
-    pub(super) fn is_behind(&self, record: &KeyRecord) -> bool {
-        !self.settles(MapDigest::from(&record.digest), Some(record))
+    /// Whether an answer of the authority, which was asked at this moment, is older than what was announced.
+    pub(super) fn is_behind(&self, record: &KeyRecord, asked_at: Instant) -> bool {
+        !self.settles(MapDigest::from(&record.digest), Some(record), asked_at)
     }
 
     /// The answer of the authority, unless that is behind as well.
@@ -142,6 +145,7 @@ impl Barrier {
     ) -> Answer<Arc<KeyRecord>, StoreError> {
         let has_changed = self.floors.stands(MapDigest::from(digest));
         let permit = if has_changed { &self.changed } else { &self.others }.take().await?;
+        let asked_at = Instant::now();
         let found = store.find_fresh(digest).await?;
         drop(permit);
         if found.as_ref().is_some_and(|record| record.revision < least) {
@@ -149,7 +153,7 @@ impl Barrier {
             let seen = AnnouncedKey::new(*digest).with_change(least, AnnouncedState::Unsure);
             self.floors.raise(&[seen], least);
         }
-        if self.settles(MapDigest::from(digest), found.as_deref()) {
+        if self.settles(MapDigest::from(digest), found.as_deref(), asked_at) {
             Ok(found)
         } else {
             Err(StoreError::new(StoreErrorKind::Behind))

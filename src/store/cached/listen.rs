@@ -1,6 +1,7 @@
 //! Forgetting what other nodes, or other programs, have changed.
 
 use std::{
+    mem,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -16,7 +17,7 @@ use crate::{
     observe,
     runtime::{Backoff, OwnedTask},
     store::{
-        KeyStore, StoreWatch,
+        KeyStore, StoreWatch, Watermark,
         bus::{Announcement, Invalidations, Subscription},
     },
 };
@@ -26,6 +27,13 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 
 /// Messages that cannot be read have everything looked up again no more often than this.
 const LOSS_EVERY: Duration = Duration::from_secs(1);
+
+/// Watermarks that come sooner than this after others are swept together: each sweep looks at all keys in
+/// memory.
+const SWEEP_EVERY: Duration = Duration::from_millis(50);
+
+/// Each key in memory is compared with no more of them.
+const MAX_SWEPT: usize = 64;
 
 /// The listeners of a cache.
 pub(super) struct Listeners(Vec<Listener>);
@@ -137,19 +145,19 @@ impl<S: KeyStore> Listening<S> {
 
     /// Forgets what is announced, until the subscription fails or the cache is gone.
     async fn hear(&self, mut subscription: Box<dyn Subscription>) -> Option<StoreError> {
-        let mut losses = Losses::default();
+        let mut late = Late::default();
         loop {
             let mut next = subscription.next();
             // Not dropped in between: some subscriptions are over then.
             let message = loop {
-                let Some(due) = losses.due else { break (&mut next).await };
+                let Some(due) = late.due() else { break (&mut next).await };
                 match timeout_at(due, &mut next).await {
                     Ok(message) => break message,
-                    Err(_) => losses.take(&*self.cache.upgrade()?),
+                    Err(_) => late.take(&*self.cache.upgrade()?),
                 }
             };
             match message {
-                Ok(announcement) => self.cache.upgrade()?.heard(&announcement, &mut losses).await,
+                Ok(announcement) => self.cache.upgrade()?.heard(&announcement, &mut late).await,
                 Err(error) => return Some(error),
             }
         }
@@ -176,45 +184,98 @@ impl Drop for Hears {
     }
 }
 
-/// The messages of a subscription that could not be read.
+/// The work that messages make on all keys in memory. What comes soon after other work waits, and is done
+/// together: whatever can write to the channel must not keep a node at it.
 #[derive(Default)]
-struct Losses {
+struct Late {
+    /// Messages that could not be read: everything is looked up again.
+    losses: Pace,
+    /// Messages after which everything is forgotten.
+    resets: Pace,
+    sweeps: Pace,
+    /// Those that were not swept yet. No answer is used any more that does not know of them.
+    watermarks: Vec<Watermark>,
+}
+
+impl Late {
+    /// When some of it is to be done.
+    fn due(&self) -> Option<Instant> {
+        [&self.losses, &self.resets, &self.sweeps].into_iter().filter_map(|pace| pace.due).min()
+    }
+
+    /// Keys of these watermarks are to be forgotten.
+    fn add(&mut self, watermarks: &[Watermark]) {
+        self.watermarks.extend_from_slice(watermarks);
+        if self.watermarks.len() > MAX_SWEPT {
+            // More keys than are meant, in less time: they are looked up again.
+            let latest = self.watermarks.iter().map(|watermark| watermark.issued_before).max();
+            self.watermarks = latest.map(Watermark::new).into_iter().collect();
+        }
+        self.sweeps.add(SWEEP_EVERY);
+    }
+
+    /// Does what is due.
+    fn take<S>(&mut self, cache: &Inner<S>) {
+        if self.resets.is_due() {
+            cache.reset();
+        }
+        if self.losses.is_due() {
+            cache.distrust();
+        }
+        if self.sweeps.is_due() {
+            cache.sweep(&mem::take(&mut self.watermarks));
+        }
+    }
+}
+
+/// How soon one piece of work comes after another.
+#[derive(Default)]
+struct Pace {
     latest: Option<Instant>,
-    /// When everything is to be looked up again for one that came too soon after another.
+    /// When it is to be done that came too soon.
     due: Option<Instant>,
 }
 
-impl Losses {
-    fn add<S>(&mut self, cache: &Inner<S>) {
-        match self.latest.map(|latest| latest + LOSS_EVERY) {
-            Some(next) if Instant::now() < next => self.due = Some(next),
-            _ => self.take(cache),
-        }
+impl Pace {
+    /// Such work came.
+    fn add(&mut self, every: Duration) {
+        let now = Instant::now();
+        self.due = Some(self.latest.map_or(now, |latest| now.max(latest + every)));
     }
 
-    fn take<S>(&mut self, cache: &Inner<S>) {
-        *self = Self { latest: Some(Instant::now()), due: None };
-        cache.distrust();
+    /// Whether it is to be done now: then it is taken for done.
+    fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if is_due {
+            *self = Self { latest: Some(now), due: None };
+        }
+        is_due
     }
 }
 
 impl<S: KeyStore> Inner<S> {
     /// Forgets what is announced, unless it is of another store.
-    async fn heard(&self, announcement: &Announcement, losses: &mut Losses) {
+    async fn heard(&self, announcement: &Announcement, late: &mut Late) {
         if let Some(store) = announcement.store()
             && self.identity.is_other(store, &*self.store).await
         {
             return;
         }
-        if announcement.is_reset() {
-            self.reset();
-        }
-        self.forget_watermarks(announcement.watermarks(), false);
+        let watermarks = announcement.watermarks();
+        self.raise_watermarks(watermarks, false);
         self.forget(announcement.keys().iter().copied());
+        if announcement.is_reset() {
+            late.resets.add(LOSS_EVERY);
+        }
+        if !watermarks.is_empty() {
+            late.add(watermarks);
+        }
         if !announcement.is_readable() {
             observe::message_unreadable();
-            losses.add(self);
+            late.losses.add(LOSS_EVERY);
         }
+        late.take(self);
     }
 }
 

@@ -11,7 +11,7 @@ mod watermarks;
 
 use std::{fmt, sync::Arc};
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
 
 pub use self::settings::CachedStoreBuilder;
 use self::{
@@ -26,6 +26,7 @@ use super::{
     LookupHint, SharedRecord, StoreId, Watermark,
     batcher::Batcher,
     cache::{Answer, Cache, CacheKey, CacheStats, Claim, Copies, Failure, Rank},
+    changed_digest::Written,
     fronts::Fronts,
     identity::KnownIdentity,
 };
@@ -271,27 +272,29 @@ impl<S> Inner<S> {
     }
 
     /// Forgets what has changed here.
-    fn forget_announced(&self, announcement: &Announcement) {
-        if !announcement.is_readable() {
-            self.distrust();
-        }
-        self.forget_watermarks(announcement.watermarks(), true);
+    fn forget_announced(&self, announcement: &Announcement, written: Written) {
+        let watermarks = announcement.watermarks();
+        self.raise_watermarks(watermarks, written == Written::Yes);
+        self.sweep(watermarks);
         self.forget(announcement.keys().iter().copied());
     }
 
-    /// Forgets keys that were revoked by the time of their creation, and uses no answer that does not say so. Of
-    /// watermarks that were only heard of, the authority tells whether they were written.
-    fn forget_watermarks(&self, watermarks: &[Watermark], are_certain: bool) {
-        if watermarks.is_empty() {
-            return;
-        }
-        // First, as with keys.
+    /// Uses no answer from now on in which a key is not revoked that was so by the time of its creation.
+    fn raise_watermarks(&self, watermarks: &[Watermark], are_certain: bool) {
         let now = self.cache.settings().clock.now();
         for watermark in watermarks {
             self.barrier.raise_watermark(watermark, are_certain, now);
         }
-        self.cache.forget_where(|record| watermarks.iter().any(|watermark| watermark.ends(record)));
-        self.watches.tell_all();
+    }
+
+    /// Forgets the keys that these watermarks cover. After they were raised, as with keys.
+    fn sweep(&self, watermarks: &[Watermark]) {
+        if !watermarks.is_empty() {
+            let is_meant =
+                |record: &Arc<KeyRecord>| watermarks.iter().any(|watermark| watermark.ends(record));
+            self.cache.forget_where(is_meant);
+            self.watches.tell_all();
+        }
     }
 
     /// This node may know of a later change than the one that is announced. That one stands: a change is made
@@ -378,9 +381,10 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
     async_methods! {
         async fn find_by_id(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
             let _turn = self.inner.barrier.turn_of_stream().await?;
+            let asked_at = Instant::now();
             let found = self.inner.store.find_by_id(id).await?;
             match &found {
-                Some(record) if self.inner.barrier.is_behind(record) => {
+                Some(record) if self.inner.barrier.is_behind(record, asked_at) => {
                     Err(StoreError::new(StoreErrorKind::Behind))
                 }
                 _ => Ok(found),

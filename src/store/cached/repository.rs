@@ -119,7 +119,7 @@ struct Change<'c, S> {
 
 impl<S> Drop for Change<'_, S> {
     fn drop(&mut self) {
-        self.cache.forget_announced(&self.changes.announced(self.written));
+        self.cache.forget_announced(&self.changes.announced(self.written), self.written);
     }
 }
 

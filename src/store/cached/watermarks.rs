@@ -23,8 +23,9 @@ pub(super) struct HeardWatermarks {
 
 struct Heard {
     watermark: Watermark,
+    raised_at: Instant,
     until: Instant,
-    /// Whether it was written for certain. Until then, the first answer of the authority about one of its keys
+    /// Whether this node wrote it. Of the others, the first answer of the authority about one of their keys
     /// decides: whatever can write to the channel would make all keys unusable otherwise.
     is_certain: bool,
 }
@@ -40,13 +41,18 @@ impl HeardWatermarks {
         let Some(until) = now.checked_add(self.lasts) else { return false };
         let mut heard = self.heard.lock();
         heard.retain(|old| now < old.until);
-        let mut has_room = true;
-        if let Some(same) = heard.iter_mut().find(|old| old.watermark == *watermark) {
-            (same.until, same.is_certain) = (until, same.is_certain || is_certain);
-        } else if heard.len() < MAX {
-            heard.push(Heard { watermark: watermark.clone(), until, is_certain });
-        } else {
-            has_room = false;
+        let same = heard.iter().position(|old| old.watermark == *watermark);
+        let is_certain = is_certain || same.is_some_and(|same| heard[same].is_certain);
+        let new = Heard { watermark: watermark.clone(), raised_at: now, until, is_certain };
+        let place = same.or_else(|| {
+            let is_full = heard.len() >= MAX && is_certain;
+            is_full.then(|| heard.iter().position(|old| !old.is_certain))?
+        });
+        let has_room = place.is_some() || heard.len() < MAX;
+        match place {
+            Some(place) => heard[place] = new,
+            None if has_room => heard.push(new),
+            None => {}
         }
         self.count.store(heard.len(), Relaxed);
         has_room
@@ -61,17 +67,17 @@ impl HeardWatermarks {
         self.heard.lock().iter().all(|heard| heard.until <= now || !heard.watermark.ends(record))
     }
 
-    /// Whether an answer of the authority knows of all of them that were written.
-    pub(super) fn settle(&self, record: &KeyRecord) -> bool {
+    /// Whether an answer of the authority, which was asked at this moment, knows of all of them that were
+    /// written.
+    pub(super) fn settle(&self, record: &KeyRecord, asked_at: Instant) -> bool {
         if self.count.load(Relaxed) == 0 {
             return true;
         }
         let mut heard = self.heard.lock();
-        for heard in heard.iter_mut().filter(|heard| heard.watermark.covers(record)) {
-            let revoked_at = record.details.revoked_at;
-            heard.is_certain |= revoked_at.is_some_and(|at| at >= heard.watermark.issued_before);
-        }
-        heard.retain(|heard| heard.is_certain || !heard.watermark.ends(record));
+        // One that was asked before it heard of a watermark says nothing about that.
+        heard.retain(|heard| {
+            heard.is_certain || asked_at < heard.raised_at || !heard.watermark.ends(record)
+        });
         self.count.store(heard.len(), Relaxed);
         drop(heard);
         self.admit(record)
@@ -108,6 +114,10 @@ mod tests {
         KeyRecord { owner: owner.map(Into::into), ..record }
     }
 
+    fn settle(heard: &HeardWatermarks, record: &KeyRecord) -> bool {
+        heard.settle(record, Instant::now())
+    }
+
     fn revoked(record: &KeyRecord, at_millis: i64) -> KeyRecord {
         let mut revoked = record.clone();
         revoked.details.revoked_at = Some(at(at_millis));
@@ -118,37 +128,39 @@ mod tests {
     async fn answers_must_know_of_them_for_their_time() {
         let heard = HeardWatermarks::new(LASTS);
         let anna = record(Some("anna"), 9);
-        assert!(heard.admit(&anna) && heard.settle(&anna));
+        assert!(heard.admit(&anna) && settle(&heard, &anna));
         assert!(heard.raise(&of(Some("anna"), 10), true));
-        assert!(!heard.admit(&anna) && !heard.settle(&anna));
+        assert!(!heard.admit(&anna) && !settle(&heard, &anna));
         assert!(heard.admit(&record(Some("anna"), 10)) && heard.admit(&record(None, 9)));
-        assert!(heard.admit(&revoked(&anna, 10)) && heard.settle(&revoked(&anna, 10)));
+        assert!(heard.admit(&revoked(&anna, 10)) && settle(&heard, &revoked(&anna, 10)));
 
         tokio::time::advance(LASTS / 2).await;
         assert!(heard.raise(&of(Some("anna"), 10), false), "it was announced again");
         tokio::time::advance(LASTS / 2).await;
-        assert!(!heard.settle(&anna));
+        assert!(!settle(&heard, &anna));
         tokio::time::advance(LASTS / 2).await;
-        assert!(heard.settle(&anna));
+        assert!(settle(&heard, &anna));
     }
 
-    /// Of one that was only heard of, the authority's first answer tells whether there is such a thing.
+    /// Of one that was only heard of, the authority's first answer tells whether there is such a thing; unless it
+    /// was asked before.
     #[tokio::test(start_paused = true)]
     async fn the_authority_tells_of_what_was_only_heard() {
         let (live, other) = (record(None, 9), record(None, 8));
         let heard = HeardWatermarks::new(LASTS);
+        let before = Instant::now();
+        tokio::time::advance(Duration::from_millis(1)).await;
         assert!(heard.raise(&of(None, 10), false));
         assert!(!heard.admit(&live), "a replica is doubted");
-        assert!(heard.settle(&record(None, 10)), "of this key it says nothing");
+        assert!(settle(&heard, &record(None, 10)), "of this key it says nothing");
+        assert!(!heard.settle(&live, before), "it may have been written since");
         assert!(!heard.admit(&live));
-        assert!(heard.settle(&live), "it was made up");
+        assert!(settle(&heard, &live), "it was made up");
         assert!(heard.admit(&other));
 
-        let heard = HeardWatermarks::new(LASTS);
+        assert!(heard.raise(&of(None, 10), true));
         assert!(heard.raise(&of(None, 10), false));
-        assert!(heard.settle(&revoked(&other, 9)), "it was revoked before, by itself");
-        assert!(heard.settle(&revoked(&other, 10)));
-        assert!(!heard.settle(&live), "it was written, and is lost");
+        assert!(!settle(&heard, &live), "it was written here, and is lost");
     }
 
     #[tokio::test(start_paused = true)]
@@ -159,6 +171,8 @@ mod tests {
         }
         assert!(!heard.raise(&of(Some("another"), 10), false), "the caller must do something else");
         assert!(heard.raise(&of(Some("owner 7"), 10), false), "this is among them");
+        assert!(heard.raise(&of(Some("another"), 10), true), "this one was written here");
+        assert_eq!(heard.heard.lock().len(), MAX);
         tokio::time::advance(LASTS).await;
         assert!(heard.raise(&of(Some("another"), 10), false));
         assert_eq!(heard.heard.lock().len(), 1, "what is over makes way");

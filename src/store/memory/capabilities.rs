@@ -17,7 +17,7 @@ use crate::{
         balances::Balances,
         capabilities::{
             AuditLog, BalanceStore, DigestCursor, KnownDigests, RequestLog, SelectedChanges,
-            UsageLog, Watermarks,
+            UsageLog, WATERMARK_LASTS, Watermarks,
         },
         repository::ApplyOutcome,
         requests::RequestRecord,
@@ -104,11 +104,15 @@ impl Watermarks for MemoryStore {
 
         async fn remove(&self, watermark: &Watermark) -> Result<bool, StoreError> {
             let mut keys = self.write();
-            let is_written = keys.records.iter().all(|record| !watermark.ends(record));
-            if is_written {
-                keys.watermarks.retain(|mark| mark.watermark != *watermark);
+            if keys.records.iter().any(|record| watermark.ends(record)) {
+                return Ok(false);
             }
-            Ok(is_written)
+            let (count, now) = (keys.watermarks.len(), keys.clock.now());
+            keys.watermarks.retain(|mark| {
+                let is_old = now.saturating_since(mark.revoked_at) >= WATERMARK_LASTS;
+                mark.watermark != *watermark || !is_old
+            });
+            Ok(keys.watermarks.len() < count)
         }
     }
 }

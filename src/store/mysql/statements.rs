@@ -157,7 +157,8 @@ fn watermarks(table: &str) -> WatermarkStatements {
             "SELECT subject, issued_before, ended_at, reason FROM `{table}_watermarks`"
         )),
         remove: statement(format!(
-            "DELETE FROM `{table}_watermarks` WHERE subject = ? AND issued_before = ?"
+            "DELETE FROM `{table}_watermarks` \
+                 WHERE subject = ? AND issued_before = ? AND ended_at <= {CLOCK} - ?"
         )),
     }
 }

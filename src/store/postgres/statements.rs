@@ -226,13 +226,14 @@ fn watermarks(table: &str) -> WatermarkStatements {
         clock: statement(format!("SELECT {CLOCK}")),
         insert: statement(format!(
             "INSERT INTO \"{table}_watermarks\" (subject, issued_before, ended_at, reason) \
-                 VALUES (?, ?, ?, ?) ON CONFLICT (subject, issued_before) DO NOTHING"
+                 VALUES (convert_to(?, 'UTF8'), ?, ?, ?) ON CONFLICT (subject, issued_before) DO NOTHING"
         )),
         current: statement(format!(
             "SELECT subject, issued_before, ended_at, reason FROM \"{table}_watermarks\""
         )),
         remove: statement(format!(
-            "DELETE FROM \"{table}_watermarks\" WHERE subject = ? AND issued_before = ?"
+            "DELETE FROM \"{table}_watermarks\" \
+                 WHERE subject = convert_to(?, 'UTF8') AND issued_before = ? AND ended_at <= {CLOCK} - ?"
         )),
     }
 }

@@ -178,9 +178,10 @@ local function owner_refusal()
         if not key then
           return corrupt('the key ' .. id .. ' is missing or not readable')
         end
-        local is_live = counts(key) and not ended_by(marks, key)
-        live = live + (is_live and 1 or 0)
-        expired = expired + (is_live and 0 or 1)
+        if not ended_by(marks, key) then
+          live = live + (counts(key) and 1 or 0)
+          expired = expired + (counts(key) and 0 or 1)
+        end
         if live > max_keys or expired > MAX_EXPIRED then
           return 'too many keys'
         end

@@ -46,7 +46,7 @@ struct Known<'k> {
 }
 
 /// A lock of the keys of an owner in hex, or of all: `*`.
-pub(super) struct Lock {
+struct Lock {
     /// No other has this name.
     holder: String,
     subject: String,
@@ -150,7 +150,7 @@ impl RedisStore {
 
     /// Keeps others from adding keys to a selection, and from replacing them: however often they do,
     /// this comes to its end. Keys that are named need no lock, since none can be added to them.
-    pub(super) async fn lock(&self, selection: &Selection) -> Result<Option<Lock>, StoreError> {
+    async fn lock(&self, selection: &Selection) -> Result<Option<Lock>, StoreError> {
         let subject = match selection {
             Selection::Ids(_) => return Ok(None),
             Selection::Issued { owner: Some(owner), .. } => hex(owner.as_str()),
@@ -170,7 +170,7 @@ impl RedisStore {
     }
 
     /// One that cannot be given back ends by itself.
-    pub(super) async fn give_back(&self, lock: &Lock) {
+    async fn give_back(&self, lock: &Lock) {
         let args = [&*lock.holder, &*lock.subject, "0"];
         let _ = self.run::<String>(&self.scripts.lock, &args).await;
     }

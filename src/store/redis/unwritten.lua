@@ -24,9 +24,8 @@ for _, member in ipairs(members) do
   if not redis.call('ZSCORE', ended, id) then
     local row = redis.call('HGET', keys, id)
     local key = row and decode(row)
-    if not key then
-      return corrupt('the key ' .. id .. ' is missing or not readable')
-    elseif key.created_at < before then
+    -- One that is not readable is refused as it is.
+    if key and key.created_at < before then
       found[#found + 1] = id
       revisions[#revisions + 1] = key.revision
     end

@@ -8,7 +8,7 @@ use crate::{
     runtime::async_methods,
     store::{
         Watermarks,
-        selection::Selection,
+        capabilities::WATERMARK_LASTS,
         watermark::{Watermark, WatermarkRecord},
     },
     text::hex,
@@ -71,21 +71,12 @@ impl Watermarks for RedisStore {
         }
 
         async fn remove(&self, watermark: &Watermark) -> Result<bool, StoreError> {
-            let Watermark { owner, issued_before } = watermark;
-            // No key is added meanwhile.
-            let keys = Selection::Issued { owner: owner.clone(), before: Some(*issued_before) };
-            let lock = self.lock(&keys).await?;
-            let removed = async {
-                if !self.unwritten(watermark, None, 1).await?.is_empty() {
-                    return Ok(false);
-                }
-                self.done(&self.scripts.remove_watermark, &[&field(watermark)]).await.map(|()| true)
-            };
-            let removed = removed.await;
-            if let Some(lock) = lock {
-                self.give_back(&lock).await;
+            if !self.unwritten(watermark, None, 1).await?.is_empty() {
+                return Ok(false);
             }
-            removed
+            let lasts = WATERMARK_LASTS.as_millis().to_string();
+            let args = [&*field(watermark), &*lasts];
+            Ok(self.run::<u64>(&self.scripts.remove_watermark, &args).await? > 0)
         }
     }
 }

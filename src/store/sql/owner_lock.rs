@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     key::{OwnerId, crc32},
-    store::{repository::Changes, selection::Selection},
+    store::{repository::Changes, selection::Selection, watermark::WatermarkRecord},
 };
 
 /// The locks that a transaction takes before it reads or writes.
@@ -29,6 +29,11 @@ pub(in crate::store) struct OwnerLocks {
 impl OwnerLocks {
     /// Those of some changes, where a database has `count` locks.
     pub(super) fn of(changes: &Changes, count: u32) -> Self {
+        if let Some(WatermarkRecord { watermark, .. }) = &changes.watermark {
+            // Keys that are being added, as by a rotation, are waited for; after it, none is rotated.
+            let owner = watermark.owner.clone();
+            return Self::of_selection(&Selection::Issued { owner, before: None }, count);
+        }
         let owners = changes.inserts.iter().map(|record| record.owner.as_ref());
         let bound = changes.owner_bound.as_ref();
         let owners = owners.chain(bound.map(|bound| Some(&bound.owner)));

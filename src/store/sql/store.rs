@@ -280,7 +280,7 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 
     /// Tries again what the database gave up in favour of another.
-    pub(super) async fn persist<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
+    async fn persist<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = sqlx::Result<T>>,
     {

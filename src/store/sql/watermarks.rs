@@ -5,7 +5,6 @@ use sqlx::{ColumnIndex, Decode, Type};
 use super::{
     call::{Call, Value},
     dialect::Dialect,
-    owner_lock::OwnerLocks,
     pooled_connection::{PooledConnection, answer},
     row::{array, unreadable, unsigned},
     store::SqlStore,
@@ -15,8 +14,8 @@ use crate::{
     error::StoreError,
     key::KeyId,
     store::{
+        capabilities::WATERMARK_LASTS,
         repository::ApplyOutcome,
-        selection::Selection,
         watermark::{Watermark, WatermarkRecord},
     },
 };
@@ -111,7 +110,7 @@ impl<DB: Dialect> SqlStore<DB> {
         }
         let subject = new.watermark.subject();
         let call = Call::new(&statements.insert)
-            .with(subject.as_bytes())
+            .with(&*subject)
             .with(new.watermark.issued_before)
             .with(Timestamp::from_unix_millis(now))
             .with(Value::Text(new.reason.as_deref()));
@@ -119,41 +118,19 @@ impl<DB: Dialect> SqlStore<DB> {
         Ok(ApplyOutcome::Done)
     }
 
+    /// Without locks: keys that were being added when it was written are there by now.
     pub(in crate::store) async fn remove_watermark(
         &self,
         watermark: &Watermark,
     ) -> Result<bool, StoreError> {
-        Self::persist(|| self.try_remove(watermark)).await
-    }
-
-    async fn try_remove(&self, watermark: &Watermark) -> sqlx::Result<bool> {
-        let mut transaction = PooledConnection::begin(&self.writer).await?;
-        match self.remove_in(&mut transaction, watermark).await {
-            Ok(true) => transaction.commit().await.map(|()| true),
-            result => {
-                transaction.roll_back().await;
-                result
-            }
-        }
-    }
-
-    async fn remove_in(
-        &self,
-        transaction: &mut PooledConnection<DB>,
-        watermark: &Watermark,
-    ) -> sqlx::Result<bool> {
-        let Watermark { owner, issued_before } = watermark;
-        // Keys that are added meanwhile are waited for.
-        let selection = Selection::Issued { owner: owner.clone(), before: Some(*issued_before) };
-        self.lock(transaction, &OwnerLocks::of_selection(&selection, DB::OWNER_LOCKS)).await?;
-        if let Some(call) = self.statements.filters.unwritten::<DB>(watermark, [0; 16], 1)
-            && !DB::fetch_all(transaction, call).await?.is_empty()
-        {
+        if !self.unwritten(watermark, None, 1).await?.is_empty() {
             return Ok(false);
         }
-        let call = Call::new(&self.statements.watermarks.remove);
         let subject = watermark.subject();
-        let call = call.with(subject.as_bytes()).with(*issued_before);
-        answer::<DB, _>(DB::execute(transaction, call)).await.map(|_| true)
+        let call = Call::new(&self.statements.watermarks.remove)
+            .with(&*subject)
+            .with(watermark.issued_before)
+            .with(i64::try_from(WATERMARK_LASTS.as_millis()).unwrap_or(i64::MAX));
+        Ok(self.write(DB::ANSWER, call).await? > 0)
     }
 }

@@ -116,7 +116,8 @@ pub(super) fn statements(table: &str) -> Statements {
 
 /// When a key was revoked by a watermark.
 fn ended(table: &str) -> String {
-    let bytes = |text: &str| format!("CAST({text} AS BLOB)");
+    // Its text is compared as bytes, whatever its encoding.
+    let bytes = str::to_owned;
     ended_at(&format!("\"{table}_watermarks\""), bytes, "'=' || owner")
 }
 
@@ -137,7 +138,8 @@ fn watermarks(table: &str) -> WatermarkStatements {
             "SELECT subject, issued_before, ended_at, reason FROM \"{table}_watermarks\""
         )),
         remove: statement(format!(
-            "DELETE FROM \"{table}_watermarks\" WHERE subject = ? AND issued_before = ?"
+            "DELETE FROM \"{table}_watermarks\" \
+                 WHERE subject = ? AND issued_before = ? AND ended_at <= {CLOCK} - ?"
         )),
     }
 }

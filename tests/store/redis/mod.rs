@@ -48,7 +48,7 @@ pub(crate) async fn open() -> Option<(RedisStore, Prefix)> {
 }
 
 /// What the names of the keys in Redis end with.
-const PARTS: [&str; 17] = [
+const PARTS: [&str; 18] = [
     "schema",
     "keys",
     "digests",
@@ -66,6 +66,7 @@ const PARTS: [&str; 17] = [
     "usage_lines",
     "acts",
     "act_times",
+    "watermarks",
 ];
 
 /// A key that is in every index there is.
@@ -147,12 +148,12 @@ impl Prefix {
     }
 
     /// As another program would connect.
-    fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         connect(&self.url)
     }
 
     /// The name of one of the keys.
-    fn key(&self, part: &str) -> String {
+    pub(crate) fn key(&self, part: &str) -> String {
         format!("{{{}}}:{part}", self.name)
     }
 
@@ -195,7 +196,7 @@ fn connect(url: &str) -> Connection {
 }
 
 /// Runs one command.
-fn run<T: FromRedisValue>(connection: &mut Connection, command: &[&str]) -> T {
+pub(crate) fn run<T: FromRedisValue>(connection: &mut Connection, command: &[&str]) -> T {
     ::redis::cmd(command[0]).arg(&command[1..]).query(connection).unwrap()
 }
 

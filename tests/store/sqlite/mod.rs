@@ -41,7 +41,7 @@ impl File {
     }
 
     /// As another program would open it.
-    async fn connect(&self) -> SqliteConnection {
+    pub(crate) async fn connect(&self) -> SqliteConnection {
         SqliteConnection::connect_with(&self.options()).await.unwrap()
     }
 
@@ -61,7 +61,7 @@ async fn pool(options: SqliteConnectOptions) -> SqlitePool {
     SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap()
 }
 
-async fn run(connection: &mut SqliteConnection, sql: &str) {
+pub(crate) async fn run(connection: &mut SqliteConnection, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.unwrap();
 }
 
