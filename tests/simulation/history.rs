@@ -1,11 +1,19 @@
 //! The history of a run, and whether it keeps the promise: a revoked key is refused on every node soon, and
-//! a good one never.
+//! a good one never; an act that is acknowledged is done; and [limits, credits and uses](books) are counted
+//! as the crate says.
 //!
 //! Times are counted from the beginning of the run.
+
+#![allow(dead_code, reason = "tests of real servers include this, and write down less")]
+
+#[path = "history/books.rs"]
+pub(crate) mod books;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use tower_api_key::RejectionKind;
+
+use self::books::Books;
 
 pub(crate) type Moment = Duration;
 
@@ -14,6 +22,33 @@ pub(crate) type Moment = Duration;
 pub(crate) enum Verdict {
     Accepted,
     Refused(RejectionKind),
+}
+
+/// A node from its start to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Life {
+    pub(crate) node: usize,
+    /// How often a node with this number was started before.
+    pub(crate) life: usize,
+}
+
+/// An act that was acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Act {
+    pub(crate) key: usize,
+    pub(crate) began: Moment,
+    pub(crate) returned: Moment,
+    /// The answer that the key asks for once this is done.
+    pub(crate) verdict: Verdict,
+}
+
+/// An old key of a rotation that was acknowledged, and lives on for so long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grace {
+    pub(crate) key: usize,
+    pub(crate) began: Moment,
+    pub(crate) returned: Moment,
+    pub(crate) lasts: Duration,
 }
 
 /// A request with a key to a node.
@@ -50,10 +85,23 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    fn overlaps(self, from: Moment, to: Moment) -> bool {
+    pub(crate) fn overlaps(self, from: Moment, to: Moment) -> bool {
         self.began <= to && from <= self.ended
     }
 }
+
+/// The answer as far as the key goes: one that is beyond its limits is good.
+pub(crate) fn judged(verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Refused(RejectionKind::RateLimited | RejectionKind::CreditsExhausted) => {
+            Verdict::Accepted
+        }
+        other => other,
+    }
+}
+
+/// How long an announcement takes to begin.
+const AN_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// The longest that floors last.
 const A_FLOOR: Duration = Duration::from_secs(90);
@@ -83,6 +131,22 @@ pub(crate) struct History {
     pub(crate) starts: BTreeMap<usize, Vec<Moment>>,
     /// When the store failed, was behind, or took so long that a cache goes on without it.
     pub(crate) store_fails: Vec<Span>,
+    /// When a version of a key ends by itself, as the old key of a rotation does: by the key and its place
+    /// among the versions.
+    pub(crate) ends: BTreeMap<(usize, usize), Moment>,
+    /// How far replicas may be behind: an answer to a change that could not be announced is older by that.
+    pub(crate) lag: Duration,
+    /// By how much clocks of nodes may differ from the true time.
+    pub(crate) skew: Duration,
+    pub(crate) acts: Vec<Act>,
+    pub(crate) graces: Vec<Grace>,
+    /// When nodes asked the store for keys, by the node and the key, if that is written down.
+    pub(crate) asked: Option<BTreeMap<(usize, usize), Vec<Moment>>>,
+    /// When nodes began to announce changes of a key, whatever became of it, if that is written down.
+    pub(crate) attempts: Option<BTreeMap<usize, Vec<Moment>>>,
+    /// Which node wrote a version of a key, by the key and its place among the versions.
+    pub(crate) writers: BTreeMap<(usize, usize), Life>,
+    pub(crate) books: Books,
 }
 
 impl History {
@@ -93,13 +157,108 @@ impl History {
             found.extend(self.violation(request, promise));
         }
         found.extend(self.revived(promise));
+        found.extend(self.acts.iter().filter_map(|act| self.lost(act)));
+        found.extend(self.graces.iter().filter_map(|grace| self.endless(grace)));
+        found.extend(self.unannounced());
+        found.extend(self.books.violations());
         found
+    }
+
+    /// A key that lives on for longer than it was to.
+    fn endless(&self, grace: &Grace) -> Option<String> {
+        let Grace { key, began, returned, lasts } = *grace;
+        let versions = self.keys.get(&key)?.iter().enumerate();
+        let mut written =
+            versions.filter(|(_, version)| (began..=returned).contains(&version.committed));
+        let ends = written.any(|(place, version)| {
+            let end = self.ends.get(&(key, place));
+            judged(version.verdict) != Verdict::Accepted
+                || end.is_some_and(|end| *end <= returned + lasts + self.skew)
+        });
+        (!ends).then(|| format!("{grace:?} has no end"))
+    }
+
+    /// Changes that were written, and not announced by then, although their node lived on: whatever their
+    /// act said, and also where its caller went away.
+    fn unannounced(&self) -> Vec<String> {
+        let Some(attempts) = &self.attempts else { return Vec::new() };
+        let mut found = Vec::new();
+        for ((key, place), by) in &self.writers {
+            let version = self.keys.get(key).and_then(|versions| versions.get(*place));
+            let Some((version, returned)) = version.and_then(|all| Some((all, all.returned?)))
+            else {
+                continue;
+            };
+            let until = returned + AN_ATTEMPT;
+            let ended = self.starts.get(&by.node).and_then(|starts| starts.get(by.life));
+            let attempts = attempts.get(key).map_or(&[][..], |attempts| attempts);
+            let is_announced = attempts.iter().any(|at| (version.committed..=until).contains(at));
+            if !is_announced && ended.is_none_or(|at| until < *at) {
+                found.push(format!("{version:?} of key {key}, by {by:?}, was not announced"));
+            }
+        }
+        // Also where there was nothing to do: an act before may not have come to announce it.
+        for act in &self.acts {
+            let attempts = attempts.get(&act.key).map_or(&[][..], |attempts| attempts);
+            if !attempts.iter().any(|at| (act.began..=act.returned + AN_ATTEMPT).contains(at)) {
+                found.push(format!("{act:?} was not announced"));
+            }
+        }
+        found
+    }
+
+    /// The answers that a key may have when all is quiet.
+    pub(crate) fn in_the_end(&self, key: usize, now: Moment) -> Vec<Verdict> {
+        let Some((place, last)) =
+            self.keys.get(&key).and_then(|all| Some((all.len() - 1, all.last()?)))
+        else {
+            return Vec::new();
+        };
+        let answers = self.answers(key, place, last).into_iter();
+        answers
+            .filter(|(_, from, to)| (*from..=*to).contains(&now))
+            .map(|answer| answer.0)
+            .collect()
+    }
+
+    /// An act that was acknowledged, and is not there.
+    fn lost(&self, act: &Act) -> Option<String> {
+        let versions = self.keys.get(&act.key)?;
+        let was_so = versions.iter().enumerate().any(|(place, version)| {
+            let next = versions.get(place + 1).map_or(Moment::MAX, |next| next.committed);
+            version.verdict == act.verdict && version.committed <= act.returned && act.began <= next
+        });
+        (!was_so).then(|| format!("{act:?} was acknowledged, and is not there"))
+    }
+
+    /// The answers that a version of a key may have: each with the time from which it may be given, and up
+    /// to which.
+    fn answers(
+        &self,
+        key: usize,
+        place: usize,
+        version: &Version,
+    ) -> Vec<(Verdict, Moment, Moment)> {
+        let Version { committed, verdict, .. } = *version;
+        let Some(end) = self.ends.get(&(key, place)) else {
+            return vec![(verdict, committed, Moment::MAX)];
+        };
+        // By the clock of the node, which is read for each request.
+        let from = committed.max(end.saturating_sub(self.skew));
+        vec![
+            (verdict, committed, *end + self.skew),
+            (Verdict::Refused(RejectionKind::Expired), from, Moment::MAX),
+        ]
     }
 
     fn violation(&self, request: &Request, promise: Promise) -> Option<String> {
         let is_denied_for_now = matches!(
             request.verdict,
-            Verdict::Refused(RejectionKind::Unavailable | RejectionKind::Overloaded)
+            Verdict::Refused(
+                RejectionKind::Unavailable
+                    | RejectionKind::Overloaded
+                    | RejectionKind::LimiterUnavailable
+            )
         );
         if is_denied_for_now {
             return None;
@@ -109,9 +268,12 @@ impl History {
             let until = versions
                 .get(number + 1)
                 .map_or(Moment::MAX, |next| self.allowed_until(version, next, request, promise));
-            self.may_be(version.verdict, request)
-                && version.committed <= request.ended
-                && request.began <= until
+            let answers = self.answers(request.key, number, version);
+            answers.into_iter().any(|(verdict, from, to)| {
+                self.may_be(verdict, request)
+                    && from <= request.ended
+                    && request.began <= until.min(to)
+            })
         });
         (!is_legal).then(|| {
             let versions: Vec<_> = versions
@@ -139,7 +301,7 @@ impl History {
             let unsure = self.unsure.get(&request.key).into_iter().flatten();
             unsure.into_iter().any(|at| *at <= request.ended && request.began <= *at + A_FLOOR)
         };
-        state == request.verdict
+        state == judged(request.verdict)
             || (is_unknown && fails() && (state != Verdict::Accepted || is_unsure()))
     }
 
@@ -157,8 +319,17 @@ impl History {
         let is_unknown = version.verdict == Verdict::Refused(RejectionKind::Unknown);
         let ttl = if is_unknown { promise.not_found_ttl } else { promise.ttl };
         let fails = self.store_fails.iter().any(|span| span.overlaps(returned, request.ended));
+        // A key is unknown for a while after it was made only where it was tried before.
+        let was_tried = || {
+            let Some(asked) = &self.asked else { return true };
+            let asked = asked.get(&(request.node, request.key)).into_iter().flatten();
+            asked.into_iter().any(|at| *at <= returned && request.began <= *at + ttl)
+        };
+        if is_unknown && !fails && !was_tried() {
+            return returned;
+        }
         let lived = returned + ttl + if fails { promise.stale_if_error } else { Duration::ZERO };
-        let Some(announced) = next.announced else { return lived };
+        let Some(announced) = next.announced else { return lived + self.lag };
         // A node that has started since knows of no floor, so it believes an authority that is behind.
         let starts = self.starts.get(&request.node).map_or(&[][..], |starts| starts);
         // Of an act that said nothing, a node knows that it may have been done.
@@ -195,7 +366,7 @@ impl History {
             let start =
                 starts.filter(|at| **at <= request.began).max().copied().unwrap_or_default();
             let last = refused.iter().filter(|at| start <= **at && **at < request.began).max();
-            request.verdict == Verdict::Accepted
+            judged(request.verdict) == Verdict::Accepted
                 && last.is_some_and(|at| !self.is_made_anew(request, *at, promise))
         });
         revived.map(|request| format!("{request:?} came after a refusal for good")).collect()
@@ -371,6 +542,8 @@ mod tests {
             let mut history = history(&[request]);
             history.keys.get_mut(&7).unwrap()[2].announced = None;
             assert_eq!(is_legal(&history), expected);
+            history.lag = Duration::from_millis(1);
+            assert!(is_legal(&history), "a replica may add what it lags");
         }
     }
 
@@ -402,6 +575,111 @@ mod tests {
         assert!(!lagging(&[refused, accepted]));
         // At the same time, on two threads.
         assert!(lagging(&[(11_000, 12_500, REVOKED), accepted]));
+    }
+
+    /// The key is rotated after five seconds, and lives on for one.
+    #[test]
+    fn a_key_that_was_replaced_ends_with_its_grace() {
+        let expired = Verdict::Refused(RejectionKind::Expired);
+        for (request, expected) in [
+            ((5_500, 5_501, Verdict::Accepted), true),
+            ((5_500, 5_501, expired), false),
+            ((6_001, 6_002, expired), true),
+            ((6_001, 6_002, Verdict::Accepted), true),
+            ((6_006, 6_007, expired), true),
+            // The end holds on a node that had not heard of it for no longer than any change.
+            ((6_106, 6_107, Verdict::Accepted), false),
+        ] {
+            let mut history = history(&[request]);
+            history.skew = Duration::from_millis(5);
+            history.keys.get_mut(&7).unwrap().insert(2, change(5_000, Verdict::Accepted));
+            history.ends.insert((7, 2), at(6_000));
+            assert_eq!(is_legal(&history), expected, "{request:?}");
+            // The one before it had no end.
+            history.keys.get_mut(&7).unwrap()[2].announced = None;
+            assert!(is_legal(&history) || request.2 == expired, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn a_grace_has_an_end() {
+        for (end, lasts, expected) in
+            [(Some(6_000), 1_000, true), (Some(6_011), 1_000, false), (None, 1_000, false)]
+        {
+            let mut history = history(&[]);
+            history.skew = Duration::from_millis(5);
+            history.keys.get_mut(&7).unwrap().insert(2, change(5_000, Verdict::Accepted));
+            history.ends.extend(end.map(|end| ((7, 2), at(end))));
+            let (began, returned, lasts) = (at(4_990), at(5_005), Duration::from_millis(lasts));
+            history.graces.push(Grace { key: 7, began, returned, lasts });
+            assert_eq!(is_legal(&history), expected, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn denials_by_limits_and_credits_are_those_of_a_good_key() {
+        for kind in [RejectionKind::RateLimited, RejectionKind::CreditsExhausted] {
+            assert!(is_legal(&history(&[(5_000, 5_001, Verdict::Refused(kind))])));
+            assert!(!is_legal(&history(&[(500, 501, Verdict::Refused(kind))])));
+            assert!(!is_legal(&history(&[(30_000, 30_001, Verdict::Refused(kind))])));
+        }
+    }
+
+    #[test]
+    fn a_new_key_is_unknown_for_a_while_only_where_it_was_tried() {
+        for (tried, expected) in [(None, true), (Some(999), true), (Some(1_006), false)] {
+            let mut history = history(&[(5_000, 5_001, UNKNOWN)]);
+            history.keys.get_mut(&7).unwrap()[1].announced = None;
+            let tried = tried.map(|tried| BTreeMap::from([((0, 7), vec![at(tried)])]));
+            history.asked = tried;
+            assert_eq!(is_legal(&history), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_announced_as_long_as_its_node_lives() {
+        for (attempt, starts, expected) in [
+            (10_003, &[0][..], true),
+            (9_999, &[0], false),
+            (11_006, &[0], false),
+            (9_999, &[0, 10_500], true),
+            (9_999, &[0, 12_000], false),
+        ] {
+            let mut history = history(&[]);
+            history.writers.insert((7, 2), Life { node: 1, life: 1 });
+            history.attempts = Some(BTreeMap::from([(7, vec![at(attempt)])]));
+            history.starts.insert(1, starts.iter().copied().map(at).collect());
+            assert_eq!(is_legal(&history), expected, "{attempt}");
+        }
+    }
+
+    #[test]
+    fn an_act_that_is_repeated_is_announced_again() {
+        for (attempt, expected) in [(20_005, true), (10_003, false)] {
+            let mut history = history(&[]);
+            history.attempts = Some(BTreeMap::from([(7, vec![at(attempt)])]));
+            let (began, returned) = (at(20_000), at(20_010));
+            history.acts.push(Act { key: 7, began, returned, verdict: REVOKED });
+            assert_eq!(is_legal(&history), expected);
+        }
+    }
+
+    #[test]
+    fn an_act_that_was_acknowledged_is_there() {
+        for (began, returned, verdict, expected) in [
+            (9_990, 10_005, REVOKED, true),
+            // It was so already.
+            (20_000, 20_010, REVOKED, true),
+            (1_500, 1_510, Verdict::Accepted, true),
+            (9_980, 9_990, REVOKED, false),
+            (10_001, 10_005, Verdict::Accepted, false),
+            (5_000, 5_010, Verdict::Refused(RejectionKind::Disabled), false),
+        ] {
+            let mut history = history(&[]);
+            let (began, returned) = (at(began), at(returned));
+            history.acts.push(Act { key: 7, began, returned, verdict });
+            assert_eq!(is_legal(&history), expected, "{began:?} {verdict:?}");
+        }
     }
 
     /// It may have been written or not, for ever.
