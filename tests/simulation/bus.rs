@@ -1,8 +1,6 @@
 //! A bus that delays, repeats and mixes up what it carries, and that is cut.
 
 use std::{
-    collections::HashMap,
-    future::pending,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,7 +12,10 @@ use tokio::{
 };
 use tower_api_key::store::{AnnouncedState, Announcement, Invalidations, StoreError, Subscription};
 
-use crate::{history::Moment, world::World};
+use crate::{
+    history::{Life, Moment},
+    world::World,
+};
 
 /// Well within what is promised from an announcement to its effect.
 const DELAY: Duration = Duration::from_millis(40);
@@ -29,7 +30,6 @@ pub(crate) struct Bus(Arc<State>);
 struct State {
     world: World,
     subscribers: Mutex<Vec<Arc<Subscriber>>>,
-    lives: Mutex<HashMap<usize, usize>>,
     down_until: Mutex<Moment>,
     /// Messages take seconds until then.
     slow_until: Mutex<Moment>,
@@ -53,9 +53,7 @@ struct Inbox {
 /// The bus as a node has it.
 pub(crate) struct NodeBus {
     bus: Bus,
-    node: usize,
-    /// Which of the nodes with this number: those before it have crashed.
-    life: usize,
+    life: Life,
     /// Writes announcements as earlier versions do.
     is_old: bool,
 }
@@ -65,26 +63,14 @@ impl Bus {
         Self(Arc::new(State {
             world: world.clone(),
             subscribers: Mutex::default(),
-            lives: Mutex::default(),
             down_until: Mutex::default(),
             slow_until: Mutex::default(),
         }))
     }
 
+    /// As the node has it that has this number now.
     pub(crate) fn of_node(&self, node: usize, is_old: bool) -> NodeBus {
-        self.0.world.starts(node);
-        *self.0.lives.lock().unwrap().entry(node).or_default() += 1;
-        self.of_writer(node, is_old)
-    }
-
-    /// For a node that publishes.
-    pub(crate) fn of_writer(&self, node: usize, is_old: bool) -> NodeBus {
-        let life = self.life(node);
-        NodeBus { bus: self.clone(), node, life, is_old }
-    }
-
-    fn life(&self, node: usize) -> usize {
-        self.0.lives.lock().unwrap().get(&node).copied().unwrap_or_default()
+        NodeBus { bus: self.clone(), life: self.0.world.life(node), is_old }
     }
 
     /// Ends all subscriptions, and takes no messages for a while.
@@ -173,21 +159,13 @@ impl Bus {
     }
 }
 
-impl NodeBus {
-    /// What goes on in a node that has crashed does so no longer.
-    async fn is_alive(&self) {
-        if self.bus.life(self.node) != self.life {
-            pending::<()>().await;
-        }
-    }
-}
-
 #[async_trait]
 impl Invalidations for NodeBus {
     async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
         let State { world, subscribers, down_until, .. } = &*self.bus.0;
+        announcement.digests().for_each(|digest| world.attempts(&digest));
         world.pause(Duration::from_millis(5)).await;
-        self.is_alive().await;
+        world.is_alive(self.life).await;
         // Also by itself, while others are heard.
         if world.now() < *down_until.lock().unwrap() || world.chance(50) {
             world.saw("a change could not be announced");
@@ -215,16 +193,19 @@ impl Invalidations for NodeBus {
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, StoreError> {
         let State { world, subscribers, down_until, .. } = &*self.bus.0;
         world.pause(Duration::from_millis(20)).await;
-        self.is_alive().await;
+        world.is_alive(self.life).await;
         if world.now() < *down_until.lock().unwrap() {
             return Err(StoreError::unavailable("connection refused"));
         }
-        let subscriber =
-            Arc::new(Subscriber { node: self.node, inbox: Mutex::default(), wakes: Notify::new() });
-        world.trace(|| format!("node {} subscribes", self.node));
+        let subscriber = Arc::new(Subscriber {
+            node: self.life.node,
+            inbox: Mutex::default(),
+            wakes: Notify::new(),
+        });
+        world.trace(|| format!("node {} subscribes", self.life.node));
         subscribers.lock().unwrap().push(subscriber.clone());
         let now = world.now();
-        for span in world.history().deaf.entry(self.node).or_default() {
+        for span in world.history().deaf.entry(self.life.node).or_default() {
             span.ended = span.ended.min(now);
         }
         Ok(Box::new(Listening { world: world.clone(), subscriber }))

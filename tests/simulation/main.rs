@@ -12,9 +12,13 @@
     reason = "of small numbers"
 )]
 
+mod acts;
 mod bus;
+mod cancelled;
 mod history;
+mod limiter;
 mod random;
+mod requests;
 mod run;
 mod store;
 mod world;
@@ -31,36 +35,63 @@ use std::{
 /// What has to happen in some of the runs: a campaign in which one of these never did has shown nothing of
 /// it.
 const SOMETIMES: &[&str] = &[
+    "a balance was set anew",
+    "a balance was topped up",
     "a change could not be announced",
     "a client went away",
+    "a client went away at each await",
     "a clock was set back",
     "a clock was set forward",
     "a commit of which nothing was heard was made",
     "a commit of which nothing was heard was not made",
     "a disabled key was refused",
+    "a grace ended in a cache",
     "a key was created",
     "a key was deleted",
     "a key was revoked",
+    "a key was revoked again",
+    "a key was revoked while its lookup was under way",
+    "a key was rotated",
+    "a lease was given back",
+    "a lease was lost with its node",
     "a node crashed",
+    "a node was restarted in good order",
+    "a node was upgraded",
+    "a refill was granted",
+    "a refill was granted by another node",
+    "a replaced key was refused",
     "a replica did not have a key",
     "a replica had an old row",
     "a request waited and was let in",
+    "a request was beyond its limit",
     "a request was denied for now",
+    "a request was denied since its limit could not be counted",
+    "a request was given back to the limiter",
     "a request was let in from memory",
     "a revoked key was refused",
     "a subscription was half open",
+    "a top-up that was done was repeated",
     "an act failed",
     "an administrator went away",
+    "an administrator went away at each await",
     "an announcement came twice",
     "an announcement overtook another",
     "an announcement was late",
     "an earlier version announced a change",
     "an unknown key was refused",
+    "credits were exhausted",
     "deleted keys were purged",
     "the authority was asked",
+    "the authority was asked after a stale row of a replica",
     "the authority was behind",
     "the bus was cut",
+    "the first use of a key began the grace of the one before",
+    "the limiter failed",
+    "the limiter was silent",
     "the store failed",
+    "the store was gone for longer than a cache goes on",
+    "two writers of a balance came across each other",
+    "uses were written of which nothing was heard",
 ];
 
 fn seeds() -> Range<u64> {

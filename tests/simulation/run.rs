@@ -2,34 +2,40 @@
 
 use std::{
     collections::BTreeSet,
-    convert::Infallible,
+    num::NonZeroU64,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use http::{Request as HttpRequest, Response};
 use tokio::{
     runtime::Builder,
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tower::{Layer, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, KeyManager, NewKey, Rejection, RejectionKind, Timestamp,
-    clock::Clock,
-    manage::{ImportKey, KeyPatch},
-    store::{CachedStore, KeyStore},
+    ApiKeyLayer, Credits, KeyFormat, KeyManager, RateLimits, UsageRecorder,
+    limit::{LocalLimiter, OutagePolicy},
+    store::{CachedStore, KeyRepository},
 };
 
 use crate::{
+    acts::{Actor, act},
     bus::Bus,
-    history::{History, Promise, Request, Verdict},
+    cancelled::cancelled_after,
+    history::{
+        History, Life, Promise,
+        books::{Flush, Recorded},
+        judged,
+    },
+    limiter::Server,
+    requests::{Client, request},
     store::Store,
-    world::{NodeClock, World, verdict_of},
+    world::{DRIFT, NodeClock, World, moment_of},
 };
 
 const NODES: usize = 3;
-const KEYS: usize = 4;
+/// Keys, and those that take their places.
+pub(crate) const SLOTS: usize = 4;
 const STEPS: usize = 250;
 
 const TTL: Duration = Duration::from_secs(30);
@@ -38,16 +44,23 @@ const STALE_IF_ERROR: Duration = Duration::from_mins(5);
 /// Clocks may be set back by so much: an answer lives longer by that.
 const BACK: i64 = 2_000;
 
+/// And by this, where a clock is slow.
+const SLOW: u64 = 300 * DRIFT as u64 / 1_000;
+
 const PROMISE: Promise = Promise {
     heard: Duration::from_millis(100),
-    ttl: Duration::from_millis(30_100 + BACK as u64),
-    not_found_ttl: Duration::from_millis(5_100 + BACK as u64),
-    stale_if_error: STALE_IF_ERROR,
+    ttl: Duration::from_millis(30_100 + BACK as u64 + SLOW),
+    not_found_ttl: Duration::from_millis(5_100 + BACK as u64 + SLOW),
+    stale_if_error: Duration::from_millis(300_000 + SLOW),
 };
 
 struct Node {
+    life: Life,
     layer: ApiKeyLayer,
     manager: KeyManager,
+    cache: CachedStore<Store>,
+    credits: Credits,
+    usage: UsageRecorder,
     clock: NodeClock,
     /// What goes on in it.
     tasks: JoinSet<()>,
@@ -57,17 +70,29 @@ struct Run {
     world: World,
     store: Store,
     bus: Bus,
+    /// The limiter that counts for all nodes, where they do not count each for itself.
+    limiter: Option<Server>,
     nodes: Vec<Node>,
-    /// Some nodes are of an earlier version, which announces no revisions: they know of no replicas, and
-    /// a server that is behind after a fail-over is believed.
-    has_old_nodes: bool,
+    versions: Versions,
     /// How far replicas may be behind.
     lag_bound: Duration,
-    /// The key of the last act: half of all requests are with that.
+    /// How many credits a node takes at a time.
+    lease: u64,
+    /// The slot of the last act: half of all requests are with its keys.
     last: usize,
-    /// Keys with an act under way.
+    /// Slots with an act under way.
     busy: Arc<Mutex<BTreeSet<usize>>>,
     acts: JoinSet<()>,
+}
+
+/// Which versions the nodes of a run have. Earlier ones announce no revisions: they know of no replicas, and
+/// a server that is behind after a fail-over is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Versions {
+    New,
+    Mixed,
+    /// One node after the other is restarted with the new one; so many are.
+    Upgraded(usize),
 }
 
 /// The outcome of a run.
@@ -94,26 +119,43 @@ pub(crate) fn run(seed: u64) -> Outcome {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let world = World::new(seed, KEYS);
+        let world = World::new(seed, SLOTS);
         let has_replicas = world.chance(666);
-        let has_old_nodes = !has_replicas && world.chance(300);
+        let versions = match world.below(100) {
+            0..30 if !has_replicas => Versions::Mixed,
+            30..60 if !has_replicas => Versions::Upgraded(0),
+            _ => Versions::New,
+        };
         // A short one, so that replicas are asked between two faults.
         let lag_bound = Duration::from_secs([1, 5, 5, 60][world.below(4)]);
+        let lease = [4, 16, 64][world.below(3)];
         let store = Store::new(&world, has_replicas);
         let bus = Bus::new(&world);
+        let limiter = world.chance(500).then(|| Server::new(&world));
+        {
+            let mut history = world.history();
+            history.books.is_limiter_shared = limiter.is_some();
+            (history.books.lease, history.books.skew) = (lease, history.skew);
+        }
         let (busy, acts) = (Arc::default(), JoinSet::new());
         let mut run = Self {
             world,
             store,
             bus,
+            limiter,
             nodes: Vec::new(),
-            has_old_nodes,
+            versions,
             lag_bound,
+            lease,
             last: 0,
             busy,
             acts,
         };
-        run.world.trace(|| format!("replicas: {has_replicas}, old nodes: {has_old_nodes}"));
+        if has_replicas {
+            run.world.history().lag = lag_bound;
+            run.store.lags(lag_bound * [0, 10, 50, 99][run.world.below(4)] / 100);
+        }
+        run.world.trace(|| format!("replicas: {has_replicas}, versions: {versions:?}"));
         for number in 0..NODES {
             let node = run.node(number);
             run.nodes.push(node);
@@ -123,11 +165,17 @@ impl Run {
 
     fn node(&self, number: usize) -> Node {
         let Self { world, store, bus, .. } = self;
-        let is_old = self.has_old_nodes && world.chance(500);
+        let is_old = match self.versions {
+            Versions::New => false,
+            Versions::Mixed => world.chance(500),
+            Versions::Upgraded(count) => number >= count,
+        };
+        world.starts(number);
+        let life = world.life(number);
         let clock = world.clock();
-        clock.jump(i64::try_from(world.below(10_000)).unwrap() - 5_000);
+        clock.jump(i64::try_from(world.below(40_000)).unwrap() - 20_000);
         let capacity = if world.chance(200) { 1 } else { 1_000 };
-        let store = store.with_max_batch(if world.chance(500) { 8 } else { 1 });
+        let store = store.of_node(life, if world.chance(500) { 8 } else { 1 });
         let cache = CachedStore::builder(store)
             .with_ttl(TTL)
             .with_stale_if_error(STALE_IF_ERROR)
@@ -136,10 +184,29 @@ impl Run {
             .with_clock(clock.clone())
             .with_invalidations(bus.of_node(number, is_old))
             .build();
-        let layer = ApiKeyLayer::new(cache.clone()).with_clock(clock.clone());
-        let manager = KeyManager::new(cache).with_clock(clock.clone());
-        let manager = manager.with_invalidations(bus.of_writer(number, is_old));
-        Node { layer, manager, clock, tasks: JoinSet::new() }
+        let limits = match &self.limiter {
+            Some(server) => RateLimits::new(server.of_node(life)),
+            None => RateLimits::new(LocalLimiter::builder().with_clock(world.true_clock()).build()),
+        };
+        let outage = [OutagePolicy::LocalFallback, OutagePolicy::FailClosed];
+        let credits = Credits::builder(cache.clone())
+            .with_clock(clock.clone())
+            .with_lease(NonZeroU64::new(self.lease).unwrap())
+            .with_cost(|request| if request.uri.path() == "/dear" { 3 } else { 1 })
+            .build()
+            .unwrap();
+        let usage = UsageRecorder::builder(cache.clone()).with_clock(clock.clone());
+        let usage = usage.build().unwrap();
+        let manager = KeyManager::new(cache.clone())
+            .with_format(KeyFormat::opaque())
+            .with_clock(clock.clone())
+            .with_rate_limits(limits.with_outage(outage[world.below(2)]))
+            .with_credits(credits.clone())
+            .with_usage(usage.clone())
+            .with_invalidations(bus.of_node(number, is_old));
+        let layer = manager.layer();
+        let tasks = JoinSet::new();
+        Node { life, layer, manager, cache, credits, usage, clock, tasks }
     }
 
     async fn step(&mut self) {
@@ -157,7 +224,8 @@ impl Run {
                 }
             }
             62..84 => self.act(),
-            _ => self.fault(),
+            84..86 => self.flush(),
+            _ => self.fault().await,
         }
         for node in &mut self.nodes {
             while node.tasks.try_join_next().is_some() {}
@@ -165,58 +233,114 @@ impl Run {
     }
 
     fn request(&mut self) {
-        let number = self.world.below(NODES);
-        let key = if self.world.chance(500) { self.last } else { self.world.below(KEYS) };
-        let (world, layer) = (self.world.clone(), self.nodes[number].layer.clone());
-        let is_cancelled = world.chance(50);
+        let world = self.world.clone();
+        let slot = if world.chance(500) { self.last } else { world.below(SLOTS) };
+        let slot = world.slot(slot);
+        let key = match world.below(100) {
+            0..5 => slot.next,
+            5..30 => slot.former.unwrap_or(slot.current),
+            _ => slot.current,
+        };
+        let node = &mut self.nodes[world.below(NODES)];
+        let (layer, life, is_dear) = (node.layer.clone(), node.life, world.chance(200));
+        let client = Client { world: world.clone(), layer, life, key, is_dear };
+        let (cache, digest) = (node.cache.clone(), world.key(key).1);
+        let choice = world.below(1_000);
         let time = Duration::from_millis(world.below(30) as u64);
-        self.nodes[number].tasks.spawn(async move {
-            let request = request(&world, &layer, number, key);
-            if is_cancelled {
-                if timeout(time, request).await.is_err() {
-                    world.saw("a client went away");
+        node.tasks.spawn(async move {
+            match choice {
+                // At each of its awaits, one after the other.
+                0..10 => {
+                    for polls in 1.. {
+                        cache.forget(&[digest]);
+                        if cancelled_after(polls, request(&client)).await.is_some() {
+                            if polls > 3 {
+                                world.saw("a client went away at each await");
+                            }
+                            break;
+                        }
+                        world.history().books.unseen += 1;
+                    }
                 }
-            } else {
-                request.await;
+                10..60 => {
+                    if timeout(time, request(&client)).await.is_err() {
+                        world.saw("a client went away");
+                        world.history().books.unseen += 1;
+                    }
+                }
+                _ => drop(request(&client).await),
             }
         });
     }
 
     /// A change of a key, which no other one changes meanwhile.
     fn act(&mut self) {
-        let (number, key) = (self.world.below(NODES), self.world.below(KEYS));
-        if !self.busy.lock().unwrap().insert(key) {
+        let (number, slot) = (self.world.below(NODES), self.world.below(SLOTS));
+        if !self.busy.lock().unwrap().insert(slot) {
             return;
         }
-        self.last = key;
+        self.last = slot;
         let (world, busy) = (self.world.clone(), self.busy.clone());
-        let (manager, store) = (self.nodes[number].manager.clone(), self.store.clone());
-        let choice = world.below(100);
-        let is_cancelled = world.chance(50);
+        let actor = self.actor(number, slot, world.below(100));
+        let choices = [world.below(100), world.below(100)];
+        let way = world.below(1_000);
         let time = Duration::from_millis(world.below(30) as u64);
         self.acts.spawn(async move {
-            let act = change(&world, &manager, &store, key, choice);
-            let is_done = if !is_cancelled {
-                // An act in a node that has crashed never returns.
-                timeout(Duration::from_mins(1), act).await.unwrap_or(false)
-            } else if let Ok(is_done) = timeout(time, act).await {
-                is_done
-            } else {
-                world.saw("an administrator went away");
-                // It goes on by itself, for no longer than this.
-                sleep(Duration::from_secs(12)).await;
-                false
-            };
-            world.returned(key, is_done);
-            busy.lock().unwrap().remove(&key);
+            // An act in a node that has crashed never returns.
+            let whole = || timeout(Duration::from_mins(1), act(&actor));
+            match way {
+                0..15 => {
+                    for polls in 1.. {
+                        match cancelled_after(polls, whole()).await {
+                            None => {
+                                sleep(GOES_ON).await;
+                                world.returned(slot, false);
+                            }
+                            Some(is_done) => {
+                                if polls > 3 {
+                                    world.saw("an administrator went away at each await");
+                                }
+                                world.returned(slot, is_done.unwrap_or(false));
+                                break;
+                            }
+                        }
+                    }
+                }
+                15..65 => {
+                    let is_done = timeout(time, act(&actor)).await;
+                    if is_done.is_err() {
+                        world.saw("an administrator went away");
+                        sleep(GOES_ON).await;
+                    }
+                    world.returned(slot, is_done.unwrap_or(false));
+                }
+                65..600 => world.returned(slot, whole().await.unwrap_or(false)),
+                // One after the other.
+                _ => {
+                    for choice in [actor.choice, choices[0], choices[1]] {
+                        let actor = Actor { choice, ..actor.clone() };
+                        let is_done = timeout(Duration::from_mins(1), act(&actor)).await;
+                        world.returned(slot, is_done.unwrap_or(false));
+                    }
+                }
+            }
+            busy.lock().unwrap().remove(&slot);
         });
     }
 
-    fn fault(&mut self) {
+    /// Uses are written in good order.
+    fn flush(&mut self) {
+        let node = self.world.below(NODES);
+        let node = &mut self.nodes[node];
+        let (world, usage, life) = (self.world.clone(), node.usage.clone(), node.life);
+        node.tasks.spawn(async move { flush(&world, &usage, life).await });
+    }
+
+    async fn fault(&mut self) {
         let (world, store, bus) = (&self.world, &self.store, &self.bus);
         let number = world.below(NODES);
         let time = world.random().time(Duration::from_mins(1));
-        let fault = world.below(15);
+        let fault = world.below(19);
         world.trace(|| format!("fault {fault} for {time:?}, node {number}"));
         match fault {
             0 => store.goes_down(time),
@@ -228,7 +352,7 @@ impl Run {
                 let lags = [0, 10, 50, 99, 99];
                 store.lags(self.lag_bound * lags[world.below(lags.len())] / 100);
             }
-            6 if !self.has_old_nodes => {
+            6 if self.versions == Versions::New => {
                 let behind = world.random().time(Duration::from_secs(20));
                 store.fails_over(behind, time.min(Duration::from_secs(20)));
             }
@@ -245,15 +369,113 @@ impl Run {
             }
             13 => {
                 world.saw("a node crashed");
-                let node = self.node(number);
-                bus.leaves(number);
-                // With whatever went on in it.
-                drop(std::mem::replace(&mut self.nodes[number], node));
+                self.crash(number);
             }
+            14 => self.restart(number).await,
+            15 => {
+                if let Some(limiter) = &self.limiter {
+                    limiter.goes_down(time);
+                }
+            }
+            16 => {
+                if let Some(limiter) = &self.limiter {
+                    limiter.is_silent(time);
+                }
+            }
+            17 if matches!(self.versions, Versions::Upgraded(count) if count < NODES) => {
+                let Versions::Upgraded(count) = self.versions else { return };
+                self.versions = Versions::Upgraded(count + 1);
+                world.saw("a node was upgraded");
+                self.restart(count).await;
+            }
+            18 if world.chance(100) => self.long_outage().await,
             _ => {
                 store.recovers();
                 bus.recovers();
+                if let Some(limiter) = &self.limiter {
+                    limiter.recovers();
+                }
             }
+        }
+    }
+
+    /// A change is not heard of, and then the store is gone for longer than a cache may go on without it.
+    async fn long_outage(&mut self) {
+        let slot = self.world.below(SLOTS);
+        if !self.busy.lock().unwrap().insert(slot) {
+            return;
+        }
+        let time = Duration::from_mins(10);
+        self.ask_all(slot).await;
+        self.bus.goes_down(time);
+        let actor = self.actor(0, slot, 0);
+        let is_done = timeout(Duration::from_secs(5), act(&actor)).await;
+        self.world.returned(slot, is_done.unwrap_or(false));
+        self.store.goes_down(time);
+        for pause in [10, 50, 280, 40] {
+            sleep(Duration::from_secs(pause)).await;
+            self.ask_all(slot).await;
+        }
+        self.world.saw("the store was gone for longer than a cache goes on");
+        self.store.recovers();
+        self.bus.recovers();
+        self.busy.lock().unwrap().remove(&slot);
+    }
+
+    /// Each node is asked for the key of this slot.
+    async fn ask_all(&self, slot: usize) {
+        for node in &self.nodes {
+            request(&self.client(node, self.world.slot(slot).current)).await;
+        }
+    }
+
+    fn client(&self, node: &Node, key: usize) -> Client {
+        let (world, layer) = (self.world.clone(), node.layer.clone());
+        Client { world, layer, life: node.life, key, is_dear: false }
+    }
+
+    fn actor(&self, node: usize, slot: usize, choice: usize) -> Actor {
+        Actor {
+            world: self.world.clone(),
+            store: self.store.clone(),
+            manager: self.nodes[node].manager.clone(),
+            // To whom a client turns that has heard nothing of its payment.
+            other: self.nodes[(node + 1) % NODES].manager.clone(),
+            slot,
+            choice,
+        }
+    }
+
+    /// With whatever went on in it.
+    fn crash(&mut self, number: usize) {
+        let held = |node: &Node| {
+            self.world.lineages().iter().map(|lineage| node.credits.held(*lineage)).sum::<u64>()
+        };
+        if held(&self.nodes[number]) > 0 {
+            self.world.saw("a lease was lost with its node");
+        }
+        self.world.history().books.crashes += 1;
+        self.replace(number);
+    }
+
+    fn replace(&mut self, number: usize) {
+        let node = self.node(number);
+        self.bus.leaves(number);
+        drop(std::mem::replace(&mut self.nodes[number], node));
+    }
+
+    /// In good order, if the store allows it.
+    async fn restart(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        node.tasks.shutdown().await;
+        let began = self.world.now();
+        match timeout(Duration::from_secs(10), node.manager.close()).await {
+            Ok(Ok(())) => {
+                self.world.saw("a node was restarted in good order");
+                self.world.history().books.flushes.push(Flush { life: node.life, began });
+                self.replace(number);
+            }
+            _ => self.crash(number),
         }
     }
 
@@ -261,105 +483,70 @@ impl Run {
     /// now.
     async fn end(&mut self) -> Vec<String> {
         self.store.recovers();
+        self.store.lags(Duration::from_millis(50));
         self.bus.recovers();
+        if let Some(limiter) = &self.limiter {
+            limiter.recovers();
+        }
         sleep(Duration::from_mins(4)).await;
         while self.acts.join_next().await.is_some() {}
         sleep(Duration::from_secs(1)).await;
         let mut violations = Vec::new();
-        for (number, node) in self.nodes.iter().enumerate() {
-            for key in 0..KEYS {
-                let verdict = request(&self.world, &node.layer, number, key).await;
-                let expected = self.world.history().keys[&key].last().unwrap().verdict;
-                if verdict != expected {
+        for node in &self.nodes {
+            for key in self.world.known_keys() {
+                let verdict = request(&self.client(node, key)).await;
+                let expected = self.world.history().in_the_end(key, self.world.now());
+                if !expected.contains(&judged(verdict)) {
+                    let node = node.life.node;
                     violations.push(format!(
-                        "in the end, key {key} at node {number}: {verdict:?} in place of {expected:?}"
+                        "in the end, key {key} at node {node}: {verdict:?} in place of {expected:?}"
                     ));
                 }
+            }
+        }
+        sleep(Duration::from_secs(1)).await;
+        violations.extend(self.close().await);
+        violations
+    }
+
+    /// All nodes stop, and the books are closed.
+    async fn close(&mut self) -> Vec<String> {
+        let mut violations = Vec::new();
+        for node in &mut self.nodes {
+            while node.tasks.join_next().await.is_some() {}
+            flush(&self.world, &node.usage, node.life).await;
+            if let Err(error) = node.manager.close().await {
+                violations.push(format!("a node could not be closed in the end: {error}"));
+            }
+            for lineage in self.world.lineages() {
+                if node.credits.held(lineage) > 0 {
+                    violations.push(format!("a node that is closed holds credits of {lineage}"));
+                }
+            }
+        }
+        let authority = self.store.authority();
+        let lineages = self.world.lineages();
+        let balances = authority.balance_store().unwrap().balances(&lineages).await.unwrap();
+        let balances = balances.items.into_iter().map(|(lineage, left)| (lineage, left.remaining));
+        self.world.history().books.balances = balances.collect();
+        for id in self.world.ids() {
+            if let Some(record) = authority.get(id).await.unwrap() {
+                let last_used = record.last_used_at.map(moment_of);
+                let recorded = Recorded { count: record.use_count, last_used };
+                self.world.history().books.recorded.insert(id, recorded);
             }
         }
         violations
     }
 }
 
-/// Asks a node, and writes down its answer.
-async fn request(world: &World, layer: &ApiKeyLayer, node: usize, key: usize) -> Verdict {
-    let service = layer.layer(service_fn(|request: HttpRequest<()>| async move {
-        let mut response = Response::new(());
-        response.extensions_mut().extend(request.extensions().clone());
-        Ok::<_, Infallible>(response)
-    }));
-    let text = &world.key(key).0;
-    let began = world.now();
-    let request = HttpRequest::builder().header("x-api-key", text).body(()).unwrap();
-    let response = service.oneshot(request).await.unwrap();
-    let verdict = if let Some(rejection) = response.extensions().get::<Rejection>() {
-        Verdict::Refused(rejection.kind())
-    } else {
-        let key = response.extensions().get::<AuthenticatedKey>().unwrap();
-        // What is let in is what the record says.
-        assert_eq!(verdict_of(key.record()), Verdict::Accepted);
-        Verdict::Accepted
-    };
-    let ended = world.now();
-    match verdict {
-        Verdict::Accepted if ended > began => world.saw("a request waited and was let in"),
-        Verdict::Accepted => world.saw("a request was let in from memory"),
-        Verdict::Refused(RejectionKind::Revoked) => world.saw("a revoked key was refused"),
-        Verdict::Refused(RejectionKind::Disabled) => world.saw("a disabled key was refused"),
-        Verdict::Refused(RejectionKind::Unknown) => world.saw("an unknown key was refused"),
-        Verdict::Refused(_) => world.saw("a request was denied for now"),
-    }
-    world.trace(|| {
-        format!("node {node}, key {key}: {verdict:?} after {:?}", ended.saturating_sub(began))
-    });
-    world.history().requests.push(Request { node, key, began, ended, verdict });
-    verdict
-}
+/// For so long, an act goes on by itself whose caller went away.
+const GOES_ON: Duration = Duration::from_secs(12);
 
-/// Does something to a key that can be done with it now, and says whether it is done.
-async fn change(
-    world: &World,
-    manager: &KeyManager,
-    store: &Store,
-    key: usize,
-    choice: usize,
-) -> bool {
-    let digest = world.key(key).1;
-    // As the administrator sees it, who asks the authority.
-    let Ok(found) = store.find_fresh(&digest).await else { return false };
-    let Some(found) = found else {
-        let new = ImportKey::from_digest(digest, NewKey::named("k"));
-        if choice < 30 {
-            world.saw("deleted keys were purged");
-            // Longer ago than clocks differ: a key that is made anew has a greater revision.
-            let before = world.clock().now().as_unix_millis() - 120_000;
-            let _ = manager.purge(Timestamp::from_unix_millis(before)).await;
-        }
-        let report = manager.import(&[new]).await;
-        let is_new = report.is_ok_and(|report| !report.imported.is_empty());
-        if is_new {
-            world.saw("a key was created");
-        }
-        return is_new;
-    };
-    let is_done = match choice {
-        0..25 => {
-            world.saw("a key was revoked");
-            manager.revoke(found.id, None).await.is_ok()
-        }
-        25..45 => manager.disable(found.id).await.is_ok(),
-        45..70 => manager.enable(found.id).await.is_ok(),
-        70..85 => {
-            world.saw("a key was deleted");
-            manager.delete(found.id).await.is_ok()
-        }
-        _ => {
-            let patch = KeyPatch { name: Some(format!("{choice}")), ..KeyPatch::default() };
-            manager.update(found.id, patch).await.is_ok()
-        }
-    };
-    if !is_done {
-        world.saw("an act failed");
+async fn flush(world: &World, usage: &UsageRecorder, life: Life) {
+    let began = world.now();
+    world.trace(|| format!("{life:?} flushes"));
+    if usage.flush().await.is_ok() {
+        world.history().books.flushes.push(Flush { life, began });
     }
-    is_done
 }

@@ -1,7 +1,7 @@
 //! A database with replicas: an authority, and copies that are behind it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -9,21 +9,32 @@ use std::{
 use async_trait::async_trait;
 use tokio::time::sleep;
 use tower_api_key::{
-    KeyId, OwnerId, Timestamp,
+    KeyId, OwnerId, RejectionKind, Timestamp,
+    credits::Balance,
     key::{KeyDigest, KeyRecord},
     store::{
-        ApplyOutcome, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse, MemoryStore,
-        StoreError,
+        ApplyOutcome, BalanceStore, BalanceUpdate, Balances, Changes, KeyPage, KeyQuery,
+        KeyRepository, KeyStore, KeyUse, MemoryStore, RequestLog, RequestRecord, StoreError,
+        UsageLog,
     },
+    usage::{HourlyUsage, LineageUsage, UsageCount, UsageQuery},
 };
 
-use crate::{history::Moment, world::World};
+use crate::{
+    history::{
+        Life, Moment, Verdict,
+        books::{Change, Entry, Refilled},
+    },
+    world::{World, moment_of, verdict_of},
+};
 
 /// As one node sees it. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Store {
     shared: Arc<Shared>,
     max_batch: usize,
+    /// None: it is asked by none of the nodes.
+    life: Option<Life>,
 }
 
 struct Shared {
@@ -33,6 +44,12 @@ struct Shared {
     rows: Mutex<HashMap<[u8; 32], Vec<Row>>>,
     faults: Mutex<Faults>,
     has_replicas: bool,
+    /// The revision that a replica told a node of.
+    told: Mutex<BTreeMap<(Life, [u8; 32]), u64>>,
+    /// Balances by their revisions, which a writer may have read a while ago.
+    balances: Mutex<BTreeMap<(KeyId, u64), Balance>>,
+    /// The node that was granted the last refill of a lineage.
+    refilled: Mutex<BTreeMap<KeyId, usize>>,
 }
 
 /// What a digest leads to from a moment on.
@@ -56,17 +73,25 @@ impl Store {
     pub(crate) fn new(world: &World, has_replicas: bool) -> Self {
         let shared = Shared {
             world: world.clone(),
-            authority: MemoryStore::new(),
+            authority: MemoryStore::new().with_clock(world.true_clock()),
             rows: Mutex::default(),
             faults: Mutex::default(),
             has_replicas,
+            told: Mutex::default(),
+            balances: Mutex::default(),
+            refilled: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), max_batch: 1 }
+        Self { shared: Arc::new(shared), max_batch: 1, life: None }
     }
 
-    /// The same database, asked for so many keys at once.
-    pub(crate) fn with_max_batch(&self, max_batch: usize) -> Self {
-        Self { shared: self.shared.clone(), max_batch }
+    /// The same database as a node asks it, for so many keys at once.
+    pub(crate) fn of_node(&self, life: Life, max_batch: usize) -> Self {
+        Self { shared: self.shared.clone(), max_batch, life: Some(life) }
+    }
+
+    /// The rows as they are, which no fault keeps from being read.
+    pub(crate) fn authority(&self) -> &MemoryStore {
+        &self.shared.authority
     }
 
     fn change(&self, change: impl FnOnce(&mut Faults, Moment)) {
@@ -107,20 +132,25 @@ impl Store {
     }
 
     pub(crate) fn recovers(&self) {
-        self.change(|faults, now| {
-            *faults = Faults::default();
-            faults.lag = Duration::from_millis(50).min(now);
-        });
+        self.change(|faults, _| *faults = Faults { lag: faults.lag, ..Faults::default() });
     }
 
     fn faults(&self) -> Faults {
         *self.shared.faults.lock().unwrap()
     }
 
+    /// A node that has crashed makes no statement, and hears no answer.
+    async fn is_alive(&self) {
+        if let Some(life) = self.life {
+            self.shared.world.is_alive(life).await;
+        }
+    }
+
     /// The time that a statement takes, or its failure.
     async fn statement(&self) -> Result<(), StoreError> {
         let Shared { world, .. } = &*self.shared;
         world.pause(Duration::from_millis(8)).await;
+        self.is_alive().await;
         let (faults, now) = (self.faults(), world.now());
         if now < faults.slow_until {
             sleep(Duration::from_millis(900)).await;
@@ -148,6 +178,10 @@ impl Store {
             (Some(_), None) => world.saw("a replica did not have a key"),
             (Some(current), Some(found)) if current.revision > found.revision => {
                 world.saw("a replica had an old row");
+                if let Some(life) = self.life {
+                    let mut told = self.shared.told.lock().unwrap();
+                    told.insert((life, *digest.as_bytes()), found.revision);
+                }
             }
             _ => {}
         }
@@ -173,22 +207,40 @@ impl KeyStore for Store {
     async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.statement().await?;
         let is_of_replica = self.shared.has_replicas;
+        self.shared.world.asks(digest, self.life);
         let found = if is_of_replica { self.by_replica(digest) } else { self.by_authority(digest) };
         let revision = found.as_ref().map(|record| record.revision);
         self.shared.world.trace(|| format!("{digest:?} found with revision {revision:?}"));
         // The answer is on its way.
         self.shared.world.pause(Duration::from_millis(8)).await;
-        Ok(found)
+        self.is_alive().await;
+        let is_revoked = |row: Option<Arc<KeyRecord>>| {
+            row.is_some_and(|row| verdict_of(&row) == Verdict::Refused(RejectionKind::Revoked))
+        };
+        if found.as_ref().is_some_and(|row| verdict_of(row) == Verdict::Accepted)
+            && is_revoked(self.row_at(digest, self.shared.world.now()))
+        {
+            self.shared.world.saw("a key was revoked while its lookup was under way");
+        }
+        Ok(found.as_deref().map(read))
     }
 
     async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.statement().await?;
         self.shared.world.saw("the authority was asked");
+        self.shared.world.asks(digest, self.life);
         let found = self.by_authority(digest);
         let revision = found.as_ref().map(|record| record.revision);
         self.shared.world.trace(|| format!("{digest:?} found by the authority with {revision:?}"));
+        if let Some(life) = self.life
+            && let Some(told) = self.shared.told.lock().unwrap().remove(&(life, *digest.as_bytes()))
+            && revision.is_some_and(|revision| told < revision)
+        {
+            self.shared.world.saw("the authority was asked after a stale row of a replica");
+        }
         self.shared.world.pause(Duration::from_millis(8)).await;
-        Ok(found)
+        self.is_alive().await;
+        Ok(found.as_deref().map(read))
     }
 
     async fn find_by_id(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
@@ -207,8 +259,9 @@ impl KeyStore for Store {
 #[async_trait]
 impl KeyRepository for Store {
     async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        let Shared { world, authority, rows, .. } = &*self.shared;
+        let written = Written::begin(self, changes);
         self.statement().await?;
+        let Shared { world, authority, rows, .. } = &*self.shared;
         let (faults, now) = (self.faults(), world.now());
         // A server that is behind knows nothing of the rows, so nothing can be written.
         if now < faults.behind_until {
@@ -222,30 +275,39 @@ impl KeyRepository for Store {
         let outcome = authority.apply(changes).await?;
         if outcome == ApplyOutcome::Done {
             let mut rows = rows.lock().unwrap();
-            let mut write = |digest: &KeyDigest, record: Option<&KeyRecord>| {
-                let found = record.filter(|record| !record.is_deleted()).cloned().map(Arc::new);
-                rows.entry(*digest.as_bytes()).or_default().push((now, found));
+            let mut write = |record: &KeyRecord| {
+                let found = (!record.is_deleted()).then(|| Arc::new(record.clone()));
+                rows.entry(*record.digest.as_bytes()).or_default().push((now, found));
+                world.committed(record, self.life);
             };
-            for record in &changes.inserts {
-                write(&record.digest, Some(record));
-                world.committed(&record.digest, record);
-            }
-            for update in &changes.updates {
-                write(&update.record.digest, Some(&update.record));
-                world.committed(&update.record.digest, &update.record);
-            }
+            changes.inserts.iter().for_each(&mut write);
+            changes.updates.iter().for_each(|update| write(&update.record));
+            written.is_made(now);
+        } else if !changes.balances.is_empty() {
+            world.saw("two writers of a balance came across each other");
         }
         if is_unsure {
             world.saw("a commit of which nothing was heard was made");
             return Err(StoreError::unavailable("connection reset"));
         }
         world.pause(Duration::from_millis(8)).await;
+        self.is_alive().await;
+        written.is_heard();
+        // Every act of an administrator writes one.
+        if changes.events.is_empty() && outcome == ApplyOutcome::Done {
+            for update in &changes.updates {
+                if update.record.details.rotation.retires_at.is_some() {
+                    world.saw("the first use of a key began the grace of the one before");
+                }
+                world.is_written_back(&update.record);
+            }
+        }
         Ok(outcome)
     }
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.statement().await?;
-        self.shared.authority.get(id).await
+        Ok(self.shared.authority.get(id).await?.as_deref().map(read))
     }
 
     async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
@@ -254,11 +316,186 @@ impl KeyRepository for Store {
     }
 
     async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        self.shared.authority.record_uses(uses).await
+        self.statement().await?;
+        let Shared { world, authority, .. } = &*self.shared;
+        authority.record_uses(uses).await?;
+        world.trace(|| format!("node {:?} writes uses {uses:?}", self.life));
+        let unheard = |count: &mut BTreeMap<KeyId, u64>, sign: bool| {
+            for written in uses {
+                let count = count.entry(written.id).or_default();
+                *count = if sign { *count + written.count } else { *count - written.count };
+            }
+        };
+        // Until it is heard.
+        unheard(&mut world.history().books.repeated, true);
+        if world.now() < self.faults().unsure_until {
+            world.saw("uses were written of which nothing was heard");
+            return Err(StoreError::unavailable("connection reset"));
+        }
+        world.pause(Duration::from_millis(8)).await;
+        self.is_alive().await;
+        unheard(&mut world.history().books.repeated, false);
+        Ok(())
     }
 
     async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
         self.statement().await?;
         self.shared.authority.purge(before, owner).await
     }
+
+    fn balance_store(&self) -> Option<&dyn BalanceStore> {
+        Some(self)
+    }
+
+    fn request_log(&self) -> Option<&dyn RequestLog> {
+        Some(self)
+    }
+
+    fn usage_log(&self) -> Option<&dyn UsageLog> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl BalanceStore for Store {
+    async fn balances(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
+        self.statement().await?;
+        let found = self.authority().balance_store().unwrap().balances(lineages).await?;
+        self.shared.world.pause(Duration::from_millis(8)).await;
+        self.is_alive().await;
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl RequestLog for Store {
+    async fn request(
+        &self,
+        lineage: KeyId,
+        request: &KeyDigest,
+    ) -> Result<Option<RequestRecord>, StoreError> {
+        self.statement().await?;
+        self.authority().request_log().unwrap().request(lineage, request).await
+    }
+}
+
+#[async_trait]
+impl UsageLog for Store {
+    async fn record_usage(&self, usage: &[HourlyUsage]) -> Result<(), StoreError> {
+        self.statement().await?;
+        self.authority().usage_log().unwrap().record_usage(usage).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageCount>, StoreError> {
+        self.statement().await?;
+        self.authority().usage_log().unwrap().usage(query).await
+    }
+
+    async fn busiest(
+        &self,
+        query: &UsageQuery,
+        limit: usize,
+    ) -> Result<Vec<LineageUsage>, StoreError> {
+        self.statement().await?;
+        self.authority().usage_log().unwrap().busiest(query, limit).await
+    }
+
+    async fn forget_usage(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.statement().await?;
+        self.authority().usage_log().unwrap().forget_usage(before).await
+    }
+}
+
+/// A row as it is read: each node has a copy of its own, and counts uses there.
+fn read(row: &KeyRecord) -> Arc<KeyRecord> {
+    Arc::new(row.clone())
+}
+
+/// The balances that a write changes, in the books.
+struct Written<'s> {
+    store: &'s Store,
+    updates: &'s [BalanceUpdate],
+    /// Where each of them is.
+    places: Vec<usize>,
+}
+
+impl<'s> Written<'s> {
+    fn begin(store: &'s Store, changes: &'s Changes) -> Self {
+        let Shared { world, balances, .. } = &*store.shared;
+        let (updates, is_top_up) = (&changes.balances[..], !changes.requests.is_empty());
+        let balances = balances.lock().unwrap();
+        let mut history = world.history();
+        let entries = updates.iter().map(|update| {
+            let old =
+                update.expected.and_then(|expected| balances.get(&(update.lineage, expected)));
+            entry_of(update, old, is_top_up, world.now())
+        });
+        let first = history.books.entries.len();
+        history.books.entries.extend(entries);
+        Self { store, updates, places: (first..history.books.entries.len()).collect() }
+    }
+
+    fn change(&self, change: impl Fn(&mut Entry)) {
+        let mut history = self.store.shared.world.history();
+        self.places.iter().for_each(|place| change(&mut history.books.entries[*place]));
+    }
+
+    fn is_made(&self, now: Moment) {
+        self.change(|entry| (entry.is_made, entry.at) = (true, now));
+        let Shared { world, balances, refilled, .. } = &*self.store.shared;
+        for (update, place) in self.updates.iter().zip(&self.places) {
+            let BalanceUpdate { lineage, balance, .. } = update;
+            balances.lock().unwrap().insert((*lineage, balance.revision), balance.clone());
+            let entry = world.history().books.entries[*place];
+            world.trace(|| format!("{:?} writes {entry:?}", self.store.life));
+            match entry.change {
+                Change::GivenBack(_) => world.saw("a lease was given back"),
+                Change::Set(_) if entry.epoch > 0 => world.saw("a balance was set anew"),
+                _ => {}
+            }
+            if entry.refill.is_some() {
+                world.saw("a refill was granted");
+                let node = self.store.life.map_or(usize::MAX, |life| life.node);
+                let last = refilled.lock().unwrap().insert(entry.lineage, node);
+                if last.is_some_and(|last| last != node) {
+                    world.saw("a refill was granted by another node");
+                }
+            }
+        }
+    }
+
+    fn is_heard(&self) {
+        self.change(|entry| entry.is_heard = true);
+    }
+}
+
+/// What an update does to a balance.
+fn entry_of(update: &BalanceUpdate, old: Option<&Balance>, is_top_up: bool, at: Moment) -> Entry {
+    let BalanceUpdate { lineage, balance: new, .. } = update;
+    let entry = Entry {
+        at,
+        lineage: *lineage,
+        epoch: new.epoch,
+        revision: new.revision,
+        change: Change::Set(new.remaining),
+        refill: None,
+        is_made: false,
+        is_heard: false,
+    };
+    let Some(old) = old.filter(|old| old.epoch == new.epoch) else { return entry };
+    let refill = new.refill.filter(|_| new.granted != old.granted && new.since == old.since);
+    let refill = refill.map(|refill| Refilled {
+        raise: refill.amount.get().saturating_sub(old.remaining),
+        period: new.granted,
+        begins: moment_of(refill.begin_of(new.since, new.granted)),
+    });
+    let before = old.remaining + refill.map_or(0, |refilled| refilled.raise);
+    let change = if is_top_up {
+        Change::ToppedUp(new.remaining.saturating_sub(before))
+    } else if new.remaining > before {
+        Change::GivenBack(new.remaining - before)
+    } else {
+        Change::Taken(before - new.remaining)
+    };
+    Entry { change, refill, ..entry }
 }

@@ -1,25 +1,29 @@
 //! What all nodes of a run share: time, chance, and the history that is written.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env,
+    future::pending,
     io::{Write, stderr},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicI64, Ordering::SeqCst},
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep},
+};
 use tower_api_key::{
-    Timestamp,
+    KeyId, Timestamp,
     clock::Clock,
     key::{KeyDigest, KeyHasher, KeyRecord},
 };
 
 use crate::{
-    history::{History, Moment, Span, Verdict, Version},
+    history::{History, Life, Moment, Span, Verdict, Version},
     random::Random,
 };
 use tower_api_key::RejectionKind;
@@ -32,40 +36,101 @@ const BEGIN: Timestamp = Timestamp::from_unix_millis(1_795_392_000_000);
 pub(crate) struct World(Arc<State>);
 
 struct State {
+    seed: u64,
     began: Instant,
     random: Mutex<Random>,
     history: Mutex<History>,
     /// The revision of each version in the history, to find it by its announcement.
     revisions: Mutex<BTreeMap<(usize, u64), usize>>,
-    keys: Vec<(String, KeyDigest)>,
+    keys: Mutex<Keys>,
+    /// Which of the nodes with a number it is: those before it have crashed.
+    lives: Mutex<BTreeMap<usize, usize>>,
+    /// How many credits the last top-up added: none adds as many as another.
+    amount: AtomicU64,
     traces: bool,
     /// How often each thing happened that must happen sometimes.
     seen: Mutex<BTreeMap<&'static str, u64>>,
 }
 
+/// The keys of a run, by their numbers. Rotations add some.
+#[derive(Default)]
+struct Keys {
+    all: Vec<Key>,
+    numbers: BTreeMap<[u8; 32], usize>,
+    ids: BTreeMap<KeyId, usize>,
+    /// The lineages that there were.
+    lineages: BTreeSet<KeyId>,
+    slots: Vec<Slot>,
+}
+
+#[derive(Clone)]
+struct Key {
+    /// None: the caller of the rotation that made it never heard of it.
+    text: Option<String>,
+    digest: KeyDigest,
+    slot: usize,
+}
+
+/// One key and those that take its place.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot {
+    /// The number of the key that clients have by now.
+    pub(crate) current: usize,
+    /// The one before it.
+    pub(crate) former: Option<usize>,
+    /// The one that is made when it has come to its end. Clients may try it before there is one.
+    pub(crate) next: usize,
+}
+
+impl Keys {
+    /// Adds a key that clients will have.
+    fn add_next(&mut self, seed: u64, slot: usize) -> usize {
+        let text = format!("simulated-key-{seed:016x}-{slot:02}-{:04}", self.all.len());
+        let digest = digest_of(&text);
+        self.add(slot, Some(text), digest)
+    }
+
+    fn add(&mut self, slot: usize, text: Option<String>, digest: KeyDigest) -> usize {
+        let number = self.all.len();
+        self.numbers.insert(*digest.as_bytes(), number);
+        self.all.push(Key { text, digest, slot });
+        number
+    }
+}
+
+/// A key before there is one.
+const NOTHING: Version = Version {
+    committed: Moment::ZERO,
+    verdict: Verdict::Refused(RejectionKind::Unknown),
+    returned: None,
+    announced: None,
+    is_acknowledged: false,
+    is_announced_as_sure: false,
+};
+
 impl World {
-    pub(crate) fn new(seed: u64, keys: usize) -> Self {
-        let text = |number: usize| format!("simulated-key-{seed:016x}-{number:04}");
-        let hash = |text: String| (text.clone(), KeyHasher::sha256().digest(&text));
-        let mut history = History::default();
-        for key in 0..keys {
-            let verdict = Verdict::Refused(RejectionKind::Unknown);
-            let nothing = Version {
-                committed: Moment::ZERO,
-                verdict,
-                returned: None,
-                announced: None,
-                is_acknowledged: false,
-                is_announced_as_sure: false,
-            };
-            history.keys.insert(key, vec![nothing]);
+    pub(crate) fn new(seed: u64, slots: usize) -> Self {
+        let mut keys = Keys::default();
+        for slot in 0..slots {
+            let (current, next) = (keys.add_next(seed, slot), keys.add_next(seed, slot));
+            keys.slots.push(Slot { current, former: None, next });
         }
+        let history = History {
+            keys: (0..2 * slots).map(|key| (key, vec![NOTHING])).collect(),
+            skew: Duration::from_millis(SKEW as u64),
+            asked: Some(BTreeMap::new()),
+            attempts: Some(BTreeMap::new()),
+            ..History::default()
+        };
         Self(Arc::new(State {
+            seed,
             began: Instant::now(),
             random: Mutex::new(Random::new(seed)),
             history: Mutex::new(history),
             revisions: Mutex::default(),
-            keys: (0..keys).map(|number| hash(text(number))).collect(),
+            keys: Mutex::new(keys),
+            lives: Mutex::default(),
+            amount: AtomicU64::new(10),
             traces: env::var_os("TRACE").is_some(),
             seen: Mutex::default(),
         }))
@@ -89,7 +154,12 @@ impl World {
 
     pub(crate) async fn pause(&self, longest: Duration) {
         let time = self.random().time(longest);
-        sleep(time).await;
+        // Others have their turn also where it takes no time, and a caller may go away.
+        if time.is_zero() {
+            yield_now().await;
+        } else {
+            sleep(time).await;
+        }
     }
 
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
@@ -112,32 +182,123 @@ impl World {
         self.0.seen.lock().unwrap().clone()
     }
 
-    pub(crate) fn key(&self, number: usize) -> &(String, KeyDigest) {
-        &self.0.keys[number]
+    /// The key with this number, and its digest. Of some, clients never heard.
+    pub(crate) fn key(&self, number: usize) -> (Option<String>, KeyDigest) {
+        let keys = self.0.keys.lock().unwrap();
+        (keys.all[number].text.clone(), keys.all[number].digest)
     }
 
-    fn number(&self, digest: &KeyDigest) -> Option<usize> {
-        self.0.keys.iter().position(|(_, known)| known == digest)
+    pub(crate) fn slot(&self, slot: usize) -> Slot {
+        self.0.keys.lock().unwrap().slots[slot]
+    }
+
+    /// A key takes the place of the one that clients had.
+    pub(crate) fn takes_place(&self, slot: usize, text: &str) -> usize {
+        let mut keys = self.0.keys.lock().unwrap();
+        let number = keys.numbers[digest_of(text).as_bytes()];
+        keys.all[number].text = Some(text.to_owned());
+        let slot = &mut keys.slots[slot];
+        (slot.current, slot.former) = (number, Some(slot.current));
+        number
+    }
+
+    /// The next key takes the place of the one that clients had.
+    pub(crate) fn moves_on(&self, slot: usize) {
+        let mut keys = self.0.keys.lock().unwrap();
+        let next = keys.add_next(self.0.seed, slot);
+        self.history().keys.insert(next, vec![NOTHING]);
+        let slot = &mut keys.slots[slot];
+        *slot = Slot { current: slot.next, former: Some(slot.current), next };
+    }
+
+    /// The numbers of all keys that clients have or had.
+    pub(crate) fn known_keys(&self) -> Vec<usize> {
+        let keys = self.0.keys.lock().unwrap();
+        let known = keys.all.iter().enumerate().filter(|(_, key)| key.text.is_some());
+        known.map(|(number, _)| number).collect()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<KeyId> {
+        self.0.keys.lock().unwrap().ids.keys().copied().collect()
+    }
+
+    pub(crate) fn lineages(&self) -> Vec<KeyId> {
+        self.0.keys.lock().unwrap().lineages.iter().copied().collect()
+    }
+
+    pub(crate) fn next_amount(&self) -> u64 {
+        self.0.amount.fetch_add(1, SeqCst) + 1
+    }
+
+    pub(crate) fn number(&self, digest: &KeyDigest) -> Option<usize> {
+        self.0.keys.lock().unwrap().numbers.get(digest.as_bytes()).copied()
+    }
+
+    /// The number of a key that is written. A new one takes the place of another.
+    fn number_of(&self, record: &KeyRecord) -> Option<usize> {
+        let mut keys = self.0.keys.lock().unwrap();
+        let known = keys.numbers.get(record.digest.as_bytes()).copied();
+        let number = if let Some(number) = known {
+            number
+        } else {
+            let from = *keys.ids.get(&record.details.rotation.from?)?;
+            let slot = keys.all[from].slot;
+            let number = keys.add(slot, None, record.digest);
+            self.history().keys.insert(number, vec![NOTHING]);
+            number
+        };
+        keys.ids.insert(record.id, number);
+        keys.lineages.insert(record.lineage());
+        Some(number)
     }
 
     /// The authority has this from now on.
-    pub(crate) fn committed(&self, digest: &KeyDigest, record: &KeyRecord) {
-        let Some(key) = self.number(digest) else { return };
+    pub(crate) fn committed(&self, record: &KeyRecord, by: Option<Life>) {
+        let Some(key) = self.number_of(record) else { return };
         let verdict = verdict_of(record);
         self.trace(|| format!("key {key} is {verdict:?} from revision {} on", record.revision));
         let committed = self.now();
         let mut history = self.history();
         let versions = history.keys.get_mut(&key).unwrap();
-        versions.push(Version {
-            committed,
-            verdict,
-            returned: None,
-            announced: None,
-            is_acknowledged: false,
-            is_announced_as_sure: false,
-        });
+        versions.push(Version { committed, verdict, ..NOTHING });
         let place = versions.len() - 1;
+        if let (Verdict::Accepted, Some(end)) = (verdict, record.ends_at()) {
+            history.ends.insert((key, place), moment_of(end));
+        }
+        if let Some(by) = by {
+            history.writers.insert((key, place), by);
+        }
         self.0.revisions.lock().unwrap().insert((key, record.revision), place);
+    }
+
+    /// A node reads what the store says of a key.
+    pub(crate) fn asks(&self, digest: &KeyDigest, life: Option<Life>) {
+        let (Some(key), Some(life)) = (self.number(digest), life) else { return };
+        let now = self.now();
+        if let Some(asked) = &mut self.history().asked {
+            asked.entry((life.node, key)).or_default().push(now);
+        }
+    }
+
+    /// A node is about to announce a change of a key.
+    pub(crate) fn attempts(&self, digest: &KeyDigest) {
+        let Some(key) = self.number(digest) else { return };
+        let now = self.now();
+        if let Some(attempts) = &mut self.history().attempts {
+            attempts.entry(key).or_default().push(now);
+        }
+    }
+
+    /// A change that no administrator waits for is written.
+    pub(crate) fn is_written_back(&self, record: &KeyRecord) {
+        let Some(key) = self.number(&record.digest) else { return };
+        let place = self.0.revisions.lock().unwrap().get(&(key, record.revision)).copied();
+        let now = self.now();
+        if let Some(place) = place {
+            let mut history = self.history();
+            let version = &mut history.keys.get_mut(&key).unwrap()[place];
+            (version.returned, version.is_acknowledged) = (Some(now), true);
+        }
     }
 
     /// The bus has taken an announcement of this revision, or of a later one.
@@ -161,13 +322,19 @@ impl World {
         }
     }
 
-    /// An act on this key has returned, and says whether it is done.
-    pub(crate) fn returned(&self, key: usize, is_done: bool) {
+    /// An act on the keys of this slot has returned, and says whether it is done.
+    pub(crate) fn returned(&self, slot: usize, is_done: bool) {
         let now = self.now();
+        let keys = self.0.keys.lock().unwrap();
+        let of_slot = keys.all.iter().enumerate().filter(|(_, key)| key.slot == slot);
+        let numbers: Vec<usize> = of_slot.map(|(number, _)| number).collect();
+        drop(keys);
         let mut history = self.history();
-        for version in history.keys.get_mut(&key).unwrap() {
-            if version.returned.is_none() {
-                (version.returned, version.is_acknowledged) = (Some(now), is_done);
+        for number in numbers {
+            for version in history.keys.get_mut(&number).unwrap() {
+                if version.returned.is_none() {
+                    (version.returned, version.is_acknowledged) = (Some(now), is_done);
+                }
             }
         }
     }
@@ -183,16 +350,45 @@ impl World {
         let now = self.now();
         self.history().starts.entry(node).or_default().push(now);
         self.deaf(node, now, Moment::MAX);
+        *self.0.lives.lock().unwrap().entry(node).or_default() += 1;
+    }
+
+    /// The node that has this number now.
+    pub(crate) fn life(&self, node: usize) -> Life {
+        let life = self.0.lives.lock().unwrap().get(&node).copied().unwrap_or_default();
+        Life { node, life }
+    }
+
+    /// Never returns to a node that has crashed: what goes on in it does so no longer.
+    pub(crate) async fn is_alive(&self, life: Life) {
+        if self.life(life.node) != life {
+            pending::<()>().await;
+        }
     }
 
     pub(crate) fn deaf(&self, node: usize, began: Moment, ended: Moment) {
         self.history().deaf.entry(node).or_default().push(Span { began, ended });
     }
 
-    /// A clock of a node.
+    /// A clock of a node, which runs faster or slower than others.
     pub(crate) fn clock(&self) -> NodeClock {
-        NodeClock { world: self.clone(), offset: Arc::default() }
+        let drift = i64::try_from(self.below(2 * DRIFT as usize + 1)).unwrap() - DRIFT;
+        NodeClock { world: self.clone(), began: self.now(), drift, offset: Arc::default() }
     }
+
+    /// A clock that is right.
+    pub(crate) fn true_clock(&self) -> NodeClock {
+        NodeClock { world: self.clone(), began: self.now(), drift: 0, offset: Arc::default() }
+    }
+}
+
+fn digest_of(text: &str) -> KeyDigest {
+    KeyHasher::sha256().digest(text)
+}
+
+/// When it is this time by a clock that is right.
+pub(crate) fn moment_of(time: Timestamp) -> Moment {
+    time.saturating_since(BEGIN)
 }
 
 /// The answer that a record asks for.
@@ -209,27 +405,41 @@ pub(crate) fn verdict_of(record: &KeyRecord) -> Verdict {
     Verdict::Refused(kind)
 }
 
+/// Clocks of nodes differ from the true time by so much at most, in milliseconds.
+const SKEW: i64 = 30_000;
+
+/// Clocks run faster or slower by up to so much, in millionths.
+pub(crate) const DRIFT: i64 = 2_000;
+
 /// Shows another time than those of other nodes. Clones are the same clock.
 #[derive(Clone)]
 pub(crate) struct NodeClock {
     world: World,
+    began: Moment,
+    /// In millionths.
+    drift: i64,
     offset: Arc<AtomicI64>,
 }
 
 impl NodeClock {
-    /// By so many milliseconds, as long as it does not differ from others by more than a minute.
+    /// By so many milliseconds, as long as it does not differ from the true time by too much.
     pub(crate) fn jump(&self, by: i64) {
-        let jumped = self.offset.load(SeqCst) + by;
-        if jumped.abs() < 30_000 {
-            self.offset.store(jumped, SeqCst);
+        // It may drift by the rest until the end of the run.
+        if (self.ahead() + by).abs() < SKEW - 5_000 {
+            self.offset.fetch_add(by, SeqCst);
         }
+    }
+
+    /// How far it is ahead of the true time, in milliseconds.
+    fn ahead(&self) -> i64 {
+        let runs = i64::try_from(self.world.now().saturating_sub(self.began).as_millis()).unwrap();
+        self.offset.load(SeqCst) + runs * self.drift / 1_000_000
     }
 }
 
 impl Clock for NodeClock {
     fn now(&self) -> Timestamp {
         let passed = i64::try_from(self.world.now().as_millis()).unwrap();
-        let offset = self.offset.load(SeqCst);
-        Timestamp::from_unix_millis(BEGIN.as_unix_millis() + passed + offset)
+        Timestamp::from_unix_millis(BEGIN.as_unix_millis() + passed + self.ahead())
     }
 }
