@@ -9,6 +9,7 @@
 mod bus;
 mod load;
 mod node;
+#[path = "../support/own.rs"]
 mod own;
 mod place;
 #[path = "../support/proxy.rs"]

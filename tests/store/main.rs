@@ -18,11 +18,12 @@ mod remote;
 
 #[cfg(feature = "mysql")]
 mod mysql;
-#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
-mod name;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
-#[path = "../chaos/own.rs"]
+#[path = "../support/own.rs"]
 mod own;
+#[cfg(all(feature = "cache", feature = "mysql", feature = "postgres"))]
+#[path = "../support/pairs.rs"]
+mod pairs;
 mod pepper;
 #[cfg(feature = "postgres")]
 mod postgres;

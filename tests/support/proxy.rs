@@ -1,11 +1,14 @@
 //! A TCP proxy between the code under test and a real server, for all that networks do: it lets
-//! through, cuts, falls silent and dawdles when the test says so.
+//! through, cuts, falls silent, dawdles and loses packets when the test says so. After a fail-over it
+//! leads to another server, as a name in the DNS does.
 
 #![allow(dead_code, reason = "every test binary uses its own part of this")]
 
 use std::{
+    hash::{BuildHasher, RandomState},
     io,
     net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -23,7 +26,8 @@ use tokio::{
 /// A proxy in front of one server. Ends, with all its connections, when dropped.
 pub(crate) struct Proxy {
     url: String,
-    server: String,
+    /// Where connections lead that are made from now on.
+    server: Arc<Mutex<String>>,
     address: SocketAddr,
     traffic: watch::Sender<Traffic>,
     /// Bound and never listening: keeps the port ours while nobody listens on it.
@@ -35,7 +39,25 @@ pub(crate) struct Proxy {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Traffic {
     Delayed(Duration),
+    /// One piece of so many is lost.
+    Lossy(u64),
     Frozen,
+}
+
+/// How much later a lost packet arrives: the shortest time after which Linux sends it again.
+const SENT_AGAIN: Duration = Duration::from_millis(200);
+
+impl Traffic {
+    /// How much later a piece arrives. Those after it wait, as over TCP.
+    fn delay(self) -> Duration {
+        match self {
+            Self::Delayed(delay) => delay,
+            Self::Lossy(one_in) if RandomState::new().hash_one(()).is_multiple_of(one_in) => {
+                SENT_AGAIN
+            }
+            Self::Lossy(_) | Self::Frozen => Duration::ZERO,
+        }
+    }
 }
 
 /// Accepts and serves connections until told to stop, or dropped.
@@ -48,27 +70,14 @@ impl Proxy {
     /// A proxy in front of the server that a URL such as `postgres://user@host:5432/db` names.
     /// Lets everything through.
     pub(crate) fn before(url: &str) -> Self {
-        let (scheme, rest) = url.split_once("://").expect("a URL");
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let (user, server) = match authority.rsplit_once('@') {
-            Some((user, server)) => (format!("{user}@"), server),
-            None => (String::new(), authority),
-        };
-        let usual_port = match scheme {
-            "mysql" | "mariadb" => 3306,
-            "redis" | "rediss" => 6379,
-            _ => 5432,
-        };
-        let server = match server.rsplit_once(':') {
-            Some((_, port)) if port.parse::<u16>().is_ok() => server.to_owned(),
-            _ => format!("{server}:{usual_port}"),
-        };
+        let (scheme, authority, path) = parts(url);
+        let user = authority.rsplit_once('@').map(|(user, _)| format!("{user}@"));
+        let user = user.unwrap_or_default();
         let reservation = bind((Ipv4Addr::LOCALHOST, 0).into());
         let address = reservation.local_addr().unwrap();
         let mut proxy = Self {
             url: format!("{scheme}://{user}{address}{path}"),
-            server,
+            server: Arc::new(Mutex::new(server_of(url))),
             address,
             traffic: watch::Sender::new(Traffic::Delayed(Duration::ZERO)),
             _reservation: reservation,
@@ -76,6 +85,11 @@ impl Proxy {
         };
         proxy.pass();
         proxy
+    }
+
+    /// Leads to the server of this URL from now on. Connections that are there stay where they are.
+    pub(crate) fn lead_to(&self, url: &str) {
+        *self.server.lock().unwrap() = server_of(url);
     }
 
     /// The server's URL, with the proxy's address.
@@ -91,6 +105,12 @@ impl Proxy {
     /// Lets everything through, each way so much later.
     pub(crate) fn delay(&mut self, by: Duration) {
         self.traffic.send_replace(Traffic::Delayed(by));
+        self.open();
+    }
+
+    /// Loses one piece of so many, which then arrives late.
+    pub(crate) fn lose(&mut self, one_in: u64) {
+        self.traffic.send_replace(Traffic::Lossy(one_in));
         self.open();
     }
 
@@ -121,6 +141,29 @@ impl Proxy {
     }
 }
 
+/// The scheme, the authority, and what follows.
+fn parts(url: &str) -> (&str, &str, &str) {
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    (scheme, authority, path)
+}
+
+/// Host and port of the server that a URL names.
+fn server_of(url: &str) -> String {
+    let (scheme, authority, _) = parts(url);
+    let server = authority.rsplit('@').next().unwrap();
+    let usual_port = match scheme {
+        "mysql" | "mariadb" => 3306,
+        "redis" | "rediss" => 6379,
+        _ => 5432,
+    };
+    match server.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => server.to_owned(),
+        _ => format!("{server}:{usual_port}"),
+    }
+}
+
 fn bind(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     // Allows the second socket on a port that only the reservation holds.
@@ -131,7 +174,7 @@ fn bind(address: SocketAddr) -> TcpSocket {
 
 async fn accept(
     listener: TcpListener,
-    server: String,
+    server: Arc<Mutex<String>>,
     traffic: watch::Receiver<Traffic>,
     mut stopped: oneshot::Receiver<()>,
 ) {
@@ -155,10 +198,12 @@ async fn accept(
 /// An error closes both sides, as the end of one side does when the other has ended too.
 async fn serve(
     client: TcpStream,
-    server: String,
+    server: Arc<Mutex<String>>,
     mut traffic: watch::Receiver<Traffic>,
 ) -> io::Result<()> {
     thawed(&mut traffic).await;
+    let server = server.lock().unwrap().clone();
+    // Where no server listens, the client is hung up on.
     let server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -184,10 +229,7 @@ async fn forward(
             let mut bytes = vec![0; 16 * 1024];
             let length = from.read(&mut bytes).await?;
             bytes.truncate(length);
-            let delay = match *delay.borrow() {
-                Traffic::Delayed(delay) => delay,
-                Traffic::Frozen => Duration::ZERO,
-            };
+            let delay = delay.borrow().delay();
             // An error says that the other side has closed.
             if held.send((Instant::now() + delay, bytes)).is_err() || length == 0 {
                 return Ok(());

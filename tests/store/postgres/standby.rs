@@ -6,8 +6,8 @@ use tower_api_key::store::{KeyRepository, KeyStore, PostgresStore, StoreErrorKin
 use super::Postgres;
 use crate::{
     conformance::{digest, record},
-    name::Name,
     own::OwnServer,
+    proxy::Proxy,
     remote::{Remote, Session},
     servers::Server,
     support::texts,
@@ -19,7 +19,7 @@ async fn a_standby_is_not_asked() {
         return;
     }
     let mut primary = OwnServer::start(Server::Postgres).expect("the programs of PostgreSQL");
-    let name = Name::of(&primary.url()).await;
+    let name = Proxy::before(&primary.url());
     let store = PostgresStore::connect(name.url()).await.unwrap();
     store.insert(&record(1)).await.unwrap();
     let standby = primary.start_standby(&[]);

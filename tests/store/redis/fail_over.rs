@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     conformance::{digest, record},
-    name::Name,
+    proxy::Proxy,
 };
 
 /// Two servers, the second a copy of the first. None when the tests with Redis are left out.
@@ -43,7 +43,7 @@ fn assert_replica(error: &StoreError) {
 #[tokio::test]
 async fn what_is_published_reaches_the_successor_or_is_an_error() {
     let Some((server, successor)) = two_servers() else { return };
-    let name = Name::of(&server.url()).await;
+    let name = Proxy::before(&server.url());
     let bus = RedisInvalidations::connect(name.url()).await.unwrap();
     bus.publish(&[digest(1)].into()).await.unwrap();
     fail_over(&server, &successor);
@@ -60,7 +60,7 @@ async fn what_is_published_reaches_the_successor_or_is_an_error() {
 #[tokio::test]
 async fn a_subscription_does_not_stay_with_a_replica() {
     let Some((server, successor)) = two_servers() else { return };
-    let name = Name::of(&server.url()).await;
+    let name = Proxy::before(&server.url());
     let bus = RedisInvalidations::connect(name.url()).await.unwrap();
     let bus = bus.with_keep_alive(Duration::from_millis(50), Duration::from_mins(1));
     let mut subscription = bus.subscribe().await.unwrap();
@@ -79,7 +79,7 @@ async fn a_subscription_does_not_stay_with_a_replica() {
 #[tokio::test]
 async fn lookups_do_not_stay_with_a_replica() {
     let Some((server, successor)) = two_servers() else { return };
-    let name = Name::of(&server.url()).await;
+    let name = Proxy::before(&server.url());
     let store = RedisStore::connect(name.url()).await.unwrap();
     store.insert(&record(1)).await.unwrap();
     wait_until(|| {

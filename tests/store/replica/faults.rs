@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     conformance::{digest, record},
-    name::Name,
+    pairs,
     proxy::Proxy,
     remote::Session,
 };
@@ -124,8 +124,8 @@ pub(super) async fn a_replica_answers_without_its_primary<R: Replicated>() {
 /// One name for two servers, as with a balancer: that one of them is fresh says nothing of the other.
 pub(super) async fn behind_a_balancer_each_answer_proves_itself<R: Replicated>() {
     let Some(pair) = Pair::<R>::start().await else { return };
-    let other = R::start_replica(&pair.primary).await;
-    let name = Name::of(&pair.replica.url()).await;
+    let other = pairs::replica(&pair.primary).await;
+    let name = Proxy::before(&pair.replica.url());
     let store = R::build(&pair.primary.url(), &[name.url()]).await.unwrap();
     until(async || asks_replica(&store).await).await;
     pair.known().await;

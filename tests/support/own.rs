@@ -22,6 +22,7 @@ pub(crate) struct OwnServer {
     options: Vec<String>,
     port: u16,
     child: Option<Child>,
+    is_frozen: bool,
     // After the process, which is ended before its data goes.
     directory: TempDir,
 }
@@ -42,7 +43,16 @@ impl OwnServer {
             run(Command::new("chown").arg(account.name).arg(directory.path()));
         }
         let options = owned(options);
-        let mut own = Self { server, program, account, options, port: 0, child: None, directory };
+        let mut own = Self {
+            server,
+            program,
+            account,
+            options,
+            port: 0,
+            child: None,
+            is_frozen: false,
+            directory,
+        };
         own.initialize()?;
         // Somebody else may take the port meanwhile.
         for _ in 0..20 {
@@ -65,12 +75,19 @@ impl OwnServer {
         }
         let (server, program) = (self.server, self.program.clone());
         let (options, port) = (owned(options), free_port());
-        let mut own = Self { server, program, account, options, port, child: None, directory };
+        let is_frozen = false;
+        let mut own =
+            Self { server, program, account, options, port, child: None, is_frozen, directory };
         let mut backup = own.command(&own.program.with_file_name("pg_basebackup"));
         backup.args(["-d", &self.url(), "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
         run(backup.arg("-D").arg(own.data()));
         own.start_again();
         own
+    }
+
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn server(&self) -> Server {
+        self.server
     }
 
     #[allow(dead_code, reason = "not every test binary needs it")]
@@ -89,6 +106,8 @@ impl OwnServer {
 
     /// Ends it at once: whoever is connected is cut off, and nothing is tidied up.
     pub(crate) fn kill(&mut self) {
+        // One that is stopped would not end.
+        self.thaw();
         let Some(mut child) = self.child.take() else { return };
         // PostgreSQL is many processes, and one of them sees to it that all end. It calls this an
         // immediate shutdown, and recovers from it as from a crash.
@@ -102,6 +121,32 @@ impl OwnServer {
             let _ = child.kill();
         }
         let _ = child.wait();
+    }
+
+    /// Stops each of its processes where it is, until [`thaw`](Self::thaw).
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn freeze(&mut self) {
+        self.is_frozen = true;
+        self.signal("STOP");
+    }
+
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn thaw(&mut self) {
+        if std::mem::take(&mut self.is_frozen) {
+            self.signal("CONT");
+        }
+    }
+
+    /// To all of its processes: each connection to PostgreSQL has one.
+    fn signal(&self, name: &str) {
+        let Some(child) = &self.child else { return };
+        let id = child.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.unwrap_or_default();
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &id.to_string()]).args(children.split_whitespace());
+        // One that has ended meanwhile is an error.
+        let _ = kill.stderr(Stdio::null()).status();
     }
 
     /// Starts it again, with the data that it had.

@@ -1,0 +1,53 @@
+//! Servers of a test's own that copy one another: the copy applies each change two seconds late.
+
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
+
+use crate::{own::OwnServer, servers::Server};
+
+/// A server that others can copy.
+pub(crate) fn primary(server: Server) -> OwnServer {
+    let options: &[&str] = match server {
+        // Or a second base backup has it drop changes that a slow first replica has not received.
+        Server::Postgres => &["-c", "wal_keep_size=1GB"],
+        Server::MySql => &["--server-id=1", "--log-bin=changes", "--binlog-format=ROW"],
+        Server::Redis => panic!("a copy of Redis is not late"),
+    };
+    let primary = OwnServer::start_with(server, options);
+    primary.unwrap_or_else(|| panic!("the programs of {server:?} must be installed"))
+}
+
+/// A copy of it.
+pub(crate) async fn replica(primary: &OwnServer) -> OwnServer {
+    if primary.server() == Server::Postgres {
+        let often = ["-c", "wal_keep_size=1GB", "-c", "wal_retrieve_retry_interval=500ms"];
+        return primary
+            .start_standby(&[&["-c", "recovery_min_apply_delay=2s"], &often[..]].concat());
+    }
+    static NUMBER: AtomicU16 = AtomicU16::new(1);
+    let id = format!("--server-id={}", primary.port() + NUMBER.fetch_add(1, Relaxed));
+    let options = [&id, "--read-only=1", "--relay-log=relayed"];
+    let replica = OwnServer::start_with(Server::MySql, &options).unwrap();
+    let mut session = MySqlConnection::connect(&replica.url()).await.unwrap();
+    let version = sqlx::query("SELECT version()").fetch_one(&mut session).await.unwrap();
+    let is_maria_db = version.get::<String, _>(0).contains("MariaDB");
+    let port = primary.port();
+    let copy = if is_maria_db {
+        format!(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
+             MASTER_USER = 'root', MASTER_DELAY = 2, MASTER_CONNECT_RETRY = 1, \
+             MASTER_USE_GTID = slave_pos"
+        )
+    } else {
+        format!(
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
+             SOURCE_USER = 'root', SOURCE_DELAY = 2, SOURCE_CONNECT_RETRY = 1, \
+             SOURCE_LOG_FILE = 'changes.000001', SOURCE_LOG_POS = 4"
+        )
+    };
+    for statement in [copy.as_str(), "START REPLICA"] {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut session).await.unwrap();
+    }
+    replica
+}
