@@ -29,6 +29,7 @@ impl Random {
     }
 
     /// In milliseconds, up to `longest`. Most are short.
+    #[allow(dead_code, reason = "not every test binary draws times")]
     pub(crate) fn time(&mut self, longest: Duration) -> Duration {
         let longest = usize::try_from(longest.as_millis()).unwrap() + 1;
         let bound = if self.chance(100) { longest } else { longest.div_ceil(10) };

@@ -211,6 +211,9 @@ impl OwnServer {
                     format!("--pid-file={home}/pid"),
                     format!("--init-file={home}/first.sql"),
                     "--loose-mysqlx=OFF".to_owned(),
+                    // Its process is killed here, and not the machine.
+                    "--innodb-flush-log-at-trx-commit=2".to_owned(),
+                    "--sync-binlog=0".to_owned(),
                 ]);
                 format!("port: {port}")
             }

@@ -25,8 +25,7 @@ pub(crate) async fn replica(primary: &OwnServer) -> OwnServer {
         return primary
             .start_standby(&[&["-c", "recovery_min_apply_delay=2s"], &often[..]].concat());
     }
-    static NUMBER: AtomicU16 = AtomicU16::new(1);
-    let id = format!("--server-id={}", primary.port() + NUMBER.fetch_add(1, Relaxed));
+    let id = format!("--server-id={}", primary.port() + next_number());
     let options = [&id, "--read-only=1", "--relay-log=relayed"];
     let replica = OwnServer::start_with(Server::MySql, &options).unwrap();
     let mut session = MySqlConnection::connect(&replica.url()).await.unwrap();
@@ -50,4 +49,10 @@ pub(crate) async fn replica(primary: &OwnServer) -> OwnServer {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut session).await.unwrap();
     }
     replica
+}
+
+/// A number that no other replica has.
+fn next_number() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    NEXT.fetch_add(1, Relaxed)
 }
