@@ -16,7 +16,7 @@ use crate::{
     ask::Caller,
     fleet::{Fleet, NODES},
     history::{History, Moment, Promise, Request, Verdict},
-    node::{STALE_IF_ERROR, TTL},
+    node::{LAG_BOUND, STALE_IF_ERROR, TTL},
     record::{Record, UNKNOWN},
     servers::Server,
 };
@@ -28,11 +28,12 @@ const SLACK: Duration = Duration::from_secs(1);
 /// Long after everything is in order again.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The promise with these nodes. What was not announced lives as long as a replica may be behind, too.
+/// The promise with these nodes. What was not announced lives as long as a replica may be behind, too: one
+/// that has stopped is asked until then.
 pub(crate) fn promise(heard: Duration) -> Promise {
     Promise {
         heard,
-        ttl: TTL + Duration::from_secs(2) + SLACK,
+        ttl: TTL + LAG_BOUND + SLACK,
         not_found_ttl: Duration::from_secs(5) + SLACK,
         stale_if_error: STALE_IF_ERROR + SLACK,
     }
@@ -53,7 +54,11 @@ pub(crate) struct Counts(BTreeMap<&'static str, usize>);
 /// For each change for the worse that was announced and acknowledged, and each node that could hear it, how
 /// long after the acknowledgement the last request began that was let in.
 #[derive(Default)]
-pub(crate) struct Lateness(Vec<Duration>);
+pub(crate) struct Lateness {
+    sorted: Vec<Duration>,
+    /// Those of nodes that may have missed the announcement.
+    deaf: usize,
+}
 
 impl Outcome {
     pub(crate) fn of(record: &Record, heard: Duration) -> Self {
@@ -121,7 +126,7 @@ impl Lateness {
                 accepted.entry((request.node, request.key)).or_default().push(request);
             }
         }
-        let mut all = Vec::new();
+        let mut lateness = Self::default();
         for (key, versions) in &history.keys {
             for (number, version) in versions.iter().enumerate().skip(1) {
                 let is_worse = version.verdict != Verdict::Accepted
@@ -135,27 +140,28 @@ impl Lateness {
                 for node in 0..NODES {
                     let mut deaf = history.deaf.get(&node).into_iter().flatten();
                     if deaf.any(|span| span.began <= announced + HEARD && announced <= span.ended) {
+                        lateness.deaf += 1;
                         continue;
                     }
                     let of = accepted.get(&(node, *key)).into_iter().flatten();
                     let late = of
                         .filter(|request| returned < request.began && request.ended < next)
                         .map(|request| request.began.saturating_sub(returned));
-                    all.push(late.max().unwrap_or_default());
+                    lateness.sorted.push(late.max().unwrap_or_default());
                 }
             }
         }
-        all.sort();
-        Self(all)
+        lateness.sorted.sort();
+        lateness
     }
 
     pub(crate) fn percentile(&self, of_thousand: usize) -> Duration {
-        let place = (self.0.len() * of_thousand).div_ceil(1_000);
-        self.0.get(place.saturating_sub(1)).copied().unwrap_or_default()
+        let place = (self.sorted.len() * of_thousand).div_ceil(1_000);
+        self.sorted.get(place.saturating_sub(1)).copied().unwrap_or_default()
     }
 
     pub(crate) fn beyond(&self, time: Duration) -> usize {
-        self.0.iter().filter(|late| **late > time).count()
+        self.sorted.iter().filter(|late| **late > time).count()
     }
 }
 
@@ -163,9 +169,11 @@ impl fmt::Display for Lateness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} keys that ended, times nodes that heard of it; the last one let in after the \
-             acknowledgement: p50 {:.1?}, p99 {:.1?}, p99.9 {:.1?}, max {:.1?}; {} later than {HEARD:?}",
-            self.0.len(),
+            "{} times a node heard that a key ended, and {} times it may not have; the last request let in \
+             began after the acknowledgement by: p50 {:.1?}, p99 {:.1?}, p99.9 {:.1?}, max {:.1?}; {} \
+             later than {HEARD:?}",
+            self.sorted.len(),
+            self.deaf,
             self.percentile(500),
             self.percentile(990),
             self.percentile(999),

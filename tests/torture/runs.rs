@@ -11,9 +11,12 @@ use crate::{
     GENEROUS,
     faults::Fault,
     fleet::Fleet,
+    is_short,
     load::Load,
+    node::LAG_BOUND,
     outcome::{Outcome, in_the_end},
     random::Random,
+    record::Key,
     seconds,
     servers::Server,
     setting, show, turn,
@@ -58,6 +61,10 @@ async fn with_faults(fleet: &mut Fleet, title: &str, length: Duration, random: &
     let (end, mut seen) = (Instant::now() + length, BTreeMap::new());
     while Instant::now() < end {
         sleep(Duration::from_millis(200 + random.below(2_000) as u64)).await;
+        // Nodes that have just begun to listen ask no replica.
+        if !is_short() && random.chance(150) {
+            sleep(LAG_BOUND + Duration::from_secs(5)).await;
+        }
         let first = Fault::by_chance(random, kind);
         let second = Fault::by_chance(random, kind);
         let mut faults = vec![first];
@@ -139,9 +146,10 @@ async fn finish(fleet: &mut Fleet, load: Load, title: &str) -> Outcome {
     fleet.stop_nodes();
     let mut outcome = Outcome::of(&fleet.record, GENEROUS);
     outcome.violations.extend(violations);
+    let keys = fleet.record.with_keys(<[Key]>::len);
     let strict = Outcome::of(&fleet.record, crate::outcome::HEARD).violations.len();
     show(&format!(
-        "{title}: {} violations, {strict} with 100 ms to the dot\n{}\n{}",
+        "{title}: {} violations, {strict} with 100 ms to the dot; {keys} keys are as they were left\n{}\n{}",
         outcome.violations.len(),
         outcome.lateness,
         outcome.counts
