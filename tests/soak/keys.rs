@@ -110,8 +110,12 @@ impl Keys {
         let keys = BTreeMap::from([(0, versions)]);
         let history = History { requests: vec![request], keys, ..History::default() };
         self.wrong.lock().unwrap().extend(history.violations(PROMISE));
+        let is_good = key.verdict() == Verdict::Accepted;
         self.saw(match verdict {
             Verdict::Accepted => "good keys let in",
+            Verdict::Refused(RejectionKind::Unavailable | RejectionKind::Overloaded) if is_good => {
+                "good keys denied for now"
+            }
             Verdict::Refused(kind) => kind.code(),
         });
     }

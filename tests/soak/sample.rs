@@ -19,7 +19,9 @@ pub(crate) struct Samples(Vec<(Duration, u64)>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptors {
     pub(crate) sockets: usize,
-    pub(crate) files: usize,
+    /// Of the database: its pool opens more when there is more to do, and keeps them.
+    pub(crate) database: usize,
+    pub(crate) others: usize,
 }
 
 /// Those that are open.
@@ -27,9 +29,11 @@ pub(crate) fn descriptors(process: u32) -> Descriptors {
     let links = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
     // One that is closed meanwhile has no target.
     let targets: Vec<_> = links.filter_map(|link| fs::read_link(link.ok()?.path()).ok()).collect();
-    let sockets = targets.iter().filter(|target| target.to_string_lossy().starts_with("socket:"));
-    let sockets = sockets.count();
-    Descriptors { sockets, files: targets.len() - sockets }
+    let with = |part: &str| {
+        targets.iter().filter(|target| target.to_string_lossy().contains(part)).count()
+    };
+    let (sockets, database) = (with("socket:"), with("keys.db"));
+    Descriptors { sockets, database, others: targets.len() - sockets - database }
 }
 
 /// Those that are open when the server has taken note that all clients are gone, or after a long time.

@@ -144,12 +144,10 @@ impl Fleet {
     /// The replica takes over from the store, which is killed. Nothing that was acknowledged is lost.
     pub(crate) async fn store_fails_over(&mut self) {
         block_in_place(|| self.store.kill());
-        let mut session = PgConnection::connect(&self.replica.url()).await.unwrap();
         // A statement that waited for it would hold up changes that are still to be applied.
-        sqlx::query("SELECT pg_promote(false)").execute(&mut session).await.unwrap();
+        self.replica_says("SELECT pg_promote(false)::text").await;
         let give_up = Instant::now() + TIMEOUT;
-        let recovers = "SELECT pg_is_in_recovery()";
-        while sqlx::query(recovers).fetch_one(&mut session).await.unwrap().get::<bool, _>(0) {
+        while self.replica_says("SELECT pg_is_in_recovery()::text").await == "true" {
             assert!(Instant::now() < give_up, "it is not promoted");
             sleep(Duration::from_millis(10)).await;
         }
@@ -158,6 +156,21 @@ impl Fleet {
         self.is_synchronous(false).await;
         for node in &self.nodes {
             node.store.lead_to(&self.store.url());
+        }
+    }
+
+    /// The text that the replica answers. Changes that it applies may end the statement.
+    pub(crate) async fn replica_says(&self, sql: &'static str) -> String {
+        let give_up = Instant::now() + TIMEOUT;
+        let attempt = async || {
+            let mut session = PgConnection::connect(&self.replica.url()).await?;
+            sqlx::query_scalar(sql).fetch_one(&mut session).await
+        };
+        loop {
+            match attempt().await {
+                Ok(answer) => return answer,
+                Err(error) => assert!(Instant::now() < give_up, "{error}"),
+            }
         }
     }
 

@@ -4,7 +4,6 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use sqlx::{Connection, PgConnection, Row};
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
@@ -84,7 +83,8 @@ async fn tried(fleet: &mut Fleet, has_floors: bool, tries: usize) -> Outcome {
         }
         carry_out(&caller, &record, addresses[number % NODES], &act).await;
         if number == tries / 2 {
-            show(&format!("the replica is {} behind", behind(fleet).await));
+            let behind = "SELECT (now() - pg_last_xact_replay_timestamp())::text";
+            show(&format!("the replica is {} behind", fleet.replica_says(behind).await));
         }
         sleep(PACE).await;
     }
@@ -121,11 +121,4 @@ async fn watch(address: SocketAddr, record: Arc<Record>, node: usize, key: usize
             _ => sleep(Duration::from_millis(3)).await,
         }
     }
-}
-
-/// How long ago the last change was made that the replica has applied.
-async fn behind(fleet: &Fleet) -> String {
-    let mut session = PgConnection::connect(&fleet.replica.url()).await.unwrap();
-    let sql = "SELECT (now() - pg_last_xact_replay_timestamp())::text";
-    sqlx::query(sql).fetch_one(&mut session).await.unwrap().get(0)
 }
