@@ -204,7 +204,13 @@ pub(crate) async fn in_the_end(fleet: &Fleet) -> Vec<String> {
     let caller = Caller::new();
     let give_up = Instant::now() + TIMEOUT;
     for (id, secret, last, is_unsure) in expected {
-        let kept = store.get(id).await.unwrap().map_or(UNKNOWN, |record| verdict_of(&record));
+        let found = loop {
+            match store.get(id).await {
+                Ok(found) => break found,
+                Err(error) => assert!(Instant::now() < give_up, "{error}"),
+            }
+        };
+        let kept = found.map_or(UNKNOWN, |record| verdict_of(&record));
         if kept != last && !is_unsure {
             violations.push(format!("lost: key {id} was {last:?} and is {kept:?}"));
         }

@@ -251,8 +251,11 @@ impl Record {
         self.known().keys[number].secret.clone()
     }
 
-    pub(crate) fn is_revoked_since(&self, number: usize) -> Option<Moment> {
-        self.known().keys[number].changes.last()?.returned
+    /// When the last change was acknowledged. An error: it never will be.
+    pub(crate) fn changed(&self, number: usize) -> Result<Option<Moment>, ()> {
+        let known = self.known();
+        let key = &known.keys[number];
+        if key.is_unsure { Err(()) } else { Ok(key.changes.last().and_then(|last| last.returned)) }
     }
 
     /// What happened, and how many subscriptions were lost without a fault of ours.
