@@ -139,6 +139,10 @@ impl Keys {
         *self.tally.lock().unwrap().entry(what).or_default() += 1;
     }
 
+    pub(crate) fn count(&self, what: &str) -> u64 {
+        self.tally.lock().unwrap().get(what).copied().unwrap_or_default()
+    }
+
     /// The first of those that are wrong.
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.wrong.lock().unwrap().iter().take(5).cloned().collect()

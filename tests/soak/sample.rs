@@ -7,14 +7,14 @@ use std::{
 
 use tokio::time::sleep;
 
-/// The time in which the server fills its caches, as a part of the whole: 3 minutes of 10.
-const WARM_UP: f64 = 0.3;
+/// The random keys that the server remembers as unknown, and a few more: by then that memory is full.
+const WARM_UP: u64 = 110_000;
 /// How far memory may be from its median afterwards.
 const FLAT: f64 = 0.05;
 
-/// Resident memory in bytes, and since when.
+/// Resident memory in bytes, and how many random keys had been refused by then.
 #[derive(Default)]
-pub(crate) struct Samples(Vec<(Duration, u64)>);
+pub(crate) struct Samples(Vec<(u64, u64)>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptors {
@@ -49,25 +49,24 @@ pub(crate) async fn descriptors_in_the_end(process: u32, expected: usize) -> Des
 }
 
 impl Samples {
-    pub(crate) fn take(&mut self, process: u32, at: Duration) {
+    pub(crate) fn take(&mut self, process: u32, refused: u64) {
         let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-        self.0.push((at, kibibytes * 1_024));
+        self.0.push((refused, kibibytes * 1_024));
     }
 
     /// Those after the warm-up, from the least to the most.
     fn warm(&self) -> Vec<u64> {
-        let last = self.0.last().map_or(Duration::ZERO, |(at, _)| *at);
-        let begin = last.mul_f64(WARM_UP);
-        let mut warm: Vec<_> =
-            self.0.iter().filter(|(at, _)| *at >= begin).map(|(_, bytes)| *bytes).collect();
+        let warm = self.0.iter().filter(|(refused, _)| *refused >= WARM_UP);
+        let mut warm: Vec<_> = warm.map(|(_, bytes)| *bytes).collect();
         warm.sort_unstable();
         warm
     }
 
     pub(crate) fn must_be_flat(&self) {
         let warm = self.warm();
+        assert!(!warm.is_empty(), "too short: the memory of unknown keys never was full");
         let median = warm[warm.len() / 2] as f64;
         for bytes in [warm[0], warm[warm.len() - 1]] {
             let away = (bytes as f64 / median - 1.0).abs();
@@ -84,11 +83,13 @@ impl fmt::Display for Samples {
         write!(f, "memory, MiB:")?;
         few.into_iter().try_for_each(|(_, bytes)| write!(f, " {:.1}", mebibytes(*bytes)))?;
         let warm = self.warm();
+        let (Some(least), Some(most)) = (warm.first(), warm.last()) else { return writeln!(f) };
         writeln!(
             f,
-            "; after the warm-up {:.1} to {:.1}, median {:.1}",
-            mebibytes(warm[0]),
-            mebibytes(warm[warm.len() - 1]),
+            "; {} s after the warm-up {:.1} to {:.1}, median {:.1}",
+            warm.len(),
+            mebibytes(*least),
+            mebibytes(*most),
             mebibytes(warm[warm.len() / 2])
         )
     }
