@@ -163,6 +163,9 @@ pub mod auth;
 pub mod clock;
 pub mod credits;
 mod error;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "axum")]
 mod http;
 mod inner;

@@ -3,6 +3,7 @@
 //! Each command is in the module of its name. They share others: `database` opens the store,
 //! `failure` has the ways to fail and their exit codes, `output` prints.
 
+#![cfg_attr(fuzzing, no_main, allow(dead_code, reason = "`main` is the fuzzer's"))]
 #![allow(clippy::doc_markdown, reason = "what documents arguments is printed as it is")]
 
 mod add_scope;

@@ -9,6 +9,8 @@ mod rate;
 mod redis;
 mod tier;
 
+#[cfg(any(fuzzing, test))]
+pub(crate) use self::headers::Fields;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis::{RedisLimiter, RedisLimiterBuilder};

@@ -45,7 +45,7 @@ mod capabilities;
 mod changed_digest;
 mod connect;
 #[cfg(feature = "file")]
-mod file;
+pub(crate) mod file;
 mod fixed;
 mod fronts;
 mod hint;
@@ -61,7 +61,7 @@ mod owner_bound;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
-mod redis;
+pub(crate) mod redis;
 mod repository;
 mod requests;
 mod selection;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The folders and files at the top of `src/`, from the bottom up.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 25] = [
     "error",
     "url",
     "text",
@@ -34,6 +34,7 @@ const ROOMS: [&str; 24] = [
     "openapi",
     "http",
     "guide",
+    "fuzzing",
     "lib",
 ];
 

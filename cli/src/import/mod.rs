@@ -5,6 +5,8 @@ mod digest;
 mod encoding;
 mod ended;
 mod files;
+#[cfg(any(fuzzing, test))]
+mod fuzzing;
 mod json;
 mod report;
 mod row;

@@ -189,7 +189,11 @@ fn read(
 
 /// Whether there was anything to read. JSON begins with `{` or `[`, which no header of a CSV file
 /// does.
-fn parse(input: impl BufRead + 'static, dialect: &Dialect, send: Send<'_>) -> io::Result<bool> {
+pub(super) fn parse(
+    input: impl BufRead + 'static,
+    dialect: &Dialect,
+    send: Send<'_>,
+) -> io::Result<bool> {
     let mut input = encoding::utf8(input)?;
     loop {
         let start = input.fill_buf()?;

@@ -103,6 +103,14 @@ pub struct FileStatus {
     pub error: Option<FileError>,
 }
 
+/// The keys in a file of this name and content.
+#[cfg(any(fuzzing, test))]
+pub(crate) fn parse(path: &Path, content: &[u8]) -> Result<Vec<KeyRecord>, FileError> {
+    let parsed =
+        format::Format::of(path).and_then(|format| format.parse(content, Timestamp::UNIX_EPOCH));
+    parsed.map_err(|fault| FileError { path: path.into(), fault })
+}
+
 impl FileStore {
     /// Reads the file, at most 16 MiB, and goes on watching it on this runtime.
     ///

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::record::{Fields, Unreadable, object};
 use crate::key::Balance;
 
-pub(super) fn write(balance: &Balance) -> String {
+pub(crate) fn write(balance: &Balance) -> String {
     let count = |count: u64| Some(Value::from(count.to_string()));
     // It cannot fail. If it did, a balance that is not readable gives nothing away.
     let refill = balance.refill.map(|refill| serde_json::to_value(refill).unwrap_or_default());
@@ -20,7 +20,7 @@ pub(super) fn write(balance: &Balance) -> String {
     ])
 }
 
-pub(super) fn read(json: &str) -> Result<Balance, Unreadable> {
+pub(crate) fn read(json: &str) -> Result<Balance, Unreadable> {
     let mut fields = Fields::parse(json)?;
     let mut count = |name| fields.parsed(name, |text| text.parse().ok());
     let (remaining, epoch, revision) = (count("remaining")?, count("epoch")?, count("revision")?);

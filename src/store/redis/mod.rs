@@ -1,11 +1,11 @@
 //! [`RedisStore`]: keys in Redis or Valkey.
 
 mod apply;
-mod balance;
+pub(crate) mod balance;
 mod list;
-mod record;
+pub(crate) mod record;
 mod repository;
-mod request;
+pub(crate) mod request;
 mod script;
 mod usage;
 mod watermarks;

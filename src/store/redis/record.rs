@@ -18,7 +18,7 @@ use crate::{
     text::Text,
 };
 
-pub(super) fn write(record: &KeyRecord) -> String {
+pub(crate) fn write(record: &KeyRecord) -> String {
     let text = |text: &str| Some(Value::from(text));
     let optional = |text: Option<&str>| text.map(Value::from);
     let time = |time: Option<Timestamp>| time.map(|time| Value::from(time.as_unix_millis()));
@@ -74,7 +74,7 @@ pub(super) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Stri
 }
 
 /// When a key was last used, and from where, as the scripts keep it.
-pub(super) fn write_last_use(record: &KeyRecord) -> String {
+pub(crate) fn write_last_use(record: &KeyRecord) -> String {
     let at = record.last_used_at.map(|at| at.as_unix_millis().to_string()).unwrap_or_default();
     match record.details.last_used_from {
         Some(address) => format!("{at} {address}"),
@@ -94,7 +94,7 @@ fn read_last_use(text: &str) -> Result<(Option<Timestamp>, Option<IpAddr>), Unre
 }
 
 /// The record of a key, from what the scripts return of it.
-pub(super) fn read(
+pub(crate) fn read(
     json: &str,
     uses: Option<&str>,
     last_used: Option<&str>,
@@ -212,7 +212,7 @@ impl Fields {
 /// The part of a key, a balance or a request that cannot be read. Not what stands there: it may be a
 /// digest.
 #[derive(Debug)]
-pub(super) struct Unreadable(pub(super) &'static str);
+pub(crate) struct Unreadable(pub(super) &'static str);
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::record::{Fields, Unreadable, object};
 use crate::{key::KeyDigest, store::requests::RequestRecord};
 
-pub(super) fn write(request: &RequestRecord) -> String {
+pub(crate) fn write(request: &RequestRecord) -> String {
     let text = |text: &str| Some(Value::from(text));
     object([
         ("line", text(&request.lineage.to_string())),
@@ -18,7 +18,7 @@ pub(super) fn write(request: &RequestRecord) -> String {
     ])
 }
 
-pub(super) fn read(json: &str) -> Result<RequestRecord, Unreadable> {
+pub(crate) fn read(json: &str) -> Result<RequestRecord, Unreadable> {
     let mut fields = Fields::parse(json)?;
     let lineage = fields.id("line")?.ok_or(Unreadable("line"))?;
     let request = fields.parsed("request", KeyDigest::from_hex)?;
