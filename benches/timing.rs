@@ -78,6 +78,8 @@ fn main() {
         of("byte by byte, up to the first difference", stopping),
         Subject { shared: [0; 3], ..of("`MemoryStore`, no byte in common", memory) },
         of("`MemoryStore`", memory),
+        of("`MemoryStore`, its keys in use", in_use),
+        Subject { shared: [0; 3], ..of("`FixedStore`, no byte in common", fixed) },
         of("`FixedStore`", fixed),
         of("`CachedStore`", cached),
         Subject { samples: many / 10, ..of("`SqliteStore`", sqlite) },
@@ -180,6 +182,15 @@ fn at_once(store: impl KeyStore) -> Look {
 
 fn memory(runtime: &'static Runtime, planted: &[KeyDigest], _: &[Unknown]) -> Look {
     at_once(memory_of(runtime, planted))
+}
+
+/// The planted keys were found by this thread, which keeps as many of them as its front has room for.
+fn in_use(runtime: &'static Runtime, planted: &[KeyDigest], _: &[Unknown]) -> Look {
+    let store = memory_of(runtime, planted);
+    for digest in planted.iter().cycle().take(planted.len() * 3) {
+        black_box(store.find_shared(digest));
+    }
+    at_once(store)
 }
 
 fn fixed(_: &'static Runtime, planted: &[KeyDigest], _: &[Unknown]) -> Look {
