@@ -42,9 +42,33 @@ fn any_text(text: &[u8]) {
     let expected: Vec<_> = keys.iter().filter_map(digest).collect();
     let digests: Vec<_> = read.digests().map(|digest| digest.to_hex().into_bytes()).collect();
     assert_eq!(digests, expected);
-    assert_eq!(read.is_readable(), expected.len() == keys.len());
+    let others = keys.iter().filter(|key| ***key == b"reset"[..] || is_watermark(key)).count();
+    assert_eq!(read.is_readable(), expected.len() + others == keys.len());
+    let watermarks = keys.iter().filter(|key| is_watermark(key)).count();
+    assert_eq!(read.watermarks().len(), watermarks);
+    assert_eq!(read.is_reset(), keys.contains(&&b"reset"[..]));
     assert!(read.store().is_none() || store.is_some());
     round_trip(&read);
+}
+
+/// `*`, the time, and perhaps the owner in hexadecimal digits.
+fn is_watermark(text: &[u8]) -> bool {
+    let mut fields = text.split(|byte| *byte == b':').map(|field| str::from_utf8(field).ok());
+    let is_star = fields.next() == Some(Some("*"));
+    let is_time = |time: &str| {
+        let digits = time.strip_prefix('-').unwrap_or(time);
+        digits.bytes().all(|byte| byte.is_ascii_digit()) && time.parse::<i64>().is_ok()
+    };
+    let has_time = fields.next().flatten().is_some_and(is_time);
+    let is_owner = |digits: &str| {
+        let is_hex =
+            digits.bytes().all(|byte| byte.is_ascii_hexdigit()) && digits.len().is_multiple_of(2);
+        let bytes = (0..digits.len() / 2 * usize::from(is_hex))
+            .map(|place| u8::from_str_radix(&digits[2 * place..2 * place + 2], 16).unwrap_or(0));
+        is_hex && String::from_utf8(bytes.collect()).is_ok()
+    };
+    let has_owner = fields.next().is_none_or(|owner| owner.is_some_and(is_owner));
+    is_star && has_time && has_owner && fields.next().is_none()
 }
 
 fn written(mut choices: Choices<'_>) {

@@ -31,7 +31,9 @@ async fn of_postgres() {
     use sqlx::Connection;
     let Some((store, database)) = crate::postgres::open().await else { return };
     let mut connection = sqlx::PgConnection::connect(database.url()).await.unwrap();
-    let age = async || drop(sqlx::raw_sql(AGE).execute(&mut connection).await.unwrap());
+    let age = async || {
+        sqlx::raw_sql(AGE).execute(&mut connection).await.unwrap();
+    };
     old_ones_are_removed(&store, age).await;
 }
 
@@ -41,7 +43,9 @@ async fn of_mysql() {
     use sqlx::Connection;
     let Some((store, database)) = crate::mysql::open().await else { return };
     let mut connection = sqlx::MySqlConnection::connect(database.url()).await.unwrap();
-    let age = async || drop(sqlx::raw_sql(AGE).execute(&mut connection).await.unwrap());
+    let age = async || {
+        sqlx::raw_sql(AGE).execute(&mut connection).await.unwrap();
+    };
     old_ones_are_removed(&store, age).await;
 }
 

@@ -208,7 +208,8 @@ fn to_text(watermark: &Watermark) -> String {
 /// Without fields that are unknown: they might say that fewer keys are meant, and none is revoked by mistake.
 fn parse(text: &[u8]) -> Option<Watermark> {
     let mut fields = str::from_utf8(text).ok()?.strip_prefix("*:")?.split(':');
-    let issued_before = Timestamp::from_unix_millis(fields.next()?.parse().ok()?);
+    let millis = fields.next().filter(|millis| !millis.starts_with('+'))?;
+    let issued_before = Timestamp::from_unix_millis(millis.parse().ok()?);
     let owner = fields.next().map(|owner| text_from_hex(owner).map(OwnerId::from));
     let owner = match owner {
         Some(owner) => Some(owner?),
@@ -318,6 +319,7 @@ mod tests {
             (format!("{STORE};*:1795392000000:616"), Some(STORE), vec![], false),
             (format!("{STORE};*:1795392000000:ff"), Some(STORE), vec![], false),
             (format!("{STORE};*:now"), Some(STORE), vec![], false),
+            (format!("{STORE};*:+7"), Some(STORE), vec![], false),
             (format!("{STORE};*"), Some(STORE), vec![], false),
             // One good digest does not make a good message: it may have been cut off.
             (format!("{STORE};{one},"), Some(STORE), vec![digest(1)], false),

@@ -37,17 +37,7 @@ pub(super) fn statements(table: &str) -> Statements {
             "SELECT {selected_key} FROM JSON_TABLE(?, '$[*]' COLUMNS (asked CHAR(32) PATH '$')) AS news \
                  STRAIGHT_JOIN `{table}` ON `{table}`.id = unhex(news.asked) FOR UPDATE"
         )),
-        known: KnownStatements {
-            count: statement(format!("SELECT count(*) FROM `{table}`")),
-            page: statement(format!(
-                "SELECT digest FROM `{table}` WHERE digest > ? AND deleted_at IS NULL \
-                     ORDER BY digest LIMIT ?"
-            )),
-            added: statement(format!(
-                "SELECT id, digest FROM `{table}` WHERE id > ? AND deleted_at IS NULL \
-                     ORDER BY id LIMIT ?"
-            )),
-        },
+        known: known(table),
         insert: Inserts::new(
             &format!("INSERT INTO `{table}` ({names}) VALUES"),
             &format!("({values})"),
@@ -159,6 +149,21 @@ fn watermarks(table: &str) -> WatermarkStatements {
         remove: statement(format!(
             "DELETE FROM `{table}_watermarks` \
                  WHERE subject = ? AND issued_before = ? AND ended_at <= {CLOCK} - ?"
+        )),
+    }
+}
+
+/// About the digests of all keys.
+fn known(table: &str) -> KnownStatements {
+    KnownStatements {
+        count: statement(format!("SELECT count(*) FROM `{table}`")),
+        page: statement(format!(
+            "SELECT digest FROM `{table}` WHERE digest > ? AND deleted_at IS NULL \
+                 ORDER BY digest LIMIT ?"
+        )),
+        added: statement(format!(
+            "SELECT id, digest FROM `{table}` WHERE id > ? AND deleted_at IS NULL \
+                 ORDER BY id LIMIT ?"
         )),
     }
 }

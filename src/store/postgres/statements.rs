@@ -51,7 +51,6 @@ pub(super) fn statements(table: &str) -> Statements {
     let columns = columns();
     let (names, values) = (columns.join(", "), each(&columns, value));
     let selected_key = selected_key(table);
-    let changes = each(&CHANGING, |column| format!("{column} = {}", value(column)));
     let (event, event_values) = (EVENT.join(", "), each(&EVENT, value));
     let (balance, balance_values) = (BALANCE.join(", "), each(&BALANCE, |_| "?"));
     let balance_changes = each(&BALANCE, |column| format!("{column} = ?"));
@@ -76,11 +75,7 @@ pub(super) fn statements(table: &str) -> Statements {
             &format!("({values})"),
             statement,
         ),
-        update: statement(format!(
-            "UPDATE \"{table}\" SET {changes} WHERE id = encode(?, 'hex')::uuid AND revision = ? \
-                 AND (? OR {} IS NULL)",
-            ended(table)
-        )),
+        update: statement(update(table)),
         owner_locks: {
             let lock = |function: &str| {
                 // The number of the table, which is the same whatever schemas a connection
@@ -155,6 +150,16 @@ pub(super) fn statements(table: &str) -> Statements {
         forget_usage: statement(format!("DELETE FROM \"{table}_usage\" WHERE hour < ?")),
         filters: filters(table),
     }
+}
+
+/// Of a key with its revision; and, unless the last value is true, of one that no watermark covers.
+fn update(table: &str) -> String {
+    let changes = each(&CHANGING, |column| format!("{column} = {}", value(column)));
+    format!(
+        "UPDATE \"{table}\" SET {changes} WHERE id = encode(?, 'hex')::uuid AND revision = ? \
+             AND (? OR {} IS NULL)",
+        ended(table)
+    )
 }
 
 /// Of an array, the server expects few digests, and uses the index.
