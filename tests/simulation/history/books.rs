@@ -481,7 +481,7 @@ mod tests {
     #[test]
     fn a_period_has_one_refill_and_not_before_it_begins() {
         let refill = |millis, period: i64| Entry {
-            refill: Some(Refilled { raise: 5, period, begins: at(10_000 * period as u64) }),
+            refill: Some(Refilled { raise: 5, period, begins: at(10_000 * period.unsigned_abs()) }),
             ..entry(millis, 0, Change::Taken(0))
         };
         assert!(is_legal(&credits(&[refill(10_000, 1), refill(20_001, 2)], &[])));
