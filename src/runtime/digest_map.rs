@@ -13,7 +13,9 @@ pub(crate) type DigestMap<V> = HashMap<MapDigest, V, DigestHash>;
 /// A digest as a map's key: its 32 raw bytes.
 ///
 /// Maps compare keys by plain equality, which is quick and says nothing to a caller who cannot
-/// choose digests freely; the layer compares what was found in constant time.
+/// choose digests freely; the layer compares what was found in constant time. What the threads keep of a
+/// store is found by its first 64 bits, without a seed: the time of a lookup may say that a digest begins like
+/// that of a key in use (`scripts/timing`), and no key can be had from that.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MapDigest([u64; 4]);
 
