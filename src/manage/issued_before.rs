@@ -27,8 +27,10 @@ use crate::{
 const BATCH: usize = 250;
 const FIRST: usize = 1_000;
 
-/// Between attempts to write the rows.
+/// Between attempts to write the rows, and how many may fail one after the other: a manager that was closed does
+/// not try for ever.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
+const ATTEMPTS: u32 = 20;
 
 /// The clock of the repository may be behind that of this node: how often, and after which time, it is asked
 /// again whether a moment has come.
@@ -50,7 +52,8 @@ impl KeyManager {
     /// created them: where clocks differ, one that was created just before the moment may have a time after it,
     /// and one that is created just after it may be revoked from its beginning. So are keys that are
     /// [imported](Self::import) with such a time while the rows are being written, and for a minute at least.
-    /// Nodes of an earlier version of this crate see a revocation when its row is written. Keys of a [`FixedStore`](crate::store::FixedStore) or a file are not touched.
+    /// Nodes of an earlier version of this crate see a revocation when its row is written. Keys of a
+    /// [`FixedStore`](crate::store::FixedStore) or a file are not touched.
     ///
     /// A repository without [`watermarks`](crate::store::KeyRepository::watermarks), or a handle with a
     /// [ceiling of scopes](Self::within_scopes) or [bounds](Self::within_bounds), changes the keys themselves
@@ -83,9 +86,8 @@ impl KeyManager {
     /// where that was interrupted, as by the end of a program, and returns how many there were. The keys are
     /// revoked either way; until then, each lookup looks for what revoked them.
     ///
-    /// For the start of a program, and for now and then where the command line is used as well. Several
-    /// nodes may do it at once. On a [handle of an owner](Self::for_owner),
-    /// of that owner's keys alone.
+    /// For the start of a program, and for now and then where the command line is used as well. Several nodes may
+    /// do it at once. On a [handle of an owner](Self::for_owner), of that owner's keys alone.
     pub async fn finish_revocations(&self) -> Result<u64, ManageError> {
         let Some(watermarks) = self.repository.watermarks() else { return Ok(0) };
         let mut written = 0;
@@ -168,23 +170,31 @@ impl KeyManager {
     /// Writes the rows that are left, and removes the watermark.
     async fn finish(self, mark: WatermarkRecord) {
         let Some(watermarks) = self.repository.watermarks() else { return };
-        let mut backoff = BACKOFF;
-        loop {
-            let began = Instant::now();
+        let (mut backoff, mut failures) = (BACKOFF, 0);
+        while failures < ATTEMPTS {
             let mut rows = Rows::new(&self, &mark);
             let result = async {
-                while !rows.write_some(watermarks).await? {
+                loop {
+                    let began = Instant::now();
+                    if rows.write_some(watermarks).await? {
+                        break;
+                    }
                     // The store has others to answer.
-                    sleep(began.elapsed().min(Duration::from_secs(1))).await;
+                    sleep(began.elapsed()).await;
                 }
                 watermarks.remove(&mark.watermark).await.map_err(ManageError::from)
             };
             match result.await {
                 Ok(true) => return,
                 // It has to be there for a while.
-                Ok(false) => sleep(Duration::from_secs(10)).await,
+                Ok(false) => {
+                    backoff.reset();
+                    failures = 0;
+                    sleep(Duration::from_secs(10)).await;
+                }
                 Err(error) => {
                     observe::management_failed(&error);
+                    failures += 1;
                     sleep(backoff.pause()).await;
                 }
             }

@@ -20,13 +20,13 @@ use tower_api_key::{
     key::KeyDigest,
     store::{
         Announcement, CachedStore, Invalidations, KeyRepository, LocalInvalidations, MemoryStore,
-        StoreError, StoreErrorKind, StoreId, Subscription,
+        StoreError, StoreErrorKind, StoreId, Subscription, Watermark,
     },
 };
 
 use crate::support::{
     Answer::{Good, Revoked, Unknown},
-    Fixture, MILLISECOND, Mode, TTL, digest, find, record, until,
+    Fixture, MILLISECOND, Mode, NOW, TTL, digest, find, record, until,
 };
 
 /// A bus that the tests cut.
@@ -279,6 +279,21 @@ async fn that_takes_nothing_from_known_keys_while_the_store_fails() {
     bus.mend();
     fixture.at(Duration::from_secs(3));
     assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
+}
+
+/// What came too soon after other work was not swept yet: the keys are forgotten all the same.
+#[tokio::test(start_paused = true)]
+async fn but_from_those_that_were_revoked_by_their_age() {
+    let (fixture, bus) = listening(&[digest(1)]).await;
+    fixture.store.set(Mode::Fail(StoreErrorKind::Unavailable));
+    let all = Watermark::new(NOW.saturating_add(MILLISECOND));
+    let none = Watermark { owner: Some("no key's".into()), ..all.clone() };
+    for watermark in [none, all] {
+        bus.publish(&Announcement::default().with_watermarks([watermark])).await.unwrap();
+    }
+    bus.cut();
+    reset(&fixture, 2).await;
+    assert_ne!(fixture.find(&digest(1)).await, Ok(Good));
 }
 
 #[tokio::test(start_paused = true)]

@@ -158,7 +158,10 @@ impl<S: KeyStore> Listening<S> {
             };
             match message {
                 Ok(announcement) => self.cache.upgrade()?.heard(&announcement, &mut late).await,
-                Err(error) => return Some(error),
+                Err(error) => {
+                    late.take_all(&*self.cache.upgrade()?);
+                    return Some(error);
+                }
             }
         }
     }
@@ -225,6 +228,14 @@ impl Late {
         if self.sweeps.is_due() {
             cache.sweep(&mem::take(&mut self.watermarks));
         }
+    }
+
+    /// Does all that is left.
+    fn take_all<S>(mut self, cache: &Inner<S>) {
+        for pace in [&mut self.losses, &mut self.resets, &mut self.sweeps] {
+            pace.due = pace.due.map(|_| Instant::now());
+        }
+        self.take(cache);
     }
 }
 
