@@ -1,6 +1,6 @@
 //! Revoking keys by the time when they were created: one write, however many there are.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, slice, time::Duration};
 
 use tokio::{
     runtime::Handle,
@@ -31,6 +31,9 @@ const FIRST: usize = 1_000;
 /// not try for ever.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
 const ATTEMPTS: u32 = 20;
+
+/// Between attempts to remove the watermark, which is there for as long at least.
+const REMOVED_EVERY: Duration = Duration::from_mins(1);
 
 /// The clock of the repository may be behind that of this node: how often, and after which time, it is asked
 /// again whether a moment has come.
@@ -132,14 +135,13 @@ impl KeyManager {
 
     async fn set_and_write(self, mark: WatermarkRecord) -> Result<SetReport, ManageError> {
         let watermarks = self.repository.watermarks().ok_or_else(StoreError::unsupported)?;
-        let now = self.clock.now();
         let detail = format!("keys that were created before {}", mark.watermark.issued_before);
         let detail = match &mark.reason {
             Some(reason) => format!("{detail}: {reason}"),
             None => detail,
         };
         let done = Done { action: KeyAction::Revoked, detail: Some(detail.into()) };
-        let mut event = self.event(now, done, None)?;
+        let mut event = self.event(mark.revoked_at, done, None)?;
         event.owner.clone_from(&mark.watermark.owner);
         let changes = Changes { events: vec![event], ..Changes::default() };
         let changes = changes.with_watermark(Some(mark.clone()));
@@ -167,7 +169,7 @@ impl KeyManager {
         Ok(report)
     }
 
-    /// Writes the rows that are left, and removes the watermark.
+    /// Writes the rows that are left, and removes the watermark, unless another node has done so.
     async fn finish(self, mark: WatermarkRecord) {
         let Some(watermarks) = self.repository.watermarks() else { return };
         let (mut backoff, mut failures) = (BACKOFF, 0);
@@ -182,15 +184,15 @@ impl KeyManager {
                     // The store has others to answer.
                     sleep(began.elapsed()).await;
                 }
-                watermarks.remove(&mark.watermark).await.map_err(ManageError::from)
+                let is_removed = watermarks.remove(&mark.watermark).await?;
+                Ok::<_, ManageError>(is_removed || !is_there(watermarks, &mark.watermark).await?)
             };
             match result.await {
                 Ok(true) => return,
-                // It has to be there for a while.
                 Ok(false) => {
                     backoff.reset();
                     failures = 0;
-                    sleep(Duration::from_secs(10)).await;
+                    sleep(REMOVED_EVERY).await;
                 }
                 Err(error) => {
                     observe::management_failed(&error);
@@ -200,6 +202,10 @@ impl KeyManager {
             }
         }
     }
+}
+
+async fn is_there(watermarks: &dyn Watermarks, watermark: &Watermark) -> Result<bool, ManageError> {
+    Ok(watermarks.current().await?.iter().any(|mark| mark.watermark == *watermark))
 }
 
 /// The rows of a watermark that are written by themselves.
@@ -231,27 +237,25 @@ impl<'w> Rows<'w> {
         let rows = watermarks.unwritten(&self.mark.watermark, self.after, BATCH).await?;
         let Some((last, _)) = rows.last() else { return Ok(true) };
         let written = match self.write(&rows).await {
-            // One that cannot be read keeps none of the others from being written. It is refused as it is.
-            Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Corrupt => {
-                let mut written = Vec::new();
-                for row in &rows {
-                    match self.write(std::slice::from_ref(row)).await {
-                        Ok(one) => written.extend(one),
-                        Err(ManageError::Store(error))
-                            if error.kind() == StoreErrorKind::Corrupt =>
-                        {
-                            observe::management_failed(&error);
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                written
-            }
+            Err(error) if is_corrupt(&error) => self.write_each(&rows).await?,
             written => written?,
         };
         self.written.extend(written);
         self.after = Some(*last);
         Ok(rows.len() < BATCH)
+    }
+
+    /// One by one: a row that cannot be read keeps none of the others from being written. Its key is refused as
+    /// it is.
+    async fn write_each(&self, rows: &[(KeyId, u64)]) -> Result<Vec<KeyId>, ManageError> {
+        let mut written = Vec::new();
+        for row in rows {
+            match self.write(slice::from_ref(row)).await {
+                Err(error) if is_corrupt(&error) => observe::management_failed(&error),
+                one => written.extend(one?),
+            }
+        }
+        Ok(written)
     }
 
     /// Writes those that still have these revisions, and are read as revoked: so the watermark is there.
@@ -286,4 +290,8 @@ impl<'w> Rows<'w> {
             })
             .await
     }
+}
+
+fn is_corrupt(error: &ManageError) -> bool {
+    matches!(error, ManageError::Store(error) if error.kind() == StoreErrorKind::Corrupt)
 }

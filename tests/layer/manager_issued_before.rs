@@ -169,7 +169,7 @@ async fn further_rows_follow() {
     assert_eq!(renamed.status(later(10)), KeyStatus::Revoked);
 
     managed.clock.advance(Duration::from_mins(1));
-    tokio::time::sleep(Duration::from_mins(1)).await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
     assert_eq!(left(&managed.store).await, 0);
     for key in &keys {
         let row = managed.row(key.record.id).await;
@@ -179,6 +179,22 @@ async fn further_rows_follow() {
     let revoked = managed.heard().into_iter().filter(|event| event.action == KeyAction::Revoked);
     let count = revoked.count();
     assert!((2_300..=2_301).contains(&count), "{count}");
+}
+
+/// A task that finds the watermark gone does not look for it for ever.
+#[tokio::test(start_paused = true)]
+async fn another_node_may_finish_it() {
+    let managed = Managed::new();
+    managed.issue().await;
+    managed.set(later(10));
+    managed.manager.revoke_issued_before(later(10), None).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert_eq!((tasks(), left(&managed.store).await), (1, 1));
+    managed.clock.advance(Duration::from_mins(1));
+    managed.manager.finish_revocations().await.unwrap();
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!((tasks(), left(&managed.store).await), (0, 0));
 }
 
 /// The program ended in the middle of it.
