@@ -93,7 +93,7 @@ impl Announcement {
 
     /// Announces that any key may have changed: a cache then trusts nothing that it has read before.
     pub(super) fn forget_keys(&mut self) {
-        self.keys = Vec::new();
+        (self.keys, self.watermarks) = (Vec::new(), Vec::new());
         self.is_incomplete = true;
     }
 

@@ -71,7 +71,7 @@ impl Announcer {
         {
             let mut late = self.late.lock();
             late.add(announcement);
-            if late.keys().len() > MAX {
+            if late.keys().len() + late.watermarks().len() > MAX {
                 late.forget_keys();
             }
         }
