@@ -78,19 +78,21 @@ const UNTIL_HOUR: &str = "hour < ?";
 const FIRST: [u8; 16] = [0xff; 16];
 
 /// Keys of a status at a time: [`KeyRecord::status`](crate::key::KeyRecord::status) in SQL.
-fn status(status: KeyStatus) -> &'static str {
+fn status(status: KeyStatus, revoked_at: &str) -> String {
     match status {
-        KeyStatus::Revoked => "revoked_at IS NOT NULL",
-        KeyStatus::Disabled => "revoked_at IS NULL AND disabled",
-        KeyStatus::NotYetValid => "revoked_at IS NULL AND NOT disabled AND not_before > ?",
-        KeyStatus::Expired => {
-            "revoked_at IS NULL AND NOT disabled AND (not_before IS NULL OR not_before <= ?) \
+        KeyStatus::Revoked => format!("{revoked_at} IS NOT NULL"),
+        KeyStatus::Disabled => format!("{revoked_at} IS NULL AND disabled"),
+        KeyStatus::NotYetValid => {
+            format!("{revoked_at} IS NULL AND NOT disabled AND not_before > ?")
+        }
+        KeyStatus::Expired => format!(
+            "{revoked_at} IS NULL AND NOT disabled AND (not_before IS NULL OR not_before <= ?) \
              AND (expires_at <= ? OR retires_at <= ?)"
-        }
-        KeyStatus::Active => {
-            "revoked_at IS NULL AND NOT disabled AND (not_before IS NULL OR not_before <= ?) \
+        ),
+        KeyStatus::Active => format!(
+            "{revoked_at} IS NULL AND NOT disabled AND (not_before IS NULL OR not_before <= ?) \
              AND (expires_at IS NULL OR expires_at > ?) AND (retires_at IS NULL OR retires_at > ?)"
-        }
+        ),
     }
 }
 
@@ -151,9 +153,9 @@ impl Filters {
         if !can_be::<DB>(owner) || !can_be::<DB>(prefix) {
             return None;
         }
-        let (status, now) =
-            query.status.map_or(("", None), |(asked, now)| (status(asked), Some(now)));
-        let status = status.replace("revoked_at", &self.revoked_at);
+        let (status, now) = query.status.map_or((String::new(), None), |(asked, now)| {
+            (status(asked, &self.revoked_at), Some(now))
+        });
         let request = query.request.as_ref().map(|request| &request.as_bytes()[..]);
         let select = Select::new(&self.keys, Value::Id(first))
             .and(self.owner, owner)
