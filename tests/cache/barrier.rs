@@ -160,6 +160,18 @@ impl Nodes {
         let found = self.find(key).await.unwrap().expect("it exists");
         assert!(found.details.revoked_at.is_some(), "the replica was believed");
     }
+
+    /// A key that is revoked is neither let in nor denied as revoked before the authority answers again.
+    pub(crate) async fn is_undecided_while_the_authority_is_silent(&self, key: &IssuedKey) {
+        self.store.0.is_down.store(true, SeqCst);
+        for _ in 0..3 {
+            assert_eq!(self.find(key).await, Err(StoreErrorKind::Unavailable));
+            self.clock.advance(Duration::from_secs(1));
+        }
+        self.store.0.is_down.store(false, SeqCst);
+        self.clock.advance(Duration::from_secs(1));
+        self.is_revoked(key).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,14 +263,7 @@ async fn a_changed_key_is_neither_good_nor_bad_while_the_authority_is_silent() {
     let nodes = Nodes::new().await;
     let key = nodes.known().await;
     nodes.revoke(&key).await;
-    nodes.store.0.is_down.store(true, SeqCst);
-    for _ in 0..3 {
-        assert_eq!(nodes.find(&key).await, Err(StoreErrorKind::Unavailable));
-        nodes.clock.advance(Duration::from_secs(1));
-    }
-    nodes.store.0.is_down.store(false, SeqCst);
-    nodes.clock.advance(Duration::from_secs(1));
-    nodes.is_revoked(&key).await;
+    nodes.is_undecided_while_the_authority_is_silent(&key).await;
 }
 
 /// As after a fail-over to a server that had not received everything: of the acts that it has lost, none is

@@ -1,13 +1,13 @@
 //! Keys that are revoked by the time of their creation, on a node that hears of it and reads from a replica
 //! which does not have it yet.
 
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::time::Duration;
 
 use tokio::time::sleep;
 use tower_api_key::{
     NewKey, Timestamp,
     manage::{IssuedKey, KeySet},
-    store::{Announcement, Invalidations, KeyStore, StoreErrorKind, Watermark},
+    store::{Announcement, Invalidations, KeyStore, Watermark},
 };
 
 use crate::{
@@ -82,14 +82,7 @@ async fn a_covered_key_is_neither_good_nor_bad_while_the_authority_is_silent() {
     nodes.clock.advance(SOON);
     nodes.manager.revoke_issued_before(after(SOON), None).await.unwrap();
     nodes.is_forgotten(&key).await;
-    nodes.store.0.is_down.store(true, SeqCst);
-    for _ in 0..3 {
-        assert_eq!(nodes.find(&key).await, Err(StoreErrorKind::Unavailable));
-        nodes.clock.advance(Duration::from_secs(1));
-    }
-    nodes.store.0.is_down.store(false, SeqCst);
-    nodes.clock.advance(Duration::from_secs(1));
-    nodes.is_revoked(&key).await;
+    nodes.is_undecided_while_the_authority_is_silent(&key).await;
 }
 
 /// A lookup is under way when the announcement comes.
