@@ -7,6 +7,7 @@
 
 use std::{
     any::Any,
+    num::NonZeroU64,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,12 +21,34 @@ use crate::key::KeyId;
 
 /// Tells the layers of a process apart. Clones share it until one of them is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LayerId(u64);
+pub(crate) struct LayerId(NonZeroU64);
 
 impl LayerId {
     pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(NonZeroU64::MIN.saturating_add(LAST.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// The layers that found the owner of a key to be active, on the way of one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct OwnerLayers {
+    /// Nearly always the only one.
+    first: Option<LayerId>,
+    others: Option<Arc<[LayerId]>>,
+}
+
+impl OwnerLayers {
+    pub(super) fn iter(&self) -> impl Iterator<Item = LayerId> {
+        self.first.into_iter().chain(self.others.iter().flat_map(|others| others.iter().copied()))
+    }
+
+    pub(super) fn add(&mut self, layer: LayerId) {
+        if self.first.is_none() {
+            self.first = Some(layer);
+        } else if !self.iter().any(|other| other == layer) {
+            self.others = Some(self.iter().skip(1).chain([layer]).collect());
+        }
     }
 }
 
@@ -86,8 +109,13 @@ pub(crate) fn no_key(extensions: &Extensions) -> Option<NoKey> {
 }
 
 /// Attaches an owner of the attached key, in place of another owner of the same type.
-pub(crate) fn attach_owner<T: Send + Sync + 'static>(extensions: &mut Extensions, owner: Arc<T>) {
-    let Some(key) = extensions.get::<AuthenticatedKey>() else { return };
+pub(crate) fn attach_owner<T: Send + Sync + 'static>(
+    extensions: &mut Extensions,
+    owner: Arc<T>,
+    resolved_by: LayerId,
+) {
+    let Some(key) = extensions.get_mut::<AuthenticatedKey>() else { return };
+    key.has_active_owner(resolved_by);
     let (layer, key) = (key.layer(), key.id());
     match extensions.get_mut::<Attachment>() {
         Some(Attachment::Owners(owners)) if owners.are_of(layer, key) => owners.put(owner),

@@ -7,7 +7,7 @@ use http::{Extensions, Method, Request, Response};
 
 use super::{
     Revocation,
-    attached::{self, LayerId, NoKey},
+    attached::{self, LayerId, NoKey, OwnerLayers},
 };
 use crate::{
     clock::Timestamp,
@@ -43,16 +43,27 @@ pub struct AuthenticatedKey {
     record: SharedRecord,
     /// The layer that judged it.
     layer: LayerId,
+    owner_layers: OwnerLayers,
 }
 
 impl AuthenticatedKey {
     #[inline]
     pub(crate) fn new(record: SharedRecord, layer: LayerId) -> Self {
-        Self { record, layer }
+        Self { record, layer, owner_layers: OwnerLayers::default() }
     }
 
     pub(crate) fn layer(&self) -> LayerId {
         self.layer
+    }
+
+    /// The layers whose word [`revoked`](Self::revoked) takes about the owner.
+    pub(super) fn owner_layers(&self) -> &OwnerLayers {
+        &self.owner_layers
+    }
+
+    /// Notes that this layer found the owner to be active.
+    pub(super) fn has_active_owner(&mut self, layer: LayerId) {
+        self.owner_layers.add(layer);
     }
 
     /// The public name of the key, safe to log.
@@ -95,6 +106,7 @@ impl AuthenticatedKey {
     /// from then on: [`Revoked`](RejectionKind::Revoked), [`Disabled`](RejectionKind::Disabled),
     /// [`Expired`](RejectionKind::Expired), also at the end of a grace,
     /// [`NotYetValid`](RejectionKind::NotYetValid), or [`Unknown`](RejectionKind::Unknown) for a deleted key.
+    /// Inside an [`OwnerLayer`](crate::OwnerLayer), also [`InactiveOwner`](RejectionKind::InactiveOwner).
     /// Fewer scopes, and other addresses, do not end it.
     ///
     /// Behind a [`CachedStore`](crate::store::CachedStore) with a bus, it ends when a change is announced, and
@@ -107,8 +119,11 @@ impl AuthenticatedKey {
     /// [outlast that](Revocation::outlasting_outages). It does so at once where nothing can tell of the key:
     /// outside of a tokio runtime, and once the last service of the layer is gone.
     ///
-    /// Without this call, nothing watches the key. An [`OwnerLayer`](crate::OwnerLayer) has no part in it: an
-    /// owner who becomes inactive does not end a stream.
+    /// The owner is resolved each time that the key is looked up, and by all the layers that have let the
+    /// request on. Nothing is announced of owners, so this takes the time to live also with a bus, and that of
+    /// what an `OwnerResolver` keeps. One that cannot tell is as silent as a store.
+    ///
+    /// Without this call, nothing watches the key.
     ///
     /// ```
     /// use futures_util::{Stream, StreamExt};

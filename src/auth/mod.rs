@@ -18,7 +18,7 @@ mod future;
 mod layer;
 mod preflights;
 mod response_plan;
-mod revocation;
+pub(crate) mod revocation;
 mod service;
 mod shared_config;
 mod waiting_limit;

@@ -1,6 +1,8 @@
 //! Streams that end with the key that they began with. Tokio's clock is paused: it moves to the next timer
 //! when nothing else is left to do.
 
+mod owners;
+
 use std::{
     convert::Infallible,
     sync::{

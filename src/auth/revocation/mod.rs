@@ -1,5 +1,6 @@
 //! [`Revocation`]: the end of a key, for what outlives the request that it came in with.
 
+mod owners;
 mod registry;
 mod watch;
 
@@ -16,6 +17,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+pub(crate) use self::owners::{OwnerJudge, register_owner_layer};
 pub(super) use self::registry::register;
 use self::watch::State;
 use super::authenticated::AuthenticatedKey;

@@ -15,7 +15,11 @@ use tokio::{
 
 use super::watch::{State, Watch};
 use crate::{
-    auth::{attached::LayerId, authenticated::AuthenticatedKey, config::Config},
+    auth::{
+        attached::{LayerId, OwnerLayers},
+        authenticated::AuthenticatedKey,
+        config::Config,
+    },
     key::KeyId,
     runtime::Mutex,
 };
@@ -25,8 +29,11 @@ static LAYERS: LazyLock<Mutex<HashMap<LayerId, Layer>>> = LazyLock::new(Mutex::d
 struct Layer {
     config: Weak<Config>,
     /// While a stream waits for their end.
-    keys: HashMap<KeyId, Sender<State>>,
+    keys: HashMap<WatchedKey, Sender<State>>,
 }
+
+/// A key, and the layers that must find its owner active.
+type WatchedKey = (KeyId, OwnerLayers);
 
 /// A layer that is in use from now on.
 pub(in crate::auth) fn register(config: &Arc<Config>) {
@@ -38,20 +45,20 @@ pub(in crate::auth) fn register(config: &Arc<Config>) {
 
 /// The state of this key from now on: one watch of it for all that ask. `None`: its layer is gone.
 pub(super) fn watch(runtime: &Handle, key: &AuthenticatedKey) -> Option<Receiver<State>> {
-    let (layer, id) = (key.layer(), key.id());
+    let (layer, watched) = (key.layer(), (key.id(), key.owner_layers().clone()));
     let mut layers = LAYERS.lock();
     let entry = layers.get_mut(&layer)?;
     // One that has ended may be that of a key which was switched on again since.
-    let running = entry.keys.get(&id).filter(|states| !states.borrow().has_ended());
+    let running = entry.keys.get(&watched).filter(|states| !states.borrow().has_ended());
     if let Some(states) = running {
         return Some(states.subscribe());
     }
     let config = entry.config.upgrade()?;
     let (states, receiver) = channel(State::Good);
-    entry.keys.insert(id, states.clone());
+    entry.keys.insert(watched.clone(), states.clone());
     drop(layers);
-    let entry = Entry { layer, id, states: states.clone() };
-    let mut watch = Watch::new(config, key.record().clone(), states);
+    let entry = Entry { layer, watched, states: states.clone() };
+    let mut watch = Watch::new(config, key, states);
     runtime.spawn(async move {
         // Dropped with the task, wherever it is: what waits for it then is told.
         let entry = entry;
@@ -68,7 +75,7 @@ pub(super) fn watch(runtime: &Handle, key: &AuthenticatedKey) -> Option<Receiver
 /// The entry of a watch.
 struct Entry {
     layer: LayerId,
-    id: KeyId,
+    watched: WatchedKey,
     states: Sender<State>,
 }
 
@@ -86,9 +93,9 @@ impl Entry {
     /// Not that of another watch of the key, which has come in its place.
     fn remove_from(&self, layers: &mut HashMap<LayerId, Layer>) {
         if let Some(layer) = layers.get_mut(&self.layer)
-            && layer.keys.get(&self.id).is_some_and(|states| states.same_channel(&self.states))
+            && layer.keys.get(&self.watched).is_some_and(|states| states.same_channel(&self.states))
         {
-            layer.keys.remove(&self.id);
+            layer.keys.remove(&self.watched);
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::{
     future::{Future, poll_fn},
     mem,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -14,8 +14,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use super::owners::OwnerQuestion;
 use crate::{
-    auth::config::Config,
+    auth::{attached::OwnerLayers, authenticated::AuthenticatedKey, config::Config},
     error::{StoreError, StoreErrorKind},
     key::{KeyRecord, RejectionKind},
     observe,
@@ -53,13 +54,28 @@ pub(super) struct Watch {
     /// When the store last answered, and how long it is left alone since.
     answered: Instant,
     backoff: Backoff,
+    /// What asks for an active owner, when that was last found, and the question that is under way.
+    owner_layers: OwnerLayers,
+    owner_answered: Instant,
+    owner_question: Option<OwnerQuestion>,
     /// No lookup was made yet.
     is_new: bool,
 }
 
 impl Watch {
-    pub(super) fn new(config: Arc<Config>, record: Arc<KeyRecord>, states: Sender<State>) -> Self {
-        Self { config, record, states, answered: Instant::now(), backoff: BACKOFF, is_new: true }
+    pub(super) fn new(config: Arc<Config>, key: &AuthenticatedKey, states: Sender<State>) -> Self {
+        let now = Instant::now();
+        Self {
+            config,
+            record: key.record().clone(),
+            states,
+            answered: now,
+            backoff: BACKOFF,
+            owner_layers: key.owner_layers().clone(),
+            owner_answered: now,
+            owner_question: None,
+            is_new: true,
+        }
     }
 
     /// Until the key has come to its end, or nothing waits for that any more.
@@ -76,21 +92,57 @@ impl Watch {
                 continue;
             }
             let pause = if is_answered { self.next(watch.every) } else { self.pause(watch.every) };
-            if self.answered.elapsed() >= watch.silence {
-                self.say(State::Silent);
-            }
+            self.say(self.without_end(watch.silence));
+            self.ask_for_owner();
             let mut changed = watch.changed;
             let states = self.states.clone();
             let mut closed = pin!(states.closed());
-            let is_unwatched = poll_fn(|context| {
+            let is_over = poll_fn(|context| {
                 if closed.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(true);
+                }
+                // Beside the wait: a slow answer about the owner holds up no news of the key.
+                self.poll_owner(watch.silence, context);
+                if self.states.borrow().has_ended() {
                     return Poll::Ready(true);
                 }
                 changed.as_mut().poll(context).map(|()| false)
             });
-            if timeout(pause, is_unwatched).await == Ok(true) {
+            if timeout(pause, is_over).await == Ok(true) {
                 return;
             }
+        }
+    }
+
+    /// The state of a key that has not come to its end.
+    fn without_end(&self, silence: Duration) -> State {
+        let answered = self.answered.min(self.owner_answered);
+        if answered.elapsed() >= silence { State::Silent } else { State::Good }
+    }
+
+    /// Has the owner resolved, unless that is under way.
+    fn ask_for_owner(&mut self) {
+        let owner = self.record.owner.as_ref();
+        if self.owner_question.as_ref().is_some_and(|question| question.is_of(owner)) {
+            return;
+        }
+        self.owner_question = OwnerQuestion::new(&self.owner_layers, owner);
+        if self.owner_question.is_none() {
+            self.owner_answered = Instant::now();
+        }
+    }
+
+    fn poll_owner(&mut self, silence: Duration, context: &mut Context<'_>) {
+        let Some(question) = &mut self.owner_question else { return };
+        let Poll::Ready(answer) = Pin::new(question).poll(context) else { return };
+        self.owner_question = None;
+        match answer {
+            Some(true) => {
+                self.owner_answered = Instant::now();
+                self.say(self.without_end(silence));
+            }
+            Some(false) => self.say(State::Ended(RejectionKind::InactiveOwner)),
+            None => {}
         }
     }
 
@@ -100,8 +152,9 @@ impl Watch {
         match answer.unwrap_or_else(|_| Err(StoreError::timeout())) {
             Ok(Some(record)) if record.id == self.record.id && !record.is_deleted() => {
                 self.record = record;
-                let status = self.record.status(self.config.clock.now());
-                self.say(status.rejection().map_or(State::Good, State::Ended));
+                if let Some(kind) = self.record.status(self.config.clock.now()).rejection() {
+                    self.say(State::Ended(kind));
+                }
             }
             Ok(_) => self.say(State::Ended(RejectionKind::Unknown)),
             Err(error) => {
@@ -118,7 +171,8 @@ impl Watch {
         true
     }
 
-    async fn lookup(&self) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+    // Mutable, since what waits for the owner is not to be shared.
+    async fn lookup(&mut self) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         let (store, digest) = (&self.config.store, &self.record.digest);
         // From memory, if that knows the key: then nothing was heard of it since the request.
         if self.is_new

@@ -2,16 +2,18 @@
 
 use http::Request;
 
-use super::{
-    Owner,
-    layer::{Answer, Config},
-};
+use super::layer::{Answer, Config};
 use crate::{
-    auth::{attached, authenticated},
+    auth::{
+        attached::{self, LayerId},
+        authenticated,
+        revocation::OwnerJudge,
+    },
     inner::waiting::{Next, WaitingLayer, WaitingService, deny, wait},
-    key::RejectionKind,
+    key::{OwnerId, RejectionKind},
     rejection::Rejection,
     request::RequestHead,
+    runtime::async_methods,
     store::Lookup,
 };
 
@@ -19,14 +21,17 @@ use crate::{
 pub type ResolveOwner<S, T> = WaitingService<S, OwnerCheck<T>>;
 
 /// Decides for an [`OwnerLayer`](super::OwnerLayer).
-pub struct OwnerCheck<T>(pub(super) Config<T>);
+pub struct OwnerCheck<T> {
+    pub(super) config: Config<T>,
+    pub(super) id: LayerId,
+}
 
 impl<T: Send + Sync + 'static> WaitingLayer for OwnerCheck<T> {
     type Answer = Answer<T>;
     type Report = ();
 
     fn judge<B>(&self, request: &mut Request<B>) -> Next<Self> {
-        let config = &self.0;
+        let config = &self.config;
         let key = match authenticated::require_unless(config.allow_anonymous, request) {
             Ok(Some(key)) => key,
             Ok(None) => return Next::Admit(()),
@@ -45,14 +50,26 @@ impl<T: Send + Sync + 'static> WaitingLayer for OwnerCheck<T> {
 
     /// Goes on with the resolver's answer.
     fn settle<B>(&self, request: &mut Request<B>, answer: Answer<T>) -> Next<Self> {
-        let is_active = |owner: &Owner<T>| self.0.is_active.as_ref().is_none_or(|is| is(owner));
-        match answer.map(|owner| owner.filter(is_active)) {
+        match answer.map(|owner| owner.filter(|owner| self.config.is_active(owner))) {
             Ok(Some(owner)) => {
-                attached::attach_owner(request.extensions_mut(), owner.into_inner());
+                attached::attach_owner(request.extensions_mut(), owner.into_inner(), self.id);
                 Next::Admit(())
             }
             Ok(None) => deny(request, Rejection::new(RejectionKind::InactiveOwner)),
             Err(error) => deny(request, Rejection::unavailable(RejectionKind::Unavailable, error)),
+        }
+    }
+}
+
+impl<T: Send + Sync + 'static> OwnerJudge for OwnerCheck<T> {
+    async_methods! {
+        async fn is_active(&self, owner: &OwnerId) -> Option<bool> {
+            let answer = match self.config.resolver.resolve_now(owner) {
+                Some(Lookup::Found(owner)) => Some(owner),
+                Some(Lookup::NotFound) => None,
+                None => self.config.resolve(owner.clone()).await.ok()?,
+            };
+            Some(answer.is_some_and(|owner| self.config.is_active(&owner)))
         }
     }
 }

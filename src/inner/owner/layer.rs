@@ -10,7 +10,17 @@ use super::{
     error::OwnerError,
     resolver::OwnerResolver,
 };
-use crate::{auth::WaitingLimit, key::OwnerId, observe, runtime::async_methods, store::Lookup};
+use crate::{
+    auth::{
+        WaitingLimit,
+        attached::LayerId,
+        revocation::{OwnerJudge, register_owner_layer},
+    },
+    key::OwnerId,
+    observe,
+    runtime::async_methods,
+    store::Lookup,
+};
 
 /// Resolves the owner of the caller's key, gives it to the inner service as [`Owner<T>`], and denies keys without an active owner as
 /// [`InactiveOwner`](crate::RejectionKind::InactiveOwner). When the [`OwnerResolver`] cannot tell,
@@ -83,11 +93,11 @@ impl<T: Send + Sync + 'static> OwnerLayer<T> {
     }
 
     fn build(config: Config<T>) -> Self {
-        Self { check: Arc::new(OwnerCheck(config)) }
+        Self { check: Arc::new(OwnerCheck { config, id: LayerId::next() }) }
     }
 
     fn with(self, change: impl FnOnce(&mut Config<T>)) -> Self {
-        let mut config = self.check.0.clone();
+        let mut config = self.check.config.clone();
         change(&mut config);
         Self::build(config)
     }
@@ -137,10 +147,12 @@ impl<T: Send + Sync + 'static> OwnerLayer<T> {
     }
 }
 
-impl<S, T> Layer<S> for OwnerLayer<T> {
+impl<S, T: Send + Sync + 'static> Layer<S> for OwnerLayer<T> {
     type Service = ResolveOwner<S, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        let check: Arc<dyn OwnerJudge> = self.check.clone();
+        register_owner_layer(self.check.id, Arc::downgrade(&check));
         ResolveOwner::new(inner, self.check.clone())
     }
 }
@@ -169,6 +181,10 @@ impl<R: OwnerResolver> AnyResolver<R::Owner> for R {
 }
 
 impl<T: Send + Sync + 'static> Config<T> {
+    pub(super) fn is_active(&self, owner: &T) -> bool {
+        self.is_active.as_ref().is_none_or(|is_active| is_active(owner))
+    }
+
     pub(super) fn resolve(&self, id: OwnerId) -> impl Future<Output = Answer<T>> + Send + use<T> {
         let (resolver, time) = (self.resolver.clone(), self.lookup_timeout);
         async move {
@@ -199,9 +215,9 @@ impl<T> Clone for OwnerLayer<T> {
 impl<T> fmt::Debug for OwnerLayer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnerLayer")
-            .field("lookup_timeout", &self.check.0.lookup_timeout)
-            .field("active_check", &self.check.0.is_active.is_some())
-            .field("allow_anonymous", &self.check.0.allow_anonymous)
+            .field("lookup_timeout", &self.check.config.lookup_timeout)
+            .field("active_check", &self.check.config.is_active.is_some())
+            .field("allow_anonymous", &self.check.config.allow_anonymous)
             .finish_non_exhaustive()
     }
 }
