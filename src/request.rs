@@ -25,6 +25,16 @@ pub struct RequestHead<'r> {
     pub extensions: &'r Extensions,
 }
 
+impl RequestHead<'_> {
+    /// Whether a router has begun to take the path apart, as far as can be told: of axum's.
+    pub(crate) fn is_inside_router(&self) -> bool {
+        #[cfg(feature = "axum")]
+        return self.extensions.get::<axum::extract::OriginalUri>().is_some();
+        #[cfg(not(feature = "axum"))]
+        false
+    }
+}
+
 impl<'r, B> From<&'r Request<B>> for RequestHead<'r> {
     #[inline]
     fn from(request: &'r Request<B>) -> Self {

@@ -1,5 +1,7 @@
 //! The families of challenges that a layer's sources make.
 
+use http::header::AUTHORIZATION;
+
 use super::extract::{KeySource, SourceKind};
 use crate::rejection::{API_KEY_SCHEME, Challenges, bare, quoted};
 
@@ -17,17 +19,21 @@ fn families(realm: &str, sources: &[KeySource]) -> Vec<String> {
         names.collect::<Vec<_>>().join(",")
     };
     for source in sources {
-        let challenge = if let SourceKind::Authorization(scheme) = source.kind() {
-            if source.is_ambient() {
-                continue;
-            }
-            format!("{scheme} realm={realm}")
-        } else {
+        if !source.is_asked_for() {
+            continue;
+        }
+        let by_place = || {
             let family = source.family();
-            format!(
-                "{API_KEY_SCHEME} realm={realm}, in=\"{family}\", name={}",
-                quoted(&names(family))
-            )
+            let names = quoted(&names(family));
+            format!("{API_KEY_SCHEME} realm={realm}, in=\"{family}\", name={names}")
+        };
+        let challenge = match source.kind() {
+            SourceKind::Scheme { header, scheme } if *header == AUTHORIZATION => {
+                format!("{scheme} realm={realm}")
+            }
+            SourceKind::Basic => format!("Basic realm={realm}"),
+            SourceKind::Custom(custom) => custom.challenge().map_or_else(by_place, str::to_owned),
+            _ => by_place(),
         };
         if !challenges.contains(&challenge) {
             challenges.push(challenge);
@@ -83,13 +89,16 @@ mod tests {
     /// A browser would ask its user for a name and a password.
     #[test]
     fn none_for_what_browsers_ask_their_user() {
-        for scheme in ["Basic", "bAsIc", "Digest", "Negotiate", "NTLM"] {
-            let scheme = KeySource::scheme(scheme).unwrap();
+        let schemes = ["Digest", "nEgOtIaTe", "NTLM"];
+        let schemes = schemes.map(|name| KeySource::header_scheme("authorization", name).unwrap());
+        for scheme in schemes.into_iter().chain([KeySource::basic()]) {
             assert_eq!(texts(std::slice::from_ref(&scheme), None, None), texts(&[], None, None));
             let bearer = [KeySource::bearer()];
             let both = [scheme, KeySource::bearer()];
             assert_eq!(texts(&both, None, None), texts(&bearer, None, None));
         }
+        let asked_for = KeySource::basic().with_challenge();
+        assert_eq!(texts(&[asked_for], None, None), [r#"Basic realm="the \"api\"""#]);
     }
 
     #[test]

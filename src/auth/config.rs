@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) precedence: Precedence,
     /// Whether all sources are headers that browsers do not send by themselves.
     pub(crate) has_plain_sources: bool,
+    /// Whether a source is a segment of the path.
+    pub(crate) reads_path: bool,
     pub(crate) formats: Vec<KeyFormat>,
     pub(crate) hasher: KeyHasher,
     pub(crate) clock: Arc<dyn Clock>,

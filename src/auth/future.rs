@@ -21,7 +21,10 @@ use super::{
     response_plan::ResponsePlan,
     shared_config::ThreadConfig,
 };
-use crate::{rejection::Rejection, request::RequestHead};
+use crate::{
+    rejection::{Rejection, respond_with_mistake},
+    request::RequestHead,
+};
 
 pin_project! {
     /// The response of an [`ApiKeyAuth`](crate::auth::ApiKeyAuth).
@@ -86,6 +89,12 @@ where
         let response = config.renderer.respond(rejection, request);
         Self { state: State::Rejected { response: Some(response) } }
     }
+
+    #[cold]
+    pub(crate) fn mistaken(what_to_do: &'static str, request: &Request<B>) -> Self {
+        let response = respond_with_mistake(what_to_do, &RequestHead::from(request));
+        Self { state: State::Rejected { response: Some(response) } }
+    }
 }
 
 impl<S, B, ResBody> Future for ResponseFuture<S, B>
@@ -138,6 +147,7 @@ where
             ResponseFuture::admitted(config, plan, service.call(request))
         }
         Outcome::Reject(rejection) => ResponseFuture::rejected(&config, rejection, &mut request),
+        Outcome::Mistake(what_to_do) => ResponseFuture::mistaken(what_to_do, &request),
         Outcome::Wait(waiting) => ResponseFuture::waiting(config, service, request, waiting),
     })
 }

@@ -82,6 +82,7 @@ impl ApiKeyLayer {
             sources: vec![KeySource::x_api_key(), KeySource::bearer()],
             precedence: Precedence::default(),
             has_plain_sources: false,
+            reads_path: false,
             formats: vec![KeyFormat::opaque()],
             hasher: KeyHasher::default(),
             clock: Arc::new(SystemClock),
@@ -123,6 +124,7 @@ impl ApiKeyLayer {
         self.with(|config| {
             config.renderer.set_challenges(challenges(&config.realm, &config.sources));
             config.vary = vary_on(&config.sources);
+            config.reads_path = config.sources.iter().any(KeySource::is_path);
             config.has_plain_sources = config.sources.iter().all(KeySource::is_plain);
         })
     }

@@ -29,7 +29,7 @@ pub use self::axum_service::{AxumFuture, AxumService};
 pub use self::{
     authenticated::AuthenticatedKey,
     body::ResponseBody,
-    extract::{KeySource, Precedence},
+    extract::{CustomSource, HiddenPlaces, KeySource, Precedence},
     forwarded::ForwardedFor,
     future::ResponseFuture,
     layer::ApiKeyLayer,

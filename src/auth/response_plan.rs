@@ -2,13 +2,13 @@
 
 use std::mem;
 
-use http::Response;
+use http::{Request, Response};
 
 use super::{
     authenticate::Admission, body::ResponseBody, cache_policy::CachePolicy, config::Config,
-    deprecation::DeprecationHeaders,
+    deprecation::DeprecationHeaders, extract::Subprotocol,
 };
-use crate::limit::Consumption;
+use crate::{limit::Consumption, request::RequestHead};
 
 /// What is done to the response of a request that was let in.
 // Every request carries this, so it is small.
@@ -16,12 +16,13 @@ pub(crate) struct ResponsePlan {
     cache: CachePolicy,
     deprecation: Option<DeprecationHeaders>,
     consumed: Consumption,
+    subprotocol: Option<Subprotocol>,
 }
 
 impl ResponsePlan {
     /// What the response to a request that is let in like this needs.
     #[inline]
-    pub(super) fn new(config: &Config, admission: &mut Admission) -> Self {
+    pub(super) fn new<B>(config: &Config, request: &Request<B>, admission: &mut Admission) -> Self {
         let cache = if config.cache_headers {
             CachePolicy::for_admission(admission)
         } else {
@@ -35,7 +36,14 @@ impl ResponsePlan {
                 (None, Consumption::default())
             }
         };
-        Self { cache, deprecation, consumed }
+        let subprotocol = match admission {
+            // A key that was marked in passing is in a header of its own.
+            Admission::Authenticated { source, is_marked: false, .. } => {
+                Subprotocol::of(&config.sources, *source, &RequestHead::from(request))
+            }
+            _ => None,
+        };
+        Self { cache, deprecation, consumed, subprotocol }
     }
 
     /// The response, with the headers of the layer; or a denial from inside, rendered like the
@@ -59,6 +67,9 @@ impl ResponsePlan {
             deprecation.apply(response.headers_mut());
         }
         self.consumed.apply(response.headers_mut());
+        if let Some(subprotocol) = self.subprotocol {
+            subprotocol.choose(&config.sources, response.status(), response.headers_mut());
+        }
         response.map(ResponseBody::from)
     }
 }

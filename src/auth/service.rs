@@ -95,6 +95,7 @@ where
                 ResponseFuture::admitted(config.clone(), plan, self.inner.call(request))
             }
             Outcome::Reject(rejection) => ResponseFuture::rejected(config, rejection, &mut request),
+            Outcome::Mistake(what_to_do) => ResponseFuture::mistaken(what_to_do, &request),
             Outcome::Wait(waiting) => {
                 // The service that was polled ready must be the one that is called: it goes along
                 // with the request, and a clone takes its place here.

@@ -16,6 +16,8 @@ pub enum ConfigError {
         /// Which kind of source it was for.
         family: &'static str,
     },
+    /// [`KeySource::header_scheme`](crate::KeySource::header_scheme) was called with `Basic`.
+    BasicScheme,
     /// An environment variable is unset or is not Unicode.
     EnvironmentUnset {
         /// The name of the variable.
@@ -63,6 +65,8 @@ pub enum ConfigError {
     /// [`KeyFormat::sealed_only`](crate::KeyFormat::sealed_only) was called on a format that issues
     /// keys without a seal.
     NotSealed,
+    /// The lengths of an opaque format are not within 8 and 4096, or none of them is at least 22.
+    OpaqueLengths,
     /// A table name is not a plain identifier of at most 48 characters.
     TableName,
     /// A store was asked for by a URL that cannot be used.
@@ -132,6 +136,7 @@ pub enum ConfigError {
 }
 
 impl fmt::Display for ConfigError {
+    #[expect(clippy::too_many_lines, reason = "one text for each")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Prefix => f.write_str(
@@ -141,6 +146,9 @@ impl fmt::Display for ConfigError {
             Self::SourceName { family } => {
                 write!(f, "the name of a {family} source is empty or has a character that cannot be there")
             }
+            Self::BasicScheme => f.write_str(
+                "credentials of the scheme `Basic` are encoded: read them with `KeySource::basic`",
+            ),
             Self::EnvironmentUnset { variable } => {
                 write!(f, "the environment variable {variable} is not set, or not Unicode")
             }
@@ -177,6 +185,9 @@ impl fmt::Display for ConfigError {
             Self::NotSealed => f.write_str(
                 "the format issues keys without a seal, so it cannot accept sealed ones only: seal \
                  it with a current issuer secret first",
+            ),
+            Self::OpaqueLengths => f.write_str(
+                "the lengths of an opaque format must be within 8 and 4096, and one of them at least 22",
             ),
             Self::TableName => f.write_str(
                 "the table name must be an ASCII letter or `_` followed by letters, digits and `_`, \

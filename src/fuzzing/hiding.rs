@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 use super::{
     choices::Choices,
-    requests::{OPAQUE, Place, after, places, request, value_of_cookie, value_of_pair},
+    requests::{OPAQUE, Place, after, places, request, user_name, value_of_cookie, value_of_pair},
 };
 use crate::{
     auth::extract::{Ours, hide},
@@ -96,7 +96,11 @@ fn kept(
         return Some(value);
     }
     let name = match place {
-        Place::Header(_) => return (!is_ours(value.as_bytes())).then_some(value),
+        Place::Header(_) => return (!is_ours(value.as_bytes().trim_ascii())).then_some(value),
+        Place::Basic => {
+            let key = after("Basic", value.as_bytes()).and_then(|text| user_name(&text));
+            return (!key.is_some_and(|key| is_ours(&key))).then_some(value);
+        }
         Place::Scheme(scheme) => {
             let key = after(scheme, value.as_bytes());
             return (!key.is_some_and(|key| is_ours(&key))).then_some(value);

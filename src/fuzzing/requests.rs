@@ -12,8 +12,11 @@ pub(super) const OPAQUE: &str = "opaque-key/of~another|system#1";
 /// The same in a query.
 const ENCODED: &str = "%6Fpaque-key/of~another%7csystem%231";
 
+/// The same as the user name of `Basic`, without a password.
+const IN_BASIC: &str = "b3BhcXVlLWtleS9vZn5hbm90aGVyfHN5c3RlbSMxOg==";
+
 /// Bytes that stand for a key in an input, which a fuzzer would not guess.
-const STAND_INS: [(u8, &str); 3] = [(1, PREFIXED), (2, OPAQUE), (3, ENCODED)];
+const STAND_INS: [(u8, &str); 4] = [(1, PREFIXED), (2, OPAQUE), (3, ENCODED), (4, IN_BASIC)];
 
 const NAMES: [&str; 6] =
     ["x-api-key", "authorization", "cookie", "x-other-key", "accept", "set-cookie"];
@@ -23,6 +26,7 @@ const NAMES: [&str; 6] =
 pub(super) enum Place {
     Header(&'static str),
     Scheme(&'static str),
+    Basic,
     Query(&'static str),
     Cookie(&'static str),
 }
@@ -31,7 +35,7 @@ const PLACES: [Place; 8] = [
     Place::Header("x-api-key"),
     Place::Scheme("Bearer"),
     Place::Header("x-other-key"),
-    Place::Scheme("Basic"),
+    Place::Basic,
     Place::Query("key"),
     Place::Query("a=b"),
     Place::Cookie("key"),
@@ -42,7 +46,8 @@ impl Place {
     pub(super) fn source(self) -> KeySource {
         match self {
             Self::Header(name) => KeySource::header(name),
-            Self::Scheme(name) => KeySource::scheme(name),
+            Self::Scheme(name) => KeySource::header_scheme("authorization", name),
+            Self::Basic => Ok(KeySource::basic()),
             Self::Query(name) => KeySource::query(name),
             Self::Cookie(name) => KeySource::cookie(name),
         }
@@ -53,19 +58,26 @@ impl Place {
     pub(super) const fn header(self) -> Option<&'static str> {
         match self {
             Self::Header(name) => Some(name),
-            Self::Scheme(_) => Some("authorization"),
+            Self::Scheme(_) | Self::Basic => Some("authorization"),
             Self::Cookie(_) => Some("cookie"),
             Self::Query(_) => None,
         }
     }
 
-    /// The credentials of a request in this place, in their order; `None` for one with a bad escape.
+    /// The credentials of a request in this place, in their order; `None` for one that is not encoded as it should be.
     pub(super) fn credentials(self, request: &Request<()>) -> Vec<Option<Vec<u8>>> {
         let values = |name: &str| -> Vec<Vec<u8>> {
             request.headers().get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect()
         };
         match self {
-            Self::Header(name) => values(name).into_iter().map(Some).collect(),
+            Self::Header(name) => {
+                values(name).iter().map(|value| Some(value.trim_ascii().to_vec())).collect()
+            }
+            Self::Basic => values("authorization")
+                .iter()
+                .filter_map(|value| after("Basic", value))
+                .map(|text| user_name(&text))
+                .collect(),
             Self::Scheme(scheme) => values("authorization")
                 .iter()
                 .filter_map(|value| after(scheme, value))
@@ -86,7 +98,7 @@ impl Place {
 
 /// The credential behind a scheme.
 pub(super) fn after(scheme: &str, value: &[u8]) -> Option<Vec<u8>> {
-    let value = value.to_vec();
+    let value = value.trim_ascii();
     if value.len() < scheme.len()
         || value[..scheme.len()].to_ascii_lowercase() != scheme.to_ascii_lowercase().as_bytes()
     {
@@ -94,6 +106,26 @@ pub(super) fn after(scheme: &str, value: &[u8]) -> Option<Vec<u8>> {
     }
     let rest = &value[scheme.len()..];
     if rest.is_empty() || rest[0] == b' ' { Some(rest.trim_ascii_start().to_vec()) } else { None }
+}
+
+/// The user name of credentials without a password, if they are the one way to write it in base64.
+pub(super) fn user_name(text: &[u8]) -> Option<Vec<u8>> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    let digits = &text[..text.len() - padding];
+    let mut bits = String::new();
+    for digit in digits {
+        let number = DIGITS.iter().position(|other| other == digit)?;
+        bits += &format!("{number:06b}");
+    }
+    let (whole, over) = bits.split_at(bits.len() / 8 * 8);
+    if padding > 2 || text.len() % 4 != 0 || over.contains('1') || over.len() != 2 * padding {
+        return None;
+    }
+    let byte = |bits: &[u8]| u8::from_str_radix(str::from_utf8(bits).unwrap(), 2).unwrap();
+    let text: Vec<u8> = whole.as_bytes().chunks(8).map(byte).collect();
+    let (name, password) = text.split_at(text.iter().position(|byte| *byte == b':')?);
+    (password == b":").then(|| name.to_vec())
 }
 
 /// The value of a pair of a query, if it has this name. A bad escape in the name makes it another name, and

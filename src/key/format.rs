@@ -1,6 +1,6 @@
 //! [`KeyFormat`]: generate and recognise keys.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -17,7 +17,11 @@ const SECRET_LEN: usize = 43;
 const MAX_PREFIX_LEN: usize = 24;
 /// Characters of the secret that [`KeyFormat::start`] shows.
 const START_SECRET_LEN: usize = 4;
-const OPAQUE_LEN: std::ops::RangeInclusive<usize> = 16..=512;
+/// Lengths of opaque keys.
+const OPAQUE: Lengths = Lengths { least: 16, most: 512 };
+const OPAQUE_BOUNDS: Lengths = Lengths { least: 8, most: 4096 };
+/// So many base62 characters carry 131 bits: no key is issued with fewer.
+const MIN_SECRET_LEN: usize = 22;
 
 /// How keys look.
 ///
@@ -35,7 +39,8 @@ const OPAQUE_LEN: std::ops::RangeInclusive<usize> = 16..=512;
 /// A [*sealed*](Self::sealed) key has a seal of twelve characters in place of the checksum. Any client
 /// can compute a checksum; a seal takes a secret of the service.
 ///
-/// An *opaque* key is any visible ASCII of 16 to 512 bytes: keys that other systems made.
+/// An *opaque* key is any visible ASCII of 16 to 512 bytes, or of [other lengths](Self::opaque_of): keys that
+/// other systems made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct KeyFormat(Kind);
@@ -45,7 +50,20 @@ enum Kind {
     /// The prefix with its closing `_`.
     Prefixed(Arc<str>),
     Sealed(Arc<Sealed>),
-    Opaque,
+    Opaque(Lengths),
+}
+
+/// In bytes; both ends are among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lengths {
+    least: u16,
+    most: u16,
+}
+
+impl Lengths {
+    const fn contain(self, length: usize) -> bool {
+        self.least as usize <= length && length <= self.most as usize
+    }
 }
 
 /// A format whose keys may have a seal.
@@ -135,7 +153,7 @@ impl KeyFormat {
         let prefix = match self.0 {
             Kind::Prefixed(prefix) => prefix,
             Kind::Sealed(sealed) => sealed.prefix.clone(),
-            Kind::Opaque => return Err(ConfigError::OpaqueSealed),
+            Kind::Opaque(_) => return Err(ConfigError::OpaqueSealed),
         };
         Ok(Self(Kind::Sealed(Arc::new(Sealed { prefix, secrets, accepts_checksums: true }))))
     }
@@ -156,16 +174,45 @@ impl KeyFormat {
 
     /// Any visible ASCII (0x21–0x7E) of 16 to 512 bytes.
     pub const fn opaque() -> Self {
-        Self(Kind::Opaque)
+        Self(Kind::Opaque(OPAQUE))
     }
 
-    /// Makes a new key. An opaque key is the 43 random characters alone.
+    /// Any visible ASCII (0x21–0x7E) of these lengths in bytes, for keys of other systems that
+    /// [`opaque`](Self::opaque) does not accept. They must be within 8 and 4096, and one of them at least 22:
+    /// a key that is issued has to be one that cannot be guessed.
+    ///
+    /// ```
+    /// use tower_api_key::KeyFormat;
+    ///
+    /// let signed_tokens = KeyFormat::opaque_of(8..=4096)?;
+    /// assert!(signed_tokens.recognizes(&"x".repeat(1_000)));
+    /// assert!(KeyFormat::opaque_of(8..=16).is_err());
+    /// # Ok::<(), tower_api_key::ConfigError>(())
+    /// ```
+    pub fn opaque_of(lengths: RangeInclusive<usize>) -> Result<Self, ConfigError> {
+        let (least, most) = (*lengths.start(), *lengths.end());
+        let is_good = OPAQUE_BOUNDS.contain(least)
+            && OPAQUE_BOUNDS.contain(most)
+            && least <= most
+            && most >= MIN_SECRET_LEN;
+        match (u16::try_from(least), u16::try_from(most)) {
+            (Ok(least), Ok(most)) if is_good => Ok(Self(Kind::Opaque(Lengths { least, most }))),
+            _ => Err(ConfigError::OpaqueLengths),
+        }
+    }
+
+    /// Makes a new key. An opaque key is random characters alone: 43, or as near to that as its lengths
+    /// allow.
     pub fn generate(&self) -> Result<SecretKey, GenerateError> {
         let prefix = self.prefix();
+        let secret_len = match self.0 {
+            Kind::Opaque(lengths) => SECRET_LEN.clamp(lengths.least.into(), lengths.most.into()),
+            Kind::Prefixed(_) | Kind::Sealed(_) => SECRET_LEN,
+        };
         // The whole capacity at once: growing would leave copies of the secret behind.
-        let mut key = Zeroizing::new(String::with_capacity(prefix.len() + SECRET_LEN + SEAL_LEN));
+        let mut key = Zeroizing::new(String::with_capacity(prefix.len() + secret_len + SEAL_LEN));
         key.push_str(prefix);
-        push_random_base62(&mut key, SECRET_LEN)?;
+        push_random_base62(&mut key, secret_len)?;
         let seal = match &self.0 {
             Kind::Sealed(sealed) => sealed.secrets.seal(key.as_bytes()),
             _ => None,
@@ -201,7 +248,7 @@ impl KeyFormat {
         match &self.0 {
             Kind::Prefixed(prefix) => prefix,
             Kind::Sealed(sealed) => &sealed.prefix,
-            Kind::Opaque => "",
+            Kind::Opaque(_) => "",
         }
     }
 
@@ -212,7 +259,7 @@ impl KeyFormat {
                 .strip_prefix(prefix.as_bytes())
                 .is_some_and(|tail| is_secret_with_checksum(key, tail)),
             Kind::Sealed(sealed) => sealed.judge(key).unwrap_or(false),
-            Kind::Opaque => is_opaque(key),
+            Kind::Opaque(lengths) => lengths.contain(key.len()) && is_visible(key),
         }
     }
 }
@@ -281,7 +328,7 @@ pub(crate) fn is_accepted(formats: &[KeyFormat], key: &[u8]) -> bool {
 #[inline]
 pub(crate) fn shape(formats: &[KeyFormat], key: &[u8]) -> Shape {
     let accepted = |is_accepted| if is_accepted { Shape::Accepted } else { Shape::Refused };
-    let mut opaque = false;
+    let mut is_opaque = false;
     for format in formats {
         match &format.0 {
             Kind::Prefixed(prefix) => {
@@ -295,11 +342,13 @@ pub(crate) fn shape(formats: &[KeyFormat], key: &[u8]) -> Shape {
                     return accepted(is_accepted);
                 }
             }
-            Kind::Opaque => opaque = true,
+            Kind::Opaque(lengths) => is_opaque |= lengths.contain(key.len()),
         }
     }
     accepted(
-        opaque && is_opaque(key) && (formats.len() == 1 || is_accepted_after_number(formats, key)),
+        is_opaque
+            && is_visible(key)
+            && (formats.len() == 1 || is_accepted_after_number(formats, key)),
     )
 }
 
@@ -328,8 +377,8 @@ pub(crate) fn is_prefixed(formats: &[KeyFormat], key: &[u8]) -> bool {
     })
 }
 
-fn is_opaque(key: &[u8]) -> bool {
-    OPAQUE_LEN.contains(&key.len()) && all(key, u8::is_ascii_graphic)
+fn is_visible(key: &[u8]) -> bool {
+    all(key, u8::is_ascii_graphic)
 }
 
 /// Whether `tail`, which is what follows the prefix in `key`, is a secret and the checksum of all
@@ -439,6 +488,38 @@ mod tests {
         assert!(!is_accepted(&formats, b"acme_not-a-valid-checksum"));
         assert!(is_accepted(&formats, b"a-key-from-another-system"));
         assert!(!is_accepted(&formats[1..], b"a-key-from-another-system"));
+    }
+
+    #[test]
+    fn opaque_keys_have_the_lengths_that_were_said() {
+        for bad in [7..=64, 8..=4097, 0..=0, 8..=21, 5000..=9000, 8..=usize::MAX] {
+            assert_eq!(
+                KeyFormat::opaque_of(bad.clone()),
+                Err(ConfigError::OpaqueLengths),
+                "{bad:?}"
+            );
+        }
+        let none = RangeInclusive::new(30, 22);
+        assert_eq!(KeyFormat::opaque_of(none), Err(ConfigError::OpaqueLengths));
+        for (lengths, issued) in [(8..=4096, 43), (8..=22, 22), (64..=64, 64), (40..=50, 43)] {
+            let format = KeyFormat::opaque_of(lengths.clone()).unwrap();
+            let key = format.generate().unwrap();
+            assert_eq!(key.expose().len(), issued, "{lengths:?}");
+            assert!(format.recognizes(key.expose()));
+            for length in [*lengths.start() - 1, *lengths.end() + 1] {
+                assert!(!format.recognizes(&"x".repeat(length)), "{lengths:?} {length}");
+            }
+            for length in [*lengths.start(), *lengths.end()] {
+                assert!(format.recognizes(&"x".repeat(length)), "{lengths:?} {length}");
+                assert!(!format.recognizes(&" ".repeat(length)), "{lengths:?} {length}");
+            }
+        }
+        // Two of them accept what one of them does.
+        let formats = [KeyFormat::opaque(), KeyFormat::opaque_of(600..=700).unwrap()];
+        for (length, expected) in [(15, false), (16, true), (512, true), (513, false), (600, true)]
+        {
+            assert_eq!(is_accepted(&formats, "x".repeat(length).as_bytes()), expected, "{length}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode, header::AUTHORIZATION};
 use utoipa::openapi::{
     OpenApi, RefOr, Response,
     extensions::Extensions,
@@ -80,10 +80,10 @@ impl Security {
     /// A security scheme for each source, with its name. The same source has the same name in
     /// every layer.
     ///
-    /// A credential behind a scheme other than `Bearer` in `Authorization` is described as an `apiKey` in
-    /// that header, the scheme being a part of its value and named by the extension `x-scheme`:
-    /// OpenAPI's own schemes, such as `basic`, say what is in the credentials, and that is not a
-    /// key.
+    /// A credential behind a scheme other than `Bearer` is described as an `apiKey` in its header, the
+    /// scheme being a part of its value and named by the extension `x-scheme`: OpenAPI's own schemes say
+    /// what is in the credentials, and that is not a key. Of places that OpenAPI does not know, the
+    /// extension `x-in` tells.
     pub fn schemes(&self) -> impl Iterator<Item = (&str, &SecurityScheme)> {
         self.schemes.iter().map(|(name, scheme)| (name.as_str(), scheme))
     }
@@ -173,16 +173,50 @@ fn scheme(source: &KeySource) -> SecurityScheme {
         SourceKind::Header(name) => SecurityScheme::ApiKey(ApiKey::Header(value(name.as_str()))),
         SourceKind::Query(name) => SecurityScheme::ApiKey(ApiKey::Query(value(name))),
         SourceKind::Cookie(name) => SecurityScheme::ApiKey(ApiKey::Cookie(value(name))),
-        SourceKind::Authorization(scheme) if scheme.eq_ignore_ascii_case("bearer") => {
+        SourceKind::Scheme { header, scheme } if is_bearer(header, scheme) => {
             SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer))
         }
-        SourceKind::Authorization(scheme) => {
-            let mut value = value("Authorization");
-            value.description = Some(format!("`{scheme}`, a space, and the API key."));
-            value.extensions = Some(Extensions::from_iter([("x-scheme", &**scheme)]));
-            SecurityScheme::ApiKey(ApiKey::Header(value))
+        SourceKind::Scheme { header, scheme } => {
+            let name = if *header == AUTHORIZATION { "Authorization" } else { header.as_str() };
+            let text = format!("`{scheme}`, a space, and the API key.");
+            described(name, text, Some(("x-scheme", scheme)))
+        }
+        SourceKind::Basic => {
+            let mut basic = Http::new(HttpAuthScheme::Basic);
+            basic.description = Some("The API key as the user name, and no password.".to_owned());
+            SecurityScheme::Http(basic)
+        }
+        SourceKind::WebSocketProtocol(name) => {
+            let text = format!("Of a WebSocket: `{name}`, a comma, and the API key.");
+            described("Sec-WebSocket-Protocol", text, Some(("x-protocol", name)))
+        }
+        // OpenAPI has no place for it, and an operation without a scheme would seem open to all.
+        SourceKind::PathSegment(prefix) => {
+            let text =
+                format!("No header: the API key is the segment of the path after `{prefix}`.");
+            described("path", text, Some(("x-in", "path")))
+        }
+        SourceKind::Custom(custom) => {
+            let text =
+                custom.description().unwrap_or("The API key, in a form of the service's own.");
+            match custom.header() {
+                Some(header) => described(header.as_str(), text.to_owned(), None),
+                None => described(custom.name(), text.to_owned(), Some(("x-in", "custom"))),
+            }
         }
     }
+}
+
+fn is_bearer(header: &HeaderName, scheme: &str) -> bool {
+    *header == AUTHORIZATION && scheme.eq_ignore_ascii_case("bearer")
+}
+
+/// A key in a header, in some form.
+fn described(header: &str, text: String, extension: Option<(&str, &str)>) -> SecurityScheme {
+    let mut value = value(header);
+    value.description = Some(text);
+    value.extensions = extension.map(|extension| Extensions::from_iter([extension]));
+    SecurityScheme::ApiKey(ApiKey::Header(value))
 }
 
 fn value(name: &str) -> ApiKeyValue {
@@ -192,11 +226,17 @@ fn value(name: &str) -> ApiKeyValue {
 /// Such as `header.x-api-key`. Names of components have few characters: others are written as
 /// their bytes, `.` among them, so that no two sources have one name.
 fn name(source: &KeySource) -> String {
-    let own = match source.kind() {
-        SourceKind::Authorization(scheme) => scheme.to_ascii_lowercase(),
-        _ => source.name().unwrap_or_default().to_owned(),
+    let (family, own) = match source.kind() {
+        SourceKind::Scheme { header, scheme } => {
+            let scheme = scheme.to_ascii_lowercase();
+            let is_usual = *header == AUTHORIZATION;
+            (source.family(), if is_usual { scheme } else { format!("{header} {scheme}") })
+        }
+        SourceKind::Basic => (source.family(), "basic".to_owned()),
+        SourceKind::Custom(custom) => ("custom", custom.name().to_owned()),
+        _ => (source.family(), source.name().unwrap_or_default().to_owned()),
     };
-    let mut name = format!("{}.", source.family());
+    let mut name = format!("{family}.");
     for byte in own.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' => name.push(byte.into()),

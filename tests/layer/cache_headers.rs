@@ -104,12 +104,15 @@ fn a_key_in_the_query_is_part_of_the_caches_own_key() {
 fn each_header_is_named_once() {
     let layer = layer().with_sources([
         KeySource::bearer(),
-        KeySource::scheme("Token").unwrap(),
+        KeySource::header_scheme("authorization", "Token").unwrap(),
         KeySource::cookie("a").unwrap(),
         KeySource::cookie("b").unwrap(),
         KeySource::query("api_key").unwrap(),
         KeySource::header("X-Api-Key").unwrap(),
+        KeySource::basic(),
+        KeySource::websocket_protocol("api-key").unwrap(),
+        KeySource::path_segment("/hooks").unwrap(),
     ]);
     let (vary, _) = caching(layer, with_key(KEY));
-    assert_eq!(vary, ["authorization, cookie, x-api-key"]);
+    assert_eq!(vary, ["authorization, cookie, x-api-key, sec-websocket-protocol"]);
 }

@@ -117,15 +117,25 @@ fn the_host_is_that_of_the_target_where_it_has_one() {
 /// whatever is a cookie, however it is read.
 #[test]
 fn every_source_that_browsers_fill_by_themselves() {
-    let schemes = ["Basic", "basic", "Digest", "Negotiate", "NTLM"];
+    let schemes = ["Digest", "digest", "Negotiate", "NTLM"];
     let mut sources: Vec<_> = schemes
         .map(|scheme| {
-            (KeySource::scheme(scheme), "authorization", format!("{scheme} {KEY}"), false)
+            (
+                KeySource::header_scheme("authorization", scheme),
+                "authorization",
+                format!("{scheme} {KEY}"),
+                false,
+            )
         })
         .into();
     sources.push((KeySource::header("Cookie"), "cookie", KEY.to_owned(), false));
     for other in ["Token", "Basically", "Bearer"] {
-        sources.push((KeySource::scheme(other), "authorization", format!("{other} {KEY}"), true));
+        sources.push((
+            KeySource::header_scheme("authorization", other),
+            "authorization",
+            format!("{other} {KEY}"),
+            true,
+        ));
     }
     sources.push((KeySource::header("Authorization"), "authorization", KEY.to_owned(), true));
     for (source, name, value, is_admitted) in sources {

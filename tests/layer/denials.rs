@@ -151,7 +151,7 @@ async fn challenges_are_one_for_each_family_and_only_where_a_key_would_help() {
             KeySource::x_api_key(),
             KeySource::header("x-old-key").unwrap(),
             KeySource::bearer(),
-            KeySource::scheme("Token").unwrap(),
+            KeySource::header_scheme("authorization", "Token").unwrap(),
             KeySource::query("api_key").unwrap(),
             KeySource::cookie("key").unwrap(),
         ]);

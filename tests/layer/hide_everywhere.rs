@@ -29,7 +29,7 @@ impl Keys {
         let sources = [
             KeySource::x_api_key(),
             KeySource::bearer(),
-            KeySource::scheme("Token").unwrap(),
+            KeySource::header_scheme("authorization", "Token").unwrap(),
             KeySource::query("api_key").unwrap(),
             KeySource::cookie("api_key").unwrap(),
         ];

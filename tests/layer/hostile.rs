@@ -56,7 +56,13 @@ fn every_byte_that_a_header_may_hold() {
     for byte in (0..=0xff_u8).filter(|byte| HeaderValue::from_bytes(&[*byte]).is_ok()) {
         // In a key, only visible ASCII is one.
         let key = [KEY.as_bytes(), &[byte]].concat();
-        let expected = if byte.is_ascii_graphic() { "unknown_key" } else { "malformed_key" };
+        let is_graphic = byte.is_ascii_graphic();
+        let inside = if is_graphic { "unknown_key" } else { "malformed_key" };
+        let split = [&KEY.as_bytes()[..20], &[byte], &KEY.as_bytes()[20..]].concat();
+        assert_eq!(header("x-api-key", &split), inside, "0x{byte:02x}");
+        assert_eq!(header("authorization", [b"Bearer ", &*split].concat()), inside, "0x{byte:02x}");
+        // White space around a value is no part of it.
+        let expected = if matches!(byte, b' ' | b'\t') { "admitted" } else { inside };
         assert_eq!(header("x-api-key", &key), expected, "0x{byte:02x}");
         assert_eq!(header("authorization", [b"Bearer ", &*key].concat()), expected, "0x{byte:02x}");
         // Alone, it is nothing that could be a key.

@@ -20,6 +20,8 @@ use tower_api_key::{
 
 /// An opaque key, as a new layer accepts it.
 pub(crate) const KEY: &str = "first-key-of-these-tests-0123456789";
+/// [`KEY`] as the user name of `Basic`: `base64(KEY ":")`.
+pub(crate) const KEY_IN_BASIC: &str = "Zmlyc3Qta2V5LW9mLXRoZXNlLXRlc3RzLTAxMjM0NTY3ODk6";
 pub(crate) const OTHER_KEY: &str = "other-key-of-these-tests-9876543210";
 
 /// When the tests take place: 2026-11-23T00:00:00Z.

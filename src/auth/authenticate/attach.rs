@@ -74,6 +74,7 @@ fn hide_all<B>(config: &Config, request: &mut Request<B>) {
 #[inline]
 fn mark<B>(config: &Config, request: &mut Request<B>, source: u16) {
     let headers = request.headers_mut();
+    extract::take_keys_from(&config.sources, source, headers);
     if config.precedence == Precedence::FirstSource {
         config.sources.iter().for_each(|source| extract::mark_sensitive(source, headers));
     } else if let Some(source) = config.sources.get(usize::from(source)) {

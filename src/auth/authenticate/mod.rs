@@ -48,6 +48,8 @@ pub(crate) enum Outcome {
     Reject(Rejection),
     /// Something must be waited for; then [`resume`].
     Wait(Waiting),
+    /// The program is put together in a way in which no request can be judged: 500, and this text.
+    Mistake(&'static str),
 }
 
 /// How a request is let in.
@@ -220,6 +222,9 @@ fn digest(config: &Config, key: &[u8]) -> Option<(KeyDigest, Checksum)> {
 /// Steps 3 to 5, one after the other.
 fn read(config: &Config, request: &RequestHead<'_>) -> Outcome {
     // 3. Extract.
+    if config.reads_path && request.is_inside_router() {
+        return Outcome::Mistake(PATH_INSIDE_ROUTER);
+    }
     let credential = match extract::find(&config.sources, config.precedence, request) {
         Ok(Some(credential)) if credential.is_forced(&config.sources, request) => {
             return reject(RejectionKind::CrossSite);
@@ -241,6 +246,10 @@ fn read(config: &Config, request: &RequestHead<'_>) -> Outcome {
         None => reject(RejectionKind::Malformed),
     }
 }
+
+const PATH_INSIDE_ROUTER: &str = "`KeySource::path_segment` reads the whole path of a request: put the \
+    `tower_api_key::ApiKeyLayer` around the whole router, with `layer.layer(router)`, in place of \
+    `Router::layer`.\n";
 
 /// 4. Parse: a caller that has to wait, unless its key is known already.
 #[cold]
@@ -493,7 +502,7 @@ pub(crate) fn let_in<B>(
     request: &mut Request<B>,
     mut admission: Admission,
 ) -> ResponsePlan {
-    let plan = ResponsePlan::new(config, &mut admission);
+    let plan = ResponsePlan::new(config, request, &mut admission);
     attach(config, request, admission);
     plan
 }

@@ -3,11 +3,7 @@
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-use super::{Credential, Found};
-
-pub(super) fn find<'r>(name: &str, headers: &'r HeaderMap) -> Found<'r> {
-    Found::all(in_headers(name, headers))
-}
+use super::Credential;
 
 pub(super) fn each<'r>(name: &str, headers: &'r HeaderMap, found: impl FnMut(Credential<'r>)) {
     in_headers(name, headers).for_each(found);

@@ -6,7 +6,7 @@ use http::{
     uri::PathAndQuery,
 };
 
-use super::{Credential, KeySource, SourceKind, cookie, header, query};
+use super::{Credential, KeySource, SourceKind, basic, cookie, header, path, query, websocket};
 use crate::{
     key::{self, KeyFormat},
     request::{RequestHead, have_no_repeats},
@@ -87,24 +87,51 @@ pub(crate) fn hide_in_copies<B>(ours: &Ours<'_>, sources: &[KeySource], request:
 pub(crate) fn hide<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut Request<B>) {
     for source in sources {
         match source.kind() {
-            SourceKind::Header(name) => edit(request.headers_mut(), name, |value| {
-                let credential = Credential::plain(value.as_bytes());
-                if ours.hold(&credential) { Edit::Remove } else { Edit::Keep }
-            }),
-            SourceKind::Authorization(scheme) => {
-                edit(request.headers_mut(), &AUTHORIZATION, |value| {
-                    let credential = header::of_scheme(scheme, value).map(Credential::plain);
-                    let is_ours = credential.is_some_and(|credential| ours.hold(&credential));
-                    if is_ours { Edit::Remove } else { Edit::Keep }
+            SourceKind::Header(name) => {
+                hide_values(ours, name, request, |value| {
+                    Some(Credential::plain(header::value(value)))
                 });
             }
+            SourceKind::Scheme { header: name, scheme } => {
+                hide_values(ours, name, request, |value| {
+                    header::of_scheme(scheme, value).map(Credential::plain)
+                });
+            }
+            SourceKind::Basic => hide_values(ours, &AUTHORIZATION, request, |value| {
+                header::of_scheme(basic::SCHEME, value).map(|raw| Credential::plain(raw).of_basic())
+            }),
             SourceKind::Cookie(name) => {
                 edit(request.headers_mut(), &COOKIE, |line| without_cookies(ours, name, line));
             }
             SourceKind::Query(name) => hide_pairs(ours, name, request.uri_mut()),
+            SourceKind::PathSegment(prefix) => hide_segment(ours, prefix, request.uri_mut()),
+            SourceKind::WebSocketProtocol(name) => {
+                let mut is_there = false;
+                let head = RequestHead::from(&*request);
+                websocket::each(name, &head, |credential| is_there |= ours.hold(&credential));
+                if is_there {
+                    websocket::take_keys(name, request.headers_mut());
+                }
+            }
+            SourceKind::Custom(custom) => {
+                custom.hide(request, &|key| ours.hold(&Credential::plain(key)));
+            }
         }
     }
     hide_in_copies(ours, sources, request);
+}
+
+/// Takes out the values of a header that hold a key of ours.
+fn hide_values<B>(
+    ours: &Ours<'_>,
+    name: &HeaderName,
+    request: &mut Request<B>,
+    read: impl Fn(&HeaderValue) -> Option<Credential<'_>>,
+) {
+    edit(request.headers_mut(), name, |value| {
+        let is_ours = read(value).is_some_and(|credential| ours.hold(&credential));
+        if is_ours { Edit::Remove } else { Edit::Keep }
+    });
 }
 
 /// What becomes of a value.
@@ -169,10 +196,25 @@ fn hide_pairs(ours: &Ours<'_>, name: &str, uri: &mut Uri) {
     }
     let others: Vec<&str> = query.split('&').filter(|pair| !is_ours(pair)).collect();
     let rest = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
-    // Parts of a valid URI in their old order make a valid one; were that not so, an empty query
-    // hides the key as well.
-    let path_and_query = PathAndQuery::try_from(format!("{}{rest}", uri.path()))
-        .or_else(|_| PathAndQuery::try_from(uri.path()));
+    let path = uri.path().to_owned();
+    set_path_and_query(uri, &format!("{path}{rest}"), &path);
+}
+
+/// Takes the segment after the prefix out of the path, if it is a key of ours.
+fn hide_segment(ours: &Ours<'_>, prefix: &str, uri: &mut Uri) {
+    if !path::find(prefix, uri).is_some_and(|credential| ours.hold(&credential)) {
+        return;
+    }
+    let Some(path) = path::without_key(prefix, uri.path()) else { return };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    set_path_and_query(uri, &format!("{path}{query}"), "/");
+}
+
+/// Parts of a valid URI in their old order make a valid one; were that not so, the `shorter` one hides the
+/// key as well.
+fn set_path_and_query(uri: &mut Uri, path_and_query: &str, shorter: &str) {
+    let path_and_query =
+        PathAndQuery::try_from(path_and_query).or_else(|_| PathAndQuery::try_from(shorter));
     let mut parts = uri.clone().into_parts();
     if let Ok(path_and_query) = path_and_query {
         parts.path_and_query = Some(path_and_query);

@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use super::{Credential, Found};
+use super::{Credential, Encoding, Found};
 
 #[inline]
 pub(super) fn find<'r>(name: &str, uri: &'r Uri) -> Found<'r> {
@@ -39,7 +39,8 @@ pub(super) fn value<'p>(name: &str, pair: &'p [u8]) -> Option<Credential<'p>> {
         _ if pair.contains(&b'%') => value_of_encoded(name, pair)?,
         _ => return None,
     };
-    Some(Credential { percent_encoded: raw.contains(&b'%'), ..Credential::plain(raw) })
+    let encoding = if raw.contains(&b'%') { Encoding::Percent } else { Encoding::None };
+    Some(Credential { encoding, ..Credential::plain(raw) })
 }
 
 /// Compares with percent-encoding undone: whatever reads the query behind the layer would see

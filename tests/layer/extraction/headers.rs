@@ -1,9 +1,12 @@
 //! Keys in headers and behind authorization schemes.
 
-use tower_api_key::KeySource;
+use tower_api_key::{ApiKeyLayer, KeySource};
 
 use super::from;
-use crate::support::{KEY, request, send};
+use crate::{
+    stores::TestStore,
+    support::{KEY, record, request, send},
+};
 
 #[test]
 fn a_header_of_any_name() {
@@ -21,13 +24,35 @@ fn the_whole_value_of_a_header_is_the_key() {
     for (value, outcome) in [
         (String::new(), "malformed_key"),
         (format!("Bearer {KEY}"), "malformed_key"),
-        (format!(" {KEY}"), "malformed_key"),
-        (format!("{KEY}\t"), "malformed_key"),
+        (format!("{KEY} {KEY}"), "malformed_key"),
         (format!("{KEY},"), "unknown_key"),
         (format!("\"{KEY}\""), "unknown_key"),
         (format!("%20{KEY}"), "unknown_key"),
     ] {
         assert_eq!(send(&layer, request(&[("x-api-key", &value)])).outcome(), outcome, "{value:?}");
+    }
+}
+
+/// HTTP/1 takes it away, and HTTP/2 leaves it.
+#[test]
+fn white_space_around_a_value_is_no_part_of_it() {
+    let layer = ApiKeyLayer::new(TestStore::new([record(KEY)]))
+        .with_source(KeySource::header_scheme("x-auth", "Token").unwrap());
+    let bearer = format!("Bearer {KEY}");
+    for (name, value) in [("x-api-key", KEY), ("authorization", &bearer), ("x-auth", &bearer)] {
+        let value = value.replace("Bearer", if name == "x-auth" { "Token" } else { "Bearer" });
+        for around in [" ", "\t", " \t  "] {
+            for value in [format!("{around}{value}"), format!("{value}{around}")] {
+                for layer in [layer.clone(), layer.clone().hide_credentials()] {
+                    let answer = send(&layer, request(&[(name, &value)]));
+                    assert_eq!(answer.outcome(), "admitted", "{value:?}");
+                }
+                let hidden = send(&layer.clone().hide_credentials(), request(&[(name, &value)]));
+                assert!(!hidden.seen().headers.contains_key(name), "{value:?}");
+                let twice = send(&layer, request(&[(name, &value), (name, &value)]));
+                assert_eq!(twice.outcome(), "ambiguous_key");
+            }
+        }
     }
 }
 
@@ -59,10 +84,15 @@ fn bearer() {
 
 #[test]
 fn another_scheme() {
-    let layer = from(KeySource::scheme("Token").unwrap());
+    let layer = from(KeySource::header_scheme("authorization", "Token").unwrap());
     let authorization = |value: String| request(&[("authorization", value)]);
     assert_eq!(send(&layer, authorization(format!("token {KEY}"))).outcome(), "admitted");
     assert_eq!(send(&layer, authorization(format!("Bearer {KEY}"))).outcome(), "missing_key");
+
+    let layer = from(KeySource::header_scheme("X-Auth", "Token").unwrap());
+    let in_header = |name| send(&layer, request(&[(name, format!("TOKEN {KEY}"))])).outcome();
+    assert_eq!(in_header("x-auth"), "admitted");
+    assert_eq!(in_header("authorization"), "missing_key");
 }
 
 #[test]
@@ -83,7 +113,7 @@ fn somebody_elses_authorization_is_left_alone() {
 fn names_that_cannot_be_sent_are_refused_at_once() {
     for bad in ["", "x api key", "x-käy", "x:y", "x=y", "x;y", "x\n"] {
         assert!(KeySource::header(bad).is_err(), "{bad:?}");
-        assert!(KeySource::scheme(bad).is_err(), "{bad:?}");
+        assert!(KeySource::header_scheme("authorization", bad).is_err(), "{bad:?}");
         assert!(KeySource::cookie(bad).is_err(), "{bad:?}");
     }
     assert!(KeySource::query("").is_err());

@@ -1,10 +1,14 @@
 //! Where keys are found, and where they are not.
 
 mod anything;
+mod basic;
 mod cookies;
+mod custom;
 mod headers;
+mod paths;
 mod queries;
 mod several;
+mod websockets;
 
 use tower_api_key::{ApiKeyLayer, KeySource};
 

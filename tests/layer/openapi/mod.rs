@@ -21,7 +21,7 @@ use utoipa::openapi::{Info, OpenApi, Paths};
 
 use crate::{
     stores::TestStore,
-    support::{KEY, record, respond},
+    support::{KEY, KEY_IN_BASIC, record, respond},
 };
 
 fn layer(sources: impl IntoIterator<Item = KeySource>) -> ApiKeyLayer {
@@ -34,12 +34,14 @@ fn sources() -> Vec<KeySource> {
         KeySource::x_api_key(),
         KeySource::header("x.odd~name").unwrap(),
         KeySource::bearer(),
-        KeySource::scheme("Token").unwrap(),
-        KeySource::scheme("Basic").unwrap(),
+        KeySource::header_scheme("authorization", "Token").unwrap(),
+        KeySource::basic(),
         KeySource::query("api_key").unwrap(),
         KeySource::query("api.2ekey&=ключ").unwrap(),
         KeySource::cookie("api_key").unwrap(),
         KeySource::cookie("api.key").unwrap(),
+        KeySource::header_scheme("x-auth", "Token").unwrap(),
+        KeySource::websocket_protocol("api-key").unwrap(),
     ]
 }
 
@@ -59,6 +61,10 @@ fn request_by(scheme: &Value) -> Request<Body> {
     let request = Request::builder();
     let text = |field: &str| scheme[field].as_str().unwrap();
     let request = match text("type") {
+        "http" if text("scheme") == "basic" => {
+            let value = format!("Basic {KEY_IN_BASIC}");
+            request.uri("/").header(header::AUTHORIZATION, value)
+        }
         "http" => {
             assert_eq!(text("scheme"), "bearer");
             request.uri("/").header(header::AUTHORIZATION, format!("Bearer {KEY}"))
@@ -66,7 +72,11 @@ fn request_by(scheme: &Value) -> Request<Body> {
         "apiKey" => match text("in") {
             "header" => {
                 let before = scheme["x-scheme"].as_str().map(|scheme| format!("{scheme} "));
+                let before = before.or_else(|| {
+                    scheme["x-protocol"].as_str().map(|protocol| format!("{protocol}, "))
+                });
                 let value = before.unwrap_or_default() + KEY;
+                let request = request.header(header::UPGRADE, "websocket");
                 request.uri("/").header(text("name"), value)
             }
             "query" => {
