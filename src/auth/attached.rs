@@ -28,6 +28,10 @@ impl LayerId {
         static LAST: AtomicU64 = AtomicU64::new(0);
         Self(NonZeroU64::MIN.saturating_add(LAST.fetch_add(1, Ordering::Relaxed)))
     }
+
+    pub(super) const fn get(self) -> u64 {
+        self.0.get()
+    }
 }
 
 /// The layers that found the owner of a key to be active, on the way of one request.

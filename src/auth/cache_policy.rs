@@ -35,14 +35,41 @@ impl CachePolicy {
     /// Adds the headers. `vary` is what [`vary_on`] made of the layer's sources.
     #[inline]
     pub(crate) fn apply(self, vary: Option<&HeaderValue>, headers: &mut HeaderMap) {
-        if let (Self::Vary | Self::VaryAndPrivate, Some(vary)) = (self, vary) {
-            headers.append(header::VARY, vary.clone());
+        // Added first and looked at afterwards: nearly always there is no other.
+        if let (Self::Vary | Self::VaryAndPrivate, Some(vary)) = (self, vary)
+            && headers.append(header::VARY, vary.clone())
+        {
+            merge_last_vary(headers);
         }
         if matches!(self, Self::VaryAndPrivate)
             && let Entry::Vacant(vacant) = headers.entry(header::CACHE_CONTROL)
         {
             vacant.insert(HeaderValue::from_static("private"));
         }
+    }
+}
+
+/// Leaves of the last line the names that are in no line before it. `*` stands for all names
+/// (RFC 9110 §12.5.5).
+#[cold]
+fn merge_last_vary(headers: &mut HeaderMap) {
+    let Entry::Occupied(lines) = headers.entry(header::VARY) else { return };
+    let (name, lines) = lines.remove_entry_mult();
+    let mut lines: Vec<HeaderValue> = lines.collect();
+    let Some(last) = lines.pop() else { return };
+    let names = |line: &HeaderValue| {
+        let names = line.as_bytes().split(|byte| *byte == b',');
+        names.map(|name| name.trim_ascii().to_ascii_lowercase()).collect::<Vec<_>>()
+    };
+    let there: Vec<_> = lines.iter().flat_map(names).collect();
+    let stands_for_all = there.iter().any(|name| name == b"*");
+    let mut missing = names(&last);
+    missing.retain(|name| !stands_for_all && !there.contains(name));
+    if !missing.is_empty() {
+        lines.extend(HeaderValue::from_bytes(&missing.join(&b", "[..])));
+    }
+    for line in lines {
+        headers.append(&name, line);
     }
 }
 

@@ -6,6 +6,7 @@ use http::HeaderValue;
 
 use super::{
     attached::LayerId,
+    counted::OuterLayer,
     extract::{self, Credential, KeySource, Precedence},
     waiting_limit::WaitingLimit,
 };
@@ -53,11 +54,16 @@ pub(crate) struct Config {
     /// What keys may need: what this layer enforces, and what it was told to pass over.
     pub(crate) enforced: Needs,
     pub(crate) usage: Option<UsageRecorder>,
+    /// Whether responses have an `AccessRecord`.
+    pub(crate) tells_access: bool,
     /// Off when the application looks after caches itself.
     pub(crate) cache_headers: bool,
     pub(crate) vary: Option<HeaderValue>,
     pub(crate) renderer: Renderer,
     pub(crate) realm: Box<str>,
+    /// Of layers beside this one.
+    pub(crate) foreign_challenges: Vec<HeaderValue>,
+    pub(crate) outer: OuterLayer,
 }
 
 impl Config {

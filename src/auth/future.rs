@@ -14,6 +14,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
+    access_record::AccessRecord,
     authenticate::{self, Outcome, Waiting},
     body::ResponseBody,
     config::Config,
@@ -86,7 +87,11 @@ where
         }
         rejection.observe();
         config.denied(&rejection, Some(&head));
-        let response = config.renderer.respond(rejection, request);
+        let access = config.tells_access.then(|| AccessRecord::of_denial(&rejection));
+        let mut response = config.renderer.respond(rejection, request);
+        if let Some(access) = access {
+            access.tell(response.extensions_mut());
+        }
         Self { state: State::Rejected { response: Some(response) } }
     }
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
 use tower_layer::Layer;
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
     cache_policy::vary_on,
     challenge::challenges,
     config::Config,
+    counted::OuterLayer,
     extract::{KeySource, Precedence},
     preflights::PassPreflightsLayer,
     revocation::register,
@@ -102,10 +104,13 @@ impl ApiKeyLayer {
             credits: None,
             enforced: Needs::NONE,
             usage: None,
+            tells_access: false,
             cache_headers: true,
             vary: None,
             renderer: Renderer::default(),
             realm: "api".into(),
+            foreign_challenges: Vec::new(),
+            outer: OuterLayer::default(),
         };
         Self { config: Arc::new(config), shared: OnceLock::new() }.with_derived()
     }
@@ -122,7 +127,8 @@ impl ApiKeyLayer {
     /// Recomputes what follows from the sources, their precedence and the realm.
     fn with_derived(self) -> Self {
         self.with(|config| {
-            config.renderer.set_challenges(challenges(&config.realm, &config.sources));
+            let challenges = challenges(&config.realm, &config.sources);
+            config.renderer.set_challenges(challenges.with_foreign(&config.foreign_challenges));
             config.vary = vary_on(&config.sources);
             config.reads_path = config.sources.iter().any(KeySource::is_path);
             config.has_plain_sources = config.sources.iter().all(KeySource::is_plain);
@@ -404,9 +410,23 @@ impl ApiKeyLayer {
         self.with(|config| config.usage = Some(usage))
     }
 
+    /// Puts an [`AccessRecord`](crate::auth::AccessRecord) into the extensions of each response, for access
+    /// logs outside: the key's id, its owner, and the decision.
+    pub fn with_access_records(self) -> Self {
+        self.with(|config| config.tells_access = true)
+    }
+
     /// The realm named in challenges, `api` by default.
     pub fn with_realm(self, realm: &str) -> Self {
         self.with(|config| config.realm = realm.into()).with_derived()
+    }
+
+    /// Adds challenges of a layer beside this one.
+    pub(super) fn with_foreign_challenges(
+        self,
+        challenges: impl IntoIterator<Item = HeaderValue>,
+    ) -> Self {
+        self.with(|config| config.foreign_challenges.extend(challenges)).with_derived()
     }
 
     /// Answers every denial of a key that is no use here with 401 and the one code `invalid_key`:
@@ -488,7 +508,6 @@ impl ApiKeyLayer {
         self.config.sources.iter().filter_map(KeySource::query_parameter)
     }
 
-    #[cfg(any(test, feature = "openapi"))]
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
     }

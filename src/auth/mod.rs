@@ -2,6 +2,7 @@
 //! looked for, the identity that it attaches, the body of its responses, and what hooks and guards
 //! see of a request.
 
+mod access_record;
 pub(crate) mod attached;
 mod authenticate;
 pub(crate) mod authenticated;
@@ -11,15 +12,17 @@ mod body;
 mod cache_policy;
 mod challenge;
 pub(crate) mod config;
+mod counted;
 mod deprecation;
 pub(crate) mod extract;
 mod forwarded;
 mod future;
 mod layer;
+mod or_else;
 mod preflights;
 mod response_plan;
 pub(crate) mod revocation;
-mod service;
+pub(crate) mod service;
 mod shared_config;
 mod waiting_limit;
 
@@ -27,12 +30,14 @@ mod waiting_limit;
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::axum_service::{AxumFuture, AxumService};
 pub use self::{
+    access_record::{AccessOutcome, AccessRecord},
     authenticated::AuthenticatedKey,
     body::ResponseBody,
     extract::{CustomSource, HiddenPlaces, KeySource, Precedence},
     forwarded::ForwardedFor,
     future::ResponseFuture,
     layer::ApiKeyLayer,
+    or_else::{OrElse, OrElseBody, OrElseFuture, OrElseLayer},
     preflights::{PassPreflights, PassPreflightsLayer},
     revocation::Revocation,
     service::ApiKeyAuth,

@@ -5,8 +5,9 @@ use std::mem;
 use http::{Request, Response};
 
 use super::{
-    authenticate::Admission, body::ResponseBody, cache_policy::CachePolicy, config::Config,
-    deprecation::DeprecationHeaders, extract::Subprotocol,
+    access_record::AccessRecord, authenticate::Admission, body::ResponseBody,
+    cache_policy::CachePolicy, config::Config, deprecation::DeprecationHeaders,
+    extract::Subprotocol,
 };
 use crate::{limit::Consumption, request::RequestHead};
 
@@ -17,6 +18,7 @@ pub(crate) struct ResponsePlan {
     deprecation: Option<DeprecationHeaders>,
     consumed: Consumption,
     subprotocol: Option<Subprotocol>,
+    access: Option<Box<AccessRecord>>,
 }
 
 impl ResponsePlan {
@@ -28,6 +30,7 @@ impl ResponsePlan {
         } else {
             CachePolicy::None
         };
+        let access = config.tells_access.then(|| Box::new(AccessRecord::of(admission)));
         let (deprecation, consumed) = match admission {
             Admission::Authenticated { key, consumed, .. } => {
                 (DeprecationHeaders::of(key.record()), mem::take(consumed))
@@ -43,7 +46,7 @@ impl ResponsePlan {
             }
             _ => None,
         };
-        Self { cache, deprecation, consumed, subprotocol }
+        Self { cache, deprecation, consumed, subprotocol, access }
     }
 
     /// The response, with the headers of the layer; or a denial from inside, rendered like the
@@ -56,6 +59,9 @@ impl ResponsePlan {
     ) -> Response<ResponseBody<B>> {
         if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
             config.denied(rejection, None);
+            if self.access.is_some() {
+                AccessRecord::of_denial(rejection).tell(denial.extensions_mut());
+            }
             // A uniform denial does not tell that there is a key, which has limits.
             if !config.renderer.folds(rejection.kind()) {
                 self.consumed.apply(denial.headers_mut());
@@ -69,6 +75,9 @@ impl ResponsePlan {
         self.consumed.apply(response.headers_mut());
         if let Some(subprotocol) = self.subprotocol {
             subprotocol.choose(&config.sources, response.status(), response.headers_mut());
+        }
+        if let Some(access) = &self.access {
+            AccessRecord::clone(access).tell(response.extensions_mut());
         }
         response.map(ResponseBody::from)
     }

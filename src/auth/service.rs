@@ -13,7 +13,7 @@ use super::{
     body::ResponseBody,
     extract::KeySource,
     future::ResponseFuture,
-    shared_config::SharedConfig,
+    shared_config::{SharedConfig, ThreadConfig},
 };
 
 /// The middleware that [`ApiKeyLayer`](crate::ApiKeyLayer) puts around a service.
@@ -51,6 +51,11 @@ impl<S> ApiKeyAuth<S> {
     /// The inner service.
     pub fn into_inner(self) -> S {
         self.inner
+    }
+
+    /// As the calling thread counts it.
+    pub(super) fn config(&mut self) -> &ThreadConfig {
+        self.config.mine()
     }
 
     pub(crate) fn sources(&self) -> &[KeySource] {
@@ -94,17 +99,30 @@ where
                 let plan = authenticate::let_in(config, &mut request, admission);
                 ResponseFuture::admitted(config.clone(), plan, self.inner.call(request))
             }
-            Outcome::Reject(rejection) => ResponseFuture::rejected(config, rejection, &mut request),
-            Outcome::Mistake(what_to_do) => ResponseFuture::mistaken(what_to_do, &request),
+            Outcome::Reject(rejection) => {
+                let future = ResponseFuture::rejected(config, rejection, &mut request);
+                drop(take_ready(&mut self.inner));
+                future
+            }
+            Outcome::Mistake(what_to_do) => {
+                drop(take_ready(&mut self.inner));
+                ResponseFuture::mistaken(what_to_do, &request)
+            }
             Outcome::Wait(waiting) => {
-                // The service that was polled ready must be the one that is called: it goes along
-                // with the request, and a clone takes its place here.
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
+                let ready = take_ready(&mut self.inner);
                 ResponseFuture::waiting(config.clone(), ready, request, waiting)
             }
         }
     }
+}
+
+/// The service that was polled ready, with a clone in its place. It must be the one that is called, so it
+/// goes along with a request that waits. Dropped, it gives back what it has reserved, such as a place in a
+/// limit of concurrent requests: a client that is denied and stays connected must not keep that.
+#[cold]
+pub(crate) fn take_ready<S: Clone>(service: &mut S) -> S {
+    let clone = service.clone();
+    mem::replace(service, clone)
 }
 
 impl<S: fmt::Debug> fmt::Debug for ApiKeyAuth<S> {

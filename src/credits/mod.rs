@@ -122,6 +122,11 @@ pub enum SpendOutcome {
 }
 
 impl Credits {
+    /// Whether the other is the same, and so spends the same leases.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Credits whose balances are in `repository`. A request costs one, and a node takes 512 at a
     /// time at most.
     ///

@@ -113,13 +113,18 @@ pub(super) fn user_name(text: &[u8]) -> Option<Vec<u8>> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
     let digits = &text[..text.len() - padding];
-    let mut bits = String::new();
-    for digit in digits {
-        let number = DIGITS.iter().position(|other| other == digit)?;
-        bits += &format!("{number:06b}");
-    }
+    let number = |digit| DIGITS.iter().position(|other| other == digit);
+    let numbers: Vec<String> = digits
+        .iter()
+        .map(|digit| Some(format!("{:06b}", number(digit)?)))
+        .collect::<Option<_>>()?;
+    let bits = numbers.concat();
     let (whole, over) = bits.split_at(bits.len() / 8 * 8);
-    if padding > 2 || text.len() % 4 != 0 || over.contains('1') || over.len() != 2 * padding {
+    if padding > 2
+        || !text.len().is_multiple_of(4)
+        || over.contains('1')
+        || over.len() != 2 * padding
+    {
         return None;
     }
     let byte = |bits: &[u8]| u8::from_str_radix(str::from_utf8(bits).unwrap(), 2).unwrap();

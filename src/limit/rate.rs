@@ -157,6 +157,11 @@ impl RateLimits {
         self
     }
 
+    /// Whether the other is the same, and so has the same counts.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The limits of keys that have none of their own.
     pub fn with_tiers(self, tiers: Tiers) -> Self {
         self.with(|inner| inner.tiers = tiers)

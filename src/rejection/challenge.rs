@@ -17,6 +17,8 @@ pub(crate) struct Challenges {
     plain: Vec<HeaderValue>,
     /// With `error="invalid_token"`, the other common case.
     invalid_token: Vec<HeaderValue>,
+    /// Of layers beside the one that denies: as they are, since the error is not theirs.
+    foreign: Vec<HeaderValue>,
 }
 
 impl Challenges {
@@ -27,7 +29,20 @@ impl Challenges {
             value.to_str().ok().and_then(|text| uncounted(text.to_owned())).unwrap_or(value)
         };
         let with = |error| families.iter().map(|family| value(family, error)).collect();
-        Self { plain: with(None), invalid_token: with(Some(ChallengeError::InvalidToken)) }
+        Self {
+            plain: with(None),
+            invalid_token: with(Some(ChallengeError::InvalidToken)),
+            foreign: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with_foreign(self, challenges: &[HeaderValue]) -> Self {
+        Self { foreign: challenges.to_vec(), ..self }
+    }
+
+    /// Those of other layers, for a denial that asks for a credential.
+    pub(super) fn foreign(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.foreign.iter().filter(|foreign| !self.plain.contains(foreign))
     }
 
     /// The challenges for a denial with this error. `scope` lists the scopes that are missing.

@@ -89,10 +89,22 @@ impl Renderer {
         self.heads = TABLE.iter().chain([UNIFORM]).map(|row| self.head(row)).collect();
     }
 
+    /// What a request without a credential is asked for by this layer.
+    pub(crate) fn own_challenges(&self) -> impl Iterator<Item = HeaderValue> {
+        self.challenges.values(None, None)
+    }
+
+    /// And by those beside it.
+    pub(crate) fn challenges(&self) -> impl Iterator<Item = HeaderValue> {
+        self.own_challenges().chain(self.challenges.foreign().cloned())
+    }
+
     fn head(&self, row: &Row) -> Head {
         let has_challenge = row.status == StatusCode::UNAUTHORIZED || row.challenge_error.is_some();
         let challenges = has_challenge.then(|| self.challenges.values(row.challenge_error, None));
-        let challenges = challenges.into_iter().flatten();
+        let asks_for_others = row.status == StatusCode::UNAUTHORIZED;
+        let others = asks_for_others.then(|| self.challenges.foreign().cloned());
+        let challenges = challenges.into_iter().flatten().chain(others.into_iter().flatten());
         let challenges = challenges.map(|challenge| (header::WWW_AUTHENTICATE, challenge));
         problem::head().into_iter().chain(challenges).collect()
     }

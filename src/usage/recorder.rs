@@ -92,6 +92,11 @@ impl UsageRecorder {
         Self(Arc::new(Writer::new(repository, settings)))
     }
 
+    /// Whether the other is the same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Counts a use by a request, which is looked at only if its address is to be recorded.
     #[inline]
     pub(crate) fn count_from<'r>(

@@ -68,6 +68,22 @@ fn the_applications_vary_stays_beside_ours() {
 }
 
 #[test]
+fn what_the_application_named_is_not_named_again() {
+    for (app, expected) in [
+        (&[("vary", "*")][..], &["*"][..]),
+        (&[("vary", "accept-encoding"), ("vary", "origin,*")], &["accept-encoding", "origin,*"]),
+        (&[("vary", OURS)], &[OURS]),
+        (&[("vary", "AUTHORIZATION, Origin ,X-Api-Key")], &["AUTHORIZATION, Origin ,X-Api-Key"]),
+        (&[("vary", "authorization"), ("vary", "x-api-key")], &["authorization", "x-api-key"]),
+        (&[("vary", "Authorization")], &["Authorization", "x-api-key"]),
+        (&[("vary", "x-api-keys, *x")], &["x-api-keys, *x", OURS]),
+        (&[("vary", "")], &["", OURS]),
+    ] {
+        assert_eq!(caching_with(layer(), app, with_key(KEY)).0, expected, "{app:?}");
+    }
+}
+
+#[test]
 fn anonymous_answers_vary_and_may_be_shared() {
     let layer = layer().allow_anonymous();
     assert_eq!(caching(layer.clone(), get("/")), (strings(&[OURS]), vec![]));

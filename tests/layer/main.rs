@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 #![allow(clippy::similar_names, reason = "a manager, and what is managed")]
 
+mod access_records;
 mod announcing;
 #[cfg(feature = "axum")]
 mod axum;
@@ -52,6 +53,7 @@ mod mistakes;
 mod nested;
 #[cfg(feature = "openapi")]
 mod openapi;
+mod or_else;
 mod owner;
 mod pass_by;
 mod plain_store;

@@ -14,8 +14,8 @@ use std::{
 use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::Full;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_api_key::ApiKeyLayer;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit, service_fn};
+use tower_api_key::{ApiKeyLayer, OwnerId, OwnerLayer, RequireScopesLayer};
 use tower_test::mock;
 
 use crate::{
@@ -191,4 +191,39 @@ fn the_inner_service_can_be_had_back() {
     assert_eq!(service.get_ref().generation, 0);
     service.get_mut().generation = 7;
     assert_eq!(service.into_inner().generation, 7);
+}
+
+/// What the inner service has reserved for a request goes back when the request is denied, and not when the
+/// client hangs up: one that is denied again and again on one connection would keep a place.
+#[tokio::test]
+async fn a_denial_gives_back_what_was_reserved() {
+    async fn assert_gives_back<L, S, B>(layer: L, request: fn() -> Request<()>)
+    where
+        L: Layer<ConcurrencyLimit<Echo>, Service = S>,
+        S: Service<Request<()>, Response = Response<B>, Error = Infallible> + Clone,
+    {
+        let limited = ConcurrencyLimit::new(service_fn(echo as fn(_) -> _), 1);
+        let mut service = layer.layer(limited);
+        let mut other = service.clone();
+        for _ in 0..3 {
+            let response = service.ready().await.unwrap().call(request()).await.unwrap();
+            assert!(response.status().is_client_error());
+            // Another connection gets the only place, and gives it back.
+            let response = other.ready().now_or_never().expect("a place").unwrap();
+            drop(response.call(request()).await.unwrap());
+        }
+    }
+
+    type Echo = tower::util::ServiceFn<fn(Request<()>) -> std::future::Ready<Echoed>>;
+    type Echoed = Result<Response<Full<bytes::Bytes>>, Infallible>;
+    fn echo(_: Request<()>) -> std::future::Ready<Echoed> {
+        std::future::ready(Ok(Response::default()))
+    }
+
+    assert_gives_back(now(), || with_key(OTHER_KEY)).await;
+    assert_gives_back(waiting(), || with_key(OTHER_KEY)).await;
+    let scopes = RequireScopesLayer::all(["orders:read"]).unwrap();
+    assert_gives_back((now(), scopes), || with_key(KEY)).await;
+    let owners = OwnerLayer::new(async |_: OwnerId| Ok::<Option<()>, Infallible>(None));
+    assert_gives_back((now(), owners), || with_key(KEY)).await;
 }

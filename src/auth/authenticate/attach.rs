@@ -8,6 +8,7 @@ use crate::{
     auth::{
         attached::{self, NoKey},
         config::Config,
+        counted::Counters,
         extract::{self, Ours, Precedence},
     },
     request::RequestHead,
@@ -32,7 +33,9 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
             attached::attach_no_key(request.extensions_mut(), no_key);
         }
         Admission::Authenticated { key, source, is_marked, consumed: _ } => {
-            if let Some(usage) = &config.usage {
+            if let Some(usage) = &config.usage
+                && !Counters::used_outside(config, request.extensions(), key.id()).usage
+            {
                 usage.count_from(key.shared(), || RequestHead::from(&*request));
             }
             if config.hide_credentials {

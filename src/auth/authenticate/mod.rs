@@ -26,6 +26,7 @@ use self::{attach::attach, limits::Spend, peppers::InMemory};
 use super::{
     authenticated::AuthenticatedKey,
     config::Config,
+    counted::Counters,
     extract::{self, Credential},
     response_plan::ResponsePlan,
     waiting_limit::{WaitingLimit, WaitingPermit},
@@ -178,6 +179,13 @@ impl Attempt {
 /// The turn of hashes that another system kept: no store knows the key.
 #[cfg(feature = "legacy-hashes")]
 const LEGACY_TURN: u32 = u32::MAX;
+
+/// Whether a request is decided before a credential is looked for.
+pub(crate) fn is_decided_early(config: &Config, request: &RequestHead<'_>) -> bool {
+    config.bypass.as_ref().is_some_and(|bypass| bypass(request))
+        || config.secure_transport.as_ref().is_some_and(|is_secure| !is_secure(request))
+        || (config.reads_path && request.is_inside_router())
+}
 
 /// Steps 1 to 5, and the rest when the store answers without waiting.
 #[inline]
@@ -394,6 +402,9 @@ fn fault(
 fn limit(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
     match &config.rate_limits {
         None => pay(config, request, found, Rated::default()),
+        Some(_) if Counters::used_outside(config, request.extensions, found.record.id).limits => {
+            pay(config, request, found, Rated::default())
+        }
         Some(limits) => match limits.check(request, &found.record) {
             Limited::Admitted(rated) => pay(config, request, found, rated),
             limited => limited_to(config, request, found, limited),

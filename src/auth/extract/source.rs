@@ -322,6 +322,13 @@ impl KeySource {
         }
     }
 
+    /// Whether there is a credential for which `is` is true.
+    pub(crate) fn any(&self, head: &RequestHead<'_>, is: impl Fn(&[u8]) -> bool) -> bool {
+        let mut any = false;
+        self.each(head, |credential| any |= credential.with_key(&is).unwrap_or(false));
+        any
+    }
+
     #[inline]
     pub(super) fn find<'r>(&self, head: &RequestHead<'r>) -> Found<'r> {
         match &self.kind {

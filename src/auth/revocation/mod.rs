@@ -18,7 +18,7 @@ use tokio::{
 };
 
 pub(crate) use self::owners::{OwnerJudge, register_owner_layer};
-pub(super) use self::registry::register;
+pub(super) use self::registry::{config_of, register};
 use self::watch::State;
 use super::authenticated::AuthenticatedKey;
 use crate::{key::RejectionKind, runtime::chance};

@@ -43,6 +43,11 @@ pub(in crate::auth) fn register(config: &Arc<Config>) {
     layers.entry(config.id).or_insert_with(new);
 }
 
+/// The settings of a layer that is in use.
+pub(in crate::auth) fn config_of(id: LayerId) -> Option<Arc<Config>> {
+    LAYERS.lock().get(&id)?.config.upgrade()
+}
+
 /// The state of this key from now on: one watch of it for all that ask. `None`: its layer is gone.
 pub(super) fn watch(runtime: &Handle, key: &AuthenticatedKey) -> Option<Receiver<State>> {
     let (layer, watched) = (key.layer(), (key.id(), key.owner_layers().clone()));

@@ -6,7 +6,6 @@ mod future;
 use std::{
     fmt,
     future::Future,
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -18,7 +17,7 @@ use tower_service::Service;
 
 pub(super) use self::future::WaitingFuture;
 use crate::{
-    auth::{ResponseBody, WaitingLimit, authenticated},
+    auth::{ResponseBody, WaitingLimit, authenticated, service::take_ready},
     limit::LimitReport,
     rejection::{Rejection, respond_plainly},
     request::RequestHead,
@@ -156,12 +155,12 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.layer.judge(&mut request) {
             Next::Admit(report) => WaitingFuture::admitted(self.inner.call(request), report),
-            Next::Deny(response) => WaitingFuture::denied(response),
+            Next::Deny(response) => {
+                drop(take_ready(&mut self.inner));
+                WaitingFuture::denied(response)
+            }
             Next::Wait(answer) => {
-                // The service that was polled ready must be the one that is called: it goes along
-                // with the request, and a clone takes its place here.
-                let clone = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, clone);
+                let ready = take_ready(&mut self.inner);
                 WaitingFuture::waiting(self.layer.clone(), ready, request, answer)
             }
         }

@@ -7,6 +7,7 @@ mod failures;
 mod fields;
 mod guesses;
 mod needs;
+mod nested;
 pub(crate) mod outage;
 mod reset;
 mod silent;
