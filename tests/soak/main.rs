@@ -11,7 +11,7 @@
 
 mod administrator;
 mod clients;
-#[path = "../simulation/history.rs"]
+#[path = "../simulation/history/mod.rs"]
 mod history;
 mod keys;
 #[path = "../support/process.rs"]

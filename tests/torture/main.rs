@@ -14,7 +14,7 @@ mod ask;
 mod clock;
 mod faults;
 mod fleet;
-#[path = "../simulation/history.rs"]
+#[path = "../simulation/history/mod.rs"]
 mod history;
 mod load;
 mod node;
