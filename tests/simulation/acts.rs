@@ -8,15 +8,16 @@ use tower_api_key::{
     credits::{CreditsPatch, NewCredits, Refill, RefillInterval},
     key::KeyRecord,
     limit::{Limit, Limits, Quota},
-    manage::{ImportKey, KeyPatch, RotationGrace, TopUp},
+    manage::{ImportKey, KeyPatch, KeySet, ManageError, RotationGrace, TopUp},
     nonzero,
-    store::KeyStore,
+    store::{KeyStore, Watermark},
 };
 
 use crate::{
-    history::{Act, Grace, Moment, Verdict, books},
+    history::{Act, Grace, Moment, Verdict, Wait, books},
+    run::SLOTS,
     store::Store,
-    world::{World, verdict_of},
+    world::{NodeClock, SKEW, World, verdict_of},
 };
 
 /// An administrator.
@@ -39,12 +40,15 @@ const CREDITS: u64 = 60;
 const REFILL: Refill =
     Refill::new(NonZeroU64::new(25).unwrap(), RefillInterval::Seconds(nonzero!(40)));
 
+/// The owner of the keys of each slot.
+pub(crate) const OWNERS: [Option<&str>; SLOTS] = [Some("anna"), None, Some("anna"), Some("bert")];
+
 fn new_key(slot: usize) -> NewKey {
     let limit = Limit::new("burst", QUOTA).unwrap();
     let limits = if slot % 2 == 1 { Limits::new([limit]).unwrap() } else { Limits::default() };
     let refill = (slot == 3).then_some(REFILL);
     let credits = (slot >= 2).then_some(NewCredits { remaining: CREDITS, refill });
-    NewKey { limits, credits, ..NewKey::named("k") }
+    NewKey { limits, credits, owner: OWNERS[slot].map(Into::into), ..NewKey::named("k") }
 }
 
 /// Does something to a key that can be done with it now, and says whether it is done.
@@ -69,8 +73,9 @@ pub(crate) async fn act(actor: &Actor) -> bool {
     }
     let Some(found) = found else {
         world.saw("deleted keys were purged");
-        // Longer ago than clocks differ: a key that is made anew has a greater revision.
-        let before = world.true_clock().now().as_unix_millis() - 120_000;
+        // Longer ago than clocks differ: a key that is made anew has a greater revision. Nodes that heard of
+        // its end still remember that.
+        let before = world.true_clock().now().as_unix_millis() - SKEW;
         let _ = manager.purge(Timestamp::from_unix_millis(before)).await;
         let is_new = create(actor, ImportKey::from_digest(digest, new_key(*slot))).await;
         return is_new && acknowledged(actor, key, began, Verdict::Accepted);
@@ -146,7 +151,11 @@ async fn rotate(actor: &Actor, old: &KeyRecord) -> bool {
         let (key, returned) = (world.slot(*slot).current, world.now());
         world.history().graces.push(Grace { key, began, returned, lasts });
     }
+    let old = world.slot(*slot).current;
     let key = world.takes_place(*slot, issued.secret.expose());
+    if let RotationGrace::FromFirstUse(lasts) = grace {
+        world.history().waits.push(Wait { old, new: key, lasts });
+    }
     acknowledged(actor, key, began, verdict_of(&issued.record))
 }
 
@@ -169,4 +178,48 @@ async fn top_up(actor: &Actor, key: &KeyRecord) -> bool {
         }
     }
     false
+}
+
+/// An administrator who revokes keys by the time of their creation.
+#[derive(Clone)]
+pub(crate) struct Revoker {
+    pub(crate) world: World,
+    pub(crate) manager: KeyManager,
+    pub(crate) other: KeyManager,
+    /// The one of the manager.
+    pub(crate) clock: NodeClock,
+    /// None: keys of all owners.
+    pub(crate) owner: Option<&'static str>,
+    /// Keys that were created so long ago.
+    pub(crate) ago: Duration,
+}
+
+impl Revoker {
+    /// The keys that are to be revoked by now.
+    pub(crate) fn watermark(&self) -> Watermark {
+        let moment = self.clock.now().as_unix_millis() - self.ago.as_millis() as i64;
+        let watermark = Watermark::new(Timestamp::from_unix_millis(moment));
+        Watermark { owner: self.owner.map(Into::into), ..watermark }
+    }
+
+    /// Revokes them, and says whether that is done. An administrator who hears nothing does it again at
+    /// another node.
+    pub(crate) async fn revoke(&self, watermark: &Watermark) -> bool {
+        let moment = watermark.issued_before;
+        for manager in [&self.manager, &self.other] {
+            let done = match self.owner {
+                None => manager.revoke_issued_before(moment, None).await,
+                Some(owner) => {
+                    manager.revoke_all(KeySet::of_owner(owner).issued_before(moment), None).await
+                }
+            };
+            match done {
+                Ok(_) => return true,
+                Err(ManageError::Store(_)) => self.world.saw("keys were revoked once more"),
+                // The moment has not come by the clock of the store, or of the other node.
+                Err(_) => return false,
+            }
+        }
+        false
+    }
 }

@@ -10,7 +10,9 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout_at},
 };
-use tower_api_key::store::{AnnouncedState, Announcement, Invalidations, StoreError, Subscription};
+use tower_api_key::store::{
+    AnnouncedState, Announcement, Invalidations, StoreError, Subscription, Watermark,
+};
 
 use crate::{
     history::{Life, Moment},
@@ -37,6 +39,8 @@ struct State {
 
 struct Subscriber {
     node: usize,
+    /// Reads announcements as earlier versions do.
+    is_old: bool,
     inbox: Mutex<Inbox>,
     wakes: Notify,
 }
@@ -132,6 +136,31 @@ impl Bus {
         subscriber.wakes.notify_one();
     }
 
+    /// Something that can write to the channel makes up a watermark.
+    pub(crate) fn makes_up(&self, watermark: Watermark) {
+        self.0.world.announced_watermark(&watermark);
+        self.send_all(&Announcement::default().with_watermarks([watermark]));
+    }
+
+    /// An operator announces that what was announced before no longer counts. Whether the bus took it.
+    pub(crate) fn resets(&self) -> bool {
+        let is_up = *self.0.down_until.lock().unwrap() <= self.0.world.now();
+        if is_up {
+            self.0.world.announced_reset();
+            self.send_all(&Announcement::reset());
+        }
+        is_up
+    }
+
+    fn send_all(&self, announcement: &Announcement) {
+        let subscribers = self.0.subscribers.lock().unwrap().clone();
+        for subscriber in subscribers {
+            if subscriber.inbox.lock().unwrap().half_open.is_none() {
+                self.send(&subscriber, announcement);
+            }
+        }
+    }
+
     fn send(&self, subscriber: &Subscriber, announcement: &Announcement) {
         let State { world, slow_until, .. } = &*self.0;
         let mut inbox = subscriber.inbox.lock().unwrap();
@@ -162,8 +191,9 @@ impl Bus {
 #[async_trait]
 impl Invalidations for NodeBus {
     async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
-        let State { world, subscribers, down_until, .. } = &*self.bus.0;
+        let State { world, down_until, .. } = &*self.bus.0;
         announcement.digests().for_each(|digest| world.attempts(&digest));
+        announcement.watermarks().iter().for_each(|mark| world.attempts_watermark(mark));
         world.pause(Duration::from_millis(5)).await;
         world.is_alive(self.life).await;
         // Also by itself, while others are heard.
@@ -181,12 +211,8 @@ impl Invalidations for NodeBus {
             let is_sure = key.state().is_some_and(|state| state != AnnouncedState::Unsure);
             world.announced(key.digest(), key.revision(), is_sure);
         }
-        let subscribers = subscribers.lock().unwrap().clone();
-        for subscriber in subscribers {
-            if subscriber.inbox.lock().unwrap().half_open.is_none() {
-                self.bus.send(&subscriber, &announcement);
-            }
-        }
+        announcement.watermarks().iter().for_each(|mark| world.announced_watermark(mark));
+        self.bus.send_all(&announcement);
         Ok(())
     }
 
@@ -199,6 +225,7 @@ impl Invalidations for NodeBus {
         }
         let subscriber = Arc::new(Subscriber {
             node: self.life.node,
+            is_old: self.is_old,
             inbox: Mutex::default(),
             wakes: Notify::new(),
         });
@@ -215,6 +242,17 @@ impl Invalidations for NodeBus {
 struct Listening {
     world: World,
     subscriber: Arc<Subscriber>,
+}
+
+impl Listening {
+    /// As this node reads it: an earlier version cannot read what it does not know.
+    fn read(&self, message: Announcement) -> Announcement {
+        if !self.subscriber.is_old || message.watermarks().is_empty() {
+            return message;
+        }
+        let keys = Announcement::new(message.keys().iter().copied()).to_text();
+        Announcement::parse(format!("{keys},?").as_bytes())
+    }
 }
 
 #[async_trait]
@@ -236,7 +274,7 @@ impl Subscription for Listening {
                         self.world.trace(|| {
                             format!("node {} hears {}", self.subscriber.node, message.keys().len())
                         });
-                        return Ok(message);
+                        return Ok(self.read(message));
                     }
                     first => first.map(|(_, due)| due),
                 }

@@ -24,6 +24,13 @@ pub(crate) struct Client {
     pub(crate) is_dear: bool,
 }
 
+impl Client {
+    /// Whether its node is of an earlier version.
+    fn reads_rows(&self) -> bool {
+        self.world.history().marks.read_rows.contains(&self.life)
+    }
+}
+
 /// Asks a node, and writes down its answer.
 pub(crate) async fn request(client: &Client) -> Verdict {
     let Client { world, layer, life, key, is_dear } = client;
@@ -44,6 +51,9 @@ pub(crate) async fn request(client: &Client) -> Verdict {
         let key = response.extensions().get::<AuthenticatedKey>().unwrap();
         // What is let in is what the record says.
         assert_eq!(verdict_of(key.record()), Verdict::Accepted);
+        if ended > began && world.is_made_up_for(key.record()) {
+            world.saw("a watermark that was made up was disproved");
+        }
         write_down(client, key.record(), began, ended);
         Verdict::Accepted
     };
@@ -66,6 +76,20 @@ pub(crate) async fn request(client: &Client) -> Verdict {
         }
         Verdict::Refused(RejectionKind::Expired) => world.saw("a grace ended in a cache"),
         Verdict::Refused(_) => world.saw("a request was denied for now"),
+    }
+    if verdict == Verdict::Accepted && world.is_restored(*key) {
+        world.saw("a key was let in that was restored from a backup");
+    }
+    if world.is_unwritten(*key) {
+        match verdict {
+            Verdict::Refused(RejectionKind::Revoked) => {
+                world.saw("a watermark refused a key whose row was not written yet");
+            }
+            Verdict::Accepted if client.reads_rows() => {
+                world.saw("an earlier version let in a key whose row was not written yet");
+            }
+            _ => {}
+        }
     }
     let node = life.node;
     world.trace(|| {

@@ -19,12 +19,13 @@ use tower_api_key::{
 };
 
 use crate::{
-    acts::{Actor, act},
+    acts::{Actor, OWNERS, Revoker, act},
     bus::Bus,
     cancelled::cancelled_after,
     history::{
         History, Life, Promise,
         books::{Flush, Recorded},
+        denials::Denials,
         judged,
     },
     limiter::Server,
@@ -56,6 +57,8 @@ const PROMISE: Promise = Promise {
 
 struct Node {
     life: Life,
+    /// Of an earlier version.
+    is_old: bool,
     layer: ApiKeyLayer,
     manager: KeyManager,
     cache: CachedStore<Store>,
@@ -74,6 +77,8 @@ struct Run {
     limiter: Option<Server>,
     nodes: Vec<Node>,
     versions: Versions,
+    /// Whether keys are revoked by the time of their creation.
+    has_watermarks: bool,
     /// How far replicas may be behind.
     lag_bound: Duration,
     /// How many credits a node takes at a time.
@@ -129,6 +134,7 @@ impl Run {
         // A short one, so that replicas are asked between two faults.
         let lag_bound = Duration::from_secs([1, 5, 5, 60][world.below(4)]);
         let lease = [4, 16, 64][world.below(3)];
+        let has_watermarks = world.chance(500);
         let store = Store::new(&world, has_replicas);
         let bus = Bus::new(&world);
         let limiter = world.chance(500).then(|| Server::new(&world));
@@ -145,12 +151,15 @@ impl Run {
             limiter,
             nodes: Vec::new(),
             versions,
+            has_watermarks,
             lag_bound,
             lease,
             last: 0,
             busy,
             acts,
         };
+        let floors = PROMISE.ttl + 2 * (TTL + lag_bound);
+        run.world.history().denials = Some(Denials { floors, ..Denials::default() });
         if has_replicas {
             run.world.history().lag = lag_bound;
             run.store.lags(lag_bound * [0, 10, 50, 99][run.world.below(4)] / 100);
@@ -167,15 +176,19 @@ impl Run {
         let Self { world, store, bus, .. } = self;
         let is_old = match self.versions {
             Versions::New => false,
-            Versions::Mixed => world.chance(500),
+            // One finishes what it takes a new version for.
+            Versions::Mixed => number > 0 && world.chance(666),
             Versions::Upgraded(count) => number >= count,
         };
         world.starts(number);
         let life = world.life(number);
+        if is_old {
+            world.reads_rows(life);
+        }
         let clock = world.clock();
         clock.jump(i64::try_from(world.below(40_000)).unwrap() - 20_000);
         let capacity = if world.chance(200) { 1 } else { 1_000 };
-        let store = store.of_node(life, if world.chance(500) { 8 } else { 1 });
+        let store = store.of_node(life, if world.chance(500) { 8 } else { 1 }, is_old);
         let cache = CachedStore::builder(store)
             .with_ttl(TTL)
             .with_stale_if_error(STALE_IF_ERROR)
@@ -206,7 +219,7 @@ impl Run {
             .with_invalidations(bus.of_node(number, is_old));
         let layer = manager.layer();
         let tasks = JoinSet::new();
-        Node { life, layer, manager, cache, credits, usage, clock, tasks }
+        Node { life, is_old, layer, manager, cache, credits, usage, clock, tasks }
     }
 
     async fn step(&mut self) {
@@ -223,9 +236,14 @@ impl Run {
                     self.request();
                 }
             }
-            62..84 => self.act(),
+            62..80 => self.act(),
+            80..84 if self.has_watermarks => self.watermarks(),
+            80..84 => self.act(),
             84..86 => self.flush(),
             _ => self.fault().await,
+        }
+        if let Some(number) = self.world.crashed() {
+            self.crash(number);
         }
         for node in &mut self.nodes {
             while node.tasks.try_join_next().is_some() {}
@@ -328,6 +346,34 @@ impl Run {
         });
     }
 
+    /// Keys are revoked by the time of their creation, what was begun is finished, or a watermark is made up.
+    fn watermarks(&mut self) {
+        let (world, number) = (self.world.clone(), self.world.below(NODES));
+        let (node, other) = (&self.nodes[number], &self.nodes[(number + 1) % NODES]);
+        // Earlier versions know of none.
+        if node.is_old {
+            return;
+        }
+        let owner = if world.chance(700) { OWNERS[world.below(SLOTS)] } else { None };
+        let ago = world.random().time(Duration::from_mins(10));
+        let (manager, other) = (node.manager.clone(), other);
+        let other = if other.is_old { &manager } else { &other.manager }.clone();
+        let clock = node.clock.clone();
+        let revoker = Revoker { world: world.clone(), manager, other, clock, owner, ago };
+        // At the same time as another act, which may come across it.
+        if world.chance(500) {
+            self.act();
+        }
+        match world.below(100) {
+            0..25 => {
+                let node = &mut self.nodes[number];
+                node.tasks.spawn(async move { drop(revoker.manager.finish_revocations().await) });
+            }
+            25..40 => self.bus.makes_up(revoker.watermark()),
+            way => drop(self.acts.spawn(revoke(revoker, way))),
+        }
+    }
+
     /// Uses are written in good order.
     fn flush(&mut self) {
         let node = self.world.below(NODES);
@@ -340,7 +386,7 @@ impl Run {
         let (world, store, bus) = (&self.world, &self.store, &self.bus);
         let number = world.below(NODES);
         let time = world.random().time(Duration::from_mins(1));
-        let fault = world.below(19);
+        let fault = world.below(21);
         world.trace(|| format!("fault {fault} for {time:?}, node {number}"));
         match fault {
             0 => store.goes_down(time),
@@ -361,6 +407,7 @@ impl Run {
             9 | 10 => bus.half_opens(number),
             11 => {
                 world.saw("a clock was set back");
+                world.troubles(Duration::from_secs(3));
                 self.nodes[number].clock.jump(-i64::try_from(world.below(BACK as usize)).unwrap());
             }
             12 => {
@@ -389,6 +436,8 @@ impl Run {
                 self.restart(count).await;
             }
             18 if world.chance(100) => self.long_outage().await,
+            19 if self.versions == Versions::New => self.restore().await,
+            20 if world.chance(200) => self.unheard_balance(number).await,
             _ => {
                 store.recovers();
                 bus.recovers();
@@ -419,6 +468,50 @@ impl Run {
         self.world.saw("the store was gone for longer than a cache goes on");
         self.store.recovers();
         self.bus.recovers();
+        self.busy.lock().unwrap().remove(&slot);
+    }
+
+    /// Keys are again as they were before: an operator restores a backup, and tells the nodes.
+    async fn restore(&mut self) {
+        let (world, bus) = (self.world.clone(), self.bus.clone());
+        let mut is_restored = false;
+        for slot in 0..SLOTS {
+            let is_free = self.busy.lock().unwrap().insert(slot);
+            if is_free {
+                let key = world.slot(slot).current;
+                is_restored |= self.store.restore(&world.key(key).1).await;
+                world.returned(slot, true);
+                self.busy.lock().unwrap().remove(&slot);
+            }
+        }
+        if is_restored {
+            world.saw("a backup was restored");
+            self.acts.spawn(async move {
+                while !bus.resets() {
+                    sleep(Duration::from_secs(1)).await;
+                }
+            });
+        }
+    }
+
+    /// A balance is set anew, and a node that does not hear of it goes on to take from it.
+    async fn unheard_balance(&mut self, number: usize) {
+        let slot = 2;
+        if !self.busy.lock().unwrap().insert(slot) {
+            return;
+        }
+        let dear = |run: &Self| Client {
+            is_dear: true,
+            ..run.client(&run.nodes[number], run.world.slot(slot).current)
+        };
+        request(&dear(self)).await;
+        self.bus.half_opens(number);
+        let actor = self.actor((number + 1) % NODES, slot, 91);
+        let is_done = timeout(Duration::from_secs(5), act(&actor)).await;
+        self.world.returned(slot, is_done.unwrap_or(false));
+        for _ in 0..4 {
+            request(&dear(self)).await;
+        }
         self.busy.lock().unwrap().remove(&slot);
     }
 
@@ -482,16 +575,27 @@ impl Run {
     /// Everything is in order again: after a while each node knows what there is, and nothing is denied for
     /// now.
     async fn end(&mut self) -> Vec<String> {
+        self.world.is_quiet();
+        while let Some(number) = self.world.crashed() {
+            self.crash(number);
+        }
         self.store.recovers();
         self.store.lags(Duration::from_millis(50));
         self.bus.recovers();
         if let Some(limiter) = &self.limiter {
             limiter.recovers();
         }
-        sleep(Duration::from_mins(4)).await;
+        sleep(Duration::from_mins(2)).await;
+        let mut violations = self.finish_revocations().await;
+        sleep(Duration::from_mins(2)).await;
         while self.acts.join_next().await.is_some() {}
         sleep(Duration::from_secs(1)).await;
-        let mut violations = Vec::new();
+        violations.extend(self.finish_revocations().await);
+        self.world.history().marks.are_finished = true;
+        let watermarks = self.store.authority().watermarks().unwrap();
+        for mark in watermarks.current().await.unwrap() {
+            violations.push(format!("in the end, {mark:?} stands"));
+        }
         for node in &self.nodes {
             for key in self.world.known_keys() {
                 let verdict = request(&self.client(node, key)).await;
@@ -507,6 +611,16 @@ impl Run {
         sleep(Duration::from_secs(1)).await;
         violations.extend(self.close().await);
         violations
+    }
+
+    /// What was begun to be revoked is finished by some node.
+    async fn finish_revocations(&self) -> Vec<String> {
+        let Some(node) = self.nodes.iter().find(|node| !node.is_old) else { return Vec::new() };
+        let done = node.manager.finish_revocations().await;
+        done.err()
+            .map(|error| format!("revocations could not be finished: {error}"))
+            .into_iter()
+            .collect()
     }
 
     /// All nodes stop, and the books are closed.
@@ -542,6 +656,40 @@ impl Run {
 
 /// For so long, an act goes on by itself whose caller went away.
 const GOES_ON: Duration = Duration::from_secs(12);
+
+/// Revokes keys by the time of their creation: to the end, or as an administrator who goes away.
+async fn revoke(revoker: Revoker, way: usize) {
+    let world = &revoker.world;
+    match way {
+        // At each await, one after the other.
+        40..50 => {
+            for polls in 1.. {
+                let (watermark, began) = (revoker.watermark(), world.now());
+                let whole = timeout(Duration::from_mins(1), revoker.revoke(&watermark));
+                let is_done = cancelled_after(polls, whole).await;
+                if is_done.is_none() {
+                    sleep(GOES_ON).await;
+                } else if polls > 1 {
+                    world.saw("an administrator of a watermark went away at each await");
+                }
+                let is_over = matches!(is_done, Some(Ok(true)));
+                world.mark_returned(&watermark, began, is_over);
+                if is_done.is_some() {
+                    break;
+                }
+            }
+        }
+        _ => {
+            let longest = if way < 60 { Duration::from_millis(30) } else { Duration::from_mins(1) };
+            let (watermark, began) = (revoker.watermark(), world.now());
+            let is_done = timeout(longest, revoker.revoke(&watermark)).await;
+            if is_done.is_err() {
+                sleep(GOES_ON).await;
+            }
+            world.mark_returned(&watermark, began, is_done.unwrap_or(false));
+        }
+    }
+}
 
 async fn flush(world: &World, usage: &UsageRecorder, life: Life) {
     let began = world.now();

@@ -14,8 +14,9 @@ use tower_api_key::{
     key::{KeyDigest, KeyRecord},
     store::{
         ApplyOutcome, BalanceStore, BalanceUpdate, Balances, Changes, KeyPage, KeyQuery,
-        KeyRepository, KeyStore, KeyUse, MemoryStore, RequestLog, RequestRecord, StoreError,
-        UsageLog,
+        KeyRepository, KeyStore, KeyUpdate, KeyUse, Lookup, MemoryStore, Plan, RequestLog,
+        RequestRecord, SelectedChanges, Selection, StoreError, UsageLog, Watermark,
+        WatermarkRecord, Watermarks,
     },
     usage::{HourlyUsage, LineageUsage, UsageCount, UsageQuery},
 };
@@ -35,17 +36,19 @@ pub(crate) struct Store {
     max_batch: usize,
     /// None: it is asked by none of the nodes.
     life: Option<Life>,
+    /// As an earlier version of the crate sees it, which knows of no watermarks.
+    reads_rows: bool,
 }
 
 struct Shared {
     world: World,
     authority: MemoryStore,
-    /// What each digest led to, and since when.
+    /// What each digest led to.
     rows: Mutex<HashMap<[u8; 32], Vec<Row>>>,
     faults: Mutex<Faults>,
     has_replicas: bool,
-    /// The revision that a replica told a node of.
-    told: Mutex<BTreeMap<(Life, [u8; 32]), u64>>,
+    /// The revision that a replica told a node of, and whether the key was revoked.
+    told: Mutex<BTreeMap<(Life, [u8; 32]), (u64, bool)>>,
     /// Balances by their revisions, which a writer may have read a while ago.
     balances: Mutex<BTreeMap<(KeyId, u64), Balance>>,
     /// The node that was granted the last refill of a lineage.
@@ -53,7 +56,13 @@ struct Shared {
 }
 
 /// What a digest leads to from a moment on.
-type Row = (Moment, Option<Arc<KeyRecord>>);
+struct Row {
+    since: Moment,
+    /// As it is written.
+    written: Option<Arc<KeyRecord>>,
+    /// As it is read while there are watermarks.
+    read: Option<Arc<KeyRecord>>,
+}
 
 /// What is out of order.
 #[derive(Clone, Copy, Default)]
@@ -81,12 +90,13 @@ impl Store {
             balances: Mutex::default(),
             refilled: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), max_batch: 1, life: None }
+        Self { shared: Arc::new(shared), max_batch: 1, life: None, reads_rows: false }
     }
 
-    /// The same database as a node asks it, for so many keys at once.
-    pub(crate) fn of_node(&self, life: Life, max_batch: usize) -> Self {
-        Self { shared: self.shared.clone(), max_batch, life: Some(life) }
+    /// The same database as a node asks it, for so many keys at once. One of an earlier version reads the
+    /// rows alone.
+    pub(crate) fn of_node(&self, life: Life, max_batch: usize, reads_rows: bool) -> Self {
+        Self { shared: self.shared.clone(), max_batch, life: Some(life), reads_rows }
     }
 
     /// The rows as they are, which no fault keeps from being read.
@@ -116,6 +126,7 @@ impl Store {
 
     /// Does not say what became of commits.
     pub(crate) fn is_unsure(&self, time: Duration) {
+        self.shared.world.troubles(time + Duration::from_secs(15));
         self.change(|faults, now| faults.unsure_until = now + time);
     }
 
@@ -125,10 +136,45 @@ impl Store {
 
     pub(crate) fn fails_over(&self, behind: Duration, time: Duration) {
         self.shared.world.store_fails(time + behind);
+        self.shared.world.is_behind(time + behind);
         self.change(|faults, now| {
             faults.behind = behind;
             faults.behind_until = now + time;
         });
+    }
+
+    /// Puts a key back to what it was before, as a backup does. Whether there is something to put back.
+    pub(crate) async fn restore(&self, digest: &KeyDigest) -> bool {
+        let Shared { world, authority, .. } = &*self.shared;
+        let is_behind = world.now() < self.faults().behind_until;
+        // What is on its way, and what a fail-over would lose, comes to its end first.
+        if is_behind || !world.rests_for(digest, Duration::from_secs(20)) {
+            return false;
+        }
+        let Some(id) = world.id(digest) else { return false };
+        let Some(current) = authority.get(id).await.unwrap() else { return false };
+        let Some(old) = self.row_before(&current) else { return false };
+        let changes = Changes::default().with_updates(vec![KeyUpdate::new(&current, old.clone())]);
+        if authority.apply(&changes).await.unwrap() != ApplyOutcome::Done {
+            return false;
+        }
+        self.write(&old);
+        world.restored(digest);
+        true
+    }
+
+    /// An earlier row of a key, of which nothing depends on what came after it.
+    fn row_before(&self, current: &KeyRecord) -> Option<KeyRecord> {
+        let rows = self.shared.rows.lock().unwrap();
+        let rows = rows.get(current.digest.as_bytes())?.iter().rev();
+        let mut before = rows.filter_map(|row| row.written.as_deref()).filter(|row| {
+            let (old, new) = (&row.details, &current.details);
+            row.id == current.id
+                && row.revision < current.revision
+                && old.rotation == new.rotation
+                && old.credits == new.credits
+        });
+        before.find(|row| verdict_of(row) != verdict_of(current)).cloned()
     }
 
     pub(crate) fn recovers(&self) {
@@ -165,8 +211,96 @@ impl Store {
     /// What a digest led to at a moment.
     fn row_at(&self, digest: &KeyDigest, at: Moment) -> Option<Arc<KeyRecord>> {
         let rows = self.shared.rows.lock().unwrap();
-        let versions = rows.get(digest.as_bytes())?;
-        versions.iter().rev().find(|(since, _)| *since <= at)?.1.clone()
+        let row = rows.get(digest.as_bytes())?.iter().rev().find(|row| row.since <= at)?;
+        if self.reads_rows { row.written.clone() } else { row.read.clone() }
+    }
+
+    /// The authority has this row from now on.
+    fn write(&self, record: &KeyRecord) {
+        let Shared { world, rows, .. } = &*self.shared;
+        let written = (!record.is_deleted()).then(|| Arc::new(record.clone()));
+        let read = written.as_ref().map(|written| self.as_read(written));
+        let row = Row { since: world.now(), written, read };
+        rows.lock().unwrap().entry(*record.digest.as_bytes()).or_default().push(row);
+        world.committed(record, self.life);
+    }
+
+    /// The row as the authority reads it.
+    fn as_read(&self, written: &Arc<KeyRecord>) -> Arc<KeyRecord> {
+        let mut read = KeyRecord::clone(written);
+        if let Some(Lookup::Found(found)) = self.shared.authority.find_now(&written.digest) {
+            read.details.revoked_at = found.details.revoked_at;
+        }
+        Arc::new(read)
+    }
+
+    /// Watermarks have come or gone: rows may be read in another way.
+    fn watermarks_changed(&self) {
+        let Shared { world, rows, .. } = &*self.shared;
+        for rows in rows.lock().unwrap().values_mut() {
+            let Some(Row { written: Some(written), read: Some(last), .. }) = rows.last() else {
+                continue;
+            };
+            let (written, read) = (written.clone(), self.as_read(written));
+            if read.details.revoked_at != last.details.revoked_at {
+                rows.push(Row { since: world.now(), written: Some(written), read: Some(read) });
+            }
+        }
+    }
+
+    /// A row as this node reads it.
+    fn as_node_reads(&self, record: &Arc<KeyRecord>) -> Arc<KeyRecord> {
+        let rows = self.shared.rows.lock().unwrap();
+        let written =
+            rows.get(record.digest.as_bytes()).and_then(|rows| rows.last()?.written.as_ref());
+        match written.filter(|written| self.reads_rows && written.id == record.id) {
+            Some(written) => written.clone(),
+            None => read(record),
+        }
+    }
+
+    /// Whether a watermark covers a key, and its row does not say so yet.
+    fn is_unwritten(&self, record: &KeyRecord) -> bool {
+        let world = &self.shared.world;
+        world.number(&record.digest).is_some_and(|key| world.is_unwritten(key))
+    }
+
+    /// This node writes the row of a key that another one has revoked, which has crashed since.
+    fn writes_for_another(&self, record: &KeyRecord) {
+        let world = &self.shared.world;
+        if let Some(by) = world.number(&record.digest).and_then(|key| world.marked_by(key))
+            && world.has_ended(by)
+        {
+            world.saw("a node wrote the rows for another that had crashed");
+        }
+    }
+
+    /// A write, unless nothing can be written.
+    fn writes(&self) -> Result<Writes, StoreError> {
+        let Shared { world, .. } = &*self.shared;
+        let (faults, now) = (self.faults(), world.now());
+        // A server that is behind knows nothing of the rows, so nothing can be written.
+        if now < faults.behind_until {
+            return Err(StoreError::unavailable("the server is being replaced"));
+        }
+        let is_unsure = now < faults.unsure_until;
+        if is_unsure && world.chance(500) {
+            world.saw("a commit of which nothing was heard was not made");
+            return Err(StoreError::unavailable("connection reset"));
+        }
+        Ok(Writes { is_unsure })
+    }
+
+    /// The answer to a write is heard, unless it is lost.
+    async fn hears(&self, writes: &Writes) -> Result<(), StoreError> {
+        let Shared { world, .. } = &*self.shared;
+        if writes.is_unsure {
+            world.saw("a commit of which nothing was heard was made");
+            return Err(StoreError::unavailable("connection reset"));
+        }
+        world.pause(Duration::from_millis(8)).await;
+        self.is_alive().await;
+        Ok(())
     }
 
     fn by_replica(&self, digest: &KeyDigest) -> Option<Arc<KeyRecord>> {
@@ -176,11 +310,11 @@ impl Store {
             (self.row_at(digest, now), self.row_at(digest, now.saturating_sub(self.faults().lag)));
         match (&current, &found) {
             (Some(_), None) => world.saw("a replica did not have a key"),
-            (Some(current), Some(found)) if current.revision > found.revision => {
+            (Some(current), Some(found)) if state_of(current) != state_of(found) => {
                 world.saw("a replica had an old row");
                 if let Some(life) = self.life {
                     let mut told = self.shared.told.lock().unwrap();
-                    told.insert((life, *digest.as_bytes()), found.revision);
+                    told.insert((life, *digest.as_bytes()), state_of(found));
                 }
             }
             _ => {}
@@ -234,9 +368,15 @@ impl KeyStore for Store {
         self.shared.world.trace(|| format!("{digest:?} found by the authority with {revision:?}"));
         if let Some(life) = self.life
             && let Some(told) = self.shared.told.lock().unwrap().remove(&(life, *digest.as_bytes()))
-            && revision.is_some_and(|revision| told < revision)
+            && let Some(found) = found.as_deref().map(state_of)
         {
-            self.shared.world.saw("the authority was asked after a stale row of a replica");
+            if told.0 < found.0 {
+                self.shared.world.saw("the authority was asked after a stale row of a replica");
+            } else if told < found {
+                self.shared
+                    .world
+                    .saw("the authority was asked after a row from before a watermark");
+            }
         }
         self.shared.world.pause(Duration::from_millis(8)).await;
         self.is_alive().await;
@@ -261,37 +401,30 @@ impl KeyRepository for Store {
     async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
         let written = Written::begin(self, changes);
         self.statement().await?;
-        let Shared { world, authority, rows, .. } = &*self.shared;
-        let (faults, now) = (self.faults(), world.now());
-        // A server that is behind knows nothing of the rows, so nothing can be written.
-        if now < faults.behind_until {
-            return Err(StoreError::unavailable("the server is being replaced"));
-        }
-        let is_unsure = now < faults.unsure_until;
-        if is_unsure && world.chance(500) {
-            world.saw("a commit of which nothing was heard was not made");
-            return Err(StoreError::unavailable("connection reset"));
-        }
+        let Shared { world, authority, .. } = &*self.shared;
+        let (writes, now) = (self.writes()?, world.now());
+        let watermark = changes.watermark.as_ref().map(|mark| &mark.watermark);
         let outcome = authority.apply(changes).await?;
         if outcome == ApplyOutcome::Done {
-            let mut rows = rows.lock().unwrap();
-            let mut write = |record: &KeyRecord| {
-                let found = (!record.is_deleted()).then(|| Arc::new(record.clone()));
-                rows.entry(*record.digest.as_bytes()).or_default().push((now, found));
-                world.committed(record, self.life);
-            };
-            changes.inserts.iter().for_each(&mut write);
-            changes.updates.iter().for_each(|update| write(&update.record));
+            changes.inserts.iter().for_each(|record| self.write(record));
+            changes.updates.iter().for_each(|update| self.write(&update.record));
+            if let Some(watermark) = watermark {
+                world.marked(watermark, self.life);
+                self.watermarks_changed();
+                if let Some(life) = self.life.filter(|_| world.chance(250)) {
+                    world.crashes(life);
+                }
+            }
             written.is_made(now);
         } else if !changes.balances.is_empty() {
             world.saw("two writers of a balance came across each other");
+        } else if changes.updates.iter().any(|update| self.is_unwritten(&update.record)) {
+            world.saw("a change from a row came across a watermark");
         }
-        if is_unsure {
-            world.saw("a commit of which nothing was heard was made");
-            return Err(StoreError::unavailable("connection reset"));
+        if watermark.is_some() && writes.is_unsure {
+            world.saw("a watermark was written of which nothing was heard");
         }
-        world.pause(Duration::from_millis(8)).await;
-        self.is_alive().await;
+        self.hears(&writes).await?;
         written.is_heard();
         // Every act of an administrator writes one.
         if changes.events.is_empty() && outcome == ApplyOutcome::Done {
@@ -307,7 +440,8 @@ impl KeyRepository for Store {
 
     async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.statement().await?;
-        Ok(self.shared.authority.get(id).await?.as_deref().map(read))
+        let found = self.shared.authority.get(id).await?;
+        Ok(found.map(|record| self.as_node_reads(&record)))
     }
 
     async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
@@ -343,6 +477,14 @@ impl KeyRepository for Store {
         self.shared.authority.purge(before, owner).await
     }
 
+    fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
+        Some(self)
+    }
+
+    fn watermarks(&self) -> Option<&dyn Watermarks> {
+        (!self.reads_rows).then_some(self as _)
+    }
+
     fn balance_store(&self) -> Option<&dyn BalanceStore> {
         Some(self)
     }
@@ -353,6 +495,79 @@ impl KeyRepository for Store {
 
     fn usage_log(&self) -> Option<&dyn UsageLog> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl SelectedChanges for Store {
+    async fn apply_to(
+        &self,
+        selection: &Selection,
+        plan: &Plan,
+    ) -> Result<ApplyOutcome, StoreError> {
+        self.statement().await?;
+        let writes = self.writes()?;
+        let planned = Arc::new(Mutex::new(Changes::default()));
+        let plan: Plan = {
+            let (store, plan, planned) = (self.clone(), plan.clone(), planned.clone());
+            Arc::new(move |records: &[Arc<KeyRecord>]| {
+                let records: Vec<_> =
+                    records.iter().map(|record| store.as_node_reads(record)).collect();
+                let changes = plan(&records);
+                *planned.lock().unwrap() = changes.clone().unwrap_or_default();
+                changes
+            })
+        };
+        let authority = self.shared.authority.selected_changes().unwrap();
+        let outcome = authority.apply_to(selection, &plan).await?;
+        if outcome == ApplyOutcome::Done {
+            let changes = std::mem::take(&mut *planned.lock().unwrap());
+            for update in &changes.updates {
+                self.writes_for_another(&update.record);
+                self.write(&update.record);
+            }
+        }
+        self.hears(&writes).await?;
+        Ok(outcome)
+    }
+}
+
+#[async_trait]
+impl Watermarks for Store {
+    async fn current(&self) -> Result<Vec<WatermarkRecord>, StoreError> {
+        self.statement().await?;
+        self.writes()?;
+        self.shared.authority.watermarks().unwrap().current().await
+    }
+
+    async fn unwritten(
+        &self,
+        watermark: &Watermark,
+        after: Option<KeyId>,
+        limit: usize,
+    ) -> Result<Vec<(KeyId, u64)>, StoreError> {
+        self.statement().await?;
+        self.writes()?;
+        let authority = self.shared.authority.watermarks().unwrap();
+        let found = authority.unwritten(watermark, after, limit).await?;
+        // Others change the rows meanwhile.
+        self.shared.world.pause(Duration::from_millis(8)).await;
+        self.is_alive().await;
+        Ok(found)
+    }
+
+    async fn remove(&self, watermark: &Watermark) -> Result<bool, StoreError> {
+        self.statement().await?;
+        let writes = self.writes()?;
+        let authority = self.shared.authority.watermarks().unwrap();
+        let is_removed = authority.remove(watermark).await?;
+        if is_removed {
+            self.shared.world.saw("a watermark was removed");
+            self.shared.world.unmarked(watermark);
+            self.watermarks_changed();
+        }
+        self.hears(&writes).await?;
+        Ok(is_removed)
     }
 }
 
@@ -404,6 +619,17 @@ impl UsageLog for Store {
         self.statement().await?;
         self.authority().usage_log().unwrap().forget_usage(before).await
     }
+}
+
+/// A write that is made.
+struct Writes {
+    /// Nothing is heard of it.
+    is_unsure: bool,
+}
+
+/// What tells an older row from a newer one.
+fn state_of(row: &KeyRecord) -> (u64, bool) {
+    (row.revision, row.details.revoked_at.is_some())
 }
 
 /// A row as it is read: each node has a copy of its own, and counts uses there.

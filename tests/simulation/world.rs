@@ -17,16 +17,20 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tower_api_key::{
-    KeyId, Timestamp,
+    KeyId, OwnerId, RejectionKind, Timestamp,
     clock::Clock,
     key::{KeyDigest, KeyHasher, KeyRecord},
+    store::Watermark,
 };
 
 use crate::{
-    history::{History, Life, Moment, Span, Verdict, Version},
+    history::{
+        History, Life, Moment, Span, Verdict, Version,
+        denials::Restore,
+        watermarks::{Covered, Mark, MarkAct, Successor, is_meant},
+    },
     random::Random,
 };
-use tower_api_key::RejectionKind;
 
 /// When runs take place: 2026-11-23T00:00:00Z.
 const BEGIN: Timestamp = Timestamp::from_unix_millis(1_795_392_000_000);
@@ -47,6 +51,10 @@ struct State {
     lives: Mutex<BTreeMap<usize, usize>>,
     /// How many credits the last top-up added: none adds as many as another.
     amount: AtomicU64,
+    /// Watermarks that were announced, and that there are none of.
+    made_up: Mutex<Vec<(Moment, Watermark)>>,
+    /// Nodes that crashed by themselves, and are not replaced yet.
+    crashed: Mutex<BTreeSet<Life>>,
     traces: bool,
     /// How often each thing happened that must happen sometimes.
     seen: Mutex<BTreeMap<&'static str, u64>>,
@@ -58,6 +66,8 @@ struct Keys {
     all: Vec<Key>,
     numbers: BTreeMap<[u8; 32], usize>,
     ids: BTreeMap<KeyId, usize>,
+    /// When the key of each number was created by the clock of its node, and its owner.
+    created: BTreeMap<usize, (Timestamp, Option<OwnerId>)>,
     /// The lineages that there were.
     lineages: BTreeSet<KeyId>,
     slots: Vec<Slot>,
@@ -131,6 +141,8 @@ impl World {
             keys: Mutex::new(keys),
             lives: Mutex::default(),
             amount: AtomicU64::new(10),
+            made_up: Mutex::default(),
+            crashed: Mutex::default(),
             traces: env::var_os("TRACE").is_some(),
             seen: Mutex::default(),
         }))
@@ -222,6 +234,13 @@ impl World {
         self.0.keys.lock().unwrap().ids.keys().copied().collect()
     }
 
+    /// The id of the key that a digest led to last.
+    pub(crate) fn id(&self, digest: &KeyDigest) -> Option<KeyId> {
+        let number = self.number(digest)?;
+        let keys = self.0.keys.lock().unwrap();
+        keys.ids.iter().rev().find(|(_, of)| **of == number).map(|(id, _)| *id)
+    }
+
     pub(crate) fn lineages(&self) -> Vec<KeyId> {
         self.0.keys.lock().unwrap().lineages.iter().copied().collect()
     }
@@ -235,7 +254,8 @@ impl World {
     }
 
     /// The number of a key that is written. A new one takes the place of another.
-    fn number_of(&self, record: &KeyRecord) -> Option<usize> {
+    /// Also whether it is new.
+    fn number_of(&self, record: &KeyRecord) -> Option<(usize, bool)> {
         let mut keys = self.0.keys.lock().unwrap();
         let known = keys.numbers.get(record.digest.as_bytes()).copied();
         let number = if let Some(number) = known {
@@ -244,21 +264,37 @@ impl World {
             let from = *keys.ids.get(&record.details.rotation.from?)?;
             let slot = keys.all[from].slot;
             let number = keys.add(slot, None, record.digest);
-            self.history().keys.insert(number, vec![NOTHING]);
+            let mut history = self.history();
+            let former = history.keys[&from].last().unwrap().verdict;
+            history.marks.successors.push(Successor { key: number, former });
+            history.keys.insert(number, vec![NOTHING]);
             number
         };
-        keys.ids.insert(record.id, number);
+        let is_new = keys.ids.insert(record.id, number).is_none();
+        keys.created.insert(number, (record.created_at, record.owner.clone()));
         keys.lineages.insert(record.lineage());
-        Some(number)
+        Some((number, is_new))
     }
 
     /// The authority has this from now on.
     pub(crate) fn committed(&self, record: &KeyRecord, by: Option<Life>) {
-        let Some(key) = self.number_of(record) else { return };
+        let Some((key, is_new)) = self.number_of(record) else { return };
         let verdict = verdict_of(record);
         self.trace(|| format!("key {key} is {verdict:?} from revision {} on", record.revision));
         let committed = self.now();
         let mut history = self.history();
+        let mut revisions = self.0.revisions.lock().unwrap();
+        let last = history.keys[&key].len() - 1;
+        let covered = history.marks.covered.get_mut(&(key, last));
+        // One that is made anew comes after another that was purged.
+        if let Some(covered) = covered.filter(|_| !is_new) {
+            covered.row.get_or_insert(committed);
+            if verdict == Verdict::Refused(RejectionKind::Revoked) {
+                // As it was before.
+                revisions.insert((key, record.revision), last);
+                return;
+            }
+        }
         let versions = history.keys.get_mut(&key).unwrap();
         versions.push(Version { committed, verdict, ..NOTHING });
         let place = versions.len() - 1;
@@ -268,7 +304,143 @@ impl World {
         if let Some(by) = by {
             history.writers.insert((key, place), by);
         }
-        self.0.revisions.lock().unwrap().insert((key, record.revision), place);
+        revisions.insert((key, record.revision), place);
+        if is_new {
+            history.marks.made_anew.insert((key, place));
+        }
+        // A new one may be covered from its beginning.
+        let covering = history.marks.covering(record.created_at, record.owner.as_ref());
+        if let Some(mark) = covering.filter(|_| !has_ended(verdict)) {
+            self.saw("a key was created while a watermark covered it");
+            cover(&mut history, key, mark, committed);
+        }
+    }
+
+    /// The authority has this watermark from now on.
+    pub(crate) fn marked(&self, watermark: &Watermark, by: Option<Life>) {
+        let keys = self.0.keys.lock().unwrap();
+        let mut history = self.history();
+        // It stands already.
+        if history.marks.current().any(|(_, mark)| mark == watermark) {
+            return;
+        }
+        let committed = self.now();
+        self.trace(|| format!("{watermark:?} is written"));
+        self.saw(match watermark.owner {
+            None => "keys were revoked by the time of their creation",
+            Some(_) => "keys of an owner were revoked by the time of their creation",
+        });
+        let mark = history.marks.all.len();
+        let watermark = watermark.clone();
+        for (key, (created, owner)) in &keys.created {
+            let is_meant = is_meant(&watermark, *created, owner.as_ref());
+            if is_meant && !has_ended(history.keys[key].last().unwrap().verdict) {
+                let place = cover(&mut history, *key, mark, committed);
+                if let Some(by) = by {
+                    history.writers.insert((*key, place), by);
+                }
+            }
+        }
+        history.marks.all.push(Mark { watermark, committed, removed: None });
+    }
+
+    /// The authority has it no longer.
+    pub(crate) fn unmarked(&self, watermark: &Watermark) {
+        self.trace(|| format!("{watermark:?} is removed"));
+        let now = self.now();
+        let mut history = self.history();
+        let stands = |mark: &&mut Mark| mark.removed.is_none() && mark.watermark == *watermark;
+        for mark in history.marks.all.iter_mut().filter(stands) {
+            mark.removed = Some(now);
+        }
+    }
+
+    /// The keys, and the places of their versions, that a watermark made.
+    fn made_by(history: &History, watermark: &Watermark) -> Vec<(usize, usize)> {
+        let marks = &history.marks;
+        let is_it = |covered: &Covered| marks.all[covered.mark].watermark == *watermark;
+        let made = marks.covered.iter().filter(|(_, covered)| is_it(covered));
+        made.map(|(place, _)| *place).collect()
+    }
+
+    /// A node is about to announce a watermark.
+    pub(crate) fn attempts_watermark(&self, watermark: &Watermark) {
+        let now = self.now();
+        let mut history = self.history();
+        for (key, _) in Self::made_by(&history, watermark) {
+            if let Some(attempts) = &mut history.attempts {
+                attempts.entry(key).or_default().push(now);
+            }
+        }
+    }
+
+    /// The bus has taken the announcement of a watermark.
+    pub(crate) fn announced_watermark(&self, watermark: &Watermark) {
+        self.trace(|| format!("{watermark:?} is announced"));
+        let now = self.now();
+        let mut history = self.history();
+        let made = Self::made_by(&history, watermark);
+        for (key, place) in made {
+            let version = &mut history.keys.get_mut(&key).unwrap()[place];
+            if version.announced.is_none() {
+                (version.announced, version.is_announced_as_sure) = (Some(now), true);
+            }
+        }
+        if history.marks.all.iter().all(|mark| mark.watermark != *watermark) {
+            drop(history);
+            self.makes_up(watermark);
+        }
+    }
+
+    /// There is no such watermark, and nodes hear of it.
+    fn makes_up(&self, watermark: &Watermark) {
+        let now = self.now();
+        self.0.made_up.lock().unwrap().push((now, watermark.clone()));
+    }
+
+    /// Whether nodes have lately heard of a watermark which means this key, and of which there is none.
+    pub(crate) fn is_made_up_for(&self, record: &KeyRecord) -> bool {
+        let since = self.now().saturating_sub(Duration::from_secs(20));
+        let made_up = self.0.made_up.lock().unwrap();
+        made_up.iter().any(|(at, mark)| {
+            *at > since && is_meant(mark, record.created_at, record.owner.as_ref())
+        })
+    }
+
+    /// An act with this watermark has returned, and says whether it is done.
+    pub(crate) fn mark_returned(&self, watermark: &Watermark, began: Moment, is_done: bool) {
+        let returned = self.now();
+        let mut history = self.history();
+        for (key, place) in Self::made_by(&history, watermark) {
+            let version = &mut history.keys.get_mut(&key).unwrap()[place];
+            if version.returned.is_none() {
+                (version.returned, version.is_acknowledged) = (Some(returned), is_done);
+            }
+        }
+        if is_done {
+            let watermark = watermark.clone();
+            history.marks.acts.push(MarkAct { watermark, began, returned });
+        }
+    }
+
+    /// Whether a key is revoked and its row does not say so yet.
+    pub(crate) fn is_unwritten(&self, key: usize) -> bool {
+        let history = self.history();
+        let last = history.keys[&key].len() - 1;
+        history.marks.covered.get(&(key, last)).is_some_and(|covered| covered.row.is_none())
+    }
+
+    /// The node that revoked this key by a watermark, if its row does not say so yet.
+    pub(crate) fn marked_by(&self, key: usize) -> Option<Life> {
+        let is_unwritten = self.is_unwritten(key);
+        let history = self.history();
+        let place = (key, history.keys[&key].len() - 1);
+        history.writers.get(&place).copied().filter(|_| is_unwritten)
+    }
+
+    /// A node that reads rows alone.
+    pub(crate) fn reads_rows(&self, life: Life) {
+        self.history().marks.read_rows.insert(life);
     }
 
     /// A node reads what the store says of a key.
@@ -329,9 +501,13 @@ impl World {
         let of_slot = keys.all.iter().enumerate().filter(|(_, key)| key.slot == slot);
         let numbers: Vec<usize> = of_slot.map(|(number, _)| number).collect();
         drop(keys);
-        let mut history = self.history();
+        let history = &mut *self.history();
         for number in numbers {
-            for version in history.keys.get_mut(&number).unwrap() {
+            let versions = history.keys.get_mut(&number).unwrap().iter_mut().enumerate();
+            // Of a watermark, another act returns.
+            let covered = &history.marks.covered;
+            let own = versions.filter(|(place, _)| !covered.contains_key(&(number, *place)));
+            for (_, version) in own {
                 if version.returned.is_none() {
                     (version.returned, version.is_acknowledged) = (Some(now), is_done);
                 }
@@ -361,9 +537,88 @@ impl World {
 
     /// Never returns to a node that has crashed: what goes on in it does so no longer.
     pub(crate) async fn is_alive(&self, life: Life) {
-        if self.life(life.node) != life {
+        if self.has_ended(life) {
             pending::<()>().await;
         }
+    }
+
+    pub(crate) fn has_ended(&self, life: Life) -> bool {
+        self.life(life.node) != life || self.0.crashed.lock().unwrap().contains(&life)
+    }
+
+    /// A node crashes at this very point, unless all is quiet. Another takes its place soon.
+    pub(crate) fn crashes(&self, life: Life) {
+        if self.history().quiet_since.is_none() {
+            self.saw("a node crashed once it had written a watermark");
+            self.0.crashed.lock().unwrap().insert(life);
+        }
+    }
+
+    /// Everything is in order from now on.
+    pub(crate) fn is_quiet(&self) {
+        let now = self.now();
+        self.history().quiet_since = Some(now);
+    }
+
+    /// A node that has crashed by itself since this was asked last.
+    pub(crate) fn crashed(&self) -> Option<usize> {
+        let crashed = self.0.crashed.lock().unwrap();
+        let crashed = crashed.iter().find(|life| self.life(life.node) == **life);
+        crashed.map(|life| life.node)
+    }
+
+    /// Requests may be denied for now, for so long.
+    pub(crate) fn troubles(&self, time: Duration) {
+        let span = Span { began: self.now(), ended: self.now() + time };
+        if let Some(denials) = &mut self.history().denials {
+            denials.troubles.push(span);
+        }
+    }
+
+    /// A key was restored from a backup, as its last version says.
+    pub(crate) fn restored(&self, digest: &KeyDigest) {
+        let Some(key) = self.number(digest) else { return };
+        let at = self.now();
+        self.history().restores.push(Restore { key, at, reset: None });
+    }
+
+    /// The bus has taken the announcement of a reset.
+    pub(crate) fn announced_reset(&self) {
+        self.trace(|| "a reset is announced".to_owned());
+        let now = self.now();
+        let History { restores, keys, .. } = &mut *self.history();
+        for restore in restores.iter_mut().filter(|restore| restore.reset.is_none()) {
+            restore.reset = Some(now);
+            let versions = keys.get_mut(&restore.key).unwrap();
+            for version in versions.iter_mut().filter(|version| version.committed == restore.at) {
+                (version.announced, version.is_announced_as_sure) = (Some(now), true);
+            }
+        }
+    }
+
+    /// Whether the last change of a key was that it was restored.
+    pub(crate) fn is_restored(&self, key: usize) -> bool {
+        let history = self.history();
+        let last = history.keys[&key].last().unwrap().committed;
+        history.restores.iter().any(|restore| restore.key == key && restore.at == last)
+    }
+
+    /// Whether nothing was said of a key for so long, and no watermark ever covered it: that is not put back.
+    pub(crate) fn rests_for(&self, digest: &KeyDigest, time: Duration) -> bool {
+        let Some(key) = self.number(digest) else { return false };
+        let (since, history) = (self.now().saturating_sub(time), self.history());
+        if history.marks.covered.range((key, 0)..=(key, usize::MAX)).next().is_some() {
+            return false;
+        }
+        let attempts = history.attempts.as_ref().and_then(|attempts| attempts.get(&key)?.last());
+        let written = history.keys[&key].last().unwrap().committed;
+        attempts.is_none_or(|at| *at < since) && written < since
+    }
+
+    /// The authority is behind for so long.
+    pub(crate) fn is_behind(&self, time: Duration) {
+        let span = Span { began: self.now(), ended: self.now() + time + Duration::from_secs(15) };
+        self.history().behind.push(span);
     }
 
     pub(crate) fn deaf(&self, node: usize, began: Moment, ended: Moment) {
@@ -380,6 +635,21 @@ impl World {
     pub(crate) fn true_clock(&self) -> NodeClock {
         NodeClock { world: self.clone(), began: self.now(), drift: 0, offset: Arc::default() }
     }
+}
+
+/// Whether a key has come to an end that no watermark changes.
+fn has_ended(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Refused(RejectionKind::Revoked | RejectionKind::Unknown))
+}
+
+/// A watermark revokes this key, which is a version of its own.
+fn cover(history: &mut History, key: usize, mark: usize, committed: Moment) -> usize {
+    let versions = history.keys.get_mut(&key).unwrap();
+    let verdict = Verdict::Refused(RejectionKind::Revoked);
+    versions.push(Version { committed, verdict, ..NOTHING });
+    let place = versions.len() - 1;
+    history.marks.covered.insert((key, place), Covered { mark, row: None });
+    place
 }
 
 fn digest_of(text: &str) -> KeyDigest {
@@ -406,7 +676,7 @@ pub(crate) fn verdict_of(record: &KeyRecord) -> Verdict {
 }
 
 /// Clocks of nodes differ from the true time by so much at most, in milliseconds.
-const SKEW: i64 = 30_000;
+pub(crate) const SKEW: i64 = 30_000;
 
 /// Clocks run faster or slower by up to so much, in millionths.
 pub(crate) const DRIFT: i64 = 2_000;

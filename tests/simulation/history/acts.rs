@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Act, Grace, History, Moment, Verdict, judged};
+use super::{Act, Grace, History, Moment, Verdict, Wait, judged};
 
 /// How long an announcement takes to begin.
 const AN_ATTEMPT: Duration = Duration::from_secs(1);
@@ -20,6 +20,23 @@ impl History {
                 || end.is_some_and(|end| *end <= returned + lasts + self.skew)
         });
         (!ends).then(|| format!("{grace:?} has no end"))
+    }
+
+    /// A key that still waits for the first use of the one in its place, although that was used while everything
+    /// was in order.
+    pub(super) fn still_waits(&self, wait: &Wait) -> Option<String> {
+        let (quiet_since, last) = (self.quiet_since?, self.keys.get(&wait.old)?.len() - 1);
+        let uses = self.requests.iter().filter(|request| {
+            request.key == wait.new
+                && quiet_since <= request.began
+                && judged(request.verdict) == Verdict::Accepted
+        });
+        let used = uses.map(|request| request.ended).min()?;
+        let latest = used + wait.lasts + self.skew + AN_ATTEMPT;
+        let has_end = self.keys[&wait.old][last].verdict != Verdict::Accepted
+            || self.ends.get(&(wait.old, last)).is_some_and(|end| *end <= latest);
+        (!has_end)
+            .then(|| format!("{wait:?}: the new key was used at {used:?}, the old one has no end"))
     }
 
     /// Changes that were written, and not announced by then, although their node lived on: whatever their

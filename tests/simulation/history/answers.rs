@@ -58,9 +58,9 @@ impl History {
         }
         let versions = self.keys.get(&request.key)?;
         let is_legal = versions.iter().enumerate().any(|(number, version)| {
-            let until = versions
-                .get(number + 1)
-                .map_or(Moment::MAX, |next| self.allowed_until(version, next, request, promise));
+            let until = versions.get(number + 1).map_or(Moment::MAX, |next| {
+                self.allowed_until(version, (number + 1, next), request, promise)
+            });
             let answers = self.answers(request.key, number, version);
             answers.into_iter().any(|(verdict, from, to)| {
                 self.may_be(verdict, request)
@@ -99,15 +99,16 @@ impl History {
     }
 
     /// Up to when a state may still decide a request after the next one.
-    fn allowed_until(
+    pub(super) fn allowed_until(
         &self,
         version: &Version,
-        next: &Version,
+        (place, next): (usize, &Version),
         request: &Request,
         promise: Promise,
     ) -> Moment {
+        let row = self.row_of(request, request.key, place);
         // An act that said nothing may take effect whenever the store has it.
-        let Some(returned) = next.returned else { return Moment::MAX };
+        let Some(returned) = row.or(next.returned) else { return Moment::MAX };
         let deaf = self.deaf.get(&request.node).map_or(&[][..], |spans| spans);
         let is_unknown = version.verdict == Verdict::Refused(RejectionKind::Unknown);
         let ttl = if is_unknown { promise.not_found_ttl } else { promise.ttl };
@@ -121,14 +122,19 @@ impl History {
         if is_unknown && !fails && !was_tried() {
             return returned;
         }
-        let lived = returned + ttl + if fails { promise.stale_if_error } else { Duration::ZERO };
-        let Some(announced) = next.announced else { return lived + self.lag };
+        let lives = ttl + if fails { promise.stale_if_error } else { Duration::ZERO };
+        let lived = returned.saturating_add(lives);
+        // Rows are not announced one by one.
+        let Some(announced) = next.announced.filter(|_| row.is_none()) else {
+            return lived.saturating_add(self.lag);
+        };
         // A node that has started since knows of no floor, so it believes an authority that is behind.
         let starts = self.starts.get(&request.node).map_or(&[][..], |starts| starts);
         // Of an act that said nothing, a node knows that it may have been done.
         if fails
             && (!next.is_acknowledged
                 || !next.is_announced_as_sure
+                || self.is_disproved(request.key, place, returned, request.ended)
                 || starts.iter().any(|at| announced <= *at && *at <= request.ended))
         {
             return lived;
@@ -167,16 +173,20 @@ impl History {
 
     /// Whether the key became good after what was refused at this moment.
     fn is_made_anew(&self, request: &Request, refused: Moment, promise: Promise) -> bool {
-        let is_revoked = |version: &&Version| {
+        let is_revoked = |version: &Version| {
             version.verdict == Verdict::Refused(RejectionKind::Revoked)
                 && version.committed <= refused
         };
         let Some(versions) = self.keys.get(&request.key) else { return false };
-        let Some(revoked) = versions.iter().rfind(is_revoked) else { return false };
+        let Some(place) = versions.iter().rposition(is_revoked) else { return false };
+        let revoked = &versions[place];
         // Without a floor, an authority that is behind is believed once what was found has left the cache for
         // want of room.
         let fails = |span: &Span| span.overlaps(refused, request.ended);
-        let has_floor = || self.has_heard(request, revoked, promise);
+        let has_floor = || {
+            self.has_heard(request, revoked, promise)
+                && !self.is_disproved(request.key, place, revoked.committed, request.ended)
+        };
         if self.store_fails.iter().any(fails) && !has_floor() {
             return true;
         }

@@ -9,14 +9,20 @@
 mod acts;
 mod answers;
 pub(crate) mod books;
+pub(crate) mod denials;
 #[cfg(test)]
 mod tests;
+pub(crate) mod watermarks;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use tower_api_key::RejectionKind;
 
-use self::books::Books;
+use self::{
+    books::Books,
+    denials::{Denials, Restore},
+    watermarks::Marks,
+};
 
 pub(crate) type Moment = Duration;
 
@@ -51,6 +57,14 @@ pub(crate) struct Grace {
     pub(crate) key: usize,
     pub(crate) began: Moment,
     pub(crate) returned: Moment,
+    pub(crate) lasts: Duration,
+}
+
+/// An old key of a rotation that was acknowledged, and lives on for so long after the first use of the new one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    pub(crate) old: usize,
+    pub(crate) new: usize,
     pub(crate) lasts: Duration,
 }
 
@@ -128,6 +142,8 @@ pub(crate) struct History {
     pub(crate) starts: BTreeMap<usize, Vec<Moment>>,
     /// When the store failed, was behind, or took so long that a cache goes on without it.
     pub(crate) store_fails: Vec<Span>,
+    /// When the authority was behind, as after a fail-over.
+    pub(crate) behind: Vec<Span>,
     /// When a version of a key ends by itself, as the old key of a rotation does: by the key and its place
     /// among the versions.
     pub(crate) ends: BTreeMap<(usize, usize), Moment>,
@@ -137,12 +153,20 @@ pub(crate) struct History {
     pub(crate) skew: Duration,
     pub(crate) acts: Vec<Act>,
     pub(crate) graces: Vec<Grace>,
+    pub(crate) waits: Vec<Wait>,
+    /// Keys that were restored from a backup.
+    pub(crate) restores: Vec<Restore>,
+    /// When requests may be denied for now, if that is judged.
+    pub(crate) denials: Option<Denials>,
     /// When nodes asked the store for keys, by the node and the key, if that is written down.
     pub(crate) asked: Option<BTreeMap<(usize, usize), Vec<Moment>>>,
     /// When nodes began to announce changes of a key, whatever became of it, if that is written down.
     pub(crate) attempts: Option<BTreeMap<usize, Vec<Moment>>>,
     /// Which node wrote a version of a key, by the key and its place among the versions.
     pub(crate) writers: BTreeMap<(usize, usize), Life>,
+    /// Since when everything is in order.
+    pub(crate) quiet_since: Option<Moment>,
+    pub(crate) marks: Marks,
     pub(crate) books: Books,
 }
 
@@ -152,11 +176,14 @@ impl History {
         let mut found: Vec<String> = Vec::new();
         for request in &self.requests {
             found.extend(self.violation(request, promise));
+            found.extend(self.denied(request, promise));
         }
         found.extend(self.revived(promise));
         found.extend(self.acts.iter().filter_map(|act| self.lost(act)));
         found.extend(self.graces.iter().filter_map(|grace| self.endless(grace)));
+        found.extend(self.waits.iter().filter_map(|wait| self.still_waits(wait)));
         found.extend(self.unannounced());
+        found.extend(self.against_watermarks());
         found.extend(self.books.violations());
         found
     }

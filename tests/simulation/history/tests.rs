@@ -1,6 +1,12 @@
 //! Histories that keep the promise, and such that do not.
 
-use super::*;
+use tower_api_key::{OwnerId, Timestamp, store::Watermark};
+
+use super::{
+    denials::{Denials, Restore},
+    watermarks::{Covered, Mark, MarkAct, Successor, is_meant},
+    *,
+};
 
 const PROMISE: Promise = Promise {
     heard: Duration::from_millis(100),
@@ -275,4 +281,234 @@ fn an_act_that_never_returned_may_have_happened_or_not() {
         history.keys.get_mut(&7).unwrap()[2].returned = None;
         assert!(is_legal(&history));
     }
+}
+
+fn watermark(before: i64, owner: Option<&str>) -> Watermark {
+    let watermark = Watermark::new(Timestamp::from_unix_millis(before));
+    Watermark { owner: owner.map(Into::into), ..watermark }
+}
+
+/// The key is revoked by a watermark after ten seconds, and its row is written a second later.
+fn marked(requests: &[(u64, u64, Verdict)]) -> History {
+    let mut history = history(requests);
+    let (watermark, committed) = (watermark(5_000, None), at(10_000));
+    history.marks.all.push(Mark { watermark, committed, removed: None });
+    history.marks.covered.insert((7, 2), Covered { mark: 0, row: Some(at(11_000)) });
+    history
+}
+
+#[test]
+fn a_covered_key_is_refused_as_one_that_was_revoked() {
+    for (request, expected) in [
+        ((10_105, 10_106, Verdict::Accepted), true),
+        ((10_106, 10_107, Verdict::Accepted), false),
+        // Not only once its row is written.
+        ((10_900, 10_901, Verdict::Accepted), false),
+        ((10_900, 10_901, REVOKED), true),
+        ((9_000, 9_001, REVOKED), false),
+    ] {
+        assert_eq!(is_legal(&marked(&[request])), expected, "{request:?}");
+    }
+    assert!(!is_legal(&marked(&[(20_000, 20_001, REVOKED), (20_002, 20_003, Verdict::Accepted)])));
+}
+
+/// It has the time to live from then on, and no announcement.
+#[test]
+fn a_node_that_reads_rows_knows_of_a_watermark_by_them() {
+    let node = |request, row: Option<u64>, life| {
+        let mut history = marked(&[request]);
+        history.starts.insert(0, vec![at(0), at(5_000)]);
+        history.marks.read_rows.insert(Life { node: 0, life });
+        history.marks.covered.get_mut(&(7, 2)).unwrap().row = row.map(at);
+        is_legal(&history)
+    };
+    let late = (41_000, 41_001, Verdict::Accepted);
+    assert!(node(late, Some(11_000), 2) && node(late, None, 2));
+    assert!(!node(late, Some(10_999), 2), "the time to live is over");
+    assert!(!node(late, Some(11_000), 1), "it is of the new version since it was started again");
+}
+
+/// The first answer of the authority tells whether there is a watermark.
+#[test]
+fn an_authority_that_is_behind_disproves_a_watermark() {
+    let request = (20_000, 20_001, Verdict::Accepted);
+    for (is_behind, is_covered, expected) in
+        [(true, true, true), (false, true, false), (true, false, false)]
+    {
+        let mut history = marked(&[request]);
+        let fails = Span { began: at(15_000), ended: at(30_000) };
+        history.store_fails.push(fails);
+        if is_behind {
+            history.behind.push(fails);
+        }
+        if !is_covered {
+            history.marks.covered.clear();
+        }
+        assert_eq!(is_legal(&history), expected, "{is_behind} {is_covered}");
+        // Nor is it then a step back.
+        history
+            .requests
+            .insert(0, Request { verdict: REVOKED, ended: at(19_000), ..history.requests[0] });
+        assert_eq!(is_legal(&history), expected, "{is_behind} {is_covered}");
+    }
+}
+
+#[test]
+fn a_watermark_means_keys_of_its_owner_that_were_created_before() {
+    for (mark, created, owner, expected) in [
+        (watermark(10, None), 9, Some("anna"), true),
+        (watermark(10, None), 10, None, false),
+        (watermark(10, Some("anna")), 9, Some("anna"), true),
+        (watermark(10, Some("anna")), 9, Some("bert"), false),
+        (watermark(10, Some("anna")), 9, None, false),
+    ] {
+        let owner = owner.map(OwnerId::from);
+        let created = Timestamp::from_unix_millis(created);
+        assert_eq!(is_meant(&mark, created, owner.as_ref()), expected, "{mark:?} {created:?}");
+    }
+}
+
+#[test]
+fn a_watermark_stands_until_each_row_is_written() {
+    for (row, removed, is_finished, expected) in [
+        (Some(11_000), None, true, true),
+        (None, None, false, true),
+        (None, None, true, false),
+        (Some(11_000), Some(70_000), true, true),
+        (Some(70_000), Some(70_000), true, true),
+        (Some(70_001), Some(70_000), true, false),
+        (None, Some(70_000), false, false),
+        // For a minute at least.
+        (Some(11_000), Some(69_999), true, false),
+    ] {
+        let mut history = marked(&[]);
+        history.marks.covered.get_mut(&(7, 2)).unwrap().row = row.map(at);
+        history.marks.all[0].removed = removed.map(at);
+        history.marks.are_finished = is_finished;
+        assert_eq!(is_legal(&history), expected, "{row:?} {removed:?} {is_finished}");
+    }
+}
+
+/// By being enabled or patched from an older row: only a key that is made anew is good.
+#[test]
+fn what_a_watermark_revoked_does_not_come_back() {
+    for (verdict, is_new, expected) in [
+        (Verdict::Accepted, false, false),
+        (Verdict::Refused(RejectionKind::Disabled), false, false),
+        (UNKNOWN, false, true),
+        (Verdict::Accepted, true, true),
+    ] {
+        let mut history = marked(&[]);
+        history.keys.get_mut(&7).unwrap().push(change(12_000, verdict));
+        if is_new {
+            history.marks.made_anew.insert((7, 3));
+        }
+        assert_eq!(is_legal(&history), expected, "{verdict:?}");
+    }
+}
+
+#[test]
+fn no_key_takes_the_place_of_one_that_has_ended() {
+    for (former, expected) in [
+        (Verdict::Accepted, true),
+        (Verdict::Refused(RejectionKind::Disabled), true),
+        (REVOKED, false),
+        (UNKNOWN, false),
+    ] {
+        let mut history = history(&[]);
+        history.marks.successors.push(Successor { key: 7, former });
+        assert_eq!(is_legal(&history), expected, "{former:?}");
+    }
+}
+
+#[test]
+fn a_watermark_that_was_acknowledged_is_there() {
+    for (before, began, returned, removed, expected) in [
+        (5_000, 9_990, 10_005, None, true),
+        // It was there already.
+        (5_000, 20_000, 20_005, None, true),
+        (5_000, 70_000, 70_005, Some(70_000), true),
+        (5_000, 70_001, 70_005, Some(70_000), false),
+        (5_000, 9_990, 9_999, None, false),
+        (5_001, 9_990, 10_005, None, false),
+    ] {
+        let mut history = marked(&[]);
+        history.marks.all[0].removed = removed.map(at);
+        let (watermark, began, returned) = (watermark(before, None), at(began), at(returned));
+        history.marks.acts.push(MarkAct { watermark, began, returned });
+        assert_eq!(is_legal(&history), expected, "{before} {began:?}");
+    }
+}
+
+/// The old key is 8, and waits for the first use of key 7, for a second.
+#[test]
+fn a_key_waits_no_longer_than_for_the_first_use() {
+    for (used, end, expected) in [
+        (5_000, Some(6_000), true),
+        (5_000, Some(7_002), false),
+        (5_000, None, false),
+        // Before everything was in order, it may have failed to be written.
+        (3_000, None, true),
+    ] {
+        let mut history = history(&[(used, used + 1, Verdict::Accepted)]);
+        history.keys.insert(8, vec![history.keys[&7][0], change(1_000, Verdict::Accepted)]);
+        history.ends.extend(end.map(|end| ((8, 1), at(end))));
+        history.waits.push(Wait { old: 8, new: 7, lasts: Duration::from_secs(1) });
+        history.quiet_since = Some(at(4_000));
+        assert_eq!(is_legal(&history), expected, "{used} {end:?}");
+        // One that was revoked waits for nothing.
+        history.keys.get_mut(&8).unwrap().push(change(2_000, REVOKED));
+        assert!(is_legal(&history));
+    }
+}
+
+#[test]
+fn good_keys_are_denied_for_now_only_while_something_is_out_of_order() {
+    let denied = |request, span: Option<(u64, u64)>, is_judged: bool| {
+        let mut history = history(&[request]);
+        let spans = span.map(|(began, ended)| Span { began: at(began), ended: at(ended) });
+        let troubles = spans.into_iter().collect();
+        history.denials = is_judged.then(|| Denials { troubles, ..Denials::default() });
+        is_legal(&history)
+    };
+    let overloaded = Verdict::Refused(RejectionKind::Overloaded);
+    assert!(!denied((5_000, 5_001, UNAVAILABLE), None, true));
+    assert!(!denied((5_000, 5_001, overloaded), None, true));
+    assert!(denied((5_000, 5_001, UNAVAILABLE), None, false));
+    assert!(denied((5_000, 5_001, UNAVAILABLE), Some((4_000, 5_000)), true));
+    assert!(!denied((5_000, 5_001, UNAVAILABLE), Some((4_000, 4_999)), true));
+    // While it changes, and where it is no good key.
+    assert!(denied((1_104, 1_105, UNAVAILABLE), None, true));
+    assert!(!denied((1_106, 1_107, UNAVAILABLE), None, true));
+    assert!(denied((20_000, 20_001, UNAVAILABLE), None, true));
+}
+
+/// The key is restored after 20 seconds as it was before it was revoked, and nodes are told after 21.
+#[test]
+fn a_key_that_was_restored_is_good_again() {
+    let restored = |request, reset: Option<u64>, deaf: &[(u64, u64)]| {
+        let mut history = history(&[request]);
+        let floors = Duration::from_secs(40);
+        history.denials = Some(Denials { floors, ..Denials::default() });
+        let reset = reset.map(at);
+        let returned = Some(at(20_000));
+        let version = Version { returned, announced: reset, ..change(20_000, Verdict::Accepted) };
+        history.keys.get_mut(&7).unwrap().push(version);
+        history.restores.push(Restore { key: 7, at: at(20_000), reset });
+        let spans = deaf.iter().map(|(from, to)| Span { began: at(*from), ended: at(*to) });
+        history.deaf.insert(0, spans.collect());
+        is_legal(&history)
+    };
+    let (denied, revoked) = (|at| (at, at + 1, UNAVAILABLE), |at| (at, at + 1, REVOKED));
+    assert!(restored(denied(20_500), Some(21_000), &[]));
+    assert!(restored(denied(22_100), Some(21_000), &[]), "resets are heeded once a second");
+    assert!(!restored(denied(22_101), Some(21_000), &[]));
+    assert!(restored(revoked(21_100), Some(21_000), &[]));
+    assert!(!restored(revoked(21_101), Some(21_000), &[]));
+    assert!(restored((21_200, 21_201, Verdict::Accepted), Some(21_000), &[]));
+    // A node that did not hear of it holds to what it knew, for as long as that lasts.
+    let deaf = [(20_900, 90_000)];
+    assert!(restored(denied(60_000), Some(21_000), &deaf));
+    assert!(!restored(denied(60_001), Some(21_000), &deaf));
+    assert!(restored(denied(60_000), None, &[]) && !restored(denied(60_001), None, &[]));
 }
