@@ -53,8 +53,6 @@ struct State {
     amount: AtomicU64,
     /// Watermarks that were announced, and that there are none of.
     made_up: Mutex<Vec<(Moment, Watermark)>>,
-    /// Nodes that crashed by themselves, and are not replaced yet.
-    crashed: Mutex<BTreeSet<Life>>,
     traces: bool,
     /// How often each thing happened that must happen sometimes.
     seen: Mutex<BTreeMap<&'static str, u64>>,
@@ -142,7 +140,6 @@ impl World {
             lives: Mutex::default(),
             amount: AtomicU64::new(10),
             made_up: Mutex::default(),
-            crashed: Mutex::default(),
             traces: env::var_os("TRACE").is_some(),
             seen: Mutex::default(),
         }))
@@ -543,14 +540,16 @@ impl World {
     }
 
     pub(crate) fn has_ended(&self, life: Life) -> bool {
-        self.life(life.node) != life || self.0.crashed.lock().unwrap().contains(&life)
+        self.life(life.node) != life || self.history().crashed.contains_key(&life)
     }
 
     /// A node crashes at this very point, unless all is quiet. Another takes its place soon.
     pub(crate) fn crashes(&self, life: Life) {
-        if self.history().quiet_since.is_none() {
+        let now = self.now();
+        let mut history = self.history();
+        if history.quiet_since.is_none() {
             self.saw("a node crashed once it had written a watermark");
-            self.0.crashed.lock().unwrap().insert(life);
+            history.crashed.insert(life, now);
         }
     }
 
@@ -562,8 +561,8 @@ impl World {
 
     /// A node that has crashed by itself since this was asked last.
     pub(crate) fn crashed(&self) -> Option<usize> {
-        let crashed = self.0.crashed.lock().unwrap();
-        let crashed = crashed.iter().find(|life| self.life(life.node) == **life);
+        let history = self.history();
+        let crashed = history.crashed.keys().find(|life| self.life(life.node) == **life);
         crashed.map(|life| life.node)
     }
 

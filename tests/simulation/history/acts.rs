@@ -51,7 +51,8 @@ impl History {
                 continue;
             };
             let until = returned + AN_ATTEMPT;
-            let ended = self.starts.get(&by.node).and_then(|starts| starts.get(by.life));
+            let next = self.starts.get(&by.node).and_then(|starts| starts.get(by.life));
+            let ended = self.crashed.get(by).or(next);
             let attempts = attempts.get(key).map_or(&[][..], |attempts| attempts);
             let is_announced = attempts.iter().any(|at| (version.committed..=until).contains(at));
             if !is_announced && ended.is_none_or(|at| until < *at) {

@@ -140,6 +140,8 @@ pub(crate) struct History {
     pub(crate) unsure: BTreeMap<usize, Vec<Moment>>,
     /// When nodes started.
     pub(crate) starts: BTreeMap<usize, Vec<Moment>>,
+    /// When nodes crashed that were not replaced at once.
+    pub(crate) crashed: BTreeMap<Life, Moment>,
     /// When the store failed, was behind, or took so long that a cache goes on without it.
     pub(crate) store_fails: Vec<Span>,
     /// When the authority was behind, as after a fail-over.

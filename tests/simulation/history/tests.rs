@@ -241,6 +241,9 @@ fn what_is_written_is_announced_as_long_as_its_node_lives() {
         history.attempts = Some(BTreeMap::from([(7, vec![at(attempt)])]));
         history.starts.insert(1, starts.iter().copied().map(at).collect());
         assert_eq!(is_legal(&history), expected, "{attempt}");
+        // It crashed, and no other one has taken its place yet.
+        history.crashed.insert(Life { node: 1, life: 1 }, at(10_500));
+        assert!(is_legal(&history), "{attempt}");
     }
 }
 
