@@ -9,6 +9,9 @@ use super::{History, Moment, Promise, Request, Span, Verdict, Version, judged};
 /// The longest that floors last.
 const A_FLOOR: Duration = Duration::from_secs(90);
 
+/// How late a reset may be heeded.
+const LATEST: Duration = Duration::from_secs(6);
+
 impl History {
     /// The answers that a key may have when all is quiet.
     pub(crate) fn in_the_end(&self, key: usize, now: Moment) -> Vec<Verdict> {
@@ -128,14 +131,12 @@ impl History {
         let Some(announced) = next.announced.filter(|_| row.is_none()) else {
             return lived.saturating_add(self.lag);
         };
-        // A node that has started since knows of no floor, so it believes an authority that is behind.
-        let starts = self.starts.get(&request.node).map_or(&[][..], |starts| starts);
         // Of an act that said nothing, a node knows that it may have been done.
         if fails
             && (!next.is_acknowledged
                 || !next.is_announced_as_sure
                 || self.is_disproved(request.key, place, returned, request.ended)
-                || starts.iter().any(|at| announced <= *at && *at <= request.ended))
+                || self.has_forgotten(request, announced))
         {
             return lived;
         }
@@ -206,8 +207,15 @@ impl History {
         };
         let deaf = self.deaf.get(&request.node).into_iter().flatten();
         let mut missed = deaf.filter(|span| span.overlaps(announced, announced + promise.heard));
-        let starts = self.starts.get(&request.node).into_iter().flatten();
-        let mut forgot = starts.filter(|at| announced <= **at && **at <= request.ended);
-        missed.next().is_none() && forgot.next().is_none()
+        missed.next().is_none() && !self.has_forgotten(request, announced)
+    }
+
+    /// Whether a node knows of no floor any more that was announced at this moment, so that it believes an
+    /// authority which is behind: it has started since, or was told that what it heard no longer counts.
+    fn has_forgotten(&self, request: &Request, announced: Moment) -> bool {
+        let mut starts = self.starts.get(&request.node).into_iter().flatten();
+        let mut resets = self.restores.iter().filter_map(|restore| restore.reset);
+        starts.any(|at| announced <= *at && *at <= request.ended)
+            || resets.any(|at| announced <= at + LATEST && at <= request.ended)
     }
 }

@@ -515,3 +515,17 @@ fn a_key_that_was_restored_is_good_again() {
     assert!(!restored(denied(60_001), Some(21_000), &deaf));
     assert!(restored(denied(60_000), None, &[]) && !restored(denied(60_001), None, &[]));
 }
+
+/// An authority that is behind is believed by a node which was told that what it heard no longer counts.
+#[test]
+fn a_reset_has_nodes_forget_what_was_announced() {
+    for (reset, expected) in
+        [(None, false), (Some(4_002), false), (Some(4_003), true), (Some(25_000), false)]
+    {
+        let mut history = history(&[(20_000, 20_001, Verdict::Accepted)]);
+        history.store_fails.push(Span { began: at(15_000), ended: at(30_000) });
+        let reset = reset.map(at);
+        history.restores.extend(reset.map(|_| Restore { key: 8, at: at(4_000), reset }));
+        assert_eq!(is_legal(&history), expected, "{reset:?}");
+    }
+}
