@@ -158,8 +158,7 @@ impl Run {
             busy,
             acts,
         };
-        let floors = PROMISE.ttl + 2 * (TTL + lag_bound);
-        run.world.history().denials = Some(Denials { floors, ..Denials::default() });
+        run.world.history().denials = Some(Denials::default());
         if has_replicas {
             run.world.history().lag = lag_bound;
             run.store.lags(lag_bound * [0, 10, 50, 99][run.world.below(4)] / 100);
@@ -398,7 +397,8 @@ impl Run {
                 let lags = [0, 10, 50, 99, 99];
                 store.lags(self.lag_bound * lags[world.below(lags.len())] / 100);
             }
-            6 if self.versions == Versions::New => {
+            // All servers have the backup by then.
+            6 if self.versions == Versions::New && !world.was_restored(Duration::from_secs(20)) => {
                 let behind = world.random().time(Duration::from_secs(20));
                 store.fails_over(behind, time.min(Duration::from_secs(20)));
             }
@@ -587,6 +587,10 @@ impl Run {
         }
         sleep(Duration::from_mins(2)).await;
         let mut violations = self.finish_revocations().await;
+        // Some may not have heard of it.
+        if self.world.was_restored(Duration::MAX) {
+            self.bus.resets();
+        }
         sleep(Duration::from_mins(2)).await;
         while self.acts.join_next().await.is_some() {}
         sleep(Duration::from_secs(1)).await;

@@ -578,7 +578,7 @@ impl World {
     pub(crate) fn restored(&self, digest: &KeyDigest) {
         let Some(key) = self.number(digest) else { return };
         let at = self.now();
-        self.history().restores.push(Restore { key, at, reset: None });
+        self.history().restores.push(Restore { key, at, reset: None, again: None });
     }
 
     /// The bus has taken the announcement of a reset.
@@ -586,6 +586,9 @@ impl World {
         self.trace(|| "a reset is announced".to_owned());
         let now = self.now();
         let History { restores, keys, .. } = &mut *self.history();
+        for restore in restores.iter_mut().filter(|restore| restore.reset.is_some()) {
+            restore.again = Some(now);
+        }
         for restore in restores.iter_mut().filter(|restore| restore.reset.is_none()) {
             restore.reset = Some(now);
             let versions = keys.get_mut(&restore.key).unwrap();
@@ -593,6 +596,12 @@ impl World {
                 (version.announced, version.is_announced_as_sure) = (Some(now), true);
             }
         }
+    }
+
+    /// Whether a backup was restored within this time.
+    pub(crate) fn was_restored(&self, ago: Duration) -> bool {
+        let since = self.now().saturating_sub(ago);
+        self.history().restores.iter().any(|restore| since <= restore.at)
     }
 
     /// Whether the last change of a key was that it was restored.

@@ -12,8 +12,6 @@ pub(crate) struct Denials {
     /// When the store did not say what became of writes, and just after a clock was set back: a node looks up
     /// no more keys than its budget has by that clock.
     pub(crate) troubles: Vec<Span>,
-    /// How long a node that did not hear of a reset may hold to what it heard before.
-    pub(crate) floors: Duration,
 }
 
 /// A key that is again as it was before, since the store was restored from a backup.
@@ -23,6 +21,8 @@ pub(crate) struct Restore {
     pub(crate) at: Moment,
     /// When the reset was announced.
     pub(crate) reset: Option<Moment>,
+    /// When it was announced once more, as for nodes that did not hear of it.
+    pub(crate) again: Option<Moment>,
 }
 
 /// Resets that come together are heeded once in this time.
@@ -41,7 +41,7 @@ impl History {
         let fails = self.store_fails.iter().chain(&denials.troubles);
         let may_be = fails.into_iter().any(|span| span.overlaps(began, ended))
             || self.restores.iter().any(|restore| {
-                let until = self.believed_at(restore, request.node, denials, promise);
+                let until = self.believed_at(restore, request.node, promise);
                 restore.key == request.key && restore.at <= ended && began <= until
             });
         (is_denied && !may_be && self.is_good(request) && !self.changes_now(request, promise))
@@ -72,21 +72,14 @@ impl History {
         })
     }
 
-    /// When a node believes at last what a key was restored to.
-    fn believed_at(
-        &self,
-        restore: &Restore,
-        node: usize,
-        denials: &Denials,
-        promise: Promise,
-    ) -> Moment {
-        let at_last = restore.at + denials.floors;
-        let Some(reset) = restore.reset else { return at_last };
+    /// When a node believes at last what a key was restored to: one that does not hear of the reset holds to what
+    /// it knows.
+    pub(super) fn believed_at(&self, restore: &Restore, node: usize, promise: Promise) -> Moment {
         let deaf = self.deaf.get(&node).into_iter().flatten();
-        let mut missed = deaf.filter(|span| span.overlaps(reset, reset + promise.heard));
-        match missed.next() {
-            None => reset + promise.heard + RESETS_EVERY,
-            Some(_) => at_last,
-        }
+        let is_heard = |reset: &Moment| {
+            !deaf.clone().any(|span| span.overlaps(*reset, *reset + promise.heard))
+        };
+        let mut resets = restore.reset.into_iter().chain(restore.again);
+        resets.find(is_heard).map_or(Moment::MAX, |reset| reset + promise.heard + RESETS_EVERY)
     }
 }

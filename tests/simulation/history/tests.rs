@@ -471,7 +471,7 @@ fn good_keys_are_denied_for_now_only_while_something_is_out_of_order() {
         let mut history = history(&[request]);
         let spans = span.map(|(began, ended)| Span { began: at(began), ended: at(ended) });
         let troubles = spans.into_iter().collect();
-        history.denials = is_judged.then(|| Denials { troubles, ..Denials::default() });
+        history.denials = is_judged.then(|| Denials { troubles });
         is_legal(&history)
     };
     let overloaded = Verdict::Refused(RejectionKind::Overloaded);
@@ -491,13 +491,12 @@ fn good_keys_are_denied_for_now_only_while_something_is_out_of_order() {
 fn a_key_that_was_restored_is_good_again() {
     let restored = |request, reset: Option<u64>, deaf: &[(u64, u64)]| {
         let mut history = history(&[request]);
-        let floors = Duration::from_secs(40);
-        history.denials = Some(Denials { floors, ..Denials::default() });
+        history.denials = Some(Denials::default());
         let reset = reset.map(at);
         let returned = Some(at(20_000));
         let version = Version { returned, announced: reset, ..change(20_000, Verdict::Accepted) };
         history.keys.get_mut(&7).unwrap().push(version);
-        history.restores.push(Restore { key: 7, at: at(20_000), reset });
+        history.restores.push(Restore { key: 7, at: at(20_000), reset, again: Some(at(60_000)) });
         let spans = deaf.iter().map(|(from, to)| Span { began: at(*from), ended: at(*to) });
         history.deaf.insert(0, spans.collect());
         is_legal(&history)
@@ -509,11 +508,11 @@ fn a_key_that_was_restored_is_good_again() {
     assert!(restored(revoked(21_100), Some(21_000), &[]));
     assert!(!restored(revoked(21_101), Some(21_000), &[]));
     assert!(restored((21_200, 21_201, Verdict::Accepted), Some(21_000), &[]));
-    // A node that did not hear of it holds to what it knew, for as long as that lasts.
-    let deaf = [(20_900, 90_000)];
-    assert!(restored(denied(60_000), Some(21_000), &deaf));
-    assert!(!restored(denied(60_001), Some(21_000), &deaf));
-    assert!(restored(denied(60_000), None, &[]) && !restored(denied(60_001), None, &[]));
+    // A node that did not hear of it holds to what it knew, until it is told again.
+    let deaf = [(20_900, 59_999)];
+    assert!(restored(denied(61_100), Some(21_000), &deaf));
+    assert!(!restored(denied(61_101), Some(21_000), &deaf));
+    assert!(restored(denied(61_101), Some(21_000), &[(20_900, 90_000)]));
 }
 
 /// An authority that is behind is believed by a node which was told that what it heard no longer counts.
@@ -525,7 +524,12 @@ fn a_reset_has_nodes_forget_what_was_announced() {
         let mut history = history(&[(20_000, 20_001, Verdict::Accepted)]);
         history.store_fails.push(Span { began: at(15_000), ended: at(30_000) });
         let reset = reset.map(at);
-        history.restores.extend(reset.map(|_| Restore { key: 8, at: at(4_000), reset }));
+        history.restores.extend(reset.map(|_| Restore {
+            key: 8,
+            at: at(4_000),
+            reset,
+            again: None,
+        }));
         assert_eq!(is_legal(&history), expected, "{reset:?}");
     }
 }
