@@ -437,7 +437,7 @@ impl Run {
             }
             18 if world.chance(100) => self.long_outage().await,
             19 if self.versions == Versions::New => self.restore().await,
-            20 if world.chance(200) => self.unheard_balance(number).await,
+            20 if world.chance(500) => self.unheard_balance(number).await,
             _ => {
                 store.recovers();
                 bus.recovers();
@@ -500,17 +500,17 @@ impl Run {
         if !self.busy.lock().unwrap().insert(slot) {
             return;
         }
-        let dear = |run: &Self| Client {
-            is_dear: true,
+        let some = |run: &Self| Client {
+            is_dear: run.world.chance(500),
             ..run.client(&run.nodes[number], run.world.slot(slot).current)
         };
-        request(&dear(self)).await;
+        request(&some(self)).await;
         self.bus.half_opens(number);
         let actor = self.actor((number + 1) % NODES, slot, 91);
         let is_done = timeout(Duration::from_secs(5), act(&actor)).await;
         self.world.returned(slot, is_done.unwrap_or(false));
-        for _ in 0..4 {
-            request(&dear(self)).await;
+        for _ in 0..=self.world.below(3) {
+            request(&some(self)).await;
         }
         self.busy.lock().unwrap().remove(&slot);
     }

@@ -654,7 +654,7 @@ impl<'s> Written<'s> {
         let entries = updates.iter().map(|update| {
             let old =
                 update.expected.and_then(|expected| balances.get(&(update.lineage, expected)));
-            entry_of(update, old, is_top_up, world.now())
+            Entry { by: store.life, ..entry_of(update, old, is_top_up, world.now()) }
         });
         let first = history.books.entries.len();
         history.books.entries.extend(entries);
@@ -700,6 +700,7 @@ fn entry_of(update: &BalanceUpdate, old: Option<&Balance>, is_top_up: bool, at: 
     let BalanceUpdate { lineage, balance: new, .. } = update;
     let entry = Entry {
         at,
+        by: None,
         lineage: *lineage,
         epoch: new.epoch,
         revision: new.revision,

@@ -26,6 +26,10 @@ impl History {
     /// was in order.
     pub(super) fn still_waits(&self, wait: &Wait) -> Option<String> {
         let (quiet_since, last) = (self.quiet_since?, self.keys.get(&wait.old)?.len() - 1);
+        // Another key that has the digest of the new one, which was purged, takes no place.
+        if self.marks.made_anew.range((wait.new, 2)..=(wait.new, usize::MAX)).next().is_some() {
+            return None;
+        }
         let uses = self.requests.iter().filter(|request| {
             request.key == wait.new
                 && quiet_since <= request.began

@@ -39,6 +39,8 @@ pub(crate) struct Admitted {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) at: Moment,
+    /// The node that wrote it.
+    pub(crate) by: Option<Life>,
     pub(crate) lineage: KeyId,
     pub(crate) epoch: u64,
     /// The revision of the balance: those of a lineage are written in this order.
@@ -267,14 +269,14 @@ impl<'b> Ledger<'b> {
     /// that came twice.
     fn given_twice(&self) -> Vec<String> {
         let mut found = Vec::new();
-        for epoch in self.epochs() {
-            let mut held = 0;
-            for entry in self.made().filter(|entry| entry.epoch == epoch) {
-                held += taken(entry);
-                if held < 0 {
-                    found.push(format!("more was given back than taken: {entry:?}"));
-                    break;
-                }
+        // Each node gives back what it took itself.
+        let mut held: BTreeMap<_, i128> = BTreeMap::new();
+        for entry in self.made() {
+            let held = held.entry((entry.epoch, entry.by)).or_default();
+            *held += taken(entry);
+            if *held < 0 {
+                found.push(format!("more was given back than taken: {entry:?}"));
+                break;
             }
         }
         let mut top_ups = BTreeSet::new();
@@ -427,7 +429,8 @@ mod tests {
 
     fn entry(millis: u64, epoch: u64, change: Change) -> Entry {
         let (at, lineage, revision) = (at(millis), id(1), millis);
-        Entry { at, lineage, epoch, revision, change, refill: None, is_made: true, is_heard: true }
+        let (by, is_made, is_heard) = (Some(LIFE), true, true);
+        Entry { at, by, lineage, epoch, revision, change, refill: None, is_made, is_heard }
     }
 
     /// A balance of 100, of which 10 are taken after a second.
@@ -470,6 +473,8 @@ mod tests {
         assert!(is_legal(&credits(&[back(10)], &[])));
         assert!(!is_legal(&credits(&[back(11)], &[])));
         assert!(!is_legal(&credits(&[back(10), back(1)], &[])));
+        let by_another = Entry { by: Some(OTHER), ..back(10) };
+        assert!(!is_legal(&credits(&[by_another], &[])), "another node took them");
         let set = entry(1_500, 1, Change::Set(7));
         let of_another = Entry { epoch: 1, ..back(10) };
         assert!(!is_legal(&credits(&[set, of_another], &[])), "it is of the balance before");

@@ -458,6 +458,7 @@ fn a_key_waits_no_longer_than_for_the_first_use() {
         history.ends.extend(end.map(|end| ((8, 1), at(end))));
         history.waits.push(Wait { old: 8, new: 7, lasts: Duration::from_secs(1) });
         history.quiet_since = Some(at(4_000));
+        history.marks.made_anew.insert((7, 1));
         assert_eq!(is_legal(&history), expected, "{used} {end:?}");
         // One that was revoked waits for nothing.
         history.keys.get_mut(&8).unwrap().push(change(2_000, REVOKED));
