@@ -73,8 +73,6 @@ pub(crate) async fn act(actor: &Actor) -> bool {
     }
     let Some(found) = found else {
         world.saw("deleted keys were purged");
-        // Longer ago than clocks differ: a key that is made anew has a greater revision. Nodes that heard of
-        // its end still remember that.
         let before = world.true_clock().now().as_unix_millis() - SKEW;
         let _ = manager.purge(Timestamp::from_unix_millis(before)).await;
         let is_new = create(actor, ImportKey::from_digest(digest, new_key(*slot))).await;
@@ -128,6 +126,9 @@ fn acknowledged(actor: &Actor, key: usize, began: Moment, verdict: Verdict) -> b
 
 async fn create(actor: &Actor, new: ImportKey) -> bool {
     let Actor { world, manager, .. } = actor;
+    if !world.may_be_made(&new.digest) {
+        return false;
+    }
     let report = manager.import(&[new]).await;
     let is_new = report.is_ok_and(|report| !report.imported.is_empty());
     if is_new {

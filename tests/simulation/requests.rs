@@ -45,6 +45,10 @@ pub(crate) async fn request(client: &Client) -> Verdict {
     let request = HttpRequest::builder().uri(uri).header("x-api-key", text).body(()).unwrap();
     let response = service.oneshot(request).await.unwrap();
     let ended = world.now();
+    // A node that has crashed answers no longer.
+    if world.has_ended(*life) {
+        return Verdict::Refused(RejectionKind::Unavailable);
+    }
     let verdict = if let Some(rejection) = response.extensions().get::<Rejection>() {
         Verdict::Refused(rejection.kind())
     } else {

@@ -623,6 +623,16 @@ impl World {
         attempts.is_none_or(|at| *at < since) && written < since
     }
 
+    /// Whether a key can be made with this digest: not sooner after another was purged than clocks differ, or its
+    /// revision would be less. Nodes that heard of the end of that one may still remember it.
+    pub(crate) fn may_be_made(&self, digest: &KeyDigest) -> bool {
+        let Some(key) = self.number(digest) else { return false };
+        let since = self.now().saturating_sub(Duration::from_millis(2 * SKEW as u64));
+        let history = self.history();
+        let versions = &history.keys[&key];
+        versions.len() == 1 || versions.last().unwrap().committed < since
+    }
+
     /// The authority is behind for so long.
     pub(crate) fn is_behind(&self, time: Duration) {
         let span = Span { began: self.now(), ended: self.now() + time + Duration::from_secs(15) };
