@@ -33,7 +33,7 @@ impl History {
         let uses = self.requests.iter().filter(|request| {
             request.key == wait.new
                 && quiet_since <= request.began
-                && judged(request.verdict) == Verdict::Accepted
+                && request.verdict == Verdict::Accepted
         });
         let used = uses.map(|request| request.ended).min()?;
         let latest = used + wait.lasts + self.skew + AN_ATTEMPT;

@@ -460,6 +460,11 @@ fn a_key_waits_no_longer_than_for_the_first_use() {
         history.quiet_since = Some(at(4_000));
         history.marks.made_anew.insert((7, 1));
         assert_eq!(is_legal(&history), expected, "{used} {end:?}");
+        // One that is beyond its limit is no use.
+        let limited = Verdict::Refused(RejectionKind::RateLimited);
+        let before = Request { verdict: limited, began: at(4_000), ..history.requests[0] };
+        history.requests.push(Request { ended: at(4_001), ..before });
+        assert_eq!(is_legal(&history), expected, "{used} {end:?}");
         // One that was revoked waits for nothing.
         history.keys.get_mut(&8).unwrap().push(change(2_000, REVOKED));
         assert!(is_legal(&history));
