@@ -235,9 +235,8 @@ impl Run {
                     self.request();
                 }
             }
-            62..80 => self.act(),
             80..84 if self.has_watermarks => self.watermarks(),
-            80..84 => self.act(),
+            62..84 => self.act(),
             84..86 => self.flush(),
             _ => self.fault().await,
         }
@@ -664,34 +663,31 @@ const GOES_ON: Duration = Duration::from_secs(12);
 /// Revokes keys by the time of their creation: to the end, or as an administrator who goes away.
 async fn revoke(revoker: Revoker, way: usize) {
     let world = &revoker.world;
-    match way {
-        // At each await, one after the other.
-        40..50 => {
-            for polls in 1.. {
-                let (watermark, began) = (revoker.watermark(), world.now());
-                let whole = timeout(Duration::from_mins(1), revoker.revoke(&watermark));
-                let is_done = cancelled_after(polls, whole).await;
-                if is_done.is_none() {
-                    sleep(GOES_ON).await;
-                } else if polls > 1 {
-                    world.saw("an administrator of a watermark went away at each await");
-                }
-                let is_over = matches!(is_done, Some(Ok(true)));
-                world.mark_returned(&watermark, began, is_over);
-                if is_done.is_some() {
-                    break;
-                }
-            }
-        }
-        _ => {
-            let longest = if way < 60 { Duration::from_millis(30) } else { Duration::from_mins(1) };
+    // At each await, one after the other.
+    if (40..50).contains(&way) {
+        for polls in 1.. {
             let (watermark, began) = (revoker.watermark(), world.now());
-            let is_done = timeout(longest, revoker.revoke(&watermark)).await;
-            if is_done.is_err() {
+            let whole = timeout(Duration::from_mins(1), revoker.revoke(&watermark));
+            let is_done = cancelled_after(polls, whole).await;
+            if is_done.is_none() {
                 sleep(GOES_ON).await;
+            } else if polls > 1 {
+                world.saw("an administrator of a watermark went away at each await");
             }
-            world.mark_returned(&watermark, began, is_done.unwrap_or(false));
+            let is_over = matches!(is_done, Some(Ok(true)));
+            world.mark_returned(&watermark, began, is_over);
+            if is_done.is_some() {
+                break;
+            }
         }
+    } else {
+        let longest = if way < 60 { Duration::from_millis(30) } else { Duration::from_mins(1) };
+        let (watermark, began) = (revoker.watermark(), world.now());
+        let is_done = timeout(longest, revoker.revoke(&watermark)).await;
+        if is_done.is_err() {
+            sleep(GOES_ON).await;
+        }
+        world.mark_returned(&watermark, began, is_done.unwrap_or(false));
     }
 }
 

@@ -48,7 +48,7 @@ struct Shared {
     faults: Mutex<Faults>,
     has_replicas: bool,
     /// The revision that a replica told a node of, and whether the key was revoked.
-    told: Mutex<BTreeMap<(Life, [u8; 32]), (u64, bool)>>,
+    told: Mutex<BTreeMap<(Life, [u8; 32]), RowState>>,
     /// Balances by their revisions, which a writer may have read a while ago.
     balances: Mutex<BTreeMap<(KeyId, u64), Balance>>,
     /// The node that was granted the last refill of a lineage.
@@ -627,8 +627,11 @@ struct Writes {
     is_unsure: bool,
 }
 
+/// A revision, and whether the key is revoked.
+type RowState = (u64, bool);
+
 /// What tells an older row from a newer one.
-fn state_of(row: &KeyRecord) -> (u64, bool) {
+fn state_of(row: &KeyRecord) -> RowState {
     (row.revision, row.details.revoked_at.is_some())
 }
 

@@ -35,12 +35,12 @@ impl History {
                 && quiet_since <= request.began
                 && request.verdict == Verdict::Accepted
         });
-        let used = uses.map(|request| request.ended).min()?;
-        let latest = used + wait.lasts + self.skew + AN_ATTEMPT;
+        let first = uses.map(|request| request.ended).min()?;
+        let latest = first + wait.lasts + self.skew + AN_ATTEMPT;
         let has_end = self.keys[&wait.old][last].verdict != Verdict::Accepted
             || self.ends.get(&(wait.old, last)).is_some_and(|end| *end <= latest);
         (!has_end)
-            .then(|| format!("{wait:?}: the new key was used at {used:?}, the old one has no end"))
+            .then(|| format!("{wait:?}: the new key was used at {first:?}, the old one has no end"))
     }
 
     /// Changes that were written, and not announced by then, although their node lived on: whatever their

@@ -125,8 +125,8 @@ impl History {
         if is_unknown && !fails && !was_tried() {
             return returned;
         }
-        let lives = ttl + if fails { promise.stale_if_error } else { Duration::ZERO };
-        let lived = returned.saturating_add(lives);
+        let longest = ttl + if fails { promise.stale_if_error } else { Duration::ZERO };
+        let lived = returned.saturating_add(longest);
         // Rows are not announced one by one.
         let Some(announced) = next.announced.filter(|_| row.is_none()) else {
             return lived.saturating_add(self.lag);
@@ -181,6 +181,12 @@ impl History {
         let Some(versions) = self.keys.get(&request.key) else { return false };
         let Some(place) = versions.iter().rposition(is_revoked) else { return false };
         let revoked = &versions[place];
+        // A watermark gives the row no new revision: where it was not announced, an older row of a replica is not
+        // told from it. See docs/proof.md, "What is not here yet".
+        let is_announced = revoked.announced.is_some_and(|at| at < request.began);
+        if self.marks.covered.contains_key(&(request.key, place)) && !is_announced {
+            return true;
+        }
         // Without a floor, an authority that is behind is believed once what was found has left the cache for
         // want of room.
         let fails = |span: &Span| span.overlaps(refused, request.ended);

@@ -312,7 +312,11 @@ fn a_covered_key_is_refused_as_one_that_was_revoked() {
     ] {
         assert_eq!(is_legal(&marked(&[request])), expected, "{request:?}");
     }
-    assert!(!is_legal(&marked(&[(20_000, 20_001, REVOKED), (20_002, 20_003, Verdict::Accepted)])));
+    let back = [(10_050, 10_051, REVOKED), (10_060, 10_061, Verdict::Accepted)];
+    assert!(!is_legal(&marked(&back)), "it is heard of");
+    let mut unheard = marked(&back);
+    unheard.keys.get_mut(&7).unwrap()[2].announced = None;
+    assert!(is_legal(&unheard));
 }
 
 /// It has the time to live from then on, and no announcement.
@@ -477,7 +481,7 @@ fn good_keys_are_denied_for_now_only_while_something_is_out_of_order() {
         let mut history = history(&[request]);
         let spans = span.map(|(began, ended)| Span { began: at(began), ended: at(ended) });
         let troubles = spans.into_iter().collect();
-        history.denials = is_judged.then(|| Denials { troubles });
+        history.denials = is_judged.then_some(Denials { troubles });
         is_legal(&history)
     };
     let overloaded = Verdict::Refused(RejectionKind::Overloaded);
