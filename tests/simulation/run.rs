@@ -436,7 +436,7 @@ impl Run {
             }
             18 if world.chance(100) => self.long_outage().await,
             19 if self.versions == Versions::New => self.restore().await,
-            20 if world.chance(500) => self.unheard_balance(number).await,
+            20 if world.chance(200) => self.unheard_balance(number).await,
             _ => {
                 store.recovers();
                 bus.recovers();
