@@ -36,7 +36,7 @@ pub(crate) struct Actor {
 const QUOTA: Quota = Quota::per_second(nonzero!(1)).with_burst(nonzero!(4));
 
 /// Those of the upper two have credits, and those of the last get some back.
-const CREDITS: u64 = 60;
+const CREDITS: u64 = 20;
 const REFILL: Refill =
     Refill::new(NonZeroU64::new(25).unwrap(), RefillInterval::Seconds(nonzero!(40)));
 
