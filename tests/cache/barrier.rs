@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use tokio::{sync::Semaphore, time::sleep};
 use tower_api_key::{
     KeyManager, NewKey,
-    clock::SettableClock,
+    clock::{Clock, SettableClock},
     key::{KeyDigest, KeyRecord},
     manage::{IssuedKey, KeySet, RotationGrace},
     store::{
@@ -347,6 +347,34 @@ async fn what_was_refused_is_not_let_in_by_an_older_row() {
     // It may be a backup that was restored on purpose.
     sleep(LATER).await;
     nodes.is_good(&key).await;
+}
+
+/// A cache has forgotten what it said, and has heard of nothing that would tell.
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_and_forgotten_is_not_let_in_by_a_replica() {
+    for by_watermark in [false, true] {
+        let nodes = Nodes::new().await;
+        let key = nodes.known().await;
+        let before = nodes.store.0.primary.get(key.record.id).await.unwrap().unwrap();
+        let silent = KeyManager::new(nodes.store.0.primary.clone()).with_clock(nodes.clock.clone());
+        if by_watermark {
+            nodes.clock.advance(Duration::from_millis(1));
+            let now = Clock::now(&nodes.clock);
+            silent.revoke_issued_before(now, None).await.unwrap();
+        } else {
+            silent.revoke(key.record.id, None).await.unwrap();
+        }
+        nodes.store.replicate(&key.record.digest).await;
+        nodes.clock.advance(TTL);
+        nodes.is_revoked(&key).await;
+        // The replica that answers now is behind.
+        nodes.store.0.replica.lock().unwrap().insert(*key.record.digest.as_bytes(), before);
+        // Other keys have taken its place.
+        for _ in 0..3 {
+            nodes.cache.clear();
+            nodes.is_revoked(&key).await;
+        }
+    }
 }
 
 /// As after an act whose node did not live to announce it.

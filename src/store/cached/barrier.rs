@@ -13,7 +13,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::{floors::Floors, watermarks::HeardWatermarks};
+use super::{
+    floors::{Floors, has_ended},
+    watermarks::HeardWatermarks,
+};
 use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
@@ -157,6 +160,17 @@ impl Barrier {
             Ok(found)
         } else {
             Err(StoreError::new(StoreErrorKind::Behind))
+        }
+    }
+
+    /// This node has said that a key has ended for good. It does not take that back for an older row, also when
+    /// it has forgotten what it said: it has heard of no change that would tell.
+    pub(super) fn remember_end<S: KeyStore>(&self, store: &S, record: &KeyRecord) {
+        if store.may_lag() && has_ended(record) {
+            let state =
+                if record.is_deleted() { AnnouncedState::Deleted } else { AnnouncedState::Revoked };
+            let seen = AnnouncedKey::new(record.digest).with_change(record.revision, state);
+            self.floors.raise(&[seen], record.revision);
         }
     }
 

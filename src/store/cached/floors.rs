@@ -46,14 +46,22 @@ pub(super) struct Floor {
 const FEW: usize = 1_024;
 
 const STATE_BITS: u32 = 8;
+/// The key can be used, now or one day.
+const LIVE: u64 = 1;
+/// The key is revoked or deleted.
+const ENDED: u64 = 2;
 
 /// The last moment that fits beside a state.
 const LAST: Moment = u64::MAX >> STATE_BITS;
 
 impl Floor {
     fn new(revision: u64, state: AnnouncedState, until: Moment) -> Self {
-        let is_live = u64::from(state == AnnouncedState::Live);
-        Self { revision, until_and_state: until << STATE_BITS | is_live }
+        let bit = match state {
+            AnnouncedState::Live => LIVE,
+            AnnouncedState::Revoked | AnnouncedState::Deleted => ENDED,
+            _ => 0,
+        };
+        Self { revision, until_and_state: until << STATE_BITS | bit }
     }
 
     const fn until(self) -> Moment {
@@ -61,7 +69,11 @@ impl Floor {
     }
 
     const fn is_live(self) -> bool {
-        self.until_and_state & 1 == 1
+        self.until_and_state & LIVE != 0
+    }
+
+    const fn has_ended(self) -> bool {
+        self.until_and_state & ENDED != 0
     }
 
     /// The same, until then.
@@ -71,9 +83,12 @@ impl Floor {
     }
 
     /// Whether an answer of a store knows of the change. A key that was live after it is found by every
-    /// answer that does.
+    /// answer that does. One that has ended for good is so at that revision: a watermark gives it none.
     fn admits(self, found: Option<&KeyRecord>) -> bool {
-        found.map_or(!self.is_live(), |record| record.revision >= self.revision)
+        found.map_or(!self.is_live(), |record| {
+            let is_as_new = !self.has_ended() || has_ended(record);
+            record.revision > self.revision || (record.revision == self.revision && is_as_new)
+        })
     }
 }
 
@@ -103,7 +118,9 @@ impl Floors {
             let new = Floor::new(revision, state, until);
             let floor = table.floors.entry(digest).or_insert(new);
             let is_newer = revision > floor.revision || floor.until() <= now;
-            *floor = if is_newer { new } else { floor.lasting(until) };
+            // At one revision, an end outweighs what was said before: it may be that of a watermark.
+            let ends = revision == floor.revision && new.has_ended();
+            *floor = if is_newer || ends { new } else { floor.lasting(until) };
         }
         if table.floors.len() >= table.sweep_at {
             table.sweep(now, self.max);
@@ -179,6 +196,11 @@ impl Table {
             self.floors.shrink_to(self.sweep_at);
         }
     }
+}
+
+/// Whether the key can never be used again.
+pub(super) fn has_ended(record: &KeyRecord) -> bool {
+    record.is_deleted() || record.details.revoked_at.is_some()
 }
 
 fn millis(duration: Duration) -> Moment {

@@ -242,8 +242,10 @@ impl<S: KeyStore> CachedStore<S> {
                     found => found,
                 }
             };
-            if matches!(found, Ok(None)) {
-                known.deny(&digest, cache.settings().clock.now());
+            match &found {
+                Ok(Some(record)) => barrier.remember_end(&*store, record),
+                Ok(None) => known.deny(&digest, cache.settings().clock.now()),
+                Err(_) => {}
             }
             found
         }

@@ -181,12 +181,6 @@ impl History {
         let Some(versions) = self.keys.get(&request.key) else { return false };
         let Some(place) = versions.iter().rposition(is_revoked) else { return false };
         let revoked = &versions[place];
-        // A watermark gives the row no new revision: where it was not announced, an older row of a replica is not
-        // told from it. See docs/proof.md, "What is not here yet".
-        let is_announced = revoked.announced.is_some_and(|at| at < request.began);
-        if self.marks.covered.contains_key(&(request.key, place)) && !is_announced {
-            return true;
-        }
         // Without a floor, an authority that is behind is believed once what was found has left the cache for
         // want of room.
         let fails = |span: &Span| span.overlaps(refused, request.ended);

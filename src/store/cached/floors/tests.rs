@@ -45,11 +45,35 @@ async fn nothing_older_than_the_change_is_admitted() {
         (AnnouncedState::Unsure, true),
     ] {
         let floors = Floors::new(LASTS);
+        // See the next test.
+        let at_once = !matches!(state, AnnouncedState::Revoked | AnnouncedState::Deleted);
         assert!(!floors.may_stand(key(1)));
         floors.raise(&[changed(1, 7, state)], AHEAD);
-        assert_eq!(admits(&floors, [6, 7, 8]), ([false, true, true], may_be_gone), "{state:?}");
+        assert_eq!(admits(&floors, [6, 7, 8]), ([false, at_once, true], may_be_gone), "{state:?}");
         assert!(floors.may_stand(key(1)) && !floors.may_stand(key(2)));
         assert!(floors.admit(key(2), Some(&record(0))) && floors.admit(key(2), None));
+    }
+}
+
+/// A watermark revokes keys and gives them no new revision.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_has_ended_has_ended_at_that_revision() {
+    for (state, at_the_revision) in [
+        (AnnouncedState::Revoked, false),
+        (AnnouncedState::Deleted, false),
+        (AnnouncedState::Expired, true),
+        (AnnouncedState::Disabled, true),
+        (AnnouncedState::Moved, true),
+        (AnnouncedState::Unsure, true),
+    ] {
+        let floors = Floors::new(LASTS);
+        // Also if it was live before, at this revision.
+        floors.raise(&[changed(1, 7, AnnouncedState::Live)], AHEAD);
+        floors.raise(&[changed(1, 7, state)], AHEAD);
+        assert_eq!(admits(&floors, [6, 7, 8]).0, [false, at_the_revision, true], "{state:?}");
+        let mut revoked = record(7);
+        revoked.details.revoked_at = Some(Timestamp::from_unix_millis(7));
+        assert!(floors.admit(key(1), Some(&revoked)));
     }
 }
 
@@ -59,7 +83,7 @@ async fn an_older_change_replaces_no_newer_one() {
     floors.raise(&[changed(1, 7, AnnouncedState::Revoked)], AHEAD);
     for older in [6, 7] {
         floors.raise(&[changed(1, older, AnnouncedState::Live)], AHEAD);
-        assert_eq!(admits(&floors, [6, 7, 8]), ([false, true, true], true));
+        assert_eq!(admits(&floors, [6, 7, 8]), ([false, false, true], true));
     }
     floors.raise(&[changed(1, 8, AnnouncedState::Live)], AHEAD);
     assert_eq!(admits(&floors, [6, 7, 8]), ([false, false, true], false));
