@@ -100,6 +100,7 @@
 //! | `redis` | no | `RedisStore`, `RedisLimiter` | `redis` |
 //! | `redis-cluster` | no | both on a cluster | a few more parts of `redis` |
 //! | `sqlite` | no | `SqliteStore` | `sqlx`, and SQLite compiled from C |
+//! | `testing` | no | [`testing`]: the contracts of stores as tests, for tests | a feature of `tokio`; changes nothing in other types |
 //! | `metrics` | no | counters for denials, and for what fails: lookups, limiters, subscriptions | `metrics`; nothing on the path of a good key |
 //! | `tracing` | yes | an event for each denial and store failure | `tracing`; nothing on the path of a good key |
 //!
@@ -186,6 +187,9 @@ pub mod rejection;
 mod request;
 mod runtime;
 pub mod store;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 mod text;
 mod throttle;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]

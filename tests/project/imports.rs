@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The folders and files at the top of `src/`, from the bottom up.
-const ROOMS: [&str; 25] = [
+const ROOMS: [&str; 26] = [
     "error",
     "url",
     "text",
@@ -33,6 +33,7 @@ const ROOMS: [&str; 25] = [
     "manage",
     "openapi",
     "http",
+    "testing",
     "guide",
     "fuzzing",
     "lib",
@@ -122,9 +123,10 @@ fn heads(group: &str) -> Vec<String> {
     heads
 }
 
-/// A folder's name. Types, and the macro `nonzero`, are at the root.
+/// A folder's name. Types, the macro `nonzero` and those with `__` are at the root.
 fn name(path: &str) -> Option<String> {
     let of_name = |c: char| c.is_ascii_lowercase() || c == '_';
     let end = path.find(|c| !of_name(c)).unwrap_or(path.len());
-    (end > 0 && path[..end] != *"nonzero").then(|| path[..end].to_owned())
+    let is_macro = path[..end] == *"nonzero" || path.starts_with("__");
+    (end > 0 && !is_macro).then(|| path[..end].to_owned())
 }

@@ -1,5 +1,6 @@
-//! The stores from outside. [`conformance`] is what every store must do, and [`remote`] what those
-//! must do whose database is a server. What is special about each has a module of its own.
+//! The stores from outside. [`conformance`] is what every store must do, [`own_cases`] what all of ours
+//! do beyond that, and [`remote`] what those must do whose database is a server. What is special about
+//! each has a module of its own.
 //! [`connect`] opens them by URL, [`pepper`] is a change of peppers from end to end, and [`usage`]
 //! is what recorders write.
 
@@ -9,9 +10,11 @@
 mod abandoned;
 #[cfg(feature = "cache")]
 mod cold_start;
-#[macro_use]
-mod conformance;
 mod connect;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+mod first_version;
+#[macro_use]
+mod own_cases;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 #[macro_use]
 mod remote;
@@ -29,8 +32,6 @@ mod pepper;
 mod postgres;
 #[path = "../support/proxy.rs"]
 mod proxy;
-#[path = "../support/random_records.rs"]
-mod random_records;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(all(feature = "cache", feature = "mysql", feature = "postgres"))]
@@ -46,7 +47,7 @@ mod support;
 mod usage;
 mod watermarks;
 
-use tower_api_key::store::MemoryStore;
+use tower_api_key::{store::MemoryStore, testing::conformance};
 
 conformance!(memory, async { (MemoryStore::new(), ()) });
 

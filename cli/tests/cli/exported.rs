@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::{Value, json};
 use tower_api_key::{
     KeyId, NewKey, Scopes,
@@ -12,9 +11,10 @@ use tower_api_key::{
     manage::ImportKey,
     nonzero,
     store::{self, BalanceUpdate, Changes, KeyQuery, KeyRepository},
+    testing::conformance::random::Random,
 };
 
-use crate::{process, random_records::any_record, session::Shell};
+use crate::{process, session::Shell};
 
 /// A record that a manager may have written, with the texts that tell good formats from bad ones.
 fn valid(mut record: KeyRecord, number: usize) -> KeyRecord {
@@ -55,10 +55,9 @@ fn valid(mut record: KeyRecord, number: usize) -> KeyRecord {
 
 /// Some records, and the balances of their lineages.
 async fn fill(store: &dyn KeyRepository) {
-    let mut runner = TestRunner::default();
-    let tree = proptest::collection::vec(any_record(), 150).new_tree(&mut runner).unwrap();
-    for (number, record) in tree.current().into_iter().enumerate() {
-        let mut record = valid(record, number);
+    let mut random = Random::new(1);
+    for number in 0..150 {
+        let mut record = valid(random.record(), number);
         let mut changes = Changes::default();
         match (record.details.credits, number % 3) {
             // A key that spends credits, and has no balance, can spend none: it must not become one

@@ -19,8 +19,6 @@ mod own_redis;
 #[path = "../../../tests/support/process.rs"]
 mod process;
 mod progress;
-#[path = "../../../tests/support/random_records.rs"]
-mod random_records;
 mod sealed;
 #[path = "../../../tests/support/servers.rs"]
 mod servers;

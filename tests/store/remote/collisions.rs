@@ -9,7 +9,8 @@ use tower_api_key::{
 
 use super::{Remote, Session, eventually, open, session};
 use crate::{
-    conformance::{at, hex_of, record, stored},
+    conformance::{at, record, stored},
+    first_version::hex_of,
     servers::Database,
 };
 

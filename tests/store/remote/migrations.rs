@@ -10,7 +10,8 @@ use tower_api_key::{
 
 use super::{Remote, Session, open, schema, session};
 use crate::{
-    conformance::{at, digest, full, hex_of, of_first_version, record, stored},
+    conformance::{at, digest, full, record, stored},
+    first_version::{hex_of, of_first_version},
     servers::Database,
     support::texts,
 };

@@ -9,7 +9,8 @@ use tower_api_key::{
 
 use super::{Remote, Session, open, session};
 use crate::{
-    conformance::{at, digest, full, hex_of, record},
+    conformance::{at, digest, full, record},
+    first_version::hex_of,
     servers::Database,
     support::{ask, texts},
 };

@@ -4,7 +4,8 @@ use tower_api_key::store::{ConnectError, KeyRepository, MySqlStore, PostgresStor
 
 use super::{LAG_BOUND, next_number, until};
 use crate::{
-    conformance::{hex_of, record},
+    conformance::record,
+    first_version::hex_of,
     mysql::MySql,
     own::OwnServer,
     pairs,

@@ -12,7 +12,10 @@ use tower_api_key::{
 };
 
 use super::{File, number, run, schema, texts};
-use crate::conformance::{at, digest, full, hex_of, of_first_version, record, stored};
+use crate::{
+    conformance::{at, digest, full, record, stored},
+    first_version::{hex_of, of_first_version},
+};
 
 /// What an application has in the same file: its tables, its migrations, its version number.
 const APPLICATION: &str = "

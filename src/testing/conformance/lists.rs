@@ -1,11 +1,10 @@
 //! Pages of keys.
 
-use tower_api_key::{
+use super::{at, full, record, stored};
+use crate::{
     KeyId,
     store::{ApplyOutcome, KeyPage, KeyQuery, KeyRepository},
 };
-
-use super::{at, full, record, stored};
 
 fn ids(page: &KeyPage) -> Vec<KeyId> {
     page.items.iter().map(|record| record.id).collect()
@@ -43,7 +42,7 @@ async fn delete(store: &impl KeyRepository, number: u64) {
 }
 
 /// By id and not by when they came or what they are called.
-pub(crate) async fn the_youngest_come_first(store: impl KeyRepository) {
+pub async fn the_youngest_come_first(store: impl KeyRepository) {
     assert_eq!(walk(&store, KeyQuery::new(10)).await, [vec![]]);
     let greatest = KeyId::from_bytes([0xff; 16]);
     let least = KeyId::from_bytes([0; 16]);
@@ -57,7 +56,7 @@ pub(crate) async fn the_youngest_come_first(store: impl KeyRepository) {
     assert_eq!(walk(&store, KeyQuery::new(10)).await, [all]);
 }
 
-pub(crate) async fn pages_follow_one_another(store: impl KeyRepository) {
+pub async fn pages_follow_one_another(store: impl KeyRepository) {
     insert(&store, 1..=7).await;
     let all: Vec<_> = (1..=7).rev().map(id).collect();
     for limit in 1..=8 {
@@ -76,7 +75,7 @@ pub(crate) async fn pages_follow_one_another(store: impl KeyRepository) {
 }
 
 /// Every key that is there from start to end appears once.
-pub(crate) async fn pages_hold_while_keys_come_and_go(store: impl KeyRepository) {
+pub async fn pages_hold_while_keys_come_and_go(store: impl KeyRepository) {
     insert(&store, (10..=100).step_by(10)).await;
     let first = store.list(&KeyQuery::new(3)).await.unwrap();
     assert_eq!(ids(&first), [id(100), id(90), id(80)]);
@@ -93,7 +92,7 @@ pub(crate) async fn pages_hold_while_keys_come_and_go(store: impl KeyRepository)
     assert_eq!(rest.concat(), [40, 30, 20, 10, 5].map(id));
 }
 
-pub(crate) async fn owners_are_told_apart(store: impl KeyRepository) {
+pub async fn owners_are_told_apart(store: impl KeyRepository) {
     // As a sloppy collation would not.
     let owners = [None, Some("anna"), Some("Anna"), Some("anna "), Some("änna"), Some("")];
     for (number, owner) in (1_u64..).zip(owners.iter().cycle().take(owners.len() * 5)) {
@@ -114,7 +113,7 @@ pub(crate) async fn owners_are_told_apart(store: impl KeyRepository) {
 }
 
 /// Deleted ones are not, and do not count towards the limit. Revoked and disabled ones are.
-pub(crate) async fn deleted_keys_are_not_listed(store: impl KeyRepository) {
+pub async fn deleted_keys_are_not_listed(store: impl KeyRepository) {
     for number in 1..=6 {
         let mut record = full(number);
         record.details.deleted_at = (number % 2 == 0).then(|| at(1));

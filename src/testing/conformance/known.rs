@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use tower_api_key::{
+use super::{at, digest, record};
+use crate::{
     key::KeyDigest,
     store::{ApplyOutcome, Changes, KeyRepository},
 };
-
-use super::{at, digest, record};
 
 /// The digests on all pages, as bytes.
 async fn listed(store: &impl KeyRepository, limit: usize) -> BTreeSet<[u8; 32]> {
@@ -38,7 +37,7 @@ async fn delete(store: &impl KeyRepository, number: u64) {
     assert_eq!(store.update(&live, &deleted).await.unwrap(), ApplyOutcome::Done);
 }
 
-pub(crate) async fn the_digests_of_keys_that_are_not_deleted_are_listed(store: impl KeyRepository) {
+pub async fn the_digests_of_keys_that_are_not_deleted_are_listed(store: impl KeyRepository) {
     let known = store.known_digests().unwrap();
     assert_eq!(known.count().await.unwrap(), 0);
     assert_eq!(listed(&store, 10).await, BTreeSet::new());
@@ -66,7 +65,7 @@ pub(crate) async fn the_digests_of_keys_that_are_not_deleted_are_listed(store: i
     assert_eq!(known.count().await.unwrap(), 1_002);
 }
 
-pub(crate) async fn a_renewed_digest_is_listed(store: impl KeyRepository) {
+pub async fn a_renewed_digest_is_listed(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
     let mut renewed = record(1);
     renewed.digest = digest(2);
@@ -75,7 +74,7 @@ pub(crate) async fn a_renewed_digest_is_listed(store: impl KeyRepository) {
     assert_eq!(listed(&store, 10).await, bytes([digest(2)]));
 }
 
-pub(crate) async fn keys_that_were_added_are_listed(store: impl KeyRepository) {
+pub async fn keys_that_were_added_are_listed(store: impl KeyRepository) {
     let known = store.known_digests().unwrap();
     for number in (1..=50).rev() {
         store.insert(&record(number)).await.unwrap();

@@ -1,18 +1,18 @@
 //! What is decided by a key holds at the write, whatever happens between reading and writing.
 
 use std::{
+    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use async_trait::async_trait;
-use futures_util::future::BoxFuture;
-use tower_api_key::{
+use crate::{
     KeyId, KeyManager, KeyPatch, NewKey, OwnerId, Scopes, Timestamp,
     clock::{Clock, SystemClock},
     credits::{CreditsPatch, NewCredits},
     key::{KeyDigest, KeyRecord},
     manage::{ManageError, OwnerBounds, RotationGrace, TopUp},
+    runtime::async_methods,
     store::{
         ApplyOutcome, BalanceStore, Changes, KeyPage, KeyQuery, KeyRepository, KeyStore, KeyUse,
         Plan, RequestLog, SelectedChanges, Selection, StoreError,
@@ -25,8 +25,10 @@ const OWNER: &str = "anna";
 #[derive(Clone)]
 struct Raced<S> {
     store: S,
-    meanwhile: Arc<Mutex<Option<BoxFuture<'static, ()>>>>,
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
 }
+
+type Meanwhile = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<S> Raced<S> {
     fn new(store: S, meanwhile: impl Future<Output = ()> + Send + 'static) -> Self {
@@ -34,41 +36,54 @@ impl<S> Raced<S> {
     }
 }
 
-#[async_trait]
-impl<S: KeyRepository> KeyStore for Raced<S> {
-    async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.store.find(digest).await
-    }
-}
-
-#[async_trait]
-impl<S: KeyRepository> KeyRepository for Raced<S> {
-    async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
+impl<S> Raced<S> {
+    /// The first write waits for it.
+    async fn let_it_happen(&self) {
         let meanwhile = self.meanwhile.lock().unwrap().take();
         if let Some(meanwhile) = meanwhile {
             meanwhile.await;
         }
-        self.store.apply(changes).await
+    }
+}
+
+impl<S: KeyRepository> KeyStore for Raced<S> {
+    async_methods! {
+        async fn find(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.store.find(digest).await
+        }
+    }
+}
+
+impl<S: KeyRepository> KeyRepository for Raced<S> {
+    async_methods! {
+        async fn apply(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
+            self.let_it_happen().await;
+            self.store.apply(changes).await
+        }
+
+        async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+            self.store.get(id).await
+        }
+
+        async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
+            self.store.list(query).await
+        }
+
+        async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
+            self.store.record_uses(uses).await
+        }
+
+        async fn purge(
+            &self,
+            before: Timestamp,
+            owner: Option<&OwnerId>,
+        ) -> Result<u64, StoreError> {
+            self.store.purge(before, owner).await
+        }
     }
 
     fn bounds_owners(&self) -> bool {
         self.store.bounds_owners()
-    }
-
-    async fn get(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-        self.store.get(id).await
-    }
-
-    async fn list(&self, query: &KeyQuery) -> Result<KeyPage, StoreError> {
-        self.store.list(query).await
-    }
-
-    async fn record_uses(&self, uses: &[KeyUse]) -> Result<(), StoreError> {
-        self.store.record_uses(uses).await
-    }
-
-    async fn purge(&self, before: Timestamp, owner: Option<&OwnerId>) -> Result<u64, StoreError> {
-        self.store.purge(before, owner).await
     }
 
     fn selected_changes(&self) -> Option<&dyn SelectedChanges> {
@@ -84,18 +99,16 @@ impl<S: KeyRepository> KeyRepository for Raced<S> {
     }
 }
 
-#[async_trait]
 impl<S: KeyRepository> SelectedChanges for Raced<S> {
-    async fn apply_to(
-        &self,
-        selection: &Selection,
-        plan: &Plan,
-    ) -> Result<ApplyOutcome, StoreError> {
-        let meanwhile = self.meanwhile.lock().unwrap().take();
-        if let Some(meanwhile) = meanwhile {
-            meanwhile.await;
+    async_methods! {
+        async fn apply_to(
+            &self,
+            selection: &Selection,
+            plan: &Plan,
+        ) -> Result<ApplyOutcome, StoreError> {
+            self.let_it_happen().await;
+            self.store.selected_changes().unwrap().apply_to(selection, plan).await
         }
-        self.store.selected_changes().unwrap().apply_to(selection, plan).await
     }
 }
 
@@ -151,7 +164,7 @@ async fn narrow(keys: KeyManager, id: KeyId, narrowing: Narrowing) {
 }
 
 /// An owner's key is narrowed after something was compared with it, and before that is written.
-pub(crate) async fn nothing_keeps_more_than_the_narrowed_key(store: impl KeyRepository + Clone) {
+pub async fn nothing_keeps_more_than_the_narrowed_key(store: impl KeyRepository + Clone) {
     let admin = KeyManager::new(store.clone());
     for act in [Act::Create, Act::Rotate, Act::Extend, Act::Enable] {
         for (narrowing, refused) in [
@@ -216,9 +229,7 @@ async fn create_in(store: impl KeyRepository, own: &KeyRecord, by_key: bool) -> 
 
 /// A lineage begins to spend credits while a key is added to it: before that is written, or while
 /// the credits are.
-pub(crate) async fn a_key_made_meanwhile_spends_with_its_lineage(
-    store: impl KeyRepository + Clone,
-) {
+pub async fn a_key_made_meanwhile_spends_with_its_lineage(store: impl KeyRepository + Clone) {
     let admin = KeyManager::new(store.clone());
     for by_key in [true, false] {
         for credits_come_first in [true, false] {
@@ -257,7 +268,7 @@ pub(crate) async fn a_key_made_meanwhile_spends_with_its_lineage(
 }
 
 /// Of two templates, as during a deployment, one gives credits; or an administrator does.
-pub(crate) async fn a_lineage_begins_to_spend_as_a_whole(store: impl KeyRepository + Clone) {
+pub async fn a_lineage_begins_to_spend_as_a_whole(store: impl KeyRepository + Clone) {
     async fn create(store: impl KeyRepository, owner: &str, credits: Option<NewCredits>) -> KeyId {
         let template = NewKey { credits, ..NewKey::default() };
         let bounds = OwnerBounds::new(owner, scopes(&["*"])).with_template(template);
@@ -295,7 +306,7 @@ pub(crate) async fn a_lineage_begins_to_spend_as_a_whole(store: impl KeyReposito
 }
 
 /// The id of a creation is known, whatever becomes of the key.
-pub(crate) async fn a_creation_is_remembered(store: impl KeyRepository + Clone) {
+pub async fn a_creation_is_remembered(store: impl KeyRepository + Clone) {
     let admin = KeyManager::new(store.clone()).for_owner(OWNER);
     let new = |id: &str| NewKey {
         request_id: Some(id.to_owned()),
@@ -322,7 +333,7 @@ pub(crate) async fn a_creation_is_remembered(store: impl KeyRepository + Clone) 
     }
     let reused = admin.top_up(own.id, TopUp::new(1).with_request_id("r")).await;
     assert!(matches!(reused, Err(ManageError::RequestIdReused)), "{reused:?}");
-    let rotation = tower_api_key::manage::RotateKey::new(RotationGrace::NONE).with_request_id("r");
+    let rotation = crate::manage::RotateKey::new(RotationGrace::NONE).with_request_id("r");
     let reused = admin.rotate(own.id, rotation).await;
     assert!(matches!(reused, Err(ManageError::RequestIdReused)), "{reused:?}");
     // And the other way round, in the lineage that the new key joins.

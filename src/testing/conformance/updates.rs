@@ -1,14 +1,14 @@
 //! Compare-and-swap on the revision.
 
 use tokio::task::JoinSet;
-use tower_api_key::{
+
+use super::{assert_duplicate, at, digest, full, record, record_at, stored};
+use crate::{
     key::KeyRecord,
     store::{ApplyOutcome, KeyRepository},
 };
 
-use super::{assert_duplicate, at, digest, full, record, record_at, stored};
-
-pub(crate) async fn updates_write_every_field_but_the_fixed_ones(store: impl KeyRepository) {
+pub async fn updates_write_every_field_but_the_fixed_ones(store: impl KeyRepository) {
     let mut old = record(1);
     old.last_used_at = Some(at(7));
     old.use_count = 7;
@@ -27,7 +27,7 @@ pub(crate) async fn updates_write_every_field_but_the_fixed_ones(store: impl Key
     assert_eq!(stored(&store, old.id).await, new);
 }
 
-pub(crate) async fn updates_can_take_fields_away(store: impl KeyRepository) {
+pub async fn updates_can_take_fields_away(store: impl KeyRepository) {
     let full = full(1);
     store.insert(&full).await.unwrap();
     let mut bare = record(1);
@@ -40,7 +40,7 @@ pub(crate) async fn updates_can_take_fields_away(store: impl KeyRepository) {
     assert_eq!(store.find(&bare.digest).await.unwrap().as_deref(), Some(&bare));
 }
 
-pub(crate) async fn stale_updates_write_nothing(store: impl KeyRepository) {
+pub async fn stale_updates_write_nothing(store: impl KeyRepository) {
     let old = record_at(1, 5);
     store.insert(&old).await.unwrap();
     store.insert(&record(2)).await.unwrap();
@@ -57,7 +57,7 @@ pub(crate) async fn stale_updates_write_nothing(store: impl KeyRepository) {
     assert_eq!(store.find(&digest(2)).await.unwrap().as_deref(), Some(&record(2)));
 }
 
-pub(crate) async fn updates_of_unknown_keys_write_nothing(store: impl KeyRepository) {
+pub async fn updates_of_unknown_keys_write_nothing(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
     assert_eq!(store.update(&record(2), &record_at(2, 1)).await.unwrap(), ApplyOutcome::Stale);
     assert!(store.get(record(2).id).await.unwrap().is_none());
@@ -65,7 +65,7 @@ pub(crate) async fn updates_of_unknown_keys_write_nothing(store: impl KeyReposit
     assert_eq!(stored(&store, record(1).id).await, record(1));
 }
 
-pub(crate) async fn one_of_many_concurrent_updates_is_done(store: impl KeyRepository + Clone) {
+pub async fn one_of_many_concurrent_updates_is_done(store: impl KeyRepository + Clone) {
     store.insert(&record(1)).await.unwrap();
     for revision in 0..4 {
         let mut updates = JoinSet::new();
@@ -86,7 +86,7 @@ pub(crate) async fn one_of_many_concurrent_updates_is_done(store: impl KeyReposi
 }
 
 /// How a key is stored anew under another pepper.
-pub(crate) async fn a_new_digest_replaces_the_old_one(store: impl KeyRepository) {
+pub async fn a_new_digest_replaces_the_old_one(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
     let mut renewed = record(1);
     renewed.digest = digest(2);
@@ -95,14 +95,14 @@ pub(crate) async fn a_new_digest_replaces_the_old_one(store: impl KeyRepository)
 
     assert!(store.find(&digest(1)).await.unwrap().is_none());
     assert_eq!(store.find(&digest(2)).await.unwrap().as_deref(), Some(&renewed));
-    // Nobody has the old digest any more.
+    // No key has the old digest any more.
     let mut other = record(3);
     (other.digest, other.revision) = (digest(1), renewed.revision + 1);
     store.insert(&other).await.unwrap();
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&other));
 }
 
-pub(crate) async fn a_taken_digest_is_refused(store: impl KeyRepository) {
+pub async fn a_taken_digest_is_refused(store: impl KeyRepository) {
     let mut deleted = record(3);
     deleted.details.deleted_at = Some(at(1));
     for record in [record(1), record(2), deleted] {
@@ -117,7 +117,7 @@ pub(crate) async fn a_taken_digest_is_refused(store: impl KeyRepository) {
     assert_eq!(store.find(&digest(2)).await.unwrap().as_deref(), Some(&record(2)));
 }
 
-pub(crate) async fn the_mark_of_an_owner_is_kept_with_each_revision(store: impl KeyRepository) {
+pub async fn the_mark_of_an_owner_is_kept_with_each_revision(store: impl KeyRepository) {
     for (number, disabled) in [(1, false), (2, true)] {
         let mut record = record_at(number, 7);
         record.disabled = disabled;

@@ -1,20 +1,19 @@
 //! Finding keys by digest and by id.
 
-use tower_api_key::{
+use super::{at, digest, full, record, stored};
+use crate::{
     key::KeyDigest,
     store::{ApplyOutcome, KeyRepository, Lookup},
 };
 
-use super::{at, digest, full, record, stored};
-
-pub(crate) async fn an_empty_store_finds_nothing(store: impl KeyRepository) {
+pub async fn an_empty_store_finds_nothing(store: impl KeyRepository) {
     assert!(!matches!(store.find_now(&digest(1)), Some(Lookup::Found(_))));
     assert!(store.find(&digest(1)).await.unwrap().is_none());
     assert!(store.get(record(1).id).await.unwrap().is_none());
 }
 
 /// No collation, no padding, no prefix: every bit counts.
-pub(crate) async fn digests_match_exactly(store: impl KeyRepository) {
+pub async fn digests_match_exactly(store: impl KeyRepository) {
     let bytes = *b"A digest that happens to be text";
     let mut record = record(1);
     record.digest = KeyDigest::from_bytes(bytes);
@@ -34,7 +33,7 @@ pub(crate) async fn digests_match_exactly(store: impl KeyRepository) {
     }
 }
 
-pub(crate) async fn deleted_keys_are_got_but_not_found(store: impl KeyRepository) {
+pub async fn deleted_keys_are_got_but_not_found(store: impl KeyRepository) {
     let live = full(1);
     store.insert(&live).await.unwrap();
     let mut deleted = live.clone();
@@ -48,7 +47,7 @@ pub(crate) async fn deleted_keys_are_got_but_not_found(store: impl KeyRepository
 }
 
 /// The layer says why they are refused; a store that hid them would make them "unknown".
-pub(crate) async fn unusable_keys_are_found(store: impl KeyRepository) {
+pub async fn unusable_keys_are_found(store: impl KeyRepository) {
     let (mut revoked, mut disabled) = (record(1), record(2));
     let (mut expired, mut early) = (record(3), record(4));
     revoked.details.revoked_at = Some(at(1));
@@ -61,7 +60,7 @@ pub(crate) async fn unusable_keys_are_found(store: impl KeyRepository) {
     }
 }
 
-pub(crate) async fn clones_share_the_keys(store: impl KeyRepository + Clone) {
+pub async fn clones_share_the_keys(store: impl KeyRepository + Clone) {
     let clone = store.clone();
     store.insert(&record(1)).await.unwrap();
     assert_eq!(clone.find(&digest(1)).await.unwrap().as_deref(), Some(&record(1)));

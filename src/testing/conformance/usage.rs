@@ -1,13 +1,13 @@
 //! What was used, by the hour.
 
 use tokio::task::JoinSet;
-use tower_api_key::{
+
+use super::{at, record};
+use crate::{
     KeyId, RejectionKind, Timestamp,
     store::{KeyRepository, MemoryStore, UsageLog},
     usage::{HourlyUsage, LineageUsage, UsageCount, UsageOutcome, UsageQuery},
 };
-
-use super::{at, record};
 
 const ACCEPTED: UsageOutcome = UsageOutcome::Accepted;
 const LIMITED: UsageOutcome = UsageOutcome::Denied(RejectionKind::RateLimited);
@@ -47,7 +47,7 @@ async fn busiest(store: &impl KeyRepository, query: &UsageQuery) -> Vec<(KeyId, 
     lineages.map(|LineageUsage { lineage, count, .. }| (lineage, count)).collect()
 }
 
-pub(crate) async fn usage_adds_up(store: impl KeyRepository) {
+pub async fn usage_adds_up(store: impl KeyRepository) {
     assert_eq!(sums(&store, &ever()).await, []);
     store.usage_log().unwrap().record_usage(&[]).await.unwrap();
     store
@@ -67,7 +67,7 @@ pub(crate) async fn usage_adds_up(store: impl KeyRepository) {
 }
 
 /// Hours come in their order, also before 1970, and outcomes in that of their names.
-pub(crate) async fn outcomes_lines_hours_and_owners_are_told_apart(store: impl KeyRepository) {
+pub async fn outcomes_lines_hours_and_owners_are_told_apart(store: impl KeyRepository) {
     let mut outcomes: Vec<_> = RejectionKind::all().map(UsageOutcome::Denied).collect();
     outcomes.push(ACCEPTED);
     // As a sloppy collation would not, and texts that break out of quotes.
@@ -125,7 +125,7 @@ pub(crate) async fn outcomes_lines_hours_and_owners_are_told_apart(store: impl K
     }
 }
 
-pub(crate) async fn the_first_owner_of_a_line_stays(store: impl KeyRepository) {
+pub async fn the_first_owner_of_a_line_stays(store: impl KeyRepository) {
     store.usage_log().unwrap().record_usage(&[of("anna", usage(1, 0, ACCEPTED, 1))]).await.unwrap();
     let others = [of("bert", usage(1, 0, ACCEPTED, 2)), usage(1, 0, ACCEPTED, 4)];
     store.usage_log().unwrap().record_usage(&others).await.unwrap();
@@ -140,7 +140,7 @@ pub(crate) async fn the_first_owner_of_a_line_stays(store: impl KeyRepository) {
     assert_eq!(sums(&store, &ever()).await, [(hour(0), ACCEPTED, 31)]);
 }
 
-pub(crate) async fn ranges_are_half_open(store: impl KeyRepository) {
+pub async fn ranges_are_half_open(store: impl KeyRepository) {
     let all: Vec<_> = (-2..=2).map(|hours| usage(1, hours, ACCEPTED, 1)).collect();
     store.usage_log().unwrap().record_usage(&all).await.unwrap();
     let millis = |hours: i64, more: i64| at(hours * 3_600_000 + more);
@@ -163,7 +163,7 @@ pub(crate) async fn ranges_are_half_open(store: impl KeyRepository) {
 }
 
 /// Any filters together say what they say of keys in memory.
-pub(crate) async fn sums_are_what_was_asked_for(store: impl KeyRepository) {
+pub async fn sums_are_what_was_asked_for(store: impl KeyRepository) {
     let owners = [None, Some("anna"), Some("bert")];
     let outcomes = [ACCEPTED, LIMITED, UsageOutcome::Denied(RejectionKind::Expired)];
     let mut written = Vec::new();
@@ -199,7 +199,7 @@ pub(crate) async fn sums_are_what_was_asked_for(store: impl KeyRepository) {
 }
 
 /// By what was let in. Of lineages that are as busy, the one with the smallest id.
-pub(crate) async fn the_busiest_come_first(store: impl KeyRepository) {
+pub async fn the_busiest_come_first(store: impl KeyRepository) {
     let written = [
         usage(5, 0, ACCEPTED, 6),
         usage(5, 1, ACCEPTED, 4),
@@ -225,7 +225,7 @@ pub(crate) async fn the_busiest_come_first(store: impl KeyRepository) {
     assert_eq!(busiest(&store, &first_hour).await, expected);
 }
 
-pub(crate) async fn old_usage_is_forgotten(store: impl KeyRepository) {
+pub async fn old_usage_is_forgotten(store: impl KeyRepository) {
     let mut written = Vec::new();
     for hours in -1..=2 {
         written.extend([usage(1, hours, ACCEPTED, 2), usage(1, hours, LIMITED, 3)]);
@@ -243,7 +243,7 @@ pub(crate) async fn old_usage_is_forgotten(store: impl KeyRepository) {
 }
 
 /// An invoice may be due when they are gone. That there never was such a key does not matter.
-pub(crate) async fn usage_outlives_its_keys(store: impl KeyRepository) {
+pub async fn usage_outlives_its_keys(store: impl KeyRepository) {
     let mut key = record(1);
     key.details.revoked_at = Some(at(1));
     store.insert(&key).await.unwrap();
@@ -258,7 +258,7 @@ pub(crate) async fn usage_outlives_its_keys(store: impl KeyRepository) {
 }
 
 /// Of what stores count with, signed or not. What matters is that nothing goes wrong.
-pub(crate) async fn counts_stop_at_the_greatest(store: impl KeyRepository) {
+pub async fn counts_stop_at_the_greatest(store: impl KeyRepository) {
     let most = i64::MAX as u64;
     for count in [most - 5, 3, 9, most, u64::MAX] {
         store
@@ -277,16 +277,14 @@ pub(crate) async fn counts_stop_at_the_greatest(store: impl KeyRepository) {
 }
 
 /// Two nodes with the same busy keys, when a new hour has begun and when it has not.
-pub(crate) async fn concurrent_flushes_in_opposite_orders_lose_nothing(
-    store: impl KeyRepository + Clone,
-) {
+pub async fn concurrent_flushes_in_opposite_orders_lose_nothing(store: impl KeyRepository + Clone) {
     const LINEAGES: u64 = 400;
-    const ROUNDS: i64 = 8;
+    const REPEATS: i64 = 8;
     let mut nodes = JoinSet::new();
     for node in 0..2_usize {
         let store = store.clone();
         nodes.spawn(async move {
-            for round in 0..ROUNDS {
+            for round in 0..REPEATS {
                 // Not the same lineages, so that each adds some between those of the other.
                 let lineages = (0..LINEAGES).filter(|lineage| lineage % 3 != node as u64);
                 let mut usages: Vec<_> = lineages
@@ -307,7 +305,7 @@ pub(crate) async fn concurrent_flushes_in_opposite_orders_lose_nothing(
     let written: u64 =
         (0..2).map(|node| (0..LINEAGES).filter(|lineage| lineage % 3 != node).count() as u64).sum();
     let expected = [0, 1].map(|hours| {
-        [ACCEPTED, LIMITED].map(|outcome| (hour(hours), outcome, written * ROUNDS as u64 / 2))
+        [ACCEPTED, LIMITED].map(|outcome| (hour(hours), outcome, written * REPEATS as u64 / 2))
     });
     assert_eq!(sums(&store, &ever()).await, expected.concat());
     let mut lineages = busiest(&store, &ever()).await;

@@ -1,12 +1,12 @@
 //! How many live keys an owner may have, however many nodes create keys at the same time.
 
 use tokio::task::JoinSet;
-use tower_api_key::{
+
+use super::{assert_duplicate, at, digest, record, stored};
+use crate::{
     key::KeyRecord,
     store::{ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyUpdate, OwnerBound},
 };
-
-use super::{assert_duplicate, at, digest, record, stored};
 
 fn owned(number: u64, owner: &str) -> KeyRecord {
     let mut record = record(number);
@@ -30,7 +30,7 @@ fn next(record: &KeyRecord, change: impl FnOnce(&mut KeyRecord)) -> KeyUpdate {
     KeyUpdate::new(record, new)
 }
 
-pub(crate) async fn an_owner_has_no_more_live_keys_than_allowed(store: impl KeyRepository) {
+pub async fn an_owner_has_no_more_live_keys_than_allowed(store: impl KeyRepository) {
     assert!(store.bounds_owners());
     for (number, expected) in [
         (1, ApplyOutcome::Done),
@@ -43,7 +43,7 @@ pub(crate) async fn an_owner_has_no_more_live_keys_than_allowed(store: impl KeyR
         let is_there = store.get(record(number).id).await.unwrap().is_some();
         assert_eq!(is_there, expected == ApplyOutcome::Done);
     }
-    // Other owners' keys, and those of nobody, do not count; neither does the bound of another.
+    // Other owners' keys, and those without an owner, do not count; neither does the bound of another.
     let others = ["own", "owner ", "owner:", "Owner", "owner;"];
     let others = (10..).zip(others).map(|(number, owner)| owned(number, owner));
     assert_eq!(
@@ -64,7 +64,7 @@ pub(crate) async fn an_owner_has_no_more_live_keys_than_allowed(store: impl KeyR
 }
 
 /// A key counts unless it is deleted, was revoked or has come to its end.
-pub(crate) async fn only_live_keys_count(store: impl KeyRepository) {
+pub async fn only_live_keys_count(store: impl KeyRepository) {
     type Case = (fn(&mut KeyRecord), bool);
     let changes: [Case; 9] = [
         (|record| record.details.revoked_at = Some(at(1)), false),
@@ -91,7 +91,7 @@ pub(crate) async fn only_live_keys_count(store: impl KeyRepository) {
 }
 
 /// What an update makes live counts too, and what it ends makes room.
-pub(crate) async fn updates_count_as_they_will_be(store: impl KeyRepository) {
+pub async fn updates_count_as_they_will_be(store: impl KeyRepository) {
     let (live, mut expired) = (owned(1, "owner"), owned(2, "owner"));
     expired.expires_at = Some(at(5_000));
     store.apply(&bounded(1, [live.clone(), expired.clone()]).with_owner_bound(None)).await.unwrap();
@@ -118,7 +118,7 @@ pub(crate) async fn updates_count_as_they_will_be(store: impl KeyRepository) {
 }
 
 /// However the attempts fall together, and although some keys end meanwhile.
-pub(crate) async fn concurrent_creations_never_exceed_the_bound(store: impl KeyRepository + Clone) {
+pub async fn concurrent_creations_never_exceed_the_bound(store: impl KeyRepository + Clone) {
     const MAX: u32 = 5;
     for round in 0..3_u64 {
         let mut applied = JoinSet::new();

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use tower_api_key::{
+use super::{at, record, stored};
+use crate::{
     KeyId, Timestamp,
     key::{EventId, KeyAction, KeyDigest, KeyEvent, KeyRecord, KeyStatus},
     store::{
-        ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyUpdate, OwnerBound, Watermark,
-        WatermarkRecord, Watermarks,
+        ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyUpdate, OwnerBound, StoreErrorKind,
+        Watermark, WatermarkRecord, Watermarks,
     },
 };
-
-use super::{at, record, stored};
 
 fn owned(number: u64, owner: Option<&str>, created_at: i64) -> KeyRecord {
     let mut record = record(number);
@@ -38,7 +37,10 @@ async fn is_revoked(store: &impl KeyRepository, record: &KeyRecord) -> bool {
     let found = store.find(&record.digest).await.unwrap().unwrap();
     let many = store.find_many(&[record.digest]).await.pop().unwrap().unwrap().unwrap();
     let got = stored(store, record.id).await;
-    let by_id = store.find_by_id(record.id).await.unwrap().unwrap();
+    let by_id = match store.find_by_id(record.id).await {
+        Err(error) if error.kind() == StoreErrorKind::Unsupported => found.clone(),
+        by_id => by_id.unwrap().unwrap(),
+    };
     let mut query = KeyQuery::new(100);
     query.owner.clone_from(&record.owner);
     let page = store.list(&query).await.unwrap().items;
@@ -52,7 +54,7 @@ async fn is_revoked(store: &impl KeyRepository, record: &KeyRecord) -> bool {
     all[0].is_some()
 }
 
-pub(crate) async fn every_reader_finds_covered_keys_revoked(store: impl KeyRepository) {
+pub async fn every_reader_finds_covered_keys_revoked(store: impl KeyRepository) {
     let keys = [
         owned(1, Some("anna"), 9),
         owned(2, Some("anna"), 10),
@@ -95,7 +97,7 @@ pub(crate) async fn every_reader_finds_covered_keys_revoked(store: impl KeyRepos
 }
 
 /// Whatever is written meanwhile, and with the row of a key that was revoked or deleted by itself.
-pub(crate) async fn rows_are_written_afterwards(store: impl KeyRepository) {
+pub async fn rows_are_written_afterwards(store: impl KeyRepository) {
     let mut ended = [owned(4, None, 1), owned(5, None, 1)];
     ended[0].details.revoked_at = Some(at(2));
     ended[1].details.deleted_at = Some(at(2));
@@ -136,7 +138,7 @@ pub(crate) async fn rows_are_written_afterwards(store: impl KeyRepository) {
 }
 
 /// Of a store that has the watermarks of this and of another: `age` makes them old.
-pub(crate) async fn old_ones_are_removed(store: &impl KeyRepository, age: impl AsyncFnOnce()) {
+pub async fn old_ones_are_removed(store: &impl KeyRepository, age: impl AsyncFnOnce()) {
     let key = owned(1, Some("anna"), 1);
     store.apply(&Changes::default().with_inserts(vec![key.clone()])).await.unwrap();
     let (theirs, others) = (of(Some("anna"), 100), of(Some("bert"), 100));
@@ -158,7 +160,7 @@ pub(crate) async fn old_ones_are_removed(store: &impl KeyRepository, age: impl A
 }
 
 /// Or a key would come back, or leave for an owner whose keys are not meant.
-pub(crate) async fn a_covered_key_stays_revoked(store: impl KeyRepository) {
+pub async fn a_covered_key_stays_revoked(store: impl KeyRepository) {
     let (old, other) = (owned(1, Some("anna"), 1), owned(2, Some("anna"), 100));
     let inserts = vec![old.clone(), other.clone()];
     store.apply(&Changes::default().with_inserts(inserts)).await.unwrap();
@@ -180,7 +182,7 @@ pub(crate) async fn a_covered_key_stays_revoked(store: impl KeyRepository) {
 }
 
 /// As with all changes: the watermark shares the fate of what it comes with.
-pub(crate) async fn a_time_to_come_undoes_everything(store: impl KeyRepository) {
+pub async fn a_time_to_come_undoes_everything(store: impl KeyRepository) {
     let key = owned(1, None, 1);
     store.apply(&Changes::default().with_inserts(vec![key.clone()])).await.unwrap();
     let event = KeyEvent::new(EventId::from_bytes([7; 16]), at(1), KeyAction::Revoked);
@@ -197,7 +199,7 @@ pub(crate) async fn a_time_to_come_undoes_everything(store: impl KeyRepository) 
 }
 
 /// A key that a watermark covers is not live, and leaves its place to another.
-pub(crate) async fn covered_keys_are_not_counted(store: impl KeyRepository) {
+pub async fn covered_keys_are_not_counted(store: impl KeyRepository) {
     let now = at(5_000);
     let bound = OwnerBound { owner: "anna".into(), max_keys: 1, now };
     let creating = |key: KeyRecord| {
@@ -216,7 +218,7 @@ pub(crate) async fn covered_keys_are_not_counted(store: impl KeyRepository) {
 }
 
 /// Of rows by the thousand, in pages.
-pub(crate) async fn thousands_of_rows_are_found(store: impl KeyRepository) {
+pub async fn thousands_of_rows_are_found(store: impl KeyRepository) {
     let numbers = 1..=2_500_u64;
     let keys: Vec<KeyRecord> = numbers.clone().map(|number| owned(number, Some("a"), 1)).collect();
     let others: Vec<KeyRecord> = (3_000..3_500).map(|number| owned(number, None, 1)).collect();

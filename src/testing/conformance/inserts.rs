@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
-use tower_api_key::{
+
+use super::{assert_duplicate, digest, full, record, stored};
+use crate::{
     key::KeyDigest,
     store::{KeyQuery, KeyRepository, StoreErrorKind},
 };
 
-use super::{assert_duplicate, digest, full, record, stored};
-
-pub(crate) async fn written_records_read_back_equal(store: impl KeyRepository) {
+pub async fn written_records_read_back_equal(store: impl KeyRepository) {
     let mut large = record(3);
     large.details.metadata = (0..100)
         .map(|number| (format!("field {number}"), Value::from("🦀".repeat(500))))
@@ -29,7 +29,7 @@ pub(crate) async fn written_records_read_back_equal(store: impl KeyRepository) {
     }
 }
 
-pub(crate) async fn ids_are_unique(store: impl KeyRepository) {
+pub async fn ids_are_unique(store: impl KeyRepository) {
     store.insert(&full(1)).await.unwrap();
     let mut second = record(1);
     second.digest = digest(2);
@@ -38,7 +38,7 @@ pub(crate) async fn ids_are_unique(store: impl KeyRepository) {
     assert!(store.find(&second.digest).await.unwrap().is_none());
 }
 
-pub(crate) async fn digests_are_unique(store: impl KeyRepository) {
+pub async fn digests_are_unique(store: impl KeyRepository) {
     store.insert(&full(1)).await.unwrap();
     let mut second = record(2);
     second.digest = digest(1);
@@ -47,7 +47,7 @@ pub(crate) async fn digests_are_unique(store: impl KeyRepository) {
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&full(1)));
 }
 
-pub(crate) async fn a_deleted_key_keeps_its_id_and_digest(store: impl KeyRepository) {
+pub async fn a_deleted_key_keeps_its_id_and_digest(store: impl KeyRepository) {
     let mut deleted = record(1);
     deleted.details.deleted_at = Some(deleted.created_at);
     store.insert(&deleted).await.unwrap();
@@ -64,7 +64,7 @@ pub(crate) async fn a_deleted_key_keeps_its_id_and_digest(store: impl KeyReposit
     assert!(store.find(&digest(1)).await.unwrap().is_none());
 }
 
-pub(crate) async fn one_of_many_concurrent_inserts_is_done(store: impl KeyRepository + Clone) {
+pub async fn one_of_many_concurrent_inserts_is_done(store: impl KeyRepository + Clone) {
     let mut inserts = JoinSet::new();
     for number in 0..16 {
         let store = store.clone();

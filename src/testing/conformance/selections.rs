@@ -6,7 +6,9 @@ use std::sync::{
 };
 
 use tokio::task::{JoinSet, yield_now};
-use tower_api_key::{
+
+use super::{at, digest, full, record, stored};
+use crate::{
     KeyId, KeyManager, NewKey, OwnerId, Timestamp,
     key::KeyRecord,
     manage::{KeySet, ManageError, OwnerBounds},
@@ -15,8 +17,6 @@ use tower_api_key::{
         StoreError,
     },
 };
-
-use super::{at, digest, full, record, stored};
 
 fn owned(number: u64, owner: &str, created_at: i64) -> KeyRecord {
     let mut record = record(number);
@@ -60,7 +60,7 @@ fn ids(numbers: impl IntoIterator<Item = u64>) -> Vec<KeyId> {
     numbers.into_iter().map(|number| record(number).id).collect()
 }
 
-pub(crate) async fn selections_are_read_and_changed(store: impl KeyRepository) {
+pub async fn selections_are_read_and_changed(store: impl KeyRepository) {
     let mut deleted = owned(4, "anna", 10);
     deleted.details.deleted_at = Some(at(1));
     let everything = full(6);
@@ -118,7 +118,7 @@ pub(crate) async fn selections_are_read_and_changed(store: impl KeyRepository) {
 }
 
 /// A duplicate among what is planned, and a key that another revision is expected of.
-pub(crate) async fn bad_plans_write_nothing(store: impl KeyRepository) {
+pub async fn bad_plans_write_nothing(store: impl KeyRepository) {
     store.insert(&owned(1, "anna", 10)).await.unwrap();
     store.insert(&record(2)).await.unwrap();
     let plan: Plan = Arc::new(|records| {
@@ -149,7 +149,7 @@ async fn rotate(store: &impl KeyRepository, old: &KeyRecord, new: KeyRecord) -> 
 }
 
 /// Keys that replace others all the time, each of which could carry on a stolen one.
-pub(crate) async fn no_key_escapes_by_being_rotated(store: impl KeyRepository + Clone) {
+pub async fn no_key_escapes_by_being_rotated(store: impl KeyRepository + Clone) {
     const ROTATORS: u64 = 6;
     for round in 0..4_u64 {
         let owner = format!("owner {round}");
@@ -183,7 +183,7 @@ pub(crate) async fn no_key_escapes_by_being_rotated(store: impl KeyRepository + 
         while apply_to(&store, &of(Some(&owner), None), &plan).await.unwrap() == ApplyOutcome::Stale
         {
         }
-        // Whoever is in the middle of a rotation finds its key revoked: it is over.
+        // A rotation that is under way finds its key revoked, and ends.
         stop.store(true, Ordering::SeqCst);
         rotators.join_all().await;
         let listed = store.list(&KeyQuery::new(50_000).with_owner(&*owner)).await.unwrap().items;
@@ -197,7 +197,7 @@ pub(crate) async fn no_key_escapes_by_being_rotated(store: impl KeyRepository + 
 
 /// Keys that are made all the time: what was there when the act began is ended by it, and what it did
 /// not see was made afterwards.
-pub(crate) async fn no_key_escapes_by_being_made(store: impl KeyRepository + Clone) {
+pub async fn no_key_escapes_by_being_made(store: impl KeyRepository + Clone) {
     const MAKERS: u64 = 6;
     for round in 0..4_u64 {
         let owner = format!("owner {round}");
@@ -254,7 +254,7 @@ pub(crate) async fn no_key_escapes_by_being_made(store: impl KeyRepository + Clo
 }
 
 /// A key that leaked makes others all the time, while all keys of its owner are revoked.
-pub(crate) async fn no_key_outlives_the_one_it_was_made_with(store: impl KeyRepository + Clone) {
+pub async fn no_key_outlives_the_one_it_was_made_with(store: impl KeyRepository + Clone) {
     for round in 0..3 {
         let owner = format!("owner {round}");
         // Each counts the acts of owners for itself.
@@ -294,7 +294,7 @@ pub(crate) async fn no_key_outlives_the_one_it_was_made_with(store: impl KeyRepo
 }
 
 /// More than fits a statement of any database, changed by one act.
-pub(crate) async fn twenty_thousand_keys_are_changed_together(store: impl KeyRepository) {
+pub async fn twenty_thousand_keys_are_changed_together(store: impl KeyRepository) {
     const COUNT: u64 = 20_000;
     let all: Vec<_> = (0..COUNT).map(|number| owned(number + 1, "anna", 10)).collect();
     for inserts in all.chunks(1000) {
@@ -305,8 +305,7 @@ pub(crate) async fn twenty_thousand_keys_are_changed_together(store: impl KeyRep
     assert_eq!(apply_to(&store, &of(Some("anna"), None), &plan).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(given.lock().unwrap().len() as u64, COUNT);
     let mut query = KeyQuery::new(1).with_owner("anna");
-    query.status =
-        Some((tower_api_key::key::KeyStatus::Active, Timestamp::from_unix_millis(8_000)));
+    query.status = Some((crate::key::KeyStatus::Active, Timestamp::from_unix_millis(8_000)));
     assert!(store.list(&query).await.unwrap().items.is_empty());
     for number in [1, 250, 1_000, 1_001, COUNT] {
         let found = store.find(&digest(number)).await.unwrap().unwrap();

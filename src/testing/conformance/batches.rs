@@ -1,15 +1,15 @@
 //! Finding many keys at once.
 
-use futures_util::future::join_all;
-use tower_api_key::{
+use tokio::task::JoinSet;
+
+use super::{at, digest, full, record};
+use crate::{
     key::KeyDigest,
     store::{ApplyOutcome, KeyRepository},
 };
 
-use super::{at, digest, full, record};
-
 /// More than a statement takes, in an order that is no index's, with unknown ones among them.
-pub(crate) async fn many_are_found_in_the_order_asked_for(store: impl KeyRepository) {
+pub async fn many_are_found_in_the_order_asked_for(store: impl KeyRepository) {
     assert!(store.find_many(&[]).await.is_empty());
     let key = |number: u64| if number == 5 { full(number) } else { record(number) };
     for number in 0..150 {
@@ -28,21 +28,23 @@ pub(crate) async fn many_are_found_in_the_order_asked_for(store: impl KeyReposit
 }
 
 /// More than there are connections. What stands for a lookup of its own may be a part of a statement.
-pub(crate) async fn each_of_many_lookups_at_once_has_its_own_answer(store: impl KeyRepository) {
+pub async fn each_of_many_lookups_at_once_has_its_own_answer(store: impl KeyRepository + Clone) {
     let key = |number: u64| if number == 5 { full(number) } else { record(number) };
     for number in 0..100 {
         store.insert(&key(number)).await.unwrap();
     }
-    let numbers: Vec<u64> = (0..200).map(|number| number * 7 % 200).collect();
-    let digests: Vec<_> = numbers.iter().copied().map(digest).collect();
-    let answers = join_all(digests.iter().map(|digest| store.find(digest))).await;
-    for (number, answer) in numbers.iter().zip(answers) {
-        let expected = (*number < 100).then(|| key(*number));
+    let mut lookups = JoinSet::new();
+    for number in (0..200).map(|number| number * 7 % 200) {
+        let store = store.clone();
+        lookups.spawn(async move { (number, store.find(&digest(number)).await) });
+    }
+    for (number, answer) in lookups.join_all().await {
+        let expected = (number < 100).then(|| key(number));
         assert_eq!(answer.unwrap().as_deref(), expected.as_ref(), "{number}");
     }
 }
 
-pub(crate) async fn each_of_the_same_digests_has_an_answer(store: impl KeyRepository) {
+pub async fn each_of_the_same_digests_has_an_answer(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
     let digests = [2, 1, 1, 2, 1].map(digest);
     let answers = store.find_many(&digests).await;
@@ -51,7 +53,7 @@ pub(crate) async fn each_of_the_same_digests_has_an_answer(store: impl KeyReposi
 }
 
 /// No collation, no padding: of digests that differ in the case of a letter, each has its own key.
-pub(crate) async fn many_digests_match_exactly(store: impl KeyRepository) {
+pub async fn many_digests_match_exactly(store: impl KeyRepository) {
     let texts = [
         *b"A digest that happens to be text",
         *b"a digest that happens to be text",
@@ -71,7 +73,7 @@ pub(crate) async fn many_digests_match_exactly(store: impl KeyRepository) {
     }
 }
 
-pub(crate) async fn deleted_keys_are_not_among_many(store: impl KeyRepository) {
+pub async fn deleted_keys_are_not_among_many(store: impl KeyRepository) {
     let (live, mut deleted) = (record(1), record(2));
     deleted.details.deleted_at = Some(at(1));
     deleted.revision += 1;

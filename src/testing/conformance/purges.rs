@@ -1,11 +1,10 @@
 //! Removing rows for good.
 
-use tower_api_key::{
+use super::{at, digest, record, stored};
+use crate::{
     key::KeyRecord,
     store::{KeyQuery, KeyRepository},
 };
-
-use super::{at, digest, record, stored};
 
 fn ended(number: u64, revoked: Option<i64>, deleted: Option<i64>) -> KeyRecord {
     let mut record = record(number);
@@ -13,7 +12,7 @@ fn ended(number: u64, revoked: Option<i64>, deleted: Option<i64>) -> KeyRecord {
     record
 }
 
-pub(crate) async fn old_revoked_and_deleted_keys_are_removed(store: impl KeyRepository) {
+pub async fn old_revoked_and_deleted_keys_are_removed(store: impl KeyRepository) {
     let old = [
         ended(1, Some(99), None),
         ended(2, None, Some(99)),
@@ -40,7 +39,7 @@ pub(crate) async fn old_revoked_and_deleted_keys_are_removed(store: impl KeyRepo
 }
 
 /// However old, disabled or expired they are.
-pub(crate) async fn live_keys_stay(store: impl KeyRepository) {
+pub async fn live_keys_stay(store: impl KeyRepository) {
     let mut record = record(1);
     record.disabled = true;
     record.expires_at = Some(at(0));
@@ -50,15 +49,15 @@ pub(crate) async fn live_keys_stay(store: impl KeyRepository) {
     assert_eq!(store.list(&KeyQuery::new(10)).await.unwrap().items.len(), 1);
 }
 
-pub(crate) async fn a_purged_digest_is_free_again(store: impl KeyRepository) {
+pub async fn a_purged_digest_is_free_again(store: impl KeyRepository) {
     store.insert(&ended(1, Some(1), Some(1))).await.unwrap();
     assert_eq!(store.purge(at(2), None).await.unwrap(), 1);
     store.insert(&record(1)).await.unwrap();
     assert_eq!(store.find(&digest(1)).await.unwrap().as_deref(), Some(&record(1)));
 }
 
-/// Old ones of theirs, and nobody else's, whatever the owners look like to a sloppy collation.
-pub(crate) async fn an_owners_keys_are_removed_alone(store: impl KeyRepository) {
+/// Old ones of theirs, and no other owner's, whatever the owners look like to a sloppy collation.
+pub async fn an_owners_keys_are_removed_alone(store: impl KeyRepository) {
     let owners = [None, Some("anna"), Some("Anna"), Some("anna "), Some("änna"), Some("")];
     let of = |owner: Option<&str>, number| {
         let mut record = ended(number, Some(1), None);

@@ -1,13 +1,13 @@
 //! Several changes at once: all or nothing.
 
 use tokio::task::JoinSet;
-use tower_api_key::{
+
+use super::{assert_duplicate, at, digest, full, record, stored};
+use crate::{
     KeyId,
     key::{KeyDigest, KeyRecord, LegacyHash},
     store::{ApplyOutcome, Changes, KeyQuery, KeyRepository, KeyUpdate, StoreErrorKind},
 };
-
-use super::{assert_duplicate, at, digest, full, record, stored};
 
 fn inserts(inserts: impl IntoIterator<Item = KeyRecord>) -> Changes {
     let mut changes = Changes::default();
@@ -32,13 +32,13 @@ async fn assert_empty(store: &impl KeyRepository) {
     assert_eq!(store.list(&KeyQuery::new(1)).await.unwrap().items.len(), 0);
 }
 
-pub(crate) async fn no_changes_are_done(store: impl KeyRepository) {
+pub async fn no_changes_are_done(store: impl KeyRepository) {
     assert_eq!(store.apply(&Changes::default()).await.unwrap(), ApplyOutcome::Done);
     assert_empty(&store).await;
 }
 
 /// As many as fit one statement of a database, more, and fewer.
-pub(crate) async fn many_keys_are_added_at_once(store: impl KeyRepository) {
+pub async fn many_keys_are_added_at_once(store: impl KeyRepository) {
     for (first, count) in [(1_000, 1), (2_000, 50), (3_000, 123)] {
         let records: Vec<_> = (first..first + count).map(full).collect();
         assert_eq!(store.apply(&inserts(records.clone())).await.unwrap(), ApplyOutcome::Done);
@@ -49,7 +49,7 @@ pub(crate) async fn many_keys_are_added_at_once(store: impl KeyRepository) {
 }
 
 /// Wherever it is among the others, and whatever it is that is there already.
-pub(crate) async fn a_duplicate_undoes_everything(store: impl KeyRepository) {
+pub async fn a_duplicate_undoes_everything(store: impl KeyRepository) {
     store.insert(&requested(1, 1)).await.unwrap();
     let (same_id, mut same_digest) = (record(1), record(500));
     same_digest.digest = digest(1);
@@ -70,7 +70,7 @@ pub(crate) async fn a_duplicate_undoes_everything(store: impl KeyRepository) {
     assert_eq!(store.list(&KeyQuery::new(10)).await.unwrap().items.len(), 1);
 }
 
-pub(crate) async fn duplicates_among_the_changes_undo_everything(store: impl KeyRepository) {
+pub async fn duplicates_among_the_changes_undo_everything(store: impl KeyRepository) {
     let (mut same_id, mut same_digest) = (record(1), record(3));
     same_id.digest = digest(3);
     same_digest.digest = digest(1);
@@ -80,7 +80,7 @@ pub(crate) async fn duplicates_among_the_changes_undo_everything(store: impl Key
     }
 }
 
-pub(crate) async fn a_stale_update_undoes_everything(store: impl KeyRepository) {
+pub async fn a_stale_update_undoes_everything(store: impl KeyRepository) {
     store.apply(&inserts([record(1), record(2)])).await.unwrap();
     let unknown = next(&record(3));
     let mut stale = next(&record(2));
@@ -99,7 +99,7 @@ pub(crate) async fn a_stale_update_undoes_everything(store: impl KeyRepository) 
 }
 
 /// Every bit counts, deleted keys keep theirs, and none is not one.
-pub(crate) async fn requests_are_unique(store: impl KeyRepository) {
+pub async fn requests_are_unique(store: impl KeyRepository) {
     let text = *b"A request that happens to be txt";
     let mut first = record(1);
     first.details.request = Some(KeyDigest::from_bytes(text));
@@ -127,7 +127,7 @@ pub(crate) async fn requests_are_unique(store: impl KeyRepository) {
 }
 
 /// As of a client that tries again before it was answered.
-pub(crate) async fn one_of_many_with_the_same_request_is_done(store: impl KeyRepository + Clone) {
+pub async fn one_of_many_with_the_same_request_is_done(store: impl KeyRepository + Clone) {
     for round in 0..3 {
         let mut applied = JoinSet::new();
         for number in 0..16 {
@@ -146,7 +146,7 @@ pub(crate) async fn one_of_many_with_the_same_request_is_done(store: impl KeyRep
 }
 
 /// As when two rotate the same key: one of them makes a new one.
-pub(crate) async fn one_of_many_concurrent_changes_is_done(store: impl KeyRepository + Clone) {
+pub async fn one_of_many_concurrent_changes_is_done(store: impl KeyRepository + Clone) {
     store.insert(&record(1)).await.unwrap();
     for round in 0..3 {
         let old = stored(&store, record(1).id).await;
@@ -173,7 +173,7 @@ pub(crate) async fn one_of_many_concurrent_changes_is_done(store: impl KeyReposi
     }
 }
 
-pub(crate) async fn rotations_read_back_equal(store: impl KeyRepository) {
+pub async fn rotations_read_back_equal(store: impl KeyRepository) {
     let bytes = |byte| KeyId::from_bytes([byte; 16]);
     let times = [i64::MIN, -1, 0, 1_795_000_000_123, i64::MAX];
     for (number, time) in (1_u64..).zip(times) {

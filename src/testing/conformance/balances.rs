@@ -3,14 +3,14 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use tokio::task::JoinSet;
-use tower_api_key::{
+
+use super::{assert_duplicate, at, record, stored};
+use crate::{
     KeyId,
     credits::{Balance, Refill, RefillInterval},
     key::KeyRecord,
     store::{ApplyOutcome, BalanceUpdate, Changes, KeyRepository, KeyUpdate},
 };
-
-use super::{assert_duplicate, at, record, stored};
 
 fn lineage(number: u64) -> KeyId {
     record(number).id
@@ -56,7 +56,7 @@ async fn balance_of(store: &impl KeyRepository, number: u64) -> Option<Balance> 
     })
 }
 
-pub(crate) async fn balances_read_back_equal(store: impl KeyRepository) {
+pub async fn balances_read_back_equal(store: impl KeyRepository) {
     let refill = |amount, interval| Some(Refill::new(amount, interval));
     let seconds = RefillInterval::Seconds(NonZeroU32::MAX);
     let mut extreme = Balance::new(u64::MAX, refill(NonZeroU64::MAX, seconds), at(i64::MIN));
@@ -88,7 +88,7 @@ pub(crate) async fn balances_read_back_equal(store: impl KeyRepository) {
     }
 }
 
-pub(crate) async fn stale_balances_write_nothing(store: impl KeyRepository) {
+pub async fn stale_balances_write_nothing(store: impl KeyRepository) {
     let mut first = balance(10);
     first.revision = 5;
     write(&store, new(1, first.clone())).await;
@@ -115,7 +115,7 @@ fn renamed(record: &KeyRecord) -> KeyUpdate {
 }
 
 /// Whatever is wrong with it, and however many come before it.
-pub(crate) async fn a_stale_balance_undoes_everything(store: impl KeyRepository) {
+pub async fn a_stale_balance_undoes_everything(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
     write(&store, new(1, balance(10))).await;
     write(&store, new(2, balance(20))).await;
@@ -139,7 +139,7 @@ pub(crate) async fn a_stale_balance_undoes_everything(store: impl KeyRepository)
     }
 }
 
-pub(crate) async fn balances_share_the_fate_of_their_changes(store: impl KeyRepository) {
+pub async fn balances_share_the_fate_of_their_changes(store: impl KeyRepository) {
     let all = changes([new(1, balance(10))]).with_inserts(vec![record(1)]);
     assert_eq!(store.apply(&all).await.unwrap(), ApplyOutcome::Done);
     assert_eq!(balance_of(&store, 1).await, Some(balance(10)));
@@ -169,7 +169,7 @@ pub(crate) async fn balances_share_the_fate_of_their_changes(store: impl KeyRepo
 }
 
 /// As many as fit one statement of a database, more, and fewer.
-pub(crate) async fn many_balances_are_written_at_once(store: impl KeyRepository) {
+pub async fn many_balances_are_written_at_once(store: impl KeyRepository) {
     for (first, count) in [(1_000, 1), (2_000, 50), (3_000, 123)] {
         let numbers = first..first + count;
         // Old ones among them, and in no order.
@@ -190,7 +190,7 @@ pub(crate) async fn many_balances_are_written_at_once(store: impl KeyRepository)
 }
 
 /// As when nodes take from the same lineage, or give it its first balance.
-pub(crate) async fn one_of_many_concurrent_balances_is_done(store: impl KeyRepository + Clone) {
+pub async fn one_of_many_concurrent_balances_is_done(store: impl KeyRepository + Clone) {
     let mut last = None;
     for round in 0..4 {
         let mut applied = JoinSet::new();
@@ -211,11 +211,9 @@ pub(crate) async fn one_of_many_concurrent_balances_is_done(store: impl KeyRepos
 }
 
 /// Nodes that take from many lineages in one go do not keep each other from it.
-pub(crate) async fn concurrent_balances_in_opposite_orders_all_count(
-    store: impl KeyRepository + Clone,
-) {
+pub async fn concurrent_balances_in_opposite_orders_all_count(store: impl KeyRepository + Clone) {
     const LINEAGES: u64 = 20;
-    const ROUNDS: u64 = 10;
+    const REPEATS: u64 = 10;
     store.apply(&changes((0..LINEAGES).map(|number| new(number, balance(1_000))))).await.unwrap();
     let mut nodes = JoinSet::new();
     for node in 0..2 {
@@ -223,7 +221,7 @@ pub(crate) async fn concurrent_balances_in_opposite_orders_all_count(
         nodes.spawn(async move {
             let lineages: Vec<_> = (0..LINEAGES).map(lineage).collect();
             let mut done = 0;
-            while done < ROUNDS {
+            while done < REPEATS {
                 let mut taken: Vec<_> =
                     store.balance_store().unwrap().balances(&lineages).await.unwrap().items;
                 taken.sort_by_key(|(lineage, _)| *lineage);
@@ -243,12 +241,12 @@ pub(crate) async fn concurrent_balances_in_opposite_orders_all_count(
     nodes.join_all().await;
     for number in 0..LINEAGES {
         let left = balance_of(&store, number).await.unwrap();
-        assert_eq!((left.remaining, left.revision), (1_000 - 2 * ROUNDS, 2 * ROUNDS));
+        assert_eq!((left.remaining, left.revision), (1_000 - 2 * REPEATS, 2 * REPEATS));
     }
 }
 
 /// The balance is the lineage's: it goes with the last key of it, whichever that is.
-pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRepository) {
+pub async fn balances_of_lines_without_keys_are_purged(store: impl KeyRepository) {
     let ended = |number, time: i64| {
         let mut record = record(number);
         record.details.revoked_at = Some(at(time));
@@ -299,7 +297,7 @@ pub(crate) async fn balances_of_lines_without_keys_are_purged(store: impl KeyRep
 
 /// An update that grants a refill is written once the store's clock has come to it, whatever the
 /// clock of the node that asks for it.
-pub(crate) async fn a_refill_is_granted_by_the_clock_of_the_store(store: impl KeyRepository) {
+pub async fn a_refill_is_granted_by_the_clock_of_the_store(store: impl KeyRepository) {
     write(&store, new(1, balance(10))).await;
     let now = store.balance_store().unwrap().balances(&[]).await.unwrap().now;
     let hour = std::time::Duration::from_hours(1);

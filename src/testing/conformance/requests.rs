@@ -1,13 +1,13 @@
 //! Requests that are done once.
 
 use tokio::task::JoinSet;
-use tower_api_key::{
+
+use super::{at, digest, record, stored};
+use crate::{
     KeyId,
     credits::Balance,
     store::{ApplyOutcome, BalanceUpdate, Changes, KeyRepository, KeyUpdate, RequestRecord},
 };
-
-use super::{at, digest, record, stored};
 
 fn request(lineage: u64, number: u64) -> RequestRecord {
     RequestRecord::new(record(lineage).id, digest(number), "top_up", record(lineage).id)
@@ -21,7 +21,7 @@ async fn found(store: &impl KeyRepository, lineage: u64, number: u64) -> Option<
     store.request_log().unwrap().request(record(lineage).id, &digest(number)).await.unwrap()
 }
 
-pub(crate) async fn requests_read_back_equal(store: impl KeyRepository) {
+pub async fn requests_read_back_equal(store: impl KeyRepository) {
     let mut full = request(1, 1);
     (full.act, full.key, full.amount) = ("deduct".into(), record(2).id, i64::MAX as u64);
     full.actor = Some("Zoë's “shop”, 日本語 🦀".into());
@@ -50,7 +50,7 @@ pub(crate) async fn requests_read_back_equal(store: impl KeyRepository) {
 }
 
 /// A request that is there already undoes everything; so does one that is there twice.
-pub(crate) async fn a_request_is_done_once(store: impl KeyRepository) {
+pub async fn a_request_is_done_once(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
     let balance = Balance::new(10, None, at(0));
     let first = BalanceUpdate {
@@ -98,7 +98,7 @@ pub(crate) async fn a_request_is_done_once(store: impl KeyRepository) {
     assert_eq!(store.apply(&all(vec![request(2, 1)])).await.unwrap(), ApplyOutcome::Done);
 }
 
-pub(crate) async fn one_of_many_same_requests_is_done(store: impl KeyRepository + Clone) {
+pub async fn one_of_many_same_requests_is_done(store: impl KeyRepository + Clone) {
     let mut applied = JoinSet::new();
     for number in 0..16 {
         let store = store.clone();
@@ -114,7 +114,7 @@ pub(crate) async fn one_of_many_same_requests_is_done(store: impl KeyRepository 
 }
 
 /// Neither with their keys nor for being old by another clock.
-pub(crate) async fn requests_outlive_a_purge(store: impl KeyRepository) {
+pub async fn requests_outlive_a_purge(store: impl KeyRepository) {
     let mut ended = record(1);
     ended.details.revoked_at = Some(at(1));
     store.insert(&ended).await.unwrap();

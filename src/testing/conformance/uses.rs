@@ -1,15 +1,15 @@
 //! Counting uses.
 
 use tokio::task::JoinSet;
-use tower_api_key::store::{ApplyOutcome, Changes, KeyRepository, KeyUse};
 
 use super::{at, full, record, stored};
+use crate::store::{ApplyOutcome, Changes, KeyRepository, KeyUse};
 
 fn used(number: u64, count: u64, millis: i64) -> KeyUse {
     KeyUse::new(record(number).id, count, at(millis))
 }
 
-pub(crate) async fn uses_add_up(store: impl KeyRepository) {
+pub async fn uses_add_up(store: impl KeyRepository) {
     let mut one = full(1);
     (one.use_count, one.last_used_at) = (100, None);
     store.insert(&one).await.unwrap();
@@ -30,7 +30,7 @@ pub(crate) async fn uses_add_up(store: impl KeyRepository) {
     assert_eq!(stored(&store, record(3).id).await, record(3));
 }
 
-pub(crate) async fn the_last_use_never_moves_back(store: impl KeyRepository) {
+pub async fn the_last_use_never_moves_back(store: impl KeyRepository) {
     store.insert(&record(1)).await.unwrap();
     for (millis, expected) in [(-5, -5), (-9, -5), (50, 50), (50, 50), (-7, 50), (0, 50)] {
         store.record_uses(&[used(1, 1, millis)]).await.unwrap();
@@ -39,7 +39,7 @@ pub(crate) async fn the_last_use_never_moves_back(store: impl KeyRepository) {
     assert_eq!(stored(&store, record(1).id).await.use_count, 6);
 }
 
-pub(crate) async fn unknown_keys_are_passed_over(store: impl KeyRepository) {
+pub async fn unknown_keys_are_passed_over(store: impl KeyRepository) {
     store.insert(&record(2)).await.unwrap();
     store.record_uses(&[used(1, 1, 1), used(2, 2, 2), used(3, 3, 3)]).await.unwrap();
     assert!(store.get(record(1).id).await.unwrap().is_none());
@@ -48,7 +48,7 @@ pub(crate) async fn unknown_keys_are_passed_over(store: impl KeyRepository) {
     assert_eq!((known.use_count, known.last_used_at), (2, Some(at(2))));
 }
 
-pub(crate) async fn concurrent_uses_all_count(store: impl KeyRepository + Clone) {
+pub async fn concurrent_uses_all_count(store: impl KeyRepository + Clone) {
     store.insert(&record(1)).await.unwrap();
     store.insert(&record(2)).await.unwrap();
     let mut tasks = JoinSet::new();
@@ -69,7 +69,7 @@ pub(crate) async fn concurrent_uses_all_count(store: impl KeyRepository + Clone)
     assert_eq!((two.use_count, two.last_used_at), (160, Some(at(-1))));
 }
 
-pub(crate) async fn updates_do_not_undo_uses(store: impl KeyRepository) {
+pub async fn updates_do_not_undo_uses(store: impl KeyRepository) {
     let read = record(1);
     store.insert(&read).await.unwrap();
     store.record_uses(&[used(1, 3, 30)]).await.unwrap();
@@ -88,7 +88,7 @@ fn used_from(number: u64, millis: i64, address: &str) -> KeyUse {
 }
 
 /// Together with the time, but for uses that came from nowhere in particular.
-pub(crate) async fn the_address_of_the_last_use_moves_only_forward(store: impl KeyRepository) {
+pub async fn the_address_of_the_last_use_moves_only_forward(store: impl KeyRepository) {
     let read = record(1);
     store.insert(&read).await.unwrap();
     let (a, b) = ("192.0.2.7", "2001:db8::7");
@@ -120,7 +120,7 @@ pub(crate) async fn the_address_of_the_last_use_moves_only_forward(store: impl K
 }
 
 /// As by a node with many busy keys, which is not to write them one by one.
-pub(crate) async fn thousands_are_recorded_at_once(store: impl KeyRepository) {
+pub async fn thousands_are_recorded_at_once(store: impl KeyRepository) {
     const COUNT: u64 = 2_500;
     let inserts = (0..COUNT).map(record).collect();
     store.apply(&Changes::default().with_inserts(inserts)).await.unwrap();
