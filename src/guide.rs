@@ -13,7 +13,7 @@
 //! | [`command_line`] | the command line, and migration from an existing table |
 //! | [`files`] | keys in a file |
 //! | [`openapi`] | documents of layers and management routes |
-//! | [`testing`] | fixed keys, a settable clock, `oneshot`, stores of your own |
+//! | [`testing`] | keys for tests, the contracts of stores as tests |
 //! | [`operation`] | metrics, shutdown, peppers, rotation, leaks |
 //!
 //! The pages are the files of `docs/guide/`, and their programs are tests. [`design`] says why the crate
@@ -104,7 +104,7 @@ pub mod files {}
 #[doc = page!(guides, "guide/openapi.md")]
 pub mod openapi {}
 
-#[cfg(any(not(doctest), feature = "testing"))]
+#[cfg(any(not(doctest), all(feature = "axum", feature = "testing")))]
 #[doc = page!(guides, "guide/testing.md")]
 pub mod testing {}
 
