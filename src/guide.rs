@@ -13,7 +13,7 @@
 //! | [`command_line`] | the command line, and migration from an existing table |
 //! | [`files`] | keys in a file |
 //! | [`openapi`] | documents of layers and management routes |
-//! | [`testing`] | keys for tests, the contracts of stores as tests |
+//! | [`testing`] | keys for tests, an audit of guards, the contracts of stores as tests |
 //! | [`operation`] | metrics, shutdown, peppers, rotation, leaks |
 //!
 //! The pages are the files of `docs/guide/`, and their programs are tests. [`design`] says why the crate

@@ -100,7 +100,7 @@
 //! | `redis` | no | `RedisStore`, `RedisLimiter` | `redis` |
 //! | `redis-cluster` | no | both on a cluster | a few more parts of `redis` |
 //! | `sqlite` | no | `SqliteStore` | `sqlx`, and SQLite compiled from C |
-//! | `testing` | no | [`testing`]: keys, assertions, and the contracts of stores as tests, for tests | a feature of `tokio`; changes nothing in other types |
+//! | `testing` | no | [`testing`]: keys, assertions, an audit of guards, and the contracts of stores as tests, for tests | a feature of `tokio`; changes nothing in other types |
 //! | `metrics` | no | counters for denials, and for what fails: lookups, limiters, subscriptions | `metrics`; nothing on the path of a good key |
 //! | `tracing` | yes | an event for each denial and store failure | `tracing`; nothing on the path of a good key |
 //!
