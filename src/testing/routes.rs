@@ -209,12 +209,23 @@ fn first_source(security: &Value, schemes: &Value) -> Option<KeySource> {
 
 fn source(scheme: &Value) -> Option<KeySource> {
     let text = |member: &str| scheme[member].as_str();
-    if text("type") == Some("http") {
-        return KeySource::scheme(text("scheme")?).ok();
+    match (text("type")?, text("scheme")) {
+        ("http", Some(scheme)) if scheme.eq_ignore_ascii_case("basic") => {
+            return Some(KeySource::basic());
+        }
+        ("http", scheme) => return KeySource::header_scheme("authorization", scheme?).ok(),
+        _ => {}
     }
     let name = text("name")?;
+    // A place that OpenAPI does not know.
+    if text("x-in").is_some() {
+        return None;
+    }
+    if let Some(protocol) = text("x-protocol") {
+        return KeySource::websocket_protocol(protocol).ok();
+    }
     match (text("in")?, text("x-scheme")) {
-        ("header", Some(scheme)) => KeySource::scheme(scheme),
+        ("header", Some(scheme)) => KeySource::header_scheme(name, scheme),
         ("header", None) => KeySource::header(name),
         ("query", _) => KeySource::query(name),
         ("cookie", _) => KeySource::cookie(name),
@@ -259,7 +270,12 @@ mod tests {
             ),
             (
                 json!({"type": "apiKey", "in": "header", "name": "Authorization", "x-scheme": "Token"}),
-                KeySource::scheme("Token").unwrap(),
+                KeySource::header_scheme("authorization", "Token").unwrap(),
+            ),
+            (json!({"type": "http", "scheme": "basic"}), KeySource::basic()),
+            (
+                json!({"type": "apiKey", "in": "header", "name": "Sec-WebSocket-Protocol", "x-protocol": "k"}),
+                KeySource::websocket_protocol("k").unwrap(),
             ),
             (json!({"type": "apiKey", "in": "query", "name": "k"}), KeySource::query("k").unwrap()),
             (

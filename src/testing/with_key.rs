@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use http::{
     HeaderName, HeaderValue, Request, Uri,
-    header::{AUTHORIZATION, COOKIE},
+    header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL},
     request::Builder,
     uri::PathAndQuery,
 };
@@ -44,11 +44,12 @@ pub trait WithKey: Sized {
     }
 
     /// With this key in this place. A request that is being built must have its URI before a key goes
-    /// into the query.
+    /// into the query or the path. One for a WebSocket needs its other headers as well.
     ///
     /// # Panics
     ///
-    /// If the key holds bytes that the place cannot have.
+    /// If the key holds bytes that the place cannot have, if the path does not begin with the prefix of a
+    /// [`path_segment`](KeySource::path_segment), and for a [`custom`](KeySource::custom) source.
     #[must_use]
     fn with_key_in<K: ExposeKey + ?Sized>(self, source: &KeySource, key: &K) -> Self;
 }
@@ -83,7 +84,7 @@ impl<B> WithKey for Request<B> {
             Place::Header(name, value) => {
                 self.headers_mut().append(name, value);
             }
-            Place::Query(pair) => *self.uri_mut() = with_pair(self.uri(), &pair),
+            Place::Target(change) => *self.uri_mut() = change(self.uri()),
         }
         self
     }
@@ -93,7 +94,7 @@ impl WithKey for Builder {
     fn with_key_in<K: ExposeKey + ?Sized>(self, source: &KeySource, key: &K) -> Self {
         match Place::of(source, key.expose_key()) {
             Place::Header(name, value) => self.header(name, value),
-            Place::Query(pair) => match self.uri_ref().map(|uri| with_pair(uri, &pair)) {
+            Place::Target(change) => match self.uri_ref().map(change) {
                 Some(uri) => self.uri(uri),
                 // The builder has an error, which its `body` returns.
                 None => self,
@@ -105,18 +106,37 @@ impl WithKey for Builder {
 /// The bytes to add.
 enum Place {
     Header(HeaderName, HeaderValue),
-    Query(String),
+    Target(Box<dyn FnOnce(&Uri) -> Uri>),
 }
 
 impl Place {
     fn of(source: &KeySource, key: &str) -> Self {
         match source.kind() {
             SourceKind::Header(name) => Self::header(name.clone(), key),
-            SourceKind::Authorization(scheme) => {
-                Self::header(AUTHORIZATION, &format!("{scheme} {key}"))
+            SourceKind::Scheme { header, scheme } => {
+                Self::header(header.clone(), &format!("{scheme} {key}"))
+            }
+            SourceKind::Basic => {
+                Self::header(AUTHORIZATION, &format!("Basic {}", base64(&format!("{key}:"))))
             }
             SourceKind::Cookie(name) => Self::header(COOKIE, &format!("{name}={key}")),
-            SourceKind::Query(name) => Self::Query(format!("{}={}", encoded(name), encoded(key))),
+            SourceKind::WebSocketProtocol(name) => {
+                Self::header(SEC_WEBSOCKET_PROTOCOL, &format!("{name}, {key}"))
+            }
+            SourceKind::Query(name) => {
+                let pair = format!("{}={}", encoded(name), encoded(key));
+                Self::Target(Box::new(move |uri| with_pair(uri, &pair)))
+            }
+            SourceKind::PathSegment(prefix) => {
+                let (prefix, key) = (prefix.clone(), key.to_owned());
+                Self::Target(Box::new(move |uri| with_segment(uri, &prefix, &key)))
+            }
+            SourceKind::Custom(custom) => {
+                panic!(
+                    "where the source `{}` looks is known to the application alone",
+                    custom.name()
+                )
+            }
         }
     }
 
@@ -140,11 +160,38 @@ fn encoded(text: &str) -> String {
     })
 }
 
+/// RFC 4648 §4.
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut encoded = String::new();
+    for group in text.as_bytes().chunks(3) {
+        let bytes = [0, 1, 2].map(|place| u32::from(group.get(place).copied().unwrap_or_default()));
+        let bits = bytes[0] << 16 | bytes[1] << 8 | bytes[2];
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 0x3f) as usize];
+            encoded.push(if place <= group.len() { digit.into() } else { '=' });
+        }
+    }
+    encoded
+}
+
+/// The path with the key behind its prefix.
+fn with_segment(uri: &Uri, prefix: &str, key: &str) -> Uri {
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let before = prefix.strip_suffix('/').unwrap_or(prefix);
+    let rest = target.strip_prefix(before).expect("a path that begins with the prefix");
+    let rest = if rest == "/" { "" } else { rest };
+    with_target(uri, &format!("{prefix}{key}{rest}"))
+}
+
 fn with_pair(uri: &Uri, pair: &str) -> Uri {
     let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let separator = if uri.query().is_some() { '&' } else { '?' };
+    with_target(uri, &format!("{target}{separator}{pair}"))
+}
+
+fn with_target(uri: &Uri, target: &str) -> Uri {
     let mut parts = uri.clone().into_parts();
-    let target = format!("{target}{separator}{pair}");
-    parts.path_and_query = Some(target.parse().expect("the pair is percent-encoded"));
-    Uri::from_parts(parts).expect("only the query has changed")
+    parts.path_and_query = Some(target.parse().expect("a key that a URI can hold"));
+    Uri::from_parts(parts).expect("only the target has changed")
 }

@@ -87,18 +87,24 @@ async fn keys_lie_in_the_store_and_have_the_format_that_a_test_chooses() {
 #[tokio::test]
 async fn a_key_is_found_in_each_place_that_it_is_put_in() {
     const KEY: &str = "a+key/with=others&%20-0123456789";
+    const PLAIN: &str = "a-key-of-plain-characters-0123456789";
     let sources = [
         KeySource::x_api_key(),
         KeySource::bearer(),
-        KeySource::scheme("Token").unwrap(),
+        KeySource::header_scheme("authorization", "Token").unwrap(),
+        KeySource::header_scheme("x-auth", "Token").unwrap(),
+        KeySource::basic(),
         KeySource::query("a key").unwrap(),
         KeySource::cookie("key").unwrap(),
     ];
-    for source in sources {
-        let store = FixedStore::new().with_key("test", KEY).unwrap();
+    // A path does not have them at all.
+    let paths = ["/orders", "/"].map(|prefix| KeySource::path_segment(prefix).unwrap());
+    let all = sources.map(|source| (source, KEY)).into_iter();
+    for (source, key) in all.chain(paths.map(|source| (source, PLAIN))) {
+        let store = FixedStore::new().with_key("test", key).unwrap();
         let layer = ApiKeyLayer::new(store).with_sources([source.clone()]);
-        let built = Request::get("/orders?page=1").with_key_in(&source, KEY).body(()).unwrap();
-        for request in [built, get().with_key_in(&source, KEY)] {
+        let built = Request::get("/orders?page=1").with_key_in(&source, key).body(()).unwrap();
+        for request in [built, get().with_key_in(&source, key)] {
             assert!(request.uri().query().unwrap().starts_with("page=1"));
             let answer = send(layer.clone(), request).await;
             assert_denied!(answer, RejectionKind::InsufficientScope);
