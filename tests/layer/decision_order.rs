@@ -3,13 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::{Request, header};
-use tower_api_key::{ApiKeyLayer, RejectionKind, key::KeyRecord, store::StoreErrorKind};
+use tower_api_key::{
+    ApiKeyLayer, KeyFormat, KeySource, RejectionKind, key::KeyRecord, store::StoreErrorKind,
+};
 
 use crate::{
     stores::TestStore,
     support::{
-        KEY, OTHER_KEY, at, clock, record, record_with, request, request_to, send, send_waiting,
-        with_key,
+        KEY, OTHER_KEY, at, clock, get, record, record_with, request, request_to, send,
+        send_waiting, with_key,
     },
 };
 
@@ -103,6 +105,32 @@ fn step_4_parsing_wins_over_the_lookup() {
     for bound in ["k".repeat(16), "k".repeat(512)] {
         let store = TestStore::new([record(&bound)]);
         assert_eq!(send(&strict(&store), secure(&bound)).outcome(), "admitted");
+    }
+}
+
+#[test]
+fn step_4_a_wrong_checksum_is_malformed_in_every_source() {
+    let format = KeyFormat::new("acme").unwrap();
+    let sources = [
+        KeySource::x_api_key(),
+        KeySource::bearer(),
+        KeySource::query("key").unwrap(),
+        KeySource::cookie("key").unwrap(),
+    ];
+    let layer =
+        ApiKeyLayer::new(TestStore::new([])).with_formats([format.clone()]).with_sources(sources);
+    let good = format.generate().unwrap().expose().to_owned();
+    let wrong =
+        format!("{}{}", &good[..good.len() - 1], if good.ends_with('x') { 'y' } else { 'x' });
+    for (key, outcome) in [(good, "unknown_key"), (wrong, "malformed_key")] {
+        for request in [
+            with_key(&key),
+            request(&[("authorization", format!("Bearer {key}"))]),
+            get(&format!("/?key={key}")),
+            request(&[("cookie", format!("key={key}"))]),
+        ] {
+            assert_eq!(send(&layer, request).outcome(), outcome);
+        }
     }
 }
 
