@@ -173,7 +173,8 @@ impl Search {
             && slow_hash.may_be()
         {
             return match slow_hash.prove(std::pin::pin!(gone)).await {
-                Some(answer) => End::Answer(current.under_slow_hash(), answer),
+                // The digest of the current pepper is the one that was stored.
+                Some(answer) => End::Answer(current, answer),
                 None => End::GivenUp,
             };
         }

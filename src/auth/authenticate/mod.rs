@@ -100,7 +100,7 @@ pub(crate) struct Attempt {
     marked: Marked,
     checksum: Checksum,
     /// Which pepper's turn it is: 0 is the current one's, then come the next one's and the retired
-    /// ones'. And last, slow hashes'.
+    /// ones'.
     turn: u32,
     /// Until when the store is waited for, however often it has to be asked. Set by the first
     /// wait.
@@ -147,12 +147,6 @@ impl Attempt {
         }
     }
 
-    /// Of the current pepper: the digest is the one to be stored.
-    #[cfg(feature = "legacy-hashes")]
-    const fn under_slow_hash(self) -> Self {
-        Self { turn: LEGACY_TURN, ..self }
-    }
-
     #[inline]
     fn found(self, record: impl Into<SharedRecord>) -> Found {
         Found { attempt: self, record: record.into() }
@@ -175,10 +169,6 @@ impl Attempt {
         *self.deadline.get_or_insert_with(|| Instant::now() + config.lookup_timeout)
     }
 }
-
-/// The turn of hashes that another system kept: no store knows the key.
-#[cfg(feature = "legacy-hashes")]
-const LEGACY_TURN: u32 = u32::MAX;
 
 /// Whether a request is decided before a credential is looked for.
 pub(crate) fn is_decided_early(config: &Config, request: &RequestHead<'_>) -> bool {
