@@ -80,17 +80,19 @@ async fn what_is_held_is_spent_without_asking() {
 #[tokio::test]
 async fn while_there_is_plenty_nobody_waits() {
     let place = Place::new();
-    let key = place.key(1_000_000).await;
-    let (store, counts) = Watched::counting(&place.store);
-    let credits = Credits::builder(store).with_clock(place.clock.clone()).build().unwrap();
-    assert!(is_done(credits.spend(&key, 1).await.unwrap()));
-    for _ in 0..10_000 {
-        assert!(credits.spend_now(&key, 1).is_some_and(is_done));
-        // As long as more arrive in time.
-        tokio::task::yield_now().await;
+    for (cost, calls) in [(1, 25..=28), (7, 178..=192)] {
+        let key = place.key(1_000_000).await;
+        let (store, counts) = Watched::counting(&place.store);
+        let credits = Credits::builder(store).with_clock(place.clock.clone()).build().unwrap();
+        assert!(is_done(credits.spend(&key, cost).await.unwrap()));
+        for _ in 0..10_000 {
+            assert!(credits.spend_now(&key, cost).is_some_and(is_done));
+            // As long as more arrive in time.
+            tokio::task::yield_now().await;
+        }
+        let (reads, writes) = counts.get();
+        assert!(calls.contains(&reads) && reads == writes, "{reads} {writes}");
     }
-    let (reads, writes) = counts.get();
-    assert!((25..=28).contains(&reads) && reads == writes, "{reads} {writes}");
 }
 
 #[tokio::test]
@@ -177,6 +179,7 @@ async fn what_is_held_goes_on_while_the_store_fails() {
     assert_eq!(kind(credits.spend(&key, 1).await), StoreErrorKind::Timeout);
     place.clock.advance(Duration::from_millis(500));
     assert!(is_done(credits.spend(&key, 1).await.unwrap()));
+    assert_eq!(credits.held(key.lineage()), 511, "nothing was taken, so there is no need for care");
     credits.close().await.unwrap();
     assert_eq!(place.stored(&key).await, 1_000_000 - 513);
 }
@@ -222,6 +225,60 @@ async fn what_may_have_been_given_back_is_not_spent() {
             assert_eq!(place.stored(&key).await, then, "{at:?}");
         }
     }
+}
+
+/// Nor is it asked in advance, however many spend what is left.
+#[tokio::test]
+async fn a_store_that_fails_is_asked_twice_a_second() {
+    let place = Place::new();
+    let key = place.key(1_000_000).await;
+    let asked = Arc::new(Mutex::new(0));
+    let count = asked.clone();
+    let credits = place.watched(move |point| {
+        let mut asked = count.lock().unwrap();
+        *asked += u32::from(point == Point::BeforeRead);
+        let fails = *asked > 1;
+        async move { if fails { Err(StoreError::timeout()) } else { Ok(()) } }
+    });
+    for _ in 0..500 {
+        assert!(is_done(credits.spend(&key, 1).await.unwrap()));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*asked.lock().unwrap(), 2);
+    place.clock.advance(Duration::from_millis(500));
+    for _ in 0..10 {
+        assert!(is_done(credits.spend(&key, 1).await.unwrap()));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*asked.lock().unwrap(), 3);
+}
+
+#[test]
+fn a_call_that_ends_with_its_runtime_is_made_again() {
+    let place = Place::new();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let first = runtime();
+    let key = first.block_on(place.key(1_000));
+    let stalls = Arc::new(Mutex::new(true));
+    let is_stalled = stalls.clone();
+    let credits = place.watched(move |_| {
+        let stalls = *is_stalled.lock().unwrap();
+        async move { if stalls { std::future::pending().await } else { Ok(()) } }
+    });
+    first.block_on(async {
+        let mut spend = Box::pin(credits.spend(&key, 1));
+        assert!(spend.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        tokio::task::yield_now().await;
+    });
+    drop(first);
+    *stalls.lock().unwrap() = false;
+    let again =
+        async { tokio::time::timeout(Duration::from_mins(1), credits.spend(&key, 1)).await };
+    assert!(is_done(runtime().block_on(again).unwrap().unwrap()));
+    assert_eq!(credits.held(key.lineage()), 0, "the first may have taken some");
 }
 
 #[tokio::test(start_paused = true)]

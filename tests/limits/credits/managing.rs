@@ -1,17 +1,30 @@
 //! Balances that a manager sets, adds to, reads and takes away.
 
-use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Waker},
+    time::Duration,
+};
 
+use tokio::sync::Semaphore;
 use tower_api_key::{
-    KeyPatch, NewKey,
+    Credits, KeyPatch, NewKey,
     clock::Clock,
     credits::{NewCredits, Refill, RefillInterval, SpendOutcome},
     key::{EventQuery, KeyAction, KeyDigest, KeyRecord},
     manage::{ImportKey, ManageError, RotationGrace},
-    store::KeyRepository,
+    store::{KeyRepository, StoreError},
 };
 
-use super::support::{Place, is_done, spend_all};
+use super::{
+    repository::{Point, Watched},
+    support::{Place, is_done, spend_all},
+};
 
 const MOST: u64 = i64::MAX as u64;
 
@@ -325,6 +338,104 @@ async fn a_key_that_was_not_reached_spends_from_the_new_balance() {
     assert!(is_done(place.credits.spend(&new, 1).await.unwrap()));
     assert_eq!(spend_all(&place.credits, &old).await, 6);
     assert_eq!(spend_all(&place.node(), &old).await, 0);
+}
+
+/// Wherever the store's call is when its balance is set: what it takes of the one before is spent for
+/// no request, and what it takes of the new one is not lost.
+#[tokio::test]
+async fn a_call_on_its_way_while_the_balance_is_set_spends_the_new_one_alone() {
+    for at in [Point::BeforeRead, Point::AfterRead, Point::BeforeWrite, Point::AfterWrite] {
+        let place = Place::new();
+        let old = place.key(10_000).await;
+        let (reached, goes_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (arrives, waits) = (reached.clone(), goes_on.clone());
+        let store = Watched::new(&place.store, move |point| {
+            let (arrives, waits) = (arrives.clone(), waits.clone());
+            async move {
+                if point == at {
+                    arrives.add_permits(1);
+                    waits.acquire().await.unwrap().forget();
+                }
+                Ok(())
+            }
+        });
+        let credits = Credits::builder(store).with_clock(place.clock.clone()).build().unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut first = Box::pin(credits.spend(&old, 1));
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        reached.acquire().await.unwrap().forget();
+        let new = place.manager.update(old.id, set(1_000)).await.unwrap();
+        let mut second = Box::pin(credits.spend(&new, 1));
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        goes_on.add_permits(Semaphore::MAX_PERMITS / 2);
+        assert!(is_done(first.await.unwrap()) && is_done(second.await.unwrap()), "{at:?}");
+        credits.close().await.unwrap();
+        assert_eq!(place.stored(&new).await, 998, "{at:?}");
+    }
+}
+
+/// Whatever comes of its calls.
+#[tokio::test]
+async fn a_node_that_has_heard_of_a_balance_holds_nothing_of_the_one_before() {
+    let place = Place::new();
+    let old = place.key(10_000).await;
+    let fails = Arc::new(AtomicBool::new(false));
+    let (reached, goes_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let hook = (fails.clone(), reached.clone(), goes_on.clone());
+    let store = Watched::new(&place.store, move |point| {
+        let (fails, reached, goes_on) = hook.clone();
+        async move {
+            if point != Point::BeforeRead || !fails.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            reached.add_permits(1);
+            goes_on.acquire().await.unwrap().forget();
+            Err(StoreError::timeout())
+        }
+    });
+    let credits = Credits::builder(store).with_clock(place.clock.clone()).build().unwrap();
+    assert!(is_done(credits.spend(&old, 1).await.unwrap()));
+    fails.store(true, Ordering::Relaxed);
+    let gives_back = credits.clone();
+    let closing = tokio::spawn(async move { gives_back.close().await });
+    reached.acquire().await.unwrap().forget();
+    let new = place.manager.update(old.id, set(1_000)).await.unwrap();
+    let mut spend = Box::pin(credits.spend(&new, 1));
+    assert!(spend.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    goes_on.add_permits(Semaphore::MAX_PERMITS / 2);
+    closing.await.unwrap().unwrap_err();
+    assert_eq!(credits.held(new.lineage()), 0, "it was not given back");
+    spend.await.unwrap_err();
+    credits.give_back(&old, 1);
+    assert_eq!(credits.held(new.lineage()), 0, "it is put back");
+}
+
+/// What the store has told a node of a new balance stands when the record tells it as well.
+#[tokio::test]
+async fn a_balance_that_the_store_knew_first_loses_nothing() {
+    let place = Place::new();
+    let old = place.key(100_000).await;
+    assert!(is_done(place.credits.spend(&old, 1).await.unwrap()));
+    let new = place.manager.update(old.id, set(10_000)).await.unwrap();
+    // More than is held, with the old record.
+    assert!(is_done(place.credits.spend(&old, 1_000).await.unwrap()));
+    let held = place.credits.held(new.lineage());
+    place.credits.give_back(&old, 1);
+    assert_eq!(place.credits.held(new.lineage()), held, "of the balance before");
+    assert!(is_done(place.credits.spend(&new, 1_000).await.unwrap()));
+    place.credits.close().await.unwrap();
+    assert_eq!(place.stored(&new).await, 8_000);
+}
+
+/// As after the store was restored from a copy.
+#[tokio::test]
+async fn the_store_is_believed_about_a_balance_that_a_record_knows_better() {
+    let place = Place::new();
+    let mut key = KeyRecord::clone(&*place.key(100).await);
+    key.details.credits = Some(7);
+    assert!(is_done(place.credits.spend(&key, 1).await.unwrap()));
+    place.credits.close().await.unwrap();
+    assert_eq!(place.stored(&key).await, 99);
 }
 
 #[tokio::test]

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tower_api_key::credits::{Refill, RefillInterval, SpendOutcome};
+use tower_api_key::{
+    credits::{Refill, RefillInterval, SpendOutcome},
+    key::KeyRecord,
+};
 
 use super::support::{Place, is_done, spend_all};
 
@@ -71,6 +74,12 @@ async fn nothing_is_always_affordable() {
     assert_eq!(spend_all(&place.credits, &key).await, 1);
     assert_eq!(place.credits.spend_now(&key, 0), Some(done(0)));
     assert_eq!(place.stored(&key).await, 0);
+    // Also while the balance that was set is not known here.
+    let old = place.key(1_000).await;
+    assert_eq!(place.credits.spend(&old, 1).await.unwrap(), done(999));
+    let mut new = KeyRecord::clone(&*old);
+    new.details.credits = Some(1);
+    assert_eq!(place.credits.spend_now(&new, 0), Some(done(999)));
 }
 
 #[tokio::test]
