@@ -38,7 +38,9 @@ pub(super) fn number(digits: [u8; 6]) -> u64 {
 }
 
 /// What each byte is worth as a base62 digit.
-const VALUES: [u8; 256] = {
+const VALUES: [u8; 256] = values();
+
+const fn values() -> [u8; 256] {
     let mut values = [0; 256];
     let mut value = 0;
     while value < 62 {
@@ -46,7 +48,7 @@ const VALUES: [u8; 256] = {
         value += 1;
     }
     values
-};
+}
 
 /// The CRC-32 (IEEE 802.3) of a text. Eight bytes at a time, which suits the 30 bytes of a key: a
 /// library's instructions for vectors pay from hundreds of bytes on, and a call to choose between them
@@ -66,7 +68,9 @@ pub(crate) fn crc32(text: &[u8]) -> u32 {
 }
 
 /// What a byte does to a checksum by the time that so many others have followed it.
-static CRC32: [[u32; 256]; 8] = {
+static CRC32: [[u32; 256]; 8] = tables();
+
+const fn tables() -> [[u32; 256]; 8] {
     let mut tables = [[0; 256]; 8];
     let mut byte: u8 = 0;
     loop {
@@ -87,7 +91,7 @@ static CRC32: [[u32; 256]; 8] = {
         }
         byte += 1;
     }
-};
+}
 
 #[cfg(test)]
 mod tests {
@@ -107,6 +111,23 @@ mod tests {
     fn slow_crc32(text: &[u8]) -> u32 {
         let bit = |state: u32, _| (state >> 1) ^ if state & 1 == 1 { 0xedb8_8320 } else { 0 };
         !text.iter().fold(u32::MAX, |state, byte| (0..8).fold(state ^ u32::from(*byte), bit))
+    }
+
+    /// The tables are made by the compiler. Here they are made once more, by what makes them.
+    #[test]
+    fn tables_are_what_they_stand_for() {
+        let values = values();
+        for (value, digit) in BASE62.iter().enumerate() {
+            assert_eq!(usize::from(values[usize::from(*digit)]), value);
+        }
+        let tables = tables();
+        for (followers, table) in tables.iter().enumerate() {
+            for byte in 0..=u8::MAX {
+                // Alone: without the ones that a checksum begins and ends with.
+                let with = |byte| slow_crc32(&[&[byte][..], &[0; 7][..followers]].concat());
+                assert_eq!(table[usize::from(byte)], with(byte) ^ with(0));
+            }
+        }
     }
 
     proptest! {
