@@ -52,8 +52,9 @@ impl Scope {
 #[inline]
 fn covers(granted: &str, required: &str) -> bool {
     match granted.strip_suffix('*') {
-        // What is left is empty or ends in `:`, so half a segment never matches.
-        Some(stem) => required.len() > stem.len() && required.starts_with(stem),
+        // What is left is empty or ends in `:`, so half a segment never matches; and no scope is, so
+        // something follows.
+        Some(stem) => required.starts_with(stem),
         None => granted == required,
     }
 }
