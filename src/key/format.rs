@@ -472,12 +472,13 @@ mod tests {
     fn characters_are_drawn_uniformly() {
         let mut counts = [0_u32; 62];
         let mut text = String::new();
-        push_random_base62(&mut text, 62_000).unwrap();
+        push_random_base62(&mut text, 620_000).unwrap();
         for byte in text.bytes() {
             counts[BASE62.iter().position(|c| *c == byte).unwrap()] += 1;
         }
-        // Expected 1000 each, standard deviation about 31: eight of them is out of reach of luck.
-        assert!(counts.iter().all(|count| (750..=1250).contains(count)), "{counts:?}");
+        // Expected 10,000 each, standard deviation about 99: eight of them is out of reach of luck. One
+        // byte more that is thought fair makes 12,450 of one.
+        assert!(counts.iter().all(|count| (9_200..=10_800).contains(count)), "{counts:?}");
     }
 
     #[test]
@@ -488,6 +489,31 @@ mod tests {
         assert!(!is_accepted(&formats, b"acme_not-a-valid-checksum"));
         assert!(is_accepted(&formats, b"a-key-from-another-system"));
         assert!(!is_accepted(&formats[1..], b"a-key-from-another-system"));
+        // One number is taken off, as by the hasher.
+        assert!(!is_accepted(&formats, b"1|acme_not-a-valid-checksum"));
+        assert!(is_accepted(&formats, b"1|2|acme_not-a-valid-checksum"));
+    }
+
+    #[test]
+    fn a_right_checksum_is_not_enough() {
+        let formats = [KeyFormat::new("acme").unwrap()];
+        for (secret, is_good) in [
+            ("x".repeat(SECRET_LEN), true),
+            ("x".repeat(SECRET_LEN - 1), false),
+            ("x".repeat(SECRET_LEN + 1), false),
+            ("-".repeat(SECRET_LEN), false),
+        ] {
+            let text = format!("acme_{secret}");
+            let digits = checksum(text.as_bytes()).map(char::from);
+            let key = text + &String::from_iter(digits);
+            assert_eq!(is_accepted(&formats, key.as_bytes()), is_good, "{key}");
+        }
+    }
+
+    #[test]
+    fn an_opaque_key_is_a_secret_alone() {
+        let key = KeyFormat::opaque().generate().unwrap();
+        assert_eq!(key.expose().len(), SECRET_LEN);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use tower_api_key::{KeyHasher, KeyManager, KeyPatch, NewKey, Peppers, store::MemoryStore};
 
-use crate::support::{clock, send, send_waiting, with_key};
+use crate::support::{at, clock, send, send_waiting, with_key};
 
 const OLD: &[u8] = b"the old pepper of the tests, 32 bytes";
 const NEW: &[u8] = b"the new pepper of the tests, 32 bytes";
@@ -56,6 +56,40 @@ async fn a_used_key_outlives_its_pepper() {
     assert_eq!(renewed.revision, used.record.revision + 1);
     assert_eq!(renewed.name, used.record.name);
     assert_ne!(renewed.digest, used.record.digest);
+}
+
+/// Of before there was a pepper.
+#[tokio::test]
+async fn plain_digests_are_accepted_before_their_end() {
+    let store = MemoryStore::new();
+    let plain = KeyManager::new(store.clone()).with_clock(clock());
+    let peppers = Peppers::new(NEW).unwrap().with_retired_plain(at(1_000));
+    let time = clock();
+    let manager = KeyManager::new(store).with_clock(time.clone());
+    let layer = manager.with_hasher(KeyHasher::hmac_sha256(peppers)).layer();
+    for (now, outcome) in
+        [(0, "admitted"), (999, "admitted"), (1_000, "unknown_key"), (1_001, "unknown_key")]
+    {
+        let issued = plain.create(NewKey::named("plain")).await.unwrap();
+        time.set(at(now));
+        let answer = send_waiting(&layer, with_key(issued.secret.expose())).await;
+        assert_eq!(answer.outcome(), outcome, "at {now}");
+    }
+}
+
+/// Two nodes would store it in turns.
+#[tokio::test]
+async fn a_key_under_the_next_pepper_is_not_renewed() {
+    let store = MemoryStore::new();
+    let [_, _, new] = managers(&store);
+    let issued = new.create(NewKey::named("of a node with the next pepper")).await.unwrap();
+    let peppers = Peppers::new(OLD).unwrap().with_next(NEW).unwrap();
+    let manager = KeyManager::new(store).with_clock(clock());
+    let layer = manager.with_hasher(KeyHasher::hmac_sha256(peppers)).layer();
+    let answer = send_waiting(&layer, with_key(issued.secret.expose())).await;
+    assert_eq!(answer.outcome(), "admitted");
+    let_others_run().await;
+    assert_eq!(*new.get(issued.record.id).await.unwrap(), *issued.record);
 }
 
 #[tokio::test]
