@@ -433,3 +433,38 @@ impl Account {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::act_as_thread;
+
+    /// The less the more threads there are, and none where little would be left for all of them.
+    #[test]
+    fn a_thread_gets_a_part_while_there_is_plenty() {
+        for (threads, held, low, part) in [
+            (1, 4_096, 0, MOST_IN_PART),
+            (1, 1_024, 0, 128),
+            (1, 1_024, 896, 128),
+            (1, 1_024, 897, 0),
+            (1, 64, 0, LEAST_IN_PART),
+            (1, 63, 0, 0),
+            (4, 1_024, 0, 32),
+            (4, 255, 0, 0),
+        ] {
+            let lineage = KeyId::generate(Timestamp::UNIX_EPOCH).unwrap();
+            let parts = Arc::new(Parts::default());
+            for thread in (0..threads).rev() {
+                act_as_thread(thread);
+                assert!(parts.spend(lineage, 0, 1).is_err());
+            }
+            let account = Account::new(lineage, parts.clone());
+            account.add(held);
+            account.low.store(low, Ordering::Relaxed);
+            account.part();
+            assert_eq!(account.held_apart(), held - part, "{held} of {threads} threads");
+            assert_eq!(account.elsewhere(), part);
+            assert_eq!(parts.take_back(lineage).left, part);
+        }
+    }
+}

@@ -407,4 +407,30 @@ mod tests {
             assert!(response.headers().capacity() <= MOST_HEADERS, "{headers}");
         }
     }
+
+    /// As where a layer between the two has taken the request's extensions out, in which the outer one
+    /// says so.
+    #[test]
+    fn a_denial_as_grpc_becomes_a_problem_where_a_layer_never_denies_so() {
+        let mut request = Request::post("/pets.Pets/List").version(http::Version::HTTP_2);
+        for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")] {
+            request = request.header(name, value);
+        }
+        let request = request.body(()).unwrap();
+        let rejection = Rejection::new(RejectionKind::Missing);
+        let inner = respond_plainly(rejection, Some(&RequestHead::from(&request)));
+        assert_eq!(inner.headers()["grpc-status"], "16");
+        for (grpc, content_type) in [
+            (GrpcDenials::Native, "application/grpc"),
+            (GrpcDenials::Never, "application/problem+json"),
+        ] {
+            let renderer = Renderer { grpc, ..Renderer::default() };
+            let (_, response) = renderer.respond_anew(&inner).unwrap();
+            assert_eq!(response.headers()[header::CONTENT_TYPE], content_type);
+            let is_grpc = grpc == GrpcDenials::Native;
+            for name in ["grpc-status", "grpc-message"] {
+                assert_eq!(response.headers().contains_key(name), is_grpc, "{name}");
+            }
+        }
+    }
 }

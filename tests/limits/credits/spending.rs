@@ -183,3 +183,20 @@ async fn what_is_held_ends_with_the_refill_that_fills_the_balance_up() {
     place.credits.close().await.unwrap();
     assert_eq!(place.stored(&rich).await, 99_999);
 }
+
+/// Nor does a later look at the store, which gives nothing, give it an end.
+#[tokio::test]
+async fn what_would_have_added_up_does_not_end_with_a_refill() {
+    let place = Place::new();
+    let key = place.key_with(20_000, Some(monthly(9_000))).await;
+    assert_eq!(place.credits.spend(&key, 1).await.unwrap(), done(19_999));
+    assert!(is_done(place.node().spend(&key, 14_488).await.unwrap()));
+    // So that more is wanted in advance, and the store has not plenty.
+    for _ in 0..400 {
+        assert!(place.credits.spend_now(&key, 1).is_some_and(is_done));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((place.credits.held(key.lineage()), place.stored(&key).await), (111, 5_000));
+    place.clock.advance(Duration::from_hours(24 * 31));
+    assert_eq!(spend_all(&place.credits, &key).await, 9_111);
+}
