@@ -164,12 +164,12 @@ fn without_cookies(ours: &Ours<'_>, name: &str, line: &HeaderValue) -> Edit {
     let is_ours = |piece: &&[u8]| {
         cookie::value(name, piece).is_some_and(|value| ours.hold(&Credential::plain(value)))
     };
-    let mut pieces = line.as_bytes().split(|byte| *byte == b';').peekable();
-    let is_first = pieces.peek().is_some_and(is_ours);
-    let others: Vec<&[u8]> = pieces.filter(|piece| !is_ours(piece)).collect();
-    if others.len() == line.as_bytes().split(|byte| *byte == b';').count() {
+    let pieces = || line.as_bytes().split(|byte| *byte == b';');
+    if !pieces().any(|piece| is_ours(&piece)) {
         return Edit::Keep;
     }
+    let is_first = pieces().next().is_some_and(|piece| is_ours(&piece));
+    let others: Vec<&[u8]> = pieces().filter(|piece| !is_ours(piece)).collect();
     if others.is_empty() {
         return Edit::Remove;
     }
