@@ -376,6 +376,18 @@ async fn a_store_that_fails_at_once_is_asked_within_the_budget() {
     }
 }
 
+/// The others are silent until the time is up.
+#[tokio::test(start_paused = true)]
+async fn the_first_lookup_that_failed_is_what_is_told() {
+    let changing = Changing::new();
+    let (store, key) = (&changing.fixture.store, random_key());
+    store.set_for(&under(CURRENT).digest(&key), Mode::Fail(StoreErrorKind::Overloaded));
+    for silent in [NEXT, RETIRED, OLDEST] {
+        store.set_for(&under(silent).digest(&key), Mode::Hang);
+    }
+    assert_eq!(changing.ask(&key).await, "lookup_overloaded");
+}
+
 /// The store takes more than a lookup's share of the time, and there are tokens for this key alone.
 #[tokio::test(start_paused = true)]
 async fn a_lookup_takes_the_tokens_of_an_earlier_one_that_is_under_way() {

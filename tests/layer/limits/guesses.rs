@@ -168,10 +168,24 @@ async fn two_thousand_guesses_of_a_client_that_hangs_up() {
     assert_eq!(door.owed().await, Some(16), "each lookup is charged");
 }
 
-/// All of them wait, and none hangs up.
 #[tokio::test]
 async fn guesses_at_once_cost_no_more_lookups_than_are_admitted_and_pending() {
+    three_hundred_guesses_at_once(&door(Slow::new(Mode::Answer, true))).await;
+}
+
+/// The other system kept hashes of keys, and none that may be of these.
+#[cfg(feature = "legacy-hashes")]
+#[tokio::test]
+async fn nor_do_guesses_that_have_no_slow_hash() {
+    let legacy = tower_api_key::legacy::LegacyHashes::new(MemoryStore::new());
+    legacy.refresh().await.unwrap();
     let door = door(Slow::new(Mode::Answer, true));
+    let layer = door.layer.clone().with_legacy_hashes(legacy);
+    three_hundred_guesses_at_once(&Door { layer, ..door }).await;
+}
+
+/// All of them wait, and none hangs up.
+async fn three_hundred_guesses_at_once(door: &Door) {
     let keys: Vec<_> = (0..300).map(guess).collect();
     let knocks = join_all(keys.iter().map(|key| door.knock(key)));
     let open = async {
