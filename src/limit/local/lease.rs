@@ -178,6 +178,10 @@ mod tests {
         lease.tell(Settled { paid_at: 4 * second, lent: 17 + 10 });
         let (end, ten) = (4 * second + 1_000_000, 10_000_000);
         assert!(lease.charge(1, end + ten - 1).is_none());
+        assert_eq!(lease.gap(1, end + ten - 1), Some(ten - 1));
+        assert_eq!(lease.gap(18, end + ten - 1), None, "there are seventeen");
+        assert_eq!(lease.gap(1, end + ten), None, "the note has no use any more");
+        assert_eq!(Lease::new(id, quota, 20, 10, second).gap(1, second), None, "nothing is noted");
         assert!(lease.charge(1, end + ten).is_some());
     }
 

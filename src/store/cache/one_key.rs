@@ -123,3 +123,35 @@ impl Drop for InLine {
         with(|one| one.in_line = one.in_line.saturating_sub(1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{SettableClock, Timestamp},
+        nonzero,
+        runtime::SharedCall,
+    };
+
+    #[tokio::test]
+    async fn a_request_in_line_holds_no_tokens() {
+        let clock = Arc::new(SettableClock::new(Timestamp::UNIX_EPOCH));
+        let budget = Budget::new(nonzero!(10), 50, clock);
+        let Admission::Granted(reservation) = budget.admit(2, Claim::default()) else {
+            panic!("there are tokens");
+        };
+        let held = || with(|one| one.held.len());
+        let lookups = async {
+            let (_call, awaited) = SharedCall::new();
+            let in_line = InLine::new(awaited);
+            hold(&reservation);
+            assert_eq!(held(), Some(0));
+            drop(in_line);
+            hold(&reservation);
+            hold(&reservation);
+            assert_eq!(held(), Some(1), "once");
+            ((), Answer::<(), ()>::Ok(None))
+        };
+        assert_eq!(of_one_key(2, lookups).await.1, Ok(None));
+    }
+}
