@@ -220,7 +220,7 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         // Also where there is none: it may have left for want of room, and not its copies.
         self.change(Some(key), || {
             if let Some(known) = self.known.peek(key) {
-                let unsaid = Known { value: None, rests_until: 0, ..known };
+                let unsaid = Known { value: None, ..known };
                 self.known.insert(key.clone(), unsaid);
             }
         });
@@ -234,7 +234,7 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         let meant: Vec<(K, Known<V>)> = meant.collect();
         self.change(None, || {
             for (key, known) in &meant {
-                let unsaid = Known { value: None, rests_until: 0, ..known.clone() };
+                let unsaid = Known { value: None, ..known.clone() };
                 self.known.insert(key.clone(), unsaid);
             }
         });
