@@ -20,7 +20,8 @@ struct Site<'m> {
 enum Change<'m> {
     /// Another value of a function.
     Value { mutants: Vec<&'m Mutant>, is_iterator: bool },
-    /// Another operator.
+    /// Another operator, between the same operands: of `a && b && c`, the first mutant is
+    /// `(a || b) && c`, where cargo-mutants, which replaces text, has `a || b && c`.
     Binary { mutants: Vec<&'m Mutant>, operator: String, left: Range<usize>, right: Range<usize> },
     /// No operator.
     Unary { mutant: &'m Mutant, operand: Range<usize> },
