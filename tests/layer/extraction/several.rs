@@ -133,7 +133,10 @@ fn a_source_can_be_added() {
 
 #[test]
 fn a_source_that_is_named_twice_is_looked_into_once() {
-    let again = [KeySource::header("X-API-Key").unwrap(), KeySource::scheme("bearer").unwrap()];
+    let again = [
+        KeySource::header("X-API-Key").unwrap(),
+        KeySource::header_scheme("authorization", "bearer").unwrap(),
+    ];
     let layer = ApiKeyLayer::new(store()).with_sources(sources().into_iter().chain(again));
     let layer = sources().into_iter().fold(layer, ApiKeyLayer::with_source);
     for source in 0..4 {
