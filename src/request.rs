@@ -29,9 +29,10 @@ impl RequestHead<'_> {
     /// Whether a router has begun to take the path apart, as far as can be told: of axum's.
     pub(crate) fn is_inside_router(&self) -> bool {
         #[cfg(feature = "axum")]
-        return self.extensions.get::<axum::extract::OriginalUri>().is_some();
+        let original = self.extensions.get::<axum::extract::OriginalUri>();
         #[cfg(not(feature = "axum"))]
-        false
+        let original = self.extensions.get::<std::convert::Infallible>();
+        original.is_some()
     }
 }
 

@@ -47,8 +47,8 @@ pub struct AccessRecord {
 pub enum AccessOutcome {
     /// Let in with a good key.
     Admitted,
-    /// Let in without one: by the bypass, as a preflight, without a credential where that is allowed, or by
-    /// [another layer](crate::ApiKeyLayer::or_else).
+    /// Let in without one: by the bypass, as a preflight, or without a credential where that is allowed. Or
+    /// left to [another layer](crate::ApiKeyLayer::or_else), which may have denied it.
     WithoutKey,
     /// Denied, by the layer or by one inside.
     Denied(RejectionKind),

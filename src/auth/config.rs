@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) has_plain_sources: bool,
     /// Whether a source is a segment of the path.
     pub(crate) reads_path: bool,
+    /// Whether a source is a sub-protocol of `WebSocket`s.
+    pub(crate) reads_websocket: bool,
     pub(crate) formats: Vec<KeyFormat>,
     pub(crate) hasher: KeyHasher,
     pub(crate) clock: Arc<dyn Clock>,

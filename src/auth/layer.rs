@@ -85,6 +85,7 @@ impl ApiKeyLayer {
             precedence: Precedence::default(),
             has_plain_sources: false,
             reads_path: false,
+            reads_websocket: false,
             formats: vec![KeyFormat::opaque()],
             hasher: KeyHasher::default(),
             clock: Arc::new(SystemClock),
@@ -131,6 +132,7 @@ impl ApiKeyLayer {
             config.renderer.set_challenges(challenges.with_foreign(&config.foreign_challenges));
             config.vary = vary_on(&config.sources);
             config.reads_path = config.sources.iter().any(KeySource::is_path);
+            config.reads_websocket = config.sources.iter().any(KeySource::is_websocket);
             config.has_plain_sources = config.sources.iter().all(KeySource::is_plain);
         })
     }
@@ -335,19 +337,24 @@ impl ApiKeyLayer {
     /// [`LegacyHashes`](crate::legacy::LegacyHashes).
     ///
     /// Such keys do not look like yours, so [opaque](KeyFormat::opaque) keys are accepted from now
-    /// on, beside the formats that were. Keep accepting them when this is taken away.
+    /// on, beside the formats that were, unless one of these is opaque. Keep accepting them when this is taken away.
     #[cfg(feature = "legacy-hashes")]
     #[cfg_attr(docsrs, doc(cfg(feature = "legacy-hashes")))]
     pub fn with_legacy_hashes(self, legacy: crate::legacy::LegacyHashes) -> Self {
         self.with(|config| {
             config.legacy = Some(legacy);
-            if !config.formats.contains(&KeyFormat::opaque()) {
+            if config.formats.iter().all(|format| !format.prefix().is_empty()) {
                 config.formats.push(KeyFormat::opaque());
             }
         })
     }
 
     /// Limits how many requests a key may make, and tells callers how many are left.
+    ///
+    /// Where a layer directly outside of this one has counted the key by the very same limits, as layers of
+    /// one manager do, it counts once: by what the outer layer says that it costs. That layer is known by the
+    /// identity in the request's extensions, so an application that makes requests of its own out of one must
+    /// not copy that into them. It is the same for credits and for uses.
     pub fn with_rate_limits(self, limits: RateLimits) -> Self {
         self.with(|config| {
             config.rate_limits = Some(limits);

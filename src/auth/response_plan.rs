@@ -77,7 +77,10 @@ impl ResponsePlan {
             subprotocol.choose(&config.sources, response.status(), response.headers_mut());
         }
         if let Some(access) = &self.access {
-            AccessRecord::clone(access).tell(response.extensions_mut());
+            // A layer inside may have denied it, and answered by itself.
+            let denial = response.extensions().get().map(AccessRecord::of_denial);
+            let access = denial.unwrap_or_else(|| AccessRecord::clone(access));
+            access.tell(response.extensions_mut());
         }
         response.map(ResponseBody::from)
     }

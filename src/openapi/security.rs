@@ -82,8 +82,9 @@ impl Security {
     ///
     /// A credential behind a scheme other than `Bearer` is described as an `apiKey` in its header, the
     /// scheme being a part of its value and named by the extension `x-scheme`: OpenAPI's own schemes say
-    /// what is in the credentials, and that is not a key. Of places that OpenAPI does not know, the
-    /// extension `x-in` tells.
+    /// what is in the credentials, and that is not a key. Places that OpenAPI does not know, a segment of
+    /// the path or one of the application's own, have the extension `x-in`: what stands in the fields of such
+    /// a scheme is no header, since an operation without any scheme would seem open to all.
     pub fn schemes(&self) -> impl Iterator<Item = (&str, &SecurityScheme)> {
         self.schemes.iter().map(|(name, scheme)| (name.as_str(), scheme))
     }

@@ -234,7 +234,7 @@ impl Renderer {
     fn add_missing_challenge(&self, response: &mut Response<Bytes>) {
         let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
         if is_unauthorized && !response.headers().contains_key(header::WWW_AUTHENTICATE) {
-            for challenge in self.challenges.values(None, None) {
+            for challenge in self.challenges() {
                 response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
             }
         }

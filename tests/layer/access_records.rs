@@ -81,6 +81,14 @@ fn the_innermost_layer_knows_best() {
 }
 
 #[test]
+fn a_denial_by_a_layer_that_tells_nothing_is_no_admission() {
+    let outer = ours().0.with_bypass(|_| true);
+    let inner = ApiKeyLayer::new(TestStore::new([]));
+    let denied = AccessOutcome::Denied(RejectionKind::Unknown);
+    assert_eq!(told((outer, inner), with_key(KEY)), Some((None, None, denied)));
+}
+
+#[test]
 fn nothing_is_told_unless_it_is_asked_for() {
     let layer = ApiKeyLayer::new(TestStore::new([ours().1]));
     assert_eq!(told(layer.clone(), with_key(KEY)), None);

@@ -165,6 +165,13 @@ async fn the_shape_of_a_credential_decides() {
         let (found, _) = outcome(layer.clone(), request(&headers));
         assert_eq!(found, expected, "{headers:?}");
     }
+    // `acme_x:secret` and `acme_x`: ours by its name, whatever else it holds.
+    for basic in ["Basic YWNtZV94OnNlY3JldA==", "Basic YWNtZV94"] {
+        let (found, _) = outcome(layer.clone(), request(&[("authorization", basic)]));
+        assert_eq!(found, "malformed_key", "{basic}");
+    }
+    let broken = request_to::<&str>("/?api_key=acme_%zz", &[]);
+    assert_eq!(outcome(layer.clone(), broken).0, "malformed_key");
     let target = format!("/?api_key=%61{}", &good[1..]);
     assert_eq!(outcome(layer.clone(), request_to::<&str>(&target, &[])).0, "acme");
     assert_eq!(outcome(layer, request_to::<&str>("/?api_key=%zz", &[])).0, "401");
@@ -256,6 +263,7 @@ async fn where_shape_cannot_decide_it_is_an_error() {
     let same = self::keys("acme").await;
     assert!(keys.layer.clone().or_else(same.layer).is_err());
     let longer = self::keys("acme_live").await;
+    assert!(keys.layer.clone().or_else(longer.layer.clone()).is_err());
     assert!(longer.layer.or_else(keys.layer).is_ok());
 }
 

@@ -28,6 +28,9 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
             } else {
                 extract::mark_ours(&ours, &config.sources, request);
             }
+            if config.reads_websocket {
+                extract::take_websocket_keys(&config.sources, request);
+            }
             let is_preflight = matches!(admission, Admission::Preflight);
             let no_key = NoKey { layer: config.id, is_preflight };
             attached::attach_no_key(request.extensions_mut(), no_key);
@@ -42,6 +45,10 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
                 hide(config, request, source);
             } else if !is_marked {
                 mark(config, request, source);
+            }
+            // After the key was found once more, to be hidden.
+            if config.reads_websocket {
+                extract::take_websocket_keys(&config.sources, request);
             }
             attached::attach_key(request.extensions_mut(), key);
         }
@@ -77,7 +84,6 @@ fn hide_all<B>(config: &Config, request: &mut Request<B>) {
 #[inline]
 fn mark<B>(config: &Config, request: &mut Request<B>, source: u16) {
     let headers = request.headers_mut();
-    extract::take_keys_from(&config.sources, source, headers);
     if config.precedence == Precedence::FirstSource {
         config.sources.iter().for_each(|source| extract::mark_sensitive(source, headers));
     } else if let Some(source) = config.sources.get(usize::from(source)) {

@@ -13,6 +13,12 @@ pub(super) fn with_user_name<T>(credential: &[u8], judge: impl FnOnce(&[u8]) -> 
     (password.len() == 1).then(|| judge(name))
 }
 
+/// The same with a password, or without a colon.
+pub(super) fn with_name<T>(credential: &[u8], judge: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    let decoded = decode(credential)?;
+    Some(judge(decoded.split(|byte| *byte == b':').next().unwrap_or_default()))
+}
+
 /// Undoes base64 (RFC 4648 §4), in its one canonical form: padded, and with no bits left over.
 fn decode(encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let padding = encoded.iter().rev().take_while(|byte| **byte == b'=').count();

@@ -61,7 +61,8 @@ pub struct HiddenPlaces<'r> {
 }
 
 impl CustomSource {
-    /// A source with a `name`, a token (RFC 9110 §5.6.2) by which documents and challenges call it.
+    /// A source with a `name`, a token (RFC 9110 §5.6.2) by which documents and challenges call it. A layer
+    /// looks into one source of a name.
     ///
     /// `find` returns all the keys in its place: with two, the request is ambiguous. They may be in the
     /// extensions, where a layer outside has decoded something.

@@ -6,7 +6,7 @@ use http::{
     uri::PathAndQuery,
 };
 
-use super::{Credential, KeySource, SourceKind, basic, cookie, header, path, query, websocket};
+use super::{Credential, KeySource, SourceKind, basic, cookie, header, path, query};
 use crate::{
     key::{self, KeyFormat},
     request::{RequestHead, have_no_repeats},
@@ -77,8 +77,12 @@ pub(crate) fn hide_in_copies<B>(ours: &Ours<'_>, sources: &[KeySource], request:
     let _ = (ours, sources, request);
     #[cfg(feature = "axum")]
     if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>() {
-        for name in sources.iter().filter_map(KeySource::query_parameter) {
-            hide_pairs(ours, name, &mut original.0);
+        for source in sources {
+            match source.kind() {
+                SourceKind::Query(name) => hide_pairs(ours, name, &mut original.0),
+                SourceKind::PathSegment(prefix) => hide_segment(ours, prefix, &mut original.0),
+                _ => {}
+            }
         }
     }
 }
@@ -105,14 +109,8 @@ pub(crate) fn hide<B>(ours: &Ours<'_>, sources: &[KeySource], request: &mut Requ
             }
             SourceKind::Query(name) => hide_pairs(ours, name, request.uri_mut()),
             SourceKind::PathSegment(prefix) => hide_segment(ours, prefix, request.uri_mut()),
-            SourceKind::WebSocketProtocol(name) => {
-                let mut is_there = false;
-                let head = RequestHead::from(&*request);
-                websocket::each(name, &head, |credential| is_there |= ours.hold(&credential));
-                if is_there {
-                    websocket::take_keys(name, request.headers_mut());
-                }
-            }
+            // Whether or not keys are hidden, see `take_websocket_keys`.
+            SourceKind::WebSocketProtocol(_) => {}
             SourceKind::Custom(custom) => {
                 custom.hide(request, &|key| ours.hold(&Credential::plain(key)));
             }

@@ -23,7 +23,7 @@ pub use self::{
 pub(crate) use self::{
     hide::{Ours, hide, hide_in_copies, mark_ours, mark_sensitive, take_header},
     source::SourceKind,
-    websocket::{Subprotocol, take_keys_from},
+    websocket::{Subprotocol, take_websocket_keys},
 };
 use crate::{key::RejectionKind, request::RequestHead};
 
@@ -178,6 +178,17 @@ impl<'r> Credential<'r> {
             Encoding::None => Some(judge(self.raw)),
             Encoding::Percent => Some(judge(&Zeroizing::new(query::percent_decode(self.raw)?))),
             Encoding::Basic => basic::with_user_name(self.raw, judge),
+        }
+    }
+}
+
+impl Credential<'_> {
+    /// Whether the presented key is like that, also if it is not encoded as it should be.
+    fn is_like(&self, is: impl Fn(&[u8]) -> bool) -> bool {
+        match self.encoding {
+            Encoding::None => is(self.raw),
+            Encoding::Percent => is(self.raw) || self.with_key(is).unwrap_or(false),
+            Encoding::Basic => basic::with_name(self.raw, is).unwrap_or(false),
         }
     }
 }

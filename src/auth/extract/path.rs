@@ -31,7 +31,8 @@ pub(super) fn without_key(prefix: &str, path: &str) -> Option<String> {
     let (_, rest) = split(prefix, path)?;
     let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
     let path = format!("{prefix}{rest}");
-    Some(if path.is_empty() { "/".to_owned() } else { path })
+    // Two slashes at the start would name a host, where a redirect repeats them.
+    Some(format!("/{}", path.trim_start_matches('/')))
 }
 
 /// The segment after the prefix, and the rest with the slash before it.
@@ -67,6 +68,7 @@ mod tests {
             ("/", "/a-key/build", Some("a-key"), "/build"),
             ("/", "/a-key", Some("a-key"), "/"),
             ("/", "/", Some(""), "/"),
+            ("/", "/a-key//other.example/x", Some("a-key"), "/other.example/x"),
             ("/hooks/", "/hooks/", Some(""), "/hooks"),
             ("/hooks/", "/hooks//a-key", Some(""), "/hooks/a-key"),
             ("/hooks/", "/hooks/a%2Dkey/b", Some(""), "/hooks/b"),

@@ -184,7 +184,7 @@ impl KeySource {
     ///
     /// It is read only where a WebSocket is asked for, by `Upgrade: websocket` (RFC 6455) or by an extended
     /// `CONNECT` (RFC 8441). The key is always taken out of the list, so that no service can choose it as
-    /// its protocol, and `name` stays. A client that offers protocols expects one of them: where the service
+    /// its protocol, and `name` stays. So of several layers on the way, only the outermost can read it. A client that offers protocols expects one of them: where the service
     /// accepts without a choice of its own, the layer chooses `name`.
     ///
     /// A sub-protocol is a token (RFC 9110 §5.6.2): a key with other characters cannot be sent like this.
@@ -259,6 +259,10 @@ impl KeySource {
         matches!(self.kind, SourceKind::PathSegment(_))
     }
 
+    pub(crate) fn is_websocket(&self) -> bool {
+        matches!(self.kind, SourceKind::WebSocketProtocol(_))
+    }
+
     pub(crate) fn is_asked_for(&self) -> bool {
         self.is_asked_for
     }
@@ -322,10 +326,10 @@ impl KeySource {
         }
     }
 
-    /// Whether there is a credential for which `is` is true.
+    /// Whether there is a credential that is like that, however it is encoded.
     pub(crate) fn any(&self, head: &RequestHead<'_>, is: impl Fn(&[u8]) -> bool) -> bool {
         let mut any = false;
-        self.each(head, |credential| any |= credential.with_key(&is).unwrap_or(false));
+        self.each(head, |credential| any |= credential.is_like(&is));
         any
     }
 

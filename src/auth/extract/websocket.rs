@@ -4,7 +4,7 @@
 use std::mem;
 
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{SEC_WEBSOCKET_PROTOCOL, UPGRADE},
 };
 
@@ -43,11 +43,17 @@ impl Subprotocol {
     }
 }
 
-/// Takes the key out of the list in the header, if the request was judged by one there: a service may choose
-/// any element, and would repeat it.
-pub(crate) fn take_keys_from(sources: &[KeySource], source: u16, headers: &mut HeaderMap) {
-    if let Some(name) = name(sources, source) {
-        take_keys(name, headers);
+/// Takes the keys out of the lists of all such sources, whoever judged the request and by which key: a service
+/// may choose any element, and would repeat it.
+#[cold]
+pub(crate) fn take_websocket_keys<B>(sources: &[KeySource], request: &mut Request<B>) {
+    if !asks_for_websocket(&RequestHead::from(&*request)) {
+        return;
+    }
+    for source in sources {
+        if let SourceKind::WebSocketProtocol(name) = source.kind() {
+            take_keys(name, request.headers_mut());
+        }
     }
 }
 
@@ -79,7 +85,7 @@ pub(super) fn each<'r>(name: &str, head: &RequestHead<'r>, mut found: impl FnMut
 }
 
 /// Takes the keys out of the list, and leaves the names. A line with nothing else goes.
-pub(super) fn take_keys(name: &str, headers: &mut HeaderMap) {
+fn take_keys(name: &str, headers: &mut HeaderMap) {
     let mut lines: Vec<(usize, Vec<&[u8]>)> = Vec::new();
     let (mut follows_name, mut holds_key) = (false, false);
     for (element, line) in elements(headers) {

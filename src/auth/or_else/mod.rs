@@ -64,7 +64,7 @@ impl ApiKeyLayer {
     ///
     /// A [`Contradiction`](ConfigError::Contradiction) where shape cannot decide: this layer accepts
     /// [opaque](crate::KeyFormat::opaque) keys, as it does by default and with legacy hashes, or both halves are
-    /// `ApiKeyLayer`s with one prefix; and where it decides already, with [`allow_anonymous`](Self::allow_anonymous)
+    /// `ApiKeyLayer`s and keys of the other begin like this one's; and where it decides already, with [`allow_anonymous`](Self::allow_anonymous)
     /// or [`Precedence::FirstSource`].
     ///
     /// ```
@@ -119,10 +119,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
 }
 
 fn check_both(one: &Config, other: &Config) -> Result<(), ConfigError> {
-    let mut prefixes = other.formats.iter().map(KeyFormat::prefix);
-    if prefixes.any(|prefix| !prefix.is_empty() && one.formats.iter().any(|f| f.prefix() == prefix))
-    {
-        return Err(contradiction("with_formats", "both layers have keys with the same prefix"));
+    let is_taken = |prefix: &str| one.formats.iter().any(|ours| prefix.starts_with(ours.prefix()));
+    if other.formats.iter().map(KeyFormat::prefix).any(is_taken) {
+        return Err(contradiction("with_formats", "keys of the other layer begin like this one's"));
     }
     Ok(())
 }

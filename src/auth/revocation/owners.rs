@@ -10,6 +10,8 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{
     auth::attached::{LayerId, OwnerLayers},
     key::OwnerId,
@@ -67,12 +69,16 @@ impl Future for OwnerQuestion {
     }
 }
 
+/// Questions for streams under way at a time: an act on many keys has each of their streams ask.
+static TURNS: Semaphore = Semaphore::const_new(16);
+
 /// A layer that is gone cannot tell.
 async fn are_all_active(
     judges: Vec<Option<Arc<dyn OwnerJudge>>>,
     owner: Option<OwnerId>,
 ) -> Option<bool> {
     let Some(owner) = owner else { return Some(false) };
+    let _turn = TURNS.acquire().await.ok()?;
     let mut all_can_tell = true;
     for judge in judges {
         let answer = match judge {

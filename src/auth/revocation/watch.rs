@@ -92,8 +92,10 @@ impl Watch {
                 continue;
             }
             let pause = if is_answered { self.next(watch.every) } else { self.pause(watch.every) };
-            self.say(self.without_end(watch.silence));
             self.ask_for_owner();
+            // An owner is asked for once between two looks, so the last answer may be that old.
+            let silence = (watch.silence, watch.silence.saturating_add(watch.every));
+            self.say(self.without_end(silence));
             let mut changed = watch.changed;
             let states = self.states.clone();
             let mut closed = pin!(states.closed());
@@ -102,7 +104,7 @@ impl Watch {
                     return Poll::Ready(true);
                 }
                 // Beside the wait: a slow answer about the owner holds up no news of the key.
-                self.poll_owner(watch.silence, context);
+                self.poll_owner(silence, context);
                 if self.states.borrow().has_ended() {
                     return Poll::Ready(true);
                 }
@@ -114,10 +116,12 @@ impl Watch {
         }
     }
 
-    /// The state of a key that has not come to its end.
-    fn without_end(&self, silence: Duration) -> State {
-        let answered = self.answered.min(self.owner_answered);
-        if answered.elapsed() >= silence { State::Silent } else { State::Good }
+    /// The state of a key that has not come to its end, by how long the store and the owner's resolver may be
+    /// silent.
+    fn without_end(&self, (of_store, of_owner): (Duration, Duration)) -> State {
+        let is_silent =
+            self.answered.elapsed() >= of_store || self.owner_answered.elapsed() >= of_owner;
+        if is_silent { State::Silent } else { State::Good }
     }
 
     /// Has the owner resolved, unless that is under way.
@@ -132,7 +136,7 @@ impl Watch {
         }
     }
 
-    fn poll_owner(&mut self, silence: Duration, context: &mut Context<'_>) {
+    fn poll_owner(&mut self, silence: (Duration, Duration), context: &mut Context<'_>) {
         let Some(question) = &mut self.owner_question else { return };
         let Poll::Ready(answer) = Pin::new(question).poll(context) else { return };
         self.owner_question = None;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header::SEC_WEBSOCKET_PROTOCOL};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_api_key::{ApiKeyLayer, KeySource};
+use tower_api_key::{ApiKeyLayer, KeySource, Precedence};
 
 use super::from;
 use crate::support::{KEY, request, send};
@@ -103,6 +103,25 @@ fn the_key_leaves_the_list_and_the_name_stays() {
     }
     let answer = send(&layer(), extended_connect(&offered()));
     assert_eq!(answer.seen().headers[SEC_WEBSOCKET_PROTOCOL], "api-key");
+}
+
+/// Also where the request was let in for another reason, or by another key.
+#[test]
+fn no_service_sees_a_key_among_the_protocols() {
+    let offered = offered();
+    let first = layer()
+        .with_sources([KeySource::x_api_key(), KeySource::websocket_protocol("api-key").unwrap()]);
+    let first = first.with_precedence(Precedence::FirstSource);
+    let mut by_header = handshake(&[&offered]);
+    by_header.headers_mut().insert("x-api-key", HeaderValue::from_static(KEY));
+    for (layer, request) in
+        [(layer().with_bypass(|_| true), handshake(&[&offered])), (first, by_header)]
+    {
+        for layer in [layer.clone(), layer.hide_credentials()] {
+            let answer = send(&layer, request.clone());
+            assert_eq!(answer.seen().headers[SEC_WEBSOCKET_PROTOCOL], "api-key");
+        }
+    }
 }
 
 /// The protocol in the response of a service that answers with this status, and has chosen this one.
