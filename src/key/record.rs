@@ -176,7 +176,7 @@ pub enum KeyStatus {
 
 impl KeyStatus {
     /// Every status.
-    #[cfg(feature = "axum")]
+    #[cfg(any(feature = "axum", feature = "testing"))]
     pub(crate) const ALL: [Self; 5] =
         [Self::Active, Self::NotYetValid, Self::Expired, Self::Disabled, Self::Revoked];
 
