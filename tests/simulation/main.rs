@@ -110,6 +110,12 @@ const SOMETIMES: &[&str] = &[
     "uses were written of which nothing was heard",
 ];
 
+/// Of these, what may be missing in a campaign of fewer than 1,000 seeds.
+const RARELY: [&str; 2] = [
+    "a change from a row came across a watermark",
+    "the authority was asked after a row from before a watermark",
+];
+
 fn seeds() -> Range<u64> {
     let number = |text: &str| text.trim().parse().expect("a number");
     if let Ok(seed) = env::var("SEED") {
@@ -154,7 +160,9 @@ fn the_promise_holds() {
         let _ = writeln!(stderr(), "{times:9}  {what}");
     }
     if count >= 200 {
-        let never: Vec<_> = SOMETIMES.iter().filter(|what| !seen.contains_key(*what)).collect();
+        let is_due = |what: &&&str| count >= 1_000 || !RARELY.contains(*what);
+        let never = SOMETIMES.iter().filter(|what| !seen.contains_key(*what)).filter(is_due);
+        let never: Vec<_> = never.collect();
         assert!(never.is_empty(), "these never happened: {never:#?}");
     }
     let unlisted: Vec<_> = seen.keys().filter(|what| !SOMETIMES.contains(what)).collect();

@@ -43,8 +43,8 @@ impl Subprotocol {
     }
 }
 
-/// Takes the keys out of the lists of all such sources, whoever judged the request and by which key: a service
-/// may choose any element, and would repeat it.
+/// Takes the keys out of the lists of all such sources, also where another key or none let the request in: a
+/// service may choose any element, and would repeat it.
 #[cold]
 pub(crate) fn take_websocket_keys<B>(sources: &[KeySource], request: &mut Request<B>) {
     if !asks_for_websocket(&RequestHead::from(&*request)) {

@@ -167,10 +167,7 @@ impl Barrier {
     /// it has forgotten what it said: it has heard of no change that would tell.
     pub(super) fn remember_end<S: KeyStore>(&self, store: &S, record: &KeyRecord) {
         if store.may_lag() && has_ended(record) {
-            let state =
-                if record.is_deleted() { AnnouncedState::Deleted } else { AnnouncedState::Revoked };
-            let seen = AnnouncedKey::new(record.digest).with_change(record.revision, state);
-            self.floors.raise(&[seen], record.revision);
+            self.floors.raise_end(MapDigest::from(&record.digest), record.revision);
         }
     }
 

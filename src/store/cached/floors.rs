@@ -48,7 +48,7 @@ const FEW: usize = 1_024;
 const STATE_BITS: u32 = 8;
 /// The key can be used, now or one day.
 const LIVE: u64 = 1;
-/// The key is revoked or deleted.
+/// The key was found to be revoked or deleted.
 const ENDED: u64 = 2;
 
 /// The last moment that fits beside a state.
@@ -56,12 +56,13 @@ const LAST: Moment = u64::MAX >> STATE_BITS;
 
 impl Floor {
     fn new(revision: u64, state: AnnouncedState, until: Moment) -> Self {
-        let bit = match state {
-            AnnouncedState::Live => LIVE,
-            AnnouncedState::Revoked | AnnouncedState::Deleted => ENDED,
-            _ => 0,
-        };
+        let bit = if state == AnnouncedState::Live { LIVE } else { 0 };
         Self { revision, until_and_state: until << STATE_BITS | bit }
+    }
+
+    /// Of a key that was found to have ended for good.
+    const fn of_end(revision: u64, until: Moment) -> Self {
+        Self { revision, until_and_state: until << STATE_BITS | ENDED }
     }
 
     const fn until(self) -> Moment {
@@ -118,10 +119,22 @@ impl Floors {
             let new = Floor::new(revision, state, until);
             let floor = table.floors.entry(digest).or_insert(new);
             let is_newer = revision > floor.revision || floor.until() <= now;
-            // At one revision, an end outweighs what was said before: it may be that of a watermark.
-            let ends = revision == floor.revision && new.has_ended();
-            *floor = if is_newer || ends { new } else { floor.lasting(until) };
+            *floor = if is_newer { new } else { floor.lasting(until) };
         }
+        if table.floors.len() >= table.sweep_at {
+            table.sweep(now, self.max);
+        }
+    }
+
+    /// This key was found to have ended for good, at this revision. At one revision that outweighs what was
+    /// announced before: it may be the end of a watermark.
+    pub(super) fn raise_end(&self, digest: MapDigest, revision: u64) {
+        let now = self.now();
+        let new = Floor::of_end(revision, self.end(now));
+        let mut table = self.table.lock();
+        let floor = table.floors.entry(digest).or_insert(new);
+        let is_known = floor.revision > revision && now < floor.until();
+        *floor = if is_known { floor.lasting(new.until()) } else { new };
         if table.floors.len() >= table.sweep_at {
             table.sweep(now, self.max);
         }

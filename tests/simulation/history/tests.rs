@@ -316,7 +316,7 @@ fn a_covered_key_is_refused_as_one_that_was_revoked() {
     assert!(!is_legal(&marked(&back)), "it is heard of");
     let mut unheard = marked(&back);
     unheard.keys.get_mut(&7).unwrap()[2].announced = None;
-    assert!(is_legal(&unheard));
+    assert!(!is_legal(&unheard), "what was refused is remembered");
 }
 
 /// It has the time to live from then on, and no announcement.

@@ -45,11 +45,9 @@ async fn nothing_older_than_the_change_is_admitted() {
         (AnnouncedState::Unsure, true),
     ] {
         let floors = Floors::new(LASTS);
-        // See the next test.
-        let at_once = !matches!(state, AnnouncedState::Revoked | AnnouncedState::Deleted);
         assert!(!floors.may_stand(key(1)));
         floors.raise(&[changed(1, 7, state)], AHEAD);
-        assert_eq!(admits(&floors, [6, 7, 8]), ([false, at_once, true], may_be_gone), "{state:?}");
+        assert_eq!(admits(&floors, [6, 7, 8]), ([false, true, true], may_be_gone), "{state:?}");
         assert!(floors.may_stand(key(1)) && !floors.may_stand(key(2)));
         assert!(floors.admit(key(2), Some(&record(0))) && floors.admit(key(2), None));
     }
@@ -57,24 +55,27 @@ async fn nothing_older_than_the_change_is_admitted() {
 
 /// A watermark revokes keys and gives them no new revision.
 #[tokio::test(start_paused = true)]
-async fn a_key_that_has_ended_has_ended_at_that_revision() {
-    for (state, at_the_revision) in [
-        (AnnouncedState::Revoked, false),
-        (AnnouncedState::Deleted, false),
-        (AnnouncedState::Expired, true),
-        (AnnouncedState::Disabled, true),
-        (AnnouncedState::Moved, true),
-        (AnnouncedState::Unsure, true),
-    ] {
+async fn a_key_that_was_found_to_have_ended_has_ended_at_that_revision() {
+    let mut revoked = record(7);
+    revoked.details.revoked_at = Some(Timestamp::from_unix_millis(7));
+    for before in [None, Some(6), Some(7)] {
         let floors = Floors::new(LASTS);
-        // Also if it was live before, at this revision.
+        if let Some(revision) = before {
+            floors.raise(&[changed(1, revision, AnnouncedState::Live)], AHEAD);
+        }
+        floors.raise_end(key(1), 7);
+        // Whatever is announced afterwards of that revision.
         floors.raise(&[changed(1, 7, AnnouncedState::Live)], AHEAD);
-        floors.raise(&[changed(1, 7, state)], AHEAD);
-        assert_eq!(admits(&floors, [6, 7, 8]).0, [false, at_the_revision, true], "{state:?}");
-        let mut revoked = record(7);
-        revoked.details.revoked_at = Some(Timestamp::from_unix_millis(7));
+        assert_eq!(admits(&floors, [6, 7, 8]), ([false, false, true], true), "{before:?}");
         assert!(floors.admit(key(1), Some(&revoked)));
+        advance(LASTS).await;
+        assert_eq!(admits(&floors, [6, 7, 8]), ([true, true, true], true));
     }
+    // An older end takes nothing from what is newer.
+    let floors = Floors::new(LASTS);
+    floors.raise(&[changed(1, 8, AnnouncedState::Live)], AHEAD);
+    floors.raise_end(key(1), 7);
+    assert_eq!(admits(&floors, [7, 8, 9]), ([false, true, true], false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +84,7 @@ async fn an_older_change_replaces_no_newer_one() {
     floors.raise(&[changed(1, 7, AnnouncedState::Revoked)], AHEAD);
     for older in [6, 7] {
         floors.raise(&[changed(1, older, AnnouncedState::Live)], AHEAD);
-        assert_eq!(admits(&floors, [6, 7, 8]), ([false, false, true], true));
+        assert_eq!(admits(&floors, [6, 7, 8]), ([false, true, true], true));
     }
     floors.raise(&[changed(1, 8, AnnouncedState::Live)], AHEAD);
     assert_eq!(admits(&floors, [6, 7, 8]), ([false, false, true], false));
