@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write};
 
 use http::HeaderValue;
 
-use crate::{key::ChallengeError, runtime::Mutex};
+use crate::{error::ConfigError, key::ChallengeError, runtime::Mutex};
 
 /// The scheme of challenges for keys outside `Authorization`. There is no registered one; the
 /// name follows OpenAPI's `apiKey` scheme, and `in` and `name` are its fields.
@@ -71,6 +71,12 @@ impl Default for Challenges {
     fn default() -> Self {
         Self::new(&[bare("api")])
     }
+}
+
+/// A challenge of the application's own, or of another layer.
+pub(crate) fn checked_challenge(text: &str) -> Result<HeaderValue, ConfigError> {
+    let value = HeaderValue::from_str(text).ok().filter(|_| !text.is_empty());
+    value.ok_or(ConfigError::SourceName { family: "challenge" })
 }
 
 /// The scheme alone, where there are no sources: a 401 has at least one challenge

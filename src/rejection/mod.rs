@@ -22,7 +22,7 @@ use http::HeaderMap;
 #[cfg(feature = "axum")]
 pub(crate) use self::problem::shown;
 pub(crate) use self::{
-    challenge::{API_KEY_SCHEME, Challenges, bare, quoted, uncounted},
+    challenge::{API_KEY_SCHEME, Challenges, bare, checked_challenge, quoted, uncounted},
     grpc::GrpcDenials,
     response::{Renderer, respond_plainly, respond_with_mistake},
 };

@@ -28,9 +28,6 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
             } else {
                 extract::mark_ours(&ours, &config.sources, request);
             }
-            if config.reads_websocket {
-                extract::take_websocket_keys(&config.sources, request);
-            }
             let is_preflight = matches!(admission, Admission::Preflight);
             let no_key = NoKey { layer: config.id, is_preflight };
             attached::attach_no_key(request.extensions_mut(), no_key);
@@ -46,12 +43,12 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
             } else if !is_marked {
                 mark(config, request, source);
             }
-            // After the key was found once more, to be hidden.
-            if config.reads_websocket {
-                extract::take_websocket_keys(&config.sources, request);
-            }
             attached::attach_key(request.extensions_mut(), key);
         }
+    }
+    // After the key was found once more, to be hidden.
+    if config.reads_websocket {
+        extract::take_websocket_keys(&config.sources, request);
     }
 }
 

@@ -170,24 +170,29 @@ impl Attempt {
     }
 }
 
-/// Whether a request is decided before a credential is looked for.
-pub(crate) fn is_decided_early(config: &Config, request: &RequestHead<'_>) -> bool {
-    config.bypass.as_ref().is_some_and(|bypass| bypass(request))
-        || config.secure_transport.as_ref().is_some_and(|is_secure| !is_secure(request))
-        || (config.reads_path && request.is_inside_router())
+/// The decision on a request before a credential is looked for, if there is one then.
+#[inline]
+pub(crate) fn decide_early(config: &Config, request: &RequestHead<'_>) -> Option<Outcome> {
+    // 1. Pass by.
+    if config.bypass.as_ref().is_some_and(|bypass| bypass(request)) {
+        return Some(Outcome::Admit(Admission::PassBy));
+    }
+    // 2. Transport.
+    if config.secure_transport.as_ref().is_some_and(|is_secure| !is_secure(request)) {
+        return Some(reject(RejectionKind::InsecureTransport));
+    }
+    if config.reads_path && request.is_inside_router() {
+        return Some(Outcome::Mistake(PATH_INSIDE_ROUTER));
+    }
+    None
 }
 
 /// Steps 1 to 5, and the rest when the store answers without waiting.
 #[inline]
 pub(crate) fn authenticate<B>(config: &Config, request: &mut Request<B>) -> Outcome {
     let head = RequestHead::from(&*request);
-    // 1. Pass by.
-    if config.bypass.as_ref().is_some_and(|bypass| bypass(&head)) {
-        return Outcome::Admit(Admission::PassBy);
-    }
-    // 2. Transport.
-    if config.secure_transport.as_ref().is_some_and(|is_secure| !is_secure(&head)) {
-        return reject(RejectionKind::InsecureTransport);
+    if let Some(outcome) = decide_early(config, &head) {
+        return outcome;
     }
     if !config.reads_in_passing(&head) {
         return read(config, &head);
@@ -220,9 +225,6 @@ fn digest(config: &Config, key: &[u8]) -> Option<(KeyDigest, Checksum)> {
 /// Steps 3 to 5, one after the other.
 fn read(config: &Config, request: &RequestHead<'_>) -> Outcome {
     // 3. Extract.
-    if config.reads_path && request.is_inside_router() {
-        return Outcome::Mistake(PATH_INSIDE_ROUTER);
-    }
     let credential = match extract::find(&config.sources, config.precedence, request) {
         Ok(Some(credential)) if credential.is_forced(&config.sources, request) => {
             return reject(RejectionKind::CrossSite);

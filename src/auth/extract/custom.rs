@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{Extensions, HeaderMap, HeaderName, Request, Uri};
 
-use super::{Credential, source::is_token};
-use crate::{error::ConfigError, request::RequestHead};
+use super::{
+    Credential,
+    source::{header_name, is_token},
+};
+use crate::{error::ConfigError, rejection::checked_challenge, request::RequestHead};
 
 /// A place for keys that the application reads itself, for [`KeySource::custom`](super::KeySource::custom).
 ///
@@ -91,18 +94,13 @@ impl CustomSource {
     /// The keys are in this header: it is marked as sensitive, responses vary on it, and challenges and
     /// documents name it.
     pub fn in_header(self, name: &str) -> Result<Self, ConfigError> {
-        let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| ConfigError::SourceName { family: "header" })?;
-        Ok(Self { header: Some(name), ..self })
+        Ok(Self { header: Some(header_name(name)?), ..self })
     }
 
     /// Asks for this source with this challenge (RFC 9110 §11.6.1), such as `Signature realm="api"`, in
     /// place of one that names it.
     pub fn with_challenge(self, challenge: &str) -> Result<Self, ConfigError> {
-        let is_good = !challenge.is_empty() && HeaderValue::from_str(challenge).is_ok();
-        if !is_good {
-            return Err(ConfigError::SourceName { family: "challenge" });
-        }
+        checked_challenge(challenge)?;
         Ok(Self { challenge: Some(challenge.into()), ..self })
     }
 

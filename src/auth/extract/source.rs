@@ -390,7 +390,7 @@ impl KeySource {
     }
 }
 
-fn header_name(name: &str) -> Result<HeaderName, ConfigError> {
+pub(super) fn header_name(name: &str) -> Result<HeaderName, ConfigError> {
     HeaderName::from_bytes(name.as_bytes())
         .map_err(|_| ConfigError::SourceName { family: "header" })
 }

@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -22,7 +22,9 @@ use super::{
     layer::ApiKeyLayer,
     service::ApiKeyAuth,
 };
-use crate::{error::ConfigError, key::KeyFormat, request::RequestHead};
+use crate::{
+    error::ConfigError, key::KeyFormat, rejection::checked_challenge, request::RequestHead,
+};
 
 /// Two ways to authenticate on one router; see [`ApiKeyLayer::or_else`].
 #[derive(Clone)]
@@ -134,9 +136,8 @@ impl<L> OrElseLayer<L> {
     /// Adds a challenge of the other layer (RFC 9110 §11.6.1), such as `Bearer realm="accounts"`, to the 401 of
     /// this one's keys. A text that is none is [`SourceName`](ConfigError::SourceName).
     pub fn with_challenge(self, challenge: &str) -> Result<Self, ConfigError> {
-        let value = HeaderValue::from_str(challenge).ok().filter(|_| !challenge.is_empty());
-        let value = value.ok_or(ConfigError::SourceName { family: "challenge" })?;
-        Ok(Self { keys: self.keys.with_foreign_challenges([value]), ..self })
+        let challenge = checked_challenge(challenge)?;
+        Ok(Self { keys: self.keys.with_foreign_challenges([challenge]), ..self })
     }
 }
 
@@ -187,7 +188,7 @@ fn is_ours(config: &Config, request: &RequestHead<'_>) -> bool {
     let has_prefix = |key: &[u8]| {
         config.formats.iter().any(|format| key.starts_with(format.prefix().as_bytes()))
     };
-    authenticate::is_decided_early(config, request)
+    authenticate::decide_early(config, request).is_some()
         || config.sources.iter().any(|source| source.any(request, has_prefix))
 }
 

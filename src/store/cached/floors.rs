@@ -55,14 +55,8 @@ const ENDED: u64 = 2;
 const LAST: Moment = u64::MAX >> STATE_BITS;
 
 impl Floor {
-    fn new(revision: u64, state: AnnouncedState, until: Moment) -> Self {
-        let bit = if state == AnnouncedState::Live { LIVE } else { 0 };
-        Self { revision, until_and_state: until << STATE_BITS | bit }
-    }
-
-    /// Of a key that was found to have ended for good.
-    const fn of_end(revision: u64, until: Moment) -> Self {
-        Self { revision, until_and_state: until << STATE_BITS | ENDED }
+    const fn new(revision: u64, state: u64, until: Moment) -> Self {
+        Self { revision, until_and_state: until << STATE_BITS | state }
     }
 
     const fn until(self) -> Moment {
@@ -107,11 +101,22 @@ impl Floors {
     /// Nothing older than these changes is used from now on. Of those without a revision, or with one that
     /// is `ahead` of what a clock can have shown, only the authority tells.
     pub(super) fn raise(&self, changed: &[AnnouncedKey], ahead: u64) {
-        let raised = changed.iter().map(|key| {
+        self.raise_each(changed.iter().map(|key| {
             let said = key.revision().zip(key.state()).filter(|(revision, _)| *revision <= ahead);
             let (revision, state) = said.unwrap_or((0, AnnouncedState::Unsure));
-            (MapDigest::from(key.digest()), revision, state)
-        });
+            let is_live = state == AnnouncedState::Live;
+            (MapDigest::from(key.digest()), revision, if is_live { LIVE } else { 0 })
+        }));
+    }
+
+    /// This key was found to have ended for good, at this revision. At one revision that outweighs what was
+    /// announced before: it may be the end of a watermark.
+    pub(super) fn raise_end(&self, digest: MapDigest, revision: u64) {
+        self.raise_each([(digest, revision, ENDED)]);
+    }
+
+    /// Digests, each with its revision and the state from there on.
+    fn raise_each(&self, raised: impl IntoIterator<Item = (MapDigest, u64, u64)>) {
         let now = self.now();
         let until = self.end(now);
         let mut table = self.table.lock();
@@ -119,22 +124,9 @@ impl Floors {
             let new = Floor::new(revision, state, until);
             let floor = table.floors.entry(digest).or_insert(new);
             let is_newer = revision > floor.revision || floor.until() <= now;
-            *floor = if is_newer { new } else { floor.lasting(until) };
+            let ends = new.has_ended() && revision == floor.revision;
+            *floor = if is_newer || ends { new } else { floor.lasting(until) };
         }
-        if table.floors.len() >= table.sweep_at {
-            table.sweep(now, self.max);
-        }
-    }
-
-    /// This key was found to have ended for good, at this revision. At one revision that outweighs what was
-    /// announced before: it may be the end of a watermark.
-    pub(super) fn raise_end(&self, digest: MapDigest, revision: u64) {
-        let now = self.now();
-        let new = Floor::of_end(revision, self.end(now));
-        let mut table = self.table.lock();
-        let floor = table.floors.entry(digest).or_insert(new);
-        let is_known = floor.revision > revision && now < floor.until();
-        *floor = if is_known { floor.lasting(new.until()) } else { new };
         if table.floors.len() >= table.sweep_at {
             table.sweep(now, self.max);
         }
