@@ -98,6 +98,12 @@ impl Config {
         credential.with_key(|key| key::is_accepted(&self.formats, key).then(|| read(key)))?
     }
 
+    /// Whether requests are counted in any way.
+    #[inline]
+    pub(crate) const fn counts(&self) -> bool {
+        self.rate_limits.is_some() || self.credits.is_some() || self.usage.is_some()
+    }
+
     fn client(&self, request: &RequestHead<'_>) -> ClientAddress {
         self.client_address.as_ref().map_or(ClientAddress::default(), |address| address(request))
     }

@@ -8,7 +8,6 @@ use crate::{
     auth::{
         attached::{self, NoKey},
         config::Config,
-        counted::Counters,
         extract::{self, Ours, Precedence},
     },
     request::RequestHead,
@@ -32,9 +31,9 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
             let no_key = NoKey { layer: config.id, is_preflight };
             attached::attach_no_key(request.extensions_mut(), no_key);
         }
-        Admission::Authenticated { key, source, is_marked, consumed: _ } => {
+        Admission::Authenticated { key, source, is_marked, is_used_outside, consumed: _ } => {
             if let Some(usage) = &config.usage
-                && !Counters::used_outside(config, request.extensions(), key.id()).usage
+                && !is_used_outside
             {
                 usage.count_from(key.shared(), || RequestHead::from(&*request));
             }

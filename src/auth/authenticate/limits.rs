@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    auth::{config::Config, counted::Counters},
+    auth::config::Config,
     clock::TICK,
     credits::{Credits, SpendOutcome},
     error::{StoreError, StoreErrorKind},
@@ -34,9 +34,6 @@ pub(super) fn price<'c>(
 ) -> Option<(&'c Credits, u64)> {
     let credits = config.credits.as_ref()?;
     record.details.get()?.credits.as_ref()?;
-    if Counters::used_outside(config, request.extensions, record.id).credits {
-        return None;
-    }
     let cost = credits.cost(request);
     (cost > 0).then_some((credits, cost))
 }

@@ -68,6 +68,8 @@ pub(crate) enum Admission {
         source: u16,
         /// Whether its header is marked already.
         is_marked: bool,
+        /// Whether a layer further out counts its use.
+        is_used_outside: bool,
         /// What its response tells of its limits.
         consumed: Consumption,
     },
@@ -130,6 +132,8 @@ enum Checksum {
 pub(crate) struct Found {
     attempt: Attempt,
     record: SharedRecord,
+    /// From step 10 on.
+    counted_outside: Counters,
 }
 
 impl Attempt {
@@ -149,7 +153,7 @@ impl Attempt {
 
     #[inline]
     fn found(self, record: impl Into<SharedRecord>) -> Found {
-        Found { attempt: self, record: record.into() }
+        Found { attempt: self, record: record.into(), counted_outside: Counters::default() }
     }
 
     /// The permit to wait: the first time, if `admit` gives one.
@@ -348,7 +352,7 @@ fn unknown(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
 
 /// Steps 7 to 10, which need the record.
 #[inline]
-fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
+fn judge(config: &Config, request: &RequestHead<'_>, mut found: Found) -> Outcome {
     let record = &found.record;
     match fault(config, request, &found.attempt.digest, record) {
         Some(RejectionKind::Unknown) => return reject(RejectionKind::Unknown),
@@ -360,6 +364,9 @@ fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
         && !details.needs().without(config.enforced).is_empty()
     {
         return Outcome::Reject(limits::unenforceable(config, record));
+    }
+    if config.counts() {
+        found.counted_outside = Counters::used_outside(config, request.extensions, found.record.id);
     }
     if config.rate_limits.is_some() || config.credits.is_some() {
         return limit(config, request, found);
@@ -394,9 +401,7 @@ fn fault(
 fn limit(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
     match &config.rate_limits {
         None => pay(config, request, found, Rated::default()),
-        Some(_) if Counters::used_outside(config, request.extensions, found.record.id).limits => {
-            pay(config, request, found, Rated::default())
-        }
+        Some(_) if found.counted_outside.limits => pay(config, request, found, Rated::default()),
         Some(limits) => match limits.check(request, &found.record) {
             Limited::Admitted(rated) => pay(config, request, found, rated),
             limited => limited_to(config, request, found, limited),
@@ -434,7 +439,8 @@ fn limited_to(
 /// 10. Limits: then credits, if the key has any to spend.
 #[inline]
 fn pay(config: &Config, request: &RequestHead<'_>, found: Found, rated: Rated) -> Outcome {
-    match limits::price(config, request, &found.record) {
+    let is_paid_outside = found.counted_outside.credits;
+    match limits::price(config, request, &found.record).filter(|_| !is_paid_outside) {
         None => admit(config, request, found, Consumption::new(rated.report, None)),
         Some(price) => spend(config, request, found, rated, price),
     }
@@ -487,14 +493,16 @@ fn admit(
     found: Found,
     consumed: Consumption,
 ) -> Outcome {
-    let Found { attempt, record } = found;
+    let Found { attempt, record, counted_outside } = found;
     let is_awaited = record.details.get().is_some_and(|details| details.rotation.is_awaited);
     if attempt.turn > 0 || is_awaited {
         peppers::write_back(config, request, attempt.turn, &record);
     }
     let key = AuthenticatedKey::new(record, config.id);
     let is_marked = attempt.marked == Marked::InPassing;
-    Outcome::Admit(Admission::Authenticated { key, source: attempt.source, is_marked, consumed })
+    let is_used_outside = counted_outside.usage;
+    let source = attempt.source;
+    Outcome::Admit(Admission::Authenticated { key, source, is_marked, is_used_outside, consumed })
 }
 
 /// Step 11, attach. Then comes step 12, the inner service, whose response the plan
