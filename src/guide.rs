@@ -13,6 +13,7 @@
 //! | [`command_line`] | the command line, and migration from an existing table |
 //! | [`files`] | keys in a file |
 //! | [`openapi`] | documents of layers and management routes |
+//! | [`shadow`] | a layer that denies nothing yet, for some keys, or beside another check |
 //! | [`testing`] | keys for tests, an audit of guards, the contracts of stores as tests |
 //! | [`operation`] | metrics, shutdown, peppers, rotation, leaks |
 //!
@@ -41,6 +42,7 @@ macro_rules! guides {
             "[command_line]: crate::guide::command_line\n",
             "[files]: crate::guide::files\n",
             "[openapi]: crate::guide::openapi\n",
+            "[shadow]: crate::guide::shadow\n",
             "[testing]: crate::guide::testing\n",
             "[operation]: crate::guide::operation\n",
             "[figures]: crate::guide::design::figures\n",
@@ -103,6 +105,10 @@ pub mod files {}
 #[cfg(any(not(doctest), feature = "openapi"))]
 #[doc = page!(guides, "guide/openapi.md")]
 pub mod openapi {}
+
+#[cfg(any(not(doctest), feature = "axum"))]
+#[doc = page!(guides, "guide/shadow.md")]
+pub mod shadow {}
 
 #[cfg(any(not(doctest), all(feature = "axum", feature = "testing")))]
 #[doc = page!(guides, "guide/testing.md")]

@@ -114,6 +114,10 @@
 //! | name | | |
 //! |---|---|---|
 //! | `tower_api_key_denied_total` | counter | denials, by `code` |
+//! | `tower_api_key_would_deny_total` | counter | denials of layers [in shadow](crate::ApiKeyLayer::shadow_until), by `code`: none was one |
+//! | `tower_api_key_shadow_undecided_total` | counter | requests that went on before a layer in shadow had decided |
+//! | `tower_api_key_shadow_differences_total` | counter | requests that a layer and [the check beside it](crate::ApiKeyLayer::shadowing) answer differently, by `difference` |
+//! | `tower_api_key_shadow_layers` | gauge | layers in shadow |
 //! | `tower_api_key_lookups_shed_total` | counter | a cache's lookups that the lookup budget refused, by `rank`: `listed`, `unlisted`, or `unranked` without a filter |
 //! | `tower_api_key_requests_shed_total` | counter | requests that were denied because too many [waited](crate::auth::WaitingLimit) |
 //! | `tower_api_key_waiting_requests` | gauge | requests that wait in all layers |

@@ -10,9 +10,12 @@ use std::error::Error;
 #[cfg(feature = "file")]
 use std::path::Path;
 
+use http::StatusCode;
+
 use crate::{
+    clock::Timestamp,
     error::BackEnd,
-    key::{KeyId, Needs, RejectionKind},
+    key::{KeyId, Needs, RejectionKind, Scopes},
     runtime::Change,
 };
 
@@ -33,6 +36,78 @@ pub(crate) fn denied(kind: RejectionKind, key: Option<KeyId>, cause: Option<Caus
     }
     #[cfg(feature = "metrics")]
     count_denial(kind);
+}
+
+/// A request would have been denied by a layer in shadow.
+pub(crate) fn would_deny(
+    kind: RejectionKind,
+    key: Option<KeyId>,
+    missing: Option<&Scopes>,
+    limit: Option<&str>,
+) {
+    let code = kind.code();
+    #[cfg(feature = "tracing")]
+    {
+        let key = key.map(tracing::field::display);
+        let missing = missing.map(Scopes::as_str);
+        tracing::info!(target: SHADOW, code, key, missing, limit, "would deny");
+    }
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_would_deny_total", "code" => code).increment(1);
+}
+
+/// The target of events of layers in shadow, so that they can be chosen apart from others.
+#[cfg(feature = "tracing")]
+const SHADOW: &str = "tower_api_key::shadow";
+
+/// A request went on before a layer in shadow had decided.
+#[cold]
+pub(crate) fn undecided() {
+    #[cfg(feature = "tracing")]
+    tracing::info!(target: SHADOW, "undecided");
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_shadow_undecided_total").increment(1);
+}
+
+/// A layer in shadow and the check that is in place do not answer a request alike. `code` says how; `ours` is
+/// the layer's denial, if it is one, and `status` the answer, unless the check failed with an error.
+#[cold]
+pub(crate) fn verifiers_differ(
+    difference: &'static str,
+    ours: Option<RejectionKind>,
+    status: Option<StatusCode>,
+    key: Option<KeyId>,
+) {
+    #[cfg(feature = "tracing")]
+    {
+        let (code, key) = (ours.map(RejectionKind::code), key.map(tracing::field::display));
+        let status = status.map(|status| status.as_u16());
+        tracing::info!(target: SHADOW, difference, code, key, status, "answers differ");
+    }
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_api_key_shadow_differences_total", "difference" => difference)
+        .increment(1);
+}
+
+/// One layer more is in shadow, or one less.
+#[cold]
+pub(crate) fn shadow_layers(is_more: bool) {
+    #[cfg(feature = "metrics")]
+    change("tower_api_key_shadow_layers", 1, is_more);
+}
+
+/// A layer lets requests on that it would deny. Told again every hour.
+#[cold]
+pub(crate) fn in_shadow(layer: &'static str, until: Timestamp) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(target: SHADOW, layer, %until, "in shadow: the layer lets on what it would deny");
+}
+
+/// A layer denies from now on.
+#[cold]
+pub(crate) fn out_of_shadow(layer: &'static str) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(target: SHADOW, layer, "the shadow has ended: the layer enforces");
 }
 
 /// With keys that are made once: `counter!` would allocate one for each denial.

@@ -3,7 +3,8 @@
 //!
 //! An identity belongs to the layer that judged it. Each [`ApiKeyLayer`](crate::ApiKeyLayer)
 //! therefore begins with what it found out itself: [`attach_key`] and [`attach_no_key`] are the
-//! only two ways in, and each removes everything that a layer further out has attached.
+//! only two ways in, and each removes everything that a layer further out has attached. A layer in
+//! shadow only adds, in [`attach_in_shadow`].
 
 use std::{
     any::Any,
@@ -16,7 +17,7 @@ use std::{
 
 use http::Extensions;
 
-use super::authenticated::AuthenticatedKey;
+use super::{authenticated::AuthenticatedKey, shadow::WouldDeny};
 use crate::key::KeyId;
 
 /// Tells the layers of a process apart. Clones share it until one of them is changed.
@@ -26,7 +27,18 @@ pub(crate) struct LayerId(NonZeroU64);
 impl LayerId {
     pub(crate) fn next() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        Self(NonZeroU64::MIN.saturating_add(LAST.fetch_add(1, Ordering::Relaxed)))
+        let number = LAST.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        // Even, and not zero.
+        Self(NonZeroU64::MIN.saturating_add((number << 1) - 1))
+    }
+
+    /// Of a layer in shadow.
+    pub(crate) fn next_in_shadow() -> Self {
+        Self(Self::next().0 | 1)
+    }
+
+    const fn is_in_shadow(self) -> bool {
+        self.0.get() & 1 != 0
     }
 
     pub(super) const fn get(self) -> u64 {
@@ -62,6 +74,8 @@ impl OwnerLayers {
 enum Attachment {
     NoKey(NoKey),
     Owners(Owners),
+    /// A layer in shadow has left a [`WouldDeny`] beside an identity that is not its own.
+    Shadow,
 }
 
 /// A layer let the request in without an identity.
@@ -71,6 +85,8 @@ pub(crate) struct NoKey {
     pub(crate) layer: LayerId,
     /// Let in as a CORS preflight, and for no other reason.
     pub(crate) is_preflight: bool,
+    /// Let in by a layer in shadow that could not decide.
+    pub(crate) is_undecided: bool,
 }
 
 /// The owners of one key. The types are the application's, and extensions are found by type alone:
@@ -94,6 +110,7 @@ pub(crate) fn attach_key(extensions: &mut Extensions, key: AuthenticatedKey) {
     // Looking is cheaper than removing, and there is nothing unless layers stand inside each other.
     if extensions.get::<Attachment>().is_some() {
         extensions.remove::<Attachment>();
+        extensions.remove::<WouldDeny>();
     }
 }
 
@@ -101,14 +118,52 @@ pub(crate) fn attach_key(extensions: &mut Extensions, key: AuthenticatedKey) {
 /// attached.
 pub(crate) fn attach_no_key(extensions: &mut Extensions, no_key: NoKey) {
     extensions.remove::<AuthenticatedKey>();
+    extensions.remove::<WouldDeny>();
     extensions.insert(Attachment::NoKey(no_key));
+}
+
+/// The decision of a layer in shadow.
+pub(crate) enum ShadowDecision {
+    Admit(Option<AuthenticatedKey>),
+    Deny(WouldDeny),
+    Undecided,
+}
+
+/// Notes the decision of a layer in shadow, beside the attachments of layers further out. An identity that
+/// another layer in shadow attached goes with the first denial; one of a layer that enforces stays.
+pub(crate) fn attach_in_shadow(
+    extensions: &mut Extensions,
+    layer: LayerId,
+    decision: ShadowDecision,
+) {
+    let identity_of = extensions.get::<AuthenticatedKey>().map(AuthenticatedKey::layer);
+    let (would_deny, is_undecided) = match decision {
+        ShadowDecision::Admit(Some(key)) if identity_of.is_none() => {
+            return attach_key(extensions, key);
+        }
+        ShadowDecision::Admit(_) => (None, false),
+        ShadowDecision::Undecided => (None, true),
+        ShadowDecision::Deny(would_deny) => (Some(would_deny), false),
+    };
+    let no_key = Attachment::NoKey(NoKey { layer, is_preflight: false, is_undecided });
+    if would_deny.is_some() && identity_of.is_some_and(LayerId::is_in_shadow) {
+        extensions.remove::<AuthenticatedKey>();
+        extensions.insert(no_key);
+    } else if extensions.get::<Attachment>().is_none() {
+        extensions.insert(if identity_of.is_some() { Attachment::Shadow } else { no_key });
+    }
+    if let Some(would_deny) = would_deny
+        && extensions.get::<WouldDeny>().is_none()
+    {
+        extensions.insert(would_deny);
+    }
 }
 
 /// Whether a layer let the request in without an identity.
 pub(crate) fn no_key(extensions: &Extensions) -> Option<NoKey> {
     match extensions.get::<Attachment>()? {
         Attachment::NoKey(no_key) => Some(*no_key),
-        Attachment::Owners(_) => None,
+        Attachment::Owners(_) | Attachment::Shadow => None,
     }
 }
 

@@ -66,9 +66,19 @@ pub(crate) struct Config {
     /// Of layers beside this one.
     pub(crate) foreign_challenges: Vec<HeaderValue>,
     pub(crate) outer: OuterLayer,
+    /// Whether a good key is judged no further than step 9 at first: see
+    /// [`shadow`](super::shadow).
+    pub(crate) pauses: bool,
+    /// Whether step 10 has anything to do.
+    pub(crate) has_step_10: bool,
 }
 
 impl Config {
+    /// Recomputes the settings that follow from others. After every change.
+    pub(crate) fn derive(&mut self) {
+        self.has_step_10 = self.counts() || self.pauses;
+    }
+
     /// Whether a request's key can be read, judged and marked in one go: it is in a header, if there is
     /// one, several credentials are refused, no header is there twice, and no caller has to wait.
     #[inline]
@@ -99,7 +109,6 @@ impl Config {
     }
 
     /// Whether requests are counted in any way.
-    #[inline]
     pub(crate) const fn counts(&self) -> bool {
         self.rate_limits.is_some() || self.credits.is_some() || self.usage.is_some()
     }

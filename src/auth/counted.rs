@@ -34,8 +34,12 @@ impl Counters {
         }
         let Some(other) = revocation::config_of(outer) else { return Self::default() };
         let shared = Self {
-            limits: both(config.rate_limits.as_ref(), other.rate_limits.as_ref(), RateLimits::is),
-            credits: both(config.credits.as_ref(), other.credits.as_ref(), Credits::is),
+            limits: both(
+                config.rate_limits.as_ref(),
+                other.rate_limits.as_ref(),
+                RateLimits::is_counted_by,
+            ),
+            credits: both(config.credits.as_ref(), other.credits.as_ref(), Credits::are_spent_by),
             usage: both(config.usage.as_ref(), other.usage.as_ref(), UsageRecorder::is),
         };
         config.outer.set(outer, shared);
@@ -43,8 +47,8 @@ impl Counters {
     }
 }
 
-fn both<T>(one: Option<&T>, other: Option<&T>, is: impl Fn(&T, &T) -> bool) -> bool {
-    one.zip(other).is_some_and(|(one, other)| is(one, other))
+fn both<T>(one: Option<&T>, outer: Option<&T>, is: impl Fn(&T, &T) -> bool) -> bool {
+    one.zip(outer).is_some_and(|(one, outer)| is(one, outer))
 }
 
 /// The counters that a layer shares with the one that stood outside of it last: nearly always the same one,

@@ -76,6 +76,24 @@ where
         Self { state: State::Waiting { parked: Some(Box::new(parked)) } }
     }
 
+    /// Goes on with an outcome, with the service that was polled ready.
+    pub(super) fn of_outcome(
+        config: ThreadConfig,
+        mut service: S,
+        mut request: Request<B>,
+        outcome: Outcome,
+    ) -> Self {
+        match outcome {
+            Outcome::Admit(admission) => {
+                let plan = authenticate::let_in(&config, &mut request, admission);
+                Self::admitted(config, plan, service.call(request))
+            }
+            Outcome::Reject(rejection) => Self::rejected(&config, rejection, &mut request),
+            Outcome::Mistake(what_to_do) => Self::mistaken(what_to_do, &request),
+            Outcome::Wait(waiting) => Self::waiting(config, service, request, waiting),
+        }
+    }
+
     pub(crate) fn rejected(
         config: &Config,
         mut rejection: Rejection,
@@ -144,17 +162,9 @@ where
         *slot = Some(parked);
         return Poll::Pending;
     };
-    let Parked { config, mut service, mut request, waiting: _ } = *parked;
-    let head = RequestHead::from(&request);
-    Poll::Ready(match authenticate::resume(&config, &head, answer) {
-        Outcome::Admit(admission) => {
-            let plan = authenticate::let_in(&config, &mut request, admission);
-            ResponseFuture::admitted(config, plan, service.call(request))
-        }
-        Outcome::Reject(rejection) => ResponseFuture::rejected(&config, rejection, &mut request),
-        Outcome::Mistake(what_to_do) => ResponseFuture::mistaken(what_to_do, &request),
-        Outcome::Wait(waiting) => ResponseFuture::waiting(config, service, request, waiting),
-    })
+    let Parked { config, service, request, waiting: _ } = *parked;
+    let outcome = authenticate::resume(&config, &RequestHead::from(&request), answer);
+    Poll::Ready(ResponseFuture::of_outcome(config, service, request, outcome))
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

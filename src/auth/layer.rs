@@ -112,6 +112,8 @@ impl ApiKeyLayer {
             realm: "api".into(),
             foreign_challenges: Vec::new(),
             outer: OuterLayer::default(),
+            pauses: false,
+            has_step_10: false,
         };
         Self { config: Arc::new(config), shared: OnceLock::new() }.with_derived()
     }
@@ -120,6 +122,7 @@ impl ApiKeyLayer {
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         let config = Arc::make_mut(&mut self.config);
         change(config);
+        config.derive();
         config.id = LayerId::next();
         self.shared = OnceLock::new();
         self

@@ -23,6 +23,7 @@ mod preflights;
 mod response_plan;
 pub(crate) mod revocation;
 pub(crate) mod service;
+pub(crate) mod shadow;
 mod shared_config;
 mod waiting_limit;
 
@@ -41,6 +42,10 @@ pub use self::{
     preflights::{PassPreflights, PassPreflightsLayer},
     revocation::Revocation,
     service::ApiKeyAuth,
+    shadow::{
+        Difference, Enforcement, Noted, Shadow, ShadowFuture, ShadowLayer, Shadowing,
+        ShadowingFuture, ShadowingLayer, Unidentified, WouldDeny,
+    },
     waiting_limit::{WaitingLimit, WaitingLimitBuilder},
 };
 pub use crate::{

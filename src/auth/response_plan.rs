@@ -7,7 +7,7 @@ use http::{Request, Response};
 use super::{
     access_record::AccessRecord, authenticate::Admission, body::ResponseBody,
     cache_policy::CachePolicy, config::Config, deprecation::DeprecationHeaders,
-    extract::Subprotocol,
+    extract::Subprotocol, shadow::InShadow,
 };
 use crate::{limit::Consumption, request::RequestHead};
 
@@ -62,6 +62,7 @@ impl ResponsePlan {
             if self.access.is_some() {
                 AccessRecord::of_denial(rejection).tell(denial.extensions_mut());
             }
+            InShadow::keep(response.extensions(), denial.extensions_mut());
             // A uniform denial does not tell that there is a key, which has limits.
             if !config.renderer.folds(rejection.kind()) {
                 self.consumed.apply(denial.headers_mut());

@@ -62,6 +62,15 @@ impl<S> ApiKeyAuth<S> {
         &self.config.sources
     }
 
+    /// Goes on with an outcome that was found for a request, with this service, which was polled ready.
+    pub(super) fn go_on<B>(mut self, request: Request<B>, outcome: Outcome) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<B>>,
+    {
+        let config = self.config.mine().clone();
+        ResponseFuture::of_outcome(config, self.inner, request, outcome)
+    }
+
     /// Lets a request in.
     #[inline]
     pub(crate) fn admit<B>(

@@ -62,6 +62,8 @@ struct Inner {
     is_full: AtomicBool,
     /// The metrics know of the bound.
     is_told: AtomicBool,
+    /// Requests beyond the bound are not denied.
+    is_in_shadow: bool,
 }
 
 /// Makes a [`WaitingLimit`]: [`WaitingLimit::builder`] begins, [`build`](Self::build) ends.
@@ -70,6 +72,7 @@ struct Inner {
 pub struct WaitingLimitBuilder {
     max_requests: usize,
     max_bytes: usize,
+    is_in_shadow: bool,
 }
 
 const DEFAULT_MAX_REQUESTS: usize = 10_000;
@@ -90,7 +93,8 @@ impl WaitingLimit {
 
     /// Like [`new`](Self::new), with other settings than the defaults.
     pub const fn builder() -> WaitingLimitBuilder {
-        WaitingLimitBuilder { max_requests: DEFAULT_MAX_REQUESTS, max_bytes: DEFAULT_MAX_BYTES }
+        let (max_requests, max_bytes) = (DEFAULT_MAX_REQUESTS, DEFAULT_MAX_BYTES);
+        WaitingLimitBuilder { max_requests, max_bytes, is_in_shadow: false }
     }
 
     /// How many requests wait.
@@ -142,7 +146,9 @@ impl WaitingLimit {
         }
         inner.shed.fetch_add(1, Relaxed);
         let is_news = !inner.is_full.swap(true, Relaxed);
-        observe::request_shed(self.requests(), self.bytes(), is_news);
+        if !inner.is_in_shadow {
+            observe::request_shed(self.requests(), self.bytes(), is_news);
+        }
         Err(StoreError::new(StoreErrorKind::Overloaded).with_source("too many requests wait"))
     }
 
@@ -179,6 +185,12 @@ impl WaitingLimitBuilder {
         self
     }
 
+    /// Requests beyond the bound are undecided.
+    pub(super) const fn in_shadow(mut self) -> Self {
+        self.is_in_shadow = true;
+        self
+    }
+
     /// The limit. No request waits yet.
     pub fn build(self) -> WaitingLimit {
         WaitingLimit(Arc::new(Inner {
@@ -189,6 +201,7 @@ impl WaitingLimitBuilder {
             shed: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
+            is_in_shadow: self.is_in_shadow,
         }))
     }
 }

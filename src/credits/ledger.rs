@@ -10,6 +10,7 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
+    books::Books,
     call::{Call, Deposit, Returned},
     lease_size::LeaseSize,
 };
@@ -18,12 +19,12 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     key::{KeyId, MAX_CREDITS},
     observe,
-    store::{ApplyOutcome, BalanceUpdate, Balances, Changes, KeyRepository},
+    store::{ApplyOutcome, BalanceUpdate, Balances, Changes},
 };
 
 /// The store's side of a node's credits.
 pub(super) struct Ledger {
-    pub(super) repository: Arc<dyn KeyRepository>,
+    pub(super) books: Books,
     pub(super) clock: Arc<dyn Clock>,
     /// How many are held at most, unless callers want more.
     pub(super) most: NonZeroU64,
@@ -64,6 +65,11 @@ const TRIES: u32 = 200;
 const BATCH: usize = 100;
 
 impl Ledger {
+    /// A ledger of the same balances, of which it takes nothing.
+    pub(super) fn apart(&self) -> Self {
+        Self { books: self.books.apart(), clock: self.clock.clone(), most: self.most }
+    }
+
     /// Takes what callers wait for, and says which.
     pub(super) async fn take(&self, call: Call) {
         let Some(account) = call.account() else { return };
@@ -208,13 +214,12 @@ impl Ledger {
     }
 
     async fn read(&self, lineages: &[KeyId]) -> Result<Balances, StoreError> {
-        let balances = self.repository.balance_store().ok_or_else(StoreError::unsupported)?;
-        let answer = timeout(CALL_TIMEOUT, balances.balances(lineages)).await;
+        let answer = timeout(CALL_TIMEOUT, self.books.read(lineages)).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
     }
 
     async fn write(&self, changes: &Changes) -> Result<ApplyOutcome, StoreError> {
-        let answer = timeout(CALL_TIMEOUT, self.repository.apply(changes)).await;
+        let answer = timeout(CALL_TIMEOUT, self.books.write(changes)).await;
         answer.unwrap_or_else(|_| Err(StoreError::timeout()))
     }
 }

@@ -3,6 +3,7 @@
 
 mod account;
 mod accounts;
+mod books;
 mod call;
 mod idle_sweep;
 mod lease_size;
@@ -33,7 +34,7 @@ use crate::{
     error::{ConfigError, StoreError},
     key::{KeyId, KeyRecord},
     request::RequestHead,
-    runtime::Background,
+    runtime::{Apart, Background},
     store::KeyRepository,
 };
 
@@ -91,15 +92,16 @@ type Cost = dyn Fn(&RequestHead<'_>) -> u64 + Send + Sync;
 
 struct Inner {
     ledger: Arc<Ledger>,
-    cost: Option<Box<Cost>>,
+    cost: Option<Arc<Cost>>,
     accounts: Accounts,
     sweeps: Background,
+    apart: Apart<Credits>,
 }
 
 impl Inner {
-    fn new(ledger: Ledger, cost: Option<Box<Cost>>) -> Self {
+    fn new(ledger: Ledger, cost: Option<Arc<Cost>>) -> Self {
         let (accounts, sweeps) = (Accounts::new(), Background::default());
-        Self { ledger: Arc::new(ledger), cost, accounts, sweeps }
+        Self { ledger: Arc::new(ledger), cost, accounts, sweeps, apart: Apart::default() }
     }
 }
 
@@ -122,9 +124,17 @@ pub enum SpendOutcome {
 }
 
 impl Credits {
-    /// Whether the other is the same, and so spends the same leases.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.inner, &other.inner)
+    /// Whether the other, of a layer further out, has spent a request's credits already: it is the same, or
+    /// spends in earnest where this one counts apart.
+    pub(crate) fn are_spent_by(&self, outer: &Self) -> bool {
+        let are = |other: &Self| Arc::ptr_eq(&self.inner, &other.inner);
+        are(outer) || outer.inner.apart.get().is_some_and(are)
+    }
+
+    /// The same, which spends nothing: it counts in memory.
+    pub(crate) fn apart(&self) -> &Self {
+        let inner = || Inner::new(self.inner.ledger.apart(), self.inner.cost.clone());
+        self.inner.apart.get_or_make(|| Self { inner: Arc::new(inner()) })
     }
 
     /// Credits whose balances are in `repository`. A request costs one, and a node takes 512 at a

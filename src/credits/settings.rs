@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZeroU64, sync::Arc};
 
-use super::{Cost, Credits, Inner, ledger::Ledger};
+use super::{Cost, Credits, Inner, books::Books, ledger::Ledger};
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
@@ -16,13 +16,13 @@ const MAX_LEASE: NonZeroU64 = NonZeroU64::MIN.saturating_add(511);
 #[must_use]
 pub struct CreditsBuilder {
     ledger: Ledger,
-    cost: Option<Box<Cost>>,
+    cost: Option<Arc<Cost>>,
 }
 
 impl CreditsBuilder {
     pub(super) fn new(repository: impl KeyRepository) -> Self {
-        let (repository, clock) = (Arc::new(repository), Arc::new(SystemClock));
-        Self { ledger: Ledger { repository, clock, most: MAX_LEASE }, cost: None }
+        let (books, clock) = (Books::Store(Arc::new(repository)), Arc::new(SystemClock));
+        Self { ledger: Ledger { books, clock, most: MAX_LEASE }, cost: None }
     }
 
     /// Reads the time from this clock.
@@ -54,7 +54,7 @@ impl CreditsBuilder {
         mut self,
         cost: impl Fn(&RequestHead<'_>) -> u64 + Send + Sync + 'static,
     ) -> Self {
-        self.cost = Some(Box::new(cost));
+        self.cost = Some(Arc::new(cost));
         self
     }
 
@@ -63,7 +63,7 @@ impl CreditsBuilder {
     /// A repository without a [`balance_store`](KeyRepository::balance_store) is a
     /// [`StoreCapability`](ConfigError::StoreCapability) error.
     pub fn build(self) -> Result<Credits, ConfigError> {
-        if self.ledger.repository.balance_store().is_none() {
+        if !self.ledger.books.has_balances() {
             return Err(ConfigError::StoreCapability {
                 setting: "Credits",
                 lacks: "keeps no balances (`balance_store`)",

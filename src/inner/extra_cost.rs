@@ -2,14 +2,14 @@
 
 use std::{fmt, num::NonZeroU32, sync::Arc};
 
-use http::Request;
+use http::{Extensions, Request};
 use tower_layer::Layer;
 
 use super::waiting::{Next, WaitingLayer, WaitingService, deny, wait};
 use crate::{
-    auth::{WaitingLimit, authenticated},
+    auth::{Enforcement, WaitingLimit, authenticated, shadow::Shade},
+    clock::{Clock, Timestamp},
     limit::{LimitReport, Limited, RateLimits},
-    request::RequestHead,
 };
 
 /// Charges the rate limits of the caller's key once more, for routes that cost more than others.
@@ -54,6 +54,7 @@ pub struct ExtraCostCheck {
     cost: NonZeroU32,
     allow_anonymous: bool,
     waiting: WaitingLimit,
+    shadow: Shade,
 }
 
 /// The answer of the limits.
@@ -69,7 +70,8 @@ impl ExtraCostLayer {
     /// Charges these limits so many requests more.
     pub fn new(limits: RateLimits, cost: NonZeroU32) -> Self {
         let waiting = WaitingLimit::new();
-        let check = ExtraCostCheck { limits, cost, allow_anonymous: false, waiting };
+        let check =
+            ExtraCostCheck { limits, cost, allow_anonymous: false, waiting, shadow: Shade::none() };
         Self { check: Arc::new(check) }
     }
 
@@ -77,6 +79,31 @@ impl ExtraCostLayer {
     /// its bypass matches, and anonymous callers where it allows them.
     pub fn allow_anonymous(mut self) -> Self {
         Arc::make_mut(&mut self.check).allow_anonymous = true;
+        self
+    }
+
+    /// Denies nothing until this time, and enforces from then on.
+    ///
+    /// Until then nothing is charged: the cost is counted apart, together with that of an
+    /// [`ApiKeyLayer` in shadow](crate::ApiKeyLayer::shadow_until) outside with the same limits. Inside one that
+    /// enforces, the costs of that one are not among the counts, so fewer requests are told of than would be
+    /// denied. A request that would be denied goes on, and is told of as there.
+    pub fn shadow_until(mut self, until: Timestamp) -> Self {
+        Arc::make_mut(&mut self.check).shadow.begin("ExtraCostLayer", until);
+        self
+    }
+
+    /// Enforces for some keys at once; requests without an identity are those that are
+    /// [unidentified](crate::auth::Unidentified). Until the end of [the shadow](Self::shadow_until), the
+    /// others stay in it.
+    pub fn with_enforcement(mut self, enforcement: Enforcement) -> Self {
+        Arc::make_mut(&mut self.check).shadow.enforce(enforcement);
+        self
+    }
+
+    /// Reads from this clock when [the shadow](Self::shadow_until) ends.
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        Arc::make_mut(&mut self.check).shadow.set_clock(clock);
         self
     }
 
@@ -92,6 +119,7 @@ impl<S> Layer<S> for ExtraCostLayer {
     type Service = ExtraCost<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        self.check.shadow.tell();
         WaitingService::new(inner, self.check.clone())
     }
 }
@@ -100,11 +128,12 @@ impl WaitingLayer for ExtraCostCheck {
     type Answer = ExtraCostAnswer;
     type Report = Option<LimitReport>;
 
-    fn judge<B>(&self, request: &mut Request<B>) -> Next<Self> {
+    fn judge<B>(&self, request: &mut Request<B>, in_shadow: bool) -> Next<Self> {
+        let limits = if in_shadow { self.limits.apart() } else { &self.limits };
         let limited = match authenticated::require_unless(self.allow_anonymous, request) {
-            Ok(Some(key)) => self.limits.charge(key.record(), self.cost.get()),
+            Ok(Some(key)) => limits.charge(key.record(), self.cost.get()),
             Ok(None) => return Next::Admit(None),
-            Err(absence) => return Next::Deny(absence.response(&RequestHead::from(&*request))),
+            Err(absence) => return Next::Deny(absence.into()),
         };
         self.settle(request, ExtraCostAnswer(limited))
     }
@@ -117,5 +146,9 @@ impl WaitingLayer for ExtraCostCheck {
                 wait(request, &self.waiting, async move { ExtraCostAnswer(limited.await) })
             }
         }
+    }
+
+    fn is_in_shadow(&self, extensions: &Extensions) -> bool {
+        self.shadow.is_over(extensions)
     }
 }

@@ -2,15 +2,15 @@
 
 use std::{convert::Infallible, sync::Arc};
 
-use http::Request;
+use http::{Extensions, Request};
 use tower_layer::Layer;
 
 use super::waiting::{Next, WaitingLayer, WaitingService, deny};
 use crate::{
-    auth::authenticated,
+    auth::{Enforcement, authenticated, shadow::Shade},
+    clock::{Clock, Timestamp},
     key::{InvalidScope, ScopeRule},
     rejection::Rejection,
-    request::RequestHead,
 };
 
 /// Lets in callers whose key meets a [`ScopeRule`], and answers the others 403 with the names of
@@ -47,12 +47,13 @@ pub type RequireScopes<S> = WaitingService<S, ScopeCheck>;
 pub struct ScopeCheck {
     rule: ScopeRule,
     allow_anonymous: bool,
+    shadow: Shade,
 }
 
 impl RequireScopesLayer {
     /// Asks for keys that meet this rule.
     pub fn new(rule: ScopeRule) -> Self {
-        Self { check: Arc::new(ScopeCheck { rule, allow_anonymous: false }) }
+        Self { check: Arc::new(ScopeCheck { rule, allow_anonymous: false, shadow: Shade::none() }) }
     }
 
     /// Asks for keys with every one of these scopes.
@@ -74,12 +75,39 @@ impl RequireScopesLayer {
         Arc::make_mut(&mut self.check).allow_anonymous = true;
         self
     }
+
+    /// Denies nothing until this time, and enforces from then on: to see which requests would be
+    /// denied before any is.
+    ///
+    /// Until then a request that would be denied goes on, with a [`WouldDeny`](crate::auth::WouldDeny) in its
+    /// extensions and in those of its response, and is told of as by a whole
+    /// [layer in shadow](crate::ApiKeyLayer::shadow_until). Where one stands outside and would have denied it
+    /// already, its denial stays.
+    pub fn shadow_until(mut self, until: Timestamp) -> Self {
+        Arc::make_mut(&mut self.check).shadow.begin("RequireScopesLayer", until);
+        self
+    }
+
+    /// Enforces for some keys at once; requests without an identity are those that are
+    /// [unidentified](crate::auth::Unidentified). Until the end of [the shadow](Self::shadow_until), the
+    /// others stay in it.
+    pub fn with_enforcement(mut self, enforcement: Enforcement) -> Self {
+        Arc::make_mut(&mut self.check).shadow.enforce(enforcement);
+        self
+    }
+
+    /// Reads from this clock when [the shadow](Self::shadow_until) ends.
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        Arc::make_mut(&mut self.check).shadow.set_clock(clock);
+        self
+    }
 }
 
 impl<S> Layer<S> for RequireScopesLayer {
     type Service = RequireScopes<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        self.check.shadow.tell();
         WaitingService::new(inner, self.check.clone())
     }
 }
@@ -89,11 +117,11 @@ impl WaitingLayer for ScopeCheck {
     type Answer = Infallible;
     type Report = ();
 
-    fn judge<B>(&self, request: &mut Request<B>) -> Next<Self> {
+    fn judge<B>(&self, request: &mut Request<B>, _: bool) -> Next<Self> {
         let key = match authenticated::require_unless(self.allow_anonymous, request) {
             Ok(Some(key)) => key,
             Ok(None) => return Next::Admit(()),
-            Err(absence) => return Next::Deny(absence.response(&RequestHead::from(&*request))),
+            Err(absence) => return Next::Deny(absence.into()),
         };
         if self.rule.is_met_by(key.scopes()) {
             return Next::Admit(());
@@ -104,5 +132,9 @@ impl WaitingLayer for ScopeCheck {
 
     fn settle<B>(&self, _: &mut Request<B>, answer: Infallible) -> Next<Self> {
         match answer {}
+    }
+
+    fn is_in_shadow(&self, extensions: &Extensions) -> bool {
+        self.shadow.is_over(extensions)
     }
 }

@@ -31,7 +31,7 @@ pub use self::{hash::InvalidLegacyHash, settings::LegacyHashesBuilder};
 use crate::{
     error::StoreError,
     key::KeyDigest,
-    runtime::{Bounds, KeyedSemaphore, Mutex, RwLock},
+    runtime::{Apart, Bounds, KeyedSemaphore, Mutex, RwLock},
     store::KeyRepository,
 };
 
@@ -120,6 +120,7 @@ struct Inner {
     verifications: AtomicU64,
     upgrades: AtomicU64,
     shed: AtomicU64,
+    apart: Apart<LegacyHashes>,
 }
 
 /// How long an index is trusted that should have been read anew.
@@ -157,6 +158,7 @@ impl LegacyHashes {
             verifications: AtomicU64::new(0),
             upgrades: AtomicU64::new(0),
             shed: AtomicU64::new(0),
+            apart: Apart::default(),
         }))
     }
 
@@ -175,6 +177,17 @@ impl LegacyHashes {
             upgrades: inner.upgrades.load(Relaxed),
             shed: inner.shed.load(Relaxed),
         }
+    }
+
+    /// The same, with threads and bounds of its own, that stores nothing.
+    pub(crate) fn apart(&self) -> &Self {
+        if !self.0.settings.stores {
+            return self;
+        }
+        self.0.apart.get_or_make(|| {
+            let settings = Settings { stores: false, ..self.0.settings.clone() };
+            Self::with_settings(self.0.repository.clone(), settings)
+        })
     }
 
     /// Whether an unknown key has to be [looked for](Self::verify). Never waits.

@@ -206,6 +206,9 @@ impl Call {
                 return Err(StoreError::unavailable("the key is being changed"));
             }
             let upgraded = upgraded(&current, self.digest);
+            if !self.inner.settings.stores {
+                return Ok(Some(Arc::new(upgraded)));
+            }
             match in_time(repository.update(&current, &upgraded)).await {
                 Ok(ApplyOutcome::Done) => {
                     self.inner.upgrades.fetch_add(1, Relaxed);

@@ -8,6 +8,7 @@ use crate::{
     store::KeyRepository,
 };
 
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) refresh_interval: Duration,
@@ -15,6 +16,8 @@ pub(super) struct Settings {
     pub(super) max_waiting: usize,
     pub(super) per_network: usize,
     pub(super) max_candidates: usize,
+    /// Whether digests of proven keys are stored.
+    pub(super) stores: bool,
 }
 
 impl Default for Settings {
@@ -28,6 +31,7 @@ impl Default for Settings {
             max_waiting: 64,
             per_network: 16,
             max_candidates: 16,
+            stores: true,
         }
     }
 }

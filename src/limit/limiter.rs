@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::local::LocalLimiter;
 use crate::{
     error::StoreError,
     key::{KeyId, Limits, OwnerId},
@@ -142,6 +143,13 @@ pub trait RateLimiter: Send + Sync + 'static {
         /// Gives back what this node has taken and not used, before the program ends.
         async fn close(&self) {}
     }
+
+    /// A limiter that has counted nothing yet, for a layer
+    /// [in shadow](crate::ApiKeyLayer::shadow_until), in the memory of this node. A limiter with a clock or
+    /// around another limiter should hand that on.
+    fn apart(&self) -> LocalLimiter {
+        LocalLimiter::new()
+    }
 }
 
 impl<L: RateLimiter + ?Sized> RateLimiter for Arc<L> {
@@ -163,5 +171,9 @@ impl<L: RateLimiter + ?Sized> RateLimiter for Arc<L> {
         async fn close(&self) {
             (**self).close().await;
         }
+    }
+
+    fn apart(&self) -> LocalLimiter {
+        (**self).apart()
     }
 }

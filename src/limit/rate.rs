@@ -28,7 +28,7 @@ use crate::{
     observe,
     rejection::Rejection,
     request::{Hook, RequestHead},
-    runtime::{Circuit, PAUSE, Turn},
+    runtime::{Apart, Circuit, PAUSE, Turn},
     text::Text,
 };
 
@@ -84,6 +84,7 @@ struct Inner {
     circuit: Arc<Circuit>,
     /// Whether the limiter did not answer when it was last waited for.
     is_out: Arc<AtomicBool>,
+    apart: Apart<RateLimits>,
 }
 
 /// How requests are judged while the limiter does not answer.
@@ -149,17 +150,30 @@ impl RateLimits {
             fields: Fields::Draft,
             circuit: circuit(DEFAULT_TIMEOUT),
             is_out: Arc::default(),
+            apart: Apart::default(),
         }))
     }
 
+    /// The same limits, counted apart and in this process.
+    pub(crate) fn apart(&self) -> &Self {
+        self.0.apart.get_or_make(|| {
+            let inner = Inner::clone(&self.0);
+            Self(Arc::new(Inner { limiter: Arc::new(self.0.limiter.apart()), ..inner }))
+        })
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
-        change(Arc::make_mut(&mut self.0));
+        let inner = Arc::make_mut(&mut self.0);
+        change(inner);
+        inner.apart = Apart::default();
         self
     }
 
-    /// Whether the other is the same, and so has the same counts.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    /// Whether the other, of a layer further out, has counted a request already: it is the same, or counts
+    /// in earnest where this one counts apart.
+    pub(crate) fn is_counted_by(&self, outer: &Self) -> bool {
+        let is = |other: &Self| Arc::ptr_eq(&self.0, &other.0);
+        is(outer) || outer.0.apart.get().is_some_and(is)
     }
 
     /// The limits of keys that have none of their own.

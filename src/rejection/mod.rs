@@ -208,6 +208,11 @@ impl Rejection {
         observe::denied(self.kind, self.key(), self.source());
     }
 
+    /// Logs and counts the denial that a layer in shadow would have answered with.
+    pub(crate) fn observe_in_shadow(&self) {
+        observe::would_deny(self.kind, self.key(), self.missing_scopes(), self.limit());
+    }
+
     /// The reason.
     pub const fn kind(&self) -> RejectionKind {
         self.kind

@@ -198,6 +198,18 @@ impl Renderer {
         (row.code, row.detail)
     }
 
+    /// The status with which a request is denied for this reason; `None` where a hook may choose another.
+    pub(crate) fn status_of(
+        &self,
+        kind: RejectionKind,
+        request: &RequestHead<'_>,
+    ) -> Option<StatusCode> {
+        if self.grpc.within(request.extensions).content_type(request).is_some() {
+            return Some(StatusCode::OK);
+        }
+        self.hook.is_none().then(|| self.row(kind).status)
+    }
+
     /// The status of this kind.
     #[cfg(feature = "openapi")]
     pub(crate) fn status(&self, kind: RejectionKind) -> StatusCode {

@@ -1,5 +1,6 @@
 //! The tools that run the rest: shared calls, background tasks, bounded queues, locks and maps.
 
+mod apart;
 mod async_methods;
 mod at_once;
 mod background;
@@ -33,6 +34,7 @@ pub(crate) use self::network::Network;
 #[cfg(test)]
 pub(crate) use self::thread::act_as_thread;
 pub(crate) use self::{
+    apart::Apart,
     async_methods::async_methods,
     at_once::{at_once, later},
     background::Background,

@@ -24,7 +24,7 @@ use self::{debtors::Debtors, debts::Debts, settings::Settings};
 use crate::{
     clock::{TICK, Timestamp, nanos},
     key::{Quota, RejectionKind},
-    runtime::{Bounds, KeyedSemaphore},
+    runtime::{Apart, Bounds, KeyedSemaphore},
 };
 
 /// Throttles clients that failed too often: those that guess keys, and those that go on sending a
@@ -98,6 +98,7 @@ struct Inner {
     /// Until when a client has to wait; 0: none does. A service in which no client fails looks no
     /// further.
     until: AtomicU64,
+    apart: Apart<FailureThrottle>,
 }
 
 /// What may be owed beyond the quota, by requests that were judged at the same time: an hour.
@@ -144,8 +145,14 @@ impl FailureThrottle {
             starts: debts(),
             pending: KeyedSemaphore::new(bounds),
             until: AtomicU64::new(0),
+            apart: Apart::default(),
             settings,
         }))
+    }
+
+    /// One with the same settings, to which no client owes anything yet.
+    pub(crate) fn apart(&self) -> &Self {
+        self.0.apart.get_or_make(|| Self::with_settings(self.0.settings.clone()))
     }
 
     /// Whether a denial for this reason is a failure.

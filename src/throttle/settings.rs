@@ -8,6 +8,7 @@ use crate::{
     key::Quota,
 };
 
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) per_address: Quota,
     pub(super) per_start: Quota,

@@ -67,6 +67,7 @@ mod rotation_first_use;
 mod scopes;
 mod sealed;
 mod secrets;
+mod shadow;
 #[cfg(feature = "file-yaml")]
 mod static_file;
 mod static_keys;

@@ -261,7 +261,9 @@ async fn where_shape_cannot_decide_it_is_an_error() {
         );
     }
     let same = self::keys("acme").await;
+    let in_shadow = same.layer.clone().shadow_until(tower_api_key::Timestamp::UNIX_EPOCH);
     assert!(keys.layer.clone().or_else(same.layer).is_err());
+    assert!(keys.layer.clone().or_else(in_shadow).is_err());
     let longer = self::keys("acme_live").await;
     assert!(keys.layer.clone().or_else(longer.layer.clone()).is_err());
     assert!(longer.layer.or_else(keys.layer).is_ok());

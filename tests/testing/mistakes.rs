@@ -112,6 +112,39 @@ async fn without_a_mistake_it_passes() {
     assert_eq!(report.requests(), report.rows().iter().map(|row| row.requests).sum::<usize>());
 }
 
+/// Also where a layer inside denies all the same.
+#[tokio::test]
+async fn a_layer_in_shadow_fails() {
+    let until = "9999-01-01T00:00:00Z".parse().unwrap();
+    let keys = TestKeys::new();
+    for application in [
+        with_health(guarded().layer(keys.layer().shadow_until(until))),
+        with_health(guarded().layer(keys.layer()).layer(keys.layer().shadow_until(until))),
+    ] {
+        let report = audit(&keys, application, documented()).await;
+        assert!(
+            report.failures().iter().any(|one| one.reason == AuditReason::InShadow),
+            "{report}"
+        );
+        assert!(report.to_string().contains("a layer is in shadow"), "{report}");
+    }
+    let scopes = scopes("orders:read").shadow_until(until);
+    let router =
+        RecordingRouter::new().route("/orders", get(async || "orders").route_layer(scopes));
+    let listed = Routes::new().route_with_scopes(Method::GET, "/orders", ["orders:read"]);
+    let (router, _) = router.layer(keys.layer()).into_parts();
+    let report = guard_audit(listed.clone(), router).with_keys(&keys).run().await;
+    assert_eq!(report.failures()[0].reason, AuditReason::InShadow, "{report}");
+    // Also where a layer further out renders a denial from inside anew.
+    let inside = self::scopes("orders:read");
+    let scopes = self::scopes("orders:read").shadow_until(until);
+    let orders = get(async || "orders").route_layer(inside).route_layer(scopes);
+    let router = RecordingRouter::new().route("/orders", orders).layer(keys.layer());
+    let (router, _) = router.into_parts();
+    let report = guard_audit(listed, router).with_keys(&keys).run().await;
+    assert_eq!(report.failures()[0].reason, AuditReason::InShadow, "{report}");
+}
+
 #[tokio::test]
 async fn handlers_run_only_where_that_is_asked_for() {
     let keys = TestKeys::new();

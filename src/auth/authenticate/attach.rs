@@ -28,7 +28,7 @@ pub(super) fn attach<B>(config: &Config, request: &mut Request<B>, admission: Ad
                 extract::mark_ours(&ours, &config.sources, request);
             }
             let is_preflight = matches!(admission, Admission::Preflight);
-            let no_key = NoKey { layer: config.id, is_preflight };
+            let no_key = NoKey { layer: config.id, is_preflight, is_undecided: false };
             attached::attach_no_key(request.extensions_mut(), no_key);
         }
         Admission::Authenticated { key, source, is_marked, is_used_outside, consumed: _ } => {

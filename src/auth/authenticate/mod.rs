@@ -84,6 +84,8 @@ pub(crate) enum Answer {
     Lookup(Attempt, LookupResult),
     /// In step 6, whether the lookup may begin: it may not, for so long.
     Throttled(Duration),
+    /// After step 9, whether the key is judged any further.
+    Good(Found),
     /// In step 10, whether the rate limits of the key let it in.
     Limited(Found, Limited),
     /// In step 10, how the rate limits let it in, and whether the key had enough credits.
@@ -134,6 +136,12 @@ pub(crate) struct Found {
     record: SharedRecord,
     /// From step 10 on.
     counted_outside: Counters,
+}
+
+impl Found {
+    pub(crate) fn record(&self) -> &KeyRecord {
+        &self.record
+    }
 }
 
 impl Attempt {
@@ -189,6 +197,11 @@ pub(crate) fn decide_early(config: &Config, request: &RequestHead<'_>) -> Option
         return Some(Outcome::Mistake(PATH_INSIDE_ROUTER));
     }
     None
+}
+
+/// The decision on a request that is left as it is, where it is not waited for.
+pub(crate) fn inspect(config: &Config, request: &RequestHead<'_>) -> Outcome {
+    decide_early(config, request).unwrap_or_else(|| read(config, request))
 }
 
 /// Steps 1 to 5, and the rest when the store answers without waiting.
@@ -279,6 +292,7 @@ pub(crate) fn resume(config: &Config, request: &RequestHead<'_>, answer: Answer)
             Outcome::Reject(if is_settled { rejection.counted() } else { rejection })
         }
         Answer::Throttled(wait) => Outcome::Reject(Rejection::too_many_failures(wait)),
+        Answer::Good(found) => count(config, request, found),
         Answer::Lookup(_, Err(error)) => Outcome::Reject(Rejection::from_store_error(error)),
         Answer::Limited(found, limited) => limited_to(config, request, found, limited),
         Answer::Paid(found, rated, spend) => paid(config, request, found, rated, spend),
@@ -352,7 +366,7 @@ fn unknown(config: &Config, request: &RequestHead<'_>, attempt: Attempt) -> Outc
 
 /// Steps 7 to 10, which need the record.
 #[inline]
-fn judge(config: &Config, request: &RequestHead<'_>, mut found: Found) -> Outcome {
+fn judge(config: &Config, request: &RequestHead<'_>, found: Found) -> Outcome {
     let record = &found.record;
     match fault(config, request, &found.attempt.digest, record) {
         Some(RejectionKind::Unknown) => return reject(RejectionKind::Unknown),
@@ -365,9 +379,25 @@ fn judge(config: &Config, request: &RequestHead<'_>, mut found: Found) -> Outcom
     {
         return Outcome::Reject(limits::unenforceable(config, record));
     }
-    if config.counts() {
-        found.counted_outside = Counters::used_outside(config, request.extensions, found.record.id);
+    if !config.has_step_10 {
+        return admit(config, request, found, Consumption::default());
     }
+    if config.pauses {
+        return pause(found);
+    }
+    count(config, request, found)
+}
+
+/// A good key, of which the caller says how it is judged further.
+#[cold]
+fn pause(found: Found) -> Outcome {
+    Outcome::Wait(Box::pin(std::future::ready(Answer::Good(found))))
+}
+
+/// 10. Limits, but for those that a layer further out has counted.
+#[inline]
+fn count(config: &Config, request: &RequestHead<'_>, mut found: Found) -> Outcome {
+    found.counted_outside = Counters::used_outside(config, request.extensions, found.record.id);
     if config.rate_limits.is_some() || config.credits.is_some() {
         return limit(config, request, found);
     }

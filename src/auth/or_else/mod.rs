@@ -21,6 +21,7 @@ use super::{
     extract::Precedence,
     layer::ApiKeyLayer,
     service::ApiKeyAuth,
+    shadow::ShadowLayer,
 };
 use crate::{
     error::ConfigError, key::KeyFormat, rejection::checked_challenge, request::RequestHead,
@@ -67,7 +68,8 @@ impl ApiKeyLayer {
     /// A [`Contradiction`](ConfigError::Contradiction) where shape cannot decide: this layer accepts
     /// [opaque](crate::KeyFormat::opaque) keys, as it does by default and with legacy hashes, or both halves are
     /// `ApiKeyLayer`s and keys of the other begin like this one's; and where it decides already, with [`allow_anonymous`](Self::allow_anonymous)
-    /// or [`Precedence::FirstSource`].
+    /// or [`Precedence::FirstSource`]. Also where the other is one [in shadow](Self::shadow_until), which denies
+    /// nothing.
     ///
     /// ```
     /// use tower_api_key::{KeyFormat, KeyManager, store::MemoryStore};
@@ -91,6 +93,9 @@ impl ApiKeyLayer {
             check_both(keys.config(), other.config())?;
             let challenges: Vec<_> = other.config().renderer.challenges().collect();
             keys = keys.with_foreign_challenges(challenges);
+        }
+        if (&other as &dyn Any).is::<ShadowLayer>() {
+            return Err(contradiction("shadow_until", "a layer in shadow denies nothing"));
         }
         Ok(OrElseLayer { keys, other })
     }

@@ -12,7 +12,6 @@ use crate::{
     inner::waiting::{Next, WaitingLayer, WaitingService, deny, wait},
     key::{OwnerId, RejectionKind},
     rejection::Rejection,
-    request::RequestHead,
     runtime::async_methods,
     store::Lookup,
 };
@@ -30,12 +29,12 @@ impl<T: Send + Sync + 'static> WaitingLayer for OwnerCheck<T> {
     type Answer = Answer<T>;
     type Report = ();
 
-    fn judge<B>(&self, request: &mut Request<B>) -> Next<Self> {
+    fn judge<B>(&self, request: &mut Request<B>, _: bool) -> Next<Self> {
         let config = &self.config;
         let key = match authenticated::require_unless(config.allow_anonymous, request) {
             Ok(Some(key)) => key,
             Ok(None) => return Next::Admit(()),
-            Err(absence) => return Next::Deny(absence.response(&RequestHead::from(&*request))),
+            Err(absence) => return Next::Deny(absence.into()),
         };
         let Some(id) = key.owner() else { return self.settle(request, Ok(None)) };
         match config.resolver.resolve_now(id) {

@@ -14,7 +14,10 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{Next, Report, WaitingLayer};
-use crate::auth::ResponseBody;
+use crate::{
+    auth::{ResponseBody, WouldDeny, shadow::InShadow},
+    request::RequestHead,
+};
 
 pin_project! {
     /// The response of a [`WaitingService`](super::WaitingService).
@@ -38,6 +41,7 @@ pin_project! {
         // Boxed: a request and a service are large, and few requests wait.
         Waiting { parked: Option<Box<Parked<S, B, L>>> },
         Inner { report: L::Report, #[pin] future: F },
+        InShadow { would_deny: Option<WouldDeny>, #[pin] future: F },
         Denied { response: Option<Response<Bytes>> },
     }
 }
@@ -59,6 +63,10 @@ where
 {
     pub(super) fn admitted(future: S::Future, report: L::Report) -> Self {
         Self { state: State::Inner { report, future } }
+    }
+
+    pub(super) fn in_shadow(future: S::Future, would_deny: Option<WouldDeny>) -> Self {
+        Self { state: State::InShadow { would_deny, future } }
     }
 
     pub(super) fn denied(response: Response<Bytes>) -> Self {
@@ -91,6 +99,11 @@ where
                     report.apply(response.headers_mut());
                     return Poll::Ready(Ok(response.map(ResponseBody::from)));
                 }
+                StateProjection::InShadow { would_deny, future } => {
+                    let mut response = ready!(future.poll(cx))?;
+                    InShadow::tell(would_deny.take(), response.extensions_mut());
+                    return Poll::Ready(Ok(response.map(ResponseBody::from)));
+                }
                 StateProjection::Denied { response } => {
                     let response = response.take().expect(POLLED_AFTER_COMPLETION);
                     return Poll::Ready(Ok(response.map(ResponseBody::denial)));
@@ -121,7 +134,7 @@ where
     let Parked { layer, mut service, mut request, .. } = *parked;
     Poll::Ready(match layer.settle(&mut request, answer) {
         Next::Admit(report) => WaitingFuture::admitted(service.call(request), report),
-        Next::Deny(response) => WaitingFuture::denied(response),
+        Next::Deny(denial) => WaitingFuture::denied(denial.response(&RequestHead::from(&request))),
         Next::Wait(answer) => WaitingFuture::waiting(layer, service, request, answer),
     })
 }
@@ -135,6 +148,7 @@ where
         f.write_str(match self.state {
             State::Waiting { .. } => "WaitingFuture::Waiting",
             State::Inner { .. } => "WaitingFuture::Inner",
+            State::InShadow { .. } => "WaitingFuture::InShadow",
             State::Denied { .. } => "WaitingFuture::Denied",
         })
     }

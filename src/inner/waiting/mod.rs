@@ -1,6 +1,7 @@
 //! [`WaitingService`]: the middleware of layers that stand inside an [`ApiKeyLayer`](crate::ApiKeyLayer),
 //! look at the identity that it attached, and may have to wait before they let a request on.
 
+mod denial;
 mod future;
 
 use std::{
@@ -11,15 +12,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Extensions, HeaderMap, Request, Response};
 use tower_service::Service;
 
-pub(super) use self::future::WaitingFuture;
+pub(super) use self::{denial::Denial, future::WaitingFuture};
 use crate::{
     auth::{ResponseBody, WaitingLimit, authenticated, service::take_ready},
     limit::LimitReport,
-    rejection::{Rejection, respond_plainly},
+    observe,
+    rejection::Rejection,
     request::RequestHead,
 };
 
@@ -32,11 +33,16 @@ pub trait WaitingLayer: Send + Sync + 'static {
     /// The state of limits for the response; `()` where a layer has none.
     type Report: Report;
 
-    /// Decides, or returns the future to wait for.
-    fn judge<B>(&self, request: &mut Request<B>) -> Next<Self>;
+    /// Decides, or returns the future to wait for. In shadow, nothing is counted in earnest.
+    fn judge<B>(&self, request: &mut Request<B>, in_shadow: bool) -> Next<Self>;
 
     /// Goes on with the answer that was waited for.
     fn settle<B>(&self, request: &mut Request<B>, answer: Self::Answer) -> Next<Self>;
+
+    /// Whether a denial of this request is only told of, for now.
+    fn is_in_shadow(&self, _: &Extensions) -> bool {
+        false
+    }
 }
 
 /// The state of limits that a layer tells in a response.
@@ -61,7 +67,7 @@ pub enum Next<L: WaitingLayer + ?Sized> {
     /// On to the inner service, and this report on its response.
     Admit(L::Report),
     /// Back to the caller.
-    Deny(Response<Bytes>),
+    Deny(Denial),
     /// Something must be waited for; then [`WaitingLayer::settle`].
     Wait(Pin<Box<dyn Future<Output = L::Answer> + Send>>),
 }
@@ -93,7 +99,7 @@ pub(super) fn wait<B, L: WaitingLayer>(
     }
 }
 
-/// A denial, rendered plainly: the layer outside completes it.
+/// A denial of the key that is attached, if there is one.
 #[cold]
 pub(crate) fn deny<B, L>(request: &Request<B>, rejection: Rejection) -> Next<L>
 where
@@ -103,8 +109,7 @@ where
         Ok(key) => rejection.with_record(key.record()),
         Err(_) => rejection,
     };
-    rejection.observe();
-    Next::Deny(respond_plainly(rejection, Some(&RequestHead::from(request))))
+    Next::Deny(Denial::from(rejection))
 }
 
 /// The middleware that layers like [`OwnerLayer`](crate::OwnerLayer) and
@@ -153,17 +158,40 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        match self.layer.judge(&mut request) {
+        if self.layer.is_in_shadow(request.extensions()) {
+            return self.call_in_shadow(request);
+        }
+        match self.layer.judge(&mut request, false) {
             Next::Admit(report) => WaitingFuture::admitted(self.inner.call(request), report),
-            Next::Deny(response) => {
+            Next::Deny(denial) => {
                 drop(take_ready(&mut self.inner));
-                WaitingFuture::denied(response)
+                WaitingFuture::denied(denial.response(&RequestHead::from(&request)))
             }
             Next::Wait(answer) => {
                 let ready = take_ready(&mut self.inner);
                 WaitingFuture::waiting(self.layer.clone(), ready, request, answer)
             }
         }
+    }
+}
+
+impl<S, L: WaitingLayer> WaitingService<S, L> {
+    /// Judges the request, tells of a denial, and lets it on.
+    #[cold]
+    fn call_in_shadow<B>(&mut self, mut request: Request<B>) -> WaitingFuture<S, B, L>
+    where
+        S: Service<Request<B>>,
+    {
+        let would_deny = match self.layer.judge(&mut request, true) {
+            Next::Admit(_) => None,
+            Next::Deny(denial) => denial.in_shadow(request.extensions_mut()),
+            // Limits that are counted apart answer at once.
+            Next::Wait(_) => {
+                observe::undecided();
+                None
+            }
+        };
+        WaitingFuture::in_shadow(self.inner.call(request), would_deny)
     }
 }
 

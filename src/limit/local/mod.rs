@@ -165,6 +165,10 @@ impl RateLimiter for LocalLimiter {
     fn give_back(&self, check: &LimitCheck<'_>, after: Duration) {
         self.0.buckets.give_back(check, nanos(after), self.0.now());
     }
+
+    fn apart(&self) -> LocalLimiter {
+        Self::with_settings(self.0.settings.clone())
+    }
 }
 
 impl fmt::Debug for LocalLimiter {

@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use super::LocalLimiter;
 use crate::clock::{Clock, MonotonicClock};
 
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) capacity: usize,
     pub(super) clock: Arc<dyn Clock>,

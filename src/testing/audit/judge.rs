@@ -10,16 +10,18 @@ use super::{
     plan::{Expected, Probe},
     report::{AuditFailure, AuditReason, AuditedRow},
 };
-use crate::{key::RejectionKind, rejection::Rejection};
+use crate::{auth::shadow::InShadow, key::RejectionKind, rejection::Rejection};
 
 impl Probe {
-    /// Only a denial of this crate counts as one. A layer that denies nothing for now would have to be
-    /// refused here, before anything else is looked at.
+    /// Only a denial of this crate counts as one, and none where a layer denies nothing for now.
     pub(super) fn judge(
         &self,
         response: &Parts,
         has_cors_outside: bool,
     ) -> Result<(), AuditReason> {
+        if response.extensions.get::<InShadow>().is_some() {
+            return Err(AuditReason::InShadow);
+        }
         let status = response.status;
         let denial = response.extensions.get::<Rejection>();
         match (self.expected, denial) {

@@ -202,6 +202,8 @@ pub enum AuditReason {
         /// The scopes that the denial names.
         missing: Scopes,
     },
+    /// A layer is [in shadow](crate::ApiKeyLayer::shadow_until): it denies nothing for now.
+    InShadow,
     /// The application failed.
     Failed {
         /// The answer.
@@ -248,6 +250,7 @@ impl fmt::Display for AuditReason {
                 missing.as_str(),
                 listed.as_str()
             ),
+            Self::InShadow => f.write_str("a layer is in shadow: it denies nothing for now"),
             Self::Failed { status } => write!(f, "failed ({status})"),
             Self::NoAnswer { error } => write!(f, "no answer: {error}"),
             Self::NoKeys => f.write_str("no keys to ask with: add `with_keys`"),
