@@ -28,6 +28,7 @@ mod quota;
 mod rotate;
 mod seals;
 mod sets;
+mod shadow_report;
 mod tables;
 mod usage;
 mod verify;
@@ -203,6 +204,13 @@ enum Command {
     Usage(usage::Args),
     /// Tells running services something about the store, on the bus
     Announce(announce::Args),
+    /// Sums up the events of layers in shadow in logs; needs no database
+    ///
+    /// Which requests would be denied, and why, and where a layer and the check beside it differ. The
+    /// logs are those of tracing-subscriber, as text or JSON, with the target tower_api_key::shadow at
+    /// the level INFO. Other lines are passed over. Prefer JSON where lines hold texts of clients:
+    /// a client could make a line of text look like an event.
+    ShadowReport(shadow_report::Args),
     /// Makes the tables in the database, or brings them up to date
     Migrate,
     /// Makes a key and its digest for a configuration file; needs no database
@@ -223,6 +231,7 @@ impl Command {
             | Self::Export(_)
             | Self::Usage(_)
             | Self::Generate(_)
+            | Self::ShadowReport(_)
             | Self::Completions { .. } => Access::Read,
             Self::Update(_)
             | Self::AddScope(_)
@@ -260,6 +269,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let mut out = Output::new(cli.json);
     match cli.command {
         Command::Generate(args) => return generate::run(&args, &mut out),
+        Command::ShadowReport(args) => return shadow_report::run(&args, &mut out),
         Command::Completions { shell } => return complete(shell),
         _ => {}
     }
@@ -286,7 +296,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Announce(args) => announce::run(&args, &database, &mut out).await,
         // Opening it has done the work.
         Command::Migrate => out.say("The tables are up to date."),
-        Command::Generate(_) | Command::Completions { .. } => Ok(()),
+        Command::Generate(_) | Command::ShadowReport(_) | Command::Completions { .. } => Ok(()),
     };
     database.close().await;
     result

@@ -23,6 +23,7 @@ mod sealed;
 #[path = "../../../tests/support/servers.rs"]
 mod servers;
 mod session;
+mod shadow_report;
 mod tables;
 mod ten_thousand;
 mod verifying;
