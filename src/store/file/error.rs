@@ -3,6 +3,7 @@
 use std::{error::Error, fmt, io, path::Path, sync::Arc};
 
 use super::entry::FIELDS;
+use crate::runtime::watched_file::ReadFault;
 
 /// Why a file of keys cannot be used, and where in it the trouble is.
 ///
@@ -120,9 +121,14 @@ impl From<FileErrorKind> for Fault {
     }
 }
 
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        FileErrorKind::Unreadable { cause: error.kind() }.into()
+impl From<ReadFault> for Fault {
+    fn from(fault: ReadFault) -> Self {
+        let kind = match fault {
+            ReadFault::NotAFile => FileErrorKind::NotAFile,
+            ReadFault::Unreadable(cause) => FileErrorKind::Unreadable { cause },
+            ReadFault::TooLarge => FileErrorKind::TooLarge,
+        };
+        kind.into()
     }
 }
 

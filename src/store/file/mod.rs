@@ -5,7 +5,6 @@ mod error;
 mod format;
 mod keys;
 mod value;
-mod watch;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
@@ -16,7 +15,10 @@ use crate::{
     clock::Timestamp,
     error::StoreError,
     key::{KeyDigest, KeyRecord},
-    runtime::async_methods,
+    runtime::{
+        async_methods,
+        watched_file::{self, ReadFault, WatchedFile},
+    },
 };
 
 /// Keys from a file, for a service with a handful of them. The file is read again when it changes.
@@ -118,17 +120,19 @@ impl FileStore {
     ///
     /// Outside of a Tokio runtime.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, FileError> {
-        let path = Arc::from(path.as_ref());
-        let keys = watch::blocking(&path, Keys::open).await?;
+        let path: Arc<Path> = path.as_ref().into();
+        let opening = path.clone();
+        let failed = |fault: ReadFault| FileError { path, fault: fault.into() };
+        let keys = watched_file::blocking(move || Keys::open(&opening), failed).await?;
         let keys = Arc::new(keys);
-        watch::start(&keys);
+        watched_file::watch(&keys);
         Ok(Self(keys))
     }
 
     /// Looks at the file this often, a second by default, at least ten milliseconds.
     /// `Duration::MAX` is never, for callers of [`reload`](Self::reload). Holds for all clones.
     pub fn with_interval(self, interval: Duration) -> Self {
-        self.0.set_interval(interval);
+        self.0.watch().set_interval(interval);
         self
     }
 
@@ -139,7 +143,8 @@ impl FileStore {
     /// Outside of a Tokio runtime.
     pub async fn reload(&self) -> Result<(), FileError> {
         let keys = self.0.clone();
-        watch::blocking(&self.0.path, move |_| keys.reload()).await
+        watched_file::blocking(move || watched_file::reload(&*keys), |fault| self.0.keep(fault))
+            .await
     }
 
     /// Whether the file is in use as it is now, and if not, why.
@@ -169,7 +174,7 @@ impl KeyStore for FileStore {
 impl fmt::Debug for FileStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileStore")
-            .field("path", &self.0.path)
+            .field("path", self.0.watch().path())
             .field("status", &self.status())
             .finish_non_exhaustive()
     }
