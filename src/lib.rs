@@ -105,7 +105,7 @@
 //! | `tracing` | yes | an event for each denial and store failure | `tracing`; nothing on the path of a good key |
 //!
 //! Features only add. The rest needs no feature: all sources and formats, scopes, owners, limits,
-//! credits, usage, denials, `MemoryStore`, `FixedStore` and `KeyManager`.
+//! credits, usage, denials, `MemoryStore`, `FixedStore`, `KeyManager` and the [`client`] layer.
 //!
 //! # Metrics
 //!
@@ -130,6 +130,8 @@
 //! | `tower_api_key_lookups_failed_total` | counter | a cache's lookups that the store did not answer |
 //! | `tower_api_key_file_current` | gauge | 1 while a file of keys is in use as it is, 0 while its last good content is, by `path` |
 //! | `tower_api_key_file_loads_failed_total` | counter | files of keys that could not be used, by `path` |
+//! | `tower_api_key_client_key_current` | gauge | 1 while the key of a client is the one in its file, 0 while it is the last good one, by `path` |
+//! | `tower_api_key_client_key_loads_failed_total` | counter | files with the key of a client that could not be used, by `path` |
 //! | `tower_api_key_backend_up` | gauge | 1 once a back end answers again that had fallen silent, 0 while it does not, by `backend`: `key_store`, `rate_limiter`, `bus` or `owner_resolver`. Absent before the first time |
 //! | `tower_api_key_backend_outages_total` | counter | how often that was noticed, by `backend` |
 //! | `tower_api_key_replicas_fresh` | gauge | replicas that are asked for keys, of all stores |
@@ -165,6 +167,7 @@
 )]
 
 pub mod auth;
+pub mod client;
 pub mod clock;
 pub mod credits;
 mod error;

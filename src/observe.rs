@@ -7,8 +7,7 @@
 )]
 
 use std::error::Error;
-#[cfg(feature = "file")]
-use std::path::Path;
+use std::{fmt::Display, path::Path, time::Duration};
 
 use http::StatusCode;
 
@@ -476,6 +475,65 @@ pub(crate) fn file_not_loaded(path: &Path, error: Cause<'_>) {
         metrics::gauge!("tower_api_key_file_current", "path" => path.clone()).set(0.0);
         metrics::counter!("tower_api_key_file_loads_failed_total", "path" => path).increment(1);
     }
+}
+
+/// The key of a client was read from its file.
+pub(crate) fn client_key_loaded(path: &Path) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(path = %path.display(), "the key of a client is read from its file");
+    #[cfg(feature = "metrics")]
+    {
+        let path = path.display().to_string();
+        metrics::gauge!("tower_api_key_client_key_current", "path" => path).set(1.0);
+    }
+}
+
+/// The file with the key of a client has changed and cannot be used.
+pub(crate) fn client_key_kept(path: &Path, error: Cause<'_>) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%error, "the key of a client is not read from its file; the last good one stays");
+    #[cfg(feature = "metrics")]
+    {
+        let path = path.display().to_string();
+        metrics::gauge!("tower_api_key_client_key_current", "path" => path.clone()).set(0.0);
+        metrics::counter!("tower_api_key_client_key_loads_failed_total", "path" => path)
+            .increment(1);
+    }
+}
+
+/// A server says that the key of a client will end.
+pub(crate) fn client_key_ends(
+    origin: &dyn Display,
+    deprecation: Option<&dyn Display>,
+    sunset: Option<&dyn Display>,
+) {
+    #[cfg(feature = "tracing")]
+    {
+        let (deprecation, sunset) =
+            (deprecation.map(tracing::field::display), sunset.map(tracing::field::display));
+        tracing::warn!(
+            %origin, deprecation, sunset,
+            "the server says that the key of this client, or what it asks for, is going to end"
+        );
+    }
+}
+
+/// A server has asked a client for a pause.
+pub(crate) fn client_pauses(origin: &dyn Display, asked: Duration, wait: Duration) {
+    #[cfg(feature = "tracing")]
+    tracing::debug!(
+        %origin, ?asked, ?wait,
+        "the server asks for a pause; requests are held back"
+    );
+}
+
+/// A client's request names no origin.
+pub(crate) fn client_request_without_origin() {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(
+        "a request has no key, since its URI names no origin; a client that is connected to one \
+         server needs `with_default_origin`"
+    );
 }
 
 /// A rate limiter did not answer a request, which is news if it had answered the one before.

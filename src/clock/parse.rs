@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use jiff::{
     civil::{Date, DateTime, Time},
-    fmt::temporal::{Pieces, PiecesOffset},
+    fmt::{
+        strtime::BrokenDownTime,
+        temporal::{Pieces, PiecesOffset},
+    },
 };
 
 use super::Timestamp;
@@ -49,6 +52,21 @@ impl Timestamp {
             None => text.parse()?,
         };
         Ok(Some(end).filter(|end| !end.is_never()))
+    }
+}
+
+impl Timestamp {
+    /// Parses the date of a header field, in each of the three forms that it may have
+    /// (RFC 9110 §5.6.7).
+    pub(crate) fn from_http_date(text: &str) -> Option<Self> {
+        const FORMS: [&str; 3] =
+            ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+        // None is longer; the parser would pass over white space.
+        if text.len() > "Wednesday, 06-Nov-94 08:49:37 GMT".len() {
+            return None;
+        }
+        let read = |form| BrokenDownTime::parse(form, text).ok()?.to_datetime().ok();
+        FORMS.into_iter().find_map(read).map(utc)
     }
 }
 
@@ -173,6 +191,32 @@ mod tests {
             ("1960-01-01T00:00:00.5Z", "1960-01-01T00:00:00.500Z"),
         ] {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), written, "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_of_header_fields_have_three_forms() {
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ] {
+            let date = Timestamp::from_http_date(text).expect(text);
+            assert_eq!(date.to_string(), "1994-11-06T08:49:37.000Z", "{text}");
+            assert_eq!(date.http_date().unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        }
+        for bad in [
+            "",
+            "Sun, 06 Nov 1994",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 31 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 25:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 GMT GMT",
+            "1994-11-06T08:49:37Z",
+            "@784111777",
+        ] {
+            assert_eq!(Timestamp::from_http_date(bad), None, "{bad}");
         }
     }
 

@@ -133,6 +133,19 @@ pub enum ConfigError {
     RedisUrl,
     /// A prefix for the keys in Redis has other characters than it may have, or too many.
     RedisPrefix,
+    /// The key of a client is not 8 to 4096 bytes of visible ASCII.
+    ClientKey,
+    /// No origin was named to which a client may send its key.
+    NoOrigin,
+    /// An origin to which a client may send its key cannot be used.
+    Origin {
+        /// Its number, from 1.
+        number: usize,
+        /// The mistake in it.
+        problem: &'static str,
+    },
+    /// The default origin of a client is none of those to which it may send its key.
+    NotAnOrigin,
 }
 
 impl fmt::Display for ConfigError {
@@ -238,6 +251,19 @@ impl fmt::Display for ConfigError {
             ),
             Self::RedisPrefix => f.write_str(
                 "the prefix of keys in Redis must be 1 to 64 ASCII letters, digits and `_-.:/`",
+            ),
+            Self::ClientKey => {
+                f.write_str("the key of a client must be 8 to 4096 bytes of visible ASCII")
+            }
+            Self::NoOrigin => f.write_str(
+                "a client's key needs an origin to which it may be sent, such as \
+                 https://api.example.com",
+            ),
+            Self::Origin { number, problem } => {
+                write!(f, "origin {number} of a client's key {problem}")
+            }
+            Self::NotAnOrigin => f.write_str(
+                "the default origin must be one of those to which the key may be sent",
             ),
         }
     }

@@ -33,7 +33,6 @@ impl<T> Mutex<T> {
 pub(crate) struct RwLock<T>(sync::RwLock<T>);
 
 impl<T> RwLock<T> {
-    #[cfg(any(feature = "cache", feature = "file"))]
     pub(crate) const fn new(value: T) -> Self {
         Self(sync::RwLock::new(value))
     }

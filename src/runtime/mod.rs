@@ -21,7 +21,6 @@ mod per_thread;
 mod shareable;
 mod shared;
 mod thread;
-#[cfg(feature = "file")]
 pub(crate) mod watched_file;
 
 // Engines take locks and atomics from here: `tests/model` has others in this place.

@@ -12,19 +12,27 @@ use sha2::{Digest, Sha256};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use zeroize::Zeroizing;
 
 use super::{Background, Mutex};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+#[cfg(feature = "file")]
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Between two looks at a file that has changed.
 const SETTLE: Duration = Duration::from_millis(200);
 
+/// Between the last look and one that was asked for.
+const ASKED: Duration = Duration::from_millis(100);
+
+/// How long a look that was asked for is waited for.
+const CHECK: Duration = Duration::from_secs(1);
+
 /// No interval is longer. [`Instant`] ends somewhere.
+#[cfg(feature = "file")]
 const YEARS: Duration = Duration::from_hours(24 * 365 * 30);
 
 /// What is kept of a file, and replaced when the file has changed.
@@ -75,8 +83,17 @@ pub(crate) struct FileWatch {
     /// another.
     judged: Mutex<Seen>,
     /// Dropped with the file's owner, which ends the watching.
-    interval: watch::Sender<Duration>,
+    pace: watch::Sender<Pace>,
+    /// Of the looks that were asked for, those that were done.
+    answered: watch::Sender<u64>,
     background: Background,
+}
+
+#[derive(Clone, Copy)]
+struct Pace {
+    interval: Duration,
+    /// How many looks were asked for.
+    asked: u64,
 }
 
 impl FileWatch {
@@ -85,7 +102,8 @@ impl FileWatch {
         Self {
             path,
             judged: Mutex::new(Ok(hash(content))),
-            interval: watch::Sender::new(DEFAULT_INTERVAL),
+            pace: watch::Sender::new(Pace { interval: DEFAULT_INTERVAL, asked: 0 }),
+            answered: watch::Sender::new(0),
             background: Background::default(),
         }
     }
@@ -94,8 +112,27 @@ impl FileWatch {
         &self.path
     }
 
+    /// Whether it is watched.
+    pub(crate) fn is_running(&self) -> bool {
+        self.background.is_running()
+    }
+
+    #[cfg(feature = "file")]
     pub(crate) fn set_interval(&self, interval: Duration) {
-        self.interval.send_replace(interval.clamp(MIN_INTERVAL, YEARS));
+        let interval = interval.clamp(MIN_INTERVAL, YEARS);
+        self.pace.send_modify(|pace| pace.interval = interval);
+    }
+
+    /// Asks for a look soon, and waits until what is there was judged, though not for ever.
+    async fn check(&self) {
+        let mut ticket = 0;
+        self.pace.send_modify(|pace| {
+            pace.asked += 1;
+            ticket = pace.asked;
+        });
+        let mut answered = self.answered.subscribe();
+        // Late or not, the request goes on.
+        let _ = timeout(CHECK, answered.wait_for(|answered| *answered >= ticket)).await;
     }
 }
 
@@ -110,7 +147,8 @@ pub(crate) async fn blocking<T: Send + 'static, E: Send + 'static>(
 /// Watches the file on this runtime until its owner is dropped, unless it is watched already.
 pub(crate) fn watch<W: WatchedFile>(file: &Arc<W>) {
     let Some(running) = file.watch().background.begin() else { return };
-    let mut interval = file.watch().interval.subscribe();
+    let mut pace = file.watch().pace.subscribe();
+    let mut answered = *file.watch().answered.borrow();
     let file = Arc::downgrade(file);
     tokio::spawn(async move {
         let _running = running;
@@ -118,11 +156,16 @@ pub(crate) fn watch<W: WatchedFile>(file: &Arc<W>) {
         let mut last: Option<Seen> = None;
         let mut looked_at = Instant::now();
         loop {
-            let interval_now = *interval.borrow_and_update();
-            let wait = if last.is_some() { SETTLE.min(interval_now) } else { interval_now };
+            let Pace { interval, asked } = *pace.borrow_and_update();
+            let wait = match last {
+                // Also where another look is asked for: a file is looked at twice.
+                Some(_) => SETTLE.min(interval),
+                None if asked > answered => ASKED.min(interval),
+                None => interval,
+            };
             let next = looked_at + wait;
             if Instant::now() < next {
-                match timeout_at(next, interval.changed()).await {
+                match timeout_at(next, pace.changed()).await {
                     Err(_) => {}
                     Ok(Ok(())) => continue,
                     // The owner is gone.
@@ -132,8 +175,18 @@ pub(crate) fn watch<W: WatchedFile>(file: &Arc<W>) {
             let Some(file) = Weak::upgrade(&file) else { return };
             last = look_off_thread(file.clone(), last).await;
             looked_at = Instant::now();
+            if last.is_none() {
+                answered = asked;
+                file.watch().answered.send_replace(asked);
+            }
         }
     });
+}
+
+/// Has a file looked at soon, and waits until what is there was judged, though not for ever.
+pub(crate) async fn check<W: WatchedFile>(file: Arc<W>) {
+    watch(&file);
+    file.watch().check().await;
 }
 
 async fn look_off_thread<W: WatchedFile>(file: Arc<W>, last: Option<Seen>) -> Option<Seen> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The folders and files at the top of `src/`, from the bottom up.
-const ROOMS: [&str; 26] = [
+const ROOMS: [&str; 27] = [
     "error",
     "url",
     "text",
@@ -20,6 +20,7 @@ const ROOMS: [&str; 26] = [
     "request",
     "runtime",
     "observe",
+    "client",
     "redis",
     "store",
     "legacy",
