@@ -10,6 +10,7 @@
 //! | [`limits`] | rate limits, credits, usage and failed guesses |
 //! | [`proxies`] | the client's address behind proxies |
 //! | [`management`] | management routes and owners |
+//! | [`clients`] | the other side: clients that send a key |
 //! | [`command_line`] | the command line, and migration from an existing table |
 //! | [`files`] | keys in a file |
 //! | [`openapi`] | documents of layers and management routes |
@@ -39,6 +40,7 @@ macro_rules! guides {
             "[limits]: crate::guide::limits\n",
             "[proxies]: crate::guide::proxies\n",
             "[management]: crate::guide::management\n",
+            "[clients]: crate::guide::clients\n",
             "[command_line]: crate::guide::command_line\n",
             "[files]: crate::guide::files\n",
             "[openapi]: crate::guide::openapi\n",
@@ -93,6 +95,9 @@ pub mod proxies {}
 #[cfg(any(not(doctest), feature = "axum"))]
 #[doc = page!(guides, "guide/management.md")]
 pub mod management {}
+
+#[doc = page!(guides, "guide/clients.md")]
+pub mod clients {}
 
 #[cfg(any(not(doctest), feature = "legacy-hashes"))]
 #[doc = page!(guides, "guide/command_line.md")]
