@@ -4,18 +4,26 @@
 //! is a response of the protocol itself: HTTP 200, the status in headers and no body, which is the
 //! *trailers-only* form of gRPC and of gRPC-Web.
 
-use std::fmt::Write;
+mod encoding;
+mod status;
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Response, Version, header};
 
-use crate::request::{RequestHead, only};
+pub(super) use self::status::{GrpcStatus, names_all};
+use super::Rejection;
+use crate::{
+    key::Row,
+    request::{RequestHead, only},
+};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-
-/// `INTERNAL`: the service itself is at fault.
-pub(super) const INTERNAL: u8 = 13;
+/// A `google.rpc.Status`, in base64.
+const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+/// When to try again (gRFC A6), for clients that do so by themselves.
+pub(super) const GRPC_RETRY_PUSHBACK: HeaderName =
+    HeaderName::from_static("grpc-retry-pushback-ms");
 
 /// Which requests are denied in the form of gRPC, whose HTTP status is 200.
 ///
@@ -103,7 +111,7 @@ impl GrpcDenials {
 
 /// Whether this header is one that a denial in the form of gRPC has of its own.
 pub(super) fn is_status(name: &HeaderName) -> bool {
-    [GRPC_STATUS, GRPC_MESSAGE].contains(name)
+    [GRPC_STATUS, GRPC_MESSAGE, GRPC_STATUS_DETAILS, GRPC_RETRY_PUSHBACK].contains(name)
 }
 
 /// `application/grpc` or `application/grpc-web` (`-text`), each perhaps with `+` and the name of a
@@ -124,35 +132,27 @@ fn protocol(content_type: &[u8]) -> Option<Protocol> {
     }
 }
 
-/// The response without its challenges. Repeats the request's content type, which gRPC-Web
-/// clients insist on.
-pub(super) fn response(content_type: HeaderValue, status: u8, message: &[&str]) -> Response<Bytes> {
+/// The denial without its challenges. `own` is the rejection, unless nothing of its own is to be told.
+pub(super) fn denial(
+    content_type: HeaderValue,
+    row: &'static Row,
+    own: Option<&Rejection>,
+) -> Response<Bytes> {
+    response(content_type, status::trailers(row, own))
+}
+
+/// The answer where a layer is missing.
+pub(super) fn mistake(content_type: HeaderValue, what_to_do: &str) -> Response<Bytes> {
+    response(content_type, GrpcStatus::of_mistake(what_to_do).trailers())
+}
+
+/// Repeats the request's content type, which gRPC-Web clients insist on.
+fn response(content_type: HeaderValue, trailers: status::Trailers) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
-    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status)));
-    if let Ok(message) = HeaderValue::try_from(percent_encode(message)) {
-        headers.insert(GRPC_MESSAGE, message);
-    }
+    headers.extend(trailers);
     response
-}
-
-/// These parts as one text, percent-encoded as the gRPC protocol asks: all but 0x20–0x7E, and `%`
-/// itself.
-fn percent_encode(parts: &[&str]) -> String {
-    let mut encoded = String::with_capacity(parts.iter().map(|part| part.len()).sum());
-    for part in parts {
-        for byte in part.bytes() {
-            match byte {
-                b'%' | ..0x20 | 0x7f.. => {
-                    // Writing to a `String` cannot fail.
-                    let _ = write!(encoded, "%{byte:02X}");
-                }
-                _ => encoded.push(char::from(byte)),
-            }
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
@@ -192,10 +192,5 @@ mod tests {
         ] {
             assert!(protocol(bad.as_bytes()).is_none(), "{bad}");
         }
-    }
-
-    #[test]
-    fn messages_are_percent_encoded() {
-        assert_eq!(percent_encode(&["code", ": ", "50 % é\n"]), "code: 50 %25 %C3%A9%0A");
     }
 }

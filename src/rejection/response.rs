@@ -17,7 +17,7 @@ use super::{
     problem::{self, Problem},
 };
 use crate::{
-    key::{RejectionKind, Row, TABLE, UNIFORM},
+    key::{RejectionKind, Row, Scopes, TABLE, UNIFORM},
     request::RequestHead,
 };
 
@@ -133,8 +133,7 @@ impl Renderer {
         let folds = own.is_none();
         let head = &self.heads[if folds { TABLE.len() } else { row.kind as usize }];
         let mut response = if let Some(content_type) = grpc {
-            let texts = [row.code, ": ", row.detail];
-            let mut response = grpc::response(content_type.clone(), row.grpc, &texts);
+            let mut response = grpc::denial(content_type.clone(), row, own);
             let rest = head.iter().filter(|(name, _)| *name != header::CONTENT_TYPE);
             add(rest, response.headers_mut());
             response
@@ -147,7 +146,7 @@ impl Renderer {
         };
         *response.extensions_mut() = room.extensions;
         if let Some(rejection) = own {
-            self.add_own_headers(rejection, response.headers_mut());
+            self.add_own_headers(rejection, response.headers_mut(), grpc.is_some());
         }
         if let (Some(hook), None) = (&self.hook, grpc) {
             response = hook.respond(&rejection, response);
@@ -226,14 +225,17 @@ impl Renderer {
     }
 
     /// Adds what not all denials of the kind say.
-    fn add_own_headers(&self, rejection: &Rejection, headers: &mut HeaderMap) {
+    fn add_own_headers(&self, rejection: &Rejection, headers: &mut HeaderMap, is_grpc: bool) {
         for (name, value) in rejection.limit_fields().into_iter().flatten() {
             headers.insert(name, value.clone());
         }
         if let Some(seconds) = rejection.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(missing) = rejection.missing_scopes().filter(|all| !all.is_empty()) {
+        // gRPC clients take fewer headers than others: no challenge lists what the status has no room for.
+        let has_room = |missing: &Scopes| !is_grpc || grpc::names_all(missing);
+        let missing = rejection.missing_scopes().filter(|all| !all.is_empty() && has_room(all));
+        if let Some(missing) = missing {
             headers.remove(header::WWW_AUTHENTICATE);
             let error = rejection.kind.row().challenge_error;
             for challenge in self.challenges.values(error, Some(missing.as_str())) {
@@ -330,7 +332,7 @@ pub(crate) fn respond_with_mistake(
 ) -> Response<Bytes> {
     let grpc = GrpcDenials::of(request.extensions).content_type(request);
     let mut response = if let Some(content_type) = grpc {
-        grpc::response(content_type.clone(), grpc::INTERNAL, &[what_to_do.trim_end()])
+        grpc::mistake(content_type.clone(), what_to_do)
     } else {
         let mut response = Response::new(Bytes::from(what_to_do));
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;

@@ -23,6 +23,7 @@ mod extraction;
 mod figures;
 mod forwarded;
 mod grpc;
+mod grpc_details;
 mod hide;
 mod hide_everywhere;
 mod hints;
