@@ -3,7 +3,7 @@
 //! | page | |
 //! |---|---|
 //! | [`axum`] | axum from zero, and the order of layers |
-//! | [`tonic`] | tonic: services with and without keys, streams, gRPC-Web |
+//! | [`tonic`] | tonic: services with and without keys, callers, details of denials, streams, gRPC-Web |
 //! | [`hyper`] | hyper without a framework |
 //! | [`keys`] | formats of keys, and sealed keys |
 //! | [`stores`] | stores, caches and several nodes |
@@ -72,6 +72,7 @@ macro_rules! chapters {
 #[doc = page!(guides, "guide/axum.md")]
 pub mod axum {}
 
+#[cfg(any(not(doctest), feature = "tonic"))]
 #[doc = page!(guides, "guide/tonic.md")]
 pub mod tonic {}
 

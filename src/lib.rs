@@ -101,6 +101,7 @@
 //! | `redis-cluster` | no | both on a cluster | a few more parts of `redis` |
 //! | `sqlite` | no | `SqliteStore` | `sqlx`, and SQLite compiled from C |
 //! | `testing` | no | [`testing`]: keys, assertions, an audit of guards, and the contracts of stores as tests, for tests | a feature of `tokio`; changes nothing in other types |
+//! | `tonic` | no | the caller of a `tonic::Request`, and denials as a `tonic::Status` | `tonic` without its server and client (16 packages) |
 //! | `metrics` | no | counters for denials, and for what fails: lookups, limiters, subscriptions | `metrics`; nothing on the path of a good key |
 //! | `tracing` | yes | an event for each denial and store failure | `tracing`; nothing on the path of a good key |
 //!
@@ -199,6 +200,9 @@ pub mod store;
 pub mod testing;
 mod text;
 mod throttle;
+#[cfg(feature = "tonic")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]
+pub mod tonic;
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod url;
 pub mod usage;

@@ -1,8 +1,8 @@
 //! The layer on a tonic server: handlers, unary and streaming, know the caller, and denials are
-//! gRPC statuses. Browsers are served as well, by gRPC-Web.
+//! gRPC statuses with details, also those of handlers. Browsers are served as well, by gRPC-Web.
 //!
 //! ```sh
-//! cargo run --example tonic
+//! cargo run --example tonic --features tonic
 //! ```
 //!
 //! The code for `greeter.proto` was made by `scripts/generate-proto`, which needs no `protoc`.
@@ -20,7 +20,9 @@ use tonic::{
 };
 use tonic_web::GrpcWebLayer;
 use tower::ServiceBuilder;
-use tower_api_key::{AuthenticatedKey, KeyManager, NewKey, store::MemoryStore};
+use tower_api_key::{
+    KeyManager, NewKey, Rejection, RejectionKind, store::MemoryStore, tonic::RequestExt,
+};
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::greeter::{
@@ -41,7 +43,7 @@ const MAX_TIMES: u32 = 1000;
 #[tonic::async_trait]
 impl Greeter for MyGreeter {
     async fn greet(&self, request: Request<GreetRequest>) -> Result<Response<Greeting>, Status> {
-        let key = caller(&request)?;
+        let key = request.api_key()?;
         Ok(Response::new(Greeting { text: format!("Hello, {}.", key.name()) }))
     }
 
@@ -52,19 +54,31 @@ impl Greeter for MyGreeter {
         request: Request<GreetOftenRequest>,
     ) -> Result<Response<Self::GreetOftenStream>, Status> {
         // A stream outlives the request, so it takes the key along: a cheap clone.
-        let key = caller(&request)?.clone();
+        let key = request.api_key()?.clone();
+        if key.owner().is_none() {
+            // A denial by the handler, like those of the layer: it makes a status.
+            let rejection = Rejection::new(RejectionKind::InactiveOwner).with_key(key.id());
+            return Err(rejection.into());
+        }
+        // It ends with the key, whatever is left of it.
+        let end = key.revoked();
         let times = request.get_ref().times.min(MAX_TIMES);
         let greetings = (1..=times)
             .map(move |count| Ok(Greeting { text: format!("Hello, {}, {count}.", key.name()) }));
-        // And it ends with the key, whatever is left of it.
-        let end = caller(&request)?.revoked();
         Ok(Response::new(Box::pin(stream::iter(greetings).take_until(end))))
     }
 }
 
 /// Pages of any origin may call, with a key and without a browser's credentials.
 fn cors() -> CorsLayer {
-    let exposed = ["grpc-status", "grpc-message", "www-authenticate"].map(HeaderName::from_static);
+    let exposed = [
+        "grpc-status",
+        "grpc-message",
+        "grpc-status-details-bin",
+        "grpc-retry-pushback-ms",
+        "www-authenticate",
+    ]
+    .map(HeaderName::from_static);
     CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::POST])
@@ -72,25 +86,23 @@ fn cors() -> CorsLayer {
         .expose_headers(exposed)
 }
 
-/// The key that the layer attached.
-fn caller<T>(request: &Request<T>) -> Result<&AuthenticatedKey, Status> {
-    let key = request.extensions().get::<AuthenticatedKey>();
-    key.ok_or_else(|| Status::internal("no `ApiKeyLayer` outside this service"))
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let keys = KeyManager::new(MemoryStore::new());
-    let issued = keys.create(NewKey::named("the first caller")).await?;
+    let owned = NewKey { owner: Some("user-1".into()), ..NewKey::named("the first caller") };
+    let issued = keys.create(owned).await?;
+    let without_owner = keys.create(NewKey::named("the second caller")).await?;
 
     let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(addr).await?;
-    let url = format!("http://{}/greeter.Greeter/Greet", listener.local_addr()?);
-    // An empty message is five zero bytes, so even curl is a gRPC client for this method.
-    println!(
-        r"printf '\0\0\0\0\0' | curl -i --http2-prior-knowledge -H 'content-type: application/grpc' -H 'te: trailers' -H 'X-API-Key: {}' --data-binary @- --output - {url}",
-        issued.secret.expose(),
-    );
+    let url = format!("http://{}/greeter.Greeter", listener.local_addr()?);
+    // An empty message is five zero bytes, so even curl is a gRPC client for these methods.
+    for (key, method) in [(issued, "Greet"), (without_owner, "GreetOften")] {
+        println!(
+            r"printf '\0\0\0\0\0' | curl -i --http2-prior-knowledge -H 'content-type: application/grpc' -H 'te: trailers' -H 'X-API-Key: {}' --data-binary @- --output - {url}/{method}",
+            key.secret.expose(),
+        );
+    }
 
     let layers = ServiceBuilder::new()
         // The CORS layer stands outside: it answers preflights, which carry no key, and lets a

@@ -164,13 +164,17 @@ impl fmt::Debug for AuthenticatedKey {
 
 /// Why a request has no identity.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(feature = "axum"),
+    allow(clippy::enum_variant_names, reason = "with it, there is another one")
+)]
 pub(crate) enum Absence {
     /// It passed a layer without one.
     NoKey(NoKey),
     /// There is no layer outside. A mistake in the program, so it is answered with what to do.
     NoLayer,
     /// The same of the layer that resolves owners.
-    #[cfg(feature = "axum")]
+    #[cfg(any(feature = "axum", feature = "tonic"))]
     NoOwnerLayer,
     /// Another layer than the one that is asked about has judged it. A mistake in the program, too.
     #[cfg(feature = "axum")]
@@ -221,28 +225,34 @@ pub(crate) fn require_unless<B>(
 impl Absence {
     /// The response to a request that needs an identity.
     pub(crate) fn response(self, request: &RequestHead<'_>) -> Response<Bytes> {
-        let what_to_do = match self {
-            Self::NoKey(_) => {
-                let rejection = Rejection::new(RejectionKind::Missing);
+        match self.denial() {
+            Ok(rejection) => {
                 rejection.observe();
-                return respond_plainly(rejection, Some(request));
+                respond_plainly(rejection, Some(request))
             }
+            Err(what_to_do) => respond_with_mistake(what_to_do, request),
+        }
+    }
+
+    /// How a request that needs an identity is denied, or what to do about the program.
+    pub(crate) fn denial(self) -> Result<Rejection, &'static str> {
+        match self {
+            Self::NoKey(_) => Ok(Rejection::new(RejectionKind::Missing)),
             Self::NoLayer => {
-                "No identity in this request: add `tower_api_key::ApiKeyLayer` outside this \
-                 route, with `Router::layer` or `ServiceBuilder::layer`.\n"
+                Err("No identity in this request: add `tower_api_key::ApiKeyLayer` outside this \
+                 route, with `Router::layer` or `ServiceBuilder::layer`.\n")
             }
-            #[cfg(feature = "axum")]
-            Self::NoOwnerLayer => {
+            #[cfg(any(feature = "axum", feature = "tonic"))]
+            Self::NoOwnerLayer => Err(
                 "No owner of this type in this request: add `tower_api_key::OwnerLayer` outside \
                  this route and inside `ApiKeyLayer`, with `Router::layer` or \
-                 `ServiceBuilder::layer`.\n"
-            }
+                 `ServiceBuilder::layer`.\n",
+            ),
             #[cfg(feature = "axum")]
             Self::OtherLayer => {
-                "The identity in this request is that of another layer than the guard's: take \
-                 `tower_api_key::ApiKeyLayer` out of `ManagementGuard::with_layer`.\n"
+                Err("The identity in this request is that of another layer than the guard's: take \
+                 `tower_api_key::ApiKeyLayer` out of `ManagementGuard::with_layer`.\n")
             }
-        };
-        respond_with_mistake(what_to_do, request)
+        }
     }
 }

@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, Response},
 };
-use http::{Extensions, request::Parts};
+use http::request::Parts;
 
 use crate::{
     auth::{
@@ -91,7 +91,7 @@ impl<S: Sync, T: Send + Sync + 'static> FromRequestParts<S> for Owner<T> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
-        require_owner(&parts.extensions)
+        Owner::require(&parts.extensions)
             .map_err(|absence| absence.response(&RequestHead::from(&*parts)).map(Body::from))
     }
 }
@@ -102,21 +102,11 @@ impl<S: Sync, T: Send + Sync + 'static> OptionalFromRequestParts<S> for Owner<T>
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Response> {
-        match require_owner(&parts.extensions) {
+        match Owner::require(&parts.extensions) {
             Ok(owner) => Ok(Some(owner)),
             Err(Absence::NoKey(_)) => Ok(None),
             Err(absence) => Err(absence.response(&RequestHead::from(&*parts)).map(Body::from)),
         }
-    }
-}
-
-fn require_owner<T: Send + Sync + 'static>(extensions: &Extensions) -> Result<Owner<T>, Absence> {
-    if let Some(owner) = Owner::from_extensions(extensions) {
-        return Ok(owner);
-    }
-    match authenticated::require(extensions) {
-        Err(absence @ Absence::NoKey(_)) => Err(absence),
-        _ => Err(Absence::NoOwnerLayer),
     }
 }
 

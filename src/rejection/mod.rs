@@ -6,6 +6,8 @@ pub(crate) mod fields;
 mod grpc;
 mod problem;
 mod response;
+#[cfg(feature = "tonic")]
+mod tonic_status;
 
 use std::{
     error::Error,
@@ -21,6 +23,8 @@ use http::HeaderMap;
 
 #[cfg(feature = "axum")]
 pub(crate) use self::problem::shown;
+#[cfg(feature = "tonic")]
+pub(crate) use self::tonic_status::mistaken;
 pub(crate) use self::{
     challenge::{API_KEY_SCHEME, Challenges, bare, checked_challenge, quoted, uncounted},
     grpc::GrpcDenials,
@@ -41,7 +45,7 @@ use crate::{
 /// Every denial carries one in its response's extensions, for outer layers to log or count.
 /// It holds the key's public id once the key is known, and never the key.
 ///
-/// Handlers may make their own; with feature `axum` it is a response.
+/// Handlers may make their own; with feature `axum` it is a response, and with feature `tonic` a status.
 #[derive(Clone, Debug)]
 pub struct Rejection {
     kind: RejectionKind,

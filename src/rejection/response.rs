@@ -157,14 +157,22 @@ impl Renderer {
         response
     }
 
-    /// A denial that was made further in, by [`respond_plainly`], and now passes this layer:
+    /// A denial that was made further in, by [`respond_plainly`] or a handler, and now passes this layer:
     /// answered anew so that it gets this layer's challenges, hook and uniformity.
     #[inline]
     pub(crate) fn respond_anew<'r, B>(
         &self,
         inner: &'r Response<B>,
     ) -> Option<(&'r Rejection, Response<Bytes>)> {
-        let rejection = inner.extensions().get::<Rejection>().filter(|r| !r.rendered)?;
+        let extensions = inner.extensions();
+        let rejection = extensions.get::<Rejection>();
+        #[cfg(feature = "tonic")]
+        let rejection = match rejection {
+            // Most responses have no extensions at all, and then this is no further look.
+            None if !extensions.is_empty() => super::tonic_status::rejection_in(extensions),
+            found => found,
+        };
+        let rejection = rejection.filter(|rejection| !rejection.rendered)?;
         Some((rejection, self.respond_in_place_of(inner.headers(), rejection.clone())))
     }
 

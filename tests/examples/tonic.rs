@@ -7,6 +7,7 @@ use ::tonic::{
 };
 use hyper_util::{client::legacy::Client as HttpClient, rt::TokioExecutor};
 use tokio_stream::StreamExt;
+use tonic_types::StatusExt;
 use tonic_web::GrpcWebClientLayer;
 use tower::ServiceBuilder;
 
@@ -22,6 +23,7 @@ mod greeter {
 }
 
 const METHOD: &str = "/greeter.Greeter/Greet";
+const STREAM: &str = "/greeter.Greeter/GreetOften";
 
 #[tokio::test]
 async fn a_unary_handler_knows_the_caller() {
@@ -60,6 +62,21 @@ async fn denials_are_statuses_that_a_client_understands() {
     // The connection goes on: the same client with a good key.
     let request = with_key(GreetRequest {}, &good_key(&server));
     assert!(client.greet(request).await.is_ok());
+}
+
+/// A denial by the handler, with what the layer adds to its own.
+#[tokio::test]
+async fn a_handler_denies_as_the_layer_does() {
+    let server = Server::start(&mut example("tonic"));
+    let mut client = client(&server).await;
+    let without_owner = key_in(&printed(&server, STREAM)).to_owned();
+    let request = with_key(GreetRequest {}, &without_owner);
+    assert!(client.greet(request).await.is_ok());
+    let request = with_key(GreetOftenRequest { times: 3 }, &without_owner);
+    let status = client.greet_often(request).await.unwrap_err();
+    assert_unauthenticated(&status, "inactive_owner: ");
+    let seen = paste(&printed(&server, STREAM));
+    assert!(seen.contains("grpc-message: inactive_owner: "), "{seen:?}");
 }
 
 #[test]
@@ -143,6 +160,9 @@ fn assert_unauthenticated(status: &Status, message: &str) {
     assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
     assert!(status.message().starts_with(message), "{status:?}");
     assert!(status.metadata().contains_key("www-authenticate"), "{status:?}");
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(format!("{}: ", info.reason), message);
+    assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "-1");
 }
 
 /// Calls the method without a key.

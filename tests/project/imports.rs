@@ -31,6 +31,7 @@ const ROOMS: [&str; 27] = [
     "throttle",
     "auth",
     "inner",
+    "tonic",
     "manage",
     "openapi",
     "http",

@@ -19,10 +19,12 @@ pub use self::layer::OwnerLayer;
 pub use self::resolver::OwnerResolver;
 
 use crate::auth::attached;
+#[cfg(any(feature = "axum", feature = "tonic"))]
+use crate::auth::authenticated::{self, Absence};
 
 /// The owner of the key that a request came in with: whatever the application's [`OwnerResolver`]
 /// says an owner is. [`from_extensions`](Self::from_extensions) reads it from a request; with
-/// feature `axum` it is an extractor.
+/// feature `axum` it is an extractor, and with feature `tonic` a request has it.
 ///
 /// A clone is one reference count. With a cache it is shared between requests, and shows the owner
 /// as they were when the cache asked.
@@ -61,6 +63,21 @@ impl<T> Owner<T> {
         T: Send + Sync + 'static,
     {
         attached::owner(extensions).map(Self)
+    }
+
+    /// The owner of the key that a request came in with, or why there is none.
+    #[cfg(any(feature = "axum", feature = "tonic"))]
+    pub(crate) fn require(extensions: &Extensions) -> Result<Self, Absence>
+    where
+        T: Send + Sync + 'static,
+    {
+        if let Some(owner) = Self::from_extensions(extensions) {
+            return Ok(owner);
+        }
+        match authenticated::require(extensions) {
+            Err(absence @ Absence::NoKey(_)) => Err(absence),
+            _ => Err(Absence::NoOwnerLayer),
+        }
     }
 
     /// The value, shared.
