@@ -65,3 +65,17 @@ install() {
     ! declare -F suggest_alternatives >/dev/null || suggest_alternatives
     exit 2
 }
+
+# python_environment DIRECTORY REQUIREMENTS: makes one with what the file lists, anew where the file has
+# changed.
+python_environment() {
+    local directory=$1 requirements=$2
+    ! cmp -s "$requirements" "$directory/installed.txt" || return 0
+    rm -rf "$directory"
+    if ! python3 -m venv "$directory"; then
+        install python3-venv
+        python3 -m venv --clear "$directory"
+    fi
+    "$directory/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"
+    cp "$requirements" "$directory/installed.txt"
+}

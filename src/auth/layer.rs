@@ -443,8 +443,8 @@ impl ApiKeyLayer {
     /// malformed, unknown, revoked, disabled, expired and not yet valid keys, keys that may not be
     /// used [from this address](crate::RejectionKind::AddressNotAllowed), and keys of an
     /// [inactive owner](crate::RejectionKind::InactiveOwner), also where an
-    /// [`OwnerLayer`](crate::OwnerLayer) or a handler inside denies them. Over gRPC as well. The
-    /// [`Rejection`] in the response's extensions still says the truth, to the service.
+    /// [`OwnerLayer`](crate::OwnerLayer) or a handler inside denies them. Over gRPC as well, with its
+    /// details. The [`Rejection`] in the response's extensions still says the truth, to the service.
     ///
     /// What a good key may learn stays: 429 tells that a key exists whose limit or credits are used
     /// up, and 403 `insufficient_scope` that a key is good and lacks a scope.
@@ -462,6 +462,9 @@ impl ApiKeyLayer {
     /// By default only native gRPC requests are denied in the form of gRPC, which is HTTP 200 with
     /// a status in `grpc-status`: `POST` over HTTP/2 or later with `te: trailers` and the one
     /// content type `application/grpc`, perhaps with a suffix such as `+proto`.
+    ///
+    /// Both have the details that [the guide](crate::guide::tonic) lists, in headers: a page of another
+    /// origin reads those that the CORS layer exposes.
     ///
     /// Do not use this where a proxy asks the service whether to let requests in, as `auth_request`
     /// of nginx does: such a proxy takes 200 for yes and copies the client's headers, and where it
