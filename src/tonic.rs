@@ -79,6 +79,8 @@ pub trait RequestExt: sealed::Sealed {
     /// The caller's key, which meets this rule: for methods of one service that ask for different scopes.
     /// [`RequireScopesLayer`](crate::RequireScopesLayer) asks for the same around a whole service.
     ///
+    /// An error is a denial, and is logged and counted as one; [`AuthenticatedKey::scopes`] only looks.
+    ///
     /// ```
     /// use tonic::{Request, Response, Status};
     /// use tower_api_key::{scope::ScopeRule, tonic::RequestExt};

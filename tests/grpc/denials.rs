@@ -16,9 +16,7 @@ use tower_api_key::{
     auth::FailureThrottle,
     credits::NewCredits,
     key::{KeyDigest, KeyRecord},
-    limit::{
-        Limit, LimitCheck, LimitDecision, Limits, LocalLimiter, OutagePolicy, Quota, RateLimiter,
-    },
+    limit::{LimitCheck, LimitDecision, LocalLimiter, OutagePolicy, Quota, RateLimiter},
     manage::{KeyManager, NewKey},
     nonzero,
     scope::ScopeRule,
@@ -27,7 +25,7 @@ use tower_api_key::{
 
 use crate::{
     grpcio::{Call, Outcome, outcomes},
-    serve::{Asks, KEY, NOW, OTHER_KEY, clock, record, serve, service},
+    serve::{Asks, KEY, NOW, OTHER_KEY, clock, limited, record, serve, service},
 };
 
 type Headers = Vec<(&'static str, String)>;
@@ -188,11 +186,6 @@ impl RateLimiter for Failing {
     }
 
     fn give_back(&self, _: &LimitCheck<'_>, _: Duration) {}
-}
-
-fn limited(key: &mut KeyRecord) {
-    let quota = Quota::per_hour(nonzero!(1));
-    key.details.limits = Limits::new([Limit::new("hourly", quota).unwrap()]).unwrap();
 }
 
 /// Denials by the layer that judges keys, and by others.

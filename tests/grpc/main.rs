@@ -10,4 +10,5 @@ mod grpcio;
 mod handlers;
 mod retries;
 mod serve;
+mod web;
 mod white_space;

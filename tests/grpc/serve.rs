@@ -11,7 +11,12 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 use tower_api_key::{
-    KeyHasher, KeyId, Rejection, Timestamp, clock::SettableClock, key::KeyRecord, scope::ScopeRule,
+    KeyHasher, KeyId, Rejection, Timestamp,
+    clock::SettableClock,
+    key::KeyRecord,
+    limit::{Limit, Limits, Quota},
+    nonzero,
+    scope::ScopeRule,
     tonic::RequestExt,
 };
 
@@ -41,6 +46,12 @@ pub(crate) fn record(change: impl FnOnce(&mut KeyRecord)) -> KeyRecord {
     let mut record = KeyRecord::new(id, KeyHasher::sha256().digest(KEY), "first", NOW);
     change(&mut record);
     record
+}
+
+/// One call an hour.
+pub(crate) fn limited(key: &mut KeyRecord) {
+    let quota = Quota::per_hour(nonzero!(1));
+    key.details.limits = Limits::new([Limit::new("hourly", quota).unwrap()]).unwrap();
 }
 
 /// What the handlers ask of a call.
