@@ -72,7 +72,7 @@
 //! [`OwnerLayer`] resolves the owner of a key, and refuses owners that are not active.
 //!
 //! A denial is a response, never an error: problem details with a stable `code`
-//! ([`RejectionKind`] lists them), or a native gRPC status if the request was gRPC:
+//! ([`RejectionKind`] lists them), or a native gRPC status with details if the request was gRPC:
 //! [`with_grpc_web_denials`](ApiKeyLayer::with_grpc_web_denials) says which requests are.
 //!
 //! # Where things are

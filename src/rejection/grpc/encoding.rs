@@ -13,7 +13,7 @@ pub(super) struct Details<'d> {
     /// Of `RetryInfo`, in seconds.
     pub(super) retry_after: Option<u64>,
     /// The one violation of `QuotaFailure`: its subject and its description.
-    pub(super) exhausted: Option<(String, String)>,
+    pub(super) exhausted: Option<(String, &'d str)>,
 }
 
 /// A serialised `google.rpc.Status`.
@@ -36,7 +36,7 @@ fn any(status: &mut Vec<u8>, name: &str, message: &[u8]) {
     let mut any = Vec::new();
     text(&mut any, 1, &["type.googleapis.com/google.rpc.", name].concat());
     bytes(&mut any, 2, message);
-    bytes(status, 3, &any);
+    nested(status, 3, &any);
 }
 
 /// The longest `google.protobuf.Duration`, some 10,000 years.
@@ -45,7 +45,7 @@ const MAX_SECONDS: u64 = 315_576_000_000;
 fn retry_info(seconds: u64) -> Vec<u8> {
     let (mut info, mut delay) = (Vec::new(), Vec::new());
     number(&mut delay, 1, seconds.min(MAX_SECONDS));
-    bytes(&mut info, 1, &delay);
+    nested(&mut info, 1, &delay);
     info
 }
 
@@ -53,7 +53,7 @@ fn quota_failure(subject: &str, description: &str) -> Vec<u8> {
     let (mut failure, mut violation) = (Vec::new(), Vec::new());
     text(&mut violation, 1, subject);
     text(&mut violation, 2, description);
-    bytes(&mut failure, 1, &violation);
+    nested(&mut failure, 1, &violation);
     failure
 }
 
@@ -65,7 +65,7 @@ fn error_info(details: &Details<'_>) -> Vec<u8> {
         let mut entry = Vec::new();
         text(&mut entry, 1, name);
         text(&mut entry, 2, value);
-        bytes(&mut info, 3, &entry);
+        nested(&mut info, 3, &entry);
     }
     info
 }
@@ -81,17 +81,22 @@ fn number(message: &mut Vec<u8>, field: u8, value: u64) {
 
 /// A field of type `string`.
 fn text(message: &mut Vec<u8>, field: u8, text: &str) {
-    if !text.is_empty() {
-        bytes(message, field, text.as_bytes());
+    bytes(message, field, text.as_bytes());
+}
+
+/// A field of type `bytes`.
+fn bytes(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        nested(message, field, bytes);
     }
 }
 
-/// A field that is a message, which may be an empty one.
-fn bytes(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+/// A field that is a message, which is there also where it is empty.
+fn nested(message: &mut Vec<u8>, field: u8, nested: &[u8]) {
     const LENGTH_DELIMITED: u8 = 2;
     message.push(field << 3 | LENGTH_DELIMITED);
-    varint(message, bytes.len() as u64);
-    message.extend_from_slice(bytes);
+    varint(message, nested.len() as u64);
+    message.extend_from_slice(nested);
 }
 
 /// Seven bits a byte, the lowest first. The highest bit says that more follow.
@@ -172,6 +177,7 @@ mod tests {
             if let Some((subject, description)) = &exhausted {
                 expected.add_quota_failure_violation(subject, description);
             }
+            let exhausted = exhausted.as_ref().map(|(subject, text)| (subject.clone(), &**text));
             let details = Details { reason: &reason, domain: &domain, metadata, retry_after, exhausted };
             let written = status(code, &message, &details);
             let code = tonic::Code::from(i32::from(code));

@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, sync::LazyLock};
 
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::{
     GRPC_MESSAGE, GRPC_RETRY_PUSHBACK, GRPC_STATUS, GRPC_STATUS_DETAILS,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     key::{RejectionKind, Row, Scopes, TABLE, UNIFORM},
-    rejection::{Exhausted, Rejection},
+    rejection::Rejection,
 };
 
 /// Of the reasons in `ErrorInfo`. They are ours, whatever the service is called.
@@ -90,22 +90,13 @@ impl GrpcStatus {
 /// as its own policy does where nothing says how long. Credits that do not come back, and every other
 /// denial, are the same the next time.
 fn pushback(row: &Row, retry_after: Option<u64>) -> Option<i32> {
-    use RejectionKind::{
-        LimiterUnavailable, Overloaded, RateLimited, TooManyFailures, Unavailable,
-    };
-    match (row.kind, retry_after) {
-        (
-            RateLimited
-            | TooManyFailures
-            | RejectionKind::CreditsExhausted
-            | Unavailable
-            | Overloaded
-            | LimiterUnavailable,
-            Some(seconds),
-        ) => Some(i32::try_from(seconds.saturating_mul(1_000)).unwrap_or(i32::MAX)),
-        (RateLimited | TooManyFailures | Unavailable | Overloaded | LimiterUnavailable, None) => {
-            None
+    let may_pass = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+    let may_pass = may_pass.contains(&row.status);
+    match retry_after {
+        Some(seconds) if may_pass => {
+            Some(i32::try_from(seconds.saturating_mul(1_000)).unwrap_or(i32::MAX))
         }
+        None if may_pass && row.kind != RejectionKind::CreditsExhausted => None,
         _ => Some(NEVER),
     }
 }
@@ -118,38 +109,30 @@ struct Said {
     /// In alphabetical order.
     metadata: Vec<(&'static str, String)>,
     /// The subject and the description of a violated quota.
-    exhausted: Option<(String, String)>,
+    exhausted: Option<(String, &'static str)>,
 }
 
 impl Said {
     fn of(rejection: &Rejection) -> Self {
-        let missing = rejection.missing_scopes().filter(|missing| !missing.is_empty());
-        match (missing, rejection.exhausted.as_deref()) {
-            (Some(missing), _) => Self::missing(missing),
-            (None, Some(Exhausted::Rate { limit: Some(limit), .. })) => {
-                let remark = format!(" Limit: {}.", &**limit);
-                let metadata = vec![("limit", (**limit).to_owned())];
-                let subject = format!("limit:{}", &**limit);
-                let exhausted = Some((subject, rejection.kind.detail().to_owned()));
-                Self { remark, metadata, exhausted }
-            }
-            (None, Some(Exhausted::Credits { remaining })) => {
-                let left = remaining.to_string();
-                let remark = format!(" Credits left: {left}.");
-                let exhausted = Some(("credits".to_owned(), rejection.kind.detail().to_owned()));
-                Self { remark, metadata: vec![("credits_remaining", left)], exhausted }
-            }
-            (None, None | Some(Exhausted::Rate { limit: None, .. })) => {
-                let subject = match rejection.kind {
-                    RejectionKind::RateLimited => Some("limit"),
-                    RejectionKind::CreditsExhausted => Some("credits"),
-                    _ => None,
-                };
-                let detail = rejection.kind.detail();
-                let exhausted = subject.map(|subject| (subject.to_owned(), detail.to_owned()));
-                Self { exhausted, ..Self::default() }
-            }
+        if let Some(missing) = rejection.missing_scopes().filter(|missing| !missing.is_empty()) {
+            return Self::missing(missing);
         }
+        let (limit, credits) = (rejection.limit(), rejection.credits_remaining());
+        let (remark, metadata) = match (limit, credits) {
+            (Some(limit), _) => (format!(" Limit: {limit}."), vec![("limit", limit.to_owned())]),
+            (None, Some(left)) => {
+                (format!(" Credits left: {left}."), vec![("credits_remaining", left.to_string())])
+            }
+            (None, None) => Default::default(),
+        };
+        let subject = match (rejection.kind, limit) {
+            (RejectionKind::RateLimited, Some(limit)) => Some(format!("limit:{limit}")),
+            (RejectionKind::RateLimited, None) => Some("limit".to_owned()),
+            (RejectionKind::CreditsExhausted, _) => Some("credits".to_owned()),
+            _ => None,
+        };
+        let exhausted = subject.map(|subject| (subject, rejection.kind.detail()));
+        Self { remark, metadata, exhausted }
     }
 
     fn missing(missing: &Scopes) -> Self {
@@ -167,7 +150,8 @@ impl Said {
     }
 }
 
-/// As many of the scopes, with a space between them, as there is room for: never none, for none is as long.
+/// As many of the scopes, with a space between them, as there is room for. No scope is as long as that, so
+/// there is always one.
 fn listed(missing: &Scopes) -> &str {
     let all = missing.as_str();
     if all.len() <= MAX_LISTED {
