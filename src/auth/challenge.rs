@@ -2,15 +2,26 @@
 
 use http::header::AUTHORIZATION;
 
-use super::extract::{KeySource, SourceKind};
+use super::{
+    extract::{KeySource, SourceKind},
+    resource_metadata::ResourceMetadataUrl,
+};
 use crate::rejection::{API_KEY_SCHEME, Challenges, bare, quoted};
 
-/// What a 401 of a layer with these sources asks for.
-pub(super) fn challenges(realm: &str, sources: &[KeySource]) -> Challenges {
-    Challenges::new(&families(realm, sources))
+/// What a 401 of a layer with these sources asks for. Of them, `Bearer` names the metadata.
+pub(super) fn challenges(
+    realm: &str,
+    metadata: Option<&ResourceMetadataUrl>,
+    sources: &[KeySource],
+) -> Challenges {
+    Challenges::new(&families(realm, metadata, sources))
 }
 
-fn families(realm: &str, sources: &[KeySource]) -> Vec<String> {
+fn families(
+    realm: &str,
+    metadata: Option<&ResourceMetadataUrl>,
+    sources: &[KeySource],
+) -> Vec<String> {
     let bare = bare(realm);
     let realm = quoted(realm);
     let mut challenges: Vec<String> = Vec::new();
@@ -29,7 +40,9 @@ fn families(realm: &str, sources: &[KeySource]) -> Vec<String> {
         };
         let challenge = match source.kind() {
             SourceKind::Scheme { header, scheme } if *header == AUTHORIZATION => {
-                format!("{scheme} realm={realm}")
+                let metadata = metadata.filter(|_| scheme.eq_ignore_ascii_case("Bearer"));
+                let metadata = metadata.map(ResourceMetadataUrl::parameter).unwrap_or_default();
+                format!("{scheme} realm={realm}{metadata}")
             }
             SourceKind::Basic => format!("Basic realm={realm}"),
             SourceKind::Custom(custom) => custom.challenge().map_or_else(by_place, str::to_owned),
@@ -55,7 +68,7 @@ mod tests {
         error: Option<ChallengeError>,
         scope: Option<&str>,
     ) -> Vec<String> {
-        let challenges = challenges("the \"api\"", sources);
+        let challenges = challenges("the \"api\"", None, sources);
         challenges.values(error, scope).map(|v| v.to_str().unwrap().to_owned()).collect()
     }
 

@@ -8,6 +8,7 @@ use super::{
     attached::LayerId,
     counted::OuterLayer,
     extract::{self, Credential, KeySource, Precedence},
+    resource_metadata::ResourceMetadataUrl,
     waiting_limit::WaitingLimit,
 };
 use crate::{
@@ -63,6 +64,7 @@ pub(crate) struct Config {
     pub(crate) vary: Option<HeaderValue>,
     pub(crate) renderer: Renderer,
     pub(crate) realm: Box<str>,
+    pub(crate) resource_metadata: Option<ResourceMetadataUrl>,
     /// Of layers beside this one.
     pub(crate) foreign_challenges: Vec<HeaderValue>,
     pub(crate) outer: OuterLayer,

@@ -20,6 +20,7 @@ use super::{
     counted::OuterLayer,
     extract::{KeySource, Precedence},
     preflights::PassPreflightsLayer,
+    resource_metadata::ResourceMetadataUrl,
     revocation::register,
     service::ApiKeyAuth,
     shared_config::SharedConfig,
@@ -110,6 +111,7 @@ impl ApiKeyLayer {
             vary: None,
             renderer: Renderer::default(),
             realm: "api".into(),
+            resource_metadata: None,
             foreign_challenges: Vec::new(),
             outer: OuterLayer::default(),
             pauses: false,
@@ -131,7 +133,8 @@ impl ApiKeyLayer {
     /// Recomputes what follows from the sources, their precedence and the realm.
     fn with_derived(self) -> Self {
         self.with(|config| {
-            let challenges = challenges(&config.realm, &config.sources);
+            let metadata = config.resource_metadata.as_ref();
+            let challenges = challenges(&config.realm, metadata, &config.sources);
             config.renderer.set_challenges(challenges.with_foreign(&config.foreign_challenges));
             config.vary = vary_on(&config.sources);
             config.reads_path = config.sources.iter().any(KeySource::is_path);
@@ -429,6 +432,34 @@ impl ApiKeyLayer {
     /// The realm named in challenges, `api` by default.
     pub fn with_realm(self, realm: &str) -> Self {
         self.with(|config| config.realm = realm.into()).with_derived()
+    }
+
+    /// Names the document that describes the service in each `Bearer` challenge, as `resource_metadata`
+    /// (RFC 9728 §5.1): of a 401, and of a 403 for a missing scope. Clients of the Model Context
+    /// Protocol look for it there. The other challenges stay as they are.
+    ///
+    /// The application serves the document, past this layer: its readers have no key yet. For the
+    /// resource `https://api.example.com/mcp` it is at the URL of the example (RFC 9728 §3.1). Write
+    /// the URL into the configuration: the `Host` of a request is the client's word.
+    ///
+    /// A text that is no URL of scheme `https`, or `http` on the local machine, that has a user or a
+    /// fragment, or a character that has no place in a URL, is a
+    /// [`ResourceMetadata`](ConfigError::ResourceMetadata) error.
+    ///
+    /// ```
+    /// use tower_api_key::{ApiKeyLayer, KeySource, store::MemoryStore};
+    ///
+    /// let layer = ApiKeyLayer::new(MemoryStore::new())
+    ///     .with_sources([KeySource::bearer()])
+    ///     .with_resource_metadata(
+    ///         "https://api.example.com/.well-known/oauth-protected-resource/mcp",
+    ///     )?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_api_key::ConfigError>(())
+    /// ```
+    pub fn with_resource_metadata(self, url: &str) -> Result<Self, ConfigError> {
+        let url = ResourceMetadataUrl::parse(url)?;
+        Ok(self.with(|config| config.resource_metadata = Some(url)).with_derived())
     }
 
     /// Adds challenges of a layer beside this one.

@@ -20,6 +20,7 @@ mod future;
 mod layer;
 mod or_else;
 mod preflights;
+mod resource_metadata;
 mod response_plan;
 pub(crate) mod revocation;
 pub(crate) mod service;

@@ -110,6 +110,11 @@ pub enum ConfigError {
     /// [`ForwardedFor`](crate::auth::ForwardedFor) trusts no network, so that its header would never be
     /// read.
     NoTrustedNetwork,
+    /// The URL of a service's metadata cannot stand in a challenge.
+    ResourceMetadata {
+        /// The mistake in it.
+        problem: &'static str,
+    },
     /// Two settings cannot hold together.
     Contradiction {
         /// The settings.
@@ -230,6 +235,9 @@ impl fmt::Display for ConfigError {
                 "no network of proxies is trusted, so that the header of forwarded addresses would \
                  never be read: name the networks of the proxies that write it",
             ),
+            Self::ResourceMetadata { problem } => {
+                write!(f, "the URL of the resource metadata {problem}")
+            }
             Self::Contradiction { settings: [one, other], problem } => {
                 write!(f, "`{one}` and `{other}` cannot be used together: {problem}")
             }

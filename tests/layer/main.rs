@@ -61,6 +61,7 @@ mod plain_store;
 mod preflights;
 mod readiness;
 mod renewal;
+mod resource_metadata;
 mod response_body;
 mod rotation;
 mod rotation_again;
