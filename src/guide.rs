@@ -5,6 +5,7 @@
 //! | [`axum`] | axum from zero, and the order of layers |
 //! | [`tonic`] | tonic: services with and without keys, callers, details of denials, streams, gRPC-Web |
 //! | [`hyper`] | hyper without a framework |
+//! | [`mcp`] | servers of the Model Context Protocol |
 //! | [`keys`] | formats of keys, and sealed keys |
 //! | [`stores`] | stores, caches and several nodes |
 //! | [`limits`] | rate limits, credits, usage and failed guesses |
@@ -35,6 +36,7 @@ macro_rules! guides {
             "[axum]: crate::guide::axum\n",
             "[tonic]: crate::guide::tonic\n",
             "[hyper]: crate::guide::hyper\n",
+            "[mcp]: crate::guide::mcp\n",
             "[keys]: crate::guide::keys\n",
             "[stores]: crate::guide::stores\n",
             "[limits]: crate::guide::limits\n",
@@ -78,6 +80,10 @@ pub mod tonic {}
 
 #[doc = page!(guides, "guide/hyper.md")]
 pub mod hyper {}
+
+#[cfg(any(not(doctest), feature = "axum"))]
+#[doc = page!(guides, "guide/mcp.md")]
+pub mod mcp {}
 
 #[doc = page!(guides, "guide/keys.md")]
 pub mod keys {}
