@@ -1,4 +1,5 @@
-//! Streams that end with the key that they began with: server-sent events and a WebSocket.
+//! Streams that end with the key that they began with: server-sent events and a WebSocket, also of a page
+//! of another origin.
 //!
 //! ```sh
 //! cargo run --example streams --features axum,cache
@@ -21,12 +22,14 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::{FutureExt, Stream, StreamExt, stream};
+use http::{HeaderName, header};
 use tokio::{net::TcpListener, time::interval};
 use tokio_stream::wrappers::IntervalStream;
 use tower_api_key::{
-    AuthenticatedKey, KeyManager, NewKey,
+    ApiKeyLayer, AuthenticatedKey, ConfigError, KeyManager, KeySource, NewKey,
     store::{CachedStore, LocalInvalidations, MemoryStore},
 };
+use tower_http::cors::{Any, CorsLayer};
 
 const TICK: Duration = Duration::from_millis(500);
 
@@ -73,6 +76,25 @@ async fn revoke(State(keys): State<KeyManager>, key: AuthenticatedKey) -> Result
     Ok("Its streams end now.\n".to_owned())
 }
 
+/// Where a browser can put a key: with `fetch` in a header, for a WebSocket among the sub-protocols, as in
+/// `new WebSocket(url, ["api-key", key])`, and for an `EventSource` in nothing but the URL. That ends up in
+/// logs, so read server-sent events with `fetch` where you can.
+fn layer(keys: &KeyManager) -> Result<ApiKeyLayer, ConfigError> {
+    let layer = keys
+        .layer()
+        .with_source(KeySource::websocket_protocol("api-key")?)
+        .with_source(KeySource::query("api_key")?);
+    Ok(layer.hide_credentials())
+}
+
+/// Pages of any origin may ask, with a key that they hold and without a browser's credentials.
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_headers([HeaderName::from_static("x-api-key"), header::AUTHORIZATION])
+        .expose_headers([header::WWW_AUTHENTICATE])
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     // Of a server's database, with a bus that other nodes listen to as well.
@@ -85,7 +107,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/events", get(events))
         .route("/socket", get(socket))
         .route("/revoke", post(revoke))
-        .layer(keys.layer())
+        .layer(layer(&keys)?)
+        // Outside the keys: preflights carry no key, and a page may read denials, too.
+        .layer(cors())
         .with_state(keys.clone());
 
     let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[cfg(feature = "cache")]
+#[path = "../support/chromium.rs"]
+mod chromium;
 #[path = "../support/process.rs"]
 mod process;
 
@@ -11,6 +14,8 @@ mod hyper;
 mod quickstart;
 #[cfg(feature = "cache")]
 mod streams;
+#[cfg(feature = "cache")]
+mod streams_browser;
 mod tonic;
 
 use std::process::Command;

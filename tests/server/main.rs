@@ -7,6 +7,8 @@ mod admin;
 mod bad_input;
 mod browser;
 mod changes;
+#[path = "../support/chromium.rs"]
+mod chromium;
 mod connections;
 mod credentials;
 mod databases;
