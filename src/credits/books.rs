@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(read(&copies, &stored, T).remaining, 1);
         let old = read(&copies, &stored, T);
         let update = BalanceUpdate::of(lineage(1), &old, old.clone());
-        assert_eq!(copies.write(&[update.clone()]), ApplyOutcome::Done);
+        assert_eq!(copies.write(std::slice::from_ref(&update)), ApplyOutcome::Done);
         assert_eq!(copies.write(&[update]), ApplyOutcome::Stale, "of a revision that has gone");
     }
 

@@ -33,7 +33,7 @@ use crate::{
 
 const REQUESTS: usize = 10_000;
 
-/// Random numbers, the same in each run (SplitMix64).
+/// Random numbers, the same in each run (`SplitMix64`).
 struct Random(u64);
 
 impl Random {
@@ -52,6 +52,7 @@ impl Random {
 type App = BoxCloneSyncService<Request<()>, Response<Full<Bytes>>, Infallible>;
 
 /// Repeats the request, and says nothing of the caller.
+#[expect(clippy::needless_pass_by_value, reason = "as a service is called")]
 fn answer(request: Request<()>) -> Ready<Result<Response<Full<Bytes>>, Infallible>> {
     let status = if request.uri().path() == "/gone" { StatusCode::GONE } else { StatusCode::OK };
     let head = (request.method(), request.uri(), request.headers());
@@ -75,8 +76,8 @@ struct World {
     cost: ExtraCostLayer,
 }
 
-fn credits(remaining: u64) -> Option<NewCredits> {
-    Some(NewCredits { remaining, refill: None })
+fn credits(remaining: u64) -> NewCredits {
+    NewCredits { remaining, refill: None }
 }
 
 fn per_minute(requests: std::num::NonZeroU32) -> Limits {
@@ -90,7 +91,7 @@ async fn issue(manager: &KeyManager, clock: &SettableClock) -> Vec<String> {
         NewKey { scopes: all(), ..NewKey::named("good") },
         NewKey { scopes: orders(), ..NewKey::named("of few scopes") },
         NewKey { limits: per_minute(nonzero!(30)), scopes: all(), ..NewKey::named("limited") },
-        NewKey { credits: credits(300), scopes: all(), ..NewKey::named("with credits") },
+        NewKey { credits: Some(credits(300)), scopes: all(), ..NewKey::named("with credits") },
         NewKey {
             allowed_addresses: vec!["192.0.2.0/30".parse().unwrap()],
             scopes: all(),
@@ -161,31 +162,31 @@ impl World {
         let cost = ExtraCostLayer::new(rate, nonzero!(3)).with_clock(clock.clone());
         Self { clock, store, keys, unknown, usage, credits, layer, scopes, cost }
     }
+}
 
-    /// Scopes and a price where they are asked for, inside of `outer`.
-    fn app<L, S, B>(&self, outer: &L, routes: Option<(&RequireScopesLayer, &ExtraCostLayer)>) -> App
-    where
-        L: Layer<App, Service = S>,
-        S: Service<Request<()>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send + 'static,
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: std::fmt::Debug,
-    {
-        let bare = App::new(service_fn(answer as fn(_) -> _));
-        let guarded = match routes {
-            Some((scopes, cost)) => boxed(scopes.layer(boxed(cost.layer(bare.clone())))),
-            None => bare.clone(),
-        };
-        let route = App::new(service_fn(move |request: Request<()>| {
-            let is_dear = request.uri().path() == "/reports";
-            if is_dear { guarded.clone() } else { bare.clone() }.oneshot(request)
-        }));
-        boxed(outer.layer(route))
-    }
+/// Scopes and a price where they are asked for, inside of `outer`.
+fn app<L, S, B>(outer: &L, routes: Option<(&RequireScopesLayer, &ExtraCostLayer)>) -> App
+where
+    L: Layer<App, Service = S>,
+    S: Service<Request<()>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Debug,
+{
+    let bare = App::new(service_fn(answer as fn(_) -> _));
+    let guarded = match routes {
+        Some((scopes, cost)) => boxed(scopes.layer(boxed(cost.layer(bare.clone())))),
+        None => bare.clone(),
+    };
+    let route = App::new(service_fn(move |request: Request<()>| {
+        let is_dear = request.uri().path() == "/reports";
+        if is_dear { guarded.clone() } else { bare.clone() }.oneshot(request)
+    }));
+    boxed(outer.layer(route))
 }
 
 /// With the body read, so that all have one type.
@@ -320,17 +321,16 @@ async fn the_shadow_is_what_enforcement_does() {
     let (scopes, cost) =
         (world.scopes.clone().shadow_until(until), world.cost.clone().shadow_until(until));
     let layer = world.layer.clone().shadow_until(until);
-    let shadow = run(&world, world.app(&layer, Some((&scopes, &cost))), |response| {
+    let shadow = run(&world, app(&layer, Some((&scopes, &cost))), |response| {
         assert!(response.extensions().get::<Rejection>().is_none());
         told(response.extensions().get().map(WouldDeny::rejection))
     });
     let shadow = shadow.await;
     let routes = Some((&enforced.scopes, &enforced.cost));
-    let denied = run(&enforced, enforced.app(&enforced.layer, routes), |response| {
-        told(response.extensions().get())
-    });
+    let denied =
+        run(&enforced, app(&enforced.layer, routes), |response| told(response.extensions().get()));
     let denied = denied.await;
-    let bare = run(&bare, bare.app(&tower::layer::util::Identity::new(), None), |_| None).await;
+    let bare = run(&bare, app(&tower::layer::util::Identity::new(), None), |_| None).await;
 
     let mut kinds = std::collections::BTreeMap::<_, usize>::new();
     for (number, ((shadow, denied), bare)) in shadow.iter().zip(&denied).zip(&bare).enumerate() {
