@@ -1,6 +1,8 @@
 //! As `src/runtime/mod.rs`, with other locks and atomics: before each use of one, another thread may
 //! run.
 
+#[path = "../../../src/runtime/apart.rs"]
+mod apart;
 #[path = "../../../src/runtime/async_methods.rs"]
 mod async_methods;
 #[path = "../../../src/runtime/at_once.rs"]
@@ -33,6 +35,7 @@ mod shared;
 pub(crate) use shuttle::sync;
 
 pub(crate) use self::{
+    apart::Apart,
     async_methods::async_methods,
     at_once::{at_once, later},
     background::{Background, OwnedTask},
