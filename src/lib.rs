@@ -224,6 +224,12 @@ pub mod extra_cost {
     pub use crate::inner::{ExtraCost, ExtraCostLayer};
 }
 
+/// Identities in headers, for services behind a gateway: [`IdentityLayer`](identity::IdentityLayer)
+/// stands inside the [`ApiKeyLayer`].
+pub mod identity {
+    pub use crate::inner::{Identity, IdentityHeaders, IdentityLayer};
+}
+
 /// Owners of keys: [`OwnerLayer`] asks an [`OwnerResolver`](owner::OwnerResolver) for the owner of
 /// a key, and refuses owners that are not active.
 pub mod owner {

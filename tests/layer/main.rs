@@ -29,6 +29,7 @@ mod hide_everywhere;
 mod hints;
 mod hook;
 mod hostile;
+mod identity;
 #[cfg(feature = "legacy-hashes")]
 mod legacy;
 mod limits;

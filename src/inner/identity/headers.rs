@@ -1,0 +1,186 @@
+//! [`IdentityHeaders`]: which headers carry an identity, and what clients send in their place.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::value;
+use crate::{auth::AuthenticatedKey, error::ConfigError};
+
+/// The names of the headers that tell a service of the caller: by default `X-Api-Key-Id`,
+/// `X-Api-Key-Owner` and `X-Api-Key-Scopes`.
+///
+/// Each is always there, once, and empty where there is nothing to say: a key without an owner or scopes,
+/// a request without a key. The id is a UUID, the owner is percent-encoded, and the scopes have spaces
+/// between them, each percent-encoded.
+///
+/// ```
+/// use tower_api_key::identity::IdentityHeaders;
+///
+/// let names = IdentityHeaders::new().with_owner_name("X-Tenant")?;
+/// assert_eq!(names.names().map(|name| name.as_str()), [
+///     "x-api-key-id",
+///     "x-tenant",
+///     "x-api-key-scopes",
+/// ]);
+/// # Ok::<(), tower_api_key::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct IdentityHeaders {
+    id: HeaderName,
+    owner: HeaderName,
+    scopes: HeaderName,
+}
+
+impl Default for IdentityHeaders {
+    fn default() -> Self {
+        Self {
+            id: HeaderName::from_static("x-api-key-id"),
+            owner: HeaderName::from_static("x-api-key-owner"),
+            scopes: HeaderName::from_static("x-api-key-scopes"),
+        }
+    }
+}
+
+/// Copies of a request's target, in which a key may stand. No source of a layer looks there, so no layer
+/// takes it out.
+const COPIES_OF_THE_TARGET: [HeaderName; 4] = [
+    header::REFERER,
+    HeaderName::from_static("x-forwarded-uri"),
+    HeaderName::from_static("x-original-uri"),
+    HeaderName::from_static("x-original-url"),
+];
+
+impl IdentityHeaders {
+    /// The names above.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts the key's id into this header.
+    ///
+    /// # Errors
+    ///
+    /// [`SourceName`](ConfigError::SourceName) for a name that does not begin with `x-`, has anything but
+    /// letters, digits and `-`, or is used otherwise, such as `X-Forwarded-For`;
+    /// [`Contradiction`](ConfigError::Contradiction) for the name of another part.
+    pub fn with_id_name(self, name: &str) -> Result<Self, ConfigError> {
+        Self { id: parse(name)?, ..self }.checked()
+    }
+
+    /// Puts the owner into this header.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_id_name`](Self::with_id_name).
+    pub fn with_owner_name(self, name: &str) -> Result<Self, ConfigError> {
+        Self { owner: parse(name)?, ..self }.checked()
+    }
+
+    /// Puts the scopes into this header.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_id_name`](Self::with_id_name).
+    pub fn with_scopes_name(self, name: &str) -> Result<Self, ConfigError> {
+        Self { scopes: parse(name)?, ..self }.checked()
+    }
+
+    fn checked(self) -> Result<Self, ConfigError> {
+        if self.id == self.owner || self.owner == self.scopes || self.scopes == self.id {
+            return Err(ConfigError::Contradiction {
+                settings: ["IdentityHeaders", "IdentityHeaders"],
+                problem: "two parts of an identity would be in one header",
+            });
+        }
+        Ok(self)
+    }
+
+    /// The names, of the id, the owner and the scopes.
+    pub fn names(&self) -> [&HeaderName; 3] {
+        [&self.id, &self.owner, &self.scopes]
+    }
+
+    /// Whether a service behind may take a header of this name for one of these, and it is none:
+    /// gateway interfaces such as CGI and WSGI give `x_api_key_id` and `x.api.key.id` the same variable.
+    pub(crate) fn are_imitated_by(&self, name: &str) -> bool {
+        self.names().iter().any(|ours| ours.as_str() != name && is_read_as(name, ours.as_str()))
+    }
+
+    /// Takes out whatever a client has sent in place of the identity, and copies of the target.
+    pub(crate) fn remove(&self, headers: &mut HeaderMap) {
+        for name in self.names().into_iter().chain(&COPIES_OF_THE_TARGET) {
+            headers.remove(name);
+        }
+        let imitations: Vec<HeaderName> =
+            headers.keys().filter(|name| self.are_imitated_by(name.as_str())).cloned().collect();
+        for name in imitations {
+            headers.remove(name);
+        }
+        self.keep_from_connection(headers);
+    }
+
+    /// A header that `Connection` names goes no further than the next proxy (RFC 9110 §7.6.1): named by a
+    /// client, the identity would not reach the service behind it.
+    fn keep_from_connection(&self, headers: &mut HeaderMap) {
+        let is_ours = |option: &str| {
+            let option = option.trim().to_ascii_lowercase();
+            self.names().iter().any(|name| is_read_as(&option, name.as_str()))
+        };
+        let lines = headers.get_all(header::CONNECTION);
+        let options = |line: &HeaderValue| String::from_utf8_lossy(line.as_bytes()).into_owned();
+        if !lines.iter().any(|line| options(line).split(',').any(is_ours)) {
+            return;
+        }
+        let kept: Vec<String> = lines
+            .iter()
+            .flat_map(|line| {
+                let line = options(line);
+                let kept = line.split(',').map(str::trim).filter(|option| !is_ours(option));
+                kept.map(str::to_owned).collect::<Vec<_>>()
+            })
+            .filter(|option| !option.is_empty())
+            .collect();
+        match HeaderValue::try_from(kept.join(", ")) {
+            Ok(line) if !kept.is_empty() => drop(headers.insert(header::CONNECTION, line)),
+            _ => drop(headers.remove(header::CONNECTION)),
+        }
+    }
+
+    /// Sets all of them: of this key, or empty.
+    pub(crate) fn set(&self, key: Option<&AuthenticatedKey>, headers: &mut HeaderMap) {
+        let nothing = || HeaderValue::from_static("");
+        let id = key.and_then(|key| HeaderValue::try_from(key.id().to_string()).ok());
+        let owner = key.and_then(AuthenticatedKey::owner).map(|owner| value::text(owner.as_str()));
+        let scopes = key.map(|key| value::scopes(key.scopes()));
+        headers.insert(&self.id, id.unwrap_or_else(nothing));
+        headers.insert(&self.owner, owner.unwrap_or_else(nothing));
+        headers.insert(&self.scopes, scopes.unwrap_or_else(nothing));
+    }
+}
+
+/// A name of our own: one that begins with `x-` has no meaning to servers in between, and one without `_`
+/// is passed on by all of them.
+fn parse(name: &str) -> Result<HeaderName, ConfigError> {
+    let error = || ConfigError::SourceName { family: "identity header" };
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| error())?;
+    let is_good = name.as_str().strip_prefix("x-").is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    });
+    let is_taken =
+        ["x-forwarded-", "x-original-"].iter().any(|taken| name.as_str().starts_with(taken))
+            || TAKEN.contains(&name.as_str());
+    if is_good && !is_taken { Ok(name) } else { Err(error()) }
+}
+
+/// Of keys, and of [forward-auth](crate::forward_auth)'s answers.
+const TAKEN: [&str; 3] = ["x-api-key", "x-api-key-problem", "x-api-key-status"];
+
+/// Whether the two are one name to a server that takes all but letters and digits for the same. Both are
+/// in lower case.
+fn is_read_as(sent: &str, ours: &str) -> bool {
+    sent.len() == ours.len()
+        && sent
+            .bytes()
+            .zip(ours.bytes())
+            .all(|(sent, ours)| sent == ours || (ours == b'-' && !sent.is_ascii_alphanumeric()))
+}

@@ -1,0 +1,69 @@
+//! The values of identity headers, percent-encoded.
+
+use std::fmt::Write;
+
+use http::HeaderValue;
+
+use crate::key::Scopes;
+
+/// A text of the application's, as one word.
+pub(super) fn text(text: &str) -> HeaderValue {
+    let mut encoded = String::with_capacity(text.len());
+    encode(text, &mut encoded);
+    value(encoded)
+}
+
+/// The scopes, with a space between.
+pub(super) fn scopes(scopes: &Scopes) -> HeaderValue {
+    let mut encoded = String::with_capacity(scopes.as_str().len());
+    for scope in scopes.iter() {
+        if !encoded.is_empty() {
+            encoded.push(' ');
+        }
+        encode(scope, &mut encoded);
+    }
+    value(encoded)
+}
+
+/// What is not encoded: the unreserved characters of RFC 3986 §2.3, and of the reserved ones those that
+/// scopes are made of and that separate nothing in a header.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'/' | b'*')
+}
+
+fn encode(text: &str, encoded: &mut String) {
+    for byte in text.bytes() {
+        if is_plain(byte) {
+            encoded.push(byte.into());
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+}
+
+/// Encoded, every text is visible ASCII and spaces.
+fn value(encoded: String) -> HeaderValue {
+    HeaderValue::try_from(encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_nothing_that_separates() {
+        for (plain, encoded) in [
+            ("user-1", "user-1"),
+            ("", ""),
+            ("a b", "a%20b"),
+            ("Zoë\r\n", "Zo%C3%AB%0D%0A"),
+            ("100%,\"x\";y", "100%25%2C%22x%22%3By"),
+            ("a+b@c", "a%2Bb%40c"),
+        ] {
+            assert_eq!(text(plain), encoded, "{plain:?}");
+        }
+        let some = Scopes::parse(["orders:*", "a%20b", "x,y", "z"]).unwrap();
+        assert_eq!(scopes(&some), "a%2520b orders:* x%2Cy z");
+        assert_eq!(scopes(&Scopes::default()), "");
+    }
+}
