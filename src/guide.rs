@@ -10,6 +10,7 @@
 //! | [`stores`] | stores, caches and several nodes |
 //! | [`limits`] | rate limits, credits, usage and failed guesses |
 //! | [`proxies`] | the client's address behind proxies |
+//! | [`forward_auth`] | proxies that ask about each request, for services in any language |
 //! | [`management`] | management routes and owners |
 //! | [`clients`] | the other side: clients that send a key |
 //! | [`command_line`] | the command line, and migration from an existing table |
@@ -41,6 +42,7 @@ macro_rules! guides {
             "[stores]: crate::guide::stores\n",
             "[limits]: crate::guide::limits\n",
             "[proxies]: crate::guide::proxies\n",
+            "[forward_auth]: crate::guide::forward_auth\n",
             "[management]: crate::guide::management\n",
             "[clients]: crate::guide::clients\n",
             "[command_line]: crate::guide::command_line\n",
@@ -98,6 +100,10 @@ pub mod limits {}
 #[cfg(any(not(doctest), feature = "axum"))]
 #[doc = page!(guides, "guide/proxies.md")]
 pub mod proxies {}
+
+#[cfg(any(not(doctest), feature = "axum"))]
+#[doc = page!(guides, "guide/forward_auth.md")]
+pub mod forward_auth {}
 
 #[cfg(any(not(doctest), feature = "axum"))]
 #[doc = page!(guides, "guide/management.md")]

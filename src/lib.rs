@@ -172,6 +172,7 @@ pub mod client;
 pub mod clock;
 pub mod credits;
 mod error;
+pub mod forward_auth;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;

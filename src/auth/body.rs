@@ -60,6 +60,14 @@ impl<B> ResponseBody<B> {
     pub(crate) const fn denial(body: Bytes) -> Self {
         Self { kind: Kind::Denial { rest: body } }
     }
+
+    /// The body of a denial that was made by the outermost layer.
+    pub(crate) fn denial_text(&self) -> Option<&[u8]> {
+        match &self.kind {
+            Kind::Inner { .. } => None,
+            Kind::Denial { rest } => Some(rest),
+        }
+    }
 }
 
 impl<B> From<B> for ResponseBody<B> {

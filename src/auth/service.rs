@@ -54,7 +54,7 @@ impl<S> ApiKeyAuth<S> {
     }
 
     /// As the calling thread counts it.
-    pub(super) fn config(&mut self) -> &ThreadConfig {
+    pub(crate) fn config(&mut self) -> &ThreadConfig {
         self.config.mine()
     }
 

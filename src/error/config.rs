@@ -107,9 +107,19 @@ pub enum ConfigError {
         /// The setting.
         setting: &'static str,
     },
-    /// [`ForwardedFor`](crate::auth::ForwardedFor) trusts no network, so that its header would never be
-    /// read.
+    /// [`ForwardedFor`](crate::auth::ForwardedFor) or a
+    /// [`ForwardAuth`](crate::forward_auth::ForwardAuth) trusts no network, so that the headers of proxies
+    /// would never be read.
     NoTrustedNetwork,
+    /// A rule of [`ForwardAuth`](crate::forward_auth::ForwardAuth) cannot be used.
+    ForwardAuthRule {
+        /// The path that it names.
+        path: String,
+        /// The mistake in it.
+        problem: &'static str,
+    },
+    /// A [`ForwardAuth`](crate::forward_auth::ForwardAuth) has no rule, so that no request would be let in.
+    NoForwardAuthRule,
     /// The URL of a service's metadata cannot stand in a challenge.
     ResourceMetadata {
         /// The mistake in it.
@@ -232,8 +242,14 @@ impl fmt::Display for ConfigError {
                 write!(f, "`{setting}` needs clients' addresses: call `with_client_address` before")
             }
             Self::NoTrustedNetwork => f.write_str(
-                "no network of proxies is trusted, so that the header of forwarded addresses would \
-                 never be read: name the networks of the proxies that write it",
+                "no network of proxies is trusted, so that their headers would never be read: name \
+                 the networks of the proxies that write them",
+            ),
+            Self::ForwardAuthRule { path, problem } => {
+                write!(f, "the forward-auth rule {path:?} {problem}")
+            }
+            Self::NoForwardAuthRule => f.write_str(
+                "forward-auth has no rule, so that no request would be let in: name the routes",
             ),
             Self::ResourceMetadata { problem } => {
                 write!(f, "the URL of the resource metadata {problem}")

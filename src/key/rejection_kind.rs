@@ -20,6 +20,7 @@ use http::StatusCode;
 /// | `AddressNotAllowed` | 403 | 7 | `address_not_allowed` | – |
 /// | `InsufficientScope` | 403 | 7 | `insufficient_scope` | `insufficient_scope` |
 /// | `CrossSite` | 403 | 7 | `cross_site_request` | – |
+/// | `ForwardAuthRefused` | 403 | 7 | `forward_auth_refused` | – |
 /// | `RateLimited` | 429 | 8 | `rate_limited` | – |
 /// | `CreditsExhausted` | 429 | 8 | `credits_exhausted` | – |
 /// | `TooManyFailures` | 429 | 8 | `too_many_failures` | – |
@@ -59,6 +60,9 @@ pub enum RejectionKind {
     /// Another site had a browser send the request, with a credential that browsers send along by
     /// themselves; see [`KeySource::cookie`](crate::KeySource::cookie).
     CrossSite,
+    /// A [`ForwardAuth`](crate::forward_auth::ForwardAuth) service decides on no such request: it came from
+    /// a peer that is no proxy of the service, its target is not in normal form, or no rule names it.
+    ForwardAuthRefused,
     /// A rate limit of the key is used up.
     RateLimited,
     /// The key's credits are used up.
@@ -124,6 +128,7 @@ pub(crate) const TABLE: &[Row] = {
         row(K::AddressNotAllowed, S::FORBIDDEN,             7, "address_not_allowed", None,          "This API key may not be used from this address."),
         row(K::InsufficientScope, S::FORBIDDEN,             7, "insufficient_scope",  Some(SCOPE),   "This API key may not do this. Use one with the required scopes."),
         row(K::CrossSite,         S::FORBIDDEN,             7, "cross_site_request",  None,          "This request came from another site. Send it from the service's own pages, or with the API key in a header."),
+        row(K::ForwardAuthRefused, S::FORBIDDEN,            7, "forward_auth_refused", None,         "No API key opens this target, or it is not written in its normal form."),
         row(K::RateLimited,       S::TOO_MANY_REQUESTS,     8, "rate_limited",        None,          "This API key has made too many requests. Wait before trying again."),
         row(K::CreditsExhausted,  S::TOO_MANY_REQUESTS,     8, "credits_exhausted",   None,          "This API key has no credits left."),
         row(K::TooManyFailures,   S::TOO_MANY_REQUESTS,     8, "too_many_failures",   None,          "Too many failed attempts. Wait before trying again."),

@@ -163,8 +163,8 @@ fn can_deny(config: &Config, kind: RejectionKind) -> bool {
         }
         RejectionKind::CreditsExhausted => config.credits.is_some(),
         RejectionKind::TooManyFailures => config.throttle.is_some(),
-        // Routes say so, see `with_scopes`.
-        RejectionKind::InsufficientScope => false,
+        // Routes say so, see `with_scopes`; only a proxy is refused.
+        RejectionKind::InsufficientScope | RejectionKind::ForwardAuthRefused => false,
         _ => true,
     }
 }

@@ -305,8 +305,8 @@ async fn grpcio_reads_the_status_and_the_details_of_each() {
     }
     let kinds = |kind: &RejectionKind| cases.iter().any(|case| case.kind == *kind);
     let left_out: Vec<_> = RejectionKind::all().filter(|kind| !kinds(kind)).collect();
-    // A browser's.
-    assert_eq!(left_out, [RejectionKind::CrossSite]);
+    // A browser's, and a proxy's.
+    assert_eq!(left_out, [RejectionKind::CrossSite, RejectionKind::ForwardAuthRefused]);
 }
 
 /// Whether a key exists, and why it is no use, is in no byte of a uniform denial.

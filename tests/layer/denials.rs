@@ -19,7 +19,7 @@ use crate::{
 
 /// Kind, HTTP status, gRPC status, code and challenge error: the contract with clients.
 #[rustfmt::skip]
-pub(crate) const TABLE: [(RejectionKind, u16, u8, &str, Option<&str>); 19] = [
+pub(crate) const TABLE: [(RejectionKind, u16, u8, &str, Option<&str>); 20] = [
     (RejectionKind::Missing,           401, 16, "missing_key",         None),
     (RejectionKind::Ambiguous,         400,  3, "ambiguous_key",       Some("invalid_request")),
     (RejectionKind::Malformed,         401, 16, "malformed_key",       Some("invalid_token")),
@@ -33,6 +33,7 @@ pub(crate) const TABLE: [(RejectionKind, u16, u8, &str, Option<&str>); 19] = [
     (RejectionKind::AddressNotAllowed, 403,  7, "address_not_allowed", None),
     (RejectionKind::InsufficientScope, 403,  7, "insufficient_scope",  Some("insufficient_scope")),
     (RejectionKind::CrossSite,         403,  7, "cross_site_request",  None),
+    (RejectionKind::ForwardAuthRefused, 403, 7, "forward_auth_refused", None),
     (RejectionKind::RateLimited,       429,  8, "rate_limited",        None),
     (RejectionKind::CreditsExhausted,  429,  8, "credits_exhausted",   None),
     (RejectionKind::TooManyFailures,   429,  8, "too_many_failures",   None),

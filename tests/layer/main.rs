@@ -21,6 +21,7 @@ mod extraction;
 #[cfg(feature = "metrics")]
 #[path = "../support/figures.rs"]
 mod figures;
+mod forward_auth;
 mod forwarded;
 mod grpc;
 mod grpc_details;

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The folders and files at the top of `src/`, from the bottom up.
-const ROOMS: [&str; 28] = [
+const ROOMS: [&str; 29] = [
     "error",
     "url",
     "text",
@@ -31,6 +31,7 @@ const ROOMS: [&str; 28] = [
     "throttle",
     "auth",
     "inner",
+    "forward_auth",
     "tonic",
     "manage",
     "openapi",

@@ -1,0 +1,12 @@
+//! [`ForwardAuth`]: decides for a proxy in front of services in any language.
+
+mod builder;
+mod flavour;
+mod future;
+mod granting;
+mod original;
+mod routes;
+mod service;
+mod target;
+
+pub use self::{builder::ForwardAuthBuilder, future::ForwardAuthFuture, service::ForwardAuth};

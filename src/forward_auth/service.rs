@@ -1,0 +1,168 @@
+//! [`ForwardAuth`]: the service.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, request::Parts};
+use ipnet::IpNet;
+use tower_service::Service;
+
+use super::{
+    ForwardAuthBuilder, ForwardAuthFuture, flavour::Flavour, granting::Granting,
+    original::original, routes::Routes,
+};
+use crate::{
+    auth::{ApiKeyAuth, ApiKeyLayer, ResponseBody, ResponseFuture},
+    inner::IdentityHeaders,
+    key::RejectionKind,
+    rejection::Rejection,
+    request::{Hook, RequestHead},
+};
+
+/// Decides for a proxy that asks about each request before it lets it on, such as nginx with
+/// `auth_request` or Traefik with `ForwardAuth`: for services behind it in any language.
+///
+/// It judges the *original* request, of which the proxy tells in headers, by an [`ApiKeyLayer`] and a map
+/// of the scopes that each route needs. It answers 200 with [identity headers](IdentityHeaders), for the
+/// proxy to hand on, or with the denial. [The guide](crate::guide::forward_auth) configures the proxies.
+///
+/// | proxy | reads | status of a denial |
+/// |---|---|---|
+/// | [nginx](Self::nginx) | `X-Original-Method`, `-Proto`, `-Host`, `-URI` | 401 or 403; the real one in `X-Api-Key-Status`, the body in `X-Api-Key-Problem` |
+/// | [`HAProxy`](Self::haproxy) | the same | as it is |
+/// | [Traefik](Self::traefik) | `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` | as it is |
+/// | [Caddy](Self::caddy) | the same | as it is |
+///
+/// A request is refused as [`ForwardAuthRefused`](RejectionKind::ForwardAuthRefused), with a good key as
+/// well,
+///
+/// 1. if it does not come from a trusted peer;
+/// 2. if one of the four headers is not there exactly once, or has no good value. Those of other proxies
+///    are never read;
+/// 3. if the target is not in normal form: `//`, dot segments, `;`, `\`, control bytes, any of them
+///    percent-encoded, `%2F`, or an encoded character that needs no encoding. Servers read such a path in
+///    several ways;
+/// 4. if no rule names the path and the method, or only one in another case of letters. `HEAD` counts as
+///    `GET`;
+/// 5. if it has a header that overrides the method, or one that imitates an identity header, such as
+///    `X_Api_Key_Id`.
+///
+/// Every other request is judged by the layer, which cannot have a bypass, let anonymous callers in, pass
+/// preflights, or be in shadow. Every response has all identity headers, empty where there is nothing to
+/// say; no cache may keep it, and no denial is in the form of gRPC, or has a status of success.
+///
+/// ```
+/// use std::net::{IpAddr, SocketAddr};
+///
+/// use axum::{Router, extract::ConnectInfo, http::Method};
+/// use tower_api_key::{
+///     ApiKeyLayer, forward_auth::ForwardAuth, scope::ScopeRule, store::MemoryStore,
+/// };
+///
+/// let layer = ApiKeyLayer::new(MemoryStore::new());
+/// let forward_auth = ForwardAuth::nginx(layer)
+///     .trusting_peers(["127.0.0.1/32".parse()?], |request| {
+///         let peer = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
+///         Some(peer.ip())
+///     })
+///     .rule(Method::GET, "/orders/{id}", ScopeRule::scope("orders:read")?)?
+///     // Any good key.
+///     .rule_for_all_methods("/profile/{*path}", ScopeRule::all([]))?
+///     .build()?;
+/// let app: Router = Router::new().route_service("/auth", forward_auth);
+/// # let _ = app;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct ForwardAuth {
+    service: ApiKeyAuth<Granting>,
+    settings: Arc<Settings>,
+}
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) flavour: Flavour,
+    pub(super) identity: Arc<IdentityHeaders>,
+    pub(super) routes: Routes,
+    pub(super) trusted: Vec<IpNet>,
+    pub(super) peer: Hook<Option<IpAddr>>,
+}
+
+impl ForwardAuth {
+    /// For nginx with `auth_request`.
+    pub fn nginx(layer: ApiKeyLayer) -> ForwardAuthBuilder {
+        ForwardAuthBuilder::new(layer, Flavour::Nginx)
+    }
+
+    /// For Traefik with the middleware `ForwardAuth`.
+    pub fn traefik(layer: ApiKeyLayer) -> ForwardAuthBuilder {
+        ForwardAuthBuilder::new(layer, Flavour::Traefik)
+    }
+
+    /// For Caddy with `forward_auth`.
+    pub fn caddy(layer: ApiKeyLayer) -> ForwardAuthBuilder {
+        ForwardAuthBuilder::new(layer, Flavour::Caddy)
+    }
+
+    /// For `HAProxy` with the script of [the guide](crate::guide::forward_auth).
+    pub fn haproxy(layer: ApiKeyLayer) -> ForwardAuthBuilder {
+        ForwardAuthBuilder::new(layer, Flavour::HaProxy)
+    }
+
+    pub(super) fn new(service: ApiKeyAuth<Granting>, settings: Settings) -> Self {
+        Self { service, settings: Arc::new(settings) }
+    }
+}
+
+impl Settings {
+    fn trusts<B>(&self, request: &Request<B>) -> bool {
+        let peer = (self.peer)(&RequestHead::from(request)).map(|peer| peer.to_canonical());
+        peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(&peer)))
+    }
+
+    /// The original request, where it may be decided on.
+    fn original(&self, asked: Parts, is_trusted: bool) -> Option<Request<()>> {
+        let family = self.flavour.family();
+        is_trusted.then(|| original(asked, &family, &self.routes, &self.identity))?
+    }
+}
+
+impl<B> Service<Request<B>> for ForwardAuth {
+    type Response = Response<ResponseBody<String>>;
+    type Error = Infallible;
+    type Future = ForwardAuthFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let is_trusted = self.settings.trusts(&request);
+        let asked = request.into_parts().0;
+        let future = if let Some(original) = self.settings.original(asked.clone(), is_trusted) {
+            self.service.call(original)
+        } else {
+            let rejection = Rejection::new(RejectionKind::ForwardAuthRefused);
+            let mut asked = Request::from_parts(asked, ());
+            ResponseFuture::rejected(self.service.config(), rejection, &mut asked)
+        };
+        ForwardAuthFuture::new(future, self.settings.clone())
+    }
+}
+
+impl fmt::Debug for ForwardAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForwardAuth")
+            .field("flavour", &self.settings.flavour)
+            .field("identity", &self.settings.identity)
+            .field("trusted", &self.settings.trusted)
+            .field("routes", &self.settings.routes)
+            .finish_non_exhaustive()
+    }
+}
