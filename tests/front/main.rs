@@ -1,0 +1,11 @@
+//! Services behind real proxies, which ask a `ForwardAuth` about each request: nginx, Caddy and `HAProxy`
+//! as the guide configures them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod application;
+mod cases;
+#[path = "../support/process.rs"]
+mod process;
+mod proxies;
+mod smuggled;

@@ -1,0 +1,103 @@
+//! Requests that are made so that the proxy, the decision and the application read them differently.
+
+use crate::{
+    application::{KEY, Services},
+    cases::{behind, header, told},
+    proxies::{Kind, Proxy},
+};
+
+/// Request lines and headers, with a good key, that open nothing.
+const CLOSED: [(&str, &[&str]); 22] = [
+    ("GET /admin", &["X-Forwarded-Uri: /orders/7"]),
+    ("GET /admin", &["X-Forwarded-Uri: /orders/7", "X-Forwarded-Uri: /orders/7"]),
+    ("GET /admin", &["X-Original-URI: /orders/7", "X-Original-URL: /orders/7"]),
+    ("GET /admin", &["x_original_uri: /orders/7", "x_forwarded_uri: /orders/7"]),
+    ("DELETE /orders/7", &["X-Forwarded-Method: GET"]),
+    ("DELETE /orders/7", &["X-Original-Method: GET", "X-Original-Method: GET"]),
+    ("GET /orders/7", &["X-HTTP-Method-Override: DELETE"]),
+    ("GET /orders/7", &["X-Method-Override: DELETE"]),
+    ("GET http://evil.example/admin", &[]),
+    ("GET http://api.example//admin", &[]),
+    ("GET //admin", &[]),
+    ("GET /orders/7/../../admin", &[]),
+    ("GET /orders/7%2f..%2f..%2fadmin", &[]),
+    ("GET /orders/%2e%2e%2fadmin", &[]),
+    ("GET /orders/%2e%2e", &[]),
+    ("GET /orders/..%5cadmin", &[]),
+    ("GET /orders/7;/../admin", &[]),
+    ("GET /%6frders/7", &[]),
+    ("GET /orders/%252e%252e", &[]),
+    ("GET /Orders/7", &[]),
+    ("GET /auth", &[]),
+    ("GET /_api_key", &[]),
+];
+
+/// Without a key, whatever tells of another protocol.
+const WITHOUT_KEY: [(&str, &[&str]); 6] = [
+    ("POST /profile", &["Content-Type: application/grpc", "TE: trailers", "Content-Length: 0"]),
+    (
+        "POST /profile",
+        &["Content-Type: application/grpc-web+proto", "X-Grpc-Web: 1", "Content-Length: 0"],
+    ),
+    ("OPTIONS /profile", &["Origin: https://a.example", "Access-Control-Request-Method: GET"]),
+    ("GET /profile", &["X-Api-Key-Id: forged", "X-Api-Key-Owner: forged"]),
+    ("GET /profile", &["X_Api_Key_Id: forged"]),
+    ("GET /profile", &["If-None-Match: *", "Range: bytes=0-0", "Expect: 200-ok"]),
+];
+
+fn nothing_is_smuggled(proxy: &Proxy, services: &Services) {
+    let good = header("X-API-Key", KEY);
+    for (line, headers) in CLOSED {
+        let reply = proxy.ask(&format!("{line} HTTP/1.1"), &[&[&*good], headers].concat());
+        let is_refused = matches!(reply.status, 400 | 403 | 404) && !reply.body.contains("reached");
+        assert!(is_refused, "{line} {headers:?}: {reply:?}");
+    }
+    for (line, headers) in WITHOUT_KEY {
+        let reply = proxy.ask(&format!("{line} HTTP/1.1"), headers);
+        let is_refused = matches!(reply.status, 400..=499) && !reply.body.contains("reached");
+        assert!(is_refused, "{line} {headers:?}: {reply:?}");
+    }
+    // Nothing says which host is meant.
+    let reply = proxy.send(&["GET /orders/7 HTTP/1.0", &good]);
+    assert!(!reply.body.contains("reached"), "{reply:?}");
+
+    // Let in, with the identity of the key and no other, or not at all.
+    let referer = header("Referer", &format!("https://api.example/?api_key={KEY}"));
+    for (connection, headers) in [
+        ("close", &["X-Api-Key-Id: forged", "x-api-key-id: forged"][..]),
+        ("close", &["X-API-KEY-OWNER: forged", "X-Api-Key-Scopes: forged"]),
+        ("close", &["X_Api_Key_Id: forged", "X-Api_Key-Owner: forged"]),
+        ("close", &["X.Api.Key.Id: forged"]),
+        ("close, X-Api-Key-Id", &[]),
+        ("close, x-api-key-owner, X-Api-Key-Scopes", &["X-Api-Key-Owner: forged"]),
+        ("close", &[&*referer, "X-Original-URL: /forged", "X-Forwarded-Uri: /forged"]),
+        ("close", &["Content-Type: application/grpc", "TE: trailers"]),
+    ] {
+        let connection = header("Connection", connection);
+        let lines = ["GET /orders/7 HTTP/1.1", "Host: api.example", &connection, &good];
+        let reply = proxy.send(&[&lines, headers].concat());
+        assert!(!reply.body.contains("forged") && !reply.body.contains(KEY), "{reply:?}");
+        if reply.status == 200 {
+            assert_eq!(told(&reply, "x-api-key-id").as_ref(), Some(&services.id), "{reply:?}");
+            assert_eq!(told(&reply, "x-api-key-owner").unwrap(), "Zo%C3%AB");
+            assert_eq!(told(&reply, "x-api-key-scopes").unwrap(), "orders:read");
+        } else {
+            assert!(matches!(reply.status, 400 | 403), "{headers:?}: {reply:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_smuggled_past_nginx() {
+    behind(Kind::Nginx, nothing_is_smuggled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_smuggled_past_caddy() {
+    behind(Kind::Caddy, nothing_is_smuggled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_smuggled_past_haproxy() {
+    behind(Kind::HaProxy, nothing_is_smuggled).await;
+}
