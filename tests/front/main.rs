@@ -5,6 +5,7 @@
 
 mod application;
 mod cases;
+mod gateway;
 #[path = "../support/process.rs"]
 mod process;
 mod proxies;
