@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::key::{KeyDigest, KeyHasher};
+use crate::key::{KeyDigest, KeyFormat, KeyHasher};
 
 /// The lengths that keys have, as those of an opaque format.
 const LENGTHS: std::ops::RangeInclusive<usize> = 8..=4096;
@@ -46,6 +46,10 @@ impl Credential {
             bearer: sensitive(bearer)?,
             digest: digest(key),
         })
+    }
+
+    pub(super) fn has(&self, format: &KeyFormat) -> bool {
+        self.bare.to_str().is_ok_and(|key| format.recognizes(key))
     }
 
     /// As the value of a header.

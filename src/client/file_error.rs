@@ -27,8 +27,11 @@ pub enum KeyFileErrorKind {
     TooLarge,
     /// It holds nothing but white space.
     Empty,
-    /// It holds something else than one key of 8 to 4096 bytes of visible ASCII.
+    /// It holds something else than one key of 8 to 4096 bytes of visible ASCII, or one of another
+    /// [format](super::ClientKey::with_format).
     NotAKey,
+    /// It was not read for ten seconds: readings hang, or no runtime runs them.
+    NotRead,
 }
 
 impl KeyFileError {
@@ -75,6 +78,7 @@ impl fmt::Display for KeyFileError {
             KeyFileErrorKind::NotAKey => f.write_str(
                 "the file must hold one key of 8 to 4096 bytes of visible ASCII, and nothing else",
             ),
+            KeyFileErrorKind::NotRead => f.write_str("the file was not read for ten seconds"),
         }
     }
 }

@@ -7,12 +7,12 @@ use zeroize::Zeroizing;
 
 use super::{
     credential::{Credential, digest_of},
-    file_error::{KeyFileError, KeyFileErrorKind},
+    file_error::KeyFileError,
     key_file::KeyFile,
 };
 use crate::{
     error::ConfigError,
-    key::{KeyDigest, SecretKey},
+    key::{KeyDigest, KeyFormat, SecretKey},
     runtime::watched_file::{self, WatchedFile},
 };
 
@@ -71,43 +71,69 @@ impl ClientKey {
     ///
     /// Every second the file is read, by whatever way its path leads there: it may be written in place,
     /// replaced by renaming, or be behind a symbolic link that is changed, as Kubernetes does with a
-    /// `Secret`. A change counts once two looks, a fifth of a second apart, have seen the same, so that
-    /// a file that is just being written is not taken for a finished one. Writers that may pause longer
-    /// than that should write another file and rename it. A response with status 401 has the file read
-    /// at once: see [`AttachApiKeyLayer`](super::AttachApiKeyLayer).
+    /// `Secret`. A response with status 401 has the file read at once: see
+    /// [`AttachApiKeyLayer`](super::AttachApiKeyLayer).
+    ///
+    /// A content counts once two looks, a fifth of a second apart, have seen it, the first one as well.
+    /// So a file that is half written **for less than a fifth of a second** is not taken for a finished
+    /// one. The first half of a key looks like a key, so writers that may pause for longer have to write
+    /// another file and rename it; see also [`with_format`](Self::with_format).
     ///
     /// A file that is missing, empty, larger than 8 KiB or anything else than a key changes nothing:
     /// **the last good key stays in use**. [`file_error`](Self::file_error) says so, and so do a
     /// warning, and the metrics `tower_api_key_client_key_current` (0) and
     /// `tower_api_key_client_key_loads_failed_total`.
     ///
+    /// The file is read on this runtime. Once that has ended, or does not run for three seconds, the
+    /// next request has the file read on its own runtime.
+    ///
     /// # Panics
     ///
-    /// Outside of a Tokio runtime.
+    /// Outside of a Tokio runtime with time.
     pub async fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
         let path: Arc<Path> = path.as_ref().into();
-        let opening = path.clone();
-        let failed = |fault| KeyFileError { path, kind: KeyFileErrorKind::from(fault) };
-        let file = watched_file::blocking(move || KeyFile::open(&opening), failed).await?;
-        let file = Arc::new(file);
+        let file = Arc::new(KeyFile::open(&path).await?);
         watched_file::watch(&file);
         Ok(Self(Source::File(file)))
     }
 
-    /// Reads the file now, without a second look. After an error, the key stays as it was. A key that
-    /// is in no file stays as well.
+    /// Refuses any key that is not of this format, in a file also later. A key that this crate made has a
+    /// checksum, so that a part of it is refused, and the last good key stays in use.
+    ///
+    /// [`ClientKey`](ConfigError::ClientKey) if the key, as it is now, has another format. Holds for all
+    /// clones of a key in a file.
+    ///
+    /// ```
+    /// use tower_api_key::{KeyFormat, client::ClientKey};
+    ///
+    /// let format = KeyFormat::new("acme")?;
+    /// let key = ClientKey::new(&format.generate()?)?.with_format(format)?;
+    /// # let _ = key;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_format(self, format: KeyFormat) -> Result<Self, ConfigError> {
+        let has_it = match &self.0 {
+            Source::Secret(key) | Source::Environment { key, .. } => key.has(&format),
+            Source::File(file) => file.set_format(format),
+        };
+        if has_it { Ok(self) } else { Err(ConfigError::ClientKey) }
+    }
+
+    /// Reads the file now, twice, a fifth of a second apart, and up to ten times until two readings in a
+    /// row are the same. After an error, the key stays as it was. A key that is in no file stays as
+    /// well.
     ///
     /// # Panics
     ///
-    /// Outside of a Tokio runtime.
+    /// Outside of a Tokio runtime with time.
     pub async fn reload(&self) -> Result<(), KeyFileError> {
         let Source::File(file) = &self.0 else { return Ok(()) };
-        let reading = file.clone();
-        watched_file::blocking(move || watched_file::reload(&*reading), |fault| file.keep(fault))
-            .await
+        let reloaded = watched_file::reload_settled(file).await;
+        reloaded.unwrap_or_else(|fault| Err(file.fault(fault.into())))
     }
 
-    /// Why the file as it is now is not in use. `None` while it is, and for a key that is in no file.
+    /// Why the file as it is now is not in use, or not known to be. `None` while it is in use, and for a
+    /// key that is in no file.
     pub fn file_error(&self) -> Option<KeyFileError> {
         match &self.0 {
             Source::File(file) => file.error(),
@@ -135,7 +161,7 @@ impl ClientKey {
     /// one already.
     pub(super) fn check(&self, refused: KeyDigest) -> Option<impl Future<Output = ()> + use<>> {
         let Source::File(file) = &self.0 else { return None };
-        file.is_current(refused).then(|| watched_file::check(file.clone()))
+        if file.is_current(refused) { watched_file::check(file) } else { None }
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::{collections::VecDeque, mem, path::Path, sync::Arc};
 
-use tokio::runtime::Handle;
-
 use super::{
     credential::Credential,
     file_error::{KeyFileError, KeyFileErrorKind},
 };
 use crate::{
-    key::KeyDigest,
+    key::{KeyDigest, KeyFormat},
     observe,
     runtime::{
         Mutex, RwLock,
@@ -31,30 +29,30 @@ struct Keys {
     current: Credential,
     /// The digests of those before, the last one first.
     past: VecDeque<KeyDigest>,
+    /// Keys of another one are refused.
+    format: Option<KeyFormat>,
 }
 
 impl KeyFile {
-    /// Reads a file for the first time. Blocks.
-    pub(super) fn open(path: &Arc<Path>) -> Result<Self, KeyFileError> {
+    /// Reads a file for the first time.
+    pub(super) async fn open(path: &Arc<Path>) -> Result<Self, KeyFileError> {
         let with_path = |kind| KeyFileError { path: path.clone(), kind };
-        let content = watched_file::read(path, Self::MAX_BYTES)
+        let content = watched_file::read_settled(path.clone(), Self::MAX_BYTES)
+            .await
             .map_err(|fault| with_path(KeyFileErrorKind::from(fault)))?;
         let current =
             Credential::read(&content).map_err(|fault| with_path(KeyFileErrorKind::from(fault)))?;
         observe::client_key_loaded(path);
         Ok(Self {
-            keys: RwLock::new(Keys { current, past: VecDeque::new() }),
+            keys: RwLock::new(Keys { current, past: VecDeque::new(), format: None }),
             error: Mutex::default(),
             watch: FileWatch::new(path.clone(), &content),
         })
     }
 
-    /// The key to send. The file is watched from now on, if it is not: the runtime in which it was
-    /// watched may have ended.
+    /// The key to send.
     pub(super) fn current(self: &Arc<Self>) -> Credential {
-        if !self.watch.is_running() && Handle::try_current().is_ok() {
-            watched_file::watch(self);
-        }
+        watched_file::keep_watching(self);
         self.keys.read().current.clone()
     }
 
@@ -68,12 +66,27 @@ impl KeyFile {
         self.keys.read().current.digest() == digest
     }
 
+    /// Refuses keys of any other format from now on. Returns whether the one in use has this.
+    pub(super) fn set_format(&self, format: KeyFormat) -> bool {
+        let mut keys = self.keys.write();
+        let has_it = keys.current.has(&format);
+        if has_it {
+            keys.format = Some(format);
+        }
+        has_it
+    }
+
     pub(super) fn error(&self) -> Option<KeyFileError> {
-        self.error.lock().clone()
+        let stale = || self.watch.is_stale().then(|| self.fault(KeyFileErrorKind::NotRead));
+        self.error.lock().clone().or_else(stale)
+    }
+
+    pub(super) fn fault(&self, kind: KeyFileErrorKind) -> KeyFileError {
+        KeyFileError { path: self.watch.path().clone(), kind }
     }
 
     fn keep_for(&self, kind: KeyFileErrorKind) -> KeyFileError {
-        let error = KeyFileError { path: self.watch.path().clone(), kind };
+        let error = self.fault(kind);
         *self.error.lock() = Some(error.clone());
         observe::client_key_kept(error.path(), &error);
         error
@@ -93,6 +106,10 @@ impl WatchedFile for KeyFile {
         let new = Credential::read(content).map_err(|fault| self.keep_for(fault.into()))?;
         {
             let mut keys = self.keys.write();
+            if keys.format.as_ref().is_some_and(|format| !new.has(format)) {
+                drop(keys);
+                return Err(self.keep_for(KeyFileErrorKind::NotAKey));
+            }
             if new.digest() != keys.current.digest() {
                 let old = mem::replace(&mut keys.current, new);
                 keys.past.push_front(old.digest());

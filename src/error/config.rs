@@ -148,7 +148,8 @@ pub enum ConfigError {
     RedisUrl,
     /// A prefix for the keys in Redis has other characters than it may have, or too many.
     RedisPrefix,
-    /// The key of a client is not 8 to 4096 bytes of visible ASCII.
+    /// The key of a client is not 8 to 4096 bytes of visible ASCII, or has another format than it was
+    /// to have.
     ClientKey,
     /// No origin was named to which a client may send its key.
     NoOrigin,
@@ -277,7 +278,10 @@ impl fmt::Display for ConfigError {
                 "the prefix of keys in Redis must be 1 to 64 ASCII letters, digits and `_-.:/`",
             ),
             Self::ClientKey => {
-                f.write_str("the key of a client must be 8 to 4096 bytes of visible ASCII")
+                f.write_str(
+                    "the key of a client must be 8 to 4096 bytes of visible ASCII, and of the format \
+                     that was asked for",
+                )
             }
             Self::NoOrigin => f.write_str(
                 "a client's key needs an origin to which it may be sent, such as \

@@ -20,6 +20,7 @@ mod per_thread;
 #[cfg(feature = "cache")]
 mod shareable;
 mod shared;
+mod task_lease;
 mod thread;
 pub(crate) mod watched_file;
 
@@ -49,6 +50,7 @@ pub(crate) use self::{
     locks::{Mutex, RwLock},
     per_thread::PerThread,
     shared::{SharedCall, Waiter},
+    task_lease::{TaskLease, TaskSlot},
     thread::{THREADS, thread},
 };
 #[cfg(feature = "cache")]

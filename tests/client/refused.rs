@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use http::Response;
 use tokio::{sync::Mutex, time::Instant};
 use tower_api_key::client::{AttachApiKeyLayer, ClientKey};
@@ -37,8 +37,9 @@ async fn the_next_request_has_a_key_that_was_replaced() {
     assert_eq!(answers.seen().len(), 2, "no request is sent twice");
 }
 
+/// That they share the readings is counted in `src/runtime/watched_file.rs`.
 #[tokio::test(start_paused = true)]
-async fn many_that_are_refused_share_a_reading() {
+async fn many_that_are_refused_have_the_new_key_next() {
     let folder = Folder::new();
     folder.write(KEY);
     let (layer, answers) = (from_file(&folder).await, rotated());
@@ -64,6 +65,23 @@ async fn a_file_that_has_not_changed_is_not_read_for_each() {
         assert!(before.elapsed() <= Duration::from_millis(110), "{:?}", before.elapsed());
     }
     assert!(start.elapsed() >= Duration::from_millis(900), "{:?}", start.elapsed());
+}
+
+/// Without a runtime the response is handed on as it is.
+#[test]
+fn a_refusal_outside_of_a_runtime() {
+    let folder = Folder::new();
+    folder.write(KEY);
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().unwrap();
+    let layer = runtime.block_on(from_file(&folder));
+    for _ in 0..2 {
+        let refused = send(&layer, &rotated(), get(ORIGIN)).now_or_never();
+        assert_eq!(refused.unwrap().status(), 401);
+    }
+    drop(runtime);
+    let refused = send(&layer, &rotated(), get(ORIGIN)).now_or_never();
+    assert_eq!(refused.unwrap().status(), 401);
 }
 
 /// While refusals come in all the time, a half-written file is still looked at twice.

@@ -2,9 +2,13 @@
 
 use std::{fs, io::ErrorKind, os::unix::fs::symlink, time::Duration};
 
+use futures_util::FutureExt;
 use http::header::AUTHORIZATION;
 use tokio::{runtime, time::sleep};
-use tower_api_key::client::{AttachApiKeyLayer, ClientKey, KeyFileErrorKind};
+use tower_api_key::{
+    ConfigError, KeyFormat, SecretKey,
+    client::{AttachApiKeyLayer, ClientKey, KeyFileErrorKind},
+};
 
 use crate::support::{Answers, Folder, KEY, ORIGIN, OTHER_KEY, X_API_KEY, get, send};
 
@@ -124,7 +128,7 @@ async fn a_bad_file_keeps_the_last_good_key() {
     assert_eq!(key.file_error().unwrap().kind(), KeyFileErrorKind::NotAFile);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_file_without_a_key_is_an_error_at_first() {
     let folder = Folder::new();
     for (content, kind) in bad() {
@@ -140,7 +144,7 @@ async fn a_file_without_a_key_is_an_error_at_first() {
     assert_eq!(error.kind(), KeyFileErrorKind::NotAFile);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn by_hand() {
     let folder = Folder::new();
     let key = ClientKey::from_file(folder.write(KEY)).await.unwrap();
@@ -151,7 +155,7 @@ async fn by_hand() {
 }
 
 /// Replaced keys may be good for a while, so they go to no other origin either.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn keys_that_were_replaced_are_still_taken_out_elsewhere() {
     let folder = Folder::new();
     let key = ClientKey::from_file(folder.write(KEY)).await.unwrap();
@@ -184,6 +188,31 @@ async fn a_request_that_waits_has_the_key_of_when_it_is_sent() {
     assert_eq!(send(&layer, &answers, get(ORIGIN)).await.status(), 200);
 }
 
+/// However long it stays.
+#[tokio::test(start_paused = true)]
+async fn a_part_of_a_key_that_has_a_checksum() {
+    let folder = Folder::new();
+    let format = KeyFormat::new("acme").unwrap();
+    let keys = [(); 2].map(|()| format.generate().unwrap());
+    let [first, second] = keys.each_ref().map(SecretKey::expose);
+    let key = ClientKey::from_file(folder.write(first)).await.unwrap();
+    let key = key.with_format(format.clone()).unwrap();
+    for part in [&second[..20], &second[..second.len() - 1], KEY] {
+        folder.write(part);
+        sleep(SOON).await;
+        assert_eq!(sent(&key).await, *first);
+        assert_eq!(key.file_error().unwrap().kind(), KeyFileErrorKind::NotAKey);
+        let other = ClientKey::from_file(folder.path("key")).await.unwrap();
+        assert_eq!(other.with_format(format.clone()).unwrap_err(), ConfigError::ClientKey);
+    }
+    folder.write(second);
+    sleep(SOON).await;
+    assert_eq!((sent(&key).await.as_str(), key.file_error()), (second, None));
+    let fixed = |text: &str| ClientKey::new(&SecretKey::new(text)).unwrap();
+    assert!(fixed(first).with_format(format.clone()).is_ok());
+    assert_eq!(fixed(KEY).with_format(format).unwrap_err(), ConfigError::ClientKey);
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_watched_once_the_last_clone_is_gone() {
     let folder = Folder::new();
@@ -210,4 +239,110 @@ fn the_file_is_watched_in_the_runtime_that_sends() {
         sleep(SOON).await;
         assert_eq!(sent(&key).await, OTHER_KEY);
     });
+}
+
+/// The runtime that read the key is kept, and does not run.
+#[test]
+fn the_file_is_watched_where_a_runtime_stands_still() {
+    let folder = Folder::new();
+    let build =
+        || runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let first = build();
+    let key = first.block_on(ClientKey::from_file(folder.write(KEY))).unwrap();
+    folder.replace(OTHER_KEY);
+    build().block_on(async {
+        sleep(Duration::from_secs(4)).await;
+        assert_eq!((sent(&key).await.as_str(), key.file_error()), (KEY, None));
+        sleep(SOON).await;
+        assert_eq!(sent(&key).await, OTHER_KEY);
+    });
+    // Nor does any other.
+    build().block_on(async {
+        sleep(Duration::from_mins(1)).await;
+        assert_eq!(key.file_error().unwrap().kind(), KeyFileErrorKind::NotRead);
+        assert_eq!(sent(&key).await, OTHER_KEY);
+        sleep(SOON).await;
+        assert_eq!(key.file_error(), None);
+    });
+    drop(first);
+}
+
+/// No timer, so nothing is watched; and no task panics for each request.
+#[test]
+fn a_file_that_cannot_be_watched() {
+    let folder = Folder::new();
+    let path = folder.write(KEY);
+    let without_time = || runtime::Builder::new_current_thread().build().unwrap();
+    let read = || without_time().block_on(ClientKey::from_file(&path));
+    std::panic::catch_unwind(read).unwrap_err();
+
+    let mut with_time = runtime::Builder::new_current_thread();
+    let with_time = with_time.enable_time().build().unwrap();
+    let key = with_time.block_on(ClientKey::from_file(&path)).unwrap();
+    drop(with_time);
+    let runtime = without_time();
+    let tasks = || runtime.metrics().num_alive_tasks();
+    for expected in [1, 0, 0] {
+        assert_eq!(runtime.block_on(sent(&key)), KEY);
+        assert_eq!(tasks(), expected, "one was spawned and has panicked");
+        runtime.block_on(tokio::task::yield_now());
+        assert_eq!(tasks(), 0);
+    }
+}
+
+/// The program ends, which is no fault of the file.
+#[test]
+fn a_reading_that_is_cancelled_is_no_fault() {
+    let folder = Folder::new();
+    let mut runtime = runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().unwrap();
+    let key = runtime.block_on(ClientKey::from_file(folder.write(KEY))).unwrap();
+    let handle = runtime.handle().clone();
+    runtime.shutdown_background();
+    let _entered = handle.enter();
+    let error = key.reload().now_or_never().unwrap().unwrap_err();
+    assert!(matches!(error.kind(), KeyFileErrorKind::Unreadable { .. }), "{error:?}");
+    assert_eq!(key.file_error(), None);
+}
+
+/// Opening one would wait for a writer.
+#[tokio::test(start_paused = true)]
+async fn a_pipe_in_the_place_of_the_file() {
+    let folder = Folder::new();
+    let make = |name| {
+        let made = std::process::Command::new("mkfifo").arg(folder.path(name)).status().unwrap();
+        assert!(made.success());
+    };
+    make("pipe");
+    let error = ClientKey::from_file(folder.path("pipe")).await.unwrap_err();
+    assert_eq!(error.kind(), KeyFileErrorKind::NotAFile);
+    let key = ClientKey::from_file(folder.write(KEY)).await.unwrap();
+    fs::rename(folder.path("pipe"), folder.path("key")).unwrap();
+    sleep(SOON).await;
+    assert_eq!(sent(&key).await, KEY);
+    assert_eq!(key.file_error().unwrap().kind(), KeyFileErrorKind::NotAFile);
+}
+
+/// As `a_file_that_is_half_written`, at the start and by hand.
+#[tokio::test(start_paused = true)]
+async fn a_half_written_file_is_not_taken_at_the_start_nor_by_hand() {
+    let folder = Folder::new();
+    let half = &KEY[..KEY.len() / 2];
+    let finish = |text: &'static str| {
+        let path = folder.path("key");
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(190)).await;
+            fs::write(path, text).unwrap();
+        })
+    };
+    let finished = finish(KEY);
+    let key = ClientKey::from_file(folder.write(half)).await.unwrap();
+    assert_eq!(sent(&key).await, KEY);
+    finished.await.unwrap();
+
+    let finished = finish(OTHER_KEY);
+    folder.write(half);
+    key.reload().await.unwrap();
+    assert_eq!(sent(&key).await, OTHER_KEY);
+    finished.await.unwrap();
 }
