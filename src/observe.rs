@@ -519,12 +519,21 @@ pub(crate) fn client_key_ends(
 }
 
 /// A server has asked a client for a pause.
-pub(crate) fn client_pauses(origin: &dyn Display, asked: Duration, wait: Duration) {
+pub(crate) fn client_pauses(
+    origin: &dyn Display,
+    asked: Duration,
+    wait: Duration,
+    is_warning: bool,
+) {
     #[cfg(feature = "tracing")]
-    tracing::debug!(
-        %origin, ?asked, ?wait,
-        "the server asks for a pause; requests are held back"
-    );
+    {
+        const HELD: &str = "the server asks for a pause; requests are held back";
+        if is_warning {
+            tracing::warn!(%origin, ?asked, ?wait, "{HELD}");
+        } else {
+            tracing::debug!(%origin, ?asked, ?wait, "{HELD}");
+        }
+    }
 }
 
 /// A client's request names no origin.

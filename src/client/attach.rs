@@ -8,13 +8,15 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, uri::PathAndQuery};
 use tokio::time::Instant;
 
 use super::{
+    header::keep_past_proxies,
     key::ClientKey,
     notice::{Notice, Told},
     origin::{Origin, Target},
+    pause::{Begun, Pause},
     retry_after::pause,
 };
 use crate::{clock::Clock, key::KeyDigest, observe, runtime::Mutex};
@@ -36,14 +38,13 @@ pub(super) struct Config {
 /// An origin to which the key goes, and what it has said.
 pub(super) struct Server {
     pub(super) origin: Origin,
-    /// The end of the pause that it has asked for.
-    pause: Mutex<Option<Instant>>,
+    pause: Pause,
     told: Mutex<Told>,
 }
 
 impl Server {
     pub(super) fn new(origin: Origin) -> Self {
-        Self { origin, pause: Mutex::default(), told: Mutex::default() }
+        Self { origin, pause: Pause::default(), told: Mutex::default() }
     }
 }
 
@@ -58,10 +59,17 @@ impl Config {
     /// The server to which the request goes; `None` if the key is not for it.
     pub(super) fn server_of<B>(&self, request: &Request<B>) -> Option<usize> {
         let (uri, headers) = (request.uri(), request.headers());
+        // A proxy reads the headers of a request for a tunnel.
+        if request.method() == Method::CONNECT {
+            return None;
+        }
         let index = match Target::of(uri) {
             Some(target) => self.origins.iter().position(|server| server.origin.is(target))?,
-            None if is_relative(uri) => self.default_origin.or_else(|| self.warn_once())?,
-            None => return None,
+            None if !is_relative(uri) => return None,
+            None => {
+                let index = self.default_origin.or_else(|| self.warn_once())?;
+                is_path_alone(uri).then_some(index)?
+            }
         };
         // A server may host others, and goes by this field.
         self.origins[index].origin.agrees_with(headers).then_some(index)
@@ -94,17 +102,18 @@ impl Config {
     /// Gives the request the key, in the place of any other in that header.
     pub(super) fn attach<B>(self: &Arc<Self>, server: usize, request: &mut Request<B>) -> Sent {
         let key = self.key.current();
+        keep_past_proxies(&self.header, request.headers_mut());
         request.headers_mut().insert(self.header.clone(), key.value(self.is_bearer));
         Sent { config: self.clone(), server, key: key.digest() }
     }
 
     /// The end of the server's pause, if that is not over.
     pub(super) fn paused_until(&self, server: usize) -> Option<Instant> {
-        let mut pause = self.origins[server].pause.lock();
-        if pause.is_some_and(|until| until <= Instant::now()) {
-            *pause = None;
+        // Another layer with the same servers may have set one.
+        if self.max_wait.is_zero() {
+            return None;
         }
-        *pause
+        self.origins[server].pause.end(|key| self.key.is_current(key))
     }
 }
 
@@ -136,16 +145,13 @@ impl Sent {
     fn pause(&self, asked: Duration) {
         let server = &self.config.origins[self.server];
         let wait = asked.min(self.config.max_wait);
-        if wait.is_zero() {
+        // A late response to the old key says nothing of the new one.
+        if wait.is_zero() || !self.config.key.is_current(self.key) {
             return;
         }
-        let now = Instant::now();
-        let mut pause = server.pause.lock();
-        let is_news = pause.is_none_or(|until| until <= now);
-        *pause = (*pause).max(Some(now + wait));
-        drop(pause);
-        if is_news {
-            observe::client_pauses(&server.origin, asked, wait);
+        if let Some(begun) = server.pause.begin(self.key, wait) {
+            let is_warning = begun == Begun::WithWarning;
+            observe::client_pauses(&server.origin, asked, wait, is_warning);
         }
     }
 }
@@ -153,4 +159,12 @@ impl Sent {
 /// Whether a target names no origin at all, as over a connection to one.
 fn is_relative(uri: &Uri) -> bool {
     uri.scheme().is_none() && uri.authority().is_none()
+}
+
+/// Whether no parser reads a host in such a target: `//host` is a reference to another one, and some
+/// take `/\host` for the same.
+fn is_path_alone(uri: &Uri) -> bool {
+    let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let is_path = |path: &str| !path.starts_with(['/', '\\']);
+    target == "*" || target.strip_prefix('/').is_some_and(is_path)
 }

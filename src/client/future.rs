@@ -3,9 +3,11 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::{Request, Response};
@@ -37,6 +39,9 @@ pin_project! {
     }
 }
 
+/// How long a request sleeps at a time: another key ends the pause.
+const LOOK: Duration = Duration::from_secs(1);
+
 type Check = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A request to a server that has asked for a pause.
@@ -45,7 +50,11 @@ struct Held<S, B> {
     server: usize,
     service: S,
     request: Request<B>,
-    sleep: Pin<Box<Sleep>>,
+    until: Instant,
+    /// Made when it is first polled: that is in a runtime.
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Whether the service was polled and may have reserved a slot, or a turn to get one.
+    is_polled: bool,
     /// It waits no longer, whatever the server asks other requests meanwhile.
     latest: Instant,
 }
@@ -66,15 +75,16 @@ where
         request: Request<B>,
     ) -> Self {
         let latest = Instant::now() + config.max_wait;
-        let sleep = Box::pin(sleep_until(until.min(latest)));
-        let held = Held { config, server, service, request, sleep, latest };
+        let until = until.min(latest).min(Instant::now() + LOOK);
+        let held =
+            Held { config, server, service, request, until, sleep: None, is_polled: false, latest };
         Self { state: State::Held { held: Some(Box::new(held)) } }
     }
 }
 
 impl<S, B, ResBody> Future for ResponseFuture<S, B>
 where
-    S: Service<Request<B>, Response = Response<ResBody>>,
+    S: Service<Request<B>, Response = Response<ResBody>> + Clone,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -115,15 +125,27 @@ const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion"
 
 impl<S, B> Held<S, B>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>> + Clone,
 {
     /// Once the pause is over and the service is ready.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         loop {
-            ready!(self.sleep.as_mut().poll(cx));
+            let until = self.until;
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            ready!(sleep.as_mut().poll(cx));
             match self.config.paused_until(self.server).map(|until| until.min(self.latest)) {
-                Some(until) if until > Instant::now() => self.sleep.as_mut().reset(until),
-                _ => return self.service.poll_ready(cx),
+                Some(until) if until > Instant::now() => {
+                    sleep.as_mut().reset(until.min(Instant::now() + LOOK));
+                    if mem::take(&mut self.is_polled) {
+                        // A clone has reserved nothing. Requests to other origins could not go on
+                        // while this one sleeps with a slot.
+                        self.service = self.service.clone();
+                    }
+                }
+                _ => {
+                    self.is_polled = true;
+                    return self.service.poll_ready(cx);
+                }
             }
         }
     }

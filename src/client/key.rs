@@ -163,6 +163,13 @@ impl ClientKey {
         let Source::File(file) = &self.0 else { return None };
         if file.is_current(refused) { watched_file::check(file) } else { None }
     }
+
+    pub(super) fn is_current(&self, digest: KeyDigest) -> bool {
+        match &self.0 {
+            Source::Secret(key) | Source::Environment { key, .. } => key.digest() == digest,
+            Source::File(file) => file.is_current(digest),
+        }
+    }
 }
 
 impl fmt::Debug for ClientKey {

@@ -7,6 +7,7 @@ use tower_layer::Layer;
 
 use super::{
     attach::{Config, Server},
+    header::is_of_http,
     key::ClientKey,
     origin::Origin,
     service::AttachApiKey,
@@ -36,16 +37,20 @@ use crate::{
 /// # Where the key goes
 ///
 /// An origin is a scheme, a host and a port. A request has the key if the origin of its URI is one of
-/// those named here, and if its `Host` field, where it has one, says the same. Any other request goes
-/// on without the key: it is not changed, but for the key itself, which is taken out of it if it is
-/// there.
+/// those named here, and if its `Host` field, where it has one, says the same. Any other request
+/// passes without the key, and so does `CONNECT`: a proxy reads that. If the configured header of such
+/// a request holds the key, that value is removed; other headers are not searched.
 ///
 /// A request whose URI names no origin, as `/orders`, has no key either, and the first one is warned
 /// of. Clients that are connected to one server send such requests: see
 /// [`with_default_origin`](Self::with_default_origin).
 ///
-/// In a request that has the key, it takes the place of whatever stood in that header. A client that
-/// hands requests of others on would otherwise let them choose the credential.
+/// The key replaces all values of its header, and `Connection` no longer names that header. Otherwise
+/// a client that forwards requests would let their senders choose the credential, or have a proxy
+/// remove it.
+///
+/// The layer trusts the URI. A connector that sends an `https` request without TLS shows the key on the
+/// way, and a forward proxy reads the key of an `http` request, also of one to a loopback address.
 ///
 /// # Redirects
 ///
@@ -62,12 +67,18 @@ use crate::{
 ///   replaced. The response is handed on once that is done, mostly after a tenth of a second, and after
 ///   a second at most. Several share one reading.
 /// * **429** and **503** with `Retry-After`, in seconds or as a date, hold back further requests to
-///   that origin while the time lasts, for at most [30 seconds](Self::with_max_wait). Then they go on,
-///   all at once: a limit of concurrent requests inside spreads them.
+///   that origin while the time lasts, for at most [30 seconds](Self::with_max_wait), or until the key
+///   is another. Then they go on, all at once: a limit of concurrent requests inside spreads them. A
+///   warning tells of a pause, once a minute for an origin.
 /// * **`Deprecation`** and **`Sunset`** are logged as a warning, once an hour for an origin, or once a
 ///   minute if they change. Nothing of their values is logged but times.
 ///
 /// Clones, and all services of a layer, share the key and the pauses.
+///
+/// # Panics
+///
+/// A request that is held back, and one that was answered with 401 and has its key from a file, wait on
+/// the timer of Tokio. Their future panics if it is polled outside of a Tokio runtime with time.
 #[derive(Clone)]
 #[must_use]
 pub struct AttachApiKeyLayer {
@@ -78,18 +89,6 @@ pub struct AttachApiKeyLayer {
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(30);
 
 const AN_HOUR: Duration = Duration::from_hours(1);
-
-/// A key in one of these would change where a message goes, or where it ends.
-const OF_HTTP: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::CONTENT_LENGTH,
-    header::EXPECT,
-    header::HOST,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 impl AttachApiKeyLayer {
     /// Sends the key to these origins, such as `https://api.example.com` or `https://10.0.0.7:8443`.
@@ -146,10 +145,13 @@ impl AttachApiKeyLayer {
         self
     }
 
-    /// Sends the key as the whole value of this header. A name that no header can have, or one that
-    /// HTTP itself reads, is [`SourceName`](ConfigError::SourceName).
+    /// Sends the key as the whole value of this header.
+    ///
+    /// [`SourceName`](ConfigError::SourceName) refuses a name that no header can have, and the headers
+    /// that HTTP, a proxy, a cache or a browser reads, such as `Host`, `Cookie`, `Content-Type` and
+    /// `Proxy-Authorization`.
     pub fn with_header(self, name: &str) -> Result<Self, ConfigError> {
-        let header = name.parse().ok().filter(|name| !OF_HTTP.contains(name));
+        let header = name.parse().ok().filter(|name| !is_of_http(name));
         let header = header.ok_or(ConfigError::SourceName { family: "header" })?;
         Ok(self.with(|config| {
             config.header = header;
@@ -169,16 +171,20 @@ impl AttachApiKeyLayer {
     /// at first: else [`NotAnOrigin`](ConfigError::NotAnOrigin).
     ///
     /// **Only** around a client that sends all its requests over a connection to that origin, such as
-    /// tonic's `Channel` or hyper's `SendRequest`. Whether it does cannot be seen from here.
+    /// tonic's `Channel` or hyper's `SendRequest`. The layer cannot check that. A service inside that
+    /// joins the path to a base URL must not have a default origin: a request decides the URI there.
+    ///
+    /// The path is `*`, or begins with one `/`. A request for `//evil.example`, or one that begins
+    /// with `/\`, has no key: other parsers read a host there.
     pub fn with_default_origin(self, origin: &str) -> Result<Self, ConfigError> {
-        let read = Origin::read(origin, 1, true)?;
+        let read = Origin::read(origin, 1, true).map_err(|_| ConfigError::NotAnOrigin)?;
         let index = self.config.origins.iter().position(|server| server.origin == read);
         let index = index.ok_or(ConfigError::NotAnOrigin)?;
         Ok(self.with(|config| config.default_origin = Some(index)))
     }
 
     /// Holds a request back for this long at most, 30 seconds by default, whatever a server asks for.
-    /// Zero is not at all; more than an hour is an hour.
+    /// Zero holds none back, and begins no pause; more than an hour is an hour.
     pub fn with_max_wait(self, wait: Duration) -> Self {
         self.with(|config| config.max_wait = wait.min(AN_HOUR))
     }

@@ -4,11 +4,13 @@ mod attach;
 mod credential;
 mod file_error;
 mod future;
+mod header;
 mod key;
 mod key_file;
 mod layer;
 mod notice;
 mod origin;
+mod pause;
 mod retry_after;
 mod service;
 

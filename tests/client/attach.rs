@@ -1,6 +1,6 @@
 //! Which requests have the key, and where in them it is.
 
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{AUTHORIZATION, CONNECTION, HOST};
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_api_key::{
     SecretKey,
@@ -43,6 +43,7 @@ async fn the_value_is_marked_sensitive() {
     for layer in [layer(&[ORIGIN]), layer(&[ORIGIN]).with_bearer()] {
         send(&layer, &answers, get(ORIGIN)).await;
         let seen = answers.seen_once();
+        assert_eq!(seen.headers.len(), 1);
         assert!(seen.headers.values().all(http::HeaderValue::is_sensitive));
         assert!(!format!("{:?}", seen.headers).contains(KEY));
     }
@@ -112,6 +113,34 @@ async fn the_key_takes_the_place_of_whatever_was_there() {
     let seen = answers.seen_once();
     assert_eq!(seen.all(&AUTHORIZATION), [format!("Bearer {KEY}")]);
     assert_eq!(seen.all(&X_API_KEY), ["one", "two"]);
+}
+
+/// A proxy removes the headers that `Connection` names: others could choose it where a client hands
+/// their requests on.
+#[tokio::test]
+async fn no_proxy_is_told_to_take_the_key_out() {
+    let answers = Answers::well();
+    for (layer, name) in
+        [(layer(&[ORIGIN]), "X-API-Key"), (layer(&[ORIGIN]).with_bearer(), "authorization")]
+    {
+        for (values, left) in [
+            (&["NAME"][..], &[][..]),
+            (&["close, NAME"], &["close"]),
+            (&["NAME ,upgrade"], &["upgrade"]),
+            (&["close", "NAME,\tNAME", "a, NAME, b"], &["close", "a, b"]),
+            (&["NAME-2, x"], &["NAME-2, x"]),
+            (&["keep-alive,  te"], &["keep-alive,  te"]),
+        ] {
+            let with_name = |value: &&str| value.replace("NAME", name);
+            let mut request = get(ORIGIN);
+            for value in values.iter().map(with_name) {
+                request.headers_mut().append(CONNECTION, value.parse().unwrap());
+            }
+            send(&layer, &answers, request).await;
+            let left: Vec<_> = left.iter().map(with_name).collect();
+            assert_eq!(answers.seen_once().all(&CONNECTION), left, "{values:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -22,6 +22,14 @@ async fn a_target_without_an_origin_has_the_key_where_it_is_known() {
     for (target, host, has_key) in [
         ("/orders", None, true),
         ("*", None, true),
+        ("/", None, true),
+        ("/orders?next=//evil.example", None, true),
+        ("/orders//1", None, true),
+        // Other parsers read a host in these.
+        ("//evil.example/orders", None, false),
+        ("//", None, false),
+        ("///evil.example", None, false),
+        ("/\\evil.example", None, false),
         ("/orders", Some("api.example.com"), true),
         ("/orders", Some("other.example"), false),
         ("/orders", Some("evil.example"), false),
@@ -45,10 +53,13 @@ async fn a_target_without_an_origin_has_the_key_where_it_is_known() {
 async fn a_request_for_a_tunnel_has_no_key() {
     let answers = Answers::well();
     let layer = layer(&[ORIGIN]).with_default_origin(ORIGIN).unwrap();
-    let mut request = get("api.example.com:443");
-    *request.method_mut() = Method::CONNECT;
-    send(&layer, &answers, request).await;
-    assert!(answers.seen_once().headers.is_empty());
+    for target in ["api.example.com:443", ORIGIN, "https://api.example.com/chat", "/", "*"] {
+        let mut request = get(target);
+        *request.method_mut() = Method::CONNECT;
+        request.headers_mut().insert(X_API_KEY, KEY.parse().unwrap());
+        send(&layer, &answers, request).await;
+        assert!(answers.seen_once().headers.is_empty(), "{target}");
+    }
 }
 
 #[test]
@@ -57,11 +68,13 @@ fn the_default_origin_is_one_of_those_named() {
         ("https://other.example", ConfigError::NotAnOrigin),
         ("http://api.example.com", ConfigError::NotAnOrigin),
         ("https://api.example.com:8443", ConfigError::NotAnOrigin),
+        // Not "origin 1", which is a good one.
+        ("api.example.com", ConfigError::NotAnOrigin),
+        ("bad", ConfigError::NotAnOrigin),
+        ("", ConfigError::NotAnOrigin),
     ] {
         assert_eq!(layer(&[ORIGIN]).with_default_origin(origin).unwrap_err(), error, "{origin}");
     }
-    let error = layer(&[ORIGIN]).with_default_origin("api.example.com").unwrap_err();
-    assert!(matches!(error, ConfigError::Origin { number: 1, .. }), "{error:?}");
 }
 
 #[tokio::test]

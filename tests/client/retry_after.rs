@@ -2,9 +2,12 @@
 
 use std::{convert::Infallible, task::Poll, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use http::{Request, Response};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    runtime,
+    time::{Instant, sleep, timeout},
+};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{Timestamp, clock::SettableClock};
 
@@ -83,6 +86,17 @@ async fn the_bound_can_be_set() {
     }
 }
 
+/// Without a bound there is nothing to wait for, and no timer is needed.
+#[test]
+fn a_bound_of_zero_passes_over_the_pause_of_others() {
+    let answers = busy(429, &[("retry-after", "10")]);
+    let layer = layer(&[ORIGIN]);
+    let send = |layer, request| send(layer, &answers, request).now_or_never();
+    assert_eq!(send(&layer, get_busy()).unwrap().status(), 429);
+    let none = layer.clone().with_max_wait(Duration::ZERO);
+    assert_eq!(send(&none, get(ORIGIN)).unwrap().status(), 200);
+}
+
 #[tokio::test(start_paused = true)]
 async fn only_requests_with_the_key_to_that_origin_wait() {
     let answers = busy(429, &[("retry-after", "10")]);
@@ -155,6 +169,48 @@ async fn a_request_that_waits_keeps_no_place() {
     held.await.unwrap();
     assert_eq!(start.elapsed(), Duration::from_secs(10));
     client.oneshot(get(ORIGIN)).await.unwrap();
+}
+
+/// Nor does one that was queued for a slot when the server asked for another pause.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_again_keeps_no_slot() {
+    let service = service_fn(async |request: Request<String>| {
+        let mut response = Response::new(String::new());
+        if request.uri().path() == "/busy" {
+            sleep(Duration::from_secs(1)).await;
+            *response.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
+            response.headers_mut().insert("retry-after", http::HeaderValue::from_static("10"));
+        }
+        Ok::<_, Infallible>(response)
+    });
+    let client =
+        ServiceBuilder::new().layer(layer(&[ORIGIN])).concurrency_limit(1).service(service);
+    let send = |request| client.clone().oneshot(request);
+    let start = Instant::now();
+    send(get_busy()).await.unwrap();
+    // Both go on after 11 seconds, and the server asks for another pause after 12.
+    let held = [(); 2].map(|()| tokio::spawn(send(get_busy())));
+    sleep(Duration::from_millis(11_500)).await;
+    send(get("https://other.example")).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_millis(12_500));
+    let ends = join_all(held.map(|held| async move {
+        held.await.unwrap().unwrap();
+        start.elapsed().as_secs()
+    }));
+    assert_eq!(ends.await, [12, 23]);
+}
+
+/// A request is made in one place and awaited in another.
+#[test]
+fn a_request_that_waits_is_made_outside_of_a_runtime() {
+    let mut runtime = runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    let answers = busy(429, &[("retry-after", "10")]);
+    let mut client = layer(&[ORIGIN]).layer(answers.clone());
+    runtime.block_on(client.call(get_busy())).unwrap();
+    let held = client.call(get(ORIGIN));
+    assert_eq!(answers.seen().len(), 1);
+    assert_eq!(runtime.block_on(held).unwrap().status(), 200);
 }
 
 #[tokio::test(start_paused = true)]

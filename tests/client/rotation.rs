@@ -4,7 +4,11 @@ use std::{fs, io::ErrorKind, os::unix::fs::symlink, time::Duration};
 
 use futures_util::FutureExt;
 use http::header::AUTHORIZATION;
-use tokio::{runtime, time::sleep};
+use tokio::{
+    runtime,
+    time::{Instant, sleep},
+};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
     ConfigError, KeyFormat, SecretKey,
     client::{AttachApiKeyLayer, ClientKey, KeyFileErrorKind},
@@ -211,6 +215,47 @@ async fn a_part_of_a_key_that_has_a_checksum() {
     let fixed = |text: &str| ClientKey::new(&SecretKey::new(text)).unwrap();
     assert!(fixed(first).with_format(format.clone()).is_ok());
     assert_eq!(fixed(KEY).with_format(format).unwrap_err(), ConfigError::ClientKey);
+}
+
+/// The pause was asked for with the old key.
+#[tokio::test(start_paused = true)]
+async fn another_key_ends_a_pause() {
+    let folder = Folder::new();
+    let key = ClientKey::from_file(folder.write(KEY)).await.unwrap();
+    let answers = Answers::new(|seen| {
+        let is_old = seen.all(&X_API_KEY) == [KEY];
+        let response = http::Response::builder().status(if is_old { 429 } else { 200 });
+        response.header("retry-after", "30").body(String::new()).unwrap()
+    });
+    let layer = layer(&key);
+    // Sent with the old key, and answered after the change.
+    let late = ServiceBuilder::new().layer(&layer).service(service_fn({
+        let answers = answers.clone();
+        move |request: http::Request<String>| {
+            let sent = answers.clone().oneshot(request);
+            async move {
+                sleep(Duration::from_secs(5)).await;
+                sent.await
+            }
+        }
+    }));
+    let late = tokio::spawn(late.oneshot(get(ORIGIN)));
+    tokio::task::yield_now().await;
+    send(&layer, &answers, get(ORIGIN)).await;
+    let start = Instant::now();
+    let held = tokio::spawn(send(&layer, &answers, get(ORIGIN)));
+    sleep(Duration::from_millis(100)).await;
+    folder.replace(OTHER_KEY);
+    key.reload().await.unwrap();
+    assert_eq!(send(&layer, &answers, get(ORIGIN)).await.status(), 200);
+    assert!(start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
+    assert_eq!(held.await.unwrap().status(), 200);
+    assert!(start.elapsed() < Duration::from_millis(1_100), "{:?}", start.elapsed());
+
+    assert_eq!(late.await.unwrap().unwrap().status(), 429);
+    let start = Instant::now();
+    assert_eq!(send(&layer, &answers, get(ORIGIN)).await.status(), 200);
+    assert_eq!(start.elapsed(), Duration::ZERO, "a late response is of the old key");
 }
 
 #[tokio::test(start_paused = true)]

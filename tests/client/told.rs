@@ -15,7 +15,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_key::client::{AttachApiKeyLayer, ClientKey};
-use tracing::subscriber::DefaultGuard;
+use tracing::{Subscriber, subscriber::DefaultGuard};
 use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, util::SubscriberInitExt};
 
 use crate::{
@@ -31,11 +31,15 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// For this thread, which must be the only one of its runtime.
     fn listen(&self) -> DefaultGuard {
+        self.subscriber().set_default()
+    }
+
+    fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(LevelFilter::TRACE)
             .with_ansi(false)
             .with_writer(self.clone());
-        subscriber.finish().set_default()
+        subscriber.finish()
     }
 
     fn text(&self) -> String {
@@ -160,11 +164,13 @@ async fn a_pause_is_told_when_it_begins() {
         let response = Response::builder().status(429).header("retry-after", "90");
         Ok::<_, Infallible>(response.body(String::new()).unwrap())
     }));
-    for pauses in 1..=3 {
+    // A warning once a minute: they begin after 1, 32 and 63 seconds.
+    for (warnings, others) in [(1, 0), (1, 1), (2, 1)] {
         let (one, two) =
             tokio::join!(client.clone().oneshot(get(ORIGIN)), client.clone().oneshot(get(ORIGIN)));
         assert!(one.unwrap().status() == 429 && two.unwrap().status() == 429);
-        assert_eq!(log.count("DEBUG", "asked=90s wait=30s"), pauses, "{}", log.text());
+        let told = |level| log.count(level, "origin=https://api.example.com asked=90s wait=30s");
+        assert_eq!((told("WARN"), told("DEBUG")), (warnings, others), "{}", log.text());
     }
 }
 
@@ -213,8 +219,9 @@ async fn no_event_holds_the_key() {
         child::run("told::no_event_holds_the_key", None);
         return;
     }
+    // For all threads: files are read where that blocks no other task.
     let log = Log::default();
-    let _guard = log.listen();
+    log.subscriber().init();
     let answers = Answers::new(|seen| {
         let status = if seen.target == "/refused" { 401 } else { 200 };
         Response::builder().status(status).body(String::new()).unwrap()
@@ -222,7 +229,7 @@ async fn no_event_holds_the_key() {
     let origin = serve(answers.clone()).await;
     let folder = Folder::new();
     let file = ClientKey::from_file(folder.write(KEY)).await.unwrap();
-    for key in [key(), file] {
+    for key in [key(), file.clone()] {
         let layer = AttachApiKeyLayer::new(key, [&origin]).unwrap();
         for layer in [layer.clone(), layer.with_bearer()] {
             for is_http2 in [false, true] {
@@ -237,7 +244,15 @@ async fn no_event_holds_the_key() {
         }
     }
     assert_eq!(answers.seen().len(), 16);
+    folder.write(OTHER_KEY);
+    file.reload().await.unwrap();
+    folder.write(format!("{KEY} {OTHER_KEY}"));
+    file.reload().await.unwrap_err();
     let text = log.text();
+    assert!(text.contains("read from its file"), "other threads are heard: {text}");
+    assert!(text.contains("the last good one stays"), "{text}");
     assert!(text.contains("hyper") && text.contains("h2"), "the crates beneath are heard: {text}");
-    assert!(!text.contains(KEY) && !text.contains(&KEY[KEY.len() - 12..]), "{text}");
+    for key in [KEY, OTHER_KEY] {
+        assert!(!text.contains(key) && !text.contains(&key[key.len() - 12..]), "{text}");
+    }
 }
