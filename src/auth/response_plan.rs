@@ -19,6 +19,8 @@ pub(crate) struct ResponsePlan {
     consumed: Consumption,
     subprotocol: Option<Subprotocol>,
     access: Option<Box<AccessRecord>>,
+    /// Whether a denial from inside may be in the form of gRPC: asked before the request goes in.
+    may_be_grpc: bool,
 }
 
 impl ResponsePlan {
@@ -46,7 +48,8 @@ impl ResponsePlan {
             }
             _ => None,
         };
-        Self { cache, deprecation, consumed, subprotocol, access }
+        let may_be_grpc = config.renderer.grpc.may_answer(&RequestHead::from(request));
+        Self { cache, deprecation, consumed, subprotocol, access, may_be_grpc }
     }
 
     /// The response, with the headers of the layer; or a denial from inside, rendered like the
@@ -57,7 +60,8 @@ impl ResponsePlan {
         config: &Config,
         mut response: Response<B>,
     ) -> Response<ResponseBody<B>> {
-        if let Some((rejection, mut denial)) = config.renderer.respond_anew(&response) {
+        let denied = config.renderer.respond_anew(&response, self.may_be_grpc);
+        if let Some((rejection, mut denial)) = denied {
             config.denied(rejection, None);
             if self.access.is_some() {
                 AccessRecord::of_denial(rejection).tell(denial.extensions_mut());

@@ -81,24 +81,33 @@ impl GrpcDenials {
     }
 
     /// The content type of the denial, if a request like this one is denied in the form of gRPC.
+    #[inline]
     pub(super) fn content_type<'r>(self, request: &RequestHead<'r>) -> Option<&'r HeaderValue> {
-        if self == Self::Never || *request.method != Method::POST {
-            return None;
-        }
+        let is_of_a_call = *request.method == Method::POST
+            && (request.version >= Version::HTTP_2 || self == Self::NativeAndWeb);
+        // Most requests are told by this, without a look at their headers.
+        if self == Self::Never || !is_of_a_call { None } else { self.content_type_of_call(request) }
+    }
+
+    fn content_type_of_call<'r>(self, request: &RequestHead<'r>) -> Option<&'r HeaderValue> {
         let content_type = only(request.headers, &header::CONTENT_TYPE)?;
         let is_denied_so = match protocol(content_type.as_bytes())? {
             Protocol::GrpcWeb => self == Self::NativeAndWeb,
-            Protocol::Grpc => {
-                let has_trailers =
-                    only(request.headers, &header::TE).is_some_and(|te| te == "trailers");
-                let is_http2 = request.version >= Version::HTTP_2;
-                has_trailers && (is_http2 || self == Self::NativeAndWeb)
-            }
+            Protocol::Grpc => only(request.headers, &header::TE).is_some_and(|te| te == "trailers"),
         };
         is_denied_so.then_some(content_type)
     }
 
-    /// The same for a denial that takes the place of another, which was made further in.
+    /// Whether a denial of this request may be in the form of gRPC where its handler made it so.
+    ///
+    /// A status of tonic has that form whatever its request was.
+    #[inline]
+    pub(crate) fn may_answer(self, request: &RequestHead<'_>) -> bool {
+        self.content_type(request).is_some() && self.within(request.extensions) != Self::Never
+    }
+
+    /// The same for a denial that takes the place of another, which was made further in, and whose request
+    /// [may be answered](Self::may_answer) so.
     pub(super) fn content_type_again(self, denial: &HeaderMap) -> Option<&HeaderValue> {
         if self == Self::Never || !denial.contains_key(GRPC_STATUS) {
             return None;

@@ -158,11 +158,13 @@ impl Renderer {
     }
 
     /// A denial that was made further in, by [`respond_plainly`] or a handler, and now passes this layer:
-    /// answered anew so that it gets this layer's challenges, hook and uniformity.
+    /// answered anew so that it gets this layer's challenges, hook and uniformity. `is_grpc` says whether
+    /// the request [may be answered](GrpcDenials::may_answer) in the form of gRPC.
     #[inline]
     pub(crate) fn respond_anew<'r, B>(
         &self,
         inner: &'r Response<B>,
+        is_grpc: bool,
     ) -> Option<(&'r Rejection, Response<Bytes>)> {
         let extensions = inner.extensions();
         let rejection = extensions.get::<Rejection>();
@@ -173,13 +175,18 @@ impl Renderer {
             found => found,
         };
         let rejection = rejection.filter(|rejection| !rejection.rendered)?;
-        Some((rejection, self.respond_in_place_of(inner.headers(), rejection.clone())))
+        Some((rejection, self.respond_in_place_of(inner.headers(), is_grpc, rejection.clone())))
     }
 
     #[cold]
-    fn respond_in_place_of(&self, inner: &HeaderMap, rejection: Rejection) -> Response<Bytes> {
+    fn respond_in_place_of(
+        &self,
+        inner: &HeaderMap,
+        is_grpc: bool,
+        rejection: Rejection,
+    ) -> Response<Bytes> {
         let folds = self.folds(rejection.kind);
-        let grpc = self.grpc.content_type_again(inner);
+        let grpc = is_grpc.then(|| self.grpc.content_type_again(inner)).flatten();
         let mut response = self.respond_as(rejection, grpc, Room::default());
         let headers = response.headers_mut();
         // What layers between added stays, such as CORS headers, without which a browser could
@@ -447,7 +454,7 @@ mod tests {
             (GrpcDenials::Never, "application/problem+json"),
         ] {
             let renderer = Renderer { grpc, ..Renderer::default() };
-            let (_, response) = renderer.respond_anew(&inner).unwrap();
+            let (_, response) = renderer.respond_anew(&inner, true).unwrap();
             assert_eq!(response.headers()[header::CONTENT_TYPE], content_type);
             let is_grpc = grpc == GrpcDenials::Native;
             for name in ["grpc-status", "grpc-message"] {

@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Request, Response, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Version, header};
 use http_body::Body;
 use http_body_util::Full;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, OwnerId, OwnerLayer, RateLimits, RequireScopesLayer, extra_cost::ExtraCostLayer,
-    limit::LocalLimiter, nonzero,
+    ApiKeyLayer, OwnerId, OwnerLayer, RateLimits, Rejection, RejectionKind, RequireScopesLayer,
+    extra_cost::ExtraCostLayer, limit::LocalLimiter, nonzero,
 };
 
 use crate::{
@@ -190,6 +190,8 @@ enum By {
     ScopesWithoutKey,
     /// A layer inside that finds no active owner.
     Owner,
+    /// A handler inside, which answers as gRPC whatever the request is, as tonic does.
+    Handler,
     /// A layer whose layer outside is missing: a mistake of the program.
     ScopesWithoutLayer,
     OwnerWithoutLayer,
@@ -197,11 +199,12 @@ enum By {
 }
 
 impl By {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Layer,
         Self::Scopes,
         Self::ScopesWithoutKey,
         Self::Owner,
+        Self::Handler,
         Self::ScopesWithoutLayer,
         Self::OwnerWithoutLayer,
         Self::CostWithoutLayer,
@@ -216,7 +219,7 @@ impl By {
         match self {
             Self::Layer | Self::ScopesWithoutKey => (401, "16", "missing_key: "),
             Self::Scopes => (403, "7", "insufficient_scope: "),
-            Self::Owner => (401, "16", "inactive_owner: "),
+            Self::Owner | Self::Handler => (401, "16", "inactive_owner: "),
             _ => (500, "13", "No identity in this request: add `tower_api_key::ApiKeyLayer`"),
         }
     }
@@ -229,7 +232,7 @@ impl By {
         let scopes = RequireScopesLayer::all(["orders:write"]).unwrap();
         let owner = OwnerLayer::new(async |_: OwnerId| Ok::<Option<()>, Infallible>(None));
         let cost = ExtraCostLayer::new(RateLimits::new(LocalLimiter::new()), nonzero!(2));
-        if matches!(self, Self::Scopes | Self::Owner) {
+        if matches!(self, Self::Scopes | Self::Owner | Self::Handler) {
             request.headers_mut().insert("x-api-key", KEY.parse().unwrap());
         }
         match self {
@@ -239,11 +242,25 @@ impl By {
                 respond_now(layer.allow_anonymous().layer(scopes.layer(inner)), request)
             }
             Self::Owner => respond_now(layer.layer(owner.layer(inner)), request),
+            Self::Handler => respond_now(layer.layer(service_fn(denies)), request),
             Self::ScopesWithoutLayer => respond_now(scopes.layer(inner), request),
             Self::OwnerWithoutLayer => respond_now(owner.layer(inner), request),
             Self::CostWithoutLayer => respond_now(cost.layer(inner), request),
         }
     }
+}
+
+/// A handler that denies by a status, in the type of the request where that is one of gRPC.
+async fn denies(request: Request<()>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut response = Response::new(Full::default());
+    response.extensions_mut().insert(Rejection::new(RejectionKind::InactiveOwner));
+    let native = HeaderValue::from_static("application/grpc");
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let is_grpc = |value: &&HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    let content_type = content_type.filter(is_grpc).unwrap_or(&native).clone();
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert("grpc-status", HeaderValue::from_static("16"));
+    Ok(response)
 }
 
 /// Proxies that ask whether to let a request in take 2xx for yes, and pass the client's headers on.
@@ -284,7 +301,7 @@ fn nothing_else_turns_a_denial_into_a_success() {
     // 3 native types over 2 versions where nothing was told, and over 5 where gRPC-Web is known,
     // with its own 4 types over 5 versions whatever `te` is (6 kinds).
     let (default, web) = (3 * 2, 3 * 5 + 4 * 5 * 6);
-    assert_eq!(as_grpc, 4 * (default + web) + 3 * 3 * default);
+    assert_eq!(as_grpc, 5 * (default + web) + 3 * 3 * default);
 }
 
 /// What a layer outside says holds for another layer inside.
@@ -297,8 +314,14 @@ fn a_layer_inside_does_not_undo_it() {
     let inside = layer().with_grpc_web_denials();
     let outside = layer().allow_anonymous().without_grpc_denials();
     let request = as_grpc(Request::new(()), "application/grpc");
-    let response = respond_now(outside.layer(inside.layer(inner)), request);
+    let response = respond_now(outside.layer(inside.layer(inner)), request.clone());
     assert_eq!((response.status().as_u16(), &*code(&response)), (401, "missing_key"));
+
+    let denied_by_handler = outside.layer(inside.layer(service_fn(denies)));
+    let mut request = request;
+    request.headers_mut().insert("x-api-key", KEY.parse().unwrap());
+    let response = respond_now(denied_by_handler, request);
+    assert_eq!((response.status().as_u16(), &*code(&response)), (401, "inactive_owner"));
 }
 
 #[test]
