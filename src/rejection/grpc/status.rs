@@ -27,6 +27,10 @@ const MAX_LISTED: usize = 512;
 /// For a client that tries again by itself: never. A number below zero says so (gRFC A6).
 const NEVER: i32 = -1;
 
+/// The longest time that a client is asked to wait by itself. `Retry-After` and `RetryInfo` tell a longer one
+/// to the program, which may try again later.
+const MAX_PUSHBACK_SECONDS: u64 = 60;
+
 /// The status of a denial.
 #[derive(Debug)]
 pub(in crate::rejection) struct GrpcStatus {
@@ -87,14 +91,15 @@ impl GrpcStatus {
 /// When a client that tries again by itself does so.
 ///
 /// Where too many requests came or a back end does not answer, it waits as long as `Retry-After` says, and
-/// as its own policy does where nothing says how long. Credits that do not come back, and every other
-/// denial, are the same the next time.
+/// as its own policy does where nothing says how long. Beyond [`MAX_PUSHBACK_SECONDS`] it does not: a client
+/// would hold the call, and all that the call holds, for as long. Credits that do not come back, and every
+/// other denial, are the same the next time.
 fn pushback(row: &Row, retry_after: Option<u64>) -> Option<i32> {
     let may_pass = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
     let may_pass = may_pass.contains(&row.status);
     match retry_after {
-        Some(seconds) if may_pass => {
-            Some(i32::try_from(seconds.saturating_mul(1_000)).unwrap_or(i32::MAX))
+        Some(seconds @ 0..=MAX_PUSHBACK_SECONDS) if may_pass => {
+            i32::try_from(seconds * 1_000).ok().or(Some(NEVER))
         }
         None if may_pass && row.kind != RejectionKind::CreditsExhausted => None,
         _ => Some(NEVER),
