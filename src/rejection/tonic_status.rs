@@ -14,7 +14,10 @@ use super::{
 ///
 /// The [`ApiKeyLayer`](crate::ApiKeyLayer) outside adds its challenges, and a layer with
 /// [uniform denials](crate::ApiKeyLayer::with_uniform_denials) makes the answer one of them. It knows the
-/// rejection by the status's source. A status at the end of a stream passes it as it is.
+/// rejection by the status's sources: an error that wraps the rejection, or this status, names it as its
+/// `source`, and is the source of the status that is made of it. Where the request is not gRPC in every
+/// respect, the layer answers with problem details instead. A status at the end of a stream passes it as
+/// it is.
 ///
 /// ```
 /// use tonic::{Code, Status};
@@ -56,7 +59,15 @@ fn status(said: GrpcStatus, mut headers: HeaderMap) -> Status {
     Status::with_details_and_metadata(code, said.message, said.details.into(), metadata)
 }
 
-/// The rejection that a handler has answered with, as such a status.
+/// The rejection that a handler has answered with, as such a status, or as one that an error of the handler's
+/// own has wrapped.
 pub(super) fn rejection_in(extensions: &Extensions) -> Option<&Rejection> {
-    extensions.get::<Status>()?.source()?.downcast_ref()
+    let mut source = extensions.get::<Status>()?.source();
+    while let Some(error) = source {
+        if let Some(rejection) = error.downcast_ref() {
+            return Some(rejection);
+        }
+        source = error.source();
+    }
+    None
 }

@@ -25,6 +25,8 @@ mod forward_auth;
 mod forwarded;
 mod grpc;
 mod grpc_details;
+#[cfg(feature = "tonic")]
+mod grpc_wrapped;
 mod hide;
 mod hide_everywhere;
 mod hints;
