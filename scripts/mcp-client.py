@@ -173,7 +173,7 @@ async def streams_end(server, mode):
             reported.set()
 
     async with client:
-        watch = {"product": "apples", "reports": 1_000_000}
+        watch = {"product": "apples", "reports": 6_000}
         call = asyncio.create_task(
             client.call_tool("watch_stock", watch, progress_handler=progress)
         )

@@ -20,17 +20,21 @@ const ADMIN: &str = "key-of-an-administrator-0123456789";
 /// How clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
+    /// 2025-03-26: the same, and a body may be a batch of messages.
+    Batches,
     /// 2025-11-25: a session begins with `initialize`.
     Sessions,
     /// 2026-07-28: each request says everything.
     Stateless,
 }
 
-pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Sessions, Protocol::Stateless];
+pub(crate) const PROTOCOLS: [Protocol; 3] =
+    [Protocol::Batches, Protocol::Sessions, Protocol::Stateless];
 
 impl Protocol {
     const fn version(self) -> &'static str {
         match self {
+            Self::Batches => "2025-03-26",
             Self::Sessions => "2025-11-25",
             Self::Stateless => "2026-07-28",
         }
@@ -45,7 +49,7 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new() -> Self {
-        let guard = Guard::new(URL, server::tool_scopes().unwrap());
+        let guard = Guard::new(URL, server::tool_scopes().unwrap()).unwrap();
         let administrators = FixedStore::new().with_key("admin", ADMIN).unwrap();
         let app = guard.around(server::router(&guard), administrators).unwrap();
         Self { guard, app }
@@ -53,7 +57,7 @@ impl Service {
 
     /// Behind the layer for keys alone, so that nothing but the server decides what a key may call.
     pub(crate) fn without_layer_for_scopes() -> Self {
-        let guard = Guard::new(URL, server::tool_scopes().unwrap());
+        let guard = Guard::new(URL, server::tool_scopes().unwrap()).unwrap();
         let layer = guard.keys().layer().with_sources([KeySource::bearer()]);
         let app = server::router(&guard).layer(layer);
         Self { guard, app }
@@ -103,7 +107,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) async fn new(service: Service, protocol: Protocol, key: String) -> Self {
         let mut client = Self { service, protocol, key, session: None };
-        if protocol == Protocol::Sessions {
+        if protocol != Protocol::Stateless {
             client.begin().await;
         }
         client

@@ -4,9 +4,11 @@ use axum::{
     body::Body,
     http::{Method, Request, Response, StatusCode, header},
 };
+use mcp_guard::Guard;
 use serde_json::{Value, json};
 
 use super::client::{Client, PROTOCOLS, Protocol, Service, URL, answer, bytes, stranger};
+use crate::server;
 
 const METADATA: &str = "http://127.0.0.1:3000/.well-known/oauth-protected-resource/mcp";
 
@@ -54,6 +56,28 @@ async fn the_metadata_is_open_and_says_what_it_is_about() {
     }
 }
 
+/// Its document would be looked for in front of the path, and the addresses that it names would be others.
+#[test]
+fn the_url_of_the_service_has_no_path() {
+    let guard = |url: &str| Guard::new(url, server::tool_scopes().unwrap());
+    for url in [URL, "https://api.example.com", "https://api.example.com:8443/"] {
+        assert_eq!(guard(url).unwrap().url(), url.trim_end_matches('/'));
+    }
+    for url in [
+        "",
+        "/",
+        "api.example.com",
+        "https://api.example.com/stock",
+        "https://api.example.com//",
+        "https://api.example.com/?a=b",
+        "https://api.example.com?a=b",
+        "https://api.example.com/#a",
+        "https://api.example.com#a",
+    ] {
+        assert!(guard(url).is_err(), "{url}");
+    }
+}
+
 #[tokio::test]
 async fn a_tool_beyond_the_key_is_403_and_names_the_scope() {
     for protocol in PROTOCOLS {
@@ -97,11 +121,47 @@ fn disguises(client: &Client) -> Vec<String> {
     ]
 }
 
-/// In whatever form: the layer looks into the body, and the server decides for itself.
+/// A limit counts requests, so one is one call, also where the protocol knows batches.
 #[tokio::test]
-async fn no_body_calls_a_tool_beyond_the_key() {
+async fn no_body_calls_more_than_one_tool() {
     for protocol in PROTOCOLS {
         let service = Service::new();
+        let clerk = service.client(protocol, &["stock:read", "stock:write"]).await;
+        let arguments = json!({ "product": "apples", "by": 5 });
+        let params = json!({ "name": "adjust_stock", "arguments": arguments });
+        let (call, headers) = clerk.message("tools/call", params);
+        let mut twice = call.clone();
+        twice["id"] = 2.into();
+        let unreadable = call.to_string().replacen("\"id\"", "\"method\":\"tools/call\",\"id\"", 1);
+        for batch in [
+            format!("[{call}]"),
+            format!("[{call},{twice}]"),
+            format!("\t\r\n [{call},{twice}]"),
+            format!("[{call},{unreadable}]"),
+            format!("[[{call}],{twice}]"),
+            format!("\u{feff}[{call}]"),
+            format!("[{}]", vec![call.to_string(); 1_000].join(",")),
+            "[]".to_owned(),
+            "[".to_owned(),
+            String::new(),
+        ] {
+            let response = clerk.post(&batch, &headers).await;
+            assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{protocol:?}: {batch:.99}");
+        }
+        assert_eq!(clerk.called("stock_level", json!({ "product": "apples" })).await, "0");
+        let alone = clerk.post(&format!("\n {call}\n"), &headers).await;
+        assert_eq!(answer(alone).await["result"]["content"][0]["text"], "5", "{protocol:?}");
+    }
+}
+
+/// In whatever form: the layer looks into the body, and the server decides for itself, with that layer and
+/// without it.
+#[tokio::test]
+async fn no_body_calls_a_tool_beyond_the_key() {
+    let services: [fn() -> Service; 2] = [Service::new, Service::without_layer_for_scopes];
+    for (protocol, service) in
+        PROTOCOLS.into_iter().flat_map(|protocol| services.map(|service| (protocol, service())))
+    {
         let reader = service.client(protocol, &["stock:read"]).await;
         let bodies = disguises(&reader);
         for body in &bodies {

@@ -7,6 +7,7 @@ use axum::{
     http::{Method, Response, StatusCode, header},
 };
 use http_body_util::BodyExt;
+use mcp_guard::MAX_REPORTS;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -24,11 +25,11 @@ pub(crate) async fn client(protocol: Protocol) -> (Client, String) {
     (Client::new(service, protocol, text("key")).await, text("id"))
 }
 
-/// A call whose reports would go on for years.
+/// A call whose reports would go on for minutes.
 async fn watch(client: &Client) -> Response<Body> {
     let params = json!({
         "name": "watch_stock",
-        "arguments": { "product": "apples", "reports": u32::MAX },
+        "arguments": { "product": "apples", "reports": MAX_REPORTS },
         "_meta": { "progressToken": "token" },
     });
     client.request("tools/call", params).await

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use mcp_guard::MAX_REPORTS;
 use serde_json::json;
 
 use super::client::{PROTOCOLS, Protocol, Service, answer};
@@ -79,5 +80,9 @@ async fn tools_do_what_they_say() {
         assert_eq!(none, "there is no such product");
         let watched = json!({ "product": "pears", "reports": 2 });
         assert_eq!(client.called("watch_stock", watched).await, "reported 2 times");
+        for reports in [MAX_REPORTS + 1, u32::MAX] {
+            let watched = json!({ "product": "pears", "reports": reports });
+            assert_eq!(client.called("watch_stock", watched).await, "too many reports");
+        }
     }
 }

@@ -3,6 +3,9 @@
 //!
 //! This gives the denial its form. Whether a tool runs is decided by the server of the SDK, so that a
 //! body which the two read differently gains nothing.
+//!
+//! A batch is refused: protocol version 2025-03-26 has them, and an SDK runs each call in one, while limits
+//! count requests.
 
 use axum::{
     body::{Body, to_bytes},
@@ -18,14 +21,6 @@ use crate::tools::ToolScopes;
 
 /// The longest body that is read.
 pub(crate) const MAX_BODY: usize = 1 << 20;
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Messages {
-    One(Message),
-    /// Of protocol version 2025-03-26.
-    Batch(Vec<Message>),
-}
 
 #[derive(Deserialize)]
 struct Message {
@@ -51,7 +46,11 @@ pub(crate) async fn require_scopes(
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let missing = called_tools(&body).into_iter().find_map(|tool| tools.missing(&key, &tool));
+    if !is_one_message(&body) {
+        return (StatusCode::BAD_REQUEST, "Bad Request: send one message, and no batch")
+            .into_response();
+    }
+    let missing = called_tool(&body).and_then(|tool| tools.missing(&key, &tool));
     if let Some(missing) = missing {
         // The layer for keys, outside, adds its challenge.
         return Rejection::insufficient_scope(missing).with_key(key.id()).into_response();
@@ -59,13 +58,15 @@ pub(crate) async fn require_scopes(
     next.run(Request::from_parts(parts, Body::from(body))).await
 }
 
-/// The names of the tools that a body calls. A body that cannot be read calls none: the server refuses it.
-fn called_tools(body: &[u8]) -> Vec<String> {
-    let messages = match serde_json::from_slice(body) {
-        Ok(Messages::One(message)) => vec![message],
-        Ok(Messages::Batch(messages)) => messages,
-        Err(_) => Vec::new(),
-    };
-    let calls = messages.into_iter().filter(|m| m.method.as_deref() == Some("tools/call"));
-    calls.filter_map(|call| call.params?.name).collect()
+/// Whether a body is an object, if it is JSON. Its first character tells, also where the rest is read by the
+/// server alone.
+fn is_one_message(body: &[u8]) -> bool {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    body.iter().find(|byte| !is_space(byte)) == Some(&b'{')
+}
+
+/// The name of the tool that a body calls. A body that cannot be read calls none: the server refuses it.
+fn called_tool(body: &[u8]) -> Option<String> {
+    let message: Message = serde_json::from_slice(body).ok()?;
+    message.params?.name.filter(|_| message.method.as_deref() == Some("tools/call"))
 }

@@ -1,6 +1,8 @@
 //! [`Guard`]: keys in front of an MCP server, and the routes beside it.
 
-use axum::{Router, middleware};
+use std::{error::Error, fmt};
+
+use axum::{Router, http::Uri, middleware};
 use tower_api_key::{
     ApiKeyLayer, ConfigError, KeyManager, KeySource,
     axum::{ManagementGuard, management_router},
@@ -9,6 +11,18 @@ use tower_api_key::{
 };
 
 use crate::{calls, metadata, streams::end_with_key, tools::ToolScopes};
+
+/// The URL of a service has a scheme, a host and perhaps a port, and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct InvalidUrl;
+
+impl fmt::Display for InvalidUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the URL of the service is not `https://`, a host and perhaps a port")
+    }
+}
+
+impl Error for InvalidUrl {}
 
 /// The keys of a service, and how they guard its MCP endpoint.
 #[derive(Clone, Debug)]
@@ -19,16 +33,25 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Of the service that its clients reach at this URL, which has no path. It is a setting: the `Host`
-    /// of a request is the client's word.
-    pub fn new(url: &str, tools: ToolScopes) -> Self {
+    /// Of the service that its clients reach at this URL. It is a setting: the `Host` of a request is the
+    /// client's word.
+    ///
+    /// A URL with a path or a query is refused: the document of RFC 9728 has its place in front of the path,
+    /// which is not this service's then.
+    pub fn new(url: &str, tools: ToolScopes) -> Result<Self, InvalidUrl> {
+        let parsed: Uri = url.parse().map_err(|_| InvalidUrl)?;
+        let origin = (parsed.scheme_str(), parsed.authority());
+        let (Some(scheme), Some(authority)) = origin else { return Err(InvalidUrl) };
+        if parsed.path_and_query().is_some_and(|rest| rest != "/") || url.contains('#') {
+            return Err(InvalidUrl);
+        }
         // Of a server's database, with a bus that other nodes listen to as well.
         let bus = LocalInvalidations::new();
         let store = CachedStore::builder(MemoryStore::new()).with_invalidations(bus.clone());
         let keys = KeyManager::new(store.build())
             .with_invalidations(bus)
             .with_rate_limits(RateLimits::new(LocalLimiter::new()));
-        Self { keys, url: url.trim_end_matches('/').to_owned(), tools }
+        Ok(Self { keys, url: format!("{scheme}://{authority}"), tools })
     }
 
     /// The keys.

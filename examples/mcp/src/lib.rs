@@ -17,8 +17,8 @@ mod streams;
 mod tools;
 
 pub use self::{
-    guard::Guard,
+    guard::{Guard, InvalidUrl},
     serve::serve,
-    stock::{PRODUCTS, Stock, TICK},
+    stock::{MAX_REPORTS, PRODUCTS, Stock, TICK},
     tools::ToolScopes,
 };

@@ -11,6 +11,9 @@ pub const PRODUCTS: [&str; 2] = ["apples", "pears"];
 /// How often a tool that watches reports.
 pub const TICK: Duration = Duration::from_millis(100);
 
+/// The most reports of one call: ten minutes of them. A client asks for no more work than that.
+pub const MAX_REPORTS: u32 = 6_000;
+
 /// How many there are of each product.
 #[derive(Clone, Debug, Default)]
 pub struct Stock {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Router, http::Uri, middleware};
 use http::request::Parts;
-use mcp_guard::{Guard, Stock, TICK, ToolScopes};
+use mcp_guard::{Guard, MAX_REPORTS, Stock, TICK, ToolScopes};
 use rmcp::{
     ErrorData, Peer, RoleServer, ServerHandler,
     handler::server::{
@@ -88,11 +88,12 @@ struct Adjustment {
 struct Watch {
     /// The name of a product.
     product: String,
-    /// How many reports to send.
+    /// How many reports to send, 6000 at most.
     reports: u32,
 }
 
 const NO_PRODUCT: &str = "there is no such product";
+const TOO_MANY_REPORTS: &str = "too many reports";
 
 #[tool_router(router = tools)]
 impl StockServer {
@@ -123,6 +124,9 @@ impl StockServer {
         client: Peer<RoleServer>,
     ) -> Result<String, String> {
         let key = head.extensions.get::<AuthenticatedKey>().ok_or("there is no key")?;
+        if of.reports > MAX_REPORTS {
+            return Err(TOO_MANY_REPORTS.to_owned());
+        }
         let reports = async {
             for report in 1..=of.reports {
                 let level = self.stock.level(&of.product).ok_or(NO_PRODUCT)?;

@@ -1,15 +1,22 @@
 //! The server: its tools, the scopes that they ask for, and its place in a router.
 
 use axum::{Router, http::Uri};
-use mcp_guard::{Guard, Stock, TICK, ToolScopes};
+use mcp_guard::{Guard, MAX_REPORTS, Stock, TICK, ToolScopes};
 use serde::Deserialize;
 use tower_api_key::{AuthenticatedKey, scope::InvalidScope};
 use tower_mcp::{
-    CallToolResult, CapabilityFilter, HttpTransport, McpRouter, Tool, ToolBuilder,
+    CallToolResult, CapabilityFilter, HttpTransport, McpRouter, SubscriptionLimits, Tool,
+    ToolBuilder,
     extract::{Context, Extension, Json, State},
     protocol::CacheScope,
     schemars::{self, JsonSchema},
 };
+
+/// The most sessions of all keys together.
+const MAX_SESSIONS: usize = 10_000;
+
+/// The most subscriptions of one key.
+const MAX_SUBSCRIPTIONS_OF_KEY: usize = 16;
 
 /// The scope that each tool asks for. One that is not here is open to no key.
 pub(crate) fn tool_scopes() -> Result<ToolScopes, InvalidScope> {
@@ -40,6 +47,10 @@ pub(crate) fn router(guard: &Guard) -> Router {
         .bridge_extension::<AuthenticatedKey>()
         .session_principal_from_extension(|key: &AuthenticatedKey| key.id().to_string())
         .require_sessions()
+        .max_sessions(MAX_SESSIONS)
+        .subscription_limits(
+            SubscriptionLimits::default().max_active_per_principal(MAX_SUBSCRIPTIONS_OF_KEY),
+        )
         .allowed_hosts(host.into_iter().collect())
         .max_body_size(guard.max_body())
         .into_router_at("/mcp")
@@ -66,7 +77,7 @@ struct Adjustment {
 struct Watch {
     /// The name of a product.
     product: String,
-    /// How many reports to send.
+    /// How many reports to send, 6000 at most.
     reports: u32,
 }
 
@@ -112,6 +123,9 @@ async fn watch(
     Extension(key): Extension<AuthenticatedKey>,
     Json(of): Json<Watch>,
 ) -> tower_mcp::Result<CallToolResult> {
+    if of.reports > MAX_REPORTS {
+        return Ok(CallToolResult::error("too many reports"));
+    }
     let reports = async {
         for report in 1..=of.reports {
             let Some(level) = stock.level(&of.product) else { return level(None) };
