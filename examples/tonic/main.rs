@@ -1,5 +1,6 @@
 //! The layer on a tonic server: handlers, unary and streaming, know the caller, and denials are
-//! gRPC statuses with details, also those of handlers. Browsers are served as well, by gRPC-Web.
+//! gRPC statuses with details, also those of handlers. A stream ends with its key. Browsers are
+//! served as well, by gRPC-Web.
 //!
 //! ```sh
 //! cargo run --example tonic --features tonic
@@ -9,9 +10,11 @@
 
 #![expect(clippy::print_stdout, reason = "it prints commands to try")]
 
+mod until_end;
+
 use std::{env, error::Error, pin::Pin};
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, stream};
 use http::{HeaderName, Method};
 use tokio::net::TcpListener;
 use tonic::{
@@ -25,9 +28,12 @@ use tower_api_key::{
 };
 use tower_http::cors::{Any, CorsLayer};
 
-use crate::greeter::{
-    GreetOftenRequest, GreetRequest, Greeting,
-    greeter_server::{Greeter, GreeterServer},
+use crate::{
+    greeter::{
+        GreetOftenRequest, GreetRequest, Greeting,
+        greeter_server::{Greeter, GreeterServer},
+    },
+    until_end::until_end,
 };
 
 #[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
@@ -65,7 +71,7 @@ impl Greeter for MyGreeter {
         let times = request.get_ref().times.min(MAX_TIMES);
         let greetings = (1..=times)
             .map(move |count| Ok(Greeting { text: format!("Hello, {}, {count}.", key.name()) }));
-        Ok(Response::new(Box::pin(stream::iter(greetings).take_until(end))))
+        Ok(Response::new(Box::pin(until_end(stream::iter(greetings), end))))
     }
 }
 

@@ -125,14 +125,24 @@ impl AuthenticatedKey {
     ///
     /// Without this call, nothing watches the key.
     ///
-    /// ```
-    /// use futures_util::{Stream, StreamExt};
-    /// use tower_api_key::AuthenticatedKey;
+    /// Where a client could take a stream that was cut off for a whole one, as with gRPC, the last item is the
+    /// reason as an error:
     ///
-    /// fn prices(key: &AuthenticatedKey, all: impl Stream<Item = u64>) -> impl Stream<Item = u64> {
-    ///     all.take_until(key.revoked())
+    /// ```
+    /// use futures_util::{FutureExt, Stream, StreamExt, stream};
+    /// use tower_api_key::{AuthenticatedKey, Rejection};
+    ///
+    /// fn prices(
+    ///     key: &AuthenticatedKey,
+    ///     all: impl Stream<Item = u64>,
+    /// ) -> impl Stream<Item = Result<u64, Rejection>> {
+    ///     let end = key.revoked().shared();
+    ///     let ended = end.clone();
+    ///     // Prices that come to an end of their own have no reason, and this does not wait for one.
+    ///     let reason = stream::once(async move { ended.now_or_never() }).flat_map(stream::iter);
+    ///     all.take_until(end).map(Ok).chain(reason.map(|kind| Err(Rejection::new(kind))))
     /// }
-    /// # let _ = |key: &AuthenticatedKey| drop(prices(key, futures_util::stream::empty()));
+    /// # let _ = |key: &AuthenticatedKey| drop(prices(key, stream::empty()));
     /// ```
     pub fn revoked(&self) -> Revocation {
         Revocation::new(self.clone())

@@ -5,22 +5,28 @@ use ::tonic::{
     metadata::{Ascii, MetadataValue},
     transport::Channel,
 };
+use futures_util::{FutureExt, StreamExt, future::pending, stream};
 use hyper_util::{client::legacy::Client as HttpClient, rt::TokioExecutor};
-use tokio_stream::StreamExt;
+use tokio::sync::oneshot;
 use tonic_types::StatusExt;
 use tonic_web::GrpcWebClientLayer;
 use tower::ServiceBuilder;
+use tower_api_key::RejectionKind;
 
 use crate::{
     example, key_in, paste, printed,
     process::{Reply, Server, curl},
 };
 use greeter::{GreetOftenRequest, GreetRequest, greeter_client::GreeterClient};
+use until_end::until_end;
 
 #[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
 mod greeter {
     include!("../../examples/tonic/generated/greeter.rs");
 }
+
+#[path = "../../examples/tonic/until_end.rs"]
+mod until_end;
 
 const METHOD: &str = "/greeter.Greeter/Greet";
 const STREAM: &str = "/greeter.Greeter/GreetOften";
@@ -43,6 +49,33 @@ async fn a_streaming_handler_knows_the_caller() {
     let texts: Vec<String> = stream.map(|greeting| greeting.unwrap().text).collect().await;
     let expected = (1..=3).map(|count| format!("Hello, the first caller, {count}."));
     assert_eq!(texts, expected.collect::<Vec<_>>());
+}
+
+/// Or the client would take it for a whole one.
+#[tokio::test]
+async fn a_stream_that_its_key_ends_is_an_error() {
+    for reason in [RejectionKind::Revoked, RejectionKind::Expired, RejectionKind::Unavailable] {
+        let (end, ended) = oneshot::channel();
+        let messages = stream::iter(0..).map(Ok::<_, Status>);
+        let mut seen = Box::pin(until_end(messages, ended.map(Result::unwrap)));
+        for count in 0..3 {
+            assert_eq!(seen.next().await.unwrap().unwrap(), count);
+        }
+        end.send(reason).unwrap();
+        let status = seen.next().await.expect("a last item").unwrap_err();
+        assert!(status.message().starts_with(&format!("{}: ", reason.code())), "{status:?}");
+        assert_ne!(status.code(), Code::Ok);
+        assert!(seen.next().await.is_none());
+    }
+}
+
+/// Messages that come to an end of their own do not wait for that of their key.
+#[tokio::test]
+async fn a_whole_stream_has_no_error() {
+    let messages = stream::iter(0..3).map(Ok::<_, Status>);
+    let seen = until_end(messages, pending());
+    let seen: Option<Vec<_>> = seen.map(Result::unwrap).collect().now_or_never();
+    assert_eq!(seen.as_deref(), Some(&[0, 1, 2][..]), "none, if it is still open");
 }
 
 #[tokio::test]
