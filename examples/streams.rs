@@ -23,7 +23,10 @@ use axum::{
 };
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use http::{HeaderName, header};
-use tokio::{net::TcpListener, time::interval};
+use tokio::{
+    net::TcpListener,
+    time::{interval, timeout},
+};
 use tokio_stream::wrappers::IntervalStream;
 use tower_api_key::{
     ApiKeyLayer, AuthenticatedKey, ConfigError, KeyManager, KeySource, NewKey,
@@ -33,14 +36,19 @@ use tower_http::cors::{Any, CorsLayer};
 
 const TICK: Duration = Duration::from_millis(500);
 
+/// How long a client has to take the last message of a WebSocket.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A tick twice a second, and the reason when the key has come to its end.
 async fn events(key: AuthenticatedKey) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let ticks = IntervalStream::new(interval(TICK)).map(|_| Event::default().data("tick"));
-    // Browsers connect again when a stream ends, so they are told why it did.
-    let end = key.revoked().map(|reason| Event::default().event("end").data(reason.code()));
-    let end = end.shared();
-    let events = ticks.take_until(end.clone()).chain(stream::once(end));
-    Sse::new(events.map(Ok)).keep_alive(KeepAlive::default())
+    let end = key.revoked().shared();
+    // Browsers connect again when a stream ends, so they are told why it did. Events that come to an end of
+    // their own have no reason, and this does not wait for one.
+    let ended = end.clone();
+    let reason = stream::once(async move { ended.now_or_never() }).flat_map(stream::iter);
+    let last = reason.map(|reason| Event::default().event("end").data(reason.code()));
+    Sse::new(ticks.take_until(end).chain(last).map(Ok)).keep_alive(KeepAlive::default())
 }
 
 /// Echoes messages until the key has come to its end.
@@ -49,24 +57,26 @@ async fn socket(key: AuthenticatedKey, upgrade: WebSocketUpgrade) -> Response {
 }
 
 async fn echo(key: AuthenticatedKey, mut socket: WebSocket) {
-    let mut end = key.revoked();
-    loop {
-        let message = tokio::select! {
-            message = socket.recv() => message,
-            reason = &mut end => {
-                let frame = CloseFrame { code: close_code::POLICY, reason: reason.code().into() };
-                let _ = socket.send(Message::Close(Some(frame))).await;
-                return;
-            }
-        };
+    let reason = tokio::select! {
+        // The end comes first, also while a message waits for a client that does not read.
+        biased;
+        reason = key.revoked() => reason,
+        () = echo_all(&mut socket) => return,
+    };
+    let frame = CloseFrame { code: close_code::POLICY, reason: reason.code().into() };
+    let _ = timeout(CLOSE_TIMEOUT, socket.send(Message::Close(Some(frame)))).await;
+}
+
+async fn echo_all(socket: &mut WebSocket) {
+    while let Some(Ok(message)) = socket.recv().await {
         match message {
-            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+            Message::Text(_) | Message::Binary(_) => {
                 if socket.send(message).await.is_err() {
                     return;
                 }
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            _ => return,
+            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Close(_) => return,
         }
     }
 }
