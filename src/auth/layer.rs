@@ -443,7 +443,7 @@ impl ApiKeyLayer {
     /// the URL into the configuration: the `Host` of a request is the client's word.
     ///
     /// A text that is no URL of scheme `https`, or `http` on the local machine, that has a user or a
-    /// fragment, or a character that has no place in a URL, is a
+    /// fragment, a character that has no place in a URL, or more than 2,048 bytes, is a
     /// [`ResourceMetadata`](ConfigError::ResourceMetadata) error.
     ///
     /// ```

@@ -13,6 +13,10 @@ pub(crate) struct ResourceMetadataUrl(Box<str>);
 /// Printable characters that have no place in a URL (RFC 3986 §2).
 const NOT_IN_URLS: &[u8] = b"\"\\<>^`{|}";
 
+/// The longest URL, in bytes. It is in each challenge, and clients bound the headers of a response, some at
+/// 8 KiB in all.
+const MAX_LENGTH: usize = 2_048;
+
 impl ResourceMetadataUrl {
     pub(super) fn parse(url: &str) -> Result<Self, ConfigError> {
         match problem(url) {
@@ -28,6 +32,9 @@ impl ResourceMetadataUrl {
 }
 
 fn problem(url: &str) -> Option<&'static str> {
+    if url.len() > MAX_LENGTH {
+        return Some("is longer than 2048 bytes");
+    }
     if !url.bytes().all(|byte| byte.is_ascii_graphic() && !NOT_IN_URLS.contains(&byte)) {
         return Some("has a character that must be percent-encoded");
     }

@@ -130,6 +130,25 @@ fn a_url_that_cannot_stand_there_is_an_error() {
     }
 }
 
+/// It is in each challenge, and clients bound the headers of a response.
+#[test]
+fn a_url_has_two_thousand_bytes_at_most() {
+    let parse = |length: usize| {
+        let start = "https://api.example.com/";
+        let url = format!("{start}{}", "a".repeat(length - start.len()));
+        ApiKeyLayer::new(MemoryStore::new()).with_resource_metadata(&url).map(drop)
+    };
+    for (length, is_good) in [(2_047, true), (2_048, true), (2_049, false), (100_000, false)] {
+        let parsed = parse(length);
+        assert_eq!(parsed.is_ok(), is_good, "{length}");
+        if let Err(error) = parsed {
+            assert!(matches!(error, ConfigError::ResourceMetadata { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains("2048") && text.len() < 200, "{text}");
+        }
+    }
+}
+
 #[test]
 fn a_url_stands_there_as_it_was_written() {
     for url in [
