@@ -33,6 +33,9 @@ use crate::{
 pub trait RequestExt: sealed::Sealed {
     /// The caller's key.
     ///
+    /// An error is a denial, and is logged and counted as one when it is made, whether the handler answers with
+    /// it or not. [`optional_api_key`](Self::optional_api_key) only looks.
+    ///
     /// # Errors
     ///
     /// `Unauthenticated` for a request that was let in without an identity.
@@ -47,6 +50,9 @@ pub trait RequestExt: sealed::Sealed {
     fn optional_api_key(&self) -> Result<Option<&AuthenticatedKey>, Status>;
 
     /// The owner of the caller's key, as an [`OwnerLayer`](crate::OwnerLayer) outside resolved it.
+    ///
+    /// An error is logged and counted as a denial when it is made, as with [`api_key`](Self::api_key).
+    /// [`optional_owner`](Self::optional_owner) only looks.
     ///
     /// ```
     /// use tonic::{Request, Response, Status};
