@@ -31,6 +31,8 @@ use tower_api_key::{AuthenticatedKey, KeyFormat, KeyManager, NewKey, store::Memo
 const ISSUER: &str = "https://accounts.example";
 const AUDIENCE: &str = "https://api.example";
 const CHALLENGE: &str = r#"Bearer realm="accounts""#;
+/// The shortest secret, in bytes: as long as what it makes (RFC 7518 §3.2). A shorter one can be guessed.
+const MIN_SECRET: usize = 32;
 const BAD_TOKEN: &str = r#"Bearer realm="accounts", error="invalid_token""#;
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -48,11 +50,16 @@ struct Tokens {
 }
 
 impl Tokens {
-    fn new(secret: &[u8]) -> jsonwebtoken::errors::Result<Self> {
+    fn new(secret: &[u8]) -> Result<Self, Box<dyn Error>> {
+        if secret.len() < MIN_SECRET {
+            return Err(format!("JWT_SECRET is shorter than {MIN_SECRET} bytes").into());
+        }
         // One algorithm: the header of a token is its sender's text.
         let mut rules = Validation::new(Algorithm::HS256);
         rules.set_issuer(&[ISSUER]);
         rules.set_audience(&[AUDIENCE]);
+        // Not by default: a token may say from when on it is good.
+        rules.validate_nbf = true;
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         Ok(Self { key: DecodingKey::from_secret(secret)?, rules })
     }
@@ -110,8 +117,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let addr = env::var("ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(addr).await?;
     let url = format!("http://{}/whoami", listener.local_addr()?);
-    println!("curl -H 'X-API-Key: {}' {url}", issued.secret.expose());
-    println!("curl -H 'Authorization: Bearer {}' {url}", token_of("Ada", secret.as_bytes())?);
+    // Where others may reach it, the output may be kept, too, and a key or token in it would be theirs.
+    if listener.local_addr()?.ip().is_loopback() {
+        println!("curl -H 'X-API-Key: {}' {url}", issued.secret.expose());
+        println!("curl -H 'Authorization: Bearer {}' {url}", token_of("Ada", secret.as_bytes())?);
+    } else {
+        println!("listening at {url}");
+    }
     axum::serve(listener, app).await?;
     Ok(())
 }

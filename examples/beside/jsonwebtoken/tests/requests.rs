@@ -95,6 +95,8 @@ fn each_credential_is_judged_by_one_of_the_two() {
         (vec!["Authorization: Basic QWRhOg==".to_owned()], by_token),
         (vec![bearer(&good_token), bearer(&good_token)], by_token),
         (vec![bearer(&signed(&json!({ "exp": get_current_timestamp() - 600 })))], by_token),
+        (vec![bearer(&signed(&json!({ "nbf": get_current_timestamp() + 600 })))], by_token),
+        (vec![bearer(&signed(&json!({ "nbf": get_current_timestamp() - 600 })))], person),
         (vec![bearer(&signed(&json!({ "aud": "https://other.example" })))], by_token),
         (vec![bearer(&signed(&json!({ "iss": "https://other.example" })))], by_token),
         (vec![bearer(&signed(&json!({ "sub": null })))], by_token),
@@ -146,9 +148,24 @@ fn every_401_asks_for_both() {
 }
 
 #[test]
-fn it_does_not_start_without_a_secret() {
+fn it_does_not_start_without_a_secret_that_is_long_enough() {
+    for secret in [None, Some(""), Some("a secret of too few bytes, 31 b"), Some(&SECRET[..31])] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_with-jsonwebtoken"));
+        command.env("ADDR", "127.0.0.1:0").env_remove("JWT_SECRET");
+        let finished = process::run(command.envs(secret.map(|secret| ("JWT_SECRET", secret))));
+        assert!(!finished.status.success(), "{finished:?}");
+        assert!(finished.stderr.contains("JWT_SECRET"), "{finished:?}");
+        let tells = secret.is_some_and(|s| !s.is_empty() && finished.stderr.contains(s));
+        assert!(!tells, "{finished:?}");
+    }
+}
+
+/// Where others may reach it, no secret is in its output.
+#[test]
+fn it_prints_no_credentials_but_on_the_local_machine() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_with-jsonwebtoken"));
-    let finished = process::run(command.env("ADDR", "127.0.0.1:0").env_remove("JWT_SECRET"));
-    assert!(!finished.status.success(), "{finished:?}");
-    assert!(finished.stderr.contains("JWT_SECRET"), "{finished:?}");
+    let server = Server::start(command.env("ADDR", "0.0.0.0:0").env("JWT_SECRET", SECRET));
+    let line = server.wait_for_stdout(|line| line.contains("/whoami").then(|| line.to_owned()));
+    assert!(line.starts_with("listening at http://0.0.0.0:"), "{line}");
+    assert!(!server.stdout().contains("acme_") && !server.stdout().contains("eyJ"));
 }
