@@ -52,9 +52,9 @@ fn open(server: &Server, key: &str) -> TcpStream {
 
 /// A binary message of 60,000 bytes, masked with zeros.
 fn message() -> Vec<u8> {
-    let mut frame = vec![0x82, 0x80 | 126];
+    let mut frame = vec![0x82, 0xfe];
     frame.extend(60_000_u16.to_be_bytes());
-    frame.extend([0; 4 + 60_000]);
+    frame.resize(frame.len() + 4 + 60_000, 0);
     frame
 }
 

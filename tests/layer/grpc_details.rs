@@ -352,7 +352,7 @@ async fn uniform_denials_have_the_same_details() {
         let rejection = Rejection::new(kind).with_retry_after(seconds(9)).with_key(record(KEY).id);
         note(&from_inside(&layer, &rejection));
         #[cfg(feature = "tonic")]
-        note(&status_from_inside(&layer, rejection));
+        note(&status_from_inside(&layer, &rejection));
     }
     assert!(kinds.len() > 20 || !cfg!(feature = "tonic"), "{kinds:?}");
     seen.sort();
@@ -369,7 +369,7 @@ async fn uniform_denials_have_the_same_details() {
 #[cfg(feature = "tonic")]
 pub(crate) fn status_from_inside(
     layer: &ApiKeyLayer,
-    status: impl Into<Status> + Clone,
+    status: &(impl Into<Status> + Clone),
 ) -> Response<Bytes> {
     let inner = service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(status.clone().into().into_http::<Full<Bytes>>())

@@ -60,9 +60,9 @@ fn a_wrapped_rejection_is_denied_as_any_other() {
         let layer = if uniform { layer.clone().with_uniform_denials() } else { layer.clone() };
         for kind in [RejectionKind::Revoked, RejectionKind::InactiveOwner] {
             let rejection = Rejection::new(kind).with_key(record(KEY).id);
-            let denied = status_from_inside(&layer, rejection.clone());
+            let denied = status_from_inside(&layer, &rejection);
             for status in statuses(&rejection) {
-                let seen = status_from_inside(&layer, status);
+                let seen = status_from_inside(&layer, &status);
                 assert_eq!(format!("{seen:?}"), format!("{denied:?}"), "{uniform}");
             }
             if uniform {
@@ -78,7 +78,7 @@ fn a_wrapped_rejection_is_denied_as_any_other() {
 #[test]
 fn another_error_is_left_as_it_is() {
     let layer = ApiKeyLayer::new(TestStore::new([record(KEY)])).with_uniform_denials();
-    let seen = status_from_inside(&layer, sourced(wrapped("no rejection", 3)));
+    let seen = status_from_inside(&layer, &sourced(wrapped("no rejection", 3)));
     assert_eq!(seen.headers()["grpc-status"], "2");
     assert!(seen.extensions().get::<Rejection>().is_none());
 }
