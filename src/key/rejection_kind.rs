@@ -174,6 +174,10 @@ const _: () = {
 };
 
 impl RejectionKind {
+    /// How many there are.
+    #[cfg(feature = "tracing")]
+    pub(crate) const COUNT: usize = TABLE.len();
+
     /// Every kind, in the order of the table.
     pub fn all() -> impl ExactSizeIterator<Item = Self> {
         TABLE.iter().map(|row| row.kind)

@@ -14,6 +14,8 @@ mod capabilities;
 mod close;
 mod cross_site;
 mod decision_order;
+#[cfg(feature = "tracing")]
+mod denial_log;
 mod denials;
 mod events;
 mod events_denied;

@@ -1,74 +1,19 @@
 //! Everything that the crate tells `tracing`, at `TRACE`, while keys of every kind go by.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
-
 use tower_api_key::{
     ApiKeyLayer, KeyHasher, KeyManager, KeyPatch, KeySource, NewKey, Peppers,
     store::{KeyQuery, MemoryStore, StoreErrorKind},
 };
 #[cfg(feature = "legacy-hashes")]
 use tower_api_key::{key::LegacyHash, legacy::LegacyHashes, store::KeyRepository};
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, util::SubscriberInitExt};
 
-use super::child;
+use super::{child, log::Log};
 #[cfg(feature = "legacy-hashes")]
 use crate::support::{NOW, OTHER_KEY, at, record, record_with};
 use crate::{
     stores::TestStore,
     support::{KEY, get, request, request_to, send_waiting, with_key},
 };
-
-/// Keeps what is written, for all clones.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    /// For this thread, which must be the only one of its runtime.
-    fn listen(&self) -> DefaultGuard {
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::TRACE)
-            .with_ansi(false)
-            .with_writer(self.clone())
-            .finish();
-        subscriber.set_default()
-    }
-
-    /// There is nothing of this key, nor a part of it that would be worth having.
-    fn assert_holds_nothing_of(&self, secret: &str) {
-        let log = self.text();
-        assert!(!log.contains(secret), "{secret} in {log}");
-        assert!(!log.contains(&secret[secret.len() - 12..]), "{secret} in {log}");
-        let digest = KeyHasher::sha256().digest(secret).to_hex();
-        assert!(!log.contains(&digest), "{digest} in {log}");
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'w self) -> Self {
-        self.clone()
-    }
-}
 
 #[tokio::test]
 async fn no_event_holds_a_key() {

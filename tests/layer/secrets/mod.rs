@@ -5,4 +5,6 @@ pub(crate) mod child;
 mod env;
 #[cfg(feature = "tracing")]
 mod events;
+#[cfg(feature = "tracing")]
+pub(crate) mod log;
 mod texts;

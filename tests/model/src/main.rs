@@ -25,7 +25,7 @@ mod key;
 mod limit;
 #[path = "../../../src/object.rs"]
 mod object;
-#[path = "../../../src/observe.rs"]
+#[path = "../../../src/observe/mod.rs"]
 mod observe;
 #[path = "../../../src/request.rs"]
 mod request;

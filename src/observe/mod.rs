@@ -6,6 +6,9 @@
     allow(unused_variables, reason = "values for telemetry that is off")
 )]
 
+#[cfg(feature = "tracing")]
+mod sampled;
+
 use std::error::Error;
 use std::{fmt::Display, path::Path, time::Duration};
 
@@ -21,20 +24,35 @@ use crate::{
 /// What went wrong, for the log.
 type Cause<'e> = &'e (dyn Error + 'static);
 
-/// A request was denied. The service's own trouble is a warning; a caller's is for debugging.
+/// A request was denied. The service's own trouble is a warning; a caller's is for debugging. Of one
+/// code, at most ten a second are logged, and the next line says how many others there were.
 pub(crate) fn denied(kind: RejectionKind, key: Option<KeyId>, cause: Option<Cause<'_>>) {
-    let code = kind.code();
     #[cfg(feature = "tracing")]
-    if kind.status().is_server_error() {
-        let cause = chain(cause);
-        tracing::warn!(code, cause, "request denied");
-    } else if let Some(key) = key {
-        tracing::debug!(code, %key, "request denied");
-    } else {
-        tracing::debug!(code, "request denied");
-    }
+    log_denial(kind, key, cause);
     #[cfg(feature = "metrics")]
     count_denial(kind);
+}
+
+#[cfg(feature = "tracing")]
+fn log_denial(kind: RejectionKind, key: Option<KeyId>, cause: Option<Cause<'_>>) {
+    use self::sampled::Sampled;
+
+    static DENIALS: [Sampled; RejectionKind::COUNT] =
+        [const { Sampled::new() }; RejectionKind::COUNT];
+
+    let is_ours = kind.status().is_server_error();
+    if !is_ours && !tracing::event_enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let Some(unlogged) = DENIALS[kind as usize].next(sampled::now()) else { return };
+    let (code, unlogged) = (kind.code(), (unlogged > 0).then_some(unlogged));
+    if is_ours {
+        let cause = chain(cause);
+        tracing::warn!(code, cause, unlogged, "request denied");
+    } else {
+        let key = key.map(tracing::field::display);
+        tracing::debug!(code, key, unlogged, "request denied");
+    }
 }
 
 /// A request would have been denied by a layer in shadow.
