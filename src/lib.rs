@@ -102,7 +102,7 @@
 //! | `sqlite` | no | `SqliteStore` | `sqlx`, and SQLite compiled from C |
 //! | `testing` | no | [`testing`]: keys, assertions, an audit of guards, and the contracts of stores as tests, for tests | a feature of `tokio`; changes nothing in other types |
 //! | `tonic` | no | the caller of a `tonic::Request`, and denials as a `tonic::Status` | `tonic` without its server and client (16 packages) |
-//! | `metrics` | no | counters for denials, and for what fails: lookups, limiters, subscriptions | `metrics`; nothing on the path of a good key |
+//! | `metrics` | no | requests by outcome, durations, caches, and what fails: lookups, limiters, subscriptions | `metrics`; some instructions on the path of a good key |
 //! | `tracing` | yes | an event for each denial and store failure | `tracing`; nothing on the path of a good key |
 //!
 //! Features only add. The rest needs no feature: all sources and formats, scopes, owners, limits,
@@ -110,15 +110,28 @@
 //!
 //! # Metrics
 //!
-//! With feature `metrics`. No label holds anything of a key.
+//! With feature `metrics`. No label holds anything of a key, of its owner or of its tier, and each has
+//! few values. Durations are in seconds, sizes in bytes. What is *published* reaches the recorder by
+//! [`telemetry::publish`], which a program calls where metrics are read; the rest is told as it
+//! happens.
 //!
 //! | name | | |
 //! |---|---|---|
+//! | `tower_api_key_requests_total` | counter | requests that a layer has judged, by `outcome`: `accepted`, `anonymous`, `bypassed`, `preflight`, `denied`, or `elsewhere` for those that [`or_else`](crate::ApiKeyLayer::or_else) leaves to the other layer; published |
 //! | `tower_api_key_denied_total` | counter | denials, by `code` |
 //! | `tower_api_key_would_deny_total` | counter | denials of layers [in shadow](crate::ApiKeyLayer::shadow_until), by `code`: none was one |
 //! | `tower_api_key_shadow_undecided_total` | counter | requests that went on before a layer in shadow had decided |
 //! | `tower_api_key_shadow_differences_total` | counter | requests that a layer and [the check beside it](crate::ApiKeyLayer::shadowing) answer differently, by `difference` |
 //! | `tower_api_key_shadow_layers` | gauge | layers in shadow |
+//! | `tower_api_key_lookup_duration_seconds` | histogram | how long requests waited for a lookup that memory could not answer, by `result`: `found`, `not_found` or `failed` |
+//! | `tower_api_key_limit_duration_seconds` | histogram | how long requests waited for a rate limiter, where one had to be asked outside of the process |
+//! | `tower_api_key_limiter_buckets` | gauge | limits of keys and owners that a limiter has in memory, by `limiter`: `local`, or `redis` for leases; published |
+//! | `tower_api_key_cache_hits_total` | counter | answers of caches from memory, by `cache` (so the next five): `keys` or `owners`; published |
+//! | `tower_api_key_cache_stale_total` | counter | answers from memory after their time, because the back end failed; published |
+//! | `tower_api_key_cache_misses_total` | counter | lookups in the back end; published |
+//! | `tower_api_key_cache_coalesced_total` | counter | requests that waited for the lookup of another request; published |
+//! | `tower_api_key_cache_refreshes_total` | counter | lookups that no request waited for, part of the misses; published |
+//! | `tower_api_key_cache_entries` | gauge | entries in memory; published |
 //! | `tower_api_key_lookups_shed_total` | counter | a cache's lookups that the lookup budget refused, by `rank`: `listed`, `unlisted`, or `unranked` without a filter |
 //! | `tower_api_key_requests_shed_total` | counter | requests that were denied because too many [waited](crate::auth::WaitingLimit) |
 //! | `tower_api_key_waiting_requests` | gauge | requests that wait in all layers |
@@ -153,6 +166,7 @@
 //! | `tower_api_key_give_backs_failed_total` | counter | permits of a shared limit that could not be given back |
 //! | `tower_api_key_credit_leases_failed_total` | counter | attempts to take credits from the store, or to give them back, that failed |
 //! | `tower_api_key_credits_lost_total` | counter | credits that may have been lost by that |
+//! | `tower_api_key_usage_flush_lag_seconds` | gauge | how long ago a recorder last wrote all that was counted, the longest of them; published |
 //! | `tower_api_key_use_flushes_failed_total` | counter | attempts to write counts of uses that failed |
 //! | `tower_api_key_usage_details_dropped_total` | counter | counts by hour that were dropped because too many waited to be written |
 //! | `tower_api_key_usage_removals_failed_total` | counter | attempts to remove old counts by hour that failed |
@@ -196,6 +210,9 @@ pub mod rejection;
 mod request;
 mod runtime;
 pub mod store;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub mod telemetry;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;

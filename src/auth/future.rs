@@ -23,6 +23,7 @@ use super::{
     shared_config::ThreadConfig,
 };
 use crate::{
+    observe::{self, Decided},
     rejection::{Rejection, respond_with_mistake},
     request::RequestHead,
 };
@@ -99,6 +100,7 @@ where
         mut rejection: Rejection,
         request: &mut Request<B>,
     ) -> Self {
+        observe::decided(Decided::Denied);
         let head = RequestHead::from(&*request);
         if preflights::is_like_preflight(&head) {
             rejection = rejection.of_preflight();

@@ -6,14 +6,31 @@
     allow(unused_variables, reason = "values for telemetry that is off")
 )]
 
+#[cfg(feature = "metrics")]
+mod described;
+mod durations;
+mod requests;
 #[cfg(feature = "tracing")]
 mod sampled;
+#[cfg(feature = "metrics")]
+mod sources;
 
 use std::error::Error;
 use std::{fmt::Display, path::Path, time::Duration};
 
 use http::StatusCode;
 
+#[cfg(all(feature = "cache", feature = "metrics"))]
+pub(crate) use self::sources::CacheFigures;
+#[cfg(feature = "metrics")]
+pub(crate) use self::{
+    described::{METRICS, MetricKind},
+    sources::{FigureSource, Told, register},
+};
+pub(crate) use self::{
+    durations::Began,
+    requests::{Decided, decided},
+};
 use crate::{
     clock::Timestamp,
     error::BackEnd,
@@ -23,6 +40,13 @@ use crate::{
 
 /// What went wrong, for the log.
 type Cause<'e> = &'e (dyn Error + 'static);
+
+/// Tells the recorder what is counted elsewhere.
+#[cfg(feature = "metrics")]
+pub(crate) fn publish() {
+    requests::publish();
+    sources::publish();
+}
 
 /// A request was denied. The service's own trouble is a warning; a caller's is for debugging. Of one
 /// code, at most ten a second are logged, and the next line says how many others there were.

@@ -4,6 +4,8 @@
 mod addresses;
 mod collected;
 mod inbox;
+#[cfg(feature = "metrics")]
+mod lag;
 mod recorder;
 mod settings;
 #[cfg(test)]

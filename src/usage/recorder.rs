@@ -89,7 +89,10 @@ impl UsageRecorder {
     }
 
     pub(super) fn with_settings(repository: Arc<dyn KeyRepository>, settings: Settings) -> Self {
-        Self(Arc::new(Writer::new(repository, settings)))
+        let writer = Arc::new(Writer::new(repository, settings));
+        #[cfg(feature = "metrics")]
+        observe::register(&writer);
+        Self(writer)
     }
 
     /// Whether the other is the same.

@@ -30,6 +30,8 @@ pub(super) struct Writer {
     background: Background,
     /// Ends the background task's wait.
     wake: Arc<Notify>,
+    #[cfg(feature = "metrics")]
+    lag: super::lag::Lag,
 }
 
 struct Fresh {
@@ -65,6 +67,8 @@ impl Writer {
             writing: Arc::default(),
             background: Background::default(),
             wake: Arc::default(),
+            #[cfg(feature = "metrics")]
+            lag: super::lag::Lag::default(),
         }
     }
 
@@ -86,6 +90,8 @@ impl Writer {
     fn start(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else { return };
         let Some(running) = self.background.begin() else { return };
+        #[cfg(feature = "metrics")]
+        self.lag.begin(self.settings.clock.now());
         let (writer, wake, mut wait) = (Arc::downgrade(self), self.wake.clone(), self.wait());
         runtime.spawn(async move {
             let _running = running;
@@ -160,6 +166,8 @@ impl Writer {
 
     /// Written counts are taken off afterwards: a caller that gives up midway loses nothing.
     async fn write(&self, writing: &mut Writing) -> Result<(), StoreError> {
+        #[cfg(feature = "metrics")]
+        let began = self.settings.clock.now();
         let collected = &mut writing.collected;
         collected.absorb(mem::take(&mut self.fresh.lock().collected));
         self.bound(collected);
@@ -174,6 +182,8 @@ impl Writer {
         loop {
             let batch = collected.hours.some(BATCH);
             if batch.is_empty() {
+                #[cfg(feature = "metrics")]
+                self.lag.written(began);
                 return Ok(());
             }
             self.usage_log()?.record_usage(&batch).await?;
@@ -199,5 +209,12 @@ impl Writer {
             Ok(_) => writing.forgotten_in = Some(hour),
             Err(error) => observe::usage_not_forgotten(&error),
         }
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl observe::FigureSource for Writer {
+    fn tell(&self, told: &mut observe::Told) {
+        told.flush_lag(self.lag.at(self.settings.clock.now()));
     }
 }

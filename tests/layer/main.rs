@@ -65,6 +65,8 @@ mod owner;
 mod pass_by;
 mod plain_store;
 mod preflights;
+#[cfg(feature = "metrics")]
+mod published;
 mod readiness;
 mod renewal;
 mod resource_metadata;

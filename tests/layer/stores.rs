@@ -1,8 +1,11 @@
 //! A store whose every move the tests decide.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -31,6 +34,8 @@ struct Counts {
 enum Answer {
     Now,
     Later,
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only metrics tell of it"))]
+    After(Duration),
     Error(StoreErrorKind),
     Never,
 }
@@ -45,6 +50,12 @@ impl TestStore {
     /// A store that has to be waited for.
     pub(crate) fn waiting(records: impl IntoIterator<Item = KeyRecord>) -> Self {
         Self { answer: Answer::Later, ..Self::new(records) }
+    }
+
+    /// A store that takes so long.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn taking(time: Duration, records: impl IntoIterator<Item = KeyRecord>) -> Self {
+        Self { answer: Answer::After(time), ..Self::new(records) }
     }
 
     /// A store that cannot tell.
@@ -95,6 +106,7 @@ impl KeyStore for TestStore {
         let given_up = CountDrop(&self.counts.dropped);
         match self.answer {
             Answer::Never => std::future::pending().await,
+            Answer::After(time) => tokio::time::sleep(time).await,
             _ => tokio::task::yield_now().await,
         }
         std::mem::forget(given_up);

@@ -20,6 +20,7 @@ const ROOMS: [&str; 29] = [
     "request",
     "runtime",
     "observe",
+    "telemetry",
     "client",
     "redis",
     "store",

@@ -21,6 +21,7 @@ use crate::{
         waiting_limit::{WaitingLimit, WaitingPermit},
     },
     error::{StoreError, StoreErrorKind},
+    observe::Began,
     rejection::Rejection,
     request::RequestHead,
     runtime::{Carried, at_once, later},
@@ -183,12 +184,14 @@ impl Search {
 
     /// The store, within the time of a lookup.
     async fn ask(&mut self) -> (Attempt, LookupResult) {
+        let began = Began::now();
         let (attempt, answer) = match at_once(self.lookup.as_mut()).await {
             Some(answer) => answer,
             None => timeout_at(self.deadline, later(self.lookup.as_mut()))
                 .await
                 .unwrap_or_else(|_| (self.current, Err(StoreError::timeout()))),
         };
+        began.lookup(&answer);
         (Attempt { has_waited: true, ..attempt }, answer)
     }
 }

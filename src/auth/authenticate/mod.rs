@@ -36,6 +36,7 @@ use crate::{
     error::StoreError,
     key::{self, KeyDigest, KeyRecord, RejectionKind, Shape},
     limit::{Consumption, Limited, Rated},
+    observe::{self, Began, Decided},
     rejection::Rejection,
     request::RequestHead,
     store::{Lookup, SharedRecord},
@@ -453,7 +454,9 @@ fn limited_to(
         Limited::Waiting(limited) => {
             match found.attempt.may_wait(config, request, WaitingLimit::admit_known) {
                 Ok(permit) => Outcome::Wait(Box::pin(async move {
+                    let began = Began::now();
                     let limited = limited.await;
+                    began.limits();
                     drop(permit);
                     Answer::Limited(found, limited)
                 })),
@@ -541,8 +544,25 @@ fn admit(
 pub(crate) fn let_in<B>(
     config: &Config,
     request: &mut Request<B>,
-    mut admission: Admission,
+    admission: Admission,
 ) -> ResponsePlan {
+    observe::decided(match admission {
+        Admission::Authenticated { .. } => Decided::Accepted,
+        Admission::Anonymous => Decided::Anonymous,
+        Admission::PassBy => Decided::Bypassed,
+        Admission::Preflight => Decided::Preflight,
+    });
+    pass_on(config, request, admission)
+}
+
+/// A request without a key of ours goes on, to a layer that judges it.
+pub(crate) fn leave_to_other<B>(config: &Config, request: &mut Request<B>) -> ResponsePlan {
+    observe::decided(Decided::Elsewhere);
+    pass_on(config, request, Admission::Anonymous)
+}
+
+#[inline]
+fn pass_on<B>(config: &Config, request: &mut Request<B>, mut admission: Admission) -> ResponsePlan {
     let plan = ResponsePlan::new(config, request, &mut admission);
     attach(config, request, admission);
     plan

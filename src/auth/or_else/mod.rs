@@ -16,11 +16,7 @@ use tower_service::Service;
 use self::future::Then;
 pub use self::{body::OrElseBody, future::OrElseFuture};
 use super::{
-    authenticate::{self, Admission},
-    config::Config,
-    extract::Precedence,
-    layer::ApiKeyLayer,
-    service::ApiKeyAuth,
+    authenticate, config::Config, extract::Precedence, layer::ApiKeyLayer, service::ApiKeyAuth,
     shadow::ShadowLayer,
 };
 use crate::{
@@ -181,7 +177,7 @@ where
             return OrElseFuture::of_keys(self.keys.clone(), request);
         }
         // Without an identity, also of a layer further out.
-        let plan = authenticate::let_in(config, &mut request, Admission::Anonymous);
+        let plan = authenticate::leave_to_other(config, &mut request);
         let then = Then { config: config.clone(), plan };
         OrElseFuture::of_other(self.other.clone(), request, then)
     }

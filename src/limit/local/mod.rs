@@ -16,6 +16,8 @@ use tokio::runtime::Handle;
 pub use self::settings::LocalLimiterBuilder;
 use self::{buckets::Buckets, settings::Settings};
 use super::limiter::{LimitCheck, LimitDecision, RateLimiter};
+#[cfg(feature = "metrics")]
+use crate::observe;
 use crate::{
     clock::nanos,
     runtime::{Background, async_methods},
@@ -83,7 +85,10 @@ impl LocalLimiter {
 
     fn with_settings(settings: Settings) -> Self {
         let buckets = Buckets::new(settings.capacity);
-        Self(Arc::new(Inner { buckets, settings, background: Background::default() }))
+        let inner = Arc::new(Inner { buckets, settings, background: Background::default() });
+        #[cfg(feature = "metrics")]
+        observe::register(&inner);
+        Self(inner)
     }
 
     /// How many entries there are.
@@ -141,6 +146,13 @@ impl Inner {
 
     fn reclaim(&self) {
         self.buckets.reclaim(self.now());
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl observe::FigureSource for Inner {
+    fn tell(&self, told: &mut observe::Told) {
+        told.buckets("local", self.buckets.len());
     }
 }
 

@@ -75,6 +75,13 @@ impl Subject {
     }
 }
 
+#[cfg(feature = "metrics")]
+impl crate::observe::FigureSource for Leases {
+    fn tell(&self, told: &mut crate::observe::Told) {
+        told.buckets("redis", self.shards.iter().map(|shard| shard.lock().len()).sum());
+    }
+}
+
 impl Leases {
     pub(super) fn new(time: Duration) -> Self {
         Self {

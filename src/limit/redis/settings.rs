@@ -64,10 +64,12 @@ impl RedisLimiterBuilder {
     pub fn build(self) -> Result<RedisLimiter, ConfigError> {
         let client = self.client?;
         check_prefix(&self.prefix)?;
-        Ok(RedisLimiter {
-            buckets: Buckets::new(client, &self.prefix),
-            leases: self.lease_time.map(|time| Arc::new(Leases::new(time))),
-        })
+        let leases = self.lease_time.map(|time| Arc::new(Leases::new(time)));
+        #[cfg(feature = "metrics")]
+        if let Some(leases) = &leases {
+            crate::observe::register(leases);
+        }
+        Ok(RedisLimiter { buckets: Buckets::new(client, &self.prefix), leases })
     }
 
     /// Like [`build`](Self::build), and finds out whether the server is there.

@@ -39,6 +39,20 @@ pub struct CacheStats {
     pub filter_bytes: usize,
 }
 
+#[cfg(feature = "metrics")]
+impl CacheStats {
+    pub(crate) const fn figures(&self) -> observe::CacheFigures {
+        observe::CacheFigures {
+            hits: self.hits,
+            stale: self.stale,
+            misses: self.misses,
+            coalesced: self.coalesced,
+            refreshes: self.refreshes,
+            entries: self.entries,
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Counters {
     hits: [Line; LINES],

@@ -166,6 +166,8 @@ impl<S: KeyStore> CachedStore<S> {
             identity: KnownIdentity::default(),
         };
         let this = Self { inner: Arc::new(inner) };
+        #[cfg(feature = "metrics")]
+        observe::register(&this.inner);
         if let Ok(runtime) = Handle::try_current() {
             this.start_listening(&runtime);
         }
@@ -185,10 +187,7 @@ impl<S: KeyStore> CachedStore<S> {
 
     /// The counters of the cache so far.
     pub fn stats(&self) -> CacheStats {
-        let mut stats = self.inner.cache.stats();
-        stats.hits += self.inner.fronts.hits();
-        self.inner.known.add_to(&mut stats);
-        stats
+        self.inner.stats()
     }
 
     /// What this thread's front does not hold.
@@ -257,7 +256,21 @@ impl<S: KeyStore> CachedStore<S> {
     }
 }
 
+#[cfg(feature = "metrics")]
+impl<S: KeyStore> observe::FigureSource for Inner<S> {
+    fn tell(&self, told: &mut observe::Told) {
+        told.cache("keys", &self.stats().figures());
+    }
+}
+
 impl<S> Inner<S> {
+    fn stats(&self) -> CacheStats {
+        let mut stats = self.cache.stats();
+        stats.hits += self.fronts.hits();
+        self.known.add_to(&mut stats);
+        stats
+    }
+
     /// Forgets keys that have changed, and uses nothing older than the changes from now on.
     fn forget(&self, changed: impl IntoIterator<Item = AnnouncedKey>) {
         let changed = changed.into_iter().map(|key| self.with_what_was_found(key));

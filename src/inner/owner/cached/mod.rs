@@ -119,6 +119,13 @@ impl Failure for OwnerError {
     }
 }
 
+#[cfg(feature = "metrics")]
+impl<R: OwnerResolver> observe::FigureSource for Inner<R> {
+    fn tell(&self, told: &mut observe::Told) {
+        told.cache("owners", &self.cache.stats().figures());
+    }
+}
+
 impl<R: OwnerResolver> CachedOwners<R> {
     /// A cache with room for 100,000 owners, in front of `resolver`. An owner that was found lives
     /// 30 seconds, one that was not 5; known owners go on for 5 minutes when the resolver fails.
@@ -133,7 +140,10 @@ impl<R: OwnerResolver> CachedOwners<R> {
 
     fn with_settings(resolver: R, settings: Settings) -> Self {
         let (resolver, cache) = (Arc::new(resolver), Arc::new(Cache::new(settings)));
-        Self { inner: Arc::new(Inner { resolver, cache, hasher: RandomState::new() }) }
+        let inner = Arc::new(Inner { resolver, cache, hasher: RandomState::new() });
+        #[cfg(feature = "metrics")]
+        observe::register(&inner);
+        Self { inner }
     }
 
     /// Forgets what is known about an owner: the next request with one of their keys asks the
