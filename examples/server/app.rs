@@ -21,7 +21,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     business,
     cors::{self, Origins},
-    docs, me, query,
+    docs, me,
+    metrics::Metrics,
+    query,
 };
 
 /// Routes are added to one of the groups. Only routes in `open` need no key, and outside the
@@ -33,6 +35,7 @@ pub(crate) fn router(
     throttle: Option<&FailureThrottle>,
     forwarded: Option<&ForwardedFor>,
     origins: &Origins,
+    metrics: Metrics,
 ) -> Result<Router, Box<dyn Error>> {
     // One bound for all requests that wait, whichever layer they wait in.
     let waiting = WaitingLimit::new();
@@ -53,8 +56,14 @@ pub(crate) fn router(
     key_layer.security().secure(&mut with_key_document);
     key_layer.security().with_scopes([business::INVENTORY]).secure(&mut inventory_document);
     admin_layer.security().secure(&mut management_document);
-    let document =
-        docs::document([open_document, with_key_document, inventory_document, management_document]);
+    let (metrics, metrics_document) = metrics.routes(&admin_layer);
+    let document = docs::document([
+        open_document,
+        metrics_document,
+        with_key_document,
+        inventory_document,
+        management_document,
+    ]);
 
     let known_query = middleware::from_fn(query::known);
     let business = finished(with_key.merge(inventory).route_layer(known_query)).layer(key_layer);
@@ -64,6 +73,7 @@ pub(crate) fn router(
         None => business,
     };
     Ok(finished(open.merge(docs::routes(document)))
+        .merge(metrics)
         .merge(business)
         .nest(MANAGEMENT, management_router(keys.clone(), ManagementGuard::keys(admin_layer)))
         .fallback(async || Problem::no_such_path())
@@ -73,7 +83,7 @@ pub(crate) fn router(
 const MANAGEMENT: &str = "/admin/api-keys";
 
 /// Before the guard, so that a caller that may not use a route does not learn its methods either.
-fn finished(group: Router<KeyManager>) -> Router<KeyManager> {
+pub(crate) fn finished(group: Router<KeyManager>) -> Router<KeyManager> {
     group.method_not_allowed_fallback(async || Problem::no_such_method())
 }
 

@@ -16,7 +16,7 @@ use utoipa::{
     openapi::{
         ContentBuilder, Info, InfoBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder,
         example::{Example, ExampleBuilder},
-        security::{ApiKey, SecurityScheme},
+        security::{ApiKey, SecurityRequirement, SecurityScheme},
         tag::{Tag, TagBuilder},
     },
 };
@@ -58,7 +58,7 @@ const TAGS: [(&str, &str); 4] = [
     ),
     (OWN_KEY, "What the holder of a key may do with it."),
     ("API keys", "Management, for the administrator's key alone."),
-    (SERVER, "Needs no key."),
+    (SERVER, "Needs no key, but for metrics where other machines can ask for them."),
 ];
 
 fn tag((name, description): (&str, &str)) -> Tag {
@@ -100,6 +100,15 @@ fn description(scheme: &mut SecurityScheme) -> &mut Option<String> {
         ) => &mut value.description,
         SecurityScheme::Http(http) => &mut http.description,
         _ => unreachable!("no layer here looks for keys elsewhere"),
+    }
+}
+
+/// Says that these operations need no key.
+pub(crate) fn without_key(document: &mut OpenApi) {
+    for path in document.paths.paths.values_mut() {
+        if let Some(operation) = &mut path.get {
+            operation.security = Some(vec![SecurityRequirement::default()]);
+        }
     }
 }
 

@@ -36,6 +36,7 @@ mod docs;
 mod limits;
 mod logs;
 mod me;
+mod metrics;
 mod query;
 mod seals;
 mod serve;
@@ -55,6 +56,7 @@ use tower_api_key::{Credits, KeyManager, UsageRecorder};
 
 use config::Config;
 use database::Database;
+use metrics::Metrics;
 use serve::Slots;
 use shutdown::Signals;
 
@@ -98,7 +100,9 @@ impl Server {
         let listener = TcpListener::bind(&config.address)
             .await
             .map_err(|error| config.cannot_listen(&error))?;
-        config.check_admin_key(listener.local_addr()?.ip())?;
+        let address = listener.local_addr()?.ip();
+        config.check_admin_key(address)?;
+        let metrics = Metrics::install(address.to_canonical().is_loopback())?;
         let database = Database::open(&config).await?;
         let keys = database
             .manager()
@@ -113,6 +117,7 @@ impl Server {
             throttle.as_ref(),
             config.forwarded.as_ref(),
             &config.origins,
+            metrics,
         )?;
         tokio::spawn(finish_revocations(keys.clone()));
         banner::print(listener.local_addr()?, &config)?;

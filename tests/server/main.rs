@@ -21,6 +21,7 @@ mod limited;
 mod limits;
 mod lists;
 mod managed;
+mod metrics;
 mod nginx;
 #[path = "../support/process.rs"]
 mod process;

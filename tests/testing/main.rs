@@ -21,6 +21,9 @@ mod cors;
 mod docs;
 #[path = "../../examples/server/me.rs"]
 mod me;
+#[allow(dead_code, reason = "a recorder is installed elsewhere")]
+#[path = "../../examples/server/metrics.rs"]
+mod metrics;
 #[path = "../../examples/server/query.rs"]
 mod query;
 #[path = "../../examples/server/users.rs"]

@@ -3,6 +3,7 @@
 use axum::{Router, body::Bytes};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Empty};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 use tower::ServiceExt;
 use tower_api_key::{
@@ -12,11 +13,13 @@ use tower_api_key::{
     testing::{RecordingRouter, Routes, TestKeys, WithKey, assert_denied, guard_audit},
 };
 
-use crate::{app, cors::Origins};
+use crate::{app, cors::Origins, metrics::Metrics};
 
 fn router(keys: &TestKeys, origins: &Origins) -> Router {
     let admin = FixedStore::new().with_key("admin", "the-administrators-key-of-a-test").unwrap();
-    app::router(keys.manager().clone(), admin, None, None, origins).unwrap()
+    // As where other machines can ask.
+    let metrics = Metrics::new(PrometheusBuilder::new().build_recorder().handle(), false);
+    app::router(keys.manager().clone(), admin, None, None, origins, metrics).unwrap()
 }
 
 /// As a client reads it.
@@ -40,7 +43,7 @@ async fn every_operation_of_the_document_is_guarded() {
         println!("{report}");
         report.assert_passed();
         let asking = report.rows().iter().filter(|row| row.method.is_some() && row.requests > 1);
-        assert_eq!(asking.count(), 7 + 16);
+        assert_eq!(asking.count(), 7 + 16 + 1);
     }
 }
 
