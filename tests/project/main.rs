@@ -6,6 +6,7 @@ mod builders;
 mod dependencies;
 mod face;
 mod facts;
+mod grafana;
 mod guides;
 mod imports;
 mod readme;
