@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The folders and files at the top of `src/`, from the bottom up.
-const ROOMS: [&str; 29] = [
+const ROOMS: [&str; 30] = [
     "error",
     "url",
     "text",
