@@ -19,7 +19,7 @@ use tower_api_key::{
     KeyManager, NewKey,
     clock::{Clock, SettableClock},
     key::{KeyDigest, KeyRecord},
-    manage::{IssuedKey, KeySet, RotationGrace},
+    manage::{IssuedKey, KeyPatch, KeySet, RotationGrace},
     store::{
         AnnouncedKey, AnnouncedState, Announcement, ApplyOutcome, CachedStore, CachedStoreBuilder,
         Invalidations, KeyRepository, KeyStore, LocalInvalidations, MemoryStore, StoreError,
@@ -45,6 +45,8 @@ pub(crate) struct State {
     has_no_replica: AtomicBool,
     pub(crate) is_down: AtomicBool,
     asked: [AtomicUsize; 2],
+    /// What the primary has of keys since a fail-over.
+    fell_back: Mutex<HashMap<[u8; 32], Option<Arc<KeyRecord>>>>,
     /// Answers of the primary wait for one of these.
     held: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -58,6 +60,11 @@ impl Replicated {
             Some(record) => replica.insert(*digest.as_bytes(), record),
             None => replica.remove(digest.as_bytes()),
         };
+    }
+
+    /// The primary has this of a key from now on, as after a fail-over.
+    fn falls_back(&self, digest: &KeyDigest, to: Option<Arc<KeyRecord>>) {
+        self.0.fell_back.lock().unwrap().insert(*digest.as_bytes(), to);
     }
 
     /// How often the replica and the primary were asked.
@@ -85,7 +92,11 @@ impl KeyStore for Replicated {
         if self.0.is_down.load(SeqCst) {
             return Err(StoreError::unavailable("connection refused"));
         }
-        self.0.primary.find(digest).await
+        let fell_back = self.0.fell_back.lock().unwrap().get(digest.as_bytes()).cloned();
+        match fell_back {
+            Some(found) => Ok(found),
+            None => self.0.primary.find(digest).await,
+        }
     }
 
     fn may_lag(&self) -> bool {
@@ -298,6 +309,34 @@ async fn an_authority_that_is_behind_answers_nothing() {
     nodes.is_good(&key).await;
     sleep(LATER).await;
     assert!(nodes.cache.find(&digest(7)).await.unwrap().is_none());
+}
+
+/// A fail-over after another: the first lost a change that this node has found, and the next one the key itself.
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_falls_behind_further_answers_nothing() {
+    let nodes = Nodes::new().await;
+    for is_announced in [true, false] {
+        let key = nodes.create().await;
+        let digest = key.record.digest;
+        if !is_announced {
+            sleep(LATER).await;
+        }
+        nodes.clock.advance(Duration::from_secs(1));
+        let silent = KeyManager::new(nodes.store.0.primary.clone());
+        let silent = silent.with_clock(nodes.clock.clone());
+        let patch = KeyPatch { name: Some("other".into()), ..KeyPatch::default() };
+        silent.update(key.record.id, patch).await.unwrap();
+        nodes.is_good(&key).await;
+        nodes.clock.advance(TTL);
+        for lost in [Some(key.record.clone()), None] {
+            nodes.store.falls_back(&digest, lost);
+            assert_eq!(nodes.find(&key).await, Err(StoreErrorKind::Behind), "{is_announced}");
+        }
+        // It is believed again once it has lasted.
+        sleep(LATER).await;
+        nodes.clock.advance(TTL);
+        assert_eq!(nodes.find(&key).await, Ok(None));
+    }
 }
 
 /// A deletion that was missed: the authority does not find a key that was announced as live. It may be behind,

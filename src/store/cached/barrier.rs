@@ -120,16 +120,15 @@ impl Barrier {
     }
 
     /// Whether the authority must be asked, since this answer is older than what was announced, or than
-    /// what was found before, with the revision `least`, or is a replica's "no such key". A replica only
-    /// ever says yes.
+    /// what was found `last`, or is a replica's "no such key". A replica only ever says yes.
     pub(super) fn doubts<S: KeyStore>(
         &self,
         store: &S,
         digest: &KeyDigest,
         found: Option<&KeyRecord>,
-        least: u64,
+        last: Option<&KeyRecord>,
     ) -> bool {
-        found.map_or_else(|| store.may_lag(), |record| record.revision < least)
+        found.map_or_else(|| store.may_lag(), |record| is_older(record, last))
             || !self.floors.admit(MapDigest::from(digest), found)
             || found.is_some_and(|record| !self.watermarks.admit(record))
     }
@@ -139,22 +138,26 @@ impl Barrier {
         !self.settles(MapDigest::from(&record.digest), Some(record), asked_at)
     }
 
-    /// The answer of the authority, unless that is behind as well.
+    /// The answer of the authority, unless that is behind as well: what was announced, or what was found
+    /// `last`.
     pub(super) async fn ask_authority<S: KeyStore>(
         &self,
         store: &S,
         digest: &KeyDigest,
-        least: u64,
+        last: Option<&KeyRecord>,
     ) -> Answer<Arc<KeyRecord>, StoreError> {
         let has_changed = self.floors.stands(MapDigest::from(digest));
         let permit = if has_changed { &self.changed } else { &self.others }.take().await?;
         let asked_at = Instant::now();
         let found = store.find_fresh(digest).await?;
         drop(permit);
-        if found.as_ref().is_some_and(|record| record.revision < least) {
+        if let (Some(found), Some(last)) = (&found, last)
+            && is_older(found, Some(last))
+        {
             // What is forgotten now is not the reason to believe it the next time.
-            let seen = AnnouncedKey::new(*digest).with_change(least, AnnouncedState::Unsure);
-            self.floors.raise(&[seen], least);
+            let state = AnnouncedState::of(last);
+            let seen = AnnouncedKey::new(*digest).with_change(last.revision, state);
+            self.floors.raise(&[seen], last.revision);
         }
         if self.settles(MapDigest::from(digest), found.as_deref(), asked_at) {
             Ok(found)
@@ -175,6 +178,11 @@ impl Barrier {
     pub(super) async fn turn_of_stream(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         self.streams.acquire().await.map_err(StoreError::unavailable)
     }
+}
+
+/// Whether this row is from before the one that was found last.
+fn is_older(record: &KeyRecord, last: Option<&KeyRecord>) -> bool {
+    last.is_some_and(|last| record.revision < last.revision)
 }
 
 /// The lookups of the authority that are under way, and those that wait for them.

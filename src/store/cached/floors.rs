@@ -50,6 +50,8 @@ const STATE_BITS: u32 = 8;
 const LIVE: u64 = 1;
 /// The key was found to be revoked or deleted.
 const ENDED: u64 = 2;
+/// Nothing is said of the key: it is live if it was.
+const UNSURE: u64 = 4;
 
 /// The last moment that fits beside a state.
 const LAST: Moment = u64::MAX >> STATE_BITS;
@@ -77,6 +79,16 @@ impl Floor {
         Self { until_and_state: until << STATE_BITS | state, ..self }
     }
 
+    const fn is_unsure(self) -> bool {
+        self.until_and_state & UNSURE != 0
+    }
+
+    /// This one in the place of another, which tells whether the key is live if this one does not.
+    const fn after(self, before: Self) -> Self {
+        let state = if self.is_unsure() && before.is_live() { LIVE } else { 0 };
+        Self { until_and_state: self.until_and_state | state, ..self }
+    }
+
     /// Whether an answer of a store knows of the change. A key that was live after it is found by every
     /// answer that does. One that has ended for good is so at that revision: a watermark gives it none.
     fn admits(self, found: Option<&KeyRecord>) -> bool {
@@ -99,13 +111,18 @@ impl Floors {
     }
 
     /// Nothing older than these changes is used from now on. Of those without a revision, or with one that
-    /// is `ahead` of what a clock can have shown, only the authority tells.
+    /// is `ahead` of what a clock can have shown, only the authority tells. One of an unsure state does not
+    /// tell that a key is gone which was live.
     pub(super) fn raise(&self, changed: &[AnnouncedKey], ahead: u64) {
         self.raise_each(changed.iter().map(|key| {
             let said = key.revision().zip(key.state()).filter(|(revision, _)| *revision <= ahead);
             let (revision, state) = said.unwrap_or((0, AnnouncedState::Unsure));
-            let is_live = state == AnnouncedState::Live;
-            (MapDigest::from(key.digest()), revision, if is_live { LIVE } else { 0 })
+            let state = match state {
+                AnnouncedState::Live => LIVE,
+                AnnouncedState::Unsure => UNSURE,
+                _ => 0,
+            };
+            (MapDigest::from(key.digest()), revision, state)
         }));
     }
 
@@ -123,9 +140,15 @@ impl Floors {
         for (digest, revision, state) in raised {
             let new = Floor::new(revision, state, until);
             let floor = table.floors.entry(digest).or_insert(new);
-            let is_newer = revision > floor.revision || floor.until() <= now;
-            let ends = new.has_ended() && revision == floor.revision;
-            *floor = if is_newer || ends { new } else { floor.lasting(until) };
+            let is_over = floor.until() <= now;
+            let is_same = revision == floor.revision;
+            *floor = if is_over || (is_same && new.has_ended()) {
+                new
+            } else if revision > floor.revision || (is_same && floor.is_unsure()) {
+                new.after(*floor)
+            } else {
+                floor.lasting(until)
+            };
         }
         if table.floors.len() >= table.sweep_at {
             table.sweep(now, self.max);

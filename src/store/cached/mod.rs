@@ -221,11 +221,11 @@ impl<S: KeyStore> CachedStore<S> {
         let digest = *digest;
         async move {
             // What this node has said once is not taken back for an older row.
-            let remembered = cache.found_last(&MapDigest::from(&digest));
-            let least = remembered.map_or(0, |record| record.revision);
+            let last = cache.found_last(&MapDigest::from(&digest));
+            let last = last.as_deref();
             let found = if barrier.needs_authority(&*store, &digest) {
                 // Boxed, as are those below: most lookups have no use for it.
-                Box::pin(barrier.ask_authority(&*store, &digest, least)).await
+                Box::pin(barrier.ask_authority(&*store, &digest, last)).await
             } else {
                 let found = if store.max_batch() > 1 {
                     let claim = known.claim(&digest, hint, cache.settings().clock.now());
@@ -235,8 +235,8 @@ impl<S: KeyStore> CachedStore<S> {
                     store.find_for(&digest, hint).await
                 };
                 match found {
-                    Ok(found) if barrier.doubts(&*store, &digest, found.as_deref(), least) => {
-                        Box::pin(barrier.ask_authority(&*store, &digest, least)).await
+                    Ok(found) if barrier.doubts(&*store, &digest, found.as_deref(), last) => {
+                        Box::pin(barrier.ask_authority(&*store, &digest, last)).await
                     }
                     found => found,
                 }
@@ -389,7 +389,7 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
             &self,
             digest: &KeyDigest,
         ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-            self.inner.barrier.ask_authority(&*self.inner.store, digest, 0).await
+            self.inner.barrier.ask_authority(&*self.inner.store, digest, None).await
         }
     }
 

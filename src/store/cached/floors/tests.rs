@@ -90,6 +90,31 @@ async fn an_older_change_replaces_no_newer_one() {
     assert_eq!(admits(&floors, [6, 7, 8]), ([false, false, true], false));
 }
 
+/// Only what says so, or time, tells that it is gone.
+#[tokio::test(start_paused = true)]
+async fn what_is_unsure_does_not_tell_that_a_live_key_is_gone() {
+    use AnnouncedState::{Deleted, Live, Unsure};
+    for (said, may_be_gone) in [
+        (&[(7, Live), (8, Unsure)][..], false),
+        (&[(8, Unsure), (7, Live)], true),
+        (&[(8, Live), (8, Unsure)], false),
+        (&[(8, Unsure), (8, Live)], false),
+        (&[(6, Live), (7, Unsure), (8, Unsure), (8, Unsure)], false),
+        (&[(7, Live), (8, Unsure), (8, Deleted)], true),
+        (&[(6, Live), (7, Deleted), (8, Unsure)], true),
+        (&[(7, Unsure), (8, Unsure)], true),
+    ] {
+        let floors = Floors::new(LASTS);
+        for (revision, state) in said {
+            floors.raise(&[changed(1, *revision, *state)], AHEAD);
+        }
+        assert_eq!(admits(&floors, [7, 8, 9]), ([false, true, true], may_be_gone), "{said:?}");
+        advance(LASTS).await;
+        floors.raise(&[changed(1, 8, Unsure)], AHEAD);
+        assert_eq!(admits(&floors, [7, 8, 9]), ([false, true, true], true), "{said:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_what_says_no_revision_or_one_of_the_future_the_authority_tells() {
     for said in [AnnouncedKey::new(digest(1)), changed(1, AHEAD + 1, AnnouncedState::Live)] {
