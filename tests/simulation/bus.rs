@@ -33,6 +33,8 @@ struct State {
     world: World,
     subscribers: Mutex<Vec<Arc<Subscriber>>>,
     down_until: Mutex<Moment>,
+    /// It takes no messages, and subscriptions live on.
+    is_mute: Mutex<bool>,
     /// Messages take seconds until then.
     slow_until: Mutex<Moment>,
 }
@@ -68,6 +70,7 @@ impl Bus {
             world: world.clone(),
             subscribers: Mutex::default(),
             down_until: Mutex::default(),
+            is_mute: Mutex::default(),
             slow_until: Mutex::default(),
         }))
     }
@@ -85,6 +88,11 @@ impl Bus {
         for subscriber in subscribers {
             self.kill(&subscriber);
         }
+    }
+
+    /// Takes no messages for now, while others may be heard, or takes them again.
+    pub(crate) fn is_mute(&self, is_mute: bool) {
+        *self.0.is_mute.lock().unwrap() = is_mute;
     }
 
     pub(crate) fn slows_down(&self, time: Duration) {
@@ -191,13 +199,14 @@ impl Bus {
 #[async_trait]
 impl Invalidations for NodeBus {
     async fn publish(&self, announcement: &Announcement) -> Result<(), StoreError> {
-        let State { world, down_until, .. } = &*self.bus.0;
+        let State { world, down_until, is_mute, .. } = &*self.bus.0;
         announcement.digests().for_each(|digest| world.attempts(&digest));
         announcement.watermarks().iter().for_each(|mark| world.attempts_watermark(mark));
         world.pause(Duration::from_millis(5)).await;
         world.is_alive(self.life).await;
         // Also by itself, while others are heard.
-        if world.now() < *down_until.lock().unwrap() || world.chance(50) {
+        let is_down = world.now() < *down_until.lock().unwrap() || *is_mute.lock().unwrap();
+        if is_down || world.chance(50) {
             world.saw("a change could not be announced");
             return Err(StoreError::unavailable("connection refused"));
         }

@@ -60,6 +60,8 @@ const SOMETIMES: &[&str] = &[
     "a lease was lost with its node",
     "a node crashed once it had written a watermark",
     "a node crashed",
+    "a node that held credits took some of a balance that was set anew",
+    "a node was asked again for a key whose end it had found and not heard of",
     "a node was restarted in good order",
     "a node was upgraded",
     "a node wrote the rows for another that had crashed",

@@ -13,7 +13,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tower_api_key::{
-    ApiKeyLayer, Credits, KeyFormat, KeyManager, RateLimits, UsageRecorder,
+    ApiKeyLayer, Credits, KeyFormat, KeyId, KeyManager, RateLimits, RejectionKind, UsageRecorder,
     limit::{LocalLimiter, OutagePolicy},
     store::{CachedStore, KeyRepository},
 };
@@ -23,7 +23,7 @@ use crate::{
     bus::Bus,
     cancelled::cancelled_after,
     history::{
-        History, Life, Promise,
+        History, Life, Promise, Verdict,
         books::{Flush, Recorded},
         denials::Denials,
         judged,
@@ -59,6 +59,8 @@ struct Node {
     life: Life,
     /// Of an earlier version.
     is_old: bool,
+    /// Its cache has room for one key.
+    is_forgetful: bool,
     layer: ApiKeyLayer,
     manager: KeyManager,
     cache: CachedStore<Store>,
@@ -186,7 +188,8 @@ impl Run {
         }
         let clock = world.clock();
         clock.jump(i64::try_from(world.below(40_000)).unwrap() - 20_000);
-        let capacity = if world.chance(200) { 1 } else { 1_000 };
+        let is_forgetful = world.chance(200);
+        let capacity = if is_forgetful { 1 } else { 1_000 };
         let store = store.of_node(life, if world.chance(500) { 8 } else { 1 }, is_old);
         let cache = CachedStore::builder(store)
             .with_ttl(TTL)
@@ -218,7 +221,7 @@ impl Run {
             .with_invalidations(bus.of_node(number, is_old));
         let layer = manager.layer();
         let tasks = JoinSet::new();
-        Node { life, is_old, layer, manager, cache, credits, usage, clock, tasks }
+        Node { life, is_old, is_forgetful, layer, manager, cache, credits, usage, clock, tasks }
     }
 
     async fn step(&mut self) {
@@ -353,7 +356,10 @@ impl Run {
             return;
         }
         let owner = if world.chance(700) { OWNERS[world.below(SLOTS)] } else { None };
-        let ago = world.random().time(Duration::from_mins(10));
+        // Those that are asked for now are mostly meant.
+        let is_late = world.chance(300);
+        let longest = if is_late { Duration::from_secs(30) } else { Duration::from_mins(10) };
+        let ago = world.random().time(longest);
         let (manager, other) = (node.manager.clone(), other);
         let other = if other.is_old { &manager } else { &other.manager }.clone();
         let clock = node.clock.clone();
@@ -362,13 +368,43 @@ impl Run {
         if world.chance(500) {
             self.act();
         }
+        if is_late {
+            self.ask_before_and_after();
+        }
         match world.below(100) {
             0..25 => {
                 let node = &mut self.nodes[number];
                 node.tasks.spawn(async move { drop(revoker.manager.finish_revocations().await) });
             }
             25..40 => self.bus.makes_up(revoker.watermark()),
-            way => drop(self.acts.spawn(revoke(revoker, way))),
+            way => drop(self.acts.spawn(async move {
+                if is_late {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                revoke(revoker, way).await;
+            })),
+        }
+    }
+
+    /// Lookups of the authority begin just before a watermark is written, and are answered after it was heard of.
+    fn ask_before_and_after(&mut self) {
+        self.store.answers_late(LATE);
+        let slots = [(); NODES].map(|()| self.world.below(SLOTS));
+        for (number, slot) in slots.into_iter().enumerate() {
+            let key = |slot| self.world.slot(slot).current;
+            let of_slot = |slot| self.client(&self.nodes[number], key(slot));
+            let (client, all) = (of_slot(slot), [0, 1, 2, 3].map(of_slot));
+            let node = &mut self.nodes[number];
+            node.cache.forget(&[self.world.key(client.key).1]);
+            node.tasks.spawn(async move {
+                request(&client).await;
+                for pause in [400, 1_000, 3_000] {
+                    sleep(Duration::from_millis(pause)).await;
+                    for client in &all {
+                        request(client).await;
+                    }
+                }
+            });
         }
     }
 
@@ -384,7 +420,7 @@ impl Run {
         let (world, store, bus) = (&self.world, &self.store, &self.bus);
         let number = world.below(NODES);
         let time = world.random().time(Duration::from_mins(1));
-        let fault = world.below(21);
+        let fault = world.below(22);
         world.trace(|| format!("fault {fault} for {time:?}, node {number}"));
         match fault {
             0 => store.goes_down(time),
@@ -437,6 +473,7 @@ impl Run {
             18 if world.chance(100) => self.long_outage().await,
             19 if self.versions == Versions::New => self.restore().await,
             20 if world.chance(200) => self.unheard_balance(number).await,
+            21 if world.chance(150) => self.unheard_end().await,
             _ => {
                 store.recovers();
                 bus.recovers();
@@ -473,45 +510,110 @@ impl Run {
     /// Keys are again as they were before: an operator restores a backup, and tells the nodes.
     async fn restore(&mut self) {
         let (world, bus) = (self.world.clone(), self.bus.clone());
-        let mut is_restored = false;
+        let mut restored = Vec::new();
         for slot in 0..SLOTS {
             let is_free = self.busy.lock().unwrap().insert(slot);
             if is_free {
                 let key = world.slot(slot).current;
-                is_restored |= self.store.restore(&world.key(key).1).await;
+                if self.store.restore(&world.key(key).1).await {
+                    restored.push(key);
+                }
                 world.returned(slot, true);
                 self.busy.lock().unwrap().remove(&slot);
             }
         }
-        if is_restored {
+        if !restored.is_empty() {
             world.saw("a backup was restored");
+            let (run, restored) = (&*self, &restored);
+            let of_node = |node| restored.iter().map(move |key| run.client(node, *key));
+            let clients: Vec<_> = self.nodes.iter().flat_map(of_node).collect();
             self.acts.spawn(async move {
                 while !bus.resets() {
                     sleep(Duration::from_secs(1)).await;
+                }
+                // What was announced before is remembered for longer than that.
+                sleep(Duration::from_secs(2)).await;
+                for client in clients {
+                    request(&client).await;
                 }
             });
         }
     }
 
-    /// A balance is set anew, and a node that does not hear of it goes on to take from it.
+    /// A key is revoked, of which nothing is announced. A node finds it so, and has forgotten that by the time at
+    /// which it asks a replica that is behind.
+    async fn unheard_end(&mut self) {
+        let (world, slot) = (self.world.clone(), self.world.below(SLOTS));
+        let Some(number) = self.nodes.iter().position(|node| node.is_forgetful) else { return };
+        let has_replicas = !world.history().lag.is_zero();
+        if !has_replicas || !self.busy.lock().unwrap().insert(slot) {
+            return;
+        }
+        // What was announced before no longer counts, and replicas have it.
+        self.store.lags(Duration::ZERO);
+        sleep(TTL + self.lag_bound).await;
+        let key = world.slot(slot).current;
+        self.bus.is_mute(true);
+        let actor = self.actor((number + 1) % NODES, slot, 0);
+        let is_done = timeout(Duration::from_secs(5), act(&actor)).await;
+        world.returned(slot, is_done.unwrap_or(false));
+        self.bus.is_mute(false);
+        let node = &self.nodes[number];
+        let verdict = request(&self.client(node, key)).await;
+        self.store.lags(self.lag_bound * 99 / 100);
+        for other in (0..SLOTS).filter(|other| *other != slot) {
+            request(&self.client(node, world.slot(other).current)).await;
+        }
+        if verdict == Verdict::Refused(RejectionKind::Revoked) {
+            world.saw("a node was asked again for a key whose end it had found and not heard of");
+            request(&self.client(node, key)).await;
+        }
+        self.busy.lock().unwrap().remove(&slot);
+    }
+
+    /// A balance is set anew, and a node that does not hear of it goes on to take from it. Mostly it holds
+    /// some of the balance before.
     async fn unheard_balance(&mut self, number: usize) {
         let slot = 2;
         if !self.busy.lock().unwrap().insert(slot) {
             return;
         }
+        let world = self.world.clone();
         let some = |run: &Self| Client {
             is_dear: run.world.chance(500),
             ..run.client(&run.nodes[number], run.world.slot(slot).current)
         };
+        // Where little is left, a node takes no more than its callers want.
+        if world.chance(750) {
+            self.set_balance(number, slot).await;
+        }
         request(&some(self)).await;
         self.bus.half_opens(number);
-        let actor = self.actor((number + 1) % NODES, slot, 91);
-        let is_done = timeout(Duration::from_secs(5), act(&actor)).await;
-        self.world.returned(slot, is_done.unwrap_or(false));
-        for _ in 0..=self.world.below(3) {
+        self.set_balance((number + 1) % NODES, slot).await;
+        let (lineage, node) = (self.lineage(slot).await, &self.nodes[number]);
+        let holds = || lineage.map_or(0, |lineage| node.credits.held(lineage));
+        let epoch = || world.history().books.taken_last(node.life, lineage?);
+        for _ in 0..=world.below(6) {
+            let (held, before) = (holds(), epoch());
             request(&some(self)).await;
+            if held > 0 && before < epoch() {
+                world.saw("a node that held credits took some of a balance that was set anew");
+            }
         }
         self.busy.lock().unwrap().remove(&slot);
+    }
+
+    async fn set_balance(&self, node: usize, slot: usize) {
+        let actor = self.actor(node, slot, 91);
+        let is_done = timeout(Duration::from_secs(5), act(&actor)).await;
+        self.world.returned(slot, is_done.unwrap_or(false));
+    }
+
+    /// The lineage of the key of this slot, if there is one.
+    async fn lineage(&self, slot: usize) -> Option<KeyId> {
+        let id = self.world.id(&self.world.key(self.world.slot(slot).current).1)?;
+        let found = self.store.authority().get(id).await.unwrap()?;
+        Some(found.lineage())
     }
 
     /// Each node is asked for the key of this slot.
@@ -656,6 +758,10 @@ impl Run {
         violations
     }
 }
+
+/// How late answers of the authority are that were read before a watermark was written: not so late that a cache
+/// goes on without.
+const LATE: Duration = Duration::from_millis(200);
 
 /// For so long, an act goes on by itself whose caller went away.
 const GOES_ON: Duration = Duration::from_secs(12);

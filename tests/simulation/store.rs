@@ -71,12 +71,18 @@ struct Faults {
     slow_until: Moment,
     fails_until: Moment,
     unsure_until: Moment,
+    /// Answers of the authority are late until then, by so much.
+    late_until: Moment,
+    late: Duration,
     /// How far replicas are behind.
     lag: Duration,
     /// How far the authority is behind what was written, as after a fail-over, until it has caught up.
     behind: Duration,
     behind_until: Moment,
 }
+
+/// For so long, answers are late.
+const LATE_FOR: Duration = Duration::from_millis(20);
 
 impl Store {
     pub(crate) fn new(world: &World, has_replicas: bool) -> Self {
@@ -128,6 +134,11 @@ impl Store {
     pub(crate) fn is_unsure(&self, time: Duration) {
         self.shared.world.troubles(time + Duration::from_secs(15));
         self.change(|faults, now| faults.unsure_until = now + time);
+    }
+
+    /// What the authority is asked next about a digest is answered so much later.
+    pub(crate) fn answers_late(&self, late: Duration) {
+        self.change(|faults, now| (faults.late_until, faults.late) = (now + LATE_FOR, late));
     }
 
     pub(crate) fn lags(&self, lag: Duration) {
@@ -377,6 +388,10 @@ impl KeyStore for Store {
                     .world
                     .saw("the authority was asked after a row from before a watermark");
             }
+        }
+        let faults = self.faults();
+        if self.shared.world.now() < faults.late_until {
+            sleep(faults.late).await;
         }
         self.shared.world.pause(Duration::from_millis(8)).await;
         self.is_alive().await;
@@ -669,8 +684,16 @@ impl<'s> Written<'s> {
         self.places.iter().for_each(|place| change(&mut history.books.entries[*place]));
     }
 
+    /// How many requests were let in so far.
+    fn admitted(&self) -> usize {
+        self.store.shared.world.history().books.admitted.len()
+    }
+
     fn is_made(&self, now: Moment) {
-        self.change(|entry| (entry.is_made, entry.at) = (true, now));
+        let after = self.admitted();
+        self.change(|entry| {
+            (entry.is_made, entry.at, entry.made_after) = (true, now, after);
+        });
         let Shared { world, balances, refilled, .. } = &*self.store.shared;
         for (update, place) in self.updates.iter().zip(&self.places) {
             let BalanceUpdate { lineage, balance, .. } = update;
@@ -694,7 +717,8 @@ impl<'s> Written<'s> {
     }
 
     fn is_heard(&self) {
-        self.change(|entry| entry.is_heard = true);
+        let after = self.admitted();
+        self.change(|entry| entry.heard_after = Some(after));
     }
 }
 
@@ -710,7 +734,8 @@ fn entry_of(update: &BalanceUpdate, old: Option<&Balance>, is_top_up: bool, at: 
         change: Change::Set(new.remaining),
         refill: None,
         is_made: false,
-        is_heard: false,
+        made_after: 0,
+        heard_after: None,
     };
     let Some(old) = old.filter(|old| old.epoch == new.epoch) else { return entry };
     let refill = new.refill.filter(|_| new.granted != old.granted && new.since == old.since);

@@ -50,8 +50,10 @@ pub(crate) struct Entry {
     pub(crate) refill: Option<Refilled>,
     /// Whether the store has made it.
     pub(crate) is_made: bool,
-    /// Whether the node heard what became of it.
-    pub(crate) is_heard: bool,
+    /// How many requests had been let in when the store made it.
+    pub(crate) made_after: usize,
+    /// And when the node heard what became of it, if it did.
+    pub(crate) heard_after: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,7 @@ impl Books {
         for lineage in self.entries.iter().map(|entry| entry.lineage).collect::<BTreeSet<_>>() {
             let ledger = Ledger::of(self, lineage);
             found.extend(ledger.overspent());
+            found.extend(ledger.kept());
             found.extend(ledger.given_twice());
             found.extend(ledger.vanished());
         }
@@ -187,6 +190,17 @@ impl Books {
         let is_it =
             |entry: &Entry| entry.lineage == lineage && entry.change == Change::ToppedUp(amount);
         self.entries.iter().any(|entry| entry.is_made && is_it(entry))
+    }
+
+    /// The epoch of the credits of a lineage that a node took last, and knows of.
+    pub(crate) fn taken_last(&self, life: Life, lineage: KeyId) -> Option<u64> {
+        let is_it = |entry: &&Entry| {
+            entry.by == Some(life)
+                && entry.lineage == lineage
+                && entry.heard_after.is_some()
+                && matches!(entry.change, Change::Taken(_))
+        };
+        self.entries.iter().rev().find(is_it).map(|entry| entry.epoch)
     }
 
     /// Uses that are missing, and that there never were.
@@ -263,6 +277,43 @@ impl<'b> Ledger<'b> {
             None
         });
         overspent.collect()
+    }
+
+    /// A node held on to credits of a balance that was set anew, once it had taken some of the new one:
+    /// from then on it spent, or gave back, more than those.
+    fn kept(&self) -> Vec<String> {
+        let mut first: BTreeMap<(Life, u64), usize> = BTreeMap::new();
+        for entry in self.made() {
+            if let (Change::Taken(_), Some(by), Some(heard)) =
+                (entry.change, entry.by, entry.heard_after)
+            {
+                let first = first.entry((by, entry.epoch)).or_insert(heard);
+                *first = heard.min(*first);
+            }
+        }
+        let kept = first.into_iter().filter_map(|((life, epoch), first)| {
+            let of_balance = |entry: &&Entry| entry.by == Some(life) && entry.epoch >= epoch;
+            let entries: Vec<_> = self.made().filter(of_balance).collect();
+            let admitted = self.books.admitted.iter().enumerate().skip(first);
+            // Whatever epoch their records tell of: there is nothing else to spend.
+            let costs = admitted
+                .filter(|(_, used)| used.life == life && used.lineage == self.lineage)
+                .filter_map(|(place, used)| Some((place, used.credits?.1)));
+            let mut spent = 0;
+            // And in the end, when what is left was given back.
+            costs.chain([(self.books.admitted.len(), 0)]).find_map(|(place, cost)| {
+                spent += cost;
+                let until = entries.iter().filter(|entry| entry.made_after <= place);
+                let taken: i128 = until.map(|entry| taken(entry)).sum();
+                (i128::from(spent) > taken).then(|| {
+                    let lineage = self.lineage;
+                    format!(
+                        "{life:?} kept {spent} credits of {lineage} and epoch {epoch}, of {taken}"
+                    )
+                })
+            })
+        });
+        kept.collect()
     }
 
     /// Credits that came from nowhere: that were given back without being taken, or by a refill or a top-up
@@ -351,8 +402,8 @@ fn given(entry: &Entry) -> u64 {
 /// How many credits were lost on the way.
 fn lost(entry: &Entry) -> u64 {
     match entry.change {
-        Change::Taken(amount) if entry.is_made && !entry.is_heard => amount,
-        Change::GivenBack(amount) if !entry.is_made && !entry.is_heard => amount,
+        Change::Taken(amount) if entry.is_made && entry.heard_after.is_none() => amount,
+        Change::GivenBack(amount) if !entry.is_made && entry.heard_after.is_none() => amount,
         _ => 0,
     }
 }
@@ -429,8 +480,9 @@ mod tests {
 
     fn entry(millis: u64, epoch: u64, change: Change) -> Entry {
         let (at, lineage, revision) = (at(millis), id(1), millis);
-        let (by, is_made, is_heard) = (Some(LIFE), true, true);
-        Entry { at, by, lineage, epoch, revision, change, refill: None, is_made, is_heard }
+        let (by, is_made, heard_after) = (Some(LIFE), true, Some(0));
+        let (refill, made_after) = (None, 0);
+        Entry { at, by, lineage, epoch, revision, change, refill, is_made, made_after, heard_after }
     }
 
     /// A balance of 100, of which 10 are taken after a second.
@@ -440,8 +492,12 @@ mod tests {
             credits: Some((*epoch, *cost)),
             ..request(LIFE, *millis)
         };
-        let admitted = spent.iter().map(request).collect();
-        let entries = [&begin, entries].concat();
+        let admitted: Vec<_> = spent.iter().map(request).collect();
+        let mut entries = [&begin, entries].concat();
+        for entry in &mut entries {
+            entry.made_after = admitted.iter().filter(|used| used.began < entry.at).count();
+            entry.heard_after = entry.heard_after.map(|_| entry.made_after);
+        }
         Books { admitted, entries, lease: 10, ..Books::default() }
     }
 
@@ -465,6 +521,26 @@ mod tests {
         let taken = entry(2_100, 1, Change::Taken(7));
         assert!(is_legal(&credits(&[set, taken], &[(2_500, 1, 7)])));
         assert!(!is_legal(&credits(&[set, taken], &[(2_500, 1, 8)])));
+    }
+
+    #[test]
+    fn what_was_held_of_the_balance_before_ends_with_the_first_that_is_taken_of_the_new_one() {
+        // Of ten, four were spent.
+        let (set, taken) = (entry(2_000, 1, Change::Set(7)), entry(2_100, 1, Change::Taken(3)));
+        let back = |amount| entry(3_000, 1, Change::GivenBack(amount));
+        let books = |entries: &[Entry], spent: &[(u64, u64, u64)]| {
+            let spent = [&[(1_100, 0, 4)], spent].concat();
+            is_legal(&credits(&[&[set], entries].concat(), &spent))
+        };
+        assert!(books(&[taken], &[(2_050, 0, 6), (2_500, 0, 3)]), "it has not heard of it yet");
+        assert!(!books(&[taken], &[(2_500, 0, 4)]), "it has");
+        assert!(!books(&[taken], &[(2_500, 0, 1), (2_600, 1, 3)]));
+        assert!(books(&[taken, back(2)], &[(2_500, 0, 1)]));
+        assert!(!books(&[taken, back(3)], &[(2_500, 0, 1)]), "it gives it back");
+        let unheard = Entry { heard_after: None, ..taken };
+        assert!(books(&[unheard], &[(2_500, 0, 6)]), "the answer was lost");
+        let of_another = Entry { by: Some(OTHER), ..taken };
+        assert!(books(&[of_another], &[(2_500, 0, 6)]), "another node has heard of it");
     }
 
     #[test]
@@ -516,11 +592,11 @@ mod tests {
         assert!(!books(0, &[back], 95) && !books(0, &[back], 97), "the store has lost some");
         assert!(!books(0, &[], 90), "the node has");
         assert!(books(1, &[], 90));
-        let unheard = Entry { is_made: false, is_heard: false, ..back };
+        let unheard = Entry { is_made: false, heard_after: None, ..back };
         assert!(books(0, &[unheard], 90));
-        assert!(!books(0, &[Entry { is_heard: true, ..unheard }], 90), "it has them still");
+        assert!(!books(0, &[Entry { heard_after: Some(0), ..unheard }], 90), "it has them still");
         let taken = entry(3_000, 0, Change::Taken(9));
-        assert!(books(0, &[back, Entry { is_heard: false, ..taken }], 87));
+        assert!(books(0, &[back, Entry { heard_after: None, ..taken }], 87));
         assert!(!books(0, &[back, taken], 87));
     }
 
