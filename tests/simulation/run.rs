@@ -420,7 +420,7 @@ impl Run {
         let (world, store, bus) = (&self.world, &self.store, &self.bus);
         let number = world.below(NODES);
         let time = world.random().time(Duration::from_mins(1));
-        let fault = world.below(22);
+        let fault = world.below(23);
         world.trace(|| format!("fault {fault} for {time:?}, node {number}"));
         match fault {
             0 => store.goes_down(time),
@@ -474,6 +474,7 @@ impl Run {
             19 if self.versions == Versions::New => self.restore().await,
             20 if world.chance(200) => self.unheard_balance(number).await,
             21 if world.chance(150) => self.unheard_end().await,
+            22 if world.chance(150) => self.fall_back(number).await,
             _ => {
                 store.recovers();
                 bus.recovers();
@@ -510,6 +511,9 @@ impl Run {
     /// Keys are again as they were before: an operator restores a backup, and tells the nodes.
     async fn restore(&mut self) {
         let (world, bus) = (self.world.clone(), self.bus.clone());
+        if world.chance(500) {
+            self.disable_in_order().await;
+        }
         let mut restored = Vec::new();
         for slot in 0..SLOTS {
             let is_free = self.busy.lock().unwrap().insert(slot);
@@ -524,20 +528,69 @@ impl Run {
         }
         if !restored.is_empty() {
             world.saw("a backup was restored");
-            let (run, restored) = (&*self, &restored);
-            let of_node = |node| restored.iter().map(move |key| run.client(node, *key));
-            let clients: Vec<_> = self.nodes.iter().flat_map(of_node).collect();
             self.acts.spawn(async move {
                 while !bus.resets() {
                     sleep(Duration::from_secs(1)).await;
                 }
-                // What was announced before is remembered for longer than that.
-                sleep(Duration::from_secs(2)).await;
-                for client in clients {
-                    request(&client).await;
-                }
             });
+            for number in 0..NODES {
+                let client = |key: &usize| self.client(&self.nodes[number], *key);
+                let clients: Vec<_> = restored.iter().map(client).collect();
+                self.nodes[number].tasks.spawn(async move {
+                    // What was announced before is remembered for longer than that.
+                    sleep(Duration::from_secs(3)).await;
+                    for client in clients {
+                        request(&client).await;
+                    }
+                });
+            }
         }
+    }
+
+    /// A key is disabled while all is in order, so that it is to be good as soon as it is put back, whatever was
+    /// announced.
+    async fn disable_in_order(&mut self) {
+        let slot = self.world.below(SLOTS);
+        if !self.busy.lock().unwrap().insert(slot) {
+            return;
+        }
+        self.store.recovers();
+        self.bus.recovers();
+        sleep(Duration::from_secs(80)).await;
+        let actor = self.actor(0, slot, 20);
+        let is_done = timeout(Duration::from_secs(5), act(&actor)).await;
+        self.world.returned(slot, is_done.unwrap_or(false));
+        self.busy.lock().unwrap().remove(&slot);
+        sleep(Duration::from_secs(21)).await;
+    }
+
+    /// A server takes the place of another, and soon another of that one, and both are behind: by a change that a
+    /// node has found and not heard of, and by the key itself.
+    async fn fall_back(&mut self, number: usize) {
+        let (world, slot) = (self.world.clone(), self.world.below(SLOTS));
+        let may_be = self.versions == Versions::New && !world.was_restored(Duration::from_secs(20));
+        if !may_be || !self.busy.lock().unwrap().insert(slot) {
+            return;
+        }
+        let second = Duration::from_secs(1);
+        // A new key, and a new name.
+        for (choice, is_mute) in [(70, false), (99, true)] {
+            self.bus.is_mute(is_mute);
+            let actor = self.actor((number + 1) % NODES, slot, choice);
+            let is_done = timeout(second * 5, act(&actor)).await;
+            world.returned(slot, is_done.unwrap_or(false));
+            self.bus.is_mute(false);
+            sleep(second).await;
+        }
+        let (node, key) = (&self.nodes[number], world.slot(slot).current);
+        for behind in [Duration::ZERO, second * 3 / 2, second * 10] {
+            if !behind.is_zero() {
+                self.store.fails_over(behind, second);
+            }
+            node.cache.forget(&[world.key(key).1]);
+            request(&self.client(node, key)).await;
+        }
+        self.busy.lock().unwrap().remove(&slot);
     }
 
     /// A key is revoked, of which nothing is announced. A node finds it so, and has forgotten that by the time at
