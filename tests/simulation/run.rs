@@ -357,7 +357,7 @@ impl Run {
         }
         let owner = if world.chance(700) { OWNERS[world.below(SLOTS)] } else { None };
         // Those that are asked for now are mostly meant.
-        let is_late = world.chance(300);
+        let is_late = world.chance(500);
         let longest = if is_late { Duration::from_secs(30) } else { Duration::from_mins(10) };
         let ago = world.random().time(longest);
         let (manager, other) = (node.manager.clone(), other);
@@ -701,7 +701,11 @@ impl Run {
         if held(&self.nodes[number]) > 0 {
             self.world.saw("a lease was lost with its node");
         }
-        self.world.history().books.crashes += 1;
+        {
+            let books = &mut self.world.history().books;
+            books.crashes += 1;
+            books.crashed.insert(self.nodes[number].life);
+        }
         self.replace(number);
     }
 

@@ -733,6 +733,7 @@ fn entry_of(update: &BalanceUpdate, old: Option<&Balance>, is_top_up: bool, at: 
         revision: new.revision,
         change: Change::Set(new.remaining),
         refill: None,
+        has_refills: new.refill.is_some(),
         is_made: false,
         made_after: 0,
         heard_after: None,

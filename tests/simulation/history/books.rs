@@ -48,6 +48,8 @@ pub(crate) struct Entry {
     pub(crate) change: Change,
     /// The refill that came with it.
     pub(crate) refill: Option<Refilled>,
+    /// Whether the balance has refills: what a node holds ends when the next one is due.
+    pub(crate) has_refills: bool,
     /// Whether the store has made it.
     pub(crate) is_made: bool,
     /// How many requests had been let in when the store made it.
@@ -114,6 +116,8 @@ pub(crate) struct Books {
     pub(crate) lease: u64,
     /// How many nodes ended without giving back what they held.
     pub(crate) crashes: u64,
+    /// And which ones.
+    pub(crate) crashed: BTreeSet<Life>,
     /// The balances in the end.
     pub(crate) balances: BTreeMap<KeyId, u64>,
     pub(crate) flushes: Vec<Flush>,
@@ -361,20 +365,33 @@ impl<'b> Ledger<'b> {
                 found.push(format!("{} has {left} credits left, not {expected}", self.lineage));
             }
         }
-        if self.epochs().len() == 1 && self.entries.iter().all(|entry| entry.refill.is_none()) {
-            let taken: i128 = self.made().map(taken).sum();
-            let spent: u64 = self.spent.iter().map(|used| used.credits.unwrap().1).sum();
-            let lost: u64 = self.entries.iter().map(|entry| lost(entry)).sum();
+        if self.epochs().len() == 1 && !self.entries.iter().any(|entry| entry.has_refills) {
+            let allowed = crashes * (lease + MOST_WANTED);
             // What a node holds, and what callers may have waited for.
-            let allowed = lost + crashes * (lease + MOST_WANTED);
-            if taken - i128::from(spent) > i128::from(allowed) {
-                found.push(format!(
-                    "of {taken} credits of {} that were taken, {spent} were spent and {allowed} may be lost",
-                    self.lineage
-                ));
+            found.extend(self.missing(|_| true, allowed));
+            let lives: BTreeSet<_> = self.made().filter_map(|entry| entry.by).collect();
+            // One that has given back what it held has lost nothing.
+            for life in lives.difference(&self.books.crashed) {
+                found.extend(self.missing(|by| by == *life, 0));
             }
         }
         found
+    }
+
+    /// Credits that these nodes have taken and not spent, beyond those that were lost on the way and so many.
+    fn missing(&self, is_meant: impl Fn(Life) -> bool, allowed: u64) -> Option<String> {
+        let by = |entry: &&Entry| entry.by.is_some_and(&is_meant);
+        let taken: i128 = self.made().filter(by).map(taken).sum();
+        let used = self.spent.iter().filter(|used| is_meant(used.life));
+        let spent: u64 = used.map(|used| used.credits.unwrap().1).sum();
+        let entries = self.entries.iter().copied().filter(by);
+        let allowed = allowed + entries.map(lost).sum::<u64>();
+        (taken - i128::from(spent) > i128::from(allowed)).then(|| {
+            format!(
+                "of {taken} credits of {} that were taken, {spent} were spent and {allowed} may be lost",
+                self.lineage
+            )
+        })
     }
 }
 
@@ -481,8 +498,19 @@ mod tests {
     fn entry(millis: u64, epoch: u64, change: Change) -> Entry {
         let (at, lineage, revision) = (at(millis), id(1), millis);
         let (by, is_made, heard_after) = (Some(LIFE), true, Some(0));
-        let (refill, made_after) = (None, 0);
-        Entry { at, by, lineage, epoch, revision, change, refill, is_made, made_after, heard_after }
+        Entry {
+            at,
+            by,
+            lineage,
+            epoch,
+            revision,
+            change,
+            refill: None,
+            has_refills: false,
+            is_made,
+            made_after: 0,
+            heard_after,
+        }
     }
 
     /// A balance of 100, of which 10 are taken after a second.
@@ -585,6 +613,9 @@ mod tests {
         let books = |crashes, entries: &[Entry], left| {
             let mut books = credits(entries, &[(1_100, 0, 4)]);
             (books.crashes, books.balances) = (crashes, BTreeMap::from([(id(1), left)]));
+            let is_safe = is_legal(&books);
+            books.crashed.extend((crashes > 0).then_some(LIFE));
+            assert!(crashes == 0 || !is_safe, "another node has crashed");
             is_legal(&books)
         };
         let back = entry(2_000, 0, Change::GivenBack(6));
@@ -592,6 +623,8 @@ mod tests {
         assert!(!books(0, &[back], 95) && !books(0, &[back], 97), "the store has lost some");
         assert!(!books(0, &[], 90), "the node has");
         assert!(books(1, &[], 90));
+        let of_refills = Entry { has_refills: true, ..entry(2_000, 0, Change::Taken(0)) };
+        assert!(books(0, &[of_refills], 90), "it has ended with the refill");
         let unheard = Entry { is_made: false, heard_after: None, ..back };
         assert!(books(0, &[unheard], 90));
         assert!(!books(0, &[Entry { heard_after: Some(0), ..unheard }], 90), "it has them still");
