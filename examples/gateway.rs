@@ -11,7 +11,7 @@
 #![expect(clippy::print_stdout, reason = "it prints commands to try")]
 #![expect(clippy::print_stderr, reason = "its log")]
 
-use std::{convert::Infallible, env, error::Error, net::SocketAddr};
+use std::{convert::Infallible, env, error::Error, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -28,7 +28,9 @@ use hyper_util::{
 };
 use tokio::{io::copy_bidirectional, net::TcpListener};
 use tower::{ServiceBuilder, service_fn};
-use tower_api_key::{KeyManager, NewKey, identity::IdentityLayer, store::MemoryStore};
+use tower_api_key::{
+    AuthenticatedKey, KeyManager, NewKey, identity::IdentityLayer, store::MemoryStore,
+};
 
 type Body = Either<Incoming, Empty<Bytes>>;
 
@@ -46,6 +48,16 @@ const OF_THE_CONNECTION: [HeaderName; 9] = [
 ];
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Headers of proxies, which a client may have written.
+const OF_OTHER_PROXIES: [HeaderName; 6] = [
+    header::FORWARDED,
+    HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-real-ip"),
+];
 
 /// The service behind.
 #[derive(Clone)]
@@ -73,6 +85,7 @@ impl Upstream {
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Box<dyn Error + Send + Sync>> {
         let client_side = upgrade::on(&mut request);
+        let end = request.extensions().get::<AuthenticatedKey>().map(AuthenticatedKey::revoked);
         let protocol = only_this_connection(request.headers_mut());
         let is_upgrade = protocol.is_some();
         switch_to(protocol, request.headers_mut());
@@ -84,6 +97,9 @@ impl Upstream {
             request.headers_mut().insert(header::HOST, host);
         }
         let address = HeaderValue::try_from(peer.ip().to_canonical().to_string())?;
+        for name in OF_OTHER_PROXIES {
+            request.headers_mut().remove(name);
+        }
         request.headers_mut().insert(X_FORWARDED_FOR, address);
         let mut target = request.uri().clone().into_parts();
         target.scheme = Some(Scheme::HTTP);
@@ -105,8 +121,12 @@ impl Upstream {
                     return;
                 };
                 let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-                // Either side may end the connection as it likes.
-                let _ = copy_bidirectional(&mut client, &mut upstream).await;
+                let copy = copy_bidirectional(&mut client, &mut upstream);
+                // Either side may end the connection as it likes, and it ends with the key.
+                match end {
+                    Some(end) => tokio::select! { _ = copy => {} _ = end => {} },
+                    None => drop(copy.await),
+                }
             });
         }
         Ok(response.map(Either::Left))
@@ -122,7 +142,11 @@ fn only_this_connection(headers: &mut HeaderMap) -> Option<HeaderValue> {
         options.extend(line.split(',').map(|option| option.trim().to_ascii_lowercase()));
     }
     let is_upgrade = options.iter().any(|option| option == "upgrade");
-    let protocol = headers.get(header::UPGRADE).filter(|_| is_upgrade).cloned();
+    // A service that switched to HTTP/2 would take further requests from the client, past the layer.
+    let is_websocket =
+        |protocol: &&HeaderValue| protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let protocol =
+        headers.get(header::UPGRADE).filter(|_| is_upgrade).filter(is_websocket).cloned();
     for option in options {
         headers.remove(option);
     }
@@ -159,7 +183,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("curl -H 'X-API-Key: {}' {url}", issued.secret.expose());
 
     loop {
-        let (stream, peer) = listener.accept().await?;
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            // Such as too many open files.
+            Err(error) => {
+                eprintln!("listener: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
         let upstream = upstream.clone();
         let service = layers.clone().service(service_fn(move |request| {
             let response = upstream.clone().forward(peer, request);
@@ -167,7 +199,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }));
         tokio::spawn(async move {
             let mut server = auto::Builder::new(TokioExecutor::new());
-            // A client that sends no request is not waited for.
+            // A client that does not end the head of a request is not waited for.
             server.http1().timer(TokioTimer::new());
             let service = TowerToHyperService::new(service);
             let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);

@@ -126,3 +126,20 @@ pub(crate) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h 
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
+
+/// Whether a header of this name has another method taken for the request's: layers that let a client name
+/// the method that is meant read one of these, some in any spelling.
+pub(crate) fn names_a_method(name: &HeaderName) -> bool {
+    const NAMES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
+    NAMES.into_iter().any(|other| is_read_as(name.as_str(), other))
+}
+
+/// Whether the two are one name to a server that takes all but letters and digits for the same, as gateway
+/// interfaces such as CGI and WSGI do. Both are in lower case.
+pub(crate) fn is_read_as(sent: &str, ours: &str) -> bool {
+    sent.len() == ours.len()
+        && sent
+            .bytes()
+            .zip(ours.bytes())
+            .all(|(sent, ours)| sent == ours || (ours == b'-' && !sent.is_ascii_alphanumeric()))
+}

@@ -102,7 +102,9 @@ impl Server {
             .map_err(|error| config.cannot_listen(&error))?;
         let address = listener.local_addr()?.ip();
         config.check_admin_key(address)?;
-        let metrics = Metrics::install(address.to_canonical().is_loopback())?;
+        // Behind a proxy, a stranger's request comes from this machine as well.
+        let is_own = address.to_canonical().is_loopback() && config.forwarded.is_none();
+        let metrics = Metrics::install(is_own)?;
         let database = Database::open(&config).await?;
         let keys = database
             .manager()

@@ -41,7 +41,8 @@ impl Metrics {
 
     /// The route and its document, behind `guard` where it needs to be.
     pub(crate) fn routes(self, guard: &ApiKeyLayer) -> (Router<KeyManager>, OpenApi) {
-        let (router, mut document) = OpenApiRouter::new().routes(routes!(show)).split_for_parts();
+        let (router, mut document) =
+            OpenApiRouter::new().routes(routes!(metrics)).split_for_parts();
         let router = app::finished(router.layer(Extension(self.handle)));
         if !self.is_guarded {
             docs::without_key(&mut document);
@@ -61,7 +62,7 @@ async fn add_up(handle: PrometheusHandle) {
 
 /// Metrics, for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = docs::SERVER, responses((status = 200, description = "Metrics in Prometheus' text format.", body = String, content_type = "text/plain")))]
-async fn show(Extension(handle): Extension<PrometheusHandle>) -> Response {
+async fn metrics(Extension(handle): Extension<PrometheusHandle>) -> Response {
     telemetry::publish();
     let headers = [
         (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"),

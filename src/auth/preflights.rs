@@ -19,7 +19,7 @@ use super::{
     layer::ApiKeyLayer,
     service::ApiKeyAuth,
 };
-use crate::request::{RequestHead, only};
+use crate::request::{RequestHead, names_a_method, only};
 
 /// An [`ApiKeyLayer`] that lets CORS preflights in without a key; see
 /// [`pass_cors_preflights`](ApiKeyLayer::pass_cors_preflights).
@@ -118,7 +118,7 @@ fn is_method(name: &HeaderValue) -> bool {
 }
 
 /// Headers that no browser sends with a preflight, and that give a request another meaning.
-const FOREIGN: [HeaderName; 12] = [
+const FOREIGN: [HeaderName; 9] = [
     header::AUTHORIZATION,
     header::COOKIE,
     header::EXPECT,
@@ -128,15 +128,12 @@ const FOREIGN: [HeaderName; 12] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     HeaderName::from_static("x-grpc-web"),
-    // Layers that let a client name the method that is meant read one of these.
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-method-override"),
 ];
 
-/// One of [`FOREIGN`], or of those that describe a body or a gRPC call.
+/// One of [`FOREIGN`], or of those that describe a body or a gRPC call, or name another method.
 fn is_foreign(name: &HeaderName) -> bool {
     FOREIGN.contains(name)
+        || names_a_method(name)
         || name.as_str().starts_with("content-")
         || name.as_str().starts_with("grpc-")
 }

@@ -9,17 +9,15 @@ use http::{
 use super::{
     flavour::{FORWARDED, Family, ORIGINAL},
     routes::Routes,
-    target::Path,
+    target::{Path, percent_decoded},
 };
-use crate::{inner::IdentityHeaders, request::only};
+use crate::{
+    inner::IdentityHeaders,
+    request::{is_read_as, names_a_method, only},
+};
 
-/// Layers that let a client name the method that is meant read one of these: the method that is decided
-/// on would not be the one that is executed.
-const METHOD_OVERRIDES: [HeaderName; 3] = [
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-method-override"),
-];
+/// A header by which some servers take another target than the one that is asked about.
+const X_REWRITE_URL: &str = "x-rewrite-url";
 
 /// Headers of the connection to the proxy, and copies of the target, which no hook is to read.
 const NOT_OF_THE_ORIGINAL: [HeaderName; 4] = [
@@ -49,8 +47,17 @@ pub(super) fn original(
     let target = only(headers, &family.uri)?.to_str().ok()?;
     let rule = routes.find(&method, &Path::of_target(target)?)?.clone();
     let is_deceptive = |name: &HeaderName| {
-        METHOD_OVERRIDES.contains(name) || identity.are_imitated_by(name.as_str())
+        // Proxies take out `X-Original-URL`, in that spelling.
+        let imitates =
+            |other: &HeaderName| name != other && is_read_as(name.as_str(), other.as_str());
+        names_a_method(name)
+            || is_read_as(name.as_str(), X_REWRITE_URL)
+            || NOT_OF_THE_ORIGINAL.iter().any(imitates)
+            || identity.are_imitated_by(name.as_str())
     };
+    if query_names_a_method(target) {
+        return None;
+    }
     if !authority.as_str().bytes().all(is_of_host) || headers.keys().any(is_deceptive) {
         return None;
     }
@@ -67,6 +74,15 @@ pub(super) fn original(
     restore(&mut asked.headers, &scheme, host);
     asked.extensions.insert(rule);
     Some(Request::from_parts(asked, ()))
+}
+
+/// Whether a parameter of the query names another method, as some servers read it.
+fn query_names_a_method(target: &str) -> bool {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    query.split(['&', ';']).any(|parameter| {
+        let name = parameter.split('=').next().unwrap_or_default();
+        percent_decoded(name).eq_ignore_ascii_case(b"_method")
+    })
 }
 
 /// Of a name or an address and a port. A list, or a user's name, is no host.

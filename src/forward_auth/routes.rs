@@ -62,19 +62,32 @@ impl Routes {
         Ok(())
     }
 
-    /// The rule for this request. None where a server that takes upper and lower case for the same would
-    /// look for another one.
+    /// The rule for this request. None where a server that takes upper and lower case for the same, or a
+    /// path with a slash at its end for one inside, would look for another one.
     pub(super) fn find(&self, method: &Method, path: &Path) -> Option<&Required> {
+        if method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) {
+            return None;
+        }
         let method = if *method == Method::HEAD { &Method::GET } else { method };
         let route = self.best(path, <[u8]>::eq)?;
         let in_any_case = self.best(path, <[u8]>::eq_ignore_ascii_case)?;
-        if route.pattern != in_any_case.pattern {
+        if route.pattern != in_any_case.pattern || self.has_rest_of(path, route) {
             return None;
         }
         let of = |wanted: Option<&Method>| {
             route.methods.iter().find(|(method, _)| method.as_ref() == wanted)
         };
         of(Some(method)).or_else(|| of(None)).map(|(_, rule)| rule)
+    }
+
+    /// Whether a more precise rule is for all that is inside of this path.
+    fn has_rest_of(&self, path: &Path, found: &Route) -> bool {
+        self.0.iter().any(|route| {
+            let Some((Segment::Rest, before)) = route.pattern.split_last() else { return false };
+            before.len() == path.segments.len()
+                && are_alike(before, path, <[u8]>::eq_ignore_ascii_case)
+                && route.pattern < found.pattern
+        })
     }
 
     /// Of those that match, the one that says most in its first segments.
@@ -91,11 +104,14 @@ fn matches(pattern: &[Segment], path: &Path, is_same: fn(&[u8], &[u8]) -> bool) 
     } else {
         path.segments.len() == pattern.len()
     };
-    is_long_enough
-        && pattern.iter().zip(&path.segments).all(|(segment, sent)| match segment {
-            Segment::Text(text) => is_same(text, sent),
-            Segment::One | Segment::Rest => true,
-        })
+    is_long_enough && are_alike(pattern, path, is_same)
+}
+
+fn are_alike(pattern: &[Segment], path: &Path, is_same: fn(&[u8], &[u8]) -> bool) -> bool {
+    pattern.iter().zip(&path.segments).all(|(segment, sent)| match segment {
+        Segment::Text(text) => is_same(text, sent),
+        Segment::One | Segment::Rest => true,
+    })
 }
 
 fn parse(pattern: &str) -> Result<Vec<Segment>, &'static str> {
@@ -168,7 +184,12 @@ mod tests {
             ("DELETE", "/orders/latest", None),
             ("GET", "/orders/7/items", Some("other")),
             ("GET", "/admin/x", Some("admin")),
-            ("GET", "/admin", Some("other")),
+            // Of a path with a more precise rule for all that is inside, and none for itself.
+            ("GET", "/admin", None),
+            ("GET", "/admin/", None),
+            ("GET", "/ADMIN/", None),
+            ("get", "/orders/7", None),
+            ("pATCH", "/orders/7", None),
             ("GET", "/a%20b", Some("space")),
             ("GET", "/", None),
             // To a server that takes both cases for the same, it is another resource.

@@ -48,7 +48,10 @@ fn segment(text: &str) -> Option<Vec<u8>> {
         }
     }
     let is_dots = decoded == b"." || decoded == b"..";
-    (!decoded.is_empty() && !is_dots && !holds_escape(&decoded)).then_some(decoded)
+    // Some servers drop these at the end of a name, and read bytes that are no text in their own way.
+    let is_exact =
+        !matches!(decoded.last(), None | Some(b' ' | b'.')) && str::from_utf8(&decoded).is_ok();
+    (is_exact && !is_dots && !holds_escape(&decoded)).then_some(decoded)
 }
 
 /// Unreserved characters are never encoded in normal form (RFC 3986 §6.2.2.2), the dot among them. Servers
@@ -63,6 +66,24 @@ fn holds_escape(decoded: &[u8]) -> bool {
     decoded
         .windows(3)
         .any(|three| three[0] == b'%' && digit(three[1]).is_some() && digit(three[2]).is_some())
+}
+
+/// A name, decoded where it can be.
+pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        let value = match (byte, after) {
+            (b'%', [high, low, after @ ..]) => digit(*high).zip(digit(*low)).map(|(high, low)| {
+                rest = after;
+                high << 4 | low
+            }),
+            _ => None,
+        };
+        decoded.push(value.unwrap_or(*byte));
+    }
+    decoded
 }
 
 fn digit(byte: u8) -> Option<u8> {
@@ -91,7 +112,7 @@ mod tests {
             ("/a%c3%a9", &["aé"]),
             ("/100%25", &["100%"]),
             ("/a:b@c,d=e!$&'()*+~_.-", &["a:b@c,d=e!$&'()*+~_.-"]),
-            ("/.../..a/a..", &["...", "..a", "a.."]),
+            ("/...a/..a/a..b", &["...a", "..a", "a..b"]),
         ] {
             assert_eq!(read(target).unwrap(), segments, "{target}");
         }
@@ -144,6 +165,13 @@ mod tests {
             "/%252e",
             "/%2561dmin",
             "/a?b\\c",
+            "/a./b",
+            "/a..",
+            "/...",
+            "/a%20/b",
+            "/%c0%ae%c0%ae/a",
+            "/a%c0%afb",
+            "/a%ff",
         ] {
             assert_eq!(read(target), None, "{target:?}");
         }

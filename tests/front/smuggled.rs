@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Request lines and headers, with a good key, that open nothing.
-const CLOSED: [(&str, &[&str]); 22] = [
+const CLOSED: [(&str, &[&str]); 26] = [
     ("GET /admin", &["X-Forwarded-Uri: /orders/7"]),
     ("GET /admin", &["X-Forwarded-Uri: /orders/7", "X-Forwarded-Uri: /orders/7"]),
     ("GET /admin", &["X-Original-URI: /orders/7", "X-Original-URL: /orders/7"]),
@@ -16,6 +16,10 @@ const CLOSED: [(&str, &[&str]); 22] = [
     ("DELETE /orders/7", &["X-Original-Method: GET", "X-Original-Method: GET"]),
     ("GET /orders/7", &["X-HTTP-Method-Override: DELETE"]),
     ("GET /orders/7", &["X-Method-Override: DELETE"]),
+    ("delete /orders/7", &[]),
+    ("GET /orders/7?_method=DELETE", &[]),
+    ("GET /orders/7?a=1&%5Fmethod=DELETE", &[]),
+    ("GET /orders/7", &["X-Rewrite-URL: /admin"]),
     ("GET http://evil.example/admin", &[]),
     ("GET http://api.example//admin", &[]),
     ("GET //admin", &[]),
@@ -100,4 +104,43 @@ async fn nothing_is_smuggled_past_caddy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_smuggled_past_haproxy() {
     behind(Kind::HaProxy, nothing_is_smuggled).await;
+}
+
+/// `HAProxy` goes on with a request whose script fails. A client can have it fail, by a question that is larger
+/// than its buffer, and have headers left out of the question.
+fn a_script_that_fails_opens_nothing(proxy: &Proxy, _: &Services) {
+    let host = header("Host", &"a".repeat(2_000));
+    for length in (11_000..15_400).step_by(200) {
+        let filler = header("X-Filler", &"f".repeat(length));
+        let reply = proxy.send(&["GET /orders/7 HTTP/1.1", &host, "Connection: close", &filler]);
+        assert!(!reply.body.contains("reached"), "{length}: {reply:?}");
+    }
+    let good = header("X-API-Key", KEY);
+    let many: Vec<String> = (0..96).map(|number| header(&format!("X-{number}"), "1")).collect();
+    let many: Vec<&str> = many.iter().map(|line| &**line).collect();
+    let reply = proxy.ask("GET /orders/7 HTTP/1.1", &[&[&*good], &*many].concat());
+    assert!(matches!(reply.status, 400 | 431) && !reply.body.contains("reached"), "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_of_haproxy_that_fails_opens_nothing() {
+    behind(Kind::HaProxy, a_script_that_fails_opens_nothing).await;
+}
+
+/// A service that took one would be sent further requests past the proxy.
+fn no_other_protocol_is_switched_to(proxy: &Proxy, _: &Services) {
+    let lines = ["GET /orders/7 HTTP/1.1", "Host: api.example", "Connection: close, Upgrade"];
+    let good = header("X-API-Key", KEY);
+    let reply = proxy.send(&[&lines[..], &["Upgrade: h2c", &good]].concat());
+    assert!(reply.status == 400 && !reply.body.contains("reached"), "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_other_protocol_is_switched_to_by_haproxy() {
+    behind(Kind::HaProxy, no_other_protocol_is_switched_to).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_other_protocol_is_switched_to_by_caddy() {
+    behind(Kind::Caddy, no_other_protocol_is_switched_to).await;
 }

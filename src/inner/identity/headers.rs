@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::value;
-use crate::{auth::AuthenticatedKey, error::ConfigError};
+use crate::{auth::AuthenticatedKey, error::ConfigError, request::is_read_as};
 
 /// The names of the headers that tell a service of the caller: by default `X-Api-Key-Id`,
 /// `X-Api-Key-Owner` and `X-Api-Key-Scopes`.
@@ -42,13 +42,9 @@ impl Default for IdentityHeaders {
 }
 
 /// Copies of a request's target, in which a key may stand. No source of a layer looks there, so no layer
-/// takes it out.
-const COPIES_OF_THE_TARGET: [HeaderName; 4] = [
-    header::REFERER,
-    HeaderName::from_static("x-forwarded-uri"),
-    HeaderName::from_static("x-original-uri"),
-    HeaderName::from_static("x-original-url"),
-];
+/// takes it out. Some servers take such a header for the target, in any spelling.
+const COPIES_OF_THE_TARGET: [&str; 5] =
+    ["referer", "x-forwarded-uri", "x-original-uri", "x-original-url", "x-rewrite-url"];
 
 impl IdentityHeaders {
     /// The names above.
@@ -108,12 +104,15 @@ impl IdentityHeaders {
 
     /// Takes out whatever a client has sent in place of the identity, and copies of the target.
     pub(crate) fn remove(&self, headers: &mut HeaderMap) {
-        for name in self.names().into_iter().chain(&COPIES_OF_THE_TARGET) {
+        for name in self.names() {
             headers.remove(name);
         }
-        let imitations: Vec<HeaderName> =
-            headers.keys().filter(|name| self.are_imitated_by(name.as_str())).cloned().collect();
-        for name in imitations {
+        let goes = |name: &&HeaderName| {
+            let is_copy = |copy: &str| is_read_as(name.as_str(), copy);
+            self.are_imitated_by(name.as_str()) || COPIES_OF_THE_TARGET.into_iter().any(is_copy)
+        };
+        let others: Vec<HeaderName> = headers.keys().filter(goes).cloned().collect();
+        for name in others {
             headers.remove(name);
         }
         self.keep_from_connection(headers);
@@ -174,13 +173,3 @@ fn parse(name: &str) -> Result<HeaderName, ConfigError> {
 
 /// Of keys, and of [forward-auth](crate::forward_auth)'s answers.
 const TAKEN: [&str; 3] = ["x-api-key", "x-api-key-problem", "x-api-key-status"];
-
-/// Whether the two are one name to a server that takes all but letters and digits for the same. Both are
-/// in lower case.
-fn is_read_as(sent: &str, ours: &str) -> bool {
-    sent.len() == ours.len()
-        && sent
-            .bytes()
-            .zip(ours.bytes())
-            .all(|(sent, ours)| sent == ours || (ours == b'-' && !sent.is_ascii_alphanumeric()))
-}

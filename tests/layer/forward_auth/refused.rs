@@ -140,6 +140,9 @@ fn a_header_that_gives_the_request_another_meaning_is_refused() {
         let service = service(flavour, layer());
         for (name, refused) in [
             ("x-http-method", true),
+            ("x_http_method_override", true),
+            ("x-rewrite-url", true),
+            ("x_original_url", true),
             ("x-http-method-override", true),
             ("x-method-override", true),
             ("x_api_key_id", true),
