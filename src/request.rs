@@ -3,7 +3,8 @@
 use std::{net::IpAddr, sync::Arc};
 
 use http::{
-    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request::Parts,
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    header::CONNECTION, request::Parts,
 };
 
 /// A user's function of the request.
@@ -142,4 +143,39 @@ pub(crate) fn is_read_as(sent: &str, ours: &str) -> bool {
             .bytes()
             .zip(ours.bytes())
             .all(|(sent, ours)| sent == ours || (ours == b'-' && !sent.is_ascii_alphanumeric()))
+}
+
+/// Takes options out of `Connection`, which are given in lower case. A header that it names goes no further
+/// than the next proxy (RFC 9110 §7.6.1).
+pub(crate) fn remove_connection_options(
+    headers: &mut HeaderMap,
+    is_removed: impl Fn(&str) -> bool,
+) {
+    let is_kept = |option: &&[u8]| {
+        let option = option.trim_ascii().to_ascii_lowercase();
+        !str::from_utf8(&option).is_ok_and(&is_removed)
+    };
+    let stays = |value: &HeaderValue| {
+        value.as_bytes().split(|byte| *byte == b',').all(|option| is_kept(&option))
+    };
+    if headers.get_all(CONNECTION).iter().all(stays) {
+        return;
+    }
+    let values: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
+    headers.remove(CONNECTION);
+    for value in values {
+        let options = value.as_bytes().split(|byte| *byte == b',').filter(is_kept);
+        let kept: Vec<_> = options.map(<[u8]>::trim_ascii).filter(|one| !one.is_empty()).collect();
+        if let Ok(kept) = HeaderValue::from_bytes(&kept.join(&b", "[..]))
+            && !kept.is_empty()
+        {
+            headers.append(CONNECTION, kept);
+        }
+    }
+}
+
+/// Whether a host, as an authority has it, is this machine.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

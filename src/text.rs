@@ -1,6 +1,11 @@
-//! [`Text`], and serde for the types whose only serialised form is their text.
+//! [`Text`], serde for the types whose only serialised form is their text, and the encodings of bytes as
+//! text: hexadecimal, percent-encoding and base64.
 
-use std::{fmt, ops::Deref, str::FromStr};
+use std::{
+    fmt::{self, Write},
+    ops::Deref,
+    str::FromStr,
+};
 
 use smol_str::SmolStr;
 
@@ -65,11 +70,62 @@ pub(crate) fn text_from_hex(text: &str) -> Option<String> {
 
 /// The byte of each two digits, and `None` for what is no digit or has none beside it.
 fn hex_bytes(text: &str) -> impl Iterator<Item = Option<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    text.as_bytes().chunks(2).map(move |pair| match *pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+    text.as_bytes().chunks(2).map(|pair| match *pair {
+        [high, low] => Some(hex_digit(high)? << 4 | hex_digit(low)?),
         _ => None,
     })
+}
+
+/// The value of a hexadecimal digit.
+pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+/// Percent-encodes all bytes but plain ones (RFC 3986 §2.1). What is plain, the use decides.
+pub(crate) fn percent_encode(text: &str, is_plain: impl Fn(u8) -> bool) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if is_plain(byte) {
+            encoded.push(byte.into());
+        } else {
+            // Writing to a `String` cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// Undoes percent-encoding (RFC 3986 §2.1); `None` when a `%` is not followed by two hexadecimal
+/// digits. `+` stays as it is.
+pub(crate) fn percent_decode(encoded: &[u8]) -> Option<Vec<u8>> {
+    // Never longer than the input, so it does not grow and leave copies of a key behind.
+    let mut decoded = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.iter().copied();
+    while let Some(byte) = rest.next() {
+        decoded.push(match byte {
+            b'%' => hex_digit(rest.next()?)? << 4 | hex_digit(rest.next()?)?,
+            other => other,
+        });
+    }
+    Some(decoded)
+}
+
+/// Base64 without padding (RFC 4648 §§3.2, 4).
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group
+            .iter()
+            .enumerate()
+            .fold(0, |bits, (place, byte)| bits | u32::from(*byte) << (16 - 8 * place));
+        // One byte is two characters, two are three, and three are four.
+        for place in 0..=group.len() {
+            let index = bits >> (18 - 6 * place) & 0x3f;
+            text.push(char::from(ALPHABET[index as usize]));
+        }
+    }
+    text
 }
 
 /// A text that is never changed in place: a name, an owner, the start of a key.
@@ -165,6 +221,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn base64_as_the_standard_has_it() {
+        // RFC 4648 §10, without the padding.
+        for (bytes, expected) in [
+            ("", ""),
+            ("f", "Zg"),
+            ("fo", "Zm8"),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg"),
+            ("fooba", "Zm9vYmE"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), expected);
+        }
+        assert_eq!(base64(&[0xfb, 0xff, 0xbf]), "+/+/");
+    }
 
     #[test]
     fn digits_are_lower_case_and_read_in_either() {

@@ -1,10 +1,8 @@
 //! [`ResourceMetadataUrl`]: where a service describes itself (RFC 9728), for `Bearer` challenges.
 
-use std::net::IpAddr;
+use http::Uri;
 
-use http::{Uri, uri::Authority};
-
-use crate::{error::ConfigError, rejection::quoted};
+use crate::{error::ConfigError, rejection::quoted, request::is_this_machine};
 
 /// A URL that was checked, so that it can stand in a quoted string as it is.
 #[derive(Clone, Debug)]
@@ -53,16 +51,10 @@ fn problem(url: &str) -> Option<&'static str> {
     }
     match scheme {
         "https" => None,
-        "http" if is_of_this_machine(authority) => None,
+        "http" if is_this_machine(authority.host()) => None,
         "http" => {
             Some("begins with `http://`, which is for the local machine alone: use `https://`")
         }
         _ => Some("has another scheme than `https`"),
     }
-}
-
-fn is_of_this_machine(authority: &Authority) -> bool {
-    let host = authority.host();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

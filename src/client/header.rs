@@ -1,9 +1,8 @@
 //! Headers that take no key, and the key's header in `Connection`.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::{self, CONNECTION},
-};
+use http::{HeaderMap, HeaderName, header};
+
+use crate::request::{names_a_method, remove_connection_options};
 
 /// A key in one of these would change where a message goes, where it ends or how it is read, or would
 /// be kept by a proxy.
@@ -37,17 +36,8 @@ const NAMES: [HeaderName; 26] = [
 ];
 
 /// Those of HTTP/1.0 and of extensions, which have no constants.
-const OTHER_NAMES: [&str; 9] = [
-    "alt-used",
-    "early-data",
-    "http2-settings",
-    "keep-alive",
-    "priority",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-real-ip",
-];
+const OTHER_NAMES: [&str; 6] =
+    ["alt-used", "early-data", "http2-settings", "keep-alive", "priority", "x-real-ip"];
 
 const FAMILIES: [&str; 9] = [
     "accept-",
@@ -66,26 +56,11 @@ pub(super) fn is_of_http(name: &HeaderName) -> bool {
     let text = name.as_str();
     NAMES.contains(name)
         || OTHER_NAMES.contains(&text)
+        || names_a_method(name)
         || FAMILIES.iter().any(|family| text.starts_with(family))
 }
 
 /// Takes a header's name out of `Connection`: a proxy removes the headers that are named there.
 pub(super) fn keep_past_proxies(name: &HeaderName, headers: &mut HeaderMap) {
-    let is_name =
-        |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes());
-    let options = |value: &HeaderValue| value.as_bytes().split(|byte| *byte == b',').any(is_name);
-    if !headers.get_all(CONNECTION).iter().any(options) {
-        return;
-    }
-    let values: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
-    headers.remove(CONNECTION);
-    for value in values {
-        let others = value.as_bytes().split(|byte| *byte == b',').filter(|option| !is_name(option));
-        let others = others.collect::<Vec<_>>().join(&b',');
-        if let Ok(others) = HeaderValue::from_bytes(others.trim_ascii())
-            && !others.is_empty()
-        {
-            headers.append(CONNECTION, others);
-        }
-    }
+    remove_connection_options(headers, |option| option == name.as_str());
 }

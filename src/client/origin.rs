@@ -1,9 +1,6 @@
 //! [`Origin`]: scheme, host and port, as the target of a request names them.
 
-use std::{
-    fmt,
-    net::{Ipv4Addr, Ipv6Addr},
-};
+use std::{fmt, net::Ipv6Addr};
 
 use http::{
     HeaderMap, Uri,
@@ -11,7 +8,7 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-use crate::error::ConfigError;
+use crate::{error::ConfigError, request::is_this_machine};
 
 /// An origin to which a key may be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,11 +51,10 @@ impl Origin {
             None if !target.host.bytes().all(is_of_name) => return Err(bad(FORM)),
             None => Host::Name(target.host.to_ascii_lowercase().into()),
         };
-        let origin = Self { is_tls: target.is_tls, host, port: target.port };
-        if !origin.is_tls && !origin.is_loopback() && !allows_plaintext {
+        if !target.is_tls && !is_this_machine(target.host) && !allows_plaintext {
             return Err(bad(PLAINTEXT));
         }
-        Ok(origin)
+        Ok(Self { is_tls: target.is_tls, host, port: target.port })
     }
 
     pub(super) fn is(&self, target: Target<'_>) -> bool {
@@ -75,15 +71,6 @@ impl Origin {
         let Some(host) = hosts.next() else { return true };
         let host = host.to_str().ok().and_then(|host| Target::read(host, self.is_tls));
         host.is_some_and(|host| self.is(host)) && hosts.next().is_none()
-    }
-
-    fn is_loopback(&self) -> bool {
-        match &self.host {
-            Host::Name(name) => {
-                **name == *"localhost" || name.parse().is_ok_and(|ip: Ipv4Addr| ip.is_loopback())
-            }
-            Host::V6(address) => address.is_loopback(),
-        }
     }
 }
 

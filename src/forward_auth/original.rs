@@ -9,11 +9,12 @@ use http::{
 use super::{
     flavour::{FORWARDED, Family, ORIGINAL},
     routes::Routes,
-    target::{Path, percent_decoded},
+    target::Path,
 };
 use crate::{
     inner::IdentityHeaders,
     request::{is_read_as, names_a_method, only},
+    text::percent_decode,
 };
 
 /// A header by which some servers take another target than the one that is asked about.
@@ -81,7 +82,7 @@ fn query_names_a_method(target: &str) -> bool {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     query.split(['&', ';']).any(|parameter| {
         let name = parameter.split('=').next().unwrap_or_default();
-        percent_decoded(name).eq_ignore_ascii_case(b"_method")
+        percent_decode(name.as_bytes()).is_some_and(|name| name.eq_ignore_ascii_case(b"_method"))
     })
 }
 

@@ -1,5 +1,7 @@
 //! [`Path`]: a target in normal form, so that all servers behind the proxy read the same path in it.
 
+use crate::text::hex_digit;
+
 /// The path of a target, taken apart and decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Path {
@@ -36,7 +38,7 @@ fn segment(text: &str) -> Option<Vec<u8>> {
     while let Some(byte) = bytes.next() {
         match byte {
             b'%' => {
-                let value = digit(bytes.next()?)? << 4 | digit(bytes.next()?)?;
+                let value = hex_digit(bytes.next()?)? << 4 | hex_digit(bytes.next()?)?;
                 if !may_be_encoded(value) {
                     return None;
                 }
@@ -63,31 +65,9 @@ const fn may_be_encoded(value: u8) -> bool {
 
 /// Whether a server that decodes once more reads something else.
 fn holds_escape(decoded: &[u8]) -> bool {
-    decoded
-        .windows(3)
-        .any(|three| three[0] == b'%' && digit(three[1]).is_some() && digit(three[2]).is_some())
-}
-
-/// A name, decoded where it can be.
-pub(super) fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        let value = match (byte, after) {
-            (b'%', [high, low, after @ ..]) => digit(*high).zip(digit(*low)).map(|(high, low)| {
-                rest = after;
-                high << 4 | low
-            }),
-            _ => None,
-        };
-        decoded.push(value.unwrap_or(*byte));
-    }
-    decoded
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    decoded.windows(3).any(|three| {
+        three[0] == b'%' && hex_digit(three[1]).is_some() && hex_digit(three[2]).is_some()
+    })
 }
 
 #[cfg(test)]

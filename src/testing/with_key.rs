@@ -1,7 +1,5 @@
 //! [`WithKey`]: requests with a key.
 
-use std::fmt::Write;
-
 use http::{
     HeaderName, HeaderValue, Request, Uri,
     header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL},
@@ -13,6 +11,7 @@ use crate::{
     auth::{KeySource, extract::SourceKind},
     key::SecretKey,
     manage::IssuedKey,
+    text::{base64, percent_encode},
 };
 
 /// Puts a key into a request, or into one that is being built.
@@ -116,9 +115,10 @@ impl Place {
             SourceKind::Scheme { header, scheme } => {
                 Self::header(header.clone(), &format!("{scheme} {key}"))
             }
-            SourceKind::Basic => {
-                Self::header(AUTHORIZATION, &format!("Basic {}", base64(&format!("{key}:"))))
-            }
+            SourceKind::Basic => Self::header(
+                AUTHORIZATION,
+                &format!("Basic {}", padded(format!("{key}:").as_bytes())),
+            ),
             SourceKind::Cookie(name) => Self::header(COOKIE, &format!("{name}={key}")),
             SourceKind::WebSocketProtocol(name) => {
                 Self::header(SEC_WEBSOCKET_PROTOCOL, &format!("{name}, {key}"))
@@ -149,30 +149,13 @@ impl Place {
 
 /// Everything but unreserved characters as `%…` (RFC 3986 §2.3).
 fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            // Writing to a `String` cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
+    percent_encode(text, |byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
 
-/// RFC 4648 §4.
-fn base64(text: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut encoded = String::new();
-    for group in text.as_bytes().chunks(3) {
-        let bytes = [0, 1, 2].map(|place| u32::from(group.get(place).copied().unwrap_or_default()));
-        let bits = bytes[0] << 16 | bytes[1] << 8 | bytes[2];
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 0x3f) as usize];
-            encoded.push(if place <= group.len() { digit.into() } else { '=' });
-        }
-    }
-    encoded
+/// Base64 with padding, as `Basic` has it (RFC 7617 §2).
+fn padded(bytes: &[u8]) -> String {
+    let text = base64(bytes);
+    format!("{text:=<width$}", width = bytes.len().div_ceil(3) * 4)
 }
 
 /// The path with the key behind its prefix.

@@ -25,7 +25,7 @@ pub(crate) use self::{
     source::SourceKind,
     websocket::{Subprotocol, take_websocket_keys},
 };
-use crate::{key::RejectionKind, request::RequestHead};
+use crate::{key::RejectionKind, request::RequestHead, text::percent_decode};
 
 /// How a request with more than one credential is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl<'r> Credential<'r> {
     pub(crate) fn with_key<T>(&self, judge: impl FnOnce(&[u8]) -> T) -> Option<T> {
         match self.encoding {
             Encoding::None => Some(judge(self.raw)),
-            Encoding::Percent => Some(judge(&Zeroizing::new(query::percent_decode(self.raw)?))),
+            Encoding::Percent => Some(judge(&Zeroizing::new(percent_decode(self.raw)?))),
             Encoding::Basic => basic::with_user_name(self.raw, judge),
         }
     }

@@ -3,6 +3,7 @@
 use http::Uri;
 
 use super::{Credential, Encoding, Found};
+use crate::text::percent_decode;
 
 #[inline]
 pub(super) fn find<'r>(name: &str, uri: &'r Uri) -> Found<'r> {
@@ -50,22 +51,6 @@ fn value_of_encoded<'p>(name: &str, pair: &'p [u8]) -> Option<&'p [u8]> {
     let mut halves = pair.splitn(2, |byte| *byte == b'=');
     let decoded = percent_decode(halves.next()?)?;
     (decoded == name.as_bytes()).then(|| halves.next().unwrap_or_default())
-}
-
-/// Undoes percent-encoding (RFC 3986 §2.1); `None` when a `%` is not followed by two hexadecimal
-/// digits. `+` stays as it is: a key never holds a space, but a base64 key may hold a `+`.
-pub(super) fn percent_decode(encoded: &[u8]) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    // Never longer than the input, so it does not grow and leave copies of a key behind.
-    let mut decoded = Vec::with_capacity(encoded.len());
-    let mut rest = encoded.iter().copied();
-    while let Some(byte) = rest.next() {
-        decoded.push(match byte {
-            b'%' => digit(rest.next()?)? << 4 | digit(rest.next()?)?,
-            other => other,
-        });
-    }
-    Some(decoded)
 }
 
 #[cfg(test)]

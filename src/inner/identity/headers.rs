@@ -1,9 +1,13 @@
 //! [`IdentityHeaders`]: which headers carry an identity, and what clients send in their place.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::value;
-use crate::{auth::AuthenticatedKey, error::ConfigError, request::is_read_as};
+use crate::{
+    auth::AuthenticatedKey,
+    error::ConfigError,
+    request::{is_read_as, remove_connection_options},
+};
 
 /// The names of the headers that tell a service of the caller: by default `X-Api-Key-Id`,
 /// `X-Api-Key-Owner` and `X-Api-Key-Scopes`.
@@ -121,28 +125,9 @@ impl IdentityHeaders {
     /// A header that `Connection` names goes no further than the next proxy (RFC 9110 §7.6.1): named by a
     /// client, the identity would not reach the service behind it.
     fn keep_from_connection(&self, headers: &mut HeaderMap) {
-        let is_ours = |option: &str| {
-            let option = option.trim().to_ascii_lowercase();
-            self.names().iter().any(|name| is_read_as(&option, name.as_str()))
-        };
-        let lines = headers.get_all(header::CONNECTION);
-        let options = |line: &HeaderValue| String::from_utf8_lossy(line.as_bytes()).into_owned();
-        if !lines.iter().any(|line| options(line).split(',').any(is_ours)) {
-            return;
-        }
-        let kept: Vec<String> = lines
-            .iter()
-            .flat_map(|line| {
-                let line = options(line);
-                let kept = line.split(',').map(str::trim).filter(|option| !is_ours(option));
-                kept.map(str::to_owned).collect::<Vec<_>>()
-            })
-            .filter(|option| !option.is_empty())
-            .collect();
-        match HeaderValue::try_from(kept.join(", ")) {
-            Ok(line) if !kept.is_empty() => drop(headers.insert(header::CONNECTION, line)),
-            _ => drop(headers.remove(header::CONNECTION)),
-        }
+        remove_connection_options(headers, |option| {
+            self.names().iter().any(|name| is_read_as(option, name.as_str()))
+        });
     }
 
     /// Sets all of them: of this key, or empty.

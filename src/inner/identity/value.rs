@@ -1,44 +1,24 @@
 //! The values of identity headers, percent-encoded.
 
-use std::fmt::Write;
-
 use http::HeaderValue;
 
-use crate::key::Scopes;
+use crate::{key::Scopes, text::percent_encode};
 
 /// A text of the application's, as one word.
 pub(super) fn text(text: &str) -> HeaderValue {
-    let mut encoded = String::with_capacity(text.len());
-    encode(text, &mut encoded);
-    value(encoded)
+    value(percent_encode(text, is_plain))
 }
 
 /// The scopes, with a space between.
 pub(super) fn scopes(scopes: &Scopes) -> HeaderValue {
-    let mut encoded = String::with_capacity(scopes.as_str().len());
-    for scope in scopes.iter() {
-        if !encoded.is_empty() {
-            encoded.push(' ');
-        }
-        encode(scope, &mut encoded);
-    }
-    value(encoded)
+    let encoded: Vec<_> = scopes.iter().map(|scope| percent_encode(scope, is_plain)).collect();
+    value(encoded.join(" "))
 }
 
 /// What is not encoded: the unreserved characters of RFC 3986 §2.3, and of the reserved ones those that
 /// scopes are made of and that separate nothing in a header.
 const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'/' | b'*')
-}
-
-fn encode(text: &str, encoded: &mut String) {
-    for byte in text.bytes() {
-        if is_plain(byte) {
-            encoded.push(byte.into());
-        } else {
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
 }
 
 /// Encoded, every text is visible ASCII and spaces.

@@ -1,5 +1,5 @@
 //! The messages of `google.rpc` that tell the details of a denial, in the wire format of protocol buffers,
-//! and base64 for the header that holds them.
+//! which `grpc-status-details-bin` holds.
 //!
 //! Written by hand: they are four small messages, which take no library and no generated code.
 
@@ -113,24 +113,6 @@ fn varint(message: &mut Vec<u8>, mut value: u64) {
     }
 }
 
-/// Base64 without padding (RFC 4648 §3.2), as gRPC writes binary headers.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group
-            .iter()
-            .enumerate()
-            .fold(0, |bits, (place, byte)| bits | u32::from(*byte) << (16 - 8 * place));
-        // One byte is two characters, two are three, and three are four.
-        for place in 0..=group.len() {
-            let index = bits >> (18 - 6 * place) & 0x3f;
-            text.push(char::from(ALPHABET[index as usize]));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -194,22 +176,5 @@ mod tests {
     #[test]
     fn waits_are_bounded() {
         assert_eq!(retry_info(u64::MAX), retry_info(MAX_SECONDS));
-    }
-
-    #[test]
-    fn base64_as_the_standard_has_it() {
-        // RFC 4648 §10, without the padding.
-        for (bytes, expected) in [
-            ("", ""),
-            ("f", "Zg"),
-            ("fo", "Zm8"),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg"),
-            ("fooba", "Zm9vYmE"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), expected);
-        }
-        assert_eq!(base64(&[0xfb, 0xff, 0xbf]), "+/+/");
     }
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     key::{RejectionKind, Row, Scopes, TABLE, UNIFORM},
     rejection::Rejection,
+    text::{base64, percent_encode},
 };
 
 /// Of the reasons in `ErrorInfo`. They are ours, whatever the service is called.
@@ -70,9 +71,9 @@ impl GrpcStatus {
     }
 
     pub(super) fn trailers(&self) -> Trailers {
-        let message = HeaderValue::try_from(percent_encode(&self.message)).ok();
+        let message = HeaderValue::try_from(encoded(&self.message)).ok();
         let details = (!self.details.is_empty())
-            .then(|| HeaderValue::try_from(encoding::base64(&self.details)).ok())
+            .then(|| HeaderValue::try_from(base64(&self.details)).ok())
             .flatten();
         let pushback = self.pushback.map(HeaderValue::from);
         let code = HeaderValue::from(u16::from(self.code));
@@ -200,17 +201,8 @@ fn kept((name, value): (HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
 }
 
 /// As the gRPC protocol asks: all but 0x20–0x7E, and `%` itself.
-fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'%' | ..0x20 | 0x7f.. => {
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-            _ => encoded.push(char::from(byte)),
-        }
-    }
-    encoded
+fn encoded(message: &str) -> String {
+    percent_encode(message, |byte| matches!(byte, 0x20..0x7f) && byte != b'%')
 }
 
 #[cfg(test)]
@@ -219,7 +211,7 @@ mod tests {
 
     #[test]
     fn messages_are_percent_encoded() {
-        assert_eq!(percent_encode("code: 50 % é\n"), "code: 50 %25 %C3%A9%0A");
+        assert_eq!(encoded("code: 50 % é\n"), "code: 50 %25 %C3%A9%0A");
     }
 
     /// Made once or for this denial, a status is the same.
