@@ -21,6 +21,9 @@ mod guesses;
 mod hand_over;
 mod listening;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
+#[path = "../support/log.rs"]
+mod log;
+#[cfg(all(feature = "metrics", feature = "tracing"))]
 mod observed;
 mod outage;
 mod owners;

@@ -1,53 +1,20 @@
 //! What a cache says of its subscription, in the log and in metrics.
 
-use std::{
-    convert::Infallible,
-    io,
-    sync::{Arc, Mutex},
-};
+use std::convert::Infallible;
 
 use metrics::set_default_local_recorder;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_api_key::{ApiKeyLayer, KeyManager, NewKey, store::MemoryStore};
-use tracing_subscriber::{fmt::MakeWriter, util::SubscriberInitExt};
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
     child,
     figures::Figures,
     listening::{listening, reset, wait_until},
+    log::Log,
     outage::silent_limits,
     support::{Answer::Good, Fixture, Mode, TTL, digest, until},
 };
-
-/// Keeps what is written, for all clones.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// How many lines of this level hold this text.
-    fn count(&self, level: &str, text: &str) -> usize {
-        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        log.lines().filter(|line| line.contains(level) && line.contains(text)).count()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'w self) -> Self {
-        self.clone()
-    }
-}
 
 /// Whether a cache listens, and how often it has ceased to.
 fn read(figures: &Figures) -> (bool, u64) {
@@ -74,8 +41,7 @@ async fn a_lost_subscription_shows_in_the_log_and_in_metrics() {
     }
     let (log, figures) = (Log::default(), Figures::default());
     // Both for this thread, which is the only one of this runtime.
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone());
-    let _log = subscriber.finish().set_default();
+    let _log = log.listen_from(LevelFilter::INFO);
     let _figures = set_default_local_recorder(&figures);
     let heard = || log.count("INFO", "listening for changed keys");
     let lost = || log.count("WARN", "not listening for changed keys");
@@ -111,8 +77,7 @@ async fn a_silent_back_end_shows_in_the_log_and_in_metrics() {
         return;
     }
     let (log, figures) = (Log::default(), Figures::default());
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone());
-    let _log = subscriber.finish().set_default();
+    let _log = log.listen_from(LevelFilter::INFO);
     let _figures = set_default_local_recorder(&figures);
     let down =
         |back_end| log.count("WARN", &format!("the {back_end} does not answer; until it does"));

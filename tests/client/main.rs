@@ -10,6 +10,9 @@ mod connected;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 #[path = "../support/figures.rs"]
 mod figures;
+#[cfg(all(feature = "metrics", feature = "tracing"))]
+#[path = "../support/log.rs"]
+mod log;
 mod mistakes;
 mod redirects;
 mod refused;

@@ -1,12 +1,7 @@
 //! Events and metrics of a client. Each test has a process of its own: `tracing` remembers for the
 //! whole process whether an event is listened to.
 
-use std::{
-    convert::Infallible,
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,61 +10,14 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_api_key::client::{AttachApiKeyLayer, ClientKey};
-use tracing::{Subscriber, subscriber::DefaultGuard};
-use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, util::SubscriberInitExt};
+use tracing_subscriber::{filter::LevelFilter, util::SubscriberInitExt};
 
 use crate::{
     child,
     figures::Figures,
+    log::Log,
     support::{Answers, Folder, KEY, ORIGIN, OTHER_KEY, get, get_empty, key, layer, send, serve},
 };
-
-/// Keeps what is written, for all clones.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// For this thread, which must be the only one of its runtime.
-    fn listen(&self) -> DefaultGuard {
-        self.subscriber().set_default()
-    }
-
-    fn subscriber(&self) -> impl Subscriber + Send + Sync + use<> {
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::TRACE)
-            .with_ansi(false)
-            .with_writer(self.clone());
-        subscriber.finish()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    /// How many lines of this level hold this text.
-    fn count(&self, level: &str, text: &str) -> usize {
-        let log = self.text();
-        log.lines().filter(|line| line.contains(level) && line.contains(text)).count()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'w self) -> Self {
-        self.clone()
-    }
-}
 
 const ENDS: &str = "is going to end";
 
@@ -182,7 +130,7 @@ async fn a_bad_file_shows_in_the_log_and_in_metrics() {
     }
     // For all threads: files are read where that blocks no other task.
     let (log, figures) = (Log::default(), Arc::new(Figures::default()));
-    tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).init();
+    log.subscriber(LevelFilter::INFO).init();
     metrics::set_global_recorder(figures.clone()).unwrap();
     let folder = Folder::new();
     let label = format!("{{path={}}}", folder.path("key").display());
@@ -221,7 +169,7 @@ async fn no_event_holds_the_key() {
     }
     // For all threads: files are read where that blocks no other task.
     let log = Log::default();
-    log.subscriber().init();
+    log.subscriber(LevelFilter::TRACE).init();
     let answers = Answers::new(|seen| {
         let status = if seen.target == "/refused" { 401 } else { 200 };
         Response::builder().status(status).body(String::new()).unwrap()

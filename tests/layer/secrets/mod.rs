@@ -6,5 +6,6 @@ mod env;
 #[cfg(feature = "tracing")]
 mod events;
 #[cfg(feature = "tracing")]
+#[path = "../../support/log.rs"]
 pub(crate) mod log;
 mod texts;

@@ -1,7 +1,7 @@
 //! Layers that decide and deny nothing: until a time, for some keys, and beside another check.
 
 mod beside;
-#[cfg(feature = "metrics")]
+#[cfg(all(feature = "metrics", feature = "tracing"))]
 mod events;
 mod inside;
 mod mixed;

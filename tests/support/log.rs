@@ -1,4 +1,8 @@
-//! [`Log`]: what the crate tells `tracing`, kept in memory.
+//! [`Log`]: the events of the crate, kept in memory.
+//!
+//! `tracing` remembers for the whole process whether there is a subscriber for an event, so tests that listen
+//! have processes of their own.
+#![allow(dead_code, reason = "not all programs of tests ask for all of it")]
 
 use std::{
     io, mem,
@@ -6,7 +10,7 @@ use std::{
 };
 
 use tower_api_key::KeyHasher;
-use tracing::subscriber::DefaultGuard;
+use tracing::{Subscriber, subscriber::DefaultGuard};
 use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, util::SubscriberInitExt};
 
 /// Keeps what is written, for all clones.
@@ -16,6 +20,12 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// How many lines of this level hold this text.
+    pub(crate) fn count(&self, level: &str, text: &str) -> usize {
+        let log = self.text();
+        log.lines().filter(|line| line.contains(level) && line.contains(text)).count()
     }
 
     /// The lines since the last call.
@@ -31,12 +41,16 @@ impl Log {
 
     /// The same, from this level up.
     pub(crate) fn listen_from(&self, level: LevelFilter) -> DefaultGuard {
+        self.subscriber(level).set_default()
+    }
+
+    /// The subscriber that keeps what is written, for one thread or for all.
+    pub(crate) fn subscriber(&self, level: LevelFilter) -> impl Subscriber + Send + Sync + use<> {
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_ansi(false)
-            .with_writer(self.clone())
-            .finish();
-        subscriber.set_default()
+            .with_writer(self.clone());
+        subscriber.finish()
     }
 
     /// There is nothing of this key, nor a part of it that would be worth having.
