@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroU32, sync::Arc};
 use http::{Extensions, Request};
 use tower_layer::Layer;
 
-use super::waiting::{Next, WaitingLayer, WaitingService, deny, wait};
+use super::waiting::{InShadow, Next, WaitingLayer, WaitingService, deny, wait};
 use crate::{
     auth::{Enforcement, WaitingLimit, authenticated, shadow::Shade},
     clock::{Clock, Timestamp},
@@ -148,7 +148,7 @@ impl WaitingLayer for ExtraCostCheck {
         }
     }
 
-    fn is_in_shadow(&self, extensions: &Extensions) -> bool {
-        self.shadow.is_over(extensions)
+    fn in_shadow(&self, extensions: &Extensions) -> Option<InShadow> {
+        self.shadow.over(extensions).map(InShadow)
     }
 }

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc};
 use http::{Extensions, Request};
 use tower_layer::Layer;
 
-use super::waiting::{Next, WaitingLayer, WaitingService, deny};
+use super::waiting::{InShadow, Next, WaitingLayer, WaitingService, deny};
 use crate::{
     auth::{Enforcement, authenticated, shadow::Shade},
     clock::{Clock, Timestamp},
@@ -134,7 +134,7 @@ impl WaitingLayer for ScopeCheck {
         match answer {}
     }
 
-    fn is_in_shadow(&self, extensions: &Extensions) -> bool {
-        self.shadow.is_over(extensions)
+    fn in_shadow(&self, extensions: &Extensions) -> Option<InShadow> {
+        self.shadow.over(extensions).map(InShadow)
     }
 }

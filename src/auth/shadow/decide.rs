@@ -66,8 +66,6 @@ pub(super) enum Decision {
 
 /// The next thing to do.
 pub(super) enum Step {
-    /// A layer in shadow further out would have denied the request.
-    Ended,
     Decided(Decision),
     Wait(Deciding),
 }
@@ -103,12 +101,12 @@ impl Plan {
         Self { enforced, apart, first }
     }
 
-    /// Begins to judge a request.
-    pub(super) fn begin(&self, request: &RequestHead<'_>) -> Step {
+    /// Begins to judge a request; `None` where a layer in shadow further out would have denied it.
+    pub(super) fn begin(&self, request: &RequestHead<'_>) -> Option<Step> {
         if self.enforced.is_none() && request.extensions.get::<WouldDeny>().is_some() {
-            return Step::Ended;
+            return None;
         }
-        self.next(request, inspect(&self.first, request), Part::First, None)
+        Some(self.next(request, inspect(&self.first, request), Part::First, None))
     }
 
     /// Goes on with an answer.
@@ -190,7 +188,6 @@ impl Deciding {
                 return self.poll_time_out(plan, cx);
             };
             match plan.resume(request, answer, self.part, self.time_out.take()) {
-                Step::Ended => return Poll::Ready(Decision::Undecided),
                 Step::Decided(decision) => return Poll::Ready(decision),
                 Step::Wait(next) => *self = next,
             }

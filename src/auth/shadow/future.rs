@@ -95,9 +95,9 @@ where
 
     pub(super) fn begin(plan: Arc<Plan>, service: ApiKeyAuth<S>, request: Request<B>) -> Self {
         let state = match plan.begin(&RequestHead::from(&request)) {
-            Step::Ended => State::ended(service, request),
-            Step::Decided(decision) => State::decided(&plan, service, request, decision),
-            Step::Wait(deciding) => {
+            None => State::ended(service, request),
+            Some(Step::Decided(decision)) => State::decided(&plan, service, request, decision),
+            Some(Step::Wait(deciding)) => {
                 let parked = Parked { plan, service, request, deciding };
                 State::Deciding { parked: Some(Box::new(parked)) }
             }
@@ -199,9 +199,9 @@ where
 {
     pub(super) fn begin(plan: Arc<Plan>, other: O, request: Request<B>) -> Self {
         let state = match plan.begin(&RequestHead::from(&request)) {
-            Step::Ended => Beside::decided(&plan, other, request, Decision::Undecided),
-            Step::Decided(decision) => Beside::decided(&plan, other, request, decision),
-            Step::Wait(deciding) => {
+            None => Beside::decided(&plan, other, request, Decision::Undecided),
+            Some(Step::Decided(decision)) => Beside::decided(&plan, other, request, decision),
+            Some(Step::Wait(deciding)) => {
                 let parked = Parked { plan, service: other, request, deciding };
                 Beside::Deciding { parked: Some(Box::new(parked)) }
             }

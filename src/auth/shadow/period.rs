@@ -15,7 +15,7 @@ use http::Extensions;
 
 use super::enforcement::Enforcement;
 use crate::{
-    auth::authenticated::AuthenticatedKey,
+    auth::{attached::LayerId, authenticated::AuthenticatedKey},
     clock::{Clock, SystemClock, Timestamp},
     observe,
 };
@@ -41,7 +41,7 @@ impl Period {
         Self { layer, until, remind_at, is_counted }
     }
 
-    /// Whether the layer is in shadow now. Says so at first and every hour.
+    /// Whether the layer is in shadow now. The log is told at first and every hour.
     pub(crate) fn is_running(&self, clock: &dyn Clock) -> bool {
         let now = clock.now();
         if now >= self.until {
@@ -87,12 +87,14 @@ pub(crate) struct Shade {
     period: Option<Arc<Period>>,
     clock: Arc<dyn Clock>,
     enforcement: Option<Enforcement>,
+    layer: LayerId,
 }
 
 impl Shade {
     /// None, by the system's clock.
     pub(crate) fn none() -> Self {
-        Self { period: None, clock: Arc::new(SystemClock), enforcement: None }
+        let (clock, layer) = (Arc::new(SystemClock), LayerId::next_in_shadow());
+        Self { period: None, clock, enforcement: None, layer }
     }
 
     pub(crate) fn set_clock(&mut self, clock: impl Clock) {
@@ -116,14 +118,14 @@ impl Shade {
         }
     }
 
-    /// Whether the layer is in shadow for this request.
+    /// The layer, if it is in shadow for this request.
     #[inline]
-    pub(crate) fn is_over(&self, extensions: &Extensions) -> bool {
-        self.period.as_ref().is_some_and(|period| self.is_running(period, extensions))
+    pub(crate) fn over(&self, extensions: &Extensions) -> Option<LayerId> {
+        self.period.as_ref().filter(|period| self.is_over(period, extensions)).map(|_| self.layer)
     }
 
     #[cold]
-    fn is_running(&self, period: &Period, extensions: &Extensions) -> bool {
+    fn is_over(&self, period: &Period, extensions: &Extensions) -> bool {
         let key = extensions.get::<AuthenticatedKey>();
         let record = key.map(|key| &**key.record());
         period.is_running(&*self.clock)

@@ -1,5 +1,7 @@
 //! [`WouldDeny`] and [`Difference`]: the report of a layer in shadow on a request.
 
+use std::sync::Arc;
+
 use http::{Extensions, StatusCode};
 
 use crate::rejection::Rejection;
@@ -10,12 +12,12 @@ use crate::rejection::Rejection;
 /// several layers in shadow would have denied a request, it is the outermost one's, with which the request
 /// would have ended.
 #[derive(Clone, Debug)]
-pub struct WouldDeny(Box<Rejection>);
+pub struct WouldDeny(Arc<Rejection>);
 
 impl WouldDeny {
     #[cold]
     pub(crate) fn new(rejection: Rejection) -> Self {
-        Self(Box::new(rejection))
+        Self(Arc::new(rejection))
     }
 
     /// The denial.

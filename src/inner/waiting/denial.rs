@@ -9,34 +9,24 @@ use crate::{
         attached::{LayerId, ShadowDecision, attach_in_shadow, no_key},
         authenticated::Absence,
     },
-    key::RejectionKind,
     observe,
-    rejection::{Rejection, respond_plainly},
+    rejection::{Rejection, respond_plainly, respond_with_mistake},
     request::RequestHead,
 };
 
-/// A denial, or a mistake in the way in which the application is put together.
+/// A denial, or what to do about the program, which is put together in a way in which it cannot decide.
 #[derive(Debug)]
-pub struct Denial(Reason);
-
-#[derive(Debug)]
-enum Reason {
-    Rejection(Box<Rejection>),
-    Mistake(Absence),
-}
+pub struct Denial(Result<Box<Rejection>, &'static str>);
 
 impl From<Rejection> for Denial {
     fn from(rejection: Rejection) -> Self {
-        Self(Reason::Rejection(Box::new(rejection)))
+        Self(Ok(Box::new(rejection)))
     }
 }
 
 impl From<Absence> for Denial {
     fn from(absence: Absence) -> Self {
-        if matches!(absence, Absence::NoKey(_)) {
-            return Rejection::new(RejectionKind::Missing).into();
-        }
-        Self(Reason::Mistake(absence))
+        Self(absence.denial().map(Box::new))
     }
 }
 
@@ -45,30 +35,33 @@ impl Denial {
     #[cold]
     pub(super) fn response(self, request: &RequestHead<'_>) -> Response<Bytes> {
         match self.0 {
-            Reason::Rejection(rejection) => {
+            Ok(rejection) => {
                 rejection.observe();
                 respond_plainly(*rejection, Some(request))
             }
-            Reason::Mistake(absence) => absence.response(request),
+            Err(what_to_do) => respond_with_mistake(what_to_do, request),
         }
     }
 
     /// Tells of the denial in place of denying.
-    pub(super) fn in_shadow(self, extensions: &mut Extensions) -> Option<WouldDeny> {
+    pub(super) fn in_shadow(
+        self,
+        layer: LayerId,
+        extensions: &mut Extensions,
+    ) -> Option<WouldDeny> {
         // A layer further out would have denied the request, or could not decide.
         if extensions.get::<WouldDeny>().is_some()
             || no_key(extensions).is_some_and(|no_key| no_key.is_undecided)
         {
             return None;
         }
-        let Reason::Rejection(rejection) = self.0 else {
+        let Ok(rejection) = self.0 else {
             observe::undecided();
             return None;
         };
         rejection.observe_in_shadow();
         let would_deny = WouldDeny::new(*rejection);
-        let decision = ShadowDecision::Deny(would_deny.clone());
-        attach_in_shadow(extensions, LayerId::next_in_shadow(), decision);
+        attach_in_shadow(extensions, layer, ShadowDecision::Deny(would_deny.clone()));
         Some(would_deny)
     }
 }

@@ -17,7 +17,7 @@ use tower_service::Service;
 
 pub(super) use self::{denial::Denial, future::WaitingFuture};
 use crate::{
-    auth::{ResponseBody, WaitingLimit, authenticated, service::take_ready},
+    auth::{ResponseBody, WaitingLimit, attached::LayerId, authenticated, service::take_ready},
     limit::LimitReport,
     observe,
     rejection::Rejection,
@@ -39,11 +39,15 @@ pub trait WaitingLayer: Send + Sync + 'static {
     /// Goes on with the answer that was waited for.
     fn settle<B>(&self, request: &mut Request<B>, answer: Self::Answer) -> Next<Self>;
 
-    /// Whether a denial of this request is only told of, for now.
-    fn is_in_shadow(&self, _: &Extensions) -> bool {
-        false
+    /// This layer, if a denial of the request is only told of, for now.
+    fn in_shadow(&self, _: &Extensions) -> Option<InShadow> {
+        None
     }
 }
+
+/// A layer that is in shadow.
+#[derive(Clone, Copy, Debug)]
+pub struct InShadow(pub(super) LayerId);
 
 /// The state of limits that a layer tells in a response.
 pub trait Report {
@@ -158,8 +162,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        if self.layer.is_in_shadow(request.extensions()) {
-            return self.call_in_shadow(request);
+        if let Some(InShadow(layer)) = self.layer.in_shadow(request.extensions()) {
+            return self.call_in_shadow(layer, request);
         }
         match self.layer.judge(&mut request, false) {
             Next::Admit(report) => WaitingFuture::admitted(self.inner.call(request), report),
@@ -178,13 +182,17 @@ where
 impl<S, L: WaitingLayer> WaitingService<S, L> {
     /// Judges the request, tells of a denial, and lets it on.
     #[cold]
-    fn call_in_shadow<B>(&mut self, mut request: Request<B>) -> WaitingFuture<S, B, L>
+    fn call_in_shadow<B>(
+        &mut self,
+        layer: LayerId,
+        mut request: Request<B>,
+    ) -> WaitingFuture<S, B, L>
     where
         S: Service<Request<B>>,
     {
         let would_deny = match self.layer.judge(&mut request, true) {
             Next::Admit(_) => None,
-            Next::Deny(denial) => denial.in_shadow(request.extensions_mut()),
+            Next::Deny(denial) => denial.in_shadow(layer, request.extensions_mut()),
             // Limits that are counted apart answer at once.
             Next::Wait(_) => {
                 observe::undecided();

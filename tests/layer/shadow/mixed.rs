@@ -165,28 +165,19 @@ impl World {
 }
 
 /// Scopes and a price where they are asked for, inside of `outer`.
-fn app<L, S, B>(outer: &L, routes: Option<(&RequireScopesLayer, &ExtraCostLayer)>) -> App
-where
-    L: Layer<App, Service = S>,
-    S: Service<Request<()>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: std::fmt::Debug,
-{
+fn app(
+    outer: impl FnOnce(App) -> App,
+    routes: Option<(&RequireScopesLayer, &ExtraCostLayer)>,
+) -> App {
     let bare = App::new(service_fn(answer as fn(_) -> _));
     let guarded = match routes {
         Some((scopes, cost)) => boxed(scopes.layer(boxed(cost.layer(bare.clone())))),
         None => bare.clone(),
     };
-    let route = App::new(service_fn(move |request: Request<()>| {
+    outer(App::new(service_fn(move |request: Request<()>| {
         let is_dear = request.uri().path() == "/reports";
         if is_dear { guarded.clone() } else { bare.clone() }.oneshot(request)
-    }));
-    boxed(outer.layer(route))
+    })))
 }
 
 /// With the body read, so that all have one type.
@@ -321,16 +312,19 @@ async fn the_shadow_is_what_enforcement_does() {
     let (scopes, cost) =
         (world.scopes.clone().shadow_until(until), world.cost.clone().shadow_until(until));
     let layer = world.layer.clone().shadow_until(until);
-    let shadow = run(&world, app(&layer, Some((&scopes, &cost))), |response| {
-        assert!(response.extensions().get::<Rejection>().is_none());
-        told(response.extensions().get().map(WouldDeny::rejection))
-    });
+    let shadow =
+        run(&world, app(|inner| boxed(layer.layer(inner)), Some((&scopes, &cost))), |response| {
+            assert!(response.extensions().get::<Rejection>().is_none());
+            told(response.extensions().get().map(WouldDeny::rejection))
+        });
     let shadow = shadow.await;
     let routes = Some((&enforced.scopes, &enforced.cost));
     let denied =
-        run(&enforced, app(&enforced.layer, routes), |response| told(response.extensions().get()));
+        run(&enforced, app(|inner| boxed(enforced.layer.layer(inner)), routes), |response| {
+            told(response.extensions().get())
+        });
     let denied = denied.await;
-    let bare = run(&bare, app(&tower::layer::util::Identity::new(), None), |_| None).await;
+    let bare = run(&bare, app(|inner| inner, None), |_| None).await;
 
     let mut kinds = std::collections::BTreeMap::<_, usize>::new();
     for (number, ((shadow, denied), bare)) in shadow.iter().zip(&denied).zip(&bare).enumerate() {
