@@ -232,16 +232,27 @@ pub(crate) fn require_unless<B>(
     }
 }
 
+/// A denial that is made inside, rendered plainly: the layer outside completes it. Or what to do about the
+/// program, which is put together in a way in which it cannot decide.
+#[cold]
+pub(crate) fn respond_inside(
+    denial: Result<Rejection, &'static str>,
+    request: &RequestHead<'_>,
+) -> Response<Bytes> {
+    match denial {
+        Ok(rejection) => {
+            rejection.observe();
+            respond_plainly(rejection, Some(request))
+        }
+        Err(what_to_do) => respond_with_mistake(what_to_do, request),
+    }
+}
+
 impl Absence {
     /// The response to a request that needs an identity.
+    #[cfg(feature = "axum")]
     pub(crate) fn response(self, request: &RequestHead<'_>) -> Response<Bytes> {
-        match self.denial() {
-            Ok(rejection) => {
-                rejection.observe();
-                respond_plainly(rejection, Some(request))
-            }
-            Err(what_to_do) => respond_with_mistake(what_to_do, request),
-        }
+        respond_inside(self.denial(), request)
     }
 
     /// How a request that needs an identity is denied, or what to do about the program.

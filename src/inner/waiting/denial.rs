@@ -7,10 +7,10 @@ use crate::{
     auth::{
         WouldDeny,
         attached::{LayerId, ShadowDecision, attach_in_shadow, no_key},
-        authenticated::Absence,
+        authenticated::{Absence, respond_inside},
     },
     observe,
-    rejection::{Rejection, respond_plainly, respond_with_mistake},
+    rejection::Rejection,
     request::RequestHead,
 };
 
@@ -31,16 +31,9 @@ impl From<Absence> for Denial {
 }
 
 impl Denial {
-    /// Rendered plainly: the layer outside completes it.
     #[cold]
     pub(super) fn response(self, request: &RequestHead<'_>) -> Response<Bytes> {
-        match self.0 {
-            Ok(rejection) => {
-                rejection.observe();
-                respond_plainly(*rejection, Some(request))
-            }
-            Err(what_to_do) => respond_with_mistake(what_to_do, request),
-        }
+        respond_inside(self.0.map(|rejection| *rejection), request)
     }
 
     /// Tells of the denial in place of denying.
