@@ -10,3 +10,5 @@ mod gateway;
 mod process;
 mod proxies;
 mod smuggled;
+#[path = "../support/web_server.rs"]
+mod web_server;

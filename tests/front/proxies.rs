@@ -1,21 +1,19 @@
 //! Proxies as processes, with the configurations of the guide.
 
 use std::{
-    env, fs,
+    fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use crate::{application::Services, process::Reply};
-
-/// Far longer than a proxy takes to start or to answer.
-const TIMEOUT: Duration = Duration::from_mins(1);
+use crate::{
+    application::Services,
+    process::Reply,
+    web_server::{self, TIMEOUT, WebServer},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -26,37 +24,22 @@ pub(crate) enum Kind {
 
 /// A running proxy, ended when dropped.
 pub(crate) struct Proxy {
-    child: Child,
-    address: SocketAddr,
+    server: WebServer,
     _folder: TempDir,
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // Its only process: none of them forks as it is started here.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Kind {
-    /// The program, which Debian may put where only root looks.
-    const fn programs(self) -> [&'static str; 2] {
+    /// Of the program, and in `TEST_WITHOUT`.
+    const fn name(self) -> &'static str {
         match self {
-            Self::Nginx => ["nginx", "/usr/sbin/nginx"],
-            Self::Caddy => ["caddy", "/usr/bin/caddy"],
-            Self::HaProxy => ["haproxy", "/usr/sbin/haproxy"],
+            Self::Nginx => "nginx",
+            Self::Caddy => "caddy",
+            Self::HaProxy => "haproxy",
         }
     }
 
     pub(crate) fn is_left_out(self) -> bool {
-        let without = env::var("TEST_WITHOUT").unwrap_or_default();
-        let [name, _] = self.programs();
-        let is_left_out = without.split(',').any(|left_out| left_out.trim() == name);
-        if is_left_out {
-            let _ = writeln!(std::io::stderr(), "TEST_WITHOUT: a test with {name} is left out");
-        }
-        is_left_out
+        web_server::is_left_out(self.name())
     }
 
     /// Writes the configuration, and returns the arguments that name it.
@@ -112,51 +95,16 @@ fn block(language: &str) -> String {
 
 /// One in front of these services.
 pub(crate) fn start(kind: Kind, services: &Services) -> Proxy {
-    let give_up = Instant::now() + TIMEOUT;
-    loop {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let arguments = kind.configure(folder.path(), address, services);
-        let log = folder.path().join("log");
-        let start = |program: &&str| {
-            let errors = fs::File::options().create(true).append(true).open(&log).unwrap();
-            Command::new(program)
-                .args(&arguments)
-                .env("HOME", folder.path())
-                .env_remove("XDG_CONFIG_HOME")
-                .env_remove("XDG_DATA_HOME")
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(errors)
-                .spawn()
-                .ok()
-        };
-        let Some(child) = kind.programs().iter().find_map(start) else {
-            let [name, _] = kind.programs();
-            panic!(
-                "there is no {name} to test with: install it, as scripts/test does, or leave its \
-                 tests out with TEST_WITHOUT={name}"
-            )
-        };
-        let mut proxy = Proxy { child, address, _folder: folder };
-        // Another program may have taken the port meanwhile: then the proxy ends.
-        while proxy.child.try_wait().unwrap().is_none() {
-            if TcpStream::connect(address).is_ok() {
-                return proxy;
-            }
-            assert!(Instant::now() < give_up, "{kind:?} does not listen");
-            thread::yield_now();
-        }
-        let log = fs::read_to_string(&log).unwrap_or_default();
-        assert!(log.to_lowercase().contains("in use"), "{kind:?} does not start: {log}");
-        assert!(Instant::now() < give_up, "{kind:?} does not start: {log}");
-    }
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let configure = |address| kind.configure(folder.path(), address, services);
+    let server = web_server::start(kind.name(), folder.path(), configure);
+    Proxy { server, _folder: folder }
 }
 
 impl Proxy {
     /// Sends these lines as they are, and returns the reply.
     pub(crate) fn send(&self, lines: &[&str]) -> Reply {
-        let mut stream = TcpStream::connect(self.address).unwrap();
+        let mut stream = TcpStream::connect(self.server.address).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes()).unwrap();
         let mut reply = Vec::new();

@@ -39,3 +39,5 @@ mod shutdown;
 mod slow;
 mod start;
 mod support;
+#[path = "../support/web_server.rs"]
+mod web_server;

@@ -1,63 +1,28 @@
 //! A service behind nginx's `auth_request`, which lets a request through when the service answers it
 //! with 2xx, whatever a client sends along.
 
-use std::{
-    env, fs,
-    io::Write,
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, net::SocketAddr, path::Path};
 
 use axum::{Router, routing::any};
 use tower_api_key::{ApiKeyLayer, store::FixedStore};
 
-use crate::{process::curl, support::directory};
-
-/// Far longer than nginx takes to start.
-const TIMEOUT: Duration = Duration::from_mins(1);
+use crate::{
+    process::curl,
+    support::directory,
+    web_server::{self, WebServer},
+};
 
 const KEY: &str = "a-key-behind-nginx-0123456789";
 
-/// A running nginx, ended when dropped.
-struct Nginx {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Its only process: without a master, it has no workers.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Where Debian puts it is not in everybody's path.
-const PROGRAMS: [&str; 2] = ["nginx", "/usr/sbin/nginx"];
-
-fn is_left_out() -> bool {
-    let without = env::var("TEST_WITHOUT").unwrap_or_default();
-    let is_left_out = without.split(',').any(|name| name.trim() == "nginx");
-    if is_left_out {
-        let _ = writeln!(std::io::stderr(), "TEST_WITHOUT: the tests with nginx are left out");
-    }
-    is_left_out
-}
-
 /// One that asks this service about every request for its file.
-fn nginx(service: SocketAddr, folder: &Path) -> Nginx {
-    let give_up = Instant::now() + TIMEOUT;
-    loop {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+fn nginx(service: SocketAddr, folder: &Path) -> WebServer {
+    web_server::start("nginx", folder, |free| {
         let root = folder.display();
         let configuration = format!(
             "daemon off;
             master_process off;
             pid {root}/pid;
-            error_log {root}/error.log;
+            error_log {root}/log;
             events {{}}
             http {{
                 access_log off;
@@ -82,42 +47,14 @@ fn nginx(service: SocketAddr, folder: &Path) -> Nginx {
             }}"
         );
         fs::write(folder.join("nginx.conf"), configuration).unwrap();
-        let start = |program: &&str| {
-            Command::new(program)
-                .arg("-e")
-                .arg(folder.join("error.log"))
-                .arg("-c")
-                .arg(folder.join("nginx.conf"))
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .ok()
-        };
-        let Some(child) = PROGRAMS.iter().find_map(start) else {
-            panic!(
-                "there is no nginx to test with: install it, as scripts/test does, or leave its \
-                 tests out with TEST_WITHOUT=nginx"
-            )
-        };
-        let mut nginx = Nginx { child, address: free };
-        // Another program may have taken the port meanwhile: then nginx ends.
-        while nginx.child.try_wait().unwrap().is_none() {
-            if TcpStream::connect(free).is_ok() {
-                return nginx;
-            }
-            assert!(Instant::now() < give_up, "nginx does not listen");
-            thread::yield_now();
-        }
-        let log = fs::read_to_string(folder.join("error.log")).unwrap_or_default();
-        assert!(log.contains("Address already in use"), "nginx does not start: {log}");
-        assert!(Instant::now() < give_up, "nginx does not start: {log}");
-    }
+        let path = |name: &str| folder.join(name).display().to_string();
+        vec!["-e".into(), path("log"), "-c".into(), path("nginx.conf")]
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_turns_a_denial_into_a_way_past_nginx() {
-    if is_left_out() {
+    if web_server::is_left_out("nginx") {
         return;
     }
     // A layer as it is made, which speaks gRPC to clients of gRPC.
