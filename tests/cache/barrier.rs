@@ -67,6 +67,13 @@ impl Replicated {
         self.0.fell_back.lock().unwrap().insert(*digest.as_bytes(), to);
     }
 
+    /// Each answer of the primary waits for a permit from now on, and is of the moment at which it was asked.
+    pub(crate) fn hold(&self) -> Arc<Semaphore> {
+        let held = Arc::new(Semaphore::new(0));
+        *self.0.held.lock().unwrap() = Some(held.clone());
+        held
+    }
+
     /// How often the replica and the primary were asked.
     pub(crate) fn asked(&self) -> [usize; 2] {
         [0, 1].map(|which| self.0.asked[which].load(SeqCst))
@@ -85,18 +92,19 @@ impl KeyStore for Replicated {
 
     async fn find_fresh(&self, digest: &KeyDigest) -> Result<Option<Arc<KeyRecord>>, StoreError> {
         self.0.asked[1].fetch_add(1, SeqCst);
-        let held = self.0.held.lock().unwrap().clone();
-        if let Some(held) = held {
-            held.acquire().await.unwrap().forget();
-        }
         if self.0.is_down.load(SeqCst) {
             return Err(StoreError::unavailable("connection refused"));
         }
         let fell_back = self.0.fell_back.lock().unwrap().get(digest.as_bytes()).cloned();
-        match fell_back {
-            Some(found) => Ok(found),
-            None => self.0.primary.find(digest).await,
+        let found = match fell_back {
+            Some(found) => found,
+            None => self.0.primary.find(digest).await?,
+        };
+        let held = self.0.held.lock().unwrap().clone();
+        if let Some(held) = held {
+            held.acquire().await.unwrap().forget();
         }
+        Ok(found)
     }
 
     fn may_lag(&self) -> bool {
@@ -585,8 +593,7 @@ async fn no_more_lookups_of_the_authority_go_on_than_it_can_bear() {
     let nodes = Nodes::with(|cache, bus| cache.with_invalidations(bus).with_lookup_budget(budget));
     until(|| nodes.cache.stats().resets == 1).await;
     sleep(LAG_BOUND).await;
-    let held = Arc::new(Semaphore::new(0));
-    *nodes.store.0.held.lock().unwrap() = Some(held.clone());
+    let held = nodes.store.hold();
     let keys: Vec<_> = (0..1_100_u32)
         .map(|number| {
             let mut bytes = [9; 32];
@@ -622,8 +629,7 @@ async fn unknown_keys_are_not_in_the_way_of_changed_ones() {
     sleep(LAG_BOUND).await;
     let key = nodes.known().await;
     nodes.revoke(&key).await;
-    let held = Arc::new(Semaphore::new(0));
-    *nodes.store.0.held.lock().unwrap() = Some(held.clone());
+    let held = nodes.store.hold();
     let before = nodes.store.asked()[1];
     for number in 0..200 {
         let cache = nodes.cache.clone();

@@ -23,6 +23,7 @@ mod listening;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 #[path = "../support/log.rs"]
 mod log;
+mod meanwhile;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 mod observed;
 mod outage;

@@ -32,6 +32,10 @@ const PERMITS: usize = 64;
 /// And so many that wait for these, each no longer than a lookup may take.
 const MAX_WAITING: usize = 1_000;
 
+/// How often the authority is asked in one lookup. Whatever can write to the channel can announce a watermark each
+/// time.
+const MAX_TRIES: usize = 3;
+
 /// Lookups for streams under way at a time: an act on many keys has each of their streams ask.
 const STREAMS: usize = 16;
 
@@ -139,7 +143,8 @@ impl Barrier {
     }
 
     /// The answer of the authority, unless that is behind as well: what was announced, or what was found
-    /// `last`.
+    /// `last`. It is asked anew where a watermark was heard of meanwhile: for a change of this key alone, the
+    /// cache does that.
     pub(super) async fn ask_authority<S: KeyStore>(
         &self,
         store: &S,
@@ -148,22 +153,29 @@ impl Barrier {
     ) -> Answer<Arc<KeyRecord>, StoreError> {
         let has_changed = self.floors.stands(MapDigest::from(digest));
         let permit = if has_changed { &self.changed } else { &self.others }.take().await?;
-        let asked_at = Instant::now();
-        let found = store.find_fresh(digest).await?;
+        let key = MapDigest::from(digest);
+        for _ in 0..MAX_TRIES {
+            let asked_at = Instant::now();
+            let found = store.find_fresh(digest).await?;
+            if let (Some(found), Some(last)) = (&found, last)
+                && is_older(found, Some(last))
+            {
+                // What is forgotten now is not the reason to believe it the next time.
+                let state = AnnouncedState::of(last);
+                let seen = AnnouncedKey::new(*digest).with_change(last.revision, state);
+                self.floors.raise(&[seen], last.revision);
+                break;
+            }
+            if self.settles(key, found.as_deref(), asked_at) {
+                return Ok(found);
+            }
+            let is_covered_since = |record| self.watermarks.was_raised_since(record, asked_at);
+            if !found.as_deref().is_some_and(is_covered_since) {
+                break;
+            }
+        }
         drop(permit);
-        if let (Some(found), Some(last)) = (&found, last)
-            && is_older(found, Some(last))
-        {
-            // What is forgotten now is not the reason to believe it the next time.
-            let state = AnnouncedState::of(last);
-            let seen = AnnouncedKey::new(*digest).with_change(last.revision, state);
-            self.floors.raise(&[seen], last.revision);
-        }
-        if self.settles(MapDigest::from(digest), found.as_deref(), asked_at) {
-            Ok(found)
-        } else {
-            Err(StoreError::new(StoreErrorKind::Behind))
-        }
+        Err(StoreError::new(StoreErrorKind::Behind))
     }
 
     /// This node has said that a key has ended for good. It does not take that back for an older row, also when

@@ -83,6 +83,12 @@ impl HeardWatermarks {
         self.admit(record)
     }
 
+    /// Whether one that covers this key was heard since then.
+    pub(super) fn was_raised_since(&self, record: &KeyRecord, then: Instant) -> bool {
+        let heard = self.heard.lock();
+        heard.iter().any(|heard| then <= heard.raised_at && heard.watermark.ends(record))
+    }
+
     /// None of them counts any more.
     pub(super) fn clear(&self) {
         self.heard.lock().clear();
@@ -154,6 +160,8 @@ mod tests {
         assert!(!heard.admit(&live), "a replica is doubted");
         assert!(settle(&heard, &record(None, 10)), "of this key it says nothing");
         assert!(!heard.settle(&live, before), "it may have been written since");
+        assert!(heard.was_raised_since(&live, before));
+        assert!(!heard.was_raised_since(&record(None, 10), before), "of this key it says nothing");
         assert!(!heard.admit(&live));
         assert!(settle(&heard, &live), "it was made up");
         assert!(heard.admit(&other));
