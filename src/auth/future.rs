@@ -18,12 +18,12 @@ use super::{
     authenticate::{self, Outcome, Waiting},
     body::ResponseBody,
     config::Config,
+    decision::{self, Waited},
     preflights,
     response_plan::ResponsePlan,
     shared_config::ThreadConfig,
 };
 use crate::{
-    observe::{self, Decided},
     rejection::{Rejection, respond_with_mistake},
     request::RequestHead,
 };
@@ -56,6 +56,7 @@ struct Parked<S, B> {
     service: S,
     request: Request<B>,
     waiting: Waiting,
+    waited: Waited,
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -73,7 +74,17 @@ where
         request: Request<B>,
         waiting: Waiting,
     ) -> Self {
-        let parked = Parked { config, service, request, waiting };
+        Self::waiting_on(config, service, request, waiting, Waited::begin())
+    }
+
+    fn waiting_on(
+        config: ThreadConfig,
+        service: S,
+        request: Request<B>,
+        waiting: Waiting,
+        waited: Waited,
+    ) -> Self {
+        let parked = Parked { config, service, request, waiting, waited };
         Self { state: State::Waiting { parked: Some(Box::new(parked)) } }
     }
 
@@ -83,30 +94,49 @@ where
         mut service: S,
         mut request: Request<B>,
         outcome: Outcome,
+        waited: Option<Waited>,
     ) -> Self {
         match outcome {
             Outcome::Admit(admission) => {
-                let plan = authenticate::let_in(&config, &mut request, admission);
+                // The span ends before the inner service begins.
+                let plan = match waited {
+                    None => authenticate::let_in(&config, &mut request, admission),
+                    Some(waited) => {
+                        authenticate::let_in_after(&config, &mut request, admission, &waited)
+                    }
+                };
                 Self::admitted(config, plan, service.call(request))
             }
-            Outcome::Reject(rejection) => Self::rejected(&config, rejection, &mut request),
+            Outcome::Reject(rejection) => {
+                Self::rejected_after(waited, &config, rejection, &mut request)
+            }
             Outcome::Mistake(what_to_do) => Self::mistaken(what_to_do, &request),
-            Outcome::Wait(waiting) => Self::waiting(config, service, request, waiting),
+            Outcome::Wait(waiting) => {
+                let waited = waited.unwrap_or_else(Waited::begin);
+                Self::waiting_on(config, service, request, waiting, waited)
+            }
         }
     }
 
     pub(crate) fn rejected(
         config: &Config,
+        rejection: Rejection,
+        request: &mut Request<B>,
+    ) -> Self {
+        Self::rejected_after(None, config, rejection, request)
+    }
+
+    fn rejected_after(
+        waited: Option<Waited>,
+        config: &Config,
         mut rejection: Rejection,
         request: &mut Request<B>,
     ) -> Self {
-        observe::decided(Decided::Denied);
         let head = RequestHead::from(&*request);
         if preflights::is_like_preflight(&head) {
             rejection = rejection.of_preflight();
         }
-        rejection.observe();
-        config.denied(&rejection, Some(&head));
+        decision::observe_denial(config, &rejection, request, waited);
         let access = config.tells_access.then(|| AccessRecord::of_denial(&rejection));
         let mut response = config.renderer.respond(rejection, request);
         if let Some(access) = access {
@@ -160,13 +190,13 @@ where
     S: Service<Request<B>>,
 {
     let mut parked = slot.take().expect(POLLED_AFTER_COMPLETION);
-    let Poll::Ready(answer) = parked.waiting.as_mut().poll(cx) else {
+    let Poll::Ready(answer) = parked.waited.poll(&mut parked.waiting, cx) else {
         *slot = Some(parked);
         return Poll::Pending;
     };
-    let Parked { config, service, request, waiting: _ } = *parked;
+    let Parked { config, service, request, waiting: _, waited } = *parked;
     let outcome = authenticate::resume(&config, &RequestHead::from(&request), answer);
-    Poll::Ready(ResponseFuture::of_outcome(config, service, request, outcome))
+    Poll::Ready(ResponseFuture::of_outcome(config, service, request, outcome, Some(waited)))
 }
 
 impl<S, B> fmt::Debug for ResponseFuture<S, B>

@@ -13,6 +13,7 @@ mod cache_policy;
 mod challenge;
 pub(crate) mod config;
 mod counted;
+mod decision;
 mod deprecation;
 pub(crate) mod extract;
 mod forwarded;

@@ -68,7 +68,7 @@ impl<S> ApiKeyAuth<S> {
         S: Service<Request<B>>,
     {
         let config = self.config.mine().clone();
-        ResponseFuture::of_outcome(config, self.inner, request, outcome)
+        ResponseFuture::of_outcome(config, self.inner, request, outcome, None)
     }
 
     /// Lets a request in.

@@ -14,6 +14,7 @@ mod requests;
 mod sampled;
 #[cfg(feature = "metrics")]
 mod sources;
+mod spans;
 
 use std::error::Error;
 use std::{fmt::Display, path::Path, time::Duration};
@@ -30,6 +31,7 @@ pub(crate) use self::{
 pub(crate) use self::{
     durations::Began,
     requests::{Decided, decided},
+    spans::{Decision, DecisionSpan, wants_decisions},
 };
 use crate::{
     clock::Timestamp,

@@ -26,9 +26,12 @@ pub(crate) enum Decided {
     Denied,
 }
 
-#[cfg(feature = "metrics")]
+#[cfg_attr(
+    not(any(feature = "metrics", feature = "tracing")),
+    expect(dead_code, reason = "they have no names")
+)]
 impl Decided {
-    const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Accepted,
         Self::Anonymous,
         Self::Bypassed,
@@ -37,7 +40,7 @@ impl Decided {
         Self::Denied,
     ];
 
-    const fn label(self) -> &'static str {
+    pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Anonymous => "anonymous",

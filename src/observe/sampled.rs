@@ -40,12 +40,17 @@ impl Sampled {
 
     /// Whether a line is logged now; then, of how many since the one before nothing was.
     pub(super) fn next(&self, now: u64) -> Option<u64> {
-        let closed_until = &self.closed_until;
-        if now < closed_until.load(Relaxed) || !self.last.lock().take(now, closed_until) {
+        if !self.is_due(now) {
             self.unlogged.fetch_add(1, Relaxed);
             return None;
         }
         Some(self.unlogged.swap(0, Relaxed))
+    }
+
+    /// The same, but the others are not counted: threads only read what they share.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        let closed_until = &self.closed_until;
+        now >= closed_until.load(Relaxed) && self.last.lock().take(now, closed_until)
     }
 }
 

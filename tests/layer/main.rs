@@ -15,6 +15,7 @@ mod close;
 mod cross_site;
 mod decision_order;
 #[cfg(feature = "tracing")]
+mod decision_spans;
 mod denial_log;
 mod denials;
 mod events;

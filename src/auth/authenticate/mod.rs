@@ -27,6 +27,7 @@ use super::{
     authenticated::AuthenticatedKey,
     config::Config,
     counted::Counters,
+    decision::{self, Waited},
     extract::{self, Credential},
     response_plan::ResponsePlan,
     waiting_limit::{WaitingLimit, WaitingPermit},
@@ -36,7 +37,7 @@ use crate::{
     error::StoreError,
     key::{self, KeyDigest, KeyRecord, RejectionKind, Shape},
     limit::{Consumption, Limited, Rated},
-    observe::{self, Began, Decided},
+    observe::Began,
     rejection::Rejection,
     request::RequestHead,
     store::{Lookup, SharedRecord},
@@ -546,18 +547,24 @@ pub(crate) fn let_in<B>(
     request: &mut Request<B>,
     admission: Admission,
 ) -> ResponsePlan {
-    observe::decided(match admission {
-        Admission::Authenticated { .. } => Decided::Accepted,
-        Admission::Anonymous => Decided::Anonymous,
-        Admission::PassBy => Decided::Bypassed,
-        Admission::Preflight => Decided::Preflight,
-    });
+    admission.observe(config);
+    pass_on(config, request, admission)
+}
+
+/// The same, of a request that has waited.
+pub(crate) fn let_in_after<B>(
+    config: &Config,
+    request: &mut Request<B>,
+    admission: Admission,
+    waited: &Waited,
+) -> ResponsePlan {
+    admission.observe_after(config, waited);
     pass_on(config, request, admission)
 }
 
 /// A request without a key of ours goes on, to a layer that judges it.
 pub(crate) fn leave_to_other<B>(config: &Config, request: &mut Request<B>) -> ResponsePlan {
-    observe::decided(Decided::Elsewhere);
+    decision::observe_elsewhere();
     pass_on(config, request, Admission::Anonymous)
 }
 
