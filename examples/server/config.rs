@@ -15,6 +15,7 @@ use tower_api_key::{
     auth::ForwardedFor,
     store::{FixedStore, StoreKind},
 };
+use tower_api_key_serving::fitting_connections;
 
 use crate::cors::Origins;
 
@@ -189,21 +190,6 @@ fn forwarded(proxies: &[IpNet]) -> Result<Option<ForwardedFor>, String> {
             .map(Some)
             .map_err(|_| format!("TRUSTED_PROXY_HEADER: {header:?} is no name of a header")),
     }
-}
-
-/// Files that are open beside connections: of the database, of Redis, of the program itself.
-#[cfg(unix)]
-fn fitting_connections() -> usize {
-    use nix::sys::resource::{Resource, getrlimit};
-
-    const OTHERS: u64 = 64;
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(usize::MAX).max(1)
-}
-
-#[cfg(not(unix))]
-const fn fitting_connections() -> usize {
-    usize::MAX
 }
 
 fn variable(name: &str, default: &str) -> Result<String, String> {

@@ -39,8 +39,6 @@ mod me;
 mod metrics;
 mod query;
 mod seals;
-mod serve;
-mod shutdown;
 mod users;
 
 use std::{
@@ -53,12 +51,11 @@ use std::{
 use axum::Router;
 use tokio::{net::TcpListener, sync::oneshot};
 use tower_api_key::{Credits, KeyManager, UsageRecorder};
+use tower_api_key_serving::{Signals, Slots, serve};
 
 use config::Config;
 use database::Database;
 use metrics::Metrics;
-use serve::Slots;
-use shutdown::Signals;
 
 /// How long requests that are being answered may take once the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -71,7 +68,7 @@ const NOT_STARTED: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    logs::init();
+    tower_api_key_serving::log_to_stderr();
     let server = match Server::start().await {
         Ok(server) => server,
         Err(error) => return failed(&*error),
@@ -130,7 +127,7 @@ impl Server {
 
     /// Serves until a signal comes, then finishes what was begun.
     async fn run(self) {
-        let Self { listener, router, client_timeout, slots, keys, signals } = self;
+        let Self { listener, router, client_timeout, slots, keys, mut signals } = self;
         let (stop, stopping) = oneshot::channel();
         let signal = async move {
             signals.received().await;
@@ -143,7 +140,7 @@ impl Server {
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
-            () = serve::serve(listener, router, slots, client_timeout, signal) => {}
+            () = serve(listener, router, slots, client_timeout, signal) => {}
             () = out_of_time => tracing::warn!("some requests took too long to finish"),
         }
         if let Err(error) = keys.close().await {

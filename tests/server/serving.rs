@@ -1,8 +1,8 @@
-//! The reference server's way of serving, within this process: what takes a minute, on a clock that
+//! The way of serving of the reference server and the sidecar, within this process: what takes a minute, on a clock that
 //! skips it, and what needs clients from many addresses.
 
-#[allow(dead_code, unused_imports, reason = "tests listen to nothing")]
-#[path = "../../examples/server/serve/mod.rs"]
+#[allow(dead_code, unreachable_pub, unused_imports, reason = "tests listen to nothing")]
+#[path = "../../serving/src/connections/mod.rs"]
 mod serve;
 
 use std::{net::IpAddr, time::Duration};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -19,9 +20,9 @@ pub(crate) const MAX_OF_ADDRESS: usize = 64;
 /// How often the log says that every slot is taken.
 const REMINDER: Duration = Duration::from_mins(1);
 
-/// Every connection takes one of these.
+/// How many connections there may be. Every connection takes one slot, and clones share them.
 #[derive(Clone)]
-pub(crate) struct Slots(Arc<Shared>);
+pub struct Slots(Arc<Shared>);
 
 struct Shared {
     max: usize,
@@ -40,6 +41,29 @@ struct Taken {
     warned_at: Option<Instant>,
 }
 
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slots").field("max", &self.0.max).finish_non_exhaustive()
+    }
+}
+
+/// How many connections fit within the limit of open files of this process, with 64 other files open: those
+/// of a store, of a limiter, of the program itself.
+#[cfg(unix)]
+pub fn fitting_connections() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+
+    const OTHERS: u64 = 64;
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(usize::MAX).max(1)
+}
+
+/// How many connections fit: here, no limit is known.
+#[cfg(not(unix))]
+pub const fn fitting_connections() -> usize {
+    usize::MAX
+}
+
 /// Why there is no slot.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -50,8 +74,9 @@ pub(crate) enum Refused {
 }
 
 impl Slots {
-    /// With proxies in these networks, which may have any number.
-    pub(crate) fn new(max: usize, trusted: Vec<IpNet>) -> Self {
+    /// So many in all, at most 64 of them from an address or a /64 of IPv6; but loopback and the proxies in
+    /// the networks `trusted` may have any number.
+    pub fn new(max: usize, trusted: Vec<IpNet>) -> Self {
         let (taken, changed) = (Mutex::default(), Arc::default());
         Self(Arc::new(Shared { max, trusted, taken, changed }))
     }
@@ -99,7 +124,7 @@ impl Slots {
         let now = Instant::now();
         if taken.warned_at.is_none_or(|at| now.duration_since(at) >= REMINDER) {
             taken.warned_at = Some(now);
-            tracing::warn!("all {} connections are taken, see MAX_CONNECTIONS", self.0.max);
+            tracing::warn!("all {} connections are taken", self.0.max);
         }
         let connections = || taken.connections.values();
         if connections().any(|connection| connection.is_leaving()) {

@@ -16,11 +16,11 @@ use axum::{Router, serve::Listener};
 use tokio::{net::TcpListener, sync::watch};
 
 use self::connection::Connection;
-pub(crate) use self::slots::Slots;
+pub use self::slots::{Slots, fitting_connections};
 
 /// Serves until `signal`, and then finishes what was begun. A client has `client_timeout` to send the
 /// head of a request, again to send its body, and again to take any part of an answer.
-pub(crate) async fn serve(
+pub async fn serve(
     mut listener: TcpListener,
     router: Router,
     slots: Slots,
