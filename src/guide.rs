@@ -11,6 +11,7 @@
 //! | [`limits`] | rate limits, credits, usage and failed guesses |
 //! | [`proxies`] | the client's address behind proxies |
 //! | [`forward_auth`] | proxies that ask about each request, for services in any language |
+//! | [`sidecar`] | the same as a program, with a file for its rules |
 //! | [`management`] | management routes and owners |
 //! | [`clients`] | the other side: clients that send a key |
 //! | [`command_line`] | the command line, and migration from an existing table |
@@ -43,6 +44,7 @@ macro_rules! guides {
             "[limits]: crate::guide::limits\n",
             "[proxies]: crate::guide::proxies\n",
             "[forward_auth]: crate::guide::forward_auth\n",
+            "[sidecar]: crate::guide::sidecar\n",
             "[management]: crate::guide::management\n",
             "[clients]: crate::guide::clients\n",
             "[command_line]: crate::guide::command_line\n",
@@ -104,6 +106,9 @@ pub mod proxies {}
 #[cfg(any(not(doctest), feature = "axum"))]
 #[doc = page!(guides, "guide/forward_auth.md")]
 pub mod forward_auth {}
+
+#[doc = page!(guides, "guide/sidecar.md")]
+pub mod sidecar {}
 
 #[cfg(any(not(doctest), feature = "axum"))]
 #[doc = page!(guides, "guide/management.md")]

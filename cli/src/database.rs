@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// The table with the keys, in a SQL database; `api_keys` if none is given. Only `migrate` makes
     /// one that is not there
     #[arg(long, global = true, env = "TOWER_API_KEY_TABLE", value_name = "NAME")]
-    table: Option<String>,
+    pub(crate) table: Option<String>,
     /// In whose name the audit log has changes; your user name if none is given
     #[arg(long, global = true, env = "TOWER_API_KEY_ACTOR", value_name = "NAME")]
     actor: Option<String>,
@@ -74,7 +74,7 @@ impl Database {
             }
             (StoreKind::Sqlite, Access::Make) => {}
             (StoreKind::Sqlite, Access::Add) if args.table.is_none() => {}
-            (StoreKind::Sqlite, _) => check_file(&url)?,
+            (StoreKind::Sqlite, _) => check_file("DATABASE_URL", &url)?,
             _ => {}
         }
         let repository = match &args.table {
@@ -111,19 +111,20 @@ impl Database {
     }
 }
 
-fn check_file(url: &str) -> Result<(), Failure> {
+/// Refuses a file that is not there: the value of `setting` may be mistyped.
+pub(crate) fn check_file(setting: &str, url: &str) -> Result<(), Failure> {
     // An unreadable URL is for `connect` to refuse.
     let Ok(options) = url.parse::<SqliteConnectOptions>() else { return Ok(()) };
     let file = options.get_filename();
     if file.exists() {
         return Ok(());
     }
-    let text = format!("DATABASE_URL: there is no file {}; `migrate` makes one", file.display());
+    let text = format!("{setting}: there is no file {}; `migrate` makes one", file.display());
     Err(Failure::Usage(text))
 }
 
 /// Refuses a table that is not there, and names those that are.
-async fn check_table(kind: StoreKind, url: &str, table: &str) -> Result<(), Failure> {
+pub(crate) async fn check_table(kind: StoreKind, url: &str, table: &str) -> Result<(), Failure> {
     /// As long as the stores wait for a connection.
     const TIMEOUT: Duration = Duration::from_secs(5);
     let names = tokio::time::timeout(TIMEOUT, table_names(kind, url));
@@ -220,7 +221,7 @@ pub(crate) fn hashing() -> Result<Hashing, Failure> {
 }
 
 /// Like `store::connect`, which knows only the default table.
-async fn connect_to_table(
+pub(crate) async fn connect_to_table(
     kind: StoreKind,
     url: &str,
     table: &str,

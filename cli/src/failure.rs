@@ -50,6 +50,14 @@ impl Failure {
         }
     }
 
+    /// A store that could not be opened, whose URL is the value of `setting`.
+    pub(crate) fn connect(setting: &str, error: ConnectError) -> Self {
+        match error {
+            ConnectError::Store(error) => Self::store(&format!("{setting}: "), &error),
+            error => Self::Usage(format!("{setting}: {}", causes(&error))),
+        }
+    }
+
     /// Says the failure on stderr, and returns its exit code.
     pub(crate) fn tell(self) -> ExitCode {
         let (code, text) = match self {
@@ -95,10 +103,7 @@ impl From<ConfigError> for Failure {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Store(error) => Self::store("DATABASE_URL: ", &error),
-            error => Self::Usage(format!("DATABASE_URL: {}", causes(&error))),
-        }
+        Self::connect("DATABASE_URL", error)
     }
 }
 

@@ -27,6 +27,8 @@ mod purge;
 mod quota;
 mod rotate;
 mod seals;
+#[cfg(feature = "serve")]
+mod serve;
 mod sets;
 mod shadow_report;
 mod tables;
@@ -80,6 +82,7 @@ Environment:
   TOWER_API_KEY_SEAL_RETIRED    Its retired issuer secrets, the latest first, one on each line
   TOWER_API_KEY_SEALED_ONLY     Whether keys of the prefix without a seal are refused: true or false
   API_KEY                       The key for `verify`, instead of standard input
+  ADMIN_API_KEY                 The administrator's key for `serve`, which guards its metrics
   SOURCE_DATABASE_URL           The database for `import --from-table`
 
 Exit codes:
@@ -211,6 +214,17 @@ enum Command {
     /// the level INFO. Other lines are passed over. Prefer JSON where lines hold texts of clients:
     /// a client could make a line of text look like an event.
     ShadowReport(shadow_report::Args),
+    /// Decides for a proxy which requests it lets through: a sidecar
+    ///
+    /// nginx, HAProxy, Caddy or Traefik asks it about each request, and services behind in any language read
+    /// in headers whose key it was. Rules, peers and everything else are in a file of TOML; the guide
+    /// `docs/guide/sidecar.md` has one, with the configuration of the proxy. The environment is stronger than
+    /// the file, and arguments are stronger than both.
+    ///
+    /// Listens until SIGTERM or SIGINT, then ends the checks under way, writes counts and credits, and ends
+    /// with 0. A second signal ends it at once.
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     /// Makes the tables in the database, or brings them up to date
     Migrate,
     /// Makes a key and its digest for a configuration file; needs no database
@@ -223,6 +237,15 @@ enum Command {
 }
 
 impl Command {
+    /// One thread is enough for all commands but the one that serves.
+    fn runtime(&self) -> tokio::runtime::Builder {
+        match self {
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+            _ => tokio::runtime::Builder::new_current_thread(),
+        }
+    }
+
     fn access(&self) -> Access {
         match self {
             Self::List(_)
@@ -233,6 +256,9 @@ impl Command {
             | Self::Generate(_)
             | Self::ShadowReport(_)
             | Self::Completions { .. } => Access::Read,
+            // Opens its store by itself.
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => Access::Read,
             Self::Update(_)
             | Self::AddScope(_)
             | Self::Rotate(_)
@@ -254,9 +280,13 @@ impl Command {
 fn main() -> ExitCode {
     // Ends the process by itself when the arguments cannot be used (2), or ask for help (0).
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
+    let result = match cli.command.runtime().enable_all().build() {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(cli));
+            // Without waiting for a name server, which may be silent.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(Failure::unavailable("cannot start", &error)),
     };
     match result {
@@ -271,6 +301,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Generate(args) => return generate::run(&args, &mut out),
         Command::ShadowReport(args) => return shadow_report::run(&args, &mut out),
         Command::Completions { shell } => return complete(shell),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => return serve::run(args, cli.database.table, &mut out).await,
         _ => {}
     }
     let database = Database::open(&cli.database, cli.command.access()).await?;
@@ -297,6 +329,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         // Opening it has done the work.
         Command::Migrate => out.say("The tables are up to date."),
         Command::Generate(_) | Command::ShadowReport(_) | Command::Completions { .. } => Ok(()),
+        #[cfg(feature = "serve")]
+        Command::Serve(_) => Ok(()),
     };
     database.close().await;
     result

@@ -1,0 +1,136 @@
+//! The check that a proxy asks for: a `ForwardAuth` of the rules in the file.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::ConnectInfo;
+use tower_api_key::{
+    ApiKeyLayer, ConfigError, KeyHasher, KeyManager,
+    auth::{FailureThrottle, ForwardedFor, RequestHead},
+    forward_auth::{ForwardAuth, ForwardAuthBuilder},
+    identity::IdentityHeaders,
+    limit::Quota,
+    scope::ScopeRule,
+};
+
+use super::{config::Config, values::Flavour};
+use crate::failure::Failure;
+
+/// The address that a connection comes from.
+pub(super) fn peer(request: &RequestHead<'_>) -> Option<IpAddr> {
+    request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip())
+}
+
+impl Config {
+    pub(super) fn throttle(&self) -> Option<FailureThrottle> {
+        let failures = self.file.limits.failures_per_minute?;
+        Some(FailureThrottle::new(Quota::per_minute(failures)))
+    }
+
+    pub(super) async fn forward_auth(
+        &self,
+        keys: &KeyManager,
+        hasher: &KeyHasher,
+    ) -> Result<ForwardAuth, Failure> {
+        let layer = self.layer(keys, hasher).await?;
+        let set = &self.file.forward_auth;
+        let builder = match set.proxy {
+            Flavour::Nginx => ForwardAuth::nginx(layer),
+            Flavour::HaProxy => ForwardAuth::haproxy(layer),
+            Flavour::Caddy => ForwardAuth::caddy(layer),
+            Flavour::Traefik => ForwardAuth::traefik(layer),
+        };
+        let mut builder = builder
+            .trusting_peers(set.peers.iter().map(|network| network.0), peer)
+            .with_identity_headers(self.identity_headers()?);
+        if set.peers.is_empty() {
+            return Err(self.wrong("forward_auth.peers", "is empty: no proxy could ask"));
+        }
+        for (index, rule) in self.file.rules.iter().enumerate() {
+            let scopes = ScopeRule::all(rule.scopes.iter().map(|scope| scope.0.clone()));
+            let added = match &rule.methods {
+                None => builder.rule_for_all_methods(&rule.path, scopes),
+                Some(methods) if methods.is_empty() => {
+                    let problem = "is empty: leave it out for all methods";
+                    return Err(self.wrong(&format!("rule {}: methods", index + 1), problem));
+                }
+                Some(methods) => methods.iter().try_fold(builder, |builder, method| {
+                    builder.rule(method.0.clone(), &rule.path, scopes.clone())
+                }),
+            };
+            builder = added.map_err(|error| self.wrong(&format!("rule {}", index + 1), error))?;
+        }
+        ForwardAuthBuilder::build(builder).map_err(|error| match error {
+            ConfigError::NoForwardAuthRule => {
+                self.wrong("rule", "there is none: no request would be let in")
+            }
+            error => self.wrong("forward_auth", error),
+        })
+    }
+
+    async fn layer(&self, keys: &KeyManager, hasher: &KeyHasher) -> Result<ApiKeyLayer, Failure> {
+        let set = &self.file.forward_auth;
+        let mut layer = keys.layer().with_formats(self.formats(hasher)?);
+        if let Some(headers) = &set.key_headers {
+            if headers.is_empty() {
+                let problem = "is empty: no request would have a key";
+                return Err(self.wrong("forward_auth.key_headers", problem));
+            }
+            layer = layer.with_sources(headers.iter().map(|header| header.0.clone()));
+        }
+        if let Some(timeout) = self.lookup_timeout() {
+            layer = layer.with_lookup_timeout(timeout);
+        }
+        if let Some(clients) = self.clients()? {
+            layer =
+                layer.with_client_address(move |request| clients.client(peer(request), request));
+        }
+        if let Some(throttle) = self.throttle() {
+            layer = layer.with_failure_throttle(throttle).map_err(|_| {
+                let problem = "needs forward_auth.client_address_header: without it, all clients \
+                               of the proxy would have one address";
+                self.wrong("limits.failures_per_minute", problem)
+            })?;
+        }
+        if self.file.keys.legacy_hashes {
+            let legacy = keys.legacy_hashes();
+            legacy
+                .refresh()
+                .await
+                .map_err(|error| Failure::store(&format!("{}: ", self.store_url.name), &error))?;
+            layer = layer.with_legacy_hashes(legacy);
+        }
+        Ok(layer)
+    }
+
+    /// Finds the client's address. Without a header that the proxy writes, it is unknown: the peer is the
+    /// proxy, and a header that the proxy passes on is the client's to choose.
+    fn clients(&self) -> Result<Option<ForwardedFor>, Failure> {
+        let set = &self.file.forward_auth;
+        let Some(header) = &set.client_address_header else {
+            if set.trusted_proxies.is_empty() {
+                return Ok(None);
+            }
+            let problem = "goes with client_address_header, which is not set";
+            return Err(self.wrong("forward_auth.trusted_proxies", problem));
+        };
+        let networks = set.peers.iter().chain(&set.trusted_proxies).map(|network| network.0);
+        let clients = ForwardedFor::new(header, networks);
+        clients.map(Some).map_err(|error| self.wrong("forward_auth.client_address_header", error))
+    }
+
+    fn identity_headers(&self) -> Result<IdentityHeaders, Failure> {
+        let set = &self.file.forward_auth.identity_headers;
+        let mut names = IdentityHeaders::new();
+        let field = |name| format!("forward_auth.identity_headers.{name}");
+        if let Some(id) = &set.id {
+            names = names.with_id_name(id).map_err(|error| self.wrong(&field("id"), error))?;
+        }
+        if let Some(owner) = &set.owner {
+            names = names.with_owner_name(owner).map_err(|e| self.wrong(&field("owner"), e))?;
+        }
+        if let Some(scopes) = &set.scopes {
+            names = names.with_scopes_name(scopes).map_err(|e| self.wrong(&field("scopes"), e))?;
+        }
+        Ok(names)
+    }
+}

@@ -1,0 +1,137 @@
+//! The configuration of `serve`: arguments, else the environment, else the file.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use tower_api_key::{KeyFormat, KeyHasher, store::FixedStore};
+use zeroize::Zeroizing;
+
+use super::{
+    file::{self, File},
+    values::Secret,
+};
+use crate::{environment::variable, failure::Failure, seals};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The file with rules and settings, in TOML
+    #[arg(long, env = "TOWER_API_KEY_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+    /// Where to listen, such as 127.0.0.1:9000, which is the default; port 0 takes a free one
+    #[arg(long, env = "ADDR", value_name = "HOST:PORT")]
+    addr: Option<String>,
+}
+
+/// The administrator's key.
+const ADMIN: &str = "ADMIN_API_KEY";
+
+/// A secret, and the name of the setting that it is of.
+pub(super) struct Named {
+    pub(super) name: &'static str,
+    pub(super) value: Zeroizing<String>,
+}
+
+pub(super) struct Config {
+    /// As errors name it.
+    pub(super) file_name: String,
+    pub(super) file: File,
+    pub(super) addr: String,
+    pub(super) store_url: Named,
+    pub(super) redis_url: Option<Named>,
+    pub(super) table: Option<String>,
+    admin_key: Option<Named>,
+}
+
+impl Config {
+    pub(super) fn load(args: Args, table: Option<String>) -> Result<Self, Failure> {
+        let mut file = file::read(&args.config)?;
+        let store_url = named("DATABASE_URL", "store.url", file.store.url.take())?;
+        let store_url = store_url.ok_or_else(|| {
+            let text =
+                "DATABASE_URL is not set, nor store.url: one of them says where the keys are";
+            Failure::Usage(text.to_owned())
+        })?;
+        let config = Self {
+            file_name: args.config.display().to_string(),
+            addr: args
+                .addr
+                .or_else(|| file.addr.take())
+                .unwrap_or_else(|| "127.0.0.1:9000".to_owned()),
+            store_url,
+            redis_url: named("REDIS_URL", "store.redis_url", file.store.redis_url.take())?,
+            table: table.or_else(|| file.store.table.take()),
+            admin_key: named(ADMIN, "admin_key", file.admin_key.take())?,
+            file,
+        };
+        if config.file.client_timeout.0.is_zero() {
+            return Err(config.wrong("client_timeout", "is no time at all"));
+        }
+        Ok(config)
+    }
+
+    /// A setting of the file that cannot be used.
+    pub(super) fn wrong(&self, field: &str, problem: impl std::fmt::Display) -> Failure {
+        Failure::Usage(format!("{}: {field}: {problem}", self.file_name))
+    }
+
+    /// The formats of keys that are accepted, that of the service first.
+    pub(super) fn formats(&self, hasher: &KeyHasher) -> Result<Vec<KeyFormat>, Failure> {
+        const PREFIX: &str = "TOWER_API_KEY_PREFIX";
+        let keys = &self.file.keys;
+        let prefix = match variable(PREFIX)? {
+            Some(prefix) => {
+                let format = KeyFormat::new(&prefix);
+                format.map_err(|error| Failure::Usage(format!("{PREFIX}: {error}")))?
+            }
+            None => KeyFormat::new(keys.prefix.as_deref().unwrap_or("key"))
+                .map_err(|error| self.wrong("keys.prefix", error))?,
+        };
+        let mut formats = vec![seals::of_environment(prefix, hasher)?];
+        if keys.other_formats || keys.legacy_hashes {
+            formats.push(KeyFormat::opaque());
+        }
+        Ok(formats)
+    }
+
+    /// The store of the administrator's key, if there is one. Metrics tell of the traffic, so elsewhere
+    /// than on an address of this machine alone they need one; and there, one that can be guessed is
+    /// refused.
+    pub(super) fn admin(&self, at: IpAddr) -> Result<Option<FixedStore>, Failure> {
+        let is_local = at.to_canonical().is_loopback();
+        let Some(Named { name, value }) = &self.admin_key else {
+            if is_local || !self.file.metrics {
+                return Ok(None);
+            }
+            return Err(Failure::Usage(format!(
+                "{ADMIN} is not set, and {} is not of this machine alone: set it to a key that \
+                 `openssl rand -hex 32` makes, or `metrics = false`",
+                self.addr
+            )));
+        };
+        let store = FixedStore::new().with_key(name, value)?;
+        match store.clone().refusing_weak_keys() {
+            Ok(_) => {}
+            Err(weak) if is_local => {
+                tracing::warn!("{weak}; at another address than this machine's it is refused");
+            }
+            Err(weak) => {
+                let text = format!("{weak}; {} is not of this machine alone", self.addr);
+                return Err(Failure::Usage(text));
+            }
+        }
+        Ok(Some(store))
+    }
+}
+
+/// A secret of the environment, or else of the file. An empty variable is none.
+fn named(
+    name: &'static str,
+    field: &'static str,
+    of_file: Option<Secret>,
+) -> Result<Option<Named>, Failure> {
+    let value = variable(name)?.filter(|value| !value.is_empty());
+    Ok(match (value, of_file) {
+        (Some(value), _) => Some(Named { name, value }),
+        (None, Some(Secret(value))) => Some(Named { name: field, value }),
+        (None, None) => None,
+    })
+}
