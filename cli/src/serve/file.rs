@@ -28,6 +28,8 @@ pub(super) struct File {
     pub(super) credits: bool,
     #[serde(default = "yes")]
     pub(super) usage: bool,
+    #[serde(default = "no_time")]
+    pub(super) stop_delay: Time,
     #[serde(default = "ten_seconds")]
     pub(super) drain: Time,
     #[serde(default = "ten_seconds")]
@@ -121,6 +123,10 @@ pub(super) struct Rule {
 
 const fn yes() -> bool {
     true
+}
+
+const fn no_time() -> Time {
+    Time(Duration::ZERO)
 }
 
 const fn ten_seconds() -> Time {

@@ -27,6 +27,7 @@ use axum::{
     routing::get,
 };
 use http::{StatusCode, header};
+use serde::Serialize;
 use tokio::{net::TcpListener, sync::oneshot, time::sleep};
 use tower_api_key::{KeyManager, forward_auth::ForwardAuth, rejection::Problem};
 use tower_api_key_serving::{Signals, Slots, fitting_connections, serve};
@@ -59,11 +60,23 @@ pub(crate) async fn run(
         () = signals.received() => return Ok(()),
     };
     // It serves as well where nothing reads this.
-    let _ = out.line(&format!("Listening on http://{}", sidecar.address));
+    let _ = tell(sidecar.address, out);
     let keys = sidecar.keys.clone();
     tokio::spawn(finish_revocations(keys.clone()));
     sidecar.serve(&config, &mut signals).await?;
     close(&keys, config.file.drain.0, &mut signals).await
+}
+
+fn tell(address: SocketAddr, out: &mut Output) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Listening {
+        url: String,
+    }
+    let url = format!("http://{address}");
+    if out.is_json() {
+        return out.object(&Listening { url });
+    }
+    out.line(&format!("Listening on {url}"))
 }
 
 /// A sidecar that is ready to serve.
@@ -107,13 +120,15 @@ impl Sidecar {
             signals.received().await;
             tracing::info!("shutting down");
             is_draining.store(true, Ordering::Relaxed);
-            // Fails when everything is finished and the receiver gone.
-            let _ = stop.send(());
+            let finishing = async {
+                sleep(config.file.stop_delay.0).await;
+                // Fails when everything is finished and the receiver gone.
+                let _ = stop.send(());
+                sleep(config.file.drain.0).await;
+                tracing::warn!("some requests took too long to finish");
+            };
             tokio::select! {
-                () = sleep(config.file.drain.0) => {
-                    tracing::warn!("some requests took too long to finish");
-                    Ok(())
-                }
+                () = finishing => Ok(()),
                 () = signals.received() => Err(at_once()),
             }
         };
@@ -174,7 +189,7 @@ fn router(config: &Config, forward_auth: ForwardAuth, is_draining: Arc<AtomicBoo
         .fallback(async || Problem::no_such_path())
 }
 
-/// From the first connection until a signal. A store that fails does not make it unready: known keys go
+/// From the first connection until a signal, after which load balancers have some time to look. A store that fails does not make it unready: known keys go
 /// on from memory here as on every other node, and where all nodes are unready no request is answered.
 fn is_ready(is_draining: bool) -> Response {
     if is_draining {

@@ -2,9 +2,9 @@
 
 use crate::{
     guide,
-    process::Server,
+    process::{self, Server},
     servers,
-    started::{Place, ask, check, code},
+    started::{Place, ask, check, code, until},
 };
 
 #[test]
@@ -110,4 +110,118 @@ fn a_redis_counts_for_all() {
     let [one, other] = [(); 2].map(|()| Server::start(place.serve().env("REDIS_URL", &redis)));
     assert_eq!(status(&one), "200");
     assert_eq!(status(&other), "429");
+}
+
+/// Between the signal and the end, for load balancers.
+#[test]
+fn it_goes_on_for_a_time_after_a_signal_and_is_not_ready() {
+    let place = Place::on_sqlite();
+    place.add("stop_delay = \"1h\"");
+    let key = place.key(&["--scope", "orders:read"]);
+    let sidecar = place.start();
+    let to = sidecar.address();
+    assert_eq!(ask(to, "GET /ready HTTP/1.1", &[]).status, 200);
+    sidecar.signal("TERM");
+    sidecar.wait_for_stderr("shutting down");
+    until(|| ask(to, "GET /ready HTTP/1.1", &[]).status == 503);
+    assert_eq!(ask(to, "GET /health HTTP/1.1", &[]).status, 200);
+    assert_eq!(check(to, "/orders/7", &[&format!("X-API-Key: {key}")]).status, 200);
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.wait().status.code(), Some(3));
+}
+
+/// With a cache that would keep a key for an hour: by the file of SQLite, by the database, by a Redis, and
+/// without a cache.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_ends_at_once() {
+    let mut scenes = vec![("1h", None, Place::on_sqlite()), ("0s", None, Place::on_sqlite())];
+    if let Some(redis) = servers::Server::Redis.url() {
+        scenes.push(("1h", Some(redis), Place::on_sqlite()));
+    }
+    let database = servers::Database::new(servers::Server::Postgres).await;
+    if let Some(database) = &database {
+        scenes.push(("1h", None, Place::on(database.url())));
+    }
+    let checked = tokio::task::spawn_blocking(move || {
+        for (ttl, redis, place) in scenes {
+            place.add(&format!("cache.ttl = \"{ttl}\""));
+            let key = place.key(&["--scope", "orders:read"]);
+            let header = format!("X-API-Key: {key}");
+            let redis = redis.unwrap_or_default();
+            let sidecar = Server::start(place.serve().env("REDIS_URL", &redis));
+            let asked = || check(sidecar.address(), "/orders/7", &[&header]);
+            let good = asked();
+            assert_eq!(good.status, 200, "{good:?}");
+            let id = good.header("x-api-key-id").unwrap();
+            let revoked = process::run(place.command("revoke").arg(id).env("REDIS_URL", &redis));
+            assert!(revoked.status.success(), "{revoked:?}");
+            until(|| asked().status != 200);
+            assert_eq!(code(&asked()), "revoked_key", "{}", place.url);
+        }
+    });
+    checked.await.unwrap();
+}
+
+#[test]
+fn each_proxy_tells_of_requests_in_its_own_headers() {
+    let place = Place::on_sqlite();
+    let key = format!("X-API-Key: {}", place.key(&["--scope", "orders:read"]));
+    let original = [
+        "X-Original-Method: GET",
+        "X-Original-Proto: http",
+        "X-Original-Host: api.example",
+        "X-Original-URI: /orders/7",
+    ];
+    let forwarded = original.map(|header| header.replace("Original", "Forwarded"));
+    for (proxy, reads_forwarded) in
+        [("nginx", false), ("haproxy", false), ("caddy", true), ("traefik", true)]
+    {
+        place.configure(&guide::block("toml").replace("\"nginx\"", &format!("{proxy:?}")));
+        let sidecar = place.start();
+        let asked = |headers: &[&str]| {
+            ask(sidecar.address(), "GET /auth HTTP/1.1", &[&[&*key], headers].concat())
+        };
+        let by_forwarded = asked(&forwarded.each_ref().map(|header| &**header));
+        assert_eq!(by_forwarded.status == 200, reads_forwarded, "{proxy}: {by_forwarded:?}");
+        let by_original = asked(&original);
+        assert_eq!(by_original.status == 200, !reads_forwarded, "{proxy}: {by_original:?}");
+        // nginx alone is told the status of a denial in a header.
+        let is_told = by_original.header("x-api-key-status").is_some();
+        assert_eq!(is_told, proxy == "nginx", "{proxy}");
+    }
+}
+
+#[test]
+fn keys_of_other_systems_and_peppers_are_known() {
+    let place = Place::on_sqlite();
+    // Their bcrypt hash and SHA-256 are below.
+    let (plain, slow) = ("issued-by-the-other-system", "slow-key-of-the-other-system");
+    let hash = "$2b$04$abcdefghijklmnopqrstuufDoKS25UG6FzFj5qxRabg606/.s0lt6";
+    let digest = "9c73d3efef42732bec349e33e26f7c3acb6315804bfcfcd6339e6f8a6aa49867";
+    let csv = format!(
+        "key_hash,key_prefix,name,scopes\n{digest},,plain,orders:read\n{hash},slow-key,slow,orders:read\n"
+    );
+    std::fs::write(place.folder.path().join("keys.csv"), csv).unwrap();
+    let imported = process::run(place.command("import").arg("keys.csv"));
+    assert!(imported.status.success(), "{imported:?}");
+    let statuses = |settings: &str| {
+        place.add(settings);
+        let sidecar = place.start();
+        [plain, slow].map(|key| {
+            check(sidecar.address(), "/orders/7", &[&format!("X-API-Key: {key}")]).status
+        })
+    };
+    assert_eq!(statuses(""), [401, 401]);
+    assert_eq!(statuses("keys.other_formats = true"), [200, 401]);
+    assert_eq!(statuses("keys.legacy_hashes = true"), [200, 200]);
+
+    let pepper = ("TOWER_API_KEY_PEPPER", "0123456789abcdef0123456789abcdef");
+    let place = Place::on_sqlite();
+    let created = process::run(
+        place.command("create").args(["--name", "a", "--scope", "orders:read"]).envs([pepper]),
+    );
+    let key = format!("X-API-Key: {}", created.stdout.trim());
+    let with = Server::start(place.serve().envs([pepper]));
+    assert_eq!(check(with.address(), "/orders/7", &[&key]).status, 200);
+    assert_eq!(check(place.start().address(), "/orders/7", &[&key]).status, 401);
 }

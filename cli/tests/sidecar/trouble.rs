@@ -219,6 +219,33 @@ async fn a_silent_store_is_503_and_never_401() {
     .await;
 }
 
+/// Uses that cannot be written are lost, and the exit code tells of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_nothing_at_the_end_is_told() {
+    for is_silent in [false, true] {
+        let Some(scene) = scene("drain = \"1s\"").await else { return };
+        let (mut scene, sidecar, nginx) = blocking(move || {
+            let (sidecar, nginx) = scene.start();
+            (scene, sidecar, nginx)
+        })
+        .await;
+        if is_silent {
+            scene.store.freeze();
+        } else {
+            scene.store.cut().await;
+        }
+        blocking(move || {
+            // A use that is not written yet.
+            assert_eq!(order(nginx.address, &scene.known).status, 200);
+            sidecar.signal("TERM");
+            let finished = sidecar.wait();
+            assert_eq!(finished.status.code(), Some(3), "{finished:?}");
+            assert!(finished.stderr.contains("not everything was written"), "{finished:?}");
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn it_does_not_start_while_its_store_is_down() {
     let Some(mut scene) = scene("").await else { return };
