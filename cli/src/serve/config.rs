@@ -57,7 +57,9 @@ impl Config {
                 .or_else(|| file.addr.take())
                 .unwrap_or_else(|| "127.0.0.1:9000".to_owned()),
             store_url,
-            redis_url: named("REDIS_URL", "store.redis_url", file.store.redis_url.take())?,
+            // Empty, it is none, as for the other commands.
+            redis_url: named("REDIS_URL", "store.redis_url", file.store.redis_url.take())?
+                .filter(|url| !url.value.is_empty()),
             table: table.or_else(|| file.store.table.take()),
             admin_key: named(ADMIN, "admin_key", file.admin_key.take())?,
             file,
@@ -122,14 +124,14 @@ impl Config {
     }
 }
 
-/// A secret of the environment, or else of the file. An empty variable is none.
+/// A secret of the environment, or else of the file. A variable that is set and cannot be used is a mistake,
+/// and not the wish for the file.
 fn named(
     name: &'static str,
     field: &'static str,
     of_file: Option<Secret>,
 ) -> Result<Option<Named>, Failure> {
-    let value = variable(name)?.filter(|value| !value.is_empty());
-    Ok(match (value, of_file) {
+    Ok(match (variable(name)?, of_file) {
         (Some(value), _) => Some(Named { name, value }),
         (None, Some(Secret(value))) => Some(Named { name: field, value }),
         (None, None) => None,

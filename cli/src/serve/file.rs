@@ -197,4 +197,30 @@ mod tests {
         let Err(error) = parse("") else { panic!("nothing") };
         assert!(error.contains("missing field `forward_auth`"), "{error}");
     }
+
+    /// An error about a field lists those there are.
+    #[test]
+    fn the_guide_has_each_field() {
+        let guide = include_str!("../../../docs/guide/sidecar.md");
+        let mut count = 0;
+        for table in ["", "store", "keys", "cache", "limits", "forward_auth", "rule"] {
+            let text = match table {
+                "" => format!("nonsense = 1\n{LEAST}"),
+                "forward_auth" => format!("{LEAST}nonsense = 1\n"),
+                "rule" => format!("{LEAST}[[rule]]\nnonsense = 1\n"),
+                table => format!("{LEAST}[{table}]\nnonsense = 1\n"),
+            };
+            let Err(error) = parse(&text) else { panic!("{table}") };
+            for field in error.split('`').skip(3).step_by(2) {
+                let name = match table {
+                    "" | "rule" => field.to_owned(),
+                    table => format!("{table}.{field}"),
+                };
+                let is_there = guide.contains(&format!("`{name}")) || name == "rule";
+                assert!(is_there, "{name} is not in the guide: {error}");
+                count += 1;
+            }
+        }
+        assert!(count > 30, "{count}");
+    }
 }

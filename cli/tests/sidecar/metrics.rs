@@ -60,6 +60,7 @@ fn elsewhere_they_need_a_key_that_cannot_be_guessed() {
         assert!(!finished.stderr.contains("letmein"), "{finished:?}");
     };
     refused(&mut place.serve(), "ADMIN_API_KEY is not set");
+    refused(place.serve().env("ADMIN_API_KEY", ""), "ADMIN_API_KEY");
     refused(place.serve().env("ADMIN_API_KEY", "letmeinletmeinletmein"), "0.0.0.0:0");
 
     let sidecar = Server::start(place.serve().env("ADMIN_API_KEY", "letmeinletmeinletmein"));

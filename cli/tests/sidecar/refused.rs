@@ -74,6 +74,7 @@ fn without_a_file_a_store_or_an_address_it_does_not_start() {
     let mut absent = place.command("serve");
     assert_eq!(code_of(absent.args(["--config", "absent.toml"]), "absent.toml cannot be read"), 2);
     assert_eq!(code_of(place.serve().env_remove("DATABASE_URL"), "store.url"), 2);
+    assert_eq!(code_of(place.serve().env("DATABASE_URL", ""), "DATABASE_URL"), 2);
     assert_eq!(code_of(place.serve().env("DATABASE_URL", "memory:"), "no key would ever"), 2);
     assert_eq!(code_of(place.serve().env("DATABASE_URL", "sqlite:absent.db"), "`migrate`"), 2);
     assert!(!place.folder.path().join("absent.db").exists(), "a mistyped name makes no file");

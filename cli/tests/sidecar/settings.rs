@@ -79,6 +79,21 @@ fn limits_credits_and_networks_are_kept() {
     assert!(guesses.any(|status| status == "429"), "guesses are not throttled");
 }
 
+/// A key with a restriction that the sidecar was told to pass over is not let in.
+#[test]
+fn a_key_with_credits_needs_a_sidecar_that_spends_them() {
+    let place = Place::on_sqlite();
+    place.add("credits = false");
+    let paid = format!("X-API-Key: {}", place.key(&["--scope", "orders:read", "--credits", "9"]));
+    let free = format!("X-API-Key: {}", place.key(&["--scope", "orders:read"]));
+    let sidecar = place.start();
+    let status = |key: &str| {
+        let reply = check(sidecar.address(), "/orders/7", &[key]);
+        reply.header("x-api-key-status").unwrap().to_owned()
+    };
+    assert_eq!((&*status(&free), &*status(&paid)), ("200", "503"));
+}
+
 /// A use that is still in memory is written at the end.
 #[test]
 fn uses_are_written_at_the_end() {
