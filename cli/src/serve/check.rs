@@ -21,6 +21,7 @@ pub(super) fn peer(request: &RequestHead<'_>) -> Option<IpAddr> {
 }
 
 impl Config {
+    /// One for all keys: failures with one count for the others, too.
     pub(super) fn throttle(&self) -> Option<FailureThrottle> {
         let failures = self.file.limits.failures_per_minute?;
         Some(FailureThrottle::new(Quota::per_minute(failures)))
@@ -30,8 +31,9 @@ impl Config {
         &self,
         keys: &KeyManager,
         hasher: &KeyHasher,
+        throttle: Option<FailureThrottle>,
     ) -> Result<ForwardAuth, Failure> {
-        let layer = self.layer(keys, hasher).await?;
+        let layer = self.layer(keys, hasher, throttle).await?;
         let set = &self.file.forward_auth;
         let builder = match set.proxy {
             Flavour::Nginx => ForwardAuth::nginx(layer),
@@ -67,7 +69,12 @@ impl Config {
         })
     }
 
-    async fn layer(&self, keys: &KeyManager, hasher: &KeyHasher) -> Result<ApiKeyLayer, Failure> {
+    async fn layer(
+        &self,
+        keys: &KeyManager,
+        hasher: &KeyHasher,
+        throttle: Option<FailureThrottle>,
+    ) -> Result<ApiKeyLayer, Failure> {
         let set = &self.file.forward_auth;
         let mut layer = keys.layer().with_formats(self.formats(hasher)?);
         if let Some(headers) = &set.key_headers {
@@ -84,7 +91,7 @@ impl Config {
             layer =
                 layer.with_client_address(move |request| clients.client(peer(request), request));
         }
-        if let Some(throttle) = self.throttle() {
+        if let Some(throttle) = throttle {
             layer = layer.with_failure_throttle(throttle).map_err(|_| {
                 let problem = "needs forward_auth.client_address_header: without it, all clients \
                                of the proxy would have one address";

@@ -100,11 +100,12 @@ impl Sidecar {
         let slots = slots(config)?;
         let counted = if config.file.metrics { Some(metrics::install()?) } else { None };
         let keys = config.open(&hasher).await?;
-        let forward_auth = config.forward_auth(&keys, &hasher).await?;
+        let throttle = config.throttle();
+        let forward_auth = config.forward_auth(&keys, &hasher, throttle.clone()).await?;
         let is_draining = Arc::new(AtomicBool::new(false));
         let mut router = router(config, forward_auth, is_draining.clone());
         if let Some(handle) = counted {
-            router = router.merge(metrics::router(handle, admin, config.throttle())?);
+            router = router.merge(metrics::router(handle, admin, throttle)?);
         }
         Ok(Self { listener, address, router, slots, keys, is_draining })
     }

@@ -31,3 +31,13 @@ fn nginx_is_configured_as_for_forward_auth() {
     let (server, whole) = (trimmed(&server), trimmed(&block("nginx")));
     assert!(whole.windows(server.len()).any(|lines| lines == server), "{server:#?}");
 }
+
+/// The image that the container is built with has a compiler that is new enough.
+#[test]
+fn the_container_is_built_with_our_rust_version() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let manifest = fs::read_to_string(manifest).unwrap();
+    let version = manifest.lines().find_map(|line| line.strip_prefix("rust-version = "));
+    let image = format!("FROM rust:{}-", version.unwrap().trim_matches('"'));
+    assert!(block("dockerfile").starts_with(&image), "{image}");
+}

@@ -209,9 +209,10 @@ fn each_proxy_tells_of_requests_in_its_own_headers() {
 #[test]
 fn keys_of_other_systems_and_peppers_are_known() {
     let place = Place::on_sqlite();
-    // Their bcrypt hash and SHA-256 are below.
     let (plain, slow) = ("issued-by-the-other-system", "slow-key-of-the-other-system");
+    // By bcrypt, at its lowest cost.
     let hash = "$2b$04$abcdefghijklmnopqrstuufDoKS25UG6FzFj5qxRabg606/.s0lt6";
+    // The SHA-256 of the other one.
     let digest = "9c73d3efef42732bec349e33e26f7c3acb6315804bfcfcd6339e6f8a6aa49867";
     let csv = format!(
         "key_hash,key_prefix,name,scopes\n{digest},,plain,orders:read\n{hash},slow-key,slow,orders:read\n"
