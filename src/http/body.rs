@@ -13,6 +13,7 @@ use serde_core::{
     de::{DeserializeOwned, IgnoredAny},
 };
 use serde_json::{Value, error::Category};
+use zeroize::Zeroizing;
 
 use super::repeated::Unrepeated;
 use crate::rejection::{Problem, shown};
@@ -49,7 +50,7 @@ const DISCARD: usize = 1024 * 1024;
 /// }
 /// # let _: axum::Router = axum::Router::new().route("/orders", axum::routing::post(receive));
 /// ```
-pub struct JsonBody(Vec<u8>);
+pub struct JsonBody(Zeroizing<Vec<u8>>);
 
 impl JsonBody {
     /// Checks that it holds JSON, or nothing, for a handler that does not read it.
@@ -104,14 +105,14 @@ impl<S: Sync> FromRequest<S> for JsonBody {
         if body.size_hint().lower() > DISCARD as u64 {
             return Err(too_large());
         }
-        let mut bytes = Vec::new();
+        let mut bytes = Zeroizing::new(Vec::new());
         let mut length = 0;
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             let frame = frame.map_err(|error| unreadable(&error))?;
             let Ok(data) = frame.into_data() else { continue };
             length += data.len();
             if length <= LIMIT {
-                bytes.extend_from_slice(&data);
+                append(&mut bytes, &data);
             } else if length > DISCARD {
                 break;
             }
@@ -128,6 +129,17 @@ impl<S: Sync> FromRequest<S> for JsonBody {
         }
         Ok(Self(bytes))
     }
+}
+
+/// A vector that grows by itself leaves a copy of its content behind, and there may be a key in it.
+fn append(bytes: &mut Zeroizing<Vec<u8>>, data: &[u8]) {
+    let length = bytes.len() + data.len();
+    if length > bytes.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(length.max(2 * bytes.capacity())));
+        larger.extend_from_slice(bytes);
+        *bytes = larger;
+    }
+    bytes.extend_from_slice(data);
 }
 
 /// A body whose error is a time-out came too late; every other one ended early.
