@@ -88,7 +88,7 @@
 //! | `default` | | `tracing` | |
 //! | `full` | | everything below | |
 //! | `async-trait` | no | `async_trait`, for stores, limiters and resolvers of your own | `async-trait`, with `syn` (5 packages) |
-//! | `axum` | no | extractors, denials as responses, `management_router` | `axum` without its server, `form_urlencoded`, `serde_path_to_error` (14 packages) |
+//! | `axum` | no | extractors, denials as responses, `management_router`, `verification_router` | `axum` without its server, `form_urlencoded`, `serde_path_to_error` (14 packages) |
 //! | `axum-serve` | no | `axum::serve` takes a layer around a whole `Router` | `axum` with its server (13 packages more) |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
 //! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
@@ -226,13 +226,15 @@ mod url;
 pub mod usage;
 
 /// The routes that manage keys: [`management_router`](axum::management_router), the
-/// [`ManagementGuard`](axum::ManagementGuard) in front of it, and [`JsonBody`](axum::JsonBody).
+/// [`ManagementGuard`](axum::ManagementGuard) in front of it, and [`JsonBody`](axum::JsonBody). The route
+/// that judges keys for programs: [`verification_router`](axum::verification_router).
 /// The extractors are implemented on the types themselves.
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub mod axum {
     pub use crate::http::{
-        JsonBody, ManagementCaller, ManagementGuard, ManagementScopes, management_router,
+        JsonBody, ManagementCaller, ManagementGuard, ManagementScopes, VerificationGuard,
+        management_router, verification_router,
     };
 }
 

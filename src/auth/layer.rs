@@ -121,7 +121,7 @@ impl ApiKeyLayer {
     }
 
     /// Another layer, so with another id.
-    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
         let config = Arc::make_mut(&mut self.config);
         change(config);
         config.derive();

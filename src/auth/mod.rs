@@ -27,6 +27,8 @@ pub(crate) mod revocation;
 pub(crate) mod service;
 pub(crate) mod shadow;
 mod shared_config;
+#[cfg(feature = "axum")]
+pub(crate) mod stated;
 mod waiting_limit;
 
 #[cfg(feature = "axum")]

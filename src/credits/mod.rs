@@ -86,22 +86,22 @@ use crate::{
 #[must_use]
 pub struct Credits {
     inner: Arc<Inner>,
+    cost: Option<Arc<Cost>>,
 }
 
 type Cost = dyn Fn(&RequestHead<'_>) -> u64 + Send + Sync;
 
 struct Inner {
     ledger: Arc<Ledger>,
-    cost: Option<Arc<Cost>>,
     accounts: Accounts,
     sweeps: Background,
     apart: Apart<Credits>,
 }
 
 impl Inner {
-    fn new(ledger: Ledger, cost: Option<Arc<Cost>>) -> Self {
+    fn new(ledger: Ledger) -> Self {
         let (accounts, sweeps) = (Accounts::new(), Background::default());
-        Self { ledger: Arc::new(ledger), cost, accounts, sweeps, apart: Apart::default() }
+        Self { ledger: Arc::new(ledger), accounts, sweeps, apart: Apart::default() }
     }
 }
 
@@ -133,8 +133,17 @@ impl Credits {
 
     /// The same, which spends nothing: it counts in memory.
     pub(crate) fn apart(&self) -> &Self {
-        let inner = || Inner::new(self.inner.ledger.apart(), self.inner.cost.clone());
-        self.inner.apart.get_or_make(|| Self { inner: Arc::new(inner()) })
+        let inner = || Arc::new(Inner::new(self.inner.ledger.apart()));
+        self.inner.apart.get_or_make(|| Self { inner: inner(), cost: self.cost.clone() })
+    }
+
+    /// The same balances, spent by requests that cost this much.
+    #[cfg(feature = "axum")]
+    pub(crate) fn at_cost(
+        &self,
+        cost: impl Fn(&RequestHead<'_>) -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        Self { inner: self.inner.clone(), cost: Some(Arc::new(cost)) }
     }
 
     /// Credits whose balances are in `repository`. A request costs one, and a node takes 512 at a
@@ -154,7 +163,7 @@ impl Credits {
     /// The cost of a request.
     #[inline]
     pub(crate) fn cost(&self, request: &RequestHead<'_>) -> u64 {
-        self.inner.cost.as_ref().map_or(1, |cost| cost(request))
+        self.cost.as_ref().map_or(1, |cost| cost(request))
     }
 
     /// Spends credits of a key's lineage, if that needs no waiting; `None` when
@@ -287,7 +296,7 @@ impl fmt::Debug for Credits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credits")
             .field("lease", &self.inner.ledger.most)
-            .field("cost", &self.inner.cost.is_some())
+            .field("cost", &self.cost.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -70,7 +70,7 @@ impl CreditsBuilder {
                 remedy: "leave credits out, or use a store that keeps them",
             });
         }
-        Ok(Credits { inner: Arc::new(Inner::new(self.ledger, self.cost)) })
+        Ok(Credits { inner: Arc::new(Inner::new(self.ledger)), cost: self.cost })
     }
 }
 

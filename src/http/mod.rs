@@ -1,4 +1,4 @@
-//! [`management_router`]: keys managed over HTTP.
+//! [`management_router`]: keys managed over HTTP. [`verification_router`]: keys judged for programs.
 
 mod body;
 mod change;
@@ -20,6 +20,7 @@ mod requirement;
 mod rotate;
 mod sets;
 mod usage;
+mod verification;
 mod view;
 
 use axum::{
@@ -34,6 +35,7 @@ pub use self::{
     body::JsonBody,
     guard::{ManagementCaller, ManagementGuard},
     requirement::ManagementScopes,
+    verification::{VerificationGuard, verification_router},
 };
 use crate::{manage::KeyManager, rejection::Problem};
 

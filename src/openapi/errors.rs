@@ -19,6 +19,16 @@ pub(super) const BEYOND: Error =
     ("beyond_own_key", "The API key has, or would get, what is not yours to give, see `field`.");
 pub(super) const NEEDS_SCOPE: Error =
     ("insufficient_scope", "Your API key does not have the scope that this takes.");
+pub(super) const NEEDS_VERIFY: Error =
+    ("insufficient_scope", "The program's own API key does not have the scope `keys:verify`.");
+pub(super) const INSECURE: Error =
+    ("insecure_transport", "The request came neither over TLS nor from a private address.");
+pub(super) const NOT_LOCAL: Error = (
+    "address_not_allowed",
+    "The request did not come from this machine, where programs ask without an API key.",
+);
+pub(super) const CROSS_SITE: Error =
+    ("cross_site_request", "The request came from a page in a browser.");
 pub(super) const TOO_MANY_KEYS: Error =
     ("too_many_keys", "You have as many API keys as one owner may have.");
 pub(super) const TOO_FAST: Error = ("rate_limited", "Too many changes in too little time.");
@@ -61,4 +71,13 @@ pub(super) const NO_SETS: Error =
 pub(super) fn unavailable() -> Response {
     let meaning = "API keys cannot be read or written right now.";
     retry_after(problem(StatusCode::SERVICE_UNAVAILABLE, &[("store_unavailable", meaning)]))
+}
+
+/// Where it is not known whether a key is good.
+pub(super) fn cannot_tell() -> Response {
+    let unavailable = ("store_unavailable", "The store that API keys are kept in cannot tell.");
+    let overloaded = ("lookup_overloaded", "Too many requests are being checked right now.");
+    let limiter = ("limiter_unavailable", "The rate limiter cannot tell, with `spend`.");
+    let codes = [unavailable, overloaded, limiter];
+    retry_after(problem(StatusCode::SERVICE_UNAVAILABLE, &codes))
 }

@@ -279,7 +279,7 @@ fn key_id() -> Parameter {
     parameter(ParameterIn::Path, "id", id("The id of the API key."))
 }
 
-fn parameters_of(path: &str) -> impl Iterator<Item = Parameter> {
+pub(super) fn parameters_of(path: &str) -> impl Iterator<Item = Parameter> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     names.map(|name| {
         parameter(ParameterIn::Path, name, ObjectBuilder::new().schema_type(Type::String))
@@ -297,7 +297,7 @@ fn parameter(place: ParameterIn, name: &str, schema: ObjectBuilder) -> Parameter
 }
 
 /// The body of an operation.
-trait WithBody {
+pub(super) trait WithBody {
     /// With a body of this schema, and the problems that a bad one has.
     fn body(self, schema: &str, required: Required) -> Self;
 }

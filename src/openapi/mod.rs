@@ -1,5 +1,5 @@
-//! OpenAPI 3.1 documents, as types of [utoipa]: the security of a layer, and the routes to manage
-//! keys with.
+//! OpenAPI 3.1 documents, as types of [utoipa]: the security of a layer, the routes to manage keys
+//! with, and the one to verify them.
 //!
 //! An application with a document of its own adds both to it:
 //!
@@ -28,6 +28,8 @@ mod responses;
 mod schemas;
 mod security;
 mod usage;
+mod verification;
 
 pub use self::management::{management, own_management};
 pub use self::security::Security;
+pub use self::verification::verification;

@@ -230,6 +230,12 @@ impl Renderer {
         self.row(kind).status
     }
 
+    /// The code of a denial for this reason.
+    #[cfg(feature = "axum")]
+    pub(crate) fn code(&self, kind: RejectionKind) -> &'static str {
+        self.row(kind).code
+    }
+
     /// Whether a denial of this kind looks like every other one of a bad key.
     pub(crate) fn folds(&self, kind: RejectionKind) -> bool {
         self.uniform && kind.is_of_a_bad_key()

@@ -88,4 +88,6 @@ mod threads;
 mod uniform;
 mod update;
 mod usage;
+#[cfg(feature = "axum")]
+mod verification;
 mod waiting;

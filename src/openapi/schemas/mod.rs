@@ -5,6 +5,7 @@ mod limits;
 mod parts;
 mod sets;
 mod usage;
+mod verification;
 
 use serde_json::json;
 use utoipa::openapi::{
@@ -16,7 +17,10 @@ use self::parts::{
     NOTHING_ELSE, all_required, boolean, end, line, lines, metadata, networks, nullable_id,
     nullable_text, nullable_time, or_null, scopes, strings,
 };
-pub(super) use self::parts::{id, integer, no_nul, scope, text, time};
+pub(super) use self::{
+    parts::{id, integer, no_nul, scope, text, time},
+    verification::{ANSWER, QUESTION, components as of_verification},
+};
 use super::management::Caller;
 use crate::key::{KeyAction, KeyStatus};
 

@@ -1,6 +1,7 @@
 //! The document says what the layer and the routes do.
 
 mod fields;
+mod verification;
 
 use std::collections::BTreeSet;
 
@@ -196,6 +197,7 @@ fn examples_are_of_their_status_and_code() {
     let keys = layer(sources()).require_secure_transport().with_rate_limits(limits);
     let mut document =
         openapi::management("/admin/keys").merge_from(openapi::own_management("/me/keys"));
+    document.merge(openapi::verification("/verify"));
     keys.security().with_scopes(["keys:write"]).secure(&mut document);
     let document = value(&document);
     for (path, method, operation) in operations(&document) {
@@ -241,10 +243,11 @@ fn what_says_its_own_security_keeps_it() {
 }
 
 #[test]
-fn two_documents_make_one() {
+fn several_documents_make_one() {
     let document = OpenApi::new(Info::new("both", "1"), Paths::new())
         .merge_from(openapi::management("/admin/{tenant}/keys/"))
-        .merge_from(openapi::own_management("/me/keys"));
+        .merge_from(openapi::own_management("/me/keys"))
+        .merge_from(openapi::verification("/tenants/{tenant}/verify/"));
     let document = value(&document);
     assert_eq!(document["openapi"], "3.1.0");
     let mut names = BTreeSet::new();
@@ -256,7 +259,7 @@ fn two_documents_make_one() {
             assert_eq!(named.count(), 1, "{method} {path}");
         }
     }
-    assert_eq!(names.len(), 16 + 15);
+    assert_eq!(names.len(), 16 + 15 + 1);
 }
 
 fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
