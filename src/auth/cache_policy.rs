@@ -39,7 +39,7 @@ impl CachePolicy {
         if let (Self::Vary | Self::VaryAndPrivate, Some(vary)) = (self, vary)
             && headers.append(header::VARY, vary.clone())
         {
-            merge_last_vary(headers);
+            merge_vary(headers);
         }
         if matches!(self, Self::VaryAndPrivate)
             && let Entry::Vacant(vacant) = headers.entry(header::CACHE_CONTROL)
@@ -49,27 +49,24 @@ impl CachePolicy {
     }
 }
 
-/// Leaves of the last line the names that are in no line before it. `*` stands for all names
-/// (RFC 9110 §12.5.5).
+/// Makes one line of all, with each name once. Several lines mean the same (RFC 9110 §5.3), but nginx 1.22
+/// reads the last of them alone, and knows `*`, which stands for all names (§12.5.5), only by itself.
 #[cold]
-fn merge_last_vary(headers: &mut HeaderMap) {
-    let Entry::Occupied(lines) = headers.entry(header::VARY) else { return };
-    let (name, lines) = lines.remove_entry_mult();
-    let mut lines: Vec<HeaderValue> = lines.collect();
-    let Some(last) = lines.pop() else { return };
-    let names = |line: &HeaderValue| {
-        let names = line.as_bytes().split(|byte| *byte == b',');
-        names.map(|name| name.trim_ascii().to_ascii_lowercase()).collect::<Vec<_>>()
-    };
-    let there: Vec<_> = lines.iter().flat_map(names).collect();
-    let stands_for_all = there.iter().any(|name| name == b"*");
-    let mut missing = names(&last);
-    missing.retain(|name| !stands_for_all && !there.contains(name));
-    if !missing.is_empty() {
-        lines.extend(HeaderValue::from_bytes(&missing.join(&b", "[..])));
+fn merge_vary(headers: &mut HeaderMap) {
+    let mut names: Vec<&[u8]> = Vec::new();
+    for line in headers.get_all(header::VARY) {
+        let listed = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        for name in listed.filter(|name| !name.is_empty()) {
+            if !names.iter().any(|there| there.eq_ignore_ascii_case(name)) {
+                names.push(name);
+            }
+        }
     }
-    for line in lines {
-        headers.append(&name, line);
+    let all: &[u8] = b"*";
+    let merged = if names.contains(&all) { all.to_vec() } else { names.join(&b", "[..]) };
+    // Of parts of values, so it is one.
+    if let Ok(merged) = HeaderValue::from_bytes(&merged) {
+        headers.insert(header::VARY, merged);
     }
 }
 

@@ -49,7 +49,7 @@ fn the_innermost_identity_is_seen() {
     let headers = [("x-api-key", KEY), ("x-admin-key", OTHER_KEY)];
     let response = send(users(), administrators(), &headers);
     assert_eq!(response.body(), "administrator");
-    assert_eq!(header_values(&response, header::VARY), ["x-admin-key", "x-api-key, authorization"]);
+    assert_eq!(header_values(&response, header::VARY), ["x-admin-key, x-api-key, authorization"]);
     assert_eq!(header_values(&response, header::CACHE_CONTROL), ["private"]);
 }
 
