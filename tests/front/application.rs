@@ -30,7 +30,7 @@ pub(crate) const LIMITED_KEY: &str = "limited-key-behind-proxies-0123456789";
 pub(crate) const SILENT_KEY: &str = "silent-key-behind-proxies-0123456789";
 
 /// Knows two keys, and is down for a third.
-struct Keys(Vec<Arc<KeyRecord>>);
+pub(crate) struct Keys(pub(crate) Vec<Arc<KeyRecord>>);
 
 #[async_trait::async_trait]
 impl KeyStore for Keys {
@@ -49,7 +49,7 @@ pub(crate) struct Services {
     pub(crate) id: String,
 }
 
-fn record(key: &str, change: impl FnOnce(&mut KeyRecord)) -> Arc<KeyRecord> {
+pub(crate) fn record(key: &str, change: impl FnOnce(&mut KeyRecord)) -> Arc<KeyRecord> {
     let now = Timestamp::from_unix_millis(1_795_392_000_000);
     let id = KeyId::generate(now).unwrap();
     let mut record = KeyRecord::new(id, KeyHasher::sha256().digest(key), "behind a proxy", now);
@@ -85,7 +85,7 @@ pub(crate) async fn start(flavour: fn(ApiKeyLayer) -> ForwardAuthBuilder) -> Ser
     Services { forward_auth, application, id }
 }
 
-async fn listen(router: Router) -> SocketAddr {
+pub(crate) async fn listen(router: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = router.into_make_service_with_connect_info::<SocketAddr>();

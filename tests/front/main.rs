@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod application;
+mod cache;
 mod cases;
 mod gateway;
+#[path = "../support/nginx.rs"]
+mod nginx;
 #[path = "../support/process.rs"]
 mod process;
 mod proxies;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     application::Services,
+    nginx,
     process::Reply,
     web_server::{self, TIMEOUT, WebServer},
 };
@@ -48,22 +49,13 @@ impl Kind {
             text.replace("127.0.0.1:9000", &services.forward_auth.to_string())
                 .replace("127.0.0.1:8080", &services.application.to_string())
         };
-        let root = folder.display();
         let write = |name: &str, text: String| fs::write(folder.join(name), text).unwrap();
         let path = |name: &str| folder.join(name).display().to_string();
         match self {
             Self::Nginx => {
-                let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-                    .map(|name| format!("{name}_temp_path {root}/{name};"))
-                    .join("\n");
                 let server =
                     place(&block("nginx")).replace("listen 80", &format!("listen {address}"));
-                let text = format!(
-                    "daemon off;\nmaster_process off;\npid {root}/pid;\nerror_log {root}/log;\n\
-                     events {{}}\nhttp {{\naccess_log off;\n{temporary}{server}\n}}\n"
-                );
-                write("configuration", text);
-                ["-e", &path("log"), "-c", &path("configuration")].map(str::to_owned).into()
+                nginx::configure(folder, &server)
             }
             Self::Caddy => {
                 let server = place(&block("caddy"))
@@ -99,6 +91,12 @@ pub(crate) fn start(kind: Kind, services: &Services) -> Proxy {
     let configure = |address| kind.configure(folder.path(), address, services);
     let server = web_server::start(kind.name(), folder.path(), configure);
     Proxy { server, _folder: folder }
+}
+
+/// nginx with [a cache](nginx::start_cache) in front of this application.
+pub(crate) fn start_cache(application: SocketAddr) -> Proxy {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    Proxy { server: nginx::start_cache(application, folder.path()), _folder: folder }
 }
 
 impl Proxy {

@@ -23,6 +23,8 @@ mod lists;
 mod managed;
 mod metrics;
 mod nginx;
+#[path = "../support/nginx.rs"]
+mod nginx_configuration;
 #[path = "../support/process.rs"]
 mod process;
 mod proxies;

@@ -4,11 +4,13 @@
 use std::{fs, net::SocketAddr, path::Path};
 
 use axum::{Router, routing::any};
+use serde_json::json;
 use tower_api_key::{ApiKeyLayer, store::FixedStore};
 
 use crate::{
+    nginx_configuration,
     process::curl,
-    support::directory,
+    support::{Ask, directory, shared},
     web_server::{self, WebServer},
 };
 
@@ -17,38 +19,23 @@ const KEY: &str = "a-key-behind-nginx-0123456789";
 /// One that asks this service about every request for its file.
 fn nginx(service: SocketAddr, folder: &Path) -> WebServer {
     web_server::start("nginx", folder, |free| {
-        let root = folder.display();
-        let configuration = format!(
-            "daemon off;
-            master_process off;
-            pid {root}/pid;
-            error_log {root}/log;
-            events {{}}
-            http {{
-                access_log off;
-                client_body_temp_path {root}/body;
-                proxy_temp_path {root}/proxy;
-                fastcgi_temp_path {root}/fastcgi;
-                uwsgi_temp_path {root}/uwsgi;
-                scgi_temp_path {root}/scgi;
-                server {{
-                    listen {free};
-                    location / {{
-                        auth_request /auth;
-                        root {root}/files;
-                    }}
-                    location = /auth {{
-                        internal;
-                        proxy_pass http://{service};
-                        proxy_pass_request_body off;
-                        proxy_set_header Content-Length \"\";
-                    }}
+        let server = format!(
+            "server {{
+                listen {free};
+                location / {{
+                    auth_request /auth;
+                    root {root}/files;
                 }}
-            }}"
+                location = /auth {{
+                    internal;
+                    proxy_pass http://{service};
+                    proxy_pass_request_body off;
+                    proxy_set_header Content-Length \"\";
+                }}
+            }}",
+            root = folder.display(),
         );
-        fs::write(folder.join("nginx.conf"), configuration).unwrap();
-        let path = |name: &str| folder.join(name).display().to_string();
-        vec!["-e".into(), path("log"), "-c".into(), path("nginx.conf")]
+        nginx_configuration::configure(folder, &server)
     })
 }
 
@@ -97,4 +84,35 @@ async fn nothing_turns_a_denial_into_a_way_past_nginx() {
     })
     .await
     .unwrap();
+}
+
+/// A cache in front of the reference server keeps nothing that a key opens, for this key or another.
+#[test]
+fn a_cache_gives_no_key_the_answer_to_another() {
+    if web_server::is_left_out("nginx") {
+        return;
+    }
+    let server = shared();
+    let folder = directory();
+    let nginx = nginx_configuration::start_cache(server.server.address(), folder.path());
+    let keys =
+        ["first", "second"].map(|name| server.create(&json!({ "name": name, "scopes": ["*"] })));
+    for path in ["/me/key", "/articles", "/me/key"] {
+        let url = format!("http://{}{path}", nginx.address);
+        for header in ["X-API-Key: ", "Authorization: Bearer "] {
+            for key in &keys {
+                for method in [&["-I"][..], &[]] {
+                    let header = format!("{header}{}", key.key);
+                    let reply =
+                        curl([&*url, "-H", &header].into_iter().chain(method.iter().copied()));
+                    assert_eq!(reply.status, 200, "{reply:?}");
+                    assert_eq!(reply.header("x-cache-status"), Some("MISS"), "{reply:?}");
+                    let is_of_key = reply.body.contains(&key.id);
+                    assert_eq!(is_of_key, path == "/me/key" && method.is_empty(), "{reply:?}");
+                }
+            }
+            let denied = curl([&*url]);
+            assert_eq!((denied.status, denied.header("x-cache-status")), (401, Some("MISS")));
+        }
+    }
 }
