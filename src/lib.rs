@@ -117,7 +117,7 @@
 //!
 //! | name | | |
 //! |---|---|---|
-//! | `tower_api_key_requests_total` | counter | requests that a layer has judged, by `outcome`: `accepted`, `anonymous`, `bypassed`, `preflight`, `denied`, or `elsewhere` for those that [`or_else`](crate::ApiKeyLayer::or_else) leaves to the other layer; published |
+//! | `tower_api_key_requests_total` | counter | requests that a layer has judged, by `outcome`: `accepted`, `anonymous`, `bypassed`, `preflight`, `denied`, `elsewhere` for those that [`or_else`](crate::ApiKeyLayer::or_else) leaves to the other layer, or, of layers [in shadow](crate::ApiKeyLayer::shadow_until), `would_deny` and `undecided`; published |
 //! | `tower_api_key_denied_total` | counter | denials, by `code` |
 //! | `tower_api_key_would_deny_total` | counter | denials of layers [in shadow](crate::ApiKeyLayer::shadow_until), by `code`: none was one |
 //! | `tower_api_key_shadow_undecided_total` | counter | requests that went on before a layer in shadow had decided |

@@ -63,8 +63,9 @@ impl Admission {
         }
     }
 
+    /// The outcome that it counts as.
     #[inline]
-    const fn decided(&self) -> Decided {
+    pub(super) const fn decided(&self) -> Decided {
         match self {
             Self::Authenticated { .. } => Decided::Accepted,
             Self::Anonymous => Decided::Anonymous,

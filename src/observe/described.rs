@@ -21,7 +21,7 @@ pub(crate) const METRICS: &[(&str, MetricKind, Unit, &str)] = &[
         "tower_api_key_requests_total",
         Counter,
         Unit::Count,
-        "Requests that a layer has judged, by outcome: accepted, anonymous, bypassed, preflight, denied, or elsewhere for those that or_else leaves to the other layer.",
+        "Requests that a layer has judged, by outcome: accepted, anonymous, bypassed, preflight, denied, elsewhere for those that or_else leaves to the other layer, or, of layers in shadow, would_deny and undecided.",
     ),
     ("tower_api_key_denied_total", Counter, Unit::Count, "Denials, by code."),
     (

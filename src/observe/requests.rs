@@ -24,6 +24,10 @@ pub(crate) enum Decided {
     /// Left to the other layer of a combinator.
     Elsewhere,
     Denied,
+    /// Let on by a layer in shadow, which would have denied it.
+    WouldDeny,
+    /// Let on by a layer in shadow before it had decided.
+    Undecided,
 }
 
 #[cfg_attr(
@@ -31,13 +35,15 @@ pub(crate) enum Decided {
     expect(dead_code, reason = "they have no names")
 )]
 impl Decided {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Accepted,
         Self::Anonymous,
         Self::Bypassed,
         Self::Preflight,
         Self::Elsewhere,
         Self::Denied,
+        Self::WouldDeny,
+        Self::Undecided,
     ];
 
     pub(super) const fn label(self) -> &'static str {
@@ -48,6 +54,8 @@ impl Decided {
             Self::Preflight => "preflight",
             Self::Elsewhere => "elsewhere",
             Self::Denied => "denied",
+            Self::WouldDeny => "would_deny",
+            Self::Undecided => "undecided",
         }
     }
 }

@@ -9,6 +9,7 @@ use metrics::set_default_local_recorder;
 use tower::{Layer, service_fn};
 use tower_api_key::{
     ApiKeyLayer, KeyFormat, KeyManager, NewKey, RateLimits, UsageRecorder,
+    auth::{Enforcement, Unidentified},
     clock::SettableClock,
     limit::{Limit, Limits, LocalLimiter, Quota, Tiers},
     nonzero,
@@ -111,6 +112,74 @@ async fn a_combinator_counts_what_it_leaves_to_the_other_layer() {
     ] {
         respond(layer.layer(inner), request).await;
         assert_eq!(requests(&figures), expected);
+    }
+}
+
+/// All of them, those of layers in shadow as well.
+const OUTCOMES: [&str; 8] = [
+    "accepted",
+    "anonymous",
+    "bypassed",
+    "preflight",
+    "elsewhere",
+    "denied",
+    "would_deny",
+    "undecided",
+];
+
+/// A layer in shadow, or beside another check, counts what it would have done.
+#[tokio::test(start_paused = true)]
+async fn requests_in_shadow_are_counted_under_their_outcome() {
+    if !child::is_child() {
+        child::run("published::requests_in_shadow_are_counted_under_their_outcome", None);
+        return;
+    }
+    let figures = Figures::default();
+    let _figures = set_default_local_recorder(&figures);
+    let counted = || {
+        telemetry::publish();
+        OUTCOMES.map(|outcome| {
+            figures.counter(&format!("tower_api_key_requests_total{{outcome={outcome}}}"))
+        })
+    };
+    let mut expected = [0; 8];
+    let inner = || {
+        service_fn(async |_: Request<()>| {
+            Ok::<_, Infallible>(Response::new(Full::<bytes::Bytes>::default()))
+        })
+    };
+    let stuck = || ApiKeyLayer::new(TestStore::stuck()).with_clock(clock());
+    for store in [TestStore::new([record(KEY)]), TestStore::waiting([record(KEY)])] {
+        let layer = ApiKeyLayer::new(store).with_clock(clock());
+        let open = layer.clone().allow_anonymous();
+        let bypass = layer.clone().with_bypass(|request| request.uri.path() == "/health");
+        for (outcome, layer, request) in [
+            ("accepted", layer.clone(), with_key(KEY)),
+            ("anonymous", open.clone(), get("/")),
+            ("bypassed", bypass, get("/health")),
+            ("would_deny", layer.clone(), get("/")),
+            ("would_deny", open, with_key(OTHER_KEY)),
+            ("undecided", stuck(), with_key(KEY)),
+        ] {
+            let outcome = OUTCOMES.iter().position(|other| *other == outcome).unwrap();
+            let until = NOW.saturating_add(Duration::from_hours(1));
+            respond(layer.clone().shadow_until(until).layer(inner()), request.clone()).await;
+            expected[outcome] += 1;
+            assert_eq!(counted(), expected, "{request:?}");
+            let beside = layer.shadowing(tower::layer::util::Identity::new());
+            respond(beside.layer(inner()), request.clone()).await;
+            expected[outcome] += 1;
+            assert_eq!(counted(), expected, "beside: {request:?}");
+        }
+        // What is enforced is counted once, as by a layer that enforces.
+        let all = Enforcement::by(|_| true, Unidentified::Enforce);
+        let until = NOW.saturating_add(Duration::from_hours(1));
+        let enforced = layer.shadow_until(until).with_enforcement(all);
+        for (outcome, request) in [(0, with_key(KEY)), (5, with_key(OTHER_KEY))] {
+            respond(enforced.layer(inner()), request).await;
+            expected[outcome] += 1;
+            assert_eq!(counted(), expected);
+        }
     }
 }
 

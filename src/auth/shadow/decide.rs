@@ -25,6 +25,7 @@ use crate::{
         config::Config,
     },
     key::RejectionKind,
+    observe::{self, Decided},
     rejection::Rejection,
     request::RequestHead,
 };
@@ -55,13 +56,25 @@ impl fmt::Debug for Plan {
 
 /// The end of a decision.
 pub(super) enum Decision {
-    /// The request would be let in, with this identity.
-    Admit(Option<AuthenticatedKey>),
+    /// The request would be let in like this, with this identity.
+    Admit(Decided, Option<AuthenticatedKey>),
     Deny(Rejection),
     /// The decision would have taken too long, or too many requests wait for theirs.
     Undecided,
     /// The layer enforces, and goes on from here.
     Enforce(Outcome),
+}
+
+impl Decision {
+    /// Counts the request. One that is enforced is counted as it goes on.
+    pub(super) fn count(&self) {
+        observe::decided(match self {
+            Self::Admit(decided, _) => *decided,
+            Self::Deny(_) => Decided::WouldDeny,
+            Self::Undecided => Decided::Undecided,
+            Self::Enforce(_) => return,
+        });
+    }
 }
 
 /// The next thing to do.
@@ -140,9 +153,11 @@ impl Plan {
             Outcome::Wait(waiting) => {
                 return Step::Wait(Deciding { waiting: Some(waiting), part, time_out });
             }
-            Outcome::Admit(Admission::Authenticated { key, .. }) => Decision::Admit(Some(key)),
+            Outcome::Admit(Admission::Authenticated { key, .. }) => {
+                Decision::Admit(Decided::Accepted, Some(key))
+            }
             outcome if part == Part::First && self.enforces(&outcome) => Decision::Enforce(outcome),
-            Outcome::Admit(_) => Decision::Admit(None),
+            Outcome::Admit(admission) => Decision::Admit(admission.decided(), None),
             Outcome::Reject(rejection) if rejection.kind() == RejectionKind::Overloaded => {
                 Decision::Undecided
             }

@@ -121,12 +121,13 @@ where
         mut request: Request<B>,
         decision: Decision,
     ) -> Self {
+        decision.count();
         let (decision, would_deny) = match decision {
             Decision::Enforce(outcome) => {
                 let future = service.go_on(request, outcome);
                 return Self::Enforced { in_shadow: true, future };
             }
-            Decision::Admit(key) => (ShadowDecision::Admit(key), None),
+            Decision::Admit(_, key) => (ShadowDecision::Admit(key), None),
             Decision::Undecided => {
                 observe::undecided();
                 (ShadowDecision::Undecided, None)
@@ -215,8 +216,9 @@ where
     O: Service<Request<B>>,
 {
     fn decided(plan: &Plan, mut other: O, mut request: Request<B>, decision: Decision) -> Self {
+        decision.count();
         let opinion = match decision {
-            Decision::Admit(key) => Opinion::Admits(key),
+            Decision::Admit(_, key) => Opinion::Admits(key),
             Decision::Deny(rejection) => {
                 let head = RequestHead::from(&request);
                 let status = plan.apart.renderer.status_of(rejection.kind(), &head);
