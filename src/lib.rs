@@ -126,11 +126,12 @@
 //! | `tower_api_key_lookup_duration_seconds` | histogram | how long requests waited for a lookup that memory could not answer, by `result`: `found`, `not_found` or `failed` |
 //! | `tower_api_key_limit_duration_seconds` | histogram | how long requests waited for a rate limiter, where one had to be asked outside of the process |
 //! | `tower_api_key_limiter_buckets` | gauge | limits of keys and owners that a limiter has in memory, by `limiter`: `local`, or `redis` for leases; published |
-//! | `tower_api_key_cache_hits_total` | counter | answers of caches from memory, by `cache` (so the next five): `keys` or `owners`; published |
+//! | `tower_api_key_cache_hits_total` | counter | answers of caches from memory, by `cache` (so the next six): `keys` or `owners`; published |
 //! | `tower_api_key_cache_stale_total` | counter | answers from memory after their time, because the back end failed; published |
 //! | `tower_api_key_cache_misses_total` | counter | lookups in the back end; published |
 //! | `tower_api_key_cache_coalesced_total` | counter | requests that waited for the lookup of another request; published |
 //! | `tower_api_key_cache_refreshes_total` | counter | lookups that no request waited for, part of the misses; published |
+//! | `tower_api_key_cache_evictions_total` | counter | keys or owners that left memory because others needed the room; published |
 //! | `tower_api_key_cache_entries` | gauge | entries in memory; published |
 //! | `tower_api_key_lookups_shed_total` | counter | a cache's lookups that the lookup budget refused, by `rank`: `listed`, `unlisted`, or `unranked` without a filter |
 //! | `tower_api_key_requests_shed_total` | counter | requests that were denied because too many [waited](crate::auth::WaitingLimit) |

@@ -86,6 +86,12 @@ pub(crate) const METRICS: &[(&str, MetricKind, Unit, &str)] = &[
         Unit::Count,
         "Lookups that no request waited for, part of the misses.",
     ),
+    (
+        "tower_api_key_cache_evictions_total",
+        Counter,
+        Unit::Count,
+        "Keys or owners that left memory because others needed the room.",
+    ),
     ("tower_api_key_cache_entries", Gauge, Unit::Count, "Entries in memory."),
     (
         "tower_api_key_lookups_shed_total",

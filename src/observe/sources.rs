@@ -33,6 +33,7 @@ pub(crate) struct CacheFigures {
     pub(crate) misses: u64,
     pub(crate) coalesced: u64,
     pub(crate) refreshes: u64,
+    pub(crate) evictions: u64,
     pub(crate) entries: usize,
 }
 
@@ -73,6 +74,7 @@ impl CacheFigures {
         self.misses += other.misses;
         self.coalesced += other.coalesced;
         self.refreshes += other.refreshes;
+        self.evictions += other.evictions;
         self.entries += other.entries;
     }
 }
@@ -142,6 +144,8 @@ pub(super) fn publish() {
             .absolute(figures.coalesced);
         counter!("tower_api_key_cache_refreshes_total", "cache" => cache)
             .absolute(figures.refreshes);
+        counter!("tower_api_key_cache_evictions_total", "cache" => cache)
+            .absolute(figures.evictions);
         gauge!("tower_api_key_cache_entries", "cache" => cache).set(whole(figures.entries));
     }
     for (limiter, buckets) in told.limits {

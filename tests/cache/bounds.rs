@@ -29,6 +29,29 @@ async fn there_is_room_for_so_many_of_either_kind() {
     assert!(both <= 2 * CAPACITY && both > found + CAPACITY / 2, "{both}");
 }
 
+/// What made way is counted; what is forgotten, renewed or unknown is not.
+#[tokio::test]
+async fn evictions_are_counted() {
+    let fixture = fixture();
+    let evictions = || fixture.cache.stats().evictions;
+    let known: Vec<_> = (0..100).map(digest).collect();
+    fixture.know(&known).await;
+    fixture.cache.forget(&known);
+    for key in &known {
+        assert_eq!(fixture.find(key).await, Ok(Good));
+    }
+    for number in 10_000..20_000 {
+        assert_eq!(fixture.find(&digest(number)).await, Ok(Unknown));
+    }
+    fixture.cache.clear();
+    assert_eq!(evictions(), 0);
+
+    let known: Vec<_> = (100..5_100).map(digest).collect();
+    fixture.know(&known).await;
+    let left = fixture.cache.stats().entries;
+    assert_eq!(evictions(), 5_000 - u64::try_from(left).unwrap());
+}
+
 #[tokio::test]
 async fn unknown_keys_displace_no_known_one() {
     let fixture = fixture();

@@ -337,6 +337,33 @@ async fn a_cache_tells_what_it_answers_from_memory() {
     }
 }
 
+/// Of more keys than it has room for, some make way.
+#[cfg(feature = "cache")]
+#[tokio::test]
+async fn a_cache_tells_which_keys_made_way() {
+    use tower_api_key::store::CachedStore;
+
+    if !child::is_child() {
+        child::run("published::a_cache_tells_which_keys_made_way", None);
+        return;
+    }
+    let figures = Figures::default();
+    let _figures = set_default_local_recorder(&figures);
+    let keys: Vec<_> = (0..500).map(|number| format!("key-{number:028}")).collect();
+    let store = TestStore::waiting(keys.iter().map(|key| record(key)));
+    let cache = CachedStore::builder(store).with_capacity(64).build();
+    let layer = ApiKeyLayer::new(cache.clone()).with_clock(clock());
+    for key in &keys {
+        send_waiting(&layer, with_key(key)).await;
+    }
+    telemetry::publish();
+    let left = figures.gauge("tower_api_key_cache_entries{cache=keys}");
+    let evicted = figures.counter("tower_api_key_cache_evictions_total{cache=keys}");
+    assert!((1..=64).contains(&left), "{left}");
+    assert_eq!(evicted, 500 - u64::try_from(left).unwrap());
+    assert_eq!(cache.stats().evictions, evicted);
+}
+
 #[tokio::test(start_paused = true)]
 async fn publishing_goes_on_by_itself() {
     if !child::is_child() {

@@ -3,7 +3,7 @@
 use std::{hash::Hash, sync::Arc, time::Duration};
 
 use quick_cache::{
-    UnitWeighter,
+    Lifecycle, UnitWeighter,
     sync::{Cache, DefaultLifecycle},
 };
 
@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     runtime::{
         DigestHash,
-        sync::atomic::{AtomicU32, Ordering},
+        sync::atomic::{AtomicU32, AtomicU64, Ordering},
     },
     store::Lookup,
 };
@@ -26,6 +26,8 @@ pub(super) struct Memory<K: CacheKey, V> {
     /// They follow what is known.
     copies: Option<Arc<dyn Copies<K>>>,
     known: Entries<K, Known<V>>,
+    /// How many of them have made way for others.
+    evicted: Arc<AtomicU64>,
     /// When the store was asked for it.
     not_found: Entries<K, Timestamp>,
     /// Raised when changes may have been missed.
@@ -40,7 +42,33 @@ struct Times {
     stale_if_error: u64,
 }
 
-type Entries<K, V> = Cache<K, V, UnitWeighter, DigestHash>;
+type Entries<K, V> = Cache<K, V, UnitWeighter, DigestHash, Counting<K, V>>;
+
+/// Counts the entries that make way for others.
+struct Counting<K, V> {
+    evicted: Arc<AtomicU64>,
+    /// Drops them outside of locks.
+    default: DefaultLifecycle<K, V>,
+}
+
+impl<K, V> Clone for Counting<K, V> {
+    fn clone(&self) -> Self {
+        Self { evicted: self.evicted.clone(), default: self.default.clone() }
+    }
+}
+
+impl<K, V> Lifecycle<K, V> for Counting<K, V> {
+    type RequestState = <DefaultLifecycle<K, V> as Lifecycle<K, V>>::RequestState;
+
+    /// Not of a value that is replaced, of which the next function hears as well.
+    fn before_evict(&self, _: &mut Self::RequestState, _: &K, _: &mut V) {
+        self.evicted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn on_evict(&self, state: &mut Self::RequestState, key: K, value: V) {
+        self.default.on_evict(state, key, value);
+    }
+}
 
 /// What is known about a thing that exists.
 #[derive(Clone)]
@@ -80,10 +108,12 @@ enum Freshness {
 
 impl<K: CacheKey, V: Clone> Memory<K, V> {
     pub(super) fn new(settings: &Settings) -> Self {
+        let evicted = Arc::default();
         Self {
             copies: None,
-            known: cache(settings.capacity),
-            not_found: cache(settings.capacity),
+            known: cache(settings.capacity, &evicted),
+            evicted,
+            not_found: cache(settings.capacity, &Arc::default()),
             generation: AtomicU32::new(0),
             times: Times {
                 ttl: millis(settings.ttl),
@@ -186,6 +216,11 @@ impl<K: CacheKey, V: Clone> Memory<K, V> {
         self.known.len() + self.not_found.len()
     }
 
+    /// How many entries of things that exist have made way for others.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
     /// The store was asked at this time, and found this.
     pub(super) fn keep(&self, key: &K, asked_at: Timestamp, found: Option<&V>) {
         let is_known = self.known.contains_key(key);
@@ -267,8 +302,9 @@ const fn fresh_part(ttl: u64) -> u64 {
     ttl - ttl / 5
 }
 
-fn cache<K: Eq + Hash, V: Clone>(capacity: usize) -> Entries<K, V> {
-    let (hash, lifecycle) = (DigestHash::default(), DefaultLifecycle::default());
+fn cache<K: Eq + Hash, V: Clone>(capacity: usize, evicted: &Arc<AtomicU64>) -> Entries<K, V> {
+    let hash = DigestHash::default();
+    let lifecycle = Counting { evicted: evicted.clone(), default: DefaultLifecycle::default() };
     Cache::with(capacity, capacity as u64, UnitWeighter, hash, lifecycle)
 }
 

@@ -213,6 +213,6 @@ impl<K: CacheKey, V: Clone + Send + Sync + 'static, E: Failure> Cache<K, V, E> {
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
-        self.counters.read(self.memory.len())
+        self.counters.read(self.memory.len(), self.memory.evicted())
     }
 }

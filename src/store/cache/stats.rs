@@ -22,6 +22,9 @@ pub struct CacheStats {
     pub refreshes: u64,
     /// Answers from memory after their time, because the store failed.
     pub stale: u64,
+    /// Keys (or owners) that left memory because others needed the room: more than
+    /// [`entries`](Self::entries) are in use.
+    pub evictions: u64,
     /// Lookups that were refused because the budget was spent, or that waited for it in vain.
     pub shed: u64,
     /// Those of them for keys that most probably exist. Part of `shed`.
@@ -48,6 +51,7 @@ impl CacheStats {
             misses: self.misses,
             coalesced: self.coalesced,
             refreshes: self.refreshes,
+            evictions: self.evictions,
             entries: self.entries,
         }
     }
@@ -93,7 +97,7 @@ impl Counters {
         });
     }
 
-    pub(super) fn read(&self, entries: usize) -> CacheStats {
+    pub(super) fn read(&self, entries: usize, evictions: u64) -> CacheStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CacheStats {
             hits: self.hits.iter().map(|line| read(&line.0)).sum(),
@@ -101,6 +105,7 @@ impl Counters {
             coalesced: read(&self.coalesced),
             refreshes: read(&self.refreshes),
             stale: read(&self.stale),
+            evictions,
             shed: self.shed.iter().map(read).sum(),
             shed_listed: read(&self.shed[Rank::Listed as usize]),
             shed_unlisted: read(&self.shed[Rank::Unlisted as usize]),
