@@ -27,13 +27,7 @@ impl Config {
         Some(FailureThrottle::new(Quota::per_minute(failures)))
     }
 
-    pub(super) async fn forward_auth(
-        &self,
-        keys: &KeyManager,
-        hasher: &KeyHasher,
-        throttle: Option<FailureThrottle>,
-    ) -> Result<ForwardAuth, Failure> {
-        let layer = self.layer(keys, hasher, throttle).await?;
+    pub(super) fn forward_auth(&self, layer: ApiKeyLayer) -> Result<ForwardAuth, Failure> {
         let set = &self.file.forward_auth;
         let builder = match set.proxy {
             Flavour::Nginx => ForwardAuth::nginx(layer),
@@ -69,7 +63,8 @@ impl Config {
         })
     }
 
-    async fn layer(
+    /// The layer that decides.
+    pub(super) async fn layer(
         &self,
         keys: &KeyManager,
         hasher: &KeyHasher,

@@ -46,6 +46,8 @@ pub(super) struct File {
     pub(super) forward_auth: ForwardAuth,
     #[serde(default, rename = "rule")]
     pub(super) rules: Vec<Rule>,
+    /// None: no program may ask about keys.
+    pub(super) verify: Option<Verify>,
 }
 
 #[derive(Default, Deserialize)]
@@ -121,6 +123,15 @@ pub(super) struct Rule {
     pub(super) scopes: Vec<Required>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verify {
+    pub(super) peers: Vec<Network>,
+    /// Whether a program needs a key of its own.
+    #[serde(default = "yes")]
+    pub(super) key: bool,
+}
+
 const fn yes() -> bool {
     true
 }
@@ -190,6 +201,8 @@ mod tests {
             ("[[rule]]\npath = \"/\"\nscopes = [\"a b\"]", "a b"),
             ("[[rule]]\npath = \"/\"\nscopes = []\nmethods = [\"get\"]", "no method"),
             ("[[rule]]\npath = \"/\"\nscope = []", "unknown field `scope`"),
+            ("[verify]", "missing field `peers`"),
+            ("[verify]\npeers = [\"0.0.0.0/0\"]", "every address"),
         ] {
             let Err(error) = parse(&format!("{LEAST}{wrong}\n")) else { panic!("{wrong}") };
             assert!(error.starts_with(" line ") && error.contains(said), "{wrong}: {error}");
@@ -203,7 +216,7 @@ mod tests {
     fn the_guide_has_each_field() {
         let guide = include_str!("../../../docs/guide/sidecar.md");
         let mut count = 0;
-        for table in ["", "store", "keys", "cache", "limits", "forward_auth", "rule"] {
+        for table in ["", "store", "keys", "cache", "limits", "forward_auth", "rule", "verify"] {
             let text = match table {
                 "" => format!("nonsense = 1\n{LEAST}"),
                 "forward_auth" => format!("{LEAST}nonsense = 1\n"),
@@ -216,7 +229,8 @@ mod tests {
                     "" | "rule" => field.to_owned(),
                     table => format!("{table}.{field}"),
                 };
-                let is_there = guide.contains(&format!("`{name}")) || name == "rule";
+                let is_table = ["rule", "verify"].contains(&&*name);
+                let is_there = guide.contains(&format!("`{name}")) || is_table;
                 assert!(is_there, "{name} is not in the guide: {error}");
                 count += 1;
             }

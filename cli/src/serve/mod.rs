@@ -2,7 +2,7 @@
 //!
 //! `file` reads the configuration, of `values` that are checked on the way, and `config` puts the
 //! environment and the arguments over it. `open` opens the store, `check` makes the service that decides,
-//! `metrics` tells what was counted.
+//! `verify` answers programs, `metrics` tells what was counted.
 
 mod check;
 mod config;
@@ -10,6 +10,7 @@ mod file;
 mod metrics;
 mod open;
 mod values;
+mod verify;
 
 use std::{
     io,
@@ -101,9 +102,13 @@ impl Sidecar {
         let counted = if config.file.metrics { Some(metrics::install()?) } else { None };
         let keys = config.open(&hasher).await?;
         let throttle = config.throttle();
-        let forward_auth = config.forward_auth(&keys, &hasher, throttle.clone()).await?;
+        let layer = config.layer(&keys, &hasher, throttle.clone()).await?;
+        let forward_auth = config.forward_auth(layer.clone())?;
         let is_draining = Arc::new(AtomicBool::new(false));
         let mut router = router(config, forward_auth, is_draining.clone());
+        if let Some(verify) = config.verification(layer, &keys, &hasher, throttle.clone())? {
+            router = router.merge(verify);
+        }
         if let Some(handle) = counted {
             router = router.merge(metrics::router(handle, admin, throttle)?);
         }
@@ -174,7 +179,8 @@ fn slots(config: &Config) -> Result<Slots, Failure> {
         Some(max) => max.get(),
         None => fitting.min(1024),
     };
-    let peers = config.file.forward_auth.peers.iter().map(|network| network.0);
+    let programs = config.file.verify.iter().flat_map(|verify| &verify.peers);
+    let peers = config.file.forward_auth.peers.iter().chain(programs).map(|network| network.0);
     Ok(Slots::new(max, peers.collect()))
 }
 
@@ -190,8 +196,9 @@ fn router(config: &Config, forward_auth: ForwardAuth, is_draining: Arc<AtomicBoo
         .fallback(async || Problem::no_such_path())
 }
 
-/// From the first connection until a signal, after which load balancers have some time to look. A store that fails does not make it unready: known keys go
-/// on from memory here as on every other node, and where all nodes are unready no request is answered.
+/// From the first connection until a signal, after which load balancers have some time to look. A store that
+/// fails does not make it unready: known keys go on from memory here as on every other node, and where all nodes
+/// are unready no request is answered.
 fn is_ready(is_draining: bool) -> Response {
     if is_draining {
         return status(StatusCode::SERVICE_UNAVAILABLE, "draining");

@@ -135,6 +135,7 @@ pub(super) struct CheckPath(pub(super) String);
 pub(super) const HEALTH: &str = "/health";
 pub(super) const READY: &str = "/ready";
 pub(super) const METRICS: &str = "/metrics";
+pub(super) const VERIFY: &str = "/verify";
 
 impl TryFrom<String> for CheckPath {
     type Error = String;
@@ -148,7 +149,10 @@ impl TryFrom<String> for CheckPath {
         if !is_path {
             return Err(format!("{text:?} is no path of letters, digits, `-`, `_` and `.`"));
         }
-        if [HEALTH, READY, METRICS].contains(&&*text) {
+        let is_own = [HEALTH, READY, METRICS, VERIFY].iter().any(|own| {
+            text.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        if is_own {
             return Err(format!("{text} is a path of the sidecar's own"));
         }
         Ok(Self(text))

@@ -18,5 +18,6 @@ mod settings;
 mod started;
 mod trouble;
 mod unit;
+mod verify;
 #[path = "../../../tests/support/web_server.rs"]
 mod web_server;

@@ -30,7 +30,7 @@ fn try_commands() -> bool {
     fs::write(folder.path().join(".curlrc"), "max-time = 60\n").unwrap();
 
     let commands = guide::blocks("sidecar.md", "sh");
-    let [_install, begin, end] = commands.as_slice() else { panic!("{commands:?}") };
+    let [_install, begin, end, ..] = commands.as_slice() else { panic!("{commands:?}") };
     assert_eq!(begin.lines().filter(|line| !line.starts_with("export")).count(), 3, "{begin}");
     let (typed, expected) = session(&place(&guide::block("console")));
     // A person is slower than the sidecar, and a script is not.

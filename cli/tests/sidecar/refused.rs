@@ -47,6 +47,9 @@ fn a_file_that_cannot_be_meant_names_the_place() {
         (&format!("{RULE}[store]\nredis_url = \"hunter2\"\n"), &["store.redis_url must be like"]),
         (&format!("{RULE}[store]\ntable = \"other\"\n"), &["there is no table \"other\""]),
         (&format!("{RULE}[keys]\nprefix = \"A B\"\n"), &["keys.prefix"]),
+        (&format!("{RULE}[verify]\npeers = []\n"), &["verify.peers: is empty"]),
+        (&format!("{RULE}[verify]\nkey = false\npeers = [\"::/1\"]\n"), &["verify.key: is false"]),
+        (&format!("path = \"/verify/a\"\n{RULE}"), &["/verify/a is a path of the sidecar's own"]),
         (&format!("{RULE}[limits.tiers]\na = [\"m=1/1m\", \"m=2/1m\"]\n"), &["limits.tiers.a"]),
     ] {
         refused(&place, &format!("{LEAST}{added}"), said);
