@@ -29,6 +29,7 @@ pub(crate) struct OwnServer {
 
 impl OwnServer {
     /// Starts one on a port that is free. `None` when there are no programs for that.
+    #[allow(dead_code, reason = "not every test binary needs it")]
     pub(crate) fn start(server: Server) -> Option<Self> {
         Self::start_with(server, &[])
     }
