@@ -28,7 +28,7 @@ pub(crate) fn draw(panels: &[Panel], seconds: f64) {
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11" fill="#444444">
 <rect width="{width}" height="{height}" fill="#f4f5f7"/>
 <text x="{MARGIN}" y="24" font-size="18" font-weight="bold" fill="#222222">API keys</text>
-<text x="{MARGIN}" y="42" font-size="12">All services of a run of scripts/alerts, each with a trouble of its own that begins after some 15 seconds. Below each plot: seconds since the start.</text>
+<text x="{MARGIN}" y="42" font-size="12">Twelve services in a run of scripts/alerts. Eleven have a trouble of their own, which begins after some 15 seconds. Below each plot: seconds since the start.</text>
 "##
     );
     for panel in panels {

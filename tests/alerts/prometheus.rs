@@ -10,7 +10,7 @@ use crate::{
     web_server::{self, WebServer},
 };
 
-const ALERTS: &str = "docs/grafana/alerts.yml";
+pub(crate) const ALERTS: &str = "docs/grafana/alerts.yml";
 
 pub(crate) struct Prometheus(WebServer);
 

@@ -13,7 +13,7 @@ use crate::{
     own::OwnServer,
     picture,
     process::Server as Service,
-    prometheus::{Prometheus, Target},
+    prometheus::{ALERTS, Prometheus, Target, root},
     scenarios::SCENARIOS,
     servers::Server,
     service::{CALM, command},
@@ -91,6 +91,17 @@ fn expected() -> Fired {
     let of = |name: &str, alert: &&str| (name.to_owned(), (*alert).to_owned());
     let all = SCENARIOS.iter();
     all.flat_map(|one| one.alerts.iter().map(|alert| of(one.name, alert))).collect()
+}
+
+/// A rule without a scenario would fire in none.
+#[test]
+fn every_alert_has_a_scenario() {
+    let rules = fs::read_to_string(root().join(ALERTS)).unwrap();
+    let names = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ApiKey"));
+    let names: BTreeSet<_> = names.collect();
+    let expected = expected();
+    let caused = expected.iter().filter_map(|(_, alert)| alert.split(' ').next());
+    assert_eq!(names, caused.collect());
 }
 
 #[test]
