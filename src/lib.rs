@@ -91,6 +91,7 @@
 //! | `axum` | no | extractors, denials as responses, `management_router`, `verification_router` | `axum` without its server, `form_urlencoded`, `serde_path_to_error` (14 packages) |
 //! | `axum-serve` | no | `axum::serve` takes a layer around a whole `Router` | `axum` with its server (13 packages more) |
 //! | `cache` | no | `CachedStore`, `CachedOwners` | `quick_cache`, and on Linux `nix` |
+//! | `ext-authz` | no | [`ext_authz`]: forward-auth for Envoy, over gRPC | `tonic` without its server and client (16 packages) |
 //! | `file` | no | `FileStore`: keys from a TOML or JSON file | `toml` (5 packages) |
 //! | `file-yaml` | no | `FileStore` reads YAML, too | `serde-saphyr` (16 packages) |
 //! | `legacy-hashes` | no | `LegacyHashes`: keys that another system stored as bcrypt or argon2 hashes | `argon2`, `bcrypt`; nothing on the path of a good key |
@@ -205,6 +206,7 @@ mod observe;
 #[cfg(feature = "openapi")]
 #[cfg_attr(docsrs, doc(cfg(feature = "openapi")))]
 pub mod openapi;
+mod protobuf;
 #[cfg(feature = "redis")]
 mod redis;
 pub mod rejection;
@@ -243,6 +245,14 @@ pub mod axum {
 /// stands inside the [`ApiKeyLayer`], where routes are known.
 pub mod extra_cost {
     pub use crate::inner::{ExtraCost, ExtraCostLayer};
+}
+
+/// Forward-auth for Envoy, over gRPC: [`ExtAuthz`](ext_authz::ExtAuthz) decides as a
+/// [`ForwardAuth`](forward_auth::ForwardAuth) does.
+#[cfg(feature = "ext-authz")]
+#[cfg_attr(docsrs, doc(cfg(feature = "ext-authz")))]
+pub mod ext_authz {
+    pub use crate::forward_auth::envoy::{DownstreamAddress, ExtAuthz, ExtAuthzFuture};
 }
 
 /// Identities in headers, for services behind a gateway: [`IdentityLayer`](identity::IdentityLayer)

@@ -1,35 +1,50 @@
 //! [`ForwardAuthBuilder`]: the settings.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
-use http::Method;
+use http::{HeaderName, Method};
 use ipnet::IpNet;
 use tower_layer::Layer;
 
-use super::{ForwardAuth, flavour::Flavour, granting::Granting, routes::Routes, service::Settings};
+use super::{
+    ForwardAuth,
+    decision::{Decider, Settings},
+    granting::Granting,
+    routes::Routes,
+};
 use crate::{
-    auth::ApiKeyLayer, error::ConfigError, inner::IdentityHeaders, key::ScopeRule,
+    auth::{ApiKeyLayer, extract::SourceKind},
+    error::ConfigError,
+    inner::IdentityHeaders,
+    key::ScopeRule,
     request::RequestHead,
 };
 
-/// Makes a [`ForwardAuth`].
-#[derive(Clone)]
+/// Makes a [`ForwardAuth`], or a service that is asked in another way and decides alike.
 #[must_use]
-pub struct ForwardAuthBuilder {
+pub struct ForwardAuthBuilder<S = ForwardAuth> {
     layer: ApiKeyLayer,
     settings: Settings,
+    /// Whether an answer can name headers that go no further.
+    can_hide: bool,
+    make: fn(Decider) -> S,
 }
 
-impl ForwardAuthBuilder {
-    pub(super) fn new(layer: ApiKeyLayer, flavour: Flavour) -> Self {
+impl<S> ForwardAuthBuilder<S> {
+    pub(super) fn new(layer: ApiKeyLayer, make: fn(Decider) -> S) -> Self {
         let settings = Settings {
-            flavour,
             identity: Arc::default(),
             routes: Routes::default(),
             trusted: Vec::new(),
             peer: Arc::new(|_| None),
         };
-        Self { layer, settings }
+        Self { layer, settings, can_hide: false, make }
+    }
+
+    /// With answers that can name headers that go no further.
+    #[cfg(feature = "ext-authz")]
+    pub(super) fn hiding(self) -> Self {
+        Self { can_hide: true, ..self }
     }
 
     /// Decides for peers in these networks alone: those of the proxies, in which no client is. `peer` says
@@ -94,8 +109,10 @@ impl ForwardAuthBuilder {
     /// [`Contradiction`](ConfigError::Contradiction) for a layer with a bypass or one that lets anonymous
     /// callers in, [`NoTrustedNetwork`](ConfigError::NoTrustedNetwork) without a peer, and
     /// [`NoForwardAuthRule`](ConfigError::NoForwardAuthRule) without a rule: no request would be let in.
-    pub fn build(self) -> Result<ForwardAuth, ConfigError> {
-        let Self { layer, settings } = self;
+    /// For Envoy, also a `Contradiction` for a layer that
+    /// [hides credentials](ApiKeyLayer::hide_credentials) and looks for them elsewhere than in headers.
+    pub fn build(self) -> Result<S, ConfigError> {
+        let Self { layer, settings, can_hide, make } = self;
         let contradiction = |setting, problem| {
             Err(ConfigError::Contradiction { settings: ["ForwardAuth", setting], problem })
         };
@@ -111,16 +128,52 @@ impl ForwardAuthBuilder {
         if settings.routes.is_empty() {
             return Err(ConfigError::NoForwardAuthRule);
         }
-        let granting = Granting { identity: settings.identity.clone() };
-        Ok(ForwardAuth::new(layer.without_grpc_denials().layer(granting), settings))
+        let hidden = if can_hide && layer.config().hide_credentials {
+            match credential_headers(&layer) {
+                Some(names) => names,
+                None => {
+                    return contradiction(
+                        "hide_credentials",
+                        "the proxy takes keys out of headers alone",
+                    );
+                }
+            }
+        } else {
+            Arc::default()
+        };
+        let granting = Granting { identity: settings.identity.clone(), hidden };
+        let service = layer.without_grpc_denials().layer(granting);
+        Ok(make(Decider::new(service, settings)))
     }
 }
 
-impl std::fmt::Debug for ForwardAuthBuilder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// The headers in which the layer looks for keys, each once, if it looks nowhere else.
+fn credential_headers(layer: &ApiKeyLayer) -> Option<Arc<[HeaderName]>> {
+    let mut names = Vec::new();
+    for source in &layer.config().sources {
+        // Its key is one element of a list, and the other elements stay.
+        let is_websocket = matches!(source.kind(), SourceKind::WebSocketProtocol(_));
+        let name = source.header_name().filter(|_| !is_websocket)?;
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    Some(names.into())
+}
+
+// `S` is made, and never held.
+impl<S> Clone for ForwardAuthBuilder<S> {
+    fn clone(&self) -> Self {
+        let Self { layer, settings, can_hide, make } = self;
+        Self { layer: layer.clone(), settings: settings.clone(), can_hide: *can_hide, make: *make }
+    }
+}
+
+impl<S> fmt::Debug for ForwardAuthBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ForwardAuthBuilder")
             .field("layer", &self.layer)
-            .field("flavour", &self.settings.flavour)
+            .field("trusted", &self.settings.trusted)
             .field("routes", &self.settings.routes)
             .finish_non_exhaustive()
     }

@@ -1,25 +1,20 @@
-//! [`ForwardAuthFuture`]: the answer to the proxy.
+//! [`ForwardAuthFuture`]: the answer to a proxy that asks over HTTP.
 
 use std::{
     convert::Infallible,
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::{
-    granting::{Granted, Granting},
-    service::Settings,
-};
-use crate::{
-    auth::{ResponseBody, ResponseFuture},
-    key::RejectionKind,
+    decision::{Answer, Decision, is_granted},
+    flavour::Flavour,
 };
 
 pin_project! {
@@ -27,8 +22,8 @@ pin_project! {
     #[must_use = "a future does nothing unless it is polled"]
     pub struct ForwardAuthFuture {
         #[pin]
-        decision: ResponseFuture<Granting, ()>,
-        settings: Arc<Settings>,
+        decision: Decision,
+        flavour: Flavour,
     }
 }
 
@@ -41,11 +36,9 @@ const PROBLEM: HeaderName = HeaderName::from_static("x-api-key-problem");
 /// Proxies have room for few kilobytes of headers.
 const MAX_PROBLEM: u64 = 2 * 1024;
 
-type Answer = Response<ResponseBody<String>>;
-
 impl ForwardAuthFuture {
-    pub(super) fn new(decision: ResponseFuture<Granting, ()>, settings: Arc<Settings>) -> Self {
-        Self { decision, settings }
+    pub(super) fn new(decision: Decision, flavour: Flavour) -> Self {
+        Self { decision, flavour }
     }
 }
 
@@ -55,31 +48,13 @@ impl Future for ForwardAuthFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.decision.poll(cx))?;
-        this.settings.finish(&mut response);
-        Poll::Ready(Ok(response))
-    }
-}
-
-impl Settings {
-    /// Adds what every answer has, and makes sure that a proxy reads it as it is meant.
-    fn finish(&self, response: &mut Answer) {
-        let is_granted = response.extensions().get::<Granted>().is_some();
-        if !is_granted {
-            self.identity.set(None, response.headers_mut());
-            let is_denial =
-                response.status().is_client_error() || response.status().is_server_error();
-            if !is_denial {
-                *response.status_mut() = RejectionKind::ForwardAuthRefused.status();
-            }
-        }
-        let no_store = HeaderValue::from_static("no-store");
-        response.headers_mut().insert(header::CACHE_CONTROL, no_store);
-        if self.flavour.knows_two_denials() {
-            let problem = if is_granted { None } else { problem(response) };
+        if this.flavour.knows_two_denials() {
+            let problem = if is_granted(&response) { None } else { problem(&response) };
             let empty = || HeaderValue::from_static("");
             tell(response.status(), problem.unwrap_or_else(empty), response.headers_mut());
-            *response.status_mut() = self.flavour.status(response.status());
+            *response.status_mut() = this.flavour.status(response.status());
         }
+        Poll::Ready(Ok(response))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_service::Service;
 
 use super::routes::Required;
@@ -24,10 +24,18 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Granted;
 
+/// In the extensions of such a response, the headers in which keys are looked for, where the layer hides keys:
+/// with the value that is left, or none.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "ext-authz"), expect(dead_code, reason = "no other answer can say so"))]
+pub(super) struct LeftOver(pub(super) Vec<(HeaderName, Option<HeaderValue>)>);
+
 /// Asks for the scopes that the rule names, and answers with the identity.
 #[derive(Clone, Debug)]
 pub(super) struct Granting {
     pub(super) identity: Arc<IdentityHeaders>,
+    /// Headers of which the answer says what is left of them.
+    pub(super) hidden: Arc<[HeaderName]>,
 }
 
 impl Service<Request<()>> for Granting {
@@ -62,7 +70,21 @@ impl Granting {
         let mut response = Response::new(String::new());
         self.identity.set(Some(key), response.headers_mut());
         response.extensions_mut().insert(Granted);
+        if !self.hidden.is_empty() {
+            let left = self.left_over(request.headers()).ok_or_else(|| refused(""))?;
+            response.extensions_mut().insert(left);
+        }
         Ok(response)
+    }
+
+    /// `None` where several values of a header are left, which no single value can stand for.
+    fn left_over(&self, headers: &HeaderMap) -> Option<LeftOver> {
+        let left = |name: &HeaderName| {
+            let mut values = headers.get_all(name).iter();
+            let value = values.next().cloned();
+            values.next().is_none().then(|| (name.clone(), value))
+        };
+        self.hidden.iter().map(left).collect::<Option<_>>().map(LeftOver)
     }
 }
 

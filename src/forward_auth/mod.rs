@@ -1,6 +1,9 @@
 //! [`ForwardAuth`]: decides for a proxy in front of services in any language.
 
 mod builder;
+mod decision;
+#[cfg(feature = "ext-authz")]
+pub(crate) mod envoy;
 mod flavour;
 mod future;
 mod granting;

@@ -1,4 +1,4 @@
-//! [`original`]: the request that a proxy asks about.
+//! [`Told`]: the request that a proxy asks about.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header,
@@ -7,8 +7,9 @@ use http::{
 };
 
 use super::{
+    decision::Settings,
     flavour::{FORWARDED, Family, ORIGINAL},
-    routes::Routes,
+    routes::Required,
     target::Path,
 };
 use crate::{
@@ -28,53 +29,101 @@ const NOT_OF_THE_ORIGINAL: [HeaderName; 4] = [
     HeaderName::from_static("x-original-url"),
 ];
 
-/// The original request, with the [rule](super::routes::Required) for it, or `None` where there is no
-/// telling or no rule.
-pub(super) fn original(
-    mut asked: Parts,
-    family: &Family,
-    routes: &Routes,
-    identity: &IdentityHeaders,
-) -> Option<Request<()>> {
-    let headers = &asked.headers;
-    let method = Method::from_bytes(only(headers, &family.method)?.as_bytes()).ok()?;
-    let scheme = match only(headers, &family.scheme)?.as_bytes() {
-        b"http" | b"ws" => Scheme::HTTP,
-        b"https" | b"wss" => Scheme::HTTPS,
-        _ => return None,
-    };
-    let host = only(headers, &family.host)?.clone();
-    let authority = host.to_str().ok()?.parse::<Authority>().ok()?;
-    let target = only(headers, &family.uri)?.to_str().ok()?;
-    let rule = routes.find(&method, &Path::of_target(target)?)?.clone();
-    let is_deceptive = |name: &HeaderName| {
-        // Proxies take out `X-Original-URL`, in that spelling.
-        let imitates =
-            |other: &HeaderName| name != other && is_read_as(name.as_str(), other.as_str());
-        names_a_method(name)
-            || is_read_as(name.as_str(), X_REWRITE_URL)
-            || NOT_OF_THE_ORIGINAL.iter().any(imitates)
-            || identity.are_imitated_by(name.as_str())
-    };
-    if query_names_a_method(target) {
-        return None;
+/// A question of a proxy.
+pub(super) enum Asked {
+    /// About this request, with its [rule](Required).
+    Of(Request<()>),
+    /// About none that could be told, or none that has a rule: the question itself.
+    OfNone(Parts),
+}
+
+/// A proxy's account of the request that it asks about, as it is written.
+pub(super) struct Told<'t> {
+    pub(super) method: &'t [u8],
+    pub(super) scheme: &'t [u8],
+    pub(super) host: &'t HeaderValue,
+    pub(super) target: &'t str,
+}
+
+impl Family {
+    /// The original request.
+    pub(super) fn original(&self, asked: Parts, settings: &Settings) -> Asked {
+        let told = self.told(&asked.headers);
+        match told.and_then(|told| told.line(&asked.headers, settings)) {
+            Some(line) => Asked::Of(line.with(asked)),
+            None => Asked::OfNone(asked),
+        }
     }
-    if !authority.as_str().bytes().all(is_of_host) || headers.keys().any(is_deceptive) {
-        return None;
+
+    fn told<'t>(&self, headers: &'t HeaderMap) -> Option<Told<'t>> {
+        Some(Told {
+            method: only(headers, &self.method)?.as_bytes(),
+            scheme: only(headers, &self.scheme)?.as_bytes(),
+            host: only(headers, &self.host)?,
+            target: only(headers, &self.uri)?.to_str().ok()?,
+        })
     }
-    let uri = Uri::builder()
-        .scheme(scheme.clone())
-        .authority(authority)
-        .path_and_query(target)
-        .build()
-        .ok()?;
-    asked.uri = uri;
-    asked.method = if method == Method::HEAD { Method::GET } else { method };
-    #[cfg(feature = "axum")]
-    asked.extensions.remove::<axum::extract::OriginalUri>();
-    restore(&mut asked.headers, &scheme, host);
-    asked.extensions.insert(rule);
-    Some(Request::from_parts(asked, ()))
+}
+
+/// The method and the whole target of the original request, with its rule.
+pub(super) struct Line {
+    method: Method,
+    scheme: Scheme,
+    host: HeaderValue,
+    uri: Uri,
+    rule: Required,
+}
+
+impl Told<'_> {
+    /// The line of a request with these headers, where it has one meaning and a rule.
+    pub(super) fn line(&self, headers: &HeaderMap, settings: &Settings) -> Option<Line> {
+        let method = Method::from_bytes(self.method).ok()?;
+        let scheme = match self.scheme {
+            b"http" | b"ws" => Scheme::HTTP,
+            b"https" | b"wss" => Scheme::HTTPS,
+            _ => return None,
+        };
+        let authority = self.host.to_str().ok()?.parse::<Authority>().ok()?;
+        let rule = settings.routes.find(&method, &Path::of_target(self.target)?)?.clone();
+        if query_names_a_method(self.target) {
+            return None;
+        }
+        let is_deceptive = |name: &HeaderName| is_deceptive(name, &settings.identity);
+        if !authority.as_str().bytes().all(is_of_host) || headers.keys().any(is_deceptive) {
+            return None;
+        }
+        let uri = Uri::builder()
+            .scheme(scheme.clone())
+            .authority(authority)
+            .path_and_query(self.target)
+            .build()
+            .ok()?;
+        let method = if method == Method::HEAD { Method::GET } else { method };
+        Some(Line { method, scheme, host: self.host.clone(), uri, rule })
+    }
+}
+
+impl Line {
+    /// The original request, of which the rest is here.
+    pub(super) fn with(self, mut parts: Parts) -> Request<()> {
+        parts.uri = self.uri;
+        parts.method = self.method;
+        #[cfg(feature = "axum")]
+        parts.extensions.remove::<axum::extract::OriginalUri>();
+        restore(&mut parts.headers, &self.scheme, self.host);
+        parts.extensions.insert(self.rule);
+        Request::from_parts(parts, ())
+    }
+}
+
+/// Whether a service may take a header of this name for another one, or for the method or the target.
+fn is_deceptive(name: &HeaderName, identity: &IdentityHeaders) -> bool {
+    // Proxies take out `X-Original-URL`, in that spelling.
+    let imitates = |other: &HeaderName| name != other && is_read_as(name.as_str(), other.as_str());
+    names_a_method(name)
+        || is_read_as(name.as_str(), X_REWRITE_URL)
+        || NOT_OF_THE_ORIGINAL.iter().any(imitates)
+        || identity.are_imitated_by(name.as_str())
 }
 
 /// Whether a parameter of the query names another method, as some servers read it.

@@ -3,25 +3,18 @@
 use std::{
     convert::Infallible,
     fmt,
-    net::IpAddr,
-    sync::Arc,
     task::{Context, Poll},
 };
 
-use http::{Request, Response, request::Parts};
-use ipnet::IpNet;
+use http::{Request, Response};
 use tower_service::Service;
 
 use super::{
-    ForwardAuthBuilder, ForwardAuthFuture, flavour::Flavour, granting::Granting,
-    original::original, routes::Routes,
+    ForwardAuthBuilder, ForwardAuthFuture, decision::Decider, flavour::Flavour, original::Asked,
 };
 use crate::{
-    auth::{ApiKeyAuth, ApiKeyLayer, ResponseBody, ResponseFuture},
-    inner::IdentityHeaders,
-    key::RejectionKind,
-    rejection::Rejection,
-    request::{Hook, RequestHead},
+    auth::{ApiKeyLayer, ResponseBody},
+    request::RequestHead,
 };
 
 /// Decides for a proxy that asks about each request before it lets it on, such as nginx with
@@ -37,6 +30,8 @@ use crate::{
 /// | [`HAProxy`](Self::haproxy) | the same | as it is |
 /// | [Traefik](Self::traefik) | `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` | as it is |
 /// | [Caddy](Self::caddy) | the same | as it is |
+///
+/// Envoy asks over gRPC: `ext_authz::ExtAuthz`, with feature `ext-authz`, decides for it alike.
 ///
 /// A request is refused as [`ForwardAuthRefused`](RejectionKind::ForwardAuthRefused), with a good key as
 /// well,
@@ -81,55 +76,29 @@ use crate::{
 #[derive(Clone)]
 #[must_use]
 pub struct ForwardAuth {
-    service: ApiKeyAuth<Granting>,
-    settings: Arc<Settings>,
-}
-
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) flavour: Flavour,
-    pub(super) identity: Arc<IdentityHeaders>,
-    pub(super) routes: Routes,
-    pub(super) trusted: Vec<IpNet>,
-    pub(super) peer: Hook<Option<IpAddr>>,
+    decider: Decider,
+    flavour: Flavour,
 }
 
 impl ForwardAuth {
     /// For nginx with `auth_request`.
     pub fn nginx(layer: ApiKeyLayer) -> ForwardAuthBuilder {
-        ForwardAuthBuilder::new(layer, Flavour::Nginx)
+        ForwardAuthBuilder::new(layer, |decider| Self { decider, flavour: Flavour::Nginx })
     }
 
     /// For Traefik with the middleware `ForwardAuth`.
     pub fn traefik(layer: ApiKeyLayer) -> ForwardAuthBuilder {
-        ForwardAuthBuilder::new(layer, Flavour::Traefik)
+        ForwardAuthBuilder::new(layer, |decider| Self { decider, flavour: Flavour::Traefik })
     }
 
     /// For Caddy with `forward_auth`.
     pub fn caddy(layer: ApiKeyLayer) -> ForwardAuthBuilder {
-        ForwardAuthBuilder::new(layer, Flavour::Caddy)
+        ForwardAuthBuilder::new(layer, |decider| Self { decider, flavour: Flavour::Caddy })
     }
 
     /// For `HAProxy` with the script of [the guide](crate::guide::forward_auth).
     pub fn haproxy(layer: ApiKeyLayer) -> ForwardAuthBuilder {
-        ForwardAuthBuilder::new(layer, Flavour::HaProxy)
-    }
-
-    pub(super) fn new(service: ApiKeyAuth<Granting>, settings: Settings) -> Self {
-        Self { service, settings: Arc::new(settings) }
-    }
-}
-
-impl Settings {
-    fn trusts<B>(&self, request: &Request<B>) -> bool {
-        let peer = (self.peer)(&RequestHead::from(request)).map(|peer| peer.to_canonical());
-        peer.is_some_and(|peer| self.trusted.iter().any(|network| network.contains(&peer)))
-    }
-
-    /// The original request, where it may be decided on.
-    fn original(&self, asked: Parts, is_trusted: bool) -> Option<Request<()>> {
-        let family = self.flavour.family();
-        is_trusted.then(|| original(asked, &family, &self.routes, &self.identity))?
+        ForwardAuthBuilder::new(layer, |decider| Self { decider, flavour: Flavour::HaProxy })
     }
 }
 
@@ -143,26 +112,22 @@ impl<B> Service<Request<B>> for ForwardAuth {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let is_trusted = self.settings.trusts(&request);
+        let is_trusted = self.decider.trusts(&RequestHead::from(&request));
         let asked = request.into_parts().0;
-        let future = if let Some(original) = self.settings.original(asked.clone(), is_trusted) {
-            self.service.call(original)
+        let asked = if is_trusted {
+            self.flavour.family().original(asked, self.decider.settings())
         } else {
-            let rejection = Rejection::new(RejectionKind::ForwardAuthRefused);
-            let mut asked = Request::from_parts(asked, ());
-            ResponseFuture::rejected(self.service.config(), rejection, &mut asked)
+            Asked::OfNone(asked)
         };
-        ForwardAuthFuture::new(future, self.settings.clone())
+        ForwardAuthFuture::new(self.decider.decide(asked), self.flavour)
     }
 }
 
 impl fmt::Debug for ForwardAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ForwardAuth")
-            .field("flavour", &self.settings.flavour)
-            .field("identity", &self.settings.identity)
-            .field("trusted", &self.settings.trusted)
-            .field("routes", &self.settings.routes)
-            .finish_non_exhaustive()
+            .field("flavour", &self.flavour)
+            .field("decider", &self.decider)
+            .finish()
     }
 }

@@ -18,8 +18,13 @@ mod decision_order;
 mod decision_spans;
 mod denial_log;
 mod denials;
+#[cfg(feature = "ext-authz")]
+#[path = "../envoy/mod.rs"]
+mod envoy;
 mod events;
 mod events_denied;
+#[cfg(feature = "ext-authz")]
+mod ext_authz;
 mod extraction;
 #[cfg(feature = "metrics")]
 #[path = "../support/figures.rs"]

@@ -10,11 +10,12 @@ use std::{
 };
 
 /// The folders and files at the top of `src/`, from the bottom up.
-const ROOMS: [&str; 30] = [
+const ROOMS: [&str; 31] = [
     "error",
     "url",
     "text",
     "object",
+    "protobuf",
     "clock",
     "key",
     "request",

@@ -1,7 +1,7 @@
 //! The messages of `google.rpc` that tell the details of a denial, in the wire format of protocol buffers,
 //! which `grpc-status-details-bin` holds.
-//!
-//! Written by hand: they are four small messages, which take no library and no generated code.
+
+use crate::protobuf::{bytes, nested, number, text};
 
 /// The details of a denial.
 #[derive(Debug, Default)]
@@ -68,49 +68,6 @@ fn error_info(details: &Details<'_>) -> Vec<u8> {
         nested(&mut info, 3, &entry);
     }
     info
-}
-
-/// A field of type `int32` or `int64`. Zero is left out, as of every field that has its default.
-fn number(message: &mut Vec<u8>, field: u8, value: u64) {
-    const VARINT: u8 = 0;
-    if value != 0 {
-        message.push(field << 3 | VARINT);
-        varint(message, value);
-    }
-}
-
-/// A field of type `string`.
-fn text(message: &mut Vec<u8>, field: u8, text: &str) {
-    bytes(message, field, text.as_bytes());
-}
-
-/// A field of type `bytes`.
-fn bytes(message: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    if !bytes.is_empty() {
-        nested(message, field, bytes);
-    }
-}
-
-/// A field that is a message, which is there also where it is empty.
-fn nested(message: &mut Vec<u8>, field: u8, nested: &[u8]) {
-    const LENGTH_DELIMITED: u8 = 2;
-    message.push(field << 3 | LENGTH_DELIMITED);
-    varint(message, nested.len() as u64);
-    message.extend_from_slice(nested);
-}
-
-/// Seven bits a byte, the lowest first. The highest bit says that more follow.
-fn varint(message: &mut Vec<u8>, mut value: u64) {
-    const MORE: u8 = 0x80;
-    loop {
-        let [lowest, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            message.push(lowest);
-            return;
-        }
-        message.push(lowest | MORE);
-    }
 }
 
 #[cfg(test)]

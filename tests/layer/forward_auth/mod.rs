@@ -1,6 +1,7 @@
 //! `ForwardAuth`: the decision over the original request, and how each proxy is told of it.
 
 mod answers;
+pub(crate) mod cases;
 mod refused;
 mod traefik;
 
@@ -20,7 +21,7 @@ use crate::{
     support::{KEY, clock, record_with, request, respond},
 };
 
-type Flavour = fn(ApiKeyLayer) -> ForwardAuthBuilder;
+pub(crate) type Flavour = fn(ApiKeyLayer) -> ForwardAuthBuilder;
 
 /// Each flavour, with its headers of the method, the scheme, the host and the target.
 const FLAVOURS: [(Flavour, [&str; 4]); 4] = [
@@ -32,22 +33,22 @@ const FLAVOURS: [(Flavour, [&str; 4]); 4] = [
 
 const ORIGINAL: [&str; 4] =
     ["x-original-method", "x-original-proto", "x-original-host", "x-original-uri"];
-const FORWARDED: [&str; 4] =
+pub(crate) const FORWARDED: [&str; 4] =
     ["x-forwarded-method", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-uri"];
 
 /// Requests come from here unless a test says otherwise.
-const PROXY: &str = "10.0.0.9";
+pub(crate) const PROXY: &str = "10.0.0.9";
 
-fn proxies() -> [IpNet; 1] {
+pub(crate) fn proxies() -> [IpNet; 1] {
     ["10.0.0.0/8".parse().unwrap()]
 }
 
-fn scope(scope: &str) -> ScopeRule {
+pub(crate) fn scope(scope: &str) -> ScopeRule {
     ScopeRule::scope(scope).unwrap()
 }
 
 /// A layer that knows [`KEY`], with an owner and one scope.
-fn layer() -> ApiKeyLayer {
+pub(crate) fn layer() -> ApiKeyLayer {
     let record = record_with(KEY, |record| {
         record.owner = Some(OwnerId::new("Zoë"));
         record.scopes = Scopes::parse(["orders:read"]).unwrap();
@@ -55,7 +56,7 @@ fn layer() -> ApiKeyLayer {
     ApiKeyLayer::new(TestStore::new([record])).with_clock(clock())
 }
 
-fn with_rules(builder: ForwardAuthBuilder) -> ForwardAuthBuilder {
+pub(crate) fn with_rules<S>(builder: ForwardAuthBuilder<S>) -> ForwardAuthBuilder<S> {
     builder
         .trusting_peers(proxies(), |request| request.extensions.get::<IpAddr>().copied())
         .rule(Method::GET, "/orders/{id}", scope("orders:read"))
@@ -64,23 +65,28 @@ fn with_rules(builder: ForwardAuthBuilder) -> ForwardAuthBuilder {
         .unwrap()
 }
 
-fn service(flavour: Flavour, layer: ApiKeyLayer) -> ForwardAuth {
+pub(crate) fn service(flavour: Flavour, layer: ApiKeyLayer) -> ForwardAuth {
     with_rules(flavour(layer)).build().unwrap()
 }
 
 /// The request of a proxy about this one, with further headers of the client's.
-fn about(family: [&str; 4], method: &str, target: &str, sent: &[(&str, &str)]) -> Request<()> {
+pub(crate) fn about(
+    family: [&str; 4],
+    method: &str,
+    target: &str,
+    sent: &[(&str, &str)],
+) -> Request<()> {
     let values = [method, "https", "api.example", target];
     let headers: Vec<_> = family.into_iter().zip(values).chain(sent.iter().copied()).collect();
     from(PROXY, request(&headers))
 }
 
-fn from(peer: &str, mut request: Request<()>) -> Request<()> {
+pub(crate) fn from(peer: &str, mut request: Request<()>) -> Request<()> {
     request.extensions_mut().insert(peer.parse::<IpAddr>().unwrap());
     request
 }
 
-fn ask(service: &ForwardAuth, request: Request<()>) -> Response<Bytes> {
+pub(crate) fn ask(service: &ForwardAuth, request: Request<()>) -> Response<Bytes> {
     // The store may have to be waited for.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let response = runtime.block_on(respond(service.clone(), request));
@@ -91,12 +97,12 @@ fn ask(service: &ForwardAuth, request: Request<()>) -> Response<Bytes> {
     response
 }
 
-fn good() -> (&'static str, &'static str) {
+pub(crate) fn good() -> (&'static str, &'static str) {
     ("x-api-key", KEY)
 }
 
 /// The status that a client of this flavour's proxy is to see.
-fn real_status(response: &Response<Bytes>) -> u16 {
+pub(crate) fn real_status(response: &Response<Bytes>) -> u16 {
     let told = response.headers().get("x-api-key-status");
     told.map_or(response.status().as_u16(), |told| told.to_str().unwrap().parse().unwrap())
 }

@@ -1,11 +1,16 @@
-//! Writes the messages, the client and the server of `greeter.proto` to the directory given.
+//! Writes the messages, the clients and the servers of `.proto` files to the directory given.
 
-use std::{env, error::Error};
+use std::{env, error::Error, ffi::OsString};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let out_dir = env::args_os().nth(1).ok_or("usage: greeter-codegen OUT_DIR")?;
-    let proto_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let descriptors = protox::compile(["greeter.proto"], [proto_dir])?;
-    tonic_prost_build::configure().out_dir(out_dir).compile_fds(descriptors)?;
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    let [out_dir, proto_dir, files @ ..] = &*arguments else {
+        return Err("usage: greeter-codegen OUT_DIR PROTO_DIR FILE...".into());
+    };
+    let descriptors = protox::compile(files, [proto_dir])?;
+    let config = tonic_prost_build::configure().out_dir(out_dir);
+    // Packages name each other by the modules of this file.
+    let config = if descriptors.file.len() > 1 { config.include_file("mod.rs") } else { config };
+    config.compile_fds(descriptors)?;
     Ok(())
 }

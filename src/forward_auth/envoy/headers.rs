@@ -1,0 +1,130 @@
+//! The headers of the original request, of a [`Question`].
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::question::{Question, RawHeader};
+use crate::{inner::IdentityHeaders, request::is_read_as};
+
+/// The address from which Envoy has the request, in the extensions of the original request: the client's,
+/// or that of another proxy in front of Envoy.
+///
+/// For [`with_client_address`](crate::ApiKeyLayer::with_client_address). It is absent where Envoy names no
+/// socket, such as for a pipe. Envoy takes the address from `X-Forwarded-For` where its
+/// `xff_num_trusted_hops` or another detection says so, else from the connection.
+///
+/// ```
+/// use tower_api_key::{ApiKeyLayer, ext_authz::DownstreamAddress, store::MemoryStore};
+///
+/// let layer = ApiKeyLayer::new(MemoryStore::new())
+///     .with_client_address(|request| request.extensions.get().map(DownstreamAddress::ip));
+/// # let _ = layer;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DownstreamAddress(IpAddr);
+
+impl DownstreamAddress {
+    /// The address.
+    pub fn ip(&self) -> IpAddr {
+        self.0
+    }
+}
+
+/// More than a proxy lets through: Envoy's own bound is 100 unless it is set.
+const MAX_HEADERS: usize = 256;
+
+/// Everything about the original request but its line.
+pub(super) struct Rest {
+    pub(super) headers: HeaderMap,
+    pub(super) downstream: Option<DownstreamAddress>,
+    pub(super) host: HeaderValue,
+}
+
+impl Question {
+    /// `None` where the headers are told twice or not at all, contradict the line, or are none of HTTP.
+    pub(super) fn rest(&self, identity: &IdentityHeaders) -> Option<Rest> {
+        let downstream = match &self.source {
+            None => None,
+            Some(address) => Some(DownstreamAddress(str::from_utf8(address).ok()?.parse().ok()?)),
+        };
+        let headers = match &self.raw {
+            Some(raw) if self.joined.is_empty() => self.raw_headers(raw)?,
+            None if !self.joined.is_empty() => self.joined_headers()?,
+            _ => return None,
+        };
+        let host = value(&self.host)?;
+        let agrees = headers.get_all(header::HOST).iter().all(|other| *other == host);
+        let is_kept = agrees && !names_identity(&headers, identity);
+        is_kept.then_some(Rest { headers, downstream, host })
+    }
+
+    fn raw_headers(&self, raw: &[RawHeader]) -> Option<HeaderMap> {
+        let mut headers = with_room(raw.len())?;
+        for RawHeader { key, value: text, raw_value } in raw {
+            let bytes = match (text.is_empty(), raw_value.is_empty()) {
+                (true, _) => raw_value,
+                (false, true) => text,
+                (false, false) => return None,
+            };
+            if is_pseudo(key) {
+                self.agrees_with(key, bytes).then_some(())?;
+            } else {
+                headers.append(HeaderName::from_bytes(key).ok()?, value(bytes)?);
+            }
+        }
+        Some(headers)
+    }
+
+    fn joined_headers(&self) -> Option<HeaderMap> {
+        let mut headers = with_room(self.joined.len())?;
+        for (key, bytes) in &self.joined {
+            if is_pseudo(key) {
+                self.agrees_with(key, bytes).then_some(())?;
+            } else if headers.insert(HeaderName::from_bytes(key).ok()?, value(bytes)?).is_some() {
+                // It is a map, in which each name stands once.
+                return None;
+            }
+        }
+        Some(headers)
+    }
+
+    /// Whether a pseudo-header says the same as the line.
+    fn agrees_with(&self, key: &[u8], said: &[u8]) -> bool {
+        let told = match key {
+            b":method" => &self.method,
+            b":scheme" => &self.scheme,
+            b":authority" => &self.host,
+            b":path" => &self.path,
+            _ => return false,
+        };
+        told == said
+    }
+}
+
+fn with_room(count: usize) -> Option<HeaderMap> {
+    (count <= MAX_HEADERS).then(|| HeaderMap::with_capacity(count))
+}
+
+fn is_pseudo(key: &[u8]) -> bool {
+    key.starts_with(b":")
+}
+
+/// Shares the memory of the question.
+fn value(bytes: &Bytes) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(bytes.clone()).ok()
+}
+
+/// A header that `Connection` names goes no further than the next proxy (RFC 9110 §7.6.1), so that the
+/// identity would not reach the service.
+fn names_identity(headers: &HeaderMap, identity: &IdentityHeaders) -> bool {
+    let values = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+    let mut options = values.flat_map(|value| value.split(|byte| *byte == b','));
+    options.any(|option| {
+        let option = option.trim_ascii().to_ascii_lowercase();
+        let is_named =
+            |option: &str| identity.names().iter().any(|name| is_read_as(option, name.as_str()));
+        str::from_utf8(&option).is_ok_and(is_named)
+    })
+}

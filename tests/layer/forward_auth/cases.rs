@@ -1,0 +1,70 @@
+//! Requests that every proxy asks about, with a good key: of `ForwardAuth` and of `ExtAuthz`.
+
+/// Targets that servers read in several ways.
+pub(crate) const MANY_MEANINGS: [&str; 27] = [
+    "//orders/7",
+    "/orders//7",
+    "/orders/./7",
+    "/x/../orders/7",
+    "/orders/%2e",
+    "/orders/%2E%2E",
+    "/orders/a%2fb",
+    "/orders/a%2Fb",
+    "/orders/a%5cb",
+    "/orders/a\\b",
+    "/orders/7;a=b",
+    "/orders/7%3ba",
+    "/orders/7%00",
+    "/orders/%0a",
+    "/orders/7%7f",
+    "/orders/%37",
+    "/%6frders/7",
+    "/orders/%2537",
+    "/orders/7#a",
+    "http://api.example/orders/7",
+    "https://a@b/orders/7",
+    "*",
+    "orders/7",
+    "api.example:443",
+    "/orders/7?a#b",
+    "/orders/%",
+    "/orders/%4",
+];
+
+pub(crate) const ONE_MEANING: [&str; 4] =
+    ["/orders/7", "/orders/7/", "/orders/a%20b?c=//%2e%2e;", "/orders/%C3%A9"];
+
+/// Methods and targets, and whether they are refused.
+pub(crate) const RULES: [(&str, &str, bool); 11] = [
+    ("GET", "/orders/7", false),
+    ("HEAD", "/orders/7", false),
+    ("DELETE", "/orders/7", true),
+    ("get", "/orders/7", true),
+    ("OPTIONS", "/orders/7", true),
+    ("GET", "/orders", true),
+    ("GET", "/Orders/7", true),
+    ("GET", "/", true),
+    ("GET", "/orders/7/items", true),
+    ("PATCH", "/profile", false),
+    ("CONNECT", "/orders/7", true),
+];
+
+/// Headers that give a request another meaning, if so.
+pub(crate) const OTHER_MEANING: [(&str, bool); 11] = [
+    ("x-http-method", true),
+    ("x_http_method_override", true),
+    ("x-rewrite-url", true),
+    ("x_original_url", true),
+    ("x-http-method-override", true),
+    ("x-method-override", true),
+    ("x_api_key_id", true),
+    ("x-api_key-owner", true),
+    ("x.api.key.scopes", true),
+    // These the proxy replaces.
+    ("x-api-key-id", false),
+    ("x-api-key-scopes", false),
+];
+
+/// No method, scheme, host or target.
+pub(crate) const NO_VALUES: [&str; 6] =
+    ["", " ", "\u{e9}", "GET, POST", "https, http", "a.example,b.example"];
