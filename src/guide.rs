@@ -10,7 +10,7 @@
 //! | [`stores`] | stores, caches and several nodes |
 //! | [`limits`] | rate limits, credits, usage and failed guesses |
 //! | [`proxies`] | the client's address behind proxies |
-//! | [`forward_auth`] | proxies that ask about each request, for services in any language |
+//! | [`forward_auth`] | proxies that ask about each request, such as nginx and Envoy, for services in any language |
 //! | [`sidecar`] | the same as a program, with a file for its rules |
 //! | [`management`] | management routes and owners |
 //! | [`clients`] | the other side: clients that send a key |
@@ -103,7 +103,7 @@ pub mod limits {}
 #[doc = page!(guides, "guide/proxies.md")]
 pub mod proxies {}
 
-#[cfg(any(not(doctest), feature = "axum"))]
+#[cfg(any(not(doctest), all(feature = "axum", feature = "ext-authz")))]
 #[doc = page!(guides, "guide/forward_auth.md")]
 pub mod forward_auth {}
 

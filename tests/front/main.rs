@@ -13,5 +13,7 @@ mod nginx;
 mod process;
 mod proxies;
 mod smuggled;
+#[path = "../support/smuggling.rs"]
+mod smuggling;
 #[path = "../support/web_server.rs"]
 mod web_server;

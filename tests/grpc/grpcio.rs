@@ -1,14 +1,14 @@
-//! Calls by grpcio: `client.py` makes them, and prints the outcomes.
+//! Calls by grpcio: scripts make them, and print the outcomes.
 
 use std::{
     env,
     io::Write,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// A call of the greeter's method.
@@ -80,15 +80,26 @@ impl Outcome {
 
 /// The outcomes of calls, one after the other. `None` where grpcio is left out.
 pub(crate) async fn outcomes(calls: &[Call]) -> Option<Vec<Outcome>> {
+    run("client.py", calls).await
+}
+
+/// What a script here makes of its input. `None` where grpcio is left out.
+pub(crate) async fn run<O: DeserializeOwned>(
+    script: &'static str,
+    input: &[impl Serialize],
+) -> Option<O> {
     let python = python()?;
-    let calls = serde_json::to_vec(calls).unwrap();
+    let input = serde_json::to_vec(input).unwrap();
     let run = move || {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grpc/client.py");
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grpc");
         let mut command = Command::new(python);
         // Calls that are tried again say nothing of it.
-        command.arg(script).env_remove("GRPC_VERBOSITY").env_remove("GRPC_TRACE");
+        command
+            .arg(Path::new(scripts).join(script))
+            .env_remove("GRPC_VERBOSITY")
+            .env_remove("GRPC_TRACE");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(&calls).unwrap();
+        child.stdin.take().unwrap().write_all(&input).unwrap();
         child.wait_with_output().unwrap()
     };
     let output = tokio::task::spawn_blocking(run).await.unwrap();

@@ -6,9 +6,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod denials;
+#[cfg(feature = "ext-authz")]
+mod ext_authz;
 mod grpcio;
 mod handlers;
 mod retries;
 mod serve;
+#[cfg(feature = "ext-authz")]
+#[path = "../support/smuggling.rs"]
+mod smuggling;
 mod web;
 mod white_space;
