@@ -7,11 +7,14 @@
 //! | `allocations` | allocations for each request |
 //! | `instructions` | one stack so many times, for a counter of instructions |
 //! | `over_http` | requests a second over HTTP, beside services in other languages |
+//! | `checks` | checks a second of a proxy, over HTTP and gRPC |
 //! | `database` | requests a second whose key is looked up in a database |
 //! | `render` | writes `docs/performance.md` from what the others found |
 
 pub mod arguments;
 pub mod by_hand;
+#[cfg(feature = "checks")]
+pub mod checks;
 pub mod drive;
 #[cfg(feature = "http")]
 pub mod http_load;
