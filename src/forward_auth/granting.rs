@@ -77,12 +77,14 @@ impl Granting {
         Ok(response)
     }
 
-    /// `None` where several values of a header are left, which no single value can stand for.
+    /// `None` where several values of a header are left, or one that is no text: an answer tells one text.
     fn left_over(&self, headers: &HeaderMap) -> Option<LeftOver> {
         let left = |name: &HeaderName| {
             let mut values = headers.get_all(name).iter();
             let value = values.next().cloned();
-            values.next().is_none().then(|| (name.clone(), value))
+            let is_text =
+                value.as_ref().is_none_or(|value| str::from_utf8(value.as_bytes()).is_ok());
+            (is_text && values.next().is_none()).then(|| (name.clone(), value))
         };
         self.hidden.iter().map(left).collect::<Option<_>>().map(LeftOver)
     }

@@ -137,3 +137,125 @@ fn once(slot: &mut Option<Bytes>, value: Value) -> Result<(), Malformed> {
         _ => Err(Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+
+    #[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
+    mod generated {
+        include!("../../../tests/envoy/generated/mod.rs");
+    }
+
+    use generated::envoy::{
+        config::core::v3::{Address, HeaderMap, HeaderValue, SocketAddress, address},
+        service::auth::v3::{
+            AttributeContext, CheckRequest,
+            attribute_context::{HttpRequest, Peer, Request},
+        },
+    };
+
+    /// The same, by generated code.
+    fn by_prost(message: &[u8]) -> Option<Question> {
+        let attributes = CheckRequest::decode(message).ok()?.attributes.unwrap_or_default();
+        let source = attributes.source.and_then(|source| match source.address?.address? {
+            address::Address::SocketAddress(socket) => Some(socket.address.into()),
+            address::Address::Pipe(_) => None,
+        });
+        let http = attributes.request.unwrap_or_default().http.unwrap_or_default();
+        let mut joined: Vec<(Bytes, Bytes)> =
+            http.headers.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        joined.sort();
+        let raw = |header: HeaderValue| RawHeader {
+            key: header.key.into(),
+            value: header.value.into(),
+            raw_value: header.raw_value.into(),
+        };
+        Some(Question {
+            method: http.method.into(),
+            scheme: http.scheme.into(),
+            host: http.host.into(),
+            path: http.path.into(),
+            joined,
+            raw: http.header_map.map(|map| map.headers.into_iter().map(raw).collect()),
+            source,
+        })
+    }
+
+    fn by_us(message: &[u8]) -> Option<Question> {
+        let mut question = Question::read(Bytes::copy_from_slice(message)).ok()?;
+        question.joined.sort();
+        Some(question)
+    }
+
+    fn messages() -> impl Strategy<Value = Vec<u8>> {
+        let text = || "[a-z:/é]{0,6}";
+        let pairs = || proptest::collection::hash_map(text(), text(), 0..4);
+        let raw = proptest::collection::vec((text(), text(), any::<Vec<u8>>()), 0..4);
+        (proptest::array::uniform5(text()), pairs(), proptest::option::of(raw), pairs()).prop_map(
+            |([method, scheme, host, path, source], headers, raw, context_extensions)| {
+                let raw_header = |(key, value, raw_value)| HeaderValue { key, value, raw_value };
+                let raw_map = |raw: Vec<_>| raw.into_iter().map(raw_header).collect();
+                let header_map = raw.map(|raw| HeaderMap { headers: raw_map(raw) });
+                let http = HttpRequest {
+                    method,
+                    scheme,
+                    host,
+                    path,
+                    headers,
+                    header_map,
+                    size: -1,
+                    ..HttpRequest::default()
+                };
+                let socket = SocketAddress { address: source, ..SocketAddress::default() };
+                let address = Some(address::Address::SocketAddress(socket));
+                let source = Some(Peer { address: Some(Address { address }), ..Peer::default() });
+                let request = Some(Request { http: Some(http) });
+                let attributes = AttributeContext {
+                    source,
+                    request,
+                    context_extensions,
+                    ..AttributeContext::default()
+                };
+                CheckRequest { attributes: Some(attributes) }.encode_to_vec()
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn a_message_is_read_as_generated_code_reads_it(message in messages()) {
+            prop_assert!(by_us(&message).is_some());
+            prop_assert_eq!(by_us(&message), by_prost(&message));
+        }
+
+        /// Whatever is changed in it: where both read it, they read the same. Of two addresses of one source,
+        /// and of a text that is none, each is a question that no rule is for.
+        #[test]
+        fn no_change_is_read_as_something_else(
+            mut message in messages(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            for (at, byte) in changes {
+                *at.get_mut(&mut message) = byte;
+            }
+            if let (Some(mut ours), Some(theirs)) = (by_us(&message), by_prost(&message)) {
+                if theirs.source.is_none() {
+                    ours.source = None;
+                }
+                // A name that is there twice is lost in a map. It is refused later.
+                let mut names: Vec<_> = ours.joined.iter().map(|(name, _)| name.clone()).collect();
+                names.dedup();
+                if names.len() < ours.joined.len() {
+                    return Ok(());
+                }
+                prop_assert_eq!(ours, theirs);
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use tower_api_key::{ConfigError, KeySource};
 
 use super::*;
+use crate::envoy::envoy::config::core::v3::HeaderValue;
 
 fn hiding(sources: impl IntoIterator<Item = KeySource>) -> ExtAuthz {
     service(layer().with_sources(sources).hide_credentials())
@@ -39,10 +40,16 @@ fn the_rest_of_a_header_stays() {
         assert_eq!(answer.removed, ["x-api-key"]);
         assert_eq!(answer.values("cookie"), ["a=1; b=2"]);
     }
-    // No single value stands for two.
+    // No text stands for other bytes, and no single value for two.
+    let mut asked = question(Form::Raw, "GET", "/orders/7", &[good()]);
+    let map = http(&mut asked).header_map.as_mut().unwrap();
+    let (key, raw_value) = ("authorization".into(), b"Basic \xff".into());
+    map.headers.push(HeaderValue { key, raw_value, ..HeaderValue::default() });
+    assert!(is_refused(&service, &asked));
     let sent = [good(), ("authorization", basic), ("authorization", "Digest a")];
     let answer = ask(&service, &question(Form::Raw, "GET", "/orders/7", &sent));
     assert_eq!(answer.code(), "forward_auth_refused");
+    assert!(!is_refused(&super::service(layer()), &asked), "nothing is hidden");
 }
 
 #[test]
