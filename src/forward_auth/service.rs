@@ -21,8 +21,9 @@ use crate::{
 /// `auth_request` or Traefik with `ForwardAuth`: for services behind it in any language.
 ///
 /// It judges the *original* request, of which the proxy tells in headers, by an [`ApiKeyLayer`] and a map
-/// of the scopes that each route needs. It answers 200 with [identity headers](IdentityHeaders), for the
-/// proxy to hand on, or with the denial. [The guide](crate::guide::forward_auth) configures the proxies.
+/// of the scopes that each route needs. It answers 200 with
+/// [identity headers](crate::identity::IdentityHeaders), for the proxy to hand on, or with the denial.
+/// [The guide](crate::guide::forward_auth) configures the proxies.
 ///
 /// | proxy | reads | status of a denial |
 /// |---|---|---|
@@ -33,8 +34,8 @@ use crate::{
 ///
 /// Envoy asks over gRPC: `ext_authz::ExtAuthz`, with feature `ext-authz`, decides for it alike.
 ///
-/// A request is refused as [`ForwardAuthRefused`](RejectionKind::ForwardAuthRefused), with a good key as
-/// well,
+/// A request is refused as [`ForwardAuthRefused`](crate::RejectionKind::ForwardAuthRefused), with a good
+/// key as well,
 ///
 /// 1. if it does not come from a trusted peer;
 /// 2. if one of the four headers is not there exactly once, or has no good value. Those of other proxies
