@@ -22,7 +22,7 @@ use tower_api_key::{
 };
 
 use crate::{
-    grpcio::run,
+    python::run,
     serve::{KEY, OTHER_KEY, clock, limited, record},
     smuggling::{CLOSED, WITHOUT_KEY},
 };
@@ -147,7 +147,7 @@ impl Answer {
 }
 
 async fn answers(asked: &[Asked]) -> Option<Vec<Answer>> {
-    let answers: Vec<Answer> = run("ext_authz.py", asked).await?;
+    let answers: Vec<Answer> = run(include_str!("ext_authz.py"), asked).await?;
     assert_eq!(answers.len(), asked.len());
     Some(answers)
 }
@@ -299,7 +299,9 @@ async fn the_configuration_of_the_guide_is_one_of_envoy() {
     let (section, _) = section.split_once("\n## ").unwrap();
     let blocks = section.split("```yaml\n").skip(1);
     let blocks: Vec<_> = blocks.map(|block| block.split("```").next().unwrap()).collect();
-    let Some(read): Option<[Value; 2]> = run("envoy_config.py", &blocks).await else { return };
+    let Some(read): Option<[Value; 2]> = run(include_str!("envoy_config.py"), &blocks).await else {
+        return;
+    };
     let filter = &read[0]["http_filters"][0]["typed_config"];
     // False, which is the default, and so not printed.
     assert_eq!(filter["failure_mode_allow"], Value::Null);

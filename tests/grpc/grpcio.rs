@@ -1,15 +1,11 @@
 //! Calls by grpcio: scripts make them, and print the outcomes.
 
-use std::{
-    env,
-    io::Write,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::python::run;
 
 /// A call of the greeter's method.
 #[derive(Clone, Debug, Serialize)]
@@ -80,47 +76,5 @@ impl Outcome {
 
 /// The outcomes of calls, one after the other. `None` where grpcio is left out.
 pub(crate) async fn outcomes(calls: &[Call]) -> Option<Vec<Outcome>> {
-    run("client.py", calls).await
-}
-
-/// What a script here makes of its input. `None` where grpcio is left out.
-pub(crate) async fn run<O: DeserializeOwned>(
-    script: &'static str,
-    input: &[impl Serialize],
-) -> Option<O> {
-    let python = python()?;
-    let input = serde_json::to_vec(input).unwrap();
-    let run = move || {
-        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grpc");
-        let mut command = Command::new(python);
-        // Calls that are tried again say nothing of it.
-        command
-            .arg(Path::new(scripts).join(script))
-            .env_remove("GRPC_VERBOSITY")
-            .env_remove("GRPC_TRACE");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(&input).unwrap();
-        child.wait_with_output().unwrap()
-    };
-    let output = tokio::task::spawn_blocking(run).await.unwrap();
-    assert!(output.status.success(), "{}", output.status);
-    Some(serde_json::from_slice(&output.stdout).unwrap())
-}
-
-/// The Python for which `scripts/test` installs grpcio.
-fn python() -> Option<PathBuf> {
-    let without = env::var("TEST_WITHOUT").unwrap_or_default();
-    if without.split(',').any(|name| name.trim() == "grpcio") {
-        let _ = writeln!(std::io::stderr(), "TEST_WITHOUT: the tests with grpcio are left out");
-        return None;
-    }
-    let of_home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cache"));
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(of_home).unwrap();
-    let python = cache.join("tower-api-key/grpcio/bin/python");
-    assert!(
-        python.exists(),
-        "there is no grpcio to test with: `scripts/test --test grpc` installs it, or leave its tests \
-         out with TEST_WITHOUT=grpcio"
-    );
-    Some(python)
+    run(include_str!("client.py"), calls).await
 }

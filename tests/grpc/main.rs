@@ -10,6 +10,8 @@ mod denials;
 mod ext_authz;
 mod grpcio;
 mod handlers;
+#[path = "../support/python.rs"]
+mod python;
 mod retries;
 mod serve;
 #[cfg(feature = "ext-authz")]

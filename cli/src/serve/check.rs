@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::ConnectInfo;
+use axum::{Router, extract::ConnectInfo};
+use tonic::server::NamedService;
 use tower_api_key::{
     ApiKeyLayer, ConfigError, KeyHasher, KeyManager,
     auth::{FailureThrottle, ForwardedFor, RequestHead},
+    ext_authz::{DownstreamAddress, ExtAuthz},
     forward_auth::{ForwardAuth, ForwardAuthBuilder},
     identity::IdentityHeaders,
     limit::Quota,
@@ -27,14 +29,32 @@ impl Config {
         Some(FailureThrottle::new(Quota::per_minute(failures)))
     }
 
-    pub(super) fn forward_auth(&self, layer: ApiKeyLayer) -> Result<ForwardAuth, Failure> {
-        let set = &self.file.forward_auth;
-        let builder = match set.proxy {
+    /// The route at which the proxy asks.
+    pub(super) fn check(&self, layer: ApiKeyLayer) -> Result<Router, Failure> {
+        let path = self.file.forward_auth.path.as_ref();
+        let builder = match self.file.forward_auth.proxy {
             Flavour::Nginx => ForwardAuth::nginx(layer),
             Flavour::HaProxy => ForwardAuth::haproxy(layer),
             Flavour::Caddy => ForwardAuth::caddy(layer),
             Flavour::Traefik => ForwardAuth::traefik(layer),
+            Flavour::Envoy if path.is_some() => {
+                let problem = "is not for Envoy, which asks at the path of its gRPC service";
+                return Err(self.wrong("forward_auth.path", problem));
+            }
+            Flavour::Envoy => {
+                // All sources are headers, which Envoy can take out.
+                let ext_authz = self.decider(ExtAuthz::builder(layer.hide_credentials()))?;
+                let path = format!("/{}/{{method}}", ExtAuthz::NAME);
+                return Ok(Router::new().route_service(&path, ext_authz));
+            }
         };
+        let path = path.map_or("/auth", |path| &*path.0);
+        Ok(Router::new().route_service(path, self.decider(builder)?))
+    }
+
+    /// The service that decides by the rules of the file.
+    fn decider<S>(&self, builder: ForwardAuthBuilder<S>) -> Result<S, Failure> {
+        let set = &self.file.forward_auth;
         let mut builder = builder
             .trusting_peers(set.peers.iter().map(|network| network.0), peer)
             .with_identity_headers(self.identity_headers()?);
@@ -55,7 +75,7 @@ impl Config {
             };
             builder = added.map_err(|error| self.wrong(&format!("rule {}", index + 1), error))?;
         }
-        ForwardAuthBuilder::build(builder).map_err(|error| match error {
+        builder.build().map_err(|error| match error {
             ConfigError::NoForwardAuthRule => {
                 self.wrong("rule", "there is none: no request would be let in")
             }
@@ -82,10 +102,15 @@ impl Config {
         if let Some(timeout) = self.lookup_timeout() {
             layer = layer.with_lookup_timeout(timeout);
         }
-        if let Some(clients) = self.clients()? {
-            layer =
-                layer.with_client_address(move |request| clients.client(peer(request), request));
-        }
+        let connects = self.connects();
+        layer = match self.clients()? {
+            Some(clients) => {
+                layer.with_client_address(move |request| clients.client(connects(request), request))
+            }
+            // A proxy's own address is not its client's.
+            None if set.proxy == Flavour::Envoy => layer.with_client_address(connects),
+            None => layer,
+        };
         if let Some(throttle) = throttle {
             layer = layer.with_failure_throttle(throttle).map_err(|_| {
                 let problem = "needs forward_auth.client_address_header: without it, all clients \
@@ -104,8 +129,17 @@ impl Config {
         Ok(layer)
     }
 
-    /// Finds the client's address. Without a header that the proxy writes, it is unknown: the peer is the
-    /// proxy, and a header that the proxy passes on is the client's to choose.
+    /// Says which address the last connection outside of the sidecar came from: to Envoy, which tells of it,
+    /// or else from the proxy.
+    fn connects(&self) -> fn(&RequestHead<'_>) -> Option<IpAddr> {
+        match self.file.forward_auth.proxy {
+            Flavour::Envoy => |request| request.extensions.get().map(DownstreamAddress::ip),
+            _ => peer,
+        }
+    }
+
+    /// Finds the client's address in a header. Without one that the proxy writes, it is unknown but to Envoy: the
+    /// peer is the proxy, and a header that the proxy passes on is the client's to choose.
     fn clients(&self) -> Result<Option<ForwardedFor>, Failure> {
         let set = &self.file.forward_auth;
         let Some(header) = &set.client_address_header else {
@@ -115,7 +149,9 @@ impl Config {
             let problem = "goes with client_address_header, which is not set";
             return Err(self.wrong("forward_auth.trusted_proxies", problem));
         };
-        let networks = set.peers.iter().chain(&set.trusted_proxies).map(|network| network.0);
+        // What connects to Envoy is no peer of the sidecar.
+        let peers = if set.proxy == Flavour::Envoy { &[][..] } else { &set.peers };
+        let networks = peers.iter().chain(&set.trusted_proxies).map(|network| network.0);
         let clients = ForwardedFor::new(header, networks);
         clients.map(Some).map_err(|error| self.wrong("forward_auth.client_address_header", error))
     }

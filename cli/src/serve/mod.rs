@@ -30,7 +30,7 @@ use axum::{
 use http::{StatusCode, header};
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::oneshot, time::sleep};
-use tower_api_key::{KeyManager, forward_auth::ForwardAuth, rejection::Problem};
+use tower_api_key::{KeyManager, rejection::Problem};
 use tower_api_key_serving::{Signals, Slots, fitting_connections, serve};
 
 pub(crate) use self::config::Args;
@@ -103,9 +103,9 @@ impl Sidecar {
         let keys = config.open(&hasher).await?;
         let throttle = config.throttle();
         let layer = config.layer(&keys, &hasher, throttle.clone()).await?;
-        let forward_auth = config.forward_auth(layer.clone())?;
+        let check = config.check(layer.clone())?;
         let is_draining = Arc::new(AtomicBool::new(false));
-        let mut router = router(config, forward_auth, is_draining.clone());
+        let mut router = router(check, is_draining.clone());
         if let Some(verify) = config.verification(layer, &keys, &hasher, throttle.clone())? {
             router = router.merge(verify);
         }
@@ -184,15 +184,13 @@ fn slots(config: &Config) -> Result<Slots, Failure> {
     Ok(Slots::new(max, peers.collect()))
 }
 
-fn router(config: &Config, forward_auth: ForwardAuth, is_draining: Arc<AtomicBool>) -> Router {
-    let path = config.file.forward_auth.path.as_ref();
-    let path = path.map_or("/auth", |path| &*path.0);
+fn router(check: Router, is_draining: Arc<AtomicBool>) -> Router {
     let ready = async move || is_ready(is_draining.load(Ordering::Relaxed));
     Router::new()
         .route(HEALTH, get(async || status(StatusCode::OK, "ok")))
         .route(READY, get(ready))
         .method_not_allowed_fallback(async || Problem::no_such_method())
-        .route_service(path, forward_auth)
+        .merge(check)
         .fallback(async || Problem::no_such_path())
 }
 

@@ -167,6 +167,8 @@ pub(super) enum Flavour {
     HaProxy,
     Caddy,
     Traefik,
+    /// With its filter ext_authz, over gRPC.
+    Envoy,
 }
 
 /// The carrier of changes to the caches of all nodes.

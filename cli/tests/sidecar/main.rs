@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod envoy;
 mod guide;
 mod hostile;
 mod metrics;
@@ -11,6 +12,8 @@ mod newcomer;
 mod process;
 #[path = "../../../tests/support/proxy.rs"]
 mod proxy;
+#[path = "../../../tests/support/python.rs"]
+mod python;
 mod refused;
 #[path = "../../../tests/support/servers.rs"]
 mod servers;

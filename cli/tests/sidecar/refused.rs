@@ -54,6 +54,14 @@ fn a_file_that_cannot_be_meant_names_the_place() {
     ] {
         refused(&place, &format!("{LEAST}{added}"), said);
     }
+    let envoy = LEAST.replace("nginx", "envoy");
+    refused(
+        &place,
+        &format!("{envoy}path = \"/a\"\n{RULE}"),
+        &["forward_auth.path: is not for Envoy"],
+    );
+    let header = "client_address_header = \"X-Forwarded-For\"\n";
+    refused(&place, &format!("{envoy}{header}{RULE}"), &["forward_auth.client_address_header"]);
     let no_peer = LEAST.replace("\"127.0.0.1\"", "");
     refused(&place, &format!("{no_peer}{RULE}"), &["forward_auth.peers: is empty"]);
     for (first, said) in [
