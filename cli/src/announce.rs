@@ -15,14 +15,16 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, database: &Database, out: &mut Output) -> Result<(), Failure> {
     debug_assert!(args.reset, "there is nothing else to announce");
-    let Some(bus) = &database.bus else {
+    if database.buses.is_empty() {
         let text = "there is no bus: set REDIS_URL as for the services";
         return Err(Failure::Usage(text.to_owned()));
-    };
+    }
     let identity = database.repository.identity().await;
     let identity = identity.map_err(|error| Failure::store("", &error))?;
     let announcement = Announcement::reset().of_store(identity);
-    let published = bus.publish(&announcement).await;
-    published.map_err(|error| Failure::store("cannot announce it: ", &error))?;
+    for bus in &database.buses {
+        let published = bus.publish(&announcement).await;
+        published.map_err(|error| Failure::store("cannot announce it: ", &error))?;
+    }
     out.say("Told the services that listen.")
 }

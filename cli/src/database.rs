@@ -54,7 +54,7 @@ pub(crate) struct Database {
     pub(crate) repository: Arc<dyn KeyRepository>,
     pub(crate) manager: KeyManager,
     /// That running services are told of changes by, if there is one, and this command changes something.
-    pub(crate) bus: Option<Arc<dyn Invalidations>>,
+    pub(crate) buses: Vec<Arc<dyn Invalidations>>,
     pub(crate) hasher: KeyHasher,
     /// Whether keys that are stored as plain SHA-256 are found.
     pub(crate) accepts_plain: bool,
@@ -90,11 +90,11 @@ impl Database {
         let mut manager = KeyManager::new(repository.clone())
             .with_hasher(hasher.clone())
             .acting_as(actor.as_deref().unwrap_or("tower-api-key"));
-        let bus = if access == Access::Read { None } else { bus(kind, &url).await? };
-        if let Some(bus) = &bus {
+        let buses = if access == Access::Read { Vec::new() } else { buses(kind, &url).await? };
+        for bus in &buses {
             manager = manager.with_invalidations(bus.clone());
         }
-        Ok(Self { repository, manager, bus, hasher, accepts_plain })
+        Ok(Self { repository, manager, buses, hasher, accepts_plain })
     }
 
     /// The balance of a key.
@@ -248,12 +248,12 @@ pub(crate) async fn connect_to_table(
     })
 }
 
-/// The bus that tells running services to forget cached keys: the one that `REDIS_URL` names, or else
-/// the database if it can.
-async fn bus(
+/// The buses that tell running services to forget cached keys: the database if it can, and the one that
+/// `REDIS_URL` names. A service may listen to either.
+async fn buses(
     kind: StoreKind,
     database_url: &str,
-) -> Result<Option<Arc<dyn Invalidations>>, Failure> {
+) -> Result<Vec<Arc<dyn Invalidations>>, Failure> {
     let redis_url = variable("REDIS_URL")?.filter(|url| !url.is_empty());
     if let Some(url) = &redis_url
         && StoreKind::of_url(url) != Ok(StoreKind::Redis)
@@ -261,14 +261,16 @@ async fn bus(
         let text = "REDIS_URL must be like redis://host:port, or empty";
         return Err(Failure::Usage(text.to_owned()));
     }
-    let url = match &redis_url {
-        Some(url) => url,
-        // They have none, and a table of an application may be opened with options of its own.
-        None if matches!(kind, StoreKind::Sqlite | StoreKind::MySql) => return Ok(None),
-        None => database_url,
-    };
-    store::connect_bus(url).await.map_err(|error| match error {
-        ConnectError::Store(error) => Failure::store("cannot announce changes: ", &error),
-        error => Failure::Usage(format!("cannot announce changes: {}", causes(&error))),
-    })
+    // The others have none, and a table of an application may be opened with options of its own.
+    let own = matches!(kind, StoreKind::Postgres | StoreKind::Redis).then_some(database_url);
+    let redis = redis_url.as_deref().filter(|url| **url != *database_url);
+    let mut buses = Vec::new();
+    for url in own.into_iter().chain(redis.map(|url| &**url)) {
+        let bus = store::connect_bus(url).await.map_err(|error| match error {
+            ConnectError::Store(error) => Failure::store("cannot announce changes: ", &error),
+            error => Failure::Usage(format!("cannot announce changes: {}", causes(&error))),
+        })?;
+        buses.extend(bus);
+    }
+    Ok(buses)
 }

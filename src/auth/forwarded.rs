@@ -48,7 +48,10 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ForwardedFor {
     header: HeaderName,
-    trusted: Arc<[IpNet]>,
+    /// Those that write the header.
+    peers: Arc<[IpNet]>,
+    /// Those that connect to them, as proxies in front.
+    hops: Arc<[IpNet]>,
 }
 
 impl ForwardedFor {
@@ -63,29 +66,56 @@ impl ForwardedFor {
         header: &str,
         trusted: impl IntoIterator<Item = IpNet>,
     ) -> Result<Self, ConfigError> {
+        let nearest = Self::nearest(header, trusted)?;
+        Ok(Self { hops: nearest.peers.clone(), ..nearest })
+    }
+
+    /// Reads the header of this name where the peer is in one of the networks `peers`, and takes the last
+    /// element, which that peer wrote, for the client. With [`new`](Self::new), a client on a machine with a
+    /// proxy has the address of one, and with it chooses its own; here it has that address.
+    ///
+    /// ```
+    /// use tower_api_key::auth::ForwardedFor;
+    ///
+    /// // nginx on this machine, behind a load balancer.
+    /// let clients = ForwardedFor::nearest("X-Forwarded-For", ["127.0.0.1/32".parse()?])?
+    ///     .behind(["10.0.7.0/24".parse()?]);
+    /// # let _ = clients;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn nearest(
+        header: &str,
+        peers: impl IntoIterator<Item = IpNet>,
+    ) -> Result<Self, ConfigError> {
         let header = HeaderName::from_bytes(header.as_bytes())
             .map_err(|_| ConfigError::SourceName { family: "forwarded-for header" })?;
-        let trusted: Arc<[IpNet]> = trusted.into_iter().collect();
-        if trusted.is_empty() {
+        let peers: Arc<[IpNet]> = peers.into_iter().collect();
+        if peers.is_empty() {
             return Err(ConfigError::NoTrustedNetwork);
         }
-        Ok(Self { header, trusted })
+        Ok(Self { header, peers, hops: Arc::default() })
+    }
+
+    /// Reads over elements in these networks: proxies in front of the peers, in which no client is.
+    pub fn behind(self, proxies: impl IntoIterator<Item = IpNet>) -> Self {
+        let hops = self.hops.iter().copied().chain(proxies).collect();
+        Self { hops, ..self }
     }
 
     /// The client of a request that came over a connection from `peer`; `None` where even that is
     /// unknown.
     pub fn client(&self, peer: Option<IpAddr>, request: &RequestHead<'_>) -> ClientAddress {
         match peer.map(|peer| peer.to_canonical()) {
-            Some(peer) if self.trusts(peer) => match self.forwarded(request.headers) {
+            Some(peer) if is_of(&self.peers, peer) => match self.forwarded(request.headers) {
                 Some(client) => client.into(),
                 None => ClientAddress::unknown_behind(peer),
             },
             peer => peer.into(),
         }
-    }
-
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(&address))
     }
 
     /// The right-most address that is not trusted; the first one if all are trusted.
@@ -114,11 +144,15 @@ impl ForwardedFor {
         trusted: &mut Option<IpAddr>,
     ) -> ControlFlow<Element> {
         from_the_end.try_for_each(|element| match element {
-            Some(address) if self.trusts(address) => {
+            Some(address) if is_of(&self.hops, address) => {
                 *trusted = Some(address);
                 ControlFlow::Continue(())
             }
             client => ControlFlow::Break(client),
         })
     }
+}
+
+fn is_of(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
 }

@@ -46,8 +46,12 @@ pub(super) struct Told<'t> {
 }
 
 impl Family {
-    /// The original request.
+    /// The original request. A proxy takes out what a client sent in place of the identity before it asks: what
+    /// comes here would reach the service as well.
     pub(super) fn original(&self, asked: Parts, settings: &Settings) -> Asked {
+        if settings.identity.are_in(&asked.headers) {
+            return Asked::OfNone(asked);
+        }
         let told = self.told(&asked.headers);
         match told.and_then(|told| told.line(&asked.headers, settings)) {
             Some(line) => Asked::Of(line.with(asked)),

@@ -46,7 +46,9 @@ use crate::{
 /// 4. if no rule names the path and the method, or only one in another case of letters. `HEAD` counts as
 ///    `GET`;
 /// 5. if it has a header that overrides the method, or one that imitates an identity header, such as
-///    `X_Api_Key_Id`.
+///    `X_Api_Key_Id`;
+/// 6. if it has an identity header with a value. A proxy takes it out before it asks, since it would hand on
+///    that of the client otherwise.
 ///
 /// Every other request is judged by the layer, which cannot have a bypass, let anonymous callers in, pass
 /// preflights, or be in shadow. Every response has all identity headers, empty where there is nothing to

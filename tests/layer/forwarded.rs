@@ -38,6 +38,33 @@ fn found(header: &str, peer: &str, lines: &[&str]) -> String {
     }
 }
 
+/// A client on a machine with a proxy has the address of that machine, and chooses no other.
+#[test]
+fn the_nearest_proxy_is_believed_about_its_own_client_alone() {
+    let peers = ["10.0.0.0/8".parse().unwrap()];
+    let nearest = ForwardedFor::nearest("x-forwarded-for", peers).unwrap();
+    let behind = nearest.clone().behind(["192.0.2.0/24".parse().unwrap()]);
+    let found = |clients: &ForwardedFor, peer, lines: &[&str]| {
+        let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+        clients.client(Some(ip(peer)), &RequestHead::from(&request(&lines))).known()
+    };
+    for (peer, lines, of_nearest, of_behind) in [
+        (PROXY, &["203.0.113.5, 10.0.0.9"][..], Some("10.0.0.9"), Some("10.0.0.9")),
+        (PROXY, &["203.0.113.5", "10.0.0.9"], Some("10.0.0.9"), Some("10.0.0.9")),
+        (PROXY, &["203.0.113.5, 192.0.2.1"], Some("192.0.2.1"), Some("203.0.113.5")),
+        (PROXY, &["192.0.2.1"], Some("192.0.2.1"), Some("192.0.2.1")),
+        (PROXY, &["203.0.113.5, unknown"], None, None),
+        (PROXY, &[], None, None),
+        (STRANGER, &["203.0.113.5"], Some(STRANGER), Some(STRANGER)),
+        // In front of a peer, and none.
+        ("192.0.2.1", &["203.0.113.5"], Some("192.0.2.1"), Some("192.0.2.1")),
+    ] {
+        assert_eq!(found(&nearest, peer, lines), of_nearest.map(ip), "{peer} {lines:?}");
+        assert_eq!(found(&behind, peer, lines), of_behind.map(ip), "{peer} {lines:?}");
+    }
+    assert_eq!(ForwardedFor::nearest("x", []).unwrap_err(), ConfigError::NoTrustedNetwork);
+}
+
 #[test]
 fn the_last_element_that_is_no_proxy_is_the_client() {
     for (lines, expected) in [

@@ -14,7 +14,10 @@ use tower_api_key::{
     scope::ScopeRule,
 };
 
-use super::{config::Config, values::Flavour};
+use super::{
+    config::Config,
+    values::{Flavour, Network},
+};
 use crate::failure::Failure;
 
 /// The address that a connection comes from.
@@ -149,10 +152,15 @@ impl Config {
             let problem = "goes with client_address_header, which is not set";
             return Err(self.wrong("forward_auth.trusted_proxies", problem));
         };
-        // What connects to Envoy is no peer of the sidecar.
-        let peers = if set.proxy == Flavour::Envoy { &[][..] } else { &set.peers };
-        let networks = peers.iter().chain(&set.trusted_proxies).map(|network| network.0);
-        let clients = ForwardedFor::new(header, networks);
+        let networks = |networks: &[Network]| networks.iter().map(|network| network.0).collect();
+        let (peers, hops): (Vec<_>, Vec<_>) =
+            (networks(&set.peers), networks(&set.trusted_proxies));
+        let clients = if set.proxy == Flavour::Envoy {
+            // Envoy writes none of it for the sidecar.
+            ForwardedFor::new(header, hops)
+        } else {
+            ForwardedFor::nearest(header, peers).map(|clients| clients.behind(hops))
+        };
         clients.map(Some).map_err(|error| self.wrong("forward_auth.client_address_header", error))
     }
 

@@ -27,13 +27,13 @@ impl Config {
         let mut formats = self.formats(hasher)?;
         let tiers = self.tiers()?;
         let kind = self.kind()?;
-        let bus = self.bus(kind).await?;
-        let repository = self.cached(self.store(kind).await?, bus.clone());
+        let buses = self.buses(kind).await?;
+        let repository = self.cached(self.store(kind).await?, &buses);
         let mut keys = KeyManager::new(repository.clone())
             .with_format(formats.swap_remove(0))
             .with_hasher(hasher.clone())
             .with_rate_limits(self.rate_limits(kind).await?.with_tiers(tiers));
-        if let Some(bus) = bus {
+        for bus in buses {
             keys = keys.with_invalidations(bus);
         }
         if self.file.credits {
@@ -96,7 +96,7 @@ impl Config {
     fn cached(
         &self,
         store: Arc<dyn KeyRepository>,
-        bus: Option<Arc<dyn Invalidations>>,
+        buses: &[Arc<dyn Invalidations>],
     ) -> Arc<dyn KeyRepository> {
         let cache = &self.file.cache;
         if cache.ttl.is_some_and(|ttl| ttl.0.is_zero()) {
@@ -115,8 +115,8 @@ impl Config {
         if let Some(timeout) = self.lookup_timeout() {
             builder = builder.with_lookup_timeout(timeout);
         }
-        if let Some(bus) = bus {
-            builder = builder.with_invalidations(bus);
+        for bus in buses {
+            builder = builder.with_invalidations(bus.clone());
         }
         Arc::new(builder.build())
     }
@@ -126,24 +126,30 @@ impl Config {
         self.file.store.lookup_timeout.map(|time| time.0)
     }
 
-    /// By default the Redis that is named, or else the store where it has one.
-    async fn bus(&self, kind: StoreKind) -> Result<Option<Arc<dyn Invalidations>>, Failure> {
+    /// By default the store where it has one, and the Redis that is named: what changes a key may tell either.
+    async fn buses(&self, kind: StoreKind) -> Result<Vec<Arc<dyn Invalidations>>, Failure> {
+        self.check_redis()?;
         let has_own = matches!(kind, StoreKind::Postgres | StoreKind::Redis);
-        let Named { name, value } = match (self.file.cache.bus, &self.redis_url) {
-            (Some(Bus::None), _) => return Ok(None),
-            (Some(Bus::Redis) | None, Some(redis)) => redis,
-            (Some(Bus::Redis), None) => {
+        let (own, redis) = (has_own.then_some(&self.store_url), self.redis_url.as_ref());
+        let (own, redis) = match self.file.cache.bus {
+            Some(Bus::None) => (None, None),
+            Some(Bus::Redis) if redis.is_none() => {
                 return Err(self.wrong("cache.bus", "neither REDIS_URL nor store.redis_url is set"));
             }
-            (Some(Bus::Store), _) if !has_own => {
+            Some(Bus::Redis) => (None, redis),
+            Some(Bus::Store) if own.is_none() => {
                 let problem = "this store carries no changes: name a Redis";
                 return Err(self.wrong("cache.bus", problem));
             }
-            (None, None) if !has_own => return Ok(None),
-            (Some(Bus::Store) | None, _) => &self.store_url,
+            Some(Bus::Store) => (own, None),
+            None => (own, redis.filter(|redis| *redis.value != *self.store_url.value)),
         };
-        self.check_redis()?;
-        store::connect_bus(value).await.map_err(|error| Failure::connect(name, error))
+        let mut buses = Vec::new();
+        for Named { name, value } in own.into_iter().chain(redis) {
+            let bus = store::connect_bus(value).await;
+            buses.extend(bus.map_err(|error| Failure::connect(name, error))?);
+        }
+        Ok(buses)
     }
 
     fn check_redis(&self) -> Result<(), Failure> {

@@ -149,32 +149,72 @@ fn it_goes_on_for_a_time_after_a_signal_and_is_not_ready() {
 /// without a cache.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_key_ends_at_once() {
-    let mut scenes = vec![("1h", None, Place::on_sqlite()), ("0s", None, Place::on_sqlite())];
-    if let Some(redis) = servers::Server::Redis.url() {
-        scenes.push(("1h", Some(redis), Place::on_sqlite()));
+    let sqlite = || (String::new(), String::new(), Place::on_sqlite());
+    let mut scenes = vec![("1h", sqlite()), ("0s", sqlite())];
+    let redis = servers::Server::Redis.url();
+    if let Some(redis) = redis.clone() {
+        scenes.push(("1h", (redis.clone(), redis, Place::on_sqlite())));
     }
     let database = servers::Database::new(servers::Server::Postgres).await;
     if let Some(database) = &database {
-        scenes.push(("1h", None, Place::on(database.url())));
+        scenes.push(("1h", (String::new(), String::new(), Place::on(database.url()))));
+        // One of both knows of a Redis: for its limits, say.
+        for redis in redis.into_iter().collect::<Vec<_>>() {
+            let (of_sidecar, of_command) = (redis.clone(), String::new());
+            scenes
+                .push(("1h", (of_sidecar.clone(), of_command.clone(), Place::on(database.url()))));
+            scenes.push(("1h", (of_command, of_sidecar, Place::on(database.url()))));
+        }
     }
     let checked = tokio::task::spawn_blocking(move || {
-        for (ttl, redis, place) in scenes {
+        for (ttl, (of_sidecar, of_command, place)) in scenes {
             place.add(&format!("cache.ttl = \"{ttl}\""));
             let key = place.key(&["--scope", "orders:read"]);
             let header = format!("X-API-Key: {key}");
-            let redis = redis.unwrap_or_default();
-            let sidecar = Server::start(place.serve().env("REDIS_URL", &redis));
+            let sidecar = Server::start(place.serve().env("REDIS_URL", &of_sidecar));
             let asked = || check(sidecar.address(), "/orders/7", &[&header]);
             let good = asked();
             assert_eq!(good.status, 200, "{good:?}");
             let id = good.header("x-api-key-id").unwrap();
-            let revoked = process::run(place.command("revoke").arg(id).env("REDIS_URL", &redis));
+            let mut revoke = place.command("revoke");
+            let revoked = process::run(revoke.arg(id).env("REDIS_URL", &of_command));
             assert!(revoked.status.success(), "{revoked:?}");
             until(|| asked().status != 200);
             assert_eq!(code(&asked()), "revoked_key", "{}", place.url);
         }
     });
     checked.await.unwrap();
+}
+
+/// nginx adds the address of its client, which may be on the same machine.
+#[test]
+fn a_client_beside_the_proxy_chooses_no_address() {
+    let place = Place::on_sqlite();
+    let key = place.key(&["--scope", "orders:read", "--allow", "203.0.113.0/24"]);
+    let sidecar = place.start();
+    let from = |list: &str| {
+        let list = format!("X-Forwarded-For: {list}");
+        check(sidecar.address(), "/orders/7", &[&format!("X-API-Key: {key}"), &list])
+    };
+    assert_eq!(from("203.0.113.9").status, 200);
+    for list in ["203.0.113.9, 127.0.0.1", "203.0.113.9, 192.0.2.1", ""] {
+        assert_eq!(code(&from(list)), "address_not_allowed", "{list}");
+    }
+}
+
+/// A proxy that takes out other headers than the file names hands on those of the client.
+#[test]
+fn a_client_sends_no_identity() {
+    let place = Place::on_sqlite();
+    let owner = "proxy = \"nginx\"\nidentity_headers.owner = \"X-User\"";
+    place.configure(&guide::block("toml").replace("proxy = \"nginx\"", owner));
+    let key = format!("X-API-Key: {}", place.key(&["--scope", "orders:read"]));
+    let sidecar = place.start();
+    let with = |header| check(sidecar.address(), "/orders/7", &[&key, header]);
+    assert_eq!(with("X-User:").status, 200);
+    assert_eq!(code(&with("X-User: admin")), "forward_auth_refused");
+    assert_eq!(code(&with("x_user: admin")), "forward_auth_refused");
+    assert_eq!(with("X-Api-Key-Owner: admin").status, 200, "it is another header here");
 }
 
 #[test]

@@ -38,7 +38,7 @@ use crate::{
 /// than 128 KiB, and the filter then denies the request by itself.
 /// [The guide](crate::guide::forward_auth) configures it.
 ///
-/// Beside the [rules of forward-auth](crate::forward_auth::ForwardAuth), a request is refused
+/// Beside the [rules of forward-auth](crate::forward_auth::ForwardAuth), but for the sixth, a request is refused
 ///
 /// 1. if its headers are told in both of Envoy's forms, in none of them, or are more than 256;
 /// 2. if a pseudo-header or `Host` says something else than Envoy does;

@@ -106,6 +106,12 @@ impl IdentityHeaders {
         self.names().iter().any(|ours| ours.as_str() != name && is_read_as(name, ours.as_str()))
     }
 
+    /// Whether one of them is there, with a value.
+    pub(crate) fn are_in(&self, headers: &HeaderMap) -> bool {
+        let values = self.names().into_iter().flat_map(|name| headers.get_all(name));
+        values.into_iter().any(|value| !value.is_empty())
+    }
+
     /// Takes out whatever a client has sent in place of the identity, and copies of the target.
     pub(crate) fn remove(&self, headers: &mut HeaderMap) {
         for name in self.names() {

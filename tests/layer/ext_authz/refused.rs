@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     envoy::envoy::config::core::v3::{HeaderMap, HeaderValue, Pipe, address},
-    forward_auth::cases::{MANY_MEANINGS, NO_VALUES, ONE_MEANING, OTHER_MEANING, RULES},
+    forward_auth::cases::{IDENTITY, MANY_MEANINGS, NO_VALUES, ONE_MEANING, OTHER_MEANING, RULES},
 };
 
 #[test]
@@ -42,7 +42,8 @@ fn the_tables_of_forward_auth_hold() {
         for (method, target, refused) in RULES {
             assert_eq!(is_refused(&service, &asked(method, target)), refused, "{method} {target}");
         }
-        for (name, refused) in OTHER_MEANING {
+        let deceptive = OTHER_MEANING.into_iter().map(|name| (name, true));
+        for (name, refused) in deceptive.chain(IDENTITY.map(|name| (name, false))) {
             let sent = [good(), (name, "DELETE")];
             let asked = question(form, "GET", "/orders/7", &sent);
             assert_eq!(is_refused(&service, &asked), refused, "{name}");

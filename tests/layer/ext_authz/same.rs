@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn headers() -> impl Strategy<Value = Vec<(&'static str, &'static str)>> {
-    let names: Vec<_> = OTHER_MEANING.into_iter().map(|(name, _)| (name, "DELETE")).collect();
+    let names: Vec<_> = OTHER_MEANING.into_iter().map(|name| (name, "DELETE")).collect();
     let keys = [
         ("x-api-key", KEY),
         ("x-api-key", OTHER_KEY),

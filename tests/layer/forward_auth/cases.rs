@@ -49,21 +49,21 @@ pub(crate) const RULES: [(&str, &str, bool); 11] = [
     ("CONNECT", "/orders/7", true),
 ];
 
-/// Headers that give a request another meaning, if so.
-pub(crate) const OTHER_MEANING: [(&str, bool); 11] = [
-    ("x-http-method", true),
-    ("x_http_method_override", true),
-    ("x-rewrite-url", true),
-    ("x_original_url", true),
-    ("x-http-method-override", true),
-    ("x-method-override", true),
-    ("x_api_key_id", true),
-    ("x-api_key-owner", true),
-    ("x.api.key.scopes", true),
-    // These the proxy replaces.
-    ("x-api-key-id", false),
-    ("x-api-key-scopes", false),
+/// Headers that give a request another meaning.
+pub(crate) const OTHER_MEANING: [&str; 9] = [
+    "x-http-method",
+    "x_http_method_override",
+    "x-rewrite-url",
+    "x_original_url",
+    "x-http-method-override",
+    "x-method-override",
+    "x_api_key_id",
+    "x-api_key-owner",
+    "x.api.key.scopes",
 ];
+
+/// Headers of the identity. Envoy replaces them, and other proxies take them out before they ask.
+pub(crate) const IDENTITY: [&str; 3] = ["x-api-key-id", "x-api-key-owner", "x-api-key-scopes"];
 
 /// No method, scheme, host or target.
 pub(crate) const NO_VALUES: [&str; 6] =
