@@ -26,7 +26,7 @@ pub(super) struct Granted;
 
 /// In the extensions of such a response, the headers in which keys are looked for, where the layer hides keys:
 /// with the value that is left, or none.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[cfg_attr(not(feature = "ext-authz"), expect(dead_code, reason = "no other answer can say so"))]
 pub(super) struct LeftOver(pub(super) Vec<(HeaderName, Option<HeaderValue>)>);
 

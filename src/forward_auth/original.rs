@@ -130,12 +130,18 @@ fn is_deceptive(name: &HeaderName, identity: &IdentityHeaders) -> bool {
         || identity.are_imitated_by(name.as_str())
 }
 
-/// Whether a parameter of the query names another method, as some servers read it.
+/// Whether a parameter of the query names another method, as some servers read it. PHP drops spaces before a name,
+/// ends it at a NUL or a bracket, and takes a dot, a space and a plus sign for an underscore. A name that has no
+/// meaning is none.
 fn query_names_a_method(target: &str) -> bool {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     query.split(['&', ';']).any(|parameter| {
         let name = parameter.split('=').next().unwrap_or_default();
-        percent_decode(name.as_bytes()).is_some_and(|name| name.eq_ignore_ascii_case(b"_method"))
+        let Some(name) = percent_decode(name.as_bytes()) else { return true };
+        let is_blank = |byte: &u8| matches!(byte, b'+') || byte.is_ascii_whitespace();
+        let start = name.iter().position(|byte| !is_blank(byte)).unwrap_or(name.len());
+        let read = name[start..].split(|byte| matches!(byte, 0 | b'[')).next().unwrap_or_default();
+        is_read_as(&String::from_utf8_lossy(read).to_ascii_lowercase(), "-method")
     })
 }
 

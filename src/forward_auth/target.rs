@@ -57,10 +57,13 @@ fn segment(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Unreserved characters are never encoded in normal form (RFC 3986 §6.2.2.2), the dot among them. Servers
-/// read an encoded slash, backslash or semicolon in several ways, and a control byte in none that is good.
+/// read an encoded slash, backslash, semicolon, question mark or number sign in several ways, and a control byte
+/// in none that is good.
 const fn may_be_encoded(value: u8) -> bool {
     let is_unreserved = value.is_ascii_alphanumeric() || matches!(value, b'-' | b'.' | b'_' | b'~');
-    !is_unreserved && !value.is_ascii_control() && !matches!(value, b'/' | b'\\' | b';')
+    !is_unreserved
+        && !value.is_ascii_control()
+        && !matches!(value, b'/' | b'\\' | b';' | b'?' | b'#')
 }
 
 /// Whether a server that decodes once more reads something else.

@@ -16,7 +16,7 @@ use serde_json::{Value, error::Category};
 use zeroize::Zeroizing;
 
 use super::repeated::Unrepeated;
-use crate::rejection::{Problem, shown};
+use crate::{key::characters::shown, rejection::Problem};
 
 /// The largest body that is read.
 const LIMIT: usize = 64 * 1024;

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt};
 
 use serde_core::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use crate::rejection::shown;
+use crate::key::characters::shown;
 
 /// The name of a member that [`Value`](serde_json::Value) takes for JSON of its own where another
 /// crate has turned on `raw_value`, as axum does: the text in it would be parsed anew, past this

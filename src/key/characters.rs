@@ -57,3 +57,14 @@ pub(crate) fn breaks_line(c: char) -> bool {
 pub(crate) fn is_in(ranges: Ranges, c: char) -> bool {
     ranges.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
+
+/// As much of a name as tells which it is. It may be a key that was sent in the wrong place, and no
+/// answer repeats one; the shortest have 16 characters.
+pub(crate) fn shown(name: &str) -> String {
+    const MAX: usize = 12;
+    let start = name.chars().take(MAX);
+    let escaped =
+        start.map(|c| if breaks_line(c) { c.escape_unicode().to_string() } else { c.to_string() });
+    let end = if name.chars().nth(MAX).is_some() { "…" } else { "" };
+    escaped.collect::<String>() + end
+}

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::shared_text::SharedText;
+use super::{characters::shown, shared_text::SharedText};
 
 /// Longest accepted scope, in bytes.
 const MAX_LEN: usize = 128;
@@ -70,7 +70,7 @@ impl FromStr for Scope {
             let wildcard = segment == "*" && segments.peek().is_none();
             good &= wildcard || (!segment.is_empty() && !segment.contains('*'));
         }
-        if good { Ok(Self(text.into())) } else { Err(InvalidScope(text.into())) }
+        if good { Ok(Self(text.into())) } else { Err(InvalidScope(shown(text).into())) }
     }
 }
 
@@ -96,7 +96,7 @@ impl fmt::Debug for Scope {
 
 crate::text::serde_as_text!(Scope, "a scope such as orders:read");
 
-/// The text is not a scope.
+/// The text is not a scope. Of a long one, only the beginning is shown: it may be a key in the wrong place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidScope(Box<str>);
 

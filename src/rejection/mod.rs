@@ -22,7 +22,6 @@ use std::{
 use http::HeaderMap;
 
 #[cfg(feature = "axum")]
-pub(crate) use self::problem::shown;
 #[cfg(feature = "tonic")]
 pub(crate) use self::tonic_status::mistaken;
 pub(crate) use self::{

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_core::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-use crate::key::characters::breaks_line;
+use crate::key::characters::shown;
 
 /// An error over HTTP, as problem details (RFC 9457) of the same form as a layer's denials.
 ///
@@ -151,17 +151,6 @@ impl axum::response::IntoResponse for Problem {
     fn into_response(self) -> axum::response::Response {
         self.into_http().map(axum::body::Body::from)
     }
-}
-
-/// As much of a name as tells which it is. It may be a key that was sent in the wrong place, and no
-/// answer repeats one; the shortest have 16 characters.
-pub(crate) fn shown(name: &str) -> String {
-    const MAX: usize = 12;
-    let start = name.chars().take(MAX);
-    let escaped =
-        start.map(|c| if breaks_line(c) { c.escape_unicode().to_string() } else { c.to_string() });
-    let end = if name.chars().nth(MAX).is_some() { "…" } else { "" };
-    escaped.collect::<String>() + end
 }
 
 #[cfg(test)]

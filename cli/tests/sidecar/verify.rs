@@ -18,7 +18,7 @@ fn place(table: &str) -> Place {
 fn verify(sidecar: &Server, headers: &[&str], question: &str) -> Reply {
     let to: SocketAddr = ([127, 0, 0, 1], sidecar.address().port()).into();
     let length = format!("Content-Length: {}", question.len());
-    let first = ["POST /verify HTTP/1.1", "Host: api.example", "Connection: close"];
+    let first = ["POST /verify HTTP/1.1", "Host: localhost", "Connection: close"];
     let head = [&first[..], &["Content-Type: application/json", &length], headers].concat();
     let reply = send(to, format!("{}\r\n\r\n{question}", head.join("\r\n")).as_bytes());
     Reply::parse(&reply).unwrap_or_else(|| panic!("{reply:?}"))
@@ -68,7 +68,7 @@ fn programs_of_this_machine_may_need_no_key() {
     let sidecar = place.start();
     let answer = verify(&sidecar, &[], &question(&client));
     assert_eq!((answer.status, &answer.json()["valid"]), (200, &true.into()), "{answer:?}");
-    for header in ["X-Forwarded-For: 192.0.2.7", "Origin: http://api.example"] {
+    for header in ["X-Forwarded-For: 192.0.2.7", "Origin: http://api.example", "Via: a"] {
         assert_eq!(verify(&sidecar, &[header], &question(&client)).status, 403, "{header}");
     }
 }

@@ -8,12 +8,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::question::{Question, RawHeader};
 use crate::{inner::IdentityHeaders, request::is_read_as};
 
-/// The address from which Envoy has the request, in the extensions of the original request: the client's,
+/// The address from which Envoy has its connection, in the extensions of the original request: the client's,
 /// or that of another proxy in front of Envoy.
 ///
 /// For [`with_client_address`](crate::ApiKeyLayer::with_client_address). It is absent where Envoy names no
-/// socket, such as for a pipe. Envoy takes the address from `X-Forwarded-For` where its
-/// `xff_num_trusted_hops` or another detection says so, else from the connection.
+/// socket, such as for a pipe. It comes from the connection, or from the PROXY protocol on it, and never from
+/// `X-Forwarded-For`, whatever `xff_num_trusted_hops` says. Behind a load balancer, a
+/// [`ForwardedFor`](crate::auth::ForwardedFor) with the balancer's network finds the client by both.
 ///
 /// ```
 /// use tower_api_key::{ApiKeyLayer, ext_authz::DownstreamAddress, store::MemoryStore};
@@ -47,7 +48,11 @@ impl Question {
     pub(super) fn rest(&self, identity: &IdentityHeaders) -> Option<Rest> {
         let downstream = match &self.source {
             None => None,
-            Some(address) => Some(DownstreamAddress(str::from_utf8(address).ok()?.parse().ok()?)),
+            Some(address) => {
+                // The zone of a link-local address (RFC 4007 §11) is of Envoy's machine.
+                let address = str::from_utf8(address).ok()?.split('%').next()?;
+                Some(DownstreamAddress(address.parse().ok()?))
+            }
         };
         let headers = match &self.raw {
             Some(raw) if self.joined.is_empty() => self.raw_headers(raw)?,

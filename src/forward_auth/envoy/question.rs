@@ -3,12 +3,14 @@
 //! Read by hand from the bytes that were received, without copies: generated code makes a map of the headers, in
 //! which a repeated one is lost without a trace. Unknown fields are passed over, as the language asks.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use crate::protobuf::{Fields, Malformed, Value};
 
 /// The account of a request. A text that is not there is empty, as everywhere in this language.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 pub(super) struct Question {
     pub(super) method: Bytes,
     pub(super) scheme: Bytes,
@@ -24,11 +26,24 @@ pub(super) struct Question {
 }
 
 /// A header of `header_map`, with its value as text or as bytes.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 pub(super) struct RawHeader {
     pub(super) key: Bytes,
     pub(super) value: Bytes,
     pub(super) raw_value: Bytes,
+}
+
+/// A key may be anywhere in it.
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RawHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawHeader").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl Question {

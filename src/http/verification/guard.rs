@@ -9,9 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderName,
-    header::{FORWARDED, ORIGIN, VIA},
-    uri::Scheme,
+    HeaderName, HeaderValue,
+    header::{HOST, ORIGIN},
+    uri::Authority,
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     inner::RequireScopesLayer,
     key::{RejectionKind, Scope, ScopeRule},
     rejection::{GrpcDenials, Rejection},
-    request::{Hook, RequestHead},
+    request::{Hook, RequestHead, is_read_as, is_this_machine},
 };
 
 /// Guards a [`verification_router`](crate::axum::verification_router): decides which programs may ask about
@@ -38,11 +38,10 @@ const VERIFY: &str = "keys:verify";
 impl VerificationGuard {
     /// Lets programs ask that send a key of this layer with the scope `keys:verify`.
     ///
-    /// The request comes over TLS, as the layer's
-    /// [`with_secure_transport_check`](ApiKeyLayer::with_secure_transport_check) tells, or without one
-    /// the scheme `https` of its URI. Or it comes from a private address (a loopback address, RFC 1918,
-    /// RFC 4193), as the layer's [`with_client_address`](ApiKeyLayer::with_client_address) tells. Every
-    /// other request is denied as [`InsecureTransport`](RejectionKind::InsecureTransport), also where the
+    /// The request comes from a private address (a loopback address, RFC 1918, RFC 4193), as the layer's
+    /// [`with_client_address`](ApiKeyLayer::with_client_address) tells. Or it comes over TLS, as the layer's
+    /// [`with_secure_transport_check`](ApiKeyLayer::with_secure_transport_check) tells; the scheme of a URI does
+    /// not, since a client writes it. Every other request is denied as [`InsecureTransport`](RejectionKind::InsecureTransport), also where the
     /// address is unknown.
     ///
     /// Such a key may try any key from any address that it states. `keys:*` and `*` include the scope, so a
@@ -55,9 +54,11 @@ impl VerificationGuard {
     /// from; a request for which it says none is denied, as one from another address is, as
     /// [`AddressNotAllowed`](RejectionKind::AddressNotAllowed).
     ///
-    /// A proxy on this machine would let the world in: a request with `Via`, `Forwarded`, `X-Forwarded-For`
-    /// or `X-Real-IP` is denied in the same way. So would a browser for the pages that it shows: a request
-    /// with `Origin` or `Sec-Fetch-Site` is denied as [`CrossSite`](RejectionKind::CrossSite).
+    /// A proxy on this machine would let the world in, so a request is denied in the same way whose `Host` is not
+    /// this machine, or that has a header of proxies, such as `Via` or one that begins with `X-Forwarded`. A
+    /// proxy that writes none and asks for `localhost`, as nginx with nothing but `proxy_pass` does, cannot be
+    /// told from a program: let none lead here. A browser would let its pages in: a request with `Origin` or
+    /// `Sec-Fetch-Site` is denied as [`CrossSite`](RejectionKind::CrossSite).
     ///
     /// ```
     /// use std::net::SocketAddr;
@@ -123,11 +124,10 @@ fn is_private_or_secure(
     layer: &ApiKeyLayer,
     request: &RequestHead<'_>,
 ) -> Result<(), RejectionKind> {
-    let is_secure = match &layer.config().secure_transport {
-        Some(is_secure) => is_secure(request),
-        None => request.uri.scheme() == Some(&Scheme::HTTPS),
-    };
-    if is_secure || layer.client_address(request).is_some_and(is_private) {
+    let is_secure = layer.config().secure_transport.as_ref();
+    if is_secure.is_some_and(|is_secure| is_secure(request))
+        || layer.client_address(request).is_some_and(is_private)
+    {
         return Ok(());
     }
     Err(RejectionKind::InsecureTransport)
@@ -140,13 +140,36 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// Headers that proxies add.
-const OF_PROXIES: [HeaderName; 4] = [
-    VIA,
-    FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-real-ip"),
+/// Headers that proxies add, and beginnings of them, in any spelling.
+const OF_PROXIES: [&str; 9] = [
+    "via",
+    "forwarded",
+    "x-forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-original-",
+    "x-envoy-",
+    "cf-connecting-ip",
+    "true-client-ip",
 ];
+
+fn is_of_proxy(name: &HeaderName) -> bool {
+    let begins =
+        |ours: &&str| name.as_str().get(..ours.len()).is_some_and(|sent| is_read_as(sent, ours));
+    OF_PROXIES.iter().any(|ours| begins(ours))
+}
+
+/// Whether the request asks this machine by a name of its own.
+fn asks_this_machine(request: &RequestHead<'_>) -> bool {
+    let mut hosts = request.headers.get_all(HOST).iter().map(HeaderValue::to_str);
+    let of_uri = request.uri.authority().map(Authority::as_str).into_iter().map(Ok);
+    let mut all = of_uri.chain(hosts.by_ref()).peekable();
+    all.peek().is_some()
+        && all.all(|host| {
+            let authority = host.ok().and_then(|host| host.parse::<Authority>().ok());
+            authority.is_some_and(|authority| is_this_machine(authority.host()))
+        })
+}
 
 /// Headers that browsers add to every `POST`.
 const OF_BROWSERS: [HeaderName; 2] = [ORIGIN, HeaderName::from_static("sec-fetch-site")];
@@ -155,13 +178,15 @@ fn is_of_this_machine(
     peer: &Hook<Option<IpAddr>>,
     request: &RequestHead<'_>,
 ) -> Result<(), RejectionKind> {
-    let has = |names: &[HeaderName]| names.iter().any(|name| request.headers.contains_key(name));
     let is_local = peer(request).is_some_and(|peer| peer.to_canonical().is_loopback());
-    if !is_local || has(&OF_PROXIES) {
+    if !is_local || request.headers.keys().any(is_of_proxy) {
         return Err(RejectionKind::AddressNotAllowed);
     }
-    if has(&OF_BROWSERS) {
+    if OF_BROWSERS.iter().any(|name| request.headers.contains_key(name)) {
         return Err(RejectionKind::CrossSite);
+    }
+    if !asks_this_machine(request) {
+        return Err(RejectionKind::AddressNotAllowed);
     }
     Ok(())
 }

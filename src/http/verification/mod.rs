@@ -57,7 +57,7 @@ use crate::{auth::ApiKeyLayer, error::ConfigError, rejection::Problem};
 /// | `address` | the address of that client. Without it, or `null`, the address is unknown: a key with [`allowed_addresses`](crate::key::KeyDetails::allowed_addresses) is refused |
 /// | `scopes` | a list of scopes, all of which the key needs |
 /// | `spend` | `true`: the request counts, as one that comes through the layer. By default it does not |
-/// | `cost` | how many requests it counts for, and how many credits it spends, where it spends: 1 by default, in place of the costs that the layer computes |
+/// | `cost` | how many requests it counts for, and how many credits it spends, where it spends: 1 by default and at most 100,000, in place of the costs that the layer computes. More than the burst of a limit is let in once nothing is owed, and the key has to wait for as long as it takes then |
 ///
 /// The answer is 200, for a bad key as well, with the same members each time:
 ///

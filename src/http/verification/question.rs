@@ -16,7 +16,7 @@ pub(super) struct Question {
     key: Presented,
     address: Option<IpAddr>,
     scopes: Option<Vec<Scope>>,
-    cost: Option<NonZeroU32>,
+    cost: Option<Cost>,
     spend: Option<bool>,
 }
 
@@ -32,12 +32,28 @@ impl<'de> Deserialize<'de> for Presented {
     }
 }
 
+/// The requests that one counts for. A limit lets a larger cost than its burst in once nothing is owed, and then
+/// none for as long as that takes: of what a client may have a word in, there is a bound.
+struct Cost(NonZeroU32);
+
+impl<'de> Deserialize<'de> for Cost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const MAX: u32 = 100_000;
+        let cost = NonZeroU32::deserialize(deserializer)?;
+        if cost.get() > MAX {
+            return Err(D::Error::custom("expected at most 100,000"));
+        }
+        Ok(Self(cost))
+    }
+}
+
 impl Question {
     /// The statement that is judged, and whether it counts.
     pub(super) fn into_statement(self) -> (Statement, bool) {
         let Self { key: Presented(key), address, scopes, cost, spend } = self;
         let scopes = ScopeRule::all(scopes.unwrap_or_default().into_iter().map(ScopeRule::from));
-        let statement = Statement { key, address, scopes, cost: cost.unwrap_or(NonZeroU32::MIN) };
+        let statement =
+            Statement { key, address, scopes, cost: cost.map_or(NonZeroU32::MIN, |cost| cost.0) };
         (statement, spend.unwrap_or_default())
     }
 }

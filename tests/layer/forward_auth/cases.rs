@@ -1,7 +1,7 @@
 //! Requests that every proxy asks about, with a good key: of `ForwardAuth` and of `ExtAuthz`.
 
 /// Targets that servers read in several ways.
-pub(crate) const MANY_MEANINGS: [&str; 27] = [
+pub(crate) const MANY_MEANINGS: [&str; 38] = [
     "//orders/7",
     "/orders//7",
     "/orders/./7",
@@ -29,10 +29,26 @@ pub(crate) const MANY_MEANINGS: [&str; 27] = [
     "/orders/7?a#b",
     "/orders/%",
     "/orders/%4",
+    "/orders/7%3fa",
+    "/orders/7%3Fa",
+    "/orders/7%23a",
+    "/orders/7?_method=DELETE",
+    "/orders/7?a=b&_METHOD=DELETE",
+    "/orders/7?.method=DELETE",
+    "/orders/7?%2Emethod=DELETE",
+    "/orders/7?%20_method=DELETE",
+    "/orders/7?+%5Fmethod=DELETE",
+    "/orders/7?_method%00=DELETE",
+    "/orders/7?_method[a]=DELETE",
 ];
 
-pub(crate) const ONE_MEANING: [&str; 4] =
-    ["/orders/7", "/orders/7/", "/orders/a%20b?c=//%2e%2e;", "/orders/%C3%A9"];
+pub(crate) const ONE_MEANING: [&str; 5] = [
+    "/orders/7",
+    "/orders/7/",
+    "/orders/a%20b?c=//%2e%2e;",
+    "/orders/%C3%A9",
+    "/orders/7?method=a&_methods=b&a_method=c&d=_method",
+];
 
 /// Methods and targets, and whether they are refused.
 pub(crate) const RULES: [(&str, &str, bool); 11] = [

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::Router;
+use axum::{Router, middleware::map_request};
 use serde_json::{Value, json};
 use tower_api_key::{
     ApiKeyLayer,
@@ -19,7 +19,13 @@ use crate::{
 fn app() -> Router {
     let layer = ApiKeyLayer::new(TestStore::new([record(KEY)]));
     let guard = VerificationGuard::loopback(|_| Some([127, 0, 0, 1].into()));
-    Router::new().nest("/verify", verification_router(layer, guard).unwrap())
+    let verification = verification_router(layer, guard).unwrap();
+    Router::new().nest("/verify", verification).layer(map_request(
+        async |mut request: axum::extract::Request| {
+            request.headers_mut().insert("host", "localhost".parse().unwrap());
+            request
+        },
+    ))
 }
 
 fn names(object: &Value) -> BTreeSet<&str> {

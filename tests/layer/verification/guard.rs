@@ -131,9 +131,10 @@ async fn a_connection_in_the_clear_is_private() {
     let untold = || VerificationGuard::keys(untold.clone());
     assert_eq!(outcome(&app(untold()), by(PROGRAM)).await, insecure);
 
-    let mut over_tls = from("192.0.2.1", by(PROGRAM));
-    *over_tls.uri_mut() = "https://keys.example/".parse().unwrap();
-    assert_eq!(outcome(&app(untold()), over_tls).await.0, 200);
+    // A client writes the scheme of a URI.
+    let mut absolute = from("192.0.2.1", by(PROGRAM));
+    *absolute.uri_mut() = "https://keys.example/".parse().unwrap();
+    assert_eq!(outcome(&app(untold()), absolute).await, insecure);
 
     // As the layer tells, where it does: then in the clear is refused from private addresses, too.
     let told = programs(&["keys:verify"]).with_secure_transport_check(|request| {
@@ -170,9 +171,31 @@ async fn without_a_key_a_program_is_on_this_machine() {
         request.headers_mut().insert(name, value.parse().unwrap());
         request
     };
-    for name in ["via", "forwarded", "x-forwarded-for", "x-real-ip"] {
+    for name in [
+        "via",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x_forwarded_proto",
+        "x-forwarded",
+        "x-real-ip",
+        "x-client-ip",
+        "x-original-forwarded-for",
+        "x-envoy-external-address",
+        "cf-connecting-ip",
+        "true-client-ip",
+    ] {
         assert_eq!(outcome(&app, with(name, "")).await, elsewhere, "{name}");
     }
+    for host in ["localhost", "LOCALHOST:3000", "127.0.0.1:3000", "127.1.2.3", "[::1]:80"] {
+        assert_eq!(outcome(&app, with("host", host)).await.0, 200, "{host}");
+    }
+    for host in ["keys.example", "127.0.0.1.keys.example", "10.0.0.1:80", "", "localhost, a"] {
+        assert_eq!(outcome(&app, with("host", host)).await, elsewhere, "{host}");
+    }
+    let mut without = ask();
+    without.headers_mut().remove("host");
+    assert_eq!(outcome(&app, without).await, elsewhere);
     let cross_site = denied(403, "cross_site_request");
     for (name, value) in [
         ("origin", "null"),

@@ -46,6 +46,7 @@ fn question(body: impl Into<Body>) -> Request<Body> {
 }
 
 fn from(peer: &str, mut request: Request<Body>) -> Request<Body> {
+    request.headers_mut().insert(header::HOST, "localhost:3000".parse().unwrap());
     request.extensions_mut().insert(peer.parse::<IpAddr>().unwrap());
     request
 }
