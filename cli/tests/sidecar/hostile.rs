@@ -111,3 +111,21 @@ fn no_key_is_in_the_log() {
     assert!(!finished.stderr.contains(&key), "{}", finished.stderr);
     assert!(!finished.stderr.contains("an-administrators-key"), "{}", finished.stderr);
 }
+
+#[test]
+fn a_span_of_a_decision_is_in_the_log_where_it_is_asked_for() {
+    let place = Place::on_sqlite();
+    let key = format!("X-API-Key: {}", place.key(&["--scope", "orders:read"]));
+    for (asked_for, is_there) in
+        [("info,tower_api_key::decision=trace", true), ("trace", true), ("info", false)]
+    {
+        let sidecar = Server::start(place.serve().env("RUST_LOG", asked_for));
+        assert_eq!(check(sidecar.address(), "/orders/7", &[&key]).status, 200);
+        sidecar.signal("TERM");
+        let log = sidecar.wait().stderr;
+        let mut spans = log.lines().filter(|line| line.contains("time.busy"));
+        let told = spans.next().is_some_and(|line| line.contains("outcome=\"accepted\""));
+        assert_eq!(told, is_there, "{asked_for}: {log}");
+        assert_eq!(spans.next(), None, "{asked_for}: another span");
+    }
+}
