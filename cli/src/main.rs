@@ -221,8 +221,8 @@ enum Command {
     /// `docs/guide/sidecar.md` has one, with the configuration of the proxy. The environment is stronger than
     /// the file, and arguments are stronger than both.
     ///
-    /// Listens until SIGTERM or SIGINT, then ends the checks under way, writes counts and credits, and ends
-    /// with 0. A second signal ends it at once.
+    /// Listens until SIGTERM, SIGINT or SIGHUP, then ends the checks under way, writes counts and credits, and
+    /// ends with 0. Another signal after more than a second ends it at once.
     #[cfg(feature = "serve")]
     Serve(serve::Args),
     /// Makes the tables in the database, or brings them up to date

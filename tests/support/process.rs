@@ -42,6 +42,10 @@ pub(crate) struct Server {
     address: SocketAddr,
 }
 
+/// So long after the first signal, another one is a second one.
+#[allow(dead_code, reason = "not every test binary sends two")]
+pub(crate) const REPEATED_WITHIN: Duration = Duration::from_millis(1100);
+
 impl Server {
     /// Starts `command` and waits until a line of its output tells the address, as in
     /// `http://127.0.0.1:3000`.

@@ -1,8 +1,10 @@
 //! Settings that change what a check answers.
 
+use std::process::Command;
+
 use crate::{
     guide,
-    process::{self, Server},
+    process::{self, REPEATED_WITHIN, Server},
     servers,
     started::{Place, ask, check, code, until},
 };
@@ -94,20 +96,48 @@ fn a_key_with_credits_needs_a_sidecar_that_spends_them() {
     assert_eq!((&*status(&free), &*status(&paid)), ("200", "503"));
 }
 
-/// A use that is still in memory is written at the end.
+/// A use that is still in memory is written at the end, by whichever signal, and where several come at once: as
+/// from `timeout`, or from a supervisor that signals the group as well.
 #[test]
 fn uses_are_written_at_the_end() {
+    for signals in [&["INT"][..], &["TERM"], &["HUP"], &["TERM", "INT", "HUP", "TERM"]] {
+        let place = Place::on_sqlite();
+        // For the others to come while it goes on.
+        place.add("stop_delay = \"500ms\"");
+        let key = place.key(&["--scope", "orders:read"]);
+        let sidecar = place.start();
+        let header = format!("X-API-Key: {key}");
+        assert_eq!(check(sidecar.address(), "/orders/7", &[&header]).status, 200);
+        let kills: Vec<_> =
+            signals.iter().map(|name| format!("kill -s {name} {}", sidecar.id())).collect();
+        let sent = Command::new("sh").args(["-c", &kills.join("; ")]).status().unwrap();
+        assert!(sent.success(), "{signals:?}");
+        let finished = sidecar.wait();
+        assert_eq!(finished.status.code(), Some(0), "{signals:?}: {finished:?}");
+        let listed = place.command("list").arg("--json").output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        assert!(listed.contains("\"use_count\":1"), "{signals:?}: {listed}");
+    }
+}
+
+/// `nohup` has it outlive its terminal.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_sighup_that_is_ignored_at_the_start_stays_ignored() {
     let place = Place::on_sqlite();
-    let key = place.key(&["--scope", "orders:read"]);
-    let sidecar = place.start();
-    let header = format!("X-API-Key: {key}");
-    assert_eq!(check(sidecar.address(), "/orders/7", &[&header]).status, 200);
-    sidecar.signal("INT");
+    let mut nohup = Command::new("nohup");
+    nohup
+        .arg(env!("CARGO_BIN_EXE_tower-api-key"))
+        .args(["serve", "--config", "sidecar.toml"])
+        .current_dir(place.folder.path())
+        .envs([("DATABASE_URL", &*place.url), ("ADDR", "127.0.0.1:0")]);
+    let sidecar = Server::start(&mut nohup);
+    sidecar.signal("HUP");
+    assert_eq!(ask(sidecar.address(), "GET /ready HTTP/1.1", &[]).status, 200);
+    sidecar.signal("TERM");
+    sidecar.wait_for_stderr("shutting down");
     let finished = sidecar.wait();
     assert_eq!(finished.status.code(), Some(0), "{finished:?}");
-    let listed = place.command("list").arg("--json").output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
-    assert!(listed.contains("\"use_count\":1"), "{listed}");
 }
 
 /// Two sidecars with a Redis in common count together.
@@ -141,6 +171,7 @@ fn it_goes_on_for_a_time_after_a_signal_and_is_not_ready() {
     until(|| ask(to, "GET /ready HTTP/1.1", &[]).status == 503);
     assert_eq!(ask(to, "GET /health HTTP/1.1", &[]).status, 200);
     assert_eq!(check(to, "/orders/7", &[&format!("X-API-Key: {key}")]).status, 200);
+    std::thread::sleep(REPEATED_WITHIN);
     sidecar.signal("TERM");
     assert_eq!(sidecar.wait().status.code(), Some(3));
 }

@@ -3,7 +3,7 @@
 use std::thread;
 
 use crate::{
-    process::Server,
+    process::{REPEATED_WITHIN, Server},
     proxy::Proxy,
     servers::{self, Database},
     started::{Place, ask, code, nginx, order, until},
@@ -112,6 +112,7 @@ async fn a_second_signal_ends_it_at_once() {
         until(|| metric(&sidecar, "tower_api_key_waiting_requests") >= 1.0);
         sidecar.signal("TERM");
         sidecar.wait_for_stderr("shutting down");
+        thread::sleep(REPEATED_WITHIN);
         sidecar.signal("TERM");
         let finished = sidecar.wait();
         assert_eq!(finished.status.code(), Some(3), "{finished:?}");
