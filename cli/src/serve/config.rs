@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{
     file::{self, File},
-    values::Secret,
+    values::{Bus, Secret},
 };
 use crate::{environment::variable, failure::Failure, seals};
 
@@ -64,10 +64,34 @@ impl Config {
             admin_key: named(ADMIN, "admin_key", file.admin_key.take())?,
             file,
         };
-        if config.file.client_timeout.0.is_zero() {
-            return Err(config.wrong("client_timeout", "is no time at all"));
-        }
+        config.check_times()?;
         Ok(config)
+    }
+
+    /// Refuses times in which nothing can be done, and settings of a cache that is not there.
+    fn check_times(&self) -> Result<(), Failure> {
+        let File { client_timeout, drain, store, cache, .. } = &self.file;
+        for (field, time) in [
+            ("client_timeout", Some(client_timeout)),
+            ("drain", Some(drain)),
+            ("store.lookup_timeout", store.lookup_timeout.as_ref()),
+        ] {
+            if time.is_some_and(|time| time.0.is_zero()) {
+                return Err(self.wrong(field, "is no time at all"));
+            }
+        }
+        if cache.ttl.is_some_and(|ttl| ttl.0.is_zero()) {
+            for (field, is_set) in [
+                ("cache.capacity", cache.capacity.is_some()),
+                ("cache.stale_if_error", cache.stale_if_error.is_some()),
+                ("cache.bus", cache.bus.is_some_and(|bus| bus != Bus::None)),
+            ] {
+                if is_set {
+                    return Err(self.wrong(field, "there is no cache: cache.ttl is \"0s\""));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A setting of the file that cannot be used.
@@ -96,11 +120,14 @@ impl Config {
 
     /// The store of the administrator's key, if there is one. Metrics tell of the traffic, so elsewhere
     /// than on an address of this machine alone they need one; and there, one that can be guessed is
-    /// refused.
+    /// refused. Nothing else is behind it.
     pub(super) fn admin(&self, at: IpAddr) -> Result<Option<FixedStore>, Failure> {
+        if !self.file.metrics {
+            return Ok(None);
+        }
         let is_local = at.to_canonical().is_loopback();
         let Some(Named { name, value }) = &self.admin_key else {
-            if is_local || !self.file.metrics {
+            if is_local {
                 return Ok(None);
             }
             return Err(Failure::Usage(format!(

@@ -158,8 +158,37 @@ fn parse(text: &str) -> Result<File, String> {
         let line = line.map_or_else(String::new, |before| {
             format!(" line {}", before.bytes().filter(|byte| *byte == b'\n').count() + 1)
         });
-        format!("{line}: {}", error.message())
+        format!("{line}: {}", without_values(error.message()))
     })
+}
+
+/// A message of serde without the value that it repeats: a secret may stand in a wrong place. Messages of
+/// `values` stay, which tell of networks, paths and the like.
+fn without_values(message: &str) -> String {
+    let starts = |with: &[&str]| with.iter().any(|start| message.starts_with(start));
+    // The last of these words are serde's, and what follows is of this program: a value may hold them, too.
+    let split = |at| message.rsplit_once(at);
+    if starts(&["invalid type: ", "invalid value: ", "invalid length: "]) {
+        let expected = split(", expected ").map_or("another value", |(_, expected)| expected);
+        return format!("expected {expected}");
+    }
+    if starts(&["unknown variant `"]) {
+        let expected = split("`, expected ").map_or("another value", |(_, expected)| expected);
+        return format!("unknown variant, expected {expected}");
+    }
+    if let Some((before, expected)) = split("`, expected ")
+        && let Some(name) = before.strip_prefix("unknown field `")
+        && !looks_like_a_field(name)
+    {
+        return format!("unknown field, expected {expected}");
+    }
+    message.to_owned()
+}
+
+/// Whether it may be a mistyped name: longer ones than the longest are more likely to be secrets.
+fn looks_like_a_field(name: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+    name.len() <= "client_address_header".len() && name.bytes().all(is_plain)
 }
 
 #[cfg(test)]
@@ -197,6 +226,16 @@ mod tests {
             ("path = \"/health\"", "own"),
             ("trusted_proxies = [\"0.0.0.0/0\"]", "every address"),
             ("trusted_proxies = [\"proxy\"]", "no network"),
+            ("trusted_proxies = [\"::ffff:0:0/96\"]", "every address"),
+            ("trusted_proxies = [\"::ffff:0:0/95\"]", "every address"),
+            ("trusted_proxies = [\"::/1\"]", "every address"),
+            ("path = \"/..\"", "no path"),
+            ("path = \"/a/./b\"", "no path"),
+            ("key_headers = [\"Host\"]", "does not come"),
+            ("key_headers = [\"X-Original-URI\"]", "does not come"),
+            ("key_headers = [\"x-forwarded-for\"]", "does not come"),
+            ("key_headers = [\"Content-Type: a\"]", "does not come"),
+            ("key_headers = [\"X-Api-Key-Id\"]", "does not come"),
             ("[[rule]]\npath = \"/\"", "missing field `scopes`"),
             ("[[rule]]\npath = \"/\"\nscopes = [\"a b\"]", "a b"),
             ("[[rule]]\npath = \"/\"\nscopes = []\nmethods = [\"get\"]", "no method"),
@@ -211,27 +250,115 @@ mod tests {
         assert!(error.contains("missing field `forward_auth`"), "{error}");
     }
 
-    /// An error about a field lists those there are.
+    const TABLES: [&str; 10] = [
+        "",
+        "store",
+        "keys",
+        "cache",
+        "limits",
+        "forward_auth",
+        "forward_auth.identity_headers",
+        "rule",
+        "verify",
+        "limits.tiers",
+    ];
+
+    /// The beginning of a file, up to the fields of a table.
+    fn before(table: &str) -> String {
+        match table {
+            "" => String::new(),
+            // `LEAST` is this table up to here.
+            "forward_auth" => LEAST.to_owned(),
+            "rule" => format!("{LEAST}[[rule]]\n"),
+            table => format!("{LEAST}[{table}]\n"),
+        }
+    }
+
+    /// The fields of a table. An error about one that is not known lists them.
+    fn fields(table: &str) -> Vec<String> {
+        let after = if table.is_empty() { LEAST } else { "" };
+        let error = parse(&format!("{}nonsense = 1\n{after}", before(table))).err();
+        let error = error.unwrap_or_else(|| panic!("{table}"));
+        error.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn no_wrong_type_in_any_field_is_repeated() {
+        const URL: &str = "postgres://u:hunter2@h/db";
+        let values = [
+            format!("\"{URL}\""),
+            format!("\"{URL}`, expected hunter2, expected `hunter2\""),
+            format!("[\"{URL}\"]"),
+            format!("[[\"{URL}\"]]"),
+            format!("[{{ \"{URL}\" = 1 }}]"),
+            format!("{{ url = \"{URL}\" }}"),
+            format!("{{ \"{URL}\" = \"{URL}\" }}"),
+            format!("{{ \"{URL}\" = 1, \"hunter2`, expected `a\" = 2 }}"),
+            "47114711".to_owned(),
+            "-47114711".to_owned(),
+            "47114711.5".to_owned(),
+            "[47114711]".to_owned(),
+            "4711-04-07".to_owned(),
+            "hunter2".to_owned(),
+            "\"\"\"\nhunter2".to_owned(),
+        ];
+        let (mut wrong, mut names) = (0, 0);
+        for table in TABLES {
+            let fields = match table {
+                "limits.tiers" => vec!["a".to_owned()],
+                table => fields(table),
+            };
+            for field in fields.iter().map(|field| &**field).chain(["\"postgres://hunter2\""]) {
+                names += 1;
+                for value in &values {
+                    let start = before(table);
+                    // What this table has to have is there once.
+                    let least =
+                        start.lines().filter(|line| !line.starts_with(&format!("{field} =")));
+                    let start: String = least.flat_map(|line| [line, "\n"]).collect();
+                    let after = if table.is_empty() { LEAST } else { "" };
+                    let Err(error) = parse(&format!("{start}{field} = {value}\n{after}")) else {
+                        continue;
+                    };
+                    wrong += 1;
+                    let is_told = error.contains("hunter2") || error.contains("4711");
+                    assert!(!is_told, "{table}.{field} = {value}: {error}");
+                }
+            }
+        }
+        assert!(names > 40 && wrong > 10 * names, "{wrong} errors of {names} fields");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_a_fields_is_not_repeated() {
+        for (name, is_told) in [
+            ("adress", true),
+            ("max-connections", true),
+            ("Hunter2", false),
+            ("\"hunter2 \"", false),
+            ("\"hunter2`, expected `a\"", false),
+            ("hunter2_6f1d8a0b4c7e2953d8f60a1b9c4e7d2f", false),
+        ] {
+            let Err(error) = parse(&format!("{name} = 1\n{LEAST}")) else { panic!("{name}") };
+            assert_eq!(error.contains(&format!("unknown field `{name}`")), is_told, "{error}");
+            assert!(error.contains("expected one of `addr`"), "{error}");
+            assert!(!error.to_lowercase().contains("hunter2"), "{error}");
+        }
+    }
+
     #[test]
     fn the_guide_has_each_field() {
         let guide = include_str!("../../../docs/guide/sidecar.md");
         let mut count = 0;
-        for table in ["", "store", "keys", "cache", "limits", "forward_auth", "rule", "verify"] {
-            let text = match table {
-                "" => format!("nonsense = 1\n{LEAST}"),
-                "forward_auth" => format!("{LEAST}nonsense = 1\n"),
-                "rule" => format!("{LEAST}[[rule]]\nnonsense = 1\n"),
-                table => format!("{LEAST}[{table}]\nnonsense = 1\n"),
-            };
-            let Err(error) = parse(&text) else { panic!("{table}") };
-            for field in error.split('`').skip(3).step_by(2) {
+        for table in TABLES.iter().filter(|table| !table.contains('.')) {
+            for field in fields(table) {
                 let name = match table {
-                    "" | "rule" => field.to_owned(),
+                    &"" | &"rule" => field,
                     table => format!("{table}.{field}"),
                 };
                 let is_table = ["rule", "verify"].contains(&&*name);
                 let is_there = guide.contains(&format!("`{name}")) || is_table;
-                assert!(is_there, "{name} is not in the guide: {error}");
+                assert!(is_there, "{name} is not in the guide");
                 count += 1;
             }
         }

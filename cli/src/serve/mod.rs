@@ -149,6 +149,7 @@ impl Sidecar {
 async fn close(keys: &KeyManager, within: Duration, signals: &mut Signals) -> Result<(), Failure> {
     const LOST: &str = "not everything was written at the end";
     tokio::select! {
+        biased;
         closed = keys.close() => closed.map_err(|error| Failure::unavailable(LOST, &error)),
         () = sleep(within) => Err(Failure::Unavailable(format!("{LOST}: the store is silent"))),
         () = signals.received() => Err(at_once()),

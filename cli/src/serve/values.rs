@@ -1,14 +1,27 @@
 //! Values of the configuration, each checked where it is read, so that an error names its line.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use http::Method;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, de::Error};
 use tower_api_key::{KeySource, limit::Limit, scope::ScopeRule};
 use zeroize::Zeroizing;
 
 use crate::quota;
+
+/// A text as an error repeats it: not where it looks like a URL in a wrong place, with a password in it.
+fn told(text: &str) -> String {
+    if text.contains("://") || text.contains('@') {
+        "a URL".to_owned()
+    } else {
+        format!("{text:?}")
+    }
+}
 
 /// A text that no error and no log repeats.
 #[derive(Clone)]
@@ -51,12 +64,34 @@ impl TryFrom<String> for Network {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         let network: IpNet = network.map_err(|_| {
-            format!("{text:?} is no network, such as 10.0.0.0/8 or 2001:db8::/32, and no address")
+            format!(
+                "{} is no network, such as 10.0.0.0/8 or 2001:db8::/32, and no address",
+                told(&text)
+            )
+        })?;
+        let network = unwrapped(network).ok_or_else(|| {
+            format!("{text} is every address of IPv4 and more: name the proxies alone")
         })?;
         if network.prefix_len() == 0 {
             return Err(format!("{text} is every address: name the proxies alone"));
         }
         Ok(Self(network))
+    }
+}
+
+/// A network as peers have their addresses: those of IPv4 that IPv6 wraps (`::ffff:0:0/96`) are of IPv4. `None`
+/// for one with all of them and others, in which no peer would be found.
+fn unwrapped(network: IpNet) -> Option<IpNet> {
+    const WRAPPED: u8 = 96;
+
+    let IpNet::V6(wide) = network else { return Some(network) };
+    let first = wide.network();
+    match (first.to_ipv4_mapped(), wide.prefix_len().checked_sub(WRAPPED)) {
+        (Some(address), Some(length)) => Ipv4Net::new(address, length).ok().map(IpNet::V4),
+        _ if wide.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()) && wide.prefix_len() > 0 => {
+            None
+        }
+        _ => Some(network),
     }
 }
 
@@ -82,7 +117,7 @@ impl TryFrom<String> for Required {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        ScopeRule::scope(&text).map(Self).map_err(|error| format!("scope {text:?}: {error}"))
+        ScopeRule::scope(&text).map(Self).map_err(|error| format!("scope {}: {error}", told(&text)))
     }
 }
 
@@ -98,7 +133,7 @@ impl TryFrom<String> for MethodName {
         let is_method =
             !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
         let method = Method::from_bytes(text.as_bytes()).ok().filter(|_| is_method);
-        method.map(Self).ok_or_else(|| format!("{text:?} is no method, such as GET"))
+        method.map(Self).ok_or_else(|| format!("{} is no method, such as GET", told(&text)))
     }
 }
 
@@ -107,10 +142,38 @@ impl TryFrom<String> for MethodName {
 #[serde(try_from = "String")]
 pub(super) struct KeyHeader(pub(super) KeySource);
 
+/// Headers that are the connection's or the proxy's, or that tell of the request or of its key: what clients send
+/// in them comes as another text or not at all.
+fn is_taken(header: &str) -> bool {
+    const STARTS: [&str; 4] = ["x-original-", "x-forwarded-", "content-", "proxy-"];
+    const NAMES: [&str; 14] = [
+        "host",
+        "connection",
+        "keep-alive",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "forwarded",
+        "x-real-ip",
+        "x-api-key-id",
+        "x-api-key-owner",
+        "x-api-key-scopes",
+        "x-api-key-status",
+    ];
+    let header = header.to_ascii_lowercase();
+    NAMES.contains(&&*header) || STARTS.iter().any(|start| header.starts_with(start))
+}
+
 impl TryFrom<String> for KeyHeader {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
+        let name = text.split(':').next().unwrap_or_default().trim();
+        if is_taken(name) {
+            return Err(format!("{}: a client's key does not come in this header", told(&text)));
+        }
         let source = match text.split_once(':') {
             None => KeySource::header(&text),
             Some((name, scheme)) => match (name.trim(), scheme.trim()) {
@@ -122,7 +185,7 @@ impl TryFrom<String> for KeyHeader {
                 (name, scheme) => KeySource::header_scheme(name, scheme),
             },
         };
-        source.map(Self).map_err(|error| format!("{text:?}: {error}"))
+        source.map(Self).map_err(|error| format!("{}: {error}", told(&text)))
     }
 }
 
@@ -144,10 +207,11 @@ impl TryFrom<String> for CheckPath {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let segments = text.strip_prefix('/').map(|rest| rest.split('/'));
         let is_path = segments.is_some_and(|mut segments| {
-            segments.all(|segment| !segment.is_empty() && segment.bytes().all(is_plain))
+            segments
+                .all(|segment| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain))
         });
         if !is_path {
-            return Err(format!("{text:?} is no path of letters, digits, `-`, `_` and `.`"));
+            return Err(format!("{} is no path of letters, digits, `-`, `_` and `.`", told(&text)));
         }
         let is_own = [HEALTH, READY, METRICS, VERIFY].iter().any(|own| {
             text.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

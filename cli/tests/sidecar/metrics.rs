@@ -69,6 +69,10 @@ fn elsewhere_they_need_a_key_that_cannot_be_guessed() {
     place.add("metrics = false");
     let sidecar = Server::start(place.serve().env("ADDR", "0.0.0.0:0"));
     assert_eq!(metrics(&sidecar, &[]).status, 404);
+    // It guards nothing.
+    Server::start(
+        place.serve().env("ADDR", "0.0.0.0:0").env("ADMIN_API_KEY", "letmeinletmeinletmein"),
+    );
     place.add(&format!("admin_key = \"{GOOD}\""));
     let sidecar = Server::start(place.serve().env("ADDR", "0.0.0.0:0"));
     assert_eq!(metrics(&sidecar, &[]).status, 401);

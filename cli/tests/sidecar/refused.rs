@@ -26,6 +26,9 @@ fn a_file_that_cannot_be_meant_names_the_place() {
         ("", &["sidecar.toml", "missing field `forward_auth`"][..]),
         ("admin_key = hunter2\n", &["sidecar.toml line 1: "]),
         ("[store]\nurl = \"postgres://a:hunter2@b/c\"\nreplica = []\n", &["line 3: unknown field"]),
+        ("store = \"postgres://a:hunter2@b/c\"\n", &["line 1: expected struct Store"]),
+        ("store.replicas = \"postgres://a:hunter2@b/c\"\n", &["line 1: expected a sequence"]),
+        ("\"postgres://a:hunter2@b/c\" = 1\n", &["line 1: unknown field, expected"]),
     ] {
         refused(&place, config, said);
     }
@@ -48,7 +51,10 @@ fn a_file_that_cannot_be_meant_names_the_place() {
         (&format!("{RULE}[store]\ntable = \"other\"\n"), &["there is no table \"other\""]),
         (&format!("{RULE}[keys]\nprefix = \"A B\"\n"), &["keys.prefix"]),
         (&format!("{RULE}[verify]\npeers = []\n"), &["verify.peers: is empty"]),
-        (&format!("{RULE}[verify]\nkey = false\npeers = [\"::/1\"]\n"), &["verify.key: is false"]),
+        (
+            &format!("{RULE}[verify]\nkey = false\npeers = [\"2000::/3\"]\n"),
+            &["verify.key: is false"],
+        ),
         (&format!("path = \"/verify/a\"\n{RULE}"), &["/verify/a is a path of the sidecar's own"]),
         (&format!("{RULE}[limits.tiers]\na = [\"m=1/1m\", \"m=2/1m\"]\n"), &["limits.tiers.a"]),
     ] {
@@ -66,6 +72,11 @@ fn a_file_that_cannot_be_meant_names_the_place() {
     refused(&place, &format!("{no_peer}{RULE}"), &["forward_auth.peers: is empty"]);
     for (first, said) in [
         ("client_timeout = \"0s\"\n", "client_timeout: is no time at all"),
+        ("drain = \"0s\"\n", "sidecar.toml: drain: is no time at all"),
+        ("store.lookup_timeout = \"0s\"\n", "store.lookup_timeout: is no time at all"),
+        ("cache = { ttl = \"0s\", capacity = 9 }\n", "cache.capacity: there is no cache"),
+        ("cache = { ttl = \"0s\", stale_if_error = \"1m\" }\n", "cache.stale_if_error: there"),
+        ("cache = { ttl = \"0s\", bus = \"redis\" }\n", "cache.bus: there is no cache"),
         ("max_connections = 1000000000\n", "max_connections: "),
     ] {
         refused(&place, &format!("{first}{LEAST}{RULE}"), &[said]);
