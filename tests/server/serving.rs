@@ -107,6 +107,68 @@ async fn uploads_are_not_drained_where_there_is_too_much_to_do() {
     }
 }
 
+/// A refused client could otherwise hold its slot with a body that does not come.
+#[tokio::test(start_paused = true)]
+async fn a_refused_upload_makes_way_at_once() {
+    let slots = Slots::new(3, Vec::new());
+    let refuse = || Router::new().route("/", post(async || StatusCode::FORBIDDEN));
+    let head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n";
+    let (mut uploads, mut stops) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let slot = slots.try_take(ip("192.0.2.1")).unwrap_or_else(|_| panic!());
+        let (mut client, stop) = served_by(refuse(), slot);
+        client.write_all(head).await.unwrap();
+        uploads.push(client);
+        stops.push(stop);
+    }
+    // Their heads are read, and their bodies waited for.
+    advance(Duration::from_millis(10)).await;
+    let begun = Instant::now();
+    let mut next = Vec::new();
+    for _ in 0..3 {
+        next.push(slots.take(ip("127.0.0.1")).await.unwrap());
+    }
+    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
+    assert_eq!(slots.try_take(ip("127.0.0.1")).err(), Some(Refused::Full));
+    for mut client in uploads {
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+    }
+    drop(next);
+    slots.all_free().await;
+}
+
+/// And where there is a connection without a request, that one goes first, and the upload gets its answer.
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_makes_way_before_a_refused_upload() {
+    let slots = Slots::new(2, Vec::new());
+    let (mut idle, _stop) = served(slots.try_take(ip("192.0.2.1")).unwrap_or_else(|_| panic!()));
+    let refuse = Router::new().route("/", post(async || StatusCode::FORBIDDEN));
+    let slot = slots.try_take(ip("192.0.2.1")).unwrap_or_else(|_| panic!());
+    let (mut client, _stop) = served_by(refuse, slot);
+    let head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n";
+    client.write_all(head).await.unwrap();
+    advance(Duration::from_millis(10)).await;
+    drop(slots.take(ip("192.0.2.9")).await.unwrap());
+    assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 403"), "{}", answer.escape_ascii());
+    slots.all_free().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trusted_proxy_makes_way_last() {
+    let slots = Slots::new(2, vec!["10.0.0.0/8".parse().unwrap()]);
+    let (mut proxy, _stop) = served(slots.try_take(ip("10.0.0.1")).unwrap_or_else(|_| panic!()));
+    advance(Duration::from_secs(1)).await;
+    let (mut client, _stop) = served(slots.try_take(ip("192.0.2.1")).unwrap_or_else(|_| panic!()));
+    let next = slots.take(ip("192.0.2.2")).await.unwrap();
+    assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "it came later, and goes first");
+    let closed = tokio::time::timeout(Duration::from_secs(1), proxy.read(&mut [0])).await;
+    assert!(closed.is_err(), "the proxy has to go: {closed:?}");
+    drop(next);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_not_waited_for_when_the_server_stops() {
     let slots = Slots::new(1, Vec::new());

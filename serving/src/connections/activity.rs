@@ -24,6 +24,8 @@ struct State {
     has_asked: bool,
     /// Those whose answer is not sent yet.
     requests: usize,
+    /// Of those, the ones that are answered but for a rest of their body, which is taken from the network.
+    discarding: usize,
     /// Of those, the ones whose answer is on its way, and when a part of it was last taken.
     sending: HashMap<u64, Instant>,
     next: u64,
@@ -52,6 +54,7 @@ impl Activity {
         let state = State {
             has_asked: false,
             requests: 0,
+            discarding: 0,
             sending: HashMap::new(),
             next: 0,
             writing: false,
@@ -79,10 +82,12 @@ impl Activity {
         }
     }
 
-    /// Since when there was no request, and nothing to write; `None` while there is.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
+    /// How well it may make way for another connection, the smallest first; `None` while it may not. Without a
+    /// request, by how long there was none. After those, with nothing but bodies to discard: such a client loses an
+    /// answer, and could otherwise hold its slot with bodies that do not come.
+    pub(super) fn may_leave(&self) -> Option<(bool, Instant)> {
         let state = self.state();
-        state.is_idle().then_some(state.since)
+        state.may_leave().then_some((!state.is_idle(), state.since))
     }
 
     pub(super) fn ask_to_leave(&self) {
@@ -104,12 +109,12 @@ impl Activity {
                 state.since = Instant::now();
             }
             state.is_leaving = false;
-            self.tell_if_idle(&state);
+            self.tell_if_it_may_leave(&state);
         }
     }
 
-    fn tell_if_idle(&self, state: &State) {
-        if state.is_idle() {
+    fn tell_if_it_may_leave(&self, state: &State) {
+        if state.may_leave() {
             self.changed.notify_one();
         }
     }
@@ -145,6 +150,10 @@ impl State {
     fn is_idle(&self) -> bool {
         self.requests == 0 && !self.writing
     }
+
+    fn may_leave(&self) -> bool {
+        self.requests == self.discarding && !self.writing
+    }
 }
 
 /// A request that is being answered.
@@ -154,6 +163,14 @@ pub(super) struct Busy {
 }
 
 impl Busy {
+    /// Only a rest of the body is waited for, until this is dropped.
+    pub(super) fn discards(&self) -> Discarding<'_> {
+        let mut state = self.activity.state();
+        state.discarding += 1;
+        self.activity.tell_if_it_may_leave(&state);
+        Discarding { activity: &self.activity }
+    }
+
     /// A part of the answer was taken, or all of it is ready.
     pub(super) fn sends(&self) {
         self.activity.state().sending.insert(self.id, Instant::now());
@@ -166,6 +183,20 @@ impl Drop for Busy {
         state.requests -= 1;
         state.sending.remove(&self.id);
         state.since = Instant::now();
-        self.activity.tell_if_idle(&state);
+        self.activity.tell_if_it_may_leave(&state);
+    }
+}
+
+/// A body of which a rest is taken from the network.
+pub(super) struct Discarding<'b> {
+    activity: &'b Activity,
+}
+
+impl Drop for Discarding<'_> {
+    fn drop(&mut self) {
+        let mut state = self.activity.state();
+        state.discarding -= 1;
+        // It has an answer to send now.
+        state.is_leaving = false;
     }
 }

@@ -127,7 +127,7 @@ async fn answer(
     let (mut request, unread) = Timely::of(request, deadline);
     request.extensions_mut().insert(ConnectInfo(peer));
     let response = router.oneshot(request).await?;
-    unread.discard(response.status(), deadline).await;
+    unread.discard(response.status(), deadline, &busy).await;
     busy.sends();
     Ok(response.map(|body| Body::new(Sending::new(body, busy))))
 }

@@ -17,6 +17,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use super::activity::Busy;
+
 /// Of a body that is refused, this much is taken from the network, so that a client that is busy
 /// sending comes to read why. A client that sends more is cut off.
 const DISCARD: u64 = 1024 * 1024;
@@ -98,8 +100,9 @@ impl Drop for Timely {
 
 impl Unread {
     /// Takes what is left of the body, before the answer is sent. Without this, a client that
-    /// sends while it is refused may see a broken connection instead of the refusal.
-    pub(super) async fn discard(self, status: StatusCode, deadline: Instant) {
+    /// sends while it is refused may see a broken connection instead of the refusal. Meanwhile the connection may
+    /// make way for another.
+    pub(super) async fn discard(self, status: StatusCode, deadline: Instant, busy: &Busy) {
         // Where there is too much to do, this would be more of it.
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             return;
@@ -125,6 +128,7 @@ impl Unread {
             // To let go of the body would reset the stream, which some clients take for the answer.
             tokio::spawn(rest);
         } else {
+            let _discarding = busy.discards();
             let _ = rest.await;
         }
     }

@@ -29,16 +29,22 @@ struct Shared {
     /// The networks of proxies.
     trusted: Vec<IpNet>,
     taken: Mutex<Taken>,
-    /// A slot is free, or its connection idle.
+    /// A slot is free, or its connection may make way.
     changed: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct Taken {
-    connections: HashMap<u64, Arc<Activity>>,
+    connections: HashMap<u64, Connected>,
     of_address: HashMap<IpAddr, usize>,
     next: u64,
     warned_at: Option<Instant>,
+}
+
+struct Connected {
+    activity: Arc<Activity>,
+    /// Whether its address may have only so many.
+    is_bounded: bool,
 }
 
 impl fmt::Debug for Slots {
@@ -84,7 +90,8 @@ impl Slots {
     /// A slot for a client who waits for it. `None` if its address may have no more.
     ///
     /// When all are taken, the connection goes that has been without a request for the longest
-    /// time. If each has one, the client gets the slot of the first that is done: others wait
+    /// time, or else one that has only the body of a refused request to send; but one of loopback or a trusted
+    /// proxy last. If each has a request, the client gets the slot of the first that is done: others wait
     /// behind it, in the backlog of the system.
     pub(crate) async fn take(&self, peer: IpAddr) -> Option<Slot> {
         loop {
@@ -113,12 +120,12 @@ impl Slots {
         let id = taken.next;
         taken.next += 1;
         let activity = Arc::new(Activity::new(self.0.changed.clone()));
-        taken.connections.insert(id, activity.clone());
+        taken.connections.insert(id, Connected { activity: activity.clone(), is_bounded });
         taken.of_address.insert(address, of_address + 1);
         Ok(Slot { slots: self.clone(), id, address, activity })
     }
 
-    /// Asks the connection to leave that is idle for the longest time, unless one is leaving.
+    /// Asks the connection to leave that may go first, unless one is leaving.
     fn make_way(&self) {
         let mut taken = self.taken();
         let now = Instant::now();
@@ -127,13 +134,14 @@ impl Slots {
             tracing::warn!("all {} connections are taken", self.0.max);
         }
         let connections = || taken.connections.values();
-        if connections().any(|connection| connection.is_leaving()) {
+        if connections().any(|connected| connected.activity.is_leaving()) {
             return;
         }
-        let idle =
-            connections().filter_map(|connection| Some((connection.idle_since()?, connection)));
-        if let Some((_, longest)) = idle.min_by_key(|(since, _)| *since) {
-            longest.ask_to_leave();
+        let candidates = connections().filter_map(|Connected { activity, is_bounded }| {
+            Some(((!is_bounded, activity.may_leave()?), activity))
+        });
+        if let Some((_, first)) = candidates.min_by_key(|(rank, _)| *rank) {
+            first.ask_to_leave();
         }
     }
 
