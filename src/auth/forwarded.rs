@@ -11,6 +11,7 @@ use self::elements::Element;
 use crate::{
     error::ConfigError,
     request::{ClientAddress, RequestHead},
+    runtime::unwrapped,
 };
 
 /// Finds the client's address in the one header that your proxies write.
@@ -93,7 +94,7 @@ impl ForwardedFor {
     ) -> Result<Self, ConfigError> {
         let header = HeaderName::from_bytes(header.as_bytes())
             .map_err(|_| ConfigError::SourceName { family: "forwarded-for header" })?;
-        let peers: Arc<[IpNet]> = peers.into_iter().collect();
+        let peers: Arc<[IpNet]> = peers.into_iter().map(unwrapped).collect();
         if peers.is_empty() {
             return Err(ConfigError::NoTrustedNetwork);
         }
@@ -102,7 +103,7 @@ impl ForwardedFor {
 
     /// Reads over elements in these networks: proxies in front of the peers, in which no client is.
     pub fn behind(self, proxies: impl IntoIterator<Item = IpNet>) -> Self {
-        let hops = self.hops.iter().copied().chain(proxies).collect();
+        let hops = self.hops.iter().copied().chain(proxies.into_iter().map(unwrapped)).collect();
         Self { hops, ..self }
     }
 

@@ -23,6 +23,7 @@ mod shared;
 mod task_lease;
 mod thread;
 pub(crate) mod watched_file;
+mod wrapped;
 
 // Engines take locks and atomics from here: `tests/model` has others in this place.
 pub(crate) use std::sync;
@@ -52,6 +53,7 @@ pub(crate) use self::{
     shared::{SharedCall, Waiter},
     task_lease::{TaskLease, TaskSlot},
     thread::{THREADS, thread},
+    wrapped::unwrapped,
 };
 #[cfg(feature = "cache")]
 pub(crate) use self::{

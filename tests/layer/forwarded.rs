@@ -24,6 +24,21 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+/// As a dual-stack socket shows them, and as peers and elements are not compared.
+#[test]
+fn networks_of_ipv4_may_be_written_as_ipv6() {
+    for network in ["::ffff:10.0.0.0/104", "::ffff:10.0.0.9/128"] {
+        let proxies = ForwardedFor::new("x-forwarded-for", [network.parse().unwrap()]).unwrap();
+        let request = request(&[("x-forwarded-for", "192.0.2.1, ::ffff:10.0.0.9")]);
+        for peer in [PROXY, "::ffff:10.0.0.9"] {
+            let client = proxies.client(Some(ip(peer)), &RequestHead::from(&request));
+            assert_eq!(client.known(), Some(ip("192.0.2.1")), "{network} {peer}");
+        }
+        let client = proxies.client(Some(ip(STRANGER)), &RequestHead::from(&request));
+        assert_eq!(client.known(), Some(ip(STRANGER)), "{network}");
+    }
+}
+
 /// The address that is found, or the text `unknown`, for a request with these lines.
 fn found(header: &str, peer: &str, lines: &[&str]) -> String {
     let lines: Vec<_> = lines.iter().map(|line| (header, *line)).collect();
@@ -177,7 +192,8 @@ fn other_peers_and_other_headers_are_not_believed() {
 /// A layer behind proxies, with a key that is bound to a network.
 async fn bound() -> ApiKeyLayer {
     let store = MemoryStore::new();
-    let networks = ["192.0.2.0/24", "10.0.0.0/8"].map(|network| network.parse().unwrap());
+    let networks = ["192.0.2.0/24", "10.0.0.0/8", "::ffff:172.16.0.0/108"];
+    let networks = networks.map(|network| network.parse().unwrap());
     let bound =
         record_with(KEY, |record| record.details.allowed_addresses = networks.to_vec().into());
     store.insert(&bound).await.unwrap();
@@ -207,6 +223,9 @@ async fn an_allow_list_refuses_a_client_that_the_proxy_cannot_tell() {
         (PROXY, "192.0.2.1", "admitted"),
         (PROXY, "203.0.113.5, 192.0.2.1", "admitted"),
         (PROXY, "10.0.0.8", "admitted"),
+        (PROXY, "172.16.0.1", "admitted"),
+        (PROXY, "::ffff:172.16.0.1", "admitted"),
+        (PROXY, "172.32.0.1", "address_not_allowed"),
         (PROXY, "192.0.2.1, 203.0.113.5", "address_not_allowed"),
         (PROXY, "192.0.2.1, unknown", "address_not_allowed"),
         (PROXY, "", "address_not_allowed"),

@@ -223,11 +223,12 @@ fn an_ipv6_network_has_64() {
 
 #[test]
 fn trusted_proxies_have_all() {
-    let networks = ["10.0.0.0/8", "2001:db8:7::/48"].map(|network| network.parse().unwrap());
+    let networks = ["10.0.0.0/8", "2001:db8:7::/48", "::ffff:172.16.0.0/108"]
+        .map(|network| network.parse().unwrap());
     let slots = Slots::new(1000, networks.to_vec());
     let take = |address: &str| slots.try_take(ip(address));
     let mut held = Vec::new();
-    for proxy in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8:7::1"] {
+    for proxy in ["10.1.2.3", "::ffff:10.1.2.3", "2001:db8:7::1", "172.16.0.1"] {
         held.extend((0..2 * MAX_OF_ADDRESS).map(|_| take(proxy).ok().unwrap()));
     }
     for other in ["11.0.0.1", "2001:db8:8::1"] {

@@ -106,8 +106,13 @@ impl Slots {
 
     pub(crate) fn try_take(&self, peer: IpAddr) -> Result<Slot, Refused> {
         let peer = peer.to_canonical();
-        let is_bounded =
-            !peer.is_loopback() && !self.0.trusted.iter().any(|network| network.contains(&peer));
+        // A network of IPv4 may be written as one of IPv6.
+        let wrapped = match peer {
+            IpAddr::V4(peer) => peer.to_ipv6_mapped().into(),
+            IpAddr::V6(_) => peer,
+        };
+        let is_trusted = |network: &IpNet| network.contains(&peer) || network.contains(&wrapped);
+        let is_bounded = !peer.is_loopback() && !self.0.trusted.iter().any(is_trusted);
         let address = counted(peer);
         let mut taken = self.taken();
         let of_address = taken.of_address.get(&address).copied().unwrap_or_default();

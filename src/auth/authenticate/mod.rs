@@ -40,6 +40,7 @@ use crate::{
     observe::Began,
     rejection::Rejection,
     request::RequestHead,
+    runtime::unwrapped,
     store::{Lookup, SharedRecord},
 };
 
@@ -578,7 +579,8 @@ fn pass_on<B>(config: &Config, request: &mut Request<B>, mut admission: Admissio
 /// Fails closed: an address that cannot be told is not an allowed one.
 #[cold]
 fn is_address_allowed(config: &Config, request: &RequestHead<'_>, allowed: &[IpNet]) -> bool {
-    config.address(request).is_some_and(|address| allowed.iter().any(|net| net.contains(&address)))
+    let is_in = |address| allowed.iter().any(|network| unwrapped(*network).contains(&address));
+    config.address(request).is_some_and(is_in)
 }
 
 #[inline]

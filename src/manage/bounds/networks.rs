@@ -1,8 +1,8 @@
 //! Networks within networks.
 
-use std::net::IpAddr;
+use ipnet::IpNet;
 
-use ipnet::{IpNet, Ipv4Net};
+use crate::runtime::unwrapped;
 
 /// Whether every address of these networks is one of those. No network at all is every address.
 pub(super) fn are_within(networks: &[IpNet], others: &[IpNet]) -> bool {
@@ -17,14 +17,5 @@ pub(super) fn are_within(networks: &[IpNet], others: &[IpNet]) -> bool {
 
 /// A network without the bits of a host, and as IPv4 where IPv6 only wraps it.
 fn normal(network: &IpNet) -> IpNet {
-    /// How long `::ffff:0:0/96` is.
-    const WRAPPED: u8 = 96;
-
-    let network = network.trunc();
-    match (network.addr().to_canonical(), network.prefix_len().checked_sub(WRAPPED)) {
-        (IpAddr::V4(address), Some(length)) if network.addr().is_ipv6() => {
-            Ipv4Net::new(address, length).map_or(network, IpNet::V4)
-        }
-        _ => network,
-    }
+    unwrapped(*network).trunc()
 }
