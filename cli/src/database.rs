@@ -135,7 +135,7 @@ pub(crate) async fn check_table(kind: StoreKind, url: &str, table: &str) -> Resu
     {
         let missing = tables::missing(table, &names);
         let text = "`migrate` makes one, and `import` reads one with --from-table";
-        return Err(Failure::Usage(format!("--table: {missing}. {text}")));
+        return Err(Failure::Table(format!("{missing}. {text}")));
     }
     Ok(())
 }
@@ -244,7 +244,7 @@ pub(crate) async fn connect_to_table(
         }
         StoreKind::Postgres => Arc::new(PostgresStore::connect_to_table(url, table).await?),
         StoreKind::MySql => Arc::new(MySqlStore::connect_to_table(url, table).await?),
-        _ => return Err(Failure::Usage("--table is for SQL databases".to_owned())),
+        _ => return Err(Failure::Table("is for SQL databases".to_owned())),
     })
 }
 

@@ -27,6 +27,9 @@ pub(crate) enum Failure {
     /// The arguments, the environment, the input or the store cannot be used: the same command never
     /// works.
     Usage(String),
+    /// The table that a setting names cannot be used. The caller knows which setting it is: by default the
+    /// argument.
+    Table(String),
     /// The store cannot be reached, or something else that is needed: the same command may work
     /// later.
     Unavailable(String),
@@ -68,6 +71,7 @@ impl Failure {
             }
             Self::Refused(text) => (1, text),
             Self::Usage(text) => (2, text),
+            Self::Table(text) => (2, format!("--table: {text}")),
             Self::Unavailable(text) => (3, text),
             Self::Output(error) => (3, format!("the output cannot be written: {error}")),
         };
@@ -122,6 +126,8 @@ pub(crate) fn is_for_ever(error: &sqlx::Error) -> bool {
     const SQLITE: [&str; 4] = ["1", "14", "23", "26"];
     match error {
         sqlx::Error::Configuration(_) => true,
+        // The URL asks for what this program cannot do. Certificates may be renewed.
+        sqlx::Error::Tls(error) => error.to_string().contains("without TLS support"),
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             // The classes of SQLSTATE (ISO 9075) for logins, databases, and syntax or access rules.
             // MySQL has its unknown databases in the last.

@@ -24,9 +24,9 @@ pub(crate) struct Args {
 /// The administrator's key.
 const ADMIN: &str = "ADMIN_API_KEY";
 
-/// A secret, and the name of the setting that it is of.
+/// A secret, and the name of the setting that it is of, as errors have it.
 pub(super) struct Named {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) value: Zeroizing<String>,
 }
 
@@ -38,28 +38,33 @@ pub(super) struct Config {
     pub(super) store_url: Named,
     pub(super) redis_url: Option<Named>,
     pub(super) table: Option<String>,
+    is_table_of_file: bool,
     admin_key: Option<Named>,
 }
 
 impl Config {
     pub(super) fn load(args: Args, table: Option<String>) -> Result<Self, Failure> {
         let mut file = file::read(&args.config)?;
-        let store_url = named("DATABASE_URL", "store.url", file.store.url.take())?;
+        let file_name = args.config.display().to_string();
+        let in_file = |field: &str| format!("{file_name}: {field}");
+        let store_url = named("DATABASE_URL", in_file("store.url"), file.store.url.take())?;
         let store_url = store_url.ok_or_else(|| {
             let text =
                 "DATABASE_URL is not set, nor store.url: one of them says where the keys are";
             Failure::Usage(text.to_owned())
         })?;
+        let redis_url = in_file("store.redis_url");
+        let redis_url = named("REDIS_URL", redis_url, file.store.redis_url.take())?;
         let config = Self {
-            file_name: args.config.display().to_string(),
+            file_name,
             addr: args
                 .addr
                 .or_else(|| file.addr.take())
                 .unwrap_or_else(|| "127.0.0.1:9000".to_owned()),
             store_url,
             // Empty, it is none, as for the other commands.
-            redis_url: named("REDIS_URL", "store.redis_url", file.store.redis_url.take())?
-                .filter(|url| !url.value.is_empty()),
+            redis_url: redis_url.filter(|url| !url.value.is_empty()),
+            is_table_of_file: table.is_none(),
             table: table.or_else(|| file.store.table.take()),
             admin_key: named(ADMIN, "admin_key", file.admin_key.take())?,
             file,
@@ -97,6 +102,14 @@ impl Config {
     /// A setting of the file that cannot be used.
     pub(super) fn wrong(&self, field: &str, problem: impl std::fmt::Display) -> Failure {
         Failure::Usage(format!("{}: {field}: {problem}", self.file_name))
+    }
+
+    /// A failure that would name the argument for a table that the file names.
+    pub(super) fn in_own_words(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Table(problem) if self.is_table_of_file => self.wrong("store.table", problem),
+            failure => failure,
+        }
     }
 
     /// The formats of keys that are accepted, that of the service first.
@@ -154,13 +167,13 @@ impl Config {
 /// A secret of the environment, or else of the file. A variable that is set and cannot be used is a mistake,
 /// and not the wish for the file.
 fn named(
-    name: &'static str,
-    field: &'static str,
+    name: &str,
+    field: impl Into<String>,
     of_file: Option<Secret>,
 ) -> Result<Option<Named>, Failure> {
     Ok(match (variable(name)?, of_file) {
-        (Some(value), _) => Some(Named { name, value }),
-        (None, Some(Secret(value))) => Some(Named { name: field, value }),
+        (Some(value), _) => Some(Named { name: name.to_owned(), value }),
+        (None, Some(Secret(value))) => Some(Named { name: field.into(), value }),
         (None, None) => None,
     })
 }

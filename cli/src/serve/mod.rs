@@ -100,7 +100,7 @@ impl Sidecar {
         let admin = config.admin(address.ip())?;
         let slots = slots(config)?;
         let counted = if config.file.metrics { Some(metrics::install()?) } else { None };
-        let keys = config.open(&hasher).await?;
+        let keys = config.open(&hasher).await.map_err(|failure| config.in_own_words(failure))?;
         let throttle = config.throttle();
         let layer = config.layer(&keys, &hasher, throttle.clone()).await?;
         let check = config.check(layer.clone())?;

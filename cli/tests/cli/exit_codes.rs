@@ -79,6 +79,20 @@ fn of_buses_that_cannot_be_used() {
     }
 }
 
+/// The drivers are built without it.
+#[tokio::test]
+async fn of_urls_that_ask_for_tls() {
+    for shell in [Shell::on_postgres().await, Shell::on_mysql().await].iter().flatten() {
+        let mark = if shell.url.contains('?') { '&' } else { '?' };
+        let is_mysql = shell.url.starts_with("mysql");
+        let option = if is_mysql { "ssl-mode=REQUIRED" } else { "sslmode=require" };
+        let url = format!("{}{mark}{option}", shell.url);
+        let finished = run(shell, &[("DATABASE_URL", &url)], &["list"]);
+        assert_eq!(finished.status.code(), Some(2), "{finished:?}");
+        assert!(finished.stderr.contains("without TLS support"), "{finished:?}");
+    }
+}
+
 /// A login or a database that the server refuses is refused again.
 #[tokio::test]
 async fn of_logins_that_are_refused() {

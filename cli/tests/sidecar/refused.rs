@@ -47,8 +47,14 @@ fn a_file_that_cannot_be_meant_names_the_place() {
         (&format!("{RULE}[cache]\nbus = \"store\"\n"), &["cache.bus", "carries no changes"]),
         (&format!("{RULE}[cache]\nbus = \"redis\"\n"), &["cache.bus", "REDIS_URL"]),
         (&format!("{RULE}[store]\nreplicas = [\"sqlite:x\"]\n"), &["store.replicas"]),
-        (&format!("{RULE}[store]\nredis_url = \"hunter2\"\n"), &["store.redis_url must be like"]),
-        (&format!("{RULE}[store]\ntable = \"other\"\n"), &["there is no table \"other\""]),
+        (
+            &format!("{RULE}[store]\nredis_url = \"hunter2\"\n"),
+            &["sidecar.toml: store.redis_url must be like"],
+        ),
+        (
+            &format!("{RULE}[store]\ntable = \"other\"\n"),
+            &["sidecar.toml: store.table: there is no table \"other\""],
+        ),
         (&format!("{RULE}[keys]\nprefix = \"A B\"\n"), &["keys.prefix"]),
         (&format!("{RULE}[verify]\npeers = []\n"), &["verify.peers: is empty"]),
         (
@@ -60,6 +66,12 @@ fn a_file_that_cannot_be_meant_names_the_place() {
     ] {
         refused(&place, &format!("{LEAST}{added}"), said);
     }
+    place.configure(&format!("{LEAST}{RULE}"));
+    let table = process::run(place.serve().args(["--table", "other"]));
+    assert!(table.stderr.contains("--table: there is no table \"other\""), "{table:?}");
+    place.configure(&format!("store.url = \"redis://127.0.0.1:1\"\n{LEAST}{RULE}"));
+    let store = process::run(place.serve().env_remove("DATABASE_URL"));
+    assert!(store.stderr.contains("sidecar.toml: store.url: "), "{store:?}");
     let envoy = LEAST.replace("nginx", "envoy");
     refused(
         &place,

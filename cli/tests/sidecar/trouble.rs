@@ -255,6 +255,7 @@ async fn it_does_not_start_while_its_store_is_down() {
         let finished = scene.place.fail();
         assert_eq!(finished.status.code(), Some(3), "{finished:?}");
         assert!(finished.stderr.contains("DATABASE_URL"), "{finished:?}");
+        assert!(finished.stderr.contains("Connection refused"), "{finished:?}");
     })
     .await;
 }

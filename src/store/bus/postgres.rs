@@ -16,7 +16,7 @@ use super::{
 use crate::{
     error::{ConfigError, StoreError},
     runtime::async_methods,
-    store::sql::{PooledConnection, remote},
+    store::sql::{PooledConnection, pooled_connection::within, remote},
 };
 
 /// Carries invalidations with PostgreSQL's `LISTEN` and `NOTIFY`, through the database that the
@@ -70,8 +70,12 @@ impl PostgresInvalidations {
     /// A bus over the database with this URL.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         let options = remote::options::<Postgres>(url).map_err(unavailable)?;
-        let pool = remote::pool().max_connections(PUBLISHERS).connect_with(options);
-        Ok(Self::from_pool(pool.await.map_err(unavailable)?))
+        // A pool would try for as long as it may, and then not say what kept it from connecting.
+        let connection = within(TIMEOUT, options.connect()).await.map_err(unavailable)?;
+        // It has done its work, whatever becomes of the farewell.
+        let _ = within(TIMEOUT, connection.close()).await;
+        let pool = remote::pool().max_connections(PUBLISHERS).connect_lazy_with(options);
+        Ok(Self::from_pool(pool))
     }
 
     /// A bus over a database that the application has opened. What is published goes through the
