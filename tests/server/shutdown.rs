@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: what was begun is finished.
+//! SIGINT, SIGTERM and SIGHUP: what was begun is finished.
 
 use std::{
     io::{Read, Write},
@@ -84,6 +84,12 @@ fn uses_are_counted_and_kept() {
 #[test]
 fn sigterm_finishes_what_was_begun_and_exits_0() {
     finishes_and_exits_on("TERM");
+}
+
+/// The terminal is gone.
+#[test]
+fn sighup_finishes_what_was_begun_and_exits_0() {
+    finishes_and_exits_on("HUP");
 }
 
 #[test]

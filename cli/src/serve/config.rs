@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{
     file::{self, File},
-    values::{Bus, Secret},
+    values::{Bus, Secret, without_urls},
 };
 use crate::{environment::variable, failure::Failure, seals};
 
@@ -101,7 +101,8 @@ impl Config {
 
     /// A setting of the file that cannot be used.
     pub(super) fn wrong(&self, field: &str, problem: impl std::fmt::Display) -> Failure {
-        Failure::Usage(format!("{}: {field}: {problem}", self.file_name))
+        let problem = without_urls(&format!("{field}: {problem}"));
+        Failure::Usage(format!("{}: {problem}", self.file_name))
     }
 
     /// A failure that would name the argument for a table that the file names.

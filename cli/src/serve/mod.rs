@@ -36,7 +36,7 @@ use tower_api_key_serving::{Signals, Slots, fitting_connections, serve};
 pub(crate) use self::config::Args;
 use self::{
     config::Config,
-    values::{HEALTH, READY},
+    values::{HEALTH, READY, without_urls},
 };
 use crate::{
     database::{Hashing, hashing},
@@ -161,7 +161,7 @@ fn at_once() -> Failure {
 }
 
 fn cannot_listen(addr: &str, error: &io::Error) -> Failure {
-    let text = format!("cannot listen on {addr}: {error}");
+    let text = format!("cannot listen on {}: {error}", without_urls(addr));
     match error.kind() {
         // Another program may end, and a network come up.
         io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable => Failure::Unavailable(text),

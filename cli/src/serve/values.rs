@@ -23,6 +23,18 @@ fn told(text: &str) -> String {
     }
 }
 
+/// An error's text without the words that look like a URL in a wrong place.
+pub(super) fn without_urls(text: &str) -> String {
+    let told = |word: &str| {
+        if word.contains("://") || word.contains('@') {
+            "(a URL)".to_owned()
+        } else {
+            word.to_owned()
+        }
+    };
+    text.split(' ').map(told).collect::<Vec<_>>().join(" ")
+}
+
 /// A text that no error and no log repeats.
 #[derive(Clone)]
 pub(super) struct Secret(pub(super) Zeroizing<String>);

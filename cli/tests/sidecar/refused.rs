@@ -32,6 +32,22 @@ fn a_file_that_cannot_be_meant_names_the_place() {
     ] {
         refused(&place, config, said);
     }
+    let url = "\"postgres://a:hunter2@b/c\"";
+    for (added, said) in [
+        (format!("[store]\ntable = {url}\n{RULE}"), "store.table: there is no table"),
+        (format!("[keys]\nprefix = {url}\n{RULE}"), "keys.prefix"),
+        (format!("[[rule]]\npath = {url}\nscopes = []\n"), "rule 1: "),
+        (format!("client_address_header = {url}\n{RULE}"), "client_address_header"),
+        (format!("identity_headers.id = {url}\n{RULE}"), "identity_headers.id"),
+        (format!("[limits.tiers]\n{url} = [\"m=1/1m\", \"m=2/1m\"]\n{RULE}"), "same name"),
+    ] {
+        refused(&place, &format!("{LEAST}{added}"), &["sidecar.toml: ", said]);
+    }
+    place.configure(&format!("addr = {url}\n{LEAST}{RULE}"));
+    let addr = process::run(place.serve().env_remove("ADDR"));
+    assert_eq!(addr.status.code(), Some(2), "{addr:?}");
+    assert!(addr.stderr.contains("cannot listen on (a URL)"), "{addr:?}");
+    assert!(!addr.stderr.contains("hunter2"), "{addr:?}");
     for (added, said) in [
         ("", &["rule: there is none"][..]),
         ("[[rule]]\npath = \"orders\"\nscopes = []\n", &["rule 1: ", "orders"]),
