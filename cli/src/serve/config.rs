@@ -2,12 +2,12 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use tower_api_key::{KeyFormat, KeyHasher, store::FixedStore};
+use tower_api_key::{KeyFormat, KeyHasher, KeySource, store::FixedStore};
 use zeroize::Zeroizing;
 
 use super::{
-    file::{self, File},
-    values::{Bus, Secret, without_urls},
+    file::{self, File, IdentityNames},
+    values::{Bus, KeyHeader, Secret, without_urls},
 };
 use crate::{environment::variable, failure::Failure, seals};
 
@@ -70,6 +70,7 @@ impl Config {
             file,
         };
         config.check_times()?;
+        config.check_key_headers()?;
         Ok(config)
     }
 
@@ -94,6 +95,22 @@ impl Config {
                 if is_set {
                     return Err(self.wrong(field, "there is no cache: cache.ttl is \"0s\""));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses keys in a header that the sidecar writes or the proxy does.
+    fn check_key_headers(&self) -> Result<(), Failure> {
+        let set = &self.file.forward_auth;
+        let IdentityNames { id, owner, scopes } = &set.identity_headers;
+        let headers = set.key_headers.iter().flatten();
+        for name in [id, owner, scopes, &set.client_address_header].into_iter().flatten() {
+            let is_taken =
+                |header: &KeyHeader| KeySource::header(name).is_ok_and(|own| own == header.0);
+            if headers.clone().any(is_taken) {
+                let problem = format!("{name:?} is the header of another setting");
+                return Err(self.wrong("forward_auth.key_headers", problem));
             }
         }
         Ok(())

@@ -58,6 +58,10 @@ fn a_file_that_cannot_be_meant_names_the_place() {
         (&format!("trusted_proxies = [\"10.0.0.1\"]\n{RULE}"), &["client_address_header"]),
         (&format!("client_address_header = \"a b\"\n{RULE}"), &["client_address_header"]),
         (&format!("identity_headers.id = \"Id\"\n{RULE}"), &["identity_headers.id"]),
+        (
+            &format!("key_headers = [\"x-id\"]\nidentity_headers.id = \"X-Id\"\n{RULE}"),
+            &["forward_auth.key_headers: \"X-Id\" is the header of another setting"],
+        ),
         (&format!("{RULE}[limits]\nfailures_per_minute = 5\n"), &["client_address_header"]),
         (&format!("{RULE}[limits]\ncounted_in = \"redis\"\n"), &["limits.counted_in", "REDIS_URL"]),
         (&format!("{RULE}[cache]\nbus = \"store\"\n"), &["cache.bus", "carries no changes"]),
