@@ -18,6 +18,7 @@ use crate::{
     inner::IdentityHeaders,
     key::ScopeRule,
     request::RequestHead,
+    runtime::unwrapped,
 };
 
 /// Makes a [`ForwardAuth`], or a service that is asked in another way and decides alike.
@@ -57,7 +58,7 @@ impl<S> ForwardAuthBuilder<S> {
         networks: impl IntoIterator<Item = IpNet>,
         peer: impl Fn(&RequestHead<'_>) -> Option<IpAddr> + Send + Sync + 'static,
     ) -> Self {
-        self.settings.trusted = networks.into_iter().collect();
+        self.settings.trusted = networks.into_iter().map(unwrapped).collect();
         self.settings.peer = Arc::new(peer);
         self
     }

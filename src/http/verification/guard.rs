@@ -155,8 +155,8 @@ const OF_PROXIES: [&str; 9] = [
 
 fn is_of_proxy(name: &HeaderName) -> bool {
     let begins =
-        |ours: &&str| name.as_str().get(..ours.len()).is_some_and(|sent| is_read_as(sent, ours));
-    OF_PROXIES.iter().any(|ours| begins(ours))
+        |ours: &str| name.as_str().get(..ours.len()).is_some_and(|sent| is_read_as(sent, ours));
+    OF_PROXIES.into_iter().any(begins)
 }
 
 /// Whether the request asks this machine by a name of its own.

@@ -1,4 +1,4 @@
-//! What errors say, and what they keep to themselves.
+//! The texts of errors, and what they leave out.
 
 use super::*;
 
