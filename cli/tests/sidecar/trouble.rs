@@ -137,6 +137,27 @@ async fn nothing_passes_after_kill_9_and_everything_goes_on_after_a_start() {
     .await;
 }
 
+/// For as long as nginx waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_passes_while_it_hangs() {
+    let Some(scene) = scene("").await else { return };
+    blocking(move || {
+        let (sidecar, nginx) = scene.start();
+        sidecar.signal("STOP");
+        let asked = [Some(&scene.known), Some(&scene.other), None].map(|key| {
+            let (address, header) = (nginx.address, key.map(|key| format!("X-API-Key: {key}")));
+            thread::spawn(move || {
+                let headers: Vec<_> = header.iter().map(String::as_str).collect();
+                ask(address, "GET /orders/7 HTTP/1.1", &headers).status
+            })
+        });
+        assert_eq!(asked.map(|asked| asked.join().unwrap()), [500; 3]);
+        sidecar.signal("CONT");
+        assert_eq!(scene.statuses(&nginx), [200, 200, 401]);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_dies_stops_no_known_key() {
     let Some(scene) = scene("cache.ttl = \"50ms\"").await else { return };
