@@ -13,7 +13,10 @@ use super::{
     routes::Routes,
 };
 use crate::{
-    auth::{ApiKeyLayer, extract::SourceKind},
+    auth::{
+        ApiKeyLayer,
+        extract::{KeySource, SourceKind},
+    },
     error::ConfigError,
     inner::IdentityHeaders,
     key::ScopeRule,
@@ -110,7 +113,7 @@ impl<S> ForwardAuthBuilder<S> {
     /// [`Contradiction`](ConfigError::Contradiction) for a layer with a bypass or one that lets anonymous
     /// callers in, [`NoTrustedNetwork`](ConfigError::NoTrustedNetwork) without a peer, and
     /// [`NoForwardAuthRule`](ConfigError::NoForwardAuthRule) without a rule: no request would be let in.
-    /// For Envoy, also a `Contradiction` for a layer that
+    /// A `Contradiction` as well for a layer that looks for keys in an identity header, and for Envoy for one that
     /// [hides credentials](ApiKeyLayer::hide_credentials) and looks for them elsewhere than in headers.
     pub fn build(self) -> Result<S, ConfigError> {
         let Self { layer, settings, can_hide, make } = self;
@@ -128,6 +131,13 @@ impl<S> ForwardAuthBuilder<S> {
         }
         if settings.routes.is_empty() {
             return Err(ConfigError::NoForwardAuthRule);
+        }
+        let mut sources = layer.config().sources.iter().filter_map(KeySource::header_name);
+        if sources.any(|name| settings.identity.names().contains(&name)) {
+            return contradiction(
+                "with_identity_headers",
+                "a header that keys come in cannot hold the identity",
+            );
         }
         let hidden = if can_hide && layer.config().hide_credentials {
             match credential_headers(&layer) {

@@ -235,7 +235,9 @@ fn a_refusal_is_told_to_the_event_hook() {
 #[test]
 fn a_service_that_would_let_in_too_many_or_none_is_an_error() {
     for (flavour, _) in FLAVOURS {
-        for layer in [layer().with_bypass(|_| false), layer().allow_anonymous()] {
+        let of_identity = KeySource::header("x-api-key-owner").unwrap();
+        let of_identity = layer().with_source(of_identity);
+        for layer in [layer().with_bypass(|_| false), layer().allow_anonymous(), of_identity] {
             let error = with_rules(flavour(layer)).build().unwrap_err();
             assert!(matches!(error, ConfigError::Contradiction { .. }), "{error}");
         }
