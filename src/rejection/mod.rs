@@ -21,7 +21,6 @@ use std::{
 
 use http::HeaderMap;
 
-#[cfg(feature = "axum")]
 #[cfg(feature = "tonic")]
 pub(crate) use self::tonic_status::mistaken;
 pub(crate) use self::{
