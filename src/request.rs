@@ -145,22 +145,27 @@ pub(crate) fn is_read_as(sent: &str, ours: &str) -> bool {
             .all(|(sent, ours)| sent == ours || (ours == b'-' && !sent.is_ascii_alphanumeric()))
 }
 
-/// Takes options out of `Connection`, which are given in lower case. A header that it names goes no further
-/// than the next proxy (RFC 9110 §7.6.1).
+/// Whether `Connection` has such an option. A header that it names goes no further than the next proxy
+/// (RFC 9110 §7.6.1). Options are given in lower case.
+pub(crate) fn has_connection_option(headers: &HeaderMap, is_meant: impl Fn(&str) -> bool) -> bool {
+    let values = headers.get_all(CONNECTION).iter();
+    let mut options = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.any(|option| is_option(option, &is_meant))
+}
+
+fn is_option(option: &[u8], is_meant: impl Fn(&str) -> bool) -> bool {
+    str::from_utf8(&option.trim_ascii().to_ascii_lowercase()).is_ok_and(is_meant)
+}
+
+/// Takes such options out of `Connection`.
 pub(crate) fn remove_connection_options(
     headers: &mut HeaderMap,
     is_removed: impl Fn(&str) -> bool,
 ) {
-    let is_kept = |option: &&[u8]| {
-        let option = option.trim_ascii().to_ascii_lowercase();
-        !str::from_utf8(&option).is_ok_and(&is_removed)
-    };
-    let stays = |value: &HeaderValue| {
-        value.as_bytes().split(|byte| *byte == b',').all(|option| is_kept(&option))
-    };
-    if headers.get_all(CONNECTION).iter().all(stays) {
+    if !has_connection_option(headers, &is_removed) {
         return;
     }
+    let is_kept = |option: &&[u8]| !is_option(option, &is_removed);
     let values: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
     headers.remove(CONNECTION);
     for value in values {

@@ -1,5 +1,5 @@
 //! For tonic: [`RequestExt`] gives handlers and interceptors the identity that a layer attached, and a
-//! [`Rejection`] is a `Status`.
+//! [`Rejection`](crate::Rejection) is a `Status`.
 
 use tonic::{Request, Status};
 
@@ -10,7 +10,7 @@ use crate::{
     },
     inner::Owner,
     key::ScopeRule,
-    rejection::{Rejection, mistaken},
+    rejection::mistaken,
 };
 
 /// The caller of a `tonic::Request`, for handlers and interceptors inside an
@@ -135,11 +135,8 @@ impl<M> RequestExt for Request<M> {
 
     fn require_scopes(&self, rule: &ScopeRule) -> Result<&AuthenticatedKey, Status> {
         let key = self.api_key()?;
-        if rule.is_met_by(key.scopes()) {
-            return Ok(key);
-        }
-        let missing = rule.missing(key.scopes());
-        Err(Rejection::insufficient_scope(missing).with_record(key.record()).into())
+        key.check(rule)?;
+        Ok(key)
     }
 }
 

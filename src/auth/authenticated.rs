@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    key::{KeyId, KeyRecord, Metadata, OwnerId, RejectionKind, Scopes},
+    key::{KeyId, KeyRecord, Metadata, OwnerId, RejectionKind, ScopeRule, Scopes},
     rejection::{Rejection, respond_plainly, respond_with_mistake},
     request::RequestHead,
     store::SharedRecord,
@@ -84,6 +84,15 @@ impl AuthenticatedKey {
     /// The scopes of the key.
     pub fn scopes(&self) -> &Scopes {
         &self.record.scopes
+    }
+
+    /// The denial of a key that lacks scopes.
+    pub(crate) fn check(&self, rule: &ScopeRule) -> Result<(), Rejection> {
+        if rule.is_met_by(self.scopes()) {
+            return Ok(());
+        }
+        let missing = rule.missing(self.scopes());
+        Err(Rejection::insufficient_scope(missing).with_record(self.record()))
     }
 
     /// The application's own data about the key.

@@ -63,10 +63,7 @@ impl Granting {
         let absent = |absence: authenticated::Absence| absence.denial().unwrap_or_else(refused);
         let key = authenticated::require(request.extensions()).map_err(absent)?;
         let Some(Required(rule)) = request.extensions().get() else { return Err(refused("")) };
-        if !rule.is_met_by(key.scopes()) {
-            let missing = rule.missing(key.scopes());
-            return Err(Rejection::insufficient_scope(missing).with_record(key.record()));
-        }
+        key.check(rule)?;
         let mut response = Response::new(String::new());
         self.identity.set(Some(key), response.headers_mut());
         response.extensions_mut().insert(Granted);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::question::{Question, RawHeader};
-use crate::{inner::IdentityHeaders, request::is_read_as};
+use crate::{inner::IdentityHeaders, request::has_connection_option};
 
 /// The address from which Envoy has its connection, in the extensions of the original request: the client's,
 /// or that of another proxy in front of Envoy.
@@ -61,7 +61,9 @@ impl Question {
         };
         let host = value(&self.host)?;
         let agrees = headers.get_all(header::HOST).iter().all(|other| *other == host);
-        let is_kept = agrees && !names_identity(&headers, identity);
+        // The identity would go no further than the next proxy.
+        let is_named = |option: &str| identity.are_named_by(option);
+        let is_kept = agrees && !has_connection_option(&headers, is_named);
         is_kept.then_some(Rest { headers, downstream, host })
     }
 
@@ -119,17 +121,4 @@ fn is_pseudo(key: &[u8]) -> bool {
 /// Shares the memory of the question.
 fn value(bytes: &Bytes) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(bytes.clone()).ok()
-}
-
-/// A header that `Connection` names goes no further than the next proxy (RFC 9110 §7.6.1), so that the
-/// identity would not reach the service.
-fn names_identity(headers: &HeaderMap, identity: &IdentityHeaders) -> bool {
-    let values = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
-    let mut options = values.flat_map(|value| value.split(|byte| *byte == b','));
-    options.any(|option| {
-        let option = option.trim_ascii().to_ascii_lowercase();
-        let is_named =
-            |option: &str| identity.names().iter().any(|name| is_read_as(option, name.as_str()));
-        str::from_utf8(&option).is_ok_and(is_named)
-    })
 }

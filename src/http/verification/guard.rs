@@ -161,9 +161,9 @@ fn is_of_proxy(name: &HeaderName) -> bool {
 
 /// Whether the request asks this machine by a name of its own.
 fn asks_this_machine(request: &RequestHead<'_>) -> bool {
-    let mut hosts = request.headers.get_all(HOST).iter().map(HeaderValue::to_str);
+    let hosts = request.headers.get_all(HOST).iter().map(HeaderValue::to_str);
     let of_uri = request.uri.authority().map(Authority::as_str).into_iter().map(Ok);
-    let mut all = of_uri.chain(hosts.by_ref()).peekable();
+    let mut all = of_uri.chain(hosts).peekable();
     all.peek().is_some()
         && all.all(|host| {
             let authority = host.ok().and_then(|host| host.parse::<Authority>().ok());

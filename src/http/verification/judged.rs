@@ -101,9 +101,6 @@ fn identity(request: &Request<()>) -> Result<AuthenticatedKey, Rejection> {
     let Some(Statement { scopes, .. }) = Statement::of(&RequestHead::from(request)) else {
         return Err(Rejection::new(RejectionKind::Unavailable));
     };
-    if !scopes.is_met_by(key.scopes()) {
-        let missing = scopes.missing(key.scopes());
-        return Err(Rejection::insufficient_scope(missing).with_record(key.record()));
-    }
+    key.check(scopes)?;
     Ok(key.clone())
 }

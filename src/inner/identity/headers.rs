@@ -128,12 +128,15 @@ impl IdentityHeaders {
         self.keep_from_connection(headers);
     }
 
+    /// Whether an option of `Connection` names one of them.
+    pub(crate) fn are_named_by(&self, option: &str) -> bool {
+        self.names().iter().any(|name| is_read_as(option, name.as_str()))
+    }
+
     /// A header that `Connection` names goes no further than the next proxy (RFC 9110 §7.6.1): named by a
     /// client, the identity would not reach the service behind it.
     fn keep_from_connection(&self, headers: &mut HeaderMap) {
-        remove_connection_options(headers, |option| {
-            self.names().iter().any(|name| is_read_as(option, name.as_str()))
-        });
+        remove_connection_options(headers, |option| self.are_named_by(option));
     }
 
     /// Sets all of them: of this key, or empty.
