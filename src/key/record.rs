@@ -50,7 +50,7 @@ pub struct KeyRecord {
     pub name: Text,
     /// The first characters of the key, shown so that people can recognise it.
     pub start: ShortText,
-    /// When the key was issued.
+    /// When the key was issued, by the clock of the repository where it tells the time.
     pub created_at: Timestamp,
     /// When the record was last changed.
     pub updated_at: Timestamp,

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{KeyManager, access::OwnerFilter, error::ManageError};
 use crate::{
     clock::Timestamp,
-    error::StoreErrorKind,
+    error::{StoreError, StoreErrorKind},
     key::{
         Balance, Details, InvalidField, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Limits,
         Metadata, NewCredits, OwnerId, Scopes, SecretKey, validate,
@@ -94,8 +94,9 @@ impl KeyManager {
         let secret = self.format.generate()?;
         let digest = self.hasher.digest(secret.expose());
         loop {
+            let created_at = self.time_of_creation().await?;
             let now = self.clock.now();
-            let mut record = self.record(new.clone(), digest, KeyId::generate(now)?)?;
+            let mut record = self.record(new.clone(), digest, created_at)?;
             record.start = self.format.start(secret.expose()).into();
             let request = self.creation(KeyId::of_creations(), &record, &new).await?;
             validate::end_is_ahead(&record, now)?;
@@ -106,7 +107,7 @@ impl KeyManager {
                 validate::end_is_ahead(&record, now)?;
                 self.join_lineage(&mut record, &authority, now, &mut changes).await?
             } else {
-                let balance = self.first_balance(new.credits).await?;
+                let balance = self.first_balance(new.credits, created_at)?;
                 let first = |balance| BalanceUpdate::first(record.lineage(), balance);
                 changes.balances.extend(balance.clone().map(first));
                 balance
@@ -136,12 +137,22 @@ impl KeyManager {
         }
     }
 
+    /// The time at which a key is created: by the clock of the repository, where it tells it. Clocks of
+    /// nodes differ, and it decides [which keys are revoked](Self::revoke_issued_before) and when credits
+    /// come back.
+    pub(super) async fn time_of_creation(&self) -> Result<Timestamp, StoreError> {
+        match self.repository.balance_store() {
+            Some(balances) => Ok(balances.balances(&[]).await?.now),
+            None => Ok(self.clock.now()),
+        }
+    }
+
     /// The record of a new key that may be made like this.
     pub(super) fn record(
         &self,
         new: NewKey,
         digest: KeyDigest,
-        id: KeyId,
+        created_at: Timestamp,
     ) -> Result<KeyRecord, ManageError> {
         let owner = match self.access.owner_filter(new.owner.as_ref()) {
             OwnerFilter::Any => None,
@@ -156,7 +167,8 @@ impl KeyManager {
             Ok::<_, InvalidField>(request_digest(self.access.owner(), request_id))
         });
         new.credits.as_ref().map_or(Ok(()), validate::credits)?;
-        let mut record = KeyRecord::new(id, digest, new.name, self.clock.now());
+        let id = KeyId::generate(created_at)?;
+        let mut record = KeyRecord::new(id, digest, new.name, created_at);
         record.owner = owner;
         record.scopes = new.scopes;
         record.expires_at = new.expires_at.filter(|end| !end.is_never());
@@ -175,13 +187,14 @@ impl KeyManager {
         Ok(record)
     }
 
-    /// The balance of a lineage that begins now, by the clock that decides when credits come back.
-    async fn first_balance(
+    /// The balance of a lineage that begins now.
+    pub(super) fn first_balance(
         &self,
         credits: Option<NewCredits>,
-    ) -> Result<Option<Balance>, ManageError> {
+        now: Timestamp,
+    ) -> Result<Option<Balance>, StoreError> {
         let Some(NewCredits { remaining, refill }) = credits else { return Ok(None) };
-        let now = self.balances(&[]).await?.now;
+        self.repository.balance_store().ok_or_else(StoreError::unsupported)?;
         Ok(Some(Balance::new(remaining, refill, now)))
     }
 

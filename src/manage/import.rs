@@ -11,9 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     error::StoreErrorKind,
-    key::{
-        Balance, Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, validate,
-    },
+    key::{Details, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, LegacyHash, validate},
     store::{ApplyOutcome, BalanceUpdate, Changes, KeyQuery},
     text::Text,
 };
@@ -82,24 +80,18 @@ impl KeyManager {
     /// a good measure.
     pub async fn import(&self, keys: &[ImportKey]) -> Result<ImportReport, ManageError> {
         self.refuse_owners("import")?;
-        let now = self.clock.now();
-        let records = keys.iter().map(|key| self.imported(key, now));
-        let records = records.collect::<Result<Vec<_>, ManageError>>()?;
-        // The clock that decides when credits come back.
-        let has_credits = keys.iter().any(|key| key.new.credits.is_some());
-        let begin = if has_credits { self.balances(&[]).await?.now } else { now };
-        let records = records.into_iter().zip(keys).map(|(record, key)| {
-            let first = key.new.credits.map(|credits| {
-                let balance = Balance::new(credits.remaining, credits.refill, begin);
-                BalanceUpdate::first(record.lineage(), balance)
-            });
-            (record, first)
-        });
-        let records: Vec<_> = records.collect();
         let mut report = ImportReport::default();
-        if records.is_empty() {
+        if keys.is_empty() {
             return Ok(report);
         }
+        let now = self.time_of_creation().await?;
+        let records = keys.iter().map(|key| {
+            let record = self.imported(key, now)?;
+            let balance = self.first_balance(key.new.credits, now)?;
+            let first = balance.map(|balance| BalanceUpdate::first(record.lineage(), balance));
+            Ok((record, first))
+        });
+        let records = records.collect::<Result<Vec<_>, ManageError>>()?;
         match self.insert_all(&records, now).await {
             Err(ManageError::Store(error)) if error.kind() == StoreErrorKind::Duplicate => {}
             Err(error) => return Err(error),
@@ -144,9 +136,9 @@ impl KeyManager {
         let created_at = key.created_at.unwrap_or(now);
         key.legacy_hash.as_ref().map_or(Ok(()), validate::legacy_hash)?;
         let digest = key.legacy_hash.as_ref().map_or(key.digest, LegacyHash::stand_in);
-        let mut record = self.record(key.new.clone(), digest, KeyId::generate(created_at)?)?;
-        record.created_at = created_at;
+        let mut record = self.record(key.new.clone(), digest, created_at)?;
         record.updated_at = now.max(created_at);
+        record.revision = KeyRecord::first_revision(now);
         record.start = (&key.start).into();
         record.disabled = key.disabled;
         record.last_used_at = key.last_used_at;

@@ -51,10 +51,11 @@ impl KeyManager {
     /// were written as well; those of the others follow in the background, on a tokio runtime with time enabled,
     /// and where that is interrupted, with [`finish_revocations`](Self::finish_revocations).
     ///
-    /// The moment has come, by this node's clock and by the repository's. Keys have the time of the node that
-    /// created them: where clocks differ, one that was created just before the moment may have a time after it,
-    /// and one that is created just after it may be revoked from its beginning. So are keys that are
-    /// [imported](Self::import) with such a time while the rows are being written, and for a minute at least.
+    /// The moment has come, by this node's clock and by the repository's, which times of creation are by as well,
+    /// whatever the clocks of nodes show. One that keeps no [balances](crate::store::KeyRepository::balance_store)
+    /// tells no time: keys in it have that of the node that created them. Keys that are [imported](Self::import)
+    /// with such a time while the rows are being written, and for a minute at least, are revoked from their
+    /// beginning.
     /// Nodes of an earlier version of this crate see a revocation when its row is written. Keys of a
     /// [`FixedStore`](crate::store::FixedStore) or a file are not touched.
     ///

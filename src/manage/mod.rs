@@ -187,7 +187,8 @@ impl KeyManager {
         self
     }
 
-    /// Reads the time from this clock. By it, the acts of owners are counted anew.
+    /// Reads the time from this clock. By it, the acts of owners are counted anew. Keys are created by the
+    /// clock of the repository, where it [tells the time](crate::store::BalanceStore::balances).
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self.acts = OwnerActs::new(self.clock.clone());

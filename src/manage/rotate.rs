@@ -128,7 +128,8 @@ impl KeyManager {
             }
             self.access.check_scopes(&old.scopes)?;
 
-            let mut new = successor(&old, KeyId::generate(now)?, grace, now);
+            let created_at = self.time_of_creation().await?;
+            let mut new = successor(&old, KeyId::generate(created_at)?, grace, created_at);
             let authority = self.authority(now).await?;
             if let Some(authority) = &authority {
                 authority.check_rotation(&old, &new)?;
@@ -180,17 +181,17 @@ fn end_of(record: &KeyRecord, now: Timestamp) -> Option<KeyStatus> {
 }
 
 /// The new key, but for its secret.
-fn successor(old: &KeyRecord, id: KeyId, grace: RotationGrace, now: Timestamp) -> KeyRecord {
+fn successor(old: &KeyRecord, id: KeyId, grace: RotationGrace, created_at: Timestamp) -> KeyRecord {
     // Keys before an old one that was never used wait for this one as well.
     let is_awaited =
         matches!(grace, RotationGrace::FromFirstUse(_)) || old.details.rotation.is_awaited;
     KeyRecord {
         id,
-        created_at: now,
-        updated_at: now,
+        created_at,
+        updated_at: created_at,
         last_used_at: None,
         use_count: 0,
-        revision: KeyRecord::first_revision(now),
+        revision: KeyRecord::first_revision(created_at),
         details: Details::from(KeyDetails {
             rotation: Rotation {
                 lineage: Some(old.lineage()),

@@ -86,8 +86,8 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// Reads the time from this clock, for all clones. It decides when credits come back, as the
-    /// server's clock does where there is a database.
+    /// Reads the time from this clock, for all clones. It decides when credits come back and when a key
+    /// was created, as the server's clock does where there is a database.
     #[must_use]
     pub fn with_clock(self, clock: impl Clock) -> Self {
         self.write().clock = Arc::new(clock);

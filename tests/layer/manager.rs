@@ -13,7 +13,7 @@ use tower_api_key::{
 use crate::support::{NOW, at, clock, send, with_key};
 
 pub(crate) fn manager(clock: &SettableClock) -> KeyManager {
-    KeyManager::new(MemoryStore::new())
+    KeyManager::new(MemoryStore::new().with_clock(clock.clone()))
         .with_format(KeyFormat::new("shop_test").unwrap())
         .with_clock(clock.clone())
 }

@@ -27,7 +27,7 @@ use crate::{
     history::{
         History, Life, Moment, Span, Verdict, Version,
         denials::Restore,
-        watermarks::{Covered, Mark, MarkAct, Successor, is_meant},
+        watermarks::{Covered, Created, Mark, MarkAct, Successor, is_meant},
     },
     random::Random,
 };
@@ -304,6 +304,8 @@ impl World {
         revisions.insert((key, record.revision), place);
         if is_new {
             history.marks.made_anew.insert((key, place));
+            let dated = moment_of(record.created_at);
+            history.marks.created.push(Created { key, dated, committed });
         }
         // A new one may be covered from its beginning.
         let covering = history.marks.covering(record.created_at, record.owner.as_ref());

@@ -107,13 +107,14 @@ async fn credits_are_asked_for_once_and_only_where_there_are_some() {
     let plain = format!("/{}", plain["id"].as_str().unwrap());
     send(&app, "GET", "/", &[], "").await.json(200);
     send(&app, "GET", &plain, &[], "").await.json(200);
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    // For the time of its creation.
+    assert_eq!(asked.swap(0, Ordering::Relaxed), 1);
 
     for credits in 0..30 {
         let body = serde_json::json!({ "name": "x", "credits": credits }).to_string();
         send(&app, "POST", "/", &[], &body).await.json(201);
     }
-    // Each for the time at which its balance begins.
+    // Each for the time at which it and its balance begin.
     assert_eq!(asked.load(Ordering::Relaxed), 30);
     let list = send(&app, "GET", "/?limit=100", &[], "").await.json(200);
     assert_eq!(asked.load(Ordering::Relaxed), 31);

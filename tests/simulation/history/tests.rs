@@ -4,7 +4,7 @@ use tower_api_key::{OwnerId, Timestamp, store::Watermark};
 
 use super::{
     denials::{Denials, Restore},
-    watermarks::{Covered, Mark, MarkAct, Successor, is_meant},
+    watermarks::{Covered, Created, Mark, MarkAct, Successor, is_meant},
     *,
 };
 
@@ -444,6 +444,17 @@ fn a_watermark_that_was_acknowledged_is_there() {
         let (watermark, began, returned) = (watermark(before, None), at(began), at(returned));
         history.marks.acts.push(MarkAct { watermark, began, returned });
         assert_eq!(is_legal(&history), expected, "{before} {began:?}");
+    }
+}
+
+/// Or a watermark of that time would leave it out.
+#[test]
+fn a_key_is_no_younger_than_its_creation() {
+    for (dated, expected) in [(4_990, true), (5_000, true), (5_001, false)] {
+        let mut history = history(&[]);
+        let (dated, committed) = (at(dated), at(5_000));
+        history.marks.created.push(Created { key: 7, dated, committed });
+        assert_eq!(is_legal(&history), expected, "{dated:?}");
     }
 }
 

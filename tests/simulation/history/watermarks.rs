@@ -46,6 +46,15 @@ pub(crate) struct Successor {
     pub(crate) former: Verdict,
 }
 
+/// A new key as the store was given it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Created {
+    pub(crate) key: usize,
+    /// By its record.
+    pub(crate) dated: Moment,
+    pub(crate) committed: Moment,
+}
+
 /// The watermarks of a run, and what they revoked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Marks {
@@ -54,6 +63,7 @@ pub(crate) struct Marks {
     pub(crate) covered: BTreeMap<(usize, usize), Covered>,
     pub(crate) acts: Vec<MarkAct>,
     pub(crate) successors: Vec<Successor>,
+    pub(crate) created: Vec<Created>,
     /// Versions of keys that are new: another key with this digest, if there was one, was purged.
     pub(crate) made_anew: BTreeSet<(usize, usize)>,
     /// Nodes of an earlier version, which read the rows alone.
@@ -93,7 +103,8 @@ const UNKNOWN: Verdict = Verdict::Refused(RejectionKind::Unknown);
 impl History {
     /// What is against the promise of watermarks, beside the answers.
     pub(super) fn against_watermarks(&self) -> Vec<String> {
-        let Marks { all, covered, acts, successors, made_anew, are_finished, .. } = &self.marks;
+        let Marks { all, covered, acts, successors, created, made_anew, are_finished, .. } =
+            &self.marks;
         let mut found = Vec::new();
         for ((key, place), of) in covered {
             let mark = &all[of.mark];
@@ -130,6 +141,12 @@ impl History {
         for successor in successors {
             if [REVOKED, UNKNOWN].contains(&successor.former) {
                 found.push(format!("{successor:?} took the place of a key that had ended"));
+            }
+        }
+        for key in created {
+            // One that a watermark is to revoke would be too young for it.
+            if key.dated > key.committed {
+                found.push(format!("{key:?} is of a time that had not come"));
             }
         }
         found
