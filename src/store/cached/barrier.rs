@@ -1,12 +1,6 @@
 //! [`Barrier`]: no answer of a store is used that is older than what was announced.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -21,7 +15,10 @@ use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
     key::{KeyDigest, KeyRecord},
-    runtime::MapDigest,
+    runtime::{
+        MapDigest,
+        sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
     store::{AnnouncedKey, AnnouncedState, KeyStore, Watermark, cache::Answer},
 };
 

@@ -1,13 +1,17 @@
 //! [`HeardWatermarks`]: keys that were revoked by the time of their creation, as they were announced.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{key::KeyRecord, runtime::Mutex, store::Watermark};
+use crate::{
+    key::KeyRecord,
+    runtime::{
+        Mutex,
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    store::Watermark,
+};
 
 /// At a time. Each is compared with each answer of the store.
 const MAX: usize = 64;
