@@ -39,6 +39,7 @@ mod model_cache;
 mod model_credits;
 mod model_fronts;
 mod model_limits;
+mod model_listener;
 mod model_lookups;
 mod model_ranks;
 mod model_shared_call;
@@ -54,7 +55,7 @@ use tokio::task::yield_now;
 /// What is run, how often, and under which name.
 type Model = (&'static str, usize, fn());
 
-const MODELS: [Model; 17] = [
+const MODELS: [Model; 25] = [
     ("fronts_follow_changes", 3_000, model_fronts::follow_changes),
     ("shared_call_is_answered", 3_000, model_shared_call::is_answered),
     ("shared_call_is_given_up", 3_000, model_shared_call::is_given_up),
@@ -70,6 +71,14 @@ const MODELS: [Model; 17] = [
     ("limits_count_in_time", 500, model_limits::count_in_time),
     ("cache_forgets", 3_000, model_cache::forgets),
     ("cache_distrusts", 3_000, model_cache::distrusts),
+    ("listener_forgets", 1_500, model_listener::forgets),
+    ("listener_misses_changes", 1_500, model_listener::misses_changes),
+    ("listener_misses_changes_of_a_replica", 1_500, model_listener::misses_changes_of_a_replica),
+    ("listener_asks_no_replica_in_a_gap", 1_500, model_listener::asks_no_replica_in_a_gap),
+    ("listener_outruns_a_replica", 1_500, model_listener::outruns_a_replica),
+    ("listener_outruns_the_authority", 1_500, model_listener::outruns_the_authority),
+    ("listener_hears_a_watermark", 1_500, model_listener::hears_a_watermark),
+    ("listener_hears_a_watermark_early", 1_500, model_listener::hears_a_watermark_early),
     ("lookups_share_tokens", 3_000, model_lookups::share_tokens),
     ("lookups_have_ranks", 3_000, model_ranks::have_ranks),
 ];
