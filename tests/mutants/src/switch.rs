@@ -1,10 +1,12 @@
 //! The switch of the mutants, in the copy alone: the environment says which one is on.
 
 use std::{
-    collections::HashSet,
     fs::File,
     io::Write,
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 /// None is, unless one is named.
@@ -12,11 +14,13 @@ static CHOSEN: LazyLock<Option<u32>> =
     LazyLock::new(|| std::env::var("MUTANT").ok().map(|number| number.parse().unwrap()));
 
 /// A file that is told of each mutant that a test reaches.
-static REACHED: LazyLock<Option<Mutex<(File, HashSet<u32>)>>> = LazyLock::new(|| {
+static REACHED: LazyLock<Option<File>> = LazyLock::new(|| {
     let path = std::env::var_os("MUTANTS_REACHED")?;
-    let file = File::options().append(true).create(true).open(path).unwrap();
-    Some(Mutex::new((file, HashSet::new())))
+    Some(File::options().append(true).create(true).open(path).unwrap())
 });
+
+/// Those that it was told of. Without a lock, since some tests of limits pass here millions of times.
+static TOLD: [AtomicBool; 1 << 16] = [const { AtomicBool::new(false) }; 1 << 16];
 
 /// Whether this mutant is on. Constants are those of the crate.
 pub(crate) const fn is(mutant: u32) -> bool {
@@ -28,10 +32,11 @@ const fn never(_: u32) -> bool {
 }
 
 fn is_chosen(mutant: u32) -> bool {
-    if let Some(reached) = &*REACHED {
-        let mut reached: MutexGuard<'_, _> = reached.lock().unwrap_or_else(PoisonError::into_inner);
-        if reached.1.insert(mutant) {
-            writeln!(reached.0, "{mutant}").unwrap();
+    if let Some(mut reached) = REACHED.as_ref() {
+        let told = &TOLD[mutant as usize];
+        if !told.load(Relaxed) && !told.swap(true, Relaxed) {
+            // One write: threads append whole lines.
+            reached.write_all(format!("{mutant}\n").as_bytes()).unwrap();
         }
     }
     *CHOSEN == Some(mutant)
