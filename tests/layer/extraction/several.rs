@@ -1,7 +1,7 @@
 //! Several credentials in one request.
 
 use http::Request;
-use tower_api_key::{ApiKeyLayer, KeySource, Precedence};
+use tower_api_key::{ApiKeyLayer, KeySource, Precedence, auth::CustomSource};
 
 use crate::{
     stores::TestStore,
@@ -143,5 +143,34 @@ fn a_source_that_is_named_twice_is_looked_into_once() {
         let mut keys = [None; 4];
         keys[source] = Some(KEY);
         assert_eq!(send(&layer, with_keys(keys)).outcome(), "admitted", "source {source}");
+    }
+}
+
+#[test]
+fn sources_are_the_same_if_they_name_one_place() {
+    let header = |name| KeySource::header(name).unwrap();
+    let scheme = |name, scheme| KeySource::header_scheme(name, scheme).unwrap();
+    let query = |name| KeySource::query(name).unwrap();
+    let custom = |name| CustomSource::new(name, |_| Vec::new(), |_, _| ()).unwrap();
+    // Those of one line are the same, and no two of different lines.
+    let places = [
+        vec![header("x-key"), header("X-Key")],
+        vec![header("x-other")],
+        vec![scheme("x-key", "token"), scheme("X-Key", "Token")],
+        vec![scheme("x-key", "other")],
+        vec![scheme("x-other", "token")],
+        vec![KeySource::basic(), KeySource::basic()],
+        vec![query("key"), query("key")],
+        vec![query("Key")],
+        vec![KeySource::cookie("key").unwrap(), KeySource::cookie("key").unwrap()],
+        vec![KeySource::path_segment("/key").unwrap(), KeySource::path_segment("/key").unwrap()],
+        vec![KeySource::custom(custom("key")), KeySource::custom(custom("key"))],
+        vec![KeySource::custom(custom("other"))],
+    ];
+    for (place, sources) in places.iter().enumerate() {
+        for (other_place, others) in places.iter().enumerate() {
+            let (source, other) = (sources.first(), others.last());
+            assert_eq!(source == other, place == other_place, "{source:?} {other:?}");
+        }
     }
 }
