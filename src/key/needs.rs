@@ -99,5 +99,6 @@ mod tests {
             assert_eq!(needs.to_string(), text);
         }
         assert_eq!(Needs::from_bits(0x103).unknown(), Needs::from_bits(0x100));
+        assert_eq!(Needs::from_bits(0x103).bits(), 0x103);
     }
 }

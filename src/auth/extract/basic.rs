@@ -70,6 +70,8 @@ mod tests {
             ("fooba", "Zm9vYmE="),
             ("foobar", "Zm9vYmFy"),
             ("\u{fb}\u{ff}", "w7vDvw=="),
+            (">>>", "Pj4+"),
+            ("???", "Pz8/"),
         ] {
             assert_eq!(decode(encoded.as_bytes()).as_deref(), Some(&text.as_bytes().to_vec()));
         }

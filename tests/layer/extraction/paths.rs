@@ -110,3 +110,18 @@ mod in_axum {
         }
     }
 }
+
+/// Where the layer stands inside a router all the same, in which no key would be judged.
+#[cfg(feature = "axum")]
+#[test]
+fn a_bypassed_request_keeps_no_key_in_the_target_that_axum_remembers() {
+    let format = tower_api_key::KeyFormat::new("acme").unwrap();
+    let key = format.generate().unwrap();
+    let layer = from(source()).with_formats([format]).with_bypass(|_| true).hide_credentials();
+    let mut request = get(&format!("/hooks/{}/build", key.expose()));
+    let original = axum::extract::OriginalUri(request.uri().clone());
+    request.extensions_mut().insert(original);
+    let answer = send(&layer, request);
+    let original = answer.seen().extensions.get::<axum::extract::OriginalUri>().unwrap();
+    assert_eq!((answer.seen().uri.path(), original.0.path()), ("/hooks/build", "/hooks/build"));
+}
