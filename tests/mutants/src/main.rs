@@ -1,6 +1,9 @@
 //! Writes mutants behind a switch into a copy of the crate: `mutants SOURCE COPY < MUTANTS`, in which each mutant
 //! is as cargo-mutants lists it, with its number. Its code lies between `/*<NUMBER*/` and `/*>*/`, and the whole
 //! of what it changes between `/*<NUMBER,..*/` and `/*>*/`.
+//!
+//! One genre is not of cargo-mutants: `Text` replaces any text within a block. All that have one number are one
+//! mutant.
 
 mod sites;
 
@@ -20,6 +23,7 @@ struct Mutant {
 #[derive(Deserialize)]
 struct Span {
     start: Position,
+    end: Position,
 }
 
 #[derive(Deserialize)]

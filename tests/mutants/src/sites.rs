@@ -1,15 +1,22 @@
 //! The places in a file that mutants change, and the file with a switch at each.
 
-use std::{cmp::Reverse, collections::HashMap, error::Error, fmt::Write, ops::Range};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    error::Error,
+    fmt::Write,
+    ops::Range,
+};
 
 use syn::{
-    Arm, Block, ExprBinary, ExprMatch, ExprStruct, ExprUnary, ImplItemFn, ItemFn, ReturnType,
-    TraitItemFn, Type,
+    Arm, Block, ExprBinary, ExprMatch, ExprStruct, ExprUnary, ImplItem, ImplItemFn, ItemFn, Macro,
+    ReturnType, TraitItemFn, Type,
+    parse::ParseStream,
     spanned::Spanned,
     visit::{self, Visit},
 };
 
-use crate::Mutant;
+use crate::{Mutant, Position};
 
 /// Of one place: an expression, a pattern, or the statements of a function.
 struct Site<'m> {
@@ -33,6 +40,8 @@ enum Change<'m> {
     Marked { mutants: Vec<&'m Mutant> },
     /// Not that field, with the comma behind it.
     Fields { mutants: Vec<(&'m Mutant, Range<usize>)> },
+    /// Other text somewhere in a block.
+    Block { mutants: Vec<&'m Mutant>, is_iterator: bool },
 }
 
 impl<'m> Change<'m> {
@@ -40,6 +49,7 @@ impl<'m> Change<'m> {
         match self {
             Self::Value { mutants, .. }
             | Self::Binary { mutants, .. }
+            | Self::Block { mutants, .. }
             | Self::Marked { mutants } => mutants.clone(),
             Self::Unary { mutant, .. } | Self::Arm { mutant } => vec![mutant],
             Self::Guard { guards, deleted } => guards.iter().chain(deleted).copied().collect(),
@@ -50,27 +60,45 @@ impl<'m> Change<'m> {
 
 /// The text of a file, with these mutants behind their switches.
 pub(crate) fn switched(text: &str, mutants: &[Mutant]) -> Result<String, Box<dyn Error>> {
-    let mut found = Finder { starts: HashMap::new(), sites: Vec::new() };
-    let lines: Vec<_> = text.split_inclusive('\n').collect();
+    let mut found = Finder::default();
+    let mut texts = Vec::new();
     for mutant in mutants {
-        let before: usize = lines[..mutant.span.start.line - 1].iter().map(|line| line.len()).sum();
-        let columns = lines[mutant.span.start.line - 1].char_indices();
-        let column = columns.map(|(at, _)| at).nth(mutant.span.start.column - 1).unwrap();
-        found.starts.entry((before + column, mutant.genre.as_str())).or_default().push(mutant);
+        let start = byte(text, &mutant.span.start);
+        if mutant.genre == "Text" {
+            texts.push((start..byte(text, &mutant.span.end), mutant));
+        } else {
+            found.starts.entry((start, mutant.genre.as_str())).or_default().push(mutant);
+        }
     }
+    texts.sort_by_key(|(range, _)| range.start);
+    found.texts.clone_from(&texts);
     found.visit_file(&syn::parse_file(text)?);
-    if let Some(mutant) = found.starts.values().flatten().next() {
+    let texts_left = found.texts.iter().map(|(_, mutant)| mutant);
+    if let Some(mutant) = found.starts.values().flatten().chain(texts_left).next() {
         return Err(format!("mutant {} is nowhere in {}", mutant.number, mutant.file).into());
     }
     let mut sites = found.sites;
     // Those around others first. Of those with one range, it is the order in which they were visited.
     sites.sort_by_key(|site| (site.range.start, Reverse(site.range.end)));
-    Ok(Writer { text, sites }.range(0..text.len(), 0))
+    Ok(Writer { text, texts, sites }.range(0..text.len(), 0))
 }
 
+/// The byte of a place, of which columns are characters.
+fn byte(text: &str, place: &Position) -> usize {
+    let mut lines = text.split_inclusive('\n');
+    let before: usize = lines.by_ref().take(place.line - 1).map(str::len).sum();
+    let line = lines.next().unwrap_or_default();
+    before + line.char_indices().nth(place.column - 1).map_or(line.len(), |(at, _)| at)
+}
+
+#[derive(Default)]
 struct Finder<'m> {
     /// The mutants that start at a byte, by genre, as long as their place was not seen.
     starts: HashMap<(usize, &'m str), Vec<&'m Mutant>>,
+    /// Those that replace text, as long as no block around it was seen.
+    texts: Vec<(Range<usize>, &'m Mutant)>,
+    /// Where the bodies of functions start that have iterators of a type without a name.
+    iterators: HashSet<usize>,
     sites: Vec<Site<'m>>,
 }
 
@@ -86,11 +114,14 @@ impl<'m> Finder<'m> {
     }
 
     fn function(&mut self, output: &ReturnType, block: &Block) {
+        let is_iterator =
+            matches!(output, ReturnType::Type(_, of) if matches!(**of, Type::ImplTrait(_)));
+        if is_iterator {
+            self.iterators.insert(bytes(block).start);
+        }
         if let [first, .., last] | [first @ last] = block.stmts.as_slice() {
             let range = bytes(first).start..bytes(last).end;
             let mutants = self.take(range.start, "FnValue");
-            let is_iterator =
-                matches!(output, ReturnType::Type(_, of) if matches!(**of, Type::ImplTrait(_)));
             if let Some(last) = mutants.last().filter(|_| is_iterator) {
                 // `empty()` comes first, and is of any type.
                 self.site(bytes(output), Change::Marked { mutants: vec![last] });
@@ -116,6 +147,34 @@ impl<'a> Visit<'a> for Finder<'_> {
             self.function(&function.sig.output, block);
         }
         visit::visit_trait_item_fn(self, function);
+    }
+
+    /// Such as `async_methods!`, in which methods stand as they would without it.
+    fn visit_macro(&mut self, invoked: &'a Macro) {
+        let methods = |input: ParseStream<'_>| {
+            let mut methods = Vec::<ImplItem>::new();
+            while !input.is_empty() {
+                methods.push(input.parse()?);
+            }
+            Ok(methods)
+        };
+        for method in invoked.parse_body_with(methods).iter().flatten() {
+            self.visit_impl_item(method);
+        }
+    }
+
+    /// The innermost block takes a text: those in it are visited first.
+    fn visit_block(&mut self, block: &'a Block) {
+        visit::visit_block(self, block);
+        let Range { start, end } = bytes(block);
+        let range = start + 1..end - 1;
+        let is_here = |text: &Range<usize>| range.start <= text.start && text.end <= range.end;
+        let here = self.texts.extract_if(.., |(text, _)| is_here(text));
+        let mut mutants: Vec<_> = here.map(|(_, mutant)| mutant).collect();
+        mutants.sort_by_key(|mutant| mutant.number);
+        mutants.dedup_by_key(|mutant| mutant.number);
+        let is_iterator = self.iterators.contains(&start);
+        self.site(range, Change::Block { mutants, is_iterator });
     }
 
     fn visit_expr_binary(&mut self, binary: &'a ExprBinary) {
@@ -171,6 +230,8 @@ fn bytes(of: &impl Spanned) -> Range<usize> {
 
 struct Writer<'t> {
     text: &'t str,
+    /// What is replaced, in the order of the file.
+    texts: Vec<(Range<usize>, &'t Mutant)>,
     sites: Vec<Site<'t>>,
 }
 
@@ -183,6 +244,19 @@ impl Writer<'_> {
                 written += &self.text[at..site.range.start];
                 written += &self.site(site, number + 1);
                 at = site.range.end;
+            }
+        }
+        written + &self.text[at..range.end]
+    }
+
+    /// The text of a range, with all that a mutant replaces there.
+    fn replaced(&self, range: &Range<usize>, number: u32) -> String {
+        let (mut written, mut at) = (String::new(), range.start);
+        for (text, mutant) in &self.texts {
+            if mutant.number == number && text.start >= at && text.end <= range.end {
+                written += &self.text[at..text.start];
+                written += &mutant.replacement;
+                at = text.end;
             }
         }
         written + &self.text[at..range.end]
@@ -247,6 +321,18 @@ impl Writer<'_> {
                 deleted.iter().fold(guard, |guard, mutant| format!("(!{} && {guard})", is(mutant)))
             }
             Change::Marked { .. } => whole,
+            Change::Block { mutants, is_iterator } => {
+                let either = |case: &str, code: String| match is_iterator {
+                    true => format!("crate::switch::Either::{case}({{ {code} }})"),
+                    false => code,
+                };
+                mutants.iter().fold(whole, |other, mutant| {
+                    let number = mutant.number;
+                    let changed = marked(&number.to_string(), &self.replaced(&site.range, number));
+                    let [changed, other] = [either("Mutant", changed), either("Other", other)];
+                    format!("if {} {{ {changed} }} else {{ {other} }}", is(mutant))
+                })
+            }
             Change::Arm { mutant } => format!("{whole} if !{}", is(mutant)),
             Change::Fields { mutants } => {
                 let mut value = String::from("(");
