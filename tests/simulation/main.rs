@@ -56,6 +56,7 @@ const SOMETIMES: &[&str] = &[
     "a key was revoked",
     "a key was let in that was restored from a backup",
     "a key was rotated",
+    "a lease could not be given back at first",
     "a lease was given back",
     "a lease was lost with its node",
     "a node crashed once it had written a watermark",
