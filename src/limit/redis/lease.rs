@@ -77,8 +77,8 @@ pub(super) struct Lease {
     low: u32,
     /// Lent ahead: used when `batch` is over.
     next: Option<Batch>,
-    /// What was left of a batch when the next took its place. To be given back.
-    rest: Option<Batch>,
+    /// What was left of batches when the next took their place. To be given back, one at a time.
+    rests: [Option<Batch>; 2],
     /// How many of the batch before were let in since `batch` was asked for.
     before: u32,
     /// How much was denied since then.
@@ -110,7 +110,7 @@ impl Lease {
             begun: 0,
             low: 0,
             next: None,
-            rest: None,
+            rests: [None; 2],
             before: 0,
             denied: 0,
             closed: 0,
@@ -160,11 +160,23 @@ impl Lease {
         self.batch.left < self.low && now >= self.closed && self.call.is_none()
     }
 
+    /// Keeps what is left of the batch, to be given back when more is asked for.
+    fn keep_rest(&mut self, now: Moment) {
+        if !self.batch.can_be_given_back(&self.limits, now) {
+            return;
+        }
+        let left = |rest: &Option<Batch>| rest.map_or(0, |rest| rest.left);
+        // There are seldom as many, and the smallest is the one to lose.
+        if let Some(smallest) = self.rests.iter_mut().min_by_key(|rest| left(rest))
+            && left(smallest) < self.batch.left
+        {
+            *smallest = Some(self.batch);
+        }
+    }
+
     /// Puts a batch in the place of the one before.
     fn begin(&mut self, batch: Batch, now: Moment) {
-        if self.batch.can_be_given_back(&self.limits, now) {
-            self.rest = Some(self.batch);
-        }
+        self.keep_rest(now);
         self.low = if batch.lent < LEAST { 0 } else { batch.lent / AHEAD + 1 };
         (self.batch, self.begun) = (batch, now);
     }
@@ -195,9 +207,7 @@ impl Lease {
     /// What to ask for: what callers will use in most of the time that a lease takes, going by what
     /// they used of the last one.
     pub(super) fn ask(&mut self, cost: u32, now: Moment, time: Duration) -> Ask {
-        if self.batch.can_be_given_back(&self.limits, now) {
-            self.rest = Some(self.batch);
-        }
+        self.keep_rest(now);
         let ask = self.ask_within(cost, now, time, nanos(time) / 10 * 9);
         self.batch.left = 0;
         ask
@@ -219,8 +229,10 @@ impl Lease {
         let expected = u64::try_from(expected).unwrap_or(u64::MAX).saturating_add(1);
         let want = expected.min(used.saturating_mul(8)).max(self.crowd.into());
         let want = want.min(self.most(time)).max(cost.into());
-        let rest = self.rest.take().filter(|rest| rest.can_be_given_back(&self.limits, now));
-        let rest = rest.unwrap_or_default();
+        for rest in &mut self.rests {
+            *rest = rest.filter(|rest| rest.can_be_given_back(&self.limits, now));
+        }
+        let rest = self.rests.iter_mut().find_map(Option::take).unwrap_or_default();
         Ask {
             limits: self.limits.clone(),
             time,
@@ -338,8 +350,8 @@ impl Lease {
 
     /// Takes what can be given back.
     pub(super) fn take_unused(&mut self, now: Moment, time: Duration) -> Vec<Ask> {
-        let mut unused: Vec<Batch> =
-            [self.rest.take(), self.next.take()].into_iter().flatten().collect();
+        let rests = take(&mut self.rests).into_iter();
+        let mut unused: Vec<Batch> = rests.chain([self.next.take()]).flatten().collect();
         if self.batch.can_be_given_back(&self.limits, now) {
             unused.push(self.batch);
             (self.batch.lent, self.batch.left) = (self.batch.lent - self.batch.left, 0);

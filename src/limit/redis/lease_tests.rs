@@ -16,7 +16,10 @@ const MILLI: Moment = 1_000_000;
 
 /// A lease that has its first batch since 1 ms, until 500 ms.
 fn lease(requests: u32) -> Lease {
-    let quota = Quota::per_second(crate::nonzero!(1_000));
+    lease_of(Quota::per_second(crate::nonzero!(1_000)), requests)
+}
+
+fn lease_of(quota: Quota, requests: u32) -> Lease {
     let mut lease = Lease::new(Limits::new([Limit::new("second", quota).unwrap()]).unwrap());
     let ask = lease.ask(1, 0, TIME);
     let lent = Lent { requests, since: 0, owed: vec![0] };
@@ -66,4 +69,20 @@ fn a_request_does_not_go_back_into_the_next_batch() {
     }
     assert!(lease.give_back(2, 300 * MILLI, 301 * MILLI));
     assert_eq!(rest(&mut lease, 302 * MILLI), 20 - 5 + 2);
+}
+
+/// One was lost where the next began before more was asked for.
+#[test]
+fn what_is_left_of_two_batches_is_given_back() {
+    // Hardly any comes back meanwhile.
+    let mut lease = lease_of(Quota::per_hour(crate::nonzero!(3_600)), 10);
+    assert!(matches!(lease.decide(8, 2 * MILLI), Some(LimitDecision::Allow(_))));
+    lend_ahead(&mut lease, 20, 100 * MILLI);
+    assert!(matches!(lease.decide(5, 300 * MILLI), Some(LimitDecision::Allow(_))));
+    assert!(lease.decide(16, 301 * MILLI).is_none());
+    // Of ten, two are left, and of twenty 15.
+    let mut unused = vec![lease.ask(16, 301 * MILLI, TIME).unused];
+    unused.extend(lease.take_unused(302 * MILLI, TIME).iter().map(|ask| ask.unused));
+    unused.sort_unstable();
+    assert_eq!(unused, [2, 15]);
 }
