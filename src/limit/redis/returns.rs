@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{clock::nanos, observe, runtime::Mutex};
 
-/// A bucket that no caller asked for this long is forgotten.
+/// A bucket that no caller asked for this long is forgotten, once its unused requests are given back.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Not so often that looking for unused requests is work.
@@ -53,7 +53,7 @@ impl Leases {
                 unused
                     .extend(lease.take_unused(now, self.time).into_iter().map(|ask| (key(), ask)));
             }
-            !lease.is_idle(now, nanos(IDLE))
+            !lease.is_idle(now, nanos(IDLE.max(unused_for)))
         });
         if shard.len() < shard.capacity() / 4 {
             shard.shrink_to_fit();
