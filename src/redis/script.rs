@@ -8,7 +8,7 @@ pub(crate) struct Script {
     /// The hash by which Redis knows a script that it has seen before.
     sha1: Box<str>,
     /// Whether running it twice is the same as running it once.
-    pub(super) repeatable: bool,
+    pub(crate) repeatable: bool,
 }
 
 impl Script {

@@ -63,6 +63,14 @@ impl Default for DigestHash {
     }
 }
 
+#[cfg(all(test, feature = "redis"))]
+impl DigestHash {
+    /// The same in each run.
+    pub(crate) const fn seeded(seed: u64) -> Self {
+        Self { seed }
+    }
+}
+
 impl BuildHasher for DigestHash {
     type Hasher = DigestHasher;
 

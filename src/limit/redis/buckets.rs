@@ -4,6 +4,8 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use redis::FromRedisValue;
 
+#[cfg(test)]
+use super::simulation::{Kind, Wire};
 use crate::{
     clock::nanos,
     key::Limits,
@@ -35,6 +37,9 @@ pub(super) struct Buckets {
     link: Arc<Link>,
     scripts: Arc<Scripts>,
     pub(super) prefix: Arc<str>,
+    /// Is asked in the place of Redis.
+    #[cfg(test)]
+    simulated: Option<Wire>,
 }
 
 impl Buckets {
@@ -47,7 +52,18 @@ impl Buckets {
             lease: Script::new(script!("lease.lua"), true),
             renew: Script::new(script!("lease.lua"), false),
         };
-        Self { link: Link::new(client), scripts: Arc::new(scripts), prefix: prefix.into() }
+        Self {
+            link: Link::new(client),
+            scripts: Arc::new(scripts),
+            prefix: prefix.into(),
+            #[cfg(test)]
+            simulated: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn simulated(client: Client, prefix: &str, wire: Wire) -> Self {
+        Self { simulated: Some(wire), ..Self::new(client, prefix) }
     }
 
     /// The only key that a script gets, so a cluster may have each bucket anywhere.
@@ -93,9 +109,24 @@ impl Buckets {
         key: String,
         args: &[String],
     ) -> Result<T, StoreError> {
+        #[cfg(test)]
+        if let Some(wire) = &self.simulated {
+            let answer = wire.run(self.kind(script), script.repeatable, key, args.to_vec()).await;
+            return answer.map_err(|error| error.of(BackEnd::RateLimiter));
+        }
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         let answer = self.link.run(script, &[key], &args).await;
         answer.map_err(|error: StoreError| error.of(BackEnd::RateLimiter))
+    }
+
+    #[cfg(test)]
+    fn kind(&self, script: &Script) -> Kind {
+        let is = |other: &Script| std::ptr::eq(script, other);
+        match &*self.scripts {
+            scripts if is(&scripts.take) => Kind::Take,
+            scripts if is(&scripts.give_back) => Kind::GiveBack,
+            _ => Kind::Lease,
+        }
     }
 }
 

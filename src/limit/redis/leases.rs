@@ -7,10 +7,15 @@ use std::{
         Arc, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
+// A clock that a test can hold.
+#[cfg(not(test))]
+use std::time::Instant;
 
 use tokio::runtime::Handle;
+#[cfg(test)]
+use tokio::time::Instant;
 
 use super::{
     buckets::Buckets,
@@ -23,7 +28,7 @@ use crate::{
     runtime::{Background, DigestHash, Mutex},
 };
 
-/// How many buckets may have a lease. Each takes some 300 bytes, and all that are not in use are
+/// How many buckets may have a lease. Each takes some 350 bytes, and all that are not in use are
 /// forgotten; requests of more are decided one by one.
 const MAX: usize = SHARDS * 4_096;
 const SHARDS: usize = 256;
@@ -93,6 +98,13 @@ impl Leases {
             sweeping: Background::default(),
             is_closed: AtomicBool::new(false),
         }
+    }
+
+    /// For a test with few buckets, in the same order in each run.
+    #[cfg(test)]
+    pub(super) fn of_a_few_buckets(time: Duration) -> Self {
+        let shards = (0..2).map(|_| Mutex::default()).collect();
+        Self { by_lineage: DigestHash::seeded(0), shards, ..Self::new(time) }
     }
 
     #[inline]

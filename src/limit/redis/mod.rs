@@ -9,6 +9,8 @@ mod leases;
 mod returns;
 mod settings;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -34,7 +36,8 @@ use crate::{
 /// A limiter is *exact*, unless told otherwise: every request is one round trip, and counted by the
 /// server's clock. However many nodes there are, together they let in what a
 /// [`Quota`](crate::limit::Quota) says, and no request more. A bucket is a small hash that expires
-/// when nothing is owed any more.
+/// when nothing is owed any more. A request that is given back is on its way to the server for a moment;
+/// what comes back in that time may be let in once more.
 ///
 /// Redis is waited for two seconds at most, and what it does not answer is an error: what happens
 /// to the request is then the layer's to say. Clones share the same connection.

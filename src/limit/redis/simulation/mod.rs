@@ -1,0 +1,142 @@
+//! Nodes with leases and without, one server and everything that goes wrong between them, in one thread and on
+//! a clock that moves to the next thing that happens. A seed repeats a run, and [books] are held against the
+//! documentation of [`RedisLimiter`](super::RedisLimiter).
+//!
+//! 200 seeds as a test; `scripts/simulate` runs more. `SEED=7` runs one, `SEEDS=0..10000` many.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "of small numbers"
+)]
+
+mod books;
+mod calm;
+#[path = "../../../../tests/simulation/random.rs"]
+mod random;
+mod real;
+mod run;
+mod scripts;
+mod server;
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{Write, stderr},
+    ops::Range,
+    panic::catch_unwind,
+    time::{Duration, Instant},
+};
+
+pub(super) use self::{scripts::Kind, server::Wire};
+
+/// What has to happen in some of the runs: a campaign in which one of these never did has shown nothing of
+/// it.
+const SOMETIMES: &[&str] = &[
+    "a batch was given back",
+    "a batch was there when the next one came",
+    "a bucket was forgotten",
+    "a call may overtake another",
+    "a call was refused",
+    "a call was repeated",
+    "a call was silent",
+    "a caller went away",
+    "a crash cost no more than what was held",
+    "a denied request came again in time",
+    "a lease had ended when its answer came",
+    "a lease was given back while a longer one was out",
+    "a lease was lost in a crash",
+    "a node crashed",
+    "a node was closed",
+    "a node was cut off",
+    "a part of what was given back had melted",
+    "a request cost more than a burst",
+    "a request could not be counted",
+    "a request of a node with leases was counted by the server",
+    "a request waited for a lease",
+    "a request was counted by the server",
+    "a request was denied by the server",
+    "a request was denied from memory",
+    "a request was given back after its lease had ended",
+    "a request was given back to a node",
+    "a request was given back to the server",
+    "a request was given back while a lease was out",
+    "a request was let in from memory",
+    "a request went back into its batch",
+    "a rest was given back",
+    "a script was run whose caller was gone",
+    "a server lent less than was wanted",
+    "a server lent nothing",
+    "an answer was lost",
+    "answers were lost",
+    "callers shared a call",
+    "half of a lease had passed when its answer came",
+    "idle nodes gave back what they had",
+    "limits were changed",
+    "nodes that were closed gave back what they had",
+    "the next batch was asked for ahead",
+    "the server was down",
+    "the server was silent",
+    "the server was slow",
+];
+
+fn seeds() -> Range<u64> {
+    let number = |text: &str| text.trim().parse().expect("a number");
+    if let Ok(seed) = env::var("SEED") {
+        return number(&seed)..number(&seed) + 1;
+    }
+    let seeds = env::var("SEEDS").unwrap_or_else(|_| "0..200".to_owned());
+    let (from, to) = seeds.split_once("..").expect("a range of seeds");
+    number(from)..number(to)
+}
+
+#[test]
+fn the_promise_of_leases_holds() {
+    let seeds = seeds();
+    let (began, mut simulated, mut requests) = (Instant::now(), Duration::ZERO, 0);
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    let count = seeds.end - seeds.start;
+    for seed in seeds {
+        let outcome = catch_unwind(|| run::run(seed));
+        let outcome = outcome.unwrap_or_else(|_| panic!("SEED={seed} panicked"));
+        assert!(
+            outcome.violations.is_empty(),
+            "SEED={seed}: {} violations, the first: {}",
+            outcome.violations.len(),
+            outcome.violations[0]
+        );
+        simulated += outcome.simulated;
+        requests += outcome.requests;
+        for (what, times) in outcome.seen {
+            *seen.entry(what).or_default() += times;
+        }
+    }
+    let took = began.elapsed();
+    let hours = simulated.as_secs_f64() / 3_600.0;
+    let _ = writeln!(
+        stderr(),
+        "{count} seeds, {hours:.1} simulated hours and {requests} requests in {took:.1?}: {:.1} ms a seed",
+        took.as_secs_f64() * 1_000.0 / count as f64,
+    );
+    for (what, times) in &seen {
+        let _ = writeln!(stderr(), "{times:9}  {what}");
+    }
+    if count >= 200 {
+        let never: Vec<_> = SOMETIMES.iter().filter(|what| !seen.contains_key(*what)).collect();
+        assert!(never.is_empty(), "these never happened: {never:#?}");
+    }
+    let unlisted: Vec<_> = seen.keys().filter(|what| !SOMETIMES.contains(what)).collect();
+    assert!(unlisted.is_empty(), "these are not in the list: {unlisted:#?}");
+}
+
+#[test]
+fn a_seed_repeats_its_run() {
+    for seed in 0..5 {
+        assert_eq!(run::run(seed).digest, run::run(seed).digest, "SEED={seed}");
+    }
+    assert_ne!(run::run(0).digest, run::run(1).digest);
+}
