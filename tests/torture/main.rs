@@ -41,21 +41,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// From an acknowledgement to its effect on every node that could hear it: what is promised, and a machine
 /// that is busy with something else.
 const GENEROUS: Duration = Duration::from_millis(1_500);
 
-/// A test has the machine for itself where its figures count.
-enum Turn {
-    Shared(#[expect(dead_code, reason = "held")] RwLockReadGuard<'static, ()>),
-    Alone(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>),
-}
-
-async fn turn() -> Turn {
-    static TURNS: RwLock<()> = RwLock::const_new(());
-    if is_short() { Turn::Shared(TURNS.read().await) } else { Turn::Alone(TURNS.write().await) }
+/// Two fleets at a time, which a small machine can carry. Where figures count, a test has it for itself.
+async fn turn() -> SemaphorePermit<'static> {
+    const FLEETS: u32 = 2;
+    static TURNS: Semaphore = Semaphore::const_new(FLEETS as usize);
+    TURNS.acquire_many(if is_short() { 1 } else { FLEETS }).await.unwrap()
 }
 
 /// Whether this is no more than a part of all tests.
