@@ -140,7 +140,8 @@ impl Nodes {
         let clock = SettableClock::new(NOW);
         let cache = CachedStore::builder(store.clone()).with_clock(clock.clone());
         let cache = settings(cache, bus.clone()).build();
-        let manager = KeyManager::new(store.0.primary.clone()).with_clock(clock.clone());
+        let primary = store.0.primary.clone().with_clock(clock.clone());
+        let manager = KeyManager::new(primary).with_clock(clock.clone());
         let manager = manager.with_invalidations(bus.clone());
         Self { store, bus, cache, manager, clock }
     }

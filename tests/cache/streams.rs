@@ -119,7 +119,8 @@ impl Nodes {
 
     fn with(store: Store, layer: ApiKeyLayer) -> Self {
         let clock = SettableClock::new(NOW);
-        let manager = KeyManager::new(store.0.keys.clone()).with_clock(clock.clone());
+        let keys = store.0.keys.clone().with_clock(clock.clone());
+        let manager = KeyManager::new(keys).with_clock(clock.clone());
         Self { store, manager, admit: service(&layer.with_clock(clock.clone())), clock }
     }
 
