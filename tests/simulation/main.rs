@@ -114,8 +114,9 @@ const SOMETIMES: &[&str] = &[
 ];
 
 /// Of these, what may be missing in a campaign of fewer than 1,000 seeds.
-const RARELY: [&str; 2] = [
+const RARELY: [&str; 3] = [
     "a change from a row came across a watermark",
+    "a key was created while a watermark covered it",
     "the authority was asked after a row from before a watermark",
 ];
 

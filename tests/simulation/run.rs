@@ -359,10 +359,13 @@ impl Run {
         // Those that are asked for now are mostly meant.
         let is_late = world.chance(500);
         let longest = if is_late { Duration::from_secs(30) } else { Duration::from_mins(10) };
+        // Or of this moment, while keys are made: some of before are written after it.
+        let is_of_now = world.chance(300);
+        let longest = if is_of_now { Duration::from_millis(5) } else { longest };
         let ago = world.random().time(longest);
         let (manager, other) = (node.manager.clone(), other);
         let other = if other.is_old { &manager } else { &other.manager }.clone();
-        let clock = node.clock.clone();
+        let clock = if is_of_now { world.true_clock() } else { node.clock.clone() };
         let revoker = Revoker { world: world.clone(), manager, other, clock, owner, ago };
         // At the same time as another act, which may come across it.
         if world.chance(500) {
@@ -371,6 +374,9 @@ impl Run {
         if is_late {
             self.ask_before_and_after();
         }
+        if is_of_now {
+            (0..SLOTS).for_each(|_| self.act());
+        }
         match world.below(100) {
             0..25 => {
                 let node = &mut self.nodes[number];
@@ -378,7 +384,7 @@ impl Run {
             }
             25..40 => self.bus.makes_up(revoker.watermark()),
             way => drop(self.acts.spawn(async move {
-                if is_late {
+                if is_late || is_of_now {
                     sleep(Duration::from_millis(20)).await;
                 }
                 revoke(revoker, way).await;
