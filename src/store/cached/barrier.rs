@@ -147,6 +147,7 @@ impl Barrier {
         store: &S,
         digest: &KeyDigest,
         last: Option<&KeyRecord>,
+        resets: u64,
     ) -> Answer<Arc<KeyRecord>, StoreError> {
         let has_changed = self.floors.stands(MapDigest::from(digest));
         let permit = if has_changed { &self.changed } else { &self.others }.take().await?;
@@ -160,7 +161,7 @@ impl Barrier {
                 // What is forgotten now is not the reason to believe it the next time.
                 let state = AnnouncedState::of(last);
                 let seen = AnnouncedKey::new(*digest).with_change(last.revision, state);
-                self.floors.raise(&[seen], last.revision);
+                self.floors.raise_since(Some(resets), &[seen], last.revision);
                 break;
             }
             if self.settles(key, found.as_deref(), asked_at) {
@@ -177,10 +178,15 @@ impl Barrier {
 
     /// This node has said that a key has ended for good. It does not take that back for an older row, also when
     /// it has forgotten what it said: it has heard of no change that would tell.
-    pub(super) fn remember_end<S: KeyStore>(&self, store: &S, record: &KeyRecord) {
+    pub(super) fn remember_end<S: KeyStore>(&self, store: &S, record: &KeyRecord, resets: u64) {
         if store.may_lag() && has_ended(record) {
-            self.floors.raise_end(MapDigest::from(&record.digest), record.revision);
+            self.floors.raise_end(MapDigest::from(&record.digest), record.revision, resets);
         }
+    }
+
+    /// How often it was [reset](Self::reset). What a node has read before one tells nothing after it.
+    pub(super) fn resets(&self) -> u64 {
+        self.floors.resets()
     }
 
     /// The turn of a lookup for a stream, until it is dropped.

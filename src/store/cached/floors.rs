@@ -29,6 +29,8 @@ struct Table {
     all_until: Moment,
     /// With so many, those that are over make way.
     sweep_at: usize,
+    /// How often everything was forgotten.
+    resets: u64,
 }
 
 /// Milliseconds since the start of the cache. Not by its clock, which may be set.
@@ -106,7 +108,7 @@ impl Floors {
 
     fn with_max(lasts: Duration, max: usize) -> Self {
         let floors = HashMap::with_hasher(DigestHash::default());
-        let table = Table { floors, all_until: 0, sweep_at: FEW.min(max) };
+        let table = Table { floors, all_until: 0, sweep_at: FEW.min(max), resets: 0 };
         Self { table: Mutex::new(table), lasts, start: Instant::now(), max }
     }
 
@@ -114,29 +116,52 @@ impl Floors {
     /// is `ahead` of what a clock can have shown, only the authority tells. One of an unsure state does not
     /// tell that a key is gone which was live.
     pub(super) fn raise(&self, changed: &[AnnouncedKey], ahead: u64) {
-        self.raise_each(changed.iter().map(|key| {
-            let said = key.revision().zip(key.state()).filter(|(revision, _)| *revision <= ahead);
-            let (revision, state) = said.unwrap_or((0, AnnouncedState::Unsure));
-            let state = match state {
-                AnnouncedState::Live => LIVE,
-                AnnouncedState::Unsure => UNSURE,
-                _ => 0,
-            };
-            (MapDigest::from(key.digest()), revision, state)
-        }));
+        self.raise_since(None, changed, ahead);
+    }
+
+    /// The same of what was read when there were so many [`resets`](Self::resets), unless there was another since.
+    pub(super) fn raise_since(&self, resets: Option<u64>, changed: &[AnnouncedKey], ahead: u64) {
+        self.raise_each(
+            resets,
+            changed.iter().map(|key| {
+                let said =
+                    key.revision().zip(key.state()).filter(|(revision, _)| *revision <= ahead);
+                let (revision, state) = said.unwrap_or((0, AnnouncedState::Unsure));
+                let state = match state {
+                    AnnouncedState::Live => LIVE,
+                    AnnouncedState::Unsure => UNSURE,
+                    _ => 0,
+                };
+                (MapDigest::from(key.digest()), revision, state)
+            }),
+        );
     }
 
     /// This key was found to have ended for good, at this revision. At one revision that outweighs what was
     /// announced before: it may be the end of a watermark.
-    pub(super) fn raise_end(&self, digest: MapDigest, revision: u64) {
-        self.raise_each([(digest, revision, ENDED)]);
+    ///
+    /// Unless everything was forgotten since there were so many [`resets`](Self::resets).
+    pub(super) fn raise_end(&self, digest: MapDigest, revision: u64, resets: u64) {
+        self.raise_each(Some(resets), [(digest, revision, ENDED)]);
+    }
+
+    /// How often everything was forgotten: what was read before that counts no more.
+    pub(super) fn resets(&self) -> u64 {
+        self.table.lock().resets
     }
 
     /// Digests, each with its revision and the state from there on.
-    fn raise_each(&self, raised: impl IntoIterator<Item = (MapDigest, u64, u64)>) {
+    fn raise_each(
+        &self,
+        resets: Option<u64>,
+        raised: impl IntoIterator<Item = (MapDigest, u64, u64)>,
+    ) {
         let now = self.now();
         let until = self.end(now);
         let mut table = self.table.lock();
+        if resets.is_some_and(|resets| resets != table.resets) {
+            return;
+        }
         for (digest, revision, state) in raised {
             let new = Floor::new(revision, state, until);
             let floor = table.floors.entry(digest).or_insert(new);
@@ -165,6 +190,7 @@ impl Floors {
     /// None of them counts any more.
     pub(super) fn clear(&self) {
         let mut table = self.table.lock();
+        table.resets += 1;
         table.floors.clear();
         table.floors.shrink_to(FEW.min(self.max));
         table.sweep_at = FEW.min(self.max);

@@ -220,12 +220,13 @@ impl<S: KeyStore> CachedStore<S> {
         let (known, barrier, cache) = (known.clone(), barrier.clone(), cache.clone());
         let digest = *digest;
         async move {
+            let resets = barrier.resets();
             // What this node has said once is not taken back for an older row.
             let last = cache.found_last(&MapDigest::from(&digest));
             let last = last.as_deref();
             let found = if barrier.needs_authority(&*store, &digest) {
                 // Boxed, as are those below: most lookups have no use for it.
-                Box::pin(barrier.ask_authority(&*store, &digest, last)).await
+                Box::pin(barrier.ask_authority(&*store, &digest, last, resets)).await
             } else {
                 let found = if store.max_batch() > 1 {
                     let claim = known.claim(&digest, hint, cache.settings().clock.now());
@@ -236,13 +237,13 @@ impl<S: KeyStore> CachedStore<S> {
                 };
                 match found {
                     Ok(found) if barrier.doubts(&*store, &digest, found.as_deref(), last) => {
-                        Box::pin(barrier.ask_authority(&*store, &digest, last)).await
+                        Box::pin(barrier.ask_authority(&*store, &digest, last, resets)).await
                     }
                     found => found,
                 }
             };
             match &found {
-                Ok(Some(record)) => barrier.remember_end(&*store, record),
+                Ok(Some(record)) => barrier.remember_end(&*store, record, resets),
                 Ok(None) => known.deny(&digest, cache.settings().clock.now()),
                 Err(_) => {}
             }
@@ -389,7 +390,8 @@ impl<S: KeyStore> KeyStore for CachedStore<S> {
             &self,
             digest: &KeyDigest,
         ) -> Result<Option<Arc<KeyRecord>>, StoreError> {
-            self.inner.barrier.ask_authority(&*self.inner.store, digest, None).await
+            let Inner { barrier, store, .. } = &*self.inner;
+            barrier.ask_authority(&**store, digest, None, barrier.resets()).await
         }
     }
 

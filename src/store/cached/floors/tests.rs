@@ -63,7 +63,7 @@ async fn a_key_that_was_found_to_have_ended_has_ended_at_that_revision() {
         if let Some(revision) = before {
             floors.raise(&[changed(1, revision, AnnouncedState::Live)], AHEAD);
         }
-        floors.raise_end(key(1), 7);
+        floors.raise_end(key(1), 7, 0);
         // Whatever is announced afterwards of that revision.
         floors.raise(&[changed(1, 7, AnnouncedState::Live)], AHEAD);
         assert_eq!(admits(&floors, [6, 7, 8]), ([false, false, true], true), "{before:?}");
@@ -74,8 +74,21 @@ async fn a_key_that_was_found_to_have_ended_has_ended_at_that_revision() {
     // An older end takes nothing from what is newer.
     let floors = Floors::new(LASTS);
     floors.raise(&[changed(1, 8, AnnouncedState::Live)], AHEAD);
-    floors.raise_end(key(1), 7);
+    floors.raise_end(key(1), 7, 0);
     assert_eq!(admits(&floors, [7, 8, 9]), ([false, true, true], false));
+}
+
+/// A lookup of a replica that began before a reset ends after it.
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_a_reset_raises_no_floor() {
+    let floors = Floors::new(LASTS);
+    let before = floors.resets();
+    floors.clear();
+    floors.raise_end(key(1), 7, before);
+    floors.raise_since(Some(before), &[changed(1, 7, AnnouncedState::Revoked)], AHEAD);
+    assert_eq!(admits(&floors, [6, 7, 8]).0, [true, true, true]);
+    floors.raise_end(key(1), 7, floors.resets());
+    assert!(!admits(&floors, [6, 7, 8]).0[0]);
 }
 
 #[tokio::test(start_paused = true)]
