@@ -10,8 +10,8 @@ use crate::{
     clock::Timestamp,
     error::{StoreError, StoreErrorKind},
     key::{
-        Balance, Details, InvalidField, KeyAction, KeyDetails, KeyDigest, KeyId, KeyRecord, Limits,
-        Metadata, NewCredits, OwnerId, Scopes, SecretKey, validate,
+        Balance, Details, GenerateError, InvalidField, KeyAction, KeyDetails, KeyDigest, KeyId,
+        KeyRecord, Limits, Metadata, NewCredits, OwnerId, Scopes, SecretKey, validate,
     },
     store::{ApplyOutcome, BalanceUpdate, Changes, KeyQuery},
 };
@@ -94,9 +94,10 @@ impl KeyManager {
         let secret = self.format.generate()?;
         let digest = self.hasher.digest(secret.expose());
         loop {
+            let mut record = self.record(new.clone(), digest)?;
             let created_at = self.time_of_creation().await?;
             let now = self.clock.now();
-            let mut record = self.record(new.clone(), digest, created_at)?;
+            date(&mut record, created_at)?;
             record.start = self.format.start(secret.expose()).into();
             let request = self.creation(KeyId::of_creations(), &record, &new).await?;
             validate::end_is_ahead(&record, now)?;
@@ -147,13 +148,9 @@ impl KeyManager {
         }
     }
 
-    /// The record of a new key that may be made like this.
-    pub(super) fn record(
-        &self,
-        new: NewKey,
-        digest: KeyDigest,
-        created_at: Timestamp,
-    ) -> Result<KeyRecord, ManageError> {
+    /// The record of a new key that may be made like this. It is [dated](date) once that is known: what is
+    /// invalid is refused before the repository is asked.
+    pub(super) fn record(&self, new: NewKey, digest: KeyDigest) -> Result<KeyRecord, ManageError> {
         let owner = match self.access.owner_filter(new.owner.as_ref()) {
             OwnerFilter::Any => None,
             OwnerFilter::Only(owner) => Some(owner.clone()),
@@ -167,8 +164,8 @@ impl KeyManager {
             Ok::<_, InvalidField>(request_digest(self.access.owner(), request_id))
         });
         new.credits.as_ref().map_or(Ok(()), validate::credits)?;
-        let id = KeyId::generate(created_at)?;
-        let mut record = KeyRecord::new(id, digest, new.name, created_at);
+        let now = self.clock.now();
+        let mut record = KeyRecord::new(KeyId::generate(now)?, digest, new.name, now);
         record.owner = owner;
         record.scopes = new.scopes;
         record.expires_at = new.expires_at.filter(|end| !end.is_never());
@@ -203,6 +200,14 @@ impl KeyManager {
         let key = key.filter(|key| !key.is_deleted() && self.access.sees(key));
         ManageError::AlreadyCreated { key: key.map(|key| key.id) }
     }
+}
+
+/// Gives a new key the time of its creation, and an id of that time.
+pub(super) fn date(record: &mut KeyRecord, created_at: Timestamp) -> Result<(), GenerateError> {
+    record.id = KeyId::generate(created_at)?;
+    (record.created_at, record.updated_at) = (created_at, created_at);
+    record.revision = KeyRecord::first_revision(created_at);
+    Ok(())
 }
 
 /// The hash that a request id is stored as. One owner's ids are not another's.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     KeyManager,
     change::Done,
-    create::{NewKey, request_digest},
+    create::{NewKey, date, request_digest},
     error::ManageError,
 };
 use crate::{
@@ -80,13 +80,18 @@ impl KeyManager {
     /// a good measure.
     pub async fn import(&self, keys: &[ImportKey]) -> Result<ImportReport, ManageError> {
         self.refuse_owners("import")?;
+        let records = keys.iter().map(|key| self.imported(key));
+        let records = records.collect::<Result<Vec<_>, ManageError>>()?;
         let mut report = ImportReport::default();
-        if keys.is_empty() {
+        if records.is_empty() {
             return Ok(report);
         }
         let now = self.time_of_creation().await?;
-        let records = keys.iter().map(|key| {
-            let record = self.imported(key, now)?;
+        let records = records.into_iter().zip(keys).map(|(mut record, key)| {
+            let created_at = key.created_at.unwrap_or(now);
+            date(&mut record, created_at)?;
+            record.updated_at = now.max(created_at);
+            record.revision = KeyRecord::first_revision(now);
             let balance = self.first_balance(key.new.credits, now)?;
             let first = balance.map(|balance| BalanceUpdate::first(record.lineage(), balance));
             Ok((record, first))
@@ -132,13 +137,10 @@ impl KeyManager {
         Ok(found.filter(|record| !record.is_deleted() && self.access.sees(record)))
     }
 
-    fn imported(&self, key: &ImportKey, now: Timestamp) -> Result<KeyRecord, ManageError> {
-        let created_at = key.created_at.unwrap_or(now);
+    fn imported(&self, key: &ImportKey) -> Result<KeyRecord, ManageError> {
         key.legacy_hash.as_ref().map_or(Ok(()), validate::legacy_hash)?;
         let digest = key.legacy_hash.as_ref().map_or(key.digest, LegacyHash::stand_in);
-        let mut record = self.record(key.new.clone(), digest, created_at)?;
-        record.updated_at = now.max(created_at);
-        record.revision = KeyRecord::first_revision(now);
+        let mut record = self.record(key.new.clone(), digest)?;
         record.start = (&key.start).into();
         record.disabled = key.disabled;
         record.last_used_at = key.last_used_at;

@@ -109,6 +109,9 @@ async fn credits_are_asked_for_once_and_only_where_there_are_some() {
     send(&app, "GET", &plain, &[], "").await.json(200);
     // For the time of its creation.
     assert_eq!(asked.swap(0, Ordering::Relaxed), 1);
+    // What is invalid costs the store nothing.
+    send(&app, "POST", "/", &[], r#"{"name":""}"#).await.json(422);
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
 
     for credits in 0..30 {
         let body = serde_json::json!({ "name": "x", "credits": credits }).to_string();
