@@ -161,7 +161,7 @@ impl Barrier {
                 // What is forgotten now is not the reason to believe it the next time.
                 let state = AnnouncedState::of(last);
                 let seen = AnnouncedKey::new(*digest).with_change(last.revision, state);
-                self.floors.raise_since(Some(resets), &[seen], last.revision);
+                self.floors.raise_read(&seen, resets);
                 break;
             }
             if self.settles(key, found.as_deref(), asked_at) {

@@ -116,31 +116,18 @@ impl Floors {
     /// is `ahead` of what a clock can have shown, only the authority tells. One of an unsure state does not
     /// tell that a key is gone which was live.
     pub(super) fn raise(&self, changed: &[AnnouncedKey], ahead: u64) {
-        self.raise_since(None, changed, ahead);
+        self.raise_each(None, changed.iter().map(|key| said(key, ahead)));
     }
 
-    /// The same of what was read when there were so many [`resets`](Self::resets), unless there was another since.
-    pub(super) fn raise_since(&self, resets: Option<u64>, changed: &[AnnouncedKey], ahead: u64) {
-        self.raise_each(
-            resets,
-            changed.iter().map(|key| {
-                let said =
-                    key.revision().zip(key.state()).filter(|(revision, _)| *revision <= ahead);
-                let (revision, state) = said.unwrap_or((0, AnnouncedState::Unsure));
-                let state = match state {
-                    AnnouncedState::Live => LIVE,
-                    AnnouncedState::Unsure => UNSURE,
-                    _ => 0,
-                };
-                (MapDigest::from(key.digest()), revision, state)
-            }),
-        );
+    /// The same of a row that was read when there were so many [`resets`](Self::resets): after another one it tells
+    /// nothing.
+    pub(super) fn raise_read(&self, row: &AnnouncedKey, resets: u64) {
+        self.raise_each(Some(resets), [said(row, u64::MAX)]);
     }
 
     /// This key was found to have ended for good, at this revision. At one revision that outweighs what was
-    /// announced before: it may be the end of a watermark.
-    ///
-    /// Unless everything was forgotten since there were so many [`resets`](Self::resets).
+    /// announced before: it may be the end of a watermark. It was read when there were so many
+    /// [`resets`](Self::resets), as in [`raise_read`](Self::raise_read).
     pub(super) fn raise_end(&self, digest: MapDigest, revision: u64, resets: u64) {
         self.raise_each(Some(resets), [(digest, revision, ENDED)]);
     }
@@ -150,7 +137,8 @@ impl Floors {
         self.table.lock().resets
     }
 
-    /// Digests, each with its revision and the state from there on.
+    /// Digests, each with its revision and the state from there on; none of them, where there was another reset since
+    /// they were read.
     fn raise_each(
         &self,
         resets: Option<u64>,
@@ -231,6 +219,18 @@ impl Floors {
     fn now(&self) -> Moment {
         millis(self.start.elapsed())
     }
+}
+
+/// A digest, its revision and the state from there on, as an announcement says them.
+fn said(key: &AnnouncedKey, ahead: u64) -> (MapDigest, u64, u64) {
+    let said = key.revision().zip(key.state()).filter(|(revision, _)| *revision <= ahead);
+    let (revision, state) = said.unwrap_or((0, AnnouncedState::Unsure));
+    let state = match state {
+        AnnouncedState::Live => LIVE,
+        AnnouncedState::Unsure => UNSURE,
+        _ => 0,
+    };
+    (MapDigest::from(key.digest()), revision, state)
 }
 
 impl Table {

@@ -331,6 +331,8 @@ impl<S> Inner<S> {
         self.known.miss();
         self.barrier.reset();
         self.cache.clear();
+        // Again: a lookup that began in between knew what was in memory.
+        self.barrier.reset();
         self.watches.tell_all();
     }
 

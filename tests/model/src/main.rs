@@ -55,7 +55,7 @@ use tokio::task::yield_now;
 /// What is run, how often, and under which name.
 type Model = (&'static str, usize, fn());
 
-const MODELS: [Model; 25] = [
+const MODELS: [Model; 27] = [
     ("fronts_follow_changes", 3_000, model_fronts::follow_changes),
     ("shared_call_is_answered", 3_000, model_shared_call::is_answered),
     ("shared_call_is_given_up", 3_000, model_shared_call::is_given_up),
@@ -77,6 +77,12 @@ const MODELS: [Model; 25] = [
     ("listener_asks_no_replica_in_a_gap", 1_500, model_listener::asks_no_replica_in_a_gap),
     ("listener_outruns_a_replica", 1_500, model_listener::outruns_a_replica),
     ("listener_outruns_the_authority", 1_500, model_listener::outruns_the_authority),
+    ("listener_hears_a_reset", 1_500, model_listener::hears_a_reset),
+    (
+        "listener_hears_a_reset_beside_a_replica",
+        1_500,
+        model_listener::hears_a_reset_beside_a_replica,
+    ),
     ("listener_hears_a_watermark", 1_500, model_listener::hears_a_watermark),
     ("listener_hears_a_watermark_early", 1_500, model_listener::hears_a_watermark_early),
     ("lookups_share_tokens", 3_000, model_lookups::share_tokens),

@@ -85,7 +85,7 @@ async fn what_was_read_before_a_reset_raises_no_floor() {
     let before = floors.resets();
     floors.clear();
     floors.raise_end(key(1), 7, before);
-    floors.raise_since(Some(before), &[changed(1, 7, AnnouncedState::Revoked)], AHEAD);
+    floors.raise_read(&changed(1, 7, AnnouncedState::Revoked), before);
     assert_eq!(admits(&floors, [6, 7, 8]).0, [true, true, true]);
     floors.raise_end(key(1), 7, floors.resets());
     assert!(!admits(&floors, [6, 7, 8]).0[0]);

@@ -21,6 +21,9 @@ pub(super) const CREATED_AT: Timestamp = Timestamp::from_unix_millis(0);
 /// Of the row: 1 is the first.
 pub(super) type Version = u64;
 
+/// The version of a key that a backup has brought back.
+const BACKUP: Version = 3;
+
 /// The row of the key, as it is at each place.
 pub(super) struct Rows {
     authority: AtomicU64,
@@ -29,28 +32,46 @@ pub(super) struct Rows {
     told: AtomicU64,
     was_set_back: AtomicBool,
     is_at_the_end: AtomicBool,
+    is_quiet: AtomicBool,
     may_lag: bool,
+    kind: Kind,
+}
+
+/// The rows that the versions have.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Each has its revision.
+    Changed,
     /// Version 2 is revoked, at the same revision.
-    is_below_a_watermark: bool,
+    BelowWatermark,
+    /// Version 2 is revoked. Version 3 is a backup of the first, and has its revision.
+    Restored,
 }
 
 impl Rows {
     pub(super) fn new(may_lag: bool) -> Arc<Self> {
+        Self::of_kind(Kind::Changed, may_lag)
+    }
+
+    pub(super) fn below_a_watermark(may_lag: bool) -> Arc<Self> {
+        Self::of_kind(Kind::BelowWatermark, may_lag)
+    }
+
+    pub(super) fn restored(may_lag: bool) -> Arc<Self> {
+        Self::of_kind(Kind::Restored, may_lag)
+    }
+
+    fn of_kind(kind: Kind, may_lag: bool) -> Arc<Self> {
         Arc::new(Self {
             authority: AtomicU64::new(1),
             replica: AtomicU64::new(1),
             told: AtomicU64::new(0),
             was_set_back: AtomicBool::new(false),
             is_at_the_end: AtomicBool::new(false),
+            is_quiet: AtomicBool::new(false),
             may_lag,
-            is_below_a_watermark: false,
+            kind,
         })
-    }
-
-    pub(super) fn below_a_watermark(may_lag: bool) -> Arc<Self> {
-        let mut rows = Arc::into_inner(Self::new(may_lag)).expect("no other has it");
-        rows.is_below_a_watermark = true;
-        Arc::new(rows)
     }
 
     pub(super) fn change(&self, version: Version) {
@@ -63,8 +84,16 @@ impl Rows {
         self.change(version);
     }
 
-    pub(super) fn was_set_back(&self) -> bool {
-        self.was_set_back.load(SeqCst)
+    /// Whether there may be an error for a lookup. After a backup, there is none once all lookups are over that a
+    /// reset may have come across.
+    pub(super) fn may_be_behind(&self) -> bool {
+        let is_restored = self.kind == Kind::Restored && !self.is_quiet.load(SeqCst);
+        self.was_set_back.load(SeqCst) || is_restored
+    }
+
+    /// No lookup is under way any more.
+    pub(super) fn is_quiet(&self) {
+        self.is_quiet.store(true, SeqCst);
     }
 
     pub(super) fn newest(&self) -> Version {
@@ -102,20 +131,26 @@ impl Rows {
     }
 
     fn row(&self, version: Version) -> Arc<KeyRecord> {
-        let record = KeyRecord::new(KeyId::from_bytes([1; 16]), DIGEST, "a key", CREATED_AT);
-        if !self.is_below_a_watermark {
-            return Arc::new(KeyRecord { revision: version, ..record });
+        let mut record = KeyRecord::new(KeyId::from_bytes([1; 16]), DIGEST, "a key", CREATED_AT);
+        match self.kind {
+            Kind::Changed => record.revision = version,
+            Kind::BelowWatermark => {
+                record.details.revoked_at = (version > 1).then_some(CREATED_AT);
+            }
+            Kind::Restored => {
+                record.revision = if version == BACKUP { 1 } else { version };
+                record.use_count = version;
+                record.details.revoked_at = (version == 2).then_some(CREATED_AT);
+            }
         }
-        let mut record = record;
-        record.details.revoked_at = (version > 1).then_some(CREATED_AT);
         Arc::new(record)
     }
 
     pub(super) fn version(&self, record: &KeyRecord) -> Version {
-        if self.is_below_a_watermark {
-            1 + Version::from(record.details.revoked_at.is_some())
-        } else {
-            record.revision
+        match self.kind {
+            Kind::Changed => record.revision,
+            Kind::BelowWatermark => 1 + Version::from(record.details.revoked_at.is_some()),
+            Kind::Restored => record.use_count,
         }
     }
 
