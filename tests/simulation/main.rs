@@ -14,6 +14,7 @@
 
 mod acts;
 mod bus;
+mod campaign;
 mod cancelled;
 mod history;
 mod limiter;
@@ -23,14 +24,7 @@ mod run;
 mod store;
 mod world;
 
-use std::{
-    collections::BTreeMap,
-    env,
-    io::{Write, stderr},
-    ops::Range,
-    panic::catch_unwind,
-    time::{Duration, Instant},
-};
+use self::campaign::Ran;
 
 /// What has to happen in some of the runs: a campaign in which one of these never did has shown nothing of
 /// it.
@@ -120,55 +114,10 @@ const RARELY: [&str; 3] = [
     "the authority was asked after a row from before a watermark",
 ];
 
-fn seeds() -> Range<u64> {
-    let number = |text: &str| text.trim().parse().expect("a number");
-    if let Ok(seed) = env::var("SEED") {
-        return number(&seed)..number(&seed) + 1;
-    }
-    let seeds = env::var("SEEDS").unwrap_or_else(|_| "0..200".to_owned());
-    let (from, to) = seeds.split_once("..").expect("a range of seeds");
-    number(from)..number(to)
-}
-
 #[test]
 fn the_promise_holds() {
-    let seeds = seeds();
-    let (began, mut simulated, mut requests) = (Instant::now(), Duration::ZERO, 0);
-    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
-    let count = seeds.end - seeds.start;
-    for seed in seeds {
-        let outcome = catch_unwind(|| run::run(seed));
-        let outcome = outcome.unwrap_or_else(|_| panic!("SEED={seed} panicked"));
-        assert!(
-            outcome.violations.is_empty(),
-            "SEED={seed}: {} violations, the first: {}",
-            outcome.violations.len(),
-            outcome.violations[0]
-        );
-        simulated += outcome.simulated;
-        requests += outcome.history.requests.len();
-        for (what, times) in outcome.world.seen() {
-            *seen.entry(what).or_default() += times;
-        }
-    }
-    let took = began.elapsed();
-    let hours = simulated.as_secs_f64() / 3_600.0;
-    let _ = writeln!(
-        stderr(),
-        "{count} seeds, {hours:.1} simulated hours and {requests} requests in {took:.1?}: {:.1} ms a seed, \
-         {:.0} simulated hours an hour",
-        took.as_secs_f64() * 1_000.0 / count as f64,
-        hours / (took.as_secs_f64() / 3_600.0),
-    );
-    for (what, times) in &seen {
-        let _ = writeln!(stderr(), "{times:9}  {what}");
-    }
-    if count >= 200 {
-        let is_due = |what: &&&str| count >= 1_000 || !RARELY.contains(*what);
-        let never = SOMETIMES.iter().filter(|what| !seen.contains_key(*what)).filter(is_due);
-        let never: Vec<_> = never.collect();
-        assert!(never.is_empty(), "these never happened: {never:#?}");
-    }
-    let unlisted: Vec<_> = seen.keys().filter(|what| !SOMETIMES.contains(what)).collect();
-    assert!(unlisted.is_empty(), "these are not in the list: {unlisted:#?}");
+    campaign::hold(SOMETIMES, &RARELY, |seed| {
+        let run::Outcome { violations, simulated, history, world } = run::run(seed);
+        Ran { violations, simulated, requests: history.requests.len(), seen: world.seen() }
+    });
 }
