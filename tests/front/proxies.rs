@@ -26,7 +26,7 @@ pub(crate) enum Kind {
 /// A running proxy, ended when dropped.
 pub(crate) struct Proxy {
     server: WebServer,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Kind {
@@ -90,13 +90,13 @@ pub(crate) fn start(kind: Kind, services: &Services) -> Proxy {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let configure = |address| kind.configure(folder.path(), address, services);
     let server = web_server::start(kind.name(), folder.path(), configure);
-    Proxy { server, _folder: folder }
+    Proxy { server, folder }
 }
 
 /// nginx with [a cache](nginx::start_cache) in front of this application.
 pub(crate) fn start_cache(application: SocketAddr) -> Proxy {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    Proxy { server: nginx::start_cache(application, folder.path()), _folder: folder }
+    Proxy { server: nginx::start_cache(application, folder.path()), folder }
 }
 
 impl Proxy {
@@ -107,8 +107,11 @@ impl Proxy {
         stream.write_all(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes()).unwrap();
         let mut reply = Vec::new();
         // A proxy that resets the connection has said all that it had to.
-        let _ = stream.read_to_end(&mut reply);
-        Reply::parse(&reply).unwrap_or_else(|| panic!("{lines:?}: {reply:?}"))
+        let end = stream.read_to_end(&mut reply);
+        Reply::parse(&reply).unwrap_or_else(|| {
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            panic!("{lines:?}: {:?}, {end:?}\n{log}", String::from_utf8_lossy(&reply))
+        })
     }
 
     /// Sends a request line, and these headers after those that each request has.

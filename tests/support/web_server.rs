@@ -3,12 +3,14 @@
 use std::{
     env, fs,
     io::Write,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
+
+use tokio::net::TcpSocket;
 
 /// Far longer than one takes to start or to answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
@@ -36,6 +38,17 @@ pub(crate) fn is_left_out(name: &str) -> bool {
     is_left_out
 }
 
+/// A free port, which no other program is given while this lives; a server that is told to may listen on it.
+///
+/// It does not listen. Each process that is started inherits what is open until its own program begins: a
+/// listener, dropped here, would go on there for that moment, take a connection and answer nothing.
+pub(crate) fn reserve() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    socket
+}
+
 /// Starts the program of this name, which Debian may put where only root looks. `configure` writes the
 /// configuration for an address into the folder, where the log is, too, and returns the arguments.
 pub(crate) fn start(
@@ -46,7 +59,8 @@ pub(crate) fn start(
     let give_up = Instant::now() + TIMEOUT;
     let log = folder.join("log");
     loop {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let reserved = reserve();
+        let address = reserved.local_addr().unwrap();
         let arguments = configure(address);
         let start = |program: String| {
             let errors = fs::File::options().create(true).append(true).open(&log).unwrap();
@@ -69,7 +83,7 @@ pub(crate) fn start(
             )
         };
         let mut server = WebServer { child, address };
-        // Another program may have taken the port meanwhile: then the server ends.
+        // A program that was told this port may have taken it all the same: then the server ends.
         while server.child.try_wait().unwrap().is_none() {
             if TcpStream::connect(address).is_ok() {
                 return server;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::Command,
     time::{Duration, Instant},
@@ -89,8 +89,9 @@ impl Place {
 /// nginx as the guide has it, in front of the sidecar and of its own service.
 pub(crate) fn nginx(folder: &Path, sidecar: SocketAddr) -> WebServer {
     let root = folder.display().to_string();
+    let reserved = web_server::reserve();
+    let behind = reserved.local_addr().unwrap();
     web_server::start("nginx", folder, |address| {
-        let behind = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let text = guide::block("nginx")
             .replace("nginx.log", &format!("{root}/log"))
             .replace("127.0.0.1:8000", &address.to_string())
