@@ -23,6 +23,7 @@ class Copy:
 
     def __init__(self, name):
         self.source, self.crate = target / name / "source", target / name / "crate"
+        self.changed = set()
 
     def make(self):
         """Twice, so that the tree may change meanwhile."""
@@ -36,7 +37,10 @@ class Copy:
                     shutil.copy2(root / file, folder / file)
 
     def write(self, mutants):
-        """The crate with these mutants behind the switch."""
+        """The crate with these mutants behind the switch, and no others."""
+        for file in self.changed:
+            shutil.copy2(self.source / file, self.crate / file)
+        self.changed = {mutant["file"] for mutant in mutants}
         tool = ["run", "--locked", "--quiet", "--manifest-path", root / "tests" / "mutants" / "Cargo.toml", "--"]
         cargo(*tool, self.source, self.crate, input=json.dumps(mutants), check=True)
 

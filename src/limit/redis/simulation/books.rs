@@ -5,7 +5,7 @@
 //!   count, but for the part of it that melted on its way to the server. This is the debt of GCRA, which is
 //!   within the burst if and only if all stretches are.
 //! - A node lets in from memory what was lent to it, in the time of the lease, and what it gives back it lets
-//!   in no more.
+//!   in no more. A request that the server let in, and that is given back while the node has a lease, is lent to it.
 //! - A request is denied from memory no longer than the server said, or than it takes until asking is worth
 //!   it, and a lease's time at the most.
 //! - An error is one of the way to the server.
@@ -73,6 +73,15 @@ pub(super) struct Books {
     pub(super) seen: BTreeSet<&'static str>,
 }
 
+/// What has taken a request back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// At this moment.
+    Server(Moment),
+    /// Or nothing, and it comes back with time.
+    Lease,
+}
+
 /// Requests that were lent to a node.
 struct Grant {
     heard: Moment,
@@ -82,7 +91,8 @@ struct Grant {
 
 impl Books {
     pub(super) fn violations(&mut self) -> Vec<String> {
-        let mut found = self.beyond_quotas();
+        let returned = self.returned();
+        let mut found = self.beyond_quotas(&returned);
         let mut nodes: BTreeMap<(Life, &str), OfNode<'_>> = BTreeMap::new();
         for call in &self.calls {
             nodes.entry((call.life, &call.key)).or_default().calls.push(call);
@@ -93,13 +103,17 @@ impl Books {
         for admitted in self.admitted.iter().filter(|admitted| admitted.is_leased) {
             nodes.entry((admitted.life, &admitted.key)).or_default().admitted.push(admitted);
         }
+        for (admitted, _) in returned.iter().filter(|(_, by)| *by == By::Lease) {
+            nodes.entry((admitted.life, &admitted.key)).or_default().returned.push(admitted);
+        }
         for denied in &self.denied {
             nodes.entry((denied.life, &denied.key)).or_default().denied.push(denied);
         }
+        let mut seen = BTreeSet::new();
         for ((life, _), node) in &nodes {
             if let Some(time) = self.lives[life] {
                 let crashed = self.crashed.get(life).copied();
-                found.extend(node.beyond_leases(nanos(time), crashed, &mut self.seen));
+                found.extend(node.beyond_leases(nanos(time), crashed, &mut seen));
                 found.extend(node.denied_for_too_long(nanos(time)));
             }
         }
@@ -109,13 +123,13 @@ impl Books {
                 .filter(|failed| !self.is_explained(failed))
                 .map(|failed| format!("{failed:?}, and no call of the node failed meanwhile")),
         );
+        self.seen.append(&mut seen);
         found
     }
 
-    /// What was given back through the server: when that had it, and how long it was on its way, there and
-    /// back. So much more of its charge has melted than its limiter was told.
-    fn returns(&self) -> BTreeMap<&str, Vec<(Moment, u64)>> {
-        let mut returns: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+    /// What was given back, but for what a lease had let in and took back.
+    fn returned(&self) -> Vec<(&Admitted, By)> {
+        let mut returned = Vec::new();
         let is_return = |executed: &&Executed| executed.kind == Kind::GiveBack;
         let mut executed: Vec<_> = self.executed.iter().filter(is_return).collect();
         for admitted in &self.admitted {
@@ -131,16 +145,24 @@ impl Books {
                     && executed.args[1] == told
             });
             if let Some(found) = found {
-                let at = executed.remove(found).at;
-                let way = (at - admitted.at) - after;
-                returns.entry(&admitted.key).or_default().push((at, way));
+                returned.push((admitted, By::Server(executed.remove(found).at)));
+            } else if !admitted.is_leased && self.lives[&admitted.life].is_some() {
+                returned.push((admitted, By::Lease));
             }
         }
-        returns
+        returned
     }
 
-    fn beyond_quotas(&self) -> Vec<String> {
-        let returns = self.returns();
+    fn beyond_quotas(&self, returned: &[(&Admitted, By)]) -> Vec<String> {
+        // When it was there again, and how long it was on its way, there and back. So much more of its charge has
+        // melted than its limiter was told.
+        let mut returns: BTreeMap<&str, Vec<(Moment, u64)>> = BTreeMap::new();
+        for (admitted, by) in returned {
+            let back = admitted.back.unwrap();
+            let at = if let By::Server(at) = by { *at } else { back };
+            let way = (at - admitted.at) - (back - admitted.heard);
+            returns.entry(&admitted.key).or_default().push((at, way));
+        }
         let mut counted: BTreeMap<(&str, &str), Requests> = BTreeMap::new();
         for admitted in self.admitted.iter().filter(|admitted| admitted.back.is_none()) {
             for limit in &*admitted.limits {
@@ -214,6 +236,8 @@ struct OfNode<'b> {
     /// From memory, like those below.
     admitted: Vec<&'b Admitted>,
     denied: Vec<&'b Denied>,
+    /// Let in by the server, and given back while there was a lease.
+    returned: Vec<&'b Admitted>,
 }
 
 impl OfNode<'_> {
@@ -239,6 +263,16 @@ impl OfNode<'_> {
             }
         }
         let mut grants: Vec<_> = grants.into_values().collect();
+        let mut returned = Vec::new();
+        for one in &self.returned {
+            let back = one.back.unwrap();
+            let is_open = |grant: &&Grant| grant.heard <= back && back < grant.ends;
+            if let Some(ends) = grants.iter().filter(is_open).map(|grant| grant.ends).max() {
+                seen.insert("a lease took back what the server had let in");
+                returned.push(Grant { heard: back, ends, left: one.cost.into() });
+            }
+        }
+        grants.append(&mut returned);
         grants.sort_by_key(|grant| grant.ends);
         for admitted in self.admitted.iter().filter(|admitted| admitted.back.is_none()) {
             let mut cost = i64::from(admitted.cost);

@@ -43,6 +43,7 @@ const SOMETIMES: &[&str] = &[
     "a denied request came again in time",
     "a lease had ended when its answer came",
     "a lease was given back while a longer one was out",
+    "a lease took back what the server had let in",
     "a lease was lost in a crash",
     "a node crashed",
     "a node was closed",
