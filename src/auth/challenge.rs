@@ -90,6 +90,16 @@ mod tests {
         );
     }
 
+    /// Only schemes of `Authorization` are challenges of their own.
+    #[test]
+    fn a_scheme_in_another_header_is_named_by_its_header() {
+        let sources = [KeySource::header_scheme("x-auth", "Token").unwrap()];
+        assert_eq!(
+            texts(&sources, None, None),
+            [r#"ApiKey realm="the \"api\"", in="header", name="x-auth""#]
+        );
+    }
+
     #[test]
     fn without_sources_there_is_the_scheme() {
         assert_eq!(texts(&[], None, None), [r#"ApiKey realm="the \"api\"""#]);

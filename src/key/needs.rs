@@ -101,4 +101,11 @@ mod tests {
         assert_eq!(Needs::from_bits(0x103).unknown(), Needs::from_bits(0x100));
         assert_eq!(Needs::from_bits(0x103).bits(), 0x103);
     }
+
+    /// A layer is told of its limits once more.
+    #[test]
+    fn what_is_named_twice_is_needed() {
+        let both = Needs::LIMITS.and(Needs::CREDITS);
+        assert_eq!(both.and(Needs::LIMITS), both);
+    }
 }

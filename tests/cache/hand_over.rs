@@ -127,13 +127,19 @@ async fn at_every_await() {
 async fn one_that_is_held_up_alone_is_not_waited_for() {
     let (asked, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let store = Arc::new(SlowStore { steps: 3, max_batch: 1, asked, answered });
-    let (cache, key) = (CachedStore::new(store.clone()), digest(1));
-    let mut held_up = cache.find(&key);
-    assert!((&mut held_up).now_or_never().is_none());
+    let (cache, keys) = (CachedStore::new(store.clone()), [digest(1), digest(2)]);
+    let mut held_up = keys.each_ref().map(|key| cache.find(key));
+    for finding in &mut held_up {
+        assert!(finding.now_or_never().is_none());
+    }
     tokio::time::sleep(Duration::from_millis(101)).await;
-    assert!(matches!(cache.find_now(&key), Some(Lookup::Found(_))));
-    assert!(held_up.await.unwrap().is_some());
-    assert_eq!(store.asked.load(SeqCst), 1);
+    for key in &keys {
+        assert!(matches!(cache.find_now(key), Some(Lookup::Found(_))));
+    }
+    for finding in held_up {
+        assert!(finding.await.unwrap().is_some());
+    }
+    assert_eq!(store.asked.load(SeqCst), 2);
 }
 
 /// A store whose key changes with each lookup, until something else stops that.

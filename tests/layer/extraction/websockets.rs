@@ -79,6 +79,10 @@ fn it_is_read_of_websockets_alone() {
     let mut tunnel = extended_connect(&offered);
     *tunnel.uri_mut() = "api.example:443".parse().unwrap();
     assert_eq!(send(&layer(), tunnel).outcome(), "missing_key");
+    // As every request of HTTP/2 looks.
+    let mut plain = extended_connect(&offered);
+    *plain.method_mut() = Method::GET;
+    assert_eq!(send(&layer(), plain).outcome(), "missing_key");
 }
 
 /// Whatever a service chooses of the list, it does not repeat the key.

@@ -27,6 +27,7 @@ async fn a_keys_own_limits_come_before_those_of_its_tier() {
         .with_tier("basic", minute(nonzero!(3)))
         .with_tier("pro", minute(nonzero!(5)))
         .with_default(minute(nonzero!(2)));
+    assert!(tiers.names().eq(["basic", "pro"]));
     for (tier, own, expected) in [
         (None, None, 2),
         (Some("basic"), None, 3),

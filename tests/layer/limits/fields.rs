@@ -73,6 +73,14 @@ async fn they_tell_of_the_limit_that_is_nearest_to_exhaustion() {
 }
 
 #[tokio::test]
+async fn of_limits_that_are_equally_near_they_tell_of_the_first() {
+    let limit = |name| Limit::new(name, Quota::per_minute(nonzero!(4))).unwrap();
+    let both = Limits::new([limit("first"), limit("second")]).unwrap();
+    let (layer, ..) = limited(|rate| rate, |record| record.details.limits = both).await;
+    assert_eq!(member(&send(&layer, with_key(KEY)), "ratelimit").0, "first");
+}
+
+#[tokio::test]
 async fn a_window_of_less_than_a_second_is_one() {
     let quota = Quota::new(nonzero!(5), std::time::Duration::from_millis(100)).unwrap();
     let (layer, ..) = limited(|rate| rate, |record| record.details.limits = limits(quota)).await;

@@ -174,6 +174,18 @@ fn a_lookup_that_stopped_waiting_keeps_no_token() {
     assert!(last.try_recv().unwrap().is_some());
 }
 
+/// What comes back for one that waits is not for the next who asks.
+#[test]
+fn a_lookup_overtakes_none_that_waits() {
+    let fixture = Fixture::new(2);
+    let (first, _second) = (fixture.granted(), fixture.granted());
+    let mut needs_both = fixture.queued_for(2);
+    first.found();
+    drop(first);
+    assert!(needs_both.try_recv().is_err());
+    assert!(fixture.queued().try_recv().is_err());
+}
+
 #[test]
 fn places_to_wait_are_bounded() {
     let fixture = Fixture::new(1);
@@ -183,6 +195,7 @@ fn places_to_wait_are_bounded() {
     drop(waiting);
     fixture.queued();
 }
+
 #[test]
 fn time_brings_tokens_to_those_who_wait() {
     let fixture = Fixture::new(10);
