@@ -301,14 +301,17 @@ fn new_entries_make_room_for_themselves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_task_removes_them_by_itself() {
-    let (limiter, clock) = limiter();
-    let limits = limits(&[Quota::per_second(nonzero!(1))]);
-    for _ in 0..2 {
-        assert!(is_allowed(&limiter, &LimitCheck::new(lineage(1), &limits)));
-        assert_eq!(limiter.len(), 1);
-        clock.advance(Duration::from_secs(1));
-        tokio::time::sleep(Duration::from_secs(11)).await;
-        assert!(limiter.is_empty());
+    let quotas = [Quota::per_second(nonzero!(1)), Quota::per_second(nonzero!(2))];
+    for quotas in [&quotas[..1], &quotas] {
+        let (limiter, clock) = limiter();
+        let limits = limits(quotas);
+        for _ in 0..2 {
+            assert!(is_allowed(&limiter, &LimitCheck::new(lineage(1), &limits)));
+            assert_eq!(limiter.len(), quotas.len());
+            clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            assert!(limiter.is_empty());
+        }
     }
 }
 
