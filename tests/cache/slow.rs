@@ -1,7 +1,7 @@
 //! A store that does not answer, or takes its time. Tokio's clock is paused: it moves to the next
 //! timer when nothing else is left to do.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use tokio::time::Instant;
 use tower_api_key::{ApiKeyLayer, KeyHasher, store::StoreErrorKind};
@@ -72,6 +72,24 @@ async fn a_store_that_does_not_answer_is_asked_once_a_second() {
     for key in &keys {
         assert_eq!(fixture.find(key).await, Ok(Revoked));
     }
+}
+
+/// It has not asked the store yet, which has answered since the lookup began that it waits for.
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_in_line_does_not_tell_that_the_store_is_slow() {
+    let fixture = Fixture::with(|cache| cache.with_lookup_budget(NonZeroU32::MIN));
+    fixture.know(&[digest(1), digest(2)]).await;
+    fixture.store.set_for(&digest(3), Mode::Hang);
+    let hangs = fixture.spawn_find(digest(3));
+    fixture.store.asked(3).await;
+    fixture.at(TTL);
+    assert_eq!(fixture.find(&digest(2)).await, Ok(Good));
+    let in_line = fixture.spawn_find(digest(4));
+    tokio::time::sleep(2 * SOFT_TIMEOUT).await;
+    assert!(!in_line.is_finished());
+    fixture.store.revoke(&digest(1)).await;
+    assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked), "not what was last known");
+    assert_eq!(hangs.await.unwrap(), Err(StoreErrorKind::Timeout));
 }
 
 #[tokio::test(start_paused = true)]

@@ -257,6 +257,27 @@ fn a_key_that_comes_again_is_counted_by_its_thread() {
     assert!(limiter.is_empty());
 }
 
+/// One bucket may have two quotas, as that of an owner whose keys differ. Plenty is left of the larger one, and the
+/// smaller one is used up.
+#[test]
+fn what_a_thread_holds_of_another_quota_is_taken_back() {
+    let (limiter, _) = limiter();
+    let [small, large] = [415, 829].map(|burst| limits(quota(1_078, 80, burst)));
+    let admitted = |thread, limits, cost, times: u32| {
+        act_as_thread(thread);
+        let check = LimitCheck::new(subject(1_u32), limits).with_cost(cost);
+        let is_allowed =
+            |_: &u32| matches!(limiter.check_now(&check), Some(LimitDecision::Allow(_)));
+        (0..times).filter(is_allowed).count()
+    };
+    assert_eq!(admitted(0, &small, 1, 2), 2);
+    assert_eq!(admitted(1, &small, 3, 29), 29);
+    assert_eq!(leases(&limiter), 2);
+    assert_eq!(admitted(1, &large, 3, 94), 94);
+    let left = (415 - 2 - 3 * (29 + 94)) / 2;
+    assert_eq!(admitted(0, &small, 2, 415), left);
+}
+
 #[test]
 fn hardly_a_key_that_comes_once_takes_a_lease() {
     let (limiter, _) = limiter();
