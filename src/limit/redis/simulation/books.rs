@@ -43,6 +43,16 @@ pub(super) struct Admitted {
     pub(super) back: Option<Moment>,
 }
 
+impl Admitted {
+    /// What its node may let in for it, if one of these leases took it back. The server had let it in.
+    fn taken_back_by(&self, grants: &[Grant]) -> Option<Grant> {
+        let heard = self.back?;
+        let open = grants.iter().filter(|grant| grant.heard <= heard && heard < grant.ends);
+        let ends = open.map(|grant| grant.ends).max()?;
+        Some(Grant { heard, ends, left: self.cost.into() })
+    }
+}
+
 /// A request that was denied from memory.
 #[derive(Clone, Debug)]
 pub(super) struct Denied {
@@ -76,9 +86,9 @@ pub(super) struct Books {
 /// What has taken a request back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// At this moment.
+    /// The server did, at this moment.
     Server(Moment),
-    /// Or nothing, and it comes back with time.
+    /// The lease of the node did, if there was one; without one, the request comes back with time.
     Lease,
 }
 
@@ -159,7 +169,10 @@ impl Books {
         let mut returns: BTreeMap<&str, Vec<(Moment, u64)>> = BTreeMap::new();
         for (admitted, by) in returned {
             let back = admitted.back.unwrap();
-            let at = if let By::Server(at) = by { *at } else { back };
+            let at = match *by {
+                By::Server(at) => at,
+                By::Lease => back,
+            };
             let way = (at - admitted.at) - (back - admitted.heard);
             returns.entry(&admitted.key).or_default().push((at, way));
         }
@@ -236,7 +249,7 @@ struct OfNode<'b> {
     /// From memory, like those below.
     admitted: Vec<&'b Admitted>,
     denied: Vec<&'b Denied>,
-    /// Let in by the server, and given back while there was a lease.
+    /// Let in by the server, and given back to a lease, if there was one.
     returned: Vec<&'b Admitted>,
 }
 
@@ -263,16 +276,12 @@ impl OfNode<'_> {
             }
         }
         let mut grants: Vec<_> = grants.into_values().collect();
-        let mut returned = Vec::new();
-        for one in &self.returned {
-            let back = one.back.unwrap();
-            let is_open = |grant: &&Grant| grant.heard <= back && back < grant.ends;
-            if let Some(ends) = grants.iter().filter(is_open).map(|grant| grant.ends).max() {
-                seen.insert("a lease took back what the server had let in");
-                returned.push(Grant { heard: back, ends, left: one.cost.into() });
-            }
+        let returned: Vec<_> =
+            self.returned.iter().filter_map(|one| one.taken_back_by(&grants)).collect();
+        if !returned.is_empty() {
+            seen.insert("a lease took back what the server had let in");
         }
-        grants.append(&mut returned);
+        grants.extend(returned);
         grants.sort_by_key(|grant| grant.ends);
         for admitted in self.admitted.iter().filter(|admitted| admitted.back.is_none()) {
             let mut cost = i64::from(admitted.cost);
