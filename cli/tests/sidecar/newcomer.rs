@@ -1,6 +1,6 @@
 //! The commands of the guide, as a newcomer types them.
 
-use std::{fmt::Write as _, fs, net::TcpListener, path::Path, process::Command};
+use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use crate::{guide, process, web_server};
 
@@ -9,7 +9,7 @@ fn the_commands_of_the_guide_lead_to_a_guarded_service() {
     if web_server::is_left_out("nginx") {
         return;
     }
-    // Another program may take a port meanwhile.
+    // Another program may have been told one of the ports.
     let is_done = (0..20).any(|_| try_commands());
     assert!(is_done, "there are no free ports");
 }
@@ -17,9 +17,9 @@ fn the_commands_of_the_guide_lead_to_a_guarded_service() {
 /// Whether the ports were free.
 fn try_commands() -> bool {
     let folder = tempfile::tempdir().unwrap();
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let reserved = [(); 3].map(|()| web_server::reserve());
     let [client, application, sidecar] =
-        listeners.map(|listener| listener.local_addr().unwrap().to_string());
+        reserved.each_ref().map(|port| port.local_addr().unwrap().to_string());
     let place = |text: &str| {
         text.replace("127.0.0.1:8000", &client)
             .replace("127.0.0.1:8080", &application)
