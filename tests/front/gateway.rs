@@ -128,7 +128,8 @@ async fn bodies_pass_byte_by_byte_and_none_is_kept_in_memory() {
     for version in [Version::HTTP_11, Version::HTTP_2] {
         send(&gateway, 100 * MIB, version).await;
     }
-    let grown = peak_memory(gateway.server.id()) - before;
+    // The system counts in parts, which it adds up later.
+    let grown = peak_memory(gateway.server.id()).saturating_sub(before);
     assert!(grown < 16 * 1024, "{grown} KiB more for 100 MiB");
 }
 
