@@ -169,7 +169,9 @@ impl OwnServer {
                 command
             }
             Server::MySql => {
-                let sql = "create database if not exists test;\n\
+                // Each server has its own, which no replica is to repeat.
+                let sql = "set session sql_log_bin = 0;\n\
+                     create database if not exists test;\n\
                      create user if not exists 'root'@'127.0.0.1';\n\
                      grant all on *.* to 'root'@'127.0.0.1' with grant option;\n";
                 fs::write(self.directory.path().join("first.sql"), sql).unwrap();

@@ -2,16 +2,26 @@
 
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
-use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
 use crate::{own::OwnServer, servers::Server};
+
+/// Of a server that may become the primary. MariaDB acknowledges what a replica has received once it is told
+/// to, whatever time that takes.
+const LOGS: [&str; 5] = [
+    "--log-bin=changes",
+    "--binlog-format=ROW",
+    "--log-slave-updates=ON",
+    "--loose-rpl-semi-sync-master-wait-point=AFTER_SYNC",
+    "--loose-rpl-semi-sync-master-timeout=600000",
+];
 
 /// A server that others can copy.
 pub(crate) fn primary(server: Server) -> OwnServer {
     let options: &[&str] = match server {
         // Or a second base backup has it drop changes that a slow first replica has not received.
         Server::Postgres => &["-c", "wal_keep_size=1GB"],
-        Server::MySql => &["--server-id=1", "--log-bin=changes", "--binlog-format=ROW"],
+        Server::MySql => &[&["--server-id=1"], &LOGS[..]].concat(),
         Server::Redis => panic!("a copy of Redis is not late"),
     };
     let primary = OwnServer::start_with(server, options);
@@ -26,13 +36,11 @@ pub(crate) async fn replica(primary: &OwnServer) -> OwnServer {
             .start_standby(&[&["-c", "recovery_min_apply_delay=2s"], &often[..]].concat());
     }
     let id = format!("--server-id={}", primary.port() + next_number());
-    let options = [&id, "--read-only=1", "--relay-log=relayed"];
+    let options = [&[&id, "--read-only=1", "--relay-log=relayed"], &LOGS[..]].concat();
     let replica = OwnServer::start_with(Server::MySql, &options).unwrap();
     let mut session = MySqlConnection::connect(&replica.url()).await.unwrap();
-    let version = sqlx::query("SELECT version()").fetch_one(&mut session).await.unwrap();
-    let is_maria_db = version.get::<String, _>(0).contains("MariaDB");
     let port = primary.port();
-    let copy = if is_maria_db {
+    let copy = if is_maria_db(&mut session).await {
         format!(
             "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
              MASTER_USER = 'root', MASTER_DELAY = 2, MASTER_CONNECT_RETRY = 1, \
@@ -49,6 +57,12 @@ pub(crate) async fn replica(primary: &OwnServer) -> OwnServer {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut session).await.unwrap();
     }
     replica
+}
+
+/// In place of MySQL, which says other things in other words.
+pub(crate) async fn is_maria_db(session: &mut MySqlConnection) -> bool {
+    let version: String = sqlx::query_scalar("SELECT version()").fetch_one(session).await.unwrap();
+    version.contains("MariaDB")
 }
 
 /// A number that no other replica has.

@@ -10,7 +10,7 @@ use crate::{
     history::Moment,
     proxy::Proxy,
     random::Random,
-    servers::Server,
+    replication::Replication,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub(crate) enum Trouble {
 }
 
 impl Fault {
-    pub(crate) fn by_chance(random: &mut Random, store: Server) -> Self {
+    pub(crate) fn by_chance(random: &mut Random, replication: Replication) -> Self {
         let node = random.below(NODES);
         let way = [Way::Store, Way::Replica, Way::Bus, Way::Bus][random.below(4)];
         let trouble = match random.below(4) {
@@ -66,7 +66,7 @@ impl Fault {
             12 => Self::StoreIsKilled,
             13 => Self::ReplicaStops,
             14 => Self::ReplicaIsKilled,
-            _ if store == Server::Postgres => Self::StoreFailsOver,
+            _ if replication.fails_over() => Self::StoreFailsOver,
             _ => Self::StoreIsKilled,
         }
     }

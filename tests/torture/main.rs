@@ -30,6 +30,7 @@ mod proxy;
 #[path = "../simulation/random.rs"]
 mod random;
 mod record;
+mod replication;
 mod runs;
 #[path = "../support/servers.rs"]
 mod servers;
