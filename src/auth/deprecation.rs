@@ -33,7 +33,7 @@ impl DeprecationHeaders {
         }
         // Without an end, the key waits for the first use of the one that replaces it. A date
         // before 1970 is none that this header knows.
-        let ends_at = self.ends_at.filter(|end| *end > Timestamp::UNIX_EPOCH);
+        let ends_at = self.ends_at.filter(|end| *end >= Timestamp::UNIX_EPOCH);
         let date = ends_at.and_then(Timestamp::http_date);
         if let Some(value) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
             headers.entry(SUNSET).or_insert(value);

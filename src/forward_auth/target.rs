@@ -49,11 +49,11 @@ fn segment(text: &str) -> Option<Vec<u8>> {
             _ => return None,
         }
     }
-    let is_dots = decoded == b"." || decoded == b"..";
-    // Some servers drop these at the end of a name, and read bytes that are no text in their own way.
+    // Some servers drop these at the end of a name, and read bytes that are no text in their own way. Dots alone
+    // are other segments.
     let is_exact =
         !matches!(decoded.last(), None | Some(b' ' | b'.')) && str::from_utf8(&decoded).is_ok();
-    (is_exact && !is_dots && !holds_escape(&decoded)).then_some(decoded)
+    (is_exact && !holds_escape(&decoded)).then_some(decoded)
 }
 
 /// Unreserved characters are never encoded in normal form (RFC 3986 §6.2.2.2), the dot among them. Servers
