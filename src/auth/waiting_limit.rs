@@ -271,3 +271,32 @@ impl fmt::Debug for WaitingLimit {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_requests_of_64_mib_wait_by_default() {
+        let WaitingLimitBuilder { max_requests, max_bytes, .. } = WaitingLimit::builder();
+        assert_eq!((max_requests, max_bytes), (10_000, 64 * 1024 * 1024));
+    }
+
+    #[test]
+    fn a_request_takes_the_more_the_more_is_in_it() {
+        let size = |uri: &str, headers: &[&'static str]| {
+            let mut request = http::Request::get(uri).body(()).unwrap();
+            request.headers_mut().reserve(8);
+            for value in headers {
+                let value = HeaderValue::from_static(value);
+                request.headers_mut().append(HeaderName::from_static("cookie"), value);
+            }
+            super::size(&RequestHead::from(&request))
+        };
+        let least = size("/", &[]);
+        assert!(least > BESIDE_HEAD + 8 * HEADER && HEADER > 72, "{least}");
+        assert_eq!(size("/orders?page=2", &[]) - least, 13);
+        assert_eq!(size("https://api.example/", &[]) - least, 11);
+        assert_eq!(size("/", &["a=1", "b=23"]) - least, 19);
+    }
+}

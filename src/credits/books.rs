@@ -169,6 +169,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_before_a_change_of_the_store_is_stale() {
+        for epochs in [0, 1] {
+            let (copies, stored) = (Copies::default(), balance(300, None));
+            spend(&copies, &stored, 1, T);
+            let old = read(&copies, &stored, T);
+            let update = BalanceUpdate::of(lineage(1), &old, old.clone());
+            // Topped up, or set anew.
+            let (revision, epoch) = (stored.revision + 1, stored.epoch + epochs);
+            read(&copies, &Balance { remaining: 350, revision, epoch, ..stored }, T);
+            assert_eq!(copies.write(&[update]), ApplyOutcome::Stale);
+        }
+    }
+
+    #[test]
     fn changes_of_the_store_reach_the_copy() {
         let (copies, mut stored) = (Copies::default(), balance(300, None));
         spend(&copies, &stored, 299, T);

@@ -211,7 +211,7 @@ mod tests {
         for pattern in [
             "",
             "orders",
-            "/orders/",
+            "/new/",
             "//",
             "/a//b",
             "/../a",
@@ -225,6 +225,7 @@ mod tests {
             "/*",
             "/{*rest}/a",
             "/{a-b}",
+            "/new space",
             "/orders/{other}",
         ] {
             let mut routes = routes();
@@ -232,5 +233,8 @@ mod tests {
             assert!(is_new.is_err(), "{pattern:?}");
         }
         assert!(routes().add(Some(Method::HEAD), "/new", rule("x")).is_err());
+        for pattern in ["/", "/new"] {
+            routes().add(Some(Method::GET), pattern, rule("x")).unwrap();
+        }
     }
 }

@@ -107,6 +107,19 @@ mod tests {
         Timestamp::from_unix_millis(millis)
     }
 
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
+    #[test]
+    fn a_subject_is_read_as_it_was_written() {
+        for (owner, subject) in [(None, "*"), (Some("*"), "=*"), (Some("=ada"), "==ada")] {
+            let watermark = Watermark { owner: owner.map(Into::into), ..Watermark::new(at(1)) };
+            assert_eq!(watermark.subject(), subject);
+            assert_eq!(Watermark::of_subject(subject, at(1)), Some(watermark));
+        }
+        for subject in ["", "ada", "**"] {
+            assert_eq!(Watermark::of_subject(subject, at(1)), None);
+        }
+    }
+
     fn record(owner: Option<&str>, created_at: i64) -> KeyRecord {
         let (id, digest) = (KeyId::from_bytes([1; 16]), KeyDigest::from_bytes([1; 32]));
         let record = KeyRecord::new(id, digest, "a key", at(created_at));

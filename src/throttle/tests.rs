@@ -31,6 +31,14 @@ fn keys() -> impl Iterator<Item = Vec<u8>> {
 }
 
 #[test]
+fn debts_of_addresses_and_of_starts_are_counted() {
+    let (throttle, _) = setup();
+    assert_eq!(throttle.debts(), 0);
+    throttle.failed(address("192.0.2.1"), KEY);
+    assert_eq!(throttle.debts(), 2);
+}
+
+#[test]
 fn whoever_failed_as_often_as_admitted_waits_for_one_more() {
     let (throttle, clock) = setup();
     let client = address("192.0.2.1");

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::{sync::Semaphore, time::sleep};
 use tower_api_key::{
-    KeyManager, NewKey,
+    KeyId, KeyManager, NewKey,
     clock::{Clock, SettableClock},
     key::{KeyDigest, KeyRecord},
     manage::{IssuedKey, KeyPatch, KeySet, RotationGrace},
@@ -27,7 +27,10 @@ use tower_api_key::{
     },
 };
 
-use crate::support::{NOW, TTL, digest, record, until};
+use crate::{
+    listening::Bus,
+    support::{NOW, TTL, digest, record, until},
+};
 
 pub(crate) const LAG_BOUND: Duration = Duration::from_mins(1);
 /// Later than a floor lasts.
@@ -107,6 +110,10 @@ impl KeyStore for Replicated {
         Ok(found)
     }
 
+    async fn find_by_id(&self, id: KeyId) -> Result<Option<Arc<KeyRecord>>, StoreError> {
+        self.0.primary.get(id).await
+    }
+
     fn may_lag(&self) -> bool {
         !self.0.has_no_replica.load(SeqCst)
     }
@@ -125,6 +132,14 @@ impl Nodes {
     /// Which has listened for long enough to ask the replica.
     pub(crate) async fn new() -> Self {
         let nodes = Self::with(CachedStoreBuilder::with_invalidations);
+        until(|| nodes.cache.stats().resets == 1).await;
+        sleep(LAG_BOUND).await;
+        nodes
+    }
+
+    /// The same, with room for one key in its cache.
+    async fn forgetful() -> Self {
+        let nodes = Self::with(|cache, bus| cache.with_invalidations(bus).with_capacity(1));
         until(|| nodes.cache.stats().resets == 1).await;
         sleep(LAG_BOUND).await;
         nodes
@@ -400,15 +415,19 @@ async fn what_was_refused_is_not_let_in_by_an_older_row() {
 /// A cache has forgotten what it said, and has heard of nothing that would tell.
 #[tokio::test(start_paused = true)]
 async fn what_was_refused_and_forgotten_is_not_let_in_by_a_replica() {
-    for by_watermark in [false, true] {
-        let nodes = Nodes::new().await;
-        let key = nodes.known().await;
+    for (by_watermark, after_reset) in [(false, false), (true, false), (false, true)] {
+        let nodes = Nodes::forgetful().await;
+        if after_reset {
+            nodes.bus.publish(&Announcement::reset()).await.unwrap();
+            sleep(LATER).await;
+        }
+        let (key, other) = (nodes.known_of("ada").await, nodes.known().await);
         let before = nodes.store.0.primary.get(key.record.id).await.unwrap().unwrap();
         let silent = KeyManager::new(nodes.store.0.primary.clone()).with_clock(nodes.clock.clone());
         if by_watermark {
             nodes.clock.advance(Duration::from_millis(1));
             let now = Clock::now(&nodes.clock);
-            silent.revoke_issued_before(now, None).await.unwrap();
+            silent.revoke_issued_before(now, Some("ada")).await.unwrap();
         } else {
             silent.revoke(key.record.id, None).await.unwrap();
         }
@@ -417,12 +436,75 @@ async fn what_was_refused_and_forgotten_is_not_let_in_by_a_replica() {
         nodes.is_revoked(&key).await;
         // The replica that answers now is behind.
         nodes.store.0.replica.lock().unwrap().insert(*key.record.digest.as_bytes(), before);
-        // Other keys have taken its place.
         for _ in 0..3 {
-            nodes.cache.clear();
+            // It takes the other one's place.
+            nodes.is_good(&other).await;
+            assert!(nodes.cache.find_now(&key.record.digest).is_none());
             nodes.is_revoked(&key).await;
         }
     }
+}
+
+/// What a lookup has read before a reset is forgotten with it.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_was_read_before_a_reset_is_no_floor_after_it() {
+    let nodes = Nodes::new().await;
+    let key = nodes.known().await;
+    let before = nodes.store.0.primary.get(key.record.id).await.unwrap().unwrap();
+    let silent = KeyManager::new(nodes.store.0.primary.clone());
+    silent.revoke(key.record.id, None).await.unwrap();
+    // A replica that does not have the key: the authority is asked.
+    nodes.store.0.replica.lock().unwrap().clear();
+    nodes.clock.advance(TTL * 100);
+    let held = nodes.store.hold();
+    let asked = nodes.store.asked()[1];
+    let (cache, digest) = (nodes.cache.clone(), key.record.digest);
+    let lookup = tokio::spawn(async move { cache.find(&digest).await });
+    until(|| nodes.store.asked()[1] == asked + 1).await;
+    let now = nodes.store.0.primary.get(key.record.id).await.unwrap().unwrap();
+    assert_eq!(nodes.store.0.primary.update(&now, &before).await.unwrap(), ApplyOutcome::Done);
+    nodes.bus.publish(&Announcement::reset()).await.unwrap();
+    sleep(Duration::from_millis(1)).await;
+    held.add_permits(100);
+    drop(lookup.await.unwrap());
+    nodes.is_good(&key).await;
+}
+
+/// As streams ask for their keys.
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_is_behind_answers_nothing_by_id() {
+    let nodes = Nodes::new().await;
+    let key = nodes.known().await;
+    let find = async || nodes.cache.find_by_id(key.record.id).await.map_err(|error| error.kind());
+    assert!(find().await.unwrap().is_some());
+    let later = key.record.revision + 1;
+    let change = AnnouncedKey::new(key.record.digest).with_change(later, AnnouncedState::Revoked);
+    nodes.bus.publish(&Announcement::new([change])).await.unwrap();
+    until(|| nodes.cache.find_now(&key.record.digest).is_none()).await;
+    assert_eq!(find().await, Err(StoreErrorKind::Behind));
+}
+
+/// One that was announced late is no reason to believe an older row.
+#[tokio::test(start_paused = true)]
+async fn an_announcement_of_an_earlier_change_takes_back_nothing() {
+    let nodes = Nodes::forgetful().await;
+    let (key, other) = (nodes.known().await, nodes.known().await);
+    let silent = KeyManager::new(nodes.store.0.primary.clone()).with_clock(nodes.clock.clone());
+    let rename = KeyPatch { name: Some("renamed".into()), ..KeyPatch::default() };
+    let renamed = silent.update(key.record.id, rename).await.unwrap();
+    let disable = KeyPatch { disabled: Some(true), ..KeyPatch::default() };
+    silent.update(key.record.id, disable).await.unwrap();
+    nodes.store.replicate(&key.record.digest).await;
+    nodes.clock.advance(TTL);
+    assert!(nodes.find(&key).await.unwrap().unwrap().disabled);
+    // Of the name alone, after that was found. Then it is forgotten, and the authority falls behind.
+    let change =
+        AnnouncedKey::new(key.record.digest).with_change(renamed.revision, AnnouncedState::Live);
+    nodes.bus.publish(&Announcement::new([change])).await.unwrap();
+    until(|| nodes.cache.find_now(&key.record.digest).is_none()).await;
+    nodes.is_good(&other).await;
+    nodes.store.falls_back(&key.record.digest, Some(renamed));
+    assert_eq!(nodes.find(&key).await.map(drop), Err(StoreErrorKind::Behind));
 }
 
 /// As after an act whose node did not live to announce it.
@@ -566,6 +648,41 @@ async fn a_cache_of_several_buses_listens_to_all_before_it_asks_a_replica() {
     assert_eq!(nodes.store.asked(), [0, 1]);
 }
 
+/// What is changed from now on is not heard, however long ago that began.
+#[tokio::test(start_paused = true)]
+async fn a_cache_that_ceases_to_listen_asks_no_replica() {
+    let bus = Bus::default();
+    let nodes = Nodes::with(|cache, _| cache.with_invalidations(bus.clone()));
+    let key = nodes.create().await;
+    nodes.store.replicate(&key.record.digest).await;
+    nodes.is_good(&key).await;
+    bus.subscribed(1).await;
+    sleep(LATER).await;
+    nodes.clock.advance(TTL);
+    nodes.is_good(&key).await;
+    let asked = nodes.store.asked();
+    assert_eq!(asked[0], 1);
+    bus.cut();
+    for round in 1..4 {
+        sleep(LATER).await;
+        nodes.clock.advance(TTL);
+        nodes.is_good(&key).await;
+        assert_eq!(nodes.store.asked(), [asked[0], asked[1] + round]);
+    }
+}
+
+/// In front of another cache, too.
+#[test]
+fn a_cache_tells_of_its_store() {
+    let store = Replicated::default();
+    let cache = CachedStore::new(CachedStore::new(store.clone()));
+    assert!(cache.may_lag());
+    store.0.has_no_replica.store(true, SeqCst);
+    assert!(!cache.may_lag());
+    let cache = CachedStore::new(MemoryStore::new());
+    assert!(cache.known_digests().is_some() && cache.watermarks().is_some());
+}
+
 /// Such a store is asked once, as ever.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_does_not_lag_is_the_authority() {
@@ -614,11 +731,23 @@ async fn no_more_lookups_of_the_authority_go_on_than_it_can_bear() {
     until(|| nodes.store.asked()[1] == 64).await;
     sleep(Duration::from_millis(1)).await;
     assert_eq!(nodes.store.asked(), [0, 64]);
-    held.add_permits(2_000);
+    held.add_permits(10_000);
     let found: Vec<_> = join_all(finds).await.into_iter().map(Result::unwrap).collect();
     let refused = found.iter().filter(|found| **found == Err(StoreErrorKind::Overloaded)).count();
     assert_eq!((found.len() - refused, refused), (1_064, 36));
     assert!(found.iter().all(|found| matches!(found, Ok(None) | Err(StoreErrorKind::Overloaded))));
+    // All of them have left.
+    let (held, asked) = (nodes.store.hold(), nodes.store.asked()[1]);
+    let finds = keys.iter().map(|key| {
+        let (cache, key) = (nodes.cache.clone(), *key);
+        tokio::spawn(async move { cache.find_fresh(&key).await.map_err(|error| error.kind()) })
+    });
+    let finds: Vec<_> = finds.collect();
+    until(|| nodes.store.asked()[1] == asked + 64).await;
+    held.add_permits(10_000);
+    let found: Vec<_> = join_all(finds).await.into_iter().map(Result::unwrap).collect();
+    let refused = found.iter().filter(|found| **found == Err(StoreErrorKind::Overloaded)).count();
+    assert_eq!(refused, 36);
 }
 
 /// A flood of keys that a replica does not find leaves the authority to those of which a change was announced.

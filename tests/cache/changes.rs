@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tower_api_key::{
     KeyManager, KeyPatch, NewKey,
     key::KeyRecord,
-    manage::RotationGrace,
+    manage::{KeySet, RotationGrace},
     store::{
         ApplyOutcome, CachedStore, KeyRepository, KeyStore, LocalInvalidations, MemoryStore,
         StoreErrorKind,
@@ -39,6 +39,23 @@ async fn they_are_forgotten_at_once() {
     assert_eq!(fixture.find(&digest(1)).await, Ok(Revoked));
     assert_eq!(fixture.cache.purge(NOW.saturating_add(TTL), None).await.unwrap(), 1);
     assert_eq!(fixture.find(&digest(1)).await, Ok(Unknown));
+}
+
+/// Those that a plan turns out to change.
+#[tokio::test]
+async fn so_are_the_keys_of_a_set() {
+    let cache = CachedStore::new(MemoryStore::new());
+    let manager = KeyManager::new(cache.clone());
+    let create = async || manager.create(NewKey::named("k")).await.unwrap();
+    let keys = [create().await, create().await, create().await];
+    for is_revoked in [false, true] {
+        for key in &keys {
+            let found = cache.find(&key.record.digest).await.unwrap().unwrap();
+            assert_eq!(found.details.revoked_at.is_some(), is_revoked);
+        }
+        let set = KeySet::of_ids(keys.iter().map(|key| key.record.id));
+        manager.revoke_all(set, None).await.unwrap();
+    }
 }
 
 #[tokio::test]

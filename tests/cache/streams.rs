@@ -46,6 +46,7 @@ struct State {
     /// Looks keys up by their digest alone.
     has_no_ids: AtomicBool,
     fails: AtomicBool,
+    panics: AtomicBool,
 }
 
 impl Store {
@@ -55,6 +56,7 @@ impl Store {
 
     fn check(&self) -> Result<(), StoreError> {
         self.0.lookups.fetch_add(1, SeqCst);
+        assert!(!self.0.panics.load(SeqCst), "a store's own fault");
         if self.0.fails.load(SeqCst) {
             return Err(StoreError::unavailable("connection refused"));
         }
@@ -422,4 +424,15 @@ async fn where_nothing_can_tell_a_stream_ends() {
     // Without its layer.
     drop(nodes);
     assert_eq!(ends(admitted.revoked()).await, (RejectionKind::Unavailable, AT_ONCE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_is_asked_five_times() {
+    let nodes = Nodes::plain();
+    let key = nodes.create().await;
+    let stream = nodes.admitted(&key).revoked();
+    let before = nodes.store.lookups();
+    nodes.store.0.panics.store(true, SeqCst);
+    assert_eq!(ends(stream).await, (RejectionKind::Unavailable, AT_ONCE));
+    assert_eq!(nodes.store.lookups() - before, 5);
 }

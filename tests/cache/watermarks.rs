@@ -23,7 +23,7 @@ fn after(time: Duration) -> Timestamp {
 const SOON: Duration = Duration::from_millis(1);
 
 impl Nodes {
-    async fn known_of(&self, owner: &str) -> IssuedKey {
+    pub(crate) async fn known_of(&self, owner: &str) -> IssuedKey {
         let new = NewKey { owner: Some(owner.into()), ..NewKey::named("k") };
         let key = self.manager.create(new).await.unwrap();
         self.store.replicate(&key.record.digest).await;

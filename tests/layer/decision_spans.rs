@@ -10,9 +10,10 @@ use crate::{
     denials::denied,
     secrets::{child, log::Log},
     stores::TestStore,
-    support::{KEY, OTHER_KEY, clock, get, record_with, send_waiting, with_key},
+    support::{KEY, OTHER_KEY, at, clock, get, record_with, send_waiting, with_key},
 };
 
+const ENDED_KEY: &str = "ended-key-of-these-tests-0123456";
 const A_SECOND: Duration = Duration::from_secs(1);
 
 /// Keeps a line of each span that ends.
@@ -66,9 +67,12 @@ async fn they_tell_of_the_key_and_where_it_was_found() {
     let _guard = spans(&log, LevelFilter::TRACE);
     let record = record_with(KEY, |key| key.owner = Some("user-1".into()));
     let id = record.id.to_string();
+    let ended = record_with(ENDED_KEY, |key| key.details.revoked_at = Some(at(-1)));
+    let ended_id = ended.id.to_string();
+    let records = [record, ended];
     let sources = [KeySource::x_api_key(), KeySource::query("key").unwrap()];
     for (store, cache) in
-        [(TestStore::new([record.clone()]), "hit"), (TestStore::waiting([record.clone()]), "miss")]
+        [(TestStore::new(records.clone()), "hit"), (TestStore::waiting(records.clone()), "miss")]
     {
         let layer = ApiKeyLayer::new(store).with_clock(clock()).with_sources(sources.clone());
         let accepted = |source| {
@@ -90,6 +94,14 @@ async fn they_tell_of_the_key_and_where_it_was_found() {
             ("cache", cache),
         ]);
         assert_eq!(span_of(&log, &layer, with_key(OTHER_KEY)).await, unknown);
+        let ended = told([
+            ("outcome", "denied"),
+            ("code", "revoked_key"),
+            ("key", ended_id.as_str()),
+            ("source", "header"),
+            ("cache", cache),
+        ]);
+        assert_eq!(span_of(&log, &layer, with_key(ENDED_KEY)).await, ended);
         let open = layer.clone().allow_anonymous();
         assert_eq!(span_of(&log, &open, get("/")).await, told([("outcome", "anonymous")]));
         let passing = layer.with_bypass(|_| true);

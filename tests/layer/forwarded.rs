@@ -160,6 +160,10 @@ fn forwarded_is_read_by_its_own_rules() {
         (&["for=203.0.113.5;x=\", for=\"192.0.2.1\""], "unknown"),
         (&["for=\"192.0.2.1\"x"], "unknown"),
         (&["=192.0.2.1"], "unknown"),
+        (&["=x;for=192.0.2.1"], "unknown"),
+        (&["a b=x;for=192.0.2.1"], "unknown"),
+        (&["by=;for=192.0.2.1"], "unknown"),
+        (&["by=a\\b;for=192.0.2.1"], "unknown"),
         (&["for="], "unknown"),
         (&[], "unknown"),
     ] {

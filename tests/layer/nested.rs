@@ -1,19 +1,27 @@
 //! One layer inside another: an administrators' part of a service, say.
 
-use std::{convert::Infallible, future::Future, sync::Mutex};
+use std::{convert::Infallible, future::Future, num::NonZeroU32, sync::Mutex};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use http::{Request, header};
-use tower::{ServiceBuilder, service_fn};
+use tower::{Layer, ServiceBuilder, service_fn};
 use tower_api_key::{
-    ApiKeyLayer, AuthenticatedKey, KeySource, Owner, OwnerId, OwnerLayer, Rejection,
-    RequireScopesLayer, owner::OwnerResolver, store::Lookup,
+    ApiKeyLayer, AuthenticatedKey, Credits, KeyManager, KeySource, NewKey, Owner, OwnerId,
+    OwnerLayer, RateLimits, Rejection, RequireScopesLayer, UsageRecorder,
+    credits::NewCredits,
+    key::KeyRecord,
+    limit::{Limit, Limits, LocalLimiter, Quota, Tiers},
+    nonzero,
+    owner::OwnerResolver,
+    store::{KeyRepository, Lookup, MemoryStore},
 };
 
 use crate::{
     stores::TestStore,
-    support::{KEY, OTHER_KEY, code, header_values, record_with, request, respond_now},
+    support::{
+        KEY, OTHER_KEY, clock, code, header_values, record_with, request, respond, respond_now,
+    },
 };
 
 /// Users outside, with [`KEY`].
@@ -191,34 +199,129 @@ fn owners_of_several_types_stand_beside_each_other() {
     assert_eq!(respond_now(service, request(&[("x-api-key", KEY)])).body(), "ada 3");
 }
 
-/// An owner that was resolved for one key is not the owner of a key that is put in its place.
+/// An owner that was resolved for one key is not the owner of a key that is put in its place: of another layer,
+/// or of the same one.
 #[test]
 fn an_owner_belongs_to_the_key_that_it_was_resolved_for() {
-    let store = |key| {
-        let record = record_with(key, |record| record.owner = Some("ada".into()));
-        ApiKeyLayer::new(TestStore::new([record]))
+    let layer = || {
+        let owned = |key| record_with(key, |record| record.owner = Some("ada".into()));
+        ApiKeyLayer::new(TestStore::new([KEY, OTHER_KEY].map(owned)))
     };
-    let other = Mutex::new(None);
-    let keep = service_fn(async |request: Request<()>| {
-        *other.lock().unwrap() = request.extensions().get::<AuthenticatedKey>().cloned();
+    let first = layer();
+    for (replacing, key) in [(layer(), OTHER_KEY), (layer(), KEY), (first.clone(), OTHER_KEY)] {
+        let other = Mutex::new(None);
+        let keep = service_fn(async |request: Request<()>| {
+            *other.lock().unwrap() = request.extensions().get::<AuthenticatedKey>().cloned();
+            Ok::<_, Infallible>(http::Response::new(String::new()))
+        });
+        respond_now(replacing.layer(keep), request(&[("x-api-key", key)]));
+        let other = other.into_inner().unwrap().unwrap();
+        let service = service_fn(async |mut request: Request<()>| {
+            let extensions = request.extensions_mut();
+            assert!(Owner::<String>::from_extensions(extensions).is_none());
+            // That of the key which stands there was resolved afterwards.
+            assert_eq!(*Owner::<usize>::from_extensions(extensions).unwrap(), 3);
+            extensions.remove::<AuthenticatedKey>();
+            assert!(Owner::<usize>::from_extensions(extensions).is_none());
+            Ok::<_, Infallible>(http::Response::new("seen".to_owned()))
+        });
+        let service = ServiceBuilder::new()
+            .layer(first.clone())
+            .layer(OwnerLayer::new(Now(owner_of)))
+            .map_request(|mut request: Request<()>| {
+                assert!(Owner::<String>::from_extensions(request.extensions()).is_some());
+                request.extensions_mut().insert(other.clone());
+                assert!(Owner::<String>::from_extensions(request.extensions()).is_none());
+                request
+            })
+            .layer(OwnerLayer::new(Now(length_of)))
+            .service(service);
+        assert_eq!(respond_now(service, request(&[("x-api-key", KEY)])).body(), "seen");
+    }
+}
+
+/// With the very same recorder of uses, but limits of its own.
+#[test]
+fn each_counts_what_the_other_does_not() {
+    let store = MemoryStore::new();
+    let small = record_with(OTHER_KEY, |record| record.details.tier = Some("small".into()));
+    store.insert(&record_with(KEY, |_| {})).now_or_never().unwrap().unwrap();
+    store.insert(&small).now_or_never().unwrap().unwrap();
+    let rate = |quota| {
+        let limits = |quota| Limits::new([Limit::new("test", quota).unwrap()]).unwrap();
+        let tiers = Tiers::new()
+            .with_default(limits(quota))
+            .with_tier("small", limits(Quota::per_hour(nonzero!(2))));
+        let limiter = LocalLimiter::builder().with_clock(clock()).build();
+        RateLimits::new(limiter).with_tiers(tiers)
+    };
+    let usage = UsageRecorder::builder(store.clone()).with_clock(clock()).build().unwrap();
+    let layer = || ApiKeyLayer::new(store.clone()).with_clock(clock()).with_usage(usage.clone());
+    let [many, few] = [100, 2].map(|most| rate(Quota::per_hour(NonZeroU32::new(most).unwrap())));
+    let admin = KeySource::header("x-admin-key").unwrap();
+    for (outer, inner) in [
+        // The same key, which the layer outside does not limit.
+        (layer(), layer().with_rate_limits(few)),
+        // Another key of the same limits.
+        (
+            layer().with_rate_limits(many.clone()),
+            layer().with_rate_limits(many).with_sources([admin]),
+        ),
+    ] {
+        for status in [200, 200, 429] {
+            let headers = [("x-api-key", KEY), ("x-admin-key", OTHER_KEY)];
+            assert_eq!(send(outer.clone(), inner.clone(), &headers).status(), status);
+        }
+    }
+}
+
+/// With credits of its own.
+#[tokio::test]
+async fn each_spends_what_the_other_does_not() {
+    let manager = |store: &MemoryStore| {
+        let credits = Credits::builder(store.clone()).with_clock(clock()).build().unwrap();
+        KeyManager::new(store.clone()).with_clock(clock()).with_credits(credits)
+    };
+    let [users, others] = [MemoryStore::new(), MemoryStore::new()];
+    let of = async |manager: &KeyManager, remaining| {
+        let credits = Some(NewCredits { remaining, refill: None });
+        manager.create(NewKey { credits, ..NewKey::named("k") }).await.unwrap()
+    };
+    let (outer, inner) = (manager(&users), manager(&others));
+    let issued = of(&outer, 100).await;
+    // The very same key with another balance: the layer outside takes none of it.
+    let record = KeyRecord::clone(&issued.record);
+    others.insert(&record).await.unwrap();
+    let service = ServiceBuilder::new().layer(outer.layer()).layer(inner.layer());
+    let service = service.service(service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(http::Response::new(String::new()))
-    });
-    let layers = ServiceBuilder::new().layer(store(OTHER_KEY));
-    respond_now(layers.service(keep), request(&[("x-api-key", OTHER_KEY)]));
-    let other = other.into_inner().unwrap().unwrap();
-    let service = service_fn(async |mut request: Request<()>| {
-        assert!(Owner::<String>::from_extensions(request.extensions()).is_some());
-        request.extensions_mut().insert(other.clone());
-        assert!(Owner::<String>::from_extensions(request.extensions()).is_none());
-        request.extensions_mut().remove::<AuthenticatedKey>();
-        assert!(Owner::<String>::from_extensions(request.extensions()).is_none());
-        Ok::<_, Infallible>(http::Response::new("seen".to_owned()))
-    });
+    }));
+    let response = respond(service, request(&[("x-api-key", issued.secret.expose())])).await;
+    assert_eq!(code(&response), "credits_exhausted");
+}
+
+/// With the very same recorder of uses, and credits only inside.
+#[tokio::test]
+async fn what_the_layer_outside_does_not_spend_is_spent_each_time() {
+    let [users, others] = [MemoryStore::new(), MemoryStore::new()];
+    let credits = Credits::builder(others.clone()).with_clock(clock()).build().unwrap();
+    let manager = KeyManager::new(others.clone()).with_clock(clock()).with_credits(credits);
+    let credits = Some(NewCredits { remaining: 2, refill: None });
+    let issued = manager.create(NewKey { credits, ..NewKey::named("k") }).await.unwrap();
+    let mut without = KeyRecord::clone(&issued.record);
+    without.details.credits = None;
+    users.insert(&without).await.unwrap();
+    let usage = UsageRecorder::builder(others).with_clock(clock()).build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(store(KEY))
-        .layer(OwnerLayer::new(Now(owner_of)))
-        .service(service);
-    assert_eq!(respond_now(service, request(&[("x-api-key", KEY)])).body(), "seen");
+        .layer(ApiKeyLayer::new(users).with_clock(clock()).with_usage(usage.clone()))
+        .layer(manager.layer().with_usage(usage))
+        .service(service_fn(async |_: Request<()>| {
+            Ok::<_, Infallible>(http::Response::new(String::new()))
+        }));
+    for status in [200, 200, 429] {
+        let headers = [("x-api-key", issued.secret.expose())];
+        assert_eq!(respond(service.clone(), request(&headers)).await.status(), status);
+    }
 }
 
 /// What layers between the denial and the outer layer added stays: without its CORS headers, a

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::Either};
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body;
 use http_body_util::Full;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 use tower_api_key::{
@@ -124,6 +125,23 @@ fn see(request: Request<()>) -> std::future::Ready<Result<Answer, Infallible>> {
     let person = extensions.get::<Person>().map(|person| person.0);
     let all: Vec<_> = key.into_iter().chain(person).collect();
     std::future::ready(Ok(Response::new(all.join(" and ").into())))
+}
+
+#[tokio::test]
+async fn the_body_of_each_half_tells_its_size() {
+    let keys = keys("acme").await;
+    for header in [("x-api-key", &*keys.good), ("cookie", "session=1")] {
+        for text in ["an answer", ""] {
+            let inner = service_fn(async |_: Request<()>| {
+                Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(text)))
+            });
+            let service = keys.layer.clone().or_else(Tokens).unwrap().layer(inner);
+            let response = service.oneshot(request(&[header])).now_or_never().unwrap().unwrap();
+            let body = response.into_body();
+            assert_eq!(body.size_hint().exact(), Some(text.len() as u64));
+            assert_eq!(body.is_end_stream(), text.is_empty());
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     rc::Rc,
     sync::{
         Arc,
@@ -14,13 +15,19 @@ use std::{
 use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::Full;
-use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit, service_fn};
-use tower_api_key::{ApiKeyLayer, OwnerId, OwnerLayer, RequireScopesLayer};
+use tower::{
+    Layer, Service, ServiceBuilder, ServiceExt, layer::util::Identity, limit::ConcurrencyLimit,
+    service_fn,
+};
+use tower_api_key::{
+    ApiKeyLayer, OwnerId, OwnerLayer, RateLimits, RequireScopesLayer, extra_cost::ExtraCostLayer,
+    identity::IdentityLayer, limit::LocalLimiter, nonzero,
+};
 use tower_test::mock;
 
 use crate::{
     stores::TestStore,
-    support::{KEY, OTHER_KEY, record, respond, respond_now, with_key},
+    support::{KEY, OTHER_KEY, at, record, respond, respond_now, with_key},
 };
 
 fn now() -> ApiKeyLayer {
@@ -114,6 +121,44 @@ async fn readiness_and_its_errors_are_the_inner_services() {
     handle.send_error("out of order");
     let Poll::Ready(Err(error)) = service.poll_ready() else { panic!("no error") };
     assert_eq!(error.to_string(), "out of order");
+}
+
+/// Each middleware: it would promise a place that the inner service does not have.
+#[test]
+fn none_is_ready_before_the_inner_service() {
+    type Plain = Full<bytes::Bytes>;
+
+    fn assert_waits<L, B>(layer: L)
+    where
+        L: Layer<mock::Mock<Request<Plain>, Response<B>>>,
+        L::Service: Service<Request<Plain>>,
+        <L::Service as Service<Request<Plain>>>::Error: fmt::Debug,
+    {
+        let (mut service, mut handle) = mock::spawn_layer::<Request<Plain>, Response<B>, L>(layer);
+        handle.allow(0);
+        assert!(service.poll_ready().is_pending(), "{}", std::any::type_name::<L>());
+        handle.allow(1);
+        assert!(matches!(service.poll_ready(), Poll::Ready(Ok(()))));
+    }
+
+    let scopes = RequireScopesLayer::all(["orders:read"]).unwrap();
+    let owners = OwnerLayer::new(async |id: OwnerId| Ok::<_, Infallible>(Some(id)));
+    assert_waits::<_, Plain>(now());
+    assert_waits::<_, Plain>(now().shadow_until(at(1_000)));
+    assert_waits::<_, Plain>(now().shadowing(Identity::new()));
+    assert_waits::<_, Plain>(now().pass_cors_preflights());
+    assert_waits::<_, Plain>(scopes.clone());
+    assert_waits::<_, Plain>(scopes.shadow_until(at(1_000)));
+    assert_waits::<_, Plain>(owners);
+    assert_waits::<_, Plain>(ExtraCostLayer::new(
+        RateLimits::new(LocalLimiter::new()),
+        nonzero!(1),
+    ));
+    assert_waits::<_, Plain>(IdentityLayer::new());
+    #[cfg(feature = "axum")]
+    assert_waits::<_, axum::body::Body>(tower::layer::layer_fn(|inner| {
+        now().layer(inner).into_axum()
+    }));
 }
 
 #[derive(Debug, PartialEq)]

@@ -115,9 +115,9 @@ fn a_url_that_cannot_stand_there_is_an_error() {
         ("https://api.example.com/{id}", CHARACTER),
         ("https://api.example.com/#part", "fragment"),
         ("https://user:secret@api.example.com/", "user"),
-        ("http://api.example.com/", "https"),
+        ("http://api.example.com/", "local machine"),
         ("http://127.0.0.1.example.com/", "https"),
-        ("http://192.0.2.1/", "https"),
+        ("http://192.0.2.1/", "local machine"),
         ("ftp://api.example.com/", "https"),
     ];
     for (url, word) in refused {

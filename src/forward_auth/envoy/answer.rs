@@ -102,3 +102,22 @@ fn code(status: StatusCode) -> u8 {
         _ => 7,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_status_has_its_code() {
+        for (status, expected) in [
+            (StatusCode::BAD_REQUEST, 3),
+            (StatusCode::UNAUTHORIZED, 16),
+            (StatusCode::FORBIDDEN, 7),
+            (StatusCode::TOO_MANY_REQUESTS, 8),
+            (StatusCode::INTERNAL_SERVER_ERROR, 14),
+            (StatusCode::SERVICE_UNAVAILABLE, 14),
+        ] {
+            assert_eq!(code(status), expected, "{status}");
+        }
+    }
+}

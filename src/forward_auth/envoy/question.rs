@@ -173,6 +173,12 @@ mod tests {
         },
     };
 
+    #[test]
+    fn a_header_is_a_message() {
+        assert!(raw_headers(Bytes::from_static(&[0x0a, 0x00])).is_ok());
+        assert!(raw_headers(Bytes::from_static(&[0x08, 0x01])).is_err());
+    }
+
     /// The same, by generated code.
     fn by_prost(message: &[u8]) -> Option<Question> {
         let attributes = CheckRequest::decode(message).ok()?.attributes.unwrap_or_default();

@@ -298,3 +298,23 @@ impl<S> Drop for Listening<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_watermarks_the_latest_is_kept() {
+        let watermarks = |count: usize| -> Vec<_> {
+            let at = |millis| Timestamp::from_unix_millis(i64::try_from(millis).unwrap());
+            (1..=count).map(|millis| Watermark::new(at(millis))).collect()
+        };
+        for (count, kept) in [(MAX_SWEPT, MAX_SWEPT), (MAX_SWEPT + 1, 1), (MAX_SWEPT * 3, 1)] {
+            let mut late = Late::default();
+            late.add(&watermarks(count));
+            assert_eq!(late.watermarks.len(), kept);
+            assert_eq!(late.watermarks.last(), watermarks(count).last());
+        }
+    }
+}

@@ -135,6 +135,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_cleared_counts_no_more() {
+        let heard = HeardWatermarks::new(LASTS);
+        assert!(heard.raise(&of(None, 10), true));
+        assert!(!heard.admit(&record(None, 9)));
+        heard.clear();
+        assert!(heard.admit(&record(None, 9)) && settle(&heard, &record(None, 9)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn answers_must_know_of_them_for_their_time() {
         let heard = HeardWatermarks::new(LASTS);
         let anna = record(Some("anna"), 9);

@@ -207,6 +207,37 @@ async fn a_stream_follows_its_key_to_another_owner() {
     assert!(after <= EVERY, "{after:?}");
 }
 
+/// The answer about the owner before comes when the key has another one.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_about_another_owner_ends_no_stream() {
+    let service = Service::plain().await;
+    let is_late = Arc::new(AtomicBool::new(false));
+    let late = is_late.clone();
+    let resolver = move |id: OwnerId| {
+        let is_late = late.load(SeqCst) && id.as_str() == "ada";
+        async move {
+            if is_late {
+                sleep(EVERY * 3 / 2).await;
+                return Ok::<_, Infallible>(None);
+            }
+            Ok(Some(User::default()))
+        }
+    };
+    let layer = OwnerLayer::new(resolver).with_lookup_timeout(Duration::from_mins(10));
+    let key = service.admitted(&layer).await;
+    is_late.store(true, SeqCst);
+    let mut stream = key.revoked();
+    assert!(goes_on(&mut stream).await);
+    let old = service.store.get(service.key.record.id).await.unwrap().unwrap();
+    let mut new = KeyRecord::clone(&old);
+    new.owner = Some("bob".into());
+    service.store.update(&old, &new).await.unwrap();
+    for _ in 0..10 {
+        sleep(EVERY).await;
+        assert!(goes_on(&mut stream).await);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_layer_on_the_way_decides() {
     let service = Service::plain().await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tower_api_key::{
     ConfigError, KeySource, RateLimits, Rejection, RejectionKind,
     identity::IdentityHeaders,
-    limit::{Limit, Limits, LocalLimiter, Quota},
+    limit::{Limit, Limits, LocalLimiter, Quota, Tiers},
     nonzero,
     store::StoreErrorKind,
 };
@@ -28,6 +28,29 @@ fn a_request_that_is_let_in_is_answered_with_its_identity() {
         assert_eq!(response.headers()["x-api-key-owner"], "Zo%C3%AB");
         assert_eq!(response.headers()["x-api-key-scopes"], "orders:read");
         assert!(response.body().is_empty());
+    }
+}
+
+/// Hooks of layers read the original request, by whichever headers the proxy tells of it.
+#[test]
+fn a_hook_sees_the_original_scheme() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let note = seen.clone();
+    let limit = Limit::new("test", Quota::per_minute(nonzero!(100))).unwrap();
+    let rate = RateLimits::new(LocalLimiter::builder().with_clock(clock()).build())
+        .with_tiers(Tiers::new().with_default(Limits::new([limit]).unwrap()))
+        .with_cost(move |request| {
+            note.lock().unwrap().push(request.headers["x-forwarded-proto"].clone());
+            1
+        });
+    for (flavour, family) in FLAVOURS {
+        for scheme in ["https", "http"] {
+            let values = ["GET", scheme, "api.example", "/orders/7"];
+            let headers: Vec<_> = family.into_iter().zip(values).chain([good()]).collect();
+            let service = service(flavour, layer().with_rate_limits(rate.clone()));
+            ask(&service, from(PROXY, request(&headers)));
+            assert_eq!(std::mem::take(&mut *seen.lock().unwrap()), [scheme]);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::support::{NOW, record_with};
 const START: usize = 8;
 
 /// A key of the other system, which begins like no other.
-fn key(n: usize) -> String {
+pub(crate) fn key(n: usize) -> String {
     format!("{n:08x}-key-of-another-system")
 }
 
@@ -45,7 +45,10 @@ fn imported(key: &str, hash: &str) -> KeyRecord {
 }
 
 /// Imports keys of these numbers, as bcrypt hashes.
-async fn import(store: &impl KeyRepository, numbers: impl IntoIterator<Item = usize>) -> KeyId {
+pub(crate) async fn import(
+    store: &impl KeyRepository,
+    numbers: impl IntoIterator<Item = usize>,
+) -> KeyId {
     let mut last = KeyId::generate(NOW).unwrap();
     for n in numbers {
         let record = imported(&key(n), &bcrypt_of(&key(n)));

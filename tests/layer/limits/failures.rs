@@ -60,7 +60,7 @@ async fn door() -> Door {
     Door { layer, clock, lookups }
 }
 
-pub(super) fn from(address: &str, mut request: Request<()>) -> Request<()> {
+pub(crate) fn from(address: &str, mut request: Request<()>) -> Request<()> {
     request.extensions_mut().insert::<IpAddr>(address.parse().unwrap());
     request
 }

@@ -3,7 +3,7 @@
 mod charged;
 mod counted;
 mod credits;
-mod failures;
+pub(crate) mod failures;
 mod fields;
 mod guesses;
 mod needs;

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use futures_util::FutureExt;
+use http::{Request, Response, StatusCode};
 use metrics::set_default_local_recorder;
-use tower::layer::util::Stack;
+use tower::{
+    Layer, ServiceExt,
+    layer::{layer_fn, util::Stack},
+    service_fn,
+};
 use tower_api_key::{
     RequireScopesLayer,
     auth::{Enforcement, Unidentified},
@@ -126,6 +131,15 @@ async fn what_would_be_denied_is_logged_and_counted() {
         "{text}"
     );
     assert!(text.contains(&format!("status={}", StatusCode::OK.as_u16())));
+
+    // An error is an answer of the other check as well.
+    let failed = "answers differ difference=\"other_failed\"";
+    for (key, is_told) in [(KEY, true), (OTHER_KEY, false)] {
+        let broken = layer_fn(|_| service_fn(async |_: Request<()>| Err::<Response<()>, _>("no")));
+        let service = keys().shadowing(broken).layer(());
+        service.oneshot(with_key(key)).now_or_never().unwrap().unwrap_err();
+        assert_eq!(lines(&log).iter().any(|line| line.contains(failed)), is_told);
+    }
 
     // Enforced denials are denials.
     let all = Enforcement::by(|_| true, Unidentified::Enforce);

@@ -60,6 +60,12 @@ fn an_enforcing_layer_inside_denies() {
     for (request, status) in [(with_key(KEY), 403), (with_key(OTHER_KEY), 401), (get("/"), 401)] {
         assert_eq!(send_now(&stack, request).response.status(), status);
     }
+    // The denial that is rendered anew, by a layer that enforces, still tells of the one in between.
+    let between = Stack::new(scopes(), scopes().shadow_until(at(1_000)));
+    let response = send_now(&Stack::new(between, keys()), with_key(KEY)).response;
+    assert_eq!(response.status(), 403);
+    let would_deny = response.extensions().get::<WouldDeny>().unwrap();
+    assert_eq!(would_deny.rejection().kind(), RejectionKind::InsufficientScope);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Layers that decide and deny nothing: until a time, for some keys, and beside another check.
 
+#[cfg(feature = "legacy-hashes")]
+mod apart;
 mod beside;
 #[cfg(all(feature = "metrics", feature = "tracing"))]
 mod events;

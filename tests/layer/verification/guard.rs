@@ -71,6 +71,21 @@ async fn a_program_needs_a_key_with_the_scope() {
     }
 }
 
+/// Of parameters, only those in which its key may be are known.
+#[tokio::test]
+async fn a_program_s_key_may_be_in_the_query() {
+    let programs = programs(&["keys:verify"]).with_source(KeySource::query("program").unwrap());
+    let app = app(VerificationGuard::keys(programs));
+    for (query, expected) in [
+        (format!("program={PROGRAM}"), (200, String::new())),
+        (format!("program={PROGRAM}&other=1"), denied(400, "invalid_parameter")),
+    ] {
+        let mut request = question(json!({ "key": KEY }).to_string());
+        *request.uri_mut() = format!("/?{query}").parse().unwrap();
+        assert_eq!(outcome(&app, request).await, expected);
+    }
+}
+
 /// Layers that let requests in without a key do not open the route, nor does an identity from outside.
 #[tokio::test]
 async fn a_lenient_layer_lets_no_program_in() {

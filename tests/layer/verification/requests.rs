@@ -91,6 +91,13 @@ async fn bodies_are_bounded_and_of_json() {
     assert_eq!((response.status().as_u16(), &*code(&response)), (415, "unsupported_media_type"));
 }
 
+#[tokio::test]
+async fn one_may_count_for_a_hundred_thousand() {
+    let app = unguarded(layer());
+    let body = json!({ "key": KEY, "cost": 100_000 }).to_string();
+    assert_eq!(send(&app, question(body)).await.status(), 200);
+}
+
 /// A body that comes in pieces is one body.
 #[tokio::test]
 async fn a_body_may_come_in_pieces() {

@@ -346,6 +346,47 @@ async fn closing_gives_many_lines_back_at_once() {
     assert_eq!(counts.get(), after, "there is nothing left to give back");
 }
 
+/// More of them than it tries again where others are faster.
+#[tokio::test]
+async fn closing_gives_any_number_of_lines_back() {
+    let place = Place::new();
+    let mut keys: Vec<Arc<KeyRecord>> = Vec::new();
+    for _ in 0..20_100 {
+        keys.push(place.key(1_000).await);
+        assert!(is_done(place.credits.spend(&keys[keys.len() - 1], 1).await.unwrap()));
+    }
+    place.credits.close().await.unwrap();
+    assert_eq!(place.stored(&keys[0]).await, 999);
+    assert!(keys.iter().all(|key| place.credits.held(key.lineage()) == 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_gives_up_where_others_are_always_faster() {
+    let place = Place::new();
+    let key = place.key(1_000).await;
+    let (manager, id) = (place.manager.clone(), key.id);
+    let interferes = Arc::new(Mutex::new(false));
+    let switch = interferes.clone();
+    let credits = place.watched(move |point| {
+        let interferes = point == Point::BeforeWrite && *switch.lock().unwrap();
+        let manager = manager.clone();
+        async move {
+            if interferes {
+                manager.top_up(id, 1).await.unwrap();
+            }
+            Ok(())
+        }
+    });
+    assert!(is_done(credits.spend(&key, 1).await.unwrap()));
+    let held = credits.held(key.lineage());
+    *interferes.lock().unwrap() = true;
+    assert_eq!(credits.close().await.unwrap_err().kind(), StoreErrorKind::Overloaded);
+    assert_eq!(credits.held(key.lineage()), held);
+    *interferes.lock().unwrap() = false;
+    credits.close().await.unwrap();
+    assert_eq!(place.stored(&key).await, 999 + 200);
+}
+
 #[tokio::test]
 async fn giving_back_many_lines_succeeds_while_others_change_some() {
     let place = Place::new();

@@ -1,7 +1,10 @@
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
-use crate::clock::{SettableClock, Timestamp};
+use crate::{
+    clock::{SettableClock, Timestamp},
+    runtime::SharedCall,
+};
 
 const START: i64 = 1_000_000;
 
@@ -308,4 +311,117 @@ fn a_small_bucket_is_reserved_as_a_whole() {
     assert!(fixture.is_refused(1));
     fixture.at(1_000);
     assert_eq!(fixture.spend(), 1);
+}
+
+const fn listed() -> Claim {
+    Claim { rank: Rank::Listed, network: None }
+}
+
+/// Beside one that waits for more. It comes when that waits already, or they wait for a token that is held.
+#[tokio::test(start_paused = true)]
+async fn a_listed_one_is_woken_as_soon_as_time_brings_its_token() {
+    for comes_later in [true, false] {
+        let fixture = Fixture::new(10);
+        let mut held: Vec<_> = (0..10).map(|_| fixture.granted()).collect();
+        let wait = |turn| {
+            let budget = fixture.budget.clone();
+            tokio::spawn(async move { budget.wait_for(turn).await })
+        };
+        let listed = || match fixture.budget.admit(1, listed()) {
+            Admission::Queued(turn, _) => wait(turn),
+            _ => panic!("every token is held or spent"),
+        };
+        let other = wait(fixture.queued_for(5));
+        yield_now().await;
+        let one = if comes_later {
+            held.truncate(5);
+            yield_now().await;
+            assert_eq!(fixture.due(), Some(500));
+            listed()
+        } else {
+            let one = listed();
+            yield_now().await;
+            held.truncate(5);
+            one
+        };
+        yield_now().await;
+        fixture.clock.advance(Duration::from_millis(100));
+        let turn = timeout(Duration::from_millis(150), one).await;
+        turn.expect("it is woken").unwrap().expect("a token");
+        assert!(!other.is_finished());
+    }
+}
+
+#[test]
+fn the_one_that_is_promoted_is_the_one_that_is_listed() {
+    let fixture = Fixture::new(1);
+    let held = fixture.granted();
+    let queued = || match fixture.budget.admit(1, Claim::default()) {
+        Admission::Queued(turn, number) => (turn, number),
+        _ => panic!("every token is held"),
+    };
+    let ((mut first, _), (mut second, number)) = (queued(), queued());
+    fixture.budget.promote(number);
+    held.found();
+    drop(held);
+    let _second = second.try_recv().unwrap().expect("a token");
+    assert!(first.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_shared_reservation_is_for_its_lookups_alone() {
+    let (fixture, other) = (Fixture::new(10), Fixture::new(10));
+    for (owner, most) in [(&fixture, 2), (&other, 0)] {
+        let earlier = owner.granted_for(3);
+        let mut held = Vec::new();
+        for number in 0..4 {
+            let (call, waiter) = SharedCall::new();
+            call.answer(Arc::downgrade(&earlier));
+            let admission = Admission::Shared(waiter, 1, Claim::default());
+            let reservation = fixture.budget.reserve(admission).await.expect("tokens");
+            assert_eq!(Arc::ptr_eq(&earlier, &reservation), number < most);
+            held.push(reservation);
+        }
+        for reservation in held {
+            reservation.found();
+        }
+    }
+}
+
+#[test]
+fn what_a_network_holds_is_not_left_to_it_as_well() {
+    let fixture = Fixture::new(800);
+    let claim = Claim { rank: Rank::Unlisted, network: Some(7) };
+    let admit = || fixture.budget.admit(1, claim);
+    let held: Vec<_> = (0..200)
+        .map(|_| match admit() {
+            Admission::Granted(reservation) => reservation,
+            _ => panic!("there is half"),
+        })
+        .collect();
+    assert!(matches!(admit(), Admission::Refused));
+    drop(held);
+    assert!(matches!(admit(), Admission::Granted(_)));
+}
+
+#[test]
+fn what_a_network_gets_beyond_its_share_is_no_debt() {
+    let fixture = Fixture::new(800);
+    // 400 for unlisted ones, and 50 of these for each network.
+    let claim = Claim { rank: Rank::Unlisted, network: Some(7) };
+    let spend = || {
+        let Admission::Granted(reservation) = fixture.budget.admit(1, claim) else {
+            panic!("there is half")
+        };
+        reservation.begin();
+    };
+    (0..150).for_each(|_| spend());
+    let has_share = || {
+        let now = fixture.budget.now();
+        !fixture.budget.state.lock().is_beyond_share(claim, 1, now)
+    };
+    fixture.at(19);
+    assert!(!has_share());
+    fixture.at(20);
+    assert!(has_share());
 }
